@@ -1,0 +1,252 @@
+//! Access to the elements: guards, copies, assignment.
+
+use super::{Labels, SharedArray, create};
+use crate::{
+    element::Element,
+    error::Result,
+    guard::{ReadGuard, Wait, WriteGuard},
+    layout::Order,
+    member::Member,
+};
+use ndarray::{Array, ArrayRef, ArrayViewMut, Dimension};
+use std::{sync::Arc, time::Duration};
+
+impl<T: Element, D: Dimension> SharedArray<T, D> {
+    /// Shared access to the elements: waits while a [`WriteGuard`] on overlapping bytes is held, in whichever process.
+    ///
+    /// # Errors
+    ///
+    /// `WouldDeadlock` where this thread holds that guard; `TooManyGuards`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.ones::<f64, _>(5)?;
+    /// assert_eq!(xs.read()?.sum(), 5.0);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn read(&self) -> Result<ReadGuard<T, D>> {
+        self.read_waiting(Wait::Forever)
+    }
+
+    /// [`read`](Self::read) without waiting.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` where it would have to wait; those of `read`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.ones::<f64, _>(5)?;
+    /// let _held = xs.write()?;
+    /// let view = xs.view()?;
+    /// std::thread::spawn(move || assert!(matches!(view.try_read(), Err(ndshm::Error::WouldBlock { .. })))).join().unwrap();
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn try_read(&self) -> Result<ReadGuard<T, D>> {
+        self.read_waiting(Wait::Never)
+    }
+
+    /// [`read`](Self::read) that waits no longer than `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// `Timeout` where that was not enough; those of `read`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.ones::<f64, _>(5)?;
+    /// assert_eq!(xs.read_timeout(std::time::Duration::from_secs(1))?.len(), 5);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn read_timeout(&self, timeout: Duration) -> Result<ReadGuard<T, D>> {
+        self.read_waiting(Wait::AtMost(timeout))
+    }
+
+    /// Exclusive access to the elements: waits while a guard on overlapping bytes is held, in whichever process. Guards on other bytes of
+    /// the same array, of other halves or columns, do not exclude each other.
+    ///
+    /// # Errors
+    ///
+    /// `ReadOnly` for an array or view that cannot be written; `WouldDeadlock` where this thread holds such a guard; `TooManyGuards`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ndarray::s;
+    ///
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.zeros::<f64, _>((4, 6))?;
+    /// let (left, right) = (xs.slice(s![.., ..3])?, xs.slice(s![.., 3..])?);
+    /// let (mut l, mut r) = (left.write()?, right.write()?); // columns of one array, both at once
+    /// l.fill(1.0);
+    /// r.fill(2.0);
+    /// drop((l, r));
+    /// assert_eq!(xs.read()?.sum(), 36.0);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn write(&self) -> Result<WriteGuard<T, D>> {
+        self.write_waiting(Wait::Forever)
+    }
+
+    /// [`write`](Self::write) without waiting.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` where it would have to wait; those of `write`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.ones::<f64, _>(5)?;
+    /// xs.try_write()?.fill(2.0);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn try_write(&self) -> Result<WriteGuard<T, D>> {
+        self.write_waiting(Wait::Never)
+    }
+
+    /// [`write`](Self::write) that waits no longer than `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// `Timeout` where that was not enough; those of `write`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.ones::<f64, _>(5)?;
+    /// xs.write_timeout(std::time::Duration::from_secs(1))?.fill(2.0);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn write_timeout(&self, timeout: Duration) -> Result<WriteGuard<T, D>> {
+        self.write_waiting(Wait::AtMost(timeout))
+    }
+
+    fn read_waiting(&self, wait: Wait) -> Result<ReadGuard<T, D>> {
+        ReadGuard::take(&self.grip, &self.layout, self.span(), wait)
+    }
+
+    fn write_waiting(&self, wait: Wait) -> Result<WriteGuard<T, D>> {
+        self.check_writable()?;
+        WriteGuard::take(&self.grip, &self.layout, self.span(), wait)
+    }
+
+    /// A private copy as an ndarray array; the order of a contiguous array is kept.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read`](Self::read).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.ones::<f64, _>(3)?;
+    /// let mut copy = xs.to_ndarray()?;
+    /// copy[0] = 5.0;
+    /// assert_eq!(xs.read()?[0], 1.0);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn to_ndarray(&self) -> Result<Array<T, D>> {
+        Ok(self.read()?.to_owned())
+    }
+
+    /// A new shared array in the same store with a copy of the elements: [`Local`](crate::Scope::Local), without a name. The order of a
+    /// contiguous array is kept, any other becomes C.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read`](Self::read) and of making an array.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.ones::<f64, _>(3)?;
+    /// let copy = xs.copy()?;
+    /// copy.write()?.fill(2.0);
+    /// assert_eq!((xs.read()?[0], copy.read()?[0]), (1.0, 2.0));
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn copy(&self) -> Result<Self> {
+        self.copy_to(self.grip.member())
+    }
+
+    pub(crate) fn copy_to(&self, member: &Arc<Member>) -> Result<Self> {
+        let source = self.read()?;
+        from_ndarray(member, Labels::default(), &source)
+    }
+
+    /// Copies the elements of another shared array into this one, broadcasting them where ndarray does.
+    ///
+    /// Both are locked, in an order that cannot deadlock; where they overlap, the elements go through a private copy. For a plain ndarray
+    /// array use `write()?.assign(..)`.
+    ///
+    /// # Errors
+    ///
+    /// `Layout` where the shapes do not fit; those of [`read`](Self::read) and [`write`](Self::write).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ndarray::s;
+    ///
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.from_shape_fn::<i32, _>(4, |i| i as i32)?;
+    /// xs.slice(s![1..])?.assign(&xs.slice(s![..3])?)?;
+    /// assert_eq!(xs.to_ndarray()?, ndarray::array![0, 0, 1, 2]);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn assign<E: Dimension>(&self, source: &SharedArray<T, E>) -> Result<()> {
+        self.check_writable()?;
+        let source = source.broadcast(self.layout.dim.clone())?;
+        if source.id() == self.id() && source.span().overlaps(&self.span()) {
+            let private = source.to_ndarray()?;
+            self.write()?.assign(&private);
+            return Ok(());
+        }
+        let key = |id, start| (id, start);
+        let (mut target, elements) = match key(self.id(), self.extent().start) < key(source.id(), source.extent().start) {
+            true => (self.write()?, source.read()?),
+            false => {
+                let elements = source.read()?;
+                (self.write()?, elements)
+            }
+        };
+        target.assign(&elements);
+        Ok(())
+    }
+
+    /// Writes changed pages of the array's file to its disk, and waits for it. On a tmpfs, which has no disk, there is nothing to write.
+    ///
+    /// # Errors
+    ///
+    /// `Io` where the kernel reports one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// manager.ones::<f64, _>(3)?.flush()?;
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn flush(&self) -> Result<()> {
+        self.grip.used();
+        self.grip.flush()
+    }
+}
+
+/// A new shared array with a copy of these elements.
+pub(crate) fn from_ndarray<T: Element, D: Dimension>(member: &Arc<Member>, labels: Labels, source: &ArrayRef<T, D>) -> Result<SharedArray<T, D>> {
+    let order = crate::layout::order_of(source.shape(), source.strides(), 1).unwrap_or(Order::C);
+    let fill = |mut elements: ArrayViewMut<'_, T, D>| elements.assign(source);
+    create(member, labels, source.raw_dim(), order, Some(fill))
+}

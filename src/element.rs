@@ -1,0 +1,163 @@
+//! The types that can be elements, known at compile time.
+//!
+//! One of the modules with unsafe code: every `unsafe impl` here promises that the type's bytes are what its `DTYPE` says.
+
+use crate::{
+    dtype::{DType, Scalar},
+    format::MAX_ITEMSIZE,
+};
+use bytemuck::{Pod, Zeroable};
+
+/// A type whose values can be elements of a shared array.
+///
+/// All integers to 128 bits, `f32`, `f64`, [`Bool`], `[T; N]` of elements (N > 0), with feature `half` `f16` and `bf16`, with feature
+/// `complex` `Complex<f32>` and `Complex<f64>`.
+///
+/// # Safety
+///
+/// Any bytes must be a valid value without padding ([`bytemuck::Pod`] demands it), `DTYPE` must describe exactly these bytes, and
+/// its itemsize must be the size of the type.
+pub unsafe trait Element: Pod + Send + Sync {
+    /// The run-time description of the type.
+    const DTYPE: DType;
+}
+
+/// A truth value in one byte: zero is false, anything else is true.
+///
+/// Rust's `bool` cannot be an element: another process could write a byte that is no `bool`.
+///
+/// ```
+/// use ndshm::Bool;
+///
+/// assert_eq!(Bool::from(true), Bool::TRUE);
+/// assert!(bool::from(Bool::TRUE) && !bool::from(Bool::FALSE));
+/// ```
+#[derive(Clone, Copy, Default, Zeroable, Pod)]
+#[repr(transparent)]
+pub struct Bool(u8);
+
+impl Bool {
+    /// True, as the byte 1.
+    pub const TRUE: Bool = Bool(1);
+    /// False, as the byte 0.
+    pub const FALSE: Bool = Bool(0);
+}
+
+impl From<bool> for Bool {
+    fn from(value: bool) -> Self {
+        Bool(value.into())
+    }
+}
+
+impl From<Bool> for bool {
+    fn from(value: Bool) -> Self {
+        value.0 != 0
+    }
+}
+
+impl PartialEq for Bool {
+    fn eq(&self, other: &Self) -> bool {
+        bool::from(*self) == bool::from(*other)
+    }
+}
+
+impl Eq for Bool {}
+
+impl std::hash::Hash for Bool {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        bool::from(*self).hash(state);
+    }
+}
+
+impl std::fmt::Debug for Bool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        bool::from(*self).fmt(f)
+    }
+}
+
+impl std::fmt::Display for Bool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        bool::from(*self).fmt(f)
+    }
+}
+
+macro_rules! scalar {
+    ($($type:ty => $scalar:ident),* $(,)?) => {$(
+        // SAFETY: the type is Pod; the table in `dtype` gives this scalar's size and meaning, and the test below compares the sizes.
+        unsafe impl Element for $type {
+            const DTYPE: DType = DType::scalar(Scalar::$scalar);
+        }
+    )*};
+}
+
+scalar! {
+    Bool => Bool, u8 => U8, i8 => I8, u16 => U16, i16 => I16, u32 => U32, i32 => I32, u64 => U64, i64 => I64,
+    u128 => U128, i128 => I128, f32 => F32, f64 => F64,
+}
+#[cfg(feature = "half")]
+scalar! { half::f16 => F16, half::bf16 => Bf16 }
+#[cfg(feature = "complex")]
+scalar! { num_complex::Complex<f32> => Complex32, num_complex::Complex<f64> => Complex64 }
+
+/// A place for the description of `T`, so that constants can refer to it.
+struct Of<T>(std::marker::PhantomData<T>);
+
+impl<T: Element> Of<T> {
+    const DTYPE: &'static DType = &T::DTYPE;
+}
+
+// SAFETY: an array of Pod is Pod and has no padding between its elements; `DType::array` multiplies the itemsize by N, as the
+// language does. N = 0 and sizes beyond the format's limit do not compile.
+unsafe impl<T: Element, const N: usize> Element for [T; N] {
+    const DTYPE: DType = {
+        assert!(N > 0, "an array of length 0 cannot be an element");
+        assert!(size_of::<Self>() <= MAX_ITEMSIZE, "an element has at most 1,048,576 bytes");
+        DType::array(Of::<T>::DTYPE, N)
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_agrees<T: Element>() {
+        assert_eq!(T::DTYPE.itemsize(), size_of::<T>(), "{}", T::DTYPE);
+    }
+
+    #[test]
+    fn every_type_has_the_size_that_its_description_says() {
+        size_agrees::<Bool>();
+        size_agrees::<u8>();
+        size_agrees::<i8>();
+        size_agrees::<u16>();
+        size_agrees::<i16>();
+        size_agrees::<u32>();
+        size_agrees::<i32>();
+        size_agrees::<u64>();
+        size_agrees::<i64>();
+        size_agrees::<u128>();
+        size_agrees::<i128>();
+        size_agrees::<f32>();
+        size_agrees::<f64>();
+        size_agrees::<[u8; 7]>();
+        size_agrees::<[[i16; 3]; 5]>();
+        #[cfg(feature = "half")]
+        {
+            size_agrees::<half::f16>();
+            size_agrees::<half::bf16>();
+        }
+        #[cfg(feature = "complex")]
+        {
+            size_agrees::<num_complex::Complex<f32>>();
+            size_agrees::<num_complex::Complex<f64>>();
+        }
+    }
+
+    #[test]
+    fn any_byte_but_zero_is_true() {
+        let two: Bool = bytemuck::cast(2u8);
+        assert_eq!(two, Bool::TRUE);
+        assert_ne!(two, Bool::FALSE);
+        assert_eq!((two.to_string(), Bool::from(false)), ("true".to_owned(), Bool::FALSE));
+    }
+}

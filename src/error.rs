@@ -1,0 +1,301 @@
+//! The one error type, and the reasons why a file is not an array.
+
+use crate::{dtype::DType, id::ArrayId};
+use std::{io, path::PathBuf, time::Duration};
+use thiserror::Error as ThisError;
+
+/// The result of this crate's functions.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong, with the path and what was expected and found.
+#[derive(Debug, ThisError)]
+#[non_exhaustive]
+pub enum Error {
+    /// The array does not fit; nothing was left behind. Bytes.
+    #[error(
+        "{}: no space for an array file of {needed} bytes: {limited_by} leaves {available}; free some, choose another root with NDSHM_ROOT, \
+         or enlarge the file system (a container's /dev/shm: start it with a larger --shm-size)", path.display()
+    )]
+    NoSpace {
+        /// The store that has no space.
+        path: PathBuf,
+        /// Bytes of the whole array file.
+        needed: u64,
+        /// Bytes that are left.
+        available: u64,
+        /// What sets the limit: the file system, or `RLIMIT_FSIZE` of this process.
+        limited_by: &'static str,
+    },
+    /// The process has as many mappings as the kernel allows (vm.max_map_count).
+    #[error("{}: this process has as many memory mappings as vm.max_map_count = {limit} allows; drop some arrays or raise the limit with sysctl", path.display())]
+    TooManyMappings {
+        /// The array that could not be mapped.
+        path: PathBuf,
+        /// vm.max_map_count.
+        limit: u64,
+    },
+    /// The thread holds a guard on the array and no slot for another is free.
+    #[error("{}: all {limit} lock slots of the array are taken, and this thread holds at least one of them: drop a guard first", path.display())]
+    TooManyGuards {
+        /// The array.
+        path: PathBuf,
+        /// Number of slots.
+        limit: usize,
+    },
+    /// The array that a handle names was released, or its store was deleted.
+    #[error("{}: the array was released, or its store was deleted", path.display())]
+    Released {
+        /// Where the array was.
+        path: PathBuf,
+        /// Which array it was.
+        id: ArrayId,
+    },
+    /// There is no such store or array.
+    #[error("{}: not found: {what}", path.display())]
+    NotFound {
+        /// What was looked for.
+        path: PathBuf,
+        /// What was expected there.
+        what: &'static str,
+    },
+    /// The name is taken.
+    #[error("{}: already exists; open it, or choose another name", path.display())]
+    AlreadyExists {
+        /// What is in the way.
+        path: PathBuf,
+    },
+    /// The store was closed, or its owner ended.
+    #[error("{}: the store was closed: nothing can be created or opened in it", path.display())]
+    Closed {
+        /// The store.
+        path: PathBuf,
+    },
+    /// Only the owner of an ephemeral store may do this.
+    #[error("{}: only the owner of an ephemeral store can close or keep it", path.display())]
+    NotOwner {
+        /// The store.
+        path: PathBuf,
+    },
+    /// Another array took the path of the one that a handle names, or another store that of a manager.
+    #[error("{}: another one took this path: it is {found} now, not {expected}", path.display())]
+    PathReused {
+        /// The path.
+        path: PathBuf,
+        /// The id that was named.
+        expected: String,
+        /// The id that is there.
+        found: String,
+    },
+    /// The array has another element type.
+    #[error("{}: the elements are {found}, not {expected}", path.display())]
+    Dtype {
+        /// The array.
+        path: PathBuf,
+        /// The type that was asked for.
+        expected: DType,
+        /// The type in the file.
+        found: DType,
+    },
+    /// The array or view has another number of dimensions.
+    #[error("{}: the array has {found} dimensions, not {expected}", path.display())]
+    Rank {
+        /// The array.
+        path: PathBuf,
+        /// The number that was asked for.
+        expected: usize,
+        /// The number that is there.
+        found: usize,
+    },
+    /// A shape, a stride, an index or an axis does not fit.
+    #[error("{operation}: {reason}")]
+    Layout {
+        /// What was tried.
+        operation: &'static str,
+        /// Why it cannot be done.
+        reason: String,
+    },
+    /// The memory is not the shared array's.
+    #[error("{}: the given view does not lie in this array's memory; to share it, copy it with Manager::from_ndarray", path.display())]
+    NotShared {
+        /// The array that it was compared with.
+        path: PathBuf,
+    },
+    /// A guard on overlapping bytes is held, and the caller does not wait.
+    #[error("{}: a guard on overlapping bytes is held", path.display())]
+    WouldBlock {
+        /// The array.
+        path: PathBuf,
+    },
+    /// A guard on overlapping bytes was held all the time.
+    #[error("{}: a guard on overlapping bytes was held for all of {waited:?}", path.display())]
+    Timeout {
+        /// The array.
+        path: PathBuf,
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// The thread would wait for a guard of its own.
+    #[error("{}: this thread holds a guard on overlapping bytes and would wait for itself: drop that guard first", path.display())]
+    WouldDeadlock {
+        /// The array.
+        path: PathBuf,
+    },
+    /// The array or view cannot be written.
+    #[error("{}: cannot be written: {reason}", path.display())]
+    ReadOnly {
+        /// The array.
+        path: PathBuf,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// A directory or file that this process must not trust.
+    #[error("{}: refused: {reason}", path.display())]
+    Untrusted {
+        /// What was refused.
+        path: PathBuf,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// A text or a value that is not a handle.
+    #[error("not a handle: {reason}")]
+    Handle {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A name that cannot be a file name here.
+    #[error("{name:?} cannot be a name: {reason}")]
+    Name {
+        /// The name.
+        name: String,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// Attributes or axis names that cannot be stored or read as asked.
+    #[error("attributes: {reason}")]
+    Attrs {
+        /// Why not.
+        reason: String,
+    },
+    /// The file is not an array of this format, or it is damaged.
+    #[error("{}: {source}", path.display())]
+    Header {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: HeaderError,
+    },
+    /// The operating system refused.
+    #[error("{}: {action}: {source}", path.display())]
+    Io {
+        /// What it was about.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// The operating system's error.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    pub(crate) fn io(path: impl Into<PathBuf>, action: &'static str) -> impl FnOnce(io::Error) -> Error {
+        let path = path.into();
+        move |source| Error::Io { path, action, source }
+    }
+
+    pub(crate) fn layout(operation: &'static str, reason: impl Into<String>) -> Error {
+        Error::Layout { operation, reason: reason.into() }
+    }
+}
+
+/// Why a file is not an array of this format.
+#[derive(Clone, Debug, PartialEq, Eq, ThisError)]
+#[non_exhaustive]
+pub enum HeaderError {
+    /// The first bytes are not those of an array file.
+    #[error("not an ndshm file")]
+    Magic,
+    /// A later version of the format.
+    #[error("format version {found}, this library reads version 1: update ndshm")]
+    Version {
+        /// The version in the file.
+        found: u8,
+    },
+    /// Bytes that the format fixes differ.
+    #[error("the fixed bytes at offset {at} are damaged")]
+    Template {
+        /// Where, in bytes from the start.
+        at: usize,
+    },
+    /// `header_end`, `data_offset` and `data_len` do not fit each other.
+    #[error("{field} = {value} is out of its bounds")]
+    Bounds {
+        /// Which number.
+        field: &'static str,
+        /// Its value.
+        value: u64,
+    },
+    /// The file is longer or shorter than its header says. Bytes.
+    #[error("the file has {found} bytes, its header says {expected}")]
+    Length {
+        /// What the header says.
+        expected: u64,
+        /// What the file has.
+        found: u64,
+    },
+    /// The checksum differs.
+    #[error("the header's checksum is {expected:08x}, its bytes give {found:08x}")]
+    Checksum {
+        /// What the file says.
+        expected: u32,
+        /// What its bytes give.
+        found: u32,
+    },
+    /// The header is not deterministically encoded CBOR.
+    #[error("the header is not deterministic CBOR: {reason}")]
+    Cbor {
+        /// Where it differs.
+        reason: String,
+    },
+    /// A key is missing, or its value has the wrong type.
+    #[error("the header's key {key:?} is missing or of a wrong kind")]
+    Key {
+        /// The key.
+        key: &'static str,
+    },
+    /// The header asks for something that this library does not know.
+    #[error("the file needs {key:?}, which this library does not know: update ndshm")]
+    Critical {
+        /// The entry of `crit`.
+        key: String,
+    },
+    /// The element type is none.
+    #[error("the element type is invalid: {reason}")]
+    Dtype {
+        /// Why.
+        reason: String,
+    },
+    /// The shape overflows, or its strides are neither those of C nor of F order.
+    #[error("the shape is invalid: {reason}")]
+    Shape {
+        /// Why.
+        reason: &'static str,
+    },
+    /// The bytes before the payload disagree with the header.
+    #[error("the payload's head disagrees with the header")]
+    Prefix,
+    /// The padding is not made of zeros.
+    #[error("the padding is damaged")]
+    Padding,
+    /// The file was written on a machine of the other byte order.
+    #[error("the state block was written on a machine of another byte order")]
+    Endian,
+    /// The lifecycle word is unknown.
+    #[error("the lifecycle word is {found}, which is none")]
+    Lifecycle {
+        /// Its value.
+        found: u32,
+    },
+    /// The file was copied in from another store.
+    #[error("the file belongs to another store: it was copied or moved here; create a new array and copy the contents into it")]
+    ForeignStore,
+}

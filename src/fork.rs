@@ -1,0 +1,188 @@
+//! What happens to this library when the process forks.
+//!
+//! A child inherits descriptors and mappings, but it is another process: it owns nothing, and it must not keep a dead parent alive.
+//! This module counts forks, keeps every short critical section of the library out of a fork, and calls those who [`register`] in the child.
+//!
+//! One of the modules with unsafe code: it installs handlers with `pthread_atfork` and replaces descriptors in the child.
+
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    ffi::CString,
+    fs::File,
+    io,
+    ops::{Deref, DerefMut},
+    os::fd::AsRawFd,
+    sync::{
+        Arc, Mutex as StdMutex, MutexGuard as StdMutexGuard, Once, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
+};
+
+/// Held for reading in every critical section, for writing while the process forks.
+static GATE: RwLock<()> = RwLock::new(());
+/// Forks between the first process that used this library and this one.
+static GENERATION: AtomicU64 = AtomicU64::new(0);
+/// Who is called in the child.
+static REGISTERED: StdMutex<Option<HashMap<u64, Arc<dyn AtFork>>>> = StdMutex::new(None);
+static NEXT_KEY: AtomicU64 = AtomicU64::new(0);
+static INSTALLED: Once = Once::new();
+
+thread_local! {
+    static FORKING: RefCell<Option<RwLockWriteGuard<'static, ()>>> = const { RefCell::new(None) };
+}
+
+/// The generation of this process: whatever carries another one was inherited over a fork.
+pub(crate) fn generation() -> u64 {
+    GENERATION.load(SeqCst)
+}
+
+/// A part of the library that has something to do in a forked child.
+pub(crate) trait AtFork: Send + Sync {
+    /// Called in the child before anything else runs there. Must not allocate, wait or panic.
+    fn in_child(&self);
+}
+
+/// A registration: it ends when it is dropped.
+pub(crate) struct Registration(u64);
+
+/// Has `part` called in every child that is forked from now on.
+pub(crate) fn register(part: Arc<dyn AtFork>) -> Registration {
+    register_new(|| Ok::<_, std::convert::Infallible>(part)).unwrap_or_else(|never| match never {})
+}
+
+/// Has the part that `make` makes called in every child, also in one that is forked while it is being made.
+fn register_new<E>(make: impl FnOnce() -> Result<Arc<dyn AtFork>, E>) -> Result<Registration, E> {
+    INSTALLED.call_once(install);
+    let key = NEXT_KEY.fetch_add(1, SeqCst);
+    let _gate = GATE.read().unwrap_or_else(PoisonError::into_inner);
+    let part = make()?;
+    REGISTERED.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().insert(key, part);
+    Ok(Registration(key))
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let _gate = GATE.read().unwrap_or_else(PoisonError::into_inner);
+        // The part is dropped inside the gate: a descriptor is closed before a fork could copy it without its handler.
+        let _part = REGISTERED.lock().unwrap_or_else(PoisonError::into_inner).as_mut().and_then(|parts| parts.remove(&self.0));
+    }
+}
+
+/// A mutex that no fork finds locked. For short sections only: no waiting, no calls to user code, and never two at once.
+pub(crate) struct Mutex<T>(StdMutex<T>);
+
+/// Access to what a [`Mutex`] holds.
+pub(crate) struct Guard<'a, T> {
+    // Dropped in this order: the mutex first, then the gate.
+    value: StdMutexGuard<'a, T>,
+    _gate: RwLockReadGuard<'static, ()>,
+}
+
+impl<T> Mutex<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Self(StdMutex::new(value))
+    }
+
+    pub(crate) fn lock(&self) -> Guard<'_, T> {
+        let gate = GATE.read().unwrap_or_else(PoisonError::into_inner);
+        Guard { value: self.0.lock().unwrap_or_else(PoisonError::into_inner), _gate: gate }
+    }
+}
+
+impl<T> Deref for Guard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl<T> DerefMut for Guard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.value
+    }
+}
+
+/// A descriptor that a child does not share: there it names the same file through a description of its own, without the parent's locks.
+pub(crate) struct Private {
+    // Dropped in this order: the last reference goes with the registration, inside the gate.
+    inner: Arc<Descriptor>,
+    _registration: Registration,
+}
+
+struct Descriptor {
+    file: File,
+    /// Its own name in /proc, made before it is needed: the child must not allocate.
+    itself: CString,
+}
+
+impl Private {
+    /// The file that `open` opens for reading and writing.
+    pub(crate) fn open(open: impl FnOnce() -> io::Result<File>) -> io::Result<Self> {
+        let mut opened = None;
+        let registration = register_new(|| {
+            let file = open()?;
+            let itself = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+            let inner = Arc::new(Descriptor { file, itself });
+            opened = Some(inner.clone());
+            Ok::<_, io::Error>(inner)
+        })?;
+        match opened {
+            Some(inner) => Ok(Private { inner, _registration: registration }),
+            None => unreachable!("registered without being opened"),
+        }
+    }
+
+    /// A second description of the same file, for a lock of its own.
+    pub(crate) fn reopen(&self) -> io::Result<Self> {
+        Self::open(|| File::options().read(true).write(true).open(format!("/proc/self/fd/{}", self.file().as_raw_fd())))
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.inner.file
+    }
+}
+
+impl AtFork for Descriptor {
+    fn in_child(&self) {
+        // SAFETY: `open` needs a NUL-terminated path, which a CString is; it is async-signal-safe.
+        let open = |access| unsafe { libc::open(self.itself.as_ptr(), access | libc::O_CLOEXEC) };
+        let mut own = open(libc::O_RDWR);
+        if own < 0 {
+            // A directory can only be opened for reading.
+            own = open(libc::O_RDONLY);
+        }
+        if own < 0 {
+            // No descriptor is left, or /proc is not mounted: the child goes on with the parent's description.
+            return;
+        }
+        // SAFETY: both descriptors are open: `own` was opened above, the other belongs to `self.file`, which keeps its number and
+        // its right to close it; `dup3` replaces what the number means, and closes, never unlocks, the inherited description.
+        unsafe { libc::dup3(own, self.file.as_raw_fd(), libc::O_CLOEXEC) };
+        // SAFETY: `own` was opened above and nothing else knows it.
+        unsafe { libc::close(own) };
+    }
+}
+
+fn install() {
+    // SAFETY: the three handlers are functions for the life of the process that do not unwind: what they call does not panic.
+    unsafe { libc::pthread_atfork(Some(before), Some(after_in_parent), Some(after_in_child)) };
+}
+
+extern "C" fn before() {
+    let gate = GATE.write().unwrap_or_else(PoisonError::into_inner);
+    let _ = FORKING.try_with(|forking| *forking.borrow_mut() = Some(gate));
+}
+
+extern "C" fn after_in_parent() {
+    let _ = FORKING.try_with(|forking| forking.borrow_mut().take());
+}
+
+extern "C" fn after_in_child() {
+    GENERATION.fetch_add(1, SeqCst);
+    if let Some(parts) = REGISTERED.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+        parts.values().for_each(|part| part.in_child());
+    }
+    let _ = FORKING.try_with(|forking| forking.borrow_mut().take());
+}

@@ -1,0 +1,46 @@
+//! One opening of an array: what arrays, their views and their guards keep alive together.
+
+use crate::segment::Segment;
+use std::{
+    ops::Deref,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+};
+
+/// A segment with the claim that this opening took, which goes back if it is never used.
+pub(crate) struct Grip {
+    segment: Arc<Segment>,
+    claim: Option<u64>,
+    is_used: AtomicBool,
+}
+
+impl Grip {
+    pub(crate) fn new(segment: Arc<Segment>, claim: Option<u64>) -> Arc<Self> {
+        Arc::new(Self { segment, claim, is_used: AtomicBool::new(claim.is_none()) })
+    }
+
+    /// The array was read, written or viewed.
+    pub(crate) fn used(&self) {
+        if !self.is_used.swap(true, SeqCst) {
+            self.segment.used();
+        }
+    }
+}
+
+impl Deref for Grip {
+    type Target = Segment;
+
+    fn deref(&self) -> &Segment {
+        &self.segment
+    }
+}
+
+impl Drop for Grip {
+    fn drop(&mut self) {
+        if let (Some(token), false) = (self.claim, *self.is_used.get_mut()) {
+            self.segment.give_back(token);
+        }
+    }
+}

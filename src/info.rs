@@ -1,0 +1,122 @@
+//! What an array file says about itself, for people and programs that do not open it.
+
+use crate::{
+    cbor,
+    dtype::DType,
+    error::{Error, Result},
+    handle::Handle,
+    header::Header,
+    id::ArrayId,
+    layout::Order,
+    segment,
+};
+use ciborium::Value;
+use serde::{Serialize, de::DeserializeOwned};
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+/// The description of an array, read from its file without mapping it.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct ArrayInfo {
+    /// The array's identity.
+    pub id: ArrayId,
+    /// The name that was chosen for it, if any.
+    pub name: Option<String>,
+    /// Its file.
+    pub path: PathBuf,
+    /// The type of its elements.
+    pub dtype: DType,
+    /// The lengths of its axes.
+    pub shape: Vec<usize>,
+    /// The order of its elements in memory.
+    pub order: Order,
+    /// The names of its axes: one entry for each, or none at all.
+    pub axis_names: Vec<Option<String>>,
+    /// Bytes of its elements.
+    pub byte_len: usize,
+    /// When it was made.
+    pub created: SystemTime,
+    /// The process that made it.
+    pub pid: u32,
+    /// The software that made it.
+    pub software: String,
+    attrs: Option<Value>,
+}
+
+impl ArrayInfo {
+    /// Reads the description of the array at `path`.
+    pub(crate) fn read(path: &Path, expected: Option<ArrayId>) -> Result<Self> {
+        let parsed = segment::read_header(path, expected)?;
+        let Header { id, dtype, shape, order, axis_names, attrs, created } = parsed.header;
+        Ok(Self {
+            id,
+            name: name_of(path, id),
+            path: path.into(),
+            dtype,
+            shape,
+            order,
+            axis_names,
+            byte_len: parsed.data_len,
+            created: SystemTime::UNIX_EPOCH + Duration::from_nanos(created.ns),
+            pid: created.pid,
+            software: created.software,
+            attrs,
+        })
+    }
+
+    /// The array's attributes, as any type that deserializes from a map; an empty map where it has none.
+    ///
+    /// # Errors
+    ///
+    /// `Attrs` where they do not fit the type.
+    pub fn attrs<A: DeserializeOwned>(&self) -> Result<A> {
+        from_attrs(self.attrs.as_ref())
+    }
+}
+
+impl Handle {
+    /// Reads what the array's file says about it, without opening it.
+    ///
+    /// # Errors
+    ///
+    /// `Released` where the file is gone, `PathReused` where another array took its path, `Header` and `Untrusted` where it is none.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.zeros::<f32, _>((3, 4))?;
+    /// let info = xs.handle().info()?;
+    /// assert_eq!((info.dtype.to_string().as_str(), info.shape.as_slice()), ("<f4", &[3, 4][..]));
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn info(&self) -> Result<ArrayInfo> {
+        ArrayInfo::read(self.path(), Some(self.id()))
+    }
+}
+
+/// The chosen name of an array at this path, if it is not named after its id.
+pub(crate) fn name_of(path: &Path, id: ArrayId) -> Option<String> {
+    let stem = path.file_stem()?.to_str()?;
+    (stem != id.file_stem()).then(|| stem.to_owned())
+}
+
+/// Attributes as they stand in a header: a map with text keys.
+pub(crate) fn to_attrs(attrs: &impl Serialize) -> Result<Value> {
+    let value = Value::serialized(attrs).map_err(|error| Error::Attrs { reason: error.to_string() })?;
+    let is_map = value.as_map().is_some_and(|entries| entries.iter().all(|(key, _)| key.is_text()));
+    if !is_map {
+        return Err(Error::Attrs { reason: "they must be a map with text keys, or a struct".into() });
+    }
+    // What would not read back is refused here: one key twice, say.
+    cbor::decode(&cbor::encode(&value)).map_err(|reason| Error::Attrs { reason })
+}
+
+/// Attributes from a header.
+pub(crate) fn from_attrs<A: DeserializeOwned>(attrs: Option<&Value>) -> Result<A> {
+    let empty = Value::Map(Vec::new());
+    attrs.unwrap_or(&empty).deserialized().map_err(|error| Error::Attrs { reason: error.to_string() })
+}

@@ -1,0 +1,105 @@
+//! Memory-mapped files: the only place that maps, protects and unmaps, and hands out references to shared words.
+//!
+//! One of the modules with unsafe code. Its promise: every pointer and reference it gives lies inside a mapping that lives at least
+//! as long as the [`Mapping`] it was asked from, and references are to atomics only, so that nothing another process does is undefined.
+
+use crate::{
+    error::{Error, Result},
+    fork::AtFork,
+    format::{LOCK_LEN, STATE_AT, STATE_LEN},
+    lock_file::LockPage,
+    state::StateBlock,
+};
+use memmap2::{MmapOptions, MmapRaw};
+use rustix::io::Errno;
+use std::{
+    fs::{self, File},
+    io,
+    ops::Range,
+    path::Path,
+    ptr::NonNull,
+    sync::atomic::Ordering::SeqCst,
+};
+
+/// A whole file, mapped shared for reading and writing.
+///
+/// Invariant: `len` bytes from `raw.as_ptr()` are mapped until the value is dropped, and the first page stays writable.
+pub(crate) struct Mapping {
+    raw: MmapRaw,
+    len: usize,
+}
+
+impl Mapping {
+    /// Maps the first `len` bytes of a file, which has at least so many.
+    pub(crate) fn new(file: &File, len: usize, path: &Path) -> Result<Self> {
+        let raw = MmapOptions::new().len(len).map_raw(file).map_err(|error| map_error(error, path))?;
+        Ok(Self { raw, len })
+    }
+
+    /// Takes away the right to write the pages that lie in `range` as a whole.
+    pub(crate) fn protect(&self, range: Range<usize>, path: &Path) -> Result<()> {
+        let start = range.start.next_multiple_of(rustix::param::page_size());
+        if start >= range.end.min(self.len) {
+            return Ok(());
+        }
+        let len = range.end.min(self.len) - start;
+        let address = self.raw.as_mut_ptr().wrapping_add(start);
+        // SAFETY: the pages from `start`, a page boundary of this mapping, to its end at most are mapped by `self.raw`; no reference
+        // to them exists yet, and writing through pointers to them is refused by everyone who knows the mapping as read-only.
+        unsafe { rustix::mm::mprotect(address.cast(), len, rustix::mm::MprotectFlags::READ) }.map_err(|errno| map_error(errno.into(), path))
+    }
+
+    /// The state block of an array file.
+    pub(crate) fn state(&self) -> &StateBlock {
+        assert!(self.len >= STATE_AT + STATE_LEN, "a mapping of {} bytes has no state block", self.len);
+        let address = self.raw.as_ptr().wrapping_add(STATE_AT).cast::<StateBlock>();
+        // SAFETY: the block's bytes lie inside the mapping (asserted), in its first page, which stays writable; the mapping starts at
+        // a page, so offset 64 is aligned for u64; the block consists of atomics, for which any bytes are valid and which others may change.
+        unsafe { &*address }
+    }
+
+    /// The page of a lock file.
+    pub(crate) fn lock_page(&self) -> &LockPage {
+        assert!(self.len >= LOCK_LEN, "a mapping of {} bytes is no lock file", self.len);
+        let address = self.raw.as_ptr().cast::<LockPage>();
+        // SAFETY: the page's bytes lie inside the mapping (asserted), which is aligned to pages and stays writable; it consists of
+        // atomics, for which any bytes are valid and which others may change.
+        unsafe { &*address }
+    }
+
+    /// The address of a byte of the mapping, or of its end.
+    pub(crate) fn at(&self, offset: usize) -> NonNull<u8> {
+        assert!(offset <= self.len, "offset {offset} lies outside a mapping of {} bytes", self.len);
+        match NonNull::new(self.raw.as_mut_ptr().wrapping_add(offset)) {
+            Some(address) => address,
+            None => unreachable!("a mapping at address zero"),
+        }
+    }
+
+    /// Has the kernel write the file's pages to its disk, and waits for it.
+    pub(crate) fn flush(&self) -> io::Result<()> {
+        self.raw.flush()
+    }
+}
+
+impl AtFork for Mapping {
+    /// The child has this mapping too, and nobody will ever count it out.
+    fn in_child(&self) {
+        if self.len >= STATE_AT + STATE_LEN {
+            self.state().openers.fetch_add(1, SeqCst);
+        }
+    }
+}
+
+/// The error of a mapping that failed; the kernel says ENOMEM for too many mappings as well as for too little address space.
+fn map_error(source: io::Error, path: &Path) -> Error {
+    if source.raw_os_error() == Some(Errno::NOMEM.raw_os_error()) {
+        let limit = fs::read_to_string("/proc/sys/vm/max_map_count").ok().and_then(|text| text.trim().parse().ok());
+        let count = fs::read("/proc/self/maps").map_or(0, |maps| maps.iter().filter(|&&byte| byte == b'\n').count() as u64);
+        // One mapping is split in up to three by a change of its protection.
+        if let Some(limit) = limit.filter(|&limit| count + 3 >= limit) {
+            return Error::TooManyMappings { path: path.into(), limit };
+        }
+    }
+    Error::Io { path: path.into(), action: "map the file", source }
+}

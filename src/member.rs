@@ -1,0 +1,216 @@
+//! A process's membership in a store: one descriptor of the lock file, one member id, however many managers and arrays.
+
+use crate::{
+    error::{Error, Result},
+    fork::{self, Private},
+    format::{LOCK_LEN, LOCK_NAME, SUFFIX},
+    lock_file::{self, LockPage},
+    mapping::Mapping,
+    trust,
+};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+use uuid::Uuid;
+
+/// The memberships of this process, by the store's directory.
+static MEMBERS: fork::Mutex<BTreeMap<PathBuf, Weak<Member>>> = fork::Mutex::new(BTreeMap::new());
+/// How long a join waits before it tries again, while a sweeper looks at the store.
+const RETRY: Duration = Duration::from_millis(1);
+
+/// A membership: it lasts until this is dropped or the process ends.
+pub(crate) struct Member {
+    directory: PathBuf,
+    lock: Private,
+    page: Mapping,
+    /// Device and inode of the lock file.
+    inode: (u64, u64),
+    id: AtomicU64,
+    /// The fork generation that `id` was taken in: a child takes its own.
+    generation: AtomicU64,
+}
+
+/// The kernel's id of this boot.
+pub(crate) fn boot_id() -> Result<Uuid> {
+    let path = "/proc/sys/kernel/random/boot_id";
+    let text = fs::read_to_string(path).map_err(Error::io(path, "read the boot id"))?;
+    text.trim().parse().map_err(|error| Error::io(path, "parse the boot id")(io::Error::other(error)))
+}
+
+impl Member {
+    /// Joins the store in `directory`, an absolute path without links, or finds the membership that this process has.
+    pub(crate) fn join(directory: &Path, any_file_system: bool) -> Result<Arc<Member>> {
+        let known = MEMBERS.lock().get(directory).and_then(Weak::upgrade);
+        if let Some(known) = known.filter(|known| known.is_at_its_path()) {
+            known.id()?;
+            return Ok(known);
+        }
+        trust::check_directory(directory, any_file_system)?;
+        let joined = Arc::new(Self::join_anew(directory, directory)?);
+        let mut members = MEMBERS.lock();
+        let other = members.get(directory).and_then(Weak::upgrade);
+        if other.as_ref().is_none_or(|other| other.inode != joined.inode) {
+            members.insert(directory.into(), Arc::downgrade(&joined));
+            drop(members);
+            return Ok(joined);
+        }
+        drop(members);
+        other.ok_or_else(|| unreachable!("looked up above"))
+    }
+
+    /// Joins a store that is still being built in `building` and will be at `directory`.
+    pub(crate) fn join_new(building: &Path, directory: &Path) -> Result<Member> {
+        Self::join_anew(building, directory)
+    }
+
+    /// Makes a membership that was made by [`join_new`](Self::join_new) the one that this process finds.
+    pub(crate) fn enlist(self) -> Arc<Member> {
+        let member = Arc::new(self);
+        MEMBERS.lock().insert(member.directory.clone(), Arc::downgrade(&member));
+        member
+    }
+
+    fn join_anew(at: &Path, directory: &Path) -> Result<Member> {
+        let path = at.join(LOCK_NAME);
+        loop {
+            let lock = Private::open(|| trust::open_file(&path)).map_err(|source| match source.kind() {
+                io::ErrorKind::NotFound if has_arrays(at) => {
+                    let reason = "it has arrays but no .lock: the store is damaged, or the files were copied here".into();
+                    Error::Untrusted { path: at.into(), reason }
+                }
+                io::ErrorKind::NotFound => Error::NotFound { path: at.into(), what: "no store is here" },
+                _ => Error::Io { path: path.clone(), action: "open the lock file", source },
+            })?;
+            let metadata = trust::check_file(lock.file(), &path)?;
+            if metadata.len() != LOCK_LEN as u64 {
+                return Err(Error::Untrusted { path, reason: "it is not a lock file of a store".into() });
+            }
+            if !share(&lock, &path)? {
+                std::thread::sleep(RETRY);
+                continue;
+            }
+            let inode = (metadata.dev(), metadata.ino());
+            if inode_of(&path) != Some(inode) {
+                continue;
+            }
+            let page = Mapping::new(lock.file(), LOCK_LEN, &path)?;
+            if let Some(defect) = page.lock_page().defect() {
+                return Err(Error::Untrusted { path: directory.into(), reason: defect.into() });
+            }
+            let id = AtomicU64::new(take_id(&lock, page.lock_page(), &path)?);
+            let generation = AtomicU64::new(fork::generation());
+            return Ok(Member { directory: directory.into(), lock, page, inode, id, generation });
+        }
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    pub(crate) fn page(&self) -> &LockPage {
+        self.page.lock_page()
+    }
+
+    /// The member id of this process; a forked child joins anew on first use.
+    pub(crate) fn id(&self) -> Result<u64> {
+        let generation = fork::generation();
+        if self.generation.load(SeqCst) == generation {
+            return Ok(self.id.load(SeqCst));
+        }
+        let path = self.directory.join(LOCK_NAME);
+        while !share(&self.lock, &path)? {
+            if self.page().is_closing() {
+                return Err(self.closed());
+            }
+            std::thread::sleep(RETRY);
+        }
+        let id = take_id(&self.lock, self.page(), &path)?;
+        // Of two threads that join at once the first one's id counts; the other's stays locked and is never used.
+        static REJOIN: fork::Mutex<()> = fork::Mutex::new(());
+        let _rejoin = REJOIN.lock();
+        if self.generation.load(SeqCst) != generation {
+            self.id.store(id, SeqCst);
+            self.generation.store(generation, SeqCst);
+        }
+        Ok(self.id.load(SeqCst))
+    }
+
+    /// Whether the member with this id lives.
+    pub(crate) fn is_alive(&self, member: u64) -> Result<bool> {
+        if member == self.id()? {
+            return Ok(true);
+        }
+        lock_file::is_alive(self.lock.file(), member).map_err(Error::io(&self.directory, "ask whether a member lives"))
+    }
+
+    /// An error where the store was closed.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.page().is_closing() { Err(self.closed()) } else { Ok(()) }
+    }
+
+    pub(crate) fn closed(&self) -> Error {
+        Error::Closed { path: self.directory.clone() }
+    }
+
+    /// Whether the store's directory still has the lock file that was joined.
+    pub(crate) fn is_at_its_path(&self) -> bool {
+        inode_of(&self.directory.join(LOCK_NAME)) == Some(self.inode)
+    }
+
+    /// Runs `section` while no other process or thread publishes or unlinks a chosen name.
+    pub(crate) fn with_names<T>(&self, section: impl FnOnce() -> Result<T>) -> Result<T> {
+        let names = self.lock.reopen().map_err(Error::io(&self.directory, "open the lock file again"))?;
+        let failed = || Error::io(&self.directory, "lock the names");
+        lock_file::lock_names(names.file(), true).map_err(failed())?;
+        let result = section();
+        lock_file::unlock_names(names.file()).map_err(failed())?;
+        result
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        let mut members = MEMBERS.lock();
+        if members.get(&self.directory).is_some_and(|known| known.strong_count() == 0) {
+            members.remove(&self.directory);
+        }
+    }
+}
+
+fn share(lock: &Private, path: &Path) -> Result<bool> {
+    lock_file::try_share(lock.file()).map_err(Error::io(path, "lock the lock file"))
+}
+
+/// Takes a member id that lives from now on.
+fn take_id(lock: &Private, page: &LockPage, path: &Path) -> Result<u64> {
+    let failed = || Error::io(path, "lock a member id");
+    let boot = boot_id()?;
+    if page.is_of_another_boot(boot) {
+        lock_file::lock_names(lock.file(), true).map_err(failed())?;
+        page.note_boot(boot);
+        lock_file::unlock_names(lock.file()).map_err(failed())?;
+    }
+    loop {
+        let exhausted = || Error::Untrusted { path: path.into(), reason: "its member ids are used up or damaged".into() };
+        let id = page.next_member().ok_or_else(exhausted)?;
+        if lock_file::try_live(lock.file(), id).map_err(failed())? {
+            return Ok(id);
+        }
+    }
+}
+
+fn inode_of(path: &Path) -> Option<(u64, u64)> {
+    fs::symlink_metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+fn has_arrays(directory: &Path) -> bool {
+    fs::read_dir(directory).is_ok_and(|entries| entries.flatten().any(|entry| entry.file_name().as_encoded_bytes().ends_with(SUFFIX.as_bytes())))
+}

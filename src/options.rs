@@ -1,0 +1,197 @@
+//! Settings for an array, and the verbs that make it.
+
+use crate::{
+    array::{self, Labels, SharedArray},
+    builder::check_name,
+    element::Element,
+    error::{Error, Result},
+    format::SUFFIX,
+    info,
+    layout::Order,
+    member::Member,
+    scope::Scope,
+    view,
+};
+use ndarray::{ArrayRef, ArrayViewMut, Dimension, IntoDimension, ShapeBuilder};
+use num_traits::One;
+use serde::Serialize;
+use std::{path::PathBuf, sync::Arc};
+
+/// Settings for an array: name, scope, attributes, axis names. Made by [`Manager::options`](crate::Manager::options).
+///
+/// An array without a name is [`Scope::Local`], one with a name [`Scope::Store`], unless [`scope`](Self::scope) says otherwise.
+#[derive(Clone)]
+#[must_use]
+pub struct ArrayOptions<'a> {
+    member: &'a Arc<Member>,
+    labels: Labels,
+}
+
+type NoFill<T, D> = fn(ArrayViewMut<'_, T, D>);
+
+impl<'a> ArrayOptions<'a> {
+    pub(crate) fn new(member: &'a Arc<Member>) -> Self {
+        Self { member, labels: Labels::default() }
+    }
+
+    /// The name to open the array by: up to 200 bytes, not starting with a dot, without a slash.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.labels.name = Some(name.into());
+        self
+    }
+
+    /// Who deletes the array.
+    pub fn scope(mut self, scope: Scope) -> Self {
+        self.labels.scope = Some(scope);
+        self
+    }
+
+    /// Attributes: anything that serializes as a map with text keys. They never change, and every opener can read them.
+    ///
+    /// # Errors
+    ///
+    /// `Attrs` where they are no such map.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// #[derive(serde::Serialize, serde::Deserialize)]
+    /// struct Camera { exposure_ms: f64 }
+    ///
+    /// let manager = ndshm::Manager::new()?;
+    /// let frame = manager.options().attrs(&Camera { exposure_ms: 2.5 })?.zeros::<u8, _>((480, 640))?;
+    /// assert_eq!(frame.attrs::<Camera>()?.exposure_ms, 2.5);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn attrs(mut self, attrs: &impl Serialize) -> Result<Self> {
+        self.labels.attrs = Some(info::to_attrs(attrs)?);
+        Ok(self)
+    }
+
+    /// The names of the axes, one for each.
+    pub fn axis_names<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.labels.axis_names = names.into_iter().map(|name| Some(name.into())).collect();
+        self
+    }
+
+    /// [`Manager::zeros`](crate::Manager::zeros) with these settings.
+    ///
+    /// # Errors
+    ///
+    /// Those of `Manager::zeros`; `AlreadyExists` where the name is taken; `Name` where it cannot be one.
+    pub fn zeros<T: Element, Sh: ShapeBuilder>(&self, shape: Sh) -> Result<SharedArray<T, Sh::Dim>> {
+        let (dim, order) = view::shape_of(shape)?;
+        self.make(dim, order, None::<NoFill<T, Sh::Dim>>)
+    }
+
+    /// [`Manager::ones`](crate::Manager::ones) with these settings.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`zeros`](Self::zeros).
+    pub fn ones<T: Element + One, Sh: ShapeBuilder>(&self, shape: Sh) -> Result<SharedArray<T, Sh::Dim>> {
+        self.from_elem(shape, T::one())
+    }
+
+    /// [`Manager::empty`](crate::Manager::empty) with these settings.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`zeros`](Self::zeros).
+    pub fn empty<T: Element, Sh: ShapeBuilder>(&self, shape: Sh) -> Result<SharedArray<T, Sh::Dim>> {
+        self.zeros(shape)
+    }
+
+    /// [`Manager::from_elem`](crate::Manager::from_elem) with these settings.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`zeros`](Self::zeros).
+    pub fn from_elem<T: Element, Sh: ShapeBuilder>(&self, shape: Sh, element: T) -> Result<SharedArray<T, Sh::Dim>> {
+        let (dim, order) = view::shape_of(shape)?;
+        self.make(dim, order, Some(|mut elements: ArrayViewMut<'_, T, Sh::Dim>| elements.fill(element)))
+    }
+
+    /// [`Manager::from_shape_fn`](crate::Manager::from_shape_fn) with these settings.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`zeros`](Self::zeros).
+    pub fn from_shape_fn<T: Element, Sh: ShapeBuilder>(
+        &self,
+        shape: Sh,
+        mut f: impl FnMut(<Sh::Dim as Dimension>::Pattern) -> T,
+    ) -> Result<SharedArray<T, Sh::Dim>> {
+        let (dim, order) = view::shape_of(shape)?;
+        let fill = |mut elements: ArrayViewMut<'_, T, Sh::Dim>| match order {
+            Order::C => elements.indexed_iter_mut().for_each(|(index, element)| *element = f(index)),
+            // With its axes reversed the array is in C order; each index is turned round again.
+            Order::F => elements.reversed_axes().indexed_iter_mut().for_each(|(index, element)| {
+                let mut index = index.into_dimension();
+                index.slice_mut().reverse();
+                *element = f(index.into_pattern());
+            }),
+        };
+        self.make(dim, order, Some(fill))
+    }
+
+    /// [`Manager::from_ndarray`](crate::Manager::from_ndarray) with these settings.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`zeros`](Self::zeros).
+    pub fn from_ndarray<T: Element, D: Dimension>(&self, source: &ArrayRef<T, D>) -> Result<SharedArray<T, D>> {
+        self.path()?;
+        array::from_ndarray(self.member, self.labels.clone(), source)
+    }
+
+    /// Opens the array with this name, or makes it of zeros where there is none: what a workflow that may be resumed starts with.
+    ///
+    /// # Errors
+    ///
+    /// `Name` where no name was given; `Dtype`, `Rank` and `Layout` where the array is there with another type or shape; those of
+    /// [`zeros`](Self::zeros).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let done = manager.options().name("done").open_or_zeros::<u8, _>(100)?;
+    /// done.write()?[0] = 1;
+    /// assert_eq!(manager.options().name("done").open_or_zeros::<u8, _>(100)?.read()?[0], 1);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn open_or_zeros<T: Element, Sh: ShapeBuilder>(&self, shape: Sh) -> Result<SharedArray<T, Sh::Dim>> {
+        let path = self.path()?;
+        let (dim, order) = view::shape_of(shape)?;
+        loop {
+            match array::open_named::<T, Sh::Dim>(self.member, &path) {
+                Ok(found) if found.shape() == dim.slice() => return Ok(found),
+                Ok(found) => {
+                    let reason = format!("{} has shape {:?}, not {:?}", path.display(), found.shape(), dim.slice());
+                    return Err(Error::layout("open or create an array", reason));
+                }
+                Err(Error::NotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+            match self.make(dim.clone(), order, None::<NoFill<T, Sh::Dim>>) {
+                // Somebody was faster: open theirs.
+                Err(Error::AlreadyExists { .. }) => {}
+                made => return made,
+            }
+        }
+    }
+
+    /// The file of an array with this name.
+    pub(crate) fn path(&self) -> Result<PathBuf> {
+        match &self.labels.name {
+            Some(name) => check_name(name).map(|()| self.member.directory().join(format!("{name}{SUFFIX}"))),
+            None => Ok(PathBuf::new()),
+        }
+    }
+
+    fn make<T: Element, D: Dimension>(&self, dim: D, order: Order, fill: Option<impl FnOnce(ArrayViewMut<'_, T, D>)>) -> Result<SharedArray<T, D>> {
+        self.path()?;
+        array::create(self.member, self.labels.clone(), dim, order, fill)
+    }
+}

@@ -1,0 +1,478 @@
+//! One array file: made under a temporary name and published complete, opened and checked, unlinked once.
+
+use crate::{
+    error::{Error, HeaderError, Result},
+    fork::{self, Registration},
+    format::*,
+    header::{Created, Header, Parsed},
+    hold::Hold,
+    id::ArrayId,
+    layout,
+    mapping::Mapping,
+    member::{self, Member},
+    scope::Scope,
+    span::Span,
+    state::{Mode, Refusal, SLOTS, StateBlock, lifecycle},
+    trust,
+};
+use rustix::{
+    fs::FallocateFlags,
+    process::{Resource, getrlimit},
+};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, Metadata},
+    io,
+    os::unix::fs::{FileExt, MetadataExt},
+    path::{Path, PathBuf},
+    ptr::NonNull,
+    sync::{
+        Arc, OnceLock, Weak,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+/// The arrays that this process has mapped, by device and inode.
+static SEGMENTS: fork::Mutex<BTreeMap<(u64, u64), Weak<Segment>>> = fork::Mutex::new(BTreeMap::new());
+
+/// What a new array shall be.
+pub(crate) struct Plan {
+    /// Chosen by the user; without one the file is named after its id.
+    pub(crate) name: Option<String>,
+    pub(crate) scope: Scope,
+    pub(crate) header: Header,
+}
+
+impl Plan {
+    /// The record of an array made here and now.
+    pub(crate) fn created(member: &Member) -> Result<Created> {
+        let ns = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
+        let software = concat!("ndshm ", env!("CARGO_PKG_VERSION")).to_owned();
+        Ok(Created { ns, software, pid: std::process::id(), boot: member::boot_id()?, store: member.page().uuid() })
+    }
+}
+
+/// An array file that nobody else can see yet: deleted when it is dropped, visible when it is published.
+pub(crate) struct Draft {
+    member: Arc<Member>,
+    file: tempfile::NamedTempFile,
+    mapping: Counted,
+    parsed: Parsed,
+    path: PathBuf,
+    is_named: bool,
+    scope: Scope,
+}
+
+/// A published array, mapped by this process: at most one for each file.
+pub(crate) struct Segment {
+    member: Arc<Member>,
+    path: PathBuf,
+    parsed: Parsed,
+    inode: (u64, u64),
+    /// With a writable payload.
+    writable: OnceLock<Counted>,
+    /// With a payload that is protected against writing, for who asked for no more.
+    protected: OnceLock<Counted>,
+    hold: fork::Mutex<Hold>,
+    /// The thread of this process that holds each slot of the lock table.
+    threads: [AtomicU64; SLOTS],
+    generation: u64,
+}
+
+/// A mapping that is counted in the file's openers, in a forked child too.
+struct Counted {
+    mapping: Arc<Mapping>,
+    generation: u64,
+    _registration: Registration,
+}
+
+impl Counted {
+    fn new(mapping: Mapping) -> Self {
+        let mapping = Arc::new(mapping);
+        mapping.state().openers.fetch_add(1, SeqCst);
+        Self { _registration: fork::register(mapping.clone()), generation: fork::generation(), mapping }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if self.generation == fork::generation() {
+            self.mapping.state().openers.fetch_sub(1, SeqCst);
+        }
+    }
+}
+
+impl Draft {
+    /// Makes the file with its space reserved and its payload zero.
+    pub(crate) fn new(member: &Arc<Member>, plan: Plan) -> Result<Draft> {
+        member.check_open()?;
+        let (id, me) = (member.id()?, member.directory());
+        let state = StateBlock::initial(Hold::owner_word(plan.scope, id), id);
+        let align = MIN_ALIGN.max(rustix::param::page_size());
+        let head = plan.header.encode(align, &state).map_err(|source| header_error(me, source))?;
+        let data_len = layout::byte_len(&plan.header.shape, plan.header.dtype.itemsize());
+        let total = data_len.and_then(|len| len.checked_add(head.len())).filter(|&total| isize::try_from(total).is_ok());
+        let (Some(data_len), Some(total)) = (data_len, total) else {
+            return Err(Error::layout("create an array", "its size overflows"));
+        };
+        if let Some(limit) = getrlimit(Resource::Fsize).current.filter(|&limit| (total as u64) > limit) {
+            let limited_by = "RLIMIT_FSIZE of this process";
+            return Err(Error::NoSpace { path: me.into(), needed: total as u64, available: limit, limited_by });
+        }
+        let failed = |source, action| match member.page().is_closing() || !member.is_at_its_path() {
+            true => member.closed(),
+            false => trust::creation_error(source, me, total as u64, action),
+        };
+        let stem = plan.name.clone().unwrap_or_else(|| plan.header.id.file_stem());
+        let path = me.join(stem + SUFFIX);
+        if fs::symlink_metadata(&path).is_ok() {
+            return Err(Error::AlreadyExists { path });
+        }
+        let prefix = format!("{NEW_PREFIX}{id}-");
+        let file = tempfile::Builder::new().prefix(&prefix).tempfile_in(me).map_err(|error| failed(error, "create an array file"))?;
+        rustix::fs::fallocate(file.as_file(), FallocateFlags::empty(), 0, total as u64).map_err(|errno| failed(errno.into(), "reserve space"))?;
+        file.as_file().write_all_at(&head, 0).map_err(|error| failed(error, "write the header"))?;
+        let mapping = Counted::new(Mapping::new(file.as_file(), total, me)?);
+        let parsed = Parsed { header: plan.header, data_offset: head.len(), data_len };
+        Ok(Draft { member: member.clone(), file, mapping, parsed, path, is_named: plan.name.is_some(), scope: plan.scope })
+    }
+
+    /// The payload: `data_len` bytes that belong to the caller alone until the draft is published.
+    pub(crate) fn payload(&mut self) -> NonNull<u8> {
+        self.mapping.mapping.at(self.parsed.data_offset)
+    }
+
+    /// Gives the file its name, unless somebody has it, and lets the others see it.
+    pub(crate) fn publish(self) -> Result<Arc<Segment>> {
+        let Draft { member, file, mapping, parsed, path, is_named, scope } = self;
+        let inode = inode_of(&file.as_file().metadata().map_err(Error::io(&path, "look at the new file"))?);
+        let rename = || {
+            file.persist_noclobber(&path).map_err(|error| match error.error.kind() {
+                io::ErrorKind::AlreadyExists => Error::AlreadyExists { path: path.clone() },
+                _ if member.page().is_closing() => member.closed(),
+                _ => trust::creation_error(error.error, &path, 0, "publish the array"),
+            })
+        };
+        if is_named { member.with_names(rename) } else { rename() }?;
+        let segment = Segment::assemble(&member, path, parsed, inode, Hold::created(scope));
+        let _ = segment.writable.set(mapping);
+        if member.page().is_closing() {
+            // The closer may have looked before the rename: what it did not see goes here.
+            segment.unlink()?;
+            segment.hold.lock().release(segment.state(), 0);
+            return Err(member.closed());
+        }
+        SEGMENTS.lock().insert(inode, Arc::downgrade(&segment));
+        Ok(segment)
+    }
+}
+
+impl Segment {
+    /// Opens the array at `path`, an absolute path in the store that was joined, with its payload writable or not.
+    ///
+    /// `expected` is the id that it must have. The scope is that of its file until [`receive`](Self::receive) is called.
+    pub(crate) fn open(member: &Arc<Member>, path: &Path, expected: Option<ArrayId>, writable: bool) -> Result<Arc<Segment>> {
+        member.check_open()?;
+        let file = trust::open_file(path).map_err(|source| open_error(source, path, expected))?;
+        let segment = Self::find(member, path, &file, writable)?;
+        check_id(path, expected, segment.header().id)?;
+        segment.check_ready()?;
+        Ok(segment)
+    }
+
+    /// Opens what may be half-deleted already.
+    pub(crate) fn open_for_sweep(member: &Arc<Member>, path: &Path) -> Result<Arc<Segment>> {
+        let file = trust::open_file(path).map_err(|source| open_error(source, path, None))?;
+        Self::find(member, path, &file, false)
+    }
+
+    /// The process's mapping of an open file, or a new one.
+    fn find(member: &Arc<Member>, path: &Path, file: &File, writable: bool) -> Result<Arc<Segment>> {
+        let metadata = trust::check_file(file, path)?;
+        if writable && metadata.mode() & 0o200 == 0 {
+            return Err(Error::ReadOnly { path: path.into(), reason: "its file may only be read" });
+        }
+        let inode = inode_of(&metadata);
+        let known = SEGMENTS.lock().get(&inode).and_then(Weak::upgrade);
+        let segment = match known.filter(|known| known.generation == fork::generation() && known.path == path) {
+            Some(known) => known,
+            None => {
+                let (mapping, parsed) = map_and_parse(member, file, &metadata, path, writable)?;
+                let hold = Hold::opened(mapping.mapping.state(), member.id()?);
+                let opened = Segment::assemble(member, path.into(), parsed, inode, hold);
+                let _ = if writable { opened.writable.set(mapping) } else { opened.protected.set(mapping) };
+                opened.enlist()
+            }
+        };
+        if writable && segment.writable.get().is_none() {
+            let mapping = Counted::new(Mapping::new(file, segment.file_len(), path)?);
+            let _ = segment.writable.set(mapping);
+        }
+        Ok(segment)
+    }
+
+    fn assemble(member: &Arc<Member>, path: PathBuf, parsed: Parsed, inode: (u64, u64), hold: Hold) -> Arc<Segment> {
+        Arc::new(Segment {
+            member: member.clone(),
+            path,
+            parsed,
+            inode,
+            writable: OnceLock::new(),
+            protected: OnceLock::new(),
+            hold: fork::Mutex::new(hold),
+            threads: [const { AtomicU64::new(0) }; SLOTS],
+            generation: fork::generation(),
+        })
+    }
+
+    /// Makes this the process's mapping of its file, unless another thread was faster: then that one.
+    fn enlist(self: Arc<Self>) -> Arc<Self> {
+        let mut segments = SEGMENTS.lock();
+        let other = segments.get(&self.inode).and_then(Weak::upgrade);
+        let is_same = other.as_ref().is_some_and(|other| other.generation == self.generation && other.path == self.path);
+        if !is_same {
+            segments.insert(self.inode, Arc::downgrade(&self));
+        }
+        // Unlocked before anything is dropped: the last reference to a segment locks it too.
+        drop(segments);
+        other.filter(|_| is_same).unwrap_or(self)
+    }
+
+    pub(crate) fn member(&self) -> &Arc<Member> {
+        &self.member
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn header(&self) -> &Header {
+        &self.parsed.header
+    }
+
+    /// Bytes of the payload.
+    pub(crate) fn data_len(&self) -> usize {
+        self.parsed.data_len
+    }
+
+    /// Where a byte of the payload lies in memory: for reading, or for writing if this process opened it so.
+    pub(crate) fn payload(&self, offset: usize) -> NonNull<u8> {
+        assert!(offset <= self.parsed.data_len, "offset {offset} lies outside the payload");
+        self.any_mapping().at(self.parsed.data_offset + offset)
+    }
+
+    /// Where in the payload an address lies, be it of the one or the other mapping.
+    pub(crate) fn offset_of(&self, address: usize) -> Option<usize> {
+        let mappings = [&self.writable, &self.protected].into_iter().filter_map(OnceLock::get);
+        let starts = mappings.map(|counted| counted.mapping.at(self.parsed.data_offset).as_ptr().addr());
+        starts.filter_map(|start| address.checked_sub(start)).find(|&offset| offset <= self.parsed.data_len)
+    }
+
+    pub(crate) fn flush(&self) -> Result<()> {
+        self.any_mapping().flush().map_err(Error::io(&self.path, "write the pages to the disk"))
+    }
+
+    /// The thread of this process that holds a slot.
+    pub(crate) fn thread_of(&self, slot: usize) -> &AtomicU64 {
+        &self.threads[slot]
+    }
+
+    /// Takes a slot of the lock table; see [`StateBlock::acquire`].
+    pub(crate) fn acquire(&self, span: Span, mode: Mode, deadline: Option<Instant>, thread: u64) -> Result<Result<usize, Refusal>> {
+        let is_own = |slot: usize| self.threads[slot].load(SeqCst) == thread;
+        Ok(self.state().acquire(self.member.id()?, span, mode, deadline, is_own))
+    }
+
+    pub(crate) fn state(&self) -> &StateBlock {
+        self.any_mapping().state()
+    }
+
+    fn any_mapping(&self) -> &Mapping {
+        match self.writable.get().or(self.protected.get()) {
+            Some(counted) => &counted.mapping,
+            None => unreachable!("a segment has a mapping from the start"),
+        }
+    }
+
+    fn file_len(&self) -> usize {
+        self.parsed.data_offset + self.parsed.data_len
+    }
+
+    /// An error where the array was released.
+    pub(crate) fn check_ready(&self) -> Result<()> {
+        match self.state().lifecycle.load(SeqCst) {
+            lifecycle::READY => Ok(()),
+            _ => Err(self.released()),
+        }
+    }
+
+    fn released(&self) -> Error {
+        Error::Released { path: self.path.clone(), id: self.header().id }
+    }
+
+    /// This process's scope; a forked child owns nothing.
+    pub(crate) fn scope(&self) -> Scope {
+        let scope = self.hold.lock().scope();
+        if self.generation == fork::generation() { scope } else { Scope::Store }
+    }
+
+    /// Applies a handle's scope; see [`Hold::receive`].
+    pub(crate) fn receive(&self, handle: Scope) -> Result<Option<u64>> {
+        let me = self.member.id()?;
+        Ok(self.hold.lock().receive(handle, self.state(), me))
+    }
+
+    /// Marks the array as used, so that a claim is kept.
+    pub(crate) fn used(&self) {
+        self.hold.lock().used();
+    }
+
+    /// Undoes a [`receive`](Self::receive) that gave a claim.
+    pub(crate) fn give_back(&self, token: u64) {
+        if self.generation == fork::generation()
+            && let Ok(me) = self.member.id()
+        {
+            self.hold.lock().give_back(token, self.state(), me);
+        }
+    }
+
+    /// Changes who deletes the array.
+    pub(crate) fn set_scope(&self, scope: Scope) -> Result<()> {
+        self.check_ready()?;
+        let me = self.member.id()?;
+        if self.generation != fork::generation() {
+            return Err(Error::NotOwner { path: self.path.clone() });
+        }
+        self.hold.lock().set(scope, self.state(), me).map_err(|_| Error::NotOwner { path: self.path.clone() })
+    }
+
+    /// Deletes the array now, whoever owns it.
+    pub(crate) fn release(&self) -> Result<()> {
+        let me = self.member.id()?;
+        if !self.hold.lock().release(self.state(), me) {
+            return Err(self.released());
+        }
+        self.unlink()
+    }
+
+    /// Finishes what a killed deleter began, and deletes what a dead process owned. False where there is nothing to do.
+    pub(crate) fn sweep(&self) -> Result<bool> {
+        let owner = self.state().owner.load(SeqCst);
+        if owner == 0 || owner == CLAIMABLE || self.member.is_alive(owner)? {
+            return Ok(false);
+        }
+        let me = self.member.id()?;
+        self.hold.lock().release(self.state(), me);
+        self.unlink().map(|()| true)
+    }
+
+    /// Removes the file's name if it is still this array's.
+    fn unlink(&self) -> Result<()> {
+        let remove = || match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io(&self.path, "delete the file")(error)),
+            _ => Ok(()),
+        };
+        if self.path.file_stem().is_some_and(|stem| *stem == *self.header().id.file_stem()) {
+            return remove();
+        }
+        self.member.with_names(|| match fs::symlink_metadata(&self.path) {
+            // An inode is not used again while it is mapped, so the file at this path is this array.
+            Ok(metadata) if inode_of(&metadata) == self.inode => remove(),
+            _ => Ok(()),
+        })
+    }
+}
+
+impl Drop for Segment {
+    /// Deletes the array if this process owns it; reports nothing.
+    fn drop(&mut self) {
+        if self.generation != fork::generation() {
+            return;
+        }
+        let deletes = self.member.id().is_ok_and(|me| self.hold.lock().end(self.state(), me));
+        if deletes {
+            let _ = self.unlink();
+        }
+        let mut segments = SEGMENTS.lock();
+        if segments.get(&self.inode).is_some_and(|known| known.strong_count() == 0) {
+            segments.remove(&self.inode);
+        }
+    }
+}
+
+/// Reads the header of an array file without mapping it.
+pub(crate) fn read_header(path: &Path, expected: Option<ArrayId>) -> Result<Parsed> {
+    let file = trust::open_file(path).map_err(|source| open_error(source, path, expected))?;
+    let metadata = trust::check_file(&file, path)?;
+    let parsed = Header::parse(&file, metadata.len()).map_err(|source| header_error(path, source))?;
+    check_id(path, expected, parsed.header.id)?;
+    let mut word = [0; 4];
+    file.read_exact_at(&mut word, LIFECYCLE_AT).map_err(Error::io(path, "read the lifecycle word"))?;
+    match u32::from_ne_bytes(word) {
+        lifecycle::READY => Ok(parsed),
+        _ => Err(Error::Released { path: path.into(), id: parsed.header.id }),
+    }
+}
+
+fn check_id(path: &Path, expected: Option<ArrayId>, found: ArrayId) -> Result<()> {
+    match expected.filter(|&expected| expected != found) {
+        Some(expected) => Err(Error::PathReused { path: path.into(), expected: expected.to_string(), found: found.to_string() }),
+        None => Ok(()),
+    }
+}
+
+fn map_and_parse(member: &Member, file: &File, metadata: &Metadata, path: &Path, writable: bool) -> Result<(Counted, Parsed)> {
+    let refuse = |source| header_error(path, source);
+    let mut magic = [0; MAGIC.len()];
+    let is_ours = file.read_exact_at(&mut magic, 0).is_ok() && magic == MAGIC && metadata.len() >= HEADER_AT as u64;
+    if !is_ours {
+        // Nothing is written into a file that is not an array; this names what it is instead.
+        return Err(refuse(Header::parse(file, metadata.len()).err().unwrap_or(HeaderError::Magic)));
+    }
+    let len = usize::try_from(metadata.len()).ok().filter(|&len| isize::try_from(len).is_ok());
+    let len = len.ok_or(refuse(HeaderError::Bounds { field: "file length", value: metadata.len() }))?;
+    let mapping = Counted::new(Mapping::new(file, len, path)?);
+    let state = mapping.mapping.state();
+    match state.lifecycle.load(SeqCst) {
+        lifecycle::READY | lifecycle::RELEASED => {}
+        lifecycle::RECYCLING => return Err(Error::NotFound { path: path.into(), what: "the array was released" }),
+        found => return Err(refuse(HeaderError::Lifecycle { found })),
+    }
+    let parsed = Header::parse(file, metadata.len()).map_err(refuse)?;
+    if parsed.header.created.store != member.page().uuid() {
+        return Err(refuse(HeaderError::ForeignStore));
+    }
+    let now = file.metadata().map_err(Error::io(path, "look at the file again"))?.len();
+    if now != metadata.len() {
+        return Err(refuse(HeaderError::Length { expected: metadata.len(), found: now }));
+    }
+    if state.endian.load(SeqCst) != ENDIAN_PROBE {
+        return Err(refuse(HeaderError::Endian));
+    }
+    if !writable {
+        mapping.mapping.protect(parsed.data_offset..len, path)?;
+    }
+    Ok((mapping, parsed))
+}
+
+fn inode_of(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
+
+fn header_error(path: &Path, source: HeaderError) -> Error {
+    Error::Header { path: path.into(), source }
+}
+
+fn open_error(source: io::Error, path: &Path, expected: Option<ArrayId>) -> Error {
+    match (source.raw_os_error(), expected) {
+        (Some(libc::ENOENT), Some(id)) => Error::Released { path: path.into(), id },
+        (Some(libc::ENOENT), None) => Error::NotFound { path: path.into(), what: "no such array" },
+        (Some(libc::ELOOP), _) => Error::Untrusted { path: path.into(), reason: "it is a symbolic link".into() },
+        (Some(libc::EISDIR | libc::ENXIO), _) => Error::Untrusted { path: path.into(), reason: "it is not a regular file".into() },
+        (Some(libc::EACCES), _) => {
+            Error::ReadOnly { path: path.into(), reason: "its file may not be written, and every opener counts itself in it: chmod u+rw" }
+        }
+        _ => Error::Io { path: path.into(), action: "open the array file", source },
+    }
+}

@@ -1,0 +1,118 @@
+//! The bytes that a guard covers: a range, or the same residues of a pitch within it.
+
+use crate::layout::by_stride;
+use std::ops::Range;
+
+/// Bytes of a payload: those `r` of the range with `(r - start) mod pitch < width`, or all of it where the pitch is zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    pub(crate) pitch: u32,
+    pub(crate) width: u32,
+}
+
+impl Span {
+    /// The smallest span that covers the view that reaches from `extent.start` to `extent.end` with these byte strides.
+    ///
+    /// Of all the strides that every larger one is a multiple of, the pitch is the one that leaves out most.
+    pub(crate) fn of(extent: Range<usize>, shape: &[usize], strides: &[isize], itemsize: usize) -> Self {
+        let axes = by_stride(shape, strides);
+        let mut best = Self { start: extent.start as u64, end: extent.end as u64, pitch: 0, width: 0 };
+        let mut width = itemsize;
+        let mut share = 1.0;
+        for (position, &(stride, n)) in axes.iter().enumerate() {
+            let larger_are_multiples = stride > 0 && axes[position..].iter().all(|(larger, _)| larger.is_multiple_of(stride));
+            let part = width as f64 / stride as f64;
+            if let (true, true, Ok(pitch), Ok(width)) = (larger_are_multiples, part < share, u32::try_from(stride), u32::try_from(width)) {
+                (best.pitch, best.width, share) = (pitch, width, part);
+            }
+            width = width.saturating_add((n - 1).saturating_mul(stride));
+        }
+        best
+    }
+
+    /// Whether a byte may be in both. Spans of different pitches count as their whole ranges.
+    pub(crate) fn overlaps(&self, other: &Span) -> bool {
+        if self.start >= other.end || other.start >= self.end {
+            return false;
+        }
+        if self.pitch != other.pitch || self.pitch == 0 {
+            return true;
+        }
+        let pitch = u64::from(self.pitch);
+        let distance = (other.start % pitch + pitch - self.start % pitch) % pitch;
+        distance < u64::from(self.width) || distance + u64::from(other.width) > pitch
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(span: Span) -> Vec<u64> {
+        let covered = |r: &u64| span.pitch == 0 || (r - span.start) % u64::from(span.pitch) < u64::from(span.width);
+        (span.start..span.end).filter(covered).collect()
+    }
+
+    #[test]
+    fn columns_of_one_array_do_not_overlap() {
+        let column = |j: usize| Span::of(j * 8..j * 8 + 9 * 64 + 8, &[10], &[64], 8);
+        assert_eq!(column(3), Span { start: 24, end: 608, pitch: 64, width: 8 });
+        assert!(!column(3).overlaps(&column(4)));
+        assert!(column(3).overlaps(&column(3)));
+        let left = Span::of(0..9 * 64 + 32, &[10, 4], &[64, 8], 8);
+        let right = Span::of(32..10 * 64, &[10, 4], &[64, 8], 8);
+        assert!(!left.overlaps(&right) && !right.overlaps(&left));
+        assert!(left.overlaps(&column(3)) && right.overlaps(&column(4)) && !right.overlaps(&column(3)));
+    }
+
+    #[test]
+    fn even_and_odd_elements_do_not_overlap() {
+        let even = Span::of(0..72, &[5], &[16], 8);
+        let odd = Span::of(8..80, &[5], &[-16], 8);
+        assert!(!even.overlaps(&odd));
+        assert!(even.overlaps(&Span::of(0..80, &[10], &[8], 8)));
+    }
+
+    #[test]
+    fn a_span_covers_every_element_and_overlap_is_never_missed() {
+        let layouts: Vec<(Vec<usize>, Vec<isize>)> = vec![
+            (vec![3, 4], vec![32, 8]),
+            (vec![3, 2], vec![32, 8]),
+            (vec![3, 2], vec![-32, 16]),
+            (vec![2, 3], vec![24, 8]),
+            (vec![5], vec![-16]),
+            (vec![2, 2, 2], vec![64, 16, 8]),
+            (vec![3], vec![0]),
+            (vec![1, 1], vec![0, 0]),
+        ];
+        let mut all = Vec::new();
+        for (shape, strides) in &layouts {
+            for first in (0..64usize).step_by(8) {
+                let below: usize = shape.iter().zip(strides).map(|(&n, &s)| if s < 0 { (n - 1) * s.unsigned_abs() } else { 0 }).sum();
+                let above: usize = shape.iter().zip(strides).map(|(&n, &s)| if s > 0 { (n - 1) * s.unsigned_abs() } else { 0 }).sum();
+                let span = Span::of(first..first + below + above + 8, shape, strides, 8);
+                let covered = bytes(span);
+                for index in ndarray::indices(ndarray::IxDyn(shape)) {
+                    let at = (0..shape.len()).fold((first + below) as isize, |at, axis| at + index[axis] as isize * strides[axis]) as u64;
+                    assert!((at..at + 8).all(|byte| covered.contains(&byte)), "{shape:?} {strides:?} {span:?} {at}");
+                }
+                all.push((span, covered));
+            }
+        }
+        for (a, in_a) in &all {
+            for (b, in_b) in &all {
+                let share = in_a.iter().any(|byte| in_b.contains(byte));
+                assert!(a.overlaps(b) || !share, "{a:?} {b:?}");
+                if a.pitch == b.pitch && a.start < b.end && b.start < a.end && a.pitch != 0 && a.end - a.start >= 64 && b.end - b.start >= 64 {
+                    assert_eq!(a.overlaps(b), b.overlaps(a));
+                }
+            }
+        }
+    }
+}
