@@ -4,6 +4,7 @@
 mod array;
 mod builder;
 mod cbor;
+mod draft;
 mod dtype;
 #[allow(unsafe_code)]
 mod element;

@@ -5,7 +5,7 @@
 
 use crate::{
     error::{Error, Result},
-    fork::AtFork,
+    fork::{self, AtFork, Registration},
     format::{LOCK_LEN, STATE_AT, STATE_LEN},
     lock_file::LockPage,
     state::StateBlock,
@@ -15,10 +15,10 @@ use rustix::io::Errno;
 use std::{
     fs::{self, File},
     io,
-    ops::Range,
+    ops::{Deref, Range},
     path::Path,
     ptr::NonNull,
-    sync::atomic::Ordering::SeqCst,
+    sync::{Arc, atomic::Ordering::SeqCst},
 };
 
 /// A whole file, mapped shared for reading and writing.
@@ -87,6 +87,37 @@ impl AtFork for Mapping {
     fn in_child(&self) {
         if self.len >= STATE_AT + STATE_LEN {
             self.state().openers.fetch_add(1, SeqCst);
+        }
+    }
+}
+
+/// A mapping that is counted in the file's openers, in a forked child too.
+pub(crate) struct Counted {
+    mapping: Arc<Mapping>,
+    generation: u64,
+    _registration: Registration,
+}
+
+impl Counted {
+    pub(crate) fn new(mapping: Mapping) -> Self {
+        let mapping = Arc::new(mapping);
+        mapping.state().openers.fetch_add(1, SeqCst);
+        Self { _registration: fork::register(mapping.clone()), generation: fork::generation(), mapping }
+    }
+}
+
+impl Deref for Counted {
+    type Target = Mapping;
+
+    fn deref(&self) -> &Mapping {
+        &self.mapping
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if self.generation == fork::generation() {
+            self.mapping.state().openers.fetch_sub(1, SeqCst);
         }
     }
 }

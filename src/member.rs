@@ -14,7 +14,7 @@ use std::{
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{
-        Arc, Weak,
+        Arc, OnceLock, Weak,
         atomic::{AtomicU64, Ordering::SeqCst},
     },
     time::Duration,
@@ -40,9 +40,14 @@ pub(crate) struct Member {
 
 /// The kernel's id of this boot.
 pub(crate) fn boot_id() -> Result<Uuid> {
+    static BOOT: OnceLock<Uuid> = OnceLock::new();
+    if let Some(boot) = BOOT.get() {
+        return Ok(*boot);
+    }
     let path = "/proc/sys/kernel/random/boot_id";
     let text = fs::read_to_string(path).map_err(Error::io(path, "read the boot id"))?;
-    text.trim().parse().map_err(|error| Error::io(path, "parse the boot id")(io::Error::other(error)))
+    let boot = text.trim().parse().map_err(|error| Error::io(path, "parse the boot id")(io::Error::other(error)))?;
+    Ok(*BOOT.get_or_init(|| boot))
 }
 
 impl Member {

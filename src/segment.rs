@@ -1,23 +1,18 @@
-//! One array file: made under a temporary name and published complete, opened and checked, unlinked once.
+//! One published array file: opened and checked, mapped once for each process, unlinked once.
 
 use crate::{
     error::{Error, HeaderError, Result},
-    fork::{self, Registration},
+    fork,
     format::*,
-    header::{Created, Header, Parsed},
+    header::{Header, Parsed},
     hold::Hold,
     id::ArrayId,
-    layout,
-    mapping::Mapping,
-    member::{self, Member},
+    mapping::{Counted, Mapping},
+    member::Member,
     scope::Scope,
     span::Span,
     state::{Mode, Refusal, SLOTS, StateBlock, lifecycle},
     trust,
-};
-use rustix::{
-    fs::FallocateFlags,
-    process::{Resource, getrlimit},
 };
 use std::{
     collections::BTreeMap,
@@ -30,39 +25,11 @@ use std::{
         Arc, OnceLock, Weak,
         atomic::{AtomicU64, Ordering::SeqCst},
     },
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::Instant,
 };
 
 /// The arrays that this process has mapped, by device and inode.
 static SEGMENTS: fork::Mutex<BTreeMap<(u64, u64), Weak<Segment>>> = fork::Mutex::new(BTreeMap::new());
-
-/// What a new array shall be.
-pub(crate) struct Plan {
-    /// Chosen by the user; without one the file is named after its id.
-    pub(crate) name: Option<String>,
-    pub(crate) scope: Scope,
-    pub(crate) header: Header,
-}
-
-impl Plan {
-    /// The record of an array made here and now.
-    pub(crate) fn created(member: &Member) -> Result<Created> {
-        let ns = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
-        let software = concat!("ndshm ", env!("CARGO_PKG_VERSION")).to_owned();
-        Ok(Created { ns, software, pid: std::process::id(), boot: member::boot_id()?, store: member.page().uuid() })
-    }
-}
-
-/// An array file that nobody else can see yet: deleted when it is dropped, visible when it is published.
-pub(crate) struct Draft {
-    member: Arc<Member>,
-    file: tempfile::NamedTempFile,
-    mapping: Counted,
-    parsed: Parsed,
-    path: PathBuf,
-    is_named: bool,
-    scope: Scope,
-}
 
 /// A published array, mapped by this process: at most one for each file.
 pub(crate) struct Segment {
@@ -78,94 +45,6 @@ pub(crate) struct Segment {
     /// The thread of this process that holds each slot of the lock table.
     threads: [AtomicU64; SLOTS],
     generation: u64,
-}
-
-/// A mapping that is counted in the file's openers, in a forked child too.
-struct Counted {
-    mapping: Arc<Mapping>,
-    generation: u64,
-    _registration: Registration,
-}
-
-impl Counted {
-    fn new(mapping: Mapping) -> Self {
-        let mapping = Arc::new(mapping);
-        mapping.state().openers.fetch_add(1, SeqCst);
-        Self { _registration: fork::register(mapping.clone()), generation: fork::generation(), mapping }
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        if self.generation == fork::generation() {
-            self.mapping.state().openers.fetch_sub(1, SeqCst);
-        }
-    }
-}
-
-impl Draft {
-    /// Makes the file with its space reserved and its payload zero.
-    pub(crate) fn new(member: &Arc<Member>, plan: Plan) -> Result<Draft> {
-        member.check_open()?;
-        let (id, me) = (member.id()?, member.directory());
-        let state = StateBlock::initial(Hold::owner_word(plan.scope, id), id);
-        let align = MIN_ALIGN.max(rustix::param::page_size());
-        let head = plan.header.encode(align, &state).map_err(|source| header_error(me, source))?;
-        let data_len = layout::byte_len(&plan.header.shape, plan.header.dtype.itemsize());
-        let total = data_len.and_then(|len| len.checked_add(head.len())).filter(|&total| isize::try_from(total).is_ok());
-        let (Some(data_len), Some(total)) = (data_len, total) else {
-            return Err(Error::layout("create an array", "its size overflows"));
-        };
-        if let Some(limit) = getrlimit(Resource::Fsize).current.filter(|&limit| (total as u64) > limit) {
-            let limited_by = "RLIMIT_FSIZE of this process";
-            return Err(Error::NoSpace { path: me.into(), needed: total as u64, available: limit, limited_by });
-        }
-        let failed = |source, action| match member.page().is_closing() || !member.is_at_its_path() {
-            true => member.closed(),
-            false => trust::creation_error(source, me, total as u64, action),
-        };
-        let stem = plan.name.clone().unwrap_or_else(|| plan.header.id.file_stem());
-        let path = me.join(stem + SUFFIX);
-        if fs::symlink_metadata(&path).is_ok() {
-            return Err(Error::AlreadyExists { path });
-        }
-        let prefix = format!("{NEW_PREFIX}{id}-");
-        let file = tempfile::Builder::new().prefix(&prefix).tempfile_in(me).map_err(|error| failed(error, "create an array file"))?;
-        rustix::fs::fallocate(file.as_file(), FallocateFlags::empty(), 0, total as u64).map_err(|errno| failed(errno.into(), "reserve space"))?;
-        file.as_file().write_all_at(&head, 0).map_err(|error| failed(error, "write the header"))?;
-        let mapping = Counted::new(Mapping::new(file.as_file(), total, me)?);
-        let parsed = Parsed { header: plan.header, data_offset: head.len(), data_len };
-        Ok(Draft { member: member.clone(), file, mapping, parsed, path, is_named: plan.name.is_some(), scope: plan.scope })
-    }
-
-    /// The payload: `data_len` bytes that belong to the caller alone until the draft is published.
-    pub(crate) fn payload(&mut self) -> NonNull<u8> {
-        self.mapping.mapping.at(self.parsed.data_offset)
-    }
-
-    /// Gives the file its name, unless somebody has it, and lets the others see it.
-    pub(crate) fn publish(self) -> Result<Arc<Segment>> {
-        let Draft { member, file, mapping, parsed, path, is_named, scope } = self;
-        let inode = inode_of(&file.as_file().metadata().map_err(Error::io(&path, "look at the new file"))?);
-        let rename = || {
-            file.persist_noclobber(&path).map_err(|error| match error.error.kind() {
-                io::ErrorKind::AlreadyExists => Error::AlreadyExists { path: path.clone() },
-                _ if member.page().is_closing() => member.closed(),
-                _ => trust::creation_error(error.error, &path, 0, "publish the array"),
-            })
-        };
-        if is_named { member.with_names(rename) } else { rename() }?;
-        let segment = Segment::assemble(&member, path, parsed, inode, Hold::created(scope));
-        let _ = segment.writable.set(mapping);
-        if member.page().is_closing() {
-            // The closer may have looked before the rename: what it did not see goes here.
-            segment.unlink()?;
-            segment.hold.lock().release(segment.state(), 0);
-            return Err(member.closed());
-        }
-        SEGMENTS.lock().insert(inode, Arc::downgrade(&segment));
-        Ok(segment)
-    }
 }
 
 impl Segment {
@@ -199,7 +78,7 @@ impl Segment {
             Some(known) => known,
             None => {
                 let (mapping, parsed) = map_and_parse(member, file, &metadata, path, writable)?;
-                let hold = Hold::opened(mapping.mapping.state(), member.id()?);
+                let hold = Hold::opened(mapping.state(), member.id()?);
                 let opened = Segment::assemble(member, path.into(), parsed, inode, hold);
                 let _ = if writable { opened.writable.set(mapping) } else { opened.protected.set(mapping) };
                 opened.enlist()
@@ -209,6 +88,26 @@ impl Segment {
             let mapping = Counted::new(Mapping::new(file, segment.file_len(), path)?);
             let _ = segment.writable.set(mapping);
         }
+        Ok(segment)
+    }
+
+    /// The segment of an array that this process just published.
+    pub(crate) fn published(
+        member: &Arc<Member>,
+        path: PathBuf,
+        parsed: Parsed,
+        inode: (u64, u64),
+        scope: Scope,
+        mapping: Counted,
+    ) -> Result<Arc<Segment>> {
+        let segment = Segment::assemble(member, path, parsed, inode, Hold::created(scope));
+        let _ = segment.writable.set(mapping);
+        if member.page().is_closing() {
+            // The closer may have looked before the array got its name: what it did not see goes here.
+            segment.release()?;
+            return Err(member.closed());
+        }
+        SEGMENTS.lock().insert(inode, Arc::downgrade(&segment));
         Ok(segment)
     }
 
@@ -265,7 +164,7 @@ impl Segment {
     /// Where in the payload an address lies, be it of the one or the other mapping.
     pub(crate) fn offset_of(&self, address: usize) -> Option<usize> {
         let mappings = [&self.writable, &self.protected].into_iter().filter_map(OnceLock::get);
-        let starts = mappings.map(|counted| counted.mapping.at(self.parsed.data_offset).as_ptr().addr());
+        let starts = mappings.map(|counted| counted.at(self.parsed.data_offset).as_ptr().addr());
         starts.filter_map(|start| address.checked_sub(start)).find(|&offset| offset <= self.parsed.data_len)
     }
 
@@ -290,7 +189,7 @@ impl Segment {
 
     fn any_mapping(&self) -> &Mapping {
         match self.writable.get().or(self.protected.get()) {
-            Some(counted) => &counted.mapping,
+            Some(counted) => counted,
             None => unreachable!("a segment has a mapping from the start"),
         }
     }
@@ -433,7 +332,7 @@ fn map_and_parse(member: &Member, file: &File, metadata: &Metadata, path: &Path,
     let len = usize::try_from(metadata.len()).ok().filter(|&len| isize::try_from(len).is_ok());
     let len = len.ok_or(refuse(HeaderError::Bounds { field: "file length", value: metadata.len() }))?;
     let mapping = Counted::new(Mapping::new(file, len, path)?);
-    let state = mapping.mapping.state();
+    let state = mapping.state();
     match state.lifecycle.load(SeqCst) {
         lifecycle::READY | lifecycle::RELEASED => {}
         lifecycle::RECYCLING => return Err(Error::NotFound { path: path.into(), what: "the array was released" }),
@@ -451,16 +350,16 @@ fn map_and_parse(member: &Member, file: &File, metadata: &Metadata, path: &Path,
         return Err(refuse(HeaderError::Endian));
     }
     if !writable {
-        mapping.mapping.protect(parsed.data_offset..len, path)?;
+        mapping.protect(parsed.data_offset..len, path)?;
     }
     Ok((mapping, parsed))
 }
 
-fn inode_of(metadata: &Metadata) -> (u64, u64) {
+pub(crate) fn inode_of(metadata: &Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }
 
-fn header_error(path: &Path, source: HeaderError) -> Error {
+pub(crate) fn header_error(path: &Path, source: HeaderError) -> Error {
     Error::Header { path: path.into(), source }
 }
 

@@ -6,10 +6,11 @@
 //! One of the modules with unsafe code. Invariant of every `Layout` given to it: `layout::check` accepted it for this segment's payload.
 
 use crate::{
+    draft::Draft,
     element::Element,
     error::{Error, Result},
     layout::{self, Layout, Order},
-    segment::{Draft, Segment},
+    segment::Segment,
 };
 use ndarray::{ArrayView, ArrayViewMut, Axis, Dimension, RawArrayView, RawArrayViewMut, ShapeBuilder};
 use std::ptr::NonNull;

@@ -1,14 +1,13 @@
 //! Access to the elements: guards, copies, assignment.
 
-use super::{Labels, SharedArray, create};
+use super::{Labels, SharedArray, from_ndarray};
 use crate::{
     element::Element,
     error::Result,
     guard::{ReadGuard, Wait, WriteGuard},
-    layout::Order,
     member::Member,
 };
-use ndarray::{Array, ArrayRef, ArrayViewMut, Dimension};
+use ndarray::{Array, Dimension};
 use std::{sync::Arc, time::Duration};
 
 impl<T: Element, D: Dimension> SharedArray<T, D> {
@@ -242,11 +241,4 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
         self.grip.used();
         self.grip.flush()
     }
-}
-
-/// A new shared array with a copy of these elements.
-pub(crate) fn from_ndarray<T: Element, D: Dimension>(member: &Arc<Member>, labels: Labels, source: &ArrayRef<T, D>) -> Result<SharedArray<T, D>> {
-    let order = crate::layout::order_of(source.shape(), source.strides(), 1).unwrap_or(Order::C);
-    let fill = |mut elements: ArrayViewMut<'_, T, D>| elements.assign(source);
-    create(member, labels, source.raw_dim(), order, Some(fill))
 }

@@ -1,0 +1,111 @@
+//! New arrays: made under a temporary name with their space reserved, and published complete.
+
+use crate::{
+    error::{Error, Result},
+    format::*,
+    header::{Created, Header, Parsed},
+    hold::Hold,
+    layout,
+    mapping::{Counted, Mapping},
+    member::{self, Member},
+    scope::Scope,
+    segment::{Segment, header_error, inode_of},
+    state::StateBlock,
+    trust,
+};
+use rustix::{
+    fs::FallocateFlags,
+    process::{Resource, getrlimit},
+};
+use std::{
+    fs, io,
+    os::unix::fs::FileExt,
+    path::PathBuf,
+    ptr::NonNull,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+/// What a new array shall be.
+pub(crate) struct Plan {
+    /// Chosen by the user; without one the file is named after its id.
+    pub(crate) name: Option<String>,
+    pub(crate) scope: Scope,
+    pub(crate) header: Header,
+}
+
+impl Plan {
+    /// The record of an array made here and now.
+    pub(crate) fn created(member: &Member) -> Result<Created> {
+        let ns = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
+        let software = concat!("ndshm ", env!("CARGO_PKG_VERSION")).to_owned();
+        Ok(Created { ns, software, pid: std::process::id(), boot: member::boot_id()?, store: member.page().uuid() })
+    }
+}
+
+/// An array file that nobody else can see yet: deleted when it is dropped, visible when it is published.
+pub(crate) struct Draft {
+    member: Arc<Member>,
+    file: tempfile::NamedTempFile,
+    mapping: Counted,
+    parsed: Parsed,
+    path: PathBuf,
+    is_named: bool,
+    scope: Scope,
+}
+
+impl Draft {
+    /// Makes the file with its space reserved and its payload zero.
+    pub(crate) fn new(member: &Arc<Member>, plan: Plan) -> Result<Draft> {
+        member.check_open()?;
+        let (id, me) = (member.id()?, member.directory());
+        let state = StateBlock::initial(Hold::owner_word(plan.scope, id), id);
+        let align = MIN_ALIGN.max(rustix::param::page_size());
+        let head = plan.header.encode(align, &state).map_err(|source| header_error(me, source))?;
+        let data_len = layout::byte_len(&plan.header.shape, plan.header.dtype.itemsize());
+        let total = data_len.and_then(|len| len.checked_add(head.len())).filter(|&total| isize::try_from(total).is_ok());
+        let (Some(data_len), Some(total)) = (data_len, total) else {
+            return Err(Error::layout("create an array", "its size overflows"));
+        };
+        if let Some(limit) = getrlimit(Resource::Fsize).current.filter(|&limit| (total as u64) > limit) {
+            let limited_by = "RLIMIT_FSIZE of this process";
+            return Err(Error::NoSpace { path: me.into(), needed: total as u64, available: limit, limited_by });
+        }
+        let failed = |source, action| match member.page().is_closing() || !member.is_at_its_path() {
+            true => member.closed(),
+            false => trust::creation_error(source, me, total as u64, action),
+        };
+        let stem = plan.name.clone().unwrap_or_else(|| plan.header.id.file_stem());
+        let path = me.join(stem + SUFFIX);
+        if fs::symlink_metadata(&path).is_ok() {
+            return Err(Error::AlreadyExists { path });
+        }
+        let prefix = format!("{NEW_PREFIX}{id}-");
+        let file = tempfile::Builder::new().prefix(&prefix).tempfile_in(me).map_err(|error| failed(error, "create an array file"))?;
+        rustix::fs::fallocate(file.as_file(), FallocateFlags::empty(), 0, total as u64).map_err(|errno| failed(errno.into(), "reserve space"))?;
+        file.as_file().write_all_at(&head, 0).map_err(|error| failed(error, "write the header"))?;
+        let mapping = Counted::new(Mapping::new(file.as_file(), total, me)?);
+        let parsed = Parsed { header: plan.header, data_offset: head.len(), data_len };
+        Ok(Draft { member: member.clone(), file, mapping, parsed, path, is_named: plan.name.is_some(), scope: plan.scope })
+    }
+
+    /// The payload: `data_len` bytes that belong to the caller alone until the draft is published.
+    pub(crate) fn payload(&mut self) -> NonNull<u8> {
+        self.mapping.at(self.parsed.data_offset)
+    }
+
+    /// Gives the file its name, unless somebody has it, and lets the others see it.
+    pub(crate) fn publish(self) -> Result<Arc<Segment>> {
+        let Draft { member, file, mapping, parsed, path, is_named, scope } = self;
+        let inode = inode_of(&file.as_file().metadata().map_err(Error::io(&path, "look at the new file"))?);
+        let rename = || {
+            file.persist_noclobber(&path).map_err(|error| match error.error.kind() {
+                io::ErrorKind::AlreadyExists => Error::AlreadyExists { path: path.clone() },
+                _ if member.page().is_closing() => member.closed(),
+                _ => trust::creation_error(error.error, &path, 0, "publish the array"),
+            })
+        };
+        if is_named { member.with_names(rename) } else { rename() }?;
+        Segment::published(&member, path, parsed, inode, scope, mapping)
+    }
+}

@@ -1,0 +1,198 @@
+//! The manager's verbs that make and open arrays, and the way from an array back to its manager.
+
+use super::Manager;
+use crate::{
+    array::{self, SharedArray},
+    element::Element,
+    error::Result,
+    options::ArrayOptions,
+};
+use ndarray::{ArrayRef, Dimension, ShapeBuilder};
+use num_traits::One;
+
+impl Manager {
+    /// Settings for an array, to be followed by one of the verbs that make it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ndarray::Ix2;
+    ///
+    /// let manager = ndshm::Manager::new()?;
+    /// let frames = manager.options().name("frames").axis_names(["row", "column"]).zeros::<u8, _>((480, 640))?;
+    /// assert_eq!(manager.array::<u8, Ix2>("frames")?.id(), frames.id());
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn options(&self) -> ArrayOptions<'_> {
+        ArrayOptions::new(self.member())
+    }
+
+    /// A new array of zeros. The shape is any of ndarray's: `5`, `(2, 3)`, `[2, 3]`, `(2, 3).f()`, `()`, `IxDyn(&[2, 3])`.
+    ///
+    /// # Errors
+    ///
+    /// `NoSpace` where it does not fit, with nothing left behind; `Layout` where its size overflows; `Closed`; `TooManyMappings`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ndarray::ShapeBuilder;
+    ///
+    /// let manager = ndshm::Manager::new()?;
+    /// assert_eq!(manager.zeros::<f32, _>((2, 3).f())?.strides(), [1, 2]);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn zeros<T: Element, Sh: ShapeBuilder>(&self, shape: Sh) -> Result<SharedArray<T, Sh::Dim>> {
+        self.options().zeros(shape)
+    }
+
+    /// A new array of ones.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`zeros`](Self::zeros).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// assert_eq!(manager.ones::<u64, _>(10)?.read()?.sum(), 10);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn ones<T: Element + One, Sh: ShapeBuilder>(&self, shape: Sh) -> Result<SharedArray<T, Sh::Dim>> {
+        self.options().ones(shape)
+    }
+
+    /// A new array whose contents are unspecified, but initialised: for who writes all of it anyway.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`zeros`](Self::zeros).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.empty::<f64, _>(10)?;
+    /// xs.write()?.fill(0.5);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn empty<T: Element, Sh: ShapeBuilder>(&self, shape: Sh) -> Result<SharedArray<T, Sh::Dim>> {
+        self.options().empty(shape)
+    }
+
+    /// A new array of one value.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`zeros`](Self::zeros).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// assert_eq!(manager.from_elem((2, 2), 7i32)?.read()?.sum(), 28);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn from_elem<T: Element, Sh: ShapeBuilder>(&self, shape: Sh, element: T) -> Result<SharedArray<T, Sh::Dim>> {
+        self.options().from_elem(shape, element)
+    }
+
+    /// A new array whose elements are computed from their indices, in the order in which they lie in memory.
+    ///
+    /// Nobody sees the array before it is complete; if `f` panics, nothing is left.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`zeros`](Self::zeros).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.from_shape_fn::<u64, _>((2, 2), |(i, j)| (2 * i + j) as u64)?;
+    /// assert_eq!(xs.to_ndarray()?, ndarray::array![[0, 1], [2, 3]]);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn from_shape_fn<T: Element, Sh: ShapeBuilder>(
+        &self,
+        shape: Sh,
+        f: impl FnMut(<Sh::Dim as Dimension>::Pattern) -> T,
+    ) -> Result<SharedArray<T, Sh::Dim>> {
+        self.options().from_shape_fn(shape, f)
+    }
+
+    /// A new array with a copy of these elements: of an array, a view, or a guard (`&*guard`).
+    ///
+    /// The order of a contiguous source is kept, any other becomes C.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`zeros`](Self::zeros).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.from_ndarray(&ndarray::array![[1.0, 2.0], [3.0, 4.0]])?;
+    /// assert_eq!(xs.read()?[[1, 0]], 3.0);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn from_ndarray<T: Element, D: Dimension>(&self, source: &ArrayRef<T, D>) -> Result<SharedArray<T, D>> {
+        self.options().from_ndarray(source)
+    }
+
+    /// Opens the array with this name, for reading and writing.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`; `Dtype` and `Rank` where it is of another type; the others of [`Handle::open`](crate::Handle::open).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ndarray::Ix1;
+    ///
+    /// let manager = ndshm::Manager::new()?;
+    /// manager.options().name("xs").ones::<f64, _>(3)?;
+    /// assert_eq!(manager.array::<f64, Ix1>("xs")?.read()?.sum(), 3.0);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn array<T: Element, D: Dimension>(&self, name: &str) -> Result<SharedArray<T, D>> {
+        array::open_named(self.member(), &self.options().name(name).path()?)
+    }
+}
+
+impl<T: Element, D: Dimension> SharedArray<T, D> {
+    /// A manager of the array's store, as a member: it does not keep the store from being deleted.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.zeros::<f64, _>(3)?;
+    /// assert_eq!(xs.manager().path(), manager.path());
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn manager(&self) -> Manager {
+        Manager::from_member(self.grip().member().clone(), false)
+    }
+
+    /// A new shared array in another store with a copy of the elements; see [`copy`](Self::copy).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read`](Self::read) and of [`Manager::zeros`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (here, there) = (ndshm::Manager::new()?, ndshm::Manager::new()?);
+    /// let copy = here.ones::<f64, _>(3)?.copy_into(&there)?;
+    /// assert_eq!(copy.manager().path(), there.path());
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn copy_into(&self, manager: &Manager) -> Result<Self> {
+        self.copy_to(manager.member())
+    }
+}

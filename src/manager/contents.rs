@@ -1,0 +1,168 @@
+//! What is in a store: listing, counting, removing, sweeping.
+
+use super::Manager;
+use crate::{
+    error::{Error, Result},
+    format::{NEW_PREFIX, SUFFIX},
+    info::ArrayInfo,
+    segment::Segment,
+    store::{self, Swept},
+    trust,
+};
+use std::{fs, os::unix::fs::MetadataExt, path::PathBuf};
+
+/// How much a store holds. Bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Usage {
+    /// Number of arrays.
+    pub arrays: usize,
+    /// Bytes of their elements.
+    pub byte_len: u64,
+    /// Bytes that the file system gave to their files, headers included.
+    pub allocated: u64,
+    /// Bytes that are left on the file system.
+    pub available: u64,
+}
+
+impl Manager {
+    /// The descriptions of all arrays in the store, in the order of their ids: oldest first.
+    ///
+    /// # Errors
+    ///
+    /// `Header` or `Untrusted` where a file is not an array; `Closed`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let _xs = manager.zeros::<f64, _>((2, 3))?;
+    /// let list = manager.list()?;
+    /// assert_eq!((list.len(), list[0].byte_len), (1, 48));
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn list(&self) -> Result<Vec<ArrayInfo>> {
+        self.member().check_open()?;
+        let mut list = Vec::new();
+        for path in self.files()? {
+            match ArrayInfo::read(&path, None) {
+                Ok(info) => list.push(info),
+                // Deleted since the directory was read.
+                Err(Error::NotFound { .. } | Error::Released { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        list.sort_by_key(|info| info.id);
+        Ok(list)
+    }
+
+    /// How much the store holds, and what is left.
+    ///
+    /// # Errors
+    ///
+    /// `Header` or `Untrusted` where a file is not an array; `Closed`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let _xs = manager.zeros::<f64, _>(1000)?;
+    /// assert_eq!(manager.usage()?.byte_len, 8000);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn usage(&self) -> Result<Usage> {
+        let mut usage = Usage { available: trust::available(self.path())?, ..Usage::default() };
+        for info in self.list()? {
+            usage.arrays += 1;
+            usage.byte_len += info.byte_len as u64;
+            usage.allocated += fs::symlink_metadata(&info.path).map_or(0, |metadata| metadata.blocks() * 512);
+        }
+        Ok(usage)
+    }
+
+    /// Whether there is an array with this name.
+    ///
+    /// # Errors
+    ///
+    /// `Name` for what cannot be a name; `Closed`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// assert!(!manager.contains("xs")?);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn contains(&self, name: &str) -> Result<bool> {
+        self.member().check_open()?;
+        Ok(fs::symlink_metadata(self.options().name(name).path()?).is_ok_and(|metadata| metadata.is_file()))
+    }
+
+    /// Deletes the array with this name, whoever owns it. Arrays that are open go on working.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`; `Released` where somebody else is just doing it; `Closed`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// manager.options().name("xs").zeros::<f64, _>(3)?;
+    /// manager.remove("xs")?;
+    /// assert!(!manager.contains("xs")?);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn remove(&self, name: &str) -> Result<()> {
+        Segment::open(self.member(), &self.options().name(name).path()?, None, false)?.release()
+    }
+
+    /// Deletes what the dead left: in this store half-built arrays and those whose owner is gone; in the directory around it, if that is
+    /// this user's alone, ephemeral stores whose processes are all gone. A persistent store is never deleted.
+    ///
+    /// # Errors
+    ///
+    /// `Io` where something cannot be read or deleted; `Closed`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let swept = manager.sweep()?;
+    /// println!("{} stores, {} arrays, {} bytes", swept.stores, swept.arrays, swept.bytes);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn sweep(&self) -> Result<Swept> {
+        let member = self.member();
+        member.check_open()?;
+        let mut swept = Swept::default();
+        for path in self.files()? {
+            let bytes = fs::symlink_metadata(&path).map_or(0, |metadata| metadata.blocks() * 512);
+            match Segment::open_for_sweep(member, &path).and_then(|segment| segment.sweep()) {
+                Ok(true) => swept.add(Swept { arrays: 1, bytes, ..Swept::default() }),
+                Ok(false) | Err(Error::NotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        for entry in store::entries(self.path())? {
+            let builder = entry.to_str().and_then(|name| name.strip_prefix(NEW_PREFIX)?.split('-').next()?.parse().ok());
+            if let Some(builder) = builder
+                && !member.is_alive(builder)?
+            {
+                let path = self.path().join(entry);
+                fs::remove_file(&path).map_err(Error::io(&path, "delete a half-built array"))?;
+            }
+        }
+        match self.path().parent() {
+            Some(parent) if trust::check_root(parent, true).is_ok() => swept.add(store::sweep(parent)?),
+            _ => {}
+        }
+        Ok(swept)
+    }
+
+    /// The array files in the store's directory.
+    fn files(&self) -> Result<Vec<PathBuf>> {
+        let names = store::entries(self.path())?.into_iter();
+        Ok(names.filter(|name| name.as_encoded_bytes().ends_with(SUFFIX.as_bytes())).map(|name| self.path().join(name)).collect())
+    }
+}

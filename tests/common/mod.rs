@@ -1,0 +1,88 @@
+//! What the tests share: a root of their own, and processes of their own.
+#![allow(dead_code, reason = "every test file uses another part")]
+
+use ndshm::Manager;
+use std::{
+    ffi::OsStr,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+};
+use tempfile::TempDir;
+
+/// The variable that hands arguments to a child's test, separated by newlines.
+const ARGUMENTS: &str = "NDSHM_TEST_ARGUMENTS";
+/// What every child prints last: a test name that does not exist would exit with success too.
+const MARKER: &str = "the child's test ran to its end";
+
+/// A root on tmpfs, deleted with all that is in it when the test ends, also when it fails.
+pub struct Root(TempDir);
+
+impl Root {
+    pub fn new() -> Self {
+        let permissions = std::fs::Permissions::from_mode(0o700);
+        Self(tempfile::Builder::new().prefix("ndshm-test-").permissions(permissions).tempdir_in("/dev/shm").unwrap())
+    }
+
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// An ephemeral store in the root.
+    pub fn manager(&self) -> Manager {
+        Manager::builder().root(self.path()).create().unwrap()
+    }
+
+    /// All that is in the root, at any depth.
+    pub fn contents(&self) -> Vec<PathBuf> {
+        files_below(self.path())
+    }
+}
+
+/// All files and directories below a directory.
+pub fn files_below(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        found.push(entry.path());
+        found.extend(files_below(&entry.path()));
+    }
+    found
+}
+
+/// A command that runs one ignored test of this test binary in a process of its own, by exec, with these arguments.
+pub fn child_command<A: AsRef<OsStr>>(test: &str, arguments: &[A]) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let joined = arguments.iter().map(|argument| argument.as_ref().to_os_string()).collect::<Vec<_>>().join(OsStr::new("\n"));
+    command.args([test, "--exact", "--ignored", "--nocapture", "--test-threads=1"]).env(ARGUMENTS, joined);
+    command
+}
+
+/// Starts such a process; its output is kept for [`finish`].
+pub fn start<A: AsRef<OsStr>>(test: &str, arguments: &[A]) -> Child {
+    child_command(test, arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// Waits for a child, requires that its test ran and succeeded, and returns what it printed.
+#[track_caller]
+pub fn finish(child: Child) -> String {
+    let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
+    let (stdout, stderr) = (String::from_utf8_lossy(&stdout).into_owned(), String::from_utf8_lossy(&stderr));
+    assert!(status.success() && stdout.contains(MARKER), "{status}\n--- stdout\n{stdout}\n--- stderr\n{stderr}");
+    stdout
+}
+
+/// Starts a child and waits for it.
+#[track_caller]
+pub fn run<A: AsRef<OsStr>>(test: &str, arguments: &[A]) -> String {
+    finish(start(test, arguments))
+}
+
+/// In a child's test: its arguments. Call [`done`] at the end.
+pub fn arguments() -> Vec<String> {
+    std::env::var(ARGUMENTS).expect("this test is started by another one").split('\n').map(str::to_owned).collect()
+}
+
+/// In a child's test, as its last line.
+pub fn done() {
+    println!("\n{MARKER}");
+}
