@@ -1,5 +1,5 @@
 //! What the tests share: a root of their own, and processes of their own.
-#![allow(dead_code, reason = "every test file uses another part")]
+#![allow(dead_code, unreachable_pub, reason = "every test file uses another part")]
 
 use ndshm::Manager;
 use std::{
