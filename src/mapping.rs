@@ -14,7 +14,7 @@ use memmap2::{MmapOptions, MmapRaw};
 use rustix::io::Errno;
 use std::{
     fs::{self, File},
-    io,
+    io::{self, Read},
     ops::{Deref, Range},
     path::Path,
     ptr::NonNull,
@@ -126,11 +126,24 @@ impl Drop for Counted {
 fn map_error(source: io::Error, path: &Path) -> Error {
     if source.raw_os_error() == Some(Errno::NOMEM.raw_os_error()) {
         let limit = fs::read_to_string("/proc/sys/vm/max_map_count").ok().and_then(|text| text.trim().parse().ok());
-        let count = fs::read("/proc/self/maps").map_or(0, |maps| maps.iter().filter(|&&byte| byte == b'\n').count() as u64);
+        let count = count_mappings().unwrap_or(0);
         // One mapping is split in up to three by a change of its protection.
         if let Some(limit) = limit.filter(|&limit| count + 3 >= limit) {
             return Error::TooManyMappings { path: path.into(), limit };
         }
     }
     Error::Io { path: path.into(), action: "map the file", source }
+}
+
+/// How many mappings this process has. Read in pieces: a process that cannot map may not be able to allocate much either.
+fn count_mappings() -> io::Result<u64> {
+    let mut maps = File::open("/proc/self/maps")?;
+    let mut piece = [0; 4096];
+    let mut count = 0;
+    loop {
+        match maps.read(&mut piece)? {
+            0 => return Ok(count),
+            len => count += piece[..len].iter().filter(|&&byte| byte == b'\n').count() as u64,
+        }
+    }
 }

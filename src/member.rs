@@ -54,11 +54,13 @@ impl Member {
     /// Joins the store in `directory`, an absolute path without links, or finds the membership that this process has.
     pub(crate) fn join(directory: &Path, any_file_system: bool) -> Result<Arc<Member>> {
         let known = MEMBERS.lock().get(directory).and_then(Weak::upgrade);
-        if let Some(known) = known.filter(|known| known.is_at_its_path()) {
+        let known = known.filter(|known| known.is_at_its_path());
+        // Who joined once has accepted the file system; the directory's mode may have changed since.
+        trust::check_directory(directory, any_file_system || known.is_some())?;
+        if let Some(known) = known {
             known.id()?;
             return Ok(known);
         }
-        trust::check_directory(directory, any_file_system)?;
         let joined = Arc::new(Self::join_anew(directory, directory)?);
         let mut members = MEMBERS.lock();
         let other = members.get(directory).and_then(Weak::upgrade);

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 /// The variable that hands arguments to a child's test, separated by newlines.
 const ARGUMENTS: &str = "NDSHM_TEST_ARGUMENTS";
 /// What every child prints last: a test name that does not exist would exit with success too.
-const MARKER: &str = "the child's test ran to its end";
+pub const MARKER: &str = "the child's test ran to its end";
 
 /// A root on tmpfs, deleted with all that is in it when the test ends, also when it fails.
 pub struct Root(TempDir);
@@ -79,10 +79,22 @@ pub fn run<A: AsRef<OsStr>>(test: &str, arguments: &[A]) -> String {
 
 /// In a child's test: its arguments. Call [`done`] at the end.
 pub fn arguments() -> Vec<String> {
+    // The test harness leaves the line open on which it named the test.
+    println!();
     std::env::var(ARGUMENTS).expect("this test is started by another one").split('\n').map(str::to_owned).collect()
 }
 
 /// In a child's test, as its last line.
 pub fn done() {
     println!("\n{MARKER}");
+}
+
+/// Says that a test cannot run on this machine: `.ci/run` counts and names what was skipped.
+pub fn skip(test: &str, reason: &str) {
+    use std::io::Write;
+    eprintln!("skipped {test}: {reason}");
+    if let Some(list) = std::env::var_os("NDSHM_SKIPPED") {
+        let mut list = std::fs::File::options().append(true).create(true).open(list).unwrap();
+        writeln!(list, "{test}: {reason}").unwrap();
+    }
 }
