@@ -12,19 +12,21 @@ use crate::{
     layout::{self, Layout, Order},
     segment::Segment,
 };
-use ndarray::{ArrayView, ArrayViewMut, Axis, Dimension, RawArrayView, RawArrayViewMut, ShapeBuilder};
+use ndarray::{ArrayView, ArrayViewMut, Axis, Dimension, RawArrayView, RawArrayViewMut, ShapeBuilder, StrideShape};
 use std::ptr::NonNull;
 
-/// The lowest address of a layout, the sizes of its strides, and the axes that run downwards.
+/// A layout as ndarray wants to start with: the lowest address, strides that are not negative, and the axes that run downwards.
 ///
-/// ndarray wants to start with strides that are not negative; axes of length 0 and 1, and all axes of an empty view, get none at all.
-fn unsigned<D: Dimension>(layout: &Layout<D>, itemsize: usize) -> (usize, D, Vec<Axis>) {
+/// Axes of length 1 get a stride of zero; a view without elements gets the strides that ndarray gives one, which satisfy its checks.
+fn upwards<D: Dimension>(layout: &Layout<D>, itemsize: usize) -> (usize, StrideShape<D>, Vec<Axis>) {
+    if layout.dim.slice().contains(&0) {
+        return (layout.offset, layout.dim.clone().into(), Vec::new());
+    }
     let mut offset = layout.offset;
     let mut sizes = D::zeros(layout.dim.ndim());
     let mut downwards = Vec::new();
-    let is_empty = layout.dim.slice().contains(&0);
     for (axis, ((size, &n), &stride)) in sizes.slice_mut().iter_mut().zip(layout.dim.slice()).zip(layout.element_strides()).enumerate() {
-        if n > 1 && !is_empty {
+        if n > 1 {
             *size = stride.unsigned_abs();
             if stride < 0 {
                 offset -= (n - 1) * *size * itemsize;
@@ -32,27 +34,27 @@ fn unsigned<D: Dimension>(layout: &Layout<D>, itemsize: usize) -> (usize, D, Vec
             }
         }
     }
-    (offset, sizes, downwards)
+    (offset, layout.dim.clone().strides(sizes), downwards)
 }
 
 /// The raw view of a layout over memory that starts at `base`.
 fn raw<T: Element, D: Dimension>(base: NonNull<u8>, layout: &Layout<D>) -> RawArrayView<T, D> {
-    let (offset, sizes, downwards) = unsigned(layout, size_of::<T>());
+    let (offset, shape, downwards) = upwards(layout, size_of::<T>());
     let start = base.as_ptr().wrapping_add(offset).cast::<T>().cast_const();
     // SAFETY: `start` is not null and aligned, since the payload and `layout.offset` are (check); strides are not negative; the number
     // of elements and the reach in bytes fit isize (check); every element lies inside the mapping (check), which is all that may be
     // assumed when one is read, and nothing is read here.
-    let mut view = unsafe { RawArrayView::from_shape_ptr(layout.dim.clone().strides(sizes), start) };
+    let mut view = unsafe { RawArrayView::from_shape_ptr(shape, start) };
     downwards.into_iter().for_each(|axis| view.invert_axis(axis));
     view
 }
 
 /// The same for writing.
 fn raw_mut<T: Element, D: Dimension>(base: NonNull<u8>, layout: &Layout<D>) -> RawArrayViewMut<T, D> {
-    let (offset, sizes, downwards) = unsigned(layout, size_of::<T>());
+    let (offset, shape, downwards) = upwards(layout, size_of::<T>());
     let start = base.as_ptr().wrapping_add(offset).cast::<T>();
     // SAFETY: as in `raw`; the callers of this function checked in addition that no two elements share a byte (disjoint).
-    let mut view = unsafe { RawArrayViewMut::from_shape_ptr(layout.dim.clone().strides(sizes), start) };
+    let mut view = unsafe { RawArrayViewMut::from_shape_ptr(shape, start) };
     downwards.into_iter().for_each(|axis| view.invert_axis(axis));
     view
 }

@@ -5,6 +5,7 @@ use crate::{
     draft::{Draft, Plan},
     element::Element,
     error::{Error, Result},
+    format::MAX_NDIM,
     grip::Grip,
     handle::{Handle, Placement},
     header::Header,
@@ -43,6 +44,9 @@ pub(crate) fn create<T: Element, D: Dimension>(
     }
     let too_large = || Error::layout("create an array", format!("shape {shape:?} of {} is too large", T::DTYPE));
     let size = size_of::<T>();
+    if shape.len() > MAX_NDIM {
+        return Err(Error::layout("create an array", format!("{} axes, at most {MAX_NDIM} are possible", shape.len())));
+    }
     layout::byte_len(&shape, size).ok_or_else(too_large)?;
     let strides = layout::contiguous_strides(&shape, order, size).ok_or_else(too_large)?;
     let layout = Layout::contiguous(dim, &strides, size);

@@ -72,6 +72,9 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
         if lengths.next().is_some() || info.in_ndim() != self.ndim() {
             return Err(Error::layout(operation, format!("{} axes are named, the array has {}", info.in_ndim(), self.ndim())));
         }
+        if info.out_ndim() > crate::format::MAX_NDIM {
+            return Err(Error::layout(operation, format!("{} axes come out, at most 32 are possible", info.out_ndim())));
+        }
         Ok(self.derive(|view| view.slice_move(info)))
     }
 
