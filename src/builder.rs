@@ -172,7 +172,7 @@ impl Builder {
 /// An error where this cannot be the name of a file or a store.
 pub(crate) fn check_name(name: &str) -> Result<()> {
     let reason = match name {
-        "" => "it is empty",
+        "" => "a name is needed, and it must not be empty",
         _ if name.len() > 200 => "it is longer than 200 bytes",
         _ if name.starts_with('.') => "it starts with a dot",
         _ if name.contains(['/', '\0']) => "it contains a slash or NUL",

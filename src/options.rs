@@ -141,7 +141,7 @@ impl<'a> ArrayOptions<'a> {
     ///
     /// Those of [`zeros`](Self::zeros).
     pub fn from_ndarray<T: Element, D: Dimension>(&self, source: &ArrayRef<T, D>) -> Result<SharedArray<T, D>> {
-        self.path()?;
+        self.check_name()?;
         array::from_ndarray(self.member, self.labels.clone(), source)
     }
 
@@ -182,16 +182,18 @@ impl<'a> ArrayOptions<'a> {
         }
     }
 
-    /// The file of an array with this name.
+    /// The file of the array with this name; an error where none was given or where it cannot be one.
     pub(crate) fn path(&self) -> Result<PathBuf> {
-        match &self.labels.name {
-            Some(name) => check_name(name).map(|()| self.member.directory().join(format!("{name}{SUFFIX}"))),
-            None => Ok(PathBuf::new()),
-        }
+        let name = self.labels.name.as_deref().unwrap_or_default();
+        check_name(name).map(|()| self.member.directory().join(format!("{name}{SUFFIX}")))
+    }
+
+    fn check_name(&self) -> Result<()> {
+        self.labels.name.as_deref().map_or(Ok(()), check_name)
     }
 
     fn make<T: Element, D: Dimension>(&self, dim: D, order: Order, fill: Option<impl FnOnce(ArrayViewMut<'_, T, D>)>) -> Result<SharedArray<T, D>> {
-        self.path()?;
+        self.check_name()?;
         array::create(self.member, self.labels.clone(), dim, order, fill)
     }
 }
