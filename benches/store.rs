@@ -7,6 +7,8 @@
 //! - crowd: the same operation in a store that holds a hundred arrays instead of ten thousand;
 //! - view access: the same operation on a plain ndarray array.
 
+#![allow(clippy::unwrap_used, reason = "a bench that fails has nothing to measure")]
+
 use criterion::{BatchSize, Criterion};
 use memmap2::MmapOptions;
 use ndarray::{Array2, Ix1, Ix2, s};

@@ -100,61 +100,175 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     }
 
     /// The lengths of the axes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.zeros::<f64, _>((3, 4))?;
+    /// assert_eq!(xs.slice(ndarray::s![1.., 2])?.shape(), [2]);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
     pub fn shape(&self) -> &[usize] {
         self.layout.dim.slice()
     }
 
     /// The strides, in elements; may be negative, and zero where the view was broadcast.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.zeros::<f64, _>((3, 4))?;
+    /// assert_eq!((xs.strides(), xs.t()?.strides()), (&[4, 1][..], &[1, 4][..]));
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
     pub fn strides(&self) -> &[isize] {
         self.layout.element_strides()
     }
 
     /// The number of axes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.zeros::<f64, _>((3, 4))?;
+    /// assert_eq!(xs.ndim(), 2);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
     pub fn ndim(&self) -> usize {
         self.layout.dim.ndim()
     }
 
     /// The number of elements.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.zeros::<f64, _>((3, 4))?;
+    /// assert_eq!(xs.len(), 12);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
     pub fn len(&self) -> usize {
         self.layout.dim.size()
     }
 
     /// Whether there are no elements.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.zeros::<f64, _>((3, 4))?;
+    /// assert!(!xs.is_empty() && xs.slice(ndarray::s![3.., ..])?.is_empty());
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// The lengths of the axes as ndarray's pattern: a number, a tuple.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.zeros::<f64, _>((3, 4))?;
+    /// let (rows, columns) = xs.dim();
+    /// assert_eq!((rows, columns), (3, 4));
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
     pub fn dim(&self) -> D::Pattern {
         self.layout.dim.clone().into_pattern()
     }
 
     /// The type of the elements.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.zeros::<f64, _>((3, 4))?;
+    /// assert_eq!(xs.dtype().to_string(), "<f8");
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
     pub fn dtype(&self) -> DType {
         T::DTYPE
     }
 
     /// The order in which the elements lie in memory; `None` where they are not contiguous in either.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ndshm::Order;
+    ///
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.zeros::<f64, _>((3, 4))?;
+    /// assert_eq!((xs.order(), xs.t()?.order(), xs.slice(ndarray::s![.., 1])?.order()), (Some(Order::C), Some(Order::F), None));
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
     pub fn order(&self) -> Option<Order> {
         layout::order_of(self.shape(), self.strides(), 1)
     }
 
     /// The name that was chosen for the array, if any.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.options().name("xs").zeros::<f64, _>(5)?;
+    /// assert_eq!(xs.name().as_deref(), Some("xs"));
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
     pub fn name(&self) -> Option<String> {
         info::name_of(self.path(), self.id())
     }
 
     /// The array's identity: the same for all its views, in all processes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.zeros::<f64, _>((3, 4))?;
+    /// assert_eq!(xs.t()?.id(), xs.id());
+    /// assert_ne!(xs.copy()?.id(), xs.id());
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
     pub fn id(&self) -> ArrayId {
         self.grip.header().id
     }
 
     /// The array's file.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.zeros::<f64, _>((3, 4))?;
+    /// assert!(xs.path().starts_with(manager.path()));
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
     pub fn path(&self) -> &Path {
         self.grip.path()
     }
 
     /// Who deletes the array, as this process holds it; in a forked child it is [`Scope::Store`], because a child owns nothing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ndshm::Scope;
+    ///
+    /// let manager = ndshm::Manager::new()?;
+    /// assert_eq!(manager.zeros::<f64, _>(5)?.scope(), Scope::Local);
+    /// assert_eq!(manager.options().name("xs").zeros::<f64, _>(5)?.scope(), Scope::Store);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
     pub fn scope(&self) -> Scope {
         self.grip.scope()
     }
@@ -184,6 +298,15 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     }
 
     /// The names of the whole array's axes: one entry for each, or none at all.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.options().axis_names(["row", "column"]).zeros::<f64, _>((3, 4))?;
+    /// assert_eq!(xs.axis_names()[1].as_deref(), Some("column"));
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
     pub fn axis_names(&self) -> &[Option<String>] {
         &self.grip.header().axis_names
     }
@@ -209,6 +332,15 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     }
 
     /// Whether this is not the whole array in its own order, but a part or another arrangement of it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.zeros::<f64, _>((3, 4))?;
+    /// assert!(!xs.is_view() && xs.t()?.is_view());
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
     pub fn is_view(&self) -> bool {
         let header = self.grip.header();
         let whole = layout::contiguous_strides(&header.shape, header.order, 1).unwrap_or_default();
@@ -218,6 +350,15 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     }
 
     /// Whether elements can be written through this array.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.zeros::<f64, _>((3, 4))?;
+    /// assert!(xs.is_writable() && !xs.read_only()?.is_writable());
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
     pub fn is_writable(&self) -> bool {
         self.is_writable
     }

@@ -13,6 +13,15 @@ use uuid::Uuid;
 const PROGRAM_LEN: usize = 24;
 
 /// Settings for a store: where it is, and whether it stays. Made by [`Manager::builder`].
+///
+/// # Examples
+///
+/// ```
+/// # let scratch = tempfile::tempdir().unwrap();
+/// let manager = ndshm::Manager::builder().root(scratch.path()).name("run-7").persistent().open_or_create()?;
+/// manager.close()?;
+/// # Ok::<(), ndshm::Error>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct Builder {
@@ -25,30 +34,79 @@ pub struct Builder {
 
 impl Builder {
     /// The directory that the store is made in, instead of `NDSHM_ROOT` or `/dev/shm/ndshm-<uid>`; made where it does not exist.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let scratch = tempfile::tempdir().unwrap();
+    /// let manager = ndshm::Manager::builder().root(scratch.path()).create()?;
+    /// assert_eq!(manager.path().parent(), Some(std::fs::canonicalize(scratch.path()).unwrap().as_path()));
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
     pub fn root(mut self, root: impl AsRef<Path>) -> Self {
         self.root = Some(root.as_ref().into());
         self
     }
 
     /// The name of the store's directory in the root, instead of one made of the program's name and random letters.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let scratch = tempfile::tempdir().unwrap();
+    /// let manager = ndshm::Manager::builder().root(scratch.path()).name("frames").create()?;
+    /// assert!(manager.path().ends_with("frames"));
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
     /// The store's whole path, outside any root. A store that is made by its path is persistent unless [`ephemeral`](Self::ephemeral) is asked for.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let scratch = tempfile::tempdir().unwrap();
+    /// let manager = ndshm::Manager::builder().path(scratch.path().join("run-7")).create()?;
+    /// assert!(!manager.is_owner(), "a persistent store has no owner");
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
     pub fn path(mut self, path: impl AsRef<Path>) -> Self {
         self.path = Some(path.as_ref().into());
         self
     }
 
     /// The store stays until it is closed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let scratch = tempfile::tempdir().unwrap();
+    /// let manager = ndshm::Manager::builder().root(scratch.path()).persistent().create()?;
+    /// let path = manager.path().to_path_buf();
+    /// drop(manager);
+    /// ndshm::Manager::open(path)?.close()?;
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
     pub fn persistent(mut self) -> Self {
         self.persistent = Some(true);
         self
     }
 
     /// The store is deleted when its owner ends.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let scratch = tempfile::tempdir().unwrap();
+    /// let path = scratch.path().join("run-7");
+    /// let manager = ndshm::Manager::builder().path(&path).ephemeral().create()?;
+    /// drop(manager);
+    /// assert!(!path.exists());
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
     pub fn ephemeral(mut self) -> Self {
         self.persistent = Some(false);
         self
@@ -59,6 +117,15 @@ impl Builder {
     /// On NFS flock is a byte lock, so that a process may seem dead that lives; file systems that copy on write can run out of space when
     /// a reserved file is written, which is a signal (SIGBUS), not an error. Other processes that open arrays from handles must first join
     /// the store with this setting too.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let scratch = tempfile::tempdir().unwrap();
+    /// let manager = ndshm::Manager::builder().root(scratch.path()).any_file_system().create()?;
+    /// assert!(manager.is_owner());
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
     pub fn any_file_system(mut self) -> Self {
         self.any_file_system = true;
         self

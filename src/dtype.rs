@@ -147,6 +147,14 @@ impl DType {
     }
 
     /// The bytes of one element.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ndshm::{DType, Element};
+    ///
+    /// assert_eq!(<[[f32; 2]; 3]>::DTYPE.itemsize(), 24);
+    /// ```
     pub fn itemsize(&self) -> usize {
         match &self.0 {
             Kind::Scalar(scalar) => scalar.row().2,

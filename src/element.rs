@@ -17,6 +17,17 @@ use bytemuck::{Pod, Zeroable};
 ///
 /// Any bytes must be a valid value without padding ([`bytemuck::Pod`] demands it), `DTYPE` must describe exactly these bytes, and
 /// its itemsize must be the size of the type.
+///
+/// # Examples
+///
+/// ```
+/// use ndshm::Element;
+///
+/// fn describe<T: Element>() -> String {
+///     format!("{} in {} bytes", T::DTYPE, T::DTYPE.itemsize())
+/// }
+/// assert_eq!(describe::<[i16; 3]>(), "(3,)<i2 in 6 bytes");
+/// ```
 pub unsafe trait Element: Pod + Send + Sync {
     /// The run-time description of the type.
     const DTYPE: DType;

@@ -8,6 +8,21 @@ use thiserror::Error as ThisError;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Everything that can go wrong, with the path and what was expected and found.
+///
+/// # Examples
+///
+/// ```
+/// use ndarray::Ix1;
+/// use ndshm::Error;
+///
+/// let manager = ndshm::Manager::new()?;
+/// match manager.array::<f64, Ix1>("xs") {
+///     Ok(xs) => println!("{xs:?}"),
+///     Err(Error::NotFound { path, .. }) => println!("nothing at {} yet", path.display()),
+///     Err(error) => return Err(error),
+/// }
+/// # Ok::<(), ndshm::Error>(())
+/// ```
 #[derive(Debug, ThisError)]
 #[non_exhaustive]
 pub enum Error {
@@ -208,6 +223,19 @@ impl Error {
 }
 
 /// Why a file is not an array of this format.
+///
+/// # Examples
+///
+/// ```
+/// use ndarray::Ix1;
+/// use ndshm::{Error, HeaderError};
+///
+/// let manager = ndshm::Manager::new()?;
+/// std::fs::write(manager.path().join("xs.ndshm"), "no array").unwrap();
+/// let error = manager.array::<f64, Ix1>("xs").unwrap_err();
+/// assert!(matches!(error, Error::Header { source: HeaderError::Magic | HeaderError::Length { .. }, .. }), "{error}");
+/// # Ok::<(), ndshm::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
 pub enum HeaderError {

@@ -92,21 +92,57 @@ impl Handle {
     }
 
     /// The array's file.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.zeros::<f64, _>(5)?;
+    /// assert_eq!(xs.handle().path(), xs.path());
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
     pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// The array's identity.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.zeros::<f64, _>(5)?;
+    /// assert_eq!(xs.handle().id(), xs.id());
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
     pub fn id(&self) -> ArrayId {
         self.id
     }
 
     /// The scope that the source had when this handle was made.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.zeros::<f64, _>(5)?;
+    /// assert_eq!(xs.handle().scope(), ndshm::Scope::Local);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
     pub fn scope(&self) -> Scope {
         self.scope
     }
 
     /// Whether the opened array can be written.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.zeros::<f64, _>(5)?;
+    /// assert!(xs.handle().is_writable() && !xs.read_only()?.handle().is_writable());
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
     pub fn is_writable(&self) -> bool {
         self.is_writable
     }

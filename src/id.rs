@@ -8,6 +8,17 @@ use uuid::Uuid;
 ///
 /// An array file that is deleted and made anew under the same path has another id, so a handle can tell the two apart. Displays as
 /// a hyphenated UUID (version 7: the first bytes are the time of creation, in milliseconds) and parses from one.
+///
+/// # Examples
+///
+/// ```
+/// use ndshm::ArrayId;
+///
+/// let manager = ndshm::Manager::new()?;
+/// let id = manager.zeros::<f64, _>(5)?.id();
+/// assert_eq!(id.to_string().parse::<ArrayId>()?, id);
+/// # Ok::<(), ndshm::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ArrayId(Uuid);
@@ -18,11 +29,25 @@ impl ArrayId {
     }
 
     /// The id made of these 16 bytes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let id = ndshm::ArrayId::from_bytes([7; 16]);
+    /// assert_eq!(id.to_string(), "07070707-0707-0707-0707-070707070707");
+    /// ```
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(Uuid::from_bytes(bytes))
     }
 
     /// The 16 bytes of the id.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let id = ndshm::ArrayId::from_bytes([7; 16]);
+    /// assert_eq!(id.as_bytes(), &[7; 16]);
+    /// ```
     pub const fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()
     }

@@ -18,6 +18,17 @@ use std::{
 };
 
 /// The description of an array, read from its file without mapping it.
+///
+/// # Examples
+///
+/// ```
+/// let manager = ndshm::Manager::new()?;
+/// manager.options().name("xs").zeros::<f64, _>((3, 4))?;
+/// for info in manager.list()? {
+///     println!("{:?} {} {:?}, {} bytes, made by process {}", info.name, info.dtype, info.shape, info.byte_len, info.pid);
+/// }
+/// # Ok::<(), ndshm::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ArrayInfo {
@@ -72,6 +83,17 @@ impl ArrayInfo {
     /// # Errors
     ///
     /// `Attrs` where they do not fit the type.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::collections::BTreeMap;
+    ///
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.options().attrs(&BTreeMap::from([("unit", "m/s")]))?.zeros::<f64, _>(5)?;
+    /// assert_eq!(xs.handle().info()?.attrs::<BTreeMap<String, String>>()?["unit"], "m/s");
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
     pub fn attrs<A: DeserializeOwned>(&self) -> Result<A> {
         from_attrs(self.attrs.as_ref())
     }

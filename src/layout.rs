@@ -7,6 +7,17 @@ use ndarray::Dimension;
 use std::ops::Range;
 
 /// The order in which the elements of a contiguous array lie in memory.
+///
+/// # Examples
+///
+/// ```
+/// use ndarray::ShapeBuilder;
+/// use ndshm::Order;
+///
+/// let manager = ndshm::Manager::new()?;
+/// assert_eq!(manager.zeros::<f64, _>((3, 4).f())?.order(), Some(Order::F));
+/// # Ok::<(), ndshm::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Order {
     /// Row-major: the last axis varies fastest.

@@ -1,5 +1,63 @@
 //! Typed n-dimensional arrays that many processes share without copying.
-#![allow(missing_docs)]
+//!
+//! Each array is one memory-mapped file in a store directory, on tmpfs by default. A handle to it, or to any view of it, is a plain value
+//! of a few bytes that any process of the same user opens, across exec too. Scopes say who deletes; a store outlives a crash and is opened
+//! again by its path.
+//!
+//! ```
+//! use ndarray::prelude::*;
+//! use ndshm::{Handle, Manager, SharedArray};
+//!
+//! let manager = Manager::new()?; // a store on tmpfs, deleted when its owner ends
+//! let xs = manager.from_shape_fn::<f64, _>(1_000_000, |i| i as f64)?;
+//! let left = xs.slice(s![..500_000])?; // the same memory
+//! let text = left.handle().to_string(); // for arguments, the environment, a socket, JSON, ...
+//!
+//! // In any other process of this user:
+//! let left: SharedArray<f64, Ix1> = text.parse::<Handle>()?.open()?;
+//! println!("{:?}", left.read()?.mean()); // a guard is an ndarray array
+//! left.write()?.mapv_inplace(f64::sqrt); // exclusive on this view's bytes only
+//! # Ok::<(), ndshm::Error>(())
+//! ```
+//!
+//! # Choose by need
+//!
+//! - Arrays for this run: [`Manager::new`]. Arrays that a crashed workflow finds again: [`Manager::open_or_create`] and
+//!   [`ArrayOptions::open_or_zeros`].
+//! - Names, attributes, scopes: [`Manager::options`]. Other places and kinds of stores: [`Manager::builder`].
+//! - A part of an array: the views of [`SharedArray`]. Its elements: [`SharedArray::read`], [`SharedArray::write`].
+//! - Another process: [`SharedArray::handle`] and [`Handle::open`], or serde on arrays, handles and managers.
+//! - Who deletes: [`Scope`]. What is there: [`Manager::list`], [`Manager::usage`]. What the dead left: [`Manager::sweep`].
+//!
+//! # What it is not
+//!
+//! Not for several users or machines: a store is a directory that only its user may enter. Not a queue and not a database. Linux only.
+//!
+//! # Trust
+//!
+//! A store directory has mode 0700 and belongs to the effective user; anything else is refused. Within that, every process uses this library:
+//! one that scribbles on the files with other means could as well write to the memory of the others, which is outside of what a safe interface
+//! can promise (the standard library takes the same stand on `/proc/self/mem`). Everything else is sound: no sequence of safe calls, no handle,
+//! no header and no crash of another process gives undefined behaviour.
+//!
+//! What is promised is promised for the death of processes. After a loss of power there is only what was [flushed](SharedArray::flush), in
+//! persistent stores on a disk.
+//!
+//! # Pitfalls
+//!
+//! - **The manager goes first.** An array does not keep its store. `Manager::new()?.zeros(..)` as the result of a function gives an array whose
+//!   store is deleted already: usable, but not to be opened by anybody. Keep the manager for as long as handles travel.
+//! - **Arrays made in children.** A [`Scope::Local`] array goes with the process that made it; a parent that wants to have it makes the child
+//!   use [`Scope::Remote`] or [`Scope::Store`].
+//! - **Exit without drop.** `process::exit`, `abort` and signals drop nothing: what such a process owned stays until a sweep.
+//! - **Leaked guards** hold their lock until their process ends. A process that is *killed* while it holds a guard leaves its bytes locked, too:
+//!   recovery from that is not there yet. Use [`SharedArray::read_timeout`] and [`SharedArray::write_timeout`] where that must not block.
+//! - **Ambiguous methods.** Where a function takes `&ArrayRef`, pass `&*guard`. `slice` and its siblings on a *guard* are ndarray's and give ndarray
+//!   views; on the *array* they give shared arrays.
+//!
+//! # Status
+//!
+//! The file format has version 1, and files of it will be readable for ever. The interface may change until version 1.0.
 
 mod array;
 mod builder;
@@ -51,3 +109,8 @@ pub use manager::{Manager, Usage};
 pub use options::ArrayOptions;
 pub use scope::Scope;
 pub use store::Swept;
+
+/// The README's code runs too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -184,11 +184,28 @@ impl Manager {
     }
 
     /// The store's directory.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// assert!(manager.path().is_dir());
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
     pub fn path(&self) -> &Path {
         self.member().directory()
     }
 
     /// Whether the store is deleted when this manager and its clones are dropped.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let owner = ndshm::Manager::new()?;
+    /// let member = ndshm::Manager::open(owner.path())?;
+    /// assert!(owner.is_owner() && !member.is_owner());
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
     pub fn is_owner(&self) -> bool {
         self.shared.owns()
     }

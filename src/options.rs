@@ -20,6 +20,17 @@ use std::{path::PathBuf, sync::Arc};
 /// Settings for an array: name, scope, attributes, axis names. Made by [`Manager::options`](crate::Manager::options).
 ///
 /// An array without a name is [`Scope::Local`], one with a name [`Scope::Store`], unless [`scope`](Self::scope) says otherwise.
+///
+/// # Examples
+///
+/// ```
+/// use ndshm::Scope;
+///
+/// let manager = ndshm::Manager::new()?;
+/// let frames = manager.options().name("frames").scope(Scope::Local).axis_names(["row", "column"]).ones::<u8, _>((480, 640))?;
+/// assert_eq!(frames.scope(), Scope::Local);
+/// # Ok::<(), ndshm::Error>(())
+/// ```
 #[derive(Clone)]
 #[must_use]
 pub struct ArrayOptions<'a> {
@@ -35,12 +46,33 @@ impl<'a> ArrayOptions<'a> {
     }
 
     /// The name to open the array by: up to 200 bytes, not starting with a dot, without a slash.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// manager.options().name("xs").zeros::<f64, _>(5)?;
+    /// assert!(manager.contains("xs")?);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.labels.name = Some(name.into());
         self
     }
 
     /// Who deletes the array.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.options().scope(ndshm::Scope::Remote).zeros::<f64, _>(5)?;
+    /// let handle = xs.handle();
+    /// drop(xs);
+    /// // The first to open the handle owns the array.
+    /// assert_eq!(handle.open::<f64, ndarray::Ix1>()?.scope(), ndshm::Scope::Local);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
     pub fn scope(mut self, scope: Scope) -> Self {
         self.labels.scope = Some(scope);
         self
@@ -69,6 +101,15 @@ impl<'a> ArrayOptions<'a> {
     }
 
     /// The names of the axes, one for each.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.options().axis_names(["row", "column"]).zeros::<f64, _>((3, 4))?;
+    /// assert_eq!(xs.axis_names()[0].as_deref(), Some("row"));
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
     pub fn axis_names<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.labels.axis_names = names.into_iter().map(|name| Some(name.into())).collect();
         self
@@ -79,6 +120,14 @@ impl<'a> ArrayOptions<'a> {
     /// # Errors
     ///
     /// Those of `Manager::zeros`; `AlreadyExists` where the name is taken; `Name` where it cannot be one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// assert_eq!(manager.options().name("xs").zeros::<f64, _>(5)?.read()?.sum(), 0.0);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
     pub fn zeros<T: Element, Sh: ShapeBuilder>(&self, shape: Sh) -> Result<SharedArray<T, Sh::Dim>> {
         let (dim, order) = view::shape_of(shape)?;
         self.make(dim, order, None::<NoFill<T, Sh::Dim>>)
@@ -89,6 +138,14 @@ impl<'a> ArrayOptions<'a> {
     /// # Errors
     ///
     /// Those of [`zeros`](Self::zeros).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// assert_eq!(manager.options().name("xs").ones::<f64, _>(5)?.read()?.sum(), 5.0);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
     pub fn ones<T: Element + One, Sh: ShapeBuilder>(&self, shape: Sh) -> Result<SharedArray<T, Sh::Dim>> {
         self.from_elem(shape, T::one())
     }
@@ -98,6 +155,14 @@ impl<'a> ArrayOptions<'a> {
     /// # Errors
     ///
     /// Those of [`zeros`](Self::zeros).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// manager.options().name("xs").empty::<f64, _>(5)?.write()?.fill(0.5);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
     pub fn empty<T: Element, Sh: ShapeBuilder>(&self, shape: Sh) -> Result<SharedArray<T, Sh::Dim>> {
         self.zeros(shape)
     }
@@ -107,6 +172,14 @@ impl<'a> ArrayOptions<'a> {
     /// # Errors
     ///
     /// Those of [`zeros`](Self::zeros).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// assert_eq!(manager.options().name("xs").from_elem(5, 2.0)?.read()?.sum(), 10.0);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
     pub fn from_elem<T: Element, Sh: ShapeBuilder>(&self, shape: Sh, element: T) -> Result<SharedArray<T, Sh::Dim>> {
         let (dim, order) = view::shape_of(shape)?;
         self.make(dim, order, Some(|mut elements: ArrayViewMut<'_, T, Sh::Dim>| elements.fill(element)))
@@ -117,6 +190,15 @@ impl<'a> ArrayOptions<'a> {
     /// # Errors
     ///
     /// Those of [`zeros`](Self::zeros).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.options().name("xs").from_shape_fn::<f64, _>(5, |i| i as f64)?;
+    /// assert_eq!(xs.read()?.sum(), 10.0);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
     pub fn from_shape_fn<T: Element, Sh: ShapeBuilder>(
         &self,
         shape: Sh,
@@ -140,6 +222,15 @@ impl<'a> ArrayOptions<'a> {
     /// # Errors
     ///
     /// Those of [`zeros`](Self::zeros).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.options().name("xs").from_ndarray(&ndarray::array![1, 2, 3])?;
+    /// assert_eq!(xs.read()?.sum(), 6);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
     pub fn from_ndarray<T: Element, D: Dimension>(&self, source: &ArrayRef<T, D>) -> Result<SharedArray<T, D>> {
         self.check_name()?;
         array::from_ndarray(self.member, self.labels.clone(), source)

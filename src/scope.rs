@@ -20,6 +20,21 @@ use std::fmt;
 /// | `Local` | `Store`; in the process that owns the array `Local` again |
 /// | `Remote` | `Local` for the one opener that claims it, `Store` for every other |
 /// | `Store` | `Store` |
+///
+/// # Examples
+///
+/// ```
+/// use ndarray::Ix1;
+/// use ndshm::Scope;
+///
+/// let manager = ndshm::Manager::new()?;
+/// let xs = manager.zeros::<f64, _>(5)?;
+/// assert_eq!(xs.scope(), Scope::Local);
+/// let handle = xs.handle();
+/// drop(xs);
+/// assert!(handle.open::<f64, Ix1>().is_err(), "deleted with its last array here");
+/// # Ok::<(), ndshm::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {

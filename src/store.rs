@@ -22,6 +22,15 @@ use std::{
 use uuid::Uuid;
 
 /// What a sweep deleted.
+///
+/// # Examples
+///
+/// ```
+/// let manager = ndshm::Manager::new()?;
+/// let swept = manager.sweep()?;
+/// println!("{} stores and {} arrays of the dead gave {} bytes back", swept.stores, swept.arrays, swept.bytes);
+/// # Ok::<(), ndshm::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Swept {

@@ -1,4 +1,5 @@
 //! Arrays: the verbs that make them, the elements they hold, what they say of themselves, and copying between them.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 mod common;
 

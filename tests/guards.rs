@@ -1,4 +1,5 @@
 //! Guards: who excludes whom, in one thread, in several, and in several processes.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 mod common;
 

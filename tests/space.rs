@@ -1,4 +1,5 @@
 //! What happens when there is no space: on the file system, in the process's limits, in its address space.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 #![allow(unsafe_code, reason = "one test maps memory of its own to use up the mappings")]
 
 mod common;
@@ -152,7 +153,7 @@ fn child_uses_up_its_mappings() {
     assert_ne!(start, libc::MAP_FAILED);
     for page in (1..pages).step_by(2) {
         // SAFETY: a page of the mapping above, which nothing refers to.
-        assert_eq!(unsafe { libc::mprotect(start.byte_add(page * 4096), 4096, libc::PROT_READ) }, 0);
+        assert_eq!(unsafe { libc::mprotect(start.wrapping_byte_add(page * 4096), 4096, libc::PROT_READ) }, 0);
     }
     let mut arrays = Vec::new();
     let error = loop {

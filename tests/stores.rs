@@ -1,4 +1,5 @@
 //! Stores: where they are made, who owns them, what is in them, and who deletes them.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 mod common;
 

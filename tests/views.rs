@@ -1,4 +1,5 @@
 //! Views: whatever chain of operations made one, and however many hops it travelled, it names the elements that ndarray would.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 mod common;
 

@@ -12,6 +12,16 @@ use crate::{
 use std::{fs, os::unix::fs::MetadataExt, path::PathBuf};
 
 /// How much a store holds. Bytes.
+///
+/// # Examples
+///
+/// ```
+/// let manager = ndshm::Manager::new()?;
+/// let _xs = manager.zeros::<f64, _>(1000)?;
+/// let usage = manager.usage()?;
+/// println!("{} arrays, {} bytes; {} are left", usage.arrays, usage.allocated, usage.available);
+/// # Ok::<(), ndshm::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Usage {

@@ -1,5 +1,6 @@
 //! What the tests share: a root of their own, and processes of their own.
 #![allow(dead_code, unreachable_pub, reason = "every test file uses another part")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use ndshm::Manager;
 use std::{
