@@ -16,13 +16,26 @@ const ARGUMENTS: &str = "NDSHM_TEST_ARGUMENTS";
 /// What every child prints last: a test name that does not exist would exit with success too.
 pub const MARKER: &str = "the child's test ran to its end";
 
-/// A root on tmpfs, deleted with all that is in it when the test ends, also when it fails.
+/// Where roots are made; the process id and random letters follow.
+const ROOTS: &str = "/dev/shm/ndshm-test-";
+
+/// A root on tmpfs, deleted with all that is in it when the test ends, also when it fails. What a test that was aborted left is deleted
+/// by the next one.
 pub struct Root(TempDir);
 
 impl Root {
     pub fn new() -> Self {
+        let (parent, prefix) = ROOTS.rsplit_once('/').unwrap();
+        for entry in std::fs::read_dir(parent).unwrap().flatten() {
+            let name = entry.file_name().into_string().unwrap_or_default();
+            let process = name.strip_prefix(prefix).and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
+            if process.is_some_and(|process| !Path::new(&format!("/proc/{process}")).exists()) {
+                let _ = std::fs::remove_dir_all(entry.path());
+            }
+        }
         let permissions = std::fs::Permissions::from_mode(0o700);
-        Self(tempfile::Builder::new().prefix("ndshm-test-").permissions(permissions).tempdir_in("/dev/shm").unwrap())
+        let prefix = format!("{prefix}{}-", std::process::id());
+        Self(tempfile::Builder::new().prefix(&prefix).permissions(permissions).tempdir_in(parent).unwrap())
     }
 
     pub fn path(&self) -> &Path {
