@@ -1,7 +1,7 @@
 //! The head of an array file, without the file: all bytes before the payload, made and checked.
 //!
 //! Reading follows the order of checks of `docs/design.md` and trusts nothing; whatever it accepts, [`Header::encode`] would have written
-//! in the same bytes. The state block between is not looked at: it changes while it is read.
+//! in the same bytes, but for keys that this version does not know. The state block between is not looked at: it changes while it is read.
 
 use crate::{
     cbor,
@@ -225,7 +225,10 @@ impl Header {
         let mut bytes = PAYLOAD_KEY.to_vec();
         if let Some(tag) = self.dtype.typed_array_tag() {
             if !self.shape.is_empty() && !self.shape.contains(&0) {
-                bytes.extend(cbor::head(6, if self.order == Order::C { TAG_ROW_MAJOR } else { TAG_COLUMN_MAJOR }));
+                let strides = |order| layout::contiguous_strides(&self.shape, order, 1);
+                // Where both orders have the same strides, a reader cannot tell them apart.
+                let is_row_major = self.order == Order::C || strides(Order::C) == strides(Order::F);
+                bytes.extend(cbor::head(6, if is_row_major { TAG_ROW_MAJOR } else { TAG_COLUMN_MAJOR }));
                 bytes.extend(cbor::head(4, 2));
                 bytes.extend(cbor::head(4, self.shape.len() as u64));
                 self.shape.iter().for_each(|&n| bytes.extend(cbor::head(0, n as u64)));
