@@ -186,10 +186,7 @@ impl Header {
     }
 
     fn from_value(value: &Value) -> Result<Self, HeaderError> {
-        let entries = value.as_map().ok_or(HeaderError::Cbor { reason: "not a map".into() })?;
-        if entries.iter().any(|(key, _)| !key.is_text()) {
-            return Err(HeaderError::Cbor { reason: "a key is no text".into() });
-        }
+        let entries = text_map(value).ok_or(HeaderError::Cbor { reason: "not a map with texts as keys".into() })?;
         if let Some(critical) = find(entries, "crit") {
             let keys = critical.as_array().filter(|keys| !keys.is_empty()).ok_or(HeaderError::Key { key: "crit" })?;
             let first = keys[0].as_text().ok_or(HeaderError::Key { key: "crit" })?;
@@ -213,8 +210,8 @@ impl Header {
             Some(value) => names_of(value).filter(|names| names.len() == shape.len()).ok_or(HeaderError::Key { key: "dims" })?,
         };
         let attrs = find(entries, "attrs").cloned();
-        if let Some(attrs) = &attrs {
-            attrs.as_map().filter(|entries| entries.iter().all(|(key, _)| key.is_text())).ok_or(HeaderError::Key { key: "attrs" })?;
+        if attrs.as_ref().is_some_and(|attrs| text_map(attrs).is_none()) {
+            return Err(HeaderError::Key { key: "attrs" });
         }
         let created = get(entries, "created", created_of)?;
         Ok(Header { id, dtype, shape, order, axis_names, attrs, created })
@@ -332,6 +329,11 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
     bytes[at..at + 8].iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte))
 }
 
+/// The entries of a map whose keys are all texts.
+fn text_map(value: &Value) -> Option<&[(Value, Value)]> {
+    value.as_map().filter(|entries| entries.iter().all(|(key, _)| key.is_text())).map(Vec::as_slice)
+}
+
 fn find<'a>(entries: &'a [(Value, Value)], key: &str) -> Option<&'a Value> {
     entries.iter().find(|(k, _)| k.as_text() == Some(key)).map(|(_, value)| value)
 }
@@ -362,7 +364,7 @@ fn names_of(value: &Value) -> Option<Vec<Option<String>>> {
 }
 
 fn created_of(value: &Value) -> Option<Created> {
-    let entries = value.as_map()?;
+    let entries = text_map(value)?;
     let number = |key| find(entries, key)?.as_integer();
     Some(Created {
         ns: number("ns")?.try_into().ok()?,
