@@ -198,6 +198,9 @@ impl Header {
         let dtype = DType::from_value(dtype).map_err(|reason| HeaderError::Dtype { reason })?;
         let shape = get(entries, "shape", sizes)?;
         let strides = get(entries, "strides", sizes)?;
+        if shape.len() > MAX_NDIM {
+            return Err(HeaderError::Shape { reason: "more than 32 dimensions" });
+        }
         if shape.len() != strides.len() {
             return Err(HeaderError::Shape { reason: "shape and strides differ in length" });
         }
@@ -355,7 +358,7 @@ fn uuid_of(value: &Value) -> Option<[u8; 16]> {
 
 fn sizes(value: &Value) -> Option<Vec<usize>> {
     let size = |value: &Value| value.as_integer().and_then(|n| usize::try_from(n).ok()).filter(|&n| isize::try_from(n).is_ok());
-    value.as_array().filter(|list| list.len() <= MAX_NDIM)?.iter().map(size).collect()
+    value.as_array()?.iter().map(size).collect()
 }
 
 fn names_of(value: &Value) -> Option<Vec<Option<String>>> {
