@@ -5,22 +5,17 @@ use ciborium::Value;
 
 /// The bytes of a value, with the keys of its maps in the order of their own bytes.
 pub(crate) fn encode(value: &Value) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    match ciborium::into_writer(&sorted(value), &mut bytes) {
-        Ok(()) => bytes,
-        // Writing to memory cannot fail, and a `Value` always has an encoding.
-        Err(error) => unreachable!("CBOR encoding: {error}"),
-    }
+    encode_sorted(&sorted(value))
 }
 
 /// The value that these bytes encode; refused unless they are its one deterministic encoding, without a byte left.
 pub(crate) fn decode(bytes: &[u8]) -> Result<Value, String> {
     let value: Value = ciborium::de::from_reader_with_recursion_limit(bytes, MAX_DEPTH).map_err(|error| error.to_string())?;
-    if has_duplicate_keys(&value) {
-        return Err("a map has one key twice".into());
-    }
     if encode(&value) != bytes {
         return Err("another encoding of the same value, or bytes behind it".into());
+    }
+    if has_duplicate_keys(&value) {
+        return Err("a map has one key twice".into());
     }
     Ok(value)
 }
@@ -42,26 +37,36 @@ pub(crate) fn head(major: u8, value: u64) -> Vec<u8> {
     }
 }
 
+fn encode_sorted(value: &Value) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    match ciborium::into_writer(value, &mut bytes) {
+        Ok(()) => bytes,
+        // Writing to memory cannot fail, and a `Value` always has an encoding.
+        Err(error) => unreachable!("CBOR encoding: {error}"),
+    }
+}
+
+/// Each key is sorted once on its way up: once more for each map around it, and the work would double with every level of keys in keys.
 fn sorted(value: &Value) -> Value {
     match value {
         Value::Array(items) => Value::Array(items.iter().map(sorted).collect()),
         Value::Tag(tag, inner) => Value::Tag(*tag, Box::new(sorted(inner))),
         Value::Map(entries) => {
-            let mut entries: Vec<_> = entries.iter().map(|(key, value)| (encode(key), sorted(key), sorted(value))).collect();
-            entries.sort_by(|a, b| a.0.cmp(&b.0));
-            Value::Map(entries.into_iter().map(|(_, key, value)| (key, value)).collect())
+            let mut entries: Vec<_> = entries.iter().map(|(key, value)| (sorted(key), sorted(value))).collect();
+            entries.sort_by_cached_key(|(key, _)| encode_sorted(key));
+            Value::Map(entries)
         }
         other => other.clone(),
     }
 }
 
+/// The maps are sorted, so that equal keys are neighbours.
 fn has_duplicate_keys(value: &Value) -> bool {
     match value {
         Value::Array(items) => items.iter().any(has_duplicate_keys),
         Value::Tag(_, inner) => has_duplicate_keys(inner),
         Value::Map(entries) => {
-            let mut keys: Vec<_> = entries.iter().map(|(key, _)| encode(key)).collect();
-            keys.sort_unstable();
+            let keys: Vec<_> = entries.iter().map(|(key, _)| encode_sorted(key)).collect();
             keys.windows(2).any(|pair| pair[0] == pair[1]) || entries.iter().any(|(key, value)| has_duplicate_keys(key) || has_duplicate_keys(value))
         }
         _ => false,
