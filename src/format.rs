@@ -55,8 +55,8 @@ pub(crate) const CHECKED_PADDING: usize = 4096;
 pub(crate) const MAX_NDIM: usize = 32;
 /// Largest element, in bytes.
 pub(crate) const MAX_ITEMSIZE: usize = 1_048_576;
-/// Deepest nesting that a header is decoded with.
-pub(crate) const MAX_DEPTH: usize = 16;
+/// Deepest nesting that a header is decoded with: struct types, two levels for each, may be nested 8 deep.
+pub(crate) const MAX_DEPTH: usize = 20;
 
 /// Endian probe of the state block and of the lock file.
 pub(crate) const ENDIAN_PROBE: u32 = 0x0102_0304;
