@@ -377,3 +377,6 @@ fn created_of(value: &Value) -> Option<Created> {
         store: Uuid::from_bytes(uuid_of(find(entries, "store")?)?),
     })
 }
+
+#[cfg(test)]
+mod tests;
