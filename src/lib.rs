@@ -70,6 +70,8 @@ mod error;
 #[allow(unsafe_code)]
 mod fork;
 mod format;
+#[cfg(test)]
+mod golden;
 mod grip;
 #[allow(unsafe_code)]
 mod guard;

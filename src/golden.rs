@@ -1,0 +1,104 @@
+//! Golden files: what every version of the format wrote, byte for byte. They are checked in, kept for ever, and never changed.
+//!
+//! The bytes are compared here, where the ids and the records of creation, random and of the moment outside, can be fixed.
+//! `tests/golden.rs` opens the same files as any program would. A change of the format gets another version and files of its own beside these:
+//! delete nothing, add the cases, and run the ignored test, which writes the files that are not there.
+
+#[path = "../tests/golden/cases.rs"]
+mod cases;
+
+use crate::{
+    Bool, Element, Manager, Order, Scope,
+    draft::{Draft, Plan},
+    format::{MIN_ALIGN, STATE_AT, STATE_LEN, SUFFIX},
+    header::{Created, Header, Parsed},
+    id::ArrayId,
+    info,
+    layout::{self, Layout},
+    lock_file::LockPage,
+    view,
+};
+use cases::{Case, Visitor};
+use ndarray::Dimension;
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::Write,
+    path::Path,
+};
+use uuid::{Uuid, uuid};
+
+const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden");
+const STORE: Uuid = uuid!("5eed0000-0000-4000-8000-00000000c0de");
+const BOOT: Uuid = uuid!("b0070000-0000-4000-8000-000000000001");
+
+/// The bytes of all golden files, by their names.
+struct Writer {
+    manager: Manager,
+    files: BTreeMap<String, Vec<u8>>,
+}
+
+impl Visitor for Writer {
+    /// Writes the array as the library writes any, under a fixed id and record.
+    fn visit<T: Element, D: Dimension>(&mut self, case: Case<T, D>) {
+        let created = Created { ns: 1_767_225_600_123_456_789, software: "ndshm 0.1.0".into(), pid: 4242, boot: BOOT, store: STORE };
+        let (shape, order, size) = (case.array.shape().to_vec(), case.order, size_of::<T>());
+        let strides = layout::contiguous_strides(&shape, order, size).unwrap();
+        let layout = Layout::contiguous(case.array.raw_dim(), &strides, size);
+        assert_eq!(T::DTYPE.to_string(), case.dtype, "{}", case.name);
+        let attrs = (!case.attrs.is_empty()).then(|| info::to_attrs(&case.attrs).unwrap());
+        let id = ArrayId::from_bytes(case.id());
+        let header = Header { id, dtype: T::DTYPE, shape, order, axis_names: case.axis_names, attrs, created };
+        let plan = Plan { name: Some(case.name.into()), scope: Scope::Store, header: header.clone() };
+        let mut draft = Draft::new(self.manager.member(), plan).unwrap();
+        view::fill(&mut draft, &layout, |mut elements| elements.assign(&case.array));
+        let path = draft.publish().unwrap().path().to_path_buf();
+        let written = fs::read(path).unwrap();
+        let Parsed { header: parsed, data_offset, .. } = Header::parse(&written[..], written.len() as u64).unwrap();
+        assert_eq!(parsed, header);
+        // Where pages are larger, payloads start later; the rest is the same.
+        let state = written[STATE_AT..][..STATE_LEN].try_into().unwrap();
+        let bytes = [&header.encode(MIN_ALIGN, state).unwrap(), &written[data_offset..]].concat();
+        assert!(rustix::param::page_size() != MIN_ALIGN || bytes == written, "{}", case.name);
+        let known = self.files.insert(format!("{}{SUFFIX}", case.name), bytes);
+        assert!(known.is_none(), "two cases are named {}", case.name);
+    }
+}
+
+/// What today's library writes.
+fn files() -> BTreeMap<String, Vec<u8>> {
+    let root = tempfile::tempdir_in("/dev/shm").unwrap();
+    let mut writer = Writer { manager: Manager::builder().root(root.path()).create().unwrap(), files: BTreeMap::new() };
+    cases::visit_all(&mut writer);
+    writer.files.insert("lock".into(), LockPage::initial(STORE, BOOT, true).to_vec());
+    writer.files
+}
+
+#[test]
+fn today_s_library_writes_exactly_the_golden_files() {
+    for (name, bytes) in files() {
+        let golden = fs::read(Path::new(DIRECTORY).join(&name)).unwrap();
+        let difference = golden.iter().zip(&bytes).position(|(golden, byte)| golden != byte);
+        assert!(golden == bytes, "{name}: {} bytes, golden {}, first difference at {difference:?}", bytes.len(), golden.len());
+    }
+}
+
+#[test]
+#[cfg(all(feature = "half", feature = "complex"))]
+fn every_golden_file_has_a_case() {
+    let known = files();
+    for entry in fs::read_dir(DIRECTORY).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(known.contains_key(&name) || name == "cases.rs", "{name}");
+    }
+}
+
+#[test]
+#[ignore = "writes the golden files that are not there"]
+fn write_the_golden_files() {
+    for (name, bytes) in files() {
+        if let Ok(mut file) = File::create_new(Path::new(DIRECTORY).join(name)) {
+            file.write_all(&bytes).unwrap();
+        }
+    }
+}
