@@ -2,6 +2,7 @@
 
 use crate::{
     error::{Error, Result},
+    format::LOCK_NAME,
     manager::Manager,
     member::Member,
     store, trust,
@@ -150,7 +151,7 @@ impl Builder {
         let directory = match &self.path {
             Some(path) => path.clone(),
             None => {
-                let root = trust::root(self.root.as_deref(), self.any_file_system)?;
+                let root = trust::root(self.root.as_deref(), self.any_file_system, true)?;
                 // Housekeeping for others: what fails here is not this caller's concern, `Manager::sweep` reports it.
                 let _ = store::sweep(&root);
                 root.join(self.directory_name()?)
@@ -178,7 +179,7 @@ impl Builder {
     pub fn open(&self) -> Result<Manager> {
         let directory = match (&self.path, &self.name) {
             (Some(path), _) => path.clone(),
-            (None, Some(_)) => trust::root(self.root.as_deref(), self.any_file_system)?.join(self.directory_name()?),
+            (None, Some(_)) => trust::root(self.root.as_deref(), self.any_file_system, false)?.join(self.directory_name()?),
             (None, None) => return Err(Error::NotFound { path: PathBuf::new(), what: "name the store to open: by Builder::path or Builder::name" }),
         };
         let missing = |_| Error::NotFound { path: directory.clone(), what: "no store is here" };
@@ -205,17 +206,15 @@ impl Builder {
         loop {
             match self.open() {
                 Err(Error::NotFound { .. }) => {}
+                Err(Error::Closed { path }) => drop(store::finish_closing(&path)?),
                 opened => return opened,
             }
             match self.create() {
                 // Somebody was faster: open theirs. What is there and no store is an error of `open`.
-                Err(Error::AlreadyExists { .. }) => match self.open() {
-                    Err(Error::NotFound { path, .. }) if path.exists() => {
-                        return Err(Error::Untrusted { path, reason: "the directory exists and is not a store".into() });
-                    }
-                    Err(Error::NotFound { .. }) => {}
-                    opened => return opened,
-                },
+                Err(Error::AlreadyExists { path }) if !path.join(LOCK_NAME).exists() && path.exists() => {
+                    return Err(Error::Untrusted { path, reason: "the directory exists and is not a store".into() });
+                }
+                Err(Error::AlreadyExists { .. }) => {}
                 created => return created,
             }
         }

@@ -99,13 +99,13 @@ impl Draft {
         let Draft { member, file, mapping, parsed, path, is_named, scope } = self;
         let inode = inode_of(&file.as_file().metadata().map_err(Error::io(&path, "look at the new file"))?);
         let rename = || {
-            file.persist_noclobber(&path).map_err(|error| match error.error.kind() {
+            file.persist_noclobber(&path).map(drop).map_err(|error| match error.error.kind() {
                 io::ErrorKind::AlreadyExists => Error::AlreadyExists { path: path.clone() },
                 _ if member.page().is_closing() => member.closed(),
                 _ => trust::creation_error(error.error, &path, 0, "publish the array"),
             })
         };
-        if is_named { member.with_names(rename) } else { rename() }?;
-        Segment::published(&member, path, parsed, inode, scope, mapping)
+        let publish = || if is_named { member.with_names(rename) } else { rename() };
+        Segment::publish(&member, path.clone(), parsed, inode, scope, mapping, publish)
     }
 }

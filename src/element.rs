@@ -16,7 +16,7 @@ use bytemuck::{Pod, Zeroable};
 /// # Safety
 ///
 /// Any bytes must be a valid value without padding ([`bytemuck::Pod`] demands it), `DTYPE` must describe exactly these bytes, and
-/// its itemsize must be the size of the type.
+/// its itemsize must be the size of the type. The alignment is at most 64: what is aligned to more does not compile where it is used.
 ///
 /// # Examples
 ///

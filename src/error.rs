@@ -85,11 +85,13 @@ pub enum Error {
         /// The store.
         path: PathBuf,
     },
-    /// Only the owner of an ephemeral store may do this.
-    #[error("{}: only the owner of an ephemeral store can close or keep it", path.display())]
+    /// Only the owner of the store or array may do this.
+    #[error("{}: {reason}", path.display())]
     NotOwner {
-        /// The store.
+        /// The store or array.
         path: PathBuf,
+        /// Who is the owner.
+        reason: &'static str,
     },
     /// Another array took the path of the one that a handle names, or another store that of a manager.
     #[error("{}: another one took this path: it is {found} now, not {expected}", path.display())]

@@ -15,7 +15,7 @@ use std::{
     os::fd::AsRawFd,
     sync::{
         Arc, Mutex as StdMutex, MutexGuard as StdMutexGuard, Once, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-        atomic::{AtomicU64, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::SeqCst},
     },
 };
 
@@ -105,6 +105,9 @@ impl<T> DerefMut for Guard<'_, T> {
 }
 
 /// A descriptor that a child does not share: there it names the same file through a description of its own, without the parent's locks.
+///
+/// A mapping keeps the description alive that it was made through, locks and all, and a child inherits it: map through another one, that of
+/// [`reopen`](Self::reopen).
 pub(crate) struct Private {
     // Dropped in this order: the last reference goes with the registration, inside the gate.
     inner: Arc<Descriptor>,
@@ -115,6 +118,8 @@ struct Descriptor {
     file: File,
     /// Its own name in /proc, made before it is needed: the child must not allocate.
     itself: CString,
+    /// The child could not open the file anew: the descriptor is still the parent's.
+    is_inherited: AtomicBool,
 }
 
 impl Private {
@@ -124,7 +129,7 @@ impl Private {
         let registration = register_new(|| {
             let file = open()?;
             let itself = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
-            let inner = Arc::new(Descriptor { file, itself });
+            let inner = Arc::new(Descriptor { file, itself, is_inherited: AtomicBool::new(false) });
             opened = Some(inner.clone());
             Ok::<_, io::Error>(inner)
         })?;
@@ -134,13 +139,18 @@ impl Private {
         }
     }
 
-    /// A second description of the same file, for a lock of its own.
+    /// A second description of the same file.
     pub(crate) fn reopen(&self) -> io::Result<Self> {
-        Self::open(|| File::options().read(true).write(true).open(format!("/proc/self/fd/{}", self.file().as_raw_fd())))
+        let path = format!("/proc/self/fd/{}", self.file()?.as_raw_fd());
+        Self::open(|| File::options().read(true).write(true).open(path))
     }
 
-    pub(crate) fn file(&self) -> &File {
-        &self.inner.file
+    /// The file. An error in a child that could not get a description of its own: with the parent's it would take the parent for dead.
+    pub(crate) fn file(&self) -> io::Result<&File> {
+        match self.inner.is_inherited.load(SeqCst) {
+            false => Ok(&self.inner.file),
+            true => Err(io::Error::other("this process was forked and could not open the file anew: is /proc mounted?")),
+        }
     }
 }
 
@@ -154,7 +164,7 @@ impl AtFork for Descriptor {
             own = open(libc::O_RDONLY);
         }
         if own < 0 {
-            // No descriptor is left, or /proc is not mounted: the child goes on with the parent's description.
+            self.is_inherited.store(true, SeqCst);
             return;
         }
         // SAFETY: both descriptors are open: `own` was opened above, the other belongs to `self.file`, which keeps its number and
@@ -162,10 +172,25 @@ impl AtFork for Descriptor {
         unsafe { libc::dup3(own, self.file.as_raw_fd(), libc::O_CLOEXEC) };
         // SAFETY: `own` was opened above and nothing else knows it.
         unsafe { libc::close(own) };
+        self.is_inherited.store(false, SeqCst);
     }
 }
 
+/// A descriptor that is there to be closed in the child, so that a process at its limit can open its files anew, one after the other.
+static SPARE: AtomicI32 = AtomicI32::new(-1);
+
+fn open_spare() {
+    // SAFETY: `open` needs a NUL-terminated path, which a C string literal is; it is async-signal-safe.
+    SPARE.store(unsafe { libc::open(c"/".as_ptr(), libc::O_PATH | libc::O_CLOEXEC) }, SeqCst);
+}
+
+fn close_spare() {
+    // SAFETY: a number that nothing else knows, or -1, which is refused; `close` is async-signal-safe.
+    unsafe { libc::close(SPARE.swap(-1, SeqCst)) };
+}
+
 fn install() {
+    open_spare();
     // SAFETY: the three handlers are functions for the life of the process that do not unwind: what they call does not panic.
     unsafe { libc::pthread_atfork(Some(before), Some(after_in_parent), Some(after_in_child)) };
 }
@@ -181,8 +206,10 @@ extern "C" fn after_in_parent() {
 
 extern "C" fn after_in_child() {
     GENERATION.fetch_add(1, SeqCst);
+    close_spare();
     if let Some(parts) = REGISTERED.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
         parts.values().for_each(|part| part.in_child());
     }
+    open_spare();
     let _ = FORKING.try_with(|forking| forking.borrow_mut().take());
 }

@@ -53,6 +53,8 @@ pub(crate) const MIN_ALIGN: usize = 4096;
 pub(crate) const CHECKED_PADDING: usize = 4096;
 /// Largest number of dimensions.
 pub(crate) const MAX_NDIM: usize = 32;
+/// Payloads start at a multiple of this in every file that is read: the largest alignment of an element.
+pub(crate) const MAX_ALIGN: usize = 64;
 /// Largest element, in bytes.
 pub(crate) const MAX_ITEMSIZE: usize = 1_048_576;
 /// Deepest nesting that a header is decoded with: struct types, two levels for each, may be nested 8 deep.

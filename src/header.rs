@@ -269,7 +269,7 @@ fn bounds(fixed: &[u8; HEADER_AT], file_len: u64) -> Result<(usize, usize, usize
     if header_end <= HEADER_AT as u64 || header_end > (MAX_HEADER_END as u64).min(data_offset) {
         return Err(bounds("header_end", header_end));
     }
-    if !data_offset.is_multiple_of(64) || i64::try_from(data_offset).is_err() {
+    if !data_offset.is_multiple_of(MAX_ALIGN as u64) || i64::try_from(data_offset).is_err() {
         return Err(bounds("data_offset", data_offset));
     }
     let expected = data_offset.checked_add(data_len).filter(|&end| end <= i64::MAX as u64).ok_or(bounds("data_len", data_len))?;

@@ -91,6 +91,10 @@ impl Hold {
 
     /// Changes who deletes the array.
     pub(crate) fn set(&mut self, scope: Scope, state: &StateBlock, me: u64) -> Result<(), Owned> {
+        if scope == Scope::Store && self.scope == Scope::Store {
+            // Nothing changes here, and whether somebody may claim the array is the affair of others.
+            return Ok(());
+        }
         let wanted = Self::owner_word(scope, me);
         let change = |owner| (owner == me || owner == CLAIMABLE || owner == 0).then_some(wanted);
         match state.owner.fetch_update(SeqCst, SeqCst, change) {
@@ -102,6 +106,11 @@ impl Hold {
         self.claim = None;
         self.scope = scope;
         Ok(())
+    }
+
+    /// The array never got its name: nothing is to be deleted.
+    pub(crate) fn abandon(&mut self) {
+        self.scope = Scope::Store;
     }
 
     /// Whether this process is to delete the array now that its last hold goes. Marks it released if so.

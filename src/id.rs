@@ -1,8 +1,12 @@
 //! Names that are never used twice: of arrays and of stores.
 
 use serde::{Deserialize, Serialize};
-use std::{fmt, str::FromStr};
-use uuid::Uuid;
+use std::{
+    fmt,
+    str::FromStr,
+    time::{SystemTime, UNIX_EPOCH},
+};
+use uuid::{NoContext, Timestamp, Uuid};
 
 /// The identity of one array: 16 bytes that no other array ever has.
 ///
@@ -24,8 +28,10 @@ use uuid::Uuid;
 pub struct ArrayId(Uuid);
 
 impl ArrayId {
+    /// Of this moment, and else random: the generator's own sequence would take a mutex that a fork may find locked.
     pub(crate) fn new() -> Self {
-        Self(Uuid::now_v7())
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self(Uuid::new_v7(Timestamp::from_unix(NoContext, now.as_secs(), now.subsec_nanos())))
     }
 
     /// The id made of these 16 bytes.

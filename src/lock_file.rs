@@ -127,7 +127,11 @@ pub(crate) fn try_live(file: &File, member: u64) -> io::Result<bool> {
 }
 
 /// Whether another open file description holds the byte lock of this member. Never asked about oneself: the kernel would say no.
+/// What is not a member id has never lived.
 pub(crate) fn is_alive(file: &File, member: u64) -> io::Result<bool> {
+    if !(1..MAX_MEMBER).contains(&member) {
+        return Ok(false);
+    }
     let mut lock = byte(libc::F_WRLCK, MEMBER_LOCKS_AT + member);
     // SAFETY: F_OFD_GETLK reads and writes the flock it is given, which is a valid one with a pid of zero; the descriptor is open.
     match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock) } {

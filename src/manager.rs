@@ -216,7 +216,7 @@ impl Manager {
     ///
     /// # Errors
     ///
-    /// `NotOwner` for an ephemeral store that another manager made; `Closed` where somebody did it before; `Untrusted` where files lie in the
+    /// `NotOwner` for an ephemeral store that another manager made; `Closed` where it is gone already; `Untrusted` where files lie in the
     /// directory that are not the store's: then nothing was deleted; `Io`.
     ///
     /// # Examples
@@ -229,15 +229,16 @@ impl Manager {
     /// ```
     pub fn close(&self) -> Result<()> {
         let member = self.member();
-        member.check_open()?;
         if !member.page().is_persistent() && !self.is_owner() {
-            return Err(Error::NotOwner { path: self.path().into() });
+            return Err(self.not_owner());
         }
-        store::check_removable(self.path())?;
-        if !member.page().set_closing() {
+        // A closer that was killed has left the mark and the store: then this one goes on where it ended.
+        if !member.is_at_its_path() {
             return Err(member.closed());
         }
-        store::remove(self.path()).map(|_| ())
+        store::check_removable(self.path())?;
+        member.page().set_closing();
+        store::remove(self.path(), member.inode()).map(|_| ())
     }
 
     /// Keeps an ephemeral store: it is persistent from now on, and nobody's end deletes it. Returns its path.
@@ -260,13 +261,18 @@ impl Manager {
         member.check_open()?;
         if !member.page().is_persistent() {
             if !self.is_owner() {
-                return Err(Error::NotOwner { path: self.path().into() });
+                return Err(self.not_owner());
             }
             member.page().set_persistent();
             member.page().owner.store(0, SeqCst);
             self.shared.is_owner.store(false, SeqCst);
         }
         Ok(self.path().into())
+    }
+
+    fn not_owner(&self) -> Error {
+        let reason = "only the manager that made an ephemeral store, and its clones, can close or keep it";
+        Error::NotOwner { path: self.path().into(), reason }
     }
 }
 
@@ -279,9 +285,10 @@ impl Shared {
 impl Drop for Shared {
     /// Deletes an ephemeral store; reports nothing. What could not be deleted is left to a sweep.
     fn drop(&mut self) {
-        let page = self.member.page();
-        if self.owns() && !page.is_persistent() && store::check_removable(self.member.directory()).is_ok() && page.set_closing() {
-            let _ = store::remove(self.member.directory());
+        let (page, directory) = (self.member.page(), self.member.directory());
+        let deletes = self.owns() && !page.is_persistent() && self.member.is_at_its_path() && store::check_removable(directory).is_ok();
+        if deletes && page.set_closing() {
+            let _ = store::remove(directory, self.member.inode());
         }
     }
 }

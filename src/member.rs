@@ -54,7 +54,7 @@ impl Member {
     /// Joins the store in `directory`, an absolute path without links, or finds the membership that this process has.
     pub(crate) fn join(directory: &Path, any_file_system: bool) -> Result<Arc<Member>> {
         let known = MEMBERS.lock().get(directory).and_then(Weak::upgrade);
-        let known = known.filter(|known| known.is_at_its_path());
+        let known = known.filter(|known| known.is_at(directory));
         // Who joined once has accepted the file system; the directory's mode may have changed since.
         trust::check_directory(directory, any_file_system || known.is_some())?;
         if let Some(known) = known {
@@ -63,14 +63,13 @@ impl Member {
         }
         let joined = Arc::new(Self::join_anew(directory, directory)?);
         let mut members = MEMBERS.lock();
-        let other = members.get(directory).and_then(Weak::upgrade);
-        if other.as_ref().is_none_or(|other| other.inode != joined.inode) {
-            members.insert(directory.into(), Arc::downgrade(&joined));
-            drop(members);
-            return Ok(joined);
-        }
+        // Another thread was faster, or links lead here by another path too: one membership for each store.
+        let others: Vec<_> = members.values().filter_map(Weak::upgrade).filter(|other| other.inode == joined.inode).collect();
+        let member = others.iter().find(|other| other.directory == directory || other.is_at_its_path()).unwrap_or(&joined).clone();
+        members.insert(directory.into(), Arc::downgrade(&member));
+        // Unlocked before anything is dropped: the last reference to a membership locks them too.
         drop(members);
-        other.ok_or_else(|| unreachable!("looked up above"))
+        Ok(member)
     }
 
     /// Joins a store that is still being built in `building` and will be at `directory`.
@@ -96,21 +95,13 @@ impl Member {
                 io::ErrorKind::NotFound => Error::NotFound { path: at.into(), what: "no store is here" },
                 _ => Error::Io { path: path.clone(), action: "open the lock file", source },
             })?;
-            let metadata = trust::check_file(lock.file(), &path)?;
-            if metadata.len() != LOCK_LEN as u64 {
-                return Err(Error::Untrusted { path, reason: "it is not a lock file of a store".into() });
-            }
             if !share(&lock, &path)? {
                 std::thread::sleep(RETRY);
                 continue;
             }
-            let inode = (metadata.dev(), metadata.ino());
+            let (page, inode) = map_lock_file(&lock, &path)?;
             if inode_of(&path) != Some(inode) {
                 continue;
-            }
-            let page = Mapping::new(lock.file(), LOCK_LEN, &path)?;
-            if let Some(defect) = page.lock_page().defect() {
-                return Err(Error::Untrusted { path: directory.into(), reason: defect.into() });
             }
             let id = AtomicU64::new(take_id(&lock, page.lock_page(), &path)?);
             let generation = AtomicU64::new(fork::generation());
@@ -155,7 +146,7 @@ impl Member {
         if member == self.id()? {
             return Ok(true);
         }
-        lock_file::is_alive(self.lock.file(), member).map_err(Error::io(&self.directory, "ask whether a member lives"))
+        self.lock.file().and_then(|file| lock_file::is_alive(file, member)).map_err(Error::io(&self.directory, "ask whether a member lives"))
     }
 
     /// An error where the store was closed.
@@ -167,54 +158,76 @@ impl Member {
         Error::Closed { path: self.directory.clone() }
     }
 
+    /// Device and inode of the lock file.
+    pub(crate) fn inode(&self) -> (u64, u64) {
+        self.inode
+    }
+
     /// Whether the store's directory still has the lock file that was joined.
     pub(crate) fn is_at_its_path(&self) -> bool {
-        inode_of(&self.directory.join(LOCK_NAME)) == Some(self.inode)
+        self.is_at(&self.directory)
+    }
+
+    fn is_at(&self, directory: &Path) -> bool {
+        inode_of(&directory.join(LOCK_NAME)) == Some(self.inode)
     }
 
     /// Runs `section` while no other process or thread publishes or unlinks a chosen name.
     pub(crate) fn with_names<T>(&self, section: impl FnOnce() -> Result<T>) -> Result<T> {
         let names = self.lock.reopen().map_err(Error::io(&self.directory, "open the lock file again"))?;
-        let failed = || Error::io(&self.directory, "lock the names");
-        lock_file::lock_names(names.file(), true).map_err(failed())?;
-        let result = section();
-        lock_file::unlock_names(names.file()).map_err(failed())?;
-        result
+        names.file().and_then(|file| lock_file::lock_names(file, true)).map_err(Error::io(&self.directory, "lock the names"))?;
+        // The lock goes with its description, when `names` is dropped.
+        section()
     }
 }
 
 impl Drop for Member {
     fn drop(&mut self) {
-        let mut members = MEMBERS.lock();
-        if members.get(&self.directory).is_some_and(|known| known.strong_count() == 0) {
-            members.remove(&self.directory);
-        }
+        MEMBERS.lock().retain(|_, known| known.strong_count() > 0);
+    }
+}
+
+/// Checks and maps a lock file. Its page, and its device and inode.
+pub(crate) fn map_lock_file(lock: &Private, path: &Path) -> Result<(Mapping, (u64, u64))> {
+    let file = lock.file().map_err(Error::io(path, "use the lock file"))?;
+    let metadata = trust::check_file(file, path)?;
+    if metadata.len() != LOCK_LEN as u64 {
+        return Err(Error::Untrusted { path: path.into(), reason: "it is not a lock file of a store".into() });
+    }
+    // Through a description of its own: a forked child that inherits the mapping does not keep this one and its locks.
+    let other = lock.reopen().map_err(Error::io(path, "open the lock file again"))?;
+    let page = Mapping::new(other.file().map_err(Error::io(path, "map the lock file"))?, LOCK_LEN, path)?;
+    match page.lock_page().defect() {
+        Some(defect) => Err(Error::Untrusted { path: path.into(), reason: defect.into() }),
+        None => Ok((page, (metadata.dev(), metadata.ino()))),
     }
 }
 
 fn share(lock: &Private, path: &Path) -> Result<bool> {
-    lock_file::try_share(lock.file()).map_err(Error::io(path, "lock the lock file"))
+    lock.file().and_then(lock_file::try_share).map_err(Error::io(path, "lock the lock file"))
 }
 
 /// Takes a member id that lives from now on.
 fn take_id(lock: &Private, page: &LockPage, path: &Path) -> Result<u64> {
     let failed = || Error::io(path, "lock a member id");
     let boot = boot_id()?;
+    let file = lock.file().map_err(failed())?;
     if page.is_of_another_boot(boot) {
-        lock_file::lock_names(lock.file(), true).map_err(failed())?;
+        lock_file::lock_names(file, true).map_err(failed())?;
         page.note_boot(boot);
-        lock_file::unlock_names(lock.file()).map_err(failed())?;
+        lock_file::unlock_names(file).map_err(failed())?;
     }
     loop {
         let exhausted = || Error::Untrusted { path: path.into(), reason: "its member ids are used up or damaged".into() };
         let id = page.next_member().ok_or_else(exhausted)?;
-        if lock_file::try_live(lock.file(), id).map_err(failed())? {
+        if lock_file::try_live(file, id).map_err(failed())? {
             return Ok(id);
         }
     }
 }
 
-fn inode_of(path: &Path) -> Option<(u64, u64)> {
+/// Device and inode of a file.
+pub(crate) fn inode_of(path: &Path) -> Option<(u64, u64)> {
     fs::symlink_metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 

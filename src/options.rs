@@ -38,6 +38,9 @@ pub struct ArrayOptions<'a> {
     labels: Labels,
 }
 
+/// How often an array that is neither there nor to be made is looked for again, while others make and delete it.
+const TRIES: usize = 1000;
+
 type NoFill<T, D> = fn(ArrayViewMut<'_, T, D>);
 
 impl<'a> ArrayOptions<'a> {
@@ -255,7 +258,7 @@ impl<'a> ArrayOptions<'a> {
     pub fn open_or_zeros<T: Element, Sh: ShapeBuilder>(&self, shape: Sh) -> Result<SharedArray<T, Sh::Dim>> {
         let path = self.path()?;
         let (dim, order) = view::shape_of(shape)?;
-        loop {
+        for _ in 0..TRIES {
             match array::open_named::<T, Sh::Dim>(self.member, &path) {
                 Ok(found) if found.shape() == dim.slice() => return Ok(found),
                 Ok(found) => {
@@ -263,6 +266,8 @@ impl<'a> ArrayOptions<'a> {
                     return Err(Error::layout("open or create an array", reason));
                 }
                 Err(Error::NotFound { .. }) => {}
+                // It is being deleted: its name is free when that is done, by whomever.
+                Err(Error::Released { .. }) => array::finish_release(self.member, &path)?,
                 Err(error) => return Err(error),
             }
             match self.make(dim.clone(), order, None::<NoFill<T, Sh::Dim>>) {
@@ -271,6 +276,7 @@ impl<'a> ArrayOptions<'a> {
                 made => return made,
             }
         }
+        Err(Error::AlreadyExists { path })
     }
 
     /// The file of the array with this name; an error where none was given or where it cannot be one.

@@ -74,7 +74,7 @@ impl Segment {
         }
         let inode = inode_of(&metadata);
         let known = SEGMENTS.lock().get(&inode).and_then(Weak::upgrade);
-        let segment = match known.filter(|known| known.generation == fork::generation() && known.path == path) {
+        let segment = match known.filter(|known| known.is_for(member, path)) {
             Some(known) => known,
             None => {
                 let (mapping, parsed) = map_and_parse(member, file, &metadata, path, writable)?;
@@ -91,23 +91,32 @@ impl Segment {
         Ok(segment)
     }
 
-    /// The segment of an array that this process just published.
-    pub(crate) fn published(
+    /// The segment of an array that `publish` gives its name at `path`.
+    ///
+    /// It is the process's mapping of its file before anybody can see the file: a thread that opens it at once finds this one.
+    pub(crate) fn publish(
         member: &Arc<Member>,
         path: PathBuf,
         parsed: Parsed,
         inode: (u64, u64),
         scope: Scope,
         mapping: Counted,
+        publish: impl FnOnce() -> Result<()>,
     ) -> Result<Arc<Segment>> {
         let segment = Segment::assemble(member, path, parsed, inode, Hold::created(scope));
         let _ = segment.writable.set(mapping);
-        if member.page().is_closing() {
-            // The closer may have looked before the array got its name: what it did not see goes here.
+        SEGMENTS.lock().insert(inode, Arc::downgrade(&segment));
+        if let Err(error) = publish() {
+            // What has this path, if anything, is another array.
+            segment.hold.lock().abandon();
+            return Err(error);
+        }
+        if member.page().is_closing() || !member.is_at_its_path() {
+            // The closer may have looked before the array got its name, or somebody put another store into this one's place: what nobody
+            // else deletes goes here.
             segment.release()?;
             return Err(member.closed());
         }
-        SEGMENTS.lock().insert(inode, Arc::downgrade(&segment));
         Ok(segment)
     }
 
@@ -129,13 +138,18 @@ impl Segment {
     fn enlist(self: Arc<Self>) -> Arc<Self> {
         let mut segments = SEGMENTS.lock();
         let other = segments.get(&self.inode).and_then(Weak::upgrade);
-        let is_same = other.as_ref().is_some_and(|other| other.generation == self.generation && other.path == self.path);
+        let is_same = other.as_ref().is_some_and(|other| other.is_for(&self.member, &self.path));
         if !is_same {
             segments.insert(self.inode, Arc::downgrade(&self));
         }
         // Unlocked before anything is dropped: the last reference to a segment locks it too.
         drop(segments);
         other.filter(|_| is_same).unwrap_or(self)
+    }
+
+    /// Whether this is the segment of a file that was opened in this process, at this path or at one that links make of it.
+    fn is_for(&self, member: &Arc<Member>, path: &Path) -> bool {
+        self.generation == fork::generation() && Arc::ptr_eq(&self.member, member) && self.path.file_name() == path.file_name()
     }
 
     pub(crate) fn member(&self) -> &Arc<Member> {
@@ -240,30 +254,42 @@ impl Segment {
     pub(crate) fn set_scope(&self, scope: Scope) -> Result<()> {
         self.check_ready()?;
         let me = self.member.id()?;
+        let not_owner = |reason| Error::NotOwner { path: self.path.clone(), reason };
         if self.generation != fork::generation() {
-            return Err(Error::NotOwner { path: self.path.clone() });
+            let reason = "the array was inherited over a fork, and a child owns nothing: open it from its handle first";
+            return if scope == Scope::Store { Ok(()) } else { Err(not_owner(reason)) };
         }
-        self.hold.lock().set(scope, self.state(), me).map_err(|_| Error::NotOwner { path: self.path.clone() })
+        let owned = |_| not_owner("another process owns the array and deletes it: only the owner changes that");
+        self.hold.lock().set(scope, self.state(), me).map_err(owned)
     }
 
-    /// Deletes the array now, whoever owns it.
+    /// Deletes the array now, whoever owns it. Where it was released before, finishes what the deleter may not have come to.
     pub(crate) fn release(&self) -> Result<()> {
         let me = self.member.id()?;
-        if !self.hold.lock().release(self.state(), me) {
-            return Err(self.released());
-        }
-        self.unlink()
+        let released = self.hold.lock().release(self.state(), me);
+        self.unlink()?;
+        if released { Ok(()) } else { Err(self.released()) }
     }
 
-    /// Finishes what a killed deleter began, and deletes what a dead process owned. False where there is nothing to do.
+    /// Deletes what a dead process owned, and what was released and still has its name. False where there is nothing to do.
     pub(crate) fn sweep(&self) -> Result<bool> {
+        if self.finish_release()? {
+            return Ok(true);
+        }
         let owner = self.state().owner.load(SeqCst);
         if owner == 0 || owner == CLAIMABLE || self.member.is_alive(owner)? {
             return Ok(false);
         }
-        let me = self.member.id()?;
-        self.hold.lock().release(self.state(), me);
+        self.hold.lock().release(self.state(), self.member.id()?);
         self.unlink().map(|()| true)
+    }
+
+    /// Takes the name of a released array away, if its deleter did not come to it. False where the array was not released.
+    pub(crate) fn finish_release(&self) -> Result<bool> {
+        match self.state().lifecycle.load(SeqCst) {
+            lifecycle::RELEASED => self.unlink().map(|()| true),
+            _ => Ok(false),
+        }
     }
 
     /// Removes the file's name if it is still this array's.

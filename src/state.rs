@@ -106,8 +106,9 @@ impl StateBlock {
         loop {
             self.lock(member, deadline)?;
             let is_mine = |slot: usize| self.holder(slot) == member && is_own(slot);
-            let found = self.place(member, span, mode, is_mine);
+            // Read first: what is given back from here on changes it, so that the sleep below does not begin.
             let seen = self.wake.load(SeqCst);
+            let found = self.place(member, span, mode, is_mine);
             self.unlock();
             match found {
                 Ok(slot) => return Ok(slot),

@@ -17,9 +17,12 @@ use std::{
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use uuid::Uuid;
+
+/// How long a maker waits for a sweep that deletes half-built stores in the same directory.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a sweep deleted.
 ///
@@ -31,7 +34,7 @@ use uuid::Uuid;
 /// println!("{} stores and {} arrays of the dead gave {} bytes back", swept.stores, swept.arrays, swept.bytes);
 /// # Ok::<(), ndshm::Error>(())
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct Swept {
     /// Stores whose processes were all gone.
@@ -40,8 +43,8 @@ pub struct Swept {
     pub arrays: usize,
     /// Bytes that their files took.
     pub bytes: u64,
-    /// Stores of the dead that were left because files lie in them that are not theirs.
-    pub skipped: Vec<PathBuf>,
+    /// What was left because it could not be deleted, or cannot be told to be dead: for each an error with its path.
+    pub skipped: Vec<Error>,
 }
 
 /// Makes a store and joins it as its first member.
@@ -49,6 +52,11 @@ pub(crate) fn create(directory: &Path, persistent: bool, any_file_system: bool) 
     let (Some(parent), Some(name)) = (directory.parent(), directory.file_name()) else {
         return Err(Error::Untrusted { path: directory.into(), reason: "a store needs a directory of its own".into() });
     };
+    if [NEW_PREFIX, GONE_PREFIX].iter().any(|prefix| name.as_encoded_bytes().starts_with(prefix.as_bytes())) {
+        let name = name.to_string_lossy().into_owned();
+        return Err(Error::Name { name, reason: "so begin stores that are being made or deleted" });
+    }
+    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
     let parent = fs::canonicalize(parent).map_err(Error::io(parent, "find the directory that the store shall be made in"))?;
     let directory = parent.join(name);
     let _creating = lock_builders(&parent)?;
@@ -62,13 +70,31 @@ pub(crate) fn create(directory: &Path, persistent: bool, any_file_system: bool) 
     let page = LockPage::initial(Uuid::new_v4(), member::boot_id()?, persistent);
     write_lock_file(&building.path().join(LOCK_NAME), &page).map_err(failed)?;
     let member = Member::join_new(building.path(), &directory)?;
-    match rustix::fs::renameat_with(CWD, building.path(), CWD, &directory, RenameFlags::NOREPLACE) {
-        Ok(()) => {}
-        Err(rustix::io::Errno::EXIST) => return Err(Error::AlreadyExists { path: directory }),
-        Err(errno) => return Err(Error::io(directory, "rename the new store into place")(errno.into())),
+    let rename = || match rustix::fs::renameat_with(CWD, building.path(), CWD, &directory, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(()),
+        Err(rustix::io::Errno::EXIST) => Err(Error::AlreadyExists { path: directory.clone() }),
+        Err(errno) => Err(Error::io(&directory, "rename the new store into place")(errno.into())),
+    };
+    match rename() {
+        Err(Error::AlreadyExists { .. }) if finish_closing(&directory)? => rename()?,
+        result => result?,
     }
     let _ = building.keep();
     Ok(member.enlist())
+}
+
+/// Deletes the store in a directory whose closer did not come to it. False where there is none that is being closed.
+pub(crate) fn finish_closing(directory: &Path) -> Result<bool> {
+    let store = match Unjoined::open(directory) {
+        Ok(store) => store,
+        Err(Error::NotFound { .. } | Error::Untrusted { .. }) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    if !store.page().is_closing() {
+        return Ok(false);
+    }
+    check_removable(directory)?;
+    remove(directory, store.inode).map(|_| true)
 }
 
 /// An error where something lies in a store that this library did not put there: it is not deleted.
@@ -82,14 +108,21 @@ pub(crate) fn check_removable(directory: &Path) -> Result<()> {
     }
 }
 
-/// Deletes a store that was marked as closing. Whoever still publishes looks at that mark and takes its own away.
-pub(crate) fn remove(directory: &Path) -> Result<Swept> {
+/// Deletes a store that was marked as closing, whose lock file has this device and inode. Whoever still publishes looks at that mark and
+/// takes its own away.
+pub(crate) fn remove(directory: &Path, inode: (u64, u64)) -> Result<Swept> {
     let gone = directory.with_file_name(format!("{GONE_PREFIX}{}", Uuid::new_v4().simple()));
     match rustix::fs::renameat_with(CWD, directory, CWD, &gone, RenameFlags::NOREPLACE) {
-        Ok(()) => empty(&gone),
-        Err(rustix::io::Errno::NOENT) => Ok(Swept::default()),
-        Err(errno) => Err(Error::io(directory, "rename the store away")(errno.into())),
+        Ok(()) => {}
+        Err(rustix::io::Errno::NOENT) => return Ok(Swept::default()),
+        Err(errno) => return Err(Error::io(directory, "rename the store away")(errno.into())),
     }
+    if member::inode_of(&gone.join(LOCK_NAME)).is_some_and(|found| found != inode) {
+        // Somebody deleted the store by hand and made another one here: that one goes back.
+        let put_back = rustix::fs::renameat_with(CWD, &gone, CWD, directory, RenameFlags::NOREPLACE);
+        return put_back.map(|()| Swept::default()).map_err(|errno| Error::io(gone, "put another store back into its place")(errno.into()));
+    }
+    empty(&gone)
 }
 
 /// Deletes the stores in a root whose processes are all gone, and what was left half-built or half-deleted there.
@@ -100,33 +133,39 @@ pub(crate) fn sweep(root: &Path) -> Result<Swept> {
         let path = root.join(&entry);
         let starts = |prefix: &str| entry.as_encoded_bytes().starts_with(prefix.as_bytes());
         if starts(GONE_PREFIX) {
-            swept.add(empty(&path)?);
+            swept.note(empty(&path));
         } else if starts(NEW_PREFIX) {
             half_built.push(path);
         } else {
             match sweep_store(&path) {
-                Ok(found) => swept.add(found),
-                // Not a store, not ours, foreign files inside, or gone in the meantime.
-                Err(Error::Untrusted { .. }) if path.join(LOCK_NAME).exists() => swept.skipped.push(path),
-                Err(Error::NotFound { .. } | Error::Untrusted { .. }) => {}
-                Err(error) => return Err(error),
+                // Not a store, not ours, or gone in the meantime.
+                Err(Error::NotFound { .. }) => {}
+                Err(Error::Untrusted { .. }) if !path.join(LOCK_NAME).exists() => {}
+                result => swept.note(result),
             }
         }
     }
     if !half_built.is_empty() {
         let builders = open_directory(root)?;
         // Whoever builds a store holds this lock shared: nobody builds while it is held exclusively.
-        if lock_file::try_exclude(builders.file()).map_err(Error::io(root, "lock the root"))? {
-            for path in half_built {
-                empty(&path)?;
-            }
+        let exclusive = builders.file().and_then(lock_file::try_exclude).map_err(Error::io(root, "lock the root"))?;
+        if exclusive {
+            half_built.into_iter().for_each(|path| swept.note(empty(&path)));
         }
     }
     Ok(swept)
 }
 
 impl Swept {
-    pub(crate) fn add(&mut self, other: Swept) {
+    /// Adds what one part of a sweep did, or why it could not.
+    pub(crate) fn note(&mut self, result: Result<Swept>) {
+        match result {
+            Ok(other) => self.add(other),
+            Err(error) => self.skipped.push(error),
+        }
+    }
+
+    fn add(&mut self, other: Swept) {
         self.stores += other.stores;
         self.arrays += other.arrays;
         self.bytes += other.bytes;
@@ -134,33 +173,48 @@ impl Swept {
     }
 }
 
-/// Deletes an ephemeral store if no process is its member any more.
+/// A store that is looked at without being joined.
+struct Unjoined {
+    lock: Private,
+    path: PathBuf,
+    page: Mapping,
+    inode: (u64, u64),
+}
+
+impl Unjoined {
+    fn open(directory: &Path) -> Result<Self> {
+        trust::check_directory(directory, true)?;
+        let path = directory.join(LOCK_NAME);
+        let lock = Private::open(|| trust::open_file(&path)).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => Error::NotFound { path: directory.into(), what: "no store is here" },
+            _ => Error::Io { path: path.clone(), action: "open the lock file", source },
+        })?;
+        let (page, inode) = member::map_lock_file(&lock, &path)?;
+        Ok(Self { lock, path, page, inode })
+    }
+
+    fn page(&self) -> &LockPage {
+        self.page.lock_page()
+    }
+
+    /// Whether nobody is a member; nobody can become one until this is dropped.
+    fn is_deserted(&self) -> Result<bool> {
+        let alone = self.lock.file().and_then(lock_file::try_exclude).map_err(Error::io(&self.path, "lock the lock file"))?;
+        Ok(alone && member::inode_of(&self.path) == Some(self.inode))
+    }
+}
+
+/// Deletes an ephemeral store if no process is its member any more, and any store whose closer was killed.
 fn sweep_store(directory: &Path) -> Result<Swept> {
-    trust::check_directory(directory, true)?;
-    let path = directory.join(LOCK_NAME);
-    let lock = Private::open(|| trust::open_file(&path)).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => Error::NotFound { path: directory.into(), what: "no store is here" },
-        _ => Error::Io { path: path.clone(), action: "open the lock file", source },
-    })?;
-    let metadata = trust::check_file(lock.file(), &path)?;
-    if metadata.len() != LOCK_LEN as u64 {
-        return Err(Error::Untrusted { path, reason: "it is not a lock file of a store".into() });
-    }
-    let page = Mapping::new(lock.file(), LOCK_LEN, &path)?;
-    if let Some(defect) = page.lock_page().defect() {
-        return Err(Error::Untrusted { path, reason: defect.into() });
-    }
-    let alone = || lock_file::try_exclude(lock.file()).map_err(Error::io(&path, "lock the lock file"));
-    if page.lock_page().is_persistent() || !alone()? {
-        return Ok(Swept::default());
-    }
-    let still_there = fs::symlink_metadata(&path).is_ok_and(|now| (now.dev(), now.ino()) == (metadata.dev(), metadata.ino()));
-    if !still_there || page.lock_page().is_persistent() {
+    let store = Unjoined::open(directory)?;
+    let stays = || store.page().is_persistent() && !store.page().is_closing();
+    if stays() || !store.is_deserted()? || stays() {
         return Ok(Swept::default());
     }
     check_removable(directory)?;
-    page.lock_page().set_closing();
-    Ok(Swept { stores: 1, ..remove(directory)? })
+    store.page().set_closing();
+    let swept = remove(directory, store.inode)?;
+    Ok(Swept { stores: 1, ..swept })
 }
 
 /// Unlinks everything in a directory that was renamed away, and the directory. Somebody else may be doing the same.
@@ -217,7 +271,12 @@ fn write_lock_file(path: &Path, page: &[u8]) -> io::Result<()> {
 /// Says that a store is being built in this directory, until it is dropped.
 fn lock_builders(parent: &Path) -> Result<Private> {
     let builders = open_directory(parent)?;
-    while !lock_file::try_share(builders.file()).map_err(Error::io(parent, "lock the directory"))? {
+    let deadline = Instant::now() + PATIENCE;
+    while !builders.file().and_then(lock_file::try_share).map_err(Error::io(parent, "lock the directory"))? {
+        if Instant::now() > deadline {
+            let action = "lock the directory: another process holds it with flock, choose another one";
+            return Err(Error::io(parent, action)(io::ErrorKind::TimedOut.into()));
+        }
         std::thread::sleep(Duration::from_millis(1));
     }
     Ok(builders)

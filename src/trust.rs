@@ -20,8 +20,9 @@ fn untrusted(path: &Path, reason: impl Into<String>) -> Error {
     Error::Untrusted { path: path.into(), reason: reason.into() }
 }
 
-/// The directory that stores are made in: the given one, that of `NDSHM_ROOT`, or `/dev/shm/ndshm-<uid>`; made where it does not exist.
-pub(crate) fn root(given: Option<&Path>, any_file_system: bool) -> Result<PathBuf> {
+/// The directory that stores are made in: the given one, that of `NDSHM_ROOT`, or `/dev/shm/ndshm-<uid>`; made where it does not exist, if
+/// `create`.
+pub(crate) fn root(given: Option<&Path>, any_file_system: bool, create: bool) -> Result<PathBuf> {
     let variable = std::env::var_os(ROOT_VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from);
     let is_default = given.is_none() && variable.is_none();
     let default = || PathBuf::from(format!("/dev/shm/ndshm-{}", rustix::process::geteuid().as_raw()));
@@ -29,15 +30,22 @@ pub(crate) fn root(given: Option<&Path>, any_file_system: bool) -> Result<PathBu
     if !root.is_absolute() {
         return Err(untrusted(&root, "the store root must be an absolute path"));
     }
-    match fs::DirBuilder::new().mode(0o700).create(&root) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(source) => {
-            let action = "create the store root; set NDSHM_ROOT to a directory of yours, best on a tmpfs";
-            return Err(Error::Io { path: root, action, source });
+    if create {
+        match fs::DirBuilder::new().mode(0o700).create(&root) {
+            Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
+                let action = "create the store root; set NDSHM_ROOT to a directory of yours, best on a tmpfs";
+                return Err(Error::Io { path: root, action, source });
+            }
+            _ => {}
         }
     }
-    let root = fs::canonicalize(&root).map_err(Error::io(&root, "resolve the store root"))?;
+    if is_default && root.is_symlink() {
+        return Err(untrusted(&root, "it is a symbolic link, and anybody could have made it: remove it, or set NDSHM_ROOT"));
+    }
+    let root = fs::canonicalize(&root).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => Error::NotFound { path: root.clone(), what: "no such directory" },
+        _ => Error::Io { path: root.clone(), action: "resolve the store root", source },
+    })?;
     check_root(&root, any_file_system)?;
     if is_default && !any_file_system && file_system(&root)? != TMPFS {
         return Err(untrusted(&root, "it is not on a tmpfs, so arrays would lie on a disk; set NDSHM_ROOT to the directory that you want"));

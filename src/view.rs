@@ -9,6 +9,7 @@ use crate::{
     draft::Draft,
     element::Element,
     error::{Error, Result},
+    format::MAX_ALIGN,
     layout::{self, Layout, Order},
     segment::Segment,
 };
@@ -37,8 +38,14 @@ fn upwards<D: Dimension>(layout: &Layout<D>, itemsize: usize) -> (usize, StrideS
     (offset, layout.dim.clone().strides(sizes), downwards)
 }
 
-/// The raw view of a layout over memory that starts at `base`.
+/// Every payload is aligned for every element: mappings start at a page, payloads at a multiple of 64 in it.
+const fn assert_aligned<T>() {
+    assert!(align_of::<T>() <= MAX_ALIGN, "an element is aligned to at most 64 bytes");
+}
+
+/// The raw view of a layout over memory that starts at `base`, the start of a payload.
 fn raw<T: Element, D: Dimension>(base: NonNull<u8>, layout: &Layout<D>) -> RawArrayView<T, D> {
+    const { assert_aligned::<T>() };
     let (offset, shape, downwards) = upwards(layout, size_of::<T>());
     let start = base.as_ptr().wrapping_add(offset).cast::<T>().cast_const();
     // SAFETY: `start` is not null and aligned, since the payload and `layout.offset` are (check); strides are not negative; the number
@@ -51,6 +58,7 @@ fn raw<T: Element, D: Dimension>(base: NonNull<u8>, layout: &Layout<D>) -> RawAr
 
 /// The same for writing.
 fn raw_mut<T: Element, D: Dimension>(base: NonNull<u8>, layout: &Layout<D>) -> RawArrayViewMut<T, D> {
+    const { assert_aligned::<T>() };
     let (offset, shape, downwards) = upwards(layout, size_of::<T>());
     let start = base.as_ptr().wrapping_add(offset).cast::<T>();
     // SAFETY: as in `raw`; the callers of this function checked in addition that no two elements share a byte (disjoint).

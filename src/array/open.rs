@@ -98,9 +98,6 @@ fn open<T: Element, D: Dimension>(segment: Arc<Segment>, wanted: Option<&Handle>
     if D::NDIM.is_some_and(|ndim| ndim != placement.shape.len()) {
         return Err(Error::Rank { path: path(), expected: D::NDIM.unwrap_or_default(), found: placement.shape.len() });
     }
-    if !segment.payload(0).as_ptr().addr().is_multiple_of(align_of::<T>()) {
-        return Err(Error::layout("open the array", format!("its data is not aligned to the {} bytes that {} needs", align_of::<T>(), T::DTYPE)));
-    }
     let mut dim = D::zeros(placement.shape.len());
     for (n, &wanted) in dim.slice_mut().iter_mut().zip(&placement.shape) {
         *n = wanted as usize;
@@ -127,6 +124,14 @@ fn open<T: Element, D: Dimension>(segment: Arc<Segment>, wanted: Option<&Handle>
 /// Opens the array with this chosen name.
 pub(crate) fn open_named<T: Element, D: Dimension>(member: &Arc<Member>, path: &Path) -> Result<SharedArray<T, D>> {
     open(Segment::open(member, path, None, true)?, None, true)
+}
+
+/// Takes away the name of an array that was released, if its deleter did not yet.
+pub(crate) fn finish_release(member: &Arc<Member>, path: &Path) -> Result<()> {
+    match Segment::open_for_sweep(member, path).and_then(|segment| segment.finish_release()) {
+        Ok(_) | Err(Error::NotFound { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 impl Handle {

@@ -9,7 +9,7 @@ use crate::{
     store::{self, Swept},
     trust,
 };
-use std::{fs, os::unix::fs::MetadataExt, path::PathBuf};
+use std::{fs, io, os::unix::fs::MetadataExt, path::PathBuf};
 
 /// How much a store holds. Bytes.
 ///
@@ -36,7 +36,7 @@ pub struct Usage {
 }
 
 impl Manager {
-    /// The descriptions of all arrays in the store, in the order of their ids: oldest first.
+    /// The descriptions of all arrays in the store, oldest first.
     ///
     /// # Errors
     ///
@@ -62,7 +62,7 @@ impl Manager {
                 Err(error) => return Err(error),
             }
         }
-        list.sort_by_key(|info| info.id);
+        list.sort_by_key(|info| (info.created, info.id));
         Ok(list)
     }
 
@@ -132,7 +132,7 @@ impl Manager {
     ///
     /// # Errors
     ///
-    /// `Io` where something cannot be read or deleted; `Closed`.
+    /// `Closed`; `Io` where the store cannot be listed. What cannot be looked at or deleted does not stop the rest: see [`Swept::skipped`].
     ///
     /// # Examples
     ///
@@ -149,9 +149,9 @@ impl Manager {
         for path in self.files()? {
             let bytes = fs::symlink_metadata(&path).map_or(0, |metadata| metadata.blocks() * 512);
             match Segment::open_for_sweep(member, &path).and_then(|segment| segment.sweep()) {
-                Ok(true) => swept.add(Swept { arrays: 1, bytes, ..Swept::default() }),
+                Ok(true) => swept.note(Ok(Swept { arrays: 1, bytes, ..Swept::default() })),
                 Ok(false) | Err(Error::NotFound { .. }) => {}
-                Err(error) => return Err(error),
+                Err(error) => swept.note(Err(error)),
             }
         }
         for entry in store::entries(self.path())? {
@@ -160,12 +160,14 @@ impl Manager {
                 && !member.is_alive(builder)?
             {
                 let path = self.path().join(entry);
-                fs::remove_file(&path).map_err(Error::io(&path, "delete a half-built array"))?;
+                match fs::remove_file(&path) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => swept.note(Err(Error::io(path, "delete a half-built array")(error))),
+                    _ => {}
+                }
             }
         }
-        match self.path().parent() {
-            Some(parent) if trust::check_root(parent, true).is_ok() => swept.add(store::sweep(parent)?),
-            _ => {}
+        if let Some(parent) = self.path().parent().filter(|parent| trust::check_root(parent, true).is_ok()) {
+            swept.note(store::sweep(parent));
         }
         Ok(swept)
     }
