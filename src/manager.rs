@@ -229,12 +229,12 @@ impl Manager {
     /// ```
     pub fn close(&self) -> Result<()> {
         let member = self.member();
-        if !member.page().is_persistent() && !self.is_owner() {
-            return Err(self.not_owner());
-        }
-        // A closer that was killed has left the mark and the store: then this one goes on where it ended.
+        // A closer that was killed has left its mark and the store: then this one goes on where that one ended.
         if !member.is_at_its_path() {
             return Err(member.closed());
+        }
+        if !member.page().is_persistent() && !self.is_owner() {
+            return Err(self.not_owner());
         }
         store::check_removable(self.path())?;
         member.page().set_closing();

@@ -2,6 +2,10 @@
 #![allow(dead_code, unreachable_pub, reason = "every test file uses another part")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
+mod peer;
+
+pub use peer::Peer;
+
 use ndshm::Manager;
 use std::{
     ffi::OsStr,

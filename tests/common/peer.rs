@@ -1,0 +1,74 @@
+//! A process of a test that is talked to, line by line.
+
+use std::{
+    ffi::OsStr,
+    io::{BufRead, BufReader, Lines, Read, Write},
+    process::{Child, ChildStdout, ExitStatus},
+};
+
+/// A child that takes lines and answers with lines; killed when it is dropped before [`finish`](Peer::finish).
+pub struct Peer {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Peer {
+    pub fn start<A: AsRef<OsStr>>(test: &str, arguments: &[A]) -> Self {
+        let mut child = super::start(test, arguments);
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, lines }
+    }
+
+    /// Gives the child a line to read.
+    #[track_caller]
+    pub fn tell(&mut self, line: &str) {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    /// Waits for a line that starts so, and returns the rest of it.
+    #[track_caller]
+    pub fn hear(&mut self, start: &str) -> String {
+        match self.lines.by_ref().map(Result::unwrap).find_map(|line| line.strip_prefix(start).map(str::to_owned)) {
+            Some(rest) => rest,
+            None => panic!("the child never said {start:?}\n--- stderr\n{}", self.errors()),
+        }
+    }
+
+    /// Ends the child's input, waits, and requires that its test ran and succeeded.
+    #[track_caller]
+    pub fn finish(mut self) {
+        drop(self.child.stdin.take());
+        let ran = self.lines.by_ref().map(Result::unwrap).filter(|line| line == super::MARKER).count();
+        let status = self.child.wait().unwrap();
+        assert!(status.success() && ran == 1, "{status}\n--- stderr\n{}", self.errors());
+    }
+
+    /// Kills the child as kill -9 does, and waits until it is gone.
+    pub fn kill(&mut self) -> ExitStatus {
+        self.child.kill().unwrap();
+        // Not `Child::wait`, which would end the input: processes that the child forked may be waiting for it.
+        let input = self.child.stdin.take();
+        let status = self.child.wait().unwrap();
+        self.child.stdin = input;
+        status
+    }
+
+    /// After [`kill`](Self::kill): ends the input, and waits until nobody is left who could write a line.
+    pub fn wait_for_descendants(mut self) -> Vec<String> {
+        drop(self.child.stdin.take());
+        self.lines.by_ref().map(Result::unwrap).collect()
+    }
+
+    fn errors(&mut self) -> String {
+        let mut errors = String::new();
+        let _ = self.child.stderr.take().unwrap().read_to_string(&mut errors);
+        errors
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
