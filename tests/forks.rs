@@ -86,8 +86,12 @@ fn child_forks_with_all_that_it_owns() {
     let xs = manager.ones::<f64, _>(3).unwrap();
     let view = xs.view().unwrap();
     let path = xs.path().to_path_buf();
+    let stored = manager.options().name("stored").ones::<f64, _>(3).unwrap();
     match fork() {
         Fork::Child(end) => {
+            assert!(matches!(stored.set_scope(Scope::Local), Err(Error::NotOwner { .. })), "inherited, though nobody owns it");
+            assert!(matches!(stored.set_scope(Scope::Remote), Err(Error::NotOwner { .. })));
+            stored.set_scope(Scope::Store).unwrap();
             assert_eq!((xs.scope(), view.scope(), xs.handle().scope()), (Scope::Store, Scope::Store, Scope::Store));
             assert!(!manager.is_owner());
             assert!(matches!(xs.set_scope(Scope::Local), Err(Error::NotOwner { .. })));
@@ -99,6 +103,11 @@ fn child_forks_with_all_that_it_owns() {
             assert_eq!(xs.read().unwrap().sum(), 6.0);
             drop((xs, view, again));
             assert!(path.exists());
+            // What it opens itself it may own.
+            let opened: SharedArray1<f64> = stored.handle().open().unwrap();
+            opened.set_scope(Scope::Local).unwrap();
+            drop(opened);
+            assert!(!stored.path().exists());
             let store = manager.path().to_path_buf();
             drop(manager);
             assert!(path.exists() && store.exists());
@@ -106,6 +115,7 @@ fn child_forks_with_all_that_it_owns() {
         }
         Fork::Parent(pid) => wait(pid),
     }
+    assert!(matches!(stored.release(), Err(Error::Released { .. })));
     assert_eq!((xs.scope(), xs.read().unwrap().sum(), manager.is_owner()), (Scope::Local, 6.0, true));
     assert_eq!(xs.handle().open::<f64, Ix1>().unwrap().scope(), Scope::Local);
 
