@@ -6,7 +6,7 @@ mod open;
 mod unlocked;
 mod views;
 
-pub(crate) use open::{Labels, create, finish_release, from_ndarray, open_named};
+pub(crate) use open::{Labels, create, from_ndarray, open_named};
 
 use crate::{
     dtype::DType,

@@ -77,7 +77,8 @@ impl Draft {
         };
         let stem = plan.name.clone().unwrap_or_else(|| plan.header.id.file_stem());
         let path = me.join(stem + SUFFIX);
-        if fs::symlink_metadata(&path).is_ok() {
+        // A name whose array was released is free, also where its deleter did not come to that.
+        if fs::symlink_metadata(&path).is_ok() && !Segment::finish_release_at(member, &path).is_ok_and(|was_released| was_released) {
             return Err(Error::AlreadyExists { path });
         }
         let prefix = format!("{NEW_PREFIX}{id}-");

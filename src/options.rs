@@ -265,9 +265,7 @@ impl<'a> ArrayOptions<'a> {
                     let reason = format!("{} has shape {:?}, not {:?}", path.display(), found.shape(), dim.slice());
                     return Err(Error::layout("open or create an array", reason));
                 }
-                Err(Error::NotFound { .. }) => {}
-                // It is being deleted: its name is free when that is done, by whomever.
-                Err(Error::Released { .. }) => array::finish_release(self.member, &path)?,
+                Err(Error::NotFound { .. } | Error::Released { .. }) => {}
                 Err(error) => return Err(error),
             }
             match self.make(dim.clone(), order, None::<NoFill<T, Sh::Dim>>) {

@@ -66,6 +66,15 @@ impl Segment {
         Self::find(member, path, &file, false)
     }
 
+    /// Takes the name of a released array away, if its deleter did not come to it. False where there is none.
+    pub(crate) fn finish_release_at(member: &Arc<Member>, path: &Path) -> Result<bool> {
+        match Self::open_for_sweep(member, path) {
+            Ok(segment) => segment.finish_release(),
+            Err(Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The process's mapping of an open file, or a new one.
     fn find(member: &Arc<Member>, path: &Path, file: &File, writable: bool) -> Result<Arc<Segment>> {
         let metadata = trust::check_file(file, path)?;
@@ -284,8 +293,7 @@ impl Segment {
         self.unlink().map(|()| true)
     }
 
-    /// Takes the name of a released array away, if its deleter did not come to it. False where the array was not released.
-    pub(crate) fn finish_release(&self) -> Result<bool> {
+    fn finish_release(&self) -> Result<bool> {
         match self.state().lifecycle.load(SeqCst) {
             lifecycle::RELEASED => self.unlink().map(|()| true),
             _ => Ok(false),

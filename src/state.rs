@@ -13,8 +13,8 @@ use std::{
 
 /// Number of slots of the lock table.
 pub(crate) const SLOTS: usize = 64;
-/// The longest sleep of a waiter before it looks again.
-const LONGEST_SLEEP: Duration = Duration::from_millis(100);
+/// The longest sleep of a waiter before it looks again. In tests it is so long that a wake-up that is lost is noticed.
+const LONGEST_SLEEP: Duration = if cfg!(test) { Duration::from_secs(3600) } else { Duration::from_millis(100) };
 /// How often a waiter for the lock word looks before it yields the processor.
 const SPINS: usize = 100;
 
@@ -191,7 +191,7 @@ impl StateBlock {
             }
         }
         self.waiting.store(1, SeqCst);
-        let timeout = Timespec { tv_sec: 0, tv_nsec: time.as_nanos() as i64 };
+        let timeout = Timespec { tv_sec: time.as_secs() as i64, tv_nsec: i64::from(time.subsec_nanos()) };
         match futex::wait(&self.wake, futex::Flags::empty(), seen, Some(&timeout)) {
             // Woken, changed before the sleep, interrupted, or time to look again.
             Ok(()) | Err(Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT) => Ok(()),
@@ -217,7 +217,7 @@ impl Slot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::AtomicUsize;
+    use std::sync::{Arc, atomic::AtomicUsize, mpsc};
 
     const ME: u64 = 7;
 
@@ -280,21 +280,23 @@ mod tests {
     }
 
     #[test]
-    fn a_waiter_gets_the_slot_when_it_is_released() {
-        let block = block();
-        let inside = AtomicUsize::new(0);
-        std::thread::scope(|scope| {
-            for member in 1..=4 {
-                let (block, inside) = (&block, &inside);
-                scope.spawn(move || {
-                    for _ in 0..2_000 {
-                        let slot = block.acquire(member, span(0, 8), Mode::Write, None, |_| false).unwrap();
-                        assert_eq!(inside.fetch_add(1, SeqCst), 0);
-                        inside.fetch_sub(1, SeqCst);
-                        block.release(slot);
-                    }
-                });
-            }
-        });
+    fn a_waiter_gets_the_slot_when_it_is_released_and_no_wake_up_is_lost() {
+        let (done, finished) = mpsc::channel();
+        let (block, inside) = (Arc::new(block()), Arc::new(AtomicUsize::new(0)));
+        for member in 1..=4 {
+            let (block, inside, done) = (block.clone(), inside.clone(), done.clone());
+            std::thread::spawn(move || {
+                for _ in 0..20_000 {
+                    let slot = block.acquire(member, span(0, 8), Mode::Write, None, |_| false).unwrap();
+                    assert_eq!(inside.fetch_add(1, SeqCst), 0);
+                    inside.fetch_sub(1, SeqCst);
+                    block.release(slot);
+                }
+                done.send(()).unwrap();
+            });
+        }
+        for _ in 0..4 {
+            finished.recv_timeout(Duration::from_secs(60)).expect("a thread sleeps on, though the slot is free");
+        }
     }
 }

@@ -375,7 +375,7 @@ fn child_sets_scopes() {
         let scope = serde_json::from_value(line.unwrap().into()).unwrap();
         let outcome = match xs.set_scope(scope) {
             Ok(()) => "set",
-            Err(Error::NotOwner { path }) if path == xs.path() => "refused",
+            Err(Error::NotOwner { path, .. }) if path == xs.path() => "refused",
             Err(error) => panic!("{error}"),
         };
         println!("now {}: {outcome}", xs.scope());

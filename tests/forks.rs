@@ -221,7 +221,8 @@ fn an_idle_forked_child_keeps_no_dead_parent_alive() {
     let root = Root::new();
     let sweeper = root.manager();
     let (mut parent, idle) = start_parent("idle", &root, &sweeper);
-    assert_eq!((sweeper.list().unwrap().len(), sweeper.sweep().unwrap()), (2, ndshm::Swept::default()), "nobody is dead yet");
+    let swept = sweeper.sweep().unwrap();
+    assert_eq!((sweeper.list().unwrap().len(), swept.stores, swept.arrays), (2, 0, 0), "nobody is dead yet");
     parent.kill();
     assert!(is_running(idle));
     let swept = sweeper.sweep().unwrap();
@@ -325,5 +326,42 @@ fn child_forks_amid_threads() {
         result.unwrap();
     });
     assert_eq!(manager.list().unwrap().len(), 1);
+    common::done();
+}
+
+#[test]
+fn a_fork_at_the_limit_of_descriptors_takes_no_living_parent_for_dead() {
+    run("child_forks_without_a_descriptor_to_spare");
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_forks_without_a_descriptor_to_spare() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let manager = manager();
+    let xs = manager.ones::<f64, _>(3).unwrap();
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: Some(64), maximum }).unwrap();
+    let mut files = Vec::new();
+    while let Ok(file) = std::fs::File::open("/dev/null") {
+        files.push(file);
+    }
+    let pid = match fork() {
+        Fork::Child(end) => {
+            drop(files);
+            setrlimit(Resource::Nofile, Rlimit { current, maximum }).unwrap();
+            // The first use joins anew; then nobody is dead.
+            assert_eq!(manager.zeros::<f64, _>(3).unwrap().len(), 3);
+            let swept = manager.sweep().unwrap();
+            assert!(swept.arrays == 0 && xs.path().exists(), "{swept:?}");
+            end.done()
+        }
+        Fork::Parent(pid) => pid,
+    };
+    wait(pid);
+    drop(files);
+    setrlimit(Resource::Nofile, Rlimit { current, maximum }).unwrap();
+    assert!(xs.path().exists());
+    drop((xs, manager));
     common::done();
 }

@@ -321,3 +321,144 @@ fn an_unusual_file_system_needs_the_switch() {
 fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
+
+/// What a process leaves that is killed right after it marked its store as closing.
+fn mark_as_closing(store: &Path) {
+    use std::os::unix::fs::FileExt;
+    let lock = std::fs::File::options().read(true).write(true).open(store.join(".lock")).unwrap();
+    let mut flags = [0; 4];
+    lock.read_exact_at(&mut flags, 32).unwrap();
+    lock.write_all_at(&(u32::from_ne_bytes(flags) | 2).to_ne_bytes(), 32).unwrap();
+}
+
+#[test]
+fn a_store_whose_closer_was_killed_is_closed_by_the_next() {
+    let root = Root::new();
+    let path = root.path().join("run-7");
+    let half_closed = || {
+        let manager = Manager::create(&path).unwrap();
+        manager.options().name("xs").zeros::<f64, _>(5).unwrap();
+        mark_as_closing(&path);
+        assert!(matches!(manager.zeros::<f64, _>(1), Err(Error::Closed { .. })));
+        assert!(matches!(Manager::open(&path), Err(Error::Closed { .. })));
+        manager
+    };
+    half_closed().close().unwrap();
+    assert_eq!(root.contents(), NOTHING);
+    drop(half_closed());
+    let again = Manager::open_or_create(&path).unwrap();
+    assert_eq!(again.list().unwrap(), []);
+    again.close().unwrap();
+    drop(half_closed());
+    Manager::create(&path).unwrap().close().unwrap();
+    drop(half_closed());
+    let other = root.manager();
+    assert!(!path.exists(), "it was swept");
+    drop(other);
+    assert_eq!(root.contents(), NOTHING);
+}
+
+#[test]
+fn a_store_that_took_the_place_of_one_deleted_by_hand_is_not_touched_by_the_old_one() {
+    let root = Root::new();
+    let settings = Manager::builder().root(root.path()).name("frames");
+    let old = settings.create().unwrap();
+    let clone = old.clone();
+    let kept = old.zeros::<f64, _>(3).unwrap();
+    std::fs::remove_dir_all(old.path()).unwrap();
+    let new = settings.create().unwrap();
+    let xs = new.options().name("xs").ones::<f64, _>(3).unwrap();
+    assert!(matches!(old.zeros::<f64, _>(3), Err(Error::Closed { .. })));
+    assert!(matches!(kept.copy(), Err(Error::Closed { .. })));
+    assert_eq!(new.list().unwrap().len(), 1, "nothing of the old one came into it");
+    assert!(matches!(old.close(), Err(Error::Closed { .. })));
+    drop((old, clone, kept));
+    assert!(new.path().exists() && xs.handle().open::<f64, Ix1>().is_ok());
+    assert!(new.sweep().unwrap().skipped.is_empty());
+}
+
+#[test]
+fn a_store_is_not_called_like_one_that_is_being_made_or_deleted() {
+    let root = Root::new();
+    for name in [".ndshm-gone-mine", ".ndshm-new-mine"] {
+        assert!(matches!(Manager::create(root.path().join(name)), Err(Error::Name { .. })));
+        assert!(matches!(Manager::open_or_create(root.path().join(name)), Err(Error::Name { .. })));
+    }
+    assert_eq!(root.contents(), NOTHING);
+}
+
+#[test]
+fn a_store_is_made_and_opened_by_a_relative_path() {
+    let root = Root::new();
+    common::run("child_uses_relative_paths", &[root.path()]);
+    assert_eq!(root.contents(), NOTHING);
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_uses_relative_paths() {
+    let root = PathBuf::from(common::arguments().remove(0));
+    std::env::set_current_dir(&root).unwrap();
+    for path in ["run-7", "./run-7", "../run-7"] {
+        std::fs::create_dir_all("deeper").unwrap();
+        if path.starts_with("..") {
+            std::env::set_current_dir("deeper").unwrap();
+        }
+        let manager = Manager::create(path).unwrap();
+        assert_eq!(manager.path(), root.join("run-7"));
+        assert_eq!(Manager::open(path).unwrap().path(), manager.path());
+        manager.close().unwrap();
+    }
+    std::fs::remove_dir(root.join("deeper")).unwrap();
+    common::done();
+}
+
+#[test]
+fn what_cannot_be_swept_is_told_and_does_not_stop_the_rest() {
+    let root = Root::new();
+    let manager = root.manager();
+    let child = common::start("child_dies_as_an_owner", &[manager.path()]);
+    assert_eq!(child.wait_with_output().unwrap().status.signal(), Some(9));
+    let broken = manager.path().join("broken.ndshm");
+    std::fs::write(&broken, "x").unwrap();
+    chmod(&broken, 0o600);
+    // Member ids that cannot be, and one that never lived.
+    for builder in ["18446744073709551615", "9223372036854775807", "0", "777"] {
+        std::fs::write(manager.path().join(format!(".ndshm-new-{builder}-x")), "half").unwrap();
+    }
+    std::fs::create_dir_all(root.path().join(".ndshm-gone-1/not ours")).unwrap();
+    std::fs::create_dir(root.path().join(".ndshm-gone-2")).unwrap();
+    let swept = manager.sweep().unwrap();
+    assert_eq!((swept.stores, swept.arrays), (0, 1));
+    let skipped: Vec<_> = swept.skipped.iter().map(ToString::to_string).collect();
+    assert_eq!(skipped.len(), 2, "{skipped:?}");
+    assert!(skipped[0].contains("broken.ndshm") && skipped[1].contains("not ours"), "{skipped:?}");
+    assert_eq!(root.contents().len(), 4 + 2, "the store, its lock, the array that was kept, the broken one; the other: {:?}", root.contents());
+    root.manager();
+}
+
+#[test]
+fn opening_makes_no_root() {
+    let root = Root::new();
+    let missing = root.path().join("missing");
+    assert!(matches!(Manager::builder().root(&missing).name("run-7").open(), Err(Error::NotFound { .. })));
+    assert!(!missing.exists());
+    let manager = Manager::builder().root(&missing).name("run-7").open_or_create().unwrap();
+    assert!(manager.is_owner() && missing.exists());
+}
+
+#[test]
+fn a_store_that_is_reached_through_a_link_is_joined_once() {
+    let root = Root::new();
+    let real = root.path().join("real");
+    std::fs::create_dir(&real).unwrap();
+    chmod(&real, 0o700);
+    std::os::unix::fs::symlink(&real, root.path().join("link")).unwrap();
+    let manager = Manager::builder().root(&real).name("run-7").create().unwrap();
+    let xs = manager.ones::<f64, _>(3).unwrap();
+    let text = xs.handle().to_string().replace("/real/", "/link/");
+    let linked: ndshm::SharedArray1<f64> = text.parse::<ndshm::Handle>().unwrap().open().unwrap();
+    assert_eq!(linked.scope(), Scope::Local, "it is the process that owns it");
+    let _guard = xs.write().unwrap();
+    assert!(matches!(linked.try_write(), Err(Error::WouldDeadlock { .. })));
+}

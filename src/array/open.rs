@@ -126,14 +126,6 @@ pub(crate) fn open_named<T: Element, D: Dimension>(member: &Arc<Member>, path: &
     open(Segment::open(member, path, None, true)?, None, true)
 }
 
-/// Takes away the name of an array that was released, if its deleter did not yet.
-pub(crate) fn finish_release(member: &Arc<Member>, path: &Path) -> Result<()> {
-    match Segment::open_for_sweep(member, path).and_then(|segment| segment.finish_release()) {
-        Ok(_) | Err(Error::NotFound { .. }) => Ok(()),
-        Err(error) => Err(error),
-    }
-}
-
 impl Handle {
     /// Opens the array or view that the handle names.
     ///

@@ -124,7 +124,12 @@ impl Manager {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn remove(&self, name: &str) -> Result<()> {
-        Segment::open(self.member(), &self.options().name(name).path()?, None, false)?.release()
+        let path = self.options().name(name).path()?;
+        match Segment::open(self.member(), &path, None, false) {
+            Ok(segment) => segment.release(),
+            Err(released @ Error::Released { .. }) => Segment::finish_release_at(self.member(), &path).and(Err(released)),
+            Err(error) => Err(error),
+        }
     }
 
     /// Deletes what the dead left: in this store half-built arrays and those whose owner is gone; in the directory around it, if that is

@@ -4,6 +4,7 @@
 
 mod peer;
 
+#[allow(unused_imports, reason = "not every test file has peers")]
 pub use peer::Peer;
 
 use ndshm::Manager;
