@@ -17,6 +17,7 @@ use crate::{
     id::ArrayId,
     info,
     layout::{self, Bounds, Layout, Order},
+    name,
     scope::Scope,
     span::Span,
 };
@@ -225,7 +226,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn name(&self) -> Option<String> {
-        info::name_of(self.path(), self.id())
+        name::of(self.path(), self.id())
     }
 
     /// The array's identity: the same for all its views, in all processes.

@@ -1,11 +1,10 @@
-//! Settings for a store, before it is made or joined.
+//! Where managers come from: settings for a store, and the short ways to the usual ones.
 
 use crate::{
     error::{Error, Result},
     format::LOCK_NAME,
     manager::Manager,
-    member::Member,
-    store, trust,
+    name, store, trust,
 };
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
@@ -31,6 +30,105 @@ pub struct Builder {
     path: Option<PathBuf>,
     persistent: Option<bool>,
     any_file_system: bool,
+}
+
+impl Manager {
+    /// Makes an ephemeral store in the default root, and owns it.
+    ///
+    /// The root is the directory in `NDSHM_ROOT`, else `/dev/shm/ndshm-<uid>`. Stores in it whose processes are all gone are deleted first.
+    ///
+    /// # Errors
+    ///
+    /// `Untrusted` where the root is not this user's alone, or by default not on a tmpfs; `Io` where it cannot be made. There is no fall-back
+    /// to another place.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// assert!(manager.is_owner() && manager.path().exists());
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn new() -> Result<Self> {
+        Self::builder().create()
+    }
+
+    /// Makes a persistent store at `path`; it stays until [`close`](Self::close).
+    ///
+    /// # Errors
+    ///
+    /// `AlreadyExists`; `Io` where the parent directory does not exist; `Untrusted` where the file system cannot keep the promises of a store.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ndshm::Manager;
+    ///
+    /// # let scratch = tempfile::tempdir().unwrap();
+    /// # let path = scratch.path().join("run-7");
+    /// let manager = Manager::create(&path)?;
+    /// drop(manager);
+    /// Manager::open(&path)?.close()?;
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn create(path: impl AsRef<Path>) -> Result<Self> {
+        Self::builder().path(path).create()
+    }
+
+    /// Joins the store at `path`.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` where there is none; `Closed`; `Untrusted` where the directory is not this user's alone or not a store.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ndshm::Manager;
+    ///
+    /// let owner = Manager::new()?;
+    /// let member = Manager::open(owner.path())?;
+    /// assert!(!member.is_owner());
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::builder().path(path).open()
+    }
+
+    /// Joins the store at `path`, or makes a persistent one there: what a workflow that may be resumed starts with.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open) and [`create`](Self::create).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ndshm::Manager;
+    ///
+    /// # let scratch = tempfile::tempdir().unwrap();
+    /// # let path = scratch.path().join("run-7");
+    /// let manager = Manager::open_or_create(&path)?;
+    /// assert_eq!(Manager::open_or_create(&path)?.path(), manager.path());
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn open_or_create(path: impl AsRef<Path>) -> Result<Self> {
+        Self::builder().path(path).open_or_create()
+    }
+
+    /// Settings for a store: another root, a name of its own, persistent or ephemeral.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let scratch = tempfile::tempdir().unwrap();
+    /// let manager = ndshm::Manager::builder().root(scratch.path()).name("frames").create()?;
+    /// assert!(manager.path().ends_with("frames"));
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
 }
 
 impl Builder {
@@ -182,10 +280,7 @@ impl Builder {
             (None, Some(_)) => trust::root(self.root.as_deref(), self.any_file_system, false)?.join(self.directory_name()?),
             (None, None) => return Err(Error::NotFound { path: PathBuf::new(), what: "name the store to open: by Builder::path or Builder::name" }),
         };
-        let missing = |_| Error::NotFound { path: directory.clone(), what: "no store is here" };
-        let member = Member::join(&std::fs::canonicalize(&directory).map_err(missing)?, self.any_file_system)?;
-        member.check_open()?;
-        Ok(Manager::from_member(member, false))
+        Manager::join(&directory, self.any_file_system)
     }
 
     /// Joins the store, or makes it where there is none.
@@ -222,7 +317,7 @@ impl Builder {
 
     fn directory_name(&self) -> Result<String> {
         match &self.name {
-            Some(name) => check_name(name).map(|()| name.clone()),
+            Some(name) => name::check(name).map(|()| name.clone()),
             None => {
                 let program = std::env::current_exe().ok().and_then(|path| Some(path.file_stem()?.to_str()?.to_owned()));
                 let letters =
@@ -233,17 +328,4 @@ impl Builder {
             }
         }
     }
-}
-
-/// An error where this cannot be the name of a file or a store.
-pub(crate) fn check_name(name: &str) -> Result<()> {
-    let reason = match name {
-        "" => "a name is needed, and it must not be empty",
-        _ if name.len() > 200 => "it is longer than 200 bytes",
-        _ if name.starts_with('.') => "it starts with a dot",
-        _ if name.contains(['/', '\0']) => "it contains a slash or NUL",
-        _ if name.len() == 32 && name.bytes().all(|byte| byte.is_ascii_hexdigit()) => "32 hexadecimal digits are what arrays without a name have",
-        _ => return Ok(()),
-    };
-    Err(Error::Name { name: name.into(), reason })
 }

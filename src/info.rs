@@ -8,7 +8,7 @@ use crate::{
     header::Header,
     id::ArrayId,
     layout::Order,
-    segment,
+    name, segment,
 };
 use ciborium::Value;
 use serde::{Serialize, de::DeserializeOwned};
@@ -64,7 +64,7 @@ impl ArrayInfo {
         let Header { id, dtype, shape, order, axis_names, attrs, created } = parsed.header;
         Ok(Self {
             id,
-            name: name_of(path, id),
+            name: name::of(path, id),
             path: path.into(),
             dtype,
             shape,
@@ -118,12 +118,6 @@ impl Handle {
     pub fn info(&self) -> Result<ArrayInfo> {
         ArrayInfo::read(self.path(), Some(self.id()))
     }
-}
-
-/// The chosen name of an array at this path, if it is not named after its id.
-pub(crate) fn name_of(path: &Path, id: ArrayId) -> Option<String> {
-    let stem = path.file_stem()?.to_str()?;
-    (stem != id.file_stem()).then(|| stem.to_owned())
 }
 
 /// Attributes as they stand in a header: a map with text keys.

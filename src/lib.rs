@@ -87,6 +87,7 @@ mod manager;
 #[allow(unsafe_code)]
 mod mapping;
 mod member;
+mod name;
 mod options;
 mod scope;
 mod segment;

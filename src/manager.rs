@@ -6,7 +6,6 @@ mod contents;
 pub use contents::Usage;
 
 use crate::{
-    builder::Builder,
     error::{Error, Result},
     fork,
     handle::path_field,
@@ -78,105 +77,16 @@ struct Fields {
 }
 
 impl Manager {
-    /// Makes an ephemeral store in the default root, and owns it.
-    ///
-    /// The root is the directory in `NDSHM_ROOT`, else `/dev/shm/ndshm-<uid>`. Stores in it whose processes are all gone are deleted first.
-    ///
-    /// # Errors
-    ///
-    /// `Untrusted` where the root is not this user's alone, or by default not on a tmpfs; `Io` where it cannot be made. There is no fall-back
-    /// to another place.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let manager = ndshm::Manager::new()?;
-    /// assert!(manager.is_owner() && manager.path().exists());
-    /// # Ok::<(), ndshm::Error>(())
-    /// ```
-    pub fn new() -> Result<Self> {
-        Self::builder().create()
-    }
-
-    /// Makes a persistent store at `path`; it stays until [`close`](Self::close).
-    ///
-    /// # Errors
-    ///
-    /// `AlreadyExists`; `Io` where the parent directory does not exist; `Untrusted` where the file system cannot keep the promises of a store.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use ndshm::Manager;
-    ///
-    /// # let scratch = tempfile::tempdir().unwrap();
-    /// # let path = scratch.path().join("run-7");
-    /// let manager = Manager::create(&path)?;
-    /// drop(manager);
-    /// Manager::open(&path)?.close()?;
-    /// # Ok::<(), ndshm::Error>(())
-    /// ```
-    pub fn create(path: impl AsRef<Path>) -> Result<Self> {
-        Self::builder().path(path).create()
-    }
-
-    /// Joins the store at `path`.
-    ///
-    /// # Errors
-    ///
-    /// `NotFound` where there is none; `Closed`; `Untrusted` where the directory is not this user's alone or not a store.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use ndshm::Manager;
-    ///
-    /// let owner = Manager::new()?;
-    /// let member = Manager::open(owner.path())?;
-    /// assert!(!member.is_owner());
-    /// # Ok::<(), ndshm::Error>(())
-    /// ```
-    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        Self::builder().path(path).open()
-    }
-
-    /// Joins the store at `path`, or makes a persistent one there: what a workflow that may be resumed starts with.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`open`](Self::open) and [`create`](Self::create).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use ndshm::Manager;
-    ///
-    /// # let scratch = tempfile::tempdir().unwrap();
-    /// # let path = scratch.path().join("run-7");
-    /// let manager = Manager::open_or_create(&path)?;
-    /// assert_eq!(Manager::open_or_create(&path)?.path(), manager.path());
-    /// # Ok::<(), ndshm::Error>(())
-    /// ```
-    pub fn open_or_create(path: impl AsRef<Path>) -> Result<Self> {
-        Self::builder().path(path).open_or_create()
-    }
-
-    /// Settings for a store: another root, a name of its own, persistent or ephemeral.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # let scratch = tempfile::tempdir().unwrap();
-    /// let manager = ndshm::Manager::builder().root(scratch.path()).name("frames").create()?;
-    /// assert!(manager.path().ends_with("frames"));
-    /// # Ok::<(), ndshm::Error>(())
-    /// ```
-    pub fn builder() -> Builder {
-        Builder::default()
-    }
-
     pub(crate) fn from_member(member: Arc<Member>, is_owner: bool) -> Self {
         Self { shared: Arc::new(Shared { member, is_owner: AtomicBool::new(is_owner), generation: fork::generation() }) }
+    }
+
+    /// Joins the store at this path.
+    pub(crate) fn join(path: &Path, any_file_system: bool) -> Result<Self> {
+        let missing = |_| Error::NotFound { path: path.into(), what: "no store is here" };
+        let member = Member::join(&std::fs::canonicalize(path).map_err(missing)?, any_file_system)?;
+        member.check_open()?;
+        Ok(Self::from_member(member, false))
     }
 
     pub(crate) fn member(&self) -> &Arc<Member> {
@@ -312,7 +222,7 @@ impl<'de> Deserialize<'de> for Manager {
         if version != 1 {
             return Err(de::Error::custom(format!("a manager of version {version}, this library reads 1")));
         }
-        let manager = Self::open(path).map_err(de::Error::custom)?;
+        let manager = Self::join(&path, false).map_err(de::Error::custom)?;
         let found = manager.member().page().uuid();
         if found != store {
             let error = Error::PathReused { path: manager.path().into(), expected: store.to_string(), found: found.to_string() };

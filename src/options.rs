@@ -2,13 +2,13 @@
 
 use crate::{
     array::{self, Labels, SharedArray},
-    builder::check_name,
     element::Element,
     error::{Error, Result},
     format::SUFFIX,
     info,
     layout::Order,
     member::Member,
+    name,
     scope::Scope,
     view,
 };
@@ -280,11 +280,11 @@ impl<'a> ArrayOptions<'a> {
     /// The file of the array with this name; an error where none was given or where it cannot be one.
     pub(crate) fn path(&self) -> Result<PathBuf> {
         let name = self.labels.name.as_deref().unwrap_or_default();
-        check_name(name).map(|()| self.member.directory().join(format!("{name}{SUFFIX}")))
+        name::check(name).map(|()| self.member.directory().join(format!("{name}{SUFFIX}")))
     }
 
     fn check_name(&self) -> Result<()> {
-        self.labels.name.as_deref().map_or(Ok(()), check_name)
+        self.labels.name.as_deref().map_or(Ok(()), name::check)
     }
 
     fn make<T: Element, D: Dimension>(&self, dim: D, order: Order, fill: Option<impl FnOnce(ArrayViewMut<'_, T, D>)>) -> Result<SharedArray<T, D>> {
