@@ -1,12 +1,16 @@
 //! The shared array: its shape and strides over a segment, its making and its opening.
 
 mod access;
+mod create;
+mod fields;
 mod open;
 #[allow(unsafe_code)]
 mod unlocked;
 mod views;
 
-pub(crate) use open::{Labels, create, from_ndarray, open_named};
+pub(crate) use create::{Labels, create, create_any, from_ndarray};
+pub(crate) use open::{dtype_of, grip, locate, open_named, segment_at, segment_of};
+pub(crate) use views::{check_axis_index, check_slice_info};
 
 use crate::{
     dtype::DType,
@@ -92,11 +96,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn handle(&self) -> Handle {
-        let view = self.is_view().then(|| Placement {
-            offset: self.layout.offset as u64,
-            shape: self.shape().iter().map(|&n| n as u64).collect(),
-            strides: self.byte_strides().into_iter().map(|stride| stride as i64).collect(),
-        });
+        let view = self.is_view().then(|| Placement::new(self.layout.offset, self.shape(), &self.byte_strides()));
         Handle::new(self.path(), self.id(), T::DTYPE.fingerprint(), self.is_writable, self.scope(), view)
     }
 
@@ -343,11 +343,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn is_view(&self) -> bool {
-        let header = self.grip.header();
-        let whole = layout::contiguous_strides(&header.shape, header.order, 1).unwrap_or_default();
-        let same = |axis: usize| header.shape[axis] <= 1 || whole[axis] == self.strides()[axis];
-        let is_whole = self.shape() == header.shape && (self.is_empty() || self.layout.offset == 0 && (0..self.ndim()).all(same));
-        !is_whole
+        self.grip.header().dtype != T::DTYPE || !self.layout.is_whole(&self.grip.header().shape, self.grip.header().order, 1)
     }
 
     /// Whether elements can be written through this array.
@@ -385,6 +381,16 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
         self.grip.release()
     }
 
+    /// The caller checked the layout, for `T` and as writable, as the fields' invariants say.
+    pub(crate) fn from_parts(grip: Arc<Grip>, layout: Layout<D>, is_writable: bool) -> Self {
+        Self { grip, layout, is_writable, _element: PhantomData }
+    }
+
+    /// Bytes from the start of the payload.
+    pub(crate) fn offset(&self) -> usize {
+        self.layout.offset
+    }
+
     pub(crate) fn grip(&self) -> &Arc<Grip> {
         &self.grip
     }
@@ -396,7 +402,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
         }
     }
 
-    fn byte_strides(&self) -> Vec<isize> {
+    pub(crate) fn byte_strides(&self) -> Vec<isize> {
         self.layout.byte_strides(size_of::<T>())
     }
 

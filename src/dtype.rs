@@ -1,21 +1,25 @@
 //! The run-time description of elements, in NumPy's words: typestrs, subarrays, structs.
 //!
-//! Reading one from text or CBOR checks it completely; a `DType` is always a valid one.
+//! A `DType` is always a valid one: constants are checked by the compiler, what is read from text or CBOR in [`parse`].
+
+mod parse;
+mod places;
 
 use crate::{
     cbor,
-    format::{MAX_ITEMSIZE, MAX_NDIM},
+    error::{Error, Result},
+    format::MAX_ITEMSIZE,
 };
 use ciborium::Value;
-use std::{fmt, ops::Deref, str::FromStr, sync::Arc};
+use std::{borrow::Cow, fmt, ops::Deref, sync::Arc};
 
 /// Deepest nesting of structs.
 const MAX_NESTING: usize = 8;
 
 /// The type of an array's elements, known at run time.
 ///
-/// Displays as NumPy writes it (`<f8`, `(3,2)<f4`, `|V16`) and parses from that. Two are equal if they are equal in structure, the
-/// names of fields included.
+/// Displays as NumPy writes it (`<f8`, `(3,2)<f4`, `|V16`, a dictionary for structs); all but structs parse from that. Two are equal if
+/// they are equal in structure, the names of fields included.
 ///
 /// ```
 /// use ndshm::{DType, Element};
@@ -32,22 +36,63 @@ enum Kind {
     Scalar(Scalar),
     /// Raw bytes: `|VN`.
     Bytes(usize),
-    /// `[T; N]`; nesting makes several dimensions.
+    /// `[T; N]`; nesting makes several dimensions. The parts are no structs.
     Array {
         len: usize,
+        itemsize: usize,
         element: Shared<DType>,
     },
     Struct {
         fields: Shared<[Field]>,
         itemsize: usize,
+        /// How many structs lie in each other, this one included.
+        depth: usize,
     },
 }
 
+/// A named part of a struct type.
+///
+/// ```
+/// use ndshm::Element;
+///
+/// #[derive(Clone, Copy, Element)]
+/// #[repr(C)]
+/// struct Particle {
+///     position: [f64; 3],
+///     charge: f64,
+/// }
+/// let dtype = Particle::DTYPE;
+/// let charge = &dtype.fields()[1];
+/// assert_eq!((charge.name(), charge.dtype().to_string().as_str(), charge.offset()), ("charge", "<f8", 24));
+/// ```
 #[derive(Clone, PartialEq, Eq)]
-struct Field {
-    name: String,
+pub struct Field {
+    name: Cow<'static, str>,
     dtype: DType,
     offset: usize,
+}
+
+impl Field {
+    /// A field that a derived implementation of `Element` describes.
+    #[doc(hidden)]
+    pub const fn constant(name: &'static str, dtype: DType, offset: usize) -> Self {
+        Self { name: Cow::Borrowed(name), dtype, offset }
+    }
+
+    /// The name: that of the Rust field, `f0`, `f1`, ... in tuple structs.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The type.
+    pub fn dtype(&self) -> &DType {
+        &self.dtype
+    }
+
+    /// Bytes from the start of the struct.
+    pub fn offset(&self) -> usize {
+        self.offset
+    }
 }
 
 /// A value that a constant refers to, or that was made at run time.
@@ -140,10 +185,55 @@ impl DType {
 
     /// The type of `[T; len]`: raw bytes where `T` is `u8`.
     pub(crate) const fn array(element: &'static DType, len: usize) -> Self {
+        assert!(len > 0, "an array of length 0 cannot be an element or a field of one: give it a length");
+        let itemsize = element.itemsize() * len;
+        assert!(itemsize <= MAX_ITEMSIZE, "an element has at most 1,048,576 bytes");
         match element.0 {
             Kind::Scalar(Scalar::U8) => DType(Kind::Bytes(len)),
-            _ => DType(Kind::Array { len, element: Shared::Constant(element) }),
+            Kind::Struct { .. } => {
+                panic!("an array of structs cannot be an element or a field of one: use a struct of arrays, or another axis of the shared array")
+            }
+            _ => DType(Kind::Array { len, itemsize, element: Shared::Constant(element) }),
         }
+    }
+
+    /// The type of a struct whose fields the compiler knows: named, not overlapping, inside `itemsize`.
+    #[doc(hidden)]
+    pub const fn constant_struct(fields: &'static [Field], itemsize: usize) -> Self {
+        assert!(!fields.is_empty(), "a struct without fields cannot be an element");
+        assert!(itemsize <= MAX_ITEMSIZE, "an element has at most 1,048,576 bytes");
+        let mut depth = 1;
+        let mut i = 0;
+        while i < fields.len() {
+            let inner = fields[i].dtype.depth() + 1;
+            if inner > depth {
+                depth = inner;
+            }
+            i += 1;
+        }
+        assert!(depth <= MAX_NESTING, "structs are nested at most 8 deep");
+        DType(Kind::Struct { fields: Shared::Constant(fields), itemsize, depth })
+    }
+
+    /// The type of a struct that is made at run time, of fields given as (name, type, offset in bytes).
+    ///
+    /// # Errors
+    ///
+    /// `Layout` where there are no fields, names are empty or the same, fields overlap or reach past `itemsize`, or structs are nested deeper
+    /// than 8.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ndshm::{DType, Element};
+    ///
+    /// let dtype = DType::structure([("x", f64::DTYPE, 0), ("n", u32::DTYPE, 8)], 16)?;
+    /// assert_eq!(dtype.to_string(), "{'names': ['x', 'n'], 'formats': ['<f8', '<u4'], 'offsets': [0, 8], 'itemsize': 16}");
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn structure<N: Into<String>>(fields: impl IntoIterator<Item = (N, DType, usize)>, itemsize: usize) -> Result<Self> {
+        let fields = fields.into_iter().map(|(name, dtype, offset)| Field { name: Cow::Owned(name.into()), dtype, offset }).collect();
+        Self::checked_struct(fields, itemsize).map_err(|reason| Error::Layout { operation: "make a struct type", reason })
     }
 
     /// The bytes of one element.
@@ -155,12 +245,71 @@ impl DType {
     ///
     /// assert_eq!(<[[f32; 2]; 3]>::DTYPE.itemsize(), 24);
     /// ```
-    pub fn itemsize(&self) -> usize {
+    pub const fn itemsize(&self) -> usize {
         match &self.0 {
-            Kind::Scalar(scalar) => scalar.row().2,
+            Kind::Scalar(scalar) => SCALARS[*scalar as usize].2,
             Kind::Bytes(len) => *len,
-            Kind::Array { len, element } => len * element.itemsize(),
-            Kind::Struct { itemsize, .. } => *itemsize,
+            Kind::Array { itemsize, .. } | Kind::Struct { itemsize, .. } => *itemsize,
+        }
+    }
+
+    /// The fields of a struct type in their order; none for other types.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ndshm::{DType, Element};
+    ///
+    /// assert!(f64::DTYPE.fields().is_empty());
+    /// ```
+    pub fn fields(&self) -> &[Field] {
+        match &self.0 {
+            Kind::Struct { fields, .. } => fields,
+            _ => &[],
+        }
+    }
+
+    /// The type and the offset of the field with this name, of `a.b` for field `b` of field `a`; an error that names the fields that there are.
+    pub(crate) fn field(&self, name: &str) -> Result<(&DType, usize)> {
+        let find = |name: &str| self.fields().iter().find(|field| field.name == name);
+        if let Some(field) = find(name) {
+            return Ok((&field.dtype, field.offset));
+        }
+        if let Some((outer, rest)) = name.split_once('.')
+            && let Some(outer) = find(outer)
+        {
+            return outer.dtype.field(rest).map(|(dtype, offset)| (dtype, outer.offset + offset));
+        }
+        let names: Vec<_> = self.fields().iter().map(Field::name).collect();
+        let reason = match names.is_empty() {
+            true => format!("the elements are {self} and have no fields"),
+            false => format!("no field is called {name:?}: there are {}", names.join(", ")),
+        };
+        Err(Error::Layout { operation: "take a field", reason })
+    }
+
+    /// The length and the element type of `[T; N]`; `None` for other types. The parts of raw bytes are `u8`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ndshm::{DType, Element};
+    ///
+    /// assert_eq!(<[[f32; 2]; 3]>::DTYPE.subarray(), Some((3, <[f32; 2]>::DTYPE)));
+    /// assert_eq!(f32::DTYPE.subarray(), None);
+    /// ```
+    pub fn subarray(&self) -> Option<(usize, DType)> {
+        match &self.0 {
+            Kind::Bytes(len) => Some((*len, DType::scalar(Scalar::U8))),
+            Kind::Array { len, element, .. } => Some((*len, DType::clone(element))),
+            _ => None,
+        }
+    }
+
+    const fn depth(&self) -> usize {
+        match &self.0 {
+            Kind::Struct { depth, .. } => *depth,
+            _ => 0,
         }
     }
 
@@ -180,97 +329,15 @@ impl DType {
 
     /// The type as it stands in a header.
     pub(crate) fn to_value(&self) -> Value {
-        let Kind::Struct { fields, itemsize } = &self.0 else { return Value::Text(self.to_string()) };
+        let Kind::Struct { fields, itemsize, .. } = &self.0 else { return Value::Text(self.to_string()) };
         let list = |of: &dyn Fn(&Field) -> Value| Value::Array(fields.iter().map(of).collect());
         Value::Map(vec![
-            ("names".into(), list(&|field| field.name.as_str().into())),
+            ("names".into(), list(&|field| field.name.as_ref().into())),
             ("formats".into(), list(&|field| field.dtype.to_value())),
             ("offsets".into(), list(&|field| cbor::size(field.offset))),
             ("itemsize".into(), cbor::size(*itemsize)),
         ])
     }
-
-    /// The type that stands in a header.
-    pub(crate) fn from_value(value: &Value) -> Result<Self, String> {
-        Self::from_nested(value, 1)
-    }
-
-    fn from_nested(value: &Value, depth: usize) -> Result<Self, String> {
-        match value {
-            Value::Text(text) => Self::from_text(text),
-            Value::Map(_) if depth > MAX_NESTING => Err(format!("structs are nested deeper than {MAX_NESTING}")),
-            Value::Map(entries) => Self::from_map(entries, depth),
-            _ => Err("neither a text nor a map".into()),
-        }
-    }
-
-    fn from_map(entries: &[(Value, Value)], depth: usize) -> Result<Self, String> {
-        let get = |key: &str| entries.iter().find(|(k, _)| k.as_text() == Some(key)).map(|(_, value)| value).ok_or(format!("no {key:?}"));
-        let list = |key: &str| get(key)?.as_array().ok_or(format!("{key:?} is not a list"));
-        let size = |value: &Value| value.as_integer().and_then(|n| usize::try_from(n).ok()).ok_or("not a size".to_owned());
-        let (names, formats, offsets) = (list("names")?, list("formats")?, list("offsets")?);
-        let itemsize = size(get("itemsize")?)?;
-        if entries.len() != 4 || names.is_empty() || names.len() != formats.len() || names.len() != offsets.len() {
-            return Err("names, formats and offsets must be lists of one length, at least 1, with itemsize and nothing else".into());
-        }
-        if itemsize == 0 || itemsize > MAX_ITEMSIZE {
-            return Err(format!("itemsize {itemsize} is not within 1 and {MAX_ITEMSIZE}"));
-        }
-        let mut fields = Vec::with_capacity(names.len());
-        for ((name, format), offset) in names.iter().zip(formats).zip(offsets) {
-            let name = name.as_text().filter(|name| !name.is_empty()).ok_or("a field's name is empty or no text")?.to_owned();
-            let field = Field { name, dtype: Self::from_nested(format, depth + 1)?, offset: size(offset)? };
-            if field.offset.checked_add(field.dtype.itemsize()).is_none_or(|end| end > itemsize) {
-                return Err(format!("field {:?} reaches past itemsize {itemsize}", field.name));
-            }
-            fields.push(field);
-        }
-        let mut by_offset: Vec<_> = fields.iter().map(|field| (field.offset, field.offset + field.dtype.itemsize())).collect();
-        by_offset.sort_unstable();
-        if by_offset.windows(2).any(|pair| pair[0].1 > pair[1].0) {
-            return Err("fields overlap".into());
-        }
-        let mut names: Vec<_> = fields.iter().map(|field| field.name.as_str()).collect();
-        names.sort_unstable();
-        if names.windows(2).any(|pair| pair[0] == pair[1]) {
-            return Err("two fields have one name".into());
-        }
-        Ok(DType(Kind::Struct { fields: Shared::Counted(fields.into()), itemsize }))
-    }
-
-    fn from_text(text: &str) -> Result<Self, String> {
-        let invalid = || format!("{text:?} is no element type of this format");
-        if let Some(rest) = text.strip_prefix('(') {
-            let (dims, base) = rest.split_once(')').ok_or_else(invalid)?;
-            let dims = match dims.strip_suffix(',') {
-                Some(one) if !one.contains(',') => vec![one],
-                None if dims.contains(',') => dims.split(',').collect(),
-                _ => return Err(invalid()),
-            };
-            if dims.len() > MAX_NDIM || base.starts_with('(') || base == "|u1" {
-                return Err(invalid());
-            }
-            let mut dtype = Self::from_text(base)?;
-            for dim in dims.iter().rev() {
-                let len = positive(dim).ok_or_else(invalid)?;
-                let itemsize = dtype.itemsize().checked_mul(len).filter(|&size| size <= MAX_ITEMSIZE);
-                itemsize.ok_or_else(|| format!("{text:?} is larger than {MAX_ITEMSIZE} bytes"))?;
-                dtype = DType(Kind::Array { len, element: Shared::Counted(Arc::new(dtype)) });
-            }
-            return Ok(dtype);
-        }
-        if let Some(digits) = text.strip_prefix("|V") {
-            let len = positive(digits).filter(|&len| len <= MAX_ITEMSIZE).ok_or_else(invalid)?;
-            return Ok(DType(Kind::Bytes(len)));
-        }
-        SCALARS.iter().find(|row| row.1 == text).map(|row| Self::scalar(row.0)).ok_or_else(invalid)
-    }
-}
-
-/// A canonical decimal above zero.
-fn positive(digits: &str) -> Option<usize> {
-    let canonical = !digits.starts_with('0') && digits.bytes().all(|byte| byte.is_ascii_digit());
-    if canonical { digits.parse().ok() } else { None }
 }
 
 impl fmt::Display for DType {
@@ -278,22 +345,23 @@ impl fmt::Display for DType {
         match &self.0 {
             Kind::Scalar(scalar) => f.write_str(scalar.row().1),
             Kind::Bytes(len) => write!(f, "|V{len}"),
-            Kind::Array { len, element } => {
+            Kind::Array { len, element, .. } => {
                 write!(f, "({len},")?;
                 let mut inner: &DType = element;
                 let mut dims = 1;
-                while let Kind::Array { len, element } = &inner.0 {
+                while let Kind::Array { len, element, .. } = &inner.0 {
                     write!(f, "{}{len}", if dims == 1 { "" } else { "," })?;
                     (inner, dims) = (element, dims + 1);
                 }
                 write!(f, "){inner}")
             }
-            Kind::Struct { fields, itemsize } => {
-                f.write_str("{")?;
-                for field in fields.iter() {
-                    write!(f, "{}: {} at {}, ", field.name, field.dtype, field.offset)?;
-                }
-                write!(f, "{itemsize} bytes}}")
+            Kind::Struct { fields, itemsize, .. } => {
+                let list = |of: &dyn Fn(&Field) -> String| fields.iter().map(of).collect::<Vec<_>>().join(", ");
+                let quoted = |text: &str| format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"));
+                let names = list(&|field| quoted(&field.name));
+                let formats = list(&|field| if field.dtype.fields().is_empty() { quoted(&field.dtype.to_string()) } else { field.dtype.to_string() });
+                let offsets = list(&|field| field.offset.to_string());
+                write!(f, "{{'names': [{names}], 'formats': [{formats}], 'offsets': [{offsets}], 'itemsize': {itemsize}}}")
             }
         }
     }
@@ -305,125 +373,8 @@ impl fmt::Debug for DType {
     }
 }
 
-impl FromStr for DType {
-    type Err = crate::Error;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::from_text(text).map_err(|reason| crate::Error::Layout { operation: "parse an element type", reason })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Element;
-
-    #[test]
-    fn every_scalar_parses_from_its_name_and_stands_at_its_place_in_the_table() {
-        for (position, (scalar, name, size, _)) in SCALARS.into_iter().enumerate() {
-            assert_eq!(scalar as usize, position);
-            let dtype: DType = name.parse().unwrap();
-            assert_eq!((dtype.to_string().as_str(), dtype.itemsize()), (name, size));
-        }
-    }
-
-    #[test]
-    fn nested_arrays_have_one_pair_of_parentheses() {
-        for (dtype, text) in [
-            (<[f32; 3]>::DTYPE, "(3,)<f4"),
-            (<[[f32; 2]; 3]>::DTYPE, "(3,2)<f4"),
-            (<[[[u16; 4]; 2]; 3]>::DTYPE, "(3,2,4)<u2"),
-            (<[u8; 5]>::DTYPE, "|V5"),
-            (<[[u8; 5]; 2]>::DTYPE, "(2,)|V5"),
-        ] {
-            assert_eq!(dtype.to_string(), text);
-            assert_eq!(text.parse::<DType>().unwrap(), dtype);
-        }
-        assert_eq!(<[[f32; 2]; 3]>::DTYPE.itemsize(), 24);
-    }
-
-    #[test]
-    fn names_that_numpy_would_read_otherwise_or_not_at_all_are_refused() {
-        let many = format!("({}2)<f4", "2,".repeat(40));
-        for text in [
-            "|O",
-            "<f3",
-            "=f8",
-            "f8",
-            "<f16",
-            ">f8",
-            "",
-            "|V0",
-            "|V01",
-            "|V+1",
-            "|V1048577",
-            "(3)<f4",
-            "(,)<f4",
-            "()<f4",
-            "(3,0)<f4",
-            "(3, 2)<f4",
-            "(3,2,)<f4",
-            "(3,)(2,)<f4",
-            "(3,)|u1",
-            "(1048576,2)<f4",
-            "(3,<f4",
-            "(18446744073709551616,)<f4",
-            &many,
-        ] {
-            assert!(text.parse::<DType>().is_err(), "{text}");
-        }
-    }
-
-    fn structure(names: &[&str], formats: &[&str], offsets: &[u64], itemsize: u64) -> Value {
-        let texts = |list: &[&str]| Value::Array(list.iter().map(|&text| text.into()).collect());
-        Value::Map(vec![
-            ("names".into(), texts(names)),
-            ("formats".into(), texts(formats)),
-            ("offsets".into(), Value::Array(offsets.iter().map(|&n| n.into()).collect())),
-            ("itemsize".into(), itemsize.into()),
-        ])
-    }
-
-    #[test]
-    fn a_struct_keeps_its_fields_and_is_refused_where_they_collide() {
-        let good = structure(&["x", "n"], &["<f8", "(2,)<i4"], &[0, 8], 16);
-        let dtype = DType::from_value(&good).unwrap();
-        assert_eq!((dtype.itemsize(), dtype.to_value()), (16, good));
-        for bad in [
-            structure(&["x", "x"], &["<f8", "<f8"], &[0, 8], 16),
-            structure(&["x", ""], &["<f8", "<f8"], &[0, 8], 16),
-            structure(&["x", "y"], &["<f8", "<f8"], &[0, 4], 16),
-            structure(&["x", "y"], &["<f8", "<f8"], &[0, 9], 16),
-            structure(&["x", "y"], &["<f8"], &[0, 8], 16),
-            structure(&["x"], &["|O"], &[0], 8),
-            structure(&["x"], &["<f8"], &[0], 0),
-            structure(&["x"], &["<f8"], &[0], 1 << 40),
-            structure(&[], &[], &[], 8),
-        ] {
-            assert!(DType::from_value(&bad).is_err(), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn structs_nest_eight_deep_and_not_nine() {
-        let wrap = |inner: Value| {
-            Value::Map(vec![
-                ("names".into(), Value::Array(vec!["x".into()])),
-                ("formats".into(), Value::Array(vec![inner])),
-                ("offsets".into(), Value::Array(vec![0.into()])),
-                ("itemsize".into(), 8.into()),
-            ])
-        };
-        let nested = |depth| (0..depth).fold(Value::from("<f8"), |inner, _| wrap(inner));
-        assert!(DType::from_value(&nested(8)).is_ok());
-        assert!(DType::from_value(&nested(9)).is_err());
-    }
-
-    #[test]
-    fn the_fingerprint_is_fnv_1a_of_the_encoded_type() {
-        // FNV-1a (64 bit) of the bytes 63 3c 66 38: the CBOR text "<f8".
-        let expected = [0x63u8, 0x3c, 0x66, 0x38].iter().fold(14695981039346656037u64, |h, &b| (h ^ u64::from(b)).wrapping_mul(1099511628211));
-        assert_eq!(f64::DTYPE.fingerprint(), expected);
-        assert_ne!(f64::DTYPE.fingerprint(), i64::DTYPE.fingerprint());
+impl fmt::Debug for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Field({} at {}: {})", self.name, self.offset, self.dtype)
     }
 }

@@ -2,16 +2,13 @@
 //!
 //! One of the modules with unsafe code: every `unsafe impl` here promises that the type's bytes are what its `DTYPE` says.
 
-use crate::{
-    dtype::{DType, Scalar},
-    format::MAX_ITEMSIZE,
-};
+use crate::dtype::{DType, Scalar};
 use bytemuck::{Pod, Zeroable};
 
 /// A type whose values can be elements of a shared array.
 ///
 /// All integers to 128 bits, `f32`, `f64`, [`Bool`], `[T; N]` of elements (N > 0), with feature `half` `f16` and `bf16`, with feature
-/// `complex` `Complex<f32>` and `Complex<f64>`.
+/// `complex` `Complex<f32>` and `Complex<f64>`, and structs with [`#[derive(Element)]`](derive@crate::Element).
 ///
 /// # Safety
 ///
@@ -28,6 +25,11 @@ use bytemuck::{Pod, Zeroable};
 /// }
 /// assert_eq!(describe::<[i16; 3]>(), "(3,)<i2 in 6 bytes");
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be an element of a shared array",
+    note = "elements are integers, floats, `ndshm::Bool`, `[T; N]` of elements, and structs with #[derive(ndshm::Element)] and #[repr(C)]",
+    note = "`f16` and `bf16` need ndshm's feature `half`, complex numbers its feature `complex`"
+)]
 pub unsafe trait Element: Pod + Send + Sync {
     /// The run-time description of the type.
     const DTYPE: DType;
@@ -118,13 +120,9 @@ impl<T: Element> Of<T> {
 }
 
 // SAFETY: an array of Pod is Pod and has no padding between its elements; `DType::array` multiplies the itemsize by N, as the
-// language does. N = 0 and sizes beyond the format's limit do not compile.
+// language does. It does not compile for N = 0, sizes beyond the format's limit, and structs.
 unsafe impl<T: Element, const N: usize> Element for [T; N] {
-    const DTYPE: DType = {
-        assert!(N > 0, "an array of length 0 cannot be an element");
-        assert!(size_of::<Self>() <= MAX_ITEMSIZE, "an element has at most 1,048,576 bytes");
-        DType::array(Of::<T>::DTYPE, N)
-    };
+    const DTYPE: DType = DType::array(Of::<T>::DTYPE, N);
 }
 
 #[cfg(test)]

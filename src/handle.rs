@@ -68,6 +68,16 @@ pub(crate) struct Placement {
     pub(crate) strides: Vec<i64>,
 }
 
+impl Placement {
+    pub(crate) fn new(offset: usize, shape: &[usize], strides: &[isize]) -> Self {
+        Self {
+            offset: offset as u64,
+            shape: shape.iter().map(|&n| n as u64).collect(),
+            strides: strides.iter().map(|&stride| stride as i64).collect(),
+        }
+    }
+}
+
 /// The fields as serde carries them.
 #[derive(Serialize, Deserialize)]
 #[serde(rename = "Handle")]
@@ -176,12 +186,7 @@ impl Handle {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn with_layout(&self, offset: usize, shape: &[usize], strides: &[isize]) -> Result<Self> {
-        let view = Placement {
-            offset: offset as u64,
-            shape: shape.iter().map(|&n| n as u64).collect(),
-            strides: strides.iter().map(|&stride| stride as i64).collect(),
-        };
-        Self { view: Some(view), ..self.clone() }.checked()
+        Self { view: Some(Placement::new(offset, shape, strides)), ..self.clone() }.checked()
     }
 
     /// This handle, if its fields are well formed.

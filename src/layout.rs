@@ -150,14 +150,26 @@ impl<D: Dimension> Layout<D> {
         sizes.map(|(&n, &stride)| if n > 1 { stride.wrapping_mul(itemsize as isize) } else { 0 }).collect()
     }
 
-    /// A layout from the payload's start, with these strides in bytes, those of a contiguous array.
-    pub(crate) fn contiguous(dim: D, byte_strides: &[isize], itemsize: usize) -> Self {
+    /// The layout of a whole array in this order, whose elements take `itemsize` units; its size was checked.
+    pub(crate) fn whole(dim: D, order: Order, itemsize: usize) -> Self {
         let mut strides = D::zeros(dim.ndim());
-        let is_empty = dim.slice().contains(&0);
-        for (stride, &bytes) in strides.slice_mut().iter_mut().zip(byte_strides) {
-            *stride = if is_empty { 0 } else { (bytes / itemsize as isize) as usize };
+        if !dim.slice().contains(&0) {
+            let contiguous = contiguous_strides(dim.slice(), order, itemsize).unwrap_or_default();
+            strides.slice_mut().iter_mut().zip(contiguous).for_each(|(word, stride)| *word = stride as usize);
         }
         Self { offset: 0, dim, strides }
+    }
+
+    /// Whether this is that of the whole array of this shape and order.
+    pub(crate) fn is_whole(&self, shape: &[usize], order: Order, itemsize: usize) -> bool {
+        let whole = contiguous_strides(shape, order, itemsize).unwrap_or_default();
+        let same = |axis: usize| shape[axis] <= 1 || whole[axis] == self.element_strides()[axis];
+        self.dim.slice() == shape && (shape.contains(&0) || self.offset == 0 && (0..shape.len()).all(same))
+    }
+
+    /// The same layout with another dimension type; `None` where the number of dimensions differs.
+    pub(crate) fn to_dimensionality<E: Dimension>(&self) -> Option<Layout<E>> {
+        Some(Layout { offset: self.offset, dim: E::from_dimension(&self.dim)?, strides: E::from_dimension(&self.strides)? })
     }
 
     /// The layout with these strides in bytes; axes of length 0 and 1 get a stride of zero.

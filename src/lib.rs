@@ -59,9 +59,11 @@
 //!
 //! The file format has version 1, and files of it will be readable for ever. The interface may change until version 1.0.
 
+mod any;
 mod array;
 mod builder;
 mod cbor;
+mod dispatch;
 mod draft;
 mod dtype;
 #[allow(unsafe_code)]
@@ -98,9 +100,10 @@ mod trust;
 #[allow(unsafe_code)]
 mod view;
 
+pub use any::AnyArray;
 pub use array::{SharedArray, SharedArray0, SharedArray1, SharedArray2, SharedArray3, SharedArray4, SharedArray5, SharedArray6, SharedArrayD};
 pub use builder::Builder;
-pub use dtype::DType;
+pub use dtype::{DType, Field};
 pub use element::{Bool, Element};
 pub use error::{Error, HeaderError, Result};
 pub use guard::{ReadGuard, WriteGuard};
@@ -112,6 +115,54 @@ pub use manager::{Manager, Usage};
 pub use options::ArrayOptions;
 pub use scope::Scope;
 pub use store::Swept;
+
+/// Makes a struct with `repr(C)` an [`Element`](trait@Element): one of elements, `[T; N]` of them, and other such structs, without padding.
+///
+/// The struct becomes bytemuck's `Pod` too; where it is that by other means, say `#[element(pod)]`. Fields keep their names, those of tuple
+/// structs are called `f0`, `f1`, ... as in NumPy. A generic struct needs `T: Element`, and fields of one type only. What cannot be an element is
+/// refused by the compiler, with the reason.
+///
+/// ```
+/// use ndshm::{Element, Manager};
+///
+/// #[derive(Clone, Copy, Debug, PartialEq, Element)]
+/// #[repr(C)]
+/// struct Particle {
+///     position: [f32; 3],
+///     charge: f32,
+///     id: u64,
+/// }
+///
+/// let manager = Manager::new()?;
+/// let particles = manager.from_shape_fn(100, |i| Particle { position: [i as f32; 3], charge: -1.0, id: i as u64 })?;
+/// assert_eq!(particles.read()?[7].id, 7);
+/// particles.field::<f32>("charge")?.write()?.fill(1.0);
+/// assert_eq!(particles.field_array::<f32>("position")?.read()?[[7, 2]], 7.0);
+/// # Ok::<(), ndshm::Error>(())
+/// ```
+#[cfg(feature = "derive")]
+pub use ndshm_derive::Element;
+
+/// What the code of the macros needs.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::element::Element;
+    pub use bytemuck;
+    pub use ndarray::IxDyn;
+
+    pub mod scalar {
+        pub use crate::Bool;
+        #[cfg(feature = "half")]
+        pub use half::{bf16, f16};
+        #[cfg(feature = "complex")]
+        pub use num_complex::{Complex32, Complex64};
+        pub use std::primitive::{f32, f64, i8, i16, i32, i64, i128, u8, u16, u32, u64, u128};
+    }
+}
+
+/// The derive macro's code calls the library by its name, also in the library's own tests.
+#[cfg(test)]
+extern crate self as ndshm;
 
 /// The README's code runs too.
 #[cfg(doctest)]

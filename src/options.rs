@@ -1,7 +1,9 @@
 //! Settings for an array, and the verbs that make it.
 
 use crate::{
+    any::AnyArray,
     array::{self, Labels, SharedArray},
+    dtype::DType,
     element::Element,
     error::{Error, Result},
     format::SUFFIX,
@@ -134,6 +136,25 @@ impl<'a> ArrayOptions<'a> {
     pub fn zeros<T: Element, Sh: ShapeBuilder>(&self, shape: Sh) -> Result<SharedArray<T, Sh::Dim>> {
         let (dim, order) = view::shape_of(shape)?;
         self.make(dim, order, None::<NoFill<T, Sh::Dim>>)
+    }
+
+    /// [`Manager::zeros_any`](crate::Manager::zeros_any) with these settings.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`zeros`](Self::zeros).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// manager.options().name("xs").zeros_any(&"<f8".parse()?, &[5])?;
+    /// assert_eq!(manager.array::<f64, ndarray::Ix1>("xs")?.len(), 5);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn zeros_any(&self, dtype: &DType, shape: &[usize]) -> Result<AnyArray> {
+        self.check_name()?;
+        AnyArray::zeros(self.member, self.labels.clone(), dtype, shape)
     }
 
     /// [`Manager::ones`](crate::Manager::ones) with these settings.

@@ -1,129 +1,99 @@
-//! Making and opening arrays: from settings, from handles, from paths, from serde.
+//! Opening arrays: from handles, from paths, from serde.
 
 use super::SharedArray;
 use crate::{
-    draft::{Draft, Plan},
+    dtype::DType,
     element::Element,
     error::{Error, Result},
-    format::MAX_NDIM,
     grip::Grip,
-    handle::{Handle, Placement},
-    header::Header,
-    id::ArrayId,
-    layout::{self, Bounds, Layout, Order},
+    handle::Handle,
+    layout::{self, Bounds, Layout},
     member::Member,
-    scope::Scope,
     segment::Segment,
-    view,
 };
-use ciborium::Value;
-use ndarray::{ArrayRef, ArrayViewMut, Dimension};
+use ndarray::{Dimension, IxDyn};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::{marker::PhantomData, path::Path, sync::Arc};
 
-/// What a new array gets beside its elements.
-#[derive(Clone, Default)]
-pub(crate) struct Labels {
-    pub(crate) name: Option<String>,
-    pub(crate) scope: Option<Scope>,
-    pub(crate) attrs: Option<Value>,
-    pub(crate) axis_names: Vec<Option<String>>,
+/// The segment that a handle names.
+pub(crate) fn segment_of(handle: &Handle) -> Result<Arc<Segment>> {
+    let released = || Error::Released { path: handle.path().into(), id: handle.id() };
+    let member = Member::join(handle.path().parent().ok_or_else(released)?, false).map_err(|error| match error {
+        Error::NotFound { .. } => released(),
+        other => other,
+    })?;
+    Segment::open(&member, handle.path(), Some(handle.id()), handle.is_writable())
 }
 
-/// Makes an array whose elements are zero unless `fill` sets them before anybody else can see it.
-pub(crate) fn create<T: Element, D: Dimension>(
-    member: &Arc<Member>,
-    labels: Labels,
-    dim: D,
-    order: Order,
-    fill: Option<impl FnOnce(ArrayViewMut<'_, T, D>)>,
-) -> Result<SharedArray<T, D>> {
-    let shape = dim.slice().to_vec();
-    if !labels.axis_names.is_empty() && labels.axis_names.len() != shape.len() {
-        return Err(Error::Attrs { reason: format!("{} axis names for {} axes", labels.axis_names.len(), shape.len()) });
-    }
-    let too_large = || Error::layout("create an array", format!("shape {shape:?} of {} is too large", T::DTYPE));
-    let size = size_of::<T>();
-    if shape.len() > MAX_NDIM {
-        return Err(Error::layout("create an array", format!("{} axes, at most {MAX_NDIM} are possible", shape.len())));
-    }
-    layout::byte_len(&shape, size).ok_or_else(too_large)?;
-    let strides = layout::contiguous_strides(&shape, order, size).ok_or_else(too_large)?;
-    let layout = Layout::contiguous(dim, &strides, size);
-    let scope = labels.scope.unwrap_or(if labels.name.is_some() { Scope::Store } else { Scope::Local });
-    let header = Header {
-        id: ArrayId::new(),
-        dtype: T::DTYPE,
-        shape,
-        order,
-        axis_names: labels.axis_names,
-        attrs: labels.attrs,
-        created: Plan::created(member)?,
-    };
-    let mut draft = Draft::new(member, Plan { name: labels.name, scope, header })?;
-    if let Some(fill) = fill {
-        view::fill(&mut draft, &layout, fill);
-    }
-    let segment = draft.publish()?;
-    Ok(SharedArray { grip: Grip::new(segment, None), layout, is_writable: true, _element: PhantomData })
+/// The segment of the file at a path, for reading and writing.
+pub(crate) fn segment_at(path: &Path) -> Result<Arc<Segment>> {
+    let missing = || Error::NotFound { path: path.into(), what: "no such array" };
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Err(missing()) };
+    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+    let directory = std::fs::canonicalize(parent).map_err(|_| missing())?;
+    let member = Member::join(&directory, false)?;
+    Segment::open(&member, &directory.join(name), None, true)
 }
 
-/// A new shared array with a copy of these elements.
-pub(crate) fn from_ndarray<T: Element, D: Dimension>(member: &Arc<Member>, labels: Labels, source: &ArrayRef<T, D>) -> Result<SharedArray<T, D>> {
-    let order = layout::order_of(source.shape(), source.strides(), 1).unwrap_or(Order::C);
-    let fill = |mut elements: ArrayViewMut<'_, T, D>| elements.assign(source);
-    create(member, labels, source.raw_dim(), order, Some(fill))
+/// The type of a handle's elements: that of its array, or of a field or part of it.
+pub(crate) fn dtype_of(segment: &Segment, handle: Option<&Handle>) -> Result<DType> {
+    let whole = &segment.header().dtype;
+    let Some(handle) = handle else { return Ok(whole.clone()) };
+    let unknown = || Error::Handle { reason: format!("its fingerprint is neither that of {whole} nor that of a part of it") };
+    whole.find(handle.fingerprint()).filter(|found| found == whole || handle.view().is_some()).ok_or_else(unknown)
 }
 
-/// Opens the whole of an array, or what a handle says of it, with every check that `docs/design.md` lists.
-fn open<T: Element, D: Dimension>(segment: Arc<Segment>, wanted: Option<&Handle>, is_writable: bool) -> Result<SharedArray<T, D>> {
+/// Where what a handle names, or the whole array, lies in the payload, with every check that `docs/design.md` lists; strides in units of `unit`
+/// bytes. Elements have the type `dtype`, which the array has or which is a part of it, and are aligned to `align`.
+pub(crate) fn locate(segment: &Segment, handle: Option<&Handle>, dtype: &DType, align: usize, unit: usize) -> Result<Layout<IxDyn>> {
     let header = segment.header();
-    let path = || segment.path().to_path_buf();
-    if header.dtype != T::DTYPE {
-        return Err(Error::Dtype { path: path(), expected: T::DTYPE, found: header.dtype.clone() });
-    }
-    let fingerprint = header.dtype.fingerprint();
-    if wanted.is_some_and(|handle| handle.fingerprint() != fingerprint) {
-        return Err(Error::Handle { reason: format!("its fingerprint is not {fingerprint:016x}, that of {}", header.dtype) });
-    }
-    let itemsize = size_of::<T>();
-    let placement = match wanted.and_then(Handle::view) {
-        Some(view) => view.clone(),
-        None => {
-            let strides = layout::contiguous_strides(&header.shape, header.order, itemsize).unwrap_or_default();
-            let shape = header.shape.iter().map(|&n| n as u64).collect();
-            Placement { offset: 0, shape, strides: strides.into_iter().map(|stride| stride as i64).collect() }
-        }
+    let Some(view) = handle.and_then(Handle::view) else {
+        return Ok(Layout::whole(IxDyn(&header.shape), header.order, header.dtype.itemsize() / unit));
     };
-    if D::NDIM.is_some_and(|ndim| ndim != placement.shape.len()) {
-        return Err(Error::Rank { path: path(), expected: D::NDIM.unwrap_or_default(), found: placement.shape.len() });
+    let shape: Vec<usize> = view.shape.iter().map(|&n| n as usize).collect();
+    let strides: Vec<isize> = view.strides.iter().map(|&stride| stride as isize).collect();
+    let (offset, itemsize) = (view.offset as usize, dtype.itemsize());
+    let bounds = Bounds { len: segment.data_len(), itemsize, align };
+    layout::check(bounds, offset, &shape, &strides).map_err(|reason| Error::layout("open the view", reason))?;
+    if !header.dtype.has_view(dtype, offset, &shape, &strides) {
+        return Err(Error::layout("open the view", format!("it names no elements, fields or parts of type {dtype} of an array of {}", header.dtype)));
     }
-    let mut dim = D::zeros(placement.shape.len());
-    for (n, &wanted) in dim.slice_mut().iter_mut().zip(&placement.shape) {
-        *n = wanted as usize;
-    }
-    let strides: Vec<isize> = placement.strides.iter().map(|&stride| stride as isize).collect();
-    let offset = placement.offset as usize;
-    let bounds = Bounds { len: segment.data_len(), itemsize, align: align_of::<T>() };
-    layout::check(bounds, offset, dim.slice(), &strides).map_err(|reason| Error::layout("open the view", reason))?;
-    if is_writable && !layout::disjoint(dim.slice(), &strides, itemsize) {
+    if handle.is_some_and(Handle::is_writable) && !layout::disjoint(&shape, &strides, itemsize) {
         return Err(Error::layout("open the view for writing", "some of its elements share bytes; ask for reading"));
     }
-    let layout = match wanted.and_then(Handle::view) {
-        Some(_) => Layout::from_bytes(offset, dim, &strides, itemsize),
-        None => Layout::contiguous(dim, &strides, itemsize),
-    };
-    // The last step, so that whatever fails before claims nothing.
-    let claim = match wanted {
+    Ok(Layout::from_bytes(offset, IxDyn(&shape), &strides, unit))
+}
+
+/// The opening of a segment: claims it, if the handle says so. The last step, so that whatever fails before claims nothing.
+pub(crate) fn grip(segment: Arc<Segment>, handle: Option<&Handle>) -> Result<Arc<Grip>> {
+    let claim = match handle {
         Some(handle) => segment.receive(handle.scope())?,
         None => None,
     };
-    Ok(SharedArray { grip: Grip::new(segment, claim), layout, is_writable, _element: PhantomData })
+    Ok(Grip::new(segment, claim))
+}
+
+/// The array in a segment, or what a handle says of it, as elements of type `T`.
+fn opened<T: Element, D: Dimension>(segment: Arc<Segment>, handle: Option<&Handle>) -> Result<SharedArray<T, D>> {
+    let path = || segment.path().to_path_buf();
+    let dtype = match dtype_of(&segment, handle) {
+        Ok(dtype) if dtype == T::DTYPE => dtype,
+        Ok(found) => return Err(Error::Dtype { path: path(), expected: T::DTYPE, found }),
+        Err(_) if segment.header().dtype != T::DTYPE => {
+            return Err(Error::Dtype { path: path(), expected: T::DTYPE, found: segment.header().dtype.clone() });
+        }
+        Err(error) => return Err(error),
+    };
+    let layout = locate(&segment, handle, &dtype, align_of::<T>(), size_of::<T>())?;
+    let wrong_rank = || Error::Rank { path: path(), expected: D::NDIM.unwrap_or_default(), found: layout.dim.ndim() };
+    let layout = layout.to_dimensionality().ok_or_else(wrong_rank)?;
+    let is_writable = handle.is_none_or(Handle::is_writable);
+    Ok(SharedArray { grip: grip(segment, handle)?, layout, is_writable, _element: PhantomData })
 }
 
 /// Opens the array with this chosen name.
 pub(crate) fn open_named<T: Element, D: Dimension>(member: &Arc<Member>, path: &Path) -> Result<SharedArray<T, D>> {
-    open(Segment::open(member, path, None, true)?, None, true)
+    opened(Segment::open(member, path, None, true)?, None)
 }
 
 impl Handle {
@@ -151,13 +121,7 @@ impl Handle {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn open<T: Element, D: Dimension>(&self) -> Result<SharedArray<T, D>> {
-        let released = || Error::Released { path: self.path().into(), id: self.id() };
-        let member = Member::join(self.path().parent().ok_or_else(released)?, false).map_err(|error| match error {
-            Error::NotFound { .. } => released(),
-            other => other,
-        })?;
-        let segment = Segment::open(&member, self.path(), Some(self.id()), self.is_writable())?;
-        open(segment, Some(self), self.is_writable())
+        opened(segment_of(self)?, Some(self))
     }
 }
 
@@ -179,13 +143,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn open_path(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        let missing = || Error::NotFound { path: path.into(), what: "no such array" };
-        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Err(missing()) };
-        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-        let directory = std::fs::canonicalize(parent).map_err(|_| missing())?;
-        let member = Member::join(&directory, false)?;
-        open_named(&member, &directory.join(name))
+        opened(segment_at(path.as_ref())?, None)
     }
 }
 

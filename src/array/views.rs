@@ -60,21 +60,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn slice<I: SliceArg<D>>(&self, info: I) -> Result<SharedArray<T, I::OutDim>> {
-        let operation = "slice";
-        let mut lengths = self.shape().iter();
-        for element in info.as_ref() {
-            match *element {
-                SliceInfoElem::NewAxis => {}
-                SliceInfoElem::Index(index) => check_index(operation, index, length(&mut lengths)?)?,
-                SliceInfoElem::Slice { start, end, step } => check_slice(operation, start, end, step, length(&mut lengths)?)?,
-            }
-        }
-        if lengths.next().is_some() || info.in_ndim() != self.ndim() {
-            return Err(Error::layout(operation, format!("{} axes are named, the array has {}", info.in_ndim(), self.ndim())));
-        }
-        if info.out_ndim() > crate::format::MAX_NDIM {
-            return Err(Error::layout(operation, format!("{} axes come out, at most 32 are possible", info.out_ndim())));
-        }
+        check_slice_info(&info, self.shape())?;
         Ok(self.derive(|view| view.slice_move(info)))
     }
 
@@ -124,11 +110,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     where
         D: RemoveAxis,
     {
-        let operation = "index an axis";
-        let length = self.axis_length(operation, axis)?;
-        if index >= length {
-            return Err(Error::layout(operation, format!("index {index} of axis {} of length {length}", axis.index())));
-        }
+        check_axis_index(self.shape(), axis, index)?;
         Ok(self.derive(|view| view.index_axis_move(axis, index)))
     }
 
@@ -369,9 +351,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// ```
     pub fn into_dimensionality<E: Dimension>(&self) -> Result<SharedArray<T, E>> {
         let wrong = || Error::Rank { path: self.path().into(), expected: E::NDIM.unwrap_or_default(), found: self.ndim() };
-        let dim = E::from_dimension(&self.layout.dim).ok_or_else(wrong)?;
-        let strides = E::from_dimension(&self.layout.strides).ok_or_else(wrong)?;
-        Ok(self.with_layout(Layout { offset: self.layout.offset, dim, strides }))
+        Ok(self.with_layout(self.layout.to_dimensionality().ok_or_else(wrong)?))
     }
 
     /// The shared array for an ndarray view that lies inside this one's memory: a view of a guard, say.
@@ -423,9 +403,43 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     }
 
     fn axis_length(&self, operation: &'static str, axis: Axis) -> Result<usize> {
-        let missing = || Error::layout(operation, format!("axis {} of {}", axis.index(), self.ndim()));
-        self.shape().get(axis.index()).copied().ok_or_else(missing)
+        axis_length(operation, self.shape(), axis)
     }
+}
+
+fn axis_length(operation: &'static str, shape: &[usize], axis: Axis) -> Result<usize> {
+    let missing = || Error::layout(operation, format!("axis {} of {}", axis.index(), shape.len()));
+    shape.get(axis.index()).copied().ok_or_else(missing)
+}
+
+/// Checks a slice against the axes that it is for.
+pub(crate) fn check_slice_info<D: Dimension>(info: &impl SliceArg<D>, shape: &[usize]) -> Result<()> {
+    let operation = "slice";
+    let mut lengths = shape.iter();
+    for element in info.as_ref() {
+        match *element {
+            SliceInfoElem::NewAxis => {}
+            SliceInfoElem::Index(index) => check_index(operation, index, length(&mut lengths)?)?,
+            SliceInfoElem::Slice { start, end, step } => check_slice(operation, start, end, step, length(&mut lengths)?)?,
+        }
+    }
+    if lengths.next().is_some() || info.in_ndim() != shape.len() {
+        return Err(Error::layout(operation, format!("{} axes are named, the array has {}", info.in_ndim(), shape.len())));
+    }
+    if info.out_ndim() > crate::format::MAX_NDIM {
+        return Err(Error::layout(operation, format!("{} axes come out, at most 32 are possible", info.out_ndim())));
+    }
+    Ok(())
+}
+
+/// Checks one index of an axis.
+pub(crate) fn check_axis_index(shape: &[usize], axis: Axis, index: usize) -> Result<()> {
+    let operation = "index an axis";
+    let length = axis_length(operation, shape, axis)?;
+    if index >= length {
+        return Err(Error::layout(operation, format!("index {index} of axis {} of length {length}", axis.index())));
+    }
+    Ok(())
 }
 
 /// The length of the next axis of a slice.

@@ -2,7 +2,9 @@
 
 use super::Manager;
 use crate::{
+    any::AnyArray,
     array::{self, SharedArray},
+    dtype::DType,
     element::Element,
     error::Result,
     options::ArrayOptions,
@@ -44,6 +46,24 @@ impl Manager {
     /// ```
     pub fn zeros<T: Element, Sh: ShapeBuilder>(&self, shape: Sh) -> Result<SharedArray<T, Sh::Dim>> {
         self.options().zeros(shape)
+    }
+
+    /// A new array of zeros whose element type is known at run time; the order is C.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`zeros`](Self::zeros).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let any = manager.zeros_any(&"(3,)<f4".parse()?, &[10])?;
+    /// assert_eq!(any.downcast::<[f32; 3], ndarray::Ix1>()?.len(), 10);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn zeros_any(&self, dtype: &DType, shape: &[usize]) -> Result<AnyArray> {
+        self.options().zeros_any(dtype, shape)
     }
 
     /// A new array of ones.
@@ -160,6 +180,24 @@ impl Manager {
     /// ```
     pub fn array<T: Element, D: Dimension>(&self, name: &str) -> Result<SharedArray<T, D>> {
         array::open_named(self.member(), &self.options().name(name).path()?)
+    }
+
+    /// Opens the array with this name whatever the type of its elements, for reading and writing.
+    ///
+    /// # Errors
+    ///
+    /// As [`array`](Self::array), without `Dtype` and `Rank`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// manager.options().name("xs").ones::<f64, _>(3)?;
+    /// assert_eq!(manager.array_any("xs")?.dtype().to_string(), "<f8");
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn array_any(&self, name: &str) -> Result<AnyArray> {
+        AnyArray::open_named(self.member(), &self.options().name(name).path()?)
     }
 }
 

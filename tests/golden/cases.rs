@@ -70,6 +70,14 @@ pub(crate) fn visit_all(visitor: &mut impl Visitor) {
     v.visit(Case { name: "f64-f-labels", dtype: "<f8", order: Order::F, axis_names, attrs: attrs(), array });
     let array = filled::<i64, _>((2, 2));
     v.visit(Case { name: "i64-c-labels", dtype: "<i8", order: Order::C, axis_names: vec![None, Some("x".into())], attrs: attrs(), array });
+    #[cfg(feature = "derive")]
+    {
+        let dtype = "{'names': ['position', 'charge', 'kind', 'visible', 'tag', 'inner'], \
+                     'formats': ['(3,)<f4', '<f4', '<u2', '|b1', '|V5', {'names': ['n', 'm'], 'formats': ['<i8', '(2,2)<f4'], \
+                     'offsets': [0, 8], 'itemsize': 24}], 'offsets': [0, 12, 16, 18, 19, 24], 'itemsize': 48}";
+        show::<structure::Particle, _>(v, "struct-c-2x3", dtype, (2, 3));
+        show::<structure::Particle, _>(v, "struct-f-2x2", dtype, (2, 2).f());
+    }
     #[cfg(feature = "half")]
     {
         show::<half::f16, _>(v, "f16-c-9", "<f2", 9);
@@ -201,5 +209,42 @@ impl Sample for [f32; 3] {
 impl Sample for [[f32; 2]; 3] {
     fn sample(k: usize) -> Self {
         from_fn(|i| from_fn(|j| k as f32 + i as f32 / 4.0 + j as f32 / 16.0))
+    }
+}
+
+#[cfg(feature = "derive")]
+mod structure {
+    use super::{Bool, Sample, from_fn};
+    use ndshm::Element;
+
+    #[derive(Clone, Copy, Element)]
+    #[repr(C)]
+    pub(crate) struct Particle {
+        position: [f32; 3],
+        charge: f32,
+        kind: u16,
+        visible: Bool,
+        tag: [u8; 5],
+        inner: Inner,
+    }
+
+    #[derive(Clone, Copy, Element)]
+    #[repr(C)]
+    pub(crate) struct Inner {
+        n: i64,
+        m: [[f32; 2]; 2],
+    }
+
+    impl Sample for Particle {
+        fn sample(k: usize) -> Self {
+            Self {
+                position: from_fn(|at| k as f32 + at as f32 / 4.0),
+                charge: -(k as f32),
+                kind: 1000 + k as u16,
+                visible: k.is_multiple_of(2).into(),
+                tag: *b"tag-\x00",
+                inner: Inner { n: -(k as i64), m: [[0.5, 1.5], [2.5, k as f32]] },
+            }
+        }
     }
 }

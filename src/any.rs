@@ -1,0 +1,512 @@
+//! Arrays whose element type is known at run time only: what generic tools stand on.
+
+mod views;
+
+use crate::{
+    array::{self, Labels, SharedArray},
+    draft::Draft,
+    dtype::DType,
+    element::Element,
+    error::{Error, Result},
+    grip::Grip,
+    guard::{ReadGuard, Wait, WriteGuard},
+    handle::{Handle, Placement},
+    id::ArrayId,
+    info,
+    layout::{self, Bounds, Layout, Order},
+    member::Member,
+    name,
+    scope::Scope,
+    segment::Segment,
+    span::Span,
+};
+use ndarray::{Array, Dimension, IxDyn};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, de::DeserializeOwned};
+use std::{fmt, path::Path, sync::Arc};
+
+/// An array, or a view of one, whose element type is known at run time.
+///
+/// It is the same shared memory as a [`SharedArray`], with the same locks, scopes and handles, and its elements are read and written as bytes.
+/// [`downcast`](Self::downcast) makes it a typed array, [`dispatch!`](crate::dispatch) does so for whatever scalar type it has.
+///
+/// # Deletion
+///
+/// As that of [`SharedArray`]: the [scope](Scope) says who deletes the memory.
+///
+/// # Examples
+///
+/// ```
+/// use ndarray::Ix2;
+///
+/// let manager = ndshm::Manager::new()?;
+/// let xs = manager.from_shape_fn::<u16, _>((2, 2), |(i, j)| (2 * i + j) as u16)?;
+/// let any = xs.handle().open_any()?;
+/// assert_eq!((any.dtype().to_string().as_str(), any.shape()), ("<u2", &[2, 2][..]));
+/// assert_eq!(any.read_bytes()?, [0, 0, 1, 0, 2, 0, 3, 0]);
+/// assert_eq!(any.downcast::<u16, Ix2>()?.read()?[[1, 1]], 3);
+/// # Ok::<(), ndshm::Error>(())
+/// ```
+pub struct AnyArray {
+    grip: Arc<Grip>,
+    dtype: DType,
+    /// As if of bytes: strides are in bytes. Invariant: `layout::check` accepted it for this segment's payload and the size of `dtype`.
+    layout: Layout<IxDyn>,
+    /// Invariant: true only if `layout::disjoint` accepted the layout and the segment is mapped writable.
+    is_writable: bool,
+}
+
+impl AnyArray {
+    /// Makes an array of zeros.
+    pub(crate) fn zeros(member: &Arc<Member>, labels: Labels, dtype: &DType, shape: &[usize]) -> Result<Self> {
+        let segment = array::create_any(member, labels, dtype.clone(), shape, Order::C, None::<fn(&mut Draft)>)?;
+        let layout = Layout::whole(IxDyn(shape), Order::C, dtype.itemsize());
+        Ok(Self { grip: Grip::new(segment, None), dtype: dtype.clone(), layout, is_writable: true })
+    }
+
+    /// Opens what a handle names, or the whole array.
+    fn opened(segment: Arc<Segment>, handle: Option<&Handle>) -> Result<Self> {
+        let dtype = array::dtype_of(&segment, handle)?;
+        let layout = array::locate(&segment, handle, &dtype, 1, 1)?;
+        Ok(Self { grip: array::grip(segment, handle)?, dtype, layout, is_writable: handle.is_none_or(Handle::is_writable) })
+    }
+
+    /// Opens the array with this chosen name.
+    pub(crate) fn open_named(member: &Arc<Member>, path: &Path) -> Result<Self> {
+        Self::opened(Segment::open(member, path, None, true)?, None)
+    }
+
+    /// Opens the array in the file at `path`, for reading and writing.
+    ///
+    /// # Errors
+    ///
+    /// As [`SharedArray::open_path`], without `Dtype` and `Rank`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.zeros::<f64, _>(5)?;
+    /// assert_eq!(ndshm::AnyArray::open_path(xs.path())?.shape(), [5]);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn open_path(path: impl AsRef<Path>) -> Result<Self> {
+        Self::opened(array::segment_at(path.as_ref())?, None)
+    }
+
+    /// The typed array. Takes `&self`: a wrong type cannot lose the array.
+    ///
+    /// # Errors
+    ///
+    /// `Dtype` and `Rank` where it is of another type; `Layout` where a view's elements do not lie as `T` and ndarray need them.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ndarray::{Ix1, Ix2};
+    ///
+    /// let manager = ndshm::Manager::new()?;
+    /// let any = manager.zeros::<f64, _>(5)?.into_any()?;
+    /// assert_eq!(any.downcast::<f64, Ix1>()?.len(), 5);
+    /// assert!(matches!(any.downcast::<f32, Ix1>(), Err(ndshm::Error::Dtype { .. })));
+    /// assert!(matches!(any.downcast::<f64, Ix2>(), Err(ndshm::Error::Rank { .. })));
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn downcast<T: Element, D: Dimension>(&self) -> Result<SharedArray<T, D>> {
+        if self.dtype != T::DTYPE {
+            return Err(Error::Dtype { path: self.path().into(), expected: T::DTYPE, found: self.dtype.clone() });
+        }
+        let (itemsize, strides) = (size_of::<T>(), self.byte_strides());
+        let bounds = Bounds { len: self.grip.data_len(), itemsize, align: align_of::<T>() };
+        let fits = layout::check(bounds, self.layout.offset, self.shape(), &strides);
+        fits.map_err(|reason| Error::layout("make a typed array", reason))?;
+        let layout = Layout::from_bytes(self.layout.offset, self.layout.dim.clone(), &strides, itemsize);
+        let wrong_rank = || Error::Rank { path: self.path().into(), expected: D::NDIM.unwrap_or_default(), found: self.ndim() };
+        let layout = layout.to_dimensionality().ok_or_else(wrong_rank)?;
+        self.grip.used();
+        Ok(SharedArray::from_parts(self.grip.clone(), layout, self.is_writable))
+    }
+
+    /// A value that names this array or view for another process.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let any = manager.zeros_any(&"<f8".parse()?, &[5])?;
+    /// assert_eq!(any.handle().open::<f64, ndarray::Ix1>()?.len(), 5);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn handle(&self) -> Handle {
+        let view = self.is_view().then(|| Placement::new(self.layout.offset, self.shape(), &self.byte_strides()));
+        Handle::new(self.path(), self.id(), self.dtype.fingerprint(), self.is_writable, self.scope(), view)
+    }
+
+    /// The type of the elements.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// assert_eq!(manager.zeros_any(&"(3,)<f4".parse()?, &[5])?.dtype().itemsize(), 12);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn dtype(&self) -> &DType {
+        &self.dtype
+    }
+
+    /// The lengths of the axes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// assert_eq!(manager.zeros_any(&"<f4".parse()?, &[5, 0])?.shape(), [5, 0]);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn shape(&self) -> &[usize] {
+        self.layout.dim.slice()
+    }
+
+    /// The strides in bytes, as NumPy gives them: elements have no size that the compiler knows. Those of axes of length 0 and 1 are zero.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// assert_eq!(manager.zeros_any(&"<f4".parse()?, &[5, 2])?.byte_strides(), [8, 4]);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn byte_strides(&self) -> Vec<isize> {
+        self.layout.byte_strides(1)
+    }
+
+    /// The number of axes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// assert_eq!(manager.zeros_any(&"<f4".parse()?, &[5, 2])?.ndim(), 2);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn ndim(&self) -> usize {
+        self.layout.dim.ndim()
+    }
+
+    /// The number of elements.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// assert_eq!(manager.zeros_any(&"<f4".parse()?, &[5, 2])?.len(), 10);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn len(&self) -> usize {
+        self.layout.dim.size()
+    }
+
+    /// Whether there are no elements.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// assert!(manager.zeros_any(&"<f4".parse()?, &[5, 0])?.is_empty());
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The order in which the elements lie in memory; `None` where they are not contiguous in either.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// assert_eq!(manager.zeros_any(&"<f4".parse()?, &[5, 2])?.order(), Some(ndshm::Order::C));
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn order(&self) -> Option<Order> {
+        layout::order_of(self.shape(), &self.byte_strides(), self.dtype.itemsize())
+    }
+
+    /// The name that was chosen for the array, if any.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// manager.options().name("xs").zeros::<f64, _>(5)?;
+    /// assert_eq!(manager.array_any("xs")?.name().as_deref(), Some("xs"));
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn name(&self) -> Option<String> {
+        name::of(self.path(), self.id())
+    }
+
+    /// The array's identity.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.zeros::<f64, _>(5)?;
+    /// assert_eq!(xs.into_any()?.id(), xs.id());
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn id(&self) -> ArrayId {
+        self.grip.header().id
+    }
+
+    /// The array's file.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.zeros::<f64, _>(5)?;
+    /// assert_eq!(xs.into_any()?.path(), xs.path());
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn path(&self) -> &Path {
+        self.grip.path()
+    }
+
+    /// Who deletes the array, as this process holds it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// assert_eq!(manager.zeros_any(&"<f4".parse()?, &[5])?.scope(), ndshm::Scope::Local);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn scope(&self) -> Scope {
+        self.grip.scope()
+    }
+
+    /// Changes who deletes the array; see [`SharedArray::set_scope`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`SharedArray::set_scope`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// manager.zeros_any(&"<f4".parse()?, &[5])?.set_scope(ndshm::Scope::Store)?;
+    /// assert_eq!(manager.list()?.len(), 1);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn set_scope(&self, scope: Scope) -> Result<()> {
+        self.grip.used();
+        self.grip.set_scope(scope)
+    }
+
+    /// The names of the whole array's axes: one entry for each, or none at all.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let any = manager.options().axis_names(["time"]).zeros_any(&"<f4".parse()?, &[5])?;
+    /// assert_eq!(any.axis_names()[0].as_deref(), Some("time"));
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn axis_names(&self) -> &[Option<String>] {
+        &self.grip.header().axis_names
+    }
+
+    /// The array's attributes; see [`SharedArray::attrs`].
+    ///
+    /// # Errors
+    ///
+    /// `Attrs` where they do not fit the type.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::collections::BTreeMap;
+    ///
+    /// let manager = ndshm::Manager::new()?;
+    /// let any = manager.options().attrs(&BTreeMap::from([("unit", "m")]))?.zeros_any(&"<f4".parse()?, &[5])?;
+    /// assert_eq!(any.attrs::<BTreeMap<String, String>>()?["unit"], "m");
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn attrs<A: DeserializeOwned>(&self) -> Result<A> {
+        info::from_attrs(self.grip.header().attrs.as_ref())
+    }
+
+    /// Whether this is not the whole array in its own order, but a part or another arrangement of it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let any = manager.zeros_any(&"<f4".parse()?, &[5, 2])?;
+    /// assert!(!any.is_view() && any.t()?.is_view());
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn is_view(&self) -> bool {
+        let header = self.grip.header();
+        header.dtype != self.dtype || !self.layout.is_whole(&header.shape, header.order, header.dtype.itemsize())
+    }
+
+    /// Whether elements can be written through this array.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// assert!(manager.zeros_any(&"<f4".parse()?, &[5])?.is_writable());
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn is_writable(&self) -> bool {
+        self.is_writable
+    }
+
+    /// A copy of the elements' bytes, in C order, native-endian.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`SharedArray::read`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// assert_eq!(manager.ones::<u16, _>(2)?.into_any()?.read_bytes()?, [1, 0, 1, 0]);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn read_bytes(&self) -> Result<Vec<u8>> {
+        let guard = ReadGuard::<u8, IxDyn>::take(&self.grip, &self.bytes(), self.span(), Wait::Forever)?;
+        let mut copy = Array::zeros(guard.raw_dim());
+        copy.assign(&guard);
+        Ok(copy.into_raw_vec_and_offset().0)
+    }
+
+    /// Sets all elements from their bytes, in C order, native-endian.
+    ///
+    /// # Errors
+    ///
+    /// `Layout` where the number of bytes differs; those of [`SharedArray::write`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.zeros::<u16, _>(2)?;
+    /// xs.into_any()?.write_bytes(&[7, 0, 0, 1])?;
+    /// assert_eq!(xs.to_ndarray()?, ndarray::array![7, 256]);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn write_bytes(&self, bytes: &[u8]) -> Result<()> {
+        if !self.is_writable {
+            return Err(Error::ReadOnly { path: self.path().into(), reason: "the view is read-only, or some of its elements share memory" });
+        }
+        let expected = self.len() * self.dtype.itemsize();
+        if bytes.len() != expected {
+            return Err(Error::layout("write bytes", format!("{} bytes for {expected}", bytes.len())));
+        }
+        let layout = self.bytes();
+        let source = ndarray::ArrayView::from_shape(layout.dim.clone(), bytes).map_err(|error| Error::layout("write bytes", error.to_string()))?;
+        WriteGuard::<u8, IxDyn>::take(&self.grip, &layout, self.span(), Wait::Forever)?.assign(&source);
+        Ok(())
+    }
+
+    /// Deletes the array now, whoever owns it; see [`SharedArray::release`].
+    ///
+    /// # Errors
+    ///
+    /// `Released` where somebody did so before; `Io` where the file cannot be removed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// manager.zeros_any(&"<f4".parse()?, &[5])?.release()?;
+    /// assert_eq!(manager.list()?.len(), 0);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn release(&self) -> Result<()> {
+        self.grip.used();
+        self.grip.release()
+    }
+
+    /// The layout of the bytes: with a last axis for those of one element.
+    fn bytes(&self) -> Layout<IxDyn> {
+        let itemsize = self.dtype.itemsize();
+        let dim: Vec<_> = self.shape().iter().copied().chain([itemsize]).collect();
+        let strides: Vec<_> = self.byte_strides().into_iter().chain([1]).collect();
+        Layout::from_bytes(self.layout.offset, IxDyn(&dim), &strides, 1)
+    }
+
+    /// The bytes that a guard covers: the same as those of the typed array.
+    fn span(&self) -> Span {
+        let (itemsize, strides) = (self.dtype.itemsize(), self.byte_strides());
+        let bounds = Bounds { len: self.grip.data_len(), itemsize, align: 1 };
+        match layout::check(bounds, self.layout.offset, self.shape(), &strides) {
+            Ok(extent) => Span::of(extent, self.shape(), &strides, itemsize),
+            Err(reason) => unreachable!("a layout that was checked before: {reason}"),
+        }
+    }
+}
+
+impl<T: Element, D: Dimension> SharedArray<T, D> {
+    /// The same array or view with its element type known at run time only. Takes `&self`, as all views.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// assert_eq!(manager.zeros::<f64, _>(5)?.into_any()?.dtype().to_string(), "<f8");
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn into_any(&self) -> Result<AnyArray> {
+        let view = self.into_dyn()?;
+        let layout = Layout::from_bytes(view.offset(), IxDyn(view.shape()), &view.byte_strides(), 1);
+        Ok(AnyArray { grip: view.grip().clone(), dtype: T::DTYPE, layout, is_writable: view.is_writable() })
+    }
+}
+
+impl Handle {
+    /// Opens what the handle names, whatever the type of its elements.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open), without `Dtype` and `Rank`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.zeros::<f64, _>((2, 3))?;
+    /// assert_eq!(xs.t()?.handle().open_any()?.shape(), [3, 2]);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn open_any(&self) -> Result<AnyArray> {
+        AnyArray::opened(array::segment_of(self)?, Some(self))
+    }
+}
+
+impl fmt::Debug for AnyArray {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("AnyArray");
+        debug.field("dtype", &self.dtype).field("shape", &self.shape()).field("path", &self.path()).finish_non_exhaustive()
+    }
+}
+
+impl Serialize for AnyArray {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.handle().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for AnyArray {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Handle::deserialize(deserializer)?.open_any().map_err(de::Error::custom)
+    }
+}

@@ -1,0 +1,135 @@
+//! Views of an array whose element type is known at run time.
+//!
+//! They are computed as those of bytes: an element's address depends on strides in bytes alone.
+
+use super::AnyArray;
+use crate::{
+    array,
+    error::{Error, Result},
+    layout::{self, Bounds, Layout},
+    view,
+};
+use ndarray::{Axis, IxDyn, RawArrayView, SliceArg};
+use std::convert::Infallible;
+
+impl AnyArray {
+    /// The same view once more.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let any = manager.zeros_any(&"<f4".parse()?, &[5])?;
+    /// assert_eq!(any.view()?.id(), any.id());
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn view(&self) -> Result<Self> {
+        Ok(self.with_layout(self.layout.clone()))
+    }
+
+    /// The same view, for reading only.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let any = manager.zeros_any(&"<f4".parse()?, &[5])?.read_only()?;
+    /// assert!(matches!(any.write_bytes(&[0; 20]), Err(ndshm::Error::ReadOnly { .. })));
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn read_only(&self) -> Result<Self> {
+        Ok(Self { is_writable: false, ..self.view()? })
+    }
+
+    /// The part that a slice names; see [`SharedArray::slice`]. The number of axes is known at run time: give a `&[SliceInfoElem]`.
+    ///
+    /// # Errors
+    ///
+    /// `Layout` for an index or a range that does not fit, a step of zero, or a wrong number of axes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ndarray::s;
+    ///
+    /// let manager = ndshm::Manager::new()?;
+    /// let any = manager.from_shape_fn::<u8, _>((2, 3), |(i, j)| (10 * i + j) as u8)?.into_any()?;
+    /// assert_eq!(any.slice(s![1, ..;-1].as_ref())?.read_bytes()?, [12, 11, 10]);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn slice<I: SliceArg<IxDyn>>(&self, info: I) -> Result<Self> {
+        array::check_slice_info(&info, self.shape())?;
+        Ok(self.derive(|view| view.slice_move(info).into_dyn()))
+    }
+
+    /// The part at one index of an axis, without that axis.
+    ///
+    /// # Errors
+    ///
+    /// `Layout` for an axis or an index that does not fit.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ndarray::Axis;
+    ///
+    /// let manager = ndshm::Manager::new()?;
+    /// let any = manager.zeros_any(&"<f4".parse()?, &[5, 2])?;
+    /// assert_eq!(any.index_axis(Axis(0), 4)?.shape(), [2]);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn index_axis(&self, axis: Axis, index: usize) -> Result<Self> {
+        array::check_axis_index(self.shape(), axis, index)?;
+        Ok(self.derive(|view| view.index_axis_move(axis, index)))
+    }
+
+    /// The transposed view: all axes in reverse order.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// assert_eq!(manager.zeros_any(&"<f4".parse()?, &[5, 2])?.t()?.shape(), [2, 5]);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn t(&self) -> Result<Self> {
+        Ok(self.derive(RawArrayView::reversed_axes))
+    }
+
+    /// One field of every struct; see [`SharedArray::field`].
+    ///
+    /// # Errors
+    ///
+    /// `Layout` where there is no such field, or where its elements do not lie a multiple of their size apart.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ndshm::{DType, Element};
+    ///
+    /// let manager = ndshm::Manager::new()?;
+    /// let dtype = DType::structure([("x", f32::DTYPE, 0), ("n", u32::DTYPE, 4)], 8)?;
+    /// let n = manager.zeros_any(&dtype, &[5])?.field("n")?;
+    /// assert_eq!((n.dtype(), n.shape(), n.byte_strides()), (&u32::DTYPE, &[5][..], vec![8]));
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn field(&self, name: &str) -> Result<Self> {
+        let (dtype, offset) = self.dtype.field(name)?;
+        let offset = self.layout.offset + if self.is_empty() { 0 } else { offset };
+        let strides = self.byte_strides();
+        let bounds = Bounds { len: self.grip.data_len(), itemsize: dtype.itemsize(), align: 1 };
+        layout::check(bounds, offset, self.shape(), &strides).map_err(|reason| Error::layout("take a field", reason))?;
+        let layout = Layout { offset, ..self.layout.clone() };
+        Ok(Self { dtype: dtype.clone(), ..self.with_layout(layout) })
+    }
+
+    fn derive(&self, operation: impl FnOnce(RawArrayView<u8, IxDyn>) -> RawArrayView<u8, IxDyn>) -> Self {
+        let Ok(layout) = view::apply(&self.grip, &self.layout, |view| Ok::<_, Infallible>(operation(view)));
+        self.with_layout(layout)
+    }
+
+    fn with_layout(&self, layout: Layout<IxDyn>) -> Self {
+        self.grip.used();
+        Self { grip: self.grip.clone(), dtype: self.dtype.clone(), layout, is_writable: self.is_writable }
+    }
+}

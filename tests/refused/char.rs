@@ -1,0 +1,7 @@
+use ndshm::Element;
+
+#[derive(Clone, Copy, Element)]
+#[repr(C)]
+struct Letter(char);
+
+fn main() {}

@@ -1,0 +1,9 @@
+use ndshm::Element;
+
+#[derive(Element)]
+#[repr(C)]
+struct Moved {
+    x: f64,
+}
+
+fn main() {}
