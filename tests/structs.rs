@@ -54,7 +54,14 @@ struct Aligned {
 
 fn particle(i: usize) -> Particle {
     let i = i as u8;
-    Particle { position: [f32::from(i), 1.0, 2.0], charge: -f32::from(i), id: u64::from(i), r#type: i, visible: Bool::from(i.is_multiple_of(2)), tag: [i; 6] }
+    Particle {
+        position: [f32::from(i), 1.0, 2.0],
+        charge: -f32::from(i),
+        id: u64::from(i),
+        r#type: i,
+        visible: Bool::from(i.is_multiple_of(2)),
+        tag: [i; 6],
+    }
 }
 
 fn array(manager: &ndshm::Manager) -> SharedArray<Particle, Ix2> {
