@@ -1,6 +1,6 @@
 //! The macro that writes generic tools once: the same code for every scalar type.
 
-/// Does the same with an [`AnyArray`] whatever its scalar type: the code after `=>` is compiled once for each, with `xs` a
+/// Does the same with an [`AnyArray`](crate::AnyArray) whatever its scalar type: the code after `=>` is compiled once for each, with `xs` a
 /// [`SharedArrayD<T>`](crate::SharedArrayD) and `T` its element type. What has another type (structs, `[T; N]`, raw bytes) goes to `else`.
 ///
 /// The scalar types are the integers to 128 bits, `f32`, `f64` and [`Bool`](crate::Bool), with the features `half` and `complex` theirs too.

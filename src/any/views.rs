@@ -41,7 +41,7 @@ impl AnyArray {
         Ok(Self { is_writable: false, ..self.view()? })
     }
 
-    /// The part that a slice names; see [`SharedArray::slice`]. The number of axes is known at run time: give a `&[SliceInfoElem]`.
+    /// The part that a slice names; see [`SharedArray::slice`](crate::SharedArray::slice). The number of axes is known at run time: give a `&[SliceInfoElem]`.
     ///
     /// # Errors
     ///
@@ -96,7 +96,7 @@ impl AnyArray {
         Ok(self.derive(RawArrayView::reversed_axes))
     }
 
-    /// One field of every struct; see [`SharedArray::field`].
+    /// One field of every struct; see [`SharedArray::field`](crate::SharedArray::field).
     ///
     /// # Errors
     ///

@@ -99,7 +99,7 @@ pub(crate) fn open_named<T: Element, D: Dimension>(member: &Arc<Member>, path: &
 impl Handle {
     /// Opens the array or view that the handle names.
     ///
-    /// The cost does not depend on the array's size. Opening follows the transfer table of [`Scope`]: a [`Scope::Remote`] handle is claimed
+    /// The cost does not depend on the array's size. Opening follows the transfer table of [`Scope`](crate::Scope): a `Remote` handle is claimed
     /// as the last step. A claimant that is dropped before it was read, written or viewed gives the claim back.
     ///
     /// # Errors
