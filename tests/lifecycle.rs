@@ -149,7 +149,7 @@ fn every_verb_of_a_closed_manager_says_so() {
 
 fn closed_in_every_way(manager: &Manager, xs: &SharedArray1<f64>) {
     let named = manager.options().name("ys");
-    let attempts: [(&str, Result<()>); 20] = [
+    let attempts: [(&str, Result<()>); 21] = [
         ("zeros", manager.zeros::<f64, _>(3).map(drop)),
         ("ones", manager.ones::<f64, _>(3).map(drop)),
         ("empty", manager.empty::<f64, _>(3).map(drop)),
@@ -164,6 +164,7 @@ fn closed_in_every_way(manager: &Manager, xs: &SharedArray1<f64>) {
         ("array", manager.array::<f64, Ix1>("xs").map(drop)),
         ("contains", manager.contains("xs").map(drop)),
         ("list", manager.list().map(drop)),
+        ("usage", manager.usage().map(drop)),
         ("remove", manager.remove("xs")),
         ("sweep", manager.sweep().map(drop)),
         ("keep", manager.keep().map(drop)),
