@@ -1,6 +1,6 @@
 //! The life of names, files, managers and processes: what CPython tests of its own shared memory holds here too.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
-#![allow(unsafe_code, reason = "default signal actions and waiting for a stranger's end are calls of libc")]
+#![allow(unsafe_code, reason = "default signal actions, closed standard streams and waiting for a stranger's end are calls of libc")]
 
 mod common;
 
@@ -372,4 +372,62 @@ fn child_ends_as_it_is_told() {
         "exit" => std::process::exit(7),
         _ => std::process::abort(),
     }
+}
+
+#[test]
+fn a_process_without_standard_streams_shares_arrays_like_any_other() {
+    for closed in ["0", "1", "2", "012"] {
+        let root = Root::new();
+        let manager = root.manager();
+        let xs = manager.ones::<f64, _>(3).unwrap();
+        let (handle, report) = (xs.handle().to_string(), root.path().join("report"));
+        common::start("child_has_no_standard_streams", &[Path::new(closed), manager.path(), Path::new(&handle), &report]).wait().unwrap();
+        assert_eq!(std::fs::read_to_string(&report).unwrap_or_default(), "it came to its end", "closed: {closed}");
+        assert_eq!(xs.to_ndarray().unwrap(), array![2.0, 2.0, 2.0]);
+        assert_eq!(manager.array::<f64, Ix1>("made").unwrap().read().unwrap().sum(), 5.0);
+        manager.sweep().unwrap();
+        assert_eq!(Manager::open(manager.path()).unwrap().list().unwrap().len(), 2);
+    }
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_has_no_standard_streams() {
+    let arguments = common::arguments();
+    let report = arguments[3].clone();
+    std::panic::set_hook(Box::new(move |panic| std::fs::write(&report, panic.to_string()).unwrap()));
+    // What the library opens once and keeps is open before, so that the next file gets the first number that is free.
+    let own = Manager::builder().root(Path::new(&arguments[1]).parent().unwrap()).create().unwrap();
+    for stream in arguments[0].bytes().map(|digit| i32::from(digit - b'0')) {
+        // SAFETY: a standard stream of this process, which nothing owns; who writes to it gets an error or is ignored.
+        unsafe { libc::close(stream) };
+    }
+    let manager = Manager::open(&arguments[1]).unwrap();
+    let noise = || {
+        // What a library in C would do that knows nothing of this.
+        let bytes = [0xaa_u8; 64];
+        for stream in 0..3 {
+            // SAFETY: `write` reads 64 bytes from an array of 64.
+            unsafe { libc::write(stream, bytes.as_ptr().cast(), bytes.len()) };
+        }
+    };
+    noise();
+    let xs: SharedArray1<f64> = arguments[2].parse::<Handle>().unwrap().open().unwrap();
+    *xs.write().unwrap() += 1.0;
+    noise();
+    manager
+        .options()
+        .name("made")
+        .from_shape_fn::<f64, _>(5, |_| {
+            noise();
+            1.0
+        })
+        .unwrap();
+    own.ones::<f64, _>(3).unwrap().copy().unwrap();
+    own.close().unwrap();
+    let own = Manager::builder().root(manager.path().parent().unwrap()).create().unwrap();
+    noise();
+    own.ones::<f64, _>(3).unwrap();
+    drop(own);
+    std::fs::write(&arguments[3], "it came to its end").unwrap();
 }
