@@ -82,7 +82,11 @@ impl Draft {
             return Err(Error::AlreadyExists { path });
         }
         let prefix = format!("{NEW_PREFIX}{id}-");
-        let file = tempfile::Builder::new().prefix(&prefix).tempfile_in(me).map_err(|error| failed(error, "create an array file"))?;
+        let make = || {
+            let (file, name) = tempfile::Builder::new().prefix(&prefix).tempfile_in(me)?.into_parts();
+            Ok(tempfile::NamedTempFile::from_parts(trust::above_the_streams(file)?, name))
+        };
+        let file = make().map_err(|error| failed(error, "create an array file"))?;
         rustix::fs::fallocate(file.as_file(), FallocateFlags::empty(), 0, total as u64).map_err(|errno| failed(errno.into(), "reserve space"))?;
         file.as_file().write_all_at(&head, 0).map_err(|error| failed(error, "write the header"))?;
         let mapping = Counted::new(Mapping::new(file.as_file(), total, me)?);

@@ -5,6 +5,7 @@
 //!
 //! One of the modules with unsafe code: it installs handlers with `pthread_atfork` and replaces descriptors in the child.
 
+use crate::trust;
 use std::{
     cell::RefCell,
     collections::HashMap,
@@ -127,7 +128,7 @@ impl Private {
     pub(crate) fn open(open: impl FnOnce() -> io::Result<File>) -> io::Result<Self> {
         let mut opened = None;
         let registration = register_new(|| {
-            let file = open()?;
+            let file = trust::above_the_streams(open()?)?;
             let itself = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
             let inner = Arc::new(Descriptor { file, itself, is_inherited: AtomicBool::new(false) });
             opened = Some(inner.clone());

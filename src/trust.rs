@@ -5,7 +5,10 @@ use rustix::fs::{Mode, OFlags};
 use std::{
     fs::{self, File, Metadata},
     io,
-    os::unix::fs::{DirBuilderExt, MetadataExt},
+    os::{
+        fd::AsRawFd,
+        unix::fs::{DirBuilderExt, MetadataExt},
+    },
     path::{Path, PathBuf},
 };
 
@@ -93,7 +96,15 @@ fn file_system(path: &Path) -> Result<u64> {
 /// Opens a file of a store, for reading and writing, without following a link or waiting for a FIFO.
 pub(crate) fn open_file(path: &Path) -> io::Result<File> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?))
+    above_the_streams(File::from(rustix::fs::open(path, flags, Mode::empty())?))
+}
+
+/// The same open file under a number that is not of a standard stream: in a process that closed its streams, whatever prints would write into it.
+pub(crate) fn above_the_streams(file: File) -> io::Result<File> {
+    match file.as_raw_fd() {
+        0..=2 => Ok(File::from(rustix::io::fcntl_dupfd_cloexec(&file, 3)?)),
+        _ => Ok(file),
+    }
 }
 
 /// Checks that an open file is a regular one of this user that no other can write.

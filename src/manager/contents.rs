@@ -81,8 +81,11 @@ impl Manager {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn usage(&self) -> Result<Usage> {
-        let mut usage = Usage { available: trust::available(self.path())?, ..Usage::default() };
-        for info in self.list()? {
+        let list = self.list()?;
+        // Somebody may close the store in between: then that is the reason.
+        let available = trust::available(self.path()).or_else(|error| self.member().check_open().and(Err(error)))?;
+        let mut usage = Usage { available, ..Usage::default() };
+        for info in list {
             usage.arrays += 1;
             usage.byte_len += info.byte_len as u64;
             usage.allocated += fs::symlink_metadata(&info.path).map_or(0, |metadata| metadata.blocks() * 512);
