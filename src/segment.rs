@@ -84,7 +84,14 @@ impl Segment {
         let inode = inode_of(&metadata);
         let known = SEGMENTS.lock().get(&inode).and_then(Weak::upgrade);
         let segment = match known.filter(|known| known.is_for(member, path)) {
-            Some(known) => known,
+            Some(known) => {
+                // A published file keeps its length, so somebody changed this one by other means: the pages it lost must not be read.
+                let (expected, found) = (known.file_len() as u64, metadata.len());
+                if expected != found {
+                    return Err(header_error(path, HeaderError::Length { expected, found }));
+                }
+                known
+            }
             None => {
                 let (mapping, parsed) = map_and_parse(member, file, &metadata, path, writable)?;
                 let hold = Hold::opened(mapping.state(), member.id()?);
