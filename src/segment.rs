@@ -347,11 +347,18 @@ pub(crate) fn read_header(path: &Path, expected: Option<ArrayId>) -> Result<Pars
     let metadata = trust::check_file(&file, path)?;
     let parsed = Header::parse(&file, metadata.len()).map_err(|source| header_error(path, source))?;
     check_id(path, expected, parsed.header.id)?;
-    let mut word = [0; 4];
-    file.read_exact_at(&mut word, LIFECYCLE_AT).map_err(Error::io(path, "read the lifecycle word"))?;
-    match u32::from_ne_bytes(word) {
+    let word = |at| {
+        let mut word = [0; 4];
+        file.read_exact_at(&mut word, at).map_err(Error::io(path, "read the state block"))?;
+        Ok(u32::from_ne_bytes(word))
+    };
+    if word(STATE_AT as u64)? != ENDIAN_PROBE {
+        return Err(header_error(path, HeaderError::Endian));
+    }
+    match word(LIFECYCLE_AT)? {
         lifecycle::READY => Ok(parsed),
-        _ => Err(Error::Released { path: path.into(), id: parsed.header.id }),
+        lifecycle::RELEASED | lifecycle::RECYCLING => Err(Error::Released { path: path.into(), id: parsed.header.id }),
+        found => Err(header_error(path, HeaderError::Lifecycle { found })),
     }
 }
 

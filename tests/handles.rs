@@ -200,3 +200,28 @@ fn a_file_that_was_truncated_after_it_was_opened_is_not_opened_again() {
     file.set_len(len).unwrap();
     assert_eq!(xs.handle().open::<f64, Ix1>().unwrap().shape(), [2000]);
 }
+
+/// `info` and `list` looked at the lifecycle word alone, and took every one but "ready" for a released array: a file from a machine of the other
+/// byte order, or with a state that there is none of, was "released", and missing from the list without a word. They say what opening says.
+#[test]
+fn a_description_refuses_the_state_block_that_opening_refuses() {
+    use std::os::unix::fs::FileExt;
+    let root = Root::new();
+    let manager = root.manager();
+    let xs = manager.ones::<f64, _>(3).unwrap();
+    let file = std::fs::File::options().write(true).open(xs.path()).unwrap();
+    let header = |error: Error| match error {
+        Error::Header { source, .. } => source,
+        other => panic!("{other}"),
+    };
+    let swapped: Vec<u8> = [0x0403_0201u32, 0x0100_0000].iter().flat_map(|word| word.to_ne_bytes()).collect();
+    file.write_all_at(&swapped, 64).unwrap();
+    assert_eq!(header(xs.handle().info().unwrap_err()), ndshm::HeaderError::Endian);
+    assert_eq!(header(manager.list().unwrap_err()), ndshm::HeaderError::Endian);
+    let ready: Vec<u8> = [0x0102_0304u32, 7].iter().flat_map(|word| word.to_ne_bytes()).collect();
+    file.write_all_at(&ready, 64).unwrap();
+    assert_eq!(header(xs.handle().info().unwrap_err()), ndshm::HeaderError::Lifecycle { found: 7 });
+    assert_eq!(header(manager.list().unwrap_err()), ndshm::HeaderError::Lifecycle { found: 7 });
+    file.write_all_at(&1u32.to_ne_bytes(), 68).unwrap();
+    assert_eq!(manager.list().unwrap().len(), 1);
+}
