@@ -343,6 +343,10 @@ impl Drop for Segment {
 
 /// Reads the header of an array file without mapping it.
 pub(crate) fn read_header(path: &Path, expected: Option<ArrayId>) -> Result<Parsed> {
+    // Opening a FIFO or a device can have effects, and the path may be anybody's: nothing has looked at its directory.
+    if fs::symlink_metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_symlink()) {
+        return Err(Error::Untrusted { path: path.into(), reason: "it is not a regular file".into() });
+    }
     let file = trust::open_file(path).map_err(|source| open_error(source, path, expected))?;
     let metadata = trust::check_file(&file, path)?;
     let parsed = Header::parse(&file, metadata.len()).map_err(|source| header_error(path, source))?;

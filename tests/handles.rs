@@ -225,3 +225,28 @@ fn a_description_refuses_the_state_block_that_opening_refuses() {
     file.write_all_at(&1u32.to_ne_bytes(), 68).unwrap();
     assert_eq!(manager.list().unwrap().len(), 1);
 }
+
+/// `info` does not ask for a store, so its path can lead anywhere; it opened what was there for reading and writing and looked at its kind then.
+/// By then a FIFO's other end had gone on, a tape had been rewound, a watchdog started. The kind is looked at first.
+#[test]
+fn a_description_opens_nothing_but_files() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let root = Root::new();
+    let manager = root.manager();
+    let handle = manager.ones::<f64, _>(3).unwrap().handle();
+    let fifo = root.path().join("fifo");
+    mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let handle: Handle = handle.to_string().replace(handle.path().to_str().unwrap(), fifo.to_str().unwrap()).parse().unwrap();
+    let pause = || std::thread::sleep(std::time::Duration::from_millis(100));
+    std::thread::scope(|scope| {
+        // Waits until somebody opens the other end.
+        let writer = scope.spawn(|| drop(std::fs::File::options().write(true).open(&fifo).unwrap()));
+        pause();
+        assert!(matches!(handle.info(), Err(Error::Untrusted { .. })));
+        pause();
+        let went_on = writer.is_finished();
+        drop(std::fs::File::options().read(true).write(true).open(&fifo).unwrap());
+        writer.join().unwrap();
+        assert!(!went_on, "the FIFO was opened");
+    });
+}
