@@ -102,3 +102,13 @@ pub(crate) fn edited(value: &Value, number: &mut Option<usize>, edit: &Edit) -> 
         other => other.clone(),
     }]
 }
+
+/// Length and stride of each axis.
+pub(crate) type Axes = Vec<(u64, i64)>;
+
+/// A shape and its strides, of numbers that may fit and of those that cannot.
+pub(crate) fn axes() -> impl Strategy<Value = Axes> {
+    let number = prop_oneof![4 => 0..7u64, 2 => (0..64u32).prop_map(|bits| 1 << bits), 1 => any::<u64>()];
+    let stride = prop_oneof![4 => (0..7i64).prop_map(|n| 8 * n), 2 => (0..63u32).prop_map(|bits| 1 << bits), 1 => any::<i64>()];
+    prop::collection::vec((number, stride), 0..5)
+}

@@ -13,7 +13,7 @@ mod edits;
 use changes::{Change, change};
 use ciborium::Value;
 use common::Root;
-use edits::{Edit, count, edit, edited};
+use edits::{Axes, Edit, axes, count, edit, edited};
 use forge::Forge;
 use ndarray::{IxDyn, s};
 use ndshm::{Element, Error, Handle, Manager, SharedArray, SharedArrayD};
@@ -141,9 +141,13 @@ fn a_file_that_was_changed_anywhere_is_refused_or_read() {
 #[test]
 fn a_header_map_with_any_value_in_any_place_is_refused_or_read() {
     let bench = Bench::new();
-    let input = (any::<Index>(), prop::collection::vec((any::<Index>(), edit()), 1..3));
-    let property = |(file, edits): (Index, Vec<(Index, Edit)>)| {
-        let forge = Forge::of(&bench.files[file.index(bench.files.len())]);
+    let input = (any::<Index>(), prop::option::weighted(0.3, axes()), prop::collection::vec((any::<Index>(), edit()), 0..3));
+    let property = |(file, axes, edits): (Index, Option<Axes>, Vec<(Index, Edit)>)| {
+        let mut forge = Forge::of(&bench.files[file.index(bench.files.len())]);
+        if let Some(axes) = axes {
+            let (shape, strides) = axes.into_iter().map(|(n, stride)| (Value::from(n), Value::from(stride))).unzip();
+            forge = forge.with(&[("shape", Some(Value::Array(shape))), ("strides", Some(Value::Array(strides)))]);
+        }
         let map = edits
             .iter()
             .fold(forge.value(), |map, (place, edit)| edited(&map, &mut Some(place.index(count(&map))), edit).pop().unwrap_or(Value::Map(vec![])));
