@@ -27,7 +27,9 @@ pub fn check_header(head: &[u8], file_len: u64) -> bool {
     let Ok(Parsed { header, data_offset, data_len }) = Header::parse(head, file_len) else { return false };
     let header_end = u32::from_le_bytes(head[18..22].try_into().unwrap_or_default()) as usize;
     let map = &head[2183..header_end];
-    let known = known(ciborium::from_reader(map).unwrap_or(Value::Null));
+    let whole: Value = ciborium::from_reader(map).unwrap_or(Value::Null);
+    assert!(!repeats_a_key(&whole), "a map has one key twice");
+    let known = known(whole);
     let is_all = cbor::encode(&known) == map;
     assert_eq!(header.to_value().map(|value| cbor::encode(&value)), Ok(cbor::encode(&known)));
     let prefix = header.prefix(data_len);
@@ -57,4 +59,17 @@ fn known(mut map: Value) -> Value {
         }
     }
     map
+}
+
+/// Whether any two keys of a map, neighbours or not, have the same bytes.
+fn repeats_a_key(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.iter().any(repeats_a_key),
+        Value::Tag(_, inner) => repeats_a_key(inner),
+        Value::Map(entries) => {
+            let keys: std::collections::HashSet<_> = entries.iter().map(|(key, _)| cbor::encode(key)).collect();
+            keys.len() != entries.len() || entries.iter().any(|(key, value)| repeats_a_key(key) || repeats_a_key(value))
+        }
+        _ => false,
+    }
 }
