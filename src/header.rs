@@ -158,7 +158,7 @@ impl Header {
         Ok(Parsed { header, data_offset, data_len })
     }
 
-    fn to_value(&self) -> Result<Value, HeaderError> {
+    pub(crate) fn to_value(&self) -> Result<Value, HeaderError> {
         let overflow = HeaderError::Shape { reason: "its strides overflow" };
         let strides = layout::contiguous_strides(&self.shape, self.order, self.dtype.itemsize()).ok_or(overflow)?;
         let created = vec![
@@ -185,7 +185,7 @@ impl Header {
         Ok(Value::Map(entries))
     }
 
-    fn from_value(value: &Value) -> Result<Self, HeaderError> {
+    pub(crate) fn from_value(value: &Value) -> Result<Self, HeaderError> {
         let entries = text_map(value).ok_or(HeaderError::Cbor { reason: "not a map with texts as keys".into() })?;
         if let Some(critical) = find(entries, "crit") {
             let keys = critical.as_array().filter(|keys| !keys.is_empty()).ok_or(HeaderError::Key { key: "crit" })?;
@@ -221,7 +221,7 @@ impl Header {
     }
 
     /// The bytes between padding and payload: a pure function of the header.
-    fn prefix(&self, data_len: usize) -> Vec<u8> {
+    pub(crate) fn prefix(&self, data_len: usize) -> Vec<u8> {
         let mut bytes = PAYLOAD_KEY.to_vec();
         if let Some(tag) = self.dtype.typed_array_tag() {
             if !self.shape.is_empty() && !self.shape.contains(&0) {

@@ -72,6 +72,10 @@ mod error;
 #[allow(unsafe_code)]
 mod fork;
 mod format;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+#[allow(missing_docs, reason = "no part of the interface")]
+pub mod fuzzing;
 #[cfg(test)]
 mod golden;
 mod grip;

@@ -84,7 +84,14 @@ impl Segment {
         let inode = inode_of(&metadata);
         let known = SEGMENTS.lock().get(&inode).and_then(Weak::upgrade);
         let segment = match known.filter(|known| known.is_for(member, path)) {
-            Some(known) => known,
+            Some(known) => {
+                // A published file keeps its length, so somebody changed this one by other means: the pages it lost must not be read.
+                let (expected, found) = (known.file_len() as u64, metadata.len());
+                if expected != found {
+                    return Err(header_error(path, HeaderError::Length { expected, found }));
+                }
+                known
+            }
             None => {
                 let (mapping, parsed) = map_and_parse(member, file, &metadata, path, writable)?;
                 let hold = Hold::opened(mapping.state(), member.id()?);
@@ -336,15 +343,26 @@ impl Drop for Segment {
 
 /// Reads the header of an array file without mapping it.
 pub(crate) fn read_header(path: &Path, expected: Option<ArrayId>) -> Result<Parsed> {
+    // Opening a FIFO or a device can have effects, and the path may be anybody's: nothing has looked at its directory.
+    if fs::symlink_metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_symlink()) {
+        return Err(Error::Untrusted { path: path.into(), reason: "it is not a regular file".into() });
+    }
     let file = trust::open_file(path).map_err(|source| open_error(source, path, expected))?;
     let metadata = trust::check_file(&file, path)?;
     let parsed = Header::parse(&file, metadata.len()).map_err(|source| header_error(path, source))?;
     check_id(path, expected, parsed.header.id)?;
-    let mut word = [0; 4];
-    file.read_exact_at(&mut word, LIFECYCLE_AT).map_err(Error::io(path, "read the lifecycle word"))?;
-    match u32::from_ne_bytes(word) {
+    let word = |at| {
+        let mut word = [0; 4];
+        file.read_exact_at(&mut word, at).map_err(Error::io(path, "read the state block"))?;
+        Ok(u32::from_ne_bytes(word))
+    };
+    if word(STATE_AT as u64)? != ENDIAN_PROBE {
+        return Err(header_error(path, HeaderError::Endian));
+    }
+    match word(LIFECYCLE_AT)? {
         lifecycle::READY => Ok(parsed),
-        _ => Err(Error::Released { path: path.into(), id: parsed.header.id }),
+        lifecycle::RELEASED | lifecycle::RECYCLING => Err(Error::Released { path: path.into(), id: parsed.header.id }),
+        found => Err(header_error(path, HeaderError::Lifecycle { found })),
     }
 }
 

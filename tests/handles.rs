@@ -180,3 +180,73 @@ fn an_array_is_opened_by_its_path_and_only_in_its_store() {
     let error = SharedArray1::<f64>::open_path(stray.join("x.ndshm")).unwrap_err();
     assert!(matches!(error, Error::Untrusted { .. }), "{error}");
 }
+
+/// A file that another process had truncated was mapped already: opened a second time in the same process it was found by its inode, its length
+/// was not looked at again, and the first read of a page that was gone was a SIGBUS. The length is compared each time.
+#[test]
+fn a_file_that_was_truncated_after_it_was_opened_is_not_opened_again() {
+    let root = Root::new();
+    let manager = root.manager();
+    let xs = manager.ones::<f64, _>(2000).unwrap();
+    let file = std::fs::File::options().write(true).open(xs.path()).unwrap();
+    let len = file.metadata().unwrap().len();
+    for other in [len - 1, len - 16_000, len + 1] {
+        file.set_len(other).unwrap();
+        for error in [xs.handle().open::<f64, Ix1>().unwrap_err(), SharedArray1::<f64>::open_path(xs.path()).unwrap_err()] {
+            let length = ndshm::HeaderError::Length { expected: len, found: other };
+            assert!(matches!(&error, Error::Header { source, .. } if *source == length), "{error}");
+        }
+    }
+    file.set_len(len).unwrap();
+    assert_eq!(xs.handle().open::<f64, Ix1>().unwrap().shape(), [2000]);
+}
+
+/// `info` and `list` looked at the lifecycle word alone, and took every one but "ready" for a released array: a file from a machine of the other
+/// byte order, or with a state that there is none of, was "released", and missing from the list without a word. They say what opening says.
+#[test]
+fn a_description_refuses_the_state_block_that_opening_refuses() {
+    use std::os::unix::fs::FileExt;
+    let root = Root::new();
+    let manager = root.manager();
+    let xs = manager.ones::<f64, _>(3).unwrap();
+    let file = std::fs::File::options().write(true).open(xs.path()).unwrap();
+    let header = |error: Error| match error {
+        Error::Header { source, .. } => source,
+        other => panic!("{other}"),
+    };
+    let swapped: Vec<u8> = [0x0403_0201u32, 0x0100_0000].iter().flat_map(|word| word.to_ne_bytes()).collect();
+    file.write_all_at(&swapped, 64).unwrap();
+    assert_eq!(header(xs.handle().info().unwrap_err()), ndshm::HeaderError::Endian);
+    assert_eq!(header(manager.list().unwrap_err()), ndshm::HeaderError::Endian);
+    let ready: Vec<u8> = [0x0102_0304u32, 7].iter().flat_map(|word| word.to_ne_bytes()).collect();
+    file.write_all_at(&ready, 64).unwrap();
+    assert_eq!(header(xs.handle().info().unwrap_err()), ndshm::HeaderError::Lifecycle { found: 7 });
+    assert_eq!(header(manager.list().unwrap_err()), ndshm::HeaderError::Lifecycle { found: 7 });
+    file.write_all_at(&1u32.to_ne_bytes(), 68).unwrap();
+    assert_eq!(manager.list().unwrap().len(), 1);
+}
+
+/// `info` does not ask for a store, so its path can lead anywhere; it opened what was there for reading and writing and looked at its kind then.
+/// By then a FIFO's other end had gone on, a tape had been rewound, a watchdog started. The kind is looked at first.
+#[test]
+fn a_description_opens_nothing_but_files() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let root = Root::new();
+    let manager = root.manager();
+    let handle = manager.ones::<f64, _>(3).unwrap().handle();
+    let fifo = root.path().join("fifo");
+    mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let handle: Handle = handle.to_string().replace(handle.path().to_str().unwrap(), fifo.to_str().unwrap()).parse().unwrap();
+    let pause = || std::thread::sleep(std::time::Duration::from_millis(100));
+    std::thread::scope(|scope| {
+        // Waits until somebody opens the other end.
+        let writer = scope.spawn(|| drop(std::fs::File::options().write(true).open(&fifo).unwrap()));
+        pause();
+        assert!(matches!(handle.info(), Err(Error::Untrusted { .. })));
+        pause();
+        let went_on = writer.is_finished();
+        drop(std::fs::File::options().read(true).write(true).open(&fifo).unwrap());
+        writer.join().unwrap();
+        assert!(!went_on, "the FIFO was opened");
+    });
+}
