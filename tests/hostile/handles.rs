@@ -171,7 +171,7 @@ fn other_arrays(bench: &mut Bench) {
     let text = bench.handle.to_string();
     let at = text.find(":f=").unwrap() + 3;
     let wrong = format!("{}{}{}", &text[..at], "0123456789abcdef", &text[at + 16..]);
-    expect("a wrong fingerprint", "Handle", "its fingerprint is not", wrong.parse::<Handle>().unwrap().open::<f64, Ix2>());
+    expect("a wrong fingerprint", "Handle", "its fingerprint is neither", wrong.parse::<Handle>().unwrap().open::<f64, Ix2>());
     bench.close_row("a wrong fingerprint");
 
     let beside: SharedArray2<f64> = bench.manager.array("beside").unwrap();
