@@ -277,7 +277,7 @@ fn cbor_that_is_not_deterministic_is_refused() {
     let map = plain_map();
     let maps: [(&str, Vec<u8>); 9] = [
         ("duplicate key", [&[0xa7, 0x61, b'.', 1, 0x61, b'.', 2], &map[1..]].concat()),
-        ("key of the format twice", [&[0xa6], &map[1..21], &map[1..]].concat()),
+        ("key of the format twice", [&[0xa6], &map[1..23], &map[1..]].concat()),
         ("unsorted keys", [&[0xa6], &map[1..], &[0x61, b'.', 1]].concat()),
         ("non-text key", [&[0xa6, 0x01, 0x01], &map[1..]].concat()),
         ("bytes behind the map", [&map[..], &[0]].concat()),
