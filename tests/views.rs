@@ -178,8 +178,11 @@ fn shape() -> impl Strategy<Value = Vec<usize>> {
     prop::collection::vec(prop_oneof![1 => Just(0usize), 2 => Just(1), 9 => 2..6usize], 0..5)
 }
 
+/// A runner of so many cases, or of as many as `PROPTEST_CASES` says.
 fn runner(cases: u32) -> TestRunner {
-    TestRunner::new(ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() })
+    let default = ProptestConfig::default();
+    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { default.cases } else { cases };
+    TestRunner::new(ProptestConfig { cases, failure_persistence: None, ..default })
 }
 
 #[test]

@@ -101,7 +101,12 @@ fn other_types(bench: &mut Bench) {
         ("complex opened as f64", "<c8".into(), plain(&[0x58, 48]), "the elements are <c8, not <f8"),
         ("eight bytes opened as f64", "|V8".into(), plain(&[0x58, 48]), "the elements are |V8, not <f8"),
         ("a subarray opened as f64", "(2,)<f4".into(), plain(&[0x58, 48]), "the elements are (2,)<f4, not <f8"),
-        ("a struct opened as f64", fields(&["re", "im"]), plain(&[0x58, 48]), "the elements are {'names': ['re', 'im'], 'formats': ['<f4', '<f4'], 'offsets': [0, 4], 'itemsize': 8}, not <f8"),
+        (
+            "a struct opened as f64",
+            fields(&["re", "im"]),
+            plain(&[0x58, 48]),
+            "the elements are {'names': ['re', 'im'], 'formats': ['<f4', '<f4'], 'offsets': [0, 4], 'itemsize': 8}, not <f8",
+        ),
     ];
     for (what, dtype, prefix, piece) in rows {
         let bytes = Forge { prefix, ..forge.with(&[("dtype", Some(dtype))]) }.file();
