@@ -11,6 +11,8 @@ use uuid::Uuid;
 
 /// Longest part of an ephemeral store's name that comes from the program's name.
 const PROGRAM_LEN: usize = 24;
+/// How many random names are tried.
+const TRIES: usize = 10;
 
 /// Settings for a store: where it is, and whether it stays. Made by [`Manager::builder`].
 ///
@@ -246,17 +248,20 @@ impl Builder {
     /// ```
     pub fn create(&self) -> Result<Manager> {
         let persistent = self.persistent.unwrap_or(self.path.is_some());
-        let directory = match &self.path {
-            Some(path) => path.clone(),
-            None => {
-                let root = trust::root(self.root.as_deref(), self.any_file_system, true)?;
-                // Housekeeping for others: what fails here is not this caller's concern, `Manager::sweep` reports it.
-                let _ = store::sweep(&root);
-                root.join(self.directory_name()?)
-            }
+        let create = |directory: &Path| {
+            let member = store::create(directory, persistent, self.any_file_system)?;
+            Ok(Manager::from_member(member, !persistent))
         };
-        let member = store::create(&directory, persistent, self.any_file_system)?;
-        Ok(Manager::from_member(member, !persistent))
+        if let Some(path) = &self.path {
+            return create(path);
+        }
+        let root = trust::root(self.root.as_deref(), self.any_file_system, true)?;
+        // Housekeeping for others: what fails here is not this caller's concern, `Manager::sweep` reports it.
+        let _ = store::sweep(&root);
+        match &self.name {
+            Some(name) => name::check(name).and_then(|()| create(&root.join(name))),
+            None => retried(random_name, |name| create(&root.join(name))),
+        }
     }
 
     /// Joins the store.
@@ -277,7 +282,10 @@ impl Builder {
     pub fn open(&self) -> Result<Manager> {
         let directory = match (&self.path, &self.name) {
             (Some(path), _) => path.clone(),
-            (None, Some(_)) => trust::root(self.root.as_deref(), self.any_file_system, false)?.join(self.directory_name()?),
+            (None, Some(name)) => {
+                name::check(name)?;
+                trust::root(self.root.as_deref(), self.any_file_system, false)?.join(name)
+            }
             (None, None) => return Err(Error::NotFound { path: PathBuf::new(), what: "name the store to open: by Builder::path or Builder::name" }),
         };
         Manager::join(&directory, self.any_file_system)
@@ -314,18 +322,45 @@ impl Builder {
             }
         }
     }
+}
 
-    fn directory_name(&self) -> Result<String> {
-        match &self.name {
-            Some(name) => name::check(name).map(|()| name.clone()),
-            None => {
-                let program = std::env::current_exe().ok().and_then(|path| Some(path.file_stem()?.to_str()?.to_owned()));
-                let letters =
-                    program.unwrap_or_default().chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(PROGRAM_LEN).collect::<String>();
-                let program = if letters.is_empty() { "store".to_owned() } else { letters };
-                let random = Uuid::new_v4().simple().to_string();
-                Ok(format!("{program}-{}-{}", std::process::id(), &random[..12]))
-            }
+/// A name for a store that nobody chose one for: the program's, the process's and random letters.
+fn random_name() -> String {
+    let program = std::env::current_exe().ok().and_then(|path| Some(path.file_stem()?.to_str()?.to_owned())).unwrap_or_default();
+    let letters: String = program.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(PROGRAM_LEN).collect();
+    let program = if letters.is_empty() { "store" } else { &letters };
+    let random = Uuid::new_v4().simple().to_string();
+    format!("{program}-{}-{}", std::process::id(), &random[..12])
+}
+
+/// Makes something under a random name; under another one where the name is taken.
+fn retried<T>(mut name: impl FnMut() -> String, make: impl Fn(&str) -> Result<T>) -> Result<T> {
+    for _ in 1..TRIES {
+        match make(&name()) {
+            Err(Error::AlreadyExists { .. }) => {}
+            made => return made,
         }
+    }
+    make(&name())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_random_name_that_is_taken_is_replaced_by_another() {
+        let make = |name: &str| match name {
+            "taken" => Err(Error::AlreadyExists { path: name.into() }),
+            name => Ok(name.to_owned()),
+        };
+        let mut names = ["taken", "taken", "free"].into_iter().map(str::to_owned);
+        assert_eq!(retried(|| names.next().unwrap(), make).unwrap(), "free");
+        let mut tries = 0;
+        let always_taken = || {
+            tries += 1;
+            "taken".to_owned()
+        };
+        assert!(matches!(retried(always_taken, make), Err(Error::AlreadyExists { .. })) && tries == TRIES);
     }
 }
