@@ -5,7 +5,7 @@ mod common;
 
 use common::Root;
 use ndarray::{Ix1, s};
-use ndshm::{Error, Handle, Manager, SharedArray1};
+use ndshm::{ArrayId, Error, Handle, HeaderError, Manager, SharedArray1};
 use rustix::{
     fs::{CWD, FileType, Mode},
     process::geteuid,
@@ -143,6 +143,38 @@ fn values_of_another_version_are_refused() {
     assert!(error(edit(handle, "path", "/dev/shm/two words.ndshm".into())).contains("percent-encoded"));
     let json = edit(serde_json::to_string(&manager).unwrap(), "version", 9.into());
     assert!(serde_json::from_str::<Manager>(&json).unwrap_err().to_string().contains("a manager of version 9"));
+}
+
+#[test]
+fn a_damaged_array_file_tells_nothing_about_itself() {
+    let root = Root::new();
+    let manager = root.manager();
+    let handle = manager.options().name("xs").ones::<f64, _>(3).unwrap().handle();
+    // The checksum of the head.
+    let file = File::options().read(true).write(true).open(handle.path()).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, 22).unwrap();
+    file.write_all_at(&[!byte[0]], 22).unwrap();
+    for error in [handle.info().unwrap_err(), handle.open::<f64, Ix1>().unwrap_err()] {
+        assert!(matches!(&error, Error::Header { source: HeaderError::Checksum { .. }, .. }), "{error}");
+    }
+    assert!(matches!(manager.options().name("xs").open_or_zeros::<f64, _>(3), Err(Error::Header { .. })));
+    assert!(handle.path().exists(), "what cannot be read is not deleted");
+}
+
+#[test]
+fn attributes_that_cannot_be_written_and_ids_that_cannot_be_read_are_errors() {
+    struct Unwritable;
+    impl serde::Serialize for Unwritable {
+        fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+            Err(serde::ser::Error::custom("not today"))
+        }
+    }
+    let root = Root::new();
+    let manager = root.manager();
+    let error = manager.options().attrs(&Unwritable).map(drop).unwrap_err();
+    assert!(matches!(&error, Error::Attrs { reason } if reason.contains("not today")), "{error}");
+    assert!(matches!("xs".parse::<ArrayId>(), Err(Error::Handle { .. })));
 }
 
 /// The process has two mappings of the file then: what was opened first stays on the protected one.
