@@ -280,6 +280,13 @@ mod tests {
     }
 
     #[test]
+    fn a_wait_with_a_deadline_ends_though_the_lock_word_stays_taken() {
+        let block = block();
+        block.lock.store(8, SeqCst);
+        assert_eq!(try_acquire(&block, ME, span(0, 1), Mode::Read, false), Err(Refusal::WouldBlock));
+    }
+
+    #[test]
     fn a_waiter_gets_the_slot_when_it_is_released_and_no_wake_up_is_lost() {
         let (done, finished) = mpsc::channel();
         let (block, inside) = (Arc::new(block()), Arc::new(AtomicUsize::new(0)));
