@@ -9,7 +9,7 @@ use crate::{
     element::Element,
     error::{Error, Result},
     grip::Grip,
-    guard::{ReadGuard, Wait, WriteGuard},
+    guard::{Access, ReadGuard, Wait, WriteGuard},
     handle::{Handle, Placement},
     id::ArrayId,
     info,
@@ -413,7 +413,7 @@ impl AnyArray {
         }
         let layout = self.bytes();
         let source = ndarray::ArrayView::from_shape(layout.dim.clone(), bytes).map_err(|error| Error::layout("write bytes", error.to_string()))?;
-        WriteGuard::<u8, IxDyn>::take(&self.grip, &layout, self.span(), Wait::Forever)?.assign(&source);
+        WriteGuard::<u8, IxDyn>::take(&self.grip, &layout, self.span(), Access::Write, Wait::Forever)?.assign(&source);
         Ok(())
     }
 

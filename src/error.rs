@@ -1,7 +1,7 @@
 //! The one error type, and the reasons why a file is not an array.
 
 use crate::{dtype::DType, id::ArrayId};
-use std::{io, path::PathBuf, time::Duration};
+use std::{io, ops::Range, path::PathBuf, time::Duration};
 use thiserror::Error as ThisError;
 
 /// The result of this crate's functions.
@@ -156,6 +156,19 @@ pub enum Error {
     WouldDeadlock {
         /// The array.
         path: PathBuf,
+    },
+    /// A writer died or panicked while it held a guard on some of the bytes: they may be half-written.
+    #[error(
+        "{}: the bytes {}..{} of the array's data may be half-written: their writer, member {member} of the store, died or panicked; set them \
+         anew through SharedArray::recover", path.display(), range.start, range.end
+    )]
+    Poisoned {
+        /// The array.
+        path: PathBuf,
+        /// From the first poisoned byte to the last, from the start of the array's data.
+        range: Range<usize>,
+        /// The member id of the writer.
+        member: u64,
     },
     /// The array or view cannot be written.
     #[error("{}: cannot be written: {reason}", path.display())]

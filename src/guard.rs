@@ -9,17 +9,18 @@ use crate::{
     grip::Grip,
     layout::Layout,
     span::Span,
-    state::{Mode, Refusal, SLOTS},
+    state::SLOTS,
+    table::{Mode, Poison, Refusal, Request, World},
     view,
 };
 use ndarray::{ArrayRef, ArrayView, ArrayViewMut, Dimension};
 use std::{
     fmt,
     marker::PhantomData,
-    ops::{Deref, DerefMut},
+    ops::{Deref, DerefMut, Range},
     sync::{
         Arc, MutexGuard,
-        atomic::{AtomicU64, Ordering::SeqCst},
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -32,58 +33,119 @@ pub(crate) enum Wait {
     Forever,
 }
 
+/// What is asked of the lock table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    Read,
+    Write,
+    /// Write, whether it is poisoned or not.
+    Recover,
+}
+
 /// A taken slot of the lock table: given back when it is dropped.
 struct Lock {
     grip: Arc<Grip>,
     /// None where there are no bytes to lock.
     slot: Option<usize>,
+    member: u64,
     generation: u64,
+    /// Whether a panic leaves poison: not one that was there before the lock was taken.
+    poisons: bool,
     /// Neither a guard nor its lock is Send: whether a thread would wait for itself is known by thread.
     _not_send: PhantomData<MutexGuard<'static, ()>>,
 }
 
 impl Lock {
-    fn take(grip: &Arc<Grip>, span: Span, mode: Mode, wait: Wait) -> Result<Self> {
+    fn take(grip: &Arc<Grip>, span: Span, access: Access, wait: Wait) -> Result<Self> {
         grip.used();
-        let deadline = match wait {
-            Wait::Never => Some(Instant::now()),
-            Wait::AtMost(time) => Instant::now().checked_add(time),
-            Wait::Forever => None,
-        };
-        let mut lock = Lock { grip: grip.clone(), slot: None, generation: fork::generation(), _not_send: PhantomData };
+        let member = grip.member().id()?;
+        let poisons = access != Access::Read && !std::thread::panicking();
+        let mut lock = Lock { grip: grip.clone(), slot: None, member, generation: fork::generation(), poisons, _not_send: PhantomData };
         if span.is_empty() {
             return Ok(lock);
         }
-        let thread = this_thread();
-        let path = || grip.path().to_path_buf();
-        let slot = grip.acquire(span, mode, deadline, thread)?.map_err(|refusal| match (refusal, wait) {
-            (Refusal::WouldDeadlock, _) => Error::WouldDeadlock { path: path() },
-            (Refusal::TooManyGuards, _) => Error::TooManyGuards { path: path(), limit: SLOTS },
-            (Refusal::WouldBlock, Wait::AtMost(waited)) => Error::Timeout { path: path(), waited },
-            (Refusal::WouldBlock, _) => Error::WouldBlock { path: path() },
-        })?;
-        grip.thread_of(slot).store(thread, SeqCst);
+        let mode = if access == Access::Read { Mode::Read } else { Mode::Write };
+        let request = Request { member, span, mode, deadline: wait.deadline() };
+        let surroundings = Surroundings { grip, thread: this_thread() };
+        let taken = match access {
+            Access::Recover => grip.state().recover(request, &surroundings),
+            Access::Read | Access::Write => grip.state().acquire(request, &surroundings),
+        };
+        let slot = taken.map_err(|refusal| refused(grip, refusal, wait))?;
+        grip.thread_of(slot).store(surroundings.thread, Relaxed);
         lock.slot = Some(slot);
         Ok(lock)
     }
 }
 
 impl Drop for Lock {
-    /// Gives the slot back; a guard that was inherited over a fork touches nothing: its slot is the parent's.
+    /// Gives the slot back, or leaves it as poison where the thread panics while it writes. A guard that was inherited over a fork touches
+    /// nothing: its slot is the parent's.
     fn drop(&mut self) {
-        if let Some(slot) = self.slot
-            && self.generation == fork::generation()
-        {
-            self.grip.thread_of(slot).store(0, SeqCst);
-            self.grip.state().release(slot);
+        let Some(slot) = self.slot.filter(|_| self.generation == fork::generation()) else { return };
+        self.grip.thread_of(slot).store(0, Relaxed);
+        match self.poisons && std::thread::panicking() {
+            true => self.grip.state().poison(slot, self.member),
+            false => self.grip.state().withdraw(slot),
         }
     }
+}
+
+impl Wait {
+    fn deadline(self) -> Option<Instant> {
+        match self {
+            Wait::Never => Some(Instant::now()),
+            Wait::AtMost(time) => Instant::now().checked_add(time),
+            Wait::Forever => None,
+        }
+    }
+}
+
+/// What the lock table of an array asks about.
+struct Surroundings<'a> {
+    grip: &'a Grip,
+    thread: u64,
+}
+
+impl World for Surroundings<'_> {
+    fn is_alive(&self, member: u64) -> bool {
+        // Who cannot be asked about counts as alive: to wait is safe.
+        self.grip.member().is_alive(member).unwrap_or(true)
+    }
+
+    fn is_own(&self, slot: usize) -> bool {
+        self.grip.thread_of(slot).load(Relaxed) == self.thread
+    }
+}
+
+fn refused(grip: &Grip, refusal: Refusal, wait: Wait) -> Error {
+    let path = grip.path().to_path_buf();
+    let range = |poison: Poison| poison.span.start as usize..poison.span.end as usize;
+    match (refusal, wait) {
+        (Refusal::WouldDeadlock, _) => Error::WouldDeadlock { path },
+        (Refusal::TooManyGuards, _) => Error::TooManyGuards { path, limit: SLOTS },
+        (Refusal::Poisoned(poison), _) => Error::Poisoned { path, range: range(poison), member: poison.member },
+        (Refusal::Interleaved(poison), _) => {
+            let reason = format!("the poisoned bytes {:?} interleave with those of this view: recover a view that contains them", range(poison));
+            Error::layout("recover", reason)
+        }
+        (Refusal::WouldBlock, Wait::AtMost(waited)) => Error::Timeout { path, waited },
+        (Refusal::WouldBlock, _) => Error::WouldBlock { path },
+    }
+}
+
+/// The poisoned bytes of a span, as ranges of the payload.
+pub(crate) fn poisoned(grip: &Grip, span: Span) -> Result<Vec<Range<usize>>> {
+    let request = Request { member: grip.member().id()?, span, mode: Mode::Read, deadline: None };
+    let surroundings = Surroundings { grip, thread: this_thread() };
+    let found = grip.state().poisoned(request, &surroundings).map_err(|refusal| refused(grip, refusal, Wait::Forever))?;
+    Ok(found.into_iter().map(|poison| poison.span.start as usize..poison.span.end as usize).collect())
 }
 
 /// A number that no other thread of this process has.
 fn this_thread() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
-    thread_local!(static THREAD: u64 = NEXT.fetch_add(1, SeqCst));
+    thread_local!(static THREAD: u64 = NEXT.fetch_add(1, Relaxed));
     THREAD.with(|thread| *thread)
 }
 
@@ -116,6 +178,9 @@ pub struct ReadGuard<T: Element, D: Dimension> {
 ///
 /// Dereferences to [`ndarray::ArrayRef`], mutably too. Everything else is as with [`ReadGuard`].
 ///
+/// Where the thread panics while it holds the guard, or the process dies, the elements may be half-written: they are *poisoned*, and nobody
+/// reads or writes them before somebody [recovers](crate::SharedArray::recover) them.
+///
 /// # Examples
 ///
 /// ```
@@ -135,7 +200,7 @@ pub struct WriteGuard<T: Element, D: Dimension> {
 
 impl<T: Element, D: Dimension> ReadGuard<T, D> {
     pub(crate) fn take(grip: &Arc<Grip>, layout: &Layout<D>, span: Span, wait: Wait) -> Result<Self> {
-        let lock = Lock::take(grip, span, Mode::Read, wait)?;
+        let lock = Lock::take(grip, span, Access::Read, wait)?;
         // SAFETY: the lock was taken for all of the layout's bytes, so nobody writes them until it is dropped; it keeps the segment mapped
         // as long, and the view, whose lifetime never leaves this struct, goes before it.
         let view = unsafe { view::elements(grip, layout) };
@@ -144,9 +209,9 @@ impl<T: Element, D: Dimension> ReadGuard<T, D> {
 }
 
 impl<T: Element, D: Dimension> WriteGuard<T, D> {
-    /// The caller checked that the layout is disjoint and the mapping writable.
-    pub(crate) fn take(grip: &Arc<Grip>, layout: &Layout<D>, span: Span, wait: Wait) -> Result<Self> {
-        let lock = Lock::take(grip, span, Mode::Write, wait)?;
+    /// The caller checked that the layout is disjoint and the mapping writable, and wants to write or to recover.
+    pub(crate) fn take(grip: &Arc<Grip>, layout: &Layout<D>, span: Span, access: Access, wait: Wait) -> Result<Self> {
+        let lock = Lock::take(grip, span, access, wait)?;
         // SAFETY: the caller checked that the layout is disjoint and the mapping writable; the lock was taken exclusively for all of its
         // bytes, so nobody else touches them until it is dropped; it keeps the segment mapped as long, and the view, whose lifetime never
         // leaves this struct, goes before it.

@@ -100,6 +100,8 @@ mod segment;
 mod span;
 mod state;
 mod store;
+#[cfg_attr(test, allow(unsafe_code, reason = "tests make a block of zeros"))]
+mod table;
 mod trust;
 #[allow(unsafe_code)]
 mod view;

@@ -10,8 +10,7 @@ use crate::{
     mapping::{Counted, Mapping},
     member::Member,
     scope::Scope,
-    span::Span,
-    state::{Mode, Refusal, SLOTS, StateBlock, lifecycle},
+    state::{SLOTS, StateBlock, lifecycle},
     trust,
 };
 use std::{
@@ -25,7 +24,6 @@ use std::{
         Arc, OnceLock, Weak,
         atomic::{AtomicU64, Ordering::SeqCst},
     },
-    time::Instant,
 };
 
 /// The arrays that this process has mapped, by device and inode.
@@ -205,12 +203,6 @@ impl Segment {
     /// The thread of this process that holds a slot.
     pub(crate) fn thread_of(&self, slot: usize) -> &AtomicU64 {
         &self.threads[slot]
-    }
-
-    /// Takes a slot of the lock table; see [`StateBlock::acquire`].
-    pub(crate) fn acquire(&self, span: Span, mode: Mode, deadline: Option<Instant>, thread: u64) -> Result<Result<usize, Refusal>> {
-        let is_own = |slot: usize| self.threads[slot].load(SeqCst) == thread;
-        Ok(self.state().acquire(self.member.id()?, span, mode, deadline, is_own))
     }
 
     pub(crate) fn state(&self) -> &StateBlock {

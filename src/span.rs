@@ -45,6 +45,40 @@ impl Span {
         distance < u64::from(self.width) || distance + u64::from(other.width) > pitch
     }
 
+    /// What is left of these bytes without those of `cut`; never less, and none of `cut`'s. `None` where the two interleave so that at most
+    /// three spans cannot say it.
+    pub(crate) fn without(&self, cut: &Span) -> Option<[Option<Span>; 3]> {
+        if !self.overlaps(cut) {
+            return Some([Some(*self), None, None]);
+        }
+        if cut.pitch != 0 && !self.is_inside_windows_of(cut) {
+            return None;
+        }
+        // Between its first and its last byte `cut` takes all of these bytes; what lies before and behind stays.
+        let before = (self.start < cut.start).then_some(Span { end: cut.start, ..*self });
+        if self.end <= cut.end {
+            return Some([before, None, None]);
+        }
+        if self.pitch == 0 {
+            return Some([before, None, Some(Span { start: cut.end, ..*self })]);
+        }
+        // The window that reaches over the end of `cut`, if any, and those behind it.
+        let (pitch, width) = (u64::from(self.pitch), u64::from(self.width));
+        let into = (cut.end - self.start) % pitch;
+        let next = cut.end - into + if into == 0 { 0 } else { pitch };
+        let reaching = (into != 0 && into < width).then(|| Span { start: cut.end, end: (cut.end - into + width).min(self.end), pitch: 0, width: 0 });
+        let behind = (next < self.end).then_some(Span { start: next, ..*self });
+        Some([before, reaching, behind])
+    }
+
+    /// Whether every byte of this one that lies between the first and the last byte of `other` is one of `other`.
+    fn is_inside_windows_of(&self, other: &Span) -> bool {
+        let (pitch, width) = (u64::from(other.pitch), u64::from(other.width));
+        let into = (self.start % pitch + pitch - other.start % pitch) % pitch;
+        let own_width = if self.pitch == other.pitch { u64::from(self.width) } else { self.end.saturating_sub(self.start) };
+        into + own_width <= width
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.start == self.end
     }

@@ -4,18 +4,19 @@ use super::{Labels, SharedArray, from_ndarray};
 use crate::{
     element::Element,
     error::Result,
-    guard::{ReadGuard, Wait, WriteGuard},
+    guard::{self, Access, ReadGuard, Wait, WriteGuard},
     member::Member,
 };
 use ndarray::{Array, Dimension};
-use std::{sync::Arc, time::Duration};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// Shared access to the elements: waits while a [`WriteGuard`] on overlapping bytes is held, in whichever process.
     ///
     /// # Errors
     ///
-    /// `WouldDeadlock` where this thread holds that guard; `TooManyGuards`.
+    /// `Poisoned` where a writer of some of the elements died or panicked; `WouldDeadlock` where this thread holds that guard, or one that a
+    /// waiting writer waits for; `TooManyGuards`.
     ///
     /// # Examples
     ///
@@ -72,7 +73,8 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     ///
     /// # Errors
     ///
-    /// `ReadOnly` for an array or view that cannot be written; `WouldDeadlock` where this thread holds such a guard; `TooManyGuards`.
+    /// `ReadOnly` for an array or view that cannot be written; `Poisoned` where another writer of some of the elements died or panicked;
+    /// `WouldDeadlock` where this thread holds such a guard; `TooManyGuards`.
     ///
     /// # Examples
     ///
@@ -135,7 +137,77 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
 
     fn write_waiting(&self, wait: Wait) -> Result<WriteGuard<T, D>> {
         self.check_writable()?;
-        WriteGuard::take(&self.grip, &self.layout, self.span(), wait)
+        WriteGuard::take(&self.grip, &self.layout, self.span(), Access::Write, wait)
+    }
+
+    /// Exclusive access to elements that may be poisoned: by a writer that panicked, or whose process died, with its guard held.
+    ///
+    /// Waits like [`write`](Self::write). Set the elements to what they should be; when the guard is dropped, their poison is gone. Where the
+    /// guard is dropped by a panic, or its process dies, the poison stays. Poison beside this view stays too: it covers at least the bytes that
+    /// were held when the writer died.
+    ///
+    /// # Errors
+    ///
+    /// `Layout` where this view's elements interleave with poisoned ones, so that the rest could not be told: recover a view that contains
+    /// them, the whole array for instance. Those of [`write`](Self::write).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ndshm::Error;
+    ///
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.zeros::<f64, _>(5)?;
+    /// let panicked = std::panic::catch_unwind(|| {
+    ///     let mut guard = xs.write().unwrap();
+    ///     guard[0] = 1.0;
+    ///     panic!("half-way");
+    /// });
+    /// assert!(panicked.is_err() && matches!(xs.read(), Err(Error::Poisoned { .. })));
+    /// xs.recover()?.fill(0.0);
+    /// assert_eq!(xs.read()?.sum(), 0.0);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn recover(&self) -> Result<WriteGuard<T, D>> {
+        self.check_writable()?;
+        WriteGuard::take(&self.grip, &self.layout, self.span(), Access::Recover, Wait::Forever)
+    }
+
+    /// The poisoned ranges that touch this view, in bytes from the start of the array's data, in their order.
+    ///
+    /// A range may be wider than what was written: records of poison are merged when there are many.
+    ///
+    /// # Errors
+    ///
+    /// `Io` where it cannot be found out who lives.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// assert!(manager.zeros::<f64, _>(5)?.poisoned()?.is_empty());
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn poisoned(&self) -> Result<Vec<Range<usize>>> {
+        self.grip.used();
+        guard::poisoned(&self.grip, self.span())
+    }
+
+    /// Whether any element of this view is poisoned; see [`recover`](Self::recover).
+    ///
+    /// # Errors
+    ///
+    /// As [`poisoned`](Self::poisoned).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// assert!(!manager.zeros::<f64, _>(5)?.is_poisoned()?);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn is_poisoned(&self) -> Result<bool> {
+        Ok(!self.poisoned()?.is_empty())
     }
 
     /// A private copy as an ndarray array; the order of a contiguous array is kept.
