@@ -9,18 +9,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a bench that fails has nothing to measure")]
 
+mod ratios;
+
 use criterion::{BatchSize, Criterion};
 use memmap2::MmapOptions;
 use ndarray::{Array2, Ix1, Ix2, s};
 use ndshm::{Handle, Manager, SharedArray2};
+use ratios::{is_test, medians, report};
 use rustix::fs::{FallocateFlags, Mode, OFlags};
-use std::{
-    fs::File,
-    hint::black_box,
-    os::unix::fs::FileExt,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::{fs::File, hint::black_box, os::unix::fs::FileExt, path::Path, time::Duration};
 
 const PAGE: usize = 4096;
 
@@ -44,29 +41,8 @@ fn open_by_hand(path: &Path) {
     black_box((page, MmapOptions::new().len(len).map_raw(&file).unwrap()));
 }
 
-/// The median time of one call of each, measured in turns.
-fn medians(operations: &mut [&mut dyn FnMut()]) -> Vec<Duration> {
-    const ROUNDS: usize = 61;
-    const CALLS: u32 = 50;
-    let mut times = vec![Vec::with_capacity(ROUNDS); operations.len()];
-    for _ in 0..ROUNDS {
-        for (operation, times) in operations.iter_mut().zip(&mut times) {
-            let start = Instant::now();
-            (0..CALLS).for_each(|_| operation());
-            times.push(start.elapsed() / CALLS);
-        }
-    }
-    times.iter_mut().for_each(|times| times.sort());
-    times.into_iter().map(|times| times[ROUNDS / 2]).collect()
-}
-
-fn report(what: &str, floor: &str, times: &[Duration]) {
-    let ratio = times[0].as_secs_f64() / times[1].as_secs_f64();
-    println!("{what:<44} {:>10.3?} {ratio:>7.2} x  {floor} ({:.3?})", times[0], times[1]);
-}
-
-fn ratios(manager: &Manager, crowded: &Manager) {
-    println!("{:<44} {:>10} {:>9}  floor", "operation", "median", "ratio");
+fn compare(manager: &Manager, crowded: &Manager) {
+    ratios::title();
     for len in [8 << 10, 8 << 20] {
         let what = format!("create and delete, {} KiB", len >> 10);
         let mut create = || drop(black_box(manager.zeros::<u8, _>(len).unwrap()));
@@ -125,9 +101,8 @@ fn main() {
     let (manager, crowded) = (Manager::new().unwrap(), Manager::new().unwrap());
     let crowd: Vec<_> = (0..100).map(|_| manager.zeros::<u8, _>(PAGE).unwrap()).collect();
     let large_crowd: Vec<_> = (0..10_000).map(|_| crowded.zeros::<u8, _>(PAGE).unwrap()).collect();
-    // `cargo test --benches` and the CI only look whether everything runs.
-    if !std::env::args().any(|argument| argument == "--test") {
-        ratios(&manager, &crowded);
+    if !is_test() {
+        compare(&manager, &crowded);
     }
     let mut criterion = Criterion::default().configure_from_args().measurement_time(Duration::from_secs(2)).warm_up_time(Duration::from_millis(500));
     benchmarks(&mut criterion, &manager);

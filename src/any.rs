@@ -446,12 +446,7 @@ impl AnyArray {
 
     /// The bytes that a guard covers: the same as those of the typed array.
     fn span(&self) -> Span {
-        let (itemsize, strides) = (self.dtype.itemsize(), self.byte_strides());
-        let bounds = Bounds { len: self.grip.data_len(), itemsize, align: 1 };
-        match layout::check(bounds, self.layout.offset, self.shape(), &strides) {
-            Ok(extent) => Span::of(extent, self.shape(), &strides, itemsize),
-            Err(reason) => unreachable!("a layout that was checked before: {reason}"),
-        }
+        Span::of(&self.layout, 1, self.dtype.itemsize())
     }
 }
 

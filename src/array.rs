@@ -20,7 +20,7 @@ use crate::{
     handle::{Handle, Placement},
     id::ArrayId,
     info,
-    layout::{self, Bounds, Layout, Order},
+    layout::{self, Layout, Order},
     name,
     scope::Scope,
     span::Span,
@@ -408,15 +408,11 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
 
     /// The bytes of the payload from the view's first to its last.
     fn extent(&self) -> Range<usize> {
-        let bounds = Bounds { len: self.grip.data_len(), itemsize: size_of::<T>(), align: align_of::<T>() };
-        match layout::check(bounds, self.layout.offset, self.shape(), &self.byte_strides()) {
-            Ok(extent) => extent,
-            Err(reason) => unreachable!("a layout that was checked before: {reason}"),
-        }
+        self.layout.extent(size_of::<T>(), size_of::<T>())
     }
 
     fn span(&self) -> Span {
-        Span::of(self.extent(), self.shape(), &self.byte_strides(), size_of::<T>())
+        Span::of(&self.layout, size_of::<T>(), size_of::<T>())
     }
 }
 

@@ -150,6 +150,20 @@ impl<D: Dimension> Layout<D> {
         sizes.map(|(&n, &stride)| if n > 1 { stride.wrapping_mul(itemsize as isize) } else { 0 }).collect()
     }
 
+    /// The bytes of the payload from the first to the last of this view, whose strides count `unit` bytes each; empty where it has no elements.
+    pub(crate) fn extent(&self, unit: usize, itemsize: usize) -> Range<usize> {
+        if self.dim.slice().contains(&0) {
+            return self.offset..self.offset;
+        }
+        let (mut below, mut above) = (0, 0);
+        for (&n, &stride) in self.dim.slice().iter().zip(self.element_strides()) {
+            let side = if stride < 0 { &mut below } else { &mut above };
+            // The layout was checked: nothing overflows. The stride of an axis of length 1 does not count.
+            *side += (n - 1) * if n > 1 { stride.unsigned_abs() * unit } else { 0 };
+        }
+        self.offset - below..self.offset + above + itemsize
+    }
+
     /// The layout of a whole array in this order, whose elements take `itemsize` units; its size was checked.
     pub(crate) fn whole(dim: D, order: Order, itemsize: usize) -> Self {
         let mut strides = D::zeros(dim.ndim());

@@ -1,7 +1,10 @@
 //! The bytes that a guard covers: a range, or the same residues of a pitch within it.
 
-use crate::layout::by_stride;
-use std::ops::Range;
+use crate::layout::Layout;
+use ndarray::Dimension;
+
+/// Views of at most so many axes need no memory for their span.
+const FEW: usize = 6;
 
 /// Bytes of a payload: those `r` of the range with `(r - start) mod pitch < width`, or all of it where the pitch is zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,19 +16,41 @@ pub(crate) struct Span {
 }
 
 impl Span {
-    /// The smallest span that covers the view that reaches from `extent.start` to `extent.end` with these byte strides.
+    /// The smallest span that covers a view: its elements have `itemsize` bytes, its strides count `unit` bytes each.
     ///
-    /// Of all the strides that every larger one is a multiple of, the pitch is the one that leaves out most.
-    pub(crate) fn of(extent: Range<usize>, shape: &[usize], strides: &[isize], itemsize: usize) -> Self {
-        let axes = by_stride(shape, strides);
+    /// Of all the strides that every larger one is a multiple of, the pitch is the one that leaves out most. Made for every guard, so without
+    /// allocating where there are few axes.
+    pub(crate) fn of<D: Dimension>(layout: &Layout<D>, unit: usize, itemsize: usize) -> Self {
+        let extent = layout.extent(unit, itemsize);
         let mut best = Self { start: extent.start as u64, end: extent.end as u64, pitch: 0, width: 0 };
+        let (mut few, mut many) = ([(0, 0); FEW], Vec::new());
+        let axes = match layout.dim.ndim() {
+            0..=FEW => &mut few[..layout.dim.ndim()],
+            ndim => {
+                many.resize(ndim, (0, 0));
+                &mut many[..]
+            }
+        };
+        let mut count = 0;
+        for (&n, &stride) in layout.dim.slice().iter().zip(layout.element_strides()) {
+            if n > 1 {
+                axes[count] = (stride.unsigned_abs() * unit, n);
+                count += 1;
+            }
+        }
+        let axes = &mut axes[..count];
+        axes.sort_unstable();
         let mut width = itemsize;
         let mut share = 1.0;
-        for (position, &(stride, n)) in axes.iter().enumerate() {
-            let larger_are_multiples = stride > 0 && axes[position..].iter().all(|(larger, _)| larger.is_multiple_of(stride));
-            let part = width as f64 / stride as f64;
-            if let (true, true, Ok(pitch), Ok(width)) = (larger_are_multiples, part < share, u32::try_from(stride), u32::try_from(width)) {
-                (best.pitch, best.width, share) = (pitch, width, part);
+        for position in 0..axes.len() {
+            let (stride, n) = axes[position];
+            // A stride that leaves nothing out is no pitch: so it is in contiguous views, which need no division.
+            if stride > width {
+                let larger_are_multiples = axes[position..].iter().all(|(larger, _)| larger.is_multiple_of(stride));
+                let part = width as f64 / stride as f64;
+                if let (true, true, Ok(pitch), Ok(width)) = (larger_are_multiples, part < share, u32::try_from(stride), u32::try_from(width)) {
+                    (best.pitch, best.width, share) = (pitch, width, part);
+                }
             }
             width = width.saturating_add((n - 1).saturating_mul(stride));
         }
@@ -87,6 +112,12 @@ impl Span {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ndarray::IxDyn;
+
+    /// The span of a view that starts at a byte, with strides in bytes, of elements of 8 bytes.
+    fn view(first: usize, shape: &[usize], strides: &[isize]) -> Span {
+        Span::of(&Layout::from_bytes(first, IxDyn(shape), strides, 1), 1, 8)
+    }
 
     fn bytes(span: Span) -> Vec<u64> {
         let covered = |r: &u64| span.pitch == 0 || (r - span.start) % u64::from(span.pitch) < u64::from(span.width);
@@ -95,22 +126,22 @@ mod tests {
 
     #[test]
     fn columns_of_one_array_do_not_overlap() {
-        let column = |j: usize| Span::of(j * 8..j * 8 + 9 * 64 + 8, &[10], &[64], 8);
+        let column = |j: usize| view(j * 8, &[10], &[64]);
         assert_eq!(column(3), Span { start: 24, end: 608, pitch: 64, width: 8 });
         assert!(!column(3).overlaps(&column(4)));
         assert!(column(3).overlaps(&column(3)));
-        let left = Span::of(0..9 * 64 + 32, &[10, 4], &[64, 8], 8);
-        let right = Span::of(32..10 * 64, &[10, 4], &[64, 8], 8);
+        let left = view(0, &[10, 4], &[64, 8]);
+        let right = view(32, &[10, 4], &[64, 8]);
         assert!(!left.overlaps(&right) && !right.overlaps(&left));
         assert!(left.overlaps(&column(3)) && right.overlaps(&column(4)) && !right.overlaps(&column(3)));
     }
 
     #[test]
     fn even_and_odd_elements_do_not_overlap() {
-        let even = Span::of(0..72, &[5], &[16], 8);
-        let odd = Span::of(8..80, &[5], &[-16], 8);
+        let even = view(0, &[5], &[16]);
+        let odd = view(72, &[5], &[-16]);
         assert!(!even.overlaps(&odd));
-        assert!(even.overlaps(&Span::of(0..80, &[10], &[8], 8)));
+        assert!(even.overlaps(&view(0, &[10], &[8])));
     }
 
     #[test]
@@ -129,8 +160,7 @@ mod tests {
         for (shape, strides) in &layouts {
             for first in (0..64usize).step_by(8) {
                 let below: usize = shape.iter().zip(strides).map(|(&n, &s)| if s < 0 { (n - 1) * s.unsigned_abs() } else { 0 }).sum();
-                let above: usize = shape.iter().zip(strides).map(|(&n, &s)| if s > 0 { (n - 1) * s.unsigned_abs() } else { 0 }).sum();
-                let span = Span::of(first..first + below + above + 8, shape, strides, 8);
+                let span = view(first + below, shape, strides);
                 let covered = bytes(span);
                 for index in ndarray::indices(ndarray::IxDyn(shape)) {
                     let at = (0..shape.len()).fold((first + below) as isize, |at, axis| at + index[axis] as isize * strides[axis]) as u64;

@@ -17,7 +17,10 @@ use crate::{
 };
 use rustix::{io::Errno, thread::futex, time::Timespec};
 use std::{
-    sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
+    sync::atomic::{
+        Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
+        fence,
+    },
     time::{Duration, Instant},
 };
 
@@ -124,13 +127,13 @@ impl StateBlock {
 
     /// Gives a slot back and wakes who waits.
     pub(crate) fn withdraw(&self, slot: usize) {
-        self.slots[slot].tag.swap(0, AcqRel);
+        self.slots[slot].tag.swap(0, SeqCst);
         self.wake();
     }
 
     /// Leaves the slot of a writer that panicked as a record of poison.
     pub(crate) fn poison(&self, slot: usize, member: u64) {
-        self.slots[slot].tag.swap(Mode::Poisoned.tag(member), AcqRel);
+        self.slots[slot].tag.swap(Mode::Poisoned.tag(member), SeqCst);
         self.wake();
     }
 
@@ -152,9 +155,8 @@ impl StateBlock {
 
     /// Tries until `place` gives a slot, and sleeps between.
     fn wait_for(&self, request: Request, world: &impl World, mut place: impl FnMut(&Self) -> Result<usize, Obstacle>) -> Result<usize, Refusal> {
+        let mut waits = None;
         loop {
-            // Read first: what is given back from here on changes it, so that the sleep below does not begin.
-            let seen = self.wake.load(SeqCst);
             let in_the_way = match self.locked(request, world, &mut place)? {
                 Ok(slot) => return Ok(slot),
                 Err(Obstacle::Refused(refusal)) => return Err(refusal),
@@ -167,7 +169,14 @@ impl StateBlock {
             if in_the_way == u64::MAX && (0..SLOTS).any(|slot| self.holds(request.member, slot) && world.is_own(slot)) {
                 return Err(Refusal::TooManyGuards);
             }
-            self.sleep(seen, request.deadline)?;
+            if let Some(seen) = waits.take() {
+                self.sleep(seen, request.deadline)?;
+            }
+            // In this order, and before the next look at the table: whoever clears the flag after this changes the word too, and whoever gives a
+            // slot back that the look misses sees the flag.
+            waits = Some(self.wake.load(SeqCst));
+            self.waiting.store(1, SeqCst);
+            fence(SeqCst);
         }
     }
 
@@ -276,7 +285,8 @@ impl StateBlock {
     fn publish(&self, free: u64, span: Span, tag: u64) -> usize {
         let slot = free.trailing_zeros() as usize;
         self.slots[slot].put(span);
-        self.used.fetch_or(1 << slot, Relaxed);
+        // Changed under the lock word only, and set before the tag.
+        self.used.store(self.used.load(Relaxed) | 1 << slot, Relaxed);
         self.slots[slot].tag.swap(tag, AcqRel);
         slot
     }
@@ -317,7 +327,7 @@ impl StateBlock {
                 return;
             }
             let left = if Mode::Write.is(tag) { Mode::Poisoned.tag(member) } else { 0 };
-            buried |= self.slots[slot].tag.compare_exchange(tag, left, AcqRel, Acquire).is_ok();
+            buried |= self.slots[slot].tag.compare_exchange(tag, left, SeqCst, Acquire).is_ok();
         });
         if buried {
             self.wake();
@@ -350,8 +360,7 @@ impl StateBlock {
     fn locked<R>(&self, request: Request, world: &impl World, section: impl FnOnce(&Self) -> R) -> Result<R, Refusal> {
         self.take_word(request, world)?;
         let result = section(self);
-        // Only who holds the word gives it back; who is taken for dead wrongly would find another's.
-        let _ = self.lock.compare_exchange(request.member, 0, Release, Relaxed);
+        self.lock.store(0, Release);
         Ok(result)
     }
 
@@ -379,9 +388,13 @@ impl StateBlock {
         }
     }
 
+    /// Wakes who waits, if anybody does.
+    ///
+    /// A tag was swapped before; a waiter looks at the tags after it has set the flag and a fence. All of that has one order (SeqCst): either the
+    /// flag is seen here, or the waiter sees the tag.
     fn wake(&self) {
-        self.wake.fetch_add(1, SeqCst);
         if self.waiting.load(SeqCst) != 0 && self.waiting.swap(0, SeqCst) != 0 {
+            self.wake.fetch_add(1, SeqCst);
             // The only failures are of the arguments, which are constant.
             let _ = futex::wake(&self.wake, futex::Flags::empty(), i32::MAX as u32);
         }
@@ -396,7 +409,6 @@ impl StateBlock {
                 return Err(Refusal::WouldBlock);
             }
         }
-        self.waiting.store(1, SeqCst);
         let timeout = Timespec { tv_sec: time.as_secs() as i64, tv_nsec: i64::from(time.subsec_nanos()) };
         match futex::wait(&self.wake, futex::Flags::empty(), seen, Some(&timeout)) {
             // Woken, changed before the sleep, interrupted, or time to look again.

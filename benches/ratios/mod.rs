@@ -1,0 +1,35 @@
+//! Ratios to a floor or a peer, measured in turns in the same run.
+#![allow(dead_code, unreachable_pub, reason = "every bench uses another part")]
+
+use std::time::{Duration, Instant};
+
+/// Whether everything is only to be run once, to see that it runs: `cargo bench -- --test`.
+pub fn is_test() -> bool {
+    std::env::args().any(|argument| argument == "--test")
+}
+
+/// The heads of the columns of [`report`].
+pub fn title() {
+    println!("{:<44} {:>10} {:>9}  floor", "operation", "median", "ratio");
+}
+
+/// The median time of one call of each, measured in turns.
+pub fn medians(operations: &mut [&mut dyn FnMut()]) -> Vec<Duration> {
+    const ROUNDS: usize = 61;
+    const CALLS: u32 = 50;
+    let mut times = vec![Vec::with_capacity(ROUNDS); operations.len()];
+    for _ in 0..ROUNDS {
+        for (operation, times) in operations.iter_mut().zip(&mut times) {
+            let start = Instant::now();
+            (0..CALLS).for_each(|_| operation());
+            times.push(start.elapsed() / CALLS);
+        }
+    }
+    times.iter_mut().for_each(|times| times.sort());
+    times.into_iter().map(|times| times[ROUNDS / 2]).collect()
+}
+
+pub fn report(what: &str, floor: &str, times: &[Duration]) {
+    let ratio = times[0].as_secs_f64() / times[1].as_secs_f64();
+    println!("{what:<44} {:>10.3?} {ratio:>7.2} x  {floor} ({:.3?})", times[0], times[1]);
+}
