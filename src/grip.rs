@@ -5,7 +5,7 @@ use std::{
     ops::Deref,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::SeqCst},
+        atomic::{AtomicBool, Ordering::{Relaxed, SeqCst}},
     },
 };
 
@@ -23,7 +23,8 @@ impl Grip {
 
     /// The array was read, written or viewed.
     pub(crate) fn used(&self) {
-        if !self.is_used.swap(true, SeqCst) {
+        // Read first: every guard comes by here, and only the first one has something to write.
+        if !self.is_used.load(Relaxed) && !self.is_used.swap(true, SeqCst) {
             self.segment.used();
         }
     }
