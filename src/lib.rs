@@ -27,6 +27,7 @@
 //! - Names, attributes, scopes: [`Manager::options`]. Other places and kinds of stores: [`Manager::builder`].
 //! - A part of an array: the views of [`SharedArray`]. Its elements: [`SharedArray::read`], [`SharedArray::write`].
 //! - Another process: [`SharedArray::handle`] and [`Handle::open`], or serde on arrays, handles and managers.
+//! - What a writer that died left half-written: [`SharedArray::poisoned`], [`SharedArray::recover`].
 //! - Who deletes: [`Scope`]. What is there: [`Manager::list`], [`Manager::usage`]. What the dead left: [`Manager::sweep`].
 //!
 //! # What it is not
@@ -50,8 +51,9 @@
 //! - **Arrays made in children.** A [`Scope::Local`] array goes with the process that made it; a parent that wants to have it makes the child
 //!   use [`Scope::Remote`] or [`Scope::Store`].
 //! - **Exit without drop.** `process::exit`, `abort` and signals drop nothing: what such a process owned stays until a sweep.
-//! - **Leaked guards** hold their lock until their process ends. A process that is *killed* while it holds a guard leaves its bytes locked, too:
-//!   recovery from that is not there yet. Use [`SharedArray::read_timeout`] and [`SharedArray::write_timeout`] where that must not block.
+//! - **Leaked guards** hold their lock until their process ends; a leaked write guard leaves poison then.
+//! - **Poison** marks what was *being* written when a writer died or panicked. What was never started is the workflow's own knowledge: keep a `done`
+//!   array and set it after the guard of each part is dropped.
 //! - **Ambiguous methods.** Where a function takes `&ArrayRef`, pass `&*guard`. `slice` and its siblings on a *guard* are ndarray's and give ndarray
 //!   views; on the *array* they give shared arrays.
 //!
