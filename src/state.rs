@@ -61,6 +61,7 @@ impl StateBlock {
 
 impl Slot {
     /// Under the lock word, like every access to a span.
+    #[inline]
     pub(crate) fn put(&self, span: Span) {
         self.start.store(span.start, Relaxed);
         self.end.store(span.end, Relaxed);
@@ -68,6 +69,7 @@ impl Slot {
         self.width.store(span.width, Relaxed);
     }
 
+    #[inline]
     pub(crate) fn span(&self) -> Span {
         let (start, end) = (self.start.load(Relaxed), self.end.load(Relaxed));
         Span { start, end, pitch: self.pitch.load(Relaxed), width: self.width.load(Relaxed) }

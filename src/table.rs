@@ -282,6 +282,7 @@ impl StateBlock {
     }
 
     /// Writes the span of one of the free slots and gives it its tag. Under the lock word.
+    #[inline]
     fn publish(&self, free: u64, span: Span, tag: u64) -> usize {
         let slot = free.trailing_zeros() as usize;
         self.slots[slot].put(span);
@@ -336,6 +337,7 @@ impl StateBlock {
     }
 
     /// Calls `action` with each slot that is taken, and its tag.
+    #[inline]
     fn each_used(&self, mut action: impl FnMut(usize, u64)) {
         each(self.used.load(Relaxed), |slot| {
             let tag = self.slots[slot].tag.load(Acquire);
@@ -357,6 +359,7 @@ impl StateBlock {
     }
 
     /// Runs `section` with the lock word held.
+    #[inline]
     fn locked<R>(&self, request: Request, world: &impl World, section: impl FnOnce(&Self) -> R) -> Result<R, Refusal> {
         self.take_word(request, world)?;
         let result = section(self);
@@ -364,7 +367,16 @@ impl StateBlock {
         Ok(result)
     }
 
-    fn take_word(&self, Request { member, deadline, .. }: Request, world: &impl World) -> Result<(), Refusal> {
+    #[inline]
+    fn take_word(&self, request: Request, world: &impl World) -> Result<(), Refusal> {
+        match self.lock.compare_exchange(0, request.member, Acquire, Relaxed) {
+            Ok(_) => Ok(()),
+            Err(_) => self.wait_for_word(request, world),
+        }
+    }
+
+    #[cold]
+    fn wait_for_word(&self, Request { member, deadline, .. }: Request, world: &impl World) -> Result<(), Refusal> {
         let mut tries = 0;
         let mut since = None;
         loop {
@@ -392,8 +404,16 @@ impl StateBlock {
     ///
     /// A tag was swapped before; a waiter looks at the tags after it has set the flag and a fence. All of that has one order (SeqCst): either the
     /// flag is seen here, or the waiter sees the tag.
+    #[inline]
     fn wake(&self) {
-        if self.waiting.load(SeqCst) != 0 && self.waiting.swap(0, SeqCst) != 0 {
+        if self.waiting.load(SeqCst) != 0 {
+            self.wake_all();
+        }
+    }
+
+    #[cold]
+    fn wake_all(&self) {
+        if self.waiting.swap(0, SeqCst) != 0 {
             self.wake.fetch_add(1, SeqCst);
             // The only failures are of the arguments, which are constant.
             let _ = futex::wake(&self.wake, futex::Flags::empty(), i32::MAX as u32);
@@ -419,6 +439,7 @@ impl StateBlock {
 }
 
 /// Calls `action` with each member of a set of slots.
+#[inline]
 fn each(mut slots: u64, mut action: impl FnMut(usize)) {
     while slots != 0 {
         action(slots.trailing_zeros() as usize);

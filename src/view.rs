@@ -16,9 +16,16 @@ use crate::{
 use ndarray::{ArrayView, ArrayViewMut, Axis, Dimension, RawArrayView, RawArrayViewMut, ShapeBuilder, StrideShape};
 use std::ptr::NonNull;
 
+/// Whether ndarray can start with the strides as they are: none of an axis that counts is negative, and there are elements.
+#[inline]
+fn is_plain<D: Dimension>(layout: &Layout<D>) -> bool {
+    layout.dim.slice().iter().zip(layout.element_strides()).all(|(&n, &stride)| n != 0 && stride >= 0)
+}
+
 /// A layout as ndarray wants to start with: the lowest address, strides that are not negative, and the axes that run downwards.
 ///
 /// Axes of length 1 get a stride of zero; a view without elements gets the strides that ndarray gives one, which satisfy its checks.
+#[cold]
 fn upwards<D: Dimension>(layout: &Layout<D>, itemsize: usize) -> (usize, StrideShape<D>, Vec<Axis>) {
     if layout.dim.slice().contains(&0) {
         return (layout.offset, layout.dim.clone().into(), Vec::new());
@@ -44,10 +51,16 @@ const fn assert_aligned<T>() {
 }
 
 /// The raw view of a layout over memory that starts at `base`, the start of a payload.
+#[inline]
 fn raw<T: Element, D: Dimension>(base: NonNull<u8>, layout: &Layout<D>) -> RawArrayView<T, D> {
     const { assert_aligned::<T>() };
+    let address = |offset| base.as_ptr().wrapping_add(offset).cast::<T>().cast_const();
+    if is_plain(layout) {
+        // SAFETY: as below, with the strides as they are: none is negative.
+        return unsafe { RawArrayView::from_shape_ptr(layout.dim.clone().strides(layout.strides.clone()), address(layout.offset)) };
+    }
     let (offset, shape, downwards) = upwards(layout, size_of::<T>());
-    let start = base.as_ptr().wrapping_add(offset).cast::<T>().cast_const();
+    let start = address(offset);
     // SAFETY: `start` is not null and aligned, since the payload and `layout.offset` are (check); strides are not negative; the number
     // of elements and the reach in bytes fit isize (check); every element lies inside the mapping (check), which is all that may be
     // assumed when one is read, and nothing is read here.
@@ -57,10 +70,16 @@ fn raw<T: Element, D: Dimension>(base: NonNull<u8>, layout: &Layout<D>) -> RawAr
 }
 
 /// The same for writing.
+#[inline]
 fn raw_mut<T: Element, D: Dimension>(base: NonNull<u8>, layout: &Layout<D>) -> RawArrayViewMut<T, D> {
     const { assert_aligned::<T>() };
+    let address = |offset| base.as_ptr().wrapping_add(offset).cast::<T>();
+    if is_plain(layout) {
+        // SAFETY: as below, with the strides as they are: none is negative.
+        return unsafe { RawArrayViewMut::from_shape_ptr(layout.dim.clone().strides(layout.strides.clone()), address(layout.offset)) };
+    }
     let (offset, shape, downwards) = upwards(layout, size_of::<T>());
-    let start = base.as_ptr().wrapping_add(offset).cast::<T>();
+    let start = address(offset);
     // SAFETY: as in `raw`; the callers of this function checked in addition that no two elements share a byte (disjoint).
     let mut view = unsafe { RawArrayViewMut::from_shape_ptr(shape, start) };
     downwards.into_iter().for_each(|axis| view.invert_axis(axis));
@@ -113,6 +132,7 @@ fn read_back<T: Element, D: Dimension>(base: NonNull<u8>, view: &RawArrayView<T,
 /// # Safety
 ///
 /// For as long as `'a` lasts the segment stays mapped and nobody writes these elements.
+#[inline]
 pub(crate) unsafe fn elements<'a, T: Element, D: Dimension>(segment: &Segment, layout: &Layout<D>) -> ArrayView<'a, T, D> {
     let view = raw::<T, D>(segment.payload(0), layout);
     // SAFETY: the elements are inside the mapping (check), aligned, valid whatever their bytes (Element), and by the caller's promise
@@ -126,6 +146,7 @@ pub(crate) unsafe fn elements<'a, T: Element, D: Dimension>(segment: &Segment, l
 ///
 /// `layout::disjoint` accepted the layout. For as long as `'a` lasts the segment stays mapped writable, and nobody else reads or
 /// writes these elements.
+#[inline]
 pub(crate) unsafe fn elements_mut<'a, T: Element, D: Dimension>(segment: &Segment, layout: &Layout<D>) -> ArrayViewMut<'a, T, D> {
     let view = raw_mut::<T, D>(segment.payload(0), layout);
     // SAFETY: as in `elements`; no two elements share a byte (disjoint), and by the caller's promise they are exclusively ours in 'a.
