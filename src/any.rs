@@ -138,7 +138,7 @@ impl AnyArray {
     /// ```
     pub fn handle(&self) -> Handle {
         let view = self.is_view().then(|| Placement::new(self.layout.offset, self.shape(), &self.byte_strides()));
-        Handle::new(self.path(), self.id(), self.dtype.fingerprint(), self.is_writable, self.scope(), view)
+        Handle::new(self.path(), self.id(), self.dtype.fingerprint(), self.is_writable(), self.scope(), view)
     }
 
     /// The type of the elements.
@@ -365,7 +365,7 @@ impl AnyArray {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn is_writable(&self) -> bool {
-        self.is_writable
+        self.is_writable && !self.grip.is_frozen()
     }
 
     /// A copy of the elements' bytes, in C order, native-endian.
@@ -404,6 +404,9 @@ impl AnyArray {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn write_bytes(&self, bytes: &[u8]) -> Result<()> {
+        if self.grip.is_frozen() {
+            return Err(Error::Frozen { path: self.path().into() });
+        }
         if !self.is_writable {
             return Err(Error::ReadOnly { path: self.path().into(), reason: "the view is read-only, or some of its elements share memory" });
         }

@@ -97,7 +97,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// ```
     pub fn handle(&self) -> Handle {
         let view = self.is_view().then(|| Placement::new(self.layout.offset, self.shape(), &self.byte_strides()));
-        Handle::new(self.path(), self.id(), T::DTYPE.fingerprint(), self.is_writable, self.scope(), view)
+        Handle::new(self.path(), self.id(), T::DTYPE.fingerprint(), self.is_writable(), self.scope(), view)
     }
 
     /// The lengths of the axes.
@@ -346,7 +346,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
         self.grip.header().dtype != T::DTYPE || !self.layout.is_whole(&self.grip.header().shape, self.grip.header().order, 1)
     }
 
-    /// Whether elements can be written through this array.
+    /// Whether elements can be written through this array: not through a read-only view, nor where the array is frozen.
     ///
     /// # Examples
     ///
@@ -357,7 +357,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn is_writable(&self) -> bool {
-        self.is_writable
+        self.is_writable && !self.grip.is_frozen()
     }
 
     /// Deletes the array now, whoever owns it: the whole array, from any view of it. Arrays that are open go on working.
@@ -386,6 +386,10 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
         Self { grip, layout, is_writable, _element: PhantomData }
     }
 
+    pub(crate) fn layout(&self) -> &Layout<D> {
+        &self.layout
+    }
+
     /// Bytes from the start of the payload.
     pub(crate) fn offset(&self) -> usize {
         self.layout.offset
@@ -395,8 +399,9 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
         &self.grip
     }
 
-    fn check_writable(&self) -> Result<()> {
+    pub(crate) fn check_writable(&self) -> Result<()> {
         match self.is_writable {
+            _ if self.grip.is_frozen() => Err(Error::Frozen { path: self.path().into() }),
             true => Ok(()),
             false => Err(Error::ReadOnly { path: self.path().into(), reason: "the view is read-only, or some of its elements share memory" }),
         }
@@ -411,7 +416,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
         self.layout.extent(size_of::<T>(), size_of::<T>())
     }
 
-    fn span(&self) -> Span {
+    pub(crate) fn span(&self) -> Span {
         Span::of(&self.layout, size_of::<T>(), size_of::<T>())
     }
 }

@@ -170,6 +170,26 @@ pub enum Error {
         /// The member id of the writer.
         member: u64,
     },
+    /// The array was frozen: nobody writes it any more.
+    #[error("{}: the array was frozen and is never written again; copy it to change it", path.display())]
+    Frozen {
+        /// The array.
+        path: PathBuf,
+    },
+    /// The array was not frozen.
+    #[error("{}: the array was not frozen yet; wait for its producer with Handle::open_frozen_timeout", path.display())]
+    NotFrozen {
+        /// The array.
+        path: PathBuf,
+    },
+    /// The process that made the array ended before it froze it.
+    #[error("{}: its producer, member {member} of the store, ended before it froze the array", path.display())]
+    Abandoned {
+        /// The array.
+        path: PathBuf,
+        /// The member id of the producer.
+        member: u64,
+    },
     /// The array or view cannot be written.
     #[error("{}: cannot be written: {reason}", path.display())]
     ReadOnly {

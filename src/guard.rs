@@ -18,6 +18,7 @@ use std::{
     fmt,
     marker::PhantomData,
     ops::{Deref, DerefMut, Range},
+    path::Path,
     sync::{
         Arc, MutexGuard,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -40,10 +41,12 @@ pub(crate) enum Access {
     Write,
     /// Write, whether it is poisoned or not.
     Recover,
+    /// Read and write by atomic operations only.
+    Atomic,
 }
 
 /// A taken slot of the lock table: given back when it is dropped.
-struct Lock {
+pub(crate) struct Lock {
     grip: Arc<Grip>,
     /// None where there are no bytes to lock.
     slot: Option<usize>,
@@ -56,24 +59,32 @@ struct Lock {
 }
 
 impl Lock {
-    fn take(grip: &Arc<Grip>, span: Span, access: Access, wait: Wait) -> Result<Self> {
+    pub(crate) fn take(grip: &Arc<Grip>, span: Span, access: Access, wait: Wait) -> Result<Self> {
         grip.used();
         let member = grip.member().id()?;
-        let poisons = access != Access::Read && !std::thread::panicking();
+        let poisons = matches!(access, Access::Write | Access::Recover) && !std::thread::panicking();
         let mut lock = Lock { grip: grip.clone(), slot: None, member, generation: fork::generation(), poisons, _not_send: PhantomData };
         if span.is_empty() {
             return Ok(lock);
         }
-        let mode = if access == Access::Read { Mode::Read } else { Mode::Write };
+        let mode = match access {
+            Access::Read => Mode::Read,
+            Access::Write | Access::Recover => Mode::Write,
+            Access::Atomic => Mode::Atomic,
+        };
         let request = Request { member, span, mode, deadline: wait.deadline() };
         let surroundings = Surroundings { grip, thread: this_thread() };
         let taken = match access {
             Access::Recover => grip.state().recover(request, &surroundings),
-            Access::Read | Access::Write => grip.state().acquire(request, &surroundings),
+            Access::Read | Access::Write | Access::Atomic => grip.state().acquire(request, &surroundings),
         };
         let slot = taken.map_err(|refusal| refused(grip, refusal, wait))?;
         grip.thread_of(slot).store(surroundings.thread, Relaxed);
         lock.slot = Some(slot);
+        // Looked at with the lock held: freezing takes it too, so it comes before or behind all of what follows.
+        if access != Access::Read && grip.is_frozen() {
+            return Err(Error::Frozen { path: grip.path().into() });
+        }
         Ok(lock)
     }
 }
@@ -92,7 +103,7 @@ impl Drop for Lock {
 }
 
 impl Wait {
-    fn deadline(self) -> Option<Instant> {
+    pub(crate) fn deadline(self) -> Option<Instant> {
         match self {
             Wait::Never => Some(Instant::now()),
             Wait::AtMost(time) => Instant::now().checked_add(time),
@@ -119,7 +130,12 @@ impl World for Surroundings<'_> {
 }
 
 fn refused(grip: &Grip, refusal: Refusal, wait: Wait) -> Error {
-    let path = grip.path().to_path_buf();
+    refused_at(grip.path(), refusal, wait)
+}
+
+/// The error of a refusal by the lock table of the array at `path`.
+pub(crate) fn refused_at(path: &Path, refusal: Refusal, wait: Wait) -> Error {
+    let path = path.to_path_buf();
     let range = |poison: Poison| poison.span.start as usize..poison.span.end as usize;
     match (refusal, wait) {
         (Refusal::WouldDeadlock, _) => Error::WouldDeadlock { path },

@@ -63,6 +63,8 @@
 
 mod any;
 mod array;
+#[allow(unsafe_code)]
+mod atomic;
 mod builder;
 mod cbor;
 mod dispatch;
@@ -74,6 +76,8 @@ mod error;
 #[allow(unsafe_code)]
 mod fork;
 mod format;
+#[allow(unsafe_code)]
+mod frozen;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 #[allow(missing_docs, reason = "no part of the interface")]
@@ -110,10 +114,12 @@ mod view;
 
 pub use any::AnyArray;
 pub use array::{SharedArray, SharedArray0, SharedArray1, SharedArray2, SharedArray3, SharedArray4, SharedArray5, SharedArray6, SharedArrayD};
+pub use atomic::{AtomicArray, AtomicElement};
 pub use builder::Builder;
 pub use dtype::{DType, Field};
 pub use element::{Bool, Element};
 pub use error::{Error, HeaderError, Result};
+pub use frozen::FrozenArray;
 pub use guard::{ReadGuard, WriteGuard};
 pub use handle::Handle;
 pub use id::ArrayId;

@@ -44,8 +44,8 @@ impl Mapping {
         }
         let len = range.end.min(self.len) - start;
         let address = self.raw.as_mut_ptr().wrapping_add(start);
-        // SAFETY: the pages from `start`, a page boundary of this mapping, to its end at most are mapped by `self.raw`; no reference
-        // to them exists yet, and writing through pointers to them is refused by everyone who knows the mapping as read-only.
+        // SAFETY: the pages from `start`, a page boundary of this mapping, to its end at most are mapped by `self.raw`; references that can write
+        // to them do not exist: either no reference does yet, or the array was frozen, while it was held exclusively. Reading goes on.
         unsafe { rustix::mm::mprotect(address.cast(), len, rustix::mm::MprotectFlags::READ) }.map_err(|errno| map_error(errno.into(), path))
     }
 

@@ -98,7 +98,7 @@ impl Segment {
                 opened.enlist()
             }
         };
-        if writable && segment.writable.get().is_none() {
+        if writable && segment.writable.get().is_none() && !segment.is_frozen() {
             let mapping = Counted::new(Mapping::new(file, segment.file_len(), path)?);
             let _ = segment.writable.set(mapping);
         }
@@ -207,6 +207,35 @@ impl Segment {
 
     pub(crate) fn state(&self) -> &StateBlock {
         self.any_mapping().state()
+    }
+
+    /// Whether the array was frozen.
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.state().frozen.load(SeqCst) != 0
+    }
+
+    /// Marks the array as frozen. The caller holds all of it exclusively.
+    pub(crate) fn freeze(&self) {
+        self.state().frozen.store(1, SeqCst);
+        self.state().announce();
+    }
+
+    /// Takes from this process the right to write a frozen array's payload, so that a bug that does so faults here.
+    pub(crate) fn protect(&self) -> Result<()> {
+        match self.writable.get() {
+            Some(mapping) => mapping.protect(self.parsed.data_offset..self.file_len(), &self.path),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the process that made the array lives.
+    pub(crate) fn has_producer(&self) -> Result<bool> {
+        self.member.is_alive(self.producer())
+    }
+
+    /// The member id of the process that made the array.
+    pub(crate) fn producer(&self) -> u64 {
+        self.state().producer.load(SeqCst)
     }
 
     fn any_mapping(&self) -> &Mapping {
@@ -393,7 +422,7 @@ fn map_and_parse(member: &Member, file: &File, metadata: &Metadata, path: &Path,
     if state.endian.load(SeqCst) != ENDIAN_PROBE {
         return Err(refuse(HeaderError::Endian));
     }
-    if !writable {
+    if !writable || state.frozen.load(SeqCst) != 0 {
         mapping.protect(parsed.data_offset..len, path)?;
     }
     Ok((mapping, parsed))

@@ -46,6 +46,8 @@ pub(crate) enum Mode {
     Intent = 3,
     /// A writer died or panicked.
     Poisoned = 4,
+    /// Atomic access: beside others of its kind, but not beside readers and writers.
+    Atomic = 5,
 }
 
 impl Mode {
@@ -75,7 +77,7 @@ pub(crate) trait World {
 pub(crate) struct Request {
     pub(crate) member: u64,
     pub(crate) span: Span,
-    /// Read or write.
+    /// Read, write or atomic.
     pub(crate) mode: Mode,
     /// Waits until then, for ever where there is none.
     pub(crate) deadline: Option<Instant>,
@@ -137,6 +139,22 @@ impl StateBlock {
         self.wake();
     }
 
+    /// Wakes all who wait, for instance for the array to be frozen.
+    pub(crate) fn announce(&self) {
+        self.wake();
+    }
+
+    /// Waits until `is_done` gives something; looks again whenever a guard is given back or something is announced, and every 20 ms.
+    pub(crate) fn wait_until<R>(&self, deadline: Option<Instant>, mut is_done: impl FnMut() -> Option<R>) -> Result<R, Refusal> {
+        loop {
+            let seen = self.expect_wake();
+            if let Some(result) = is_done() {
+                return Ok(result);
+            }
+            self.sleep(seen, deadline)?;
+        }
+    }
+
     /// The poison on these bytes, that of writers included that nobody found dead before.
     pub(crate) fn poisoned(&self, request: Request, world: &impl World) -> Result<Vec<Poison>, Refusal> {
         let overlapping = |slot: usize| self.slots[slot].span().overlaps(&request.span);
@@ -172,11 +190,8 @@ impl StateBlock {
             if let Some(seen) = waits.take() {
                 self.sleep(seen, request.deadline)?;
             }
-            // In this order, and before the next look at the table: whoever clears the flag after this changes the word too, and whoever gives a
-            // slot back that the look misses sees the flag.
-            waits = Some(self.wake.load(SeqCst));
-            self.waiting.store(1, SeqCst);
-            fence(SeqCst);
+            // Before the next look at the table.
+            waits = Some(self.expect_wake());
         }
     }
 
@@ -194,8 +209,8 @@ impl StateBlock {
             } else if Mode::Poisoned.is(tag) {
                 poison = Some(Poison { span: self.slots[slot].span(), member: member_of(tag) });
             } else if Mode::Intent.is(tag) {
-                waiting_writers |= if mode == Mode::Read { 1 << slot } else { 0 };
-            } else if mode == Mode::Write || !Mode::Read.is(tag) {
+                waiting_writers |= if mode == Mode::Write { 0 } else { 1 << slot };
+            } else if mode == Mode::Write || !mode.is(tag) {
                 conflicts |= 1 << slot;
                 deadlock |= is_mine(slot, tag);
             }
@@ -418,6 +433,16 @@ impl StateBlock {
             // The only failures are of the arguments, which are constant.
             let _ = futex::wake(&self.wake, futex::Flags::empty(), i32::MAX as u32);
         }
+    }
+
+    /// Says that somebody waits, before a last look at what is waited for. What [`sleep`](Self::sleep) needs.
+    ///
+    /// In this order: whoever clears the flag after this changes the word too, and whoever does something that the look misses sees the flag.
+    fn expect_wake(&self) -> u32 {
+        let seen = self.wake.load(SeqCst);
+        self.waiting.store(1, SeqCst);
+        fence(SeqCst);
+        seen
     }
 
     /// Sleeps until a slot is given back after `seen` was read, but not long.

@@ -140,6 +140,19 @@ pub(crate) unsafe fn elements<'a, T: Element, D: Dimension>(segment: &Segment, l
     unsafe { view.deref_into_view() }
 }
 
+/// The elements of a view, as atomics.
+///
+/// # Safety
+///
+/// `A` is the atomic integer of `T`. For as long as `'a` lasts the segment stays mapped writable, and nobody reads or writes these elements but by
+/// atomic operations of the same size.
+pub(crate) unsafe fn atomics<'a, T: Element, D: Dimension, A>(segment: &Segment, layout: &Layout<D>) -> ArrayView<'a, A, D> {
+    let view = raw::<T, D>(segment.payload(0), layout).cast::<A>();
+    // SAFETY: as in `elements`; an atomic has the size, alignment and validity of its integer, and by the caller's promise it is mapped writable and
+    // shared with atomic operations only.
+    unsafe { view.deref_into_view() }
+}
+
 /// The elements of a view, for writing.
 ///
 /// # Safety
