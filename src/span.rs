@@ -23,8 +23,8 @@ impl Span {
     pub(crate) fn of<D: Dimension>(layout: &Layout<D>, unit: usize, itemsize: usize) -> Self {
         let extent = layout.extent(unit, itemsize);
         let mut best = Self { start: extent.start as u64, end: extent.end as u64, pitch: 0, width: 0 };
-        if extent.len() == layout.dim.size() * itemsize {
-            // Contiguous, in whatever order: nothing is left out.
+        if layout.dim.size().checked_mul(itemsize) == Some(extent.len()) {
+            // Contiguous, in whatever order: nothing is left out. (A broadcast may have more elements than bytes can be counted.)
             return best;
         }
         let (mut few, mut many) = ([(0, 0); FEW], Vec::new());
