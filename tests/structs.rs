@@ -257,3 +257,25 @@ fn structs_are_read_and_written_without_knowing_them() {
     made.write().unwrap()[1] = particle(5);
     assert_eq!(made.into_any().unwrap().field("id").unwrap().read_bytes().unwrap()[8], 5);
 }
+
+#[test]
+fn structs_and_their_fields_open_in_another_process() {
+    let root = Root::new();
+    let manager = root.manager();
+    let xs = array(&manager);
+    let handles = [xs.slice(s![1.., ..;-1]).unwrap().handle(), xs.field::<u64>("id").unwrap().slice(s![2, ..]).unwrap().handle()];
+    let printed = common::run("child_opens_structs", &handles.map(|handle| handle.to_string()));
+    assert!(printed.contains("first 14, ids 110"), "{printed}");
+    assert_eq!(xs.read().unwrap()[[1, 4]].charge, 0.5, "what the child wrote");
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_opens_structs() {
+    let arguments = common::arguments();
+    let particles: SharedArray<Particle, Ix2> = arguments[0].parse::<Handle>().unwrap().open().unwrap();
+    let ids: SharedArray<u64, Ix1> = arguments[1].parse::<Handle>().unwrap().open().unwrap();
+    println!("first {}, ids {}", particles.read().unwrap()[[0, 0]].id, ids.read().unwrap().sum());
+    particles.field::<f32>("charge").unwrap().write().unwrap()[[0, 0]] = 0.5;
+    common::done();
+}
