@@ -27,6 +27,7 @@
 //! - Names, attributes, scopes: [`Manager::options`]. Other places and kinds of stores: [`Manager::builder`].
 //! - A part of an array: the views of [`SharedArray`]. Its elements: [`SharedArray::read`], [`SharedArray::write`].
 //! - Another process: [`SharedArray::handle`] and [`Handle::open`], or serde on arrays, handles and managers.
+//! - What will not change any more: [`SharedArray::freeze`], [`Handle::open_frozen`]. Counters: [`SharedArray::atomic`].
 //! - What a writer that died left half-written: [`SharedArray::poisoned`], [`SharedArray::recover`].
 //! - Who deletes: [`Scope`]. What is there: [`Manager::list`], [`Manager::usage`]. What the dead left: [`Manager::sweep`].
 //!
