@@ -1,14 +1,14 @@
 //! A workflow that is killed half-way and resumes from its named arrays.
 //!
-//! The store lies at a path, so that it outlives the process. Each row is computed privately, written to `results`, and then its entry in
-//! `done` is set. A run that is killed before leaves the entry at zero, and the next run computes that row again.
+//! The store lies at a path, so that it outlives the process. Each row is computed into `results`, and then its entry in `done` is set. A run that is
+//! killed in a row leaves that row poisoned and its entry at zero, and the next run recovers the row and computes it again.
 //!
 //! Without arguments this shows the whole story: a run that kills itself half-way, and a second one that finishes. With a path it is the
 //! workflow alone: `resume_by_path PATH [ROWS BEFORE THE KILL]`.
 
-use ndarray::{Array1, Axis, Ix1, Ix2};
+use ndarray::{Axis, Ix1, Ix2};
 use ndshm::Manager;
-use std::{env, error::Error, path::Path, process::Command};
+use std::{env, error::Error, path::Path, process::Command, sync::atomic::Ordering::Release};
 
 const ROWS: usize = 10;
 const COLUMNS: usize = 1000;
@@ -31,7 +31,8 @@ fn workflow(path: &Path, kill_after: Option<usize>) -> Result<(), Box<dyn Error>
         if done.read()?[row] == 1 {
             continue;
         }
-        let mut values = Array1::zeros(COLUMNS);
+        // Like `write`, whether or not somebody died while writing this row.
+        let mut values = results.index_axis(Axis(0), row)?.recover()?;
         for (column, value) in values.iter_mut().enumerate() {
             if kill_after == Some(computed) && column == COLUMNS / 2 {
                 println!("killed in row {row}, after {computed} rows");
@@ -39,8 +40,9 @@ fn workflow(path: &Path, kill_after: Option<usize>) -> Result<(), Box<dyn Error>
             }
             *value = (row * column) as f64;
         }
-        results.index_axis(Axis(0), row)?.write()?.assign(&values);
-        done.write()?[row] = 1;
+        drop(values);
+        // Not by a guard on all of `done`, which a death would poison.
+        done.atomic()?[row].store(1, Release);
         computed += 1;
     }
     println!("computed {computed} of {ROWS} rows, the sum is {}", results.read()?.sum());

@@ -7,7 +7,7 @@ use bytemuck::{Pod, Zeroable};
 
 /// A type whose values can be elements of a shared array.
 ///
-/// All integers to 128 bits, `f32`, `f64`, [`Bool`], `[T; N]` of elements (N > 0), with feature `half` `f16` and `bf16`, with feature
+/// All integers of fixed width to 128 bits (not `usize`, whose size depends on the machine), `f32`, `f64`, [`Bool`], `[T; N]` of elements (N > 0), with feature `half` `f16` and `bf16`, with feature
 /// `complex` `Complex<f32>` and `Complex<f64>`, and structs with [`#[derive(Element)]`](derive@crate::Element).
 ///
 /// # Safety
@@ -27,7 +27,8 @@ use bytemuck::{Pod, Zeroable};
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be an element of a shared array",
-    note = "elements are integers, floats, `ndshm::Bool`, `[T; N]` of elements, and structs with #[derive(ndshm::Element)] and #[repr(C)]",
+    note = "elements are integers of fixed width (not `usize`), floats, `ndshm::Bool` (not `bool`), `[T; N]` of elements, and structs with \
+            #[derive(Clone, Copy, ndshm::Element)] and #[repr(C)]",
     note = "`f16` and `bf16` need ndshm's feature `half`, complex numbers its feature `complex`"
 )]
 pub unsafe trait Element: Pod + Send + Sync {

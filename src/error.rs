@@ -1,13 +1,16 @@
 //! The one error type, and the reasons why a file is not an array.
 
 use crate::{dtype::DType, id::ArrayId};
-use std::{io, ops::Range, path::PathBuf, time::Duration};
+use std::{fmt, io, ops::Range, path::PathBuf, time::Duration};
 use thiserror::Error as ThisError;
 
 /// The result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Everything that can go wrong, with the path and what was expected and found.
+///
+/// Its text says what to do where that is known. `Debug` gives the name of the variant and the same text, because that is what a `main`
+/// that returns an error prints.
 ///
 /// # Examples
 ///
@@ -23,7 +26,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// }
 /// # Ok::<(), ndshm::Error>(())
 /// ```
-#[derive(Debug, ThisError)]
+#[derive(ThisError)]
 #[non_exhaustive]
 pub enum Error {
     /// The array does not fit; nothing was left behind. Bytes.
@@ -58,7 +61,10 @@ pub enum Error {
         limit: usize,
     },
     /// The array that a handle names was released, or its store was deleted.
-    #[error("{}: the array was released, or its store was deleted", path.display())]
+    #[error(
+        "{}: the array was released, or its store was deleted: keep the manager, and a local array, until all handles are opened, or make the \
+         array with Scope::Remote or Scope::Store", path.display()
+    )]
     Released {
         /// Where the array was.
         path: PathBuf,
@@ -104,7 +110,7 @@ pub enum Error {
         found: String,
     },
     /// The array has another element type.
-    #[error("{}: the elements are {found}, not {expected}", path.display())]
+    #[error("{}: the array's elements are {found}, and it was asked for as one of {expected}", path.display())]
     Dtype {
         /// The array.
         path: PathBuf,
@@ -143,11 +149,13 @@ pub enum Error {
         /// The array.
         path: PathBuf,
     },
-    /// A guard on overlapping bytes was held all the time.
-    #[error("{}: a guard on overlapping bytes was held for all of {waited:?}", path.display())]
+    /// What was waited for did not come in time.
+    #[error("{}: {obstacle} for all of {waited:?}", path.display())]
     Timeout {
         /// The array.
         path: PathBuf,
+        /// What was in the way.
+        obstacle: &'static str,
         /// How long was waited.
         waited: Duration,
     },
@@ -244,6 +252,41 @@ pub enum Error {
         /// The operating system's error.
         source: io::Error,
     },
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let variant = match self {
+            Error::NoSpace { .. } => "NoSpace",
+            Error::TooManyMappings { .. } => "TooManyMappings",
+            Error::TooManyGuards { .. } => "TooManyGuards",
+            Error::Released { .. } => "Released",
+            Error::NotFound { .. } => "NotFound",
+            Error::AlreadyExists { .. } => "AlreadyExists",
+            Error::Closed { .. } => "Closed",
+            Error::NotOwner { .. } => "NotOwner",
+            Error::PathReused { .. } => "PathReused",
+            Error::Dtype { .. } => "Dtype",
+            Error::Rank { .. } => "Rank",
+            Error::Layout { .. } => "Layout",
+            Error::NotShared { .. } => "NotShared",
+            Error::WouldBlock { .. } => "WouldBlock",
+            Error::Timeout { .. } => "Timeout",
+            Error::WouldDeadlock { .. } => "WouldDeadlock",
+            Error::Poisoned { .. } => "Poisoned",
+            Error::Frozen { .. } => "Frozen",
+            Error::NotFrozen { .. } => "NotFrozen",
+            Error::Abandoned { .. } => "Abandoned",
+            Error::ReadOnly { .. } => "ReadOnly",
+            Error::Untrusted { .. } => "Untrusted",
+            Error::Handle { .. } => "Handle",
+            Error::Name { .. } => "Name",
+            Error::Attrs { .. } => "Attrs",
+            Error::Header { .. } => "Header",
+            Error::Io { .. } => "Io",
+        };
+        write!(f, "{variant}: {self}")
+    }
 }
 
 impl Error {

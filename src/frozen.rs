@@ -6,7 +6,7 @@ use crate::{
     array::{self, SharedArray},
     element::Element,
     error::{Error, Result},
-    guard::{self, Access, Lock, Wait},
+    guard::{Access, Lock, Wait},
     handle::Handle,
     layout::Layout,
     span::Span,
@@ -214,7 +214,8 @@ impl Handle {
                 Err(error) => Some(Err(error)),
             }
         });
-        outcome.unwrap_or_else(|refusal| Err(guard::refused_at(segment.path(), refusal, Wait::AtMost(timeout))))?;
+        let too_late = |_| Err(Error::Timeout { path: self.path().into(), obstacle: "the array stayed unfrozen", waited: timeout });
+        outcome.unwrap_or_else(too_late)?;
         self.open_frozen()
     }
 }

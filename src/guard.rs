@@ -18,7 +18,6 @@ use std::{
     fmt,
     marker::PhantomData,
     ops::{Deref, DerefMut, Range},
-    path::Path,
     sync::{
         Arc, MutexGuard,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -130,12 +129,7 @@ impl World for Surroundings<'_> {
 }
 
 fn refused(grip: &Grip, refusal: Refusal, wait: Wait) -> Error {
-    refused_at(grip.path(), refusal, wait)
-}
-
-/// The error of a refusal by the lock table of the array at `path`.
-pub(crate) fn refused_at(path: &Path, refusal: Refusal, wait: Wait) -> Error {
-    let path = path.to_path_buf();
+    let path = grip.path().to_path_buf();
     let range = |poison: Poison| poison.span.start as usize..poison.span.end as usize;
     match (refusal, wait) {
         (Refusal::WouldDeadlock, _) => Error::WouldDeadlock { path },
@@ -145,7 +139,7 @@ pub(crate) fn refused_at(path: &Path, refusal: Refusal, wait: Wait) -> Error {
             let reason = format!("the poisoned bytes {:?} interleave with those of this view: recover a view that contains them", range(poison));
             Error::layout("recover", reason)
         }
-        (Refusal::WouldBlock, Wait::AtMost(waited)) => Error::Timeout { path, waited },
+        (Refusal::WouldBlock, Wait::AtMost(waited)) => Error::Timeout { path, obstacle: "a guard on overlapping bytes was held", waited },
         (Refusal::WouldBlock, _) => Error::WouldBlock { path },
     }
 }

@@ -230,6 +230,9 @@ impl FromStr for Handle {
         if text.len() > MAX_TEXT {
             return Err(invalid(format!("the text has {} bytes, at most {MAX_TEXT} are allowed", text.len())));
         }
+        if text.trim_ascii() != text {
+            return Err(invalid("there is white space around it: trim it"));
+        }
         let (version, rest) = text.split_once(':').ok_or_else(|| invalid("it does not start with ndshm1:"))?;
         if version != format!("ndshm{VERSION}") {
             return Err(invalid(format!("it starts with {version:?}, this library reads ndshm{VERSION}")));

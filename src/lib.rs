@@ -54,8 +54,8 @@
 //! - **Exit without drop.** `process::exit`, `abort` and signals drop nothing: what such a process owned stays until a sweep.
 //! - **Leaked guards** hold their lock until their process ends; a leaked write guard leaves poison then.
 //! - **Poison** marks what was *being* written when a writer died or panicked. What was never started is the workflow's own knowledge: keep a `done`
-//!   array and set it after the guard of each part is dropped.
-//! - **Ambiguous methods.** Where a function takes `&ArrayRef`, pass `&*guard`. `slice` and its siblings on a *guard* are ndarray's and give ndarray
+//!   array, and set its entry after the guard of each part is dropped, by [`atomic`](SharedArray::atomic), which a death cannot poison.
+//! - **Ambiguous methods.** Where a function takes `&ArrayRef`, pass `&*guard`; compare by `*guard == array`. `slice` and its siblings on a *guard* are ndarray's and give ndarray
 //!   views; on the *array* they give shared arrays.
 //!
 //! # Status
@@ -131,7 +131,7 @@ pub use options::ArrayOptions;
 pub use scope::Scope;
 pub use store::Swept;
 
-/// Makes a struct with `repr(C)` an [`Element`](trait@Element): one of elements, `[T; N]` of them, and other such structs, without padding.
+/// Makes a `Clone + Copy` struct with `repr(C)` an [`Element`](trait@Element): one of elements, `[T; N]` of them, and other such structs, without padding.
 ///
 /// The struct becomes bytemuck's `Pod` too; where it is that by other means, say `#[element(pod)]`. Fields keep their names, those of tuple
 /// structs are called `f0`, `f1`, ... as in NumPy. A generic struct needs `T: Element`, and fields of one type only. What cannot be an element is

@@ -9,7 +9,7 @@ use std::path::Path;
 /// An error where this cannot be the name of a file or a store.
 pub(crate) fn check(name: &str) -> Result<()> {
     let reason = match name {
-        "" => "a name is needed, and it must not be empty",
+        "" => "a name is needed (ArrayOptions::name, Builder::name), and it must not be empty",
         _ if name.len() > 200 => "it is longer than 200 bytes",
         _ if name.starts_with('.') => "it starts with a dot",
         _ if name.contains(['/', '\0']) => "it contains a slash or NUL",

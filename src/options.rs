@@ -272,7 +272,7 @@ impl<'a> ArrayOptions<'a> {
     /// ```
     /// let manager = ndshm::Manager::new()?;
     /// let done = manager.options().name("done").open_or_zeros::<u8, _>(100)?;
-    /// done.write()?[0] = 1;
+    /// done.atomic()?[0].store(1, std::sync::atomic::Ordering::Release);
     /// assert_eq!(manager.options().name("done").open_or_zeros::<u8, _>(100)?.read()?[0], 1);
     /// # Ok::<(), ndshm::Error>(())
     /// ```

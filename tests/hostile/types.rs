@@ -96,16 +96,16 @@ fn other_types(bench: &mut Bench) {
     let shaped = |tag: u8| plain(&[0xd8, 40, 0x82, 0x82, 2, 3, 0xd8, tag, 0x58, 48]);
     let fields = |names: &[&str]| structure(names, &["<f4".into(), "<f4".into()], &[0, 4], 8);
     let rows: [(&str, Value, Vec<u8>, &str); 6] = [
-        ("i64 opened as f64", "<i8".into(), shaped(79), "the elements are <i8, not <f8"),
-        ("u64 opened as f64", "<u8".into(), shaped(71), "the elements are <u8, not <f8"),
-        ("complex opened as f64", "<c8".into(), plain(&[0x58, 48]), "the elements are <c8, not <f8"),
-        ("eight bytes opened as f64", "|V8".into(), plain(&[0x58, 48]), "the elements are |V8, not <f8"),
-        ("a subarray opened as f64", "(2,)<f4".into(), plain(&[0x58, 48]), "the elements are (2,)<f4, not <f8"),
+        ("i64 opened as f64", "<i8".into(), shaped(79), "the array's elements are <i8, and it was asked for as one of <f8"),
+        ("u64 opened as f64", "<u8".into(), shaped(71), "the array's elements are <u8, and it was asked for as one of <f8"),
+        ("complex opened as f64", "<c8".into(), plain(&[0x58, 48]), "the array's elements are <c8, and it was asked for as one of <f8"),
+        ("eight bytes opened as f64", "|V8".into(), plain(&[0x58, 48]), "the array's elements are |V8, and it was asked for as one of <f8"),
+        ("a subarray opened as f64", "(2,)<f4".into(), plain(&[0x58, 48]), "the array's elements are (2,)<f4, and it was asked for as one of <f8"),
         (
             "a struct opened as f64",
             fields(&["re", "im"]),
             plain(&[0x58, 48]),
-            "the elements are {'names': ['re', 'im'], 'formats': ['<f4', '<f4'], 'offsets': [0, 4], 'itemsize': 8}, not <f8",
+            "the array's elements are {'names': ['re', 'im'], 'formats': ['<f4', '<f4'], 'offsets': [0, 4], 'itemsize': 8}, and it was asked for as one of <f8",
         ),
     ];
     for (what, dtype, prefix, piece) in rows {

@@ -10,7 +10,7 @@ use proc_macro2::TokenStream as Tokens;
 use quote::{format_ident, quote};
 use syn::{DeriveInput, Ident, Member, parse_macro_input, parse_quote};
 
-/// Makes a `repr(C)` struct of elements an element itself.
+#[allow(missing_docs, reason = "ndshm documents it where it exports it, and both texts would be shown")]
 #[proc_macro_derive(Element, attributes(element))]
 pub fn derive_element(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);
