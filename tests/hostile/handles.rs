@@ -64,7 +64,7 @@ fn texts(bench: &mut Bench) {
         ("a % with small letters", text.replacen("x.ndshm", "%ff", 1), one_form),
         ("a % for nothing", text.replacen("x.ndshm", "%78.ndshm", 1), one_form),
         ("a space", text.replacen("x.ndshm", "x .ndshm", 1), one_form),
-        ("a line feed behind it", format!("{text}\n"), one_form),
+        ("a line feed behind it", format!("{text}\n"), "white space around it"),
         ("letters that are not ASCII", text.replacen("x.ndshm", "ü.ndshm", 1), one_form),
         ("a path over 4095 bytes", format!("{text}{}", "a".repeat(4096)), "bytes, at most 4095 are allowed"),
         ("a text of 1 MiB", format!("{text}{}", "a".repeat(1 << 20)), "bytes, at most 16384 are allowed"),
