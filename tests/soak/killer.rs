@@ -1,0 +1,436 @@
+//! The killer: starts workers, kills them at moments that it chooses by what they do, and verifies what they leave.
+
+use crate::{
+    OWNER_AT,
+    board::{Board, LANES, OPS, STATES, State},
+    cells::{GRIDS, Random},
+    common,
+    worker::{NAMES, Places},
+};
+use ndarray::Ix1;
+use ndshm::{Error, Manager, SharedArray1, SharedArray2};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, File},
+    os::unix::{
+        fs::{DirBuilderExt, FileExt},
+        process::ExitStatusExt,
+    },
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    time::{Duration, Instant},
+};
+
+/// Whoever does not move for so long is stuck.
+const WATCHDOG: Duration = Duration::from_secs(30);
+/// Threads of each worker.
+const THREADS: [usize; 6] = [1, 1, 1, 1, 2, 2];
+/// The owner word of an array that anybody may claim.
+const CLAIMABLE: u64 = u64::MAX;
+
+/// What the killer is after.
+#[derive(Clone, Copy)]
+enum Prey {
+    Anybody,
+    In(&'static [State]),
+    /// A writer whose bytes the test waits to read.
+    BlockingWriter,
+    /// A holder of the lock word of a table.
+    InsideTheTable,
+}
+
+/// What a worker had in the lock tables when it was killed.
+#[derive(Default)]
+struct Held {
+    lock_words: usize,
+    /// Slots by mode: read, write, intent, poisoned.
+    slots: [usize; 5],
+}
+
+pub(crate) struct Killer {
+    random: Random,
+    seed: u64,
+    places: Places,
+    directory: std::path::PathBuf,
+    board: Board,
+    manager: Manager,
+    grids: Vec<SharedArray2<u64>>,
+    files: Vec<File>,
+    workers: Vec<Running>,
+    incarnations: u64,
+    began: Instant,
+    /// Writes of each cell that may or may not have happened when their writer died.
+    in_doubt: Vec<[u64; 64]>,
+    by_state: BTreeMap<State, usize>,
+    by_slot: [usize; 5],
+    with_the_word: usize,
+    with_nothing_in_a_table: usize,
+    /// How long the test waited for what a dead writer held.
+    waits: Vec<Duration>,
+    waits_without_poison: usize,
+    beats: [(u64, Option<Instant>); LANES],
+    load: f64,
+}
+
+/// A worker, killed when this is dropped.
+struct Running {
+    child: Child,
+    first_lane: usize,
+    threads: usize,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Running {
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    fn lanes(&self) -> std::ops::Range<usize> {
+        self.first_lane..self.first_lane + self.threads
+    }
+}
+
+impl Killer {
+    pub(crate) fn new(directory: &Path, seed: u64) -> Self {
+        let places = Places::in_directory(directory);
+        fs::DirBuilder::new().mode(0o700).create(places.store.parent().unwrap()).unwrap();
+        fs::create_dir(&places.mail).unwrap();
+        let board = Board::create(&places.board);
+        let manager = Manager::create(&places.store).unwrap();
+        let grids: Vec<_> = GRIDS.iter().map(|grid| grid.create(&manager)).collect();
+        let files = grids.iter().map(|grid| File::open(grid.path()).unwrap()).collect();
+        let mut killer = Self {
+            random: Random(seed),
+            seed,
+            places,
+            directory: directory.into(),
+            board,
+            manager,
+            grids,
+            files,
+            workers: Vec::new(),
+            incarnations: 1,
+            began: Instant::now(),
+            in_doubt: vec![[0; 64]; GRIDS.len()],
+            by_state: BTreeMap::new(),
+            by_slot: [0; 5],
+            with_the_word: 0,
+            with_nothing_in_a_table: 0,
+            waits: Vec::new(),
+            waits_without_poison: 0,
+            beats: [(0, None); LANES],
+            load: 0.0,
+        };
+        println!("seed {seed}");
+        for (worker, threads) in THREADS.into_iter().enumerate() {
+            let running = killer.start(worker * 2, threads);
+            killer.workers.push(running);
+        }
+        killer
+    }
+
+    pub(crate) fn kills(&self) -> u64 {
+        self.board.kills()
+    }
+
+    fn start(&mut self, first_lane: usize, threads: usize) -> Running {
+        let arguments = [
+            self.directory.to_str().unwrap().to_owned(),
+            first_lane.to_string(),
+            threads.to_string(),
+            self.incarnations.to_string(),
+            self.seed.to_string(),
+        ];
+        self.incarnations += threads as u64;
+        let mut command = common::child_command("child_works", &arguments);
+        // What a worker complains of goes where the test's own complaints go.
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::inherit()).spawn().unwrap();
+        Running { child, first_lane, threads }
+    }
+
+    /// Kills one worker and starts another in its place.
+    pub(crate) fn kill_one(&mut self) {
+        std::thread::sleep(Duration::from_millis(self.random.below(70) as u64));
+        self.watch();
+        use State::*;
+        let prey = match self.random.below(100) {
+            0..12 => Prey::In(&[Reading]),
+            12..22 => Prey::In(&[Writing]),
+            22..34 => Prey::BlockingWriter,
+            34..46 => Prey::InsideTheTable,
+            46..52 => Prey::In(&[WaitingToRead]),
+            52..60 => Prey::In(&[WaitingToWrite]),
+            60..64 => Prey::In(&[WaitingToRecover]),
+            64..70 => Prey::In(&[Recovering]),
+            70..74 => Prey::In(&[Leaving]),
+            74..78 => Prey::In(&[Creating]),
+            78..80 => Prey::In(&[Dropping]),
+            80..83 => Prey::In(&[Opening]),
+            83..87 => Prey::In(&[Claiming]),
+            87..91 => Prey::In(&[Releasing]),
+            91..94 => Prey::In(&[Sweeping]),
+            94..95 => Prey::In(&[Joining]),
+            _ => Prey::Anybody,
+        };
+        let (victim, is_stopped) = self.hunt(prey);
+        self.kill(victim, is_stopped, matches!(prey, Prey::BlockingWriter));
+    }
+
+    /// Waits, not for long, until a worker does what is wanted. Which one, and whether it is stopped; it may have gone on otherwise.
+    fn hunt(&mut self, prey: Prey) -> (usize, bool) {
+        let deadline = Instant::now() + Duration::from_millis(25);
+        let mut victim = self.random.below(self.workers.len());
+        while Instant::now() < deadline {
+            victim = (victim + 1) % self.workers.len();
+            let is_in = |states: &[State]| self.workers[victim].lanes().any(|lane| states.contains(&self.board.lane(lane).state()));
+            match prey {
+                Prey::Anybody => return (victim, false),
+                Prey::In(states) if is_in(states) => return (victim, false),
+                Prey::BlockingWriter if is_in(&[State::Writing, State::Recovering]) => {
+                    self.suspend(victim);
+                    if self.held_by(victim).slots[2] > 0 {
+                        return (victim, true);
+                    }
+                    self.resume(victim);
+                }
+                Prey::InsideTheTable if is_in(&[State::InTheTable, State::WaitingToRead, State::WaitingToWrite, State::Leaving]) => {
+                    self.suspend(victim);
+                    if self.held_by(victim).lock_words > 0 {
+                        return (victim, true);
+                    }
+                    self.resume(victim);
+                }
+                _ if victim == 0 => std::thread::yield_now(),
+                _ => {}
+            }
+        }
+        (victim, false)
+    }
+
+    /// Stops a process without ending it, so that its words stay as they are; a kill then finds it as it was.
+    fn suspend(&self, worker: usize) {
+        let pid = self.workers[worker].pid();
+        kill_process(pid, Signal::STOP).unwrap();
+        let (_, status) = waitpid(Some(pid), WaitOptions::UNTRACED).unwrap().unwrap();
+        assert!(status.stopped(), "worker {worker} ended by itself: {status:?}");
+    }
+
+    fn resume(&self, worker: usize) {
+        kill_process(self.workers[worker].pid(), Signal::CONT).unwrap();
+    }
+
+    fn held_by(&self, worker: usize) -> Held {
+        let mut held = Held::default();
+        let member = self.board.lane(self.workers[worker].first_lane).member();
+        for file in &self.files {
+            let mut state = [0; 2112];
+            file.read_exact_at(&mut state, 64).unwrap();
+            let word = |at: usize| u64::from_ne_bytes(state[at..at + 8].try_into().unwrap());
+            held.lock_words += usize::from(word(32) == member);
+            for slot in 0..64 {
+                let tag = word(64 + 32 * slot);
+                if tag != 0 && tag << 8 >> 8 == member {
+                    held.slots[(tag >> 56) as usize % 5] += 1;
+                }
+            }
+        }
+        held
+    }
+
+    fn kill(&mut self, victim: usize, mut is_stopped: bool, is_waited_for: bool) {
+        let lanes = self.workers[victim].lanes();
+        // Stopped first, in two of three cases, so that what it held can be counted.
+        if !is_stopped && self.random.below(3) > 0 {
+            self.suspend(victim);
+            is_stopped = true;
+        }
+        let held = self.held_by(victim);
+        let waiter = (is_waited_for && held.slots[2] > 0).then(|| self.wait_for_writer(lanes.clone())).flatten();
+        self.workers[victim].child.kill().unwrap();
+        let status = self.workers[victim].child.wait().unwrap();
+        let died = Instant::now();
+        assert_eq!(status.signal(), Some(9), "a worker ended by itself: {status}");
+        self.board.count_kill();
+        if let Some(waiter) = waiter {
+            match waiter.recv_timeout(WATCHDOG) {
+                Ok((told, is_poisoned)) => {
+                    self.waits.push(told.saturating_duration_since(died));
+                    self.waits_without_poison += usize::from(!is_poisoned);
+                }
+                Err(_) => self.stuck("the test still waits for a dead writer", None),
+            }
+        }
+        for lane in lanes {
+            let lane = self.board.lane(lane);
+            *self.by_state.entry(lane.state()).or_default() += 1;
+            let (grid, cells) = lane.in_flight();
+            (0..64).filter(|cell| cells >> cell & 1 == 1).for_each(|cell| self.in_doubt[grid][cell] += 1);
+            lane.wrote_nothing();
+            lane.set(State::Nothing);
+            lane.set_member(0);
+        }
+        if is_stopped {
+            self.with_the_word += usize::from(held.lock_words > 0);
+            self.with_nothing_in_a_table += usize::from(held.lock_words + held.slots.iter().sum::<usize>() == 0);
+            (0..5).for_each(|mode| self.by_slot[mode] += usize::from(held.slots[mode] > 0));
+        }
+        let (first_lane, threads) = (self.workers[victim].first_lane, self.workers[victim].threads);
+        self.workers[victim] = self.start(first_lane, threads);
+    }
+
+    /// Starts to read a cell that this worker holds for writing. The answer comes with its time, and whether it was poison.
+    fn wait_for_writer(&mut self, mut lanes: std::ops::Range<usize>) -> Option<mpsc::Receiver<(Instant, bool)>> {
+        let writes =
+            |lane: &usize| matches!(self.board.lane(*lane).state(), State::Writing | State::Recovering) && self.board.lane(*lane).in_flight().1 != 0;
+        let (grid, cells) = self.board.lane(lanes.find(writes)?).in_flight();
+        let part = GRIDS[grid].cell(cells.trailing_zeros() as usize);
+        let view = GRIDS[grid].view(&self.grids[grid], &part);
+        let (sender, receiver) = mpsc::channel();
+        let (starting, started) = mpsc::channel();
+        std::thread::spawn(move || {
+            starting.send(()).unwrap();
+            let result = view.read();
+            let told = Instant::now();
+            match result {
+                Ok(guard) => GRIDS[grid].check(&part, &guard).unwrap(),
+                Err(Error::Poisoned { .. }) => {
+                    let _ = sender.send((told, true));
+                    return;
+                }
+                Err(error) => panic!("{error}"),
+            }
+            let _ = sender.send((told, false));
+        });
+        started.recv().unwrap();
+        std::thread::sleep(Duration::from_micros(self.random.below(3000) as u64));
+        Some(receiver)
+    }
+
+    /// Fails where a worker ended by itself, or does not move.
+    fn watch(&mut self) {
+        self.load = self.load.max(load());
+        for worker in 0..self.workers.len() {
+            if let Some(status) = self.workers[worker].child.try_wait().unwrap() {
+                panic!("worker {worker} ended by itself: {status}");
+            }
+            for lane in self.workers[worker].lanes() {
+                let beats = self.board.lane(lane).beats();
+                let since = *self.beats[lane].1.get_or_insert_with(Instant::now);
+                if self.beats[lane].0 != beats {
+                    self.beats[lane] = (beats, Some(Instant::now()));
+                } else if since.elapsed() > WATCHDOG {
+                    self.stuck(&format!("lane {lane} is stuck: {:?}", self.board.lane(lane).state()), Some(worker));
+                }
+            }
+        }
+    }
+
+    /// Fails with the stack of a worker, or of the test itself.
+    fn stuck(&self, what: &str, worker: Option<usize>) -> ! {
+        for (grid, file) in GRIDS.iter().zip(&self.files) {
+            let mut state = [0; 2112];
+            file.read_exact_at(&mut state, 64).unwrap();
+            let words: Vec<_> = state.chunks(8).map(|word| u64::from_ne_bytes(word.try_into().unwrap())).collect();
+            println!("{}: lock {}, used {:x}", grid.name, words[4], words[6]);
+            (0..64).filter(|slot| words[8 + 4 * slot] != 0).for_each(|slot| println!("  slot {slot}: {:x?}", &words[8 + 4 * slot..12 + 4 * slot]));
+        }
+        let pid = worker.map_or(std::process::id(), |worker| self.workers[worker].child.id());
+        let gdb = Command::new("gdb").args(["-batch", "-ex", "thread apply all bt", "-p", &pid.to_string()]).output();
+        let stack = gdb.map_or_else(|error| format!("no gdb: {error}"), |output| String::from_utf8_lossy(&output.stdout).into_owned());
+        panic!("{what}\n{stack}");
+    }
+
+    /// Tells all workers to stop, and requires that they do.
+    pub(crate) fn stop(&mut self) {
+        self.board.stop();
+        let deadline = Instant::now() + WATCHDOG;
+        for worker in 0..self.workers.len() {
+            loop {
+                match self.workers[worker].child.try_wait().unwrap() {
+                    Some(status) if status.success() => break,
+                    Some(status) => panic!("worker {worker} failed at its end: {status}"),
+                    None if Instant::now() > deadline => self.stuck("a worker does not end", Some(worker)),
+                    None => std::thread::sleep(Duration::from_millis(5)),
+                }
+            }
+        }
+        self.workers.clear();
+    }
+
+    /// Recovers what is poisoned and looks at every cell; then nothing of the dead is left after a sweep.
+    pub(crate) fn verify(&mut self) {
+        for (grid, array) in GRIDS.iter().zip(&self.grids) {
+            for cell in 0..grid.cells() {
+                let part = grid.cell(cell);
+                match grid.view(array, &part).read_timeout(WATCHDOG) {
+                    Ok(guard) => grid.check(&part, &guard).unwrap(),
+                    Err(Error::Poisoned { .. }) => {}
+                    Err(error) => panic!("{}: {error}", grid.name),
+                }
+            }
+        }
+        for (index, (grid, array)) in GRIDS.iter().zip(&self.grids).enumerate() {
+            grid.fill(&grid.whole(), &mut array.recover().unwrap(), self.incarnations << 24, || {});
+            assert!(!array.is_poisoned().unwrap());
+            for cell in 0..grid.cells() {
+                // The recovery was one more.
+                let count = grid.counter(&grid.view(array, &grid.cell(cell)).read().unwrap()) - 1;
+                let (done, doubt) = (self.board.done(index, cell), self.in_doubt[index][cell]);
+                assert!((done..=done + doubt).contains(&count), "{} cell {cell}: {count} writes, {done} done and {doubt} in doubt", grid.name);
+            }
+        }
+        self.manager.sweep().unwrap();
+        // What was handed on and never claimed is the store's; whoever wants it may have it.
+        for info in self.manager.list().unwrap().into_iter().filter(|info| info.name.is_none()) {
+            assert_eq!(crate::word(&info.path, OWNER_AT), CLAIMABLE, "{} was left", info.path.display());
+            SharedArray1::<u64>::open_path(&info.path).unwrap().set_scope(ndshm::Scope::Local).unwrap();
+        }
+        let list: BTreeSet<_> = self.manager.list().unwrap().into_iter().map(|info| info.name.unwrap()).collect();
+        assert!(list.iter().all(|name| NAMES.contains(&name.as_str()) || GRIDS.iter().any(|grid| grid.name == name)), "{list:?}");
+        list.iter().filter(|name| NAMES.contains(&name.as_str())).for_each(|name| drop(self.manager.array::<u64, Ix1>(name).unwrap()));
+        let files: BTreeSet<_> = fs::read_dir(&self.places.store).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let expected = list.iter().map(|name| format!("{name}.ndshm")).chain([".lock".to_owned()]);
+        assert_eq!(files, expected.collect());
+    }
+
+    pub(crate) fn report(&mut self) {
+        let elapsed = self.began.elapsed();
+        println!(
+            "{} kills in {elapsed:.1?}, load up to {:.1} on {} processors",
+            self.kills(),
+            self.load,
+            std::thread::available_parallelism().unwrap()
+        );
+        println!("what the threads of the killed did:");
+        STATES.iter().for_each(|state| println!("  {:24} {}", format!("{state:?}"), self.by_state.get(state).unwrap_or(&0)));
+        let [_, read, write, intent, poisoned] = self.by_slot;
+        println!("of those that were stopped first, in the grids' tables: read {read}, write {write}, intent {intent}, poisoned {poisoned}, ");
+        println!("  lock word {}, nothing {}", self.with_the_word, self.with_nothing_in_a_table);
+        println!("operations:");
+        OPS.iter().for_each(|&op| println!("  {:24} {}", format!("{op:?}"), self.board.counted(op)));
+        self.waits.sort_unstable();
+        if let (Some(median), Some(longest)) = (self.waits.get(self.waits.len() / 2), self.waits.last()) {
+            let count = self.waits.len();
+            println!("{count} readers waited for a writer that died: told after {median:.1?} (median), {longest:.1?} (longest)");
+            println!("  {} of them by a lock, because others were faster to recover", self.waits_without_poison);
+        }
+    }
+
+    pub(crate) fn close(self) {
+        self.manager.close().unwrap();
+    }
+}
+
+/// Processes that run or want to, over the last minute.
+fn load() -> f64 {
+    let text = fs::read_to_string("/proc/loadavg").unwrap();
+    text.split(' ').next().unwrap().parse().unwrap()
+}

@@ -1,0 +1,91 @@
+//! Worker processes that are killed at random while they do everything at once, and what must hold all the same.
+//!
+//! Workers read, write, create, open, claim, release and sweep in one store; the test kills them with SIGKILL and starts new ones. Under every
+//! guard each cell of an array is as one writer left it; no write is lost; nobody waits for the dead; and in the end nothing is left that
+//! should not be.
+//!
+//! `NDSHM_SOAK_KILLS=5000 cargo test --release --test soak -- --nocapture` is the long run; `NDSHM_SOAK_SEED` repeats a choice of operations.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+#![allow(unsafe_code, reason = "words that processes share without the library")]
+
+mod board;
+mod cells;
+#[path = "../common/mod.rs"]
+mod common;
+mod killer;
+mod worker;
+
+use board::Board;
+use killer::Killer;
+use std::{
+    io::Read,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
+use worker::{Places, Worker};
+
+/// The producer in the state block: the member id of the process that made the array.
+const PRODUCER_AT: u64 = 120;
+const OWNER_AT: u64 = 88;
+
+fn word(path: &Path, at: u64) -> u64 {
+    let mut word = [0; 8];
+    std::fs::File::open(path).unwrap().read_exact_at(&mut word, at).unwrap();
+    u64::from_ne_bytes(word)
+}
+
+fn member_of_maker(path: &Path) -> u64 {
+    word(path, PRODUCER_AT)
+}
+
+fn number_from(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|text| text.parse().unwrap())
+}
+
+#[test]
+fn kills_at_any_moment_tear_nothing_lose_nothing_and_block_nobody() {
+    let kills = number_from("NDSHM_SOAK_KILLS").unwrap_or(40);
+    let seed = number_from("NDSHM_SOAK_SEED")
+        .unwrap_or_else(|| u64::from(std::process::id()) << 20 | u64::from(rustix::thread::gettid().as_raw_nonzero().get() as u32));
+    let root = common::Root::new();
+    let mut killer = Killer::new(root.path(), seed);
+    while killer.kills() < kills {
+        killer.kill_one();
+    }
+    killer.stop();
+    killer.verify();
+    killer.report();
+    killer.close();
+    let stores: Vec<PathBuf> = common::files_below(&root.path().join("stores"));
+    assert_eq!(stores, Vec::<PathBuf>::new());
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_works() {
+    let arguments = common::arguments();
+    let number = |argument: usize| arguments[argument].parse::<u64>().unwrap();
+    let (first_lane, threads, incarnation, seed) = (number(1) as usize, number(2) as usize, number(3), number(4));
+    let places = Places::in_directory(Path::new(&arguments[0]));
+    // Whoever finds a fault ends the whole process at once: its output says what it was.
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        report(info);
+        std::process::exit(70);
+    }));
+    // The test is gone: so are its workers, whatever they wait for.
+    std::thread::spawn(|| {
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        std::process::exit(71);
+    });
+    let board = Board::open(&places.board);
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            let (board, places) = (&board, &places);
+            scope.spawn(move || {
+                Worker::join(board, board.lane(first_lane + thread), places, incarnation + thread as u64, threads > 1, seed).run();
+            });
+        }
+    });
+    common::done();
+}

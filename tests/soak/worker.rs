@@ -1,0 +1,472 @@
+//! A worker: a process that does random operations until it is killed or told to stop, and checks all that it sees.
+
+use crate::{
+    board::{Board, Lane, Op, State},
+    cells::{GRIDS, Part, Random},
+    member_of_maker,
+};
+use ndarray::Ix1;
+use ndshm::{Error, Handle, Manager, Scope, SharedArray1, SharedArray2};
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+/// The names of arrays that are released and made again.
+pub(crate) const NAMES: [&str; 3] = ["phoenix-a", "phoenix-b", "phoenix-c"];
+/// Elements of an array that is not a grid.
+const LEN: usize = 300;
+
+/// Where things are.
+#[derive(Clone)]
+pub(crate) struct Places {
+    pub(crate) board: PathBuf,
+    pub(crate) store: PathBuf,
+    /// Texts of handles that wait for a claimant.
+    pub(crate) mail: PathBuf,
+}
+
+pub(crate) struct Worker<'a> {
+    lane: Lane<'a>,
+    board: &'a Board,
+    places: &'a Places,
+    /// Whether other threads of this process share what it holds.
+    has_company: bool,
+    random: Random,
+    /// Of the next write: unique, and never zero.
+    number: u64,
+    manager: Manager,
+    grids: Vec<SharedArray2<u64>>,
+    handles: Vec<String>,
+    locals: Vec<SharedArray1<u64>>,
+    named: Vec<(&'static str, SharedArray1<u64>)>,
+}
+
+impl<'a> Worker<'a> {
+    /// Joins the store. `incarnation` is a number that no other thread of the test has.
+    pub(crate) fn join(board: &'a Board, lane: Lane<'a>, places: &'a Places, incarnation: u64, has_company: bool, seed: u64) -> Self {
+        lane.set(State::Joining);
+        let manager = Manager::open(&places.store).unwrap();
+        let probe = manager.zeros::<u8, _>(1).unwrap();
+        lane.set_member(member_of_maker(probe.path()));
+        drop(probe);
+        lane.set(State::Opening);
+        let grids: Vec<_> = GRIDS.iter().map(|grid| manager.array(grid.name).unwrap()).collect();
+        let handles = grids.iter().map(|grid: &SharedArray2<u64>| grid.handle().to_string()).collect();
+        let (locals, named) = (Vec::new(), Vec::new());
+        Self {
+            lane,
+            board,
+            places,
+            has_company,
+            random: Random(seed ^ incarnation << 32),
+            number: incarnation << 24,
+            manager,
+            grids,
+            handles,
+            locals,
+            named,
+        }
+    }
+
+    pub(crate) fn run(mut self) {
+        while !self.board.is_stopped() {
+            self.lane.set(State::Nothing);
+            self.lane.beat();
+            match self.random.below(100) {
+                0..30 => self.read(),
+                30..58 => self.write(),
+                58..64 => self.burst(),
+                64..68 => self.hold_many(),
+                68..72 => self.open_again(),
+                72..79 => self.create_or_drop(),
+                79..83 => self.hand_on(),
+                83..88 => self.claim(),
+                88..95 => self.use_a_name(),
+                95..98 => self.release(),
+                98 => self.sweep(),
+                _ => self.list(),
+            }
+        }
+        self.lane.set(State::Dropping);
+        while let Some(local) = self.locals.pop() {
+            self.drop_local(local);
+        }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.number += 1;
+        self.number
+    }
+
+    fn chance(&mut self, one_in: usize) -> bool {
+        self.random.below(one_in) == 0
+    }
+
+    /// A random pause: mostly none, sometimes so long that others queue up.
+    fn pause(&mut self) {
+        match self.random.below(20) {
+            0..8 => {}
+            8..14 => {
+                let until = Instant::now() + Duration::from_micros(self.random.below(50) as u64);
+                while Instant::now() < until {
+                    std::hint::spin_loop();
+                }
+            }
+            14..19 => std::thread::sleep(Duration::from_micros(self.random.below(500) as u64)),
+            _ => std::thread::sleep(Duration::from_millis(3)),
+        }
+    }
+
+    fn pick(&mut self) -> (usize, Part, SharedArray2<u64>) {
+        let grid = self.random.below(GRIDS.len());
+        let part = GRIDS[grid].part(&mut |limit| self.random.below(limit));
+        let mut view = GRIDS[grid].view(&self.grids[grid], &part);
+        if self.chance(8) {
+            // The same view by a handle.
+            view = view.handle().to_string().parse::<Handle>().unwrap().open().unwrap();
+        }
+        (grid, part, view)
+    }
+
+    fn read(&mut self) {
+        let (grid, part, view) = self.pick();
+        self.lane.set(State::WaitingToRead);
+        let guard = match self.random.below(8) {
+            0 => view.try_read(),
+            1 => view.read_timeout(Duration::from_micros(self.random.below(3000) as u64)),
+            _ => view.read(),
+        };
+        match guard {
+            Ok(guard) => {
+                self.lane.set(State::Reading);
+                check(GRIDS[grid].check(&part, &guard));
+                self.pause();
+                check(GRIDS[grid].check(&part, &guard));
+                self.lane.set(State::Leaving);
+                drop(guard);
+                self.lane.count(Op::Read);
+            }
+            Err(error) => self.refused(grid, part, error),
+        }
+    }
+
+    fn write(&mut self) {
+        let (grid, part, view) = self.pick();
+        self.lane.about_to_write(grid, GRIDS[grid].bits(&part));
+        self.lane.set(State::WaitingToWrite);
+        let guard = match self.random.below(8) {
+            0 => view.try_write(),
+            1 => view.write_timeout(Duration::from_micros(self.random.below(3000) as u64)),
+            _ => view.write(),
+        };
+        match guard {
+            Ok(mut guard) => {
+                self.lane.set(State::Writing);
+                check(GRIDS[grid].check(&part, &guard));
+                let number = self.number();
+                GRIDS[grid].fill(&part, &mut guard, number, || self.pause());
+                self.lane.set(State::Leaving);
+                drop(guard);
+                self.lane.wrote();
+                self.lane.count(Op::Write);
+            }
+            Err(error) => {
+                self.lane.wrote_nothing();
+                self.refused(grid, part, error);
+            }
+        }
+    }
+
+    /// After a guard that was not given: recovers what is poisoned, or leaves it to others.
+    fn refused(&mut self, grid: usize, part: Part, error: Error) {
+        match error {
+            Error::WouldBlock { .. } | Error::Timeout { .. } => self.lane.count(Op::TooLate),
+            Error::Poisoned { .. } => {
+                assert!(self.board.kills() > 0, "nobody died: {error}");
+                self.lane.count(Op::Poisoned);
+                if self.chance(2) {
+                    self.recover(grid, part);
+                }
+            }
+            error => panic!("{part:?} of {}: {error}", GRIDS[grid].name),
+        }
+    }
+
+    fn recover(&mut self, grid: usize, part: Part) {
+        let view = GRIDS[grid].view(&self.grids[grid], &part);
+        self.lane.about_to_write(grid, GRIDS[grid].bits(&part));
+        self.lane.set(State::WaitingToRecover);
+        match view.recover() {
+            Ok(mut guard) => {
+                self.lane.set(State::Recovering);
+                let number = self.number();
+                GRIDS[grid].fill(&part, &mut guard, number, || self.pause());
+                self.lane.set(State::Leaving);
+                drop(guard);
+                self.lane.wrote();
+                self.lane.count(Op::Recover);
+            }
+            Err(Error::Layout { .. }) => {
+                self.lane.wrote_nothing();
+                self.lane.count(Op::RecoverAll);
+                self.recover(grid, GRIDS[grid].whole());
+            }
+            Err(error) => panic!("{part:?} of {}: {error}", GRIDS[grid].name),
+        }
+    }
+
+    /// Guards taken and dropped without pause.
+    fn burst(&mut self) {
+        let views: Vec<_> = (0..4).map(|_| self.pick()).collect();
+        self.lane.set(State::InTheTable);
+        for step in 0..200 {
+            let (grid, part, view) = &views[step % views.len()];
+            let result = match step % 3 {
+                0 => view.try_read().map(|guard| check(GRIDS[*grid].check(part, &guard))),
+                1 => view.try_write().map(drop),
+                _ => view.is_poisoned().map(drop),
+            };
+            match result {
+                Ok(()) | Err(Error::WouldBlock { .. } | Error::Poisoned { .. }) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+        self.lane.count(Op::Burst);
+    }
+
+    /// Many guards at once, so that slots run out.
+    fn hold_many(&mut self) {
+        let mut held = Vec::new();
+        for _ in 0..1 + self.random.below(24) {
+            let (grid, part, view) = self.pick();
+            self.lane.set(State::WaitingToRead);
+            match view.try_read() {
+                Ok(guard) => held.push((grid, part, guard)),
+                Err(Error::WouldBlock { .. } | Error::WouldDeadlock { .. } | Error::TooManyGuards { .. } | Error::Poisoned { .. }) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+        self.lane.set(State::Reading);
+        self.pause();
+        held.iter().for_each(|(grid, part, guard)| check(GRIDS[*grid].check(part, guard)));
+        self.lane.set(State::Leaving);
+        drop(held);
+        self.lane.count(Op::ManyGuards);
+    }
+
+    /// The only array of a grid in this thread goes, and another one comes.
+    fn open_again(&mut self) {
+        let grid = self.random.below(GRIDS.len());
+        self.lane.set(State::Opening);
+        let old = self.grids.remove(grid);
+        if self.chance(2) {
+            drop(old);
+        }
+        let new = match self.random.below(3) {
+            0 => self.manager.array(GRIDS[grid].name).unwrap(),
+            1 => SharedArray2::open_path(self.handles[grid].parse::<Handle>().unwrap().path()).unwrap(),
+            _ => self.handles[grid].parse::<Handle>().unwrap().open().unwrap(),
+        };
+        self.grids.insert(grid, new);
+        self.lane.count(Op::Open);
+    }
+
+    fn create_or_drop(&mut self) {
+        if self.locals.len() > 2 {
+            let local = self.locals.swap_remove(0);
+            return self.drop_local(local);
+        }
+        self.lane.set(State::Creating);
+        let number = self.number();
+        let local = self.manager.options().from_elem::<u64, _>(LEN, number).unwrap();
+        assert!(local.path().exists());
+        self.locals.push(local);
+        self.lane.count(Op::Create);
+    }
+
+    fn drop_local(&mut self, local: SharedArray1<u64>) {
+        self.lane.set(State::Reading);
+        check_uniform(&local.read().unwrap().to_vec());
+        let path = local.path().to_path_buf();
+        assert!(path.exists(), "{} was deleted by somebody else", path.display());
+        self.lane.set(State::Dropping);
+        drop(local);
+        assert!(!path.exists(), "{} was not deleted", path.display());
+        self.lane.count(Op::Drop);
+    }
+
+    /// Makes an array for whoever claims it.
+    fn hand_on(&mut self) {
+        self.lane.set(State::Creating);
+        let number = self.number();
+        let is_local_first = self.chance(2);
+        let options = self.manager.options();
+        let array = if !is_local_first {
+            options.scope(Scope::Remote).from_elem::<u64, _>(LEN, number).unwrap()
+        } else {
+            let array = options.from_elem::<u64, _>(LEN, number).unwrap();
+            array.set_scope(Scope::Remote).unwrap();
+            array
+        };
+        let (draft, letter) = (self.places.mail.join(format!("draft-{number:x}")), self.places.mail.join(format!("{number:x}")));
+        std::fs::write(&draft, array.handle().to_string()).unwrap();
+        std::fs::rename(&draft, &letter).unwrap();
+        self.lane.count(Op::HandOn);
+    }
+
+    fn claim(&mut self) {
+        let is_letter = |name: &str| !name.starts_with("draft");
+        let entries = std::fs::read_dir(&self.places.mail).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let letters: Vec<_> = entries.filter(|name| is_letter(name)).collect();
+        if letters.is_empty() {
+            return;
+        }
+        let letter = self.places.mail.join(&letters[self.random.below(letters.len())]);
+        let Ok(text) = std::fs::read_to_string(&letter) else { return };
+        self.lane.set(State::Claiming);
+        let array: SharedArray1<u64> = match text.parse::<Handle>().unwrap().open() {
+            Ok(array) => array,
+            Err(Error::Released { .. }) => {
+                let _ = std::fs::remove_file(&letter);
+                return self.lane.count(Op::ClaimLost);
+            }
+            Err(error) => panic!("{error}"),
+        };
+        if self.chance(5) {
+            // Not used: the claim goes back.
+            return;
+        }
+        check_uniform(&array.read().unwrap().to_vec());
+        if array.scope() != Scope::Local {
+            return self.lane.count(Op::ClaimLost);
+        }
+        let path = array.path().to_path_buf();
+        self.pause();
+        assert!(self.has_company || path.exists(), "{} is claimed and was deleted by somebody else", path.display());
+        self.lane.set(State::Dropping);
+        drop(array);
+        assert!(self.has_company || !path.exists(), "{} was claimed and not deleted", path.display());
+        let _ = std::fs::remove_file(&letter);
+        self.lane.count(Op::Claim);
+    }
+
+    fn use_a_name(&mut self) {
+        let name = NAMES[self.random.below(NAMES.len())];
+        self.lane.set(State::Opening);
+        let array = match self.random.below(4) {
+            0 => match self.manager.array::<u64, Ix1>(name) {
+                Ok(array) => array,
+                Err(Error::NotFound { .. } | Error::Released { .. }) => return,
+                Err(error) => panic!("{error}"),
+            },
+            1 => {
+                self.lane.set(State::Creating);
+                match self.manager.options().name(name).from_elem::<u64, _>(LEN, 0) {
+                    Ok(array) => array,
+                    Err(Error::AlreadyExists { .. }) => return,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            _ => self.manager.options().name(name).open_or_zeros::<u64, _>(LEN).unwrap(),
+        };
+        let guard = match self.chance(2) {
+            true => array.write(),
+            false => {
+                self.lane.set(State::WaitingToRead);
+                let read = array.read().map(|guard| check_uniform(&guard.to_vec()));
+                match read {
+                    Ok(()) => array.try_write(),
+                    Err(error) => Err(error),
+                }
+            }
+        };
+        let guard = match guard {
+            Err(Error::Poisoned { .. }) => array.recover(),
+            other => other,
+        };
+        match guard {
+            Ok(mut guard) => {
+                self.lane.set(State::Writing);
+                let number = self.number();
+                guard.iter_mut().take(LEN / 2).for_each(|element| *element = number);
+                self.pause();
+                guard.fill(number);
+            }
+            Err(Error::WouldBlock { .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
+        self.lane.set(State::Opening);
+        self.check_names();
+        self.named.push((name, array));
+        self.lane.count(Op::Named);
+    }
+
+    /// An array that was not released has its name, and its file.
+    fn check_names(&mut self) {
+        let manager = &self.manager;
+        self.named.retain(|(name, array)| {
+            let there = match manager.array::<u64, Ix1>(name) {
+                Ok(found) => found.id() == array.id(),
+                Err(Error::NotFound { .. } | Error::Released { .. }) => false,
+                Err(error) => panic!("{error}"),
+            };
+            let state = array.set_scope(Scope::Store);
+            assert!(there || matches!(state, Err(Error::Released { .. })), "{name} lost its name and was not released: {state:?}");
+            state.is_ok()
+        });
+        if self.named.len() > 5 {
+            self.named.remove(0);
+        }
+    }
+
+    fn release(&mut self) {
+        self.lane.set(State::Releasing);
+        let result = match self.named.pop() {
+            Some((_, array)) if self.random.below(4) > 0 => array.release(),
+            _ => self.manager.remove(NAMES[self.random.below(NAMES.len())]),
+        };
+        match result {
+            Ok(()) => self.lane.count(Op::Release),
+            Err(Error::Released { .. } | Error::NotFound { .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
+        self.check_names();
+    }
+
+    fn sweep(&mut self) {
+        self.lane.set(State::Sweeping);
+        let swept = self.manager.sweep().unwrap();
+        assert!(swept.skipped.is_empty(), "{:?}", swept.skipped);
+        self.locals.iter().for_each(|local| assert!(local.path().exists(), "{} was swept", local.path().display()));
+        self.lane.count(Op::Sweep);
+    }
+
+    fn list(&mut self) {
+        self.lane.set(State::Opening);
+        let list = self.manager.list().unwrap();
+        for local in &self.locals {
+            assert!(list.iter().any(|info| info.id == local.id()), "{} is not listed", local.path().display());
+        }
+        for grid in &GRIDS {
+            assert!(list.iter().any(|info| info.name.as_deref() == Some(grid.name)), "{} is not listed", grid.name);
+        }
+        self.lane.count(Op::List);
+    }
+}
+
+fn check(result: Result<(), String>) {
+    if let Err(error) = result {
+        panic!("{error}");
+    }
+}
+
+fn check_uniform(elements: &[u64]) {
+    assert!(elements.iter().all(|element| *element == elements[0]), "torn: {elements:x?}");
+}
+
+impl Places {
+    pub(crate) fn in_directory(directory: &Path) -> Self {
+        Self { board: directory.join("board"), store: directory.join("stores/run"), mail: directory.join("mail") }
+    }
+}
