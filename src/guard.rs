@@ -39,7 +39,10 @@ pub(crate) enum Access {
     Read,
     Write,
     /// Write, whether it is poisoned or not.
-    Recover,
+    Recover {
+        /// Whether the span covers nothing that the view does not have: of other bytes the poison must stay.
+        is_exact: bool,
+    },
     /// Read and write by atomic operations only.
     Atomic,
 }
@@ -61,20 +64,20 @@ impl Lock {
     pub(crate) fn take(grip: &Arc<Grip>, span: Span, access: Access, wait: Wait) -> Result<Self> {
         grip.used();
         let member = grip.member().id()?;
-        let poisons = matches!(access, Access::Write | Access::Recover) && !std::thread::panicking();
+        let poisons = matches!(access, Access::Write | Access::Recover { .. }) && !std::thread::panicking();
         let mut lock = Lock { grip: grip.clone(), slot: None, member, generation: fork::generation(), poisons, _not_send: PhantomData };
         if span.is_empty() {
             return Ok(lock);
         }
         let mode = match access {
             Access::Read => Mode::Read,
-            Access::Write | Access::Recover => Mode::Write,
+            Access::Write | Access::Recover { .. } => Mode::Write,
             Access::Atomic => Mode::Atomic,
         };
         let request = Request { member, span, mode, deadline: wait.deadline() };
         let surroundings = Surroundings { grip, thread: this_thread() };
         let taken = match access {
-            Access::Recover => grip.state().recover(request, &surroundings),
+            Access::Recover { is_exact } => grip.state().recover(request, is_exact, &surroundings),
             Access::Read | Access::Write | Access::Atomic => grip.state().acquire(request, &surroundings),
         };
         let slot = taken.map_err(|refusal| refused(grip, refusal, wait))?;

@@ -111,6 +111,15 @@ impl Span {
     pub(crate) fn is_empty(&self) -> bool {
         self.start == self.end
     }
+
+    /// Number of bytes that are covered; more than a view has, where no pitch tells it exactly.
+    pub(crate) fn byte_len(&self) -> u64 {
+        let len = self.end - self.start;
+        match u64::from(self.pitch) {
+            0 => len,
+            pitch => len / pitch * u64::from(self.width) + (len % pitch).min(u64::from(self.width)),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -166,6 +175,7 @@ mod tests {
                 let below: usize = shape.iter().zip(strides).map(|(&n, &s)| if s < 0 { (n - 1) * s.unsigned_abs() } else { 0 }).sum();
                 let span = view(first + below, shape, strides);
                 let covered = bytes(span);
+                assert_eq!(span.byte_len(), covered.len() as u64);
                 for index in ndarray::indices(ndarray::IxDyn(shape)) {
                     let at = (0..shape.len()).fold((first + below) as isize, |at, axis| at + index[axis] as isize * strides[axis]) as u64;
                     assert!((at..at + 8).all(|byte| covered.contains(&byte)), "{shape:?} {strides:?} {span:?} {at}");

@@ -123,8 +123,10 @@ impl StateBlock {
     }
 
     /// Takes a slot for a guard on bytes that may be poisoned; their poison is gone when it is withdrawn.
-    pub(crate) fn recover(&self, request: Request, world: &impl World) -> Result<usize, Refusal> {
-        self.wait_for(request, world, |table| table.place_recovery(request, world))
+    ///
+    /// A span that is not exact covers bytes that will not be written, whose poison must stay: it takes no record away.
+    pub(crate) fn recover(&self, request: Request, is_exact: bool, world: &impl World) -> Result<usize, Refusal> {
+        self.wait_for(request, world, |table| table.place_recovery(request, is_exact, world))
     }
 
     /// Gives a slot back and wakes who waits.
@@ -246,7 +248,7 @@ impl StateBlock {
     }
 
     /// Finds a place for a recovery. Under the lock word.
-    fn place_recovery(&self, request: Request, world: &impl World) -> Result<usize, Obstacle> {
+    fn place_recovery(&self, request: Request, is_exact: bool, world: &impl World) -> Result<usize, Obstacle> {
         let Request { member, span, .. } = request;
         let (mut free, mut conflicts, mut records, mut deadlock) = (u64::MAX, 0, 0u64, false);
         self.each_used(|slot, tag| {
@@ -268,7 +270,7 @@ impl StateBlock {
             return Err(Obstacle::Conflict(conflicts));
         }
         let (mut needed, mut interleaved) = (1, None);
-        each(records, |slot| match self.slots[slot].span().without(&span) {
+        each(records, |slot| match self.slots[slot].span().without(&span).filter(|_| is_exact) {
             Some(rest) => needed += rest.into_iter().flatten().count(),
             None => interleaved = Some(Poison { span: self.slots[slot].span(), member: member_of(self.slots[slot].tag.load(Acquire)) }),
         });

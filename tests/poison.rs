@@ -5,7 +5,7 @@
 mod common;
 
 use common::{Peer, Root};
-use ndarray::{Axis, Ix2, s};
+use ndarray::{Axis, Ix2, ShapeBuilder, s};
 use ndshm::{Error, Handle, Manager, SharedArray, SharedArray1, SharedArray2};
 use std::{
     path::Path,
@@ -123,6 +123,30 @@ fn columns_and_fields_are_poisoned_and_recovered_for_themselves() {
     assert!(matches!(xs.read(), Err(Error::Poisoned { .. })));
     xs.slice(s![.., 1]).unwrap().recover().unwrap().fill(0.0);
     assert_eq!(xs.read().unwrap().sum(), 20.0, "one element, through its column");
+}
+
+/// The lock on every other element of every other row covers whole stretches of those rows. A recovery of such a view used to take the
+/// poison of all that its lock covers, and what lies between its elements stayed half-written and could be read.
+#[test]
+fn a_recovery_takes_no_poison_from_between_its_elements() {
+    let root = Root::new();
+    let manager = root.manager();
+    let xs = manager.zeros::<f64, _>((8, 8)).unwrap();
+    holder(&xs.slice(s![2..3, 1..4]).unwrap(), "write").kill();
+    let sparse = xs.slice(s![..;2, ..;2]).unwrap();
+    let error = sparse.recover().map(drop).unwrap_err();
+    assert!(matches!(error, Error::Layout { .. }) && error.to_string().contains("interleave"), "{error}");
+    assert_eq!(xs.poisoned().unwrap(), [136..160]);
+    assert!(matches!(xs.slice(s![2, 1]).unwrap().read(), Err(Error::Poisoned { .. })));
+    // Neither do three of four even rows take the poison of the fourth, in an array whose columns are contiguous.
+    let ys = manager.zeros::<f64, _>((8, 4).f()).unwrap();
+    holder(&ys.slice(s![6..7, 1..2]).unwrap(), "write").kill();
+    let even = ys.slice(s![..5;2, ..]).unwrap();
+    assert!(matches!(even.recover(), Err(Error::Layout { .. })) && ys.is_poisoned().unwrap());
+    xs.recover().unwrap().fill(1.0);
+    ys.recover().unwrap().fill(1.0);
+    sparse.recover().unwrap().fill(2.0);
+    assert_eq!((xs.read().unwrap().sum(), ys.read().unwrap().sum()), (64.0 + 16.0, 32.0));
 }
 
 #[test]

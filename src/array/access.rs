@@ -148,8 +148,8 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     ///
     /// # Errors
     ///
-    /// `Layout` where this view's elements interleave with poisoned ones, so that the rest could not be told: recover a view that contains
-    /// them, the whole array for instance. Those of [`write`](Self::write).
+    /// `Layout` where this view's elements interleave with others, poisoned ones among them, so that the rest could not be told: recover a view
+    /// that contains them, the whole array for instance. Those of [`write`](Self::write).
     ///
     /// # Examples
     ///
@@ -170,7 +170,9 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// ```
     pub fn recover(&self) -> Result<WriteGuard<T, D>> {
         self.check_writable()?;
-        WriteGuard::take(&self.grip, &self.layout, self.span(), Access::Recover, Wait::Forever)
+        let span = self.span();
+        let is_exact = span.byte_len() == (self.len() * size_of::<T>()) as u64;
+        WriteGuard::take(&self.grip, &self.layout, span, Access::Recover { is_exact }, Wait::Forever)
     }
 
     /// The poisoned ranges that touch this view, in bytes from the start of the array's data, in their order.

@@ -160,18 +160,18 @@ fn a_recovery_ends_the_poison_of_its_bytes_and_leaves_the_rest() {
     block.acquire(now(OTHER, span(60, 70), Mode::Write), &scene).unwrap();
     let all = || block.poisoned(now(ME, span(0, 100), Mode::Read), &scene).unwrap();
     assert_eq!(all(), [poison(10, 50, OTHER), poison(60, 70, OTHER)]);
-    let recovery = block.recover(now(ME, span(20, 30), Mode::Write), &scene).unwrap();
+    let recovery = block.recover(now(ME, span(20, 30), Mode::Write), true, &scene).unwrap();
     assert_eq!(block.acquire(now(9, span(20, 21), Mode::Read), &scene), Err(Refusal::WouldBlock), "exclusive");
     assert_eq!(all(), [poison(10, 20, OTHER), poison(30, 50, OTHER), poison(60, 70, OTHER)]);
     block.withdraw(recovery);
     block.withdraw(block.acquire(now(ME, span(20, 30), Mode::Write), &scene).unwrap());
     // One that panics, or dies, leaves all of it as it was.
-    block.poison(block.recover(now(ME, span(10, 20), Mode::Write), &scene).unwrap(), ME);
+    block.poison(block.recover(now(ME, span(10, 20), Mode::Write), true, &scene).unwrap(), ME);
     assert!(block.acquire(now(ME, span(15, 16), Mode::Write), &scene).is_err());
-    block.recover(now(9, span(0, 100), Mode::Write), &scene).unwrap();
+    block.recover(now(9, span(0, 100), Mode::Write), true, &scene).unwrap();
     scene.kill(9);
     assert!(block.acquire(now(ME, span(65, 66), Mode::Read), &scene).is_err());
-    block.withdraw(block.recover(now(ME, span(0, 100), Mode::Write), &scene).unwrap());
+    block.withdraw(block.recover(now(ME, span(0, 100), Mode::Write), true, &scene).unwrap());
     assert_eq!(all(), []);
     assert_eq!(block.slots_where(|_, _| true), 0);
 }
@@ -192,7 +192,7 @@ fn a_thousand_deaths_do_not_jam_the_table() {
         let bytes = span(100 * death, 100 * death + 10);
         assert!(records.iter().any(|record| record.span.start <= bytes.start && bytes.end <= record.span.end), "{death}");
     }
-    block.withdraw(block.recover(now(ME, span(0, 200_000), Mode::Write), &scene).unwrap());
+    block.withdraw(block.recover(now(ME, span(0, 200_000), Mode::Write), true, &scene).unwrap());
     assert_eq!(block.slots_where(|_, _| true), 0);
 }
 
@@ -214,11 +214,11 @@ fn any_bytes_are_a_table_that_is_left_in_time() {
         for mode in [Mode::Read, Mode::Write] {
             let _ = block.acquire(now(ME, bytes, mode), &scene);
             let _ = block.poisoned(now(ME, bytes, mode), &scene);
-            let _ = block.recover(now(ME, bytes, Mode::Write), &scene);
+            let _ = block.recover(now(ME, bytes, Mode::Write), true, &scene);
         }
         scene.kill(ME);
         let _ = block.acquire(now(OTHER, Span { pitch: 16, width: 8, ..bytes }, Mode::Write), &scene);
-        let _ = block.recover(now(OTHER, Span { pitch: 16, width: 8, ..bytes }, Mode::Write), &scene);
+        let _ = block.recover(now(OTHER, Span { pitch: 16, width: 8, ..bytes }, Mode::Write), true, &scene);
         Ok(())
     };
     let word = || prop_oneof![any::<u64>(), 0..64u64, (0..7u64, 0..10u64).prop_map(|(mode, member)| mode << 56 | member)];
@@ -289,7 +289,7 @@ fn long_random_histories_agree_with_a_simple_model() {
                 }
                 Step::Recover(member, number) => {
                     let (member, span) = (ids[member as usize], view(number));
-                    match block.recover(now(member, span, Mode::Write), &scene) {
+                    match block.recover(now(member, span, Mode::Write), true, &scene) {
                         Ok(slot) => {
                             prop_assert!(!model.guards.iter().any(|(_, other, ..)| other.overlaps(&span)));
                             bytes(span).for_each(|byte| _ = model.poison.remove(&byte));
