@@ -166,10 +166,10 @@ impl Killer {
             12..22 => Prey::In(&[Writing]),
             22..34 => Prey::BlockingWriter,
             34..46 => Prey::InsideTheTable,
-            46..52 => Prey::In(&[WaitingToRead]),
-            52..60 => Prey::In(&[WaitingToWrite]),
-            60..64 => Prey::In(&[WaitingToRecover]),
-            64..70 => Prey::In(&[Recovering]),
+            46..51 => Prey::In(&[WaitingToRead]),
+            51..58 => Prey::In(&[WaitingToWrite]),
+            58..62 => Prey::In(&[WaitingToRecover]),
+            62..70 => Prey::In(&[Recovering]),
             70..74 => Prey::In(&[Leaving]),
             74..78 => Prey::In(&[Creating]),
             78..80 => Prey::In(&[Dropping]),
@@ -177,16 +177,26 @@ impl Killer {
             83..87 => Prey::In(&[Claiming]),
             87..91 => Prey::In(&[Releasing]),
             91..94 => Prey::In(&[Sweeping]),
-            94..95 => Prey::In(&[Joining]),
+            94..97 => Prey::In(&[Joining]),
             _ => Prey::Anybody,
         };
+        // Some states need a death before them.
+        let before = match prey {
+            Prey::In([Recovering | WaitingToRecover]) => Some(Prey::BlockingWriter),
+            Prey::In([Joining]) => Some(Prey::Anybody),
+            _ => None,
+        };
+        if let Some(before) = before {
+            let (victim, is_stopped) = self.hunt(before);
+            self.kill(victim, is_stopped, false);
+        }
         let (victim, is_stopped) = self.hunt(prey);
         self.kill(victim, is_stopped, matches!(prey, Prey::BlockingWriter));
     }
 
     /// Waits, not for long, until a worker does what is wanted. Which one, and whether it is stopped; it may have gone on otherwise.
     fn hunt(&mut self, prey: Prey) -> (usize, bool) {
-        let deadline = Instant::now() + Duration::from_millis(25);
+        let deadline = Instant::now() + Duration::from_millis(60);
         let mut victim = self.random.below(self.workers.len());
         while Instant::now() < deadline {
             victim = (victim + 1) % self.workers.len();
@@ -201,13 +211,15 @@ impl Killer {
                     }
                     self.resume(victim);
                 }
-                Prey::InsideTheTable if is_in(&[State::InTheTable, State::WaitingToRead, State::WaitingToWrite, State::Leaving]) => {
+                Prey::InsideTheTable if is_in(&[State::InTheTable, State::Leaving]) => {
                     self.suspend(victim);
                     if self.held_by(victim).lock_words > 0 {
                         return (victim, true);
                     }
                     self.resume(victim);
                 }
+                // Joining is too short to be found by who looks now and then.
+                Prey::In([State::Joining]) => {}
                 _ if victim == 0 => std::thread::yield_now(),
                 _ => {}
             }

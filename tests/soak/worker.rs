@@ -201,7 +201,10 @@ impl<'a> Worker<'a> {
             Ok(mut guard) => {
                 self.lane.set(State::Recovering);
                 let number = self.number();
-                GRIDS[grid].fill(&part, &mut guard, number, || self.pause());
+                GRIDS[grid].fill(&part, &mut guard, number, || {
+                    self.pause();
+                    std::thread::sleep(Duration::from_micros(self.random.below(3000) as u64));
+                });
                 self.lane.set(State::Leaving);
                 drop(guard);
                 self.lane.wrote();
@@ -220,7 +223,7 @@ impl<'a> Worker<'a> {
     fn burst(&mut self) {
         let views: Vec<_> = (0..4).map(|_| self.pick()).collect();
         self.lane.set(State::InTheTable);
-        for step in 0..200 {
+        for step in 0..1000 {
             let (grid, part, view) = &views[step % views.len()];
             let result = match step % 3 {
                 0 => view.try_read().map(|guard| check(GRIDS[*grid].check(part, &guard))),
