@@ -72,6 +72,8 @@ pub(crate) enum Op {
     Recover,
     RecoverAll,
     ManyGuards,
+    TableFull,
+    Panic,
     Burst,
     Create,
     Drop,
@@ -79,17 +81,18 @@ pub(crate) enum Op {
     Claim,
     ClaimLost,
     Open,
+    Join,
     Named,
     Release,
     Sweep,
     List,
 }
 
-pub(crate) const OPS: [Op; 18] = {
+pub(crate) const OPS: [Op; 21] = {
     use Op::*;
     [
-        Read, Write, TooLate, Poisoned, Recover, RecoverAll, ManyGuards, Burst, Create, Drop, HandOn, Claim, ClaimLost, Open, Named, Release, Sweep,
-        List,
+        Read, Write, TooLate, Poisoned, Recover, RecoverAll, ManyGuards, TableFull, Panic, Burst, Create, Drop, HandOn, Claim, ClaimLost, Open, Join,
+        Named, Release, Sweep, List,
     ]
 };
 

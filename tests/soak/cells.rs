@@ -115,6 +115,13 @@ impl Grid {
         Ok(())
     }
 
+    /// Writes a half of the last cell of a part.
+    pub(crate) fn tear(&self, part: &Part, elements: &mut ArrayRef<u64, Ix2>, number: u64) {
+        let Some(cell) = self.cells_of(part).last() else { return };
+        let half = (self.height * self.width).div_ceil(2);
+        self.places(part, cell).skip(half).for_each(|(place, (i, j))| elements[place] = pattern(number, i, j));
+    }
+
     /// Writes all cells of a part, and pauses in the middle of it.
     pub(crate) fn fill(&self, part: &Part, elements: &mut ArrayRef<u64, Ix2>, number: u64, mut pause: impl FnMut()) {
         let cells: Vec<_> = self.cells_of(part).collect();

@@ -44,7 +44,7 @@ fn number_from(variable: &str) -> Option<u64> {
 
 #[test]
 fn kills_at_any_moment_tear_nothing_lose_nothing_and_block_nobody() {
-    let kills = number_from("NDSHM_SOAK_KILLS").unwrap_or(40);
+    let kills = number_from("NDSHM_SOAK_KILLS").unwrap_or(100);
     let seed = number_from("NDSHM_SOAK_SEED")
         .unwrap_or_else(|| u64::from(std::process::id()) << 20 | u64::from(rustix::thread::gettid().as_raw_nonzero().get() as u32));
     let root = common::Root::new();

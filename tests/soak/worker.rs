@@ -47,14 +47,7 @@ impl<'a> Worker<'a> {
     pub(crate) fn join(board: &'a Board, lane: Lane<'a>, places: &'a Places, incarnation: u64, has_company: bool, seed: u64) -> Self {
         lane.set(State::Joining);
         let manager = Manager::open(&places.store).unwrap();
-        let probe = manager.zeros::<u8, _>(1).unwrap();
-        lane.set_member(member_of_maker(probe.path()));
-        drop(probe);
-        lane.set(State::Opening);
-        let grids: Vec<_> = GRIDS.iter().map(|grid| manager.array(grid.name).unwrap()).collect();
-        let handles = grids.iter().map(|grid: &SharedArray2<u64>| grid.handle().to_string()).collect();
-        let (locals, named) = (Vec::new(), Vec::new());
-        Self {
+        let mut worker = Self {
             lane,
             board,
             places,
@@ -62,11 +55,40 @@ impl<'a> Worker<'a> {
             random: Random(seed ^ incarnation << 32),
             number: incarnation << 24,
             manager,
-            grids,
-            handles,
-            locals,
-            named,
+            grids: Vec::new(),
+            handles: Vec::new(),
+            locals: Vec::new(),
+            named: Vec::new(),
+        };
+        worker.open_grids();
+        worker
+    }
+
+    fn open_grids(&mut self) {
+        let probe = self.manager.zeros::<u8, _>(1).unwrap();
+        self.lane.set_member(member_of_maker(probe.path()));
+        drop(probe);
+        self.lane.set(State::Opening);
+        self.grids = GRIDS.iter().map(|grid| self.manager.array(grid.name).unwrap()).collect();
+        self.handles = self.grids.iter().map(|grid| grid.handle().to_string()).collect();
+    }
+
+    /// Leaves the store, with all that it has of it, and joins it as another member.
+    fn join_again(&mut self) {
+        self.lane.set(State::Dropping);
+        while let Some(local) = self.locals.pop() {
+            self.drop_local(local);
         }
+        self.named.clear();
+        self.grids.clear();
+        self.lane.set(State::Joining);
+        // In an ephemeral store meanwhile: nothing of the old membership is left when the new one begins.
+        self.manager = Manager::builder().root(self.places.store.parent().unwrap()).create().unwrap();
+        let passing = self.manager.ones::<u64, _>(LEN).unwrap();
+        self.manager = Manager::open(&self.places.store).unwrap();
+        assert!(!passing.path().exists(), "{} outlives its store", passing.path().display());
+        self.open_grids();
+        self.lane.count(Op::Join);
     }
 
     pub(crate) fn run(mut self) {
@@ -77,8 +99,10 @@ impl<'a> Worker<'a> {
                 0..30 => self.read(),
                 30..58 => self.write(),
                 58..64 => self.burst(),
-                64..68 => self.hold_many(),
-                68..72 => self.open_again(),
+                64..67 => self.hold_many(),
+                67 => self.panic(),
+                68 => self.join_again(),
+                69..72 => self.open_again(),
                 72..79 => self.create_or_drop(),
                 79..83 => self.hand_on(),
                 83..88 => self.claim(),
@@ -183,7 +207,7 @@ impl<'a> Worker<'a> {
         match error {
             Error::WouldBlock { .. } | Error::Timeout { .. } => self.lane.count(Op::TooLate),
             Error::Poisoned { .. } => {
-                assert!(self.board.kills() > 0, "nobody died: {error}");
+                assert!(self.board.kills() + self.board.counted(Op::Panic) > 0, "nobody died: {error}");
                 self.lane.count(Op::Poisoned);
                 if self.chance(2) {
                     self.recover(grid, part);
@@ -238,15 +262,27 @@ impl<'a> Worker<'a> {
         self.lane.count(Op::Burst);
     }
 
-    /// Many guards at once, so that slots run out.
+    /// Many guards at once, often so many of one array that its slots run out.
     fn hold_many(&mut self) {
         let mut held = Vec::new();
-        for _ in 0..1 + self.random.below(24) {
-            let (grid, part, view) = self.pick();
+        let crowded = self.chance(3).then(|| self.random.below(GRIDS.len()));
+        let count = if crowded.is_some() { 70 } else { 1 + self.random.below(24) };
+        for _ in 0..count {
+            let (grid, part, view) = match crowded {
+                None => self.pick(),
+                Some(grid) => {
+                    let part = GRIDS[grid].cell(self.random.below(GRIDS[grid].cells()));
+                    (grid, part, GRIDS[grid].view(&self.grids[grid], &part))
+                }
+            };
             self.lane.set(State::WaitingToRead);
             match view.try_read() {
                 Ok(guard) => held.push((grid, part, guard)),
-                Err(Error::WouldBlock { .. } | Error::WouldDeadlock { .. } | Error::TooManyGuards { .. } | Error::Poisoned { .. }) => {}
+                Err(Error::TooManyGuards { .. }) => {
+                    self.lane.count(Op::TableFull);
+                    break;
+                }
+                Err(Error::WouldBlock { .. } | Error::WouldDeadlock { .. } | Error::Poisoned { .. }) => {}
                 Err(error) => panic!("{error}"),
             }
         }
@@ -256,6 +292,27 @@ impl<'a> Worker<'a> {
         self.lane.set(State::Leaving);
         drop(held);
         self.lane.count(Op::ManyGuards);
+    }
+
+    /// A writer that unwinds in the middle of a cell, and changes no counter.
+    fn panic(&mut self) {
+        let (grid, part, view) = self.pick();
+        let number = self.number();
+        self.lane.count(Op::Panic);
+        self.lane.set(State::WaitingToWrite);
+        let lane = self.lane;
+        let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let mut guard = view.write()?;
+            lane.set(State::Writing);
+            GRIDS[grid].tear(&part, &mut guard, number);
+            // Without the hook that reports a fault.
+            std::panic::resume_unwind(Box::new("half-way"));
+            #[allow(unreachable_code, reason = "gives the closure its type")]
+            Ok(())
+        }));
+        if let Ok(Err(error)) = unwound {
+            self.refused(grid, part, error);
+        }
     }
 
     /// The only array of a grid in this thread goes, and another one comes.
