@@ -114,19 +114,14 @@ enum Obstacle {
 impl StateBlock {
     /// Takes a slot for a guard.
     pub(crate) fn acquire(&self, request: Request, world: &impl World) -> Result<usize, Refusal> {
-        let mut intent = None;
-        let result = self.wait_for(request, world, |table| table.place(request, &mut intent, world));
-        if let (Err(_), Some(slot)) = (&result, intent) {
-            self.withdraw(slot);
-        }
-        result
+        self.wait_with_intent(request, world, |table, intent| table.place(request, intent, world))
     }
 
     /// Takes a slot for a guard on bytes that may be poisoned; their poison is gone when it is withdrawn.
     ///
     /// A span that is not exact covers bytes that will not be written, whose poison must stay: it takes no record away.
     pub(crate) fn recover(&self, request: Request, is_exact: bool, world: &impl World) -> Result<usize, Refusal> {
-        self.wait_for(request, world, |table| table.place_recovery(request, is_exact, world))
+        self.wait_with_intent(request, world, |table, intent| table.place_recovery(request, is_exact, intent, world))
     }
 
     /// Gives a slot back and wakes who waits.
@@ -171,6 +166,21 @@ impl StateBlock {
         })?;
         found.sort_unstable_by_key(|poison| (poison.span.start, poison.span.end));
         Ok(found)
+    }
+
+    /// [`wait_for`](Self::wait_for) with the slot of an intent, which is withdrawn where no guard is given.
+    fn wait_with_intent(
+        &self,
+        request: Request,
+        world: &impl World,
+        place: impl Fn(&Self, &mut Option<usize>) -> Result<usize, Obstacle>,
+    ) -> Result<usize, Refusal> {
+        let mut intent = None;
+        let result = self.wait_for(request, world, |table| place(table, &mut intent));
+        if let (Err(_), Some(slot)) = (&result, intent) {
+            self.withdraw(slot);
+        }
+        result
     }
 
     /// Tries until `place` gives a slot, and sleeps between.
@@ -230,9 +240,8 @@ impl StateBlock {
             return Err(Obstacle::Refused(Refusal::WouldDeadlock));
         }
         if conflicts | waiting_writers != 0 {
-            let waits = request.deadline.is_none_or(|deadline| deadline > Instant::now());
-            if mode == Mode::Write && intent.is_none() && waits && free.count_ones() > KEPT_FROM_INTENTS {
-                *intent = Some(self.publish(free, span, Mode::Intent.tag(member)));
+            if mode == Mode::Write {
+                self.intend(request, free, intent);
             }
             return Err(Obstacle::Conflict(conflicts | waiting_writers));
         }
@@ -248,7 +257,7 @@ impl StateBlock {
     }
 
     /// Finds a place for a recovery. Under the lock word.
-    fn place_recovery(&self, request: Request, is_exact: bool, world: &impl World) -> Result<usize, Obstacle> {
+    fn place_recovery(&self, request: Request, is_exact: bool, intent: &mut Option<usize>, world: &impl World) -> Result<usize, Obstacle> {
         let Request { member, span, .. } = request;
         let (mut free, mut conflicts, mut records, mut deadlock) = (u64::MAX, 0, 0u64, false);
         self.each_used(|slot, tag| {
@@ -267,9 +276,10 @@ impl StateBlock {
             return Err(Obstacle::Refused(Refusal::WouldDeadlock));
         }
         if conflicts != 0 {
+            self.intend(request, free, intent);
             return Err(Obstacle::Conflict(conflicts));
         }
-        let (mut needed, mut interleaved) = (1, None);
+        let (mut needed, mut interleaved) = (usize::from(intent.is_none()), None);
         each(records, |slot| match self.slots[slot].span().without(&span).filter(|_| is_exact) {
             Some(rest) => needed += rest.into_iter().flatten().count(),
             None => interleaved = Some(Poison { span: self.slots[slot].span(), member: member_of(self.slots[slot].tag.load(Acquire)) }),
@@ -287,7 +297,13 @@ impl StateBlock {
         };
         // The guard first, then what it does not cover of the records, then the records go: whatever is interrupted here leaves no less poison
         // than there was, because the guard of a dead member is poison too.
-        let guard = take(span, Mode::Write.tag(member));
+        let guard = match intent.take() {
+            Some(slot) => {
+                self.slots[slot].tag.swap(Mode::Write.tag(member), AcqRel);
+                slot
+            }
+            None => take(span, Mode::Write.tag(member)),
+        };
         each(records, |slot| {
             let poisoned = self.slots[slot].tag.load(Acquire);
             for rest in self.slots[slot].span().without(&span).into_iter().flatten().flatten() {
@@ -296,6 +312,14 @@ impl StateBlock {
             self.slots[slot].tag.swap(0, AcqRel);
         });
         Ok(guard)
+    }
+
+    /// Says that somebody waits to write, if there is room to say so: new readers of the bytes wait, too. Under the lock word.
+    fn intend(&self, request: Request, free: u64, intent: &mut Option<usize>) {
+        let waits = request.deadline.is_none_or(|deadline| deadline > Instant::now());
+        if intent.is_none() && waits && free.count_ones() > KEPT_FROM_INTENTS {
+            *intent = Some(self.publish(free, request.span, Mode::Intent.tag(request.member)));
+        }
     }
 
     /// Writes the span of one of the free slots and gives it its tag. Under the lock word.

@@ -171,6 +171,32 @@ fn a_killed_reader_and_a_killed_waiter_leave_nothing() {
     assert_eq!((xs.write().unwrap().sum(), xs.is_poisoned().unwrap()), (32.0, false));
 }
 
+/// A recovery used to wait without saying so: as long as one reader of healthy bytes in its view took the place of another, it never came.
+#[test]
+fn a_recovery_that_waits_keeps_new_readers_out() {
+    let root = Root::new();
+    let manager = root.manager();
+    let xs = manager.zeros::<f64, _>((4, 8)).unwrap();
+    let healthy = xs.slice(s![..2, ..]).unwrap();
+    holder(&xs.slice(s![3.., ..]).unwrap(), "write").kill();
+    let reading = healthy.read().unwrap();
+    std::thread::scope(|scope| {
+        let recovery = scope.spawn(|| xs.recover().unwrap().fill(1.0));
+        let began = Instant::now();
+        let keeps_out = loop {
+            match elsewhere(|| healthy.try_read().map(drop)) {
+                Err(Error::WouldBlock { .. }) => break true,
+                _ if began.elapsed() > Duration::from_secs(10) => break false,
+                _ => std::thread::yield_now(),
+            }
+        };
+        drop(reading);
+        recovery.join().unwrap();
+        assert!(keeps_out);
+    });
+    assert_eq!(xs.read().unwrap().sum(), 32.0);
+}
+
 #[test]
 fn a_killed_recovery_leaves_the_poison() {
     let root = Root::new();
