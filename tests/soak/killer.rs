@@ -1,17 +1,17 @@
 //! The killer: starts workers, kills them at moments that it chooses by what they do, and verifies what they leave.
 
+mod end;
+
 use crate::{
-    OWNER_AT,
-    board::{Board, LANES, OPS, STATES, State},
+    board::{Board, LANES, State},
     cells::{GRIDS, Random},
     common,
-    worker::{NAMES, Places},
+    worker::Places,
 };
-use ndarray::Ix1;
-use ndshm::{Error, Manager, SharedArray1, SharedArray2};
+use ndshm::{Error, Manager, SharedArray2};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fs::{self, File},
     os::unix::{
         fs::{DirBuilderExt, FileExt},
@@ -358,86 +358,6 @@ impl Killer {
         let gdb = Command::new("gdb").args(["-batch", "-ex", "thread apply all bt", "-p", &pid.to_string()]).output();
         let stack = gdb.map_or_else(|error| format!("no gdb: {error}"), |output| String::from_utf8_lossy(&output.stdout).into_owned());
         panic!("{what}\n{stack}");
-    }
-
-    /// Tells all workers to stop, and requires that they do.
-    pub(crate) fn stop(&mut self) {
-        self.board.stop();
-        let deadline = Instant::now() + WATCHDOG;
-        for worker in 0..self.workers.len() {
-            loop {
-                match self.workers[worker].child.try_wait().unwrap() {
-                    Some(status) if status.success() => break,
-                    Some(status) => panic!("worker {worker} failed at its end: {status}"),
-                    None if Instant::now() > deadline => self.stuck("a worker does not end", Some(worker)),
-                    None => std::thread::sleep(Duration::from_millis(5)),
-                }
-            }
-        }
-        self.workers.clear();
-    }
-
-    /// Recovers what is poisoned and looks at every cell; then nothing of the dead is left after a sweep.
-    pub(crate) fn verify(&mut self) {
-        for (grid, array) in GRIDS.iter().zip(&self.grids) {
-            for cell in 0..grid.cells() {
-                let part = grid.cell(cell);
-                match grid.view(array, &part).read_timeout(WATCHDOG) {
-                    Ok(guard) => grid.check(&part, &guard).unwrap(),
-                    Err(Error::Poisoned { .. }) => {}
-                    Err(error) => panic!("{}: {error}", grid.name),
-                }
-            }
-        }
-        for (index, (grid, array)) in GRIDS.iter().zip(&self.grids).enumerate() {
-            grid.fill(&grid.whole(), &mut array.recover().unwrap(), self.incarnations << 24, || {});
-            assert!(!array.is_poisoned().unwrap());
-            for cell in 0..grid.cells() {
-                // The recovery was one more.
-                let count = grid.counter(&grid.view(array, &grid.cell(cell)).read().unwrap()) - 1;
-                let (done, doubt) = (self.board.done(index, cell), self.in_doubt[index][cell]);
-                assert!((done..=done + doubt).contains(&count), "{} cell {cell}: {count} writes, {done} done and {doubt} in doubt", grid.name);
-            }
-        }
-        self.manager.sweep().unwrap();
-        // What was handed on and never claimed is the store's; whoever wants it may have it.
-        for info in self.manager.list().unwrap().into_iter().filter(|info| info.name.is_none()) {
-            assert_eq!(crate::word(&info.path, OWNER_AT), CLAIMABLE, "{} was left", info.path.display());
-            SharedArray1::<u64>::open_path(&info.path).unwrap().set_scope(ndshm::Scope::Local).unwrap();
-        }
-        let list: BTreeSet<_> = self.manager.list().unwrap().into_iter().map(|info| info.name.unwrap()).collect();
-        assert!(list.iter().all(|name| NAMES.contains(&name.as_str()) || GRIDS.iter().any(|grid| grid.name == name)), "{list:?}");
-        list.iter().filter(|name| NAMES.contains(&name.as_str())).for_each(|name| drop(self.manager.array::<u64, Ix1>(name).unwrap()));
-        let files: BTreeSet<_> = fs::read_dir(&self.places.store).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        let expected = list.iter().map(|name| format!("{name}.ndshm")).chain([".lock".to_owned()]);
-        assert_eq!(files, expected.collect());
-    }
-
-    pub(crate) fn report(&mut self) {
-        let elapsed = self.began.elapsed();
-        println!(
-            "{} kills in {elapsed:.1?}, load up to {:.1} on {} processors",
-            self.kills(),
-            self.load,
-            std::thread::available_parallelism().unwrap()
-        );
-        println!("what the threads of the killed did:");
-        STATES.iter().for_each(|state| println!("  {:24} {}", format!("{state:?}"), self.by_state.get(state).unwrap_or(&0)));
-        let [_, read, write, intent, poisoned] = self.by_slot;
-        println!("of those that were stopped first, in the grids' tables: read {read}, write {write}, intent {intent}, poisoned {poisoned}, ");
-        println!("  lock word {}, nothing {}", self.with_the_word, self.with_nothing_in_a_table);
-        println!("operations:");
-        OPS.iter().for_each(|&op| println!("  {:24} {}", format!("{op:?}"), self.board.counted(op)));
-        self.waits.sort_unstable();
-        if let (Some(median), Some(longest)) = (self.waits.get(self.waits.len() / 2), self.waits.last()) {
-            let count = self.waits.len();
-            println!("{count} readers waited for a writer that died: told after {median:.1?} (median), {longest:.1?} (longest)");
-            println!("  {} of them by a lock, because others were faster to recover", self.waits_without_poison);
-        }
-    }
-
-    pub(crate) fn close(self) {
-        self.manager.close().unwrap();
     }
 }
 
