@@ -266,11 +266,12 @@ impl Killer {
         }
         let held = self.held_by(victim);
         let waiter = (is_waited_for && held.slots[2] > 0).then(|| self.wait_for_writer(lanes.clone())).flatten();
+        // Before it happens: whoever finds the poison first must find the kill that made it.
+        self.board.count_kill();
         self.workers[victim].child.kill().unwrap();
         let status = self.workers[victim].child.wait().unwrap();
         let died = Instant::now();
         assert_eq!(status.signal(), Some(9), "a worker ended by itself: {status}");
-        self.board.count_kill();
         if let Some(waiter) = waiter {
             match waiter.recv_timeout(WATCHDOG) {
                 Ok((told, is_poisoned)) => {
