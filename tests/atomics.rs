@@ -3,14 +3,10 @@
 
 mod common;
 
-use common::{Peer, Root};
+use common::{Peer, Root, elsewhere};
 use ndarray::s;
 use ndshm::{Error, Handle, SharedArray1};
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
-
-fn elsewhere<R: Send>(attempt: impl FnOnce() -> R + Send) -> R {
-    std::thread::scope(|scope| scope.spawn(attempt).join().unwrap())
-}
 
 #[test]
 fn processes_count_in_one_array_without_a_lock_between_them() {

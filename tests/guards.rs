@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::Root;
+use common::{Root, elsewhere};
 use ndarray::{ArrayRef, Axis, Ix1, Ix2, s};
 use ndshm::{Error, Handle, ReadGuard, SharedArray, SharedArray1, SharedArray2, WriteGuard};
 use std::{
@@ -11,11 +11,6 @@ use std::{
     process::Child,
     time::Duration,
 };
-
-/// What another thread gets for an attempt.
-fn elsewhere<R: Send>(attempt: impl FnOnce() -> R + Send) -> R {
-    std::thread::scope(|scope| scope.spawn(attempt).join().unwrap())
-}
 
 #[test]
 fn guards_on_disjoint_views_are_held_at_once_in_one_thread() {

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Peer, Root};
+use common::{Peer, Root, elsewhere};
 use ndarray::{Axis, Ix2, ShapeBuilder, s};
 use ndshm::{Error, Handle, Manager, SharedArray, SharedArray1, SharedArray2};
 use std::{
@@ -49,10 +49,6 @@ fn child_holds_a_guard() {
         }
     }
     common::done();
-}
-
-fn elsewhere<R: Send>(attempt: impl FnOnce() -> R + Send) -> R {
-    std::thread::scope(|scope| scope.spawn(attempt).join().unwrap())
 }
 
 #[test]

@@ -117,3 +117,8 @@ pub fn skip(test: &str, reason: &str) {
         writeln!(list, "{test}: {reason}").unwrap();
     }
 }
+
+/// What another thread gets for an attempt.
+pub fn elsewhere<R: Send>(attempt: impl FnOnce() -> R + Send) -> R {
+    std::thread::scope(|scope| scope.spawn(attempt).join().unwrap())
+}
