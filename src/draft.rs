@@ -77,8 +77,9 @@ impl Draft {
         };
         let stem = plan.name.clone().unwrap_or_else(|| plan.header.id.file_stem());
         let path = me.join(stem + SUFFIX);
-        // A name whose array was released is free, also where its deleter did not come to that.
-        if fs::symlink_metadata(&path).is_ok() && !Segment::finish_release_at(member, &path).is_ok_and(|was_released| was_released) {
+        // A name whose array was released is free, also where its deleter did not come to that, and where it does so just now.
+        let is_taken = || fs::symlink_metadata(&path).is_ok();
+        if is_taken() && !Segment::finish_release_at(member, &path).is_ok_and(|was_released| was_released) && is_taken() {
             return Err(Error::AlreadyExists { path });
         }
         let prefix = format!("{NEW_PREFIX}{id}-");

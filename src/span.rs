@@ -157,6 +157,12 @@ mod tests {
         assert!(even.overlaps(&view(0, &[10], &[8])));
     }
 
+    /// A broadcast view may have more elements than bytes can be counted: counting its bytes used to overflow.
+    #[test]
+    fn a_broadcast_view_of_any_size_covers_one_element() {
+        assert_eq!(view(8, &[1 << 62], &[0]), Span { start: 8, end: 16, pitch: 0, width: 0 });
+    }
+
     #[test]
     fn a_span_covers_every_element_and_overlap_is_never_missed() {
         let layouts: Vec<(Vec<usize>, Vec<isize>)> = vec![
