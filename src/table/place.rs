@@ -9,6 +9,7 @@ use std::{
 
 impl StateBlock {
     /// Finds a place for a guard.
+    #[inline]
     pub(super) fn place(&self, request: Request, intent: &mut Option<usize>, world: &impl World) -> Result<usize, Obstacle> {
         let Request { member, span, mode, .. } = request;
         let is_mine = |slot: usize, tag: u64| member_of(tag) == member && world.is_own(slot);
