@@ -121,7 +121,7 @@ pub(crate) fn disjoint(shape: &[usize], strides: &[isize], itemsize: usize) -> b
 }
 
 /// The axes longer than one, as (size of the stride, length), smallest stride first.
-pub(crate) fn by_stride(shape: &[usize], strides: &[isize]) -> Vec<(usize, usize)> {
+fn by_stride(shape: &[usize], strides: &[isize]) -> Vec<(usize, usize)> {
     let mut axes: Vec<_> = shape.iter().zip(strides).filter(|(n, _)| **n > 1).map(|(&n, s)| (s.unsigned_abs(), n)).collect();
     axes.sort_unstable();
     axes

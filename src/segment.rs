@@ -217,7 +217,7 @@ impl Segment {
     /// Marks the array as frozen. The caller holds all of it exclusively.
     pub(crate) fn freeze(&self) {
         self.state().frozen.store(1, SeqCst);
-        self.state().announce();
+        self.state().wake();
     }
 
     /// Takes from this process the right to write a frozen array's payload, so that a bug that does so faults here.

@@ -137,12 +137,7 @@ impl StateBlock {
         self.wake();
     }
 
-    /// Wakes all who wait, for instance for the array to be frozen.
-    pub(crate) fn announce(&self) {
-        self.wake();
-    }
-
-    /// Waits until `is_done` gives something; looks again whenever a guard is given back or something is announced, and every 20 ms.
+    /// Waits until `is_done` gives something; looks again whenever somebody wakes the waiters, and every 20 ms.
     pub(crate) fn wait_until<R>(&self, deadline: Option<Instant>, mut is_done: impl FnMut() -> Option<R>) -> Result<R, Refusal> {
         loop {
             let seen = self.expect_wake();
@@ -292,12 +287,12 @@ impl StateBlock {
         }
     }
 
-    /// Wakes who waits, if anybody does.
+    /// Wakes who waits, if anybody does: for a guard, or for the array to be frozen.
     ///
-    /// A tag was swapped before; a waiter looks at the tags after it has set the flag and a fence. All of that has one order (SeqCst): either the
+    /// What they wait for was done before, a tag swapped for instance; a waiter looks at the tags after it has set the flag and a fence. All of that has one order (SeqCst): either the
     /// flag is seen here, or the waiter sees the tag.
     #[inline]
-    fn wake(&self) {
+    pub(crate) fn wake(&self) {
         if self.waiting.load(SeqCst) != 0 {
             self.wake_all();
         }
