@@ -34,6 +34,7 @@ thread_local! {
 }
 
 /// The generation of this process: whatever carries another one was inherited over a fork.
+#[inline]
 pub(crate) fn generation() -> u64 {
     GENERATION.load(SeqCst)
 }

@@ -50,57 +50,92 @@ pub(crate) enum Access {
 /// A taken slot of the lock table: given back when it is dropped.
 pub(crate) struct Lock {
     grip: Arc<Grip>,
-    /// None where there are no bytes to lock.
-    slot: Option<usize>,
-    member: u64,
+    /// [`NO_SLOT`] where there are no bytes to lock.
+    slot: usize,
     generation: u64,
-    /// Whether a panic leaves poison: not one that was there before the lock was taken.
-    poisons: bool,
+    on_panic: OnPanic,
     /// Neither a guard nor its lock is Send: whether a thread would wait for itself is known by thread.
     _not_send: PhantomData<MutexGuard<'static, ()>>,
 }
 
+const NO_SLOT: usize = SLOTS;
+
+/// What a guard that is dropped by a panic does with its slot. As wide as its neighbours: guards are moved, and to move padding costs more than
+/// to take the lock.
+#[derive(Clone, Copy, PartialEq)]
+#[repr(usize)]
+enum OnPanic {
+    GivesBack,
+    /// Of a guard that writes, where the panic was not there before it.
+    Poisons,
+}
+
 impl Lock {
+    #[inline(always)]
     pub(crate) fn take(grip: &Arc<Grip>, span: Span, access: Access, wait: Wait) -> Result<Self> {
-        grip.used();
-        let member = grip.member().id()?;
-        let poisons = matches!(access, Access::Write | Access::Recover { .. }) && !std::thread::panicking();
-        let mut lock = Lock { grip: grip.clone(), slot: None, member, generation: fork::generation(), poisons, _not_send: PhantomData };
-        if span.is_empty() {
-            return Ok(lock);
+        match take_slot(grip, span, access, wait) {
+            Ok(slot) => {
+                let writes = matches!(access, Access::Write | Access::Recover { .. });
+                let on_panic = if writes && !std::thread::panicking() { OnPanic::Poisons } else { OnPanic::GivesBack };
+                Ok(Lock { grip: grip.clone(), slot, generation: fork::generation(), on_panic, _not_send: PhantomData })
+            }
+            Err(error) => Err(*error),
         }
-        let mode = match access {
-            Access::Read => Mode::Read,
-            Access::Write | Access::Recover { .. } => Mode::Write,
-            Access::Atomic => Mode::Atomic,
-        };
-        let request = Request { member, span, mode, deadline: wait.deadline() };
-        let surroundings = Surroundings { grip, thread: this_thread() };
-        let taken = match access {
-            Access::Recover { is_exact } => grip.state().recover(request, is_exact, &surroundings),
-            Access::Read | Access::Write | Access::Atomic => grip.state().acquire(request, &surroundings),
-        };
-        let slot = taken.map_err(|refusal| refused(grip, refusal, wait))?;
-        grip.thread_of(slot).store(surroundings.thread, Relaxed);
-        lock.slot = Some(slot);
-        // Looked at with the lock held: freezing takes it too, so it comes before or behind all of what follows.
-        if access != Access::Read && grip.is_frozen() {
-            return Err(Error::Frozen { path: grip.path().into() });
-        }
-        Ok(lock)
     }
+}
+
+/// Takes a slot of the lock table. The error is boxed so that the answer fits into registers: this is called for every guard.
+fn take_slot(grip: &Grip, span: Span, access: Access, wait: Wait) -> Result<usize, Box<Error>> {
+    grip.used();
+    let member = grip.member().id()?;
+    if span.is_empty() {
+        return Ok(NO_SLOT);
+    }
+    let mode = match access {
+        Access::Read => Mode::Read,
+        Access::Write | Access::Recover { .. } => Mode::Write,
+        Access::Atomic => Mode::Atomic,
+    };
+    let request = Request { member, span, mode, deadline: wait.deadline() };
+    let surroundings = Surroundings { grip, thread: this_thread() };
+    let taken = match access {
+        Access::Recover { is_exact } => grip.state().recover(request, is_exact, &surroundings),
+        Access::Read | Access::Write | Access::Atomic => grip.state().acquire(request, &surroundings),
+    };
+    let slot = taken.map_err(|refusal| refused(grip, refusal, wait))?;
+    grip.thread_of(slot).store(surroundings.thread, Relaxed);
+    // Looked at with the lock held: freezing takes it too, so it comes before or behind all of what follows.
+    if access != Access::Read && grip.is_frozen() {
+        give_back(grip, slot);
+        return Err(Box::new(Error::Frozen { path: grip.path().into() }));
+    }
+    Ok(slot)
+}
+
+fn give_back(grip: &Grip, slot: usize) {
+    grip.thread_of(slot).store(0, Relaxed);
+    grip.state().withdraw(slot);
 }
 
 impl Drop for Lock {
     /// Gives the slot back, or leaves it as poison where the thread panics while it writes. A guard that was inherited over a fork touches
     /// nothing: its slot is the parent's.
+    #[inline]
     fn drop(&mut self) {
-        let Some(slot) = self.slot.filter(|_| self.generation == fork::generation()) else { return };
-        self.grip.thread_of(slot).store(0, Relaxed);
-        match self.poisons && std::thread::panicking() {
-            true => self.grip.state().poison(slot, self.member),
-            false => self.grip.state().withdraw(slot),
+        if self.slot == NO_SLOT || self.generation != fork::generation() {
+            return;
         }
+        if self.on_panic == OnPanic::Poisons && std::thread::panicking() { self.poison() } else { give_back(&self.grip, self.slot) }
+    }
+}
+
+impl Lock {
+    #[cold]
+    fn poison(&self) {
+        // Of the same generation as the lock, so the id is the one that took it, and known.
+        let Ok(member) = self.grip.member().id() else { return };
+        self.grip.thread_of(self.slot).store(0, Relaxed);
+        self.grip.state().poison(self.slot, member);
     }
 }
 
@@ -131,6 +166,7 @@ impl World for Surroundings<'_> {
     }
 }
 
+#[cold]
 fn refused(grip: &Grip, refusal: Refusal, wait: Wait) -> Error {
     let path = grip.path().to_path_buf();
     let range = |poison: Poison| poison.span.start as usize..poison.span.end as usize;
@@ -212,6 +248,7 @@ pub struct WriteGuard<T: Element, D: Dimension> {
 }
 
 impl<T: Element, D: Dimension> ReadGuard<T, D> {
+    #[inline(always)]
     pub(crate) fn take(grip: &Arc<Grip>, layout: &Layout<D>, span: Span, wait: Wait) -> Result<Self> {
         let lock = Lock::take(grip, span, Access::Read, wait)?;
         // SAFETY: the lock was taken for all of the layout's bytes, so nobody writes them until it is dropped; it keeps the segment mapped
@@ -223,6 +260,7 @@ impl<T: Element, D: Dimension> ReadGuard<T, D> {
 
 impl<T: Element, D: Dimension> WriteGuard<T, D> {
     /// The caller checked that the layout is disjoint and the mapping writable, and wants to write or to recover.
+    #[inline(always)]
     pub(crate) fn take(grip: &Arc<Grip>, layout: &Layout<D>, span: Span, access: Access, wait: Wait) -> Result<Self> {
         let lock = Lock::take(grip, span, access, wait)?;
         // SAFETY: the caller checked that the layout is disjoint and the mapping writable; the lock was taken exclusively for all of its

@@ -184,6 +184,7 @@ impl Segment {
     }
 
     /// Where a byte of the payload lies in memory: for reading, or for writing if this process opened it so.
+    #[inline]
     pub(crate) fn payload(&self, offset: usize) -> NonNull<u8> {
         assert!(offset <= self.parsed.data_len, "offset {offset} lies outside the payload");
         self.any_mapping().at(self.parsed.data_offset + offset)
@@ -205,11 +206,13 @@ impl Segment {
         &self.threads[slot]
     }
 
+    #[inline]
     pub(crate) fn state(&self) -> &StateBlock {
         self.any_mapping().state()
     }
 
     /// Whether the array was frozen.
+    #[inline]
     pub(crate) fn is_frozen(&self) -> bool {
         self.state().frozen.load(SeqCst) != 0
     }

@@ -62,6 +62,7 @@ impl Span {
     }
 
     /// Whether a byte may be in both. Spans of different pitches count as their whole ranges.
+    #[inline]
     pub(crate) fn overlaps(&self, other: &Span) -> bool {
         if self.start >= other.end || other.start >= self.end {
             return false;

@@ -114,7 +114,25 @@ enum Obstacle {
 
 impl StateBlock {
     /// Takes a slot for a guard.
+    #[inline]
     pub(crate) fn acquire(&self, request: Request, world: &impl World) -> Result<usize, Refusal> {
+        match self.acquire_at_once(request) {
+            Some(slot) => Ok(slot),
+            None => self.acquire_slowly(request, world),
+        }
+    }
+
+    /// The way of nearly every guard: the lock word is free and nothing is in the way.
+    #[inline]
+    fn acquire_at_once(&self, request: Request) -> Option<usize> {
+        self.lock.compare_exchange(0, request.member, Acquire, Relaxed).ok()?;
+        let slot = self.place_at_once(request);
+        self.lock.store(0, Release);
+        slot
+    }
+
+    #[cold]
+    fn acquire_slowly(&self, request: Request, world: &impl World) -> Result<usize, Refusal> {
         self.wait_with_intent(request, world, |table, intent| table.place(request, intent, world))
     }
 
@@ -246,7 +264,6 @@ impl StateBlock {
     }
 
     /// Runs `section` with the lock word held.
-    #[inline]
     fn locked<R>(&self, request: Request, world: &impl World, section: impl FnOnce(&Self) -> R) -> Result<R, Refusal> {
         self.take_word(request, world)?;
         let result = section(self);
@@ -254,7 +271,6 @@ impl StateBlock {
         Ok(result)
     }
 
-    #[inline]
     fn take_word(&self, request: Request, world: &impl World) -> Result<(), Refusal> {
         match self.lock.compare_exchange(0, request.member, Acquire, Relaxed) {
             Ok(_) => Ok(()),

@@ -307,6 +307,8 @@ fn child_dies_writing() {
     let arguments = common::arguments();
     let death: usize = arguments[0].parse().unwrap();
     let xs: SharedArray1<f64> = arguments[1].parse::<Handle>().unwrap().open().unwrap();
-    let _guard = xs.slice(s![4 * death..4 * death + 2]).unwrap().write().unwrap();
+    // Where the others were faster, a record that was merged of theirs may cover these elements already.
+    let guard = xs.slice(s![4 * death..4 * death + 2]).unwrap().write();
+    assert!(matches!(guard, Ok(_) | Err(Error::Poisoned { .. })), "{guard:?}");
     rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).unwrap();
 }

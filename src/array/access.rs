@@ -26,6 +26,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// assert_eq!(xs.read()?.sum(), 5.0);
     /// # Ok::<(), ndshm::Error>(())
     /// ```
+    #[inline]
     pub fn read(&self) -> Result<ReadGuard<T, D>> {
         self.read_waiting(Wait::Forever)
     }
@@ -91,6 +92,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// assert_eq!(xs.read()?.sum(), 36.0);
     /// # Ok::<(), ndshm::Error>(())
     /// ```
+    #[inline]
     pub fn write(&self) -> Result<WriteGuard<T, D>> {
         self.write_waiting(Wait::Forever)
     }
@@ -131,10 +133,12 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
         self.write_waiting(Wait::AtMost(timeout))
     }
 
+    #[inline(always)]
     fn read_waiting(&self, wait: Wait) -> Result<ReadGuard<T, D>> {
         ReadGuard::take(&self.grip, &self.layout, self.span(), wait)
     }
 
+    #[inline(always)]
     fn write_waiting(&self, wait: Wait) -> Result<WriteGuard<T, D>> {
         self.check_writable()?;
         WriteGuard::take(&self.grip, &self.layout, self.span(), Access::Write, wait)

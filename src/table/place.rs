@@ -3,13 +3,27 @@
 use super::{KEPT_FROM_INTENTS, MAX_POISONED, Mode, Obstacle, Poison, Refusal, Request, World, each, member_of};
 use crate::{span::Span, state::StateBlock};
 use std::{
-    sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst},
+    sync::atomic::{
+        Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
+        compiler_fence,
+    },
     time::Instant,
 };
 
 impl StateBlock {
-    /// Finds a place for a guard.
+    /// Takes a place where nothing at all has to be decided: no other slot is in the way, there is room, and the records are few.
     #[inline]
+    pub(super) fn place_at_once(&self, Request { member, span, mode, .. }: Request) -> Option<usize> {
+        let (mut free, mut is_clear, mut records) = (u64::MAX, true, 0);
+        self.each_used(|slot, tag| {
+            free &= !(1 << slot);
+            records += u32::from(Mode::Poisoned.is(tag));
+            is_clear &= mode != Mode::Write && mode.is(tag) || !self.slots[slot].span().overlaps(&span);
+        });
+        (is_clear && free != 0 && records <= MAX_POISONED).then(|| self.publish(free, span, mode.tag(member)))
+    }
+
+    /// Finds a place for a guard.
     pub(super) fn place(&self, request: Request, intent: &mut Option<usize>, world: &impl World) -> Result<usize, Obstacle> {
         let Request { member, span, mode, .. } = request;
         let is_mine = |slot: usize, tag: u64| member_of(tag) == member && world.is_own(slot);
@@ -124,14 +138,17 @@ impl StateBlock {
         }
     }
 
-    /// Writes the span of one of the free slots and gives it its tag.
+    /// Writes the span of one of the free slots, which are all that are, and gives it its tag.
     #[inline]
     pub(super) fn publish(&self, free: u64, span: Span, tag: u64) -> usize {
         let slot = free.trailing_zeros() as usize;
         self.slots[slot].put(span);
         // Changed under the lock word only, and set before the tag.
-        self.used.store(self.used.load(Relaxed) | 1 << slot, Relaxed);
-        self.slots[slot].tag.swap(tag, AcqRel);
+        self.used.store(!free | 1 << slot, Relaxed);
+        // Others look under the lock word, whose release orders this for them. Against a death only the order of the instructions counts: the
+        // elements may not be written before the slot says so.
+        self.slots[slot].tag.store(tag, Release);
+        compiler_fence(SeqCst);
         slot
     }
 
