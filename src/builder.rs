@@ -6,7 +6,10 @@ use crate::{
     manager::Manager,
     name, store, trust,
 };
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 use uuid::Uuid;
 
 /// Longest part of an ephemeral store's name that comes from the program's name.
@@ -32,6 +35,7 @@ pub struct Builder {
     path: Option<PathBuf>,
     persistent: Option<bool>,
     any_file_system: bool,
+    lock_timeout: Option<Duration>,
 }
 
 impl Manager {
@@ -232,6 +236,30 @@ impl Builder {
         self
     }
 
+    /// How long [`read`](crate::SharedArray::read), [`write`](crate::SharedArray::write) and all that locks like them wait before they give
+    /// [`Error::Timeout`]; for ever by default. Those that are told how long to wait (`try_*`, `*_timeout`) are not changed.
+    ///
+    /// It is a setting of this process for the whole store: arrays that are opened from handles have it too, and of several managers the one
+    /// that was built last with it decides.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # let scratch = tempfile::tempdir().unwrap();
+    /// let manager = ndshm::Manager::builder().root(scratch.path()).lock_timeout(Duration::from_millis(1)).create()?;
+    /// let xs = manager.zeros::<f64, _>(10)?;
+    /// let _held = xs.write()?;
+    /// let view = xs.view()?;
+    /// std::thread::spawn(move || assert!(matches!(view.read(), Err(ndshm::Error::Timeout { .. })))).join().unwrap();
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn lock_timeout(mut self, timeout: Duration) -> Self {
+        self.lock_timeout = Some(timeout);
+        self
+    }
+
     /// Makes the store.
     ///
     /// # Errors
@@ -250,7 +278,7 @@ impl Builder {
         let persistent = self.persistent.unwrap_or(self.path.is_some());
         let create = |directory: &Path| {
             let member = store::create(directory, persistent, self.any_file_system)?;
-            Ok(Manager::from_member(member, !persistent))
+            Ok(self.with_settings(Manager::from_member(member, !persistent)))
         };
         if let Some(path) = &self.path {
             return create(path);
@@ -288,7 +316,7 @@ impl Builder {
             }
             (None, None) => return Err(Error::NotFound { path: PathBuf::new(), what: "name the store to open: by Builder::path or Builder::name" }),
         };
-        Manager::join(&directory, self.any_file_system)
+        Manager::join(&directory, self.any_file_system).map(|manager| self.with_settings(manager))
     }
 
     /// Joins the store, or makes it where there is none.
@@ -321,6 +349,12 @@ impl Builder {
                 created => return created,
             }
         }
+    }
+
+    fn with_settings(&self, manager: Manager) -> Manager {
+        let settings = manager.member().settings();
+        self.lock_timeout.into_iter().for_each(|timeout| settings.set_lock_timeout(timeout));
+        manager
     }
 }
 

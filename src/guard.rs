@@ -96,20 +96,34 @@ fn take_slot(grip: &Grip, span: Span, access: Access, wait: Wait) -> Result<usiz
         Access::Write | Access::Recover { .. } => Mode::Write,
         Access::Atomic => Mode::Atomic,
     };
-    let request = Request { member, span, mode, deadline: wait.deadline() };
-    let surroundings = Surroundings { grip, thread: this_thread() };
-    let taken = match access {
-        Access::Recover { is_exact } => grip.state().recover(request, is_exact, &surroundings),
-        Access::Read | Access::Write | Access::Atomic => grip.state().acquire(request, &surroundings),
+    let recovers = matches!(access, Access::Recover { .. });
+    let at_once = if recovers { None } else { grip.state().acquire_at_once(member, span, mode) };
+    let slot = match at_once {
+        Some(slot) => slot,
+        None => wait_for_slot(grip, Request { member, span, mode, deadline: None }, access, wait)?,
     };
-    let slot = taken.map_err(|refusal| refused(grip, refusal, wait))?;
-    grip.thread_of(slot).store(surroundings.thread, Relaxed);
+    grip.thread_of(slot).store(this_thread(), Relaxed);
     // Looked at with the lock held: freezing takes it too, so it comes before or behind all of what follows.
     if access != Access::Read && grip.is_frozen() {
         give_back(grip, slot);
         return Err(Box::new(Error::Frozen { path: grip.path().into() }));
     }
     Ok(slot)
+}
+
+#[cold]
+fn wait_for_slot(grip: &Grip, request: Request, access: Access, wait: Wait) -> Result<usize, Box<Error>> {
+    let wait = match (wait, grip.member().settings().lock_timeout()) {
+        (Wait::Forever, Some(timeout)) => Wait::AtMost(timeout),
+        (wait, _) => wait,
+    };
+    let request = Request { deadline: wait.deadline(), ..request };
+    let surroundings = Surroundings { grip, thread: this_thread() };
+    let taken = match access {
+        Access::Recover { is_exact } => grip.state().recover(request, is_exact, &surroundings),
+        Access::Read | Access::Write | Access::Atomic => grip.state().acquire(request, &surroundings),
+    };
+    Ok(taken.map_err(|refusal| refused(grip, refusal, wait))?)
 }
 
 fn give_back(grip: &Grip, slot: usize) {

@@ -104,6 +104,7 @@ mod name;
 mod options;
 mod scope;
 mod segment;
+mod settings;
 mod span;
 mod state;
 mod store;

@@ -6,6 +6,7 @@ use crate::{
     format::{LOCK_LEN, LOCK_NAME, SUFFIX},
     lock_file::{self, LockPage},
     mapping::Mapping,
+    settings::Settings,
     trust,
 };
 use std::{
@@ -36,6 +37,7 @@ pub(crate) struct Member {
     id: AtomicU64,
     /// The fork generation that `id` was taken in: a child takes its own.
     generation: AtomicU64,
+    settings: Settings,
 }
 
 /// The kernel's id of this boot.
@@ -105,7 +107,7 @@ impl Member {
             }
             let id = AtomicU64::new(take_id(&lock, page.lock_page(), &path)?);
             let generation = AtomicU64::new(fork::generation());
-            return Ok(Member { directory: directory.into(), lock, page, inode, id, generation });
+            return Ok(Member { directory: directory.into(), lock, page, inode, id, generation, settings: Settings::default() });
         }
     }
 
@@ -115,6 +117,11 @@ impl Member {
 
     pub(crate) fn page(&self) -> &LockPage {
         self.page.lock_page()
+    }
+
+    /// What this process chose for the store.
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// The member id of this process; a forked child joins anew on first use.

@@ -113,26 +113,19 @@ enum Obstacle {
 }
 
 impl StateBlock {
-    /// Takes a slot for a guard.
+    /// Takes a slot for a guard where the lock word is free and nothing is in the way, as it is for nearly every guard; else ask
+    /// [`acquire`](Self::acquire).
     #[inline]
-    pub(crate) fn acquire(&self, request: Request, world: &impl World) -> Result<usize, Refusal> {
-        match self.acquire_at_once(request) {
-            Some(slot) => Ok(slot),
-            None => self.acquire_slowly(request, world),
-        }
-    }
-
-    /// The way of nearly every guard: the lock word is free and nothing is in the way.
-    #[inline]
-    fn acquire_at_once(&self, request: Request) -> Option<usize> {
-        self.lock.compare_exchange(0, request.member, Acquire, Relaxed).ok()?;
-        let slot = self.place_at_once(request);
+    pub(crate) fn acquire_at_once(&self, member: u64, span: Span, mode: Mode) -> Option<usize> {
+        self.lock.compare_exchange(0, member, Acquire, Relaxed).ok()?;
+        let slot = self.place_at_once(member, span, mode);
         self.lock.store(0, Release);
         slot
     }
 
+    /// Takes a slot for a guard.
     #[cold]
-    fn acquire_slowly(&self, request: Request, world: &impl World) -> Result<usize, Refusal> {
+    pub(crate) fn acquire(&self, request: Request, world: &impl World) -> Result<usize, Refusal> {
         self.wait_with_intent(request, world, |table, intent| table.place(request, intent, world))
     }
 

@@ -5,7 +5,7 @@ mod common;
 
 use common::{Root, elsewhere};
 use ndarray::{ArrayRef, Axis, Ix1, Ix2, s};
-use ndshm::{Error, Handle, ReadGuard, SharedArray, SharedArray1, SharedArray2, WriteGuard};
+use ndshm::{Error, Handle, Manager, ReadGuard, SharedArray, SharedArray1, SharedArray2, WriteGuard};
 use std::{
     io::{BufRead, BufReader},
     process::Child,
@@ -54,6 +54,26 @@ fn overlapping_guards_exclude_each_other_and_say_how() {
     elsewhere(|| right.try_read().map(drop)).unwrap();
     assert!(matches!(elsewhere(|| right.try_write().map(drop)), Err(Error::WouldBlock { .. })));
     assert!(matches!(xs.write(), Err(Error::WouldDeadlock { .. })));
+}
+
+#[test]
+fn the_lock_timeout_of_a_store_limits_whatever_waits_without_a_limit_of_its_own() {
+    let root = Root::new();
+    let manager = Manager::builder().root(root.path()).lock_timeout(Duration::from_millis(5)).create().unwrap();
+    let xs: SharedArray1<f64> = manager.zeros(10).unwrap();
+    let opened: SharedArray1<f64> = xs.handle().open().unwrap();
+    let guard = xs.write().unwrap();
+    let waited = |error: Error| matches!(error, Error::Timeout { waited, .. } if waited == Duration::from_millis(5));
+    assert!(elsewhere(|| waited(opened.read().unwrap_err())));
+    assert!(elsewhere(|| waited(opened.write().unwrap_err())));
+    assert!(elsewhere(|| waited(opened.freeze().unwrap_err())));
+    assert!(elsewhere(|| waited(opened.recover().unwrap_err())));
+    assert!(elsewhere(|| waited(opened.to_ndarray().unwrap_err())));
+    assert!(elsewhere(|| matches!(opened.try_read(), Err(Error::WouldBlock { .. }))));
+    let limit = Duration::from_millis(1);
+    assert!(elsewhere(|| matches!(opened.read_timeout(limit), Err(Error::Timeout { waited, .. }) if waited == limit)));
+    drop(guard);
+    assert_eq!(elsewhere(|| opened.read().unwrap().sum()), 0.0);
 }
 
 #[test]

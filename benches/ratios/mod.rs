@@ -17,7 +17,8 @@ pub fn title() {
 pub fn medians(operations: &mut [&mut dyn FnMut()]) -> Vec<Duration> {
     const ROUNDS: usize = 61;
     // Enough calls that reading the clock does not count.
-    let calls: Vec<u32> = operations.iter_mut().map(|operation| (1_000_000 / time(operation, 50).as_nanos().max(1)).clamp(1, 1000) as u32 * 50).collect();
+    let calls: Vec<u32> =
+        operations.iter_mut().map(|operation| (1_000_000 / time(operation, 50).as_nanos().max(1)).clamp(1, 1000) as u32 * 50).collect();
     let mut times = vec![Vec::with_capacity(ROUNDS); operations.len()];
     for _ in 0..ROUNDS {
         for ((operation, times), &calls) in operations.iter_mut().zip(&mut times).zip(&calls) {

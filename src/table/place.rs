@@ -13,7 +13,7 @@ use std::{
 impl StateBlock {
     /// Takes a place where nothing at all has to be decided: no other slot is in the way, there is room, and the records are few.
     #[inline]
-    pub(super) fn place_at_once(&self, Request { member, span, mode, .. }: Request) -> Option<usize> {
+    pub(super) fn place_at_once(&self, member: u64, span: Span, mode: Mode) -> Option<usize> {
         let (mut free, mut is_clear, mut records) = (u64::MAX, true, 0);
         self.each_used(|slot, tag| {
             free &= !(1 << slot);

@@ -275,7 +275,8 @@ fn long_random_histories_agree_with_a_simple_model() {
                     let mode = if writes { Mode::Write } else { Mode::Read };
                     let excluded = model.guards.iter().any(|(_, other, held, _)| other.overlaps(&span) && (writes || *held == Mode::Write));
                     let poisoned = bytes(span).any(|byte| model.poison.contains(&byte));
-                    match block.acquire(now(member, span, mode), &scene) {
+                    let taken = block.acquire_at_once(member, span, mode);
+                    match taken.map_or_else(|| block.acquire(now(member, span, mode), &scene), Ok) {
                         Ok(slot) => {
                             prop_assert!(!excluded && !poisoned, "given though excluded {excluded} poisoned {poisoned}");
                             model.guards.push((slot, span, mode, member));
