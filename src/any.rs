@@ -3,7 +3,7 @@
 mod views;
 
 use crate::{
-    array::{self, Labels, SharedArray},
+    array::{self, Content, Labels, SharedArray},
     draft::Draft,
     dtype::DType,
     element::Element,
@@ -58,7 +58,7 @@ pub struct AnyArray {
 impl AnyArray {
     /// Makes an array of zeros.
     pub(crate) fn zeros(member: &Arc<Member>, labels: Labels, dtype: &DType, shape: &[usize]) -> Result<Self> {
-        let segment = array::create_any(member, labels, dtype.clone(), shape, Order::C, None::<fn(&mut Draft)>)?;
+        let segment = array::create_any(member, labels, dtype.clone(), shape, Order::C, Content::<fn(&mut Draft)>::Zeros)?;
         let layout = Layout::whole(IxDyn(shape), Order::C, dtype.itemsize());
         Ok(Self { grip: Grip::new(segment, None), dtype: dtype.clone(), layout, is_writable: true })
     }

@@ -4,7 +4,9 @@ use crate::{
     error::{Error, Result},
     format::LOCK_NAME,
     manager::Manager,
-    name, store, trust,
+    name,
+    settings::HugePages,
+    store, trust,
 };
 use std::{
     path::{Path, PathBuf},
@@ -36,6 +38,8 @@ pub struct Builder {
     persistent: Option<bool>,
     any_file_system: bool,
     lock_timeout: Option<Duration>,
+    huge_pages: Option<HugePages>,
+    prefault: bool,
 }
 
 impl Manager {
@@ -260,6 +264,47 @@ impl Builder {
         self
     }
 
+    /// Whether new arrays of 2 MiB and more get huge pages; [`HugePages::Auto`] by default.
+    ///
+    /// Arrays of huge pages are made and filled in a fifth of the time or less, opened and read for the first time in a twentieth, and deleted in
+    /// a fiftieth (`docs/performance.md`). A setting of this process, as [`lock_timeout`](Self::lock_timeout) is.
+    ///
+    /// # Errors
+    ///
+    /// With [`HugePages::Require`] the verbs that make arrays fail with `Io` where the file system or the kernel gives none.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ndshm::{HugePages, Manager};
+    ///
+    /// # let scratch = tempfile::tempdir().unwrap();
+    /// let manager = Manager::builder().root(scratch.path()).huge_pages(HugePages::Never).create()?;
+    /// let xs = manager.zeros::<f64, _>(1_000_000)?;
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn huge_pages(mut self, choice: HugePages) -> Self {
+        self.huge_pages = Some(choice);
+        self
+    }
+
+    /// Maps all pages of an array when it is made or opened, so that no access waits for one later. Costs time for each page then; on huge pages hardly any.
+    ///
+    /// A setting of this process, as [`lock_timeout`](Self::lock_timeout) is.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let scratch = tempfile::tempdir().unwrap();
+    /// let manager = ndshm::Manager::builder().root(scratch.path()).prefault().create()?;
+    /// let xs = manager.zeros::<f64, _>(1_000_000)?;
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn prefault(mut self) -> Self {
+        self.prefault = true;
+        self
+    }
+
     /// Makes the store.
     ///
     /// # Errors
@@ -354,6 +399,10 @@ impl Builder {
     fn with_settings(&self, manager: Manager) -> Manager {
         let settings = manager.member().settings();
         self.lock_timeout.into_iter().for_each(|timeout| settings.set_lock_timeout(timeout));
+        self.huge_pages.into_iter().for_each(|choice| settings.set_huge_pages(choice));
+        if self.prefault {
+            settings.set_prefault();
+        }
         manager
     }
 }

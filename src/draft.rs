@@ -6,20 +6,17 @@ use crate::{
     header::{Created, Header, Parsed},
     hold::Hold,
     layout,
-    mapping::{Counted, Mapping},
+    mapping::Counted,
     member::{self, Member},
+    pages::{self, Payload},
     scope::Scope,
     segment::{Segment, header_error, inode_of},
     state::StateBlock,
     trust,
 };
-use rustix::{
-    fs::FallocateFlags,
-    process::{Resource, getrlimit},
-};
+use rustix::process::{Resource, getrlimit};
 use std::{
     fs, io,
-    os::unix::fs::FileExt,
     path::PathBuf,
     ptr::NonNull,
     sync::Arc,
@@ -55,8 +52,8 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    /// Makes the file with its space reserved and its payload zero.
-    pub(crate) fn new(member: &Arc<Member>, plan: Plan) -> Result<Draft> {
+    /// Makes the file with its space reserved.
+    pub(crate) fn new(member: &Arc<Member>, plan: Plan, payload: Payload<'_>) -> Result<Draft> {
         member.check_open()?;
         let (id, me) = (member.id()?, member.directory());
         let state = StateBlock::initial(Hold::owner_word(plan.scope, id), id);
@@ -88,9 +85,7 @@ impl Draft {
             Ok(tempfile::NamedTempFile::from_parts(trust::above_the_streams(file)?, name))
         };
         let file = make().map_err(|error| failed(error, "create an array file"))?;
-        rustix::fs::fallocate(file.as_file(), FallocateFlags::empty(), 0, total as u64).map_err(|errno| failed(errno.into(), "reserve space"))?;
-        file.as_file().write_all_at(&head, 0).map_err(|error| failed(error, "write the header"))?;
-        let mapping = Counted::new(Mapping::new(file.as_file(), total, me)?);
+        let mapping = Counted::new(pages::make(member, file.as_file(), total, &head, payload, failed)?);
         let parsed = Parsed { header: plan.header, data_offset: head.len(), data_len };
         Ok(Draft { member: member.clone(), file, mapping, parsed, path, is_named: plan.name.is_some(), scope: plan.scope })
     }

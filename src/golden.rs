@@ -16,6 +16,7 @@ use crate::{
     info,
     layout::Layout,
     lock_file::LockPage,
+    pages::Payload,
     view,
 };
 use cases::{Case, Visitor};
@@ -49,7 +50,7 @@ impl Visitor for Writer {
         let id = ArrayId::from_bytes(case.id());
         let header = Header { id, dtype: T::DTYPE, shape, order, axis_names: case.axis_names, attrs, created };
         let plan = Plan { name: Some(case.name.into()), scope: Scope::Store, header: header.clone() };
-        let mut draft = Draft::new(self.manager.member(), plan).unwrap();
+        let mut draft = Draft::new(self.manager.member(), plan, Payload::ToBeFilled).unwrap();
         view::fill(&mut draft, &layout, |mut elements| elements.assign(&case.array));
         let path = draft.publish().unwrap().path().to_path_buf();
         let written = fs::read(path).unwrap();

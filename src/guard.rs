@@ -91,6 +91,9 @@ fn take_slot(grip: &Grip, span: Span, access: Access, wait: Wait) -> Result<usiz
     if span.is_empty() {
         return Ok(NO_SLOT);
     }
+    if access == Access::Write {
+        grip.warm_up(&span);
+    }
     let mode = match access {
         Access::Read => Mode::Read,
         Access::Write | Access::Recover { .. } => Mode::Write,

@@ -102,6 +102,7 @@ mod mapping;
 mod member;
 mod name;
 mod options;
+mod pages;
 mod scope;
 mod segment;
 mod settings;
@@ -130,6 +131,7 @@ pub use layout::Order;
 pub use manager::{Manager, Usage};
 pub use options::ArrayOptions;
 pub use scope::Scope;
+pub use settings::HugePages;
 pub use store::Swept;
 
 /// Makes a `Clone + Copy` struct with `repr(C)` an [`Element`](trait@Element): one of elements, `[T; N]` of them, and other such structs, without padding.

@@ -3,6 +3,10 @@
 //! One of the modules with unsafe code. Its promise: every pointer and reference it gives lies inside a mapping that lives at least
 //! as long as the [`Mapping`] it was asked from, and references are to atomics only, so that nothing another process does is undefined.
 
+mod aligned;
+
+pub(crate) use aligned::HUGE_PAGE;
+
 use crate::{
     error::{Error, Result},
     fork::{self, AtFork, Registration},
@@ -10,8 +14,12 @@ use crate::{
     lock_file::LockPage,
     state::StateBlock,
 };
+use aligned::Aligned;
 use memmap2::{MmapOptions, MmapRaw};
-use rustix::io::Errno;
+use rustix::{
+    io::Errno,
+    mm::{Advice, madvise},
+};
 use std::{
     fs::{self, File},
     io::{self, Read},
@@ -23,17 +31,71 @@ use std::{
 
 /// A whole file, mapped shared for reading and writing.
 ///
-/// Invariant: `len` bytes from `raw.as_ptr()` are mapped until the value is dropped, and the first page stays writable.
+/// Invariant: `len` bytes from `address()` are mapped until the value is dropped, and the first page stays writable.
 pub(crate) struct Mapping {
-    raw: MmapRaw,
+    pages: Pages,
     len: usize,
 }
 
+enum Pages {
+    Anywhere(MmapRaw),
+    Aligned(Aligned),
+}
+
 impl Mapping {
-    /// Maps the first `len` bytes of a file, which has at least so many.
+    /// Maps the first `len` bytes of a file, which has at least so many; where there could be huge pages among them, so that these are mapped as
+    /// such.
     pub(crate) fn new(file: &File, len: usize, path: &Path) -> Result<Self> {
+        if len >= HUGE_PAGE
+            && let Ok(aligned) = Aligned::new(file, len)
+        {
+            return Ok(Self { pages: Pages::Aligned(aligned), len });
+        }
         let raw = MmapOptions::new().len(len).map_raw(file).map_err(|error| map_error(error, path))?;
-        Ok(Self { raw, len })
+        Ok(Self { pages: Pages::Anywhere(raw), len })
+    }
+
+    fn address(&self) -> *mut u8 {
+        match &self.pages {
+            Pages::Anywhere(raw) => raw.as_mut_ptr(),
+            Pages::Aligned(aligned) => aligned.address(),
+        }
+    }
+
+    /// Gives the kernel advice that changes no byte: about `range`, rounded outwards to whole pages.
+    fn advise(&self, range: Range<usize>, advice: Advice) -> io::Result<()> {
+        let start = range.start - range.start % rustix::param::page_size();
+        let end = range.end.min(self.len);
+        if start >= end {
+            return Ok(());
+        }
+        // SAFETY: the pages are mapped (invariant). The advice that this module gives leaves what is in them as it is.
+        Ok(unsafe { madvise(self.address().wrapping_add(start).cast(), end - start, advice) }?)
+    }
+
+    /// Has the kernel map all pages of a range, and make those that the file does not have yet.
+    pub(crate) fn populate(&self, range: Range<usize>) -> io::Result<()> {
+        self.advise(range, Advice::LinuxPopulateWrite)
+    }
+
+    /// Has the kernel map all pages of a range that the file has. Much cheaper than to have each mapped when it is written first.
+    pub(crate) fn populate_from_file(&self, range: Range<usize>) -> io::Result<()> {
+        self.advise(range, Advice::LinuxPopulateRead)
+    }
+
+    /// Has the kernel make huge pages of a range by itself, where its file system was mounted so that it does.
+    pub(crate) fn prefer_huge_pages(&self) -> io::Result<()> {
+        self.advise(0..self.len, Advice::LinuxHugepage)
+    }
+
+    /// Makes huge pages of the first `len` bytes, a multiple of their size, each of which has at least one page already.
+    pub(crate) fn collapse(&self, len: usize) -> io::Result<()> {
+        assert!(len <= self.len && len.is_multiple_of(HUGE_PAGE), "{len} bytes are not huge pages of {} bytes", self.len);
+        // SAFETY: the pages are mapped (assertion, invariant); what is in them stays as it is.
+        match unsafe { libc::madvise(self.address().cast(), len, libc::MADV_COLLAPSE) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
     }
 
     /// Takes away the right to write the pages that lie in `range` as a whole.
@@ -43,8 +105,8 @@ impl Mapping {
             return Ok(());
         }
         let len = range.end.min(self.len) - start;
-        let address = self.raw.as_mut_ptr().wrapping_add(start);
-        // SAFETY: the pages from `start`, a page boundary of this mapping, to its end at most are mapped by `self.raw`; references that can write
+        let address = self.address().wrapping_add(start);
+        // SAFETY: the pages from `start`, a page boundary of this mapping, to its end at most are mapped (invariant); references that can write
         // to them do not exist: either no reference does yet, or the array was frozen, while it was held exclusively. Reading goes on.
         unsafe { rustix::mm::mprotect(address.cast(), len, rustix::mm::MprotectFlags::READ) }.map_err(|errno| map_error(errno.into(), path))
     }
@@ -52,7 +114,7 @@ impl Mapping {
     /// The state block of an array file.
     pub(crate) fn state(&self) -> &StateBlock {
         assert!(self.len >= STATE_AT + STATE_LEN, "a mapping of {} bytes has no state block", self.len);
-        let address = self.raw.as_ptr().wrapping_add(STATE_AT).cast::<StateBlock>();
+        let address = self.address().cast_const().wrapping_add(STATE_AT).cast::<StateBlock>();
         // SAFETY: the block's bytes lie inside the mapping (asserted), in its first page, which stays writable; the mapping starts at
         // a page, so offset 64 is aligned for u64; the block consists of atomics, for which any bytes are valid and which others may change.
         unsafe { &*address }
@@ -61,7 +123,7 @@ impl Mapping {
     /// The page of a lock file.
     pub(crate) fn lock_page(&self) -> &LockPage {
         assert!(self.len >= LOCK_LEN, "a mapping of {} bytes is no lock file", self.len);
-        let address = self.raw.as_ptr().cast::<LockPage>();
+        let address = self.address().cast_const().cast::<LockPage>();
         // SAFETY: the page's bytes lie inside the mapping (asserted), which is aligned to pages and stays writable; it consists of
         // atomics, for which any bytes are valid and which others may change.
         unsafe { &*address }
@@ -70,15 +132,26 @@ impl Mapping {
     /// The address of a byte of the mapping, or of its end.
     pub(crate) fn at(&self, offset: usize) -> NonNull<u8> {
         assert!(offset <= self.len, "offset {offset} lies outside a mapping of {} bytes", self.len);
-        match NonNull::new(self.raw.as_mut_ptr().wrapping_add(offset)) {
+        match NonNull::new(self.address().wrapping_add(offset)) {
             Some(address) => address,
             None => unreachable!("a mapping at address zero"),
         }
     }
 
+    /// Puts bytes into the mapping of a file that nobody else knows yet.
+    pub(crate) fn put(&mut self, offset: usize, bytes: &[u8]) {
+        assert!(offset <= self.len && bytes.len() <= self.len - offset, "{} bytes at {offset} do not fit into {}", bytes.len(), self.len);
+        // SAFETY: the target lies inside the mapping (asserted), which can be written; nothing else refers to it, because the caller is the
+        // only one that knows of the file and has the mapping exclusively, so it does not overlap with the source.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.address().wrapping_add(offset), bytes.len()) };
+    }
+
     /// Has the kernel write the file's pages to its disk, and waits for it.
     pub(crate) fn flush(&self) -> io::Result<()> {
-        self.raw.flush()
+        match &self.pages {
+            Pages::Anywhere(raw) => raw.flush(),
+            Pages::Aligned(aligned) => aligned.flush(),
+        }
     }
 }
 

@@ -38,6 +38,8 @@ pub(crate) struct Member {
     /// The fork generation that `id` was taken in: a child takes its own.
     generation: AtomicU64,
     settings: Settings,
+    is_on_tmpfs: OnceLock<bool>,
+    has_huge_mount: OnceLock<bool>,
 }
 
 /// The kernel's id of this boot.
@@ -107,7 +109,17 @@ impl Member {
             }
             let id = AtomicU64::new(take_id(&lock, page.lock_page(), &path)?);
             let generation = AtomicU64::new(fork::generation());
-            return Ok(Member { directory: directory.into(), lock, page, inode, id, generation, settings: Settings::default() });
+            return Ok(Member {
+                directory: directory.into(),
+                lock,
+                page,
+                inode,
+                id,
+                generation,
+                settings: Settings::default(),
+                is_on_tmpfs: OnceLock::new(),
+                has_huge_mount: OnceLock::new(),
+            });
         }
     }
 
@@ -122,6 +134,16 @@ impl Member {
     /// What this process chose for the store.
     pub(crate) fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Whether the store is on a tmpfs.
+    pub(crate) fn is_on_tmpfs(&self) -> bool {
+        *self.is_on_tmpfs.get_or_init(|| trust::is_on_tmpfs(&self.directory))
+    }
+
+    /// Whether its tmpfs was mounted so that it gives huge pages by itself.
+    pub(crate) fn has_huge_mount(&self) -> bool {
+        *self.has_huge_mount.get_or_init(|| trust::has_huge_mount(self.inode.0))
     }
 
     /// The member id of this process; a forked child joins anew on first use.

@@ -2,7 +2,7 @@
 
 use crate::{
     any::AnyArray,
-    array::{self, Labels, SharedArray},
+    array::{self, Content, Labels, SharedArray},
     dtype::DType,
     element::Element,
     error::{Error, Result},
@@ -135,7 +135,7 @@ impl<'a> ArrayOptions<'a> {
     /// ```
     pub fn zeros<T: Element, Sh: ShapeBuilder>(&self, shape: Sh) -> Result<SharedArray<T, Sh::Dim>> {
         let (dim, order) = view::shape_of(shape)?;
-        self.make(dim, order, None::<NoFill<T, Sh::Dim>>)
+        self.make(dim, order, Content::<NoFill<T, Sh::Dim>>::Zeros)
     }
 
     /// [`Manager::zeros_any`](crate::Manager::zeros_any) with these settings.
@@ -206,7 +206,7 @@ impl<'a> ArrayOptions<'a> {
     /// ```
     pub fn from_elem<T: Element, Sh: ShapeBuilder>(&self, shape: Sh, element: T) -> Result<SharedArray<T, Sh::Dim>> {
         let (dim, order) = view::shape_of(shape)?;
-        self.make(dim, order, Some(|mut elements: ArrayViewMut<'_, T, Sh::Dim>| elements.fill(element)))
+        self.make(dim, order, Content::Filled(|mut elements: ArrayViewMut<'_, T, Sh::Dim>| elements.fill(element)))
     }
 
     /// [`Manager::from_shape_fn`](crate::Manager::from_shape_fn) with these settings.
@@ -238,7 +238,7 @@ impl<'a> ArrayOptions<'a> {
                 *element = f(index.into_pattern());
             }),
         };
-        self.make(dim, order, Some(fill))
+        self.make(dim, order, Content::Filled(fill))
     }
 
     /// [`Manager::from_ndarray`](crate::Manager::from_ndarray) with these settings.
@@ -289,7 +289,7 @@ impl<'a> ArrayOptions<'a> {
                 Err(Error::NotFound { .. } | Error::Released { .. }) => {}
                 Err(error) => return Err(error),
             }
-            match self.make(dim.clone(), order, None::<NoFill<T, Sh::Dim>>) {
+            match self.make(dim.clone(), order, Content::<NoFill<T, Sh::Dim>>::Zeros) {
                 // Somebody was faster: open theirs.
                 Err(Error::AlreadyExists { .. }) => {}
                 made => return made,
@@ -308,8 +308,13 @@ impl<'a> ArrayOptions<'a> {
         self.labels.name.as_deref().map_or(Ok(()), name::check)
     }
 
-    fn make<T: Element, D: Dimension>(&self, dim: D, order: Order, fill: Option<impl FnOnce(ArrayViewMut<'_, T, D>)>) -> Result<SharedArray<T, D>> {
+    fn make<T: Element, D: Dimension>(
+        &self,
+        dim: D,
+        order: Order,
+        content: Content<'_, impl FnOnce(ArrayViewMut<'_, T, D>)>,
+    ) -> Result<SharedArray<T, D>> {
         self.check_name()?;
-        array::create(self.member, self.labels.clone(), dim, order, fill)
+        array::create(self.member, self.labels.clone(), dim, order, content)
     }
 }

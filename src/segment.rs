@@ -10,6 +10,7 @@ use crate::{
     mapping::{Counted, Mapping},
     member::Member,
     scope::Scope,
+    span::Span,
     state::{SLOTS, StateBlock, lifecycle},
     trust,
 };
@@ -22,7 +23,10 @@ use std::{
     ptr::NonNull,
     sync::{
         Arc, OnceLock, Weak,
-        atomic::{AtomicU64, Ordering::SeqCst},
+        atomic::{
+            AtomicU64,
+            Ordering::{Relaxed, SeqCst},
+        },
     },
 };
 
@@ -42,8 +46,13 @@ pub(crate) struct Segment {
     hold: fork::Mutex<Hold>,
     /// The thread of this process that holds each slot of the lock table.
     threads: [AtomicU64; SLOTS],
+    /// The 64ths of the payload whose pages were mapped before they were written first.
+    warm: AtomicU64,
     generation: u64,
 }
+
+/// Views of fewer bytes are written as they are: to have their pages mapped costs as much as it saves.
+const WARM_FROM: u64 = 16 << 10;
 
 impl Segment {
     /// Opens the array at `path`, an absolute path in the store that was joined, with its payload writable or not.
@@ -102,6 +111,10 @@ impl Segment {
             let mapping = Counted::new(Mapping::new(file, segment.file_len(), path)?);
             let _ = segment.writable.set(mapping);
         }
+        if member.settings().prefault() {
+            // Without it the pages are mapped one by one.
+            let _ = segment.any_mapping().populate_from_file(segment.parsed.data_offset..segment.file_len());
+        }
         Ok(segment)
     }
 
@@ -119,6 +132,7 @@ impl Segment {
     ) -> Result<Arc<Segment>> {
         let segment = Segment::assemble(member, path, parsed, inode, Hold::created(scope));
         let _ = segment.writable.set(mapping);
+        segment.warm.store(u64::MAX, Relaxed);
         SEGMENTS.lock().insert(inode, Arc::downgrade(&segment));
         if let Err(error) = publish() {
             // What has this path, if anything, is another array.
@@ -144,6 +158,7 @@ impl Segment {
             protected: OnceLock::new(),
             hold: fork::Mutex::new(hold),
             threads: [const { AtomicU64::new(0) }; SLOTS],
+            warm: AtomicU64::new(0),
             generation: fork::generation(),
         })
     }
@@ -209,6 +224,34 @@ impl Segment {
     #[inline]
     pub(crate) fn state(&self) -> &StateBlock {
         self.any_mapping().state()
+    }
+
+    /// Has the pages mapped that are going to be written, where the array was opened and this was not done before.
+    ///
+    /// A page that is written first costs a fault of its own; mapping them all at once costs a fifth of that.
+    #[inline]
+    pub(crate) fn warm_up(&self, span: &Span) {
+        if self.warm.load(Relaxed) != u64::MAX {
+            self.warm_up_parts(span);
+        }
+    }
+
+    #[cold]
+    fn warm_up_parts(&self, span: &Span) {
+        let is_dense = u64::from(span.pitch) <= rustix::param::page_size() as u64;
+        if span.end - span.start < WARM_FROM || !is_dense {
+            return;
+        }
+        let part_len = (self.parsed.data_len as u64).div_ceil(64);
+        let (first, last) = (span.start / part_len, (span.end - 1) / part_len);
+        let parts = u64::MAX >> (63 - (last - first)) << first;
+        if self.warm.fetch_or(parts, Relaxed) & parts != parts
+            && let Some(mapping) = self.writable.get()
+        {
+            let start = self.parsed.data_offset;
+            // Without it they are mapped one by one.
+            let _ = mapping.populate_from_file(start + span.start as usize..start + span.end as usize);
+        }
     }
 
     /// Whether the array was frozen.

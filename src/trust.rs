@@ -93,6 +93,19 @@ fn file_system(path: &Path) -> Result<u64> {
     Ok(found.f_type as u64)
 }
 
+/// Whether a directory is on a tmpfs.
+pub(crate) fn is_on_tmpfs(path: &Path) -> bool {
+    file_system(path).is_ok_and(|found| found == TMPFS)
+}
+
+/// Whether the file system with this device number was mounted with an option that gives its files huge pages. `/proc/self/mountinfo`, proc(5).
+pub(crate) fn has_huge_mount(device: u64) -> bool {
+    let number = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let options = mounts.lines().filter(|line| line.split(' ').nth(2) == Some(&number)).filter_map(|line| line.rsplit(' ').next());
+    options.flat_map(|options| options.split(',')).any(|option| matches!(option, "huge=always" | "huge=within_size" | "huge=advise"))
+}
+
 /// Opens a file of a store, for reading and writing, without following a link or waiting for a FIFO.
 pub(crate) fn open_file(path: &Path) -> io::Result<File> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;

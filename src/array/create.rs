@@ -12,6 +12,7 @@ use crate::{
     id::ArrayId,
     layout::{self, Layout, Order},
     member::Member,
+    pages::Payload,
     scope::Scope,
     segment::Segment,
     view,
@@ -29,14 +30,33 @@ pub(crate) struct Labels {
     pub(crate) axis_names: Vec<Option<String>>,
 }
 
-/// Makes an array whose bytes are zero unless `fill` sets them before anybody else can see it.
+/// What a new array holds when others can see it.
+pub(crate) enum Content<'a, F> {
+    Zeros,
+    /// These bytes, in the order of the array's memory.
+    Bytes(&'a [u8]),
+    /// What this function writes.
+    Filled(F),
+}
+
+impl<'a, F> Content<'a, F> {
+    fn map<G>(self, map: impl FnOnce(F) -> G) -> Content<'a, G> {
+        match self {
+            Content::Zeros => Content::Zeros,
+            Content::Bytes(bytes) => Content::Bytes(bytes),
+            Content::Filled(fill) => Content::Filled(map(fill)),
+        }
+    }
+}
+
+/// Makes an array.
 pub(crate) fn create_any(
     member: &Arc<Member>,
     labels: Labels,
     dtype: DType,
     shape: &[usize],
     order: Order,
-    fill: Option<impl FnOnce(&mut Draft)>,
+    content: Content<'_, impl FnOnce(&mut Draft)>,
 ) -> Result<Arc<Segment>> {
     if !labels.axis_names.is_empty() && labels.axis_names.len() != shape.len() {
         return Err(Error::Attrs { reason: format!("{} axis names for {} axes", labels.axis_names.len(), shape.len()) });
@@ -57,10 +77,16 @@ pub(crate) fn create_any(
         attrs: labels.attrs,
         created: Plan::created(member)?,
     };
-    let mut draft = Draft::new(member, Plan { name: labels.name, scope, header })?;
-    if let Some(fill) = fill {
-        fill(&mut draft);
-    }
+    let plan = Plan { name: labels.name, scope, header };
+    let draft = match content {
+        Content::Zeros => Draft::new(member, plan, Payload::Zeros)?,
+        Content::Bytes(bytes) => Draft::new(member, plan, Payload::Bytes(bytes))?,
+        Content::Filled(fill) => {
+            let mut draft = Draft::new(member, plan, Payload::ToBeFilled)?;
+            fill(&mut draft);
+            draft
+        }
+    };
     draft.publish()
 }
 
@@ -70,18 +96,21 @@ pub(crate) fn create<T: Element, D: Dimension>(
     labels: Labels,
     dim: D,
     order: Order,
-    fill: Option<impl FnOnce(ArrayViewMut<'_, T, D>)>,
+    content: Content<'_, impl FnOnce(ArrayViewMut<'_, T, D>)>,
 ) -> Result<SharedArray<T, D>> {
     let shape = dim.slice().to_vec();
     let layout = || Layout::whole(dim.clone(), order, 1);
-    let fill = fill.map(|fill| |draft: &mut Draft| view::fill(draft, &layout(), fill));
-    let segment = create_any(member, labels, T::DTYPE, &shape, order, fill)?;
+    let content = content.map(|fill| |draft: &mut Draft| view::fill(draft, &layout(), fill));
+    let segment = create_any(member, labels, T::DTYPE, &shape, order, content)?;
     Ok(SharedArray { grip: Grip::new(segment, None), layout: layout(), is_writable: true, _element: PhantomData })
 }
 
 /// A new shared array with a copy of these elements.
 pub(crate) fn from_ndarray<T: Element, D: Dimension>(member: &Arc<Member>, labels: Labels, source: &ArrayRef<T, D>) -> Result<SharedArray<T, D>> {
-    let order = layout::order_of(source.shape(), source.strides(), 1).unwrap_or(Order::C);
-    let fill = |mut elements: ArrayViewMut<'_, T, D>| elements.assign(source);
-    create(member, labels, source.raw_dim(), order, Some(fill))
+    let order = layout::order_of(source.shape(), source.strides(), 1);
+    let content = match source.as_slice_memory_order().filter(|_| order.is_some()) {
+        Some(elements) => Content::Bytes(bytemuck::cast_slice(elements)),
+        None => Content::Filled(|mut elements: ArrayViewMut<'_, T, D>| elements.assign(source)),
+    };
+    create(member, labels, source.raw_dim(), order.unwrap_or(Order::C), content)
 }
