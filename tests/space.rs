@@ -8,29 +8,12 @@ use common::Root;
 use ndarray::Ix1;
 use ndshm::{Error, Manager, SharedArray1};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use std::{path::Path, process::Command};
-
-/// Runs a child's test with a tmpfs of this size mounted at `mount`, in a user and mount namespace of its own.
-fn run_on_small_tmpfs(test: &str, child: &str, size: &str, mount: &Path) {
-    let namespace = || {
-        let mut command = Command::new("unshare");
-        command.arg("-Urm");
-        command
-    };
-    if !namespace().arg("true").status().is_ok_and(|status| status.success()) {
-        return common::skip(test, "unshare -Urm is not allowed or not installed here");
-    }
-    let child = common::child_command(child, &[mount]);
-    let mut command = namespace();
-    command.args(["sh", "-c", "mount -t tmpfs -o mode=700,size=\"$1\" tmpfs \"$2\" && shift 2 && exec \"$@\"", "sh", size]).arg(mount);
-    command.arg(child.get_program()).args(child.get_args()).envs(child.get_envs().filter_map(|(key, value)| Some((key, value?))));
-    common::finish(command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap());
-}
+use std::path::Path;
 
 #[test]
 fn a_full_tmpfs_is_an_error_with_figures_and_nothing_is_left_behind() {
     let root = Root::new();
-    run_on_small_tmpfs("a_full_tmpfs_is_an_error_with_figures_and_nothing_is_left_behind", "child_fills_a_tmpfs", "1m", root.path());
+    common::run_on_tmpfs("a_full_tmpfs_is_an_error_with_figures_and_nothing_is_left_behind", "child_fills_a_tmpfs", "1m", root.path());
 }
 
 #[test]
@@ -78,7 +61,7 @@ fn child_fills_a_tmpfs() {
 #[test]
 fn a_tmpfs_without_inodes_is_no_space_too() {
     let root = Root::new();
-    run_on_small_tmpfs("a_tmpfs_without_inodes_is_no_space_too", "child_uses_up_the_inodes", "1m,nr_inodes=8", root.path());
+    common::run_on_tmpfs("a_tmpfs_without_inodes_is_no_space_too", "child_uses_up_the_inodes", "1m,nr_inodes=8", root.path());
 }
 
 #[test]

@@ -96,6 +96,24 @@ pub fn run<A: AsRef<OsStr>>(test: &str, arguments: &[A]) -> String {
     finish(start(test, arguments))
 }
 
+/// Runs a child's test with a tmpfs mounted at `mount`, of this size and with the options that follow it, in a user and mount namespace of its own.
+#[track_caller]
+pub fn run_on_tmpfs(test: &str, child: &str, size: &str, mount: &Path) {
+    let namespace = || {
+        let mut command = Command::new("unshare");
+        command.arg("-Urm");
+        command
+    };
+    if !namespace().arg("true").status().is_ok_and(|status| status.success()) {
+        return skip(test, "unshare -Urm is not allowed or not installed here");
+    }
+    let child = child_command(child, &[mount]);
+    let mut command = namespace();
+    command.args(["sh", "-c", "mount -t tmpfs -o mode=700,size=\"$1\" tmpfs \"$2\" && shift 2 && exec \"$@\"", "sh", size]).arg(mount);
+    command.arg(child.get_program()).args(child.get_args()).envs(child.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    finish(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+}
+
 /// In a child's test: its arguments. Call [`done`] at the end.
 pub fn arguments() -> Vec<String> {
     // The test harness leaves the line open on which it named the test.
