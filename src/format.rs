@@ -35,6 +35,8 @@ pub(crate) const STATE_AT: usize = 64;
 pub(crate) const LIFECYCLE_AT: u64 = 68;
 /// Bytes of the state block.
 pub(crate) const STATE_LEN: usize = 2112;
+/// Slots of the lock table in the state block.
+pub(crate) const SLOTS: usize = 64;
 /// Where the header's key stands.
 pub(crate) const HEADER_KEY_AT: usize = STATE_AT + STATE_LEN;
 /// The header's key.

@@ -6,10 +6,10 @@ use crate::{
     element::Element,
     error::{Error, Result},
     fork,
+    format::SLOTS,
     grip::Grip,
     layout::Layout,
     span::Span,
-    state::SLOTS,
     table::{Mode, Poison, Refusal, Request, World},
     view,
 };

@@ -109,6 +109,7 @@ mod settings;
 mod span;
 mod state;
 mod store;
+mod sync;
 #[cfg_attr(test, allow(unsafe_code, reason = "tests make a block of zeros"))]
 mod table;
 mod trust;

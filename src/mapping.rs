@@ -26,8 +26,12 @@ use std::{
     ops::{Deref, Range},
     path::Path,
     ptr::NonNull,
-    sync::{Arc, atomic::Ordering::SeqCst},
+    sync::Arc,
 };
+
+const _: () = assert!(size_of::<StateBlock>() == STATE_LEN);
+const _: () = assert!(std::mem::offset_of!(StateBlock, owner) == 88 - STATE_AT);
+const _: () = assert!(std::mem::offset_of!(StateBlock, slots) == 128 - STATE_AT);
 
 /// A whole file, mapped shared for reading and writing.
 ///
@@ -159,7 +163,7 @@ impl AtFork for Mapping {
     /// The child has this mapping too, and nobody will ever count it out.
     fn in_child(&self) {
         if self.len >= STATE_AT + STATE_LEN {
-            self.state().openers.fetch_add(1, SeqCst);
+            self.state().count_in();
         }
     }
 }
@@ -173,9 +177,14 @@ pub(crate) struct Counted {
 
 impl Counted {
     pub(crate) fn new(mapping: Mapping) -> Self {
+        Self::opened(mapping).0
+    }
+
+    /// Gives the lifecycle too, as it is from the count on; see [`StateBlock::count_in`].
+    pub(crate) fn opened(mapping: Mapping) -> (Self, u32) {
         let mapping = Arc::new(mapping);
-        mapping.state().openers.fetch_add(1, SeqCst);
-        Self { _registration: fork::register(mapping.clone()), generation: fork::generation(), mapping }
+        let lifecycle = mapping.state().count_in();
+        (Self { _registration: fork::register(mapping.clone()), generation: fork::generation(), mapping }, lifecycle)
     }
 }
 
@@ -190,7 +199,7 @@ impl Deref for Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         if self.generation == fork::generation() {
-            self.mapping.state().openers.fetch_sub(1, SeqCst);
+            self.mapping.state().count_out();
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     member::Member,
     scope::Scope,
     span::Span,
-    state::{SLOTS, StateBlock, lifecycle},
+    state::{StateBlock, lifecycle},
     trust,
 };
 use std::{
@@ -450,9 +450,9 @@ fn map_and_parse(member: &Member, file: &File, metadata: &Metadata, path: &Path,
     }
     let len = usize::try_from(metadata.len()).ok().filter(|&len| isize::try_from(len).is_ok());
     let len = len.ok_or(refuse(HeaderError::Bounds { field: "file length", value: metadata.len() }))?;
-    let mapping = Counted::new(Mapping::new(file, len, path)?);
+    let (mapping, found) = Counted::opened(Mapping::new(file, len, path)?);
     let state = mapping.state();
-    match state.lifecycle.load(SeqCst) {
+    match found {
         lifecycle::READY | lifecycle::RELEASED => {}
         lifecycle::RECYCLING => return Err(Error::NotFound { path: path.into(), what: "the array was released" }),
         found => return Err(refuse(HeaderError::Lifecycle { found })),

@@ -2,11 +2,13 @@
 //!
 //! Everything is atomic, any bytes are a valid block, and nothing here knows of files. What the lock table in it means is the business of `table`.
 
-use crate::{format::*, span::Span};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use crate::{
+    format::*,
+    span::Span,
+    sync::{AtomicU32, AtomicU64},
+};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-/// Number of slots of the lock table.
-pub(crate) const SLOTS: usize = 64;
 /// Values of the lifecycle word.
 pub(crate) mod lifecycle {
     pub(crate) const READY: u32 = 1;
@@ -21,7 +23,7 @@ pub(crate) struct StateBlock {
     pub(crate) lifecycle: AtomicU32,
     pub(crate) frozen: AtomicU32,
     pub(crate) openers: AtomicU32,
-    generation: AtomicU64,
+    pub(crate) generation: AtomicU64,
     pub(crate) owner: AtomicU64,
     pub(crate) lock: AtomicU64,
     pub(crate) wake: AtomicU32,
@@ -42,10 +44,6 @@ pub(crate) struct Slot {
     pub(crate) width: AtomicU32,
 }
 
-const _: () = assert!(size_of::<StateBlock>() == STATE_LEN);
-const _: () = assert!(std::mem::offset_of!(StateBlock, owner) == 88 - STATE_AT);
-const _: () = assert!(std::mem::offset_of!(StateBlock, slots) == 128 - STATE_AT);
-
 impl StateBlock {
     /// The bytes of a new block.
     pub(crate) fn initial(owner: u64, producer: u64) -> [u8; STATE_LEN] {
@@ -56,6 +54,42 @@ impl StateBlock {
         put(88, &owner.to_ne_bytes());
         put(120, &producer.to_ne_bytes());
         bytes
+    }
+
+    /// Counts a mapping in, and gives the lifecycle as it is from then on: the array's file is not used again while the count stands, if this is
+    /// ready or released.
+    ///
+    /// In this order, and with one order of all four accesses (SeqCst): who recycles changes the lifecycle before it looks at the openers, so either it sees
+    /// the count, or the lifecycle that is seen here tells of it.
+    pub(crate) fn count_in(&self) -> u32 {
+        self.openers.fetch_add(1, SeqCst);
+        self.lifecycle.load(SeqCst)
+    }
+
+    /// Counts a mapping out that is not used any more.
+    pub(crate) fn count_out(&self) {
+        self.openers.fetch_sub(1, SeqCst);
+    }
+
+    /// Takes a released array, of which the caller has `own` mappings, for its file to be used again. False where others may have it open: then it is
+    /// left released, to be unlinked.
+    #[expect(dead_code, reason = "files are not recycled yet; the models show that openers and this step agree")]
+    pub(crate) fn begin_recycling(&self, own: u32) -> bool {
+        if self.lifecycle.compare_exchange(lifecycle::RELEASED, lifecycle::RECYCLING, SeqCst, SeqCst).is_err() {
+            return false;
+        }
+        let is_alone = self.openers.load(SeqCst) == own;
+        if !is_alone {
+            self.lifecycle.store(lifecycle::RELEASED, SeqCst);
+        }
+        is_alone
+    }
+
+    /// Makes a file ready that was taken for recycling, under the id that its header has now.
+    #[expect(dead_code, reason = "files are not recycled yet; the models show that openers and this step agree")]
+    pub(crate) fn finish_recycling(&self) {
+        self.generation.fetch_add(1, SeqCst);
+        self.lifecycle.store(lifecycle::READY, SeqCst);
     }
 }
 

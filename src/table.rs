@@ -12,30 +12,28 @@ mod place;
 mod tests;
 
 use crate::{
-    format::MAX_MEMBER,
+    format::{MAX_MEMBER, SLOTS},
     span::Span,
-    state::{SLOTS, StateBlock},
+    state::StateBlock,
+    sync::{self, Instant, SPINS, fence},
 };
-use rustix::{io::Errno, thread::futex, time::Timespec};
 use std::{
-    sync::atomic::{
-        Ordering::{Acquire, Relaxed, Release, SeqCst},
-        fence,
-    },
-    time::{Duration, Instant},
+    sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst},
+    time::Duration,
 };
+
+/// The set of all slots.
+const ALL: u64 = u64::MAX >> (64 - SLOTS);
 
 /// The longest sleep of a waiter before it looks whether those it waits for still live. In tests it is so long that a wake-up that is lost is
 /// noticed.
 const LONGEST_SLEEP: Duration = if cfg!(test) { Duration::from_secs(3600) } else { Duration::from_millis(20) };
-/// How often the lock word is looked at before the processor is yielded, and then before it is asked whether its holder lives.
-const SPINS: u32 = 100;
 /// How long whoever does not wait for guards waits for the lock word, which is held for less than a microsecond by who runs.
 const WORD_PATIENCE: Duration = Duration::from_millis(50);
 /// Slots that waiting writers leave to guards.
-const KEPT_FROM_INTENTS: u32 = 8;
+const KEPT_FROM_INTENTS: u32 = SLOTS.div_ceil(8) as u32;
 /// Records of poison are merged beyond this number.
-const MAX_POISONED: u32 = 32;
+const MAX_POISONED: u32 = SLOTS as u32 / 2;
 
 /// What a slot is for: bits 56 to 63 of its tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -198,12 +196,12 @@ impl StateBlock {
                 Ok(slot) => return Ok(slot),
                 Err(Obstacle::Refused(refusal)) => return Err(refusal),
                 Err(Obstacle::Conflict(slots)) => slots,
-                Err(Obstacle::Full) => u64::MAX,
+                Err(Obstacle::Full) => ALL,
             };
             if self.bury(in_the_way, request.member, world) {
                 continue;
             }
-            if in_the_way == u64::MAX && (0..SLOTS).any(|slot| self.holds(request.member, slot) && world.is_own(slot)) {
+            if in_the_way == ALL && (0..SLOTS).any(|slot| self.holds(request.member, slot) && world.is_own(slot)) {
                 return Err(Refusal::TooManyGuards);
             }
             if let Some(seen) = waits.take() {
@@ -279,7 +277,7 @@ impl StateBlock {
             let Err(holder) = self.lock.compare_exchange(0, member, Acquire, Relaxed) else { return Ok(()) };
             tries += 1;
             if tries < SPINS {
-                std::hint::spin_loop();
+                sync::spin_loop();
                 continue;
             }
             // Threads of one process have one member id: who holds the word lives, or nobody here does.
@@ -292,7 +290,7 @@ impl StateBlock {
             if deadline.is_some_and(|deadline| now >= deadline.max(since + WORD_PATIENCE)) {
                 return Err(Refusal::WouldBlock);
             }
-            if now < since + Duration::from_millis(1) { std::thread::yield_now() } else { std::thread::sleep(Duration::from_micros(100)) }
+            if now < since + Duration::from_millis(1) { sync::yield_now() } else { sync::sleep(Duration::from_micros(100)) }
         }
     }
 
@@ -311,8 +309,7 @@ impl StateBlock {
     fn wake_all(&self) {
         if self.waiting.swap(0, SeqCst) != 0 {
             self.wake.fetch_add(1, SeqCst);
-            // The only failures are of the arguments, which are constant.
-            let _ = futex::wake(&self.wake, futex::Flags::empty(), i32::MAX as u32);
+            sync::wake_all(&self.wake);
         }
     }
 
@@ -335,12 +332,8 @@ impl StateBlock {
                 return Err(Refusal::WouldBlock);
             }
         }
-        let timeout = Timespec { tv_sec: time.as_secs() as i64, tv_nsec: i64::from(time.subsec_nanos()) };
-        match futex::wait(&self.wake, futex::Flags::empty(), seen, Some(&timeout)) {
-            // Woken, changed before the sleep, interrupted, or time to look again.
-            Ok(()) | Err(Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT) => Ok(()),
-            Err(errno) => unreachable!("futex wait: {errno}"),
-        }
+        sync::sleep_on(&self.wake, seen, time);
+        Ok(())
     }
 }
 

@@ -1,20 +1,17 @@
 //! Finding and taking places in the table. Everything here runs under the lock word.
 
-use super::{KEPT_FROM_INTENTS, MAX_POISONED, Mode, Obstacle, Poison, Refusal, Request, World, each, member_of};
-use crate::{span::Span, state::StateBlock};
-use std::{
-    sync::atomic::{
-        Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
-        compiler_fence,
-    },
-    time::Instant,
+use super::{ALL, KEPT_FROM_INTENTS, MAX_POISONED, Mode, Obstacle, Poison, Refusal, Request, World, each, member_of};
+use crate::{span::Span, state::StateBlock, sync::Instant};
+use std::sync::atomic::{
+    Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
+    compiler_fence,
 };
 
 impl StateBlock {
     /// Takes a place where nothing at all has to be decided: no other slot is in the way, there is room, and the records are few.
     #[inline]
     pub(super) fn place_at_once(&self, member: u64, span: Span, mode: Mode) -> Option<usize> {
-        let (mut free, mut is_clear, mut records) = (u64::MAX, true, 0);
+        let (mut free, mut is_clear, mut records) = (ALL, true, 0);
         self.each_used(|slot, tag| {
             free &= !(1 << slot);
             records += u32::from(Mode::Poisoned.is(tag));
@@ -27,7 +24,7 @@ impl StateBlock {
     pub(super) fn place(&self, request: Request, intent: &mut Option<usize>, world: &impl World) -> Result<usize, Obstacle> {
         let Request { member, span, mode, .. } = request;
         let is_mine = |slot: usize, tag: u64| member_of(tag) == member && world.is_own(slot);
-        let (mut free, mut conflicts, mut deadlock, mut poison) = (u64::MAX, 0, false, None);
+        let (mut free, mut conflicts, mut deadlock, mut poison) = (ALL, 0, false, None);
         let (mut waiting_writers, mut records) = (0u64, 0);
         self.each_used(|slot, tag| {
             free &= !(1 << slot);
@@ -75,7 +72,7 @@ impl StateBlock {
     /// Finds a place for a recovery.
     pub(super) fn place_recovery(&self, request: Request, is_exact: bool, intent: &mut Option<usize>, world: &impl World) -> Result<usize, Obstacle> {
         let Request { member, span, .. } = request;
-        let (mut free, mut conflicts, mut records, mut deadlock) = (u64::MAX, 0, 0u64, false);
+        let (mut free, mut conflicts, mut records, mut deadlock) = (ALL, 0, 0u64, false);
         self.each_used(|slot, tag| {
             free &= !(1 << slot);
             if Mode::Intent.is(tag) || !self.slots[slot].span().overlaps(&span) {
