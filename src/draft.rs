@@ -85,7 +85,9 @@ impl Draft {
             Ok(tempfile::NamedTempFile::from_parts(trust::above_the_streams(file)?, name))
         };
         let file = make().map_err(|error| failed(error, "create an array file"))?;
+        failpoint!(CreateFileMade);
         let mapping = Counted::new(pages::make(member, file.as_file(), total, &head, payload, failed)?);
+        failpoint!(CreateMapped);
         let parsed = Parsed { header: plan.header, data_offset: head.len(), data_len };
         Ok(Draft { member: member.clone(), file, mapping, parsed, path, is_named: plan.name.is_some(), scope: plan.scope })
     }
@@ -97,14 +99,18 @@ impl Draft {
 
     /// Gives the file its name, unless somebody has it, and lets the others see it.
     pub(crate) fn publish(self) -> Result<Arc<Segment>> {
+        failpoint!(CreateFilled);
         let Draft { member, file, mapping, parsed, path, is_named, scope } = self;
         let inode = inode_of(&file.as_file().metadata().map_err(Error::io(&path, "look at the new file"))?);
         let rename = || {
-            file.persist_noclobber(&path).map(drop).map_err(|error| match error.error.kind() {
+            failpoint!(PublishWanted);
+            file.persist_noclobber(&path).map_err(|error| match error.error.kind() {
                 io::ErrorKind::AlreadyExists => Error::AlreadyExists { path: path.clone() },
                 _ if member.page().is_closing() => member.closed(),
                 _ => trust::creation_error(error.error, &path, 0, "publish the array"),
-            })
+            })?;
+            failpoint!(PublishRenamed);
+            Ok(())
         };
         let publish = || if is_named { member.with_names(rename) } else { rename() };
         Segment::publish(&member, path.clone(), parsed, inode, scope, mapping, publish)

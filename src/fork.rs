@@ -208,10 +208,15 @@ extern "C" fn after_in_parent() {
 
 extern "C" fn after_in_child() {
     GENERATION.fetch_add(1, SeqCst);
+    failpoint!(ForkBegun);
     close_spare();
     if let Some(parts) = REGISTERED.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
-        parts.values().for_each(|part| part.in_child());
+        for part in parts.values() {
+            part.in_child();
+            failpoint!(ForkPartDone);
+        }
     }
     open_spare();
+    failpoint!(ForkDone);
     let _ = FORKING.try_with(|forking| forking.borrow_mut().take());
 }

@@ -57,7 +57,9 @@ impl<T: Element, D: Dimension> FrozenArray<T, D> {
             return Err(Error::NotFrozen { path: array.path().into() });
         }
         grip.used();
+        failpoint!(FreezeProtecting);
         grip.protect()?;
+        failpoint!(FreezeProtected);
         // SAFETY: the array was frozen while it was held exclusively, so no guard that writes was left, and none is given since (`Lock::take`);
         // the flag is never cleared; `array` keeps the segment mapped, and the view, whose lifetime never leaves this struct, goes before it.
         let view = unsafe { view::elements(grip, array.layout()) };
@@ -125,7 +127,10 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
             let itemsize = header.dtype.itemsize();
             let whole = Layout::whole(IxDyn(&header.shape), header.order, itemsize);
             match Lock::take(self.grip(), Span::of(&whole, 1, itemsize), Access::Write, Wait::Forever) {
-                Ok(_lock) => self.grip().freeze(),
+                Ok(_lock) => {
+                    failpoint!(FreezeExclusive);
+                    self.grip().freeze();
+                }
                 // Somebody was faster.
                 Err(Error::Frozen { .. }) => {}
                 Err(error) => return Err(error),
@@ -200,6 +205,7 @@ impl Handle {
     pub fn open_frozen_timeout<T: Element, D: Dimension>(&self, timeout: Duration) -> Result<FrozenArray<T, D>> {
         let segment = array::segment_of(self)?;
         let outcome = segment.state().wait_until(Instant::now().checked_add(timeout), || {
+            failpoint!(FreezeAwaited);
             if segment.is_frozen() {
                 return Some(Ok(()));
             }

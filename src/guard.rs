@@ -106,6 +106,7 @@ fn take_slot(grip: &Grip, span: Span, access: Access, wait: Wait) -> Result<usiz
         None => wait_for_slot(grip, Request { member, span, mode, deadline: None }, access, wait)?,
     };
     grip.thread_of(slot).store(this_thread(), Relaxed);
+    failpoint!(GuardTaken);
     // Looked at with the lock held: freezing takes it too, so it comes before or behind all of what follows.
     if access != Access::Read && grip.is_frozen() {
         give_back(grip, slot);

@@ -63,9 +63,11 @@ impl Hold {
             claim.openings += 1;
             return Some(claim.token);
         }
+        failpoint!(ClaimWanted);
         if !handle.wants_claim() || state.owner.compare_exchange(CLAIMABLE, me, SeqCst, SeqCst).is_err() {
             return None;
         }
+        failpoint!(ClaimTaken);
         self.claims += 1;
         self.claim = Some(Claim { token: self.claims, openings: 1, before: self.scope });
         self.scope = handle.received(true);
@@ -85,7 +87,9 @@ impl Hold {
             self.scope = claim.before;
             self.claim = None;
             // Fails where somebody released the array in the meantime: then nothing is left to give.
+            failpoint!(GiveBackWanted);
             let _ = state.owner.compare_exchange(me, CLAIMABLE, SeqCst, SeqCst);
+            failpoint!(GiveBackDone);
         }
     }
 
@@ -97,12 +101,14 @@ impl Hold {
         }
         let wanted = Self::owner_word(scope, me);
         let change = |owner| (owner == me || owner == CLAIMABLE || owner == 0).then_some(wanted);
+        failpoint!(ScopeWanted);
         match state.owner.fetch_update(SeqCst, SeqCst, change) {
             Ok(_) => {}
             // Another process owns it: its hold is its own affair, and this one's is Store.
             Err(_) if scope == Scope::Store => {}
             Err(_) => return Err(Owned),
         }
+        failpoint!(ScopeChanged);
         self.claim = None;
         self.scope = scope;
         Ok(())
@@ -126,6 +132,7 @@ impl Hold {
             return false;
         }
         state.owner.swap(me, SeqCst);
+        failpoint!(ReleaseOwnerTaken);
         self.claim = None;
         self.scope = Scope::Store;
         mark_released(state)

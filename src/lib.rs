@@ -62,6 +62,14 @@
 //!
 //! The file format has version 1, and files of it will be readable for ever. The interface may change until version 1.0.
 
+#[cfg(not(feature = "failpoints"))]
+#[macro_use]
+mod failpoint;
+#[cfg(feature = "failpoints")]
+#[doc(hidden)]
+#[macro_use]
+pub mod failpoint;
+
 mod any;
 mod array;
 #[allow(unsafe_code)]

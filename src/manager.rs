@@ -148,6 +148,7 @@ impl Manager {
         }
         store::check_removable(self.path())?;
         member.page().set_closing();
+        failpoint!(CloseMarked);
         store::remove(self.path(), member.inode()).map(|_| ())
     }
 
@@ -173,8 +174,11 @@ impl Manager {
             if !self.is_owner() {
                 return Err(self.not_owner());
             }
+            failpoint!(KeepWanted);
             member.page().set_persistent();
+            failpoint!(KeepMarked);
             member.page().owner.store(0, SeqCst);
+            failpoint!(KeepDisowned);
             self.shared.is_owner.store(false, SeqCst);
         }
         Ok(self.path().into())
@@ -198,6 +202,7 @@ impl Drop for Shared {
         let (page, directory) = (self.member.page(), self.member.directory());
         let deletes = self.owns() && !page.is_persistent() && self.member.is_at_its_path() && store::check_removable(directory).is_ok();
         if deletes && page.set_closing() {
+            failpoint!(CloseMarked);
             let _ = store::remove(directory, self.member.inode());
         }
     }

@@ -200,6 +200,7 @@ impl Drop for Counted {
     fn drop(&mut self) {
         if self.generation == fork::generation() {
             self.mapping.state().count_out();
+            failpoint!(MappingCountedOut);
         }
     }
 }

@@ -99,11 +99,14 @@ impl Member {
                 io::ErrorKind::NotFound => Error::NotFound { path: at.into(), what: "no store is here" },
                 _ => Error::Io { path: path.clone(), action: "open the lock file", source },
             })?;
+            failpoint!(JoinOpened);
             if !share(&lock, &path)? {
                 std::thread::sleep(RETRY);
                 continue;
             }
+            failpoint!(JoinShared);
             let (page, inode) = map_lock_file(&lock, &path)?;
+            failpoint!(JoinMapped);
             if inode_of(&path) != Some(inode) {
                 continue;
             }
@@ -205,6 +208,7 @@ impl Member {
     pub(crate) fn with_names<T>(&self, section: impl FnOnce() -> Result<T>) -> Result<T> {
         let names = self.lock.reopen().map_err(Error::io(&self.directory, "open the lock file again"))?;
         names.file().and_then(|file| lock_file::lock_names(file, true)).map_err(Error::io(&self.directory, "lock the names"))?;
+        failpoint!(NamesLocked);
         // The lock goes with its description, when `names` is dropped.
         section()
     }
@@ -243,13 +247,17 @@ fn take_id(lock: &Private, page: &LockPage, path: &Path) -> Result<u64> {
     let file = lock.file().map_err(failed())?;
     if page.is_of_another_boot(boot) {
         lock_file::lock_names(file, true).map_err(failed())?;
+        failpoint!(JoinBootLocked);
         page.note_boot(boot);
+        failpoint!(JoinBootNoted);
         lock_file::unlock_names(file).map_err(failed())?;
     }
     loop {
         let exhausted = || Error::Untrusted { path: path.into(), reason: "its member ids are used up or damaged".into() };
         let id = page.next_member().ok_or_else(exhausted)?;
+        failpoint!(JoinIdTaken);
         if lock_file::try_live(file, id).map_err(failed())? {
+            failpoint!(JoinAlive);
             return Ok(id);
         }
     }

@@ -49,7 +49,9 @@ pub(crate) fn make(
         match made {
             Ok(mut mapping) => {
                 reserve(file, len).map_err(|error| failed(error, "reserve space"))?;
+                failpoint!(CreateReserved);
                 mapping.put(0, head);
+                failpoint!(CreateHeaderWritten);
                 if let Payload::Bytes(bytes) = payload {
                     mapping.put(head.len(), bytes);
                 }
@@ -69,8 +71,10 @@ pub(crate) fn make(
     // On tmpfs a page that was written is there. Elsewhere it may be on its way to the disk without a place there.
     if head.len() + bytes.len() < len || !is_on_tmpfs {
         reserve(file, len).map_err(|error| failed(error, "reserve space"))?;
+        failpoint!(CreateReserved);
     }
     write(file, head, bytes).map_err(|error| failed(error, "write the new file"))?;
+    failpoint!(CreateHeaderWritten);
     let mapping = Mapping::new(file, len, member.directory())?;
     if len >= POPULATE_FROM && (matches!(payload, Payload::ToBeFilled) || member.settings().prefault()) {
         // Without it the pages are mapped one by one.

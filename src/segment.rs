@@ -104,12 +104,15 @@ impl Segment {
                 let hold = Hold::opened(mapping.state(), member.id()?);
                 let opened = Segment::assemble(member, path.into(), parsed, inode, hold);
                 let _ = if writable { opened.writable.set(mapping) } else { opened.protected.set(mapping) };
-                opened.enlist()
+                let enlisted = opened.enlist();
+                failpoint!(OpenEnlisted);
+                enlisted
             }
         };
         if writable && segment.writable.get().is_none() && !segment.is_frozen() {
             let mapping = Counted::new(Mapping::new(file, segment.file_len(), path)?);
             let _ = segment.writable.set(mapping);
+            failpoint!(OpenWritableMapped);
         }
         if member.settings().prefault() {
             // Without it the pages are mapped one by one.
@@ -134,6 +137,7 @@ impl Segment {
         let _ = segment.writable.set(mapping);
         segment.warm.store(u64::MAX, Relaxed);
         SEGMENTS.lock().insert(inode, Arc::downgrade(&segment));
+        failpoint!(PublishEnlisted);
         if let Err(error) = publish() {
             // What has this path, if anything, is another array.
             segment.hold.lock().abandon();
@@ -142,9 +146,11 @@ impl Segment {
         if member.page().is_closing() || !member.is_at_its_path() {
             // The closer may have looked before the array got its name, or somebody put another store into this one's place: what nobody
             // else deletes goes here.
+            failpoint!(PublishClosingSeen);
             segment.release()?;
             return Err(member.closed());
         }
+        failpoint!(PublishLooked);
         Ok(segment)
     }
 
@@ -263,7 +269,9 @@ impl Segment {
     /// Marks the array as frozen. The caller holds all of it exclusively.
     pub(crate) fn freeze(&self) {
         self.state().frozen.store(1, SeqCst);
+        failpoint!(FreezeFlagged);
         self.state().wake();
+        failpoint!(FreezeWoken);
     }
 
     /// Takes from this process the right to write a frozen array's payload, so that a bug that does so faults here.
@@ -350,6 +358,7 @@ impl Segment {
     pub(crate) fn release(&self) -> Result<()> {
         let me = self.member.id()?;
         let released = self.hold.lock().release(self.state(), me);
+        failpoint!(ReleaseMarked);
         self.unlink()?;
         if released { Ok(()) } else { Err(self.released()) }
     }
@@ -363,22 +372,32 @@ impl Segment {
         if owner == 0 || owner == CLAIMABLE || self.member.is_alive(owner)? {
             return Ok(false);
         }
+        failpoint!(SweepDeadOwnerFound);
         self.hold.lock().release(self.state(), self.member.id()?);
+        failpoint!(ReleaseMarked);
         self.unlink().map(|()| true)
     }
 
     fn finish_release(&self) -> Result<bool> {
         match self.state().lifecycle.load(SeqCst) {
-            lifecycle::RELEASED => self.unlink().map(|()| true),
+            lifecycle::RELEASED => {
+                failpoint!(SweepReleasedFound);
+                self.unlink().map(|()| true)
+            }
             _ => Ok(false),
         }
     }
 
     /// Removes the file's name if it is still this array's.
     fn unlink(&self) -> Result<()> {
-        let remove = || match fs::remove_file(&self.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io(&self.path, "delete the file")(error)),
-            _ => Ok(()),
+        let remove = || {
+            failpoint!(UnlinkWanted);
+            let removed = fs::remove_file(&self.path);
+            failpoint!(UnlinkDone);
+            match removed {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io(&self.path, "delete the file")(error)),
+                _ => Ok(()),
+            }
         };
         if self.path.file_stem().is_some_and(|stem| *stem == *self.header().id.file_stem()) {
             return remove();
@@ -399,6 +418,7 @@ impl Drop for Segment {
         }
         let deletes = self.member.id().is_ok_and(|me| self.hold.lock().end(self.state(), me));
         if deletes {
+            failpoint!(DropMarked);
             let _ = self.unlink();
         }
         let mut segments = SEGMENTS.lock();
@@ -450,7 +470,10 @@ fn map_and_parse(member: &Member, file: &File, metadata: &Metadata, path: &Path,
     }
     let len = usize::try_from(metadata.len()).ok().filter(|&len| isize::try_from(len).is_ok());
     let len = len.ok_or(refuse(HeaderError::Bounds { field: "file length", value: metadata.len() }))?;
-    let (mapping, found) = Counted::opened(Mapping::new(file, len, path)?);
+    let mapping = Mapping::new(file, len, path)?;
+    failpoint!(OpenMapped);
+    let (mapping, found) = Counted::opened(mapping);
+    failpoint!(OpenCounted);
     let state = mapping.state();
     match found {
         lifecycle::READY | lifecycle::RELEASED => {}
@@ -458,6 +481,7 @@ fn map_and_parse(member: &Member, file: &File, metadata: &Metadata, path: &Path,
         found => return Err(refuse(HeaderError::Lifecycle { found })),
     }
     let parsed = Header::parse(file, metadata.len()).map_err(refuse)?;
+    failpoint!(OpenHeaderRead);
     if parsed.header.created.store != member.page().uuid() {
         return Err(refuse(HeaderError::ForeignStore));
     }

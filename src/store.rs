@@ -60,16 +60,20 @@ pub(crate) fn create(directory: &Path, persistent: bool, any_file_system: bool) 
     let parent = fs::canonicalize(parent).map_err(Error::io(parent, "find the directory that the store shall be made in"))?;
     let directory = parent.join(name);
     let _creating = lock_builders(&parent)?;
+    failpoint!(BuildersShared);
     let failed = |source| trust::creation_error(source, &parent, LOCK_LEN as u64, "build a store here");
     let building = tempfile::Builder::new()
         .prefix(NEW_PREFIX)
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700))
         .tempdir_in(&parent)
         .map_err(failed)?;
+    failpoint!(StoreBuilt);
     trust::check_directory(building.path(), any_file_system)?;
     let page = LockPage::initial(Uuid::new_v4(), member::boot_id()?, persistent);
     write_lock_file(&building.path().join(LOCK_NAME), &page).map_err(failed)?;
+    failpoint!(StoreLockWritten);
     let member = Member::join_new(building.path(), &directory)?;
+    failpoint!(StoreJoined);
     let rename = || match rustix::fs::renameat_with(CWD, building.path(), CWD, &directory, RenameFlags::NOREPLACE) {
         Ok(()) => Ok(()),
         Err(rustix::io::Errno::EXIST) => Err(Error::AlreadyExists { path: directory.clone() }),
@@ -79,6 +83,7 @@ pub(crate) fn create(directory: &Path, persistent: bool, any_file_system: bool) 
         Err(Error::AlreadyExists { .. }) if finish_closing(&directory)? => rename()?,
         result => result?,
     }
+    failpoint!(StoreInPlace);
     let _ = building.keep();
     Ok(member.enlist())
 }
@@ -117,8 +122,10 @@ pub(crate) fn remove(directory: &Path, inode: (u64, u64)) -> Result<Swept> {
         Err(rustix::io::Errno::NOENT) => return Ok(Swept::default()),
         Err(errno) => return Err(Error::io(directory, "rename the store away")(errno.into())),
     }
+    failpoint!(StoreRenamedAway);
     if member::inode_of(&gone.join(LOCK_NAME)).is_some_and(|found| found != inode) {
         // Somebody deleted the store by hand and made another one here: that one goes back.
+        failpoint!(StorePutBack);
         let put_back = rustix::fs::renameat_with(CWD, &gone, CWD, directory, RenameFlags::NOREPLACE);
         return put_back.map(|()| Swept::default()).map_err(|errno| Error::io(gone, "put another store back into its place")(errno.into()));
     }
@@ -133,6 +140,7 @@ pub(crate) fn sweep(root: &Path) -> Result<Swept> {
         let path = root.join(&entry);
         let starts = |prefix: &str| entry.as_encoded_bytes().starts_with(prefix.as_bytes());
         if starts(GONE_PREFIX) {
+            failpoint!(SweepGoneFound);
             swept.note(empty(&path));
         } else if starts(NEW_PREFIX) {
             half_built.push(path);
@@ -150,6 +158,7 @@ pub(crate) fn sweep(root: &Path) -> Result<Swept> {
         // Whoever builds a store holds this lock shared: nobody builds while it is held exclusively.
         let exclusive = builders.file().and_then(lock_file::try_exclude).map_err(Error::io(root, "lock the root"))?;
         if exclusive {
+            failpoint!(SweepBuildersExcluded);
             half_built.into_iter().for_each(|path| swept.note(empty(&path)));
         }
     }
@@ -211,8 +220,10 @@ fn sweep_store(directory: &Path) -> Result<Swept> {
     if stays() || !store.is_deserted()? || stays() {
         return Ok(Swept::default());
     }
+    failpoint!(SweepStoreDeserted);
     check_removable(directory)?;
     store.page().set_closing();
+    failpoint!(SweepStoreMarked);
     let swept = remove(directory, store.inode)?;
     Ok(Swept { stores: 1, ..swept })
 }
@@ -225,14 +236,19 @@ fn empty(gone: &Path) -> Result<Swept> {
             let path = gone.join(&entry);
             let is_array = entry.as_encoded_bytes().ends_with(SUFFIX.as_bytes());
             let bytes = fs::symlink_metadata(&path).map_or(0, |metadata| metadata.blocks() * 512);
-            match fs::remove_file(&path) {
+            let removed = fs::remove_file(&path);
+            failpoint!(StoreFileRemoved);
+            match removed {
                 Ok(()) if is_array => swept.add(Swept { arrays: 1, bytes, ..Swept::default() }),
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(source) => return Err(Error::Io { path, action: "delete the file", source }),
             }
         }
-        match fs::remove_dir(gone) {
+        failpoint!(StoreEmptied);
+        let removed = fs::remove_dir(gone);
+        failpoint!(StoreRemoved);
+        match removed {
             Ok(()) => return Ok(swept),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(swept),
             // Somebody's file arrived between the look and the removal: look again.

@@ -116,7 +116,9 @@ impl StateBlock {
     #[inline]
     pub(crate) fn acquire_at_once(&self, member: u64, span: Span, mode: Mode) -> Option<usize> {
         self.lock.compare_exchange(0, member, Acquire, Relaxed).ok()?;
+        failpoint!(WordTaken);
         let slot = self.place_at_once(member, span, mode);
+        failpoint!(WordFreeing);
         self.lock.store(0, Release);
         slot
     }
@@ -136,13 +138,17 @@ impl StateBlock {
 
     /// Gives a slot back and wakes who waits.
     pub(crate) fn withdraw(&self, slot: usize) {
+        failpoint!(WithdrawWanted);
         self.slots[slot].tag.swap(0, SeqCst);
+        failpoint!(WithdrawDone);
         self.wake();
     }
 
     /// Leaves the slot of a writer that panicked as a record of poison.
     pub(crate) fn poison(&self, slot: usize, member: u64) {
+        failpoint!(PoisonWanted);
         self.slots[slot].tag.swap(Mode::Poisoned.tag(member), SeqCst);
+        failpoint!(PoisonDone);
         self.wake();
     }
 
@@ -224,7 +230,9 @@ impl StateBlock {
                 return;
             }
             let left = if Mode::Write.is(tag) { Mode::Poisoned.tag(member) } else { 0 };
+            failpoint!(BuryWanted);
             buried |= self.slots[slot].tag.compare_exchange(tag, left, SeqCst, Acquire).is_ok();
+            failpoint!(Buried);
         });
         if buried {
             self.wake();
@@ -257,7 +265,9 @@ impl StateBlock {
     /// Runs `section` with the lock word held.
     fn locked<R>(&self, request: Request, world: &impl World, section: impl FnOnce(&Self) -> R) -> Result<R, Refusal> {
         self.take_word(request, world)?;
+        failpoint!(WordTaken);
         let result = section(self);
+        failpoint!(WordFreeing);
         self.lock.store(0, Release);
         Ok(result)
     }
@@ -283,6 +293,7 @@ impl StateBlock {
             // Threads of one process have one member id: who holds the word lives, or nobody here does.
             let is_dead = holder != 0 && holder != member && tries % SPINS == 0 && !world.is_alive(holder);
             if is_dead && self.lock.compare_exchange(holder, member, Acquire, Relaxed).is_ok() {
+                failpoint!(WordTakenOver);
                 return Ok(());
             }
             let now = Instant::now();
@@ -308,8 +319,11 @@ impl StateBlock {
     #[cold]
     fn wake_all(&self) {
         if self.waiting.swap(0, SeqCst) != 0 {
+            failpoint!(WakeFlagCleared);
             self.wake.fetch_add(1, SeqCst);
+            failpoint!(WakeBumped);
             sync::wake_all(&self.wake);
+            failpoint!(WakeDone);
         }
     }
 
@@ -320,6 +334,7 @@ impl StateBlock {
         let seen = self.wake.load(SeqCst);
         self.waiting.store(1, SeqCst);
         fence(SeqCst);
+        failpoint!(WaitFlagged);
         seen
     }
 
@@ -332,7 +347,9 @@ impl StateBlock {
                 return Err(Refusal::WouldBlock);
             }
         }
+        failpoint!(WaitSleeping);
         sync::sleep_on(&self.wake, seen, time);
+        failpoint!(WaitWoken);
         Ok(())
     }
 }

@@ -70,6 +70,7 @@ pub(crate) fn grip(segment: Arc<Segment>, handle: Option<&Handle>) -> Result<Arc
         Some(handle) => segment.receive(handle.scope())?,
         None => None,
     };
+    failpoint!(OpenReceived);
     Ok(Grip::new(segment, claim))
 }
 

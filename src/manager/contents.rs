@@ -168,12 +168,16 @@ impl Manager {
                 && !member.is_alive(builder)?
             {
                 let path = self.path().join(entry);
-                match fs::remove_file(&path) {
+                failpoint!(SweepHalfMadeFound);
+                let removed = fs::remove_file(&path);
+                failpoint!(SweepHalfMadeRemoved);
+                match removed {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => swept.note(Err(Error::io(path, "delete a half-built array")(error))),
                     _ => {}
                 }
             }
         }
+        failpoint!(SweepStoreDone);
         if let Some(parent) = self.path().parent().filter(|parent| trust::check_root(parent, true).is_ok()) {
             swept.note(store::sweep(parent));
         }

@@ -59,7 +59,9 @@ impl StateBlock {
             return Err(Obstacle::Conflict(conflicts | waiting_writers));
         }
         if let Some(slot) = intent.take() {
+            failpoint!(IntentReady);
             self.slots[slot].tag.swap(mode.tag(member), AcqRel);
+            failpoint!(IntentConverted);
             return Ok(slot);
         }
         if records > MAX_POISONED || free == 0 && records > 1 {
@@ -112,17 +114,22 @@ impl StateBlock {
         // than there was, because the guard of a dead member is poison too.
         let guard = match intent.take() {
             Some(slot) => {
+                failpoint!(IntentReady);
                 self.slots[slot].tag.swap(Mode::Write.tag(member), AcqRel);
+                failpoint!(IntentConverted);
                 slot
             }
             None => take(span, Mode::Write.tag(member)),
         };
+        failpoint!(RecoverGuardPublished);
         each(records, |slot| {
             let poisoned = self.slots[slot].tag.load(Acquire);
             for rest in self.slots[slot].span().without(&span).into_iter().flatten().flatten() {
                 take(rest, poisoned);
+                failpoint!(RecoverRestPublished);
             }
             self.slots[slot].tag.swap(0, AcqRel);
+            failpoint!(RecoverRecordFreed);
         });
         Ok(guard)
     }
@@ -132,6 +139,7 @@ impl StateBlock {
         let waits = request.deadline.is_none_or(|deadline| deadline > Instant::now());
         if intent.is_none() && waits && free.count_ones() > KEPT_FROM_INTENTS {
             *intent = Some(self.publish(free, request.span, Mode::Intent.tag(request.member)));
+            failpoint!(IntentPublished);
         }
     }
 
@@ -140,12 +148,15 @@ impl StateBlock {
     pub(super) fn publish(&self, free: u64, span: Span, tag: u64) -> usize {
         let slot = free.trailing_zeros() as usize;
         self.slots[slot].put(span);
+        failpoint!(SlotSpanWritten);
         // Changed under the lock word only, and set before the tag.
         self.used.store(!free | 1 << slot, Relaxed);
+        failpoint!(SlotUsedSet);
         // Others look under the lock word, whose release orders this for them. Against a death only the order of the instructions counts: the
         // elements may not be written before the slot says so.
         self.slots[slot].tag.store(tag, Release);
         compiler_fence(SeqCst);
+        failpoint!(SlotPublished);
         slot
     }
 
@@ -166,10 +177,16 @@ impl StateBlock {
         });
         let Some((_, kept, gone)) = closest else { return };
         let (first, second) = (self.slots[kept].span(), self.slots[gone].span());
+        failpoint!(MergeBegun);
         self.slots[kept].pitch.store(0, SeqCst);
+        failpoint!(MergePitch);
         self.slots[kept].width.store(0, SeqCst);
+        failpoint!(MergeWidth);
         self.slots[kept].start.store(first.start.min(second.start), SeqCst);
+        failpoint!(MergeStart);
         self.slots[kept].end.store(first.end.max(second.end), SeqCst);
+        failpoint!(MergeEnd);
         self.slots[gone].tag.swap(0, AcqRel);
+        failpoint!(MergeDone);
     }
 }

@@ -1,0 +1,142 @@
+//! The list of all fail-points, and the only one.
+
+macro_rules! points {
+    ($($point:ident: $what:literal,)*) => {
+        /// A step at which a process can be made to die.
+        #[derive(Clone, Copy)]
+        pub(crate) enum Point {
+            $(#[doc = $what] $point,)*
+        }
+
+        /// The names of all points, in the order in which a life comes to them.
+        pub const NAMES: &[&str] = &[$(stringify!($point)),*];
+    };
+}
+
+points! {
+    // Making a store.
+    BuildersShared: "the directory around the new store is locked, shared",
+    StoreBuilt: "the new store has its directory, under a name that says so",
+    StoreLockWritten: "and its lock file",
+    StoreJoined: "and its first member",
+    StoreInPlace: "it was renamed into its place",
+    KeepWanted: "an ephemeral store is about to be kept",
+    KeepMarked: "it is marked as persistent",
+    KeepDisowned: "and has no owner any more",
+
+    // Joining one.
+    JoinOpened: "the lock file is open",
+    JoinShared: "its flock is taken, shared",
+    JoinMapped: "its page is mapped",
+    JoinBootLocked: "the names are locked, to note another boot",
+    JoinBootNoted: "the boot is noted, the names still locked",
+    JoinIdTaken: "a member id is taken that nobody locked yet",
+    JoinAlive: "its byte is locked",
+
+    // Opening an array.
+    OpenMapped: "the file is mapped",
+    OpenCounted: "and counted in its openers",
+    OpenHeaderRead: "its header was read and accepted",
+    OpenEnlisted: "the process finds the segment by its file",
+    OpenWritableMapped: "a second mapping is there, for writing",
+    OpenReceived: "the handle's scope was applied, the claim included",
+    MappingCountedOut: "a mapping was counted out and is still there",
+    ClaimWanted: "the owner word is about to be looked at by an opener",
+    ClaimTaken: "the owner word is the claimant's",
+    GiveBackWanted: "an unused claim is about to go back",
+    GiveBackDone: "the array can be claimed again",
+    ScopeWanted: "the owner word is about to be changed by its owner",
+    ScopeChanged: "it was changed",
+
+    // Making one.
+    CreateFileMade: "the temporary file is there, empty",
+    CreateReserved: "its space is reserved",
+    CreateHeaderWritten: "its header is written",
+    CreateMapped: "it is mapped",
+    CreateFilled: "its elements are written",
+    PublishEnlisted: "the process finds the segment by the file that has no name yet",
+    NamesLocked: "the names are locked, to publish or to unlink one",
+    PublishWanted: "the file is about to get its name",
+    PublishRenamed: "the file has its name; whether the store is being closed was not looked at",
+    PublishLooked: "the store is not being closed",
+    PublishClosingSeen: "the store is being closed, and the new array is still in it",
+
+    // Deleting one.
+    ReleaseOwnerTaken: "the owner word is the deleter's",
+    ReleaseMarked: "the array is marked as released",
+    DropMarked: "the owner that drops its last array of it has marked it as released",
+    UnlinkWanted: "the file is about to lose its name",
+    UnlinkDone: "it has lost it",
+
+    // Sweeping.
+    SweepReleasedFound: "an array was found that was released and has its name still",
+    SweepDeadOwnerFound: "an array of a dead owner was found",
+    SweepHalfMadeFound: "a file of a dead maker was found",
+    SweepHalfMadeRemoved: "it was removed",
+    SweepStoreDone: "the own store is swept, the root is not",
+    SweepGoneFound: "a store was found that somebody renamed away",
+    SweepStoreDeserted: "a store without members was found, and is locked against new ones",
+    SweepStoreMarked: "it is marked as closing",
+    SweepBuildersExcluded: "the root is locked against makers of stores, to delete half-built ones",
+
+    // Closing.
+    CloseMarked: "the store is marked as closing",
+    StoreRenamedAway: "it was renamed away",
+    StoreFileRemoved: "one of its files was removed",
+    StoreEmptied: "all of them were",
+    StoreRemoved: "its directory is gone",
+    StorePutBack: "another store was renamed away by mistake, and is about to be put back",
+
+    // The lock word.
+    WordTaken: "the lock word was taken",
+    WordTakenOver: "it was taken over from a dead member",
+    WordFreeing: "it is about to be freed",
+
+    // Slots.
+    SlotSpanWritten: "the span of a slot is written",
+    SlotUsedSet: "its bit in the map of used slots is set",
+    SlotPublished: "it has its tag",
+    GuardTaken: "a guard's slot is noted in its process",
+    AtomicTaken: "an atomic view is about to be given",
+    WithdrawWanted: "a slot is about to be given back",
+    WithdrawDone: "it is free, who waits was not woken",
+    PoisonWanted: "a writer that panics is about to leave poison",
+    PoisonDone: "the poison is there, who waits was not woken",
+    BuryWanted: "a dead member's slot is about to be cleared",
+    Buried: "it is cleared, who waits was not woken",
+
+    // Waiting.
+    IntentPublished: "an intent to write is published",
+    WaitFlagged: "the waiting flag is set",
+    WaitSleeping: "a waiter is about to sleep",
+    WaitWoken: "it has woken",
+    IntentReady: "an intent is about to become a guard",
+    IntentConverted: "it has become one",
+    WakeFlagCleared: "the waiting flag is cleared by who wakes",
+    WakeBumped: "the wake word is bumped, nobody was woken",
+    WakeDone: "they were woken",
+
+    // Poison.
+    MergeBegun: "two records of poison are about to become one",
+    MergePitch: "the kept one has no pitch any more",
+    MergeWidth: "and no width",
+    MergeStart: "and its new start",
+    MergeEnd: "and its new end",
+    MergeDone: "the other one is free",
+    RecoverGuardPublished: "a recovery's guard is published",
+    RecoverRestPublished: "a part of a record that the recovery does not cover is published",
+    RecoverRecordFreed: "the record is free",
+
+    // Freezing.
+    FreezeExclusive: "all of the array is held exclusively, to be frozen",
+    FreezeFlagged: "it is frozen, who waits was not woken",
+    FreezeWoken: "who waits was woken, the guard is held",
+    FreezeProtecting: "the guard is given back, the pages can still be written",
+    FreezeProtected: "the pages cannot be written any more",
+    FreezeAwaited: "a consumer looks whether the array is frozen",
+
+    // Forking.
+    ForkBegun: "the child has its generation",
+    ForkPartDone: "one part of the library is put right in the child",
+    ForkDone: "all of them are",
+}
