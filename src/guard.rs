@@ -50,7 +50,7 @@ pub(crate) enum Access {
 /// A taken slot of the lock table: given back when it is dropped.
 pub(crate) struct Lock {
     grip: Arc<Grip>,
-    /// [`NO_SLOT`] where there are no bytes to lock.
+    /// [`NO_SLOT`] where there are no bytes to lock, or nobody who could write them.
     slot: usize,
     generation: u64,
     on_panic: OnPanic,
@@ -88,7 +88,8 @@ impl Lock {
 fn take_slot(grip: &Grip, span: Span, access: Access, wait: Wait) -> Result<usize, Box<Error>> {
     grip.used();
     let member = grip.member().id()?;
-    if span.is_empty() {
+    // Nobody writes a frozen array, so its readers need no slot: what a freezer that died left in the table is no poison.
+    if span.is_empty() || access == Access::Read && grip.is_frozen() {
         return Ok(NO_SLOT);
     }
     if access == Access::Write {
@@ -103,7 +104,12 @@ fn take_slot(grip: &Grip, span: Span, access: Access, wait: Wait) -> Result<usiz
     let at_once = if recovers { None } else { grip.state().acquire_at_once(member, span, mode) };
     let slot = match at_once {
         Some(slot) => slot,
-        None => wait_for_slot(grip, Request { member, span, mode, deadline: None }, access, wait)?,
+        None => match wait_for_slot(grip, Request { member, span, mode, deadline: None }, access, wait) {
+            Ok(slot) => slot,
+            // It was frozen while this waited.
+            Err(_) if access == Access::Read && grip.is_frozen() => return Ok(NO_SLOT),
+            Err(error) => return Err(error),
+        },
     };
     grip.thread_of(slot).store(this_thread(), Relaxed);
     failpoint!(GuardTaken);
@@ -201,11 +207,14 @@ fn refused(grip: &Grip, refusal: Refusal, wait: Wait) -> Error {
     }
 }
 
-/// The poisoned bytes of a span, as ranges of the payload.
+/// The poisoned bytes of a span, as ranges of the payload. A frozen array has none: freezing is refused on poison, and a freezer that dies wrote nothing.
 pub(crate) fn poisoned(grip: &Grip, span: Span) -> Result<Vec<Range<usize>>> {
     let request = Request { member: grip.member().id()?, span, mode: Mode::Read, deadline: None };
     let surroundings = Surroundings { grip, thread: this_thread() };
     let found = grip.state().poisoned(request, &surroundings).map_err(|refusal| refused(grip, refusal, Wait::Forever))?;
+    if grip.is_frozen() {
+        return Ok(Vec::new());
+    }
     Ok(found.into_iter().map(|poison| poison.span.start as usize..poison.span.end as usize).collect())
 }
 
@@ -269,8 +278,8 @@ impl<T: Element, D: Dimension> ReadGuard<T, D> {
     #[inline(always)]
     pub(crate) fn take(grip: &Arc<Grip>, layout: &Layout<D>, span: Span, wait: Wait) -> Result<Self> {
         let lock = Lock::take(grip, span, Access::Read, wait)?;
-        // SAFETY: the lock was taken for all of the layout's bytes, so nobody writes them until it is dropped; it keeps the segment mapped
-        // as long, and the view, whose lifetime never leaves this struct, goes before it.
+        // SAFETY: the lock was taken for all of the layout's bytes, or the array is frozen: nobody writes them until it is dropped; it keeps the
+        // segment mapped as long, and the view, whose lifetime never leaves this struct, goes before it.
         let view = unsafe { view::elements(grip, layout) };
         Ok(Self { view, _lock: lock })
     }

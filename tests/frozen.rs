@@ -192,3 +192,35 @@ fn an_array_stays_frozen_when_its_store_is_opened_again() {
     assert_eq!(xs.freeze().unwrap().sum(), 5.0);
     manager.close().unwrap();
 }
+
+/// A process that died between setting the flag and giving its guard back used to leave an array that could neither be read, because the guard was taken for
+/// poison, nor recovered, because it was frozen.
+#[test]
+fn a_freezer_that_dies_at_once_leaves_an_array_that_can_be_read() {
+    let root = Root::new();
+    let manager = root.manager();
+    let xs = manager.ones::<f64, _>(5).unwrap();
+    let mut freezer = Peer::start("child_holds_all_of_it", &[xs.handle().to_string()]);
+    freezer.hear("holding");
+    let reads = std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| xs.read().map(|guard| guard.sum()));
+        std::thread::sleep(Duration::from_millis(5));
+        let file = std::fs::File::options().write(true).open(xs.path()).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, &1u32.to_ne_bytes(), 72).unwrap();
+        freezer.kill();
+        waiting.join().unwrap()
+    });
+    assert_eq!((reads.unwrap(), xs.read().unwrap().sum()), (5.0, 5.0));
+    assert!(xs.is_frozen() && !xs.is_poisoned().unwrap());
+    assert_eq!(xs.freeze().unwrap().sum(), 5.0);
+    assert!(matches!(xs.write(), Err(Error::Frozen { .. })));
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_holds_all_of_it() {
+    let xs: SharedArray1<f64> = handle(0).open().unwrap();
+    let _guard = xs.write().unwrap();
+    println!("holding");
+    std::io::stdin().lines().for_each(drop);
+}
