@@ -141,7 +141,7 @@ pub(crate) fn sweep(root: &Path) -> Result<Swept> {
         let starts = |prefix: &str| entry.as_encoded_bytes().starts_with(prefix.as_bytes());
         if starts(GONE_PREFIX) {
             failpoint!(SweepGoneFound);
-            swept.note(empty(&path));
+            swept.note(sweep_gone(&path));
         } else if starts(NEW_PREFIX) {
             half_built.push(path);
         } else {
@@ -226,6 +226,23 @@ fn sweep_store(directory: &Path) -> Result<Swept> {
     failpoint!(SweepStoreMarked);
     let swept = remove(directory, store.inode)?;
     Ok(Swept { stores: 1, ..swept })
+}
+
+/// Empties what a closer renamed away.
+///
+/// What is not marked as closing is another store, which was in the place of the closed one, and which its closer has not put back yet, or was killed
+/// before it could: it is deleted under the same conditions as in its place.
+fn sweep_gone(gone: &Path) -> Result<Swept> {
+    match Unjoined::open(gone) {
+        Ok(store) if !store.page().is_closing() => {}
+        _ => return empty(gone),
+    }
+    let swept = sweep_store(gone)?;
+    if swept.stores == 0 && gone.exists() {
+        let reason = "it is a store that is not closed, renamed away where another one was: rename it back into its place".into();
+        return Err(Error::Untrusted { path: gone.into(), reason });
+    }
+    Ok(swept)
 }
 
 /// Unlinks everything in a directory that was renamed away, and the directory. Somebody else may be doing the same.

@@ -462,3 +462,37 @@ fn a_store_that_is_reached_through_a_link_is_joined_once() {
     let _guard = xs.write().unwrap();
     assert!(matches!(linked.try_write(), Err(Error::WouldDeadlock { .. })));
 }
+
+/// A closer that finds another store in the place of its own has renamed that one away by mistake, and puts it back. A sweep in between, or one after the
+/// closer was killed there, used to empty it.
+#[test]
+fn a_store_that_was_renamed_away_by_mistake_is_not_emptied() {
+    let root = Root::new();
+    let path = root.path().join("run-7");
+    let store = Manager::create(&path).unwrap();
+    store.options().name("xs").ones::<f64, _>(3).unwrap();
+    let away = root.path().join(".ndshm-gone-0123");
+    std::fs::rename(&path, &away).unwrap();
+    let sweeper = root.manager();
+    let skipped = sweeper.sweep().unwrap().skipped;
+    assert!(matches!(&skipped[..], [Error::Untrusted { path, .. }] if *path == away), "{skipped:?}");
+    assert!(skipped[0].to_string().contains("rename it back"), "{}", skipped[0]);
+    std::fs::rename(&away, &path).unwrap();
+    assert_eq!(store.array::<f64, Ix1>("xs").unwrap().read().unwrap().sum(), 3.0);
+    store.close().unwrap();
+    // One that dies with its processes is deleted there, too.
+    common::run("child_leaves_a_store_that_was_renamed", &[root.path()]);
+    assert_eq!(sweeper.sweep().unwrap().stores, 1);
+    drop(sweeper);
+    assert_eq!(root.contents(), NOTHING);
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_leaves_a_store_that_was_renamed() {
+    let root = PathBuf::from(common::arguments().remove(0));
+    let manager = Manager::builder().root(&root).create().unwrap();
+    std::fs::rename(manager.path(), root.join(".ndshm-gone-4567")).unwrap();
+    std::mem::forget(manager);
+    common::done();
+}
