@@ -1,0 +1,227 @@
+//! One death after the other: what happens around each, how long it holds somebody up, and the table of all.
+
+use crate::{
+    crew::Crew,
+    ends,
+    scenes::{self, Death, Mode, Scene, Told},
+    stage::{RECOVERED, Stage, ended, rows, soon},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    process::Child,
+    sync::mpsc::{self, RecvTimeoutError},
+    time::{Duration, Instant},
+};
+
+/// A death and all that is looked at after it never takes so long that is not stuck.
+const HANG: Duration = Duration::from_secs(60);
+/// How long an operation that has to wait for a victim that stands is given to begin.
+const HEAD_START: Duration = Duration::from_millis(3);
+const WRITE: u64 = 2;
+const INTENT: u64 = 3;
+
+pub(crate) struct Campaign {
+    directory: PathBuf,
+    crew: Crew,
+    rows: Vec<Row>,
+    began: Instant,
+    load: f64,
+    /// Takes what is being played; the watchdog listens.
+    watchdog: mpsc::Sender<String>,
+}
+
+/// What came of one death.
+struct Row {
+    point: &'static str,
+    nth: u64,
+    scene: &'static str,
+    mode: Mode,
+    told: Told,
+    /// From the moment when the kernel released what the dead one held until somebody else was told.
+    blocked: Duration,
+}
+
+impl Campaign {
+    pub(crate) fn new(directory: &Path) -> Self {
+        let (watchdog, played) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut current = String::new();
+            loop {
+                match played.recv_timeout(HANG) {
+                    Ok(next) => current = next,
+                    Err(RecvTimeoutError::Disconnected) => return,
+                    Err(RecvTimeoutError::Timeout) => {
+                        eprintln!("stuck: {current}");
+                        // The children end when their input does.
+                        std::process::exit(72);
+                    }
+                }
+            }
+        });
+        Self { directory: directory.into(), crew: Crew::start(), rows: Vec::new(), began: Instant::now(), load: 0.0, watchdog }
+    }
+
+    /// Has one process die, and requires that everything else is as it should be.
+    pub(crate) fn play(&mut self, scene: &Scene, death: &Death, mode: Mode) {
+        let &Death(point, nth, expected) = death;
+        let title = format!("{} {mode:?} at {point} {nth}", scene.name);
+        self.watchdog.send(title.clone()).unwrap();
+        let stage = Stage::new(&self.directory, scene);
+        if !scene.is_quiet {
+            self.crew.work(&stage.manager, &stage.work, stage.is_closed);
+        }
+        let member = stage.next_member();
+        let (told, blocked) = self.kill(&stage, scene, death, mode, member);
+        assert_eq!(told, expected, "{title}");
+        self.crew.require_progress(&title);
+        let counts = self.crew.stop();
+        ends::verify(stage, scene, told, &counts, &title);
+        self.load = self.load.max(load());
+        self.rows.push(Row { point, nth, scene: scene.name, mode, told, blocked });
+    }
+
+    /// What the others are told, and how long they waited for that after the death.
+    fn kill(&mut self, stage: &Stage, scene: &Scene, death: &Death, mode: Mode, member: u64) -> (Told, Duration) {
+        let title = scene.name;
+        let mut waited_for = match title {
+            "wait" | "convert" => Some(stage.view().read().unwrap()),
+            "recover after a wait" => Some(rows(&stage.work, RECOVERED.end - 1..RECOVERED.end).read().unwrap()),
+            _ => None,
+        };
+        std::thread::scope(|scope| {
+            let probe = || scope.spawn(move || (ends::probe(stage, title, member), Instant::now()));
+            let mut probing = None;
+            if title == "join after a boot" {
+                stage.forget_the_boot();
+            }
+            let mut victim = stage.start(title, death, mode, "stands");
+            let has = |slot| stage.slots().contains(&(slot, member));
+            let mut closer = None;
+            match title {
+                "convert" | "recover after a wait" => {
+                    soon("the victim says that it waits", || has(INTENT));
+                    waited_for = None;
+                }
+                "wake" => {
+                    soon("the victim has its guard", || has(WRITE));
+                    probing = Some(probe());
+                }
+                "create while closing" => {
+                    soon("the victim is about to publish", || stage.sign("publishes").exists());
+                    closer = Some(stage.start("close", &Death("CloseMarked", 1, Told::Closed), Mode::Stands, "closes"));
+                    soon("the store is marked", || stage.sign("closes").exists());
+                    fs::remove_file(stage.sign("publishes")).unwrap();
+                }
+                "close another's place" => {
+                    soon("the victim is about to rename the store away", || stage.sign("closes").exists());
+                    ends::put_another_store_there(stage);
+                    fs::remove_file(stage.sign("closes")).unwrap();
+                }
+                _ => {}
+            }
+            let is_early = title == "wake";
+            // Others that wait for the test's guard would be waited for by it.
+            let is_alone = waited_for.is_some() || is_early;
+            let mut killed = None;
+            let freed = match mode {
+                Mode::Stands => {
+                    stands(&mut victim, &stage.sign("stands"));
+                    self.approach(stage, scene, is_alone);
+                    probing = probing.or_else(|| Some(probe()));
+                    std::thread::sleep(HEAD_START);
+                    killed = Some(Instant::now());
+                    victim.kill().unwrap();
+                    let freed = stage.released(member);
+                    ended(victim, true);
+                    freed
+                }
+                Mode::Dies => {
+                    ended(victim, title != "fork");
+                    let freed = Instant::now();
+                    self.approach(stage, scene, is_alone);
+                    probing = probing.or_else(|| Some(probe()));
+                    freed
+                }
+            };
+            let (told, when) = probing.map(|probing| probing.join().unwrap()).unwrap();
+            if scenes::HOLDING.contains(&death.0) && !is_early {
+                assert!(killed.is_none_or(|killed| when > killed), "{title}: what was held at {} was given to another one", death.0);
+            }
+            drop(waited_for);
+            if is_alone {
+                self.crew.overlap();
+            }
+            if let Some(closer) = closer {
+                fs::remove_file(stage.sign("closes")).unwrap();
+                ended(closer, false);
+            }
+            (told.unwrap_or_else(|| ends::told_by_sweep(stage)), when.saturating_duration_since(freed))
+        })
+    }
+
+    /// The others come to what the victim holds, or held.
+    fn approach(&mut self, stage: &Stage, scene: &Scene, is_alone: bool) {
+        if scene.is_quiet {
+            self.crew.work(&stage.manager, &stage.work, stage.is_closed);
+        }
+        if !is_alone {
+            self.crew.overlap();
+        }
+    }
+
+    pub(crate) fn was_reached(&self, point: &str) -> bool {
+        self.rows.iter().any(|row| row.point == point)
+    }
+
+    pub(crate) fn report(&self) {
+        println!("{:<22} {:<26} {:>9} {:>9}  {:>9} {:>9}", "point", "scene", "others", "", "dies", "stands");
+        let mut table: BTreeMap<usize, (String, [Option<Duration>; 2])> = BTreeMap::new();
+        let place = |name: &str| ndshm::failpoint::NAMES.iter().position(|known| *known == name).unwrap();
+        for (number, row) in self.rows.iter().enumerate() {
+            let same = |other: &&(usize, &Row)| (other.1.point, other.1.nth, other.1.scene) == (row.point, row.nth, row.scene);
+            let first = self.rows.iter().enumerate().find(|other| same(&other)).map_or(number, |other| other.0);
+            let point = if row.nth == 1 { row.point.to_owned() } else { format!("{} ({})", row.point, row.nth) };
+            let line = format!("{point:<22} {:<26} {:>9}", row.scene, format!("{:?}", row.told));
+            let times = &mut table.entry(place(row.point) * 10_000 + first).or_insert((line, [None; 2])).1;
+            times[usize::from(row.mode == Mode::Stands)] = Some(row.blocked);
+        }
+        let text = |time: Option<Duration>| time.map_or_else(|| "-".to_owned(), |time| format!("{:.2} ms", time.as_secs_f64() * 1e3));
+        for (line, [dies, stands]) in table.values() {
+            println!("{line}  {:>9} {:>9}", text(*dies), text(*stands));
+        }
+        let points: BTreeSet<_> = self.rows.iter().map(|row| row.point).collect();
+        let longest = self.rows.iter().max_by_key(|row| row.blocked).unwrap();
+        println!(
+            "{} deaths at {} points in {:.1} s; the longest that one held somebody up: {} ({} {:?} at {}); load {:.1}",
+            self.rows.len(),
+            points.len(),
+            self.began.elapsed().as_secs_f64(),
+            text(Some(longest.blocked)),
+            longest.scene,
+            longest.mode,
+            longest.point,
+            self.load
+        );
+    }
+
+    pub(crate) fn finish(self) {
+        self.crew.finish();
+    }
+}
+
+/// Waits until a victim stands.
+fn stands(victim: &mut Child, sign: &Path) {
+    soon("the victim stands at its point", || {
+        let status = victim.try_wait().unwrap();
+        assert!(status.is_none(), "the victim never came to its point: {status:?}");
+        sign.exists()
+    });
+}
+
+/// Processes that run or want to, over the last minute.
+fn load() -> f64 {
+    let text = fs::read_to_string("/proc/loadavg").unwrap();
+    text.split(' ').next().unwrap().parse().unwrap()
+}

@@ -1,0 +1,286 @@
+//! What victims do, the points that they die at, and what others are told then.
+
+use Told::*;
+
+/// How a process dies at a point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// It kills itself.
+    Dies,
+    /// It stands there while others act, and is killed.
+    Stands,
+}
+
+/// What an operation that conflicts with what the dead one held comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// It goes on.
+    Free,
+    Poison,
+    /// The name is another array's.
+    Taken,
+    /// The array is the dead one's, until it is swept.
+    Owned,
+    /// The array can be claimed.
+    Claimable,
+    Closed,
+    Frozen,
+    Abandoned,
+    /// A sweep deleted what was left.
+    Swept,
+    /// The store stays.
+    Kept,
+}
+
+pub(crate) struct Scene {
+    pub(crate) name: &'static str,
+    /// The others come to the array only when the victim stands or is dead: before, they would do what the victim shall do.
+    pub(crate) is_quiet: bool,
+    /// Whether a process that stands at these points can be told from one that is on its way.
+    pub(crate) can_stand: bool,
+    pub(crate) deaths: &'static [Death],
+}
+
+/// A point, which hit of it, and what the others are told.
+pub(crate) struct Death(pub(crate) &'static str, pub(crate) u64, pub(crate) Told);
+
+/// Points at which others must wait for whoever stands there.
+pub(crate) const HOLDING: &[&str] = &[
+    "WordTaken",
+    "WordTakenOver",
+    "WordFreeing",
+    "SlotSpanWritten",
+    "SlotUsedSet",
+    "SlotPublished",
+    "GuardTaken",
+    "AtomicTaken",
+    "WithdrawWanted",
+    "PoisonWanted",
+    "IntentPublished",
+    "IntentReady",
+    "IntentConverted",
+    "MergeBegun",
+    "MergePitch",
+    "MergeWidth",
+    "MergeStart",
+    "MergeEnd",
+    "MergeDone",
+    "RecoverGuardPublished",
+    "RecoverRestPublished",
+    "RecoverRecordFreed",
+    "FreezeExclusive",
+    "NamesLocked",
+    "JoinBootLocked",
+    "JoinBootNoted",
+];
+
+const fn scene(name: &'static str, deaths: &'static [Death]) -> Scene {
+    Scene { name, is_quiet: false, can_stand: true, deaths }
+}
+
+const fn quiet(name: &'static str, deaths: &'static [Death]) -> Scene {
+    Scene { is_quiet: true, ..scene(name, deaths) }
+}
+
+pub(crate) const SCENES: &[Scene] = &[
+    // Guards.
+    scene(
+        "write",
+        &[
+            Death("WordTaken", 1, Free),
+            Death("SlotSpanWritten", 1, Free),
+            Death("SlotUsedSet", 1, Free),
+            Death("SlotPublished", 1, Poison),
+            Death("WordFreeing", 1, Poison),
+            Death("GuardTaken", 1, Poison),
+            Death("WithdrawWanted", 1, Poison),
+            Death("WithdrawDone", 1, Free),
+        ],
+    ),
+    scene("read", &[Death("SlotPublished", 1, Free), Death("GuardTaken", 1, Free), Death("WithdrawWanted", 1, Free), Death("WithdrawDone", 1, Free)]),
+    scene("atomic", &[Death("SlotPublished", 1, Free), Death("AtomicTaken", 1, Free), Death("WithdrawWanted", 1, Free)]),
+    scene("panic", &[Death("PoisonWanted", 1, Poison), Death("PoisonDone", 1, Poison)]),
+    scene(
+        "wait",
+        &[
+            Death("IntentPublished", 1, Free),
+            Death("WaitFlagged", 1, Free),
+            Death("WaitSleeping", 1, Free),
+            Death("WaitWoken", 1, Free),
+            Death("WaitFlagged", 2, Free),
+        ],
+    ),
+    scene("convert", &[Death("IntentReady", 1, Free), Death("IntentConverted", 1, Poison)]),
+    scene("wake", &[Death("WakeFlagCleared", 1, Free), Death("WakeBumped", 1, Free), Death("WakeDone", 1, Free)]),
+    quiet("take over", &[Death("WordTakenOver", 1, Free), Death("WordTaken", 1, Free)]),
+    // Poison.
+    scene("bury", &[Death("BuryWanted", 1, Poison), Death("Buried", 1, Poison)]),
+    quiet(
+        "merge",
+        &[
+            Death("MergeBegun", 1, Free),
+            Death("MergePitch", 1, Free),
+            Death("MergeWidth", 1, Free),
+            Death("MergeStart", 1, Free),
+            Death("MergeEnd", 1, Free),
+            Death("MergeDone", 1, Free),
+            Death("MergeEnd", 5, Free),
+            Death("MergePitch", 8, Free),
+        ],
+    ),
+    scene(
+        "recover",
+        &[
+            Death("SlotPublished", 1, Poison),
+            Death("RecoverGuardPublished", 1, Poison),
+            Death("RecoverRestPublished", 1, Poison),
+            Death("RecoverRestPublished", 2, Poison),
+            Death("RecoverRecordFreed", 1, Poison),
+            Death("WithdrawWanted", 1, Poison),
+            Death("WithdrawDone", 1, Free),
+        ],
+    ),
+    scene("recover after a wait", &[Death("IntentReady", 1, Poison), Death("IntentConverted", 1, Poison)]),
+    // Frozen arrays.
+    scene(
+        "freeze",
+        &[
+            Death("FreezeExclusive", 1, Abandoned),
+            Death("FreezeFlagged", 1, Frozen),
+            Death("FreezeWoken", 1, Frozen),
+            Death("FreezeProtecting", 1, Frozen),
+            Death("FreezeProtected", 1, Frozen),
+        ],
+    ),
+    scene("await", &[Death("FreezeAwaited", 1, Frozen), Death("WaitSleeping", 1, Frozen), Death("WaitWoken", 2, Frozen)]),
+    // Opening and owning arrays.
+    scene(
+        "open",
+        &[
+            Death("OpenMapped", 1, Free),
+            Death("OpenCounted", 1, Free),
+            Death("OpenHeaderRead", 1, Free),
+            Death("OpenEnlisted", 1, Free),
+            Death("OpenReceived", 1, Free),
+            Death("OpenWritableMapped", 1, Free),
+            Death("MappingCountedOut", 1, Free),
+        ],
+    ),
+    scene(
+        "claim",
+        &[
+            Death("ClaimWanted", 1, Claimable),
+            Death("ClaimTaken", 1, Owned),
+            Death("OpenReceived", 1, Owned),
+            Death("GiveBackWanted", 1, Owned),
+            Death("GiveBackDone", 1, Claimable),
+        ],
+    ),
+    scene("scope", &[Death("ScopeWanted", 1, Owned), Death("ScopeChanged", 1, Claimable)]),
+    // Making and deleting them.
+    scene(
+        "create",
+        &[
+            Death("CreateFileMade", 1, Free),
+            Death("CreateReserved", 1, Free),
+            Death("CreateHeaderWritten", 1, Free),
+            Death("CreateMapped", 1, Free),
+            Death("CreateFilled", 1, Free),
+            Death("PublishEnlisted", 1, Free),
+            Death("NamesLocked", 1, Free),
+            Death("PublishWanted", 1, Free),
+            Death("PublishRenamed", 1, Taken),
+            Death("PublishLooked", 1, Taken),
+        ],
+    ),
+    scene(
+        "create unnamed",
+        &[Death("CreateFilled", 1, Free), Death("PublishWanted", 1, Free), Death("PublishRenamed", 1, Owned), Death("PublishLooked", 1, Owned)],
+    ),
+    scene("create while closing", &[Death("PublishClosingSeen", 1, Closed), Death("ReleaseOwnerTaken", 1, Closed), Death("UnlinkWanted", 1, Closed)]),
+    scene(
+        "release",
+        &[
+            Death("ReleaseOwnerTaken", 1, Taken),
+            Death("ReleaseMarked", 1, Free),
+            Death("NamesLocked", 1, Free),
+            Death("UnlinkWanted", 1, Free),
+            Death("UnlinkDone", 1, Free),
+        ],
+    ),
+    scene("drop", &[Death("DropMarked", 1, Free), Death("UnlinkWanted", 1, Free), Death("UnlinkDone", 1, Free)]),
+    // Whole stores.
+    scene(
+        "join",
+        &[
+            Death("JoinOpened", 1, Free),
+            Death("JoinShared", 1, Free),
+            Death("JoinMapped", 1, Free),
+            Death("JoinIdTaken", 1, Free),
+            Death("JoinAlive", 1, Free),
+        ],
+    ),
+    scene("join after a boot", &[Death("JoinBootLocked", 1, Free), Death("JoinBootNoted", 1, Free)]),
+    scene(
+        "make a store",
+        &[
+            Death("BuildersShared", 1, Swept),
+            Death("StoreBuilt", 1, Swept),
+            Death("StoreLockWritten", 1, Swept),
+            Death("StoreJoined", 1, Swept),
+            Death("StoreInPlace", 1, Swept),
+        ],
+    ),
+    scene("keep", &[Death("KeepWanted", 1, Swept), Death("KeepMarked", 1, Kept), Death("KeepDisowned", 1, Kept)]),
+    scene(
+        "sweep",
+        &[
+            Death("SweepReleasedFound", 1, Swept),
+            Death("SweepDeadOwnerFound", 1, Swept),
+            Death("SweepDeadOwnerFound", 2, Swept),
+            Death("ReleaseOwnerTaken", 1, Swept),
+            Death("ReleaseMarked", 1, Swept),
+            Death("NamesLocked", 1, Swept),
+            Death("UnlinkWanted", 1, Swept),
+            Death("UnlinkDone", 1, Swept),
+            Death("SweepHalfMadeFound", 1, Swept),
+            Death("SweepHalfMadeRemoved", 1, Swept),
+            Death("SweepStoreDone", 1, Swept),
+            Death("SweepGoneFound", 1, Swept),
+            Death("SweepStoreDeserted", 1, Swept),
+            Death("SweepStoreMarked", 1, Swept),
+            Death("SweepBuildersExcluded", 1, Swept),
+            Death("StoreRenamedAway", 1, Swept),
+            Death("StoreFileRemoved", 1, Swept),
+            Death("StoreFileRemoved", 3, Swept),
+            Death("StoreEmptied", 1, Swept),
+            Death("StoreEmptied", 2, Swept),
+            Death("StoreRemoved", 1, Swept),
+            Death("StoreRemoved", 3, Swept),
+        ],
+    ),
+    scene(
+        "close",
+        &[
+            Death("CloseMarked", 1, Closed),
+            Death("StoreRenamedAway", 1, Closed),
+            Death("StoreFileRemoved", 1, Closed),
+            Death("StoreFileRemoved", 2, Closed),
+            Death("StoreEmptied", 1, Closed),
+            Death("StoreRemoved", 1, Closed),
+        ],
+    ),
+    scene(
+        "close, then open or create",
+        &[Death("CloseMarked", 1, Closed), Death("StoreRenamedAway", 1, Closed), Death("StoreFileRemoved", 1, Closed)],
+    ),
+    scene("close, then create", &[Death("CloseMarked", 1, Closed), Death("StoreFileRemoved", 1, Closed)]),
+    scene("close, then close", &[Death("CloseMarked", 1, Closed)]),
+    scene("drop a store", &[Death("CloseMarked", 1, Swept), Death("StoreRenamedAway", 1, Swept), Death("StoreFileRemoved", 1, Swept)]),
+    scene("close another's place", &[Death("StorePutBack", 1, Kept)]),
+    // Forks. The child dies inside `fork`, and the one that forked goes on.
+    Scene {
+        can_stand: false,
+        ..scene("fork", &[Death("ForkBegun", 1, Free), Death("ForkPartDone", 1, Free), Death("ForkPartDone", 2, Free), Death("ForkDone", 1, Free)])
+    },
+];

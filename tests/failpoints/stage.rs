@@ -1,0 +1,249 @@
+//! What a death happens on: a store of its own, an array whose rows belong to somebody each, and a look behind the library's back.
+
+use crate::{
+    common,
+    scenes::{Death, Mode, Scene, Told},
+};
+use ndarray::s;
+use ndshm::{Error, Handle, Manager, Scope, SharedArray1, SharedArray2};
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    ops::Range,
+    os::{
+        fd::AsRawFd,
+        unix::{fs::DirBuilderExt, fs::FileExt, process::ExitStatusExt},
+    },
+    path::{Path, PathBuf},
+    process::{Child, Output},
+    time::{Duration, Instant},
+};
+
+/// Rows of the array: those that the victim takes, those that others take too, one for each of the others, one that they share, one that nobody
+/// writes, a free one, and those with poison from earlier deaths.
+pub(crate) const ROWS: usize = 16;
+pub(crate) const COLUMNS: usize = 64;
+pub(crate) const VIEW: Range<usize> = 0..2;
+pub(crate) const OVERLAP: Range<usize> = 1..3;
+pub(crate) const OWN: usize = 3;
+pub(crate) const SHARED: usize = 5;
+pub(crate) const REST: usize = 6;
+pub(crate) const FREE: Range<usize> = 7..8;
+pub(crate) const GRAVES: Range<usize> = 8..12;
+pub(crate) const RECOVERED: Range<usize> = 9..11;
+/// Single elements that died one by one: those of one column in two rows.
+pub(crate) const MERGED: usize = 40;
+/// An array that everybody opens and nobody deletes, and one that the victim gets.
+pub(crate) const STILL: &str = "still";
+pub(crate) const GIFT: &str = "gift";
+
+/// Nothing takes so long that is not stuck.
+const HANG: Duration = Duration::from_secs(30);
+const OWNER_AT: u64 = 88;
+const NEXT_MEMBER_AT: u64 = 16;
+const BOOT_AT: u64 = 56;
+const MEMBER_LOCKS_AT: u64 = 1 << 32;
+const CLAIMABLE: u64 = u64::MAX;
+
+/// The errors that a store gives which is being deleted.
+pub(crate) fn is_gone(error: &Error) -> bool {
+    matches!(error, Error::Closed { .. } | Error::NotFound { .. } | Error::Released { .. })
+}
+
+pub(crate) fn rows(array: &SharedArray2<u64>, rows: Range<usize>) -> SharedArray2<u64> {
+    array.slice(s![rows, ..]).unwrap()
+}
+
+/// Waits for something that happens soon.
+#[track_caller]
+pub(crate) fn soon(what: &str, mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < HANG, "{what}: it never came to that");
+        std::thread::sleep(Duration::from_micros(200));
+    }
+}
+
+/// Waits until a child has ended, by a kill or as it should. Its input stays open until then: it would end with it.
+pub(crate) fn ended(mut victim: Child, is_killed: bool) {
+    soon("the victim ends", || victim.try_wait().unwrap().is_some());
+    let Output { status, stdout, stderr } = victim.wait_with_output().unwrap();
+    let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    let is_right = if is_killed { status.signal() == Some(9) } else { status.success() && stdout.contains(common::MARKER) };
+    assert!(is_right, "{status}\n--- stdout\n{stdout}\n--- stderr\n{stderr}");
+}
+
+/// A word of an array file or a lock file.
+pub(crate) fn word(file: &File, at: u64) -> u64 {
+    let mut word = [0; 8];
+    file.read_exact_at(&mut word, at).unwrap();
+    u64::from_ne_bytes(word)
+}
+
+pub(crate) struct Stage {
+    /// The directory of the stores, and that of the files by which victims say that they stand.
+    pub(crate) root: PathBuf,
+    pub(crate) signs: PathBuf,
+    pub(crate) manager: Manager,
+    pub(crate) work: SharedArray2<u64>,
+    gift: Option<Handle>,
+    /// Whether the store is closed in this scene.
+    pub(crate) is_closed: bool,
+    /// The array's file and the store's lock file.
+    block: File,
+    lock: File,
+}
+
+impl Stage {
+    pub(crate) fn new(directory: &Path, scene: &Scene) -> Self {
+        let (root, signs) = (directory.join("stores"), directory.join("signs"));
+        for directory in [&root, &signs] {
+            let _ = fs::remove_dir_all(directory);
+            fs::DirBuilder::new().mode(0o700).create(directory).unwrap();
+        }
+        // Any member may close a persistent store.
+        let is_closed = scene.name.contains("clos");
+        let manager = match is_closed {
+            true => Manager::create(root.join("stage")).unwrap(),
+            false => Manager::builder().root(&root).name("stage").create().unwrap(),
+        };
+        let fill = |(row, _)| if row == REST { REST as u64 } else { 0 };
+        let work = manager.options().name("work").from_shape_fn((ROWS, COLUMNS), fill).unwrap();
+        manager.options().name(STILL).from_elem((2, 2), 4u64).unwrap();
+        let gift = match scene.name {
+            "open" | "release" | "await" => Some(manager.options().name(GIFT).from_elem(10, 2u64).unwrap().handle()),
+            "claim" => Some(manager.options().name(GIFT).scope(Scope::Remote).from_elem(10, 2u64).unwrap().handle()),
+            _ => None,
+        };
+        let (block, lock) = (File::open(work.path()).unwrap(), File::open(manager.path().join(".lock")).unwrap());
+        let stage = Self { root, signs, manager, work, gift, is_closed, block, lock };
+        match scene.name {
+            "take over" => stage.bury("write", "WordTaken"),
+            "bury" => stage.bury("write", "GuardTaken"),
+            "merge" => stage.bury("die with many guards", ""),
+            "recover" => stage.bury("write graves", "GuardTaken"),
+            "recover after a wait" => stage.bury("write a part of the graves", "GuardTaken"),
+            "sweep" => stage.bury("leave all kinds of things", ""),
+            _ => {}
+        }
+        stage
+    }
+
+    /// Has a process die before.
+    fn bury(&self, scene: &str, point: &'static str) {
+        ended(self.start(scene, &Death(point, 1, Told::Free), Mode::Dies, ""), true);
+    }
+
+    /// Starts a victim, which makes a file of this name if it is to stand.
+    pub(crate) fn start(&self, scene: &str, Death(point, nth, _): &Death, mode: Mode, sign: &str) -> Child {
+        let path = |path: &Path| path.to_str().unwrap().to_owned();
+        let sign = if mode == Mode::Stands { path(&self.sign(sign)) } else { String::new() };
+        let gift = self.gift.as_ref().map(Handle::to_string).unwrap_or_default();
+        let arguments = [scene.into(), (*point).into(), nth.to_string(), sign, path(self.manager.path()), self.work.handle().to_string(), gift];
+        common::start("child_dies", &[&arguments[..], &[path(&self.signs)]].concat())
+    }
+
+    /// The file that is there while somebody stands.
+    pub(crate) fn sign(&self, name: &str) -> PathBuf {
+        self.signs.join(name)
+    }
+
+    /// The id of the next process that joins the store.
+    pub(crate) fn next_member(&self) -> u64 {
+        word(&self.lock, NEXT_MEMBER_AT)
+    }
+
+    /// Makes it so that nobody has joined since the machine was started.
+    pub(crate) fn forget_the_boot(&self) {
+        let lock = File::options().write(true).open(self.manager.path().join(".lock")).unwrap();
+        lock.write_all_at(&[7; 16], BOOT_AT).unwrap();
+    }
+
+    /// Waits until the kernel has released a member's byte lock; when that was.
+    pub(crate) fn released(&self, member: u64) -> Instant {
+        let began = Instant::now();
+        loop {
+            let start = (MEMBER_LOCKS_AT + member) as i64;
+            let mut lock = libc::flock { l_type: libc::F_WRLCK as i16, l_whence: libc::SEEK_SET as i16, l_start: start, l_len: 1, l_pid: 0 };
+            // SAFETY: F_OFD_GETLK reads and writes the flock it is given, which is a valid one with a pid of zero; the descriptor is open.
+            assert_eq!(unsafe { libc::fcntl(self.lock.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock) }, 0);
+            if i32::from(lock.l_type) == libc::F_UNLCK {
+                return Instant::now();
+            }
+            assert!(began.elapsed() < HANG, "the kernel keeps the lock of the dead");
+            std::hint::spin_loop();
+        }
+    }
+
+    /// The slots of the lock table that are taken: mode and member.
+    pub(crate) fn slots(&self) -> Vec<(u64, u64)> {
+        let tags = (0..64).map(|slot| word(&self.block, 128 + 32 * slot)).filter(|&tag| tag != 0);
+        tags.map(|tag| (tag >> 56, tag & ((1 << 56) - 1))).collect()
+    }
+
+    pub(crate) fn array_path(&self, name: &str) -> PathBuf {
+        self.manager.path().join(format!("{name}.ndshm"))
+    }
+
+    fn owner(&self, path: &Path) -> Option<u64> {
+        File::open(path).ok().map(|file| word(&file, OWNER_AT))
+    }
+
+    pub(crate) fn is_claimable(&self, name: &str) -> bool {
+        self.owner(&self.array_path(name)) == Some(CLAIMABLE)
+    }
+
+    /// The arrays that a member owns.
+    pub(crate) fn owned_by(&self, member: u64) -> Vec<PathBuf> {
+        self.unnamed().into_iter().filter(|path| self.owner(path) == Some(member)).collect()
+    }
+
+    /// The arrays without a name.
+    pub(crate) fn unnamed(&self) -> BTreeSet<PathBuf> {
+        let is_id = |name: &String| name.len() == 32 + ".ndshm".len() && !name.starts_with('.');
+        self.files().into_iter().filter(is_id).map(|name| self.manager.path().join(name)).collect()
+    }
+
+    /// The files in the store's directory.
+    pub(crate) fn files(&self) -> Vec<String> {
+        names_in(self.manager.path())
+    }
+
+    /// The other directories in the root.
+    pub(crate) fn stores(&self) -> Vec<String> {
+        names_in(&self.root).into_iter().filter(|name| name != "stage").collect()
+    }
+
+    /// The store that was renamed away.
+    pub(crate) fn renamed_away(&self) -> PathBuf {
+        self.root.join(self.stores().into_iter().find(|name| name.starts_with(".ndshm-gone-")).unwrap())
+    }
+
+    /// Lists the arrays: what is half-made is not among them.
+    pub(crate) fn list(&self) {
+        for info in self.manager.list().unwrap() {
+            assert!(info.byte_len > 0);
+        }
+    }
+
+    /// Requires that an array that the victim made is complete.
+    pub(crate) fn complete(&self, path: &Path) {
+        let array = SharedArray1::<u64>::open_path(path).unwrap();
+        assert!(array.len() == 10 && array.read().unwrap().iter().all(|&x| x == 3), "a half-made array is seen");
+    }
+
+    pub(crate) fn view(&self) -> SharedArray2<u64> {
+        rows(&self.work, VIEW)
+    }
+
+    pub(crate) fn gift(&self) -> SharedArray1<u64> {
+        self.gift.as_ref().unwrap().open().unwrap()
+    }
+}
+
+/// What is in a directory, in order.
+fn names_in(directory: &Path) -> Vec<String> {
+    let mut names: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}

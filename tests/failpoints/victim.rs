@@ -1,0 +1,310 @@
+//! The processes that die: each sets a scene, arms a point, and goes on until it comes there.
+
+use crate::{
+    common,
+    stage::{COLUMNS, FREE, GIFT, GRAVES, MERGED, RECOVERED, VIEW, rows, soon, word},
+};
+use ndarray::{Ix1, s};
+use ndshm::{Error, Handle, Manager, Scope, SharedArray1, SharedArray2, failpoint};
+use rustix::process::{Signal, getpid, kill_process};
+use std::{
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// Where the waiting flag stands: the upper half of a word.
+const WAITING_AT: u64 = 104;
+
+struct Victim {
+    point: String,
+    nth: u64,
+    /// The file to stand with, or none: to die.
+    sign: String,
+    store: PathBuf,
+    work: String,
+    gift: String,
+    signs: PathBuf,
+}
+
+pub(crate) fn child() {
+    let [scene, point, nth, sign, store, work, gift, signs] = common::arguments().try_into().unwrap();
+    // The test is gone: so is whatever stands here and waits.
+    std::thread::spawn(|| {
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        std::process::exit(71);
+    });
+    let victim = Victim { point, nth: nth.parse().unwrap(), sign, store: store.into(), work, gift, signs: signs.into() };
+    victim.play(&scene);
+    println!("the victim of {scene} came by {} {} times", victim.point, if victim.point.is_empty() { 0 } else { failpoint::hits(&victim.point) });
+    common::done();
+}
+
+impl Victim {
+    fn arm(&self) {
+        match (self.point.as_str(), self.sign.as_str()) {
+            ("", _) => {}
+            (point, "") => failpoint::die(point, self.nth),
+            (point, sign) => failpoint::stand(point, self.nth, Path::new(sign)),
+        }
+    }
+
+    fn manager(&self) -> Manager {
+        Manager::open(&self.store).unwrap()
+    }
+
+    fn work(&self) -> SharedArray2<u64> {
+        self.work.parse::<Handle>().unwrap().open().unwrap()
+    }
+
+    fn view(&self) -> SharedArray2<u64> {
+        rows(&self.work(), VIEW)
+    }
+
+    fn gift(&self) -> Handle {
+        self.gift.parse().unwrap()
+    }
+
+    /// A store beside the one that others work in.
+    fn another_store(&self, name: &str) -> Manager {
+        let manager = Manager::builder().root(self.store.parent().unwrap()).name(name).create().unwrap();
+        for name in ["one", "two"] {
+            manager.options().name(name).zeros::<u64, _>(100).unwrap();
+        }
+        manager
+    }
+
+    fn play(&self, scene: &str) {
+        match scene {
+            "write" => self.write(&self.view()),
+            "write graves" => self.write(&rows(&self.work(), GRAVES)),
+            "write a part of the graves" => self.write(&rows(&self.work(), GRAVES.start..RECOVERED.end - 1)),
+            "wait" | "convert" | "take over" => self.write(&self.view()),
+            "read" => {
+                let view = self.view();
+                self.arm();
+                drop(view.read().unwrap());
+            }
+            "atomic" => {
+                let view = self.view();
+                self.arm();
+                let atomic = view.atomic().unwrap();
+                atomic[[0, 0]].store(9, std::sync::atomic::Ordering::SeqCst);
+            }
+            "panic" => {
+                let view = self.view();
+                self.arm();
+                let panicking = std::thread::spawn(move || {
+                    let mut guard = view.write().unwrap();
+                    guard.fill(9);
+                    panic!("on purpose");
+                });
+                assert!(panicking.join().is_err());
+            }
+            "wake" => self.wake(),
+            "bury" => {
+                let view = self.view();
+                self.arm();
+                assert!(matches!(view.read(), Err(Error::Poisoned { .. })));
+            }
+            "merge" => {
+                let work = self.work();
+                let records = work.poisoned().unwrap().len();
+                assert_eq!(records, MERGED);
+                self.arm();
+                rows(&work, FREE).write().unwrap().fill(9);
+            }
+            "die with many guards" => {
+                let work = self.work();
+                let guards: Vec<_> =
+                    (0..MERGED).map(|column| work.slice(s![GRAVES.start..GRAVES.start + 2, column..column + 1]).unwrap().write()).collect();
+                assert!(guards.iter().all(Result::is_ok) && MERGED < COLUMNS);
+                die();
+            }
+            "recover" | "recover after a wait" => {
+                let view = rows(&self.work(), RECOVERED);
+                self.arm();
+                view.recover().unwrap().fill(9);
+            }
+            "freeze" => {
+                let frost = self.manager().options().name("frost").from_elem(10, 3u64).unwrap();
+                self.arm();
+                assert_eq!(frost.freeze().unwrap().sum(), 30);
+            }
+            "await" => {
+                let gift = self.gift();
+                self.arm();
+                assert_eq!(gift.open_frozen_timeout::<u64, Ix1>(Duration::from_secs(60)).unwrap().sum(), 20);
+            }
+            "fork" => self.fork(),
+            _ => self.play_with_files(scene),
+        }
+    }
+
+    fn play_with_files(&self, scene: &str) {
+        match scene {
+            "join" | "join after a boot" => {
+                self.arm();
+                self.manager();
+            }
+            "open" => {
+                let _member = self.manager();
+                let protected = (self.point == "OpenWritableMapped").then(|| self.gift().open::<u64, Ix1>().unwrap().read_only().unwrap().handle());
+                // What was opened for reading is opened for writing.
+                let opened = protected.map(|handle| handle.open::<u64, Ix1>().unwrap());
+                self.arm();
+                assert_eq!(self.gift().open::<u64, Ix1>().unwrap().read().unwrap().sum(), 20);
+                drop(opened);
+            }
+            "claim" => {
+                let _member = self.manager();
+                self.arm();
+                let claimed: SharedArray1<u64> = self.gift().open().unwrap();
+                assert_eq!(claimed.scope(), Scope::Local);
+            }
+            "scope" => {
+                let array = self.manager().options().name(GIFT).scope(Scope::Local).from_elem(10, 3u64).unwrap();
+                self.arm();
+                array.set_scope(Scope::Remote).unwrap();
+            }
+            "create" => {
+                let manager = self.manager();
+                self.arm();
+                manager.options().name(GIFT).from_elem(10, 3u64).unwrap();
+            }
+            "create unnamed" => {
+                let manager = self.manager();
+                self.arm();
+                manager.from_elem(10, 3u64).unwrap();
+            }
+            "create while closing" => {
+                let manager = self.manager();
+                failpoint::stand("PublishWanted", 1, &self.signs.join("publishes"));
+                self.arm();
+                assert!(matches!(manager.options().name(GIFT).from_elem(10, 3u64), Err(Error::Closed { .. })));
+            }
+            "release" => {
+                let array = self.gift().open::<u64, Ix1>().unwrap();
+                self.arm();
+                array.release().unwrap();
+            }
+            "drop" => {
+                let array = self.manager().options().name(GIFT).scope(Scope::Local).from_elem(10, 3u64).unwrap();
+                self.arm();
+                drop(array);
+            }
+            "make a store" => {
+                let root = self.store.parent().unwrap();
+                self.arm();
+                Manager::builder().root(root).name("other").create().unwrap();
+            }
+            "keep" => {
+                let other = self.another_store("other");
+                self.arm();
+                other.keep().unwrap();
+            }
+            "sweep" => {
+                let manager = self.manager();
+                self.arm();
+                manager.sweep().unwrap();
+            }
+            "leave all kinds of things" => self.leave(),
+            "drop a store" => {
+                let other = self.another_store("other");
+                self.arm();
+                drop(other);
+            }
+            "close another's place" => {
+                let manager = self.manager();
+                failpoint::stand("CloseMarked", 1, &self.signs.join("closes"));
+                self.arm();
+                manager.close().unwrap();
+            }
+            close if close.starts_with("close") => {
+                let manager = self.manager();
+                self.arm();
+                manager.close().unwrap();
+            }
+            other => panic!("no scene is called {other:?}"),
+        }
+    }
+
+    fn write(&self, view: &SharedArray2<u64>) {
+        self.arm();
+        let mut guard = view.write().unwrap();
+        guard.iter_mut().take(COLUMNS + 3).for_each(|x| *x = 9);
+        guard.fill(9);
+    }
+
+    /// Gives guards back while somebody waits.
+    fn wake(&self) {
+        let view = self.view();
+        let block = File::open(view.path()).unwrap();
+        self.arm();
+        for _ in 0..1000 {
+            let guard = view.write().unwrap();
+            soon("somebody waits", || word(&block, WAITING_AT) >> 32 != 0);
+            drop(guard);
+        }
+    }
+
+    /// Dies while it makes an array and a store, deletes an array and a store, and owns arrays and a store.
+    fn leave(&self) {
+        let manager = self.manager();
+        let _owned = manager.options().name("left").scope(Scope::Local).zeros::<u64, _>(10).unwrap();
+        let _unnamed = manager.zeros::<u64, _>(10).unwrap();
+        let _dead = self.another_store("dead");
+        let _renamed_away = self.another_store("closing");
+        let released = manager.options().name("released").zeros::<u64, _>(10).unwrap();
+        let sign = |point: &str| {
+            let file = self.signs.join(point);
+            failpoint::stand(point, 1, &file);
+            file
+        };
+        std::thread::scope(|scope| {
+            let root = self.store.parent().unwrap();
+            let stands = |file: PathBuf| soon("a thread stands", || file.exists());
+            let file = sign("CreateHeaderWritten");
+            scope.spawn(|| manager.zeros::<u64, _>(10));
+            stands(file);
+            let file = sign("StoreLockWritten");
+            scope.spawn(move || Manager::builder().root(root).name("never").create());
+            stands(file);
+            let file = sign("StoreFileRemoved");
+            scope.spawn(|| _renamed_away.close());
+            stands(file);
+            let file = sign("UnlinkWanted");
+            scope.spawn(|| released.release());
+            stands(file);
+            die();
+        });
+    }
+
+    /// Forks a child that dies before `fork` returns there, and goes on.
+    fn fork(&self) {
+        let view = self.view();
+        let mut guard = view.write().unwrap();
+        guard.fill(1);
+        self.arm();
+        // SAFETY: the child ends at once, by its own signal or by `_exit`, and runs nothing before.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            // SAFETY: ends the process without running anything of it.
+            unsafe { libc::_exit(0) };
+        }
+        let mut status = 0;
+        // SAFETY: `waitpid` writes the status that it is given.
+        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+        assert!(libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGKILL, "the child did not die: {status}");
+        assert!(matches!(common::elsewhere(|| view.try_read().map(drop)), Err(Error::WouldBlock { .. })), "the guard is this process's still");
+        guard.fill(2);
+        drop(guard);
+        assert!(view.read().unwrap().iter().all(|&x| x == 2));
+    }
+}
+
+fn die() -> ! {
+    let _ = kill_process(getpid(), Signal::KILL);
+    unreachable!("killed");
+}
