@@ -4,6 +4,7 @@ use crate::{
     error::{Error, Result},
     format::*,
     header::{Created, Header, Parsed},
+    heads,
     hold::Hold,
     layout,
     mapping::Counted,
@@ -58,7 +59,7 @@ impl Draft {
         let (id, me) = (member.id()?, member.directory());
         let state = StateBlock::initial(Hold::owner_word(plan.scope, id), id);
         let align = MIN_ALIGN.max(rustix::param::page_size());
-        let head = plan.header.encode(align, &state).map_err(|source| header_error(me, source))?;
+        let head = heads::write(&plan.header, align, &state).map_err(|source| header_error(me, source))?;
         let data_len = layout::byte_len(&plan.header.shape, plan.header.dtype.itemsize());
         let total = data_len.and_then(|len| len.checked_add(head.len())).filter(|&total| isize::try_from(total).is_ok());
         let (Some(data_len), Some(total)) = (data_len, total) else {
@@ -76,7 +77,7 @@ impl Draft {
         let path = me.join(stem + SUFFIX);
         // A name whose array was released is free, also where its deleter did not come to that, and where it does so just now.
         let is_taken = || fs::symlink_metadata(&path).is_ok();
-        if is_taken() && !Segment::finish_release_at(member, &path).is_ok_and(|was_released| was_released) && is_taken() {
+        if plan.name.is_some() && is_taken() && !Segment::finish_release_at(member, &path).is_ok_and(|was_released| was_released) && is_taken() {
             return Err(Error::AlreadyExists { path });
         }
         let prefix = format!("{NEW_PREFIX}{id}-");

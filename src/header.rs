@@ -314,7 +314,8 @@ fn parse_padding(bytes: &[u8]) -> Result<(usize, usize), HeaderError> {
     Ok((PADDING_KEY.len() + head_len, usize::try_from(len).map_err(|_| HeaderError::Padding)?))
 }
 
-fn checksum(fixed: &[u8], keyed_map: &[u8], prefix: &[u8]) -> u32 {
+/// The CRC-32 of the first bytes without its own field, the keyed header map, and the payload prefix.
+pub(crate) fn checksum(fixed: &[u8], keyed_map: &[u8], prefix: &[u8]) -> u32 {
     let mut crc = crc32fast::Hasher::new();
     crc.update(&fixed[..CRC_AT]);
     crc.update(&[0; 4]);

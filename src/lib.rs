@@ -98,6 +98,7 @@ mod grip;
 mod guard;
 mod handle;
 mod header;
+mod heads;
 mod hold;
 mod id;
 mod info;

@@ -11,6 +11,7 @@ use crate::{
 };
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -23,7 +24,7 @@ use std::{
 use uuid::Uuid;
 
 /// The memberships of this process, by the store's directory.
-static MEMBERS: fork::Mutex<BTreeMap<PathBuf, Weak<Member>>> = fork::Mutex::new(BTreeMap::new());
+static MEMBERS: fork::Mutex<BTreeMap<OsString, Weak<Member>>> = fork::Mutex::new(BTreeMap::new());
 /// How long a join waits before it tries again, while a sweeper looks at the store.
 const RETRY: Duration = Duration::from_millis(1);
 
@@ -57,8 +58,7 @@ pub(crate) fn boot_id() -> Result<Uuid> {
 impl Member {
     /// Joins the store in `directory`, an absolute path without links, or finds the membership that this process has.
     pub(crate) fn join(directory: &Path, any_file_system: bool) -> Result<Arc<Member>> {
-        let known = MEMBERS.lock().get(directory).and_then(Weak::upgrade);
-        let known = known.filter(|known| known.is_at(directory));
+        let known = Self::known(directory).filter(|known| known.is_at(directory));
         // Who joined once has accepted the file system; the directory's mode may have changed since.
         trust::check_directory(directory, any_file_system || known.is_some())?;
         if let Some(known) = known {
@@ -76,6 +76,11 @@ impl Member {
         Ok(member)
     }
 
+    /// The membership that this process took in a store in this directory, be it there no more.
+    pub(crate) fn known(directory: &Path) -> Option<Arc<Member>> {
+        MEMBERS.lock().get(directory.as_os_str()).and_then(Weak::upgrade)
+    }
+
     /// Joins a store that is still being built in `building` and will be at `directory`.
     pub(crate) fn join_new(building: &Path, directory: &Path) -> Result<Member> {
         Self::join_anew(building, directory)
@@ -84,7 +89,7 @@ impl Member {
     /// Makes a membership that was made by [`join_new`](Self::join_new) the one that this process finds.
     pub(crate) fn enlist(self) -> Arc<Member> {
         let member = Arc::new(self);
-        MEMBERS.lock().insert(member.directory.clone(), Arc::downgrade(&member));
+        MEMBERS.lock().insert(member.directory.clone().into(), Arc::downgrade(&member));
         member
     }
 

@@ -1,4 +1,8 @@
-//! One published array file: opened and checked, mapped once for each process, unlinked once.
+//! One published array file: mapped once for each process, unlinked once.
+
+mod open;
+
+pub(crate) use open::read_header;
 
 use crate::{
     error::{Error, HeaderError, Result},
@@ -12,13 +16,12 @@ use crate::{
     scope::Scope,
     span::Span,
     state::{StateBlock, lifecycle},
-    trust,
 };
 use std::{
     collections::BTreeMap,
-    fs::{self, File, Metadata},
+    fs::{self, Metadata},
     io,
-    os::unix::fs::{FileExt, MetadataExt},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     ptr::NonNull,
     sync::{
@@ -30,8 +33,33 @@ use std::{
     },
 };
 
-/// The arrays that this process has mapped, by device and inode.
-static SEGMENTS: fork::Mutex<BTreeMap<(u64, u64), Weak<Segment>>> = fork::Mutex::new(BTreeMap::new());
+/// The arrays that this process has mapped.
+static SEGMENTS: fork::Mutex<Segments> = fork::Mutex::new(Segments { by_inode: BTreeMap::new(), by_id: BTreeMap::new() });
+
+struct Segments {
+    /// By device and inode: one for each file.
+    by_inode: BTreeMap<(u64, u64), Weak<Segment>>,
+    /// The same by their ids; the last one that was opened where a file was copied.
+    by_id: BTreeMap<ArrayId, Weak<Segment>>,
+}
+
+impl Segments {
+    fn insert(&mut self, segment: &Arc<Segment>) {
+        self.by_inode.insert(segment.inode, Arc::downgrade(segment));
+        self.by_id.insert(segment.header().id, Arc::downgrade(segment));
+    }
+
+    /// Forgets a segment that nobody holds any more, unless another one has its place.
+    fn remove(&mut self, segment: &Segment) {
+        let is_gone = |known: Option<&Weak<Segment>>| known.is_some_and(|known| known.strong_count() == 0);
+        if is_gone(self.by_inode.get(&segment.inode)) {
+            self.by_inode.remove(&segment.inode);
+        }
+        if is_gone(self.by_id.get(&segment.header().id)) {
+            self.by_id.remove(&segment.header().id);
+        }
+    }
+}
 
 /// A published array, mapped by this process: at most one for each file.
 pub(crate) struct Segment {
@@ -55,72 +83,6 @@ pub(crate) struct Segment {
 const WARM_FROM: u64 = 16 << 10;
 
 impl Segment {
-    /// Opens the array at `path`, an absolute path in the store that was joined, with its payload writable or not.
-    ///
-    /// `expected` is the id that it must have. The scope is that of its file until [`receive`](Self::receive) is called.
-    pub(crate) fn open(member: &Arc<Member>, path: &Path, expected: Option<ArrayId>, writable: bool) -> Result<Arc<Segment>> {
-        member.check_open()?;
-        let file = trust::open_file(path).map_err(|source| open_error(source, path, expected))?;
-        let segment = Self::find(member, path, &file, writable)?;
-        check_id(path, expected, segment.header().id)?;
-        segment.check_ready()?;
-        Ok(segment)
-    }
-
-    /// Opens what may be half-deleted already.
-    pub(crate) fn open_for_sweep(member: &Arc<Member>, path: &Path) -> Result<Arc<Segment>> {
-        let file = trust::open_file(path).map_err(|source| open_error(source, path, None))?;
-        Self::find(member, path, &file, false)
-    }
-
-    /// Takes the name of a released array away, if its deleter did not come to it. False where there is none.
-    pub(crate) fn finish_release_at(member: &Arc<Member>, path: &Path) -> Result<bool> {
-        match Self::open_for_sweep(member, path) {
-            Ok(segment) => segment.finish_release(),
-            Err(Error::NotFound { .. }) => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// The process's mapping of an open file, or a new one.
-    fn find(member: &Arc<Member>, path: &Path, file: &File, writable: bool) -> Result<Arc<Segment>> {
-        let metadata = trust::check_file(file, path)?;
-        if writable && metadata.mode() & 0o200 == 0 {
-            return Err(Error::ReadOnly { path: path.into(), reason: "its file may only be read" });
-        }
-        let inode = inode_of(&metadata);
-        let known = SEGMENTS.lock().get(&inode).and_then(Weak::upgrade);
-        let segment = match known.filter(|known| known.is_for(member, path)) {
-            Some(known) => {
-                // A published file keeps its length, so somebody changed this one by other means: the pages it lost must not be read.
-                let (expected, found) = (known.file_len() as u64, metadata.len());
-                if expected != found {
-                    return Err(header_error(path, HeaderError::Length { expected, found }));
-                }
-                known
-            }
-            None => {
-                let (mapping, parsed) = map_and_parse(member, file, &metadata, path, writable)?;
-                let hold = Hold::opened(mapping.state(), member.id()?);
-                let opened = Segment::assemble(member, path.into(), parsed, inode, hold);
-                let _ = if writable { opened.writable.set(mapping) } else { opened.protected.set(mapping) };
-                let enlisted = opened.enlist();
-                failpoint!(OpenEnlisted);
-                enlisted
-            }
-        };
-        if writable && segment.writable.get().is_none() && !segment.is_frozen() {
-            let mapping = Counted::new(Mapping::new(file, segment.file_len(), path)?);
-            let _ = segment.writable.set(mapping);
-            failpoint!(OpenWritableMapped);
-        }
-        if member.settings().prefault() {
-            // Without it the pages are mapped one by one.
-            let _ = segment.any_mapping().populate_from_file(segment.parsed.data_offset..segment.file_len());
-        }
-        Ok(segment)
-    }
-
     /// The segment of an array that `publish` gives its name at `path`.
     ///
     /// It is the process's mapping of its file before anybody can see the file: a thread that opens it at once finds this one.
@@ -136,7 +98,7 @@ impl Segment {
         let segment = Segment::assemble(member, path, parsed, inode, Hold::created(scope));
         let _ = segment.writable.set(mapping);
         segment.warm.store(u64::MAX, Relaxed);
-        SEGMENTS.lock().insert(inode, Arc::downgrade(&segment));
+        SEGMENTS.lock().insert(&segment);
         failpoint!(PublishEnlisted);
         if let Err(error) = publish() {
             // What has this path, if anything, is another array.
@@ -167,24 +129,6 @@ impl Segment {
             warm: AtomicU64::new(0),
             generation: fork::generation(),
         })
-    }
-
-    /// Makes this the process's mapping of its file, unless another thread was faster: then that one.
-    fn enlist(self: Arc<Self>) -> Arc<Self> {
-        let mut segments = SEGMENTS.lock();
-        let other = segments.get(&self.inode).and_then(Weak::upgrade);
-        let is_same = other.as_ref().is_some_and(|other| other.is_for(&self.member, &self.path));
-        if !is_same {
-            segments.insert(self.inode, Arc::downgrade(&self));
-        }
-        // Unlocked before anything is dropped: the last reference to a segment locks it too.
-        drop(segments);
-        other.filter(|_| is_same).unwrap_or(self)
-    }
-
-    /// Whether this is the segment of a file that was opened in this process, at this path or at one that links make of it.
-    fn is_for(&self, member: &Arc<Member>, path: &Path) -> bool {
-        self.generation == fork::generation() && Arc::ptr_eq(&self.member, member) && self.path.file_name() == path.file_name()
     }
 
     pub(crate) fn member(&self) -> &Arc<Member> {
@@ -421,100 +365,15 @@ impl Drop for Segment {
             failpoint!(DropMarked);
             let _ = self.unlink();
         }
-        let mut segments = SEGMENTS.lock();
-        if segments.get(&self.inode).is_some_and(|known| known.strong_count() == 0) {
-            segments.remove(&self.inode);
-        }
+        SEGMENTS.lock().remove(self);
     }
 }
 
-/// Reads the header of an array file without mapping it.
-pub(crate) fn read_header(path: &Path, expected: Option<ArrayId>) -> Result<Parsed> {
-    // Opening a FIFO or a device can have effects, and the path may be anybody's: nothing has looked at its directory.
-    if fs::symlink_metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_symlink()) {
-        return Err(Error::Untrusted { path: path.into(), reason: "it is not a regular file".into() });
-    }
-    let file = trust::open_file(path).map_err(|source| open_error(source, path, expected))?;
-    let metadata = trust::check_file(&file, path)?;
-    let parsed = Header::parse(&file, metadata.len()).map_err(|source| header_error(path, source))?;
-    check_id(path, expected, parsed.header.id)?;
-    let word = |at| {
-        let mut word = [0; 4];
-        file.read_exact_at(&mut word, at).map_err(Error::io(path, "read the state block"))?;
-        Ok(u32::from_ne_bytes(word))
-    };
-    if word(STATE_AT as u64)? != ENDIAN_PROBE {
-        return Err(header_error(path, HeaderError::Endian));
-    }
-    match word(LIFECYCLE_AT)? {
-        lifecycle::READY => Ok(parsed),
-        lifecycle::RELEASED | lifecycle::RECYCLING => Err(Error::Released { path: path.into(), id: parsed.header.id }),
-        found => Err(header_error(path, HeaderError::Lifecycle { found })),
-    }
-}
-
-fn check_id(path: &Path, expected: Option<ArrayId>, found: ArrayId) -> Result<()> {
-    match expected.filter(|&expected| expected != found) {
-        Some(expected) => Err(Error::PathReused { path: path.into(), expected: expected.to_string(), found: found.to_string() }),
-        None => Ok(()),
-    }
-}
-
-fn map_and_parse(member: &Member, file: &File, metadata: &Metadata, path: &Path, writable: bool) -> Result<(Counted, Parsed)> {
-    let refuse = |source| header_error(path, source);
-    let mut magic = [0; MAGIC.len()];
-    let is_ours = file.read_exact_at(&mut magic, 0).is_ok() && magic == MAGIC && metadata.len() >= HEADER_AT as u64;
-    if !is_ours {
-        // Nothing is written into a file that is not an array; this names what it is instead.
-        return Err(refuse(Header::parse(file, metadata.len()).err().unwrap_or(HeaderError::Magic)));
-    }
-    let len = usize::try_from(metadata.len()).ok().filter(|&len| isize::try_from(len).is_ok());
-    let len = len.ok_or(refuse(HeaderError::Bounds { field: "file length", value: metadata.len() }))?;
-    let mapping = Mapping::new(file, len, path)?;
-    failpoint!(OpenMapped);
-    let (mapping, found) = Counted::opened(mapping);
-    failpoint!(OpenCounted);
-    let state = mapping.state();
-    match found {
-        lifecycle::READY | lifecycle::RELEASED => {}
-        lifecycle::RECYCLING => return Err(Error::NotFound { path: path.into(), what: "the array was released" }),
-        found => return Err(refuse(HeaderError::Lifecycle { found })),
-    }
-    let parsed = Header::parse(file, metadata.len()).map_err(refuse)?;
-    failpoint!(OpenHeaderRead);
-    if parsed.header.created.store != member.page().uuid() {
-        return Err(refuse(HeaderError::ForeignStore));
-    }
-    let now = file.metadata().map_err(Error::io(path, "look at the file again"))?.len();
-    if now != metadata.len() {
-        return Err(refuse(HeaderError::Length { expected: metadata.len(), found: now }));
-    }
-    if state.endian.load(SeqCst) != ENDIAN_PROBE {
-        return Err(refuse(HeaderError::Endian));
-    }
-    if !writable || state.frozen.load(SeqCst) != 0 {
-        mapping.protect(parsed.data_offset..len, path)?;
-    }
-    Ok((mapping, parsed))
-}
-
+/// Device and inode of a file.
 pub(crate) fn inode_of(metadata: &Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }
 
 pub(crate) fn header_error(path: &Path, source: HeaderError) -> Error {
     Error::Header { path: path.into(), source }
-}
-
-fn open_error(source: io::Error, path: &Path, expected: Option<ArrayId>) -> Error {
-    match (source.raw_os_error(), expected) {
-        (Some(libc::ENOENT), Some(id)) => Error::Released { path: path.into(), id },
-        (Some(libc::ENOENT), None) => Error::NotFound { path: path.into(), what: "no such array" },
-        (Some(libc::ELOOP), _) => Error::Untrusted { path: path.into(), reason: "it is a symbolic link".into() },
-        (Some(libc::EISDIR | libc::ENXIO), _) => Error::Untrusted { path: path.into(), reason: "it is not a regular file".into() },
-        (Some(libc::EACCES), _) => {
-            Error::ReadOnly { path: path.into(), reason: "its file may not be written, and every opener counts itself in it: chmod u+rw" }
-        }
-        _ => Error::Io { path: path.into(), action: "open the array file", source },
-    }
 }

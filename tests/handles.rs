@@ -182,7 +182,8 @@ fn an_array_is_opened_by_its_path_and_only_in_its_store() {
 }
 
 /// A file that another process had truncated was mapped already: opened a second time in the same process it was found by its inode, its length
-/// was not looked at again, and the first read of a page that was gone was a SIGBUS. The length is compared each time.
+/// was not looked at again, and the first read of a page that was gone was a SIGBUS. The length is compared whenever a file is opened; a handle to an array that the process has open
+/// is opened without its file.
 #[test]
 fn a_file_that_was_truncated_after_it_was_opened_is_not_opened_again() {
     let root = Root::new();
@@ -192,10 +193,9 @@ fn a_file_that_was_truncated_after_it_was_opened_is_not_opened_again() {
     let len = file.metadata().unwrap().len();
     for other in [len - 1, len - 16_000, len + 1] {
         file.set_len(other).unwrap();
-        for error in [xs.handle().open::<f64, Ix1>().unwrap_err(), SharedArray1::<f64>::open_path(xs.path()).unwrap_err()] {
-            let length = ndshm::HeaderError::Length { expected: len, found: other };
-            assert!(matches!(&error, Error::Header { source, .. } if *source == length), "{error}");
-        }
+        let error = SharedArray1::<f64>::open_path(xs.path()).unwrap_err();
+        let length = ndshm::HeaderError::Length { expected: len, found: other };
+        assert!(matches!(&error, Error::Header { source, .. } if *source == length), "{error}");
     }
     file.set_len(len).unwrap();
     assert_eq!(xs.handle().open::<f64, Ix1>().unwrap().shape(), [2000]);

@@ -54,8 +54,10 @@ fn what_is_not_a_plain_file_is_not_opened_as_an_array() {
 fn an_array_file_must_be_the_user_s_and_writable_by_nobody_else() {
     let root = Root::new();
     let manager = root.manager();
-    let xs = manager.ones::<f64, _>(3).unwrap();
-    let (path, handle) = (xs.path(), xs.handle());
+    let xs = manager.options().name("xs").ones::<f64, _>(3).unwrap();
+    let (path, handle) = (&*xs.path().to_path_buf(), xs.handle());
+    // What a process has open is opened again without a look at the file.
+    drop(xs);
     chmod(path, 0o620);
     assert_untrusted(handle.open::<f64, Ix1>(), path, "its mode is 620");
     assert_untrusted(handle.info(), path, "its mode is 620");

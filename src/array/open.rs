@@ -17,12 +17,24 @@ use std::{marker::PhantomData, path::Path, sync::Arc};
 
 /// The segment that a handle names.
 pub(crate) fn segment_of(handle: &Handle) -> Result<Arc<Segment>> {
-    let released = || Error::Released { path: handle.path().into(), id: handle.id() };
-    let member = Member::join(handle.path().parent().ok_or_else(released)?, false).map_err(|error| match error {
+    let (path, id, is_writable) = (handle.path(), handle.id(), handle.is_writable());
+    if let Some(known) = Segment::known(path, id, is_writable) {
+        return Ok(known);
+    }
+    let released = || Error::Released { path: path.into(), id };
+    let directory = path.parent().ok_or_else(released)?;
+    if let Some(member) = Member::known(directory) {
+        // What is opened names its store. Where that fails, the directory may be another store's by now.
+        match Segment::open(&member, path, Some(id), is_writable) {
+            Err(_) if !member.is_at_its_path() => {}
+            opened => return opened,
+        }
+    }
+    let member = Member::join(directory, false).map_err(|error| match error {
         Error::NotFound { .. } => released(),
         other => other,
     })?;
-    Segment::open(&member, handle.path(), Some(handle.id()), handle.is_writable())
+    Segment::open(&member, path, Some(id), is_writable)
 }
 
 /// The segment of the file at a path, for reading and writing.

@@ -180,13 +180,18 @@ fn every_byte(bench: &mut Bench) {
 }
 
 /// Who has a file mapped that is truncated cannot be helped where it reads the pages that are gone: memory that others can truncate is
-/// outside of what is promised. But whoever opens the file again learns of it, in the process that has it mapped too.
+/// outside of what is promised. But whoever opens the file by its name or path learns of it, in the process that has it mapped too, and so does every other process. (A
+/// handle to what a process has open is opened without a look at the file.)
 fn truncated_while_it_is_open(bench: &mut Bench) {
     for (what, len) in [("truncated by a byte while it is open", 4143u64), ("truncated to its head", 4096), ("longer while it is open", 4145)] {
         let xs = bench.restore();
         let file = fs::File::options().write(true).open(&bench.path).unwrap();
         file.set_len(len).unwrap();
-        bench.refuse_openings(what, "Header::Length", &format!("the file has {len} bytes, its header says 4144"), Seen::Always);
+        let piece = format!("the file has {len} bytes, its header says 4144");
+        expect(what, "Header::Length", &piece, bench.manager.array::<f64, IxDyn>("x"));
+        expect(what, "Header::Length", &piece, SharedArrayD::<f64>::open_path(&bench.path));
+        expect(what, "Header::Length", &piece, bench.handle.info());
+        expect(what, "Header::Length", &piece, bench.manager.list());
         let text = bench.handle.to_string();
         assert!(common::run("race::child_is_refused", &[text]).contains("its header says 4144"), "{what}");
         drop(xs);

@@ -1,0 +1,214 @@
+//! Opening array files: what is not trusted becomes a segment, one for each file and process, or an error.
+
+use super::{SEGMENTS, Segment, header_error, inode_of};
+use crate::{
+    error::{Error, HeaderError, Result},
+    fork,
+    format::*,
+    header::{Header, Parsed},
+    heads,
+    hold::Hold,
+    id::ArrayId,
+    mapping::{Counted, Mapping},
+    member::Member,
+    state::lifecycle,
+    trust,
+};
+use std::{
+    fs::{self, File, Metadata},
+    io,
+    os::unix::fs::{FileExt, MetadataExt},
+    path::Path,
+    sync::{Arc, Weak, atomic::Ordering::SeqCst},
+};
+
+impl Segment {
+    /// Opens the array at `path`, an absolute path in the store that was joined, with its payload writable or not.
+    ///
+    /// `expected` is the id that it must have. The scope is that of its file until [`receive`](Self::receive) is called.
+    pub(crate) fn open(member: &Arc<Member>, path: &Path, expected: Option<ArrayId>, writable: bool) -> Result<Arc<Segment>> {
+        member.check_open()?;
+        let file = trust::open_file(path).map_err(|source| open_error(source, path, expected))?;
+        let segment = Self::find(member, path, &file, expected, writable)?;
+        segment.check_ready()?;
+        Ok(segment)
+    }
+
+    /// The array with this path and id if this process has it open as it is wanted, and nobody released it or closed its store: without a
+    /// system call, and so without a look at the file.
+    pub(crate) fn known(path: &Path, id: ArrayId, writable: bool) -> Option<Arc<Segment>> {
+        let known = SEGMENTS.lock().by_id.get(&id).and_then(Weak::upgrade)?;
+        let is_as_wanted = known.generation == fork::generation()
+            && known.path.as_os_str() == path.as_os_str()
+            && (!writable || known.writable.get().is_some() || known.is_frozen());
+        let is_there = || known.check_ready().is_ok() && known.member.check_open().is_ok();
+        (is_as_wanted && is_there()).then_some(known)
+    }
+
+    /// Opens what may be half-deleted already.
+    pub(crate) fn open_for_sweep(member: &Arc<Member>, path: &Path) -> Result<Arc<Segment>> {
+        let file = trust::open_file(path).map_err(|source| open_error(source, path, None))?;
+        Self::find(member, path, &file, None, false)
+    }
+
+    /// Takes the name of a released array away, if its deleter did not come to it. False where there is none.
+    pub(crate) fn finish_release_at(member: &Arc<Member>, path: &Path) -> Result<bool> {
+        match Self::open_for_sweep(member, path) {
+            Ok(segment) => segment.finish_release(),
+            Err(Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The process's mapping of an open file, or a new one.
+    fn find(member: &Arc<Member>, path: &Path, file: &File, expected: Option<ArrayId>, writable: bool) -> Result<Arc<Segment>> {
+        let metadata = trust::check_file(file, path)?;
+        if writable && metadata.mode() & 0o200 == 0 {
+            return Err(Error::ReadOnly { path: path.into(), reason: "its file may only be read" });
+        }
+        let inode = inode_of(&metadata);
+        let known = SEGMENTS.lock().by_inode.get(&inode).and_then(Weak::upgrade);
+        let segment = match known.filter(|known| known.is_for(member, path)) {
+            Some(known) => {
+                // A published file keeps its length, so somebody changed this one by other means: the pages it lost must not be read.
+                let (expected, found) = (known.file_len() as u64, metadata.len());
+                if expected != found {
+                    return Err(header_error(path, HeaderError::Length { expected, found }));
+                }
+                known
+            }
+            None => {
+                let (mapping, parsed) = map_and_parse(member, file, &metadata, path, writable)?;
+                check_id(path, expected, parsed.header.id)?;
+                let hold = Hold::opened(mapping.state(), member.id()?);
+                let opened = Segment::assemble(member, path.into(), parsed, inode, hold);
+                let _ = if writable { opened.writable.set(mapping) } else { opened.protected.set(mapping) };
+                let enlisted = opened.enlist();
+                failpoint!(OpenEnlisted);
+                enlisted
+            }
+        };
+        check_id(path, expected, segment.header().id)?;
+        if writable && segment.writable.get().is_none() && !segment.is_frozen() {
+            let mapping = Counted::new(Mapping::new(file, segment.file_len(), path)?);
+            let _ = segment.writable.set(mapping);
+            failpoint!(OpenWritableMapped);
+        }
+        if member.settings().prefault() {
+            // Without it the pages are mapped one by one.
+            let _ = segment.any_mapping().populate_from_file(segment.parsed.data_offset..segment.file_len());
+        }
+        Ok(segment)
+    }
+
+    /// Makes this the process's mapping of its file, unless another thread was faster: then that one.
+    fn enlist(self: Arc<Self>) -> Arc<Self> {
+        let mut segments = SEGMENTS.lock();
+        let other = segments.by_inode.get(&self.inode).and_then(Weak::upgrade);
+        let is_same = other.as_ref().is_some_and(|other| other.is_for(&self.member, &self.path));
+        if !is_same {
+            segments.insert(&self);
+        }
+        // Unlocked before anything is dropped: the last reference to a segment locks it too.
+        drop(segments);
+        other.filter(|_| is_same).unwrap_or(self)
+    }
+
+    /// Whether this is the segment of a file that was opened in this process, at this path or at one that links make of it.
+    fn is_for(&self, member: &Arc<Member>, path: &Path) -> bool {
+        self.generation == fork::generation() && Arc::ptr_eq(&self.member, member) && self.path.file_name() == path.file_name()
+    }
+}
+
+/// Reads the header of an array file without mapping it.
+pub(crate) fn read_header(path: &Path, expected: Option<ArrayId>) -> Result<Parsed> {
+    // Opening a FIFO or a device can have effects, and the path may be anybody's: nothing has looked at its directory.
+    if fs::symlink_metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_symlink()) {
+        return Err(Error::Untrusted { path: path.into(), reason: "it is not a regular file".into() });
+    }
+    let file = trust::open_file(path).map_err(|source| open_error(source, path, expected))?;
+    let metadata = trust::check_file(&file, path)?;
+    let parsed = Header::parse(&file, metadata.len()).map_err(|source| header_error(path, source))?;
+    check_id(path, expected, parsed.header.id)?;
+    let word = |at| {
+        let mut word = [0; 4];
+        file.read_exact_at(&mut word, at).map_err(Error::io(path, "read the state block"))?;
+        Ok(u32::from_ne_bytes(word))
+    };
+    if word(STATE_AT as u64)? != ENDIAN_PROBE {
+        return Err(header_error(path, HeaderError::Endian));
+    }
+    match word(LIFECYCLE_AT)? {
+        lifecycle::READY => Ok(parsed),
+        lifecycle::RELEASED | lifecycle::RECYCLING => Err(Error::Released { path: path.into(), id: parsed.header.id }),
+        found => Err(header_error(path, HeaderError::Lifecycle { found })),
+    }
+}
+
+fn check_id(path: &Path, expected: Option<ArrayId>, found: ArrayId) -> Result<()> {
+    match expected.filter(|&expected| expected != found) {
+        Some(expected) => Err(Error::PathReused { path: path.into(), expected: expected.to_string(), found: found.to_string() }),
+        None => Ok(()),
+    }
+}
+
+fn map_and_parse(member: &Member, file: &File, metadata: &Metadata, path: &Path, writable: bool) -> Result<(Counted, Parsed)> {
+    let refuse = |source| header_error(path, source);
+    let mut head = [0; heads::LONGEST];
+    let head_len = read_head(file, &mut head, path)?;
+    if !head.starts_with(&MAGIC) || head_len < HEADER_AT {
+        // Nothing is written into a file that is not an array; this names what it is instead.
+        return Err(refuse(Header::parse(file, metadata.len()).err().unwrap_or(HeaderError::Magic)));
+    }
+    let len = usize::try_from(metadata.len()).ok().filter(|&len| isize::try_from(len).is_ok());
+    let len = len.ok_or(refuse(HeaderError::Bounds { field: "file length", value: metadata.len() }))?;
+    let mapping = Mapping::new(file, len, path)?;
+    failpoint!(OpenMapped);
+    let (mapping, found) = Counted::opened(mapping);
+    failpoint!(OpenCounted);
+    let state = mapping.state();
+    match found {
+        lifecycle::READY | lifecycle::RELEASED => {}
+        lifecycle::RECYCLING => return Err(Error::NotFound { path: path.into(), what: "the array was released" }),
+        found => return Err(refuse(HeaderError::Lifecycle { found })),
+    }
+    if head[GENERATION_AT..].first_chunk() != Some(&state.generation.load(SeqCst).to_ne_bytes()) {
+        // The file was used again after this looked. From the count on it stays as it is.
+        read_head(file, &mut head, path)?;
+    }
+    let parsed = heads::read(&head[..head_len], file, metadata.len()).map_err(refuse)?;
+    failpoint!(OpenHeaderRead);
+    if parsed.header.created.store != member.page().uuid() {
+        return Err(refuse(HeaderError::ForeignStore));
+    }
+    if state.endian.load(SeqCst) != ENDIAN_PROBE {
+        return Err(refuse(HeaderError::Endian));
+    }
+    if !writable || state.frozen.load(SeqCst) != 0 {
+        mapping.protect(parsed.data_offset..len, path)?;
+    }
+    Ok((mapping, parsed))
+}
+
+/// Reads the first bytes of a file; gives how many there are.
+fn read_head(file: &File, head: &mut [u8; heads::LONGEST], path: &Path) -> Result<usize> {
+    loop {
+        match file.read_at(head, 0) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => return read.map_err(Error::io(path, "read the header")),
+        }
+    }
+}
+
+fn open_error(source: io::Error, path: &Path, expected: Option<ArrayId>) -> Error {
+    match (source.raw_os_error(), expected) {
+        (Some(libc::ENOENT), Some(id)) => Error::Released { path: path.into(), id },
+        (Some(libc::ENOENT), None) => Error::NotFound { path: path.into(), what: "no such array" },
+        (Some(libc::ELOOP), _) => Error::Untrusted { path: path.into(), reason: "it is a symbolic link".into() },
+        (Some(libc::EISDIR | libc::ENXIO), _) => Error::Untrusted { path: path.into(), reason: "it is not a regular file".into() },
+        (Some(libc::EACCES), _) => {
+            Error::ReadOnly { path: path.into(), reason: "its file may not be written, and every opener counts itself in it: chmod u+rw" }
+        }
+        _ => Error::Io { path: path.into(), action: "open the array file", source },
+    }
+}
