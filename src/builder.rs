@@ -40,6 +40,7 @@ pub struct Builder {
     lock_timeout: Option<Duration>,
     huge_pages: Option<HugePages>,
     prefault: bool,
+    recycle: Option<usize>,
 }
 
 impl Manager {
@@ -305,6 +306,29 @@ impl Builder {
         self
     }
 
+    /// Keeps the memory of released arrays, up to so many bytes, for new ones of the same number of pages; 0 by default.
+    ///
+    /// An array that is made of kept memory costs no more than to write its elements, and a release hardly anything. What is kept is that of
+    /// arrays without a chosen name which this process owned and nobody else has open, and which were not frozen. It is a part of the store
+    /// ([`Usage::kept`](crate::Usage::kept)) until it is used again, until space runs out for an array of this process, or until the process leaves the store. A
+    /// setting of this process, as [`lock_timeout`](Self::lock_timeout) is.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let scratch = tempfile::tempdir().unwrap();
+    /// let manager = ndshm::Manager::builder().root(scratch.path()).recycle(1 << 30).create()?;
+    /// for frame in 0..100 {
+    ///     let pixels = manager.empty::<u8, _>((480, 640))?; // one file, used a hundred times
+    ///     pixels.write()?.fill(frame);
+    /// }
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn recycle(mut self, bytes: usize) -> Self {
+        self.recycle = Some(bytes);
+        self
+    }
+
     /// Makes the store.
     ///
     /// # Errors
@@ -400,6 +424,7 @@ impl Builder {
         let settings = manager.member().settings();
         self.lock_timeout.into_iter().for_each(|timeout| settings.set_lock_timeout(timeout));
         self.huge_pages.into_iter().for_each(|choice| settings.set_huge_pages(choice));
+        self.recycle.into_iter().for_each(|bytes| settings.set_recycle(bytes));
         if self.prefault {
             settings.set_prefault();
         }

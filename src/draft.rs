@@ -10,6 +10,7 @@ use crate::{
     mapping::Counted,
     member::{self, Member},
     pages::{self, Payload},
+    pool::Kept,
     scope::Scope,
     segment::{Segment, header_error, inode_of},
     state::StateBlock,
@@ -17,12 +18,14 @@ use crate::{
 };
 use rustix::process::{Resource, getrlimit};
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
     path::PathBuf,
     ptr::NonNull,
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
+use tempfile::TempPath;
 
 /// What a new array shall be.
 pub(crate) struct Plan {
@@ -44,12 +47,15 @@ impl Plan {
 /// An array file that nobody else can see yet: deleted when it is dropped, visible when it is published.
 pub(crate) struct Draft {
     member: Arc<Member>,
-    file: tempfile::NamedTempFile,
+    file: TempPath,
+    inode: (u64, u64),
     mapping: Counted,
     parsed: Parsed,
     path: PathBuf,
     is_named: bool,
     scope: Scope,
+    /// Whether it was made of the file of another array.
+    is_recycled: bool,
 }
 
 impl Draft {
@@ -80,17 +86,64 @@ impl Draft {
         if plan.name.is_some() && is_taken() && !Segment::finish_release_at(member, &path).is_ok_and(|was_released| was_released) && is_taken() {
             return Err(Error::AlreadyExists { path });
         }
-        let prefix = format!("{NEW_PREFIX}{id}-");
-        let make = || {
-            let (file, name) = tempfile::Builder::new().prefix(&prefix).tempfile_in(me)?.into_parts();
-            Ok(tempfile::NamedTempFile::from_parts(trust::above_the_streams(file)?, name))
-        };
-        let file = make().map_err(|error| failed(error, "create an array file"))?;
-        failpoint!(CreateFileMade);
-        let mapping = Counted::new(pages::make(member, file.as_file(), total, &head, payload, failed)?);
-        failpoint!(CreateMapped);
+        let (is_named, scope) = (plan.name.is_some(), plan.scope);
         let parsed = Parsed { header: plan.header, data_offset: head.len(), data_len };
-        Ok(Draft { member: member.clone(), file, mapping, parsed, path, is_named: plan.name.is_some(), scope: plan.scope })
+        let draft = |mapping, file, inode, is_recycled| Draft {
+            member: member.clone(),
+            file,
+            inode,
+            mapping,
+            parsed,
+            path,
+            is_named,
+            scope,
+            is_recycled,
+        };
+        if let Some(kept) = member.pool().take(total) {
+            let (mapping, file, inode) = Self::renew(kept, total, &head, payload, Hold::owner_word(scope, id), id).map_err(|error| failed(error, "use a file again"))?;
+            return Ok(draft(mapping, file, inode, true));
+        }
+        let make = || {
+            let (file, name) = Self::make_file(member, id).map_err(|error| failed(error, "create an array file"))?;
+            failpoint!(CreateFileMade);
+            let mapping = Counted::new(pages::make(member, &file, total, &head, payload, failed)?);
+            failpoint!(CreateMapped);
+            let inode = inode_of(&file.metadata().map_err(Error::io(me, "look at the new file"))?);
+            Ok((mapping, name, inode))
+        };
+        let (mapping, name, inode) = match make() {
+            // What this process keeps for later gives way.
+            Err(Error::NoSpace { .. }) if Member::clear_pools() => make()?,
+            made => made?,
+        };
+        Ok(draft(mapping, name, inode, false))
+    }
+
+    /// A new, empty file under a temporary name.
+    fn make_file(member: &Member, id: u64) -> io::Result<(File, TempPath)> {
+        let prefix = format!("{NEW_PREFIX}{id}-");
+        let (file, name) = tempfile::Builder::new().prefix(&prefix).tempfile_in(member.directory())?.into_parts();
+        Ok((trust::above_the_streams(file)?, name))
+    }
+
+    /// Makes a file that was kept that of a new array.
+    fn renew(kept: Kept, len: usize, head: &[u8], payload: Payload<'_>, owner: u64, producer: u64) -> io::Result<(Counted, TempPath, (u64, u64))> {
+        let Kept { mut mapping, path, inode, .. } = kept;
+        if len != mapping.len() {
+            // Within the last page.
+            File::options().write(true).open(&path)?.set_len(len as u64)?;
+            mapping.set_len(len);
+        }
+        mapping.put(0, &head[..STATE_AT]);
+        mapping.state().renew(owner, producer);
+        mapping.put(HEADER_KEY_AT, &head[HEADER_KEY_AT..]);
+        failpoint!(RecycleHeaderWritten);
+        match payload {
+            Payload::Zeros => mapping.clear(head.len()..len),
+            Payload::Bytes(bytes) => mapping.put(head.len(), bytes),
+            Payload::Anything | Payload::ToBeFilled => {}
+        }
+        Ok((Counted::counted_before(mapping), path, inode))
     }
 
     /// The payload: `data_len` bytes that belong to the caller alone until the draft is published.
@@ -101,8 +154,11 @@ impl Draft {
     /// Gives the file its name, unless somebody has it, and lets the others see it.
     pub(crate) fn publish(self) -> Result<Arc<Segment>> {
         failpoint!(CreateFilled);
-        let Draft { member, file, mapping, parsed, path, is_named, scope } = self;
-        let inode = inode_of(&file.as_file().metadata().map_err(Error::io(&path, "look at the new file"))?);
+        let Draft { member, file, inode, mapping, parsed, path, is_named, scope, is_recycled } = self;
+        if is_recycled {
+            mapping.state().finish_recycling();
+            failpoint!(RecycleReady);
+        }
         let rename = || {
             failpoint!(PublishWanted);
             file.persist_noclobber(&path).map_err(|error| match error.error.kind() {

@@ -41,6 +41,9 @@ pub(crate) fn generation() -> u64 {
 
 /// A part of the library that has something to do in a forked child.
 pub(crate) trait AtFork: Send + Sync {
+    /// Called in the parent before the fork, which may fail after all. As [`in_child`](Self::in_child).
+    fn before(&self) {}
+
     /// Called in the child before anything else runs there. Must not allocate, wait or panic.
     fn in_child(&self);
 }
@@ -199,6 +202,9 @@ fn install() {
 
 extern "C" fn before() {
     let gate = GATE.write().unwrap_or_else(PoisonError::into_inner);
+    if let Some(parts) = REGISTERED.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+        parts.values().for_each(|part| part.before());
+    }
     let _ = FORKING.try_with(|forking| *forking.borrow_mut() = Some(gate));
 }
 

@@ -112,6 +112,7 @@ mod member;
 mod name;
 mod options;
 mod pages;
+mod pool;
 mod scope;
 mod segment;
 mod settings;

@@ -35,7 +35,7 @@ const _: () = assert!(std::mem::offset_of!(StateBlock, slots) == 128 - STATE_AT)
 
 /// A whole file, mapped shared for reading and writing.
 ///
-/// Invariant: `len` bytes from `address()` are mapped until the value is dropped, and the first page stays writable.
+/// Invariant: `len` bytes from `address()`, rounded up to whole pages, are mapped until the value is dropped, and the first page stays writable.
 pub(crate) struct Mapping {
     pages: Pages,
     len: usize,
@@ -142,6 +142,25 @@ impl Mapping {
         }
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Says that the file has another length now, within the last page of what is mapped.
+    pub(crate) fn set_len(&mut self, len: usize) {
+        let pages = |len: usize| len.div_ceil(rustix::param::page_size());
+        assert!(pages(len) == pages(self.len), "{len} bytes have other pages than {}", self.len);
+        self.len = len;
+    }
+
+    /// Sets the bytes of a range of a file that nobody else knows yet to zero.
+    pub(crate) fn clear(&mut self, range: Range<usize>) {
+        assert!(range.start <= range.end && range.end <= self.len, "{range:?} lies outside of {} bytes", self.len);
+        // SAFETY: the range lies inside the mapping (asserted), which can be written; nothing else refers to it, because the caller is the only
+        // one that knows of the file and has the mapping exclusively.
+        unsafe { self.address().wrapping_add(range.start).write_bytes(0, range.len()) };
+    }
+
     /// Puts bytes into the mapping of a file that nobody else knows yet.
     pub(crate) fn put(&mut self, offset: usize, bytes: &[u8]) {
         assert!(offset <= self.len && bytes.len() <= self.len - offset, "{} bytes at {offset} do not fit into {}", bytes.len(), self.len);
@@ -160,19 +179,24 @@ impl Mapping {
 }
 
 impl AtFork for Mapping {
-    /// The child has this mapping too, and nobody will ever count it out.
-    fn in_child(&self) {
+    /// The child will have this mapping too, and nobody will ever count it out. Counted before there is a child: else the parent could take the file
+    /// for its own alone.
+    fn before(&self) {
         if self.len >= STATE_AT + STATE_LEN {
             self.state().count_in();
         }
     }
+
+    fn in_child(&self) {}
 }
 
 /// A mapping that is counted in the file's openers, in a forked child too.
 pub(crate) struct Counted {
     mapping: Arc<Mapping>,
     generation: u64,
-    _registration: Registration,
+    /// Whether the count goes when this is dropped.
+    counts_out: bool,
+    registration: Option<Registration>,
 }
 
 impl Counted {
@@ -182,9 +206,23 @@ impl Counted {
 
     /// Gives the lifecycle too, as it is from the count on; see [`StateBlock::count_in`].
     pub(crate) fn opened(mapping: Mapping) -> (Self, u32) {
-        let mapping = Arc::new(mapping);
         let lifecycle = mapping.state().count_in();
-        (Self { _registration: fork::register(mapping.clone()), generation: fork::generation(), mapping }, lifecycle)
+        (Self::counted_before(mapping), lifecycle)
+    }
+
+    /// A mapping whose count stands.
+    pub(crate) fn counted_before(mapping: Mapping) -> Self {
+        let mapping = Arc::new(mapping);
+        Self { registration: Some(fork::register(mapping.clone())), generation: fork::generation(), counts_out: true, mapping }
+    }
+
+    /// The mapping alone; its count stands.
+    pub(crate) fn into_mapping(mut self) -> Option<Mapping> {
+        self.counts_out = false;
+        self.registration = None;
+        let mapping = self.mapping.clone();
+        drop(self);
+        Arc::into_inner(mapping)
     }
 }
 
@@ -198,7 +236,7 @@ impl Deref for Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        if self.generation == fork::generation() {
+        if self.counts_out && self.generation == fork::generation() {
             self.mapping.state().count_out();
             failpoint!(MappingCountedOut);
         }

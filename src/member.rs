@@ -6,6 +6,7 @@ use crate::{
     format::{LOCK_LEN, LOCK_NAME, SUFFIX},
     lock_file::{self, LockPage},
     mapping::Mapping,
+    pool::Pool,
     settings::Settings,
     trust,
 };
@@ -39,6 +40,7 @@ pub(crate) struct Member {
     /// The fork generation that `id` was taken in: a child takes its own.
     generation: AtomicU64,
     settings: Settings,
+    pool: Pool,
     is_on_tmpfs: OnceLock<bool>,
     has_huge_mount: OnceLock<bool>,
 }
@@ -125,6 +127,7 @@ impl Member {
                 id,
                 generation,
                 settings: Settings::default(),
+                pool: Pool::new(),
                 is_on_tmpfs: OnceLock::new(),
                 has_huge_mount: OnceLock::new(),
             });
@@ -142,6 +145,17 @@ impl Member {
     /// What this process chose for the store.
     pub(crate) fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// The files that this process keeps to use them again.
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// Gives back what this process keeps in all its stores to be used again. False where that is nothing.
+    pub(crate) fn clear_pools() -> bool {
+        let members: Vec<_> = MEMBERS.lock().values().filter_map(Weak::upgrade).collect();
+        members.iter().fold(false, |any, member| any | member.pool.clear())
     }
 
     /// Whether the store is on a tmpfs.

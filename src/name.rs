@@ -13,10 +13,19 @@ pub(crate) fn check(name: &str) -> Result<()> {
         _ if name.len() > 200 => "it is longer than 200 bytes",
         _ if name.starts_with('.') => "it starts with a dot",
         _ if name.contains(['/', '\0']) => "it contains a slash or NUL",
-        _ if name.len() == 32 && name.bytes().all(|byte| byte.is_ascii_hexdigit()) => "32 hexadecimal digits are what arrays without a name have",
+        _ if is_id(name.as_bytes()) => "32 hexadecimal digits are what arrays without a name have",
         _ => return Ok(()),
     };
     Err(Error::Name { name: name.into(), reason })
+}
+
+fn is_id(name: &[u8]) -> bool {
+    name.len() == 32 && name.iter().all(u8::is_ascii_hexdigit)
+}
+
+/// Whether a file is called as arrays without a chosen name are.
+pub(crate) fn is_of_id(path: &Path) -> bool {
+    path.file_stem().is_some_and(|stem| is_id(stem.as_encoded_bytes()))
 }
 
 /// The chosen name of an array at this path, if it is not named after its id.

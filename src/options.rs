@@ -188,7 +188,8 @@ impl<'a> ArrayOptions<'a> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn empty<T: Element, Sh: ShapeBuilder>(&self, shape: Sh) -> Result<SharedArray<T, Sh::Dim>> {
-        self.zeros(shape)
+        let (dim, order) = view::shape_of(shape)?;
+        self.make(dim, order, Content::<NoFill<T, Sh::Dim>>::Anything)
     }
 
     /// [`Manager::from_elem`](crate::Manager::from_elem) with these settings.

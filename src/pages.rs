@@ -24,6 +24,8 @@ use std::{
 pub(crate) enum Payload<'a> {
     /// Zeros, that may stay so.
     Zeros,
+    /// Whatever is there: zeros in a new file.
+    Anything,
     /// Zeros, all of which are overwritten at once.
     ToBeFilled,
     /// These bytes.

@@ -13,6 +13,7 @@ use crate::{
     id::ArrayId,
     mapping::{Counted, Mapping},
     member::Member,
+    pool::Kept,
     scope::Scope,
     span::Span,
     state::{StateBlock, lifecycle},
@@ -32,6 +33,7 @@ use std::{
         },
     },
 };
+use tempfile::TempPath;
 
 /// The arrays that this process has mapped.
 static SEGMENTS: fork::Mutex<Segments> = fork::Mutex::new(Segments { by_inode: BTreeMap::new(), by_id: BTreeMap::new() });
@@ -76,6 +78,8 @@ pub(crate) struct Segment {
     threads: [AtomicU64; SLOTS],
     /// The 64ths of the payload whose pages were mapped before they were written first.
     warm: AtomicU64,
+    /// The name that the file has after its release, where it may be used again.
+    put_by: OnceLock<TempPath>,
     generation: u64,
 }
 
@@ -127,6 +131,7 @@ impl Segment {
             hold: fork::Mutex::new(hold),
             threads: [const { AtomicU64::new(0) }; SLOTS],
             warm: AtomicU64::new(0),
+            put_by: OnceLock::new(),
             generation: fork::generation(),
         })
     }
@@ -301,9 +306,12 @@ impl Segment {
     /// Deletes the array now, whoever owns it. Where it was released before, finishes what the deleter may not have come to.
     pub(crate) fn release(&self) -> Result<()> {
         let me = self.member.id()?;
+        let was_owned = self.generation == fork::generation() && self.hold.lock().scope() == Scope::Local && self.state().owner.load(SeqCst) == me;
         let released = self.hold.lock().release(self.state(), me);
         failpoint!(ReleaseMarked);
-        self.unlink()?;
+        if !(released && was_owned && self.put_by(me)) {
+            self.unlink()?;
+        }
         if released { Ok(()) } else { Err(self.released()) }
     }
 
@@ -332,6 +340,38 @@ impl Segment {
         }
     }
 
+    /// Takes the name of a released array away by renaming the file, if this process wants to use files like it again.
+    fn put_by(&self, me: u64) -> bool {
+        let is_wanted = self.member.settings().recycle() >= self.file_len() && !self.has_chosen_name() && !self.is_frozen();
+        if !is_wanted || self.writable.get().is_none() {
+            return false;
+        }
+        let path = self.member.directory().join(format!("{NEW_PREFIX}{me}-{}", self.header().id.file_stem()));
+        if fs::rename(&self.path, &path).is_err() {
+            return false;
+        }
+        failpoint!(RecycleRenamed);
+        // Of an absolute path, so it cannot fail.
+        TempPath::try_from_path(path).is_ok_and(|path| self.put_by.set(path).is_ok())
+    }
+
+    /// Hands a file that was put by over to those that are used again, if nobody else has it open.
+    fn keep(&mut self, path: TempPath) {
+        drop(self.protected.take());
+        let Some(mapping) = self.writable.take() else { return };
+        if mapping.state().begin_recycling(1) {
+            failpoint!(RecycleBegun);
+            if let Some(mapping) = mapping.into_mapping() {
+                self.member.pool().keep(Kept::new(mapping, path, self.inode), self.member.settings().recycle());
+                failpoint!(RecycleKept);
+            }
+        }
+    }
+
+    fn has_chosen_name(&self) -> bool {
+        self.path.file_stem().is_none_or(|stem| *stem != *self.header().id.file_stem())
+    }
+
     /// Removes the file's name if it is still this array's.
     fn unlink(&self) -> Result<()> {
         let remove = || {
@@ -343,7 +383,7 @@ impl Segment {
                 _ => Ok(()),
             }
         };
-        if self.path.file_stem().is_some_and(|stem| *stem == *self.header().id.file_stem()) {
+        if !self.has_chosen_name() {
             return remove();
         }
         self.member.with_names(|| match fs::symlink_metadata(&self.path) {
@@ -358,14 +398,23 @@ impl Drop for Segment {
     /// Deletes the array if this process owns it; reports nothing.
     fn drop(&mut self) {
         if self.generation != fork::generation() {
+            // The parent's file.
+            let _ = self.put_by.take().map(TempPath::keep);
             return;
         }
-        let deletes = self.member.id().is_ok_and(|me| self.hold.lock().end(self.state(), me));
-        if deletes {
-            failpoint!(DropMarked);
-            let _ = self.unlink();
+        if let Ok(me) = self.member.id() {
+            let deletes = self.hold.lock().end(self.state(), me);
+            if deletes {
+                failpoint!(DropMarked);
+                if !self.put_by(me) {
+                    let _ = self.unlink();
+                }
+            }
         }
         SEGMENTS.lock().remove(self);
+        if let Some(path) = self.put_by.take() {
+            self.keep(path);
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a process chose for its use of a store: one for each membership, whichever manager it was chosen with.
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed},
+    sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed},
     time::Duration,
 };
 
@@ -39,6 +39,8 @@ pub(crate) struct Settings {
     /// A [`HugePages`].
     huge_pages: AtomicU8,
     prefault: AtomicBool,
+    /// Bytes.
+    recycle: AtomicUsize,
 }
 
 impl Settings {
@@ -69,5 +71,14 @@ impl Settings {
 
     pub(crate) fn set_prefault(&self) {
         self.prefault.store(true, Relaxed);
+    }
+
+    /// How many bytes of released arrays are kept to be used again.
+    pub(crate) fn recycle(&self) -> usize {
+        self.recycle.load(Relaxed)
+    }
+
+    pub(crate) fn set_recycle(&self, bytes: usize) {
+        self.recycle.store(bytes, Relaxed);
     }
 }

@@ -73,7 +73,6 @@ impl StateBlock {
 
     /// Takes a released array, of which the caller has `own` mappings, for its file to be used again. False where others may have it open: then it is
     /// left released, to be unlinked.
-    #[expect(dead_code, reason = "files are not recycled yet; the models show that openers and this step agree")]
     pub(crate) fn begin_recycling(&self, own: u32) -> bool {
         if self.lifecycle.compare_exchange(lifecycle::RELEASED, lifecycle::RECYCLING, SeqCst, SeqCst).is_err() {
             return false;
@@ -85,8 +84,18 @@ impl StateBlock {
         is_alone
     }
 
+    /// Makes the block of a file that was taken for recycling that of a new array. Whoever still opened the file is counting itself in and out.
+    pub(crate) fn renew(&self, owner: u64, producer: u64) {
+        self.frozen.store(0, SeqCst);
+        self.owner.store(owner, SeqCst);
+        self.producer.store(producer, SeqCst);
+        self.lock.store(0, SeqCst);
+        self.waiting.store(0, SeqCst);
+        self.used.store(0, SeqCst);
+        self.slots.iter().for_each(|slot| slot.tag.store(0, SeqCst));
+    }
+
     /// Makes a file ready that was taken for recycling, under the id that its header has now.
-    #[expect(dead_code, reason = "files are not recycled yet; the models show that openers and this step agree")]
     pub(crate) fn finish_recycling(&self) {
         self.generation.fetch_add(1, SeqCst);
         self.lifecycle.store(lifecycle::READY, SeqCst);

@@ -33,6 +33,8 @@ pub(crate) struct Labels {
 /// What a new array holds when others can see it.
 pub(crate) enum Content<'a, F> {
     Zeros,
+    /// Something, it does not matter what.
+    Anything,
     /// These bytes, in the order of the array's memory.
     Bytes(&'a [u8]),
     /// What this function writes.
@@ -43,6 +45,7 @@ impl<'a, F> Content<'a, F> {
     fn map<G>(self, map: impl FnOnce(F) -> G) -> Content<'a, G> {
         match self {
             Content::Zeros => Content::Zeros,
+            Content::Anything => Content::Anything,
             Content::Bytes(bytes) => Content::Bytes(bytes),
             Content::Filled(fill) => Content::Filled(map(fill)),
         }
@@ -80,6 +83,7 @@ pub(crate) fn create_any(
     let plan = Plan { name: labels.name, scope, header };
     let draft = match content {
         Content::Zeros => Draft::new(member, plan, Payload::Zeros)?,
+        Content::Anything => Draft::new(member, plan, Payload::Anything)?,
         Content::Bytes(bytes) => Draft::new(member, plan, Payload::Bytes(bytes))?,
         Content::Filled(fill) => {
             let mut draft = Draft::new(member, plan, Payload::ToBeFilled)?;

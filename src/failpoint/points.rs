@@ -54,6 +54,8 @@ points! {
     CreateHeaderWritten: "its header is written",
     CreateMapped: "it is mapped",
     CreateFilled: "its elements are written",
+    RecycleHeaderWritten: "or, made of the file of another array, has another header",
+    RecycleReady: "and is ready, under a temporary name",
     PublishEnlisted: "the process finds the segment by the file that has no name yet",
     NamesLocked: "the names are locked, to publish or to unlink one",
     PublishWanted: "the file is about to get its name",
@@ -67,6 +69,9 @@ points! {
     DropMarked: "the owner that drops its last array of it has marked it as released",
     UnlinkWanted: "the file is about to lose its name",
     UnlinkDone: "it has lost it",
+    RecycleRenamed: "or it has another one, to be used again",
+    RecycleBegun: "nobody else has it open, and it is marked as being used again",
+    RecycleKept: "it is kept",
 
     // Sweeping.
     SweepReleasedFound: "an array was found that was released and has its name still",

@@ -9,7 +9,7 @@ use crate::{
     store::{self, Swept},
     trust,
 };
-use std::{fs, io, os::unix::fs::MetadataExt, path::PathBuf};
+use std::{fs, io, os::unix::fs::MetadataExt, path::{Path, PathBuf}};
 
 /// How much a store holds. Bytes.
 ///
@@ -31,6 +31,8 @@ pub struct Usage {
     pub byte_len: u64,
     /// Bytes that the file system gave to their files, headers included.
     pub allocated: u64,
+    /// Bytes of files without an array: kept to be used again ([`Builder::recycle`](crate::Builder::recycle)), or just being made.
+    pub kept: u64,
     /// Bytes that are left on the file system.
     pub available: u64,
 }
@@ -84,11 +86,17 @@ impl Manager {
         let list = self.list()?;
         // Somebody may close the store in between: then that is the reason.
         let available = trust::available(self.path()).or_else(|error| self.member().check_open().and(Err(error)))?;
+        let allocated = |path: &Path| fs::symlink_metadata(path).map_or(0, |metadata| metadata.blocks() * 512);
         let mut usage = Usage { available, ..Usage::default() };
         for info in list {
             usage.arrays += 1;
             usage.byte_len += info.byte_len as u64;
-            usage.allocated += fs::symlink_metadata(&info.path).map_or(0, |metadata| metadata.blocks() * 512);
+            usage.allocated += allocated(&info.path);
+        }
+        for name in store::entries(self.path())? {
+            if name.as_encoded_bytes().starts_with(NEW_PREFIX.as_bytes()) {
+                usage.kept += allocated(&self.path().join(name));
+            }
         }
         Ok(usage)
     }

@@ -11,6 +11,7 @@ use crate::{
     id::ArrayId,
     mapping::{Counted, Mapping},
     member::Member,
+    name,
     state::lifecycle,
     trust,
 };
@@ -145,10 +146,16 @@ pub(crate) fn read_header(path: &Path, expected: Option<ArrayId>) -> Result<Pars
     }
 }
 
+/// Checks that a file has the array that it was opened for. One that is called by its id and has another array was renamed and used again after it
+/// was opened here.
 fn check_id(path: &Path, expected: Option<ArrayId>, found: ArrayId) -> Result<()> {
-    match expected.filter(|&expected| expected != found) {
+    let is_called = |id: ArrayId| path.file_stem().is_some_and(|stem| *stem == *id.file_stem());
+    match expected {
+        Some(expected) if expected == found => Ok(()),
+        Some(expected) if is_called(expected) => Err(Error::Released { path: path.into(), id: expected }),
         Some(expected) => Err(Error::PathReused { path: path.into(), expected: expected.to_string(), found: found.to_string() }),
-        None => Ok(()),
+        None if is_called(found) || !name::is_of_id(path) => Ok(()),
+        None => Err(Error::NotFound { path: path.into(), what: "the array was released" }),
     }
 }
 

@@ -1,0 +1,78 @@
+//! Files of released arrays that their owner keeps, to make the next arrays of them: with their pages, and mapped.
+//!
+//! A file comes here when its array was released, lost its name, and nobody else has it mapped. It has a name as files have that are being built,
+//! so that a sweep takes what a dead process kept. Its lifecycle is "recycling": whoever opened the file before it lost its name is refused.
+
+use crate::{fork, mapping::Mapping};
+use tempfile::TempPath;
+
+/// The files that one process keeps of one store.
+pub(crate) struct Pool(fork::Mutex<Vec<Kept>>);
+
+/// One file.
+pub(crate) struct Kept {
+    /// Counted, but not registered: a forked child has no array of it.
+    pub(crate) mapping: Mapping,
+    pub(crate) path: TempPath,
+    pub(crate) inode: (u64, u64),
+    /// The fork generation that keeps it.
+    generation: u64,
+}
+
+impl Pool {
+    pub(crate) const fn new() -> Self {
+        Self(fork::Mutex::new(Vec::new()))
+    }
+
+    /// Keeps a file, and lets the oldest go that do not fit into `limit` bytes with it.
+    pub(crate) fn keep(&self, kept: Kept, limit: usize) {
+        let mut dropped = Vec::new();
+        let mut pool = self.0.lock();
+        pool.push(kept);
+        let mut total: usize = pool.iter().map(|kept| kept.mapping.len()).sum();
+        while total > limit {
+            let oldest = pool.remove(0);
+            total -= oldest.mapping.len();
+            dropped.push(oldest);
+        }
+        // Unlocked before anything is unmapped.
+        drop(pool);
+        dropped.into_iter().for_each(Kept::forget);
+    }
+
+    /// A file that has as many pages as one of `len` bytes; the one that was used last, whose pages are the likeliest to be in a cache.
+    pub(crate) fn take(&self, len: usize) -> Option<Kept> {
+        let pages = |len: usize| len.div_ceil(rustix::param::page_size());
+        let mut pool = self.0.lock();
+        let at = pool.iter().rposition(|kept| kept.generation == fork::generation() && pages(kept.mapping.len()) == pages(len))?;
+        Some(pool.remove(at))
+    }
+
+    /// Lets all files go. False where there were none.
+    pub(crate) fn clear(&self) -> bool {
+        let kept = std::mem::take(&mut *self.0.lock());
+        let had_any = !kept.is_empty();
+        kept.into_iter().for_each(Kept::forget);
+        had_any
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+impl Kept {
+    pub(crate) fn new(mapping: Mapping, path: TempPath, inode: (u64, u64)) -> Self {
+        Self { mapping, path, inode, generation: fork::generation() }
+    }
+
+    /// Deletes the file, unless it was inherited over a fork: then it is the parent's.
+    fn forget(self) {
+        match self.generation == fork::generation() {
+            true => drop(self.path),
+            false => _ = self.path.keep(),
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! Files of released arrays that are used again: when, what the new array sees, and what nobody else ever sees.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
+mod common;
+
+use common::{Peer, Root};
+use ndarray::{Array1, Ix1, s};
+use ndshm::{Error, Handle, Manager, Scope, SharedArray1};
+use std::{os::unix::fs::MetadataExt, path::Path};
+
+const LEN: usize = 50_000;
+
+fn recycling(root: &Root, bytes: usize) -> Manager {
+    Manager::builder().root(root.path()).recycle(bytes).create().unwrap()
+}
+
+fn inode(path: &Path) -> u64 {
+    std::fs::metadata(path).unwrap().ino()
+}
+
+/// Files of the store that have no array.
+fn kept_files(manager: &Manager) -> usize {
+    common::files_below(manager.path()).iter().filter(|path| path.to_str().unwrap().contains(".ndshm-new-")).count()
+}
+
+#[test]
+fn the_file_of_a_dropped_array_serves_the_next_one_under_another_id() {
+    let root = Root::new();
+    let manager = recycling(&root, 1 << 30);
+    let first = manager.from_elem(LEN, 1.0).unwrap();
+    let (file, handle) = (inode(first.path()), first.handle());
+    drop(first);
+    assert_eq!((manager.list().unwrap().len(), kept_files(&manager)), (0, 1));
+    let kept = manager.usage().unwrap().kept;
+    assert!(kept >= 8 * LEN as u64, "{kept}");
+    assert!(matches!(handle.open::<f64, Ix1>(), Err(Error::Released { .. })));
+
+    let second = manager.empty::<f64, _>(LEN).unwrap();
+    assert_eq!((inode(second.path()), kept_files(&manager), manager.usage().unwrap().kept), (file, 0, 0));
+    assert_ne!(second.id(), handle.id());
+    assert!(matches!(handle.open::<f64, Ix1>(), Err(Error::Released { .. })), "the id of the first one is gone for ever");
+    second.write().unwrap().fill(2.0);
+    let text = second.handle().to_string();
+    assert!(common::run("child_reads_twos", &[text]).contains("sum 100000"));
+    drop(second);
+
+    let zeros = manager.zeros::<f64, _>(LEN).unwrap();
+    assert_eq!((inode(zeros.path()), zeros.read().unwrap().sum()), (file, 0.0));
+    drop(zeros);
+    let source = Array1::from_shape_fn(LEN, |i| i as f64);
+    let copied = manager.from_ndarray(&source).unwrap();
+    assert_eq!(inode(copied.path()), file);
+    assert_eq!(*copied.read().unwrap(), source);
+    drop(copied);
+    let computed = manager.from_shape_fn(LEN, |i| i as f64).unwrap();
+    assert_eq!(*computed.read().unwrap(), source);
+    assert_eq!(inode(computed.path()), file);
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_reads_twos() {
+    let xs: SharedArray1<f64> = common::arguments()[0].parse::<Handle>().unwrap().open().unwrap();
+    println!("sum {}", xs.read().unwrap().sum());
+    common::done();
+}
+
+#[test]
+fn another_type_and_shape_of_as_many_pages_may_follow() {
+    let root = Root::new();
+    let manager = recycling(&root, 1 << 30);
+    let first = manager.from_elem(LEN, 1.0f64).unwrap();
+    let file = inode(first.path());
+    drop(first);
+    // A hundred bytes less, in the same page.
+    let shorter = manager.zeros::<u8, _>(8 * LEN - 100).unwrap();
+    assert_eq!((inode(shorter.path()), std::fs::metadata(shorter.path()).unwrap().len()), (file, 4096 + 8 * LEN as u64 - 100));
+    assert!(shorter.read().unwrap().iter().all(|&byte| byte == 0));
+    let text = shorter.handle().to_string();
+    drop(shorter);
+    assert!(matches!(text.parse::<Handle>().unwrap().open::<u8, Ix1>(), Err(Error::Released { .. })));
+    let named = manager.options().name("named").from_elem((LEN / 2, 2), 3i64).unwrap();
+    assert_eq!((inode(named.path()), named.read().unwrap().sum()), (file, 3 * LEN as i64));
+    assert_eq!(manager.array::<i64, ndarray::Ix2>("named").unwrap().id(), named.id());
+    assert_ne!(inode(manager.zeros::<f64, _>(LEN + 512).unwrap().path()), file, "a page more");
+}
+
+#[test]
+fn what_others_have_open_or_what_was_frozen_or_named_is_not_used_again() {
+    let root = Root::new();
+    let manager = recycling(&root, 1 << 30);
+    let make = || manager.from_elem(LEN, 1.0).unwrap();
+    // Open in another process: it goes on reading what it has.
+    let xs = make();
+    let mut peer = Peer::start("child_holds_an_array", &[xs.handle().to_string()]);
+    peer.hear("open");
+    drop(xs);
+    assert_eq!(kept_files(&manager), 0);
+    let other = make();
+    other.write().unwrap().fill(5.0);
+    peer.tell("sum");
+    assert_eq!(peer.hear("sum "), "50000");
+    peer.finish();
+    drop(other);
+    assert_eq!(kept_files(&manager), 1);
+
+    let frozen = make().freeze().unwrap();
+    drop(frozen);
+    assert_eq!(kept_files(&manager), 0);
+    let named = manager.options().name("named").scope(Scope::Local).ones::<f64, _>(LEN).unwrap();
+    drop(named);
+    assert_eq!(kept_files(&manager), 0);
+    let stays = make();
+    stays.set_scope(Scope::Store).unwrap();
+    drop(stays);
+    assert_eq!((kept_files(&manager), manager.list().unwrap().len()), (0, 1));
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_holds_an_array() {
+    let xs: SharedArray1<f64> = common::arguments()[0].parse::<Handle>().unwrap().open().unwrap();
+    println!("open");
+    for line in std::io::stdin().lines() {
+        assert_eq!(line.unwrap(), "sum");
+        println!("sum {}", xs.read().unwrap().sum());
+    }
+    common::done();
+}
+
+#[test]
+fn a_released_array_stays_usable_and_its_file_is_used_again_when_its_last_view_is_gone() {
+    let root = Root::new();
+    let manager = recycling(&root, 1 << 30);
+    let xs = manager.from_elem(LEN, 1.0).unwrap();
+    let (file, view) = (inode(xs.path()), xs.slice(s![..10]).unwrap());
+    xs.release().unwrap();
+    assert!(matches!(xs.handle().open::<f64, Ix1>(), Err(Error::Released { .. })));
+    drop(xs);
+    assert_ne!(inode(manager.zeros::<f64, _>(LEN).unwrap().path()), file);
+    assert_eq!(view.read().unwrap().sum(), 10.0);
+    drop(view);
+    let files: Vec<_> = (0..2).map(|_| manager.zeros::<f64, _>(LEN).unwrap()).map(|array| inode(array.path())).collect();
+    assert!(files.contains(&file), "{files:?} {file}");
+}
+
+#[test]
+fn no_more_is_kept_than_was_asked_for_and_it_goes_where_space_runs_out_and_with_the_process() {
+    let root = Root::new();
+    let manager = recycling(&root, 3 * (8 * LEN + 4096));
+    let arrays: Vec<_> = (0..5).map(|_| manager.zeros::<f64, _>(LEN).unwrap()).collect();
+    drop(arrays);
+    assert_eq!(kept_files(&manager), 3);
+    drop(manager.zeros::<f64, _>(LEN * 10).unwrap());
+    assert_eq!(kept_files(&manager), 3, "larger than all that may be kept");
+    drop(manager);
+    assert_eq!(root.contents(), Vec::<std::path::PathBuf>::new());
+
+    // A member that is killed: a sweep takes what it kept.
+    let manager = root.manager();
+    let mut peer = Peer::start("child_keeps_files", &[manager.path()]);
+    peer.hear("kept");
+    assert_eq!(kept_files(&manager), 2);
+    peer.kill();
+    assert_eq!(manager.sweep().unwrap().skipped.len(), 0);
+    assert_eq!(kept_files(&manager), 0);
+    // One that ends.
+    let mut peer = Peer::start("child_keeps_files", &[manager.path()]);
+    peer.hear("kept");
+    assert_eq!(kept_files(&manager), 2);
+    peer.finish();
+    assert_eq!(kept_files(&manager), 0);
+    let test = "no_more_is_kept_than_was_asked_for_and_it_goes_where_space_runs_out_and_with_the_process";
+    let small = Root::new();
+    common::run_on_tmpfs(test, "child_keeps_files_on_a_small_tmpfs", "1m", small.path());
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_keeps_files() {
+    let manager = Manager::builder().path(&common::arguments()[0]).recycle(1 << 30).open().unwrap();
+    let arrays = [manager.zeros::<f64, _>(LEN).unwrap(), manager.zeros::<f64, _>(LEN).unwrap()];
+    drop(arrays);
+    println!("kept");
+    let _ = std::io::stdin().lines().count();
+    drop(manager);
+    common::done();
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_keeps_files_on_a_small_tmpfs() {
+    let manager = Manager::builder().root(&common::arguments()[0]).recycle(1 << 30).create().unwrap();
+    drop(manager.zeros::<u8, _>(600 << 10).unwrap());
+    assert_eq!(kept_files(&manager), 1);
+    let xs = manager.ones::<u8, _>(700 << 10).unwrap();
+    assert_eq!((kept_files(&manager), xs.read().unwrap()[0]), (0, 1));
+    assert!(matches!(manager.zeros::<u8, _>(700 << 10), Err(Error::NoSpace { .. })));
+    common::done();
+}
+
+/// A child that is forked has the array that its parent drops: it was counted before there was a child, so the file is not used again.
+#[test]
+fn a_forked_child_keeps_the_elements_that_its_parent_drops() {
+    let root = Root::new();
+    let manager = recycling(&root, 1 << 30);
+    common::run("child_forks_and_drops", &[manager.path()]);
+    assert_eq!(manager.sweep().unwrap().skipped.len(), 0);
+    assert_eq!((manager.list().unwrap().len(), kept_files(&manager)), (0, 0));
+}
+
+#[test]
+#[ignore = "runs in a child"]
+#[allow(unsafe_code, reason = "forking")]
+fn child_forks_and_drops() {
+    let manager = Manager::builder().path(&common::arguments()[0]).recycle(1 << 30).open().unwrap();
+    for round in 0..50 {
+        let xs = manager.from_elem(LEN, f64::from(round)).unwrap();
+        drop(manager.zeros::<f64, _>(LEN).unwrap());
+        // SAFETY: the child calls this library and then ends without running anything else.
+        match unsafe { libc::fork() } {
+            0 => {
+                let is_kept = (0..20).all(|_| xs.read().is_ok_and(|elements| elements.iter().all(|&x| x == f64::from(round))));
+                // SAFETY: always sound.
+                unsafe { libc::_exit(if is_kept { 0 } else { 1 }) };
+            }
+            child => {
+                drop(xs);
+                for _ in 0..3 {
+                    let other = manager.from_elem(LEN, -1.0).unwrap();
+                    assert_eq!(other.read().unwrap()[LEN - 1], -1.0);
+                }
+                let mut status = 0;
+                // SAFETY: the child above, and a place for its status.
+                assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+                assert_eq!(status, 0, "round {round}");
+            }
+        }
+    }
+    drop(manager);
+    common::done();
+}
+
+/// Openers against a recycler: whoever opens gets the array of the handle, whole, or is told that it was released.
+#[test]
+fn whoever_opens_while_files_are_used_again_gets_the_right_array_or_is_told() {
+    let root = Root::new();
+    let manager = recycling(&root, 1 << 30);
+    let mut peers: Vec<_> = (0..3).map(|_| Peer::start("child_opens_what_it_is_told", &[""])).collect();
+    let mut last: Option<SharedArray1<u64>> = None;
+    for round in 0..2000u64 {
+        let xs = manager.from_elem(600, round).unwrap();
+        let peer = &mut peers[(round % 3) as usize];
+        peer.tell(&format!("{round} {}", xs.handle()));
+        // The one before is dropped while it is being opened.
+        last = Some(xs);
+    }
+    drop(last);
+    let mut outcomes = [0; 2];
+    for mut peer in peers {
+        peer.tell("end");
+        let [opened, refused] = [peer.hear("opened "), peer.hear("refused ")].map(|count| count.parse::<u64>().unwrap());
+        (outcomes[0], outcomes[1]) = (outcomes[0] + opened, outcomes[1] + refused);
+        peer.finish();
+    }
+    assert_eq!(outcomes[0] + outcomes[1], 2000);
+    assert!(outcomes[1] > 0, "nothing was refused: {outcomes:?}");
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_opens_what_it_is_told() {
+    common::arguments();
+    let (mut opened, mut refused) = (0, 0);
+    for line in std::io::stdin().lines().map(Result::unwrap).take_while(|line| line != "end") {
+        let (round, handle) = line.split_once(' ').unwrap();
+        match handle.parse::<Handle>().unwrap().open::<u64, Ix1>() {
+            Ok(xs) => {
+                let round: u64 = round.parse().unwrap();
+                assert!(xs.read().unwrap().iter().all(|&x| x == round), "{round}: another array's elements");
+                opened += 1;
+            }
+            Err(Error::Released { .. }) => refused += 1,
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+    println!("opened {opened}\nrefused {refused}");
+    let _ = std::io::stdin().lines().count();
+    common::done();
+}
