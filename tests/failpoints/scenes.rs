@@ -36,8 +36,10 @@ pub(crate) struct Scene {
     pub(crate) name: &'static str,
     /// The others come to the array only when the victim stands or is dead: before, they would do what the victim shall do.
     pub(crate) is_quiet: bool,
-    /// Whether a process that stands at these points can be told from one that is on its way.
+    /// Whether the victim itself comes to the points, and not a child that it forks.
     pub(crate) can_stand: bool,
+    /// Whether it comes to its end without the help of the test.
+    pub(crate) is_alone: bool,
     pub(crate) deaths: &'static [Death],
 }
 
@@ -75,7 +77,12 @@ pub(crate) const HOLDING: &[&str] = &[
 ];
 
 const fn scene(name: &'static str, deaths: &'static [Death]) -> Scene {
-    Scene { name, is_quiet: false, can_stand: true, deaths }
+    Scene { name, is_quiet: false, can_stand: true, is_alone: true, deaths }
+}
+
+/// A scene that the test plays in, too.
+const fn helped(name: &'static str, deaths: &'static [Death]) -> Scene {
+    Scene { is_alone: false, ..scene(name, deaths) }
 }
 
 const fn quiet(name: &'static str, deaths: &'static [Death]) -> Scene {
@@ -100,7 +107,7 @@ pub(crate) const SCENES: &[Scene] = &[
     scene("read", &[Death("SlotPublished", 1, Free), Death("GuardTaken", 1, Free), Death("WithdrawWanted", 1, Free), Death("WithdrawDone", 1, Free)]),
     scene("atomic", &[Death("SlotPublished", 1, Free), Death("AtomicTaken", 1, Free), Death("WithdrawWanted", 1, Free)]),
     scene("panic", &[Death("PoisonWanted", 1, Poison), Death("PoisonDone", 1, Poison)]),
-    scene(
+    helped(
         "wait",
         &[
             Death("IntentPublished", 1, Free),
@@ -110,8 +117,8 @@ pub(crate) const SCENES: &[Scene] = &[
             Death("WaitFlagged", 2, Free),
         ],
     ),
-    scene("convert", &[Death("IntentReady", 1, Free), Death("IntentConverted", 1, Poison)]),
-    scene("wake", &[Death("WakeFlagCleared", 1, Free), Death("WakeBumped", 1, Free), Death("WakeDone", 1, Free)]),
+    helped("convert", &[Death("IntentReady", 1, Free), Death("IntentConverted", 1, Poison)]),
+    helped("wake", &[Death("WakeFlagCleared", 1, Free), Death("WakeBumped", 1, Free), Death("WakeDone", 1, Free)]),
     quiet("take over", &[Death("WordTakenOver", 1, Free), Death("WordTaken", 1, Free)]),
     // Poison.
     scene("bury", &[Death("BuryWanted", 1, Poison), Death("Buried", 1, Poison)]),
@@ -124,8 +131,10 @@ pub(crate) const SCENES: &[Scene] = &[
             Death("MergeStart", 1, Free),
             Death("MergeEnd", 1, Free),
             Death("MergeDone", 1, Free),
-            Death("MergeEnd", 5, Free),
+            Death("MergeStart", 2, Free),
+            Death("MergeEnd", 2, Free),
             Death("MergePitch", 8, Free),
+            Death("MergeDone", 8, Free),
         ],
     ),
     scene(
@@ -140,7 +149,7 @@ pub(crate) const SCENES: &[Scene] = &[
             Death("WithdrawDone", 1, Free),
         ],
     ),
-    scene("recover after a wait", &[Death("IntentReady", 1, Poison), Death("IntentConverted", 1, Poison)]),
+    helped("recover after a wait", &[Death("IntentReady", 1, Poison), Death("IntentConverted", 1, Poison)]),
     // Frozen arrays.
     scene(
         "freeze",
@@ -152,7 +161,7 @@ pub(crate) const SCENES: &[Scene] = &[
             Death("FreezeProtected", 1, Frozen),
         ],
     ),
-    scene("await", &[Death("FreezeAwaited", 1, Frozen), Death("WaitSleeping", 1, Frozen), Death("WaitWoken", 2, Frozen)]),
+    helped("await", &[Death("FreezeAwaited", 1, Frozen), Death("WaitSleeping", 1, Frozen), Death("WaitWoken", 2, Frozen)]),
     // Opening and owning arrays.
     scene(
         "open",
@@ -197,7 +206,10 @@ pub(crate) const SCENES: &[Scene] = &[
         "create unnamed",
         &[Death("CreateFilled", 1, Free), Death("PublishWanted", 1, Free), Death("PublishRenamed", 1, Owned), Death("PublishLooked", 1, Owned)],
     ),
-    scene("create while closing", &[Death("PublishClosingSeen", 1, Closed), Death("ReleaseOwnerTaken", 1, Closed), Death("UnlinkWanted", 1, Closed)]),
+    helped(
+        "create while closing",
+        &[Death("PublishClosingSeen", 1, Closed), Death("ReleaseOwnerTaken", 1, Closed), Death("UnlinkWanted", 1, Closed)],
+    ),
     scene(
         "release",
         &[
@@ -220,7 +232,7 @@ pub(crate) const SCENES: &[Scene] = &[
             Death("JoinAlive", 1, Free),
         ],
     ),
-    scene("join after a boot", &[Death("JoinBootLocked", 1, Free), Death("JoinBootNoted", 1, Free)]),
+    helped("join after a boot", &[Death("JoinBootLocked", 1, Free), Death("JoinBootNoted", 1, Free)]),
     scene(
         "make a store",
         &[
@@ -259,6 +271,17 @@ pub(crate) const SCENES: &[Scene] = &[
             Death("StoreRemoved", 3, Swept),
         ],
     ),
+    // Another sweeper was killed before, in the middle of the same work.
+    scene(
+        "sweep after a dead sweeper",
+        &[
+            Death("SweepGoneFound", 1, Swept),
+            Death("StoreFileRemoved", 1, Swept),
+            Death("StoreEmptied", 1, Swept),
+            Death("StoreRemoved", 1, Swept),
+            Death("SweepBuildersExcluded", 1, Swept),
+        ],
+    ),
     scene(
         "close",
         &[
@@ -275,12 +298,13 @@ pub(crate) const SCENES: &[Scene] = &[
         &[Death("CloseMarked", 1, Closed), Death("StoreRenamedAway", 1, Closed), Death("StoreFileRemoved", 1, Closed)],
     ),
     scene("close, then create", &[Death("CloseMarked", 1, Closed), Death("StoreFileRemoved", 1, Closed)]),
-    scene("close, then close", &[Death("CloseMarked", 1, Closed)]),
+    helped("close, then close", &[Death("CloseMarked", 1, Closed)]),
     scene("drop a store", &[Death("CloseMarked", 1, Swept), Death("StoreRenamedAway", 1, Swept), Death("StoreFileRemoved", 1, Swept)]),
-    scene("close another's place", &[Death("StorePutBack", 1, Kept)]),
+    helped("close another's place", &[Death("StorePutBack", 1, Kept)]),
     // Forks. The child dies inside `fork`, and the one that forked goes on.
     Scene {
         can_stand: false,
+        is_alone: false,
         ..scene("fork", &[Death("ForkBegun", 1, Free), Death("ForkPartDone", 1, Free), Death("ForkPartDone", 2, Free), Death("ForkDone", 1, Free)])
     },
 ];

@@ -31,8 +31,8 @@ pub(crate) const REST: usize = 6;
 pub(crate) const FREE: Range<usize> = 7..8;
 pub(crate) const GRAVES: Range<usize> = 8..12;
 pub(crate) const RECOVERED: Range<usize> = 9..11;
-/// Single elements that died one by one: those of one column in two rows.
-pub(crate) const MERGED: usize = 40;
+/// Parts of these that died one by one.
+pub(crate) const PARTS: usize = 40;
 /// An array that everybody opens and nobody deletes, and one that the victim gets.
 pub(crate) const STILL: &str = "still";
 pub(crate) const GIFT: &str = "gift";
@@ -54,6 +54,21 @@ pub(crate) fn rows(array: &SharedArray2<u64>, rows: Range<usize>) -> SharedArray
     array.slice(s![rows, ..]).unwrap()
 }
 
+/// The parts that died: two columns of two rows, whose spans have a pitch and reach into each other, the later one first; then single elements, in pairs
+/// that lie closer together than any two others.
+pub(crate) fn part(array: &SharedArray2<u64>, number: usize) -> SharedArray2<u64> {
+    let (row, column) = part_at(number);
+    let height = if number < 2 { 2 } else { 1 };
+    array.slice(s![row..row + height, column..column + 1]).unwrap()
+}
+
+fn part_at(number: usize) -> (usize, usize) {
+    match number.checked_sub(2) {
+        None => (GRAVES.start, 3 * (1 - number)),
+        Some(single) => (GRAVES.start + 2 + single / 20, single % 20 / 2 * 5 + single % 2 * 2),
+    }
+}
+
 /// Waits for something that happens soon.
 #[track_caller]
 pub(crate) fn soon(what: &str, mut is_so: impl FnMut() -> bool) {
@@ -64,13 +79,21 @@ pub(crate) fn soon(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Waits until a child has ended, by a kill or as it should. Its input stays open until then: it would end with it.
-pub(crate) fn ended(mut victim: Child, is_killed: bool) {
+/// Waits until a child has ended, by a kill or as it should; what it printed. Its input stays open until then: it would end with it.
+pub(crate) fn ended(victim: Child, is_killed: bool) -> String {
+    let (was_killed, printed) = end_of(victim);
+    assert_eq!(was_killed, is_killed, "{printed}");
+    printed
+}
+
+/// Waits until a child has ended in one way or the other: whether it was killed, and what it printed.
+pub(crate) fn end_of(mut victim: Child) -> (bool, String) {
     soon("the victim ends", || victim.try_wait().unwrap().is_some());
     let Output { status, stdout, stderr } = victim.wait_with_output().unwrap();
     let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
-    let is_right = if is_killed { status.signal() == Some(9) } else { status.success() && stdout.contains(common::MARKER) };
-    assert!(is_right, "{status}\n--- stdout\n{stdout}\n--- stderr\n{stderr}");
+    let was_killed = status.signal() == Some(9);
+    assert!(was_killed || status.success() && stdout.contains(common::MARKER), "{status}\n--- stdout\n{stdout}\n--- stderr\n{stderr}");
+    (was_killed, stdout.into_owned())
 }
 
 /// A word of an array file or a lock file.
@@ -124,6 +147,10 @@ impl Stage {
             "recover" => stage.bury("write graves", "GuardTaken"),
             "recover after a wait" => stage.bury("write a part of the graves", "GuardTaken"),
             "sweep" => stage.bury("leave all kinds of things", ""),
+            "sweep after a dead sweeper" => {
+                stage.bury("leave all kinds of things", "");
+                stage.bury("sweep", "StoreFileRemoved");
+            }
             _ => {}
         }
         stage
@@ -179,6 +206,32 @@ impl Stage {
     pub(crate) fn slots(&self) -> Vec<(u64, u64)> {
         let tags = (0..64).map(|slot| word(&self.block, 128 + 32 * slot)).filter(|&tag| tag != 0);
         tags.map(|tag| (tag >> 56, tag & ((1 << 56) - 1))).collect()
+    }
+
+    /// Whether a writer or a record of poison has a byte, by the words of the table alone: whoever takes a guard changes them.
+    fn is_covered(&self, byte: u64) -> bool {
+        (0..64).map(|slot| 128 + 32 * slot).any(|slot| {
+            let [tag, start, end, pitch] = [0, 8, 16, 24].map(|field| word(&self.block, slot + field));
+            let (pitch, width) = (pitch & 0xffff_ffff, pitch >> 32);
+            matches!(tag >> 56, 2 | 4) && (start..end).contains(&byte) && (pitch == 0 || (byte - start) % pitch < width)
+        })
+    }
+
+    /// Requires that no poison is lost, before anybody else comes to the table.
+    pub(crate) fn require_poison(&self, scene: &str) {
+        let require =
+            |row: usize, column: usize| assert!(self.is_covered(((row * COLUMNS + column) * 8) as u64), "the poison at {row} {column} is lost");
+        match scene {
+            "merge" => (0..PARTS).map(part_at).for_each(|(row, column)| {
+                require(row, column);
+                if row == GRAVES.start {
+                    require(row + 1, column);
+                }
+            }),
+            "recover" => [GRAVES.start, GRAVES.end - 1].into_iter().for_each(|row| (0..COLUMNS).for_each(|column| require(row, column))),
+            "recover after a wait" => (0..COLUMNS).for_each(|column| require(GRAVES.start, column)),
+            _ => {}
+        }
     }
 
     pub(crate) fn array_path(&self, name: &str) -> PathBuf {

@@ -2,12 +2,13 @@
 
 use crate::{
     common,
-    stage::{COLUMNS, FREE, GIFT, GRAVES, MERGED, RECOVERED, VIEW, rows, soon, word},
+    stage::{COLUMNS, FREE, GIFT, GRAVES, PARTS, RECOVERED, VIEW, part, rows, soon, word},
 };
-use ndarray::{Ix1, s};
+use ndarray::Ix1;
 use ndshm::{Error, Handle, Manager, Scope, SharedArray1, SharedArray2, failpoint};
 use rustix::process::{Signal, getpid, kill_process};
 use std::{
+    cell::RefCell,
     fs::File,
     io::Read,
     path::{Path, PathBuf},
@@ -26,6 +27,8 @@ struct Victim {
     work: String,
     gift: String,
     signs: PathBuf,
+    /// How often each point was reached before one was armed.
+    before: RefCell<Vec<u64>>,
 }
 
 pub(crate) fn child() {
@@ -35,14 +38,18 @@ pub(crate) fn child() {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         std::process::exit(71);
     });
-    let victim = Victim { point, nth: nth.parse().unwrap(), sign, store: store.into(), work, gift, signs: signs.into() };
+    let victim = Victim { point, nth: nth.parse().unwrap(), sign, store: store.into(), work, gift, signs: signs.into(), before: RefCell::default() };
     victim.play(&scene);
-    println!("the victim of {scene} came by {} {} times", victim.point, if victim.point.is_empty() { 0 } else { failpoint::hits(&victim.point) });
+    let before = victim.before.into_inner();
+    for (name, before) in failpoint::NAMES.iter().zip(before) {
+        println!("reached {name} {}", failpoint::hits(name) - before);
+    }
     common::done();
 }
 
 impl Victim {
     fn arm(&self) {
+        *self.before.borrow_mut() = failpoint::NAMES.iter().map(|name| failpoint::hits(name)).collect();
         match (self.point.as_str(), self.sign.as_str()) {
             ("", _) => {}
             (point, "") => failpoint::die(point, self.nth),
@@ -111,15 +118,13 @@ impl Victim {
             "merge" => {
                 let work = self.work();
                 let records = work.poisoned().unwrap().len();
-                assert_eq!(records, MERGED);
+                assert_eq!(records, PARTS);
                 self.arm();
                 rows(&work, FREE).write().unwrap().fill(9);
             }
             "die with many guards" => {
                 let work = self.work();
-                let guards: Vec<_> =
-                    (0..MERGED).map(|column| work.slice(s![GRAVES.start..GRAVES.start + 2, column..column + 1]).unwrap().write()).collect();
-                assert!(guards.iter().all(Result::is_ok) && MERGED < COLUMNS);
+                let _guards: Vec<_> = (0..PARTS).map(|number| part(&work, number).write().unwrap()).collect();
                 die();
             }
             "recover" | "recover after a wait" => {
@@ -204,7 +209,7 @@ impl Victim {
                 self.arm();
                 other.keep().unwrap();
             }
-            "sweep" => {
+            "sweep" | "sweep after a dead sweeper" => {
                 let manager = self.manager();
                 self.arm();
                 manager.sweep().unwrap();
