@@ -118,7 +118,7 @@ pub(crate) const SCENES: &[Scene] = &[
         ],
     ),
     helped("convert", &[Death("IntentReady", 1, Free), Death("IntentConverted", 1, Poison)]),
-    helped("wake", &[Death("WakeFlagCleared", 1, Free), Death("WakeBumped", 1, Free), Death("WakeDone", 1, Free)]),
+    Scene { is_quiet: true, ..helped("wake", &[Death("WakeFlagCleared", 1, Free), Death("WakeBumped", 1, Free), Death("WakeDone", 1, Free)]) },
     quiet("take over", &[Death("WordTakenOver", 1, Free), Death("WordTaken", 1, Free)]),
     // Poison.
     scene("bury", &[Death("BuryWanted", 1, Poison), Death("Buried", 1, Poison)]),
