@@ -20,6 +20,8 @@ use std::{
 const HANG: Duration = Duration::from_secs(60);
 /// How long an operation that has to wait for a victim that stands is given to begin.
 const HEAD_START: Duration = Duration::from_millis(3);
+/// And one that need not wait, to end: some have to all the same, for the lock on the names.
+const LONG_START: Duration = Duration::from_millis(100);
 const WRITE: u64 = 2;
 const INTENT: u64 = 3;
 
@@ -67,8 +69,10 @@ impl Campaign {
 
     /// Has one process die, and requires that everything else is as it should be.
     pub(crate) fn play(&mut self, scene: &Scene, death: &Death, mode: Mode) {
+        let expected = if mode == Mode::GoesOn { scene.told_if_it_goes_on(death) } else { Some(death.2) };
+        let Some(expected) = expected else { return };
         let told = self.play_whatever(scene, death, mode, false);
-        assert_eq!(told, death.2, "{} {mode:?} at {} {}", scene.name, death.0, death.1);
+        assert_eq!(told, expected, "{} {mode:?} at {} {}", scene.name, death.0, death.1);
     }
 
     /// Has processes die at each hit, up to `most`, of each point that the scene comes to: what the others are told may be anything that fits what
@@ -148,17 +152,29 @@ impl Campaign {
             let is_alone = waited_for.is_some() || is_early;
             let mut killed = None;
             let freed = match mode {
-                Mode::Stands => {
+                Mode::Stands | Mode::GoesOn => {
                     stands(&mut victim, &stage.sign("stands"));
                     stage.require_poison(title);
                     self.approach(stage, scene, is_alone);
                     probing = probing.or_else(|| Some(probe()));
                     std::thread::sleep(HEAD_START);
                     killed = Some(Instant::now());
-                    victim.kill().unwrap();
-                    let freed = stage.released(member);
-                    ended(victim, true);
-                    freed
+                    if mode == Mode::GoesOn {
+                        // Where the others need not wait for the victim, they come before it.
+                        let is_done = || probing.as_ref().is_some_and(|probing| probing.is_finished());
+                        let began = Instant::now();
+                        while !scenes::HOLDING.contains(&death.0) && !is_done() && began.elapsed() < LONG_START {
+                            std::thread::sleep(HEAD_START / 10);
+                        }
+                        fs::remove_file(stage.sign("stands")).unwrap();
+                        ended(victim, false);
+                        Instant::now()
+                    } else {
+                        victim.kill().unwrap();
+                        let freed = stage.released(member);
+                        ended(victim, true);
+                        freed
+                    }
                 }
                 Mode::Dies => {
                     // A point may be reached once more in one run than in another.
@@ -202,29 +218,31 @@ impl Campaign {
     }
 
     pub(crate) fn report(&self) {
-        println!("{:<22} {:<26} {:>9} {:>9}  {:>9} {:>9}", "point", "scene", "others", "", "dies", "stands");
-        let mut table: BTreeMap<usize, (String, [Option<Duration>; 2])> = BTreeMap::new();
+        println!("{:<22} {:<26} {:>9}  {:>9} {:>9} {:>9}", "point", "scene", "others", "dies", "stands", "goes on");
+        let mut table: BTreeMap<(usize, usize), (String, [String; 3])> = BTreeMap::new();
         let place = |name: &str| ndshm::failpoint::NAMES.iter().position(|known| *known == name).unwrap();
-        for (number, row) in self.rows.iter().enumerate() {
-            let same = |other: &&(usize, &Row)| (other.1.point, other.1.nth, other.1.scene) == (row.point, row.nth, row.scene);
-            let first = self.rows.iter().enumerate().find(|other| same(&other)).map_or(number, |other| other.0);
-            let point = if row.nth == 1 { row.point.to_owned() } else { format!("{} ({})", row.point, row.nth) };
-            let line = format!("{point:<22} {:<26} {:>9}", row.scene, format!("{:?}", row.told));
-            let times = &mut table.entry(place(row.point) * 10_000 + first).or_insert((line, [None; 2])).1;
-            times[usize::from(row.mode == Mode::Stands)] = Some(row.blocked);
+        for row in &self.rows {
+            let first = self.rows.iter().position(|other| (other.point, other.nth, other.scene) == (row.point, row.nth, row.scene)).unwrap();
+            let (line, cells) = table.entry((place(row.point), first)).or_default();
+            let time = milliseconds(row.blocked);
+            if row.mode != Mode::GoesOn {
+                let point = if row.nth == 1 { row.point.to_owned() } else { format!("{} ({})", row.point, row.nth) };
+                *line = format!("{point:<22} {:<26} {:>9}", row.scene, format!("{:?}", row.told));
+            }
+            cells[row.mode as usize] = if row.mode == Mode::GoesOn { format!("{:?}", row.told) } else { time };
         }
-        let text = |time: Option<Duration>| time.map_or_else(|| "-".to_owned(), |time| format!("{:.2} ms", time.as_secs_f64() * 1e3));
-        for (line, [dies, stands]) in table.values() {
-            println!("{line}  {:>9} {:>9}", text(*dies), text(*stands));
+        for (line, [dies, stands, goes_on]) in table.values() {
+            println!("{line}  {dies:>9} {stands:>9} {goes_on:>9}");
         }
         let points: BTreeSet<_> = self.rows.iter().map(|row| row.point).collect();
-        let longest = self.rows.iter().max_by_key(|row| row.blocked).unwrap();
+        let longest = self.rows.iter().filter(|row| row.mode != Mode::GoesOn).max_by_key(|row| row.blocked).unwrap();
         println!(
-            "{} deaths at {} points in {:.1} s; the longest that one held somebody up: {} ({} {:?} at {}); load {:.1}",
-            self.rows.len(),
+            "{} deaths at {} points, and {} that went on, in {:.1} s; the longest that one held somebody up: {} ({} {:?} at {}); load {:.1}",
+            self.rows.iter().filter(|row| row.mode != Mode::GoesOn).count(),
             points.len(),
+            self.rows.iter().filter(|row| row.mode == Mode::GoesOn).count(),
             self.began.elapsed().as_secs_f64(),
-            text(Some(longest.blocked)),
+            milliseconds(longest.blocked),
             longest.scene,
             longest.mode,
             longest.point,
@@ -244,6 +262,10 @@ fn stands(victim: &mut Child, sign: &Path) {
         assert!(status.is_none(), "the victim never came to its point: {status:?}");
         sign.exists()
     });
+}
+
+fn milliseconds(time: Duration) -> String {
+    format!("{:.2} ms", time.as_secs_f64() * 1e3)
 }
 
 /// Processes that run or want to, over the last minute.

@@ -33,6 +33,7 @@ fn whoever_dies_at_any_point_holds_nobody_up_and_leaves_nothing_behind() {
             campaign.play(scene, death, Mode::Dies);
             if scene.can_stand {
                 campaign.play(scene, death, Mode::Stands);
+                campaign.play(scene, death, Mode::GoesOn);
             }
         }
     }

@@ -9,6 +9,25 @@ pub(crate) enum Mode {
     Dies,
     /// It stands there while others act, and is killed.
     Stands,
+    /// It stands there while others act, and then goes on: the dead are not the only ones who take their time.
+    GoesOn,
+}
+
+impl Scene {
+    /// What the others are told if the victim goes on. None where the test's part in the scene does not allow that.
+    pub(crate) fn told_if_it_goes_on(&self, &Death(point, _, told): &Death) -> Option<Told> {
+        match self.name {
+            "write" | "read" | "atomic" | "convert" | "take over" | "merge" | "recover" | "recover after a wait" => Some(Free),
+            "panic" | "bury" => Some(Poison),
+            "freeze" | "await" => Some(Frozen),
+            // The others wait for the lock on the names.
+            "create" if ["NamesLocked", "PublishWanted"].contains(&point) => Some(Taken),
+            "create" | "create while closing" | "open" | "release" | "drop" | "join" | "join after a boot" | "make a store" => Some(told),
+            "sweep" | "sweep after a dead sweeper" | "drop a store" => Some(told),
+            "close" | "close, then open or create" | "close, then create" => Some(told),
+            _ => None,
+        }
+    }
 }
 
 /// What an operation that conflicts with what the dead one held comes to.

@@ -164,7 +164,7 @@ impl Stage {
     /// Starts a victim, which makes a file of this name if it is to stand.
     pub(crate) fn start(&self, scene: &str, Death(point, nth, _): &Death, mode: Mode, sign: &str) -> Child {
         let path = |path: &Path| path.to_str().unwrap().to_owned();
-        let sign = if mode == Mode::Stands { path(&self.sign(sign)) } else { String::new() };
+        let sign = if mode != Mode::Dies { path(&self.sign(sign)) } else { String::new() };
         let gift = self.gift.as_ref().map(Handle::to_string).unwrap_or_default();
         let arguments = [scene.into(), (*point).into(), nth.to_string(), sign, path(self.manager.path()), self.work.handle().to_string(), gift];
         common::start("child_dies", &[&arguments[..], &[path(&self.signs)]].concat())
@@ -279,10 +279,10 @@ impl Stage {
         }
     }
 
-    /// Requires that an array that the victim made is complete.
-    pub(crate) fn complete(&self, path: &Path) {
+    /// Requires that an array is complete: all of its elements are this.
+    pub(crate) fn require_complete(&self, path: &Path, element: u64) {
         let array = SharedArray1::<u64>::open_path(path).unwrap();
-        assert!(array.len() == 10 && array.read().unwrap().iter().all(|&x| x == 3), "a half-made array is seen");
+        assert!(array.len() == 10 && array.read().unwrap().iter().all(|&x| x == element), "another array, or a half-made one: {array:?}");
     }
 
     pub(crate) fn view(&self) -> SharedArray2<u64> {

@@ -176,7 +176,8 @@ impl Victim {
             "create" => {
                 let manager = self.manager();
                 self.arm();
-                manager.options().name(GIFT).from_elem(10, 3u64).unwrap();
+                let made = manager.options().name(GIFT).from_elem(10, 3u64);
+                assert!(matches!(made, Ok(_) | Err(Error::AlreadyExists { .. })), "{made:?}");
             }
             "create unnamed" => {
                 let manager = self.manager();
