@@ -168,7 +168,17 @@ pub(crate) const SCENES: &[Scene] = &[
             Death("WithdrawDone", 1, Free),
         ],
     ),
-    helped("recover after a wait", &[Death("IntentReady", 1, Poison), Death("IntentConverted", 1, Poison)]),
+    helped(
+        "recover after a wait",
+        &[
+            Death("IntentReady", 1, Poison),
+            Death("IntentConverted", 1, Poison),
+            Death("RecoverGuardPublished", 1, Poison),
+            Death("RecoverRestPublished", 1, Poison),
+            Death("RecoverRecordFreed", 1, Poison),
+            Death("WithdrawDone", 1, Free),
+        ],
+    ),
     // Frozen arrays.
     scene(
         "freeze",
