@@ -1,7 +1,7 @@
 //! Deaths at every step that has a name, one after the other, while other processes work on the same store and array.
 //!
-//! `cargo test --features failpoints --test failpoints` lets a process die at each point of the library's list, and kills another one that stands
-//! there. Then: the others go on; what the dead one held is poison if it wrote, and gone if it did not; what was half-made is never seen, and swept;
+//! `cargo test --features failpoints --test failpoints` lets a process die at each point of the library's list, kills another one that stands
+//! there, and lets a third stand there and go on. Then: the others go on; what the dead one held is poison if it wrote, and gone if it did not; what was half-made is never seen, and swept;
 //! what was half-deleted is finished by the next one. With `-- --nocapture` it prints a table of points and outcomes.
 //!
 //! `NDSHM_FAILPOINTS_HITS=5` is the long run: in each scene, deaths at the first five hits of every point that it comes to. `NDSHM_FAILPOINTS_SCENE` plays
