@@ -41,6 +41,7 @@ pub struct Builder {
     huge_pages: Option<HugePages>,
     prefault: bool,
     recycle: Option<usize>,
+    cache: Option<usize>,
 }
 
 impl Manager {
@@ -306,11 +307,35 @@ impl Builder {
         self
     }
 
+    /// Keeps the mappings of arrays that are not used any more, up to so many bytes, for when the same arrays are opened again; 64 MiB by default.
+    ///
+    /// An array whose mapping was kept is opened without a system call, and its pages are mapped already. The memory of an array that somebody deletes
+    /// meanwhile is given back when this process opens or drops another array of the store, at the latest when it ends. A setting of this
+    /// process, as [`lock_timeout`](Self::lock_timeout) is.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let scratch = tempfile::tempdir().unwrap();
+    /// let manager = ndshm::Manager::builder().root(scratch.path()).cache(1 << 30).create()?;
+    /// let xs = manager.options().name("xs").zeros::<f64, _>(1_000_000)?;
+    /// let handle = xs.handle();
+    /// drop(xs);
+    /// for _ in 0..100 {
+    ///     handle.open::<f64, ndarray::Ix1>()?; // mapped once
+    /// }
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn cache(mut self, bytes: usize) -> Self {
+        self.cache = Some(bytes);
+        self
+    }
+
     /// Keeps the memory of released arrays, up to so many bytes, for new ones of the same number of pages; 0 by default.
     ///
     /// An array that is made of kept memory costs no more than to write its elements, and a release hardly anything. What is kept is that of
     /// arrays without a chosen name which this process owned and nobody else has open, and which were not frozen. It is a part of the store
-    /// ([`Usage::kept`](crate::Usage::kept)) until it is used again, until space runs out for an array of this process, or until the process leaves the store. A
+    /// ([`Usage::kept`](crate::Usage::kept)) until it is used again, until space runs out for an array of this process, or until the last manager of the store is dropped in it. A
     /// setting of this process, as [`lock_timeout`](Self::lock_timeout) is.
     ///
     /// # Examples
@@ -424,6 +449,7 @@ impl Builder {
         let settings = manager.member().settings();
         self.lock_timeout.into_iter().for_each(|timeout| settings.set_lock_timeout(timeout));
         self.huge_pages.into_iter().for_each(|choice| settings.set_huge_pages(choice));
+        self.cache.into_iter().for_each(|bytes| settings.set_cache(bytes));
         self.recycle.into_iter().for_each(|bytes| settings.set_recycle(bytes));
         if self.prefault {
             settings.set_prefault();

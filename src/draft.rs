@@ -113,7 +113,7 @@ impl Draft {
         };
         let (mapping, name, inode) = match make() {
             // What this process keeps for later gives way.
-            Err(Error::NoSpace { .. }) if Member::clear_pools() => make()?,
+            Err(Error::NoSpace { .. }) if Member::give_way() => make()?,
             made => made?,
         };
         Ok(draft(mapping, name, inode, false))

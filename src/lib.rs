@@ -75,6 +75,7 @@ mod array;
 #[allow(unsafe_code)]
 mod atomic;
 mod builder;
+mod cache;
 mod cbor;
 mod dispatch;
 mod draft;

@@ -78,6 +78,7 @@ struct Fields {
 
 impl Manager {
     pub(crate) fn from_member(member: Arc<Member>, is_owner: bool) -> Self {
+        member.begin_managing();
         Self { shared: Arc::new(Shared { member, is_owner: AtomicBool::new(is_owner), generation: fork::generation() }) }
     }
 
@@ -205,6 +206,7 @@ impl Drop for Shared {
             failpoint!(CloseMarked);
             let _ = store::remove(directory, self.member.inode());
         }
+        self.member.end_managing();
     }
 }
 

@@ -1,6 +1,7 @@
 //! A process's membership in a store: one descriptor of the lock file, one member id, however many managers and arrays.
 
 use crate::{
+    cache::Cache,
     error::{Error, Result},
     fork::{self, Private},
     format::{LOCK_LEN, LOCK_NAME, SUFFIX},
@@ -18,7 +19,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, OnceLock, Weak,
-        atomic::{AtomicU64, Ordering::SeqCst},
+        atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
 };
@@ -26,6 +27,10 @@ use uuid::Uuid;
 
 /// The memberships of this process, by the store's directory.
 static MEMBERS: fork::Mutex<BTreeMap<OsString, Weak<Member>>> = fork::Mutex::new(BTreeMap::new());
+/// Memberships that nothing needs at the moment: a process that opens a handle, drops the array and opens the next one stays a member between.
+static LINGERING: fork::Mutex<Vec<Arc<Member>>> = fork::Mutex::new(Vec::new());
+/// How many linger at most.
+const MOST_LINGERING: usize = 4;
 /// How long a join waits before it tries again, while a sweeper looks at the store.
 const RETRY: Duration = Duration::from_millis(1);
 
@@ -41,6 +46,9 @@ pub(crate) struct Member {
     generation: AtomicU64,
     settings: Settings,
     pool: Pool,
+    /// Managers of the store that this process has.
+    managers: AtomicUsize,
+    cache: Cache,
     is_on_tmpfs: OnceLock<bool>,
     has_huge_mount: OnceLock<bool>,
 }
@@ -67,6 +75,7 @@ impl Member {
             known.id()?;
             return Ok(known);
         }
+        Self::end_lingering(|member| member.page().is_closing() || !member.is_at_its_path());
         let joined = Arc::new(Self::join_anew(directory, directory)?);
         let mut members = MEMBERS.lock();
         // Another thread was faster, or links lead here by another path too: one membership for each store.
@@ -75,7 +84,21 @@ impl Member {
         members.insert(directory.into(), Arc::downgrade(&member));
         // Unlocked before anything is dropped: the last reference to a membership locks them too.
         drop(members);
+        let mut lingering = LINGERING.lock();
+        let ended = if lingering.len() < MOST_LINGERING { None } else { Some(lingering.remove(0)) };
+        lingering.push(member.clone());
+        drop(lingering);
+        drop(ended);
         Ok(member)
+    }
+
+    /// Ends the memberships of which this is true and that nothing else needs. A sweep of the own process would find their stores in use.
+    pub(crate) fn end_lingering(ends: impl Fn(&Member) -> bool) {
+        let lingering = std::mem::take(&mut *LINGERING.lock());
+        let (ended, mut staying): (Vec<_>, Vec<_>) = lingering.into_iter().partition(|member| ends(member));
+        staying.append(&mut LINGERING.lock());
+        *LINGERING.lock() = staying;
+        drop(ended);
     }
 
     /// The membership that this process took in a store in this directory, be it there no more.
@@ -128,6 +151,8 @@ impl Member {
                 generation,
                 settings: Settings::default(),
                 pool: Pool::new(),
+                managers: AtomicUsize::new(0),
+                cache: Cache::new(),
                 is_on_tmpfs: OnceLock::new(),
                 has_huge_mount: OnceLock::new(),
             });
@@ -147,15 +172,36 @@ impl Member {
         &self.settings
     }
 
+    pub(crate) fn begin_managing(&self) {
+        self.managers.fetch_add(1, SeqCst);
+    }
+
+    /// Without a manager nothing is kept to be used again.
+    pub(crate) fn end_managing(&self) {
+        if self.managers.fetch_sub(1, SeqCst) == 1 {
+            self.pool.clear();
+        }
+    }
+
+    /// How many bytes of released arrays this process keeps to use them again.
+    pub(crate) fn recycles(&self) -> usize {
+        if self.managers.load(SeqCst) == 0 { 0 } else { self.settings.recycle() }
+    }
+
     /// The files that this process keeps to use them again.
     pub(crate) fn pool(&self) -> &Pool {
         &self.pool
     }
 
-    /// Gives back what this process keeps in all its stores to be used again. False where that is nothing.
-    pub(crate) fn clear_pools() -> bool {
+    /// The mappings that this process keeps to open the same arrays again.
+    pub(crate) fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
+    /// Gives back what this process keeps in all its stores to be used or opened again. False where that is nothing.
+    pub(crate) fn give_way() -> bool {
         let members: Vec<_> = MEMBERS.lock().values().filter_map(Weak::upgrade).collect();
-        members.iter().fold(false, |any, member| any | member.pool.clear())
+        members.iter().fold(false, |any, member| any | member.pool.clear() | member.cache.clear())
     }
 
     /// Whether the store is on a tmpfs.

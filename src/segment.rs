@@ -5,6 +5,7 @@ mod open;
 pub(crate) use open::read_header;
 
 use crate::{
+    cache::Cached,
     error::{Error, HeaderError, Result},
     fork,
     format::*,
@@ -342,7 +343,7 @@ impl Segment {
 
     /// Takes the name of a released array away by renaming the file, if this process wants to use files like it again.
     fn put_by(&self, me: u64) -> bool {
-        let is_wanted = self.member.settings().recycle() >= self.file_len() && !self.has_chosen_name() && !self.is_frozen();
+        let is_wanted = self.member.recycles() >= self.file_len() && !self.has_chosen_name() && !self.is_frozen();
         if !is_wanted || self.writable.get().is_none() {
             return false;
         }
@@ -362,9 +363,26 @@ impl Segment {
         if mapping.state().begin_recycling(1) {
             failpoint!(RecycleBegun);
             if let Some(mapping) = mapping.into_mapping() {
-                self.member.pool().keep(Kept::new(mapping, path, self.inode), self.member.settings().recycle());
+                self.member.pool().keep(Kept::new(mapping, path, self.inode), self.member.recycles());
                 failpoint!(RecycleKept);
             }
+        }
+    }
+
+    /// Keeps the mapping for the next opening of the same array.
+    fn cache(&mut self) {
+        let limit = self.member.settings().cache();
+        if self.file_len() > limit || self.check_ready().is_err() {
+            return;
+        }
+        let is_writable = self.writable.get().is_some();
+        let Some(counted) = self.writable.take().or(self.protected.take()) else { return };
+        let (path, parsed, warm) = (self.path.clone(), self.parsed.clone(), *self.warm.get_mut());
+        let cached = |mapping| Cached::new(path, parsed, self.inode, mapping, is_writable, warm);
+        if let Some(mapping) = counted.into_mapping() {
+            let cached = cached(mapping);
+            cached.state().count_out();
+            self.member.cache().keep(cached, limit);
         }
     }
 
@@ -412,8 +430,9 @@ impl Drop for Segment {
             }
         }
         SEGMENTS.lock().remove(self);
-        if let Some(path) = self.put_by.take() {
-            self.keep(path);
+        match self.put_by.take() {
+            Some(path) => self.keep(path),
+            None => self.cache(),
         }
     }
 }

@@ -41,7 +41,12 @@ pub(crate) struct Settings {
     prefault: AtomicBool,
     /// Bytes.
     recycle: AtomicUsize,
+    /// Bytes and one; zero where nothing was chosen.
+    cache: AtomicUsize,
 }
+
+/// How many bytes of mappings are kept unless something else was chosen.
+const CACHE: usize = 64 << 20;
 
 impl Settings {
     /// How long a guard is waited for that was asked for without a limit of its own.
@@ -71,6 +76,15 @@ impl Settings {
 
     pub(crate) fn set_prefault(&self) {
         self.prefault.store(true, Relaxed);
+    }
+
+    /// How many bytes of mappings are kept for arrays that are opened again.
+    pub(crate) fn cache(&self) -> usize {
+        self.cache.load(Relaxed).checked_sub(1).unwrap_or(CACHE)
+    }
+
+    pub(crate) fn set_cache(&self, bytes: usize) {
+        self.cache.store(bytes.saturating_add(1), Relaxed);
     }
 
     /// How many bytes of released arrays are kept to be used again.

@@ -134,6 +134,7 @@ pub(crate) fn remove(directory: &Path, inode: (u64, u64)) -> Result<Swept> {
 
 /// Deletes the stores in a root whose processes are all gone, and what was left half-built or half-deleted there.
 pub(crate) fn sweep(root: &Path) -> Result<Swept> {
+    Member::end_lingering(|member| member.directory().parent() == Some(root));
     let mut swept = Swept::default();
     let mut half_built = Vec::new();
     for entry in entries(root)? {

@@ -37,6 +37,7 @@ points! {
     OpenMapped: "the file is mapped",
     OpenCounted: "and counted in its openers",
     OpenHeaderRead: "its header was read and accepted",
+    OpenFromCache: "or a mapping that was kept is counted again",
     OpenEnlisted: "the process finds the segment by its file",
     OpenWritableMapped: "a second mapping is there, for writing",
     OpenReceived: "the handle's scope was applied, the claim included",

@@ -20,7 +20,7 @@ use std::{
     io,
     os::unix::fs::{FileExt, MetadataExt},
     path::Path,
-    sync::{Arc, Weak, atomic::Ordering::SeqCst},
+    sync::{Arc, Weak, atomic::Ordering::{Relaxed, SeqCst}},
 };
 
 impl Segment {
@@ -29,6 +29,11 @@ impl Segment {
     /// `expected` is the id that it must have. The scope is that of its file until [`receive`](Self::receive) is called.
     pub(crate) fn open(member: &Arc<Member>, path: &Path, expected: Option<ArrayId>, writable: bool) -> Result<Arc<Segment>> {
         member.check_open()?;
+        if let Some(id) = expected
+            && let Some(segment) = Self::open_cached(member, path, id, writable)?
+        {
+            return Ok(segment);
+        }
         let file = trust::open_file(path).map_err(|source| open_error(source, path, expected))?;
         let segment = Self::find(member, path, &file, expected, writable)?;
         segment.check_ready()?;
@@ -44,6 +49,29 @@ impl Segment {
             && (!writable || known.writable.get().is_some() || known.is_frozen());
         let is_there = || known.check_ready().is_ok() && known.member.check_open().is_ok();
         (is_as_wanted && is_there()).then_some(known)
+    }
+
+    /// The array by a mapping that this process kept of it, without a system call, if it is still there.
+    fn open_cached(member: &Arc<Member>, path: &Path, id: ArrayId, writable: bool) -> Result<Option<Arc<Segment>>> {
+        let Some(mut cached) = member.cache().take(path, id, writable) else { return Ok(None) };
+        let lifecycle = cached.state().count_in();
+        if !cached.is_ready(lifecycle) {
+            cached.state().count_out();
+            return Ok(None);
+        }
+        let is_writable = cached.is_writable;
+        let warm = std::mem::take(&mut cached.warm);
+        let (path, parsed, inode) = (cached.path, cached.parsed, cached.inode);
+        let mapping = Counted::counted_before(cached.mapping);
+        failpoint!(OpenFromCache);
+        if mapping.state().frozen.load(SeqCst) != 0 {
+            mapping.protect(parsed.data_offset..mapping.len(), &path)?;
+        }
+        let hold = Hold::opened(mapping.state(), member.id()?);
+        let segment = Segment::assemble(member, path, parsed, inode, hold);
+        segment.warm.store(warm, Relaxed);
+        let _ = if is_writable { segment.writable.set(mapping) } else { segment.protected.set(mapping) };
+        Ok(Some(segment.enlist()))
     }
 
     /// Opens what may be half-deleted already.

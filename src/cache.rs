@@ -1,0 +1,96 @@
+//! Mappings of arrays that no array of this process uses any more, kept for the next opening of the same array.
+//!
+//! They are not counted in the file's openers: the owner may delete the array, or use its file again. So whoever takes one out counts it in first, and then
+//! looks whether it is still that array. What is found to be gone is unmapped.
+
+use crate::{
+    fork,
+    header::Parsed,
+    id::ArrayId,
+    mapping::Mapping,
+    state::{StateBlock, lifecycle},
+};
+use std::{
+    path::{Path, PathBuf},
+    sync::atomic::Ordering::SeqCst,
+};
+
+/// How many mappings are kept at most, however small.
+const MOST: usize = 64;
+
+/// The mappings that one process keeps of one store, the one that was used last behind.
+pub(crate) struct Cache(fork::Mutex<Vec<Cached>>);
+
+pub(crate) struct Cached {
+    pub(crate) path: PathBuf,
+    pub(crate) parsed: Parsed,
+    pub(crate) inode: (u64, u64),
+    pub(crate) mapping: Mapping,
+    /// Whether the payload may be written through it.
+    pub(crate) is_writable: bool,
+    /// Parts of the payload whose pages were mapped to be written.
+    pub(crate) warm: u64,
+    /// That of the file when the mapping was counted.
+    generation: u64,
+}
+
+impl Cache {
+    pub(crate) const fn new() -> Self {
+        Self(fork::Mutex::new(Vec::new()))
+    }
+
+    /// Keeps a mapping, and lets go what is gone, and the oldest, so that no more than `limit` bytes are kept.
+    pub(crate) fn keep(&self, cached: Cached, limit: usize) {
+        if cached.mapping.len() > limit {
+            return;
+        }
+        let mut kept = self.0.lock();
+        let (mut stay, mut dropped): (Vec<_>, Vec<_>) = std::mem::take(&mut *kept).into_iter().partition(Cached::is_there);
+        stay.push(cached);
+        let mut total: usize = stay.iter().map(|cached| cached.mapping.len()).sum();
+        while total > limit || stay.len() > MOST {
+            let oldest = stay.remove(0);
+            total -= oldest.mapping.len();
+            dropped.push(oldest);
+        }
+        *kept = stay;
+        // Unlocked before anything is unmapped.
+        drop(kept);
+        drop(dropped);
+    }
+
+    /// The mapping of the array with this path and id, writable or not.
+    pub(crate) fn take(&self, path: &Path, id: ArrayId, writable: bool) -> Option<Cached> {
+        let mut kept = self.0.lock();
+        let is_it = |cached: &Cached| cached.parsed.header.id == id && cached.path.as_os_str() == path.as_os_str() && cached.is_writable == writable;
+        let at = kept.iter().rposition(is_it)?;
+        Some(kept.remove(at))
+    }
+
+    /// Lets all mappings go. False where there were none.
+    pub(crate) fn clear(&self) -> bool {
+        let kept = std::mem::take(&mut *self.0.lock());
+        !kept.is_empty()
+    }
+}
+
+impl Cached {
+    /// Of a mapping that is counted still.
+    pub(crate) fn new(path: PathBuf, parsed: Parsed, inode: (u64, u64), mapping: Mapping, is_writable: bool, warm: u64) -> Self {
+        let generation = mapping.state().generation.load(SeqCst);
+        Self { path, parsed, inode, mapping, is_writable, warm, generation }
+    }
+
+    fn is_there(&self) -> bool {
+        self.is_ready(self.mapping.state().lifecycle.load(SeqCst))
+    }
+
+    /// Whether the file is still that of the array and not released, if this is its lifecycle.
+    pub(crate) fn is_ready(&self, lifecycle: u32) -> bool {
+        lifecycle == lifecycle::READY && self.generation == self.mapping.state().generation.load(SeqCst)
+    }
+
+    pub(crate) fn state(&self) -> &StateBlock {
+        self.mapping.state()
+    }
+}

@@ -1,0 +1,185 @@
+//! Mappings that a process keeps of arrays that it does not use any more.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
+mod common;
+
+use common::{Peer, Root};
+use ndarray::Ix1;
+use ndshm::{Error, Handle, HugePages, Manager, SharedArray1};
+use std::path::Path;
+
+const LEN: usize = 50_000;
+
+/// How often this process has the file mapped, be it deleted.
+fn mappings(path: &Path) -> usize {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    maps.lines().filter(|line| line.contains(path.to_str().unwrap())).count()
+}
+
+/// An array that stays, and which this process does not have open.
+fn array(manager: &Manager, name: &str) -> Handle {
+    manager.options().name(name).from_elem(LEN, 1.0).unwrap().handle()
+}
+
+fn open(handle: &Handle) -> SharedArray1<f64> {
+    handle.open().unwrap()
+}
+
+#[test]
+fn an_array_that_is_opened_again_is_where_it_was() {
+    let root = Root::new();
+    let manager = root.manager();
+    let handle = array(&manager, "xs");
+    let address = |array: SharedArray1<f64>| array.read().unwrap().as_ptr().addr();
+    let first = address(open(&handle));
+    open(&handle).write().unwrap().fill(2.0);
+    assert_eq!((address(open(&handle)), mappings(handle.path())), (first, 1));
+    assert_eq!(open(&handle).read().unwrap().sum(), 2.0 * LEN as f64);
+    let reading = open(&handle).read_only().unwrap().handle();
+    let protected = open(&reading);
+    assert!(!protected.is_writable() && protected.write().is_err());
+    assert_ne!(address(protected), first, "who only reads has a mapping that cannot be written");
+}
+
+#[test]
+fn what_was_deleted_meanwhile_is_not_opened_and_its_memory_goes_at_the_next_occasion() {
+    let root = Root::new();
+    let manager = root.manager();
+    let (kept, other) = (array(&manager, "kept"), array(&manager, "other"));
+    for by_name in [true, false] {
+        let handle = array(&manager, "xs");
+        drop(open(&handle));
+        assert_eq!(mappings(handle.path()), 1);
+        let mut peer = Peer::start("child_deletes", &[handle.to_string(), by_name.to_string()]);
+        peer.hear("deleted");
+        peer.finish();
+        assert!(matches!(handle.open::<f64, Ix1>(), Err(Error::Released { .. })));
+        assert_eq!(mappings(handle.path()), 0);
+    }
+    let handle = array(&manager, "xs");
+    drop(open(&handle));
+    let mut peer = Peer::start("child_deletes", &[handle.to_string(), "true".into()]);
+    peer.hear("deleted");
+    peer.finish();
+    assert_eq!(mappings(handle.path()), 1);
+    drop(open(&kept));
+    assert_eq!(mappings(handle.path()), 0, "another array was dropped");
+    drop(open(&other));
+    manager.close().unwrap();
+    assert!(matches!(kept.open::<f64, Ix1>(), Err(Error::Released { .. })));
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_deletes() {
+    let arguments = common::arguments();
+    let handle: Handle = arguments[0].parse().unwrap();
+    match arguments[1] == "true" {
+        true => Manager::open(handle.path().parent().unwrap()).unwrap().remove("xs").unwrap(),
+        false => handle.open::<f64, Ix1>().unwrap().release().unwrap(),
+    }
+    println!("deleted");
+    common::done();
+}
+
+#[test]
+fn what_was_frozen_meanwhile_cannot_be_written() {
+    let root = Root::new();
+    let manager = root.manager();
+    let handle = array(&manager, "xs");
+    drop(open(&handle));
+    common::run("child_freezes", &[handle.to_string()]);
+    let xs = open(&handle);
+    assert!(!xs.is_writable() && matches!(xs.write(), Err(Error::Frozen { .. })));
+    assert_eq!(handle.open_frozen::<f64, Ix1>().unwrap().sum(), LEN as f64);
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let of_file: Vec<_> = maps.lines().filter(|line| line.contains(handle.path().to_str().unwrap())).collect();
+    assert!(of_file.len() == 2 && of_file[1].contains(" r--s "), "{of_file:?}");
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_freezes() {
+    open(&common::arguments()[0].parse().unwrap()).freeze().unwrap();
+    common::done();
+}
+
+#[test]
+fn whoever_finds_a_file_that_was_used_again_behind_its_mapping_is_told_that_the_array_is_gone() {
+    let root = Root::new();
+    let manager = Manager::builder().root(root.path()).recycle(1 << 30).create().unwrap();
+    let first = manager.from_elem(LEN, 1.0).unwrap();
+    let mut peer = Peer::start("child_opens_again_and_again", &[first.handle().to_string()]);
+    assert_eq!(peer.hear("sum "), "50000");
+    drop(first);
+    let second = manager.from_elem(LEN, 2.0).unwrap();
+    peer.tell("again");
+    assert_eq!(peer.hear("error "), "Released");
+    peer.tell(&second.handle().to_string());
+    assert_eq!(peer.hear("sum "), "100000");
+    peer.finish();
+    let file = std::fs::metadata(second.path()).unwrap();
+    drop(second);
+    let third = manager.from_elem(LEN, 3.0).unwrap();
+    let ino = std::os::unix::fs::MetadataExt::ino;
+    assert_eq!(ino(&std::fs::metadata(third.path()).unwrap()), ino(&file), "kept mappings do not count as openers");
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_opens_again_and_again() {
+    let handle: Handle = common::arguments()[0].parse().unwrap();
+    let say = |handle: &Handle| match handle.open::<f64, Ix1>() {
+        Ok(xs) => println!("sum {}", xs.read().unwrap().sum()),
+        Err(Error::Released { .. }) => println!("error Released"),
+        Err(error) => println!("error {error:?}"),
+    };
+    say(&handle);
+    for line in std::io::stdin().lines().map(Result::unwrap) {
+        say(&if line == "again" { handle.clone() } else { line.parse().unwrap() });
+    }
+    common::done();
+}
+
+#[test]
+fn no_more_is_kept_than_was_asked_for() {
+    let root = Root::new();
+    let bytes = 2 * (8 * LEN + 4096);
+    let manager = Manager::builder().root(root.path()).cache(bytes).huge_pages(HugePages::Never).create().unwrap();
+    let handles = ["a", "b", "c"].map(|name| array(&manager, name));
+    handles.iter().for_each(|handle| drop(open(handle)));
+    assert_eq!(handles.each_ref().map(|handle| mappings(handle.path())), [0, 1, 1]);
+    drop(open(&handles[0]));
+    assert_eq!(handles.each_ref().map(|handle| mappings(handle.path())), [1, 0, 1], "the one that was not used longest goes");
+    let large = manager.options().name("large").ones::<u8, _>(bytes).unwrap().handle();
+    drop(large.open::<u8, Ix1>().unwrap());
+    assert_eq!(mappings(large.path()), 0);
+    let none = Manager::builder().path(manager.path()).cache(0).open().unwrap();
+    drop(open(&handles[1]));
+    assert_eq!(mappings(handles[1].path()), 0);
+    drop(none);
+}
+
+/// A process that only ever opens handles stays a member of the store between them; it does not keep a store that nobody else has from a sweep of its own.
+#[test]
+fn who_opens_one_handle_after_the_other_joins_once() {
+    let root = Root::new();
+    let manager = root.manager();
+    let handle = array(&manager, "xs");
+    common::run("child_opens_a_hundred_times", &[handle.to_string()]);
+    let next_member = || {
+        let lock = std::fs::read(manager.path().join(".lock")).unwrap();
+        u64::from_ne_bytes(lock[16..24].try_into().unwrap())
+    };
+    let before = next_member();
+    common::run("child_opens_a_hundred_times", &[handle.to_string()]);
+    assert_eq!(next_member(), before + 1);
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_opens_a_hundred_times() {
+    let handle = common::arguments()[0].parse().unwrap();
+    (0..100).for_each(|_| assert_eq!(open(&handle).read().unwrap().sum(), LEN as f64));
+    common::done();
+}
