@@ -1,7 +1,7 @@
 //! Finding and taking places in the table. Everything here runs under the lock word.
 
 use super::{ALL, KEPT_FROM_INTENTS, MAX_POISONED, Mode, Obstacle, Poison, Refusal, Request, World, each, member_of};
-use crate::{span::Span, state::StateBlock, sync::Instant};
+use crate::{format::SLOTS, span::Span, state::StateBlock, sync::Instant};
 use std::sync::atomic::{
     Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
     compiler_fence,
@@ -40,7 +40,7 @@ impl StateBlock {
                 deadlock |= is_mine(slot, tag);
             }
         });
-        self.used.store(!free, Relaxed);
+        self.used.store(ALL & !free, Relaxed);
         if let Some(poison) = poison {
             return Err(Obstacle::Refused(Refusal::Poisoned(poison)));
         }
@@ -75,8 +75,10 @@ impl StateBlock {
     pub(super) fn place_recovery(&self, request: Request, is_exact: bool, intent: &mut Option<usize>, world: &impl World) -> Result<usize, Obstacle> {
         let Request { member, span, .. } = request;
         let (mut free, mut conflicts, mut records, mut deadlock) = (ALL, 0, 0u64, false);
+        let mut all_records = 0;
         self.each_used(|slot, tag| {
             free &= !(1 << slot);
+            all_records += usize::from(Mode::Poisoned.is(tag));
             if Mode::Intent.is(tag) || !self.slots[slot].span().overlaps(&span) {
                 // Not in the way.
             } else if Mode::Poisoned.is(tag) {
@@ -86,7 +88,7 @@ impl StateBlock {
                 deadlock |= member_of(tag) == member && world.is_own(slot);
             }
         });
-        self.used.store(!free, Relaxed);
+        self.used.store(ALL & !free, Relaxed);
         if deadlock {
             return Err(Obstacle::Refused(Refusal::WouldDeadlock));
         }
@@ -103,6 +105,11 @@ impl StateBlock {
             return Err(Obstacle::Refused(Refusal::Interleaved(poison)));
         }
         if (free.count_ones() as usize) < needed {
+            // Where there would be no room if every guard were given back, nobody is waited for.
+            if all_records > 1 && all_records + usize::from(intent.is_some()) + needed > SLOTS {
+                self.merge_closest_poison();
+                return self.place_recovery(request, is_exact, intent, world);
+            }
             return Err(Obstacle::Full);
         }
         let mut take = |span, tag| {

@@ -196,6 +196,36 @@ fn a_thousand_deaths_do_not_jam_the_table() {
     assert_eq!(block.slots_where(|_, _| true), 0);
 }
 
+/// A process that holds all slots and is killed leaves a record in each. Acquiring merges records only where the bytes are not poisoned; a recovery
+/// did not merge, and waited for a slot that nobody was there to give back.
+#[test]
+fn records_in_all_slots_do_not_keep_a_recovery_out() {
+    let (block, scene) = (block(), Scene::default());
+    (0..SLOTS as u64).for_each(|i| _ = block.acquire(now(OTHER, span(8 * i, 8 * i + 8), Mode::Write), &scene).unwrap());
+    scene.kill(OTHER);
+    assert!(block.acquire(now(ME, span(0, 8), Mode::Read), &scene).is_err());
+    let recovery = block.recover(now(ME, span(20, 44), Mode::Write), true, &scene).unwrap();
+    let records = block.poisoned(now(ME, span(0, 512), Mode::Read), &scene).unwrap();
+    let is_poisoned = |byte| records.iter().any(|record| (record.span.start..record.span.end).contains(&byte));
+    assert!((0..512).all(|byte| is_poisoned(byte) != (20..44).contains(&byte)), "{records:?}");
+    block.withdraw(recovery);
+    block.withdraw(block.recover(now(ME, span(0, 512), Mode::Write), true, &scene).unwrap());
+    assert_eq!(block.slots_where(|_, _| true), 0);
+}
+
+/// What is left of 31 columns around a row needs 62 slots beside the 31 and the guard's, which there never are.
+#[test]
+fn a_recovery_that_leaves_more_than_fits_merges_what_is_poisoned() {
+    let (block, scene) = (block(), Scene::default());
+    let column = |j: u64| Span { start: 8 * j, end: 8 * j + 256 * 7 + 8, pitch: 256, width: 8 };
+    (0..31).for_each(|j| block.poison(block.acquire(now(ME, column(j), Mode::Write), &scene).unwrap(), ME));
+    let row = block.recover(now(ME, span(512, 768), Mode::Write), true, &scene).unwrap();
+    let records = block.poisoned(now(ME, span(0, 2048), Mode::Read), &scene).unwrap();
+    let is_poisoned = |byte| records.iter().any(|record| bytes(record.span).any(|poisoned| poisoned == byte));
+    assert!((0..31).flat_map(|j| bytes(column(j))).all(|byte| is_poisoned(byte) != (512..768).contains(&byte)), "{records:?}");
+    block.withdraw(row);
+}
+
 #[test]
 fn any_bytes_are_a_table_that_is_left_in_time() {
     let property = |(words, start, len): (Vec<u64>, u64, u64)| {
