@@ -1,0 +1,212 @@
+//! Who deletes an array, and whether its file may be used again: one owner, one deletion, and nobody has open what is rewritten.
+
+use crate::{
+    ALL, Model, ORDERED, UNORDERED,
+    engine::{cell::Cell, thread},
+    format::CLAIMABLE,
+    hold::Hold,
+    scene::block,
+    scope::Scope,
+    state::{StateBlock, lifecycle},
+    sync::{Ordering::SeqCst, dying},
+};
+use std::sync::Arc;
+
+pub(crate) const MODELS: &[Model] = &[
+    Model::new("of two claimants one owns and deletes", two_claimants, UNORDERED, ALL),
+    Model::new("of a claimant and a release one deletes", claimant_and_release, UNORDERED, ALL),
+    Model::new("of two releases and the owner one deletes", two_releases_and_the_owner, UNORDERED, ALL),
+    Model::new("a claim that is given back is there for another", give_back_and_claim, UNORDERED, ALL),
+    Model::new("a claim that is given back is not there after a release", give_back_and_release, UNORDERED, ALL),
+    Model::new("an array that is taken back, or claimed, has one owner", take_back_and_claim, UNORDERED, ALL),
+    Model::new("a claimant dies anywhere", claimant_dies, UNORDERED, ALL).with_a_victim(),
+    Model::new("what somebody has open is not recycled", one_opener, ORDERED, ALL),
+    Model::new("what anybody of two has open is not recycled", two_openers, ORDERED, 5),
+    Model::new("what a sweep has open is not recycled", sweeper, ORDERED, ALL),
+    Model::new("an opener dies anywhere", opener_dies, ORDERED, ALL).with_a_victim(),
+];
+
+/// Opens the remote array, uses it and drops it. True where that deletes it.
+fn claim_and_end(state: &StateBlock, me: u64) -> bool {
+    let mut hold = Hold::opened(state, me);
+    if hold.receive(Scope::Remote, state, me).is_some() {
+        hold.used();
+    }
+    hold.end(state, me)
+}
+
+/// Opens the remote array and drops it without using it.
+fn claim_and_give_back(state: &StateBlock, me: u64) {
+    let mut hold = Hold::opened(state, me);
+    if let Some(token) = hold.receive(Scope::Remote, state, me) {
+        hold.give_back(token, state, me);
+    }
+    assert!(!hold.end(state, me), "what was given back is deleted");
+}
+
+fn beside<R: 'static>(state: &Arc<StateBlock>, action: impl FnOnce(&StateBlock) -> R + 'static) -> thread::JoinHandle<R> {
+    let state = state.clone();
+    thread::spawn(move || action(&state))
+}
+
+fn words(state: &StateBlock) -> (u64, u32) {
+    (state.owner.load(SeqCst), state.lifecycle.load(SeqCst))
+}
+
+fn two_claimants(_: u32) {
+    let state = Arc::new(block(CLAIMABLE));
+    let other = beside(&state, |state| claim_and_end(state, 1));
+    let deletions = [claim_and_end(&state, 2), other.join().unwrap()];
+    assert_eq!(deletions.into_iter().filter(|&deletes| deletes).count(), 1);
+    assert_eq!(words(&state), (if deletions[0] { 2 } else { 1 }, lifecycle::RELEASED));
+}
+
+fn claimant_and_release(_: u32) {
+    let state = Arc::new(block(CLAIMABLE));
+    let other = beside(&state, |state| claim_and_end(state, 1));
+    let released = Hold::opened(&state, 2).release(&state, 2);
+    assert_eq!(u8::from(released) + u8::from(other.join().unwrap()), 1);
+    assert_eq!(state.lifecycle.load(SeqCst), lifecycle::RELEASED);
+}
+
+fn two_releases_and_the_owner(_: u32) {
+    let state = Arc::new(block(3));
+    let others = [1, 2].map(|me| beside(&state, move |state| Hold::opened(state, me).release(state, me)));
+    let mine = Hold::created(Scope::Local).end(&state, 3);
+    let deletions: u8 = others.map(|other| u8::from(other.join().unwrap())).into_iter().sum();
+    assert_eq!(deletions + u8::from(mine), 1);
+}
+
+fn give_back_and_claim(_: u32) {
+    let state = Arc::new(block(CLAIMABLE));
+    let other = beside(&state, |state| claim_and_give_back(state, 1));
+    let deletes = claim_and_end(&state, 2);
+    other.join().unwrap();
+    assert_eq!(words(&state), if deletes { (2, lifecycle::RELEASED) } else { (CLAIMABLE, lifecycle::READY) });
+}
+
+fn give_back_and_release(_: u32) {
+    let state = Arc::new(block(CLAIMABLE));
+    let other = beside(&state, |state| claim_and_give_back(state, 1));
+    assert!(Hold::opened(&state, 2).release(&state, 2));
+    other.join().unwrap();
+    assert_eq!(words(&state), (2, lifecycle::RELEASED));
+}
+
+fn take_back_and_claim(_: u32) {
+    let state = Arc::new(block(CLAIMABLE));
+    let other = beside(&state, |state| claim_and_end(state, 1));
+    let mut hold = Hold::created(Scope::Remote);
+    // Refused where the other owns it, also for a moment only.
+    let is_mine = hold.set(Scope::Local, &state, 2).is_ok();
+    let mine = hold.end(&state, 2);
+    assert!(is_mine || !mine);
+    assert_eq!(u8::from(mine) + u8::from(other.join().unwrap()), 1);
+}
+
+fn claimant_dies(step: u32) {
+    let state = Arc::new(block(CLAIMABLE));
+    let victim = beside(&state, move |state| dying(step, || claim_and_end(state, 1)));
+    let mine = claim_and_end(&state, 2);
+    match victim.join().unwrap() {
+        Some(deletes) => assert_eq!(u8::from(mine) + u8::from(deletes), 1),
+        None if mine => assert_eq!(words(&state), (2, lifecycle::RELEASED)),
+        // The dead one owned it: its member id in the word is what a sweep deletes by.
+        None => assert_eq!(state.owner.load(SeqCst), 1),
+    }
+}
+
+/// An array's file: its state block, and the id in its header.
+struct ArrayFile {
+    state: StateBlock,
+    id: Cell<u32>,
+}
+
+// SAFETY: threads of a model run one at a time, and the cell reports accesses that are not ordered.
+unsafe impl Sync for ArrayFile {}
+
+const OLD: u32 = 1;
+const NEW: u32 = 2;
+/// Mappings of the owner.
+const OWN: u32 = 1;
+
+impl ArrayFile {
+    /// With its owner's mapping.
+    fn new() -> Arc<Self> {
+        let file = Self { state: block(3), id: Cell::new(OLD) };
+        file.state.count_in();
+        Arc::new(file)
+    }
+
+    /// Opens the array `id`, looks at it twice and closes it. Whether it was that array.
+    fn open(&self, id: u32, accepted: &[u32]) -> bool {
+        let is_accepted = accepted.contains(&self.state.count_in());
+        let is_it = is_accepted && self.id.get() == id;
+        if is_it {
+            assert_eq!(self.id.get(), id, "rewritten while it is open");
+            let openers = self.state.openers.load(SeqCst);
+            assert!(openers >= 1, "{openers} openers, this one included");
+            assert_eq!(self.id.get(), id, "rewritten while it is open");
+        }
+        self.state.count_out();
+        is_it
+    }
+
+    /// The owner drops the array, and uses its file again where nobody has it open.
+    fn end_and_recycle(&self) -> bool {
+        assert!(Hold::created(Scope::Local).end(&self.state, 3));
+        let is_taken = self.state.begin_recycling(OWN);
+        if is_taken {
+            self.id.set(NEW);
+            self.state.finish_recycling();
+        }
+        is_taken
+    }
+
+    fn check_end(&self, recycled: bool, uncounted: u32) {
+        assert_eq!(self.state.lifecycle.load(SeqCst), if recycled { lifecycle::READY } else { lifecycle::RELEASED });
+        assert_eq!(self.state.generation.load(SeqCst), u64::from(recycled));
+        assert_eq!(self.state.openers.load(SeqCst), OWN + uncounted);
+        assert_eq!(self.open(NEW, &[lifecycle::READY]), recycled);
+    }
+}
+
+fn opener(file: &Arc<ArrayFile>, accepted: &'static [u32]) -> thread::JoinHandle<bool> {
+    let file = file.clone();
+    thread::spawn(move || file.open(OLD, accepted))
+}
+
+fn one_opener(_: u32) {
+    let file = ArrayFile::new();
+    let opener = opener(&file, &[lifecycle::READY]);
+    let recycled = file.end_and_recycle();
+    opener.join().unwrap();
+    file.check_end(recycled, 0);
+}
+
+fn two_openers(_: u32) {
+    let file = ArrayFile::new();
+    let openers = [opener(&file, &[lifecycle::READY]), opener(&file, &[lifecycle::READY])];
+    let recycled = file.end_and_recycle();
+    openers.into_iter().for_each(|opener| _ = opener.join().unwrap());
+    file.check_end(recycled, 0);
+}
+
+/// Who sweeps opens what was released too.
+fn sweeper(_: u32) {
+    let file = ArrayFile::new();
+    let opener = opener(&file, &[lifecycle::READY, lifecycle::RELEASED]);
+    let recycled = file.end_and_recycle();
+    opener.join().unwrap();
+    file.check_end(recycled, 0);
+}
+
+fn opener_dies(step: u32) {
+    let file = ArrayFile::new();
+    let victim = file.clone();
+    let victim = thread::spawn(move || dying(step, || victim.open(OLD, &[lifecycle::READY])));
+    let recycled = file.end_and_recycle();
+    let lived = victim.join().unwrap().is_some();
+    // One that died is counted for ever, unless it did not come to counting itself.
+    file.check_end(recycled, u32::from(!lived && step > 0));
+}

@@ -1,0 +1,114 @@
+//! Small models of what processes do to one state block, run in every order that loom distinguishes: `.ci/model loom [PREEMPTIONS]`.
+
+use loom as engine;
+use std::{
+    panic,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
+    time::Instant,
+};
+use sync::Fences;
+
+#[path = "../library.rs"]
+mod library;
+#[path = "../scene.rs"]
+mod scene;
+#[path = "../sync.rs"]
+mod sync;
+
+mod deaths;
+mod files;
+mod guards;
+mod payload;
+
+use library::{format, hold, layout, scope, span, state, table};
+
+/// Slots of the lock table.
+const SLOTS: usize = 4;
+
+/// What is run in every order.
+struct Model {
+    name: &'static str,
+    /// With the access at which its victim dies, where it has one.
+    body: fn(u32),
+    /// What its SeqCst accesses are made of.
+    fences: &'static [Fences],
+    /// How many times threads are interrupted at most in one execution; as often as can be where there is no number.
+    preemptions: Option<usize>,
+    /// Whether it has a victim, which is to die at each of its accesses in turn.
+    dies: bool,
+}
+
+/// For what needs one order of all SeqCst accesses.
+const ORDERED: &[Fences] = &[Fences::BehindStores, Fences::BeforeLoads];
+/// For what does not: any fence could hide that something is not ordered.
+const UNORDERED: &[Fences] = &[Fences::None];
+
+impl Model {
+    const fn new(name: &'static str, body: fn(u32), fences: &'static [Fences], preemptions: usize) -> Self {
+        let preemptions = if preemptions == ALL { None } else { Some(preemptions) };
+        Self { name, body, fences, preemptions, dies: false }
+    }
+
+    const fn with_a_victim(self) -> Self {
+        Self { dies: true, ..self }
+    }
+
+    /// Runs it, and gives the number of executions.
+    fn run(&self, bound: Option<usize>) -> u64 {
+        let start = Instant::now();
+        let (mut executions, mut deaths) = (0, 0);
+        let preemptions = [self.preemptions, bound].into_iter().flatten().min();
+        for &fences in self.fences {
+            sync::set_fences(fences);
+            let mut step = if self.dies { 0 } else { u32::MAX };
+            loop {
+                executions += check(self.body, step, preemptions);
+                if !sync::take_any_died() {
+                    break;
+                }
+                deaths += 1;
+                step += 1;
+            }
+        }
+        let bound = preemptions.map_or("all".into(), |n| n.to_string());
+        println!("{:64} {bound:>4} {deaths:>4} {executions:>9} {:>7.1} s", self.name, start.elapsed().as_secs_f64());
+        executions
+    }
+}
+
+/// As many preemptions as can be.
+const ALL: usize = usize::MAX;
+
+fn check(body: fn(u32), step: u32, preemptions: Option<usize>) -> u64 {
+    let executions = Arc::new(AtomicU64::new(0));
+    let counted = executions.clone();
+    let mut builder = engine::model::Builder::new();
+    builder.preemption_bound = preemptions;
+    builder.max_branches = 10_000;
+    builder.check(move || {
+        counted.fetch_add(1, SeqCst);
+        body(step);
+    });
+    executions.load(SeqCst)
+}
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let bound = arguments.next().map(|bound| bound.parse().expect("usage: loom [PREEMPTIONS [NAME]]"));
+    let name = arguments.next().unwrap_or_default();
+    let start = Instant::now();
+    println!("{:64} {:>4} {:>4} {:>9}", "model", "bound", "deaths", "executions");
+    let (mut models, mut executions) = (0, 0);
+    for model in [guards::MODELS, deaths::MODELS, files::MODELS].into_iter().flatten().filter(|model| model.name.contains(&name)) {
+        let run = panic::catch_unwind(|| model.run(bound));
+        executions += run.unwrap_or_else(|_| {
+            println!("{:64} FAILED", model.name);
+            std::process::exit(1);
+        });
+        models += 1;
+    }
+    println!("loom: {models} models, {executions} executions, {:.0} s", start.elapsed().as_secs_f64());
+}

@@ -1,0 +1,244 @@
+//! What the library's `sync` is here: words of the model checker, sleeps that nothing but a wake-up ends, and threads that can die.
+//!
+//! A thread that is [`dying`] stops at one of its accesses to a word, without another effect: so may a process anywhere, as far as others can tell.
+//!
+//! Time stands still, so that a wake-up which is lost is a deadlock. Only when somebody died every sleep ends once ([`let_time_pass`]), because nobody
+//! else would tell who waits for the dead; and who sleeps less than the longest time gives up at once.
+
+use crate::engine::{
+    self, lazy_static,
+    sync::{Condvar, Mutex, atomic::fence as engine_fence},
+    thread_local,
+};
+pub(crate) use std::sync::atomic::Ordering;
+use std::{
+    cell::Cell,
+    ops::Add,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::atomic::{AtomicBool, AtomicU8, Ordering::*},
+    time::Duration,
+};
+
+pub(crate) const SPINS: u32 = 1;
+/// What the table sleeps for where no deadline comes sooner.
+const LONGEST_SLEEP: Duration = Duration::from_millis(20);
+
+/// What a SeqCst access is made of, since loom takes it for AcqRel: at most one fence, in a place that is enough for one order of all such accesses.
+///
+/// Each place is stronger than SeqCst for the other accesses around it, one for later loads and the other for earlier stores. So what needs SeqCst is
+/// explored with both. Fences make more happen before than they do in the language; so what does not need SeqCst is explored without.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[repr(u8)]
+pub(crate) enum Fences {
+    None,
+    BehindStores,
+    BeforeLoads,
+}
+
+static FENCES: AtomicU8 = AtomicU8::new(0);
+/// Whether any thread died since [`take_any_died`].
+static ANY_DIED: AtomicBool = AtomicBool::new(false);
+
+pub(crate) fn set_fences(fences: Fences) {
+    FENCES.store(fences as u8, SeqCst);
+}
+
+fn fence_if(fences: Fences, order: Ordering) {
+    if order == SeqCst && FENCES.load(SeqCst) == fences as u8 {
+        engine_fence(SeqCst);
+    }
+}
+
+thread_local! {
+    /// Accesses that are left to a dying thread.
+    static LEFT: Cell<u32> = Cell::new(u32::MAX);
+    /// Deaths after which this thread's sleeps ended.
+    static DEATHS_SEEN: Cell<u32> = Cell::new(0);
+    /// This thread's clock.
+    static NOW: Cell<Duration> = Cell::new(Duration::ZERO);
+}
+
+struct Died;
+
+/// Runs a part of a thread that ends at its access number `step`, if it comes so far: then `None`.
+pub(crate) fn dying<R>(step: u32, life: impl FnOnce() -> R) -> Option<R> {
+    LEFT.with(|left| left.set(step));
+    let result = catch_unwind(AssertUnwindSafe(life));
+    LEFT.with(|left| left.set(u32::MAX));
+    match result {
+        Ok(result) => Some(result),
+        Err(died) if died.is::<Died>() => {
+            ANY_DIED.store(true, SeqCst);
+            None
+        }
+        Err(panic) => resume_unwind(panic),
+    }
+}
+
+/// Whether any thread died since this was asked last.
+pub(crate) fn take_any_died() -> bool {
+    ANY_DIED.swap(false, SeqCst)
+}
+
+/// A place where a dying thread may stop. Every access to a word is one.
+pub(crate) fn step() {
+    let is_last = LEFT.with(|left| match left.get() {
+        u32::MAX => false,
+        accesses => {
+            left.set(accesses.saturating_sub(1));
+            accesses == 0
+        }
+    });
+    if is_last {
+        resume_unwind(Box::new(Died));
+    }
+}
+
+macro_rules! word {
+    ($name:ident, $value:ty) => {
+        pub(crate) struct $name(engine::sync::atomic::$name);
+
+        #[allow(dead_code, reason = "the two have the same")]
+        impl $name {
+            pub(crate) fn new(value: $value) -> Self {
+                Self(engine::sync::atomic::$name::new(value))
+            }
+
+            pub(crate) fn load(&self, order: Ordering) -> $value {
+                step();
+                fence_if(Fences::BeforeLoads, order);
+                self.0.load(if order == SeqCst { Acquire } else { order })
+            }
+
+            pub(crate) fn store(&self, value: $value, order: Ordering) {
+                step();
+                self.0.store(value, if order == SeqCst { Release } else { order });
+                fence_if(Fences::BehindStores, order);
+            }
+
+            fn change(&self, order: Ordering, change: impl FnOnce(&engine::sync::atomic::$name, Ordering) -> $value) -> $value {
+                step();
+                fence_if(Fences::BeforeLoads, order);
+                let before = change(&self.0, if order == SeqCst { AcqRel } else { order });
+                fence_if(Fences::BehindStores, order);
+                before
+            }
+
+            pub(crate) fn swap(&self, value: $value, order: Ordering) -> $value {
+                self.change(order, |word, order| word.swap(value, order))
+            }
+
+            pub(crate) fn fetch_add(&self, value: $value, order: Ordering) -> $value {
+                self.change(order, |word, order| word.fetch_add(value, order))
+            }
+
+            pub(crate) fn fetch_sub(&self, value: $value, order: Ordering) -> $value {
+                self.change(order, |word, order| word.fetch_sub(value, order))
+            }
+
+            pub(crate) fn compare_exchange(&self, old: $value, new: $value, order: Ordering, failure: Ordering) -> Result<$value, $value> {
+                step();
+                fence_if(Fences::BeforeLoads, order);
+                let [order_here, failure_here] =
+                    [(order, AcqRel), (failure, Acquire)].map(|(order, less)| if order == SeqCst { less } else { order });
+                let result = self.0.compare_exchange(old, new, order_here, failure_here);
+                if result.is_ok() {
+                    fence_if(Fences::BehindStores, order);
+                }
+                result
+            }
+
+            pub(crate) fn fetch_update(
+                &self,
+                order: Ordering,
+                failure: Ordering,
+                mut change: impl FnMut($value) -> Option<$value>,
+            ) -> Result<$value, $value> {
+                let mut found = self.load(failure);
+                while let Some(new) = change(found) {
+                    match self.compare_exchange(found, new, order, failure) {
+                        Ok(old) => return Ok(old),
+                        Err(other) => found = other,
+                    }
+                }
+                Err(found)
+            }
+        }
+    };
+}
+word!(AtomicU32, u32);
+word!(AtomicU64, u64);
+
+pub(crate) fn fence(order: Ordering) {
+    engine_fence(order);
+}
+
+pub(crate) fn spin_loop() {
+    engine::thread::yield_now();
+}
+
+pub(crate) fn yield_now() {
+    engine::thread::yield_now();
+}
+
+pub(crate) fn sleep(_: Duration) {
+    engine::thread::yield_now();
+}
+
+/// A point of the calling thread's time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Instant(Duration);
+
+impl Instant {
+    pub(crate) fn now() -> Self {
+        Self(NOW.with(Cell::get))
+    }
+
+    pub(crate) fn saturating_duration_since(&self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl Add<Duration> for Instant {
+    type Output = Self;
+
+    fn add(self, time: Duration) -> Self {
+        Self(self.0 + time)
+    }
+}
+
+/// Who sleeps, on whatever word: a model has one that is slept on.
+struct Sleepers {
+    deaths: Mutex<u32>,
+    wake: Condvar,
+}
+
+lazy_static! {
+    static ref SLEEPERS: Sleepers = Sleepers { deaths: Mutex::new(0), wake: Condvar::new() };
+}
+
+pub(crate) fn sleep_on(word: &AtomicU32, value: u32, longest: Duration) {
+    step();
+    if longest < LONGEST_SLEEP {
+        NOW.with(|now| now.set(now.get() + longest));
+        return yield_now();
+    }
+    let deaths = SLEEPERS.deaths.lock().unwrap();
+    let is_over = |deaths: u32| DEATHS_SEEN.with(|seen| seen.replace(deaths) != deaths);
+    // As the kernel does: the word is compared while nobody else can wake.
+    if word.0.load(Relaxed) == value && !is_over(*deaths) {
+        is_over(*SLEEPERS.wake.wait(deaths).unwrap());
+    }
+}
+
+pub(crate) fn wake_all(_: &AtomicU32) {
+    step();
+    let _deaths = SLEEPERS.deaths.lock().unwrap();
+    SLEEPERS.wake.notify_all();
+}
+
+/// Has every sleep end once, also one that begins later: somebody died, which nobody is woken for.
+pub(crate) fn let_time_pass() {
+    *SLEEPERS.deaths.lock().unwrap() += 1;
+    SLEEPERS.wake.notify_all();
+}
