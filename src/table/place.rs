@@ -75,10 +75,10 @@ impl StateBlock {
     pub(super) fn place_recovery(&self, request: Request, is_exact: bool, intent: &mut Option<usize>, world: &impl World) -> Result<usize, Obstacle> {
         let Request { member, span, .. } = request;
         let (mut free, mut conflicts, mut records, mut deadlock) = (ALL, 0, 0u64, false);
-        let mut all_records = 0;
+        let mut kept = 0;
         self.each_used(|slot, tag| {
             free &= !(1 << slot);
-            all_records += usize::from(Mode::Poisoned.is(tag));
+            kept += usize::from(Mode::Poisoned.is(tag) || Mode::Intent.is(tag));
             if Mode::Intent.is(tag) || !self.slots[slot].span().overlaps(&span) {
                 // Not in the way.
             } else if Mode::Poisoned.is(tag) {
@@ -105,8 +105,9 @@ impl StateBlock {
             return Err(Obstacle::Refused(Refusal::Interleaved(poison)));
         }
         if (free.count_ones() as usize) < needed {
-            // Where there would be no room if every guard were given back, nobody is waited for.
-            if all_records > 1 && all_records + usize::from(intent.is_some()) + needed > SLOTS {
+            // Where there would be no room if every guard were given back, nobody is waited for. Other recoveries may wait for slots too, and keep their
+            // intents meanwhile.
+            if kept + needed > SLOTS && self.slots_where(|_, tag| Mode::Poisoned.is(tag)).count_ones() > 1 {
                 self.merge_closest_poison();
                 return self.place_recovery(request, is_exact, intent, world);
             }
