@@ -23,6 +23,8 @@ pub(crate) const MODELS: &[Model] = &[
     Model::new("what somebody has open is not recycled", one_opener, ORDERED, ALL),
     Model::new("what anybody of two has open is not recycled", two_openers, ORDERED, 5),
     Model::new("what a sweep has open is not recycled", sweeper, ORDERED, ALL),
+    Model::new("who opens by name what is recycled has the one or the other", opener_by_name, ORDERED, ALL),
+    Model::new("what is being recycled is opened as a whole, or not", opener_of_half_a_file, UNORDERED, ALL),
     Model::new("an opener dies anywhere", opener_dies, ORDERED, ALL).with_a_victim(),
 ];
 
@@ -138,15 +140,16 @@ impl ArrayFile {
         Arc::new(file)
     }
 
-    /// Opens the array `id`, looks at it twice and closes it. Whether it was that array.
-    fn open(&self, id: u32, accepted: &[u32]) -> bool {
+    /// Opens the array `id`, or whatever array it is, looks at it again and closes it. Whether it was that array.
+    fn open(&self, id: Option<u32>, accepted: &[u32]) -> bool {
         let is_accepted = accepted.contains(&self.state.count_in());
-        let is_it = is_accepted && self.id.get() == id;
+        let found = is_accepted.then(|| self.id.get());
+        let is_it = found.is_some() && (id.is_none() || found == id);
         if is_it {
-            assert_eq!(self.id.get(), id, "rewritten while it is open");
+            assert_eq!(Some(self.id.get()), found, "rewritten while it is open");
             let openers = self.state.openers.load(SeqCst);
             assert!(openers >= 1, "{openers} openers, this one included");
-            assert_eq!(self.id.get(), id, "rewritten while it is open");
+            assert_eq!(Some(self.id.get()), found, "rewritten while it is open");
         }
         self.state.count_out();
         is_it
@@ -167,13 +170,13 @@ impl ArrayFile {
         assert_eq!(self.state.lifecycle.load(SeqCst), if recycled { lifecycle::READY } else { lifecycle::RELEASED });
         assert_eq!(self.state.generation.load(SeqCst), u64::from(recycled));
         assert_eq!(self.state.openers.load(SeqCst), OWN + uncounted);
-        assert_eq!(self.open(NEW, &[lifecycle::READY]), recycled);
+        assert_eq!(self.open(Some(NEW), &[lifecycle::READY]), recycled);
     }
 }
 
 fn opener(file: &Arc<ArrayFile>, accepted: &'static [u32]) -> thread::JoinHandle<bool> {
     let file = file.clone();
-    thread::spawn(move || file.open(OLD, accepted))
+    thread::spawn(move || file.open(Some(OLD), accepted))
 }
 
 fn one_opener(_: u32) {
@@ -201,10 +204,30 @@ fn sweeper(_: u32) {
     file.check_end(recycled, 0);
 }
 
+fn opener_by_name(_: u32) {
+    let file = ArrayFile::new();
+    let opener = file.clone();
+    let opener = thread::spawn(move || opener.open(None, &[lifecycle::READY]));
+    let recycled = file.end_and_recycle();
+    opener.join().unwrap();
+    file.check_end(recycled, 0);
+}
+
+fn opener_of_half_a_file(_: u32) {
+    let file = ArrayFile::new();
+    assert!(Hold::created(Scope::Local).end(&file.state, 3) && file.state.begin_recycling(OWN));
+    let opener = file.clone();
+    let opener = thread::spawn(move || opener.open(Some(NEW), &[lifecycle::READY]));
+    file.id.set(NEW);
+    file.state.finish_recycling();
+    opener.join().unwrap();
+    file.check_end(true, 0);
+}
+
 fn opener_dies(step: u32) {
     let file = ArrayFile::new();
     let victim = file.clone();
-    let victim = thread::spawn(move || dying(step, || victim.open(OLD, &[lifecycle::READY])));
+    let victim = thread::spawn(move || dying(step, || victim.open(Some(OLD), &[lifecycle::READY])));
     let recycled = file.end_and_recycle();
     let lived = victim.join().unwrap().is_some();
     // One that died is counted for ever, unless it did not come to counting itself.

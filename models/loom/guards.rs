@@ -15,6 +15,7 @@ pub(crate) const MODELS: &[Model] = &[
     Model::new("writers exclude each other, without waiting", writers_at_once, UNORDERED, ALL),
     Model::new("a reader and a writer exclude each other, without waiting", reader_and_writer_at_once, UNORDERED, ALL),
     Model::new("a guard that is given back wakes who waits for it", handover, ORDERED, ALL),
+    Model::new("two guards that are given back wake who waits for both", two_guards, ORDERED, 5),
     Model::new("two writers take turns", two_writers, ORDERED, ALL),
     Model::new("a reader and a writer take turns", reader_and_writer, ORDERED, ALL),
     Model::new("three writers take turns", three_writers, ORDERED, 1),
@@ -92,6 +93,17 @@ fn handover(_: u32) {
     let waiter = beside(&scene, |scene| scene.write(patient(2, span(0, 8), Mode::Write)));
     scene.payload.write();
     scene.block.withdraw(slot);
+    waiter.join().unwrap().unwrap();
+    assert_empty(&scene.block);
+}
+
+fn two_guards(_: u32) {
+    let scene = Scene::new();
+    // The first wake-up may come between what the waiter does before it sleeps, and is too early.
+    let slots = [span(0, 4), span(4, 8)].map(|span| scene.take(at_once(1, span, Mode::Write)).unwrap());
+    let waiter = beside(&scene, |scene| scene.write(patient(2, span(0, 8), Mode::Write)));
+    scene.payload.write();
+    slots.into_iter().for_each(|slot| scene.block.withdraw(slot));
     waiter.join().unwrap().unwrap();
     assert_empty(&scene.block);
 }
