@@ -1,0 +1,103 @@
+//! The consumer: opens what the producer publishes, reads it, and says how long that took.
+//!
+//! | line | answer |
+//! | --- | --- |
+//! | `ping` | `pong` |
+//! | `prepare LEN ARRAYS`, `finish`, `drop` | `done` |
+//! | `first TOKEN`, `sum TOKEN` | nanoseconds to open, read one or all elements, and close; and what was read |
+//! | `hold TOKEN` | opens and keeps, answers as `sum` |
+//! | `again TOKEN` | the same of the array that is held |
+//! | `keep TOKEN` | opens one more, reads one element and keeps it; answers as `first` |
+//! | `memory` | the process's figures |
+//!
+//! An error is answered by `error` and its text.
+
+use crate::{
+    bytes,
+    memory::Memory,
+    peer::{Peer, Place, Result, Role, Visitor},
+    wire::Wire,
+};
+use std::time::Instant;
+
+/// Runs the consumer of a variant, until the producer has gone.
+pub struct Consume {
+    /// Where.
+    pub place: Place,
+    /// What the producer said.
+    pub greeting: String,
+}
+
+struct Consumer<P: Peer> {
+    peer: P,
+    len: usize,
+    held: Option<P::Opened>,
+    kept: Vec<P::Opened>,
+}
+
+impl Visitor for Consume {
+    fn visit<P: Peer>(self) -> Result<()> {
+        let mut wire = Wire::of_consumer()?;
+        let mut consumer = Consumer::<P> { peer: P::new(Role::Consumer, &self.place, &self.greeting)?, len: 0, held: None, kept: Vec::new() };
+        wire.send("ready".into())?;
+        while let Ok(line) = wire.receive() {
+            let line = line.to_owned();
+            let answer = consumer.answer(&line).unwrap_or_else(|error| format!("error {}", error.to_string().replace('\n', " ")));
+            wire.send(answer)?;
+        }
+        Ok(())
+    }
+}
+
+impl<P: Peer> Consumer<P> {
+    fn answer(&mut self, line: &str) -> Result<String> {
+        let (command, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let start = Instant::now();
+        let value = match command {
+            "ping" => return Ok("pong".into()),
+            "memory" => return Ok(Memory::now()?.line()),
+            "first" | "sum" => {
+                let mut opened = self.peer.open(rest, self.len)?;
+                let read = if command == "sum" { bytes::sum } else { |elements: &[f64]| elements[0] };
+                let value = self.peer.read(&mut opened, read)?;
+                self.peer.close(opened)?;
+                value
+            }
+            "hold" => {
+                let mut opened = self.peer.open(rest, self.len)?;
+                let value = self.peer.read(&mut opened, bytes::sum)?;
+                self.held = Some(opened);
+                value
+            }
+            "again" => {
+                let held = self.held.as_mut().ok_or("nothing is held")?;
+                self.peer.again(held, rest)?;
+                self.peer.read(held, bytes::sum)?
+            }
+            "keep" => {
+                let mut opened = self.peer.open(rest, self.len)?;
+                let value = self.peer.read(&mut opened, |elements| elements[0])?;
+                self.kept.push(opened);
+                value
+            }
+            "drop" => {
+                for opened in self.held.take().into_iter().chain(self.kept.drain(..)) {
+                    self.peer.close(opened)?;
+                }
+                return Ok("done".into());
+            }
+            "finish" => {
+                self.peer.finish();
+                return Ok("done".into());
+            }
+            "prepare" => {
+                let (len, arrays) = rest.split_once(' ').ok_or("prepare LEN ARRAYS")?;
+                self.len = len.parse()?;
+                self.peer.prepare(self.len, arrays.parse()?)?;
+                return Ok("done".into());
+            }
+            other => return Err(format!("unknown: {other}").into()),
+        };
+        Ok(format!("{} {value}", start.elapsed().as_nanos()))
+    }
+}

@@ -1,0 +1,68 @@
+//! This library, as its users call it.
+
+use crate::peer::{Peer, Place, Result, Role};
+use ndarray::{Ix1, aview1};
+use ndshm::{Handle, Manager, SharedArray1};
+use std::path::Path;
+
+/// Whether [`manager`] makes one that recycles when it is asked to.
+pub const RECYCLES: bool = false;
+
+/// An ephemeral store in `root`, of its own. The one place that says what the variant "recycled" is: turn [`RECYCLES`] with it.
+pub fn manager(root: &Path, _is_recycling: bool) -> Result<Manager> {
+    let builder = Manager::builder().root(root.join("stores"));
+    Ok(builder.create()?)
+}
+
+/// Arrays of one store.
+pub struct Ndshm<const RECYCLED: bool> {
+    manager: Manager,
+}
+
+impl<const RECYCLED: bool> Peer for Ndshm<RECYCLED> {
+    type Made = SharedArray1<f64>;
+    type Opened = SharedArray1<f64>;
+
+    fn new(role: Role, place: &Place, greeting: &str) -> Result<Self> {
+        let manager = match role {
+            Role::Producer => manager(&place.directory, RECYCLED)?,
+            Role::Consumer => Manager::open(greeting)?,
+        };
+        Ok(Self { manager })
+    }
+
+    fn greeting(&self) -> String {
+        self.manager.path().display().to_string()
+    }
+
+    fn create(&mut self, source: &Vec<f64>) -> Result<Self::Made> {
+        Ok(self.manager.from_ndarray(&aview1(source))?)
+    }
+
+    fn create_empty(&mut self, len: usize) -> Result<Option<Self::Made>> {
+        Ok(Some(self.manager.empty(len)?))
+    }
+
+    fn publish(&mut self, made: &mut Self::Made) -> Result<String> {
+        Ok(made.handle().to_string())
+    }
+
+    fn release(&mut self, made: Self::Made) -> Result<()> {
+        drop(made);
+        Ok(())
+    }
+
+    fn open(&mut self, token: &str, _len: usize) -> Result<Self::Opened> {
+        Ok(token.parse::<Handle>()?.open::<f64, Ix1>()?)
+    }
+
+    fn again(&mut self, held: &mut Self::Opened, token: &str) -> Result<()> {
+        *held = token.parse::<Handle>()?.open()?;
+        Ok(())
+    }
+
+    fn read<R>(&mut self, opened: &mut Self::Opened, reader: impl FnOnce(&[f64]) -> R) -> Result<R> {
+        let guard = opened.read()?;
+        Ok(reader(guard.as_slice().ok_or("the elements are contiguous")?))
+    }
+}

@@ -1,0 +1,110 @@
+//! How often what is measured.
+
+/// A part of the run: one job for every variant, in rounds.
+#[derive(Clone, Copy, Debug)]
+pub struct Section {
+    /// The job.
+    pub job: Job,
+    /// How many rounds at most; the first one is thrown away where there are more than two.
+    pub rounds: usize,
+    /// Seconds after which no further round starts.
+    pub seconds: f64,
+    /// Whether only what the goals need is measured: floors, this library, memmap2.
+    pub is_narrow: bool,
+}
+
+/// What a producer is told to do.
+#[derive(Clone, Copy, Debug)]
+pub enum Job {
+    /// All operations on arrays of `bytes`, `calls` times.
+    Turn { bytes: usize, calls: usize },
+    /// Many small arrays at the same time.
+    Crowd { arrays: usize, bytes: usize },
+    /// Arrays that nobody wrote to.
+    Large { bytes: usize, calls: usize },
+    /// What an array occupies.
+    Memory { bytes: usize },
+}
+
+impl Job {
+    /// The line that a producer gets.
+    pub fn line(self) -> String {
+        match self {
+            Self::Turn { bytes, calls } => format!("turn {bytes} {calls}"),
+            Self::Crowd { arrays, bytes } => format!("crowd {arrays} {bytes}"),
+            Self::Large { bytes, calls } => format!("large {bytes} {calls}"),
+            Self::Memory { bytes } => format!("memory {bytes}"),
+        }
+    }
+
+    /// Arrays of which the time is that of all.
+    pub fn arrays(self) -> usize {
+        if let Self::Crowd { arrays, .. } = self { arrays } else { 1 }
+    }
+
+    /// What is tried instead of a crowd that was too large for a variant, unless that was tried already.
+    pub fn smaller(self, first: Self) -> Option<Self> {
+        match (self, first) {
+            (Self::Crowd { arrays, bytes }, Self::Crowd { arrays: of_first, .. }) if arrays == of_first => {
+                Some(Self::Crowd { arrays: arrays / 4, bytes })
+            }
+            _ => None,
+        }
+    }
+
+    /// Bytes of an array.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::Turn { bytes, .. } | Self::Crowd { bytes, .. } | Self::Large { bytes, .. } | Self::Memory { bytes } => bytes,
+        }
+    }
+}
+
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+const GIB: usize = 1 << 30;
+
+/// Sizes of the tables and plots.
+pub const SIZES: [usize; 6] = [4 * KIB, 64 * KIB, MIB, 16 * MIB, 256 * MIB, GIB];
+/// A size that a goal names and the tables leave out.
+pub const GOAL_SIZE: usize = 2 * MIB;
+/// Small arrays that exist at the same time.
+pub const CROWD: usize = 10_000;
+/// Bytes of a small array.
+pub const SMALL: usize = 4 * KIB;
+/// Bytes of the array that is opened and not filled.
+pub const LARGE: usize = 8 * GIB;
+/// Bytes of the array whose memory is looked at.
+pub const OCCUPYING: usize = 256 * MIB;
+/// Arrays that a store holds while others are made and opened in it.
+pub const STORE: usize = 100_000;
+
+/// The sections of a run.
+pub fn sections(is_quick: bool) -> Vec<Section> {
+    let turn = |bytes, calls, rounds, seconds| Section { job: Job::Turn { bytes, calls }, rounds, seconds, is_narrow: bytes == GOAL_SIZE };
+    let other = |job, rounds, seconds| Section { job, rounds, seconds, is_narrow: false };
+    if is_quick {
+        return vec![
+            turn(4 * KIB, 20, 4, 5.0),
+            turn(64 * KIB, 20, 4, 5.0),
+            turn(MIB, 8, 3, 5.0),
+            turn(GOAL_SIZE, 8, 3, 2.0),
+            turn(16 * MIB, 2, 3, 5.0),
+            turn(256 * MIB, 1, 1, 1.0),
+            other(Job::Crowd { arrays: CROWD / 10, bytes: SMALL }, 1, 1.0),
+            other(Job::Memory { bytes: OCCUPYING / 16 }, 1, 1.0),
+        ];
+    }
+    vec![
+        turn(4 * KIB, 60, 21, 40.0),
+        turn(64 * KIB, 50, 21, 40.0),
+        turn(MIB, 20, 21, 50.0),
+        turn(GOAL_SIZE, 20, 21, 15.0),
+        turn(16 * MIB, 4, 16, 75.0),
+        turn(256 * MIB, 1, 8, 120.0),
+        turn(GIB, 1, 4, 150.0),
+        other(Job::Crowd { arrays: CROWD, bytes: SMALL }, 3, 60.0),
+        other(Job::Large { bytes: LARGE, calls: 2 }, 1, 30.0),
+        other(Job::Memory { bytes: OCCUPYING }, 1, 30.0),
+    ]
+}

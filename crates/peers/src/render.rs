@@ -1,0 +1,140 @@
+//! The document and its plots, made of a run's results.
+
+mod tables;
+
+use crate::{
+    goals,
+    peer::{Kind, Result, VARIANTS},
+    peers::ndshm::RECYCLES,
+    plan::SIZES,
+    plot::{self, Line, Style},
+    results::Results,
+};
+use std::{fs, path::Path};
+
+/// An operation of a turn, as the document has it.
+pub struct Operation {
+    /// In the results.
+    pub name: &'static str,
+    /// As a heading.
+    pub title: &'static str,
+    /// What is measured.
+    pub what: &'static str,
+    /// The variant, and its operation, that the ratios divide by.
+    pub floor: (&'static str, &'static str),
+}
+
+const fn operation(name: &'static str, title: &'static str, what: &'static str, floor: (&'static str, &'static str)) -> Operation {
+    Operation { name, title, what, floor }
+}
+
+/// Every operation of a turn.
+pub const OPERATIONS: &[Operation] = &[
+    operation("create", "Create and fill", "A new array with a copy of a heap buffer, so that others can open it.", ("raw", "create")),
+    operation("open_first", "Open and read one element", "In the other process: open, read the first element, close.", ("raw", "open_first")),
+    operation("open_sum", "Open and read everything", "In the other process: open, sum all elements, close.", ("raw", "open_sum")),
+    operation(
+        "release",
+        "Release",
+        "In the process that made the array, while nobody else has it open: the memory is given back.",
+        ("raw", "release"),
+    ),
+    operation(
+        "fresh",
+        "Hand over a new array",
+        "Create and fill, publish; the other process opens, sums, closes and answers with the sum.",
+        ("raw", "fresh"),
+    ),
+    operation(
+        "reopened",
+        "Hand over, opened anew",
+        "The same array again: the other process opens, sums, closes and answers. Divided by a ping and a sum of the receiver's own heap.",
+        ("heap", "steady"),
+    ),
+    operation(
+        "steady",
+        "Hand over again",
+        "The same array again, which the other process has open. Divided by a ping and a sum of the receiver's own heap.",
+        ("heap", "steady"),
+    ),
+];
+
+const METHOD: &str = "\
+A producer and a consumer process for each variant do the same work with arrays of `f64`, and measure it by their own monotonic clocks. The \
+driver gives each variant its turn, in an order that moves on by one with each round, so that no variant always follows the same other one. Ratios are \
+medians over the rounds of the quotient of two medians of the same round; a p99 of a ratio is the quotient of the two p99s. Medians and p99s of times are \
+those of all calls of all rounds; with few calls a p99 is the slowest. The first round is thrown away. Before each section 2 GiB are touched and \
+freed, because a machine that was idle may have to fetch its free pages anew. Every sum is checked. What travels between the two processes is one line \
+on a socket (in Python a message on a `multiprocessing.Pipe`), so that a hand-over contains a wake-up on both sides: see `ping`.
+
+- A variant that pools its memory (recycled, iceoryx2, mmap-sync with one synchronizer for all) creates arrays in pages that exist already; the others get new ones from the \
+kernel.
+- iceoryx2 sends a sample once: there is no opening anew, *hand over again* is without a name to look up, and *release* drops a loan that was not sent.
+- A pickled array is nowhere until it is sent: its *open* is receiving it, and contains sending.
+- joblib and numpy.memmap leave it to the garbage collector to unmap; joblib's create is a dump through `write`, which maps nothing.
+- mmap-sync serializes and checks before it copies, which is the price of structured values; its *open* takes a reader's lock.
+- `shared_memory`, `memmap2` by hand, SharedArray and those of Python make sparse files: a full tmpfs is a SIGBUS there. ndshm and the floor reserve their space.
+";
+
+/// Writes `performance.md` and the plots into a directory.
+pub fn write(results: &Results, directory: &Path) -> Result<()> {
+    let mut document = head(results);
+    document += &tables::goals(&goals::all(results));
+    document += "\n## What was measured\n\n";
+    document += METHOD;
+    if !RECYCLES {
+        document += "- This version of the library does not recycle yet: the variant called so does what the plain one does.\n";
+    }
+    document += "\n";
+    document += &tables::variants();
+    document += "\n## Time by size\n\nMedian, p99, and the ratio to the floor.\n";
+    for operation in OPERATIONS {
+        document += &tables::turn(results, operation);
+        let file = format!("performance-{}.svg", operation.name);
+        let lines = lines(results, operation.name);
+        if lines.iter().any(|line| line.points.len() > 1) {
+            fs::write(directory.join(&file), plot::svg(operation.title, lines))?;
+            document += &format!("\n![{}]({file})\n", operation.title);
+        }
+    }
+    document += &tables::ping(results);
+    document += &tables::crowd(results);
+    document += &tables::large(results);
+    document += &tables::memory(results);
+    document += &tables::calls(results);
+    document += &tables::skipped(results);
+    Ok(fs::write(directory.join("performance.md"), document)?)
+}
+
+fn head(results: &Results) -> String {
+    let machine = &results.machine;
+    let which = match machine.is_quick {
+        true => {
+            "**These figures are of a quick run, which only shows that the benchmark works: few calls, and a machine that was busy. Do not quote them.**"
+        }
+        false => "These figures are of a full run.",
+    };
+    let facts: String = machine.facts.iter().map(|(name, value)| format!("| {name} | {value} |\n")).collect();
+    format!(
+        "# Performance\n\nMade by `crates/peers/run{}` in {:.0} s; do not edit. {which}\n\n| | |\n| --- | --- |\n{facts}\n",
+        if machine.is_quick { " --quick" } else { "" },
+        machine.seconds
+    )
+}
+
+fn lines(results: &Results, operation: &str) -> Vec<Line> {
+    let mut peers = 0;
+    let line = |variant: &crate::peer::Variant| {
+        let style = match variant.kind {
+            Kind::Floor => Style::Floor,
+            Kind::Own => Style::Own,
+            Kind::Rust | Kind::Python => {
+                peers += 1;
+                Style::Peer(peers - 1)
+            }
+        };
+        let points = SIZES.iter().filter_map(|&bytes| Some((bytes, results.of(variant.name, operation, bytes)?.median()))).collect();
+        Line { label: variant.label.replace('*', ""), style, points }
+    };
+    VARIANTS.iter().map(line).collect()
+}

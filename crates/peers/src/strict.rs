@@ -1,0 +1,40 @@
+//! Whether opening an array that the process has open makes a system call: a process that may make none opens one a thousand times.
+
+use crate::{
+    peer::{Place, Result},
+    peers::ndshm::manager,
+};
+use ndarray::Ix1;
+use ndshm::SharedArray1;
+use std::{hint::black_box, process::Command};
+
+const OPENS: usize = 1000;
+
+/// The process that makes the attempt. It ends in this function, killed by the kernel where the answer is no.
+#[allow(unsafe_code, reason = "strict mode and the bare exit are calls of libc")]
+pub fn attempt(place: &Place) -> Result<()> {
+    let manager = manager(&place.directory, false)?;
+    let array: SharedArray1<f64> = manager.zeros(512)?;
+    let handle = array.handle();
+    let open = || handle.open::<f64, Ix1>().is_ok();
+    // Before that, so that the allocator has what it needs.
+    let mut opened = (0..OPENS).all(|_| black_box(open()));
+    // SAFETY: takes numbers only. From here on the process may read, write and exit.
+    if unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_STRICT) } != 0 {
+        return Err(std::io::Error::last_os_error().into());
+    }
+    opened &= (0..OPENS).all(|_| black_box(open()));
+    // SAFETY: ends the process at once, as no other way of ending it is allowed now.
+    unsafe { libc::syscall(libc::SYS_exit, libc::c_int::from(!opened)) };
+    Ok(())
+}
+
+/// Whether it succeeds.
+pub fn succeeds(place: &Place) -> Result<bool> {
+    let status = Command::new(std::env::current_exe()?).arg("strict").arg(&place.directory).status()?;
+    match status.code() {
+        Some(0) => Ok(true),
+        None => Ok(false),
+        Some(_) => Err("the process that may make no system call could not be tried".into()),
+    }
+}

@@ -1,0 +1,48 @@
+//! Figures as text.
+
+/// A time with three digits that count.
+pub fn time(nanoseconds: f64) -> String {
+    let (value, unit) = match nanoseconds {
+        n if n.is_nan() => return "–".into(),
+        n if n < 1e3 => (n, "ns"),
+        n if n < 1e6 => (n / 1e3, "µs"),
+        n if n < 1e9 => (n / 1e6, "ms"),
+        n => (n / 1e9, "s"),
+    };
+    format!("{} {unit}", digits(value))
+}
+
+/// Three digits that count.
+pub fn digits(value: f64) -> String {
+    match value {
+        v if v < 9.995 => format!("{v:.2}"),
+        v if v < 99.95 => format!("{v:.1}"),
+        v => format!("{v:.0}"),
+    }
+}
+
+/// A power of two of bytes.
+pub fn size(bytes: usize) -> String {
+    match bytes {
+        b if b >= 1 << 30 => format!("{} GiB", b >> 30),
+        b if b >= 1 << 20 => format!("{} MiB", b >> 20),
+        b => format!("{} KiB", b >> 10),
+    }
+}
+
+/// Kibibytes as mebibytes.
+pub fn mebibytes(kib: i64) -> String {
+    format!("{:.1}", kib as f64 / 1024.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_have_three_digits() {
+        assert_eq!([time(7.0), time(1234.0), time(56_780_000.0), time(2.5e9)], ["7.00 ns", "1.23 µs", "56.8 ms", "2.50 s"]);
+        assert_eq!([digits(0.123), digits(12.34), digits(1234.5)], ["0.12", "12.3", "1234"]);
+        assert_eq!([size(4096), size(16 << 20), size(8 << 30)], ["4 KiB", "16 MiB", "8 GiB"]);
+    }
+}
