@@ -13,6 +13,9 @@ use std::time::Instant;
 /// Bytes that are touched and given back before a section, because a machine that was idle may have to fetch its free pages anew.
 const WARMTH: usize = 2 << 30;
 
+/// With more rounds than this the first one is thrown away.
+const WARMING: usize = 2;
+
 /// Touches free memory, so that the first variant does not pay for all.
 pub fn warm(is_quick: bool) {
     let mut pages = vec![0u8; if is_quick { WARMTH / 8 } else { WARMTH }];
@@ -47,6 +50,8 @@ pub fn run(section: Section, place: &Place, python: &Python, results: &mut Resul
             false
         }
     });
+    // Rounds of an earlier section on the same arrays stay what they are.
+    let earlier = results.of("heap", "create", section.job.bytes()).map_or(0, |series| series.rounds.len());
     let start = Instant::now();
     for round in 0..section.rounds {
         // The order of the section before, moved on by one: what follows on a slow variant is not always the same.
@@ -56,8 +61,8 @@ pub fn run(section: Section, place: &Place, python: &Python, results: &mut Resul
             let runner = &mut runners[at];
             match runner.worker.work(&runner.job.line()) {
                 // The first round warms caches, allocators and interpreters.
-                Ok(_) if round == 0 && section.rounds > 2 => {}
-                Ok(lines) => lines.iter().try_for_each(|line| note(results, runner.variant, runner.job, round, line))?,
+                Ok(_) if round == 0 && section.rounds > WARMING => {}
+                Ok(lines) => lines.iter().try_for_each(|line| note(results, runner.variant, runner.job, earlier + round, line))?,
                 Err(error) => {
                     let reason = error.to_string();
                     match runner.job.smaller(section.job).filter(|_| reason.contains("Too many open files")) {
@@ -74,7 +79,7 @@ pub fn run(section: Section, place: &Place, python: &Python, results: &mut Resul
         for (at, reason) in failed {
             skip(results, runners.remove(at).variant, &job, reason);
         }
-        if start.elapsed().as_secs_f64() > section.seconds && round > 0 {
+        if start.elapsed().as_secs_f64() > section.seconds && (round > 0 || section.rounds <= WARMING) {
             break;
         }
     }

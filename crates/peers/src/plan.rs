@@ -5,7 +5,7 @@
 pub struct Section {
     /// The job.
     pub job: Job,
-    /// How many rounds at most; the first one is thrown away where there are more than two.
+    /// How many rounds at most.
     pub rounds: usize,
     /// Seconds after which no further round starts.
     pub seconds: f64,
@@ -81,14 +81,15 @@ pub const STORE: usize = 100_000;
 
 /// The sections of a run.
 pub fn sections(is_quick: bool) -> Vec<Section> {
-    let turn = |bytes, calls, rounds, seconds| Section { job: Job::Turn { bytes, calls }, rounds, seconds, is_narrow: bytes == GOAL_SIZE };
+    let turn = |bytes, calls, rounds, seconds| Section { job: Job::Turn { bytes, calls }, rounds, seconds, is_narrow: false };
+    let narrow = |bytes, calls, rounds, seconds| Section { is_narrow: true, ..turn(bytes, calls, rounds, seconds) };
     let other = |job, rounds, seconds| Section { job, rounds, seconds, is_narrow: false };
     if is_quick {
         return vec![
             turn(4 * KIB, 20, 4, 5.0),
             turn(64 * KIB, 20, 4, 5.0),
             turn(MIB, 8, 3, 5.0),
-            turn(GOAL_SIZE, 8, 3, 2.0),
+            narrow(GOAL_SIZE, 8, 3, 2.0),
             turn(16 * MIB, 2, 3, 5.0),
             turn(256 * MIB, 1, 1, 1.0),
             other(Job::Crowd { arrays: CROWD / 10, bytes: SMALL }, 1, 1.0),
@@ -99,10 +100,12 @@ pub fn sections(is_quick: bool) -> Vec<Section> {
         turn(4 * KIB, 60, 21, 40.0),
         turn(64 * KIB, 50, 21, 40.0),
         turn(MIB, 20, 21, 50.0),
-        turn(GOAL_SIZE, 20, 21, 15.0),
+        narrow(GOAL_SIZE, 20, 21, 15.0),
         turn(16 * MIB, 4, 16, 75.0),
-        turn(256 * MIB, 1, 8, 120.0),
-        turn(GIB, 1, 4, 150.0),
+        turn(256 * MIB, 1, 6, 80.0),
+        narrow(256 * MIB, 2, 6, 40.0),
+        turn(GIB, 1, 2, 100.0),
+        narrow(GIB, 1, 6, 60.0),
         other(Job::Crowd { arrays: CROWD, bytes: SMALL }, 3, 60.0),
         other(Job::Large { bytes: LARGE, calls: 2 }, 1, 30.0),
         other(Job::Memory { bytes: OCCUPYING }, 1, 30.0),

@@ -63,7 +63,7 @@ const METHOD: &str = "\
 A producer and a consumer process for each variant do the same work with arrays of `f64`, and measure it by their own monotonic clocks. The \
 driver gives each variant its turn, in an order that moves on by one with each round, so that no variant always follows the same other one. Ratios are \
 medians over the rounds of the quotient of two medians of the same round; a p99 of a ratio is the quotient of the two p99s. Medians and p99s of times are \
-those of all calls of all rounds; with few calls a p99 is the slowest. The first round is thrown away. Before each section 2 GiB are touched and \
+those of all calls of all rounds; with few calls a p99 is the slowest. The first of more than two rounds is thrown away. Before each section 2 GiB are touched and \
 freed, because a machine that was idle may have to fetch its free pages anew. Every sum is checked. What travels between the two processes is one line \
 on a socket (in Python a message on a `multiprocessing.Pipe`), so that a hand-over contains a wake-up on both sides: see `ping`.
 
@@ -71,7 +71,7 @@ on a socket (in Python a message on a `multiprocessing.Pipe`), so that a hand-ov
 kernel.
 - iceoryx2 sends a sample once: there is no opening anew, *hand over again* is without a name to look up, and *release* drops a loan that was not sent.
 - A pickled array is nowhere until it is sent: its *open* is receiving it, and contains sending.
-- joblib and numpy.memmap leave it to the garbage collector to unmap; joblib's create is a dump through `write`, which maps nothing.
+- joblib and numpy.memmap unmap when the last reference goes, which is measured; joblib's create is a dump through `write`, which maps nothing.
 - mmap-sync serializes and checks before it copies, which is the price of structured values; its *open* takes a reader's lock.
 - `shared_memory`, `memmap2` by hand, SharedArray and those of Python make sparse files: a full tmpfs is a SIGBUS there. ndshm and the floor reserve their space.
 ";
@@ -87,7 +87,7 @@ pub fn write(results: &Results, directory: &Path) -> Result<()> {
     }
     document += "\n";
     document += &tables::variants();
-    document += "\n## Time by size\n\nMedian, p99, and the ratio to the floor.\n";
+    document += &tables::calls_by_size(results);
     for operation in OPERATIONS {
         document += &tables::turn(results, operation);
         let file = format!("performance-{}.svg", operation.name);
@@ -101,7 +101,7 @@ pub fn write(results: &Results, directory: &Path) -> Result<()> {
     document += &tables::crowd(results);
     document += &tables::large(results);
     document += &tables::memory(results);
-    document += &tables::calls(results);
+    document += &tables::locks(results);
     document += &tables::skipped(results);
     Ok(fs::write(directory.join("performance.md"), document)?)
 }

@@ -107,6 +107,11 @@ impl Series {
         stats::quantile(self.rounds.concat(), 0.99)
     }
 
+    /// How many times there are.
+    pub fn count(&self) -> usize {
+        self.rounds.iter().map(Vec::len).sum()
+    }
+
     /// The median over rounds of the ratio of this median to the other's in the same round.
     pub fn ratio(&self, floor: &Series) -> Option<f64> {
         let both = self.rounds.iter().zip(&floor.rounds).filter(|(ours, theirs)| !ours.is_empty() && !theirs.is_empty());

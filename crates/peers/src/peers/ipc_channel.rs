@@ -43,7 +43,10 @@ impl Peer for IpcChannel {
         Ok(IpcSharedMemory::from_bytes(bytes_of(source)))
     }
 
-    // The crate has no memory that nobody wrote to: `from_byte` fills it.
+    /// The crate has no memory that nobody wrote to: this is filled.
+    fn create_empty(&mut self, len: usize) -> Result<Option<IpcSharedMemory>> {
+        Ok(Some(IpcSharedMemory::from_byte(0, len * 8)))
+    }
 
     fn publish(&mut self, made: &mut IpcSharedMemory) -> Result<String> {
         self.sender.as_ref().ok_or("the consumer has not connected")?.send(made.clone())?;

@@ -43,6 +43,17 @@ pub fn variants() -> String {
     table(&words(&["variant", "how"]), VARIANTS.iter().map(|variant| vec![variant.label.into(), variant.how.into()])).replace("---:", "---")
 }
 
+/// How many calls the times by size are of.
+pub fn calls_by_size(results: &Results) -> String {
+    let count = |&bytes: &usize| {
+        let of = |variant: &str| results.of(variant, "create", bytes).map_or(0, Series::count);
+        (of("raw") > 0).then(|| format!("{} at {} (others {})", of("raw"), text::size(bytes), of("ipc-channel")))
+    };
+    let counts: Vec<String> = SIZES.iter().filter_map(count).collect();
+    let what = "Median, p99, and the ratio to the floor. Calls of the floors, ndshm and memmap2:";
+    format!("\n## Time by size\n\n{what} {}.\n", counts.join(", "))
+}
+
 fn cell(series: Option<&Series>, floor: Option<&Series>) -> String {
     let Some(series) = series else { return "–".into() };
     let ratio = floor.and_then(|floor| series.ratio(floor)).map_or_else(String::new, |ratio| format!(", {} x", text::digits(ratio)));
@@ -102,7 +113,8 @@ pub fn large(results: &Results) -> String {
     let table =
         if rows.is_empty() { "Not in this run.\n".into() } else { table(&words(&["", "create, without filling", "open, one element, close"]), rows) };
     let what =
-        "What reserves its space when an array is made pays for 8 GiB there; what does not pays with every page that is touched, or with a SIGBUS.";
+        "What reserves its space when an array is made pays for 8 GiB there; what does not pays with every page that is touched, or with a SIGBUS. \
+                ipc-channel fills what it makes.";
     format!("\n## Opening 8 GiB\n\n{what} Median / p99.\n\n{table}")
 }
 
@@ -124,7 +136,7 @@ pub fn memory(results: &Results) -> String {
 }
 
 /// What one process measured by itself.
-pub fn calls(results: &Results) -> String {
+pub fn locks(results: &Results) -> String {
     let of = |operation: &'static str| results.series.iter().filter(move |series| series.operation == operation);
     let row = |series: &Series| vec![series.variant.clone(), text::time(series.median()), text::time(series.p99())];
     let locks = table(&words(&["", "median", "p99"]), of("call").map(row));
