@@ -112,8 +112,7 @@ pub fn large(results: &Results) -> String {
     let rows = rows(cells);
     let table =
         if rows.is_empty() { "Not in this run.\n".into() } else { table(&words(&["", "create, without filling", "open, one element, close"]), rows) };
-    let what =
-        "What reserves its space when an array is made pays for 8 GiB there; what does not pays with every page that is touched, or with a SIGBUS. \
+    let what = "What reserves its space when an array is made pays for 8 GiB there; what does not pays with every page that is touched, or with a SIGBUS. \
                 ipc-channel fills what it makes.";
     format!("\n## Opening 8 GiB\n\n{what} Median / p99.\n\n{table}")
 }
