@@ -292,7 +292,7 @@ impl StateBlock {
             }
             // Threads of one process have one member id: who holds the word lives, or nobody here does.
             // Who sleeps between its tries asks each time.
-            let is_time = tries % SPINS == 0 || since.is_some_and(|since: Instant| since.elapsed() > Duration::from_millis(1));
+            let is_time = tries % SPINS == 0 || since.is_some_and(|since: Instant| Instant::now() > since + Duration::from_millis(1));
             let is_dead = holder != 0 && holder != member && is_time && !world.is_alive(holder);
             if is_dead && self.lock.compare_exchange(holder, member, Acquire, Relaxed).is_ok() {
                 failpoint!(WordTakenOver);

@@ -42,7 +42,8 @@ impl Scene {
     }
 
     fn take(&self, request: Request) -> Result<usize, Refusal> {
-        self.block.acquire(request, &View::of(&self.deaths))
+        let at_once = self.block.acquire_at_once(request.member, request.span, request.mode);
+        at_once.map_or_else(|| self.block.acquire(request, &View::of(&self.deaths)), Ok)
     }
 
     fn recover(&self, request: Request) -> Result<usize, Refusal> {

@@ -118,7 +118,8 @@ impl Member<'_> {
     fn take(&mut self, span: Span) {
         let mode = [Mode::Read, Mode::Read, Mode::Write, Mode::Write, Mode::Atomic][thread_rng().gen_range(0..5)];
         let request = self.request(span, mode);
-        match self.scene.block.acquire(request, &self.view) {
+        let at_once = self.scene.block.acquire_at_once(request.member, request.span, request.mode);
+        match at_once.map_or_else(|| self.scene.block.acquire(request, &self.view), Ok) {
             Ok(slot) => {
                 self.scene.ledger().given(self.id, slot, span, mode);
                 self.hold(slot, mode);

@@ -158,7 +158,7 @@ impl StateBlock {
         self.slots[slot].put(span);
         failpoint!(SlotSpanWritten);
         // Changed under the lock word only, and set before the tag.
-        self.used.store(!free | 1 << slot, Relaxed);
+        self.used.store(ALL & !free | 1 << slot, Relaxed);
         failpoint!(SlotUsedSet);
         // Others look under the lock word, whose release orders this for them. Against a death only the order of the instructions counts: the
         // elements may not be written before the slot says so.
