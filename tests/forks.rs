@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 mod common;
+#[path = "forks/storm.rs"]
+mod storm;
 
 use common::{Peer, Root};
 use ndarray::Ix1;
