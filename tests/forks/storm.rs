@@ -24,10 +24,10 @@ const FORKS_OF_A_PARENT: usize = 40;
 const THREADS: usize = 10;
 const SHARED: usize = 3;
 const LEN: usize = 200;
-/// A forked child that has not ended after so many seconds is killed by its alarm.
-const ALARM: u32 = 20;
 /// A thread of the parent that has not moved for so long is stuck.
 const STUCK: Duration = Duration::from_secs(40);
+/// A forked child that has not ended after so many seconds is killed by its alarm.
+const ALARM: u32 = STUCK.as_secs() as u32 / 2;
 
 /// What a thread is doing.
 const STEPS: [&str; 12] = [
@@ -352,21 +352,33 @@ fn fork_in_rounds<'a>(rounds: Range<usize>, fate: &str, steps: &Steps, worker: i
         steps.begin(FORKING, "waiting for a forked child");
         if is_orphan {
             std::thread::sleep(STUCK);
-            panic!("nobody killed this parent");
+            kill_process(child, Signal::KILL).unwrap();
+            panic!("nobody killed this parent; its forked child was last seen {}", steps.of(CHILD));
         }
         if matches!(kind, Kind::IsKilled) {
             std::thread::sleep(Duration::from_micros(round as u64 * 613 % 4000));
             kill_process(child, Signal::KILL).unwrap();
         }
-        let status = wait(child);
+        let status = wait(child, steps);
         let is_as_wanted = status.exit_status() == Some(0) || matches!(kind, Kind::IsKilled) && status.terminating_signal() == Some(libc::SIGKILL);
         assert!(is_as_wanted, "a forked child ended with {status:?}, last seen {}", steps.of(CHILD));
     }
     ControlFlow::Continue(())
 }
 
-fn wait(pid: Pid) -> WaitStatus {
-    waitpid(Some(pid), WaitOptions::empty()).unwrap().unwrap().1
+/// Waits for a forked child, which may hang already in the handlers of the fork, before it sets its alarm.
+fn wait(pid: Pid, steps: &Steps) -> WaitStatus {
+    let began = Instant::now();
+    loop {
+        match waitpid(Some(pid), WaitOptions::NOHANG).unwrap() {
+            Some((_, status)) => return status,
+            None if began.elapsed() < STUCK / 2 + Duration::from_secs(5) => std::thread::sleep(Duration::from_micros(200)),
+            None => {
+                kill_process(pid, Signal::KILL).unwrap();
+                panic!("a forked child hangs in the fork itself: the last one to say so was {}", steps.of(CHILD));
+            }
+        }
+    }
 }
 
 /// The forked child of a parent that is killed: it uses the library before, and after.
