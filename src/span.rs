@@ -106,7 +106,8 @@ impl Span {
         let (pitch, width) = (u64::from(other.pitch), u64::from(other.width));
         let into = (self.start % pitch + pitch - other.start % pitch) % pitch;
         let own_width = if self.pitch == other.pitch { u64::from(self.width) } else { self.end.saturating_sub(self.start) };
-        into + own_width <= width
+        // The table may say anything: an end so far away that the sum overflows is not inside.
+        into.saturating_add(own_width) <= width
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -156,6 +157,23 @@ mod tests {
         let odd = view(72, &[5], &[-16]);
         assert!(!even.overlaps(&odd));
         assert!(even.overlaps(&view(0, &[10], &[8])));
+    }
+
+    /// Cutting a span with the whole address range and an offset into the window of the cut used to overflow: a panic under the lock word
+    /// where overflow is checked, and poison lost where it is not.
+    #[test]
+    fn spans_with_any_numbers_are_compared_and_cut() {
+        let numbers = [0, 1, 7, 8, 4096, u64::MAX - 1, u64::MAX];
+        let widths = [0, 1, 8, 64, u32::MAX];
+        let cuts = [Span { start: 24, end: 608, pitch: 64, width: 8 }, Span { start: 0, end: 4096, pitch: 0, width: 0 }];
+        for (start, end) in numbers.iter().flat_map(|&start| numbers.iter().map(move |&end| (start, end))) {
+            for (pitch, width) in widths.iter().flat_map(|&pitch| widths.iter().map(move |&width| (pitch, width))) {
+                let span = Span { start, end, pitch, width };
+                cuts.iter().for_each(|cut| drop((span.overlaps(cut), cut.overlaps(&span), span.without(cut))));
+            }
+        }
+        let everything = Span { start: 1, end: u64::MAX, pitch: 0, width: 0 };
+        assert_eq!(everything.without(&cuts[0]), None, "it is wider than the windows of the cut");
     }
 
     /// A broadcast view may have more elements than bytes can be counted: counting its bytes used to overflow.
