@@ -32,6 +32,9 @@ const LONGEST_SLEEP: Duration = if cfg!(test) { Duration::from_secs(3600) } else
 const WORD_PATIENCE: Duration = Duration::from_millis(50);
 /// Slots that waiting writers leave to guards.
 const KEPT_FROM_INTENTS: u32 = SLOTS.div_ceil(8) as u32;
+/// How often whoever found something to clear away looks again at once: more often than there can be anything, unless somebody writes into the
+/// table all the time who has no business there.
+const LOOKS: u32 = 2 * SLOTS as u32;
 /// Records of poison are merged beyond this number.
 const MAX_POISONED: u32 = SLOTS as u32 / 2;
 
@@ -107,6 +110,8 @@ enum Obstacle {
     Conflict(u64),
     /// Too few slots are free.
     Full,
+    /// Two records of poison became one, which may be in the way where they were not.
+    Merged,
     Refused(Refusal),
 }
 
@@ -196,15 +201,17 @@ impl StateBlock {
 
     /// Tries until `place` gives a slot, and sleeps between.
     fn wait_for(&self, request: Request, world: &impl World, mut place: impl FnMut(&Self) -> Result<usize, Obstacle>) -> Result<usize, Refusal> {
-        let mut waits = None;
+        let (mut waits, mut looks) = (None, 0);
         loop {
             let in_the_way = match self.locked(request, world, &mut place)? {
                 Ok(slot) => return Ok(slot),
                 Err(Obstacle::Refused(refusal)) => return Err(refusal),
                 Err(Obstacle::Conflict(slots)) => slots,
                 Err(Obstacle::Full) => ALL,
+                Err(Obstacle::Merged) => 0,
             };
-            if self.bury(in_the_way, request.member, world) {
+            if (in_the_way == 0 || self.bury(in_the_way, request.member, world)) && looks < LOOKS {
+                looks += 1;
                 continue;
             }
             if in_the_way == ALL && (0..SLOTS).any(|slot| self.holds(request.member, slot) && world.is_own(slot)) {

@@ -66,7 +66,7 @@ impl StateBlock {
         }
         if records > MAX_POISONED || free == 0 && records > 1 {
             self.merge_closest_poison();
-            return self.place(request, intent, world);
+            return Err(Obstacle::Merged);
         }
         if free == 0 { Err(Obstacle::Full) } else { Ok(self.publish(free, span, mode.tag(member))) }
     }
@@ -109,13 +109,13 @@ impl StateBlock {
             // intents meanwhile.
             if kept + needed > SLOTS && self.slots_where(|_, tag| Mode::Poisoned.is(tag)).count_ones() > 1 {
                 self.merge_closest_poison();
-                return self.place_recovery(request, is_exact, intent, world);
+                return Err(Obstacle::Merged);
             }
             return Err(Obstacle::Full);
         }
-        let mut take = |span, tag| {
-            let slot = self.publish(free, span, tag);
-            free &= !(1 << slot);
+        let take = |free: &mut u64, span, tag| {
+            let slot = self.publish(*free, span, tag);
+            *free &= !(1 << slot);
             slot
         };
         // The guard first, then what it does not cover of the records, then the records go: whatever is interrupted here leaves no less poison
@@ -127,13 +127,16 @@ impl StateBlock {
                 failpoint!(IntentConverted);
                 slot
             }
-            None => take(span, Mode::Write.tag(member)),
+            None => take(&mut free, span, Mode::Write.tag(member)),
         };
         failpoint!(RecoverGuardPublished);
         each(records, |slot| {
             let poisoned = self.slots[slot].tag.load(Acquire);
-            for rest in self.slots[slot].span().without(&span).into_iter().flatten().flatten() {
-                take(rest, poisoned);
+            // Looked at again. A record that somebody changed meanwhile without the lock word, so that the room does not do, stays.
+            let fits = |rest: &[Option<Span>; 3]| rest.iter().flatten().count() <= free.count_ones() as usize;
+            let Some(rest) = self.slots[slot].span().without(&span).filter(fits) else { return };
+            for rest in rest.into_iter().flatten() {
+                take(&mut free, rest, poisoned);
                 failpoint!(RecoverRestPublished);
             }
             self.slots[slot].tag.swap(0, AcqRel);

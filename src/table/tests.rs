@@ -1,5 +1,6 @@
 //! The table without files: in a plain box, with members that live and die as the test says.
 
+mod scribble;
 mod threads;
 
 use super::*;
