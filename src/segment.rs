@@ -29,7 +29,7 @@ use std::{
     sync::{
         Arc, OnceLock, Weak,
         atomic::{
-            AtomicU64,
+            AtomicBool, AtomicU64,
             Ordering::{Relaxed, SeqCst},
         },
     },
@@ -75,6 +75,8 @@ pub(crate) struct Segment {
     /// With a payload that is protected against writing, for who asked for no more.
     protected: OnceLock<Counted>,
     hold: fork::Mutex<Hold>,
+    /// This process found the array frozen, and may have taken its own right to write away.
+    was_frozen: AtomicBool,
     /// The thread of this process that holds each slot of the lock table.
     threads: [AtomicU64; SLOTS],
     /// The 64ths of the payload whose pages were mapped before they were written first.
@@ -130,6 +132,7 @@ impl Segment {
             writable: OnceLock::new(),
             protected: OnceLock::new(),
             hold: fork::Mutex::new(hold),
+            was_frozen: AtomicBool::new(false),
             threads: [const { AtomicU64::new(0) }; SLOTS],
             warm: AtomicU64::new(0),
             put_by: OnceLock::new(),
@@ -210,10 +213,15 @@ impl Segment {
         }
     }
 
-    /// Whether the array was frozen.
+    /// Whether the array was frozen. That is never undone: where somebody clears the flag all the same, a write would fault in this process,
+    /// whose mapping may be protected.
     #[inline]
     pub(crate) fn is_frozen(&self) -> bool {
-        self.state().frozen.load(SeqCst) != 0
+        let is_frozen = self.was_frozen.load(Relaxed) || self.state().frozen.load(SeqCst) != 0;
+        if is_frozen {
+            self.was_frozen.store(true, Relaxed);
+        }
+        is_frozen
     }
 
     /// Marks the array as frozen. The caller holds all of it exclusively.

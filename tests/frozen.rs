@@ -7,7 +7,10 @@ mod common;
 use common::{Peer, Root};
 use ndarray::{Ix1, Ix2, s};
 use ndshm::{Error, FrozenArray, Handle, Scope, SharedArray1, SharedArray2};
-use std::{os::unix::process::ExitStatusExt, time::Duration};
+use std::{
+    os::unix::{fs::FileExt, process::ExitStatusExt},
+    time::Duration,
+};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -82,6 +85,37 @@ fn freezing_waits_for_guards_and_is_refused_on_poison() {
     });
     assert!(matches!(xs.write(), Err(Error::Frozen { .. })));
     assert!(matches!(manager.zeros::<f64, _>((0, 3)).unwrap().freeze(), Ok(frozen) if frozen.is_empty()));
+}
+
+/// The flag lies where every process of the store can write. One that had protected its pages used to believe whoever cleared it, and to fault in
+/// its next write.
+#[test]
+fn a_process_that_saw_an_array_frozen_does_not_write_it_when_the_flag_is_cleared() {
+    let root = Root::new();
+    let manager = root.manager();
+    let xs = manager.options().name("xs").zeros::<f64, _>(1000).unwrap();
+    let handle = xs.handle();
+    let set = |flag: u32| std::fs::File::options().write(true).open(xs.path()).unwrap().write_all_at(&flag.to_ne_bytes(), 72).unwrap();
+    let frozen = xs.freeze().unwrap();
+    set(0);
+    assert!(xs.is_frozen() && matches!(xs.write(), Err(Error::Frozen { .. })) && frozen.sum() == 0.0);
+    // One that opened it while it was frozen.
+    set(1);
+    let mut child = Peer::start("child_opens_what_is_thawed", &[handle.to_string()]);
+    child.hear("opened");
+    set(0);
+    child.tell("thawed");
+    child.finish();
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_opens_what_is_thawed() {
+    let xs: SharedArray1<f64> = handle(0).open().unwrap();
+    println!("opened");
+    std::io::stdin().lines().next().unwrap().unwrap();
+    assert!(matches!(xs.try_write(), Err(Error::Frozen { .. })), "it was mapped without the right to write");
+    common::done();
 }
 
 #[test]

@@ -64,11 +64,13 @@ impl Segment {
         let (path, parsed, inode) = (cached.path, cached.parsed, cached.inode);
         let mapping = Counted::counted_before(cached.mapping);
         failpoint!(OpenFromCache);
-        if mapping.state().frozen.load(SeqCst) != 0 {
+        let is_frozen = mapping.state().frozen.load(SeqCst) != 0;
+        if is_frozen {
             mapping.protect(parsed.data_offset..mapping.len(), &path)?;
         }
         let hold = Hold::opened(mapping.state(), member.id()?);
         let segment = Segment::assemble(member, path, parsed, inode, hold);
+        segment.was_frozen.store(is_frozen, Relaxed);
         segment.warm.store(warm, Relaxed);
         let _ = if is_writable { segment.writable.set(mapping) } else { segment.protected.set(mapping) };
         Ok(Some(segment.enlist()))
@@ -107,10 +109,11 @@ impl Segment {
                 known
             }
             None => {
-                let (mapping, parsed) = map_and_parse(member, file, &metadata, path, writable)?;
+                let (mapping, parsed, is_frozen) = map_and_parse(member, file, &metadata, path, writable)?;
                 check_id(path, expected, parsed.header.id)?;
                 let hold = Hold::opened(mapping.state(), member.id()?);
                 let opened = Segment::assemble(member, path.into(), parsed, inode, hold);
+                opened.was_frozen.store(is_frozen, Relaxed);
                 let _ = if writable { opened.writable.set(mapping) } else { opened.protected.set(mapping) };
                 let enlisted = opened.enlist();
                 failpoint!(OpenEnlisted);
@@ -187,7 +190,8 @@ fn check_id(path: &Path, expected: Option<ArrayId>, found: ArrayId) -> Result<()
     }
 }
 
-fn map_and_parse(member: &Member, file: &File, metadata: &Metadata, path: &Path, writable: bool) -> Result<(Counted, Parsed)> {
+/// Maps a file and parses its header; whether the payload is protected because the array is frozen comes with it.
+fn map_and_parse(member: &Member, file: &File, metadata: &Metadata, path: &Path, writable: bool) -> Result<(Counted, Parsed, bool)> {
     let refuse = |source| header_error(path, source);
     let mut head = [0; heads::LONGEST];
     let head_len = read_head(file, &mut head, path)?;
@@ -219,10 +223,11 @@ fn map_and_parse(member: &Member, file: &File, metadata: &Metadata, path: &Path,
     if state.endian.load(SeqCst) != ENDIAN_PROBE {
         return Err(refuse(HeaderError::Endian));
     }
-    if !writable || state.frozen.load(SeqCst) != 0 {
+    let is_frozen = state.frozen.load(SeqCst) != 0;
+    if !writable || is_frozen {
         mapping.protect(parsed.data_offset..len, path)?;
     }
-    Ok((mapping, parsed))
+    Ok((mapping, parsed, is_frozen))
 }
 
 /// Reads the first bytes of a file; gives how many there are.
