@@ -14,6 +14,7 @@ mod claims;
 mod files;
 mod handles;
 mod race;
+mod scribble;
 mod shapes;
 mod special;
 mod types;

@@ -1,0 +1,154 @@
+//! The block as the hostile hand sees it: bytes of a file, at the places that docs/design.md gives.
+
+use super::play::Input;
+use std::{
+    fs::File,
+    os::unix::fs::FileExt,
+    sync::{LazyLock, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+pub const LEN: u64 = 2112;
+const AT: u64 = 64;
+const SLOTS_AT: u64 = 128;
+const FROZEN: std::ops::Range<u64> = 72..76;
+
+/// Members: this process, one that lives, one that is dead, and what is none.
+#[derive(Clone, Copy)]
+pub struct Members {
+    pub own: u64,
+    pub living: u64,
+    pub dead: u64,
+}
+
+impl Members {
+    fn pick(&self, input: &mut Input) -> u64 {
+        match input.byte() % 8 {
+            0..2 => self.own,
+            2..4 => self.living,
+            4..6 => self.dead,
+            6 => 0,
+            _ => input.word(),
+        }
+    }
+}
+
+/// One word of 8 bytes, at an offset from the start of the file.
+fn put(file: &File, at: u64, bytes: &[u8], spares_frozen: bool) {
+    let touches_frozen = at < FROZEN.end && FROZEN.start < at + bytes.len() as u64;
+    if !(spares_frozen && touches_frozen) {
+        file.write_all_at(bytes, at).unwrap();
+    }
+}
+
+/// One change. `is_written` says that a guard to write is held.
+pub fn change(file: &File, members: Members, input: &mut Input, is_written: bool) {
+    let word = |at: u64, value: u64| put(file, at, &value.to_ne_bytes(), is_written);
+    let half = |at: u64, value: u32| put(file, at, &value.to_ne_bytes(), is_written);
+    match input.byte() % 12 {
+        0..3 => slot(file, u64::from(input.byte()) % 64, members, input),
+        3 => {
+            // Many at once: the table is full, or full of poison.
+            let (first, last) = (u64::from(input.byte()) % 64, u64::from(input.byte()) % 64);
+            let rest = input.clone();
+            for index in first..=last.max(first) {
+                *input = rest.clone();
+                slot(file, index, members, input);
+                let start = index * u64::from(input.byte());
+                word(SLOTS_AT + 32 * index + 8, start);
+                word(SLOTS_AT + 32 * index + 16, start + u64::from(input.byte()));
+            }
+        }
+        4 => word(96, members.pick(input)),
+        5 => word(112, if input.byte() % 2 == 0 { u64::MAX } else { input.word() }),
+        6 => {
+            // Endian probe, lifecycle, frozen, openers, wake word, waiting flag.
+            let at = [64, 68, 72, 76, 104, 108][usize::from(input.byte()) % 6];
+            half(
+                at,
+                match input.byte() {
+                    byte @ 0..8 => u32::from(byte),
+                    8 => u32::MAX,
+                    _ => input.word() as u32,
+                },
+            );
+        }
+        // Generation, owner, producer.
+        7 => word([80, 88, 120][usize::from(input.byte()) % 3], members.pick(input)),
+        8..10 => {
+            let at = AT + input.word() % (LEN - 8);
+            put(file, at, &input.word().to_ne_bytes(), is_written);
+        }
+        10 => mend(file),
+        _ => {
+            let (at, bytes) = (AT + input.word() % LEN, input.rest(64));
+            put(file, at, &bytes[..bytes.len().min((AT + LEN - at) as usize)], is_written);
+        }
+    }
+}
+
+fn slot(file: &File, index: u64, members: Members, input: &mut Input) {
+    let at = SLOTS_AT + 32 * index;
+    let mode = match input.byte() {
+        byte @ 0..224 => byte % 7,
+        byte => byte,
+    };
+    let number = |input: &mut Input| match input.byte() {
+        byte @ 0..192 => u64::from(byte) * 32,
+        byte @ 192..224 => u64::MAX - u64::from(byte - 192),
+        224..240 => 0,
+        _ => input.word(),
+    };
+    let (start, end) = (number(input), number(input));
+    let (pitch, width) = match input.byte() {
+        0..96 => (0, 0),
+        // Those of columns.
+        byte @ 96..192 => (256, u32::from(byte % 32) * 8),
+        192..224 => (u32::MAX, u32::MAX),
+        _ => (input.word() as u32, input.word() as u32),
+    };
+    for (offset, value) in [(8, start), (16, end), (24, u64::from(width) << 32 | u64::from(pitch))] {
+        file.write_all_at(&value.to_ne_bytes(), at + offset).unwrap();
+    }
+    file.write_all_at(&(u64::from(mode) << 56 | members.pick(input) & ((1 << 56) - 1)).to_ne_bytes(), at).unwrap();
+    let mut used = [0; 8];
+    file.read_exact_at(&mut used, 112).unwrap();
+    let used = u64::from_ne_bytes(used) | 1 << index;
+    file.write_all_at(&used.to_ne_bytes(), 112).unwrap();
+}
+
+/// Frees the table and its lock word.
+pub fn mend(file: &File) {
+    file.write_all_at(&[0; 64 * 32], SLOTS_AT).unwrap();
+    file.write_all_at(&[0; 24], 96).unwrap();
+}
+
+pub fn free_the_word(file: &File) {
+    file.write_all_at(&[0; 8], 96).unwrap();
+}
+
+/// Whose block is to be mended, and since when somebody waits there.
+static WAITING: Mutex<Option<(File, Instant)>> = Mutex::new(None);
+/// Mends what somebody waits at for more than some milliseconds.
+static RESCUER: LazyLock<()> = LazyLock::new(|| {
+    std::thread::spawn(|| {
+        loop {
+            std::thread::sleep(Duration::from_millis(1));
+            if let Some((file, _)) =
+                WAITING.lock().unwrap_or_else(PoisonError::into_inner).as_ref().filter(|(_, since)| since.elapsed() > Duration::from_millis(2))
+            {
+                mend(file);
+            }
+        }
+    });
+});
+
+/// Runs what may wait for ever by contract, and makes the block good where it does.
+pub fn rescued<R>(file: &File, action: impl FnOnce() -> R) -> R {
+    LazyLock::force(&RESCUER);
+    let set = |waiting| *WAITING.lock().unwrap_or_else(PoisonError::into_inner) = waiting;
+    set(Some((file.try_clone().unwrap(), Instant::now())));
+    let result = action();
+    set(None);
+    result
+}
