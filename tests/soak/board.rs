@@ -12,6 +12,21 @@ const WORDS_OF_A_LANE: usize = 512;
 const LANES_AT: usize = 64;
 const WORDS: usize = LANES_AT + LANES * WORDS_OF_A_LANE;
 
+/// Counters that are added to as atomics.
+pub(crate) const COUNTERS: usize = 8;
+
+// The words of a lane.
+const STATE: usize = 0;
+const BEATS: usize = 1;
+const GRID: usize = 2;
+const CELLS: usize = 3;
+const MEMBER: usize = 4;
+const ADDING: usize = 5;
+const ADDED: usize = 6;
+const FRAME: usize = ADDED + COUNTERS;
+const COUNTED: usize = 16;
+const DONE: usize = 64;
+
 const STOP: usize = 0;
 const KILLS: usize = 1;
 
@@ -37,9 +52,18 @@ pub(crate) enum State {
     Claiming,
     Releasing,
     Sweeping,
+    /// Fills an array that it will freeze.
+    Filling,
+    Freezing,
+    HoldingFrozen,
+    /// Waits until somebody freezes an array.
+    Awaiting,
+    WaitingToCount,
+    /// Holds atomics, and adds to them.
+    Counting,
 }
 
-pub(crate) const STATES: [State; 16] = {
+pub(crate) const STATES: [State; 22] = {
     use State::*;
     [
         Nothing,
@@ -58,6 +82,12 @@ pub(crate) const STATES: [State; 16] = {
         Claiming,
         Releasing,
         Sweeping,
+        Filling,
+        Freezing,
+        HoldingFrozen,
+        Awaiting,
+        WaitingToCount,
+        Counting,
     ]
 };
 
@@ -86,13 +116,50 @@ pub(crate) enum Op {
     Release,
     Sweep,
     List,
+    Freeze,
+    GiveUp,
+    Consume,
+    Recheck,
+    Abandoned,
+    FrameLost,
+    Count,
+    CountByWriting,
+    ReadCounters,
 }
 
-pub(crate) const OPS: [Op; 21] = {
+pub(crate) const OPS: [Op; 30] = {
     use Op::*;
     [
-        Read, Write, TooLate, Poisoned, Recover, RecoverAll, ManyGuards, TableFull, Panic, Burst, Create, Drop, HandOn, Claim, ClaimLost, Open, Join,
-        Named, Release, Sweep, List,
+        Read,
+        Write,
+        TooLate,
+        Poisoned,
+        Recover,
+        RecoverAll,
+        ManyGuards,
+        TableFull,
+        Panic,
+        Burst,
+        Create,
+        Drop,
+        HandOn,
+        Claim,
+        ClaimLost,
+        Open,
+        Join,
+        Named,
+        Release,
+        Sweep,
+        List,
+        Freeze,
+        GiveUp,
+        Consume,
+        Recheck,
+        Abandoned,
+        FrameLost,
+        Count,
+        CountByWriting,
+        ReadCounters,
     ]
 };
 
@@ -139,7 +206,12 @@ impl Board {
     }
 
     pub(crate) fn counted(&self, op: Op) -> u64 {
-        (0..LANES).map(|lane| self.lane(lane).word(16 + op as usize).load(SeqCst)).sum()
+        (0..LANES).map(|lane| self.lane(lane).word(COUNTED + op as usize).load(SeqCst)).sum()
+    }
+
+    /// How often a counter was added to, as far as who did it came to say so.
+    pub(crate) fn added(&self, counter: usize) -> u64 {
+        (0..LANES).map(|lane| self.lane(lane).word(ADDED + counter).load(SeqCst)).sum()
     }
 
     /// How often a cell was written, as far as its writers came to say so.
@@ -162,34 +234,34 @@ impl<'a> Lane<'a> {
 
     fn done_word(&self, grid: usize, cell: usize) -> &'a AtomicU64 {
         assert!(cell < 64);
-        self.word(64 + grid * 64 + cell)
+        self.word(DONE + grid * 64 + cell)
     }
 
     pub(crate) fn set(&self, state: State) {
-        self.word(0).store(state as u64, SeqCst);
+        self.word(STATE).store(state as u64, SeqCst);
     }
 
     pub(crate) fn state(&self) -> State {
-        STATES[self.word(0).load(SeqCst) as usize]
+        STATES[self.word(STATE).load(SeqCst) as usize]
     }
 
     pub(crate) fn beat(&self) {
-        self.word(1).fetch_add(1, SeqCst);
+        self.word(BEATS).fetch_add(1, SeqCst);
     }
 
     pub(crate) fn beats(&self) -> u64 {
-        self.word(1).load(SeqCst)
+        self.word(BEATS).load(SeqCst)
     }
 
     /// Says that these cells are about to be written: before the guard is asked for.
     pub(crate) fn about_to_write(&self, grid: usize, cells: u64) {
-        self.word(2).store(grid as u64, SeqCst);
-        self.word(3).store(cells, SeqCst);
+        self.word(GRID).store(grid as u64, SeqCst);
+        self.word(CELLS).store(cells, SeqCst);
     }
 
     /// The grid and the cells that are being written, if any.
     pub(crate) fn in_flight(&self) -> (usize, u64) {
-        (self.word(2).load(SeqCst) as usize, self.word(3).load(SeqCst))
+        (self.word(GRID).load(SeqCst) as usize, self.word(CELLS).load(SeqCst))
     }
 
     /// Says that they were written: after the guard was dropped.
@@ -198,23 +270,54 @@ impl<'a> Lane<'a> {
         (0..64).filter(|cell| cells >> cell & 1 == 1).for_each(|cell| {
             let _ = self.done_word(grid, cell).fetch_add(1, SeqCst);
         });
-        self.word(3).store(0, SeqCst);
+        self.word(CELLS).store(0, SeqCst);
     }
 
     /// Says that they were not.
     pub(crate) fn wrote_nothing(&self) {
-        self.word(3).store(0, SeqCst);
+        self.word(CELLS).store(0, SeqCst);
+    }
+
+    /// Says that a counter is about to be added to.
+    pub(crate) fn about_to_add(&self, counter: usize) {
+        self.word(ADDING).store(counter as u64 + 1, SeqCst);
+    }
+
+    /// The counter that is being added to, if any.
+    pub(crate) fn adding(&self) -> Option<usize> {
+        self.word(ADDING).load(SeqCst).checked_sub(1).map(|counter| counter as usize)
+    }
+
+    /// Says that it was.
+    pub(crate) fn added(&self) {
+        if let Some(counter) = self.adding() {
+            self.word(ADDED + counter).fetch_add(1, SeqCst);
+            self.added_nothing();
+        }
+    }
+
+    pub(crate) fn added_nothing(&self) {
+        self.word(ADDING).store(0, SeqCst);
+    }
+
+    /// The number of the array that is being made to be frozen; zero where there is none.
+    pub(crate) fn set_frame(&self, number: u64) {
+        self.word(FRAME).store(number, SeqCst);
+    }
+
+    pub(crate) fn frame(&self) -> u64 {
+        self.word(FRAME).load(SeqCst)
     }
 
     pub(crate) fn set_member(&self, member: u64) {
-        self.word(4).store(member, SeqCst);
+        self.word(MEMBER).store(member, SeqCst);
     }
 
     pub(crate) fn member(&self) -> u64 {
-        self.word(4).load(SeqCst)
+        self.word(MEMBER).load(SeqCst)
     }
 
     pub(crate) fn count(&self, op: Op) {
-        self.word(16 + op as usize).fetch_add(1, SeqCst);
+        self.word(COUNTED + op as usize).fetch_add(1, SeqCst);
     }
 }

@@ -1,14 +1,16 @@
 //! The killer: starts workers, kills them at moments that it chooses by what they do, and verifies what they leave.
 
 mod end;
+mod held;
 
 use crate::{
-    board::{Board, LANES, State},
+    board::{Board, COUNTERS, LANES, State},
     cells::{GRIDS, Random},
     common,
-    worker::Places,
+    worker::{COUNTERS_NAME, Places},
 };
-use ndshm::{Error, Manager, SharedArray2};
+use held::Tally;
+use ndshm::{Error, Manager, SharedArray1, SharedArray2};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use std::{
     collections::BTreeMap,
@@ -39,14 +41,8 @@ enum Prey {
     BlockingWriter,
     /// A holder of the lock word of a table.
     InsideTheTable,
-}
-
-/// What a worker had in the lock tables when it was killed.
-#[derive(Default)]
-struct Held {
-    lock_words: usize,
-    /// Slots by mode: read, write, intent, poisoned.
-    slots: [usize; 5],
+    /// One that freezes an array, and waits for its readers.
+    Freezing,
 }
 
 pub(crate) struct Killer {
@@ -57,16 +53,22 @@ pub(crate) struct Killer {
     board: Board,
     manager: Manager,
     grids: Vec<SharedArray2<u64>>,
+    counters: SharedArray1<u64>,
+    /// Of the grids, and of the counters.
     files: Vec<File>,
     workers: Vec<Running>,
     incarnations: u64,
     began: Instant,
     /// Writes of each cell that may or may not have happened when their writer died.
     in_doubt: Vec<[u64; 64]>,
+    /// Additions to each counter, likewise.
+    adds_in_doubt: [u64; COUNTERS],
+    /// Of the counters in the end, and of the additions that were told.
+    sums: (u64, u64),
+    /// Frozen and abandoned.
+    frames_left: (usize, usize),
     by_state: BTreeMap<State, usize>,
-    by_slot: [usize; 5],
-    with_the_word: usize,
-    with_nothing_in_a_table: usize,
+    tally: Tally,
     /// How long the test waited for what a dead writer held.
     waits: Vec<Duration>,
     waits_without_poison: usize,
@@ -103,10 +105,12 @@ impl Killer {
         let places = Places::in_directory(directory);
         fs::DirBuilder::new().mode(0o700).create(places.store.parent().unwrap()).unwrap();
         fs::create_dir(&places.mail).unwrap();
+        fs::create_dir(&places.frames).unwrap();
         let board = Board::create(&places.board);
         let manager = Manager::create(&places.store).unwrap();
         let grids: Vec<_> = GRIDS.iter().map(|grid| grid.create(&manager)).collect();
-        let files = grids.iter().map(|grid| File::open(grid.path()).unwrap()).collect();
+        let counters = manager.options().name(COUNTERS_NAME).zeros::<u64, _>(COUNTERS).unwrap();
+        let files = grids.iter().map(SharedArray2::path).chain([counters.path()]).map(|path| File::open(path).unwrap()).collect();
         let mut killer = Self {
             random: Random(seed),
             seed,
@@ -115,15 +119,17 @@ impl Killer {
             board,
             manager,
             grids,
+            counters,
             files,
             workers: Vec::new(),
             incarnations: 1,
             began: Instant::now(),
             in_doubt: vec![[0; 64]; GRIDS.len()],
+            adds_in_doubt: [0; COUNTERS],
+            sums: (0, 0),
+            frames_left: (0, 0),
             by_state: BTreeMap::new(),
-            by_slot: [0; 5],
-            with_the_word: 0,
-            with_nothing_in_a_table: 0,
+            tally: Tally::default(),
             waits: Vec::new(),
             waits_without_poison: 0,
             beats: [(0, None); LANES],
@@ -162,22 +168,28 @@ impl Killer {
         self.watch();
         use State::*;
         let prey = match self.random.below(100) {
-            0..12 => Prey::In(&[Reading]),
-            12..22 => Prey::In(&[Writing]),
-            22..34 => Prey::BlockingWriter,
-            34..46 => Prey::InsideTheTable,
-            46..51 => Prey::In(&[WaitingToRead]),
-            51..58 => Prey::In(&[WaitingToWrite]),
-            58..62 => Prey::In(&[WaitingToRecover]),
-            62..70 => Prey::In(&[Recovering]),
-            70..74 => Prey::In(&[Leaving]),
-            74..78 => Prey::In(&[Creating]),
-            78..80 => Prey::In(&[Dropping]),
-            80..83 => Prey::In(&[Opening]),
-            83..87 => Prey::In(&[Claiming]),
-            87..91 => Prey::In(&[Releasing]),
-            91..94 => Prey::In(&[Sweeping]),
-            94..97 => Prey::In(&[Joining]),
+            0..11 => Prey::In(&[Reading]),
+            11..20 => Prey::In(&[Writing]),
+            20..31 => Prey::BlockingWriter,
+            31..41 => Prey::InsideTheTable,
+            41..45 => Prey::In(&[WaitingToRead]),
+            45..51 => Prey::In(&[WaitingToWrite]),
+            51..54 => Prey::In(&[WaitingToRecover]),
+            54..61 => Prey::In(&[Recovering]),
+            61..64 => Prey::In(&[Leaving]),
+            64..67 => Prey::In(&[Creating]),
+            67..69 => Prey::In(&[Dropping]),
+            69..72 => Prey::In(&[Opening]),
+            72..75 => Prey::In(&[Claiming]),
+            75..78 => Prey::In(&[Releasing]),
+            78..81 => Prey::In(&[Sweeping]),
+            81..83 => Prey::In(&[Joining]),
+            83..87 => Prey::In(&[Filling]),
+            87..90 => Prey::Freezing,
+            90..92 => Prey::In(&[HoldingFrozen]),
+            92..94 => Prey::In(&[Awaiting]),
+            94..98 => Prey::In(&[Counting]),
+            98 => Prey::In(&[WaitingToCount]),
             _ => Prey::Anybody,
         };
         // Some states need a death before them.
@@ -190,13 +202,16 @@ impl Killer {
             let (victim, is_stopped) = self.hunt(before);
             self.kill(victim, is_stopped, false);
         }
+        let in_the_way = if matches!(prey, Prey::Freezing) { self.be_in_the_way() } else { None };
         let (victim, is_stopped) = self.hunt(prey);
+        drop(in_the_way);
         self.kill(victim, is_stopped, matches!(prey, Prey::BlockingWriter));
     }
 
     /// Waits, not for long, until a worker does what is wanted. Which one, and whether it is stopped; it may have gone on otherwise.
     fn hunt(&mut self, prey: Prey) -> (usize, bool) {
-        let deadline = Instant::now() + Duration::from_millis(60);
+        let is_rare = matches!(prey, Prey::Freezing | Prey::In([State::Filling | State::HoldingFrozen | State::Awaiting]));
+        let deadline = Instant::now() + Duration::from_millis(if is_rare { 200 } else { 60 });
         let mut victim = self.random.below(self.workers.len());
         while Instant::now() < deadline {
             victim = (victim + 1) % self.workers.len();
@@ -206,7 +221,7 @@ impl Killer {
                 Prey::In(states) if is_in(states) => return (victim, false),
                 Prey::BlockingWriter if is_in(&[State::Writing, State::Recovering]) => {
                     self.suspend(victim);
-                    if self.held_by(victim).slots[2] > 0 {
+                    if self.held_by(victim).slots[held::WRITE] > 0 {
                         return (victim, true);
                     }
                     self.resume(victim);
@@ -214,6 +229,13 @@ impl Killer {
                 Prey::InsideTheTable if is_in(&[State::InTheTable, State::Leaving]) => {
                     self.suspend(victim);
                     if self.held_by(victim).lock_words > 0 {
+                        return (victim, true);
+                    }
+                    self.resume(victim);
+                }
+                Prey::Freezing if is_in(&[State::Freezing]) => {
+                    self.suspend(victim);
+                    if self.workers[victim].lanes().any(|lane| self.board.lane(lane).state() == State::Freezing) {
                         return (victim, true);
                     }
                     self.resume(victim);
@@ -239,24 +261,6 @@ impl Killer {
         kill_process(self.workers[worker].pid(), Signal::CONT).unwrap();
     }
 
-    fn held_by(&self, worker: usize) -> Held {
-        let mut held = Held::default();
-        let member = self.board.lane(self.workers[worker].first_lane).member();
-        for file in &self.files {
-            let mut state = [0; 2112];
-            file.read_exact_at(&mut state, 64).unwrap();
-            let word = |at: usize| u64::from_ne_bytes(state[at..at + 8].try_into().unwrap());
-            held.lock_words += usize::from(word(32) == member);
-            for slot in 0..64 {
-                let tag = word(64 + 32 * slot);
-                if tag != 0 && tag << 8 >> 8 == member {
-                    held.slots[(tag >> 56) as usize % 5] += 1;
-                }
-            }
-        }
-        held
-    }
-
     fn kill(&mut self, victim: usize, mut is_stopped: bool, is_waited_for: bool) {
         let lanes = self.workers[victim].lanes();
         // Stopped first, in two of three cases, so that what it held can be counted.
@@ -265,7 +269,7 @@ impl Killer {
             is_stopped = true;
         }
         let held = self.held_by(victim);
-        let waiter = (is_waited_for && held.slots[2] > 0).then(|| self.wait_for_writer(lanes.clone())).flatten();
+        let waiter = (is_waited_for && held.slots[held::WRITE] > 0).then(|| self.wait_for_writer(lanes.clone())).flatten();
         // Before it happens: whoever finds the poison first must find the kill that made it.
         self.board.count_kill();
         self.workers[victim].child.kill().unwrap();
@@ -286,14 +290,15 @@ impl Killer {
             *self.by_state.entry(lane.state()).or_default() += 1;
             let (grid, cells) = lane.in_flight();
             (0..64).filter(|cell| cells >> cell & 1 == 1).for_each(|cell| self.in_doubt[grid][cell] += 1);
+            lane.adding().into_iter().for_each(|counter| self.adds_in_doubt[counter] += 1);
             lane.wrote_nothing();
+            lane.added_nothing();
+            lane.set_frame(0);
             lane.set(State::Nothing);
             lane.set_member(0);
         }
         if is_stopped {
-            self.with_the_word += usize::from(held.lock_words > 0);
-            self.with_nothing_in_a_table += usize::from(held.lock_words + held.slots.iter().sum::<usize>() == 0);
-            (0..5).for_each(|mode| self.by_slot[mode] += usize::from(held.slots[mode] > 0));
+            self.tally.add(&held);
         }
         let (first_lane, threads) = (self.workers[victim].first_lane, self.workers[victim].threads);
         self.workers[victim] = self.start(first_lane, threads);

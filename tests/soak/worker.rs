@@ -1,13 +1,19 @@
 //! A worker: a process that does random operations until it is killed or told to stop, and checks all that it sees.
 
+mod counters;
+mod frames;
 mod lifecycle;
 
+pub(crate) use counters::NAME as COUNTERS_NAME;
+pub(crate) use frames::{name as frame_name, number_of as frame_number_of};
+
 use crate::{
-    board::{Board, Lane, Op, State},
+    board::{Board, COUNTERS, Lane, Op, State},
     cells::{GRIDS, Part, Random},
     member_of_maker,
 };
-use ndshm::{Error, Handle, Manager, SharedArray1, SharedArray2};
+use ndarray::Ix1;
+use ndshm::{Error, FrozenArray, Handle, Manager, SharedArray1, SharedArray2};
 use std::{
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -25,6 +31,8 @@ pub(crate) struct Places {
     pub(crate) store: PathBuf,
     /// Texts of handles that wait for a claimant.
     pub(crate) mail: PathBuf,
+    /// Texts of handles to arrays that are frozen, or will be.
+    pub(crate) frames: PathBuf,
 }
 
 pub(crate) struct Worker<'a> {
@@ -41,6 +49,9 @@ pub(crate) struct Worker<'a> {
     handles: Vec<String>,
     locals: Vec<SharedArray1<u64>>,
     named: Vec<(&'static str, SharedArray1<u64>)>,
+    frozen: Vec<(u64, FrozenArray<u64, Ix1>)>,
+    /// What the counters were when they were last looked at.
+    counted: [u64; COUNTERS],
 }
 
 impl<'a> Worker<'a> {
@@ -60,6 +71,8 @@ impl<'a> Worker<'a> {
             handles: Vec::new(),
             locals: Vec::new(),
             named: Vec::new(),
+            frozen: Vec::new(),
+            counted: [0; COUNTERS],
         };
         worker.open_grids();
         worker
@@ -81,6 +94,7 @@ impl<'a> Worker<'a> {
             self.drop_local(local);
         }
         self.named.clear();
+        self.frozen.clear();
         self.grids.clear();
         self.lane.set(State::Joining);
         // In an ephemeral store meanwhile: nothing of the old membership is left when the new one begins.
@@ -96,7 +110,7 @@ impl<'a> Worker<'a> {
         while !self.board.is_stopped() {
             self.lane.set(State::Nothing);
             self.lane.beat();
-            match self.random.below(100) {
+            match self.random.below(120) {
                 0..30 => self.read(),
                 30..58 => self.write(),
                 58..64 => self.burst(),
@@ -110,7 +124,13 @@ impl<'a> Worker<'a> {
                 88..95 => self.use_a_name(),
                 95..98 => self.release(),
                 98 => self.sweep(),
-                _ => self.list(),
+                99 => self.list(),
+                100..104 => self.produce(),
+                104..110 => self.consume(),
+                110..112 => self.look_at_frozen(),
+                112..118 => self.count_up(),
+                118 => self.count_by_writing(),
+                _ => self.read_counters(),
             }
         }
         self.lane.set(State::Dropping);
@@ -346,6 +366,6 @@ fn check_uniform(elements: &[u64]) {
 
 impl Places {
     pub(crate) fn in_directory(directory: &Path) -> Self {
-        Self { board: directory.join("board"), store: directory.join("stores/run"), mail: directory.join("mail") }
+        Self { board: directory.join("board"), store: directory.join("stores/run"), mail: directory.join("mail"), frames: directory.join("frames") }
     }
 }

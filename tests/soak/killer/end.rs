@@ -3,9 +3,9 @@
 use super::{CLAIMABLE, Killer, WATCHDOG};
 use crate::{
     OWNER_AT,
-    board::{OPS, STATES},
+    board::{COUNTERS, OPS, STATES},
     cells::GRIDS,
-    worker::NAMES,
+    worker::{COUNTERS_NAME, NAMES, frame_number_of},
 };
 use ndarray::Ix1;
 use ndshm::{Error, SharedArray1};
@@ -55,18 +55,49 @@ impl Killer {
                 assert!((done..=done + doubt).contains(&count), "{} cell {cell}: {count} writes, {done} done and {doubt} in doubt", grid.name);
             }
         }
+        self.verify_counters();
         self.manager.sweep().unwrap();
+        self.verify_frames();
         // What was handed on and never claimed is the store's; whoever wants it may have it.
         for info in self.manager.list().unwrap().into_iter().filter(|info| info.name.is_none()) {
             assert_eq!(crate::word(&info.path, OWNER_AT), CLAIMABLE, "{} was left", info.path.display());
             SharedArray1::<u64>::open_path(&info.path).unwrap().set_scope(ndshm::Scope::Local).unwrap();
         }
         let list: BTreeSet<_> = self.manager.list().unwrap().into_iter().map(|info| info.name.unwrap()).collect();
-        assert!(list.iter().all(|name| NAMES.contains(&name.as_str()) || GRIDS.iter().any(|grid| grid.name == name)), "{list:?}");
+        let is_known = |name: &str| NAMES.contains(&name) || name == COUNTERS_NAME || GRIDS.iter().any(|grid| grid.name == name);
+        assert!(list.iter().all(|name| is_known(name)), "{list:?}");
         list.iter().filter(|name| NAMES.contains(&name.as_str())).for_each(|name| drop(self.manager.array::<u64, Ix1>(name).unwrap()));
         let files: BTreeSet<_> = fs::read_dir(&self.places.store).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         let expected = list.iter().map(|name| format!("{name}.ndshm")).chain([".lock".to_owned()]);
         assert_eq!(files, expected.collect());
+    }
+
+    /// Nothing that was added is lost, and no more was added than may have been by the killed.
+    fn verify_counters(&mut self) {
+        let counts = self.counters.recover().unwrap().to_vec();
+        for (counter, &count) in counts.iter().enumerate() {
+            let (added, doubt) = (self.board.added(counter), self.adds_in_doubt[counter]);
+            assert!((added..=added + doubt).contains(&count), "counter {counter} is {count}, {added} were added and {doubt} are in doubt");
+        }
+        let (sum, added) = (counts.iter().sum::<u64>(), (0..COUNTERS).map(|counter| self.board.added(counter)).sum::<u64>());
+        self.sums = (sum, added);
+    }
+
+    /// What is left of frames was frozen as its producer filled it, or its producer died; it goes now.
+    fn verify_frames(&mut self) {
+        for name in self.manager.list().unwrap().into_iter().filter_map(|info| info.name) {
+            let Some(number) = frame_number_of(&name) else { continue };
+            let array = self.manager.array::<u64, Ix1>(&name).unwrap();
+            match array.handle().open_frozen_timeout::<u64, Ix1>(WATCHDOG) {
+                Ok(frozen) => {
+                    assert!(frozen.iter().all(|element| *element == number), "frozen as {number:x}: {frozen:x?}");
+                    self.frames_left.0 += 1;
+                }
+                Err(Error::Abandoned { .. }) => self.frames_left.1 += 1,
+                Err(error) => panic!("{name}: {error}"),
+            }
+            array.release().unwrap();
+        }
     }
 
     pub(crate) fn report(&mut self) {
@@ -79,11 +110,16 @@ impl Killer {
         );
         println!("what the threads of the killed did:");
         STATES.iter().for_each(|state| println!("  {:24} {}", format!("{state:?}"), self.by_state.get(state).unwrap_or(&0)));
-        let [_, read, write, intent, poisoned] = self.by_slot;
-        println!("of those that were stopped first, in the grids' tables: read {read}, write {write}, intent {intent}, poisoned {poisoned}, ");
-        println!("  lock word {}, nothing {}", self.with_the_word, self.with_nothing_in_a_table);
+        self.tally.print();
         println!("operations:");
         OPS.iter().for_each(|&op| println!("  {:24} {}", format!("{op:?}"), self.board.counted(op)));
+        let (sum, added) = self.sums;
+        println!(
+            "the counters' sum is {sum}: {added} additions that were told, {} of {} in doubt",
+            sum - added,
+            self.adds_in_doubt.iter().sum::<u64>()
+        );
+        println!("frames that were left: {} frozen, {} abandoned", self.frames_left.0, self.frames_left.1);
         self.waits.sort_unstable();
         if let (Some(median), Some(longest)) = (self.waits.get(self.waits.len() / 2), self.waits.last()) {
             let count = self.waits.len();

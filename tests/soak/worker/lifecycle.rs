@@ -7,6 +7,7 @@ use crate::{
 };
 use ndarray::Ix1;
 use ndshm::{Error, Handle, Scope, SharedArray1};
+use std::path::{Path, PathBuf};
 
 impl Worker<'_> {
     pub(super) fn create_or_drop(&mut self) {
@@ -46,21 +47,27 @@ impl Worker<'_> {
             array.set_scope(Scope::Remote).unwrap();
             array
         };
-        let (draft, letter) = (self.places.mail.join(format!("draft-{number:x}")), self.places.mail.join(format!("{number:x}")));
-        std::fs::write(&draft, array.handle().to_string()).unwrap();
-        std::fs::rename(&draft, &letter).unwrap();
+        post(&self.places.mail, number, &array.handle());
         self.lane.count(Op::HandOn);
     }
 
-    pub(super) fn claim(&mut self) {
+    /// Any letter of a box, often the newest, with its text.
+    pub(super) fn pick_letter(&mut self, letters_in: &Path) -> Option<(PathBuf, String)> {
         let is_letter = |name: &str| !name.starts_with("draft");
-        let entries = std::fs::read_dir(&self.places.mail).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let entries = std::fs::read_dir(letters_in).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
         let letters: Vec<_> = entries.filter(|name| is_letter(name)).collect();
         if letters.is_empty() {
-            return;
+            return None;
         }
-        let letter = self.places.mail.join(&letters[self.random.below(letters.len())]);
-        let Ok(text) = std::fs::read_to_string(&letter) else { return };
+        // A tmpfs lists what is new first.
+        let limit = if self.chance(2) { letters.len() } else { 1 };
+        let letter = letters_in.join(&letters[self.random.below(limit)]);
+        let text = std::fs::read_to_string(&letter).ok()?;
+        Some((letter, text))
+    }
+
+    pub(super) fn claim(&mut self) {
+        let Some((letter, text)) = self.pick_letter(&self.places.mail) else { return };
         self.lane.set(State::Claiming);
         let array: SharedArray1<u64> = match text.parse::<Handle>().unwrap().open() {
             Ok(array) => array,
@@ -190,4 +197,11 @@ impl Worker<'_> {
         }
         self.lane.count(Op::List);
     }
+}
+
+/// Puts a handle where others find it, in one step.
+pub(super) fn post(letters_in: &Path, number: u64, handle: &Handle) {
+    let (draft, letter) = (letters_in.join(format!("draft-{number:x}")), letters_in.join(format!("{number:x}")));
+    std::fs::write(&draft, handle.to_string()).unwrap();
+    std::fs::rename(&draft, &letter).unwrap();
 }

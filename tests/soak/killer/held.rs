@@ -1,0 +1,129 @@
+//! What workers held when they were killed, as the state blocks of the arrays say.
+
+use super::Killer;
+use crate::worker::frame_name;
+use ndarray::Ix1;
+use ndshm::{Handle, ReadGuard};
+use std::{
+    fs::{self, File},
+    os::unix::fs::FileExt,
+    time::{Duration, Instant},
+};
+
+/// Of a slot, by number.
+const MODES: [&str; 6] = ["", "read", "write", "intent", "poisoned", "atomic"];
+pub(super) const WRITE: usize = 2;
+
+/// What one worker has.
+#[derive(Default)]
+pub(super) struct Held {
+    pub(super) lock_words: usize,
+    /// Slots by mode, of the grids and counters.
+    pub(super) slots: [usize; MODES.len()],
+    frame: Option<Frame>,
+}
+
+/// How far the array is that a worker makes to freeze it.
+#[derive(Clone, Copy, PartialEq)]
+enum Frame {
+    /// No guard on it.
+    Free,
+    /// Writes it, or freezes it.
+    Written,
+    /// Waits for its readers, to write or to freeze it.
+    Waiting,
+    Frozen,
+}
+
+/// How many of the killed had what.
+#[derive(Default)]
+pub(super) struct Tally {
+    stopped: usize,
+    lock_word: usize,
+    nothing: usize,
+    slots: [usize; MODES.len()],
+    frames: [usize; 4],
+}
+
+impl Tally {
+    pub(super) fn add(&mut self, held: &Held) {
+        self.stopped += 1;
+        self.lock_word += usize::from(held.lock_words > 0);
+        self.nothing += usize::from(held.lock_words + held.slots.iter().sum::<usize>() == 0 && held.frame.is_none());
+        (0..MODES.len()).for_each(|mode| self.slots[mode] += usize::from(held.slots[mode] > 0));
+        held.frame.into_iter().for_each(|frame| self.frames[frame as usize] += 1);
+    }
+
+    pub(super) fn print(&self) {
+        println!("{} of the killed were stopped before, and looked at. They held", self.stopped);
+        MODES.iter().zip(self.slots).skip(1).for_each(|(mode, count)| println!("  {:42} {count}", format!("slots to {mode}, of grids and counters")));
+        println!("  {:42} {}", "a lock word", self.lock_word);
+        let frames =
+            ["an unfrozen frame", "an unfrozen frame, exclusively", "an unfrozen frame, waiting for readers", "a frame that they had frozen"];
+        frames.iter().zip(self.frames).for_each(|(what, count)| println!("  {what:42} {count}"));
+        println!("  {:42} {}", "nothing", self.nothing);
+    }
+}
+
+/// A state block.
+struct Block([u8; 2112]);
+
+impl Block {
+    fn read(file: &File) -> Self {
+        let mut block = [0; 2112];
+        file.read_exact_at(&mut block, 64).unwrap();
+        Self(block)
+    }
+
+    fn word(&self, at: usize) -> u64 {
+        u64::from_ne_bytes(self.0[at..at + 8].try_into().unwrap())
+    }
+
+    /// The modes of the slots that a member has.
+    fn modes_of(&self, member: u64) -> impl Iterator<Item = usize> {
+        let tags = (0..64).map(|slot| self.word(64 + 32 * slot));
+        tags.filter(move |tag| *tag != 0 && tag << 8 >> 8 == member).map(|tag| (tag >> 56) as usize)
+    }
+}
+
+impl Killer {
+    pub(super) fn held_by(&self, worker: usize) -> Held {
+        let mut held = Held::default();
+        let member = self.board.lane(self.workers[worker].first_lane).member();
+        for file in &self.files {
+            let block = Block::read(file);
+            held.lock_words += usize::from(block.word(32) == member);
+            block.modes_of(member).for_each(|mode| held.slots[mode] += 1);
+        }
+        let frames = self.workers[worker].lanes().map(|lane| self.board.lane(lane).frame()).filter(|&number| number != 0);
+        held.frame = frames.filter_map(|number| self.look_at_frame(number, member)).next();
+        held
+    }
+
+    /// Reads a frame that is not frozen yet, if one is found in time: freezing it has to wait.
+    pub(super) fn be_in_the_way(&self) -> Option<ReadGuard<u64, Ix1>> {
+        let deadline = Instant::now() + Duration::from_millis(100);
+        while Instant::now() < deadline {
+            for letter in fs::read_dir(&self.places.frames).unwrap().flatten() {
+                let Ok(text) = fs::read_to_string(letter.path()) else { continue };
+                let Ok(array) = text.parse::<Handle>().unwrap().open::<u64, Ix1>() else { continue };
+                if let (false, Ok(guard)) = (array.is_frozen(), array.try_read()) {
+                    return Some(guard);
+                }
+            }
+        }
+        None
+    }
+
+    /// A frame that is announced to be made may not be there.
+    fn look_at_frame(&self, number: u64, member: u64) -> Option<Frame> {
+        let block = Block::read(&File::open(self.places.store.join(format!("{}.ndshm", frame_name(number)))).ok()?);
+        let modes: Vec<_> = block.modes_of(member).collect();
+        Some(match () {
+            () if block.word(8) as u32 != 0 => Frame::Frozen,
+            () if modes.contains(&WRITE) => Frame::Written,
+            () if modes.contains(&3) => Frame::Waiting,
+            () => Frame::Free,
+        })
+    }
+}

@@ -1,0 +1,98 @@
+//! What a worker does with the counters: integers that all workers add to, as atomics and otherwise.
+
+use super::Worker;
+use crate::board::{COUNTERS, Op, State};
+use ndarray::{Ix1, s};
+use ndshm::{Error, SharedArray1};
+use std::sync::atomic::Ordering::Relaxed;
+
+/// The name of their array.
+pub(crate) const NAME: &str = "counters";
+
+impl Worker<'_> {
+    /// Some of the counters, with the number of the first.
+    fn some_counters(&mut self) -> (usize, SharedArray1<u64>) {
+        self.lane.set(State::Opening);
+        let first = self.random.below(COUNTERS);
+        let end = first + 1 + self.random.below(COUNTERS - first);
+        (first, self.manager.array::<u64, Ix1>(NAME).unwrap().slice(s![first..end]).unwrap())
+    }
+
+    pub(super) fn count_up(&mut self) {
+        let (first, counters) = self.some_counters();
+        self.lane.set(State::WaitingToCount);
+        match counters.atomic() {
+            Ok(atomics) => {
+                self.lane.set(State::Counting);
+                for _ in 0..1 + self.random.below(40) {
+                    let index = self.random.below(atomics.len());
+                    self.lane.about_to_add(first + index);
+                    atomics[index].fetch_add(1, Relaxed);
+                    self.lane.added();
+                    if self.chance(10) {
+                        self.pause();
+                    }
+                }
+                self.lane.set(State::Leaving);
+                drop(atomics);
+                self.lane.count(Op::Count);
+            }
+            Err(error) => self.settle_counters(&counters, error),
+        }
+    }
+
+    /// One more, not atomically: nobody else may add meanwhile.
+    pub(super) fn count_by_writing(&mut self) {
+        let (first, counters) = self.some_counters();
+        self.lane.set(State::WaitingToWrite);
+        match counters.write() {
+            Ok(mut guard) => {
+                self.lane.set(State::Writing);
+                let index = self.random.below(guard.len());
+                let before = guard[index];
+                self.lane.about_to_add(first + index);
+                self.pause();
+                guard[index] = before + 1;
+                self.lane.added();
+                self.lane.set(State::Leaving);
+                drop(guard);
+                self.lane.count(Op::CountByWriting);
+            }
+            Err(error) => self.settle_counters(&counters, error),
+        }
+    }
+
+    /// They stand still while they are read, and never shrink.
+    pub(super) fn read_counters(&mut self) {
+        let (first, counters) = self.some_counters();
+        self.lane.set(State::WaitingToRead);
+        match counters.read() {
+            Ok(guard) => {
+                self.lane.set(State::Reading);
+                let before = guard.to_vec();
+                self.pause();
+                assert_eq!(guard.to_vec(), before, "somebody adds while they are read");
+                for (seen, now) in self.counted[first..].iter_mut().zip(before) {
+                    assert!(now >= *seen, "a counter was {seen} and is {now}");
+                    *seen = now;
+                }
+                self.lane.set(State::Leaving);
+                drop(guard);
+                self.lane.count(Op::ReadCounters);
+            }
+            Err(error) => self.settle_counters(&counters, error),
+        }
+    }
+
+    /// A writer that died added one or did not: there is nothing to make good.
+    fn settle_counters(&mut self, counters: &SharedArray1<u64>, error: Error) {
+        assert!(matches!(error, Error::Poisoned { .. }), "{error}");
+        assert!(self.board.kills() > 0, "nobody died: {error}");
+        self.lane.count(Op::Poisoned);
+        self.lane.set(State::WaitingToRecover);
+        let guard = counters.recover().unwrap();
+        self.lane.set(State::Recovering);
+        drop(guard);
+        self.lane.count(Op::Recover);
+    }
+}
