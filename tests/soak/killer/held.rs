@@ -106,7 +106,7 @@ impl Killer {
         while Instant::now() < deadline {
             for letter in fs::read_dir(&self.places.frames).unwrap().flatten() {
                 let Ok(text) = fs::read_to_string(letter.path()) else { continue };
-                let Ok(array) = text.parse::<Handle>().unwrap().open::<u64, Ix1>() else { continue };
+                let Ok(array) = text.parse().and_then(|handle: Handle| handle.open::<u64, Ix1>()) else { continue };
                 if let (false, Ok(guard)) = (array.is_frozen(), array.try_read()) {
                     return Some(guard);
                 }
