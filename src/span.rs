@@ -169,7 +169,7 @@ mod tests {
         for (start, end) in numbers.iter().flat_map(|&start| numbers.iter().map(move |&end| (start, end))) {
             for (pitch, width) in widths.iter().flat_map(|&pitch| widths.iter().map(move |&width| (pitch, width))) {
                 let span = Span { start, end, pitch, width };
-                cuts.iter().for_each(|cut| drop((span.overlaps(cut), cut.overlaps(&span), span.without(cut))));
+                cuts.iter().for_each(|cut| _ = (span.overlaps(cut), cut.overlaps(&span), span.without(cut)));
             }
         }
         let everything = Span { start: 1, end: u64::MAX, pitch: 0, width: 0 };

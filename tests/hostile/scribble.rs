@@ -39,7 +39,7 @@ fn a_state_block_that_changes_all_the_time_keeps_nobody_who_does_not_wait() {
             let member = [own, own + 1000, own + 1001, 0, u64::MAX >> below(16)][below(5) as usize];
             let slot = 128 + 32 * below(64);
             let (at, word) = match below(8) {
-                0..3 => (slot, below(7) << 56 | member & (1 << 56) - 1),
+                0..3 => (slot, below(7) << 56 | member & ((1 << 56) - 1)),
                 3 => (slot + 8, [below(1024), u64::MAX][usize::from(below(8) == 0)]),
                 4 => (slot + 16, [below(1024), u64::MAX][usize::from(below(8) == 0)]),
                 5 => (slot + 24, [8 << 32 | 128, 0, below(1 << 32)][below(3) as usize]),
