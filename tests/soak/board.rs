@@ -29,6 +29,7 @@ const DONE: usize = 64;
 
 const STOP: usize = 0;
 const KILLS: usize = 1;
+const FAULTS: usize = 2;
 
 /// What a thread is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -194,6 +195,15 @@ impl Board {
 
     pub(crate) fn count_kill(&self) {
         self.word(KILLS).fetch_add(1, SeqCst);
+    }
+
+    /// A worker found something wrong. It may be killed before it comes to say what.
+    pub(crate) fn count_fault(&self) {
+        self.word(FAULTS).fetch_add(1, SeqCst);
+    }
+
+    pub(crate) fn faults(&self) -> u64 {
+        self.word(FAULTS).load(SeqCst)
     }
 
     pub(crate) fn kills(&self) -> u64 {

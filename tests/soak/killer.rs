@@ -335,6 +335,11 @@ impl Killer {
     /// Fails where a worker ended by itself, or does not move.
     fn watch(&mut self) {
         self.load = self.load.max(load());
+        if self.board.faults() > 0 {
+            // Who found it says what it was.
+            std::thread::sleep(Duration::from_secs(1));
+            panic!("a worker found a fault");
+        }
         for worker in 0..self.workers.len() {
             if let Some(status) = self.workers[worker].child.try_wait().unwrap() {
                 panic!("worker {worker} ended by itself: {status}");

@@ -69,7 +69,9 @@ fn child_works() {
     let places = Places::in_directory(Path::new(&arguments[0]));
     // Whoever finds a fault ends the whole process at once: its output says what it was.
     let report = std::panic::take_hook();
+    let board = Board::open(&places.board);
     std::panic::set_hook(Box::new(move |info| {
+        board.count_fault();
         report(info);
         std::process::exit(70);
     }));

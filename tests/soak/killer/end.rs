@@ -31,6 +31,7 @@ impl Killer {
             }
         }
         self.workers.clear();
+        assert_eq!(self.board.faults(), 0, "a worker found a fault, and was killed before it ended");
     }
 
     /// Recovers what is poisoned and looks at every cell; then nothing of the dead is left after a sweep.

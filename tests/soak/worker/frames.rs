@@ -47,6 +47,8 @@ impl Worker<'_> {
             self.lane.set_frame(0);
             return self.lane.count(Op::GiveUp);
         }
+        // Only what is frozen, or was left by the dead, is released by others.
+        frame.set_scope(scope).unwrap();
         self.lane.set(State::Freezing);
         let frozen = frame.freeze().unwrap();
         self.lane.set(State::HoldingFrozen);

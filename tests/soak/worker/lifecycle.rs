@@ -7,7 +7,10 @@ use crate::{
 };
 use ndarray::Ix1;
 use ndshm::{Error, Handle, Scope, SharedArray1};
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
 impl Worker<'_> {
     pub(super) fn create_or_drop(&mut self) {
@@ -30,6 +33,11 @@ impl Worker<'_> {
         assert!(path.exists(), "{} was deleted by somebody else", path.display());
         self.lane.set(State::Dropping);
         drop(local);
+        // Another thread that sweeps holds for a moment what it looks at, and deletes it then.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while self.has_company && path.exists() && Instant::now() < deadline {
+            std::thread::yield_now();
+        }
         assert!(!path.exists(), "{} was not deleted", path.display());
         self.lane.count(Op::Drop);
     }
