@@ -28,10 +28,11 @@ impl Worker<'_> {
                     let index = self.random.below(atomics.len());
                     self.lane.about_to_add(first + index);
                     atomics[index].fetch_add(1, Relaxed);
-                    self.lane.added();
                     if self.chance(10) {
+                        // Killed here, it has added and did not say so.
                         self.pause();
                     }
+                    self.lane.added();
                 }
                 self.lane.set(State::Leaving);
                 drop(atomics);
