@@ -28,6 +28,8 @@ pub(crate) struct Cached {
     pub(crate) mapping: Mapping,
     /// Whether the payload may be written through it.
     pub(crate) is_writable: bool,
+    /// Whether the array was seen frozen through it: the mapping may be protected for ever.
+    pub(crate) was_frozen: bool,
     /// Parts of the payload whose pages were mapped to be written.
     pub(crate) warm: u64,
     /// That of the file when the mapping was counted.
@@ -76,9 +78,9 @@ impl Cache {
 
 impl Cached {
     /// Of a mapping that is counted still.
-    pub(crate) fn new(path: PathBuf, parsed: Parsed, inode: (u64, u64), mapping: Mapping, is_writable: bool, warm: u64) -> Self {
+    pub(crate) fn new(path: PathBuf, parsed: Parsed, inode: (u64, u64), mapping: Mapping, is_writable: bool) -> Self {
         let generation = mapping.state().generation.load(SeqCst);
-        Self { path, parsed, inode, mapping, is_writable, warm, generation }
+        Self { path, parsed, inode, mapping, is_writable, was_frozen: false, warm: 0, generation }
     }
 
     fn is_there(&self) -> bool {

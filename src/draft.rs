@@ -88,19 +88,11 @@ impl Draft {
         }
         let (is_named, scope) = (plan.name.is_some(), plan.scope);
         let parsed = Parsed { header: plan.header, data_offset: head.len(), data_len };
-        let draft = |mapping, file, inode, is_recycled| Draft {
-            member: member.clone(),
-            file,
-            inode,
-            mapping,
-            parsed,
-            path,
-            is_named,
-            scope,
-            is_recycled,
-        };
+        let draft =
+            |mapping, file, inode, is_recycled| Draft { member: member.clone(), file, inode, mapping, parsed, path, is_named, scope, is_recycled };
         if let Some(kept) = member.pool().take(total) {
-            let (mapping, file, inode) = Self::renew(kept, total, &head, payload, Hold::owner_word(scope, id), id).map_err(|error| failed(error, "use a file again"))?;
+            let (mapping, file, inode) =
+                Self::renew(kept, total, &head, payload, Hold::owner_word(scope, id), id).map_err(|error| failed(error, "use a file again"))?;
             return Ok(draft(mapping, file, inode, true));
         }
         let make = || {

@@ -385,10 +385,9 @@ impl Segment {
         }
         let is_writable = self.writable.get().is_some();
         let Some(counted) = self.writable.take().or(self.protected.take()) else { return };
-        let (path, parsed, warm) = (self.path.clone(), self.parsed.clone(), *self.warm.get_mut());
-        let cached = |mapping| Cached::new(path, parsed, self.inode, mapping, is_writable, warm);
         if let Some(mapping) = counted.into_mapping() {
-            let cached = cached(mapping);
+            let mut cached = Cached::new(self.path.clone(), self.parsed.clone(), self.inode, mapping, is_writable);
+            (cached.was_frozen, cached.warm) = (*self.was_frozen.get_mut(), *self.warm.get_mut());
             cached.state().count_out();
             self.member.cache().keep(cached, limit);
         }

@@ -1,4 +1,5 @@
 //! What does not call the kernel: guards that nobody contends for, and opening what is or was just open.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 #![allow(unsafe_code, reason = "a system call as a mark is a call of libc")]
 
 mod common;

@@ -9,7 +9,11 @@ use crate::{
     store::{self, Swept},
     trust,
 };
-use std::{fs, io, os::unix::fs::MetadataExt, path::{Path, PathBuf}};
+use std::{
+    fs, io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
 
 /// How much a store holds. Bytes.
 ///

@@ -20,7 +20,10 @@ use std::{
     io,
     os::unix::fs::{FileExt, MetadataExt},
     path::Path,
-    sync::{Arc, Weak, atomic::Ordering::{Relaxed, SeqCst}},
+    sync::{
+        Arc, Weak,
+        atomic::Ordering::{Relaxed, SeqCst},
+    },
 };
 
 impl Segment {
@@ -53,18 +56,18 @@ impl Segment {
 
     /// The array by a mapping that this process kept of it, without a system call, if it is still there.
     fn open_cached(member: &Arc<Member>, path: &Path, id: ArrayId, writable: bool) -> Result<Option<Arc<Segment>>> {
-        let Some(mut cached) = member.cache().take(path, id, writable) else { return Ok(None) };
+        let Some(cached) = member.cache().take(path, id, writable) else { return Ok(None) };
         let lifecycle = cached.state().count_in();
         if !cached.is_ready(lifecycle) {
             cached.state().count_out();
             return Ok(None);
         }
         let is_writable = cached.is_writable;
-        let warm = std::mem::take(&mut cached.warm);
+        let (was_frozen, warm) = (cached.was_frozen, cached.warm);
         let (path, parsed, inode) = (cached.path, cached.parsed, cached.inode);
         let mapping = Counted::counted_before(cached.mapping);
         failpoint!(OpenFromCache);
-        let is_frozen = mapping.state().frozen.load(SeqCst) != 0;
+        let is_frozen = was_frozen || mapping.state().frozen.load(SeqCst) != 0;
         if is_frozen {
             mapping.protect(parsed.data_offset..mapping.len(), &path)?;
         }

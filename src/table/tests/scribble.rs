@@ -1,7 +1,10 @@
 //! A table that somebody writes into all the time: nobody waits longer than it said, and nothing panics.
 
 use super::*;
-use std::sync::atomic::AtomicBool;
+use std::sync::{
+    atomic::{AtomicBool, AtomicUsize},
+    mpsc,
+};
 
 /// What a hostile hand puts into the table in the very moment that somebody cleared a slot away.
 struct Hydra<'a> {
