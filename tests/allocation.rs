@@ -89,7 +89,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let root = Root::new();
-        let manager = root.manager();
+        let manager = root.manager_that_forgets();
         let xs = manager.options().name("x").zeros::<f64, _>((2, 3)).unwrap();
         let (path, handle) = (xs.path().to_path_buf(), xs.handle());
         drop(xs);

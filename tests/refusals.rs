@@ -53,7 +53,7 @@ fn what_is_not_a_plain_file_is_not_opened_as_an_array() {
 #[test]
 fn an_array_file_must_be_the_user_s_and_writable_by_nobody_else() {
     let root = Root::new();
-    let manager = root.manager();
+    let manager = root.manager_that_forgets();
     let xs = manager.options().name("xs").ones::<f64, _>(3).unwrap();
     let (path, handle) = (&*xs.path().to_path_buf(), xs.handle());
     // What a process has open is opened again without a look at the file.
@@ -150,7 +150,7 @@ fn values_of_another_version_are_refused() {
 #[test]
 fn a_damaged_array_file_tells_nothing_about_itself() {
     let root = Root::new();
-    let manager = root.manager();
+    let manager = root.manager_that_forgets();
     let handle = manager.options().name("xs").ones::<f64, _>(3).unwrap().handle();
     // The checksum of the head.
     let file = File::options().read(true).write(true).open(handle.path()).unwrap();

@@ -38,7 +38,10 @@ impl Segment {
             return Ok(segment);
         }
         let file = trust::open_file(path).map_err(|source| open_error(source, path, expected))?;
-        let segment = Self::find(member, path, &file, expected, writable)?;
+        let segment = Self::find(member, path, &file, expected, writable).map_err(|error| match (error, expected) {
+            (Error::NotFound { path, .. }, Some(id)) => Error::Released { path, id },
+            (error, _) => error,
+        })?;
         segment.check_ready()?;
         Ok(segment)
     }
@@ -163,13 +166,28 @@ pub(crate) fn read_header(path: &Path, expected: Option<ArrayId>) -> Result<Pars
     }
     let file = trust::open_file(path).map_err(|source| open_error(source, path, expected))?;
     let metadata = trust::check_file(&file, path)?;
-    let parsed = Header::parse(&file, metadata.len()).map_err(|source| header_error(path, source))?;
-    check_id(path, expected, parsed.header.id)?;
     let word = |at| {
         let mut word = [0; 4];
         file.read_exact_at(&mut word, at).map_err(Error::io(path, "read the state block"))?;
-        Ok(u32::from_ne_bytes(word))
+        Ok::<_, Error>(u32::from_ne_bytes(word))
     };
+    // Nobody is counted in here, so the file may be used again while it is read: then its generation has changed behind the header.
+    let generation = || Ok::<_, Error>((word(GENERATION_AT as u64)?, word(GENERATION_AT as u64 + 4)?));
+    let before = if metadata.len() < HEADER_AT as u64 { None } else { Some(generation()?) };
+    let parsed = Header::parse(&file, metadata.len());
+    if let Some(before) = before {
+        let id = expected.or(parsed.as_ref().ok().map(|parsed| parsed.header.id));
+        let released =
+            id.map_or(Error::NotFound { path: path.into(), what: "the array was released" }, |id| Error::Released { path: path.into(), id });
+        match word(LIFECYCLE_AT)? {
+            lifecycle::RELEASED if parsed.is_ok() => return Err(released),
+            lifecycle::RECYCLING => return Err(released),
+            _ if generation()? != before => return Err(released),
+            _ => {}
+        }
+    }
+    let parsed = parsed.map_err(|source| header_error(path, source))?;
+    check_id(path, expected, parsed.header.id)?;
     if word(STATE_AT as u64)? != ENDIAN_PROBE {
         return Err(header_error(path, HeaderError::Endian));
     }

@@ -52,6 +52,11 @@ impl Root {
         Manager::builder().root(self.path()).create().unwrap()
     }
 
+    /// The same, keeping no mapping of arrays that are not used any more: for tests that change files between two openings.
+    pub fn manager_that_forgets(&self) -> Manager {
+        Manager::builder().root(self.path()).cache(0).create().unwrap()
+    }
+
     /// All that is in the root, at any depth.
     pub fn contents(&self) -> Vec<PathBuf> {
         files_below(self.path())

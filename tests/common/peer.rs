@@ -22,7 +22,9 @@ impl Peer {
     /// Gives the child a line to read.
     #[track_caller]
     pub fn tell(&mut self, line: &str) {
-        writeln!(self.child.stdin.as_mut().unwrap(), "{line}").unwrap();
+        if let Err(error) = writeln!(self.child.stdin.as_mut().unwrap(), "{line}") {
+            panic!("the child does not hear {line:?}: {error}\n--- stderr\n{}", self.errors());
+        }
     }
 
     /// Waits for a line that starts so, and returns the rest of it.

@@ -95,7 +95,7 @@ fn state_block(bench: &mut Bench) {
         forge::put(&mut bytes, 68, &lifecycle.to_ne_bytes());
         bench.put(&bytes);
         expect(what, by_name, piece, bench.manager.array::<f64, IxDyn>("x"));
-        expect(what, by_name, piece, bench.handle.open::<f64, IxDyn>());
+        expect(what, "Released", piece, bench.handle.open::<f64, IxDyn>());
         expect(what, "Released", piece, bench.handle.info());
         assert_eq!(bench.manager.list().unwrap().len(), 1, "{what}: it is not there any more");
         assert!(fs::read(&bench.path).unwrap() == bytes, "{what}");

@@ -72,7 +72,7 @@ enum Seen {
 impl Bench {
     fn new() -> Self {
         let root = Root::new();
-        let manager = root.manager();
+        let manager = root.manager_that_forgets();
         let elements = Array2::from_shape_fn((2, 3), |(i, j)| (3 * i + j) as f64);
         manager.options().name("beside").from_ndarray(&elements).unwrap();
         let xs = manager.options().name("x").from_ndarray(&elements).unwrap();

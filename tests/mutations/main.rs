@@ -46,7 +46,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let root = Root::new();
-        let manager = root.manager();
+        let manager = root.manager_that_forgets();
         let path = manager.path().join("x.ndshm");
         let mut files = Vec::new();
         let mut keep = |path: &std::path::Path| {
