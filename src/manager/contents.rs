@@ -10,6 +10,8 @@ use crate::{
     trust,
 };
 use std::{
+    collections::BTreeMap,
+    ffi::OsStr,
     fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -166,7 +168,17 @@ impl Manager {
         let member = self.member();
         member.check_open()?;
         let mut swept = Swept::default();
-        for path in self.files()? {
+        // Most arrays have one of few owners, and asking about one costs as much as looking at a file.
+        let mut dead = BTreeMap::new();
+        let entries = store::entries(self.path())?;
+        for path in entries.iter().filter(|name| is_array(name)).map(|name| self.path().join(name)) {
+            let needs_sweep = Segment::needs_sweep(&path, |owner| match dead.get(&owner) {
+                Some(&is_dead) => Ok(is_dead),
+                None => member.is_alive(owner).map(|is_alive| *dead.entry(owner).or_insert(!is_alive)),
+            });
+            if matches!(needs_sweep, Ok(false) | Err(Error::NotFound { .. })) {
+                continue;
+            }
             let bytes = fs::symlink_metadata(&path).map_or(0, |metadata| metadata.blocks() * 512);
             match Segment::open_for_sweep(member, &path).and_then(|segment| segment.sweep()) {
                 Ok(true) => swept.note(Ok(Swept { arrays: 1, bytes, ..Swept::default() })),
@@ -174,7 +186,7 @@ impl Manager {
                 Err(error) => swept.note(Err(error)),
             }
         }
-        for entry in store::entries(self.path())? {
+        for entry in entries {
             let builder = entry.to_str().and_then(|name| name.strip_prefix(NEW_PREFIX)?.split('-').next()?.parse().ok());
             if let Some(builder) = builder
                 && !member.is_alive(builder)?
@@ -199,6 +211,10 @@ impl Manager {
     /// The array files in the store's directory.
     fn files(&self) -> Result<Vec<PathBuf>> {
         let names = store::entries(self.path())?.into_iter();
-        Ok(names.filter(|name| name.as_encoded_bytes().ends_with(SUFFIX.as_bytes())).map(|name| self.path().join(name)).collect())
+        Ok(names.filter(|name| is_array(name)).map(|name| self.path().join(name)).collect())
     }
+}
+
+fn is_array(name: &OsStr) -> bool {
+    name.as_encoded_bytes().ends_with(SUFFIX.as_bytes())
 }

@@ -88,6 +88,23 @@ impl Segment {
         Self::find(member, path, &file, None, false)
     }
 
+    /// Whether a sweep has anything to do with a file: where it was released, its owner is dead, or it is not what it should be. By one look at its
+    /// first bytes, without mapping it; `is_dead` is asked about its owner.
+    pub(crate) fn needs_sweep(path: &Path, is_dead: impl FnOnce(u64) -> Result<bool>) -> Result<bool> {
+        let file = trust::open_file(path).map_err(|source| open_error(source, path, None))?;
+        let mut head = [0; OWNER_AT + 8];
+        if file.read_exact_at(&mut head, 0).is_err() || !head.starts_with(&MAGIC) {
+            return Ok(true);
+        }
+        let lifecycle = head[LIFECYCLE_AT as usize..].first_chunk().map(|bytes| u32::from_ne_bytes(*bytes));
+        let owner = head[OWNER_AT..].first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes));
+        match owner {
+            _ if lifecycle != Some(lifecycle::READY) => Ok(true),
+            0 | CLAIMABLE => Ok(false),
+            owner => is_dead(owner),
+        }
+    }
+
     /// Takes the name of a released array away, if its deleter did not come to it. False where there is none.
     pub(crate) fn finish_release_at(member: &Arc<Member>, path: &Path) -> Result<bool> {
         match Self::open_for_sweep(member, path) {
