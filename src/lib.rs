@@ -75,6 +75,7 @@ mod array;
 #[allow(unsafe_code)]
 mod atomic;
 mod builder;
+mod bulk;
 mod cache;
 mod cbor;
 mod dispatch;

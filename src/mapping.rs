@@ -8,6 +8,7 @@ mod aligned;
 pub(crate) use aligned::HUGE_PAGE;
 
 use crate::{
+    bulk,
     error::{Error, Result},
     fork::{self, AtFork, Registration},
     format::{LOCK_LEN, STATE_AT, STATE_LEN},
@@ -155,18 +156,21 @@ impl Mapping {
 
     /// Sets the bytes of a range of a file that nobody else knows yet to zero.
     pub(crate) fn clear(&mut self, range: Range<usize>) {
-        assert!(range.start <= range.end && range.end <= self.len, "{range:?} lies outside of {} bytes", self.len);
-        // SAFETY: the range lies inside the mapping (asserted), which can be written; nothing else refers to it, because the caller is the only
-        // one that knows of the file and has the mapping exclusively.
-        unsafe { self.address().wrapping_add(range.start).write_bytes(0, range.len()) };
+        bulk::clear(self.bytes_mut(range));
     }
 
     /// Puts bytes into the mapping of a file that nobody else knows yet.
     pub(crate) fn put(&mut self, offset: usize, bytes: &[u8]) {
-        assert!(offset <= self.len && bytes.len() <= self.len - offset, "{} bytes at {offset} do not fit into {}", bytes.len(), self.len);
-        // SAFETY: the target lies inside the mapping (asserted), which can be written; nothing else refers to it, because the caller is the
-        // only one that knows of the file and has the mapping exclusively, so it does not overlap with the source.
-        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.address().wrapping_add(offset), bytes.len()) };
+        bulk::copy(self.bytes_mut(offset..offset + bytes.len()), bytes);
+    }
+
+    /// Bytes of a file that nobody else knows yet; not those of its state block, which may be looked at by whoever opened the file before it was taken to be
+    /// used again.
+    fn bytes_mut(&mut self, range: Range<usize>) -> &mut [u8] {
+        assert!(range.start <= range.end && range.end <= self.len, "{range:?} lies outside of {} bytes", self.len);
+        // SAFETY: the range lies inside the mapping (asserted, invariant), which can be written and is initialised, as every page of a file; nothing
+        // else refers to it as long as the slice lives, because the caller has the mapping exclusively and is the only one that knows of the file.
+        unsafe { std::slice::from_raw_parts_mut(self.address().wrapping_add(range.start), range.len()) }
     }
 
     /// Has the kernel write the file's pages to its disk, and waits for it.
