@@ -69,6 +69,21 @@ impl Cache {
         Some(kept.remove(at))
     }
 
+    /// A mapping of a file, whatever array it has by now, of as many pages. Its owner may have used the file again.
+    pub(crate) fn take_file(&self, inode: (u64, u64), len: usize, writable: bool) -> Option<Cached> {
+        let pages = |len: usize| len.div_ceil(rustix::param::page_size());
+        let mut kept = self.0.lock();
+        // A mapped file keeps its inode, so none else has it. What was frozen is never used again, and may be protected.
+        let is_it = |cached: &Cached| {
+            cached.inode == inode && pages(cached.mapping.len()) == pages(len) && cached.is_writable == writable && !cached.was_frozen
+        };
+        let at = kept.iter().rposition(is_it)?;
+        let mut cached = kept.remove(at);
+        drop(kept);
+        cached.mapping.set_len(len);
+        Some(cached)
+    }
+
     /// Lets all mappings go. False where there were none.
     pub(crate) fn clear(&self) -> bool {
         let kept = std::mem::take(&mut *self.0.lock());
@@ -83,8 +98,9 @@ impl Cached {
         Self { path, parsed, inode, mapping, is_writable, was_frozen: false, warm: 0, generation }
     }
 
+    /// Whether somebody may want the file still: it was not released, or is used again.
     fn is_there(&self) -> bool {
-        self.is_ready(self.mapping.state().lifecycle.load(SeqCst))
+        self.mapping.state().lifecycle.load(SeqCst) != lifecycle::RELEASED
     }
 
     /// Whether the file is still that of the array and not released, if this is its lifecycle.

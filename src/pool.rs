@@ -3,7 +3,8 @@
 //! A file comes here when its array was released, lost its name, and nobody else has it mapped. It has a name as files have that are being built,
 //! so that a sweep takes what a dead process kept. Its lifecycle is "recycling": whoever opened the file before it lost its name is refused.
 
-use crate::{fork, mapping::Mapping};
+use crate::{fork, mapping::Mapping, state::lifecycle};
+use std::sync::atomic::Ordering::SeqCst;
 use tempfile::TempPath;
 
 /// The files that one process keeps of one store.
@@ -71,7 +72,11 @@ impl Kept {
     /// Deletes the file, unless it was inherited over a fork: then it is the parent's.
     fn forget(self) {
         match self.generation == fork::generation() {
-            true => drop(self.path),
+            true => {
+                // Who kept a mapping of it for later lets it go.
+                self.mapping.state().lifecycle.store(lifecycle::RELEASED, SeqCst);
+                drop(self.path);
+            }
             false => _ = self.path.keep(),
         }
     }

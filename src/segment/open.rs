@@ -132,11 +132,12 @@ impl Segment {
                 known
             }
             None => {
-                let (mapping, parsed, is_frozen) = map_and_parse(member, file, &metadata, path, writable)?;
+                let Opened { mapping, parsed, is_frozen, warm } = map_and_parse(member, file, &metadata, path, writable)?;
                 check_id(path, expected, parsed.header.id)?;
                 let hold = Hold::opened(mapping.state(), member.id()?);
                 let opened = Segment::assemble(member, path.into(), parsed, inode, hold);
                 opened.was_frozen.store(is_frozen, Relaxed);
+                opened.warm.store(warm, Relaxed);
                 let _ = if writable { opened.writable.set(mapping) } else { opened.protected.set(mapping) };
                 let enlisted = opened.enlist();
                 failpoint!(OpenEnlisted);
@@ -228,8 +229,18 @@ fn check_id(path: &Path, expected: Option<ArrayId>, found: ArrayId) -> Result<()
     }
 }
 
-/// Maps a file and parses its header; whether the payload is protected because the array is frozen comes with it.
-fn map_and_parse(member: &Member, file: &File, metadata: &Metadata, path: &Path, writable: bool) -> Result<(Counted, Parsed, bool)> {
+/// A file that was opened.
+struct Opened {
+    mapping: Counted,
+    parsed: Parsed,
+    /// Whether the payload is protected because the array is frozen.
+    is_frozen: bool,
+    /// Parts of the payload whose pages are mapped to be written.
+    warm: u64,
+}
+
+/// Maps a file, be it by a mapping that was kept of it, and parses its header.
+fn map_and_parse(member: &Member, file: &File, metadata: &Metadata, path: &Path, writable: bool) -> Result<Opened> {
     let refuse = |source| header_error(path, source);
     let mut head = [0; heads::LONGEST];
     let head_len = read_head(file, &mut head, path)?;
@@ -239,7 +250,10 @@ fn map_and_parse(member: &Member, file: &File, metadata: &Metadata, path: &Path,
     }
     let len = usize::try_from(metadata.len()).ok().filter(|&len| isize::try_from(len).is_ok());
     let len = len.ok_or(refuse(HeaderError::Bounds { field: "file length", value: metadata.len() }))?;
-    let mapping = Mapping::new(file, len, path)?;
+    let (mapping, warm) = match member.cache().take_file(inode_of(metadata), len, writable) {
+        Some(kept) => (kept.mapping, kept.warm),
+        None => (Mapping::new(file, len, path)?, 0),
+    };
     failpoint!(OpenMapped);
     let (mapping, found) = Counted::opened(mapping);
     failpoint!(OpenCounted);
@@ -265,7 +279,7 @@ fn map_and_parse(member: &Member, file: &File, metadata: &Metadata, path: &Path,
     if !writable || is_frozen {
         mapping.protect(parsed.data_offset..len, path)?;
     }
-    Ok((mapping, parsed, is_frozen))
+    Ok(Opened { mapping, parsed, is_frozen, warm })
 }
 
 /// Reads the first bytes of a file; gives how many there are.
