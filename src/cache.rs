@@ -11,6 +11,7 @@ use crate::{
     state::{StateBlock, lifecycle},
 };
 use std::{
+    collections::VecDeque,
     path::{Path, PathBuf},
     sync::atomic::Ordering::SeqCst,
 };
@@ -18,8 +19,19 @@ use std::{
 /// How many mappings are kept at most, however small.
 const MOST: usize = 64;
 
+/// Of how many files it is known that they were used once.
+const MOST_SEEN: usize = 256;
+
 /// The mappings that one process keeps of one store, the one that was used last behind.
-pub(crate) struct Cache(fork::Mutex<Vec<Cached>>);
+///
+/// Only of files that are used a second time: most arrays are opened once, and to keep those would only put off giving their memory back.
+pub(crate) struct Cache(fork::Mutex<Files>);
+
+struct Files {
+    kept: Vec<Cached>,
+    /// Device and inode of files that were used once and not kept, the latest behind.
+    seen: VecDeque<(u64, u64)>,
+}
 
 pub(crate) struct Cached {
     pub(crate) path: PathBuf,
@@ -38,7 +50,20 @@ pub(crate) struct Cached {
 
 impl Cache {
     pub(crate) const fn new() -> Self {
-        Self(fork::Mutex::new(Vec::new()))
+        Self(fork::Mutex::new(Files { kept: Vec::new(), seen: VecDeque::new() }))
+    }
+
+    /// Whether a file that is used no more was so before; from now on it was.
+    pub(crate) fn was_seen(&self, inode: (u64, u64)) -> bool {
+        let mut files = self.0.lock();
+        let was_seen = files.seen.contains(&inode);
+        if !was_seen {
+            if files.seen.len() == MOST_SEEN {
+                files.seen.pop_front();
+            }
+            files.seen.push_back(inode);
+        }
+        was_seen
     }
 
     /// Keeps a mapping, and lets go what is gone, and the oldest, so that no more than `limit` bytes are kept.
@@ -46,8 +71,8 @@ impl Cache {
         if cached.mapping.len() > limit {
             return;
         }
-        let mut kept = self.0.lock();
-        let (mut stay, mut dropped): (Vec<_>, Vec<_>) = std::mem::take(&mut *kept).into_iter().partition(Cached::is_there);
+        let mut files = self.0.lock();
+        let (mut stay, mut dropped): (Vec<_>, Vec<_>) = std::mem::take(&mut files.kept).into_iter().partition(Cached::is_there);
         stay.push(cached);
         let mut total: usize = stay.iter().map(|cached| cached.mapping.len()).sum();
         while total > limit || stay.len() > MOST {
@@ -55,15 +80,15 @@ impl Cache {
             total -= oldest.mapping.len();
             dropped.push(oldest);
         }
-        *kept = stay;
+        files.kept = stay;
         // Unlocked before anything is unmapped.
-        drop(kept);
+        drop(files);
         drop(dropped);
     }
 
     /// The mapping of the array with this path and id, writable or not.
     pub(crate) fn take(&self, path: &Path, id: ArrayId, writable: bool) -> Option<Cached> {
-        let mut kept = self.0.lock();
+        let kept = &mut self.0.lock().kept;
         let is_it = |cached: &Cached| cached.parsed.header.id == id && cached.path.as_os_str() == path.as_os_str() && cached.is_writable == writable;
         let at = kept.iter().rposition(is_it)?;
         Some(kept.remove(at))
@@ -72,21 +97,21 @@ impl Cache {
     /// A mapping of a file, whatever array it has by now, of as many pages. Its owner may have used the file again.
     pub(crate) fn take_file(&self, inode: (u64, u64), len: usize, writable: bool) -> Option<Cached> {
         let pages = |len: usize| len.div_ceil(rustix::param::page_size());
-        let mut kept = self.0.lock();
+        let mut files = self.0.lock();
         // A mapped file keeps its inode, so none else has it. What was frozen is never used again, and may be protected.
         let is_it = |cached: &Cached| {
             cached.inode == inode && pages(cached.mapping.len()) == pages(len) && cached.is_writable == writable && !cached.was_frozen
         };
-        let at = kept.iter().rposition(is_it)?;
-        let mut cached = kept.remove(at);
-        drop(kept);
+        let at = files.kept.iter().rposition(is_it)?;
+        let mut cached = files.kept.remove(at);
+        drop(files);
         cached.mapping.set_len(len);
         Some(cached)
     }
 
     /// Lets all mappings go. False where there were none.
     pub(crate) fn clear(&self) -> bool {
-        let kept = std::mem::take(&mut *self.0.lock());
+        let kept = std::mem::take(&mut self.0.lock().kept);
         !kept.is_empty()
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     pages::{self, Payload},
     pool::Kept,
     scope::Scope,
-    segment::{Segment, header_error, inode_of},
+    segment::{Segment, header_error},
     state::StateBlock,
     trust,
 };
@@ -100,7 +100,7 @@ impl Draft {
             failpoint!(CreateFileMade);
             let mapping = Counted::new(pages::make(member, &file, total, &head, payload, failed)?);
             failpoint!(CreateMapped);
-            let inode = inode_of(&file.metadata().map_err(Error::io(me, "look at the new file"))?);
+            let inode = trust::inode_of(&file).map_err(Error::io(me, "look at the new file"))?;
             Ok((mapping, name, inode))
         };
         let (mapping, name, inode) = match make() {
@@ -162,6 +162,6 @@ impl Draft {
             Ok(())
         };
         let publish = || if is_named { member.with_names(rename) } else { rename() };
-        Segment::publish(&member, path.clone(), parsed, inode, scope, mapping, publish)
+        Segment::publish(&member, path.clone(), parsed, inode, scope, mapping, is_recycled, publish)
     }
 }

@@ -330,7 +330,7 @@ fn take_id(lock: &Private, page: &LockPage, path: &Path) -> Result<u64> {
 
 /// Device and inode of a file.
 pub(crate) fn inode_of(path: &Path) -> Option<(u64, u64)> {
-    fs::symlink_metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+    rustix::fs::lstat(path).ok().map(|found| (found.st_dev, found.st_ino))
 }
 
 fn has_arrays(directory: &Path) -> bool {

@@ -100,6 +100,7 @@ impl Segment {
         inode: (u64, u64),
         scope: Scope,
         mapping: Counted,
+        is_recycled: bool,
         publish: impl FnOnce() -> Result<()>,
     ) -> Result<Arc<Segment>> {
         let segment = Segment::assemble(member, path, parsed, inode, Hold::created(scope));
@@ -112,7 +113,8 @@ impl Segment {
             segment.hold.lock().abandon();
             return Err(error);
         }
-        if member.page().is_closing() || !member.is_at_its_path() {
+        // A file that was in this store before could not have been renamed in another one's directory.
+        if member.page().is_closing() || !is_recycled && !member.is_at_its_path() {
             // The closer may have looked before the array got its name, or somebody put another store into this one's place: what nobody
             // else deletes goes here.
             failpoint!(PublishClosingSeen);
@@ -377,10 +379,10 @@ impl Segment {
         }
     }
 
-    /// Keeps the mapping for the next opening of the same array.
+    /// Keeps the mapping for the next opening of the same array, or of the next one in the same file.
     fn cache(&mut self) {
         let limit = self.member.settings().cache();
-        if self.file_len() > limit || self.check_ready().is_err() {
+        if self.file_len() > limit || self.check_ready().is_err() || !self.member.cache().was_seen(self.inode) {
             return;
         }
         let is_writable = self.writable.get().is_some();

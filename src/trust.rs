@@ -120,6 +120,12 @@ pub(crate) fn above_the_streams(file: File) -> io::Result<File> {
     }
 }
 
+/// Device and inode of an open file.
+pub(crate) fn inode_of(file: &File) -> io::Result<(u64, u64)> {
+    let found = rustix::fs::fstat(file)?;
+    Ok((found.st_dev, found.st_ino))
+}
+
 /// Checks that an open file is a regular one of this user that no other can write.
 pub(crate) fn check_file(file: &File, path: &Path) -> Result<Metadata> {
     let metadata = file.metadata().map_err(Error::io(path, "look at the file"))?;

@@ -25,11 +25,18 @@ fn open(handle: &Handle) -> SharedArray1<f64> {
     handle.open().unwrap()
 }
 
+/// What is used once is not kept: most arrays are.
+fn use_twice(handle: &Handle) {
+    drop(open(handle));
+    drop(open(handle));
+}
+
 #[test]
 fn an_array_that_is_opened_again_is_where_it_was() {
     let root = Root::new();
     let manager = root.manager();
     let handle = array(&manager, "xs");
+    use_twice(&handle);
     let address = |array: SharedArray1<f64>| array.read().unwrap().as_ptr().addr();
     let first = address(open(&handle));
     open(&handle).write().unwrap().fill(2.0);
@@ -48,7 +55,7 @@ fn what_was_deleted_meanwhile_is_not_opened_and_its_memory_goes_at_the_next_occa
     let (kept, other) = (array(&manager, "kept"), array(&manager, "other"));
     for by_name in [true, false] {
         let handle = array(&manager, "xs");
-        drop(open(&handle));
+        use_twice(&handle);
         assert_eq!(mappings(handle.path()), 1);
         let mut peer = Peer::start("child_deletes", &[handle.to_string(), by_name.to_string()]);
         peer.hear("deleted");
@@ -57,12 +64,12 @@ fn what_was_deleted_meanwhile_is_not_opened_and_its_memory_goes_at_the_next_occa
         assert_eq!(mappings(handle.path()), 0);
     }
     let handle = array(&manager, "xs");
-    drop(open(&handle));
+    use_twice(&handle);
     let mut peer = Peer::start("child_deletes", &[handle.to_string(), "true".into()]);
     peer.hear("deleted");
     peer.finish();
     assert_eq!(mappings(handle.path()), 1);
-    drop(open(&kept));
+    use_twice(&kept);
     assert_eq!(mappings(handle.path()), 0, "another array was dropped");
     drop(open(&other));
     manager.close().unwrap();
@@ -87,7 +94,7 @@ fn what_was_frozen_meanwhile_cannot_be_written() {
     let root = Root::new();
     let manager = root.manager();
     let handle = array(&manager, "xs");
-    drop(open(&handle));
+    use_twice(&handle);
     common::run("child_freezes", &[handle.to_string()]);
     let xs = open(&handle);
     assert!(!xs.is_writable() && matches!(xs.write(), Err(Error::Frozen { .. })));
@@ -137,6 +144,7 @@ fn child_opens_again_and_again() {
         Err(Error::Released { .. }) => println!("error Released"),
         Err(error) => println!("error {error:?}"),
     };
+    use_twice(&handle);
     say(&handle);
     for line in std::io::stdin().lines().map(Result::unwrap) {
         say(&if line == "again" { handle.clone() } else { line.parse().unwrap() });
@@ -151,10 +159,13 @@ fn no_more_is_kept_than_was_asked_for() {
     let manager = Manager::builder().root(root.path()).cache(bytes).huge_pages(HugePages::Never).create().unwrap();
     let handles = ["a", "b", "c"].map(|name| array(&manager, name));
     handles.iter().for_each(|handle| drop(open(handle)));
+    assert_eq!(handles.each_ref().map(|handle| mappings(handle.path())), [0, 0, 0], "nothing was used twice");
+    handles.iter().for_each(|handle| drop(open(handle)));
     assert_eq!(handles.each_ref().map(|handle| mappings(handle.path())), [0, 1, 1]);
     drop(open(&handles[0]));
     assert_eq!(handles.each_ref().map(|handle| mappings(handle.path())), [1, 0, 1], "the one that was not used longest goes");
     let large = manager.options().name("large").ones::<u8, _>(bytes).unwrap().handle();
+    drop([large.open::<u8, Ix1>().unwrap(), large.open().unwrap()]);
     drop(large.open::<u8, Ix1>().unwrap());
     assert_eq!(mappings(large.path()), 0);
     let none = Manager::builder().path(manager.path()).cache(0).open().unwrap();

@@ -6,12 +6,14 @@ use ndshm::{Handle, Manager, SharedArray1};
 use std::path::Path;
 
 /// Whether [`manager`] makes one that recycles when it is asked to.
-pub const RECYCLES: bool = false;
+pub const RECYCLES: bool = true;
+/// What is kept of released arrays: more than any measurement releases at once.
+const KEPT: usize = 4 << 30;
 
-/// An ephemeral store in `root`, of its own. The one place that says what the variant "recycled" is: turn [`RECYCLES`] with it.
-pub fn manager(root: &Path, _is_recycling: bool) -> Result<Manager> {
+/// An ephemeral store in `root`, of its own. The one place that says what the variant "recycled" is.
+pub fn manager(root: &Path, is_recycling: bool) -> Result<Manager> {
     let builder = Manager::builder().root(root.join("stores"));
-    Ok(builder.create()?)
+    Ok(if is_recycling { builder.recycle(KEPT) } else { builder }.create()?)
 }
 
 /// Arrays of one store.
