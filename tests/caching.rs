@@ -36,6 +36,7 @@ fn an_array_that_is_opened_again_is_where_it_was() {
     let root = Root::new();
     let manager = root.manager();
     let handle = array(&manager, "xs");
+    assert_eq!(mappings(handle.path()), 0, "it was used once");
     use_twice(&handle);
     let address = |array: SharedArray1<f64>| array.read().unwrap().as_ptr().addr();
     let first = address(open(&handle));
@@ -158,8 +159,6 @@ fn no_more_is_kept_than_was_asked_for() {
     let bytes = 2 * (8 * LEN + 4096);
     let manager = Manager::builder().root(root.path()).cache(bytes).huge_pages(HugePages::Never).create().unwrap();
     let handles = ["a", "b", "c"].map(|name| array(&manager, name));
-    handles.iter().for_each(|handle| drop(open(handle)));
-    assert_eq!(handles.each_ref().map(|handle| mappings(handle.path())), [0, 0, 0], "nothing was used twice");
     handles.iter().for_each(|handle| drop(open(handle)));
     assert_eq!(handles.each_ref().map(|handle| mappings(handle.path())), [0, 1, 1]);
     drop(open(&handles[0]));
