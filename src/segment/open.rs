@@ -38,10 +38,7 @@ impl Segment {
             return Ok(segment);
         }
         let file = trust::open_file(path).map_err(|source| open_error(source, path, expected))?;
-        let segment = Self::find(member, path, &file, expected, writable).map_err(|error| match (error, expected) {
-            (Error::NotFound { path, .. }, Some(id)) => Error::Released { path, id },
-            (error, _) => error,
-        })?;
+        let segment = Self::find(member, path, &file, expected, writable)?;
         segment.check_ready()?;
         Ok(segment)
     }
@@ -132,7 +129,7 @@ impl Segment {
                 known
             }
             None => {
-                let Opened { mapping, parsed, is_frozen, warm } = map_and_parse(member, file, &metadata, path, writable)?;
+                let Opened { mapping, parsed, is_frozen, warm } = map_and_parse(member, file, &metadata, path, expected, writable)?;
                 check_id(path, expected, parsed.header.id)?;
                 let hold = Hold::opened(mapping.state(), member.id()?);
                 let opened = Segment::assemble(member, path.into(), parsed, inode, hold);
@@ -195,13 +192,8 @@ pub(crate) fn read_header(path: &Path, expected: Option<ArrayId>) -> Result<Pars
     let parsed = Header::parse(&file, metadata.len());
     if let Some(before) = before {
         let id = expected.or(parsed.as_ref().ok().map(|parsed| parsed.header.id));
-        let released =
-            id.map_or(Error::NotFound { path: path.into(), what: "the array was released" }, |id| Error::Released { path: path.into(), id });
-        match word(LIFECYCLE_AT)? {
-            lifecycle::RELEASED if parsed.is_ok() => return Err(released),
-            lifecycle::RECYCLING => return Err(released),
-            _ if generation()? != before => return Err(released),
-            _ => {}
+        if word(LIFECYCLE_AT)? == lifecycle::RECYCLING || generation()? != before {
+            return Err(gone(path, id));
         }
     }
     let parsed = parsed.map_err(|source| header_error(path, source))?;
@@ -222,10 +214,18 @@ fn check_id(path: &Path, expected: Option<ArrayId>, found: ArrayId) -> Result<()
     let is_called = |id: ArrayId| path.file_stem().is_some_and(|stem| *stem == *id.file_stem());
     match expected {
         Some(expected) if expected == found => Ok(()),
-        Some(expected) if is_called(expected) => Err(Error::Released { path: path.into(), id: expected }),
+        Some(expected) if is_called(expected) => Err(gone(path, Some(expected))),
         Some(expected) => Err(Error::PathReused { path: path.into(), expected: expected.to_string(), found: found.to_string() }),
         None if is_called(found) || !name::is_of_id(path) => Ok(()),
-        None => Err(Error::NotFound { path: path.into(), what: "the array was released" }),
+        None => Err(gone(path, None)),
+    }
+}
+
+/// The error of whoever finds that a file was used again since it was opened: it was renamed before, so the array that was at `path` is gone.
+fn gone(path: &Path, expected: Option<ArrayId>) -> Error {
+    match expected {
+        Some(id) => Error::Released { path: path.into(), id },
+        None => Error::NotFound { path: path.into(), what: "the array was released" },
     }
 }
 
@@ -240,7 +240,14 @@ struct Opened {
 }
 
 /// Maps a file, be it by a mapping that was kept of it, and parses its header.
-fn map_and_parse(member: &Member, file: &File, metadata: &Metadata, path: &Path, writable: bool) -> Result<Opened> {
+fn map_and_parse(
+    member: &Member,
+    file: &File,
+    metadata: &Metadata,
+    path: &Path,
+    expected: Option<ArrayId>,
+    writable: bool,
+) -> Result<Opened> {
     let refuse = |source| header_error(path, source);
     let mut head = [0; heads::LONGEST];
     let head_len = read_head(file, &mut head, path)?;
@@ -260,14 +267,17 @@ fn map_and_parse(member: &Member, file: &File, metadata: &Metadata, path: &Path,
     let state = mapping.state();
     match found {
         lifecycle::READY | lifecycle::RELEASED => {}
-        lifecycle::RECYCLING => return Err(Error::NotFound { path: path.into(), what: "the array was released" }),
+        lifecycle::RECYCLING => return Err(gone(path, expected)),
         found => return Err(refuse(HeaderError::Lifecycle { found })),
     }
     if head[GENERATION_AT..].first_chunk() != Some(&state.generation.load(SeqCst).to_ne_bytes()) {
-        // The file was used again after this looked. From the count on it stays as it is.
-        read_head(file, &mut head, path)?;
+        return Err(gone(path, expected));
     }
-    let parsed = heads::read(&head[..head_len], file, metadata.len()).map_err(refuse)?;
+    // From the count on the file stays as it is, but its length was looked at before.
+    let parsed = heads::read(&head[..head_len], file, metadata.len()).map_err(|source| match has_other_len(file, metadata) {
+        true => gone(path, expected),
+        false => refuse(source),
+    })?;
     failpoint!(OpenHeaderRead);
     if parsed.header.created.store != member.page().uuid() {
         return Err(refuse(HeaderError::ForeignStore));
@@ -280,6 +290,10 @@ fn map_and_parse(member: &Member, file: &File, metadata: &Metadata, path: &Path,
         mapping.protect(parsed.data_offset..len, path)?;
     }
     Ok(Opened { mapping, parsed, is_frozen, warm })
+}
+
+fn has_other_len(file: &File, before: &Metadata) -> bool {
+    file.metadata().is_ok_and(|now| now.len() != before.len())
 }
 
 /// Reads the first bytes of a file; gives how many there are.
