@@ -449,8 +449,14 @@ impl Builder {
         let settings = manager.member().settings();
         self.lock_timeout.into_iter().for_each(|timeout| settings.set_lock_timeout(timeout));
         self.huge_pages.into_iter().for_each(|choice| settings.set_huge_pages(choice));
-        self.cache.into_iter().for_each(|bytes| settings.set_cache(bytes));
-        self.recycle.into_iter().for_each(|bytes| settings.set_recycle(bytes));
+        if let Some(bytes) = self.cache {
+            settings.set_cache(bytes);
+            manager.member().cache().shrink(bytes);
+        }
+        if let Some(bytes) = self.recycle {
+            settings.set_recycle(bytes);
+            manager.member().pool().shrink(bytes);
+        }
         if self.prefault {
             settings.set_prefault();
         }

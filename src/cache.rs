@@ -66,14 +66,19 @@ impl Cache {
         was_seen
     }
 
-    /// Keeps a mapping, and lets go what is gone, and the oldest, so that no more than `limit` bytes are kept.
+    /// Keeps a mapping, and lets others go; see [`shrink`](Self::shrink).
     pub(crate) fn keep(&self, cached: Cached, limit: usize) {
         if cached.mapping.len() > limit {
             return;
         }
+        self.0.lock().kept.push(cached);
+        self.shrink(limit);
+    }
+
+    /// Lets go what is gone, and the oldest, so that no more than `limit` bytes are kept.
+    pub(crate) fn shrink(&self, limit: usize) {
         let mut files = self.0.lock();
         let (mut stay, mut dropped): (Vec<_>, Vec<_>) = std::mem::take(&mut files.kept).into_iter().partition(Cached::is_there);
-        stay.push(cached);
         let mut total: usize = stay.iter().map(|cached| cached.mapping.len()).sum();
         while total > limit || stay.len() > MOST {
             let oldest = stay.remove(0);

@@ -176,10 +176,11 @@ impl Member {
         self.managers.fetch_add(1, SeqCst);
     }
 
-    /// Without a manager nothing is kept to be used again.
+    /// Without a manager nothing is kept to be used again, and a process that drops its last one leaves the store: others may be about to sweep it.
     pub(crate) fn end_managing(&self) {
         if self.managers.fetch_sub(1, SeqCst) == 1 {
             self.pool.clear();
+            Self::end_lingering(|member| std::ptr::eq(member, self));
         }
     }
 

@@ -27,9 +27,14 @@ impl Pool {
 
     /// Keeps a file, and lets the oldest go that do not fit into `limit` bytes with it.
     pub(crate) fn keep(&self, kept: Kept, limit: usize) {
+        self.0.lock().push(kept);
+        self.shrink(limit);
+    }
+
+    /// Lets the oldest files go, so that no more than `limit` bytes are kept.
+    pub(crate) fn shrink(&self, limit: usize) {
         let mut dropped = Vec::new();
         let mut pool = self.0.lock();
-        pool.push(kept);
         let mut total: usize = pool.iter().map(|kept| kept.mapping.len()).sum();
         while total > limit {
             let oldest = pool.remove(0);

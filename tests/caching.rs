@@ -170,6 +170,7 @@ fn no_more_is_kept_than_was_asked_for() {
     let none = Manager::builder().path(manager.path()).cache(0).open().unwrap();
     drop(open(&handles[1]));
     assert_eq!(mappings(handles[1].path()), 0);
+    assert_eq!(handles.each_ref().map(|handle| mappings(handle.path())), [0; 3], "less than before");
     drop(none);
 }
 
@@ -194,5 +195,43 @@ fn who_opens_one_handle_after_the_other_joins_once() {
 fn child_opens_a_hundred_times() {
     let handle = common::arguments()[0].parse().unwrap();
     (0..100).for_each(|_| assert_eq!(open(&handle).read().unwrap().sum(), LEN as f64));
+    common::done();
+}
+
+/// A process that only keeps a membership for its next opening would keep others from sweeping the store, also one that is being closed.
+#[test]
+fn who_drops_its_last_manager_leaves_the_store() {
+    let root = Root::new();
+    let mut owner = Peer::start("child_owns_a_store", &[root.path()]);
+    let path = owner.hear("store ");
+    let mut visitor = Peer::start("child_visits", &[&path]);
+    visitor.hear("left");
+    owner.kill();
+    let sweeper = root.manager();
+    assert!(!Path::new(&path).exists());
+    assert!(sweeper.sweep().unwrap().skipped.is_empty());
+    visitor.finish();
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_owns_a_store() {
+    let manager = Manager::builder().root(&common::arguments()[0]).create().unwrap();
+    array(&manager, "xs");
+    println!("store {}", manager.path().display());
+    let _ = std::io::stdin().lines().count();
+    common::done();
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_visits() {
+    let manager = Manager::open(&common::arguments()[0]).unwrap();
+    let xs = manager.array::<f64, Ix1>("xs").unwrap();
+    drop(manager);
+    assert_eq!(open(&xs.handle()).read().unwrap().sum(), LEN as f64);
+    drop(xs);
+    println!("left");
+    let _ = std::io::stdin().lines().count();
     common::done();
 }

@@ -153,6 +153,8 @@ fn no_more_is_kept_than_was_asked_for_and_it_goes_where_space_runs_out_and_with_
     assert_eq!(kept_files(&manager), 3);
     drop(manager.zeros::<f64, _>(LEN * 10).unwrap());
     assert_eq!(kept_files(&manager), 3, "larger than all that may be kept");
+    Manager::builder().path(manager.path()).recycle(8 * LEN + 4096).open().unwrap();
+    assert_eq!(kept_files(&manager), 1, "less than before");
     drop(manager);
     assert_eq!(root.contents(), Vec::<std::path::PathBuf>::new());
 
