@@ -205,6 +205,7 @@ extern "C" fn before() {
     if let Some(parts) = REGISTERED.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
         parts.values().for_each(|part| part.before());
     }
+    failpoint!(ForkCounted);
     let _ = FORKING.try_with(|forking| *forking.borrow_mut() = Some(gate));
 }
 

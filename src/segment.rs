@@ -392,6 +392,7 @@ impl Segment {
             (cached.was_frozen, cached.warm) = (*self.was_frozen.get_mut(), *self.warm.get_mut());
             cached.state().count_out();
             self.member.cache().keep(cached, limit);
+            failpoint!(MappingKept);
         }
     }
 

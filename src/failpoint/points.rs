@@ -42,6 +42,7 @@ points! {
     OpenWritableMapped: "a second mapping is there, for writing",
     OpenReceived: "the handle's scope was applied, the claim included",
     MappingCountedOut: "a mapping was counted out and is still there",
+    MappingKept: "or it is kept, counted out, for the next opening",
     ClaimWanted: "the owner word is about to be looked at by an opener",
     ClaimTaken: "the owner word is the claimant's",
     GiveBackWanted: "an unused claim is about to go back",
@@ -142,6 +143,7 @@ points! {
     FreezeAwaited: "a consumer looks whether the array is frozen",
 
     // Forking.
+    ForkCounted: "the mappings that the child will have are counted in the parent",
     ForkBegun: "the child has its generation",
     ForkPartDone: "one part of the library is put right in the child",
     ForkDone: "all of them are",

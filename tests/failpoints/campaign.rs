@@ -124,7 +124,11 @@ impl Campaign {
             }
             let mut victim = stage.start(title, death, mode, "stands");
             let has = |slot| stage.slots().contains(&(slot, member));
-            let mut closer = None;
+            let (mut closer, mut opener) = (None, None);
+            if scene.has_opener {
+                soon("the victim has an array", || stage.sign("old").exists());
+                opener = Some(stage.start("open the old one", &Death("OpenMapped", 1, Told::Free), Mode::Stands, "opener"));
+            }
             match title {
                 "convert" | "recover after a wait" => {
                     soon("the victim says that it waits", || has(INTENT));
@@ -194,6 +198,11 @@ impl Campaign {
             drop(waited_for);
             if is_alone {
                 self.crew.overlap();
+            }
+            if let Some(opener) = opener {
+                let printed = ended(opener, false);
+                let is_told = printed.lines().any(|line| line == "released");
+                assert!(is_told || death.0 == "ReleaseOwnerTaken", "{title} at {}: the opener got the array: {printed}", death.0);
             }
             if let Some(closer) = closer {
                 fs::remove_file(stage.sign("closes")).unwrap();

@@ -5,9 +5,9 @@ use crate::{
     scenes::{Death, Mode, Scene, Told},
     stage::{COLUMNS, FREE, GIFT, GRAVES, OVERLAP, OWN, PARTS, RECOVERED, REST, SHARED, Stage, VIEW, ended, is_gone, part, rows, soon},
 };
-use ndarray::Ix1;
+use ndarray::{Ix1, s};
 use ndshm::{Error, Manager, Scope, SharedArray1, SharedArray2};
-use std::{collections::BTreeSet, ops::Range, time::Duration};
+use std::{collections::BTreeSet, fs, ops::Range, os::unix::fs::MetadataExt, time::Duration};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -15,7 +15,7 @@ const LONG: Duration = Duration::from_secs(60);
 pub(crate) fn probe(stage: &Stage, scene: &str, member: u64) -> Option<Told> {
     let by_writing = |view: &SharedArray2<u64>| told_by(view.write().map(drop));
     let told = match scene {
-        "write" | "read" | "atomic" | "panic" | "convert" | "wake" | "take over" | "bury" | "fork" => by_writing(&stage.view()),
+        "write" | "read" | "atomic" | "panic" | "convert" | "wake" | "take over" | "bury" | "fork" | "be forked" => by_writing(&stage.view()),
         // The test holds a guard that reads, for which the victim waited.
         "wait" => told_by(stage.view().read().map(drop)),
         "merge" => by_writing(&rows(&stage.work, FREE)),
@@ -46,7 +46,28 @@ pub(crate) fn probe(stage: &Stage, scene: &str, member: u64) -> Option<Told> {
             true => Told::Claimable,
             false => Told::Owned,
         },
-        "create" | "release" | "drop" => {
+        "drop and keep" | "release and keep" | "make of a kept file" => {
+            fs::remove_file(stage.sign("opener")).unwrap();
+            stage.list();
+            match stage.open_old() {
+                Some(old) => {
+                    assert!(old.read().unwrap().iter().all(|&x| x == 3), "another array: {old:?}");
+                    Told::Owned
+                }
+                None if stage.owned_by(member).is_empty() || scene != "make of a kept file" => Told::Gone,
+                None => Told::Owned,
+            }
+        }
+        "open what is dropped" | "open what is released" => use_again(stage, scene),
+        "open what is frozen" => {
+            assert_eq!(stage.owned.lock().unwrap().as_ref().unwrap().freeze().unwrap().sum(), 20);
+            Told::Frozen
+        }
+        "create" | "release" | "drop" | "make of a kept file, named" => {
+            if scene.ends_with("named") {
+                fs::remove_file(stage.sign("opener")).unwrap();
+                assert!(stage.open_old().is_none());
+            }
             stage.list();
             match stage.manager.options().name(GIFT).from_elem(10, 4u64) {
                 Err(Error::AlreadyExists { .. }) => Told::Taken,
@@ -88,6 +109,22 @@ fn told_by(result: Result<(), Error>) -> Told {
         Err(Error::Poisoned { .. }) => Told::Poison,
         Err(error) => panic!("{error:?}"),
     }
+}
+
+/// The test deletes its array and makes another one: whether that has the same file.
+fn use_again(stage: &Stage, scene: &str) -> Told {
+    let mut owned = stage.owned.lock().unwrap();
+    let array = owned.take().unwrap();
+    let inode = |array: &SharedArray1<u64>| fs::metadata(array.path()).unwrap().ino();
+    let before = inode(&array);
+    let view = (scene == "open what is released").then(|| array.slice(s![2..]).unwrap());
+    if view.is_some() {
+        array.release().unwrap();
+    }
+    drop(array);
+    drop(view);
+    let next = owned.insert(stage.manager.from_elem(10, 9u64).unwrap());
+    if inode(next) == before { Told::Reused } else { Told::Left }
 }
 
 /// After a sweep: whether the store that the victim made or kept is still there.
@@ -200,13 +237,18 @@ fn verify_files(stage: &Stage, scene: &str, told: Told, title: &str) {
             stage.require_complete(&path, 3);
             manager.remove(GIFT).unwrap();
         }
-        ("create" | "release" | "drop", told) => {
+        ("create" | "release" | "drop" | "make of a kept file, named", told) => {
             if scene == "release" && told == Told::Taken {
                 sweep();
                 manager.options().name(GIFT).from_elem(10, 4u64).unwrap();
             }
             // The victim's where it was published, else the test's: neither replaces or deletes the other.
-            stage.require_complete(&path, if scene == "create" && told == Told::Taken { 3 } else { 4 });
+            let elements = match (scene, told) {
+                ("create", Told::Taken) => 3,
+                ("make of a kept file, named", Told::Taken) => 5,
+                _ => 4,
+            };
+            stage.require_complete(&path, elements);
             manager.remove(GIFT).unwrap();
             assert!(manager.options().name(GIFT).from_elem(10, 3u64).unwrap().release().is_ok());
         }
@@ -217,6 +259,24 @@ fn verify_files(stage: &Stage, scene: &str, told: Told, title: &str) {
             left.iter().filter(|_| title.contains("Publish")).for_each(|path| stage.require_complete(path, 3));
             sweep();
             assert!(stage.unnamed().is_empty(), "{title}: nobody deletes it");
+        }
+        ("drop and keep" | "release and keep" | "make of a kept file", told) => {
+            let left = stage.unnamed();
+            // What was marked and has its name still is left too. Who goes on leaves nothing.
+            let may_stay = (told == Told::Owned || title.contains("Marked")) && !title.contains("GoesOn");
+            assert_eq!(left.len(), usize::from(may_stay), "{title}: {left:?}");
+            left.iter().filter(|_| title.contains("Publish")).for_each(|path| stage.require_complete(path, 5));
+            sweep();
+            assert!(stage.unnamed().is_empty(), "{title}: nobody deletes it");
+            assert!(stage.open_old().is_none(), "{title}");
+        }
+        ("open what is dropped" | "open what is released" | "open what is frozen", told) => {
+            let owned = stage.owned.lock().unwrap().take().unwrap();
+            let elements = if told == Told::Frozen { 2 } else { 9 };
+            assert!(owned.read().unwrap().iter().all(|&x| x == elements), "{title}: somebody else wrote it: {owned:?}");
+            drop(owned);
+            // Nothing is kept any more.
+            Manager::builder().path(manager.path()).recycle(0).open().unwrap();
         }
         ("freeze", told) => {
             let frost: SharedArray1<u64> = manager.array("frost").unwrap();

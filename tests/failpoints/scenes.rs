@@ -18,13 +18,16 @@ impl Scene {
     pub(crate) fn told_if_it_goes_on(&self, &Death(point, _, told): &Death) -> Option<Told> {
         match self.name {
             "write" | "read" | "atomic" | "convert" | "take over" | "merge" | "recover" | "recover after a wait" => Some(Free),
+            "be forked" => Some(Free),
             "panic" | "bury" => Some(Poison),
             "freeze" | "await" => Some(Frozen),
             // The others wait for the lock on the names.
-            "create" if ["NamesLocked", "PublishWanted"].contains(&point) => Some(Taken),
+            "create" | "make of a kept file, named" if ["NamesLocked", "PublishWanted"].contains(&point) => Some(Taken),
             "create" | "create while closing" | "open" | "release" | "drop" | "join" | "join after a boot" | "make a store" => Some(told),
             "sweep" | "sweep after a dead sweeper" | "drop a store" => Some(told),
             "close" | "close, then open or create" | "close, then create" => Some(told),
+            "drop and keep" | "release and keep" | "make of a kept file" | "make of a kept file, named" => Some(told),
+            "open what is dropped" | "open what is released" | "open what is frozen" => Some(told),
             _ => None,
         }
     }
@@ -49,6 +52,12 @@ pub(crate) enum Told {
     Swept,
     /// The store stays.
     Kept,
+    /// The array was released.
+    Gone,
+    /// The file of the array that was there has another one.
+    Reused,
+    /// The file is left alone: somebody may have it open.
+    Left,
 }
 
 pub(crate) struct Scene {
@@ -59,6 +68,8 @@ pub(crate) struct Scene {
     pub(crate) can_stand: bool,
     /// Whether it comes to its end without the help of the test.
     pub(crate) is_alone: bool,
+    /// Another process has the file of the victim's first array mapped, and not counted, before that is released.
+    pub(crate) has_opener: bool,
     pub(crate) deaths: &'static [Death],
 }
 
@@ -90,18 +101,24 @@ pub(crate) const HOLDING: &[&str] = &[
     "RecoverRestPublished",
     "RecoverRecordFreed",
     "FreezeExclusive",
+    "ForkCounted",
     "NamesLocked",
     "JoinBootLocked",
     "JoinBootNoted",
 ];
 
 const fn scene(name: &'static str, deaths: &'static [Death]) -> Scene {
-    Scene { name, is_quiet: false, can_stand: true, is_alone: true, deaths }
+    Scene { name, is_quiet: false, can_stand: true, is_alone: true, has_opener: false, deaths }
 }
 
 /// A scene that the test plays in, too.
 const fn helped(name: &'static str, deaths: &'static [Death]) -> Scene {
     Scene { is_alone: false, ..scene(name, deaths) }
+}
+
+/// A scene in which somebody opens the victim's first array while its file is used again.
+const fn opened(name: &'static str, deaths: &'static [Death]) -> Scene {
+    Scene { has_opener: true, ..helped(name, deaths) }
 }
 
 const fn quiet(name: &'static str, deaths: &'static [Death]) -> Scene {
@@ -250,6 +267,77 @@ pub(crate) const SCENES: &[Scene] = &[
         ],
     ),
     scene("drop", &[Death("DropMarked", 1, Free), Death("UnlinkWanted", 1, Free), Death("UnlinkDone", 1, Free)]),
+    // Files that are used again: by the victim, and by another process while the victim opens one.
+    opened(
+        "drop and keep",
+        &[Death("DropMarked", 1, Gone), Death("RecycleRenamed", 1, Gone), Death("RecycleBegun", 1, Gone), Death("RecycleKept", 1, Gone)],
+    ),
+    opened(
+        "release and keep",
+        &[
+            Death("ReleaseOwnerTaken", 1, Owned),
+            Death("ReleaseMarked", 1, Gone),
+            Death("RecycleRenamed", 1, Gone),
+            Death("RecycleBegun", 1, Gone),
+            Death("RecycleKept", 1, Gone),
+        ],
+    ),
+    opened(
+        "make of a kept file",
+        &[
+            Death("RecycleHeaderWritten", 1, Gone),
+            Death("CreateFilled", 1, Gone),
+            Death("RecycleReady", 1, Gone),
+            Death("PublishEnlisted", 1, Gone),
+            Death("PublishWanted", 1, Gone),
+            Death("PublishRenamed", 1, Owned),
+            Death("PublishLooked", 1, Owned),
+        ],
+    ),
+    opened(
+        "make of a kept file, named",
+        &[
+            Death("RecycleHeaderWritten", 1, Free),
+            Death("RecycleReady", 1, Free),
+            Death("NamesLocked", 1, Free),
+            Death("PublishWanted", 1, Free),
+            Death("PublishRenamed", 1, Taken),
+        ],
+    ),
+    scene(
+        "open what is dropped",
+        &[
+            Death("OpenMapped", 1, Reused),
+            Death("OpenCounted", 1, Left),
+            Death("OpenHeaderRead", 1, Left),
+            Death("OpenEnlisted", 1, Left),
+            Death("OpenReceived", 1, Left),
+            Death("OpenFromCache", 1, Left),
+            Death("MappingCountedOut", 1, Reused),
+            Death("MappingKept", 1, Reused),
+        ],
+    ),
+    scene(
+        "open what is released",
+        &[
+            Death("OpenMapped", 1, Reused),
+            Death("OpenCounted", 1, Left),
+            Death("OpenHeaderRead", 1, Left),
+            Death("OpenReceived", 1, Left),
+            Death("OpenFromCache", 1, Left),
+            Death("MappingKept", 1, Reused),
+        ],
+    ),
+    helped(
+        "open what is frozen",
+        &[
+            Death("OpenMapped", 1, Frozen),
+            Death("OpenCounted", 1, Frozen),
+            Death("OpenHeaderRead", 1, Frozen),
+            Death("OpenReceived", 1, Frozen),
+            Death("OpenFromCache", 1, Frozen),
+        ],
+    ),
     // Whole stores.
     scene(
         "join",
@@ -330,7 +418,8 @@ pub(crate) const SCENES: &[Scene] = &[
     helped("close, then close", &[Death("CloseMarked", 1, Closed)]),
     scene("drop a store", &[Death("CloseMarked", 1, Swept), Death("StoreRenamedAway", 1, Swept), Death("StoreFileRemoved", 1, Swept)]),
     helped("close another's place", &[Death("StorePutBack", 1, Kept)]),
-    // Forks. The child dies inside `fork`, and the one that forked goes on.
+    // Forks. The process that forks dies, or the child dies inside `fork` and the one that forked goes on.
+    scene("be forked", &[Death("ForkCounted", 1, Poison)]),
     Scene {
         can_stand: false,
         is_alone: false,

@@ -4,7 +4,7 @@ use crate::{
     common,
     scenes::{Death, Mode, Scene, Told},
 };
-use ndarray::s;
+use ndarray::{Ix1, s};
 use ndshm::{Error, Handle, Manager, Scope, SharedArray1, SharedArray2};
 use std::{
     collections::BTreeSet,
@@ -16,6 +16,7 @@ use std::{
     },
     path::{Path, PathBuf},
     process::{Child, Output},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
@@ -110,6 +111,8 @@ pub(crate) struct Stage {
     pub(crate) manager: Manager,
     pub(crate) work: SharedArray2<u64>,
     gift: Option<Handle>,
+    /// An array of the test itself, whose file may be used again.
+    pub(crate) owned: Mutex<Option<SharedArray1<u64>>>,
     /// Whether the store is closed in this scene.
     pub(crate) is_closed: bool,
     /// The array's file and the store's lock file.
@@ -126,20 +129,23 @@ impl Stage {
         }
         // Any member may close a persistent store.
         let is_closed = scene.name.contains("clos");
+        let owns = scene.name.starts_with("open what is ");
         let manager = match is_closed {
             true => Manager::create(root.join("stage")).unwrap(),
-            false => Manager::builder().root(&root).name("stage").create().unwrap(),
+            false => Manager::builder().root(&root).name("stage").recycle(if owns { 1 << 20 } else { 0 }).create().unwrap(),
         };
         let fill = |(row, _)| if row == REST { REST as u64 } else { 0 };
         let work = manager.options().name("work").from_shape_fn((ROWS, COLUMNS), fill).unwrap();
         manager.options().name(STILL).from_elem((2, 2), 4u64).unwrap();
+        let owned = owns.then(|| manager.from_elem(10, 2u64).unwrap());
         let gift = match scene.name {
+            _ if owns => owned.as_ref().map(SharedArray1::handle),
             "open" | "release" | "await" => Some(manager.options().name(GIFT).from_elem(10, 2u64).unwrap().handle()),
             "claim" => Some(manager.options().name(GIFT).scope(Scope::Remote).from_elem(10, 2u64).unwrap().handle()),
             _ => None,
         };
         let (block, lock) = (File::open(work.path()).unwrap(), File::open(manager.path().join(".lock")).unwrap());
-        let stage = Self { root, signs, manager, work, gift, is_closed, block, lock };
+        let stage = Self { root, signs, manager, work, gift, owned: Mutex::new(owned), is_closed, block, lock };
         match scene.name {
             "take over" => stage.bury("write", "WordTaken"),
             "bury" => stage.bury("write", "GuardTaken"),
@@ -283,6 +289,16 @@ impl Stage {
     pub(crate) fn require_complete(&self, path: &Path, element: u64) {
         let array = SharedArray1::<u64>::open_path(path).unwrap();
         assert!(array.len() == 10 && array.read().unwrap().iter().all(|&x| x == element), "another array, or a half-made one: {array:?}");
+    }
+
+    /// Opens the first array of a victim whose files are used again. None where it was released.
+    pub(crate) fn open_old(&self) -> Option<SharedArray1<u64>> {
+        let handle: Handle = fs::read_to_string(self.sign("old")).unwrap().parse().unwrap();
+        match handle.open::<u64, Ix1>() {
+            Ok(array) => Some(array),
+            Err(Error::Released { .. }) => None,
+            Err(error) => panic!("{error:?}"),
+        }
     }
 
     pub(crate) fn view(&self) -> SharedArray2<u64> {
