@@ -285,7 +285,7 @@ fn child_forks_amid_ten_threads() {
         report(info);
         exit(70);
     }));
-    let manager = Manager::open(&arguments[0]).unwrap();
+    let manager = Manager::builder().path(&arguments[0]).recycle(1 << 20).open().unwrap();
     let steps = Steps::open(Path::new(&arguments[1]));
     let held: SharedArray1<u64> = manager.array("held").unwrap();
     let guard = held.recover().unwrap();

@@ -54,11 +54,16 @@ pub(crate) struct Worker<'a> {
     counted: [u64; COUNTERS],
 }
 
+/// Every second process uses the files of its arrays again.
+fn open_store(places: &Places, incarnation: u64) -> Manager {
+    Manager::builder().path(&places.store).recycle(if incarnation.is_multiple_of(2) { 1 << 20 } else { 0 }).open().unwrap()
+}
+
 impl<'a> Worker<'a> {
     /// Joins the store. `incarnation` is a number that no other thread of the test has.
     pub(crate) fn join(board: &'a Board, lane: Lane<'a>, places: &'a Places, incarnation: u64, has_company: bool, seed: u64) -> Self {
         lane.set(State::Joining);
-        let manager = Manager::open(&places.store).unwrap();
+        let manager = open_store(places, incarnation);
         let mut worker = Self {
             lane,
             board,
@@ -100,7 +105,7 @@ impl<'a> Worker<'a> {
         // In an ephemeral store meanwhile: nothing of the old membership is left when the new one begins.
         self.manager = Manager::builder().root(self.places.store.parent().unwrap()).create().unwrap();
         let passing = self.manager.ones::<u64, _>(LEN).unwrap();
-        self.manager = Manager::open(&self.places.store).unwrap();
+        self.manager = open_store(self.places, self.number >> 24);
         assert!(!passing.path().exists(), "{} outlives its store", passing.path().display());
         self.open_grids();
         self.lane.count(Op::Join);
