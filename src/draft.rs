@@ -162,6 +162,8 @@ impl Draft {
             Ok(())
         };
         let publish = || if is_named { member.with_names(rename) } else { rename() };
-        Segment::publish(&member, path.clone(), parsed, inode, scope, mapping, is_recycled, publish)
+        let published = Segment::publish(&member, path.clone(), parsed, inode, scope, mapping, is_recycled, publish)?;
+        event!(DEBUG, path = %path.display(), bytes = published.data_len(), is_recycled, "created an array");
+        Ok(published)
     }
 }

@@ -8,7 +8,7 @@ use bytemuck::{Pod, Zeroable};
 /// A type whose values can be elements of a shared array.
 ///
 /// All integers of fixed width to 128 bits (not `usize`, whose size depends on the machine), `f32`, `f64`, [`Bool`], `[T; N]` of elements (N > 0), with feature `half` `f16` and `bf16`, with feature
-/// `complex` `Complex<f32>` and `Complex<f64>`, and structs with [`#[derive(Element)]`](derive@crate::Element).
+/// `complex` `Complex<f32>` and `Complex<f64>`, with feature `nalgebra` its `SMatrix` (a matrix of R rows and C columns is `[[T; R]; C]`, a vector `[T; N]`), `Point` and `Quaternion`, and structs with [`#[derive(Element)]`](derive@crate::Element).
 ///
 /// # Safety
 ///
@@ -126,12 +126,45 @@ unsafe impl<T: Element, const N: usize> Element for [T; N] {
     const DTYPE: DType = DType::array(Of::<T>::DTYPE, N);
 }
 
+// SAFETY: the type is Pod where its elements are, and `repr(transparent)` around `[[T; R]; C]`: its columns lie one behind the other, so it has the bytes of
+// that array of arrays, and the description too; with one column, of `[T; R]`, which has the same bytes.
+#[cfg(feature = "nalgebra")]
+unsafe impl<T: Element + nalgebra::Scalar, const R: usize, const C: usize> Element for nalgebra::SMatrix<T, R, C> {
+    const DTYPE: DType = if C == 1 { <[T; R]>::DTYPE } else { <[[T; R]; C]>::DTYPE };
+}
+
+// SAFETY: the type is Pod where its elements are, and `repr(transparent)` around a vector of N of them.
+#[cfg(feature = "nalgebra")]
+unsafe impl<T: Element + nalgebra::Scalar, const N: usize> Element for nalgebra::Point<T, N> {
+    const DTYPE: DType = <[T; N]>::DTYPE;
+}
+
+// SAFETY: the type is Pod where its elements are, and `repr(C)` with one field, a vector of four of them.
+#[cfg(feature = "nalgebra")]
+unsafe impl<T: Element + nalgebra::Scalar> Element for nalgebra::Quaternion<T> {
+    const DTYPE: DType = <[T; 4]>::DTYPE;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn size_agrees<T: Element>() {
         assert_eq!(T::DTYPE.itemsize(), size_of::<T>(), "{}", T::DTYPE);
+    }
+
+    #[cfg(feature = "nalgebra")]
+    #[test]
+    fn matrices_lie_column_by_column_and_vectors_are_arrays() {
+        use nalgebra::{Matrix2x3, Point2, Quaternion, Vector3};
+        size_agrees::<Matrix2x3<f32>>();
+        size_agrees::<Vector3<f64>>();
+        size_agrees::<Point2<i64>>();
+        size_agrees::<Quaternion<f32>>();
+        let texts = [Matrix2x3::<f32>::DTYPE, Vector3::<f64>::DTYPE, Point2::<i64>::DTYPE, Quaternion::<f32>::DTYPE].map(|dtype| dtype.to_string());
+        assert_eq!(texts, ["(3,2)<f4", "(3,)<f8", "(2,)<i8", "(4,)<f4"]);
+        let matrix = Matrix2x3::new(1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0);
+        assert_eq!(bytemuck::cast::<_, [[f32; 2]; 3]>(matrix), [[1.0, 4.0], [2.0, 5.0], [3.0, 6.0]]);
     }
 
     #[test]

@@ -160,6 +160,7 @@ impl Lock {
         let Ok(member) = self.grip.member().id() else { return };
         self.grip.thread_of(self.slot).store(0, Relaxed);
         self.grip.state().poison(self.slot, member);
+        event!(WARN, path = %self.grip.path().display(), "a panic poisoned what was being written");
     }
 }
 
@@ -197,7 +198,10 @@ fn refused(grip: &Grip, refusal: Refusal, wait: Wait) -> Error {
     match (refusal, wait) {
         (Refusal::WouldDeadlock, _) => Error::WouldDeadlock { path },
         (Refusal::TooManyGuards, _) => Error::TooManyGuards { path, limit: SLOTS },
-        (Refusal::Poisoned(poison), _) => Error::Poisoned { path, range: range(poison), member: poison.member },
+        (Refusal::Poisoned(poison), _) => {
+            event!(WARN, path = %path.display(), start = poison.span.start, end = poison.span.end, member = poison.member, "found poison");
+            Error::Poisoned { path, range: range(poison), member: poison.member }
+        }
         (Refusal::Interleaved(poison), _) => {
             let reason = format!("the poisoned bytes {:?} interleave with those of this view: recover a view that contains them", range(poison));
             Error::layout("recover", reason)

@@ -62,6 +62,8 @@
 //!
 //! The file format has version 1, and files of it will be readable for ever. The interface may change until version 1.0.
 
+#[macro_use]
+mod event;
 #[cfg(not(feature = "failpoints"))]
 #[macro_use]
 mod failpoint;

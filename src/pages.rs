@@ -54,6 +54,7 @@ pub(crate) fn make(
                 failpoint!(CreateReserved);
                 mapping.put(0, head);
                 failpoint!(CreateHeaderWritten);
+                event!(DEBUG, len, "made huge pages");
                 if let Payload::Bytes(bytes) = payload {
                     mapping.put(head.len(), bytes);
                 }
@@ -66,7 +67,7 @@ pub(crate) fn make(
                 ));
             }
             // What was made on the way is a part of the file.
-            Err(_) => {}
+            Err(_error) => event!(DEBUG, len, error = %_error, "made no huge pages"),
         }
     }
     let bytes = if let Payload::Bytes(bytes) = payload { bytes } else { &[] };

@@ -323,6 +323,9 @@ impl Segment {
         if !(released && was_owned && self.put_by(me)) {
             self.unlink()?;
         }
+        if released {
+            event!(DEBUG, path = %self.path.display(), "released an array");
+        }
         if released { Ok(()) } else { Err(self.released()) }
     }
 
@@ -375,6 +378,7 @@ impl Segment {
             if let Some(mapping) = mapping.into_mapping() {
                 self.member.pool().keep(Kept::new(mapping, path, self.inode), self.member.recycles());
                 failpoint!(RecycleKept);
+                event!(DEBUG, path = %self.path.display(), bytes = self.parsed.data_len, "kept a file to use it again");
             }
         }
     }
@@ -437,6 +441,7 @@ impl Drop for Segment {
                 if !self.put_by(me) {
                     let _ = self.unlink();
                 }
+                event!(DEBUG, path = %self.path.display(), "dropped an array that this process owned");
             }
         }
         SEGMENTS.lock().remove(self);

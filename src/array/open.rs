@@ -82,6 +82,9 @@ pub(crate) fn grip(segment: Arc<Segment>, handle: Option<&Handle>) -> Result<Arc
         Some(handle) => segment.receive(handle.scope())?,
         None => None,
     };
+    if claim.is_some() {
+        event!(DEBUG, path = %segment.path().display(), "claimed an array");
+    }
     failpoint!(OpenReceived);
     Ok(Grip::new(segment, claim))
 }

@@ -205,6 +205,7 @@ impl Manager {
         if let Some(parent) = self.path().parent().filter(|parent| trust::check_root(parent, true).is_ok()) {
             swept.note(store::sweep(parent));
         }
+        event!(INFO, path = %self.path().display(), stores = swept.stores, arrays = swept.arrays, bytes = swept.bytes, "swept");
         Ok(swept)
     }
 

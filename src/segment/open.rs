@@ -138,6 +138,7 @@ impl Segment {
                 let _ = if writable { opened.writable.set(mapping) } else { opened.protected.set(mapping) };
                 let enlisted = opened.enlist();
                 failpoint!(OpenEnlisted);
+                event!(DEBUG, path = %path.display(), bytes = enlisted.data_len(), writable, "opened an array");
                 enlisted
             }
         };
@@ -240,14 +241,7 @@ struct Opened {
 }
 
 /// Maps a file, be it by a mapping that was kept of it, and parses its header.
-fn map_and_parse(
-    member: &Member,
-    file: &File,
-    metadata: &Metadata,
-    path: &Path,
-    expected: Option<ArrayId>,
-    writable: bool,
-) -> Result<Opened> {
+fn map_and_parse(member: &Member, file: &File, metadata: &Metadata, path: &Path, expected: Option<ArrayId>, writable: bool) -> Result<Opened> {
     let refuse = |source| header_error(path, source);
     let mut head = [0; heads::LONGEST];
     let head_len = read_head(file, &mut head, path)?;
