@@ -448,7 +448,11 @@ impl Builder {
     fn with_settings(&self, manager: Manager) -> Manager {
         let settings = manager.member().settings();
         self.lock_timeout.into_iter().for_each(|timeout| settings.set_lock_timeout(timeout));
-        self.huge_pages.into_iter().for_each(|choice| settings.set_huge_pages(choice));
+        if let Some(choice) = self.huge_pages.filter(|&choice| choice != settings.huge_pages()) {
+            settings.set_huge_pages(choice);
+            // What is kept has the pages of the choice before.
+            manager.member().pool().shrink(0);
+        }
         if let Some(bytes) = self.cache {
             settings.set_cache(bytes);
             manager.member().cache().shrink(bytes);

@@ -150,6 +150,7 @@ impl Manager {
         store::check_removable(self.path())?;
         member.page().set_closing();
         failpoint!(CloseMarked);
+        member.let_go();
         store::remove(self.path(), member.inode()).map(|_| ())
     }
 
@@ -204,6 +205,7 @@ impl Drop for Shared {
         let deletes = self.owns() && !page.is_persistent() && self.member.is_at_its_path() && store::check_removable(directory).is_ok();
         if deletes && page.set_closing() {
             failpoint!(CloseMarked);
+            self.member.let_go();
             let _ = store::remove(directory, self.member.inode());
         }
         self.member.end_managing();

@@ -78,14 +78,17 @@ impl Member {
         Self::end_lingering(|member| member.page().is_closing() || !member.is_at_its_path());
         let joined = Arc::new(Self::join_anew(directory, directory)?);
         let mut members = MEMBERS.lock();
+        // All of them, until the lock is given back: any may be the last reference by now.
+        let others: Vec<_> = members.values().filter_map(Weak::upgrade).collect();
         // Another thread was faster, or links lead here by another path too: one membership for each store.
-        let others: Vec<_> = members.values().filter_map(Weak::upgrade).filter(|other| other.inode == joined.inode).collect();
-        let member = others.iter().find(|other| other.directory == directory || other.is_at_its_path()).unwrap_or(&joined).clone();
+        let is_it = |other: &&Arc<Member>| other.inode == joined.inode && (other.directory == directory || other.is_at_its_path());
+        let member = others.iter().find(is_it).unwrap_or(&joined).clone();
         members.insert(directory.into(), Arc::downgrade(&member));
         // Unlocked before anything is dropped: the last reference to a membership locks them too.
         drop(members);
         let mut lingering = LINGERING.lock();
-        let ended = if lingering.len() < MOST_LINGERING { None } else { Some(lingering.remove(0)) };
+        let excess = (lingering.len() + 1).saturating_sub(MOST_LINGERING);
+        let ended: Vec<_> = lingering.drain(..excess).collect();
         lingering.push(member.clone());
         drop(lingering);
         drop(ended);
@@ -95,9 +98,9 @@ impl Member {
     /// Ends the memberships of which this is true and that nothing else needs. A sweep of the own process would find their stores in use.
     pub(crate) fn end_lingering(ends: impl Fn(&Member) -> bool) {
         let lingering = std::mem::take(&mut *LINGERING.lock());
-        let (ended, mut staying): (Vec<_>, Vec<_>) = lingering.into_iter().partition(|member| ends(member));
-        staying.append(&mut LINGERING.lock());
-        *LINGERING.lock() = staying;
+        let (ended, staying): (Vec<_>, Vec<_>) = lingering.into_iter().partition(|member| ends(member));
+        // Some may have come meanwhile.
+        LINGERING.lock().extend(staying);
         drop(ended);
     }
 
@@ -202,7 +205,7 @@ impl Member {
     /// Gives back what this process keeps in all its stores to be used or opened again. False where that is nothing.
     pub(crate) fn give_way() -> bool {
         let members: Vec<_> = MEMBERS.lock().values().filter_map(Weak::upgrade).collect();
-        members.iter().fold(false, |any, member| any | member.pool.clear() | member.cache.clear())
+        members.iter().fold(false, |any, member| any | member.let_go())
     }
 
     /// Whether the store is on a tmpfs.
@@ -247,9 +250,18 @@ impl Member {
         self.lock.file().and_then(|file| lock_file::is_alive(file, member)).map_err(Error::io(&self.directory, "ask whether a member lives"))
     }
 
-    /// An error where the store was closed.
+    /// An error where the store was closed. What was kept of it has no use any more.
     pub(crate) fn check_open(&self) -> Result<()> {
-        if self.page().is_closing() { Err(self.closed()) } else { Ok(()) }
+        if !self.page().is_closing() {
+            return Ok(());
+        }
+        self.let_go();
+        Err(self.closed())
+    }
+
+    /// Gives back what this process keeps to be used or opened again. False where that is nothing.
+    pub(crate) fn let_go(&self) -> bool {
+        self.pool.clear() | self.cache.clear()
     }
 
     pub(crate) fn closed(&self) -> Error {
