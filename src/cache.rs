@@ -71,7 +71,12 @@ impl Cache {
         if cached.mapping.len() > limit {
             return;
         }
-        self.0.lock().kept.push(cached);
+        let mut files = self.0.lock();
+        let before = files.kept.iter().position(|other| other.inode == cached.inode && other.is_writable == cached.is_writable);
+        let replaced = before.map(|at| files.kept.remove(at));
+        files.kept.push(cached);
+        drop(files);
+        drop(replaced);
         self.shrink(limit);
     }
 

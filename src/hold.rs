@@ -114,9 +114,15 @@ impl Hold {
         Ok(())
     }
 
-    /// The array never got its name: nothing is to be deleted.
+    /// Another hold is the process's: this one deletes nothing.
     pub(crate) fn abandon(&mut self) {
         self.scope = Scope::Store;
+    }
+
+    /// The array never got its name: nothing is to be deleted, and nobody opens it again.
+    pub(crate) fn discard(&mut self, state: &StateBlock) {
+        self.abandon();
+        mark_released(state);
     }
 
     /// Whether this process is to delete the array now that its last hold goes. Marks it released if so.

@@ -110,7 +110,7 @@ impl Segment {
         failpoint!(PublishEnlisted);
         if let Err(error) = publish() {
             // What has this path, if anything, is another array.
-            segment.hold.lock().abandon();
+            segment.hold.lock().discard(segment.state());
             return Err(error);
         }
         // A file that was in this store before could not have been renamed in another one's directory.
@@ -371,9 +371,11 @@ impl Segment {
 
     /// Hands a file that was put by over to those that are used again, if nobody else has it open.
     fn keep(&mut self, path: TempPath) {
+        // After its release: then the mapping cannot be written any more.
+        let is_frozen = self.is_frozen();
         drop(self.protected.take());
         let Some(mapping) = self.writable.take() else { return };
-        if mapping.state().begin_recycling(1) {
+        if !is_frozen && mapping.state().begin_recycling(1) {
             failpoint!(RecycleBegun);
             if let Some(mapping) = mapping.into_mapping() {
                 self.member.pool().keep(Kept::new(mapping, path, self.inode), self.member.recycles());
@@ -386,7 +388,8 @@ impl Segment {
     /// Keeps the mapping for the next opening of the same array, or of the next one in the same file.
     fn cache(&mut self) {
         let limit = self.member.settings().cache();
-        if self.file_len() > limit || self.check_ready().is_err() || !self.member.cache().was_seen(self.inode) {
+        let is_there = || self.check_ready().is_ok() && self.member.check_open().is_ok();
+        if self.file_len() > limit || !is_there() || !self.member.cache().was_seen(self.inode) {
             return;
         }
         let is_writable = self.writable.get().is_some();

@@ -5,7 +5,7 @@ mod common;
 
 use common::{Peer, Root};
 use ndarray::Ix1;
-use ndshm::{Error, Handle, HugePages, Manager, SharedArray1};
+use ndshm::{Error, Handle, HugePages, Manager, Scope, SharedArray1};
 use std::path::Path;
 
 const LEN: usize = 50_000;
@@ -153,6 +153,85 @@ fn child_opens_again_and_again() {
     common::done();
 }
 
+/// The mapping that was kept went to a second segment of the file, which is not the process's: what was given could not be written, and faulted.
+#[test]
+fn what_is_open_for_reading_and_was_open_for_writing_can_be_written() {
+    let root = Root::new();
+    let manager = root.manager();
+    let handle = array(&manager, "xs");
+    let protected = open(&handle).read_only().unwrap();
+    let reading = protected.handle();
+    drop(protected);
+    assert_eq!(common::run("child_writes_what_it_reads", &[handle.to_string(), reading.to_string()]).matches("written").count(), 1);
+    assert_eq!(open(&handle).read().unwrap().sum(), 3.0 * LEN as f64);
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_writes_what_it_reads() {
+    let [handle, reading] = [0, 1].map(|at| common::arguments()[at].parse::<Handle>().unwrap());
+    use_twice(&handle);
+    let protected = open(&reading);
+    let writable = open(&handle);
+    writable.write().unwrap().fill(3.0);
+    assert_eq!(protected.read().unwrap().sum(), 3.0 * LEN as f64);
+    println!("written");
+    common::done();
+}
+
+/// A second segment that is not the process's after all has no say in who deletes the array: it took itself for its owner when it was dropped.
+#[test]
+fn an_opening_that_comes_to_nothing_deletes_nothing() {
+    let root = Root::new();
+    let manager = root.manager();
+    let handle = array(&manager, "xs");
+    use_twice(&handle);
+    let reading = open(&handle).read_only().unwrap().handle();
+    let protected = open(&reading);
+    protected.set_scope(Scope::Local).unwrap();
+    let writable = open(&handle);
+    assert_eq!((protected.scope(), manager.list().unwrap().len()), (Scope::Local, 1));
+    drop((protected, writable));
+    assert_eq!(manager.list().unwrap(), []);
+}
+
+#[test]
+fn one_mapping_is_kept_of_an_array_however_it_was_opened() {
+    let root = Root::new();
+    let manager = root.manager();
+    let handle = array(&manager, "xs");
+    for _ in 0..5 {
+        drop(manager.array::<f64, Ix1>("xs").unwrap());
+        drop(open(&handle));
+    }
+    assert_eq!(mappings(handle.path()), 1);
+}
+
+#[test]
+fn nothing_is_kept_of_an_array_that_never_got_its_name_nor_of_a_closed_store() {
+    let root = Root::new();
+    let manager = Manager::create(&root.path().join("store")).unwrap();
+    let made = manager.options().name("xs").from_shape_fn(LEN, |i| {
+        if i == 0 {
+            // Another one is faster.
+            array(&manager, "xs");
+        }
+        2.0
+    });
+    assert!(matches!(made, Err(Error::AlreadyExists { .. })));
+    let handle = manager.array::<f64, Ix1>("xs").unwrap().handle();
+    assert_eq!(mappings(manager.path()), 2, "the lock file and one array");
+    let maps_before_closing = mappings(handle.path());
+    let still_open = open(&handle);
+    manager.close().unwrap();
+    assert_eq!((maps_before_closing, mappings(handle.path())), (1, 0));
+    drop(still_open);
+    assert_eq!(mappings(&root.path().join("store/xs")), 0);
+    assert_eq!(mappings(root.path()), 1, "the lock file, until the manager is dropped");
+    drop(manager);
+    assert_eq!(mappings(root.path()), 0);
+}
+
 #[test]
 fn no_more_is_kept_than_was_asked_for() {
     let root = Root::new();
@@ -232,6 +311,42 @@ fn child_visits() {
     assert_eq!(open(&xs.handle()).read().unwrap().sum(), LEN as f64);
     drop(xs);
     println!("left");
+    let _ = std::io::stdin().lines().count();
+    common::done();
+}
+
+/// More stores than memberships linger, so that they end all the time, in whatever thread has the last reference: none may do so with the list of them locked.
+#[test]
+fn memberships_begin_and_end_in_several_threads_at_once() {
+    let root = Root::new();
+    let managers: Vec<_> = (0..8).map(|_| root.manager()).collect();
+    let handles: Vec<_> = managers.iter().map(|manager| array(manager, "xs").to_string()).collect();
+    let mut peer = Peer::start("child_opens_in_many_stores", &handles);
+    let (told, done) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            peer.hear("opened all");
+            peer.finish();
+            told.send(()).unwrap();
+        });
+        if done.recv_timeout(std::time::Duration::from_secs(60)).is_err() {
+            eprintln!("the child is stuck");
+            std::process::exit(72);
+        }
+    });
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_opens_in_many_stores() {
+    let handles: Vec<Handle> = common::arguments().iter().map(|text| text.parse().unwrap()).collect();
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let handles = &handles;
+            scope.spawn(move || (0..1500).for_each(|round| drop(open(&handles[(round * (2 * thread + 1) + round / 7 + thread) % handles.len()]))));
+        }
+    });
+    println!("opened all");
     let _ = std::io::stdin().lines().count();
     common::done();
 }

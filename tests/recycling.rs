@@ -5,8 +5,15 @@ mod common;
 
 use common::{Peer, Root};
 use ndarray::{Array1, Ix1, s};
-use ndshm::{Error, Handle, Manager, Scope, SharedArray1};
-use std::{os::unix::fs::MetadataExt, path::Path};
+use ndshm::{Error, Handle, HugePages, Manager, Scope, SharedArray1};
+use std::{
+    os::unix::fs::MetadataExt,
+    path::Path,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+};
 
 const LEN: usize = 50_000;
 
@@ -142,6 +149,151 @@ fn a_released_array_stays_usable_and_its_file_is_used_again_when_its_last_view_i
     drop(view);
     let files: Vec<_> = (0..2).map(|_| manager.zeros::<f64, _>(LEN).unwrap()).map(|array| inode(array.path())).collect();
     assert!(files.contains(&file), "{files:?} {file}");
+}
+
+/// Freezing takes the right to write from the mapping, also where the array was released before.
+#[test]
+fn what_was_frozen_after_its_release_is_not_used_again() {
+    let root = Root::new();
+    let manager = recycling(&root, 1 << 30);
+    common::run("child_freezes_after_a_release", &[manager.path()]);
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_freezes_after_a_release() {
+    let manager = Manager::builder().path(&common::arguments()[0]).recycle(1 << 30).open().unwrap();
+    let xs = manager.from_elem(LEN, 1.0).unwrap();
+    let file = inode(xs.path());
+    xs.release().unwrap();
+    assert_eq!(xs.freeze().unwrap().sum(), LEN as f64);
+    drop(xs);
+    let zeros = manager.zeros::<f64, _>(LEN).unwrap();
+    assert_ne!(inode(zeros.path()), file);
+    assert_eq!(zeros.read().unwrap().sum(), 0.0);
+    common::done();
+}
+
+/// Poison, slots of the dead and the flag of frozen arrays are the old array's.
+#[test]
+fn the_lock_table_of_a_file_that_is_used_again_is_new() {
+    let root = Root::new();
+    let manager = recycling(&root, 1 << 30);
+    let xs = manager.from_elem(LEN, 1.0).unwrap();
+    let file = inode(xs.path());
+    let (poisoned, view) = (xs.slice(s![..10]).unwrap(), xs.slice(s![10..20]).unwrap());
+    common::elsewhere(|| {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _guard = poisoned.write().unwrap();
+            panic!("on purpose");
+        }))
+        .unwrap_err();
+    });
+    let mut peer = Peer::start("child_holds_a_guard", &[view.handle().to_string()]);
+    peer.hear("held");
+    peer.kill();
+    assert!(poisoned.is_poisoned().unwrap());
+    drop((xs, poisoned, view));
+    // A reader that was killed is counted for good: its file is not used again. One that was not is.
+    let second = manager.from_elem(LEN, 2.0).unwrap();
+    assert_ne!(inode(second.path()), file);
+    let file = inode(second.path());
+    let parts: Vec<_> = (0..40).map(|i| second.slice(s![3 * i..3 * i + 1]).unwrap()).collect();
+    for part in &parts {
+        common::elsewhere(|| {
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                let _guard = part.write().unwrap();
+                panic!("on purpose");
+            }))
+            .unwrap_err();
+        });
+    }
+    assert!(second.is_poisoned().unwrap());
+    drop((second, parts));
+    let third = manager.from_elem(LEN, 3.0).unwrap();
+    assert_eq!(inode(third.path()), file);
+    assert!(!third.is_poisoned().unwrap() && !third.is_frozen() && third.poisoned().unwrap().is_empty());
+    third.try_write().unwrap().fill(4.0);
+    assert_eq!(third.try_read().unwrap().sum(), 4.0 * LEN as f64);
+    let slots = std::fs::read(third.path()).unwrap()[128..2176].chunks(32).filter(|slot| slot[..8] != [0; 8]).count();
+    assert_eq!(slots, 0);
+    assert_eq!(third.freeze().unwrap().sum(), 4.0 * LEN as f64);
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_holds_a_guard() {
+    let view: SharedArray1<f64> = common::arguments()[0].parse::<Handle>().unwrap().open().unwrap();
+    let _guard = view.write().unwrap();
+    println!("held");
+    let _ = std::io::stdin().lines().count();
+    common::done();
+}
+
+#[test]
+fn a_panic_while_a_kept_file_is_filled_deletes_it_and_a_limit_or_another_length_is_kept_to() {
+    let root = Root::new();
+    let manager = recycling(&root, 1 << 30);
+    drop(manager.from_elem(LEN, 1.0).unwrap());
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        manager.from_shape_fn(LEN, |i| if i == 7 { panic!("on purpose") } else { 2.0f64 }).unwrap();
+    }));
+    assert!(panicked.is_err());
+    assert_eq!((kept_files(&manager), manager.list().unwrap().len()), (0, 0));
+    assert_eq!(manager.zeros::<f64, _>(LEN).unwrap().read().unwrap().sum(), 0.0);
+    assert_eq!(kept_files(&manager), 1);
+    common::run("child_has_a_limit", &[manager.path()]);
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_has_a_limit() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let manager = Manager::builder().path(&common::arguments()[0]).recycle(1 << 30).open().unwrap();
+    drop(manager.zeros::<u8, _>(8 * LEN).unwrap());
+    let limit = 4096 + 8 * LEN as u64 + 1;
+    setrlimit(Resource::Fsize, Rlimit { current: Some(limit), maximum: None }).unwrap();
+    let longer = manager.from_elem(8 * LEN + 1, 7u8).unwrap();
+    assert_eq!((kept_files(&manager), longer.read().unwrap().iter().filter(|&&byte| byte == 7).count()), (1, 8 * LEN + 1));
+    drop(longer);
+    assert!(matches!(manager.zeros::<u8, _>(8 * LEN + 2), Err(Error::NoSpace { available, .. }) if available == limit));
+    common::done();
+}
+
+/// The file has pages that were not wanted when it was made.
+#[test]
+fn what_was_made_before_the_choice_of_pages_is_not_used_after_it() {
+    let root = Root::new();
+    let manager = recycling(&root, 1 << 30);
+    drop(manager.zeros::<u8, _>(4 << 20).unwrap());
+    assert_eq!(kept_files(&manager), 1);
+    Manager::builder().path(manager.path()).huge_pages(HugePages::Never).open().unwrap();
+    assert_eq!(kept_files(&manager), 0);
+}
+
+#[test]
+fn a_store_that_another_process_closes_has_nothing_kept() {
+    let root = Root::new();
+    let manager = Manager::builder().path(root.path().join("store")).persistent().recycle(1 << 30).create().unwrap();
+    drop((manager.from_elem(LEN, 1.0).unwrap(), manager.from_elem(LEN, 1.0).unwrap()));
+    let open = manager.from_elem(LEN, 2.0).unwrap();
+    common::run("child_closes", &[manager.path()]);
+    assert_eq!(root.contents(), Vec::<std::path::PathBuf>::new());
+    assert!(matches!(manager.from_elem(LEN, 3.0), Err(Error::Closed { .. })));
+    drop(open);
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let store = root.path().join("store").to_str().unwrap().to_owned();
+    let left: Vec<_> = maps.lines().filter(|line| line.contains(root.path().to_str().unwrap())).collect();
+    assert!(left.len() == 1 && left[0].contains(".lock"), "of {store} are mapped: {left:?}");
+    drop(manager);
+    assert_eq!(root.contents(), Vec::<std::path::PathBuf>::new());
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_closes() {
+    Manager::open(&common::arguments()[0]).unwrap().close().unwrap();
+    common::done();
 }
 
 #[test]
@@ -287,6 +439,78 @@ fn child_opens_what_it_is_told() {
         }
     }
     println!("opened {opened}\nrefused {refused}");
+    let _ = std::io::stdin().lines().count();
+    common::done();
+}
+
+/// The arrays have other lengths and headers in one file. Who looks without opening, and who opens, in the process that uses it again and in another one, is
+/// told of the array that it asked for, or that it is gone; a header that was read half-written was told of, and one that did not fit to the length.
+#[test]
+fn whoever_looks_while_files_are_used_again_is_never_told_of_a_wrong_header() {
+    let root = Root::new();
+    let manager = recycling(&root, 1 << 30);
+    let current = Mutex::new(manager.from_elem(600, 0u64).unwrap().handle());
+    let is_over = AtomicBool::new(false);
+    let mut peer = Peer::start("child_lists", &[manager.path()]);
+    peer.hear("listing");
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !is_over.load(SeqCst) {
+                    manager.list().unwrap();
+                    let handle = current.lock().unwrap().clone();
+                    match handle.info() {
+                        Ok(info) => assert_eq!(info.id, handle.id()),
+                        Err(Error::Released { .. }) => {}
+                        Err(error) => panic!("{error:?}"),
+                    }
+                    match handle.open::<u64, Ix1>() {
+                        Ok(xs) => {
+                            let elements = xs.read().unwrap();
+                            assert!(elements.iter().all(|&x| x == elements.len() as u64), "{elements:?}");
+                        }
+                        Err(Error::Released { .. }) => {}
+                        Err(error) => panic!("{error:?}"),
+                    }
+                }
+            });
+        }
+        for round in 0..4000 {
+            let len = 600 + round % 9;
+            let labelled = manager.options().axis_names(["a label that is longer than others"]);
+            let options = if round % 4 == 0 { labelled } else { manager.options() };
+            let xs = options.from_elem(len, len as u64).unwrap();
+            *current.lock().unwrap() = xs.handle();
+        }
+        is_over.store(true, SeqCst);
+    });
+    peer.tell("end");
+    peer.hear("listed");
+    peer.finish();
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_lists() {
+    let manager = Manager::open(&common::arguments()[0]).unwrap();
+    let is_over = AtomicBool::new(false);
+    println!("listing");
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(SeqCst) {
+                for info in manager.list().unwrap() {
+                    match SharedArray1::<u64>::open_path(&info.path) {
+                        Ok(xs) => assert_eq!(xs.id(), info.id),
+                        Err(Error::Released { .. } | Error::NotFound { .. }) => {}
+                        Err(error) => panic!("{error:?}"),
+                    }
+                }
+            }
+        });
+        let _ = std::io::stdin().lines().next();
+        is_over.store(true, SeqCst);
+    });
+    println!("listed");
     let _ = std::io::stdin().lines().count();
     common::done();
 }

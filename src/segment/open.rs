@@ -47,9 +47,7 @@ impl Segment {
     /// system call, and so without a look at the file.
     pub(crate) fn known(path: &Path, id: ArrayId, writable: bool) -> Option<Arc<Segment>> {
         let known = SEGMENTS.lock().by_id.get(&id).and_then(Weak::upgrade)?;
-        let is_as_wanted = known.generation == fork::generation()
-            && known.path.as_os_str() == path.as_os_str()
-            && (!writable || known.writable.get().is_some() || known.is_frozen());
+        let is_as_wanted = known.generation == fork::generation() && known.path.as_os_str() == path.as_os_str() && known.is_mapped_for(writable);
         let is_there = || known.check_ready().is_ok() && known.member.check_open().is_ok();
         (is_as_wanted && is_there()).then_some(known)
     }
@@ -76,7 +74,13 @@ impl Segment {
         segment.was_frozen.store(is_frozen, Relaxed);
         segment.warm.store(warm, Relaxed);
         let _ = if is_writable { segment.writable.set(mapping) } else { segment.protected.set(mapping) };
-        Ok(Some(segment.enlist()))
+        // The process's segment may have been there, open for reading only: then it lacks a mapping, as it would without this one.
+        Ok(Some(segment.enlist()).filter(|enlisted| enlisted.is_mapped_for(writable)))
+    }
+
+    /// Whether nothing has to be mapped for who wants to read, or to write what can be written.
+    fn is_mapped_for(&self, writable: bool) -> bool {
+        !writable || self.writable.get().is_some() || self.is_frozen()
     }
 
     /// Opens what may be half-deleted already.
@@ -143,7 +147,7 @@ impl Segment {
             }
         };
         check_id(path, expected, segment.header().id)?;
-        if writable && segment.writable.get().is_none() && !segment.is_frozen() {
+        if !segment.is_mapped_for(writable) {
             let mapping = Counted::new(Mapping::new(file, segment.file_len(), path)?);
             let _ = segment.writable.set(mapping);
             failpoint!(OpenWritableMapped);
@@ -165,6 +169,10 @@ impl Segment {
         }
         // Unlocked before anything is dropped: the last reference to a segment locks it too.
         drop(segments);
+        if is_same {
+            // The other one's hold is the process's, and may own the array by now.
+            self.hold.lock().abandon();
+        }
         other.filter(|_| is_same).unwrap_or(self)
     }
 
@@ -187,13 +195,13 @@ pub(crate) fn read_header(path: &Path, expected: Option<ArrayId>) -> Result<Pars
         file.read_exact_at(&mut word, at).map_err(Error::io(path, "read the state block"))?;
         Ok::<_, Error>(u32::from_ne_bytes(word))
     };
-    // Nobody is counted in here, so the file may be used again while it is read: then its generation has changed behind the header.
+    // Nobody is counted in here, so the file may be used again while it is read: then its generation has changed behind the header, or its length.
     let generation = || Ok::<_, Error>((word(GENERATION_AT as u64)?, word(GENERATION_AT as u64 + 4)?));
     let before = if metadata.len() < HEADER_AT as u64 { None } else { Some(generation()?) };
     let parsed = Header::parse(&file, metadata.len());
     if let Some(before) = before {
         let id = expected.or(parsed.as_ref().ok().map(|parsed| parsed.header.id));
-        if word(LIFECYCLE_AT)? == lifecycle::RECYCLING || generation()? != before {
+        if word(LIFECYCLE_AT)? == lifecycle::RECYCLING || generation()? != before || has_other_len(&file, &metadata) {
             return Err(gone(path, id));
         }
     }
