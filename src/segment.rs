@@ -339,7 +339,9 @@ impl Segment {
             return Ok(false);
         }
         failpoint!(SweepDeadOwnerFound);
-        self.hold.lock().release(self.state(), self.member.id()?);
+        // Asked for before the hold is locked: in a child that has not joined yet, it takes another lock.
+        let me = self.member.id()?;
+        self.hold.lock().release(self.state(), me);
         failpoint!(ReleaseMarked);
         self.unlink().map(|()| true)
     }
