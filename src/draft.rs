@@ -12,7 +12,7 @@ use crate::{
     pages::{self, Payload},
     pool::Kept,
     scope::Scope,
-    segment::{Segment, header_error},
+    segment::{NewFile, Segment, header_error},
     state::StateBlock,
     trust,
 };
@@ -162,7 +162,7 @@ impl Draft {
             Ok(())
         };
         let publish = || if is_named { member.with_names(rename) } else { rename() };
-        let published = Segment::publish(&member, path.clone(), parsed, inode, scope, mapping, is_recycled, publish)?;
+        let published = Segment::publish(&member, NewFile { path: path.clone(), parsed, inode, scope, is_recycled }, mapping, publish)?;
         event!(DEBUG, path = %path.display(), bytes = published.data_len(), is_recycled, "created an array");
         Ok(published)
     }

@@ -86,6 +86,17 @@ pub(crate) struct Segment {
     generation: u64,
 }
 
+/// A file that is complete, but has no name yet.
+pub(crate) struct NewFile {
+    /// Where it shall be.
+    pub(crate) path: PathBuf,
+    pub(crate) parsed: Parsed,
+    pub(crate) inode: (u64, u64),
+    pub(crate) scope: Scope,
+    /// Whether another array of the store was in it before.
+    pub(crate) is_recycled: bool,
+}
+
 /// Views of fewer bytes are written as they are: to have their pages mapped costs as much as it saves.
 const WARM_FROM: u64 = 16 << 10;
 
@@ -93,16 +104,8 @@ impl Segment {
     /// The segment of an array that `publish` gives its name at `path`.
     ///
     /// It is the process's mapping of its file before anybody can see the file: a thread that opens it at once finds this one.
-    pub(crate) fn publish(
-        member: &Arc<Member>,
-        path: PathBuf,
-        parsed: Parsed,
-        inode: (u64, u64),
-        scope: Scope,
-        mapping: Counted,
-        is_recycled: bool,
-        publish: impl FnOnce() -> Result<()>,
-    ) -> Result<Arc<Segment>> {
+    pub(crate) fn publish(member: &Arc<Member>, file: NewFile, mapping: Counted, publish: impl FnOnce() -> Result<()>) -> Result<Arc<Segment>> {
+        let NewFile { path, parsed, inode, scope, is_recycled } = file;
         let segment = Segment::assemble(member, path, parsed, inode, Hold::created(scope));
         let _ = segment.writable.set(mapping);
         segment.warm.store(u64::MAX, Relaxed);
