@@ -210,7 +210,7 @@ fn one_mapping_is_kept_of_an_array_however_it_was_opened() {
 #[test]
 fn nothing_is_kept_of_an_array_that_never_got_its_name_nor_of_a_closed_store() {
     let root = Root::new();
-    let manager = Manager::create(&root.path().join("store")).unwrap();
+    let manager = Manager::create(root.path().join("store")).unwrap();
     let made = manager.options().name("xs").from_shape_fn(LEN, |i| {
         if i == 0 {
             // Another one is faster.
