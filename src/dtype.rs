@@ -323,8 +323,13 @@ impl DType {
 
     /// FNV-1a (64 bit) over the deterministic CBOR of the type.
     pub(crate) fn fingerprint(&self) -> u64 {
-        let bytes = cbor::encode(&self.to_value());
-        bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
+        let hash = |hash: u64, bytes: &[u8]| bytes.iter().fold(hash, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+        let start = 0xcbf2_9ce4_8422_2325;
+        match &self.0 {
+            // Of a short text, without making it: every handle is compared with it.
+            Kind::Scalar(scalar) => hash(hash(start, &[0x60 | scalar.row().1.len() as u8]), scalar.row().1.as_bytes()),
+            _ => hash(start, &cbor::encode(&self.to_value())),
+        }
     }
 
     /// The type as it stands in a header.

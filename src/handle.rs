@@ -13,7 +13,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encod
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::{
     ffi::OsStr,
-    fmt,
+    fmt::{self, Write},
     os::unix::ffi::OsStrExt,
     path::{Component, Path, PathBuf},
     str::FromStr,
@@ -234,7 +234,7 @@ impl FromStr for Handle {
             return Err(invalid("there is white space around it: trim it"));
         }
         let (version, rest) = text.split_once(':').ok_or_else(|| invalid("it does not start with ndshm1:"))?;
-        if version != format!("ndshm{VERSION}") {
+        if version.strip_prefix("ndshm").is_none_or(|number| number.parse() != Ok(VERSION)) {
             return Err(invalid(format!("it starts with {version:?}, this library reads ndshm{VERSION}")));
         }
         let mut rest = rest;
@@ -269,7 +269,19 @@ impl FromStr for Handle {
         }
         .checked()?;
         // One text for each handle: what does not print the same was written in another way.
-        if handle.to_string() != text { Err(invalid("it is not in the one form that a handle has")) } else { Ok(handle) }
+        let mut rest = Rest(text);
+        let is_canonical = write!(rest, "{handle}").is_ok() && rest.0.is_empty();
+        if is_canonical { Ok(handle) } else { Err(invalid("it is not in the one form that a handle has")) }
+    }
+}
+
+/// What is left of a text of which everything that is written was taken off; an error where it begins otherwise.
+struct Rest<'a>(&'a str);
+
+impl fmt::Write for Rest<'_> {
+    fn write_str(&mut self, piece: &str) -> fmt::Result {
+        self.0 = self.0.strip_prefix(piece).ok_or(fmt::Error)?;
+        Ok(())
     }
 }
 
