@@ -77,6 +77,7 @@ impl StateBlock {
         if self.lifecycle.compare_exchange(lifecycle::RELEASED, lifecycle::RECYCLING, SeqCst, SeqCst).is_err() {
             return false;
         }
+        failpoint!(RecycleTaken);
         let is_alone = self.openers.load(SeqCst) == own;
         if !is_alone {
             self.lifecycle.store(lifecycle::RELEASED, SeqCst);

@@ -72,6 +72,7 @@ points! {
     UnlinkWanted: "the file is about to lose its name",
     UnlinkDone: "it has lost it",
     RecycleRenamed: "or it has another one, to be used again",
+    RecycleTaken: "nobody opens it any more; whether somebody has it open was not looked at",
     RecycleBegun: "nobody else has it open, and it is marked as being used again",
     RecycleKept: "it is kept",
 

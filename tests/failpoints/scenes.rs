@@ -270,7 +270,13 @@ pub(crate) const SCENES: &[Scene] = &[
     // Files that are used again: by the victim, and by another process while the victim opens one.
     opened(
         "drop and keep",
-        &[Death("DropMarked", 1, Gone), Death("RecycleRenamed", 1, Gone), Death("RecycleBegun", 1, Gone), Death("RecycleKept", 1, Gone)],
+        &[
+            Death("DropMarked", 1, Gone),
+            Death("RecycleRenamed", 1, Gone),
+            Death("RecycleTaken", 1, Gone),
+            Death("RecycleBegun", 1, Gone),
+            Death("RecycleKept", 1, Gone),
+        ],
     ),
     opened(
         "release and keep",
@@ -278,6 +284,7 @@ pub(crate) const SCENES: &[Scene] = &[
             Death("ReleaseOwnerTaken", 1, Owned),
             Death("ReleaseMarked", 1, Gone),
             Death("RecycleRenamed", 1, Gone),
+            Death("RecycleTaken", 1, Gone),
             Death("RecycleBegun", 1, Gone),
             Death("RecycleKept", 1, Gone),
         ],
