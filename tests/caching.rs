@@ -118,14 +118,14 @@ fn whoever_finds_a_file_that_was_used_again_behind_its_mapping_is_told_that_the_
     let manager = Manager::builder().root(root.path()).recycle(1 << 30).create().unwrap();
     let first = manager.from_elem(LEN, 1.0).unwrap();
     let mut peer = Peer::start("child_opens_again_and_again", &[first.handle().to_string()]);
-    assert_eq!(peer.hear("sum "), "50000");
+    assert_eq!(peer.hear("told "), "50000");
     let address = peer.hear("at ");
     drop(first);
     let second = manager.from_elem(LEN, 2.0).unwrap();
     peer.tell("again");
-    assert_eq!(peer.hear("error "), "Released");
+    assert_eq!(peer.hear("told "), "Released");
     peer.tell(&second.handle().to_string());
-    assert_eq!(peer.hear("sum "), "100000");
+    assert_eq!(peer.hear("told "), "100000");
     // The file is mapped where it was.
     assert_eq!(peer.hear("at "), address);
     peer.finish();
@@ -141,9 +141,9 @@ fn whoever_finds_a_file_that_was_used_again_behind_its_mapping_is_told_that_the_
 fn child_opens_again_and_again() {
     let handle: Handle = common::arguments()[0].parse().unwrap();
     let say = |handle: &Handle| match handle.open::<f64, Ix1>() {
-        Ok(xs) => println!("sum {}\nat {:?}", xs.read().unwrap().sum(), xs.read().unwrap().as_ptr()),
-        Err(Error::Released { .. }) => println!("error Released"),
-        Err(error) => println!("error {error:?}"),
+        Ok(xs) => println!("told {}\nat {:?}", xs.read().unwrap().sum(), xs.read().unwrap().as_ptr()),
+        Err(Error::Released { .. }) => println!("told Released"),
+        Err(error) => println!("told {error:?}"),
     };
     use_twice(&handle);
     say(&handle);
