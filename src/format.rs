@@ -37,6 +37,20 @@ pub(crate) const LIFECYCLE_AT: u64 = 68;
 pub(crate) const OWNER_AT: usize = 88;
 /// Where the generation (u64) stands.
 pub(crate) const GENERATION_AT: usize = 80;
+/// Fields of the state block, from the start of the file.
+pub(crate) const FROZEN_AT: usize = 72;
+/// Mappings of the file.
+pub(crate) const OPENERS_AT: usize = 76;
+/// Who deletes the array.
+pub(crate) const OWNER_AT: usize = 88;
+/// Whether somebody waits.
+pub(crate) const WAITING_AT: usize = 108;
+/// Who made the array.
+pub(crate) const PRODUCER_AT: usize = 120;
+/// The lock table.
+pub(crate) const SLOTS_AT: usize = 128;
+/// Length of one slot.
+pub(crate) const SLOT_LEN: usize = 32;
 /// Bytes of the state block.
 pub(crate) const STATE_LEN: usize = 2112;
 /// Slots of the lock table in the state block.

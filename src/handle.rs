@@ -158,6 +158,40 @@ impl Handle {
     }
 
     /// The hash of the element type, as the source knew it.
+    /// The same handle for reading only: what is opened with it cannot be written through.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.zeros::<f64, _>(5)?;
+    /// assert!(!xs.handle().read_only().open::<f64, ndarray::Ix1>()?.is_writable());
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn read_only(&self) -> Self {
+        Self { is_writable: false, ..self.clone() }
+    }
+
+    /// The same handle with another scope. With [`Scope::Store`] it claims nothing when it is opened: for those who only look at an array that
+    /// was sent to somebody else. Who deletes the array is not changed by this; [`SharedArray::set_scope`](crate::SharedArray::set_scope) does so.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ndshm::{Observer, Scope};
+    ///
+    /// let manager = ndshm::Manager::new()?;
+    /// let handle = manager.options().scope(Scope::Remote).zeros::<f64, _>(5)?.handle();
+    /// let onlooker = handle.with_scope(Scope::Store).open::<f64, ndarray::Ix1>()?;
+    /// assert_eq!(onlooker.read()?.sum(), 0.0);
+    /// drop(onlooker);
+    /// assert_eq!(handle.open::<f64, ndarray::Ix1>()?.scope(), Scope::Local);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn with_scope(&self, scope: Scope) -> Self {
+        Self { scope, ..self.clone() }
+    }
+
     pub(crate) fn fingerprint(&self) -> u64 {
         self.fingerprint
     }

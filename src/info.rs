@@ -8,7 +8,9 @@ use crate::{
     header::Header,
     id::ArrayId,
     layout::Order,
-    name, segment,
+    name,
+    scope::Scope,
+    segment,
 };
 use ciborium::Value;
 use serde::{Serialize, de::DeserializeOwned};
@@ -55,12 +57,47 @@ pub struct ArrayInfo {
     /// The software that made it.
     pub software: String,
     attrs: Option<Value>,
+    /// Of the file, which may be used again for another array.
+    pub(crate) generation: u64,
 }
 
 impl ArrayInfo {
+    /// Reads the description of the array in the file at `path`.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` where there is none; `Released`; `Header` and `Untrusted` where it is no array.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.zeros::<f64, _>(5)?;
+    /// assert_eq!(ndshm::ArrayInfo::at(xs.path())?.shape, [5]);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn at(path: impl AsRef<Path>) -> Result<Self> {
+        Self::read(path.as_ref(), None)
+    }
+
+    /// A handle to the whole array, to read and to write, that claims nothing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// manager.options().name("xs").ones::<f64, _>(5)?;
+    /// let handle = manager.list()?[0].handle();
+    /// assert_eq!(handle.open::<f64, ndarray::Ix1>()?.read()?.sum(), 5.0);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn handle(&self) -> Handle {
+        Handle::new(&self.path, self.id, self.dtype.fingerprint(), true, Scope::Store, None)
+    }
+
     /// Reads the description of the array at `path`.
     pub(crate) fn read(path: &Path, expected: Option<ArrayId>) -> Result<Self> {
-        let parsed = segment::read_header(path, expected)?;
+        let (parsed, generation) = segment::read_header(path, expected)?;
         let Header { id, dtype, shape, order, axis_names, attrs, created } = parsed.header;
         Ok(Self {
             id,
@@ -75,6 +112,7 @@ impl ArrayInfo {
             pid: created.pid,
             software: created.software,
             attrs,
+            generation,
         })
     }
 

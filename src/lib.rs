@@ -30,6 +30,7 @@
 //! - What will not change any more: [`SharedArray::freeze`], [`Handle::open_frozen`]. Counters: [`SharedArray::atomic`].
 //! - What a writer that died left half-written: [`SharedArray::poisoned`], [`SharedArray::recover`].
 //! - Who deletes: [`Scope`]. What is there: [`Manager::list`], [`Manager::usage`]. What the dead left: [`Manager::sweep`].
+//! - A look at a store and its locks from outside, without joining it: [`Observer`].
 //!
 //! # What it is not
 //!
@@ -114,6 +115,7 @@ mod manager;
 mod mapping;
 mod member;
 mod name;
+mod observer;
 mod options;
 mod pages;
 mod pool;
@@ -144,6 +146,7 @@ pub use id::ArrayId;
 pub use info::ArrayInfo;
 pub use layout::Order;
 pub use manager::{Manager, Usage};
+pub use observer::{ArrayState, GuardKind, GuardState, MemberState, Observer, Remains};
 pub use options::ArrayOptions;
 pub use scope::Scope;
 pub use settings::HugePages;

@@ -15,6 +15,8 @@ use std::{
 use uuid::Uuid;
 
 /// The store stays when its processes are gone.
+/// No process has more ids in a row; other programs may lock as many bytes as they want.
+const MOST_IN_A_ROW: usize = 1024;
 const FLAG_PERSISTENT: u32 = 1;
 /// The store is being deleted: nothing may be created or opened.
 const FLAG_CLOSING: u32 = 2;
@@ -138,6 +140,35 @@ pub(crate) fn is_alive(file: &File, member: u64) -> io::Result<bool> {
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(i32::from(lock.l_type) != libc::F_UNLCK),
     }
+}
+
+/// The members whose byte locks somebody holds, by growing id. `file` must hold none itself: the kernel does not tell of a description's own locks.
+pub(crate) fn living(file: &File) -> io::Result<Vec<u64>> {
+    let mut living = Vec::new();
+    // Parts of the ids that nobody asked about yet; a lock that is found leaves one on each side.
+    let mut parts = vec![1..MAX_MEMBER];
+    while let Some(part) = parts.pop() {
+        if part.is_empty() {
+            continue;
+        }
+        let mut lock = byte(libc::F_WRLCK, MEMBER_LOCKS_AT + part.start);
+        lock.l_len = (part.end - part.start) as i64;
+        // SAFETY: as in `is_alive`.
+        if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock) } == -1 {
+            return Err(io::Error::last_os_error());
+        }
+        if i32::from(lock.l_type) == libc::F_UNLCK {
+            continue;
+        }
+        // Locks of neighbours that one process holds come as one.
+        let start = (lock.l_start as u64).saturating_sub(MEMBER_LOCKS_AT).clamp(part.start, part.end);
+        let end = start.saturating_add(if lock.l_len == 0 { u64::MAX } else { lock.l_len as u64 }).min(part.end);
+        living.extend((start..end).take(MOST_IN_A_ROW));
+        parts.push(part.start..start);
+        parts.push(end..part.end);
+    }
+    living.sort_unstable();
+    Ok(living)
 }
 
 /// Takes the names lock, waiting for it where `wait`; false where it did not wait and somebody has it.

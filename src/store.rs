@@ -184,7 +184,7 @@ impl Swept {
 }
 
 /// A store that is looked at without being joined.
-struct Unjoined {
+pub(crate) struct Unjoined {
     lock: Private,
     path: PathBuf,
     page: Mapping,
@@ -192,7 +192,7 @@ struct Unjoined {
 }
 
 impl Unjoined {
-    fn open(directory: &Path) -> Result<Self> {
+    pub(crate) fn open(directory: &Path) -> Result<Self> {
         trust::check_directory(directory, true)?;
         let path = directory.join(LOCK_NAME);
         let lock = Private::open(|| trust::open_file(&path)).map_err(|source| match source.kind() {
@@ -203,8 +203,13 @@ impl Unjoined {
         Ok(Self { lock, path, page, inode })
     }
 
-    fn page(&self) -> &LockPage {
+    pub(crate) fn page(&self) -> &LockPage {
         self.page.lock_page()
+    }
+
+    /// The lock file, to ask the kernel who lives.
+    pub(crate) fn lock(&self) -> Result<&File> {
+        self.lock.file().map_err(Error::io(&self.path, "use the lock file"))
     }
 
     /// Whether nobody is a member; nobody can become one until this is dropped.

@@ -57,12 +57,12 @@ impl Mode {
         (self as u64) << 56 | member
     }
 
-    fn is(self, tag: u64) -> bool {
+    pub(crate) fn is(self, tag: u64) -> bool {
         tag >> 56 == self as u64
     }
 }
 
-fn member_of(tag: u64) -> u64 {
+pub(crate) fn member_of(tag: u64) -> u64 {
     tag & (MAX_MEMBER - 1)
 }
 

@@ -165,6 +165,16 @@ impl Manager {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn sweep(&self) -> Result<Swept> {
+        let mut swept = self.sweep_arrays()?;
+        if let Some(parent) = self.path().parent().filter(|parent| trust::check_root(parent, true).is_ok()) {
+            swept.note(store::sweep(parent));
+        }
+        event!(INFO, path = %self.path().display(), stores = swept.stores, arrays = swept.arrays, bytes = swept.bytes, "swept");
+        Ok(swept)
+    }
+
+    /// The part of [`sweep`](Self::sweep) that is about this store.
+    pub(super) fn sweep_arrays(&self) -> Result<Swept> {
         let member = self.member();
         member.check_open()?;
         let mut swept = Swept::default();
@@ -202,10 +212,6 @@ impl Manager {
             }
         }
         failpoint!(SweepStoreDone);
-        if let Some(parent) = self.path().parent().filter(|parent| trust::check_root(parent, true).is_ok()) {
-            swept.note(store::sweep(parent));
-        }
-        event!(INFO, path = %self.path().display(), stores = swept.stores, arrays = swept.arrays, bytes = swept.bytes, "swept");
         Ok(swept)
     }
 

@@ -183,7 +183,7 @@ impl Segment {
 }
 
 /// Reads the header of an array file without mapping it.
-pub(crate) fn read_header(path: &Path, expected: Option<ArrayId>) -> Result<Parsed> {
+pub(crate) fn read_header(path: &Path, expected: Option<ArrayId>) -> Result<(Parsed, u64)> {
     // Opening a FIFO or a device can have effects, and the path may be anybody's: nothing has looked at its directory.
     if fs::symlink_metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_symlink()) {
         return Err(Error::Untrusted { path: path.into(), reason: "it is not a regular file".into() });
@@ -196,7 +196,11 @@ pub(crate) fn read_header(path: &Path, expected: Option<ArrayId>) -> Result<Pars
         Ok::<_, Error>(u32::from_ne_bytes(word))
     };
     // Nobody is counted in here, so the file may be used again while it is read: then its generation has changed behind the header, or its length.
-    let generation = || Ok::<_, Error>((word(GENERATION_AT as u64)?, word(GENERATION_AT as u64 + 4)?));
+    let generation = || {
+        let mut word = [0; 8];
+        file.read_exact_at(&mut word, GENERATION_AT as u64).map_err(Error::io(path, "read the state block"))?;
+        Ok::<_, Error>(u64::from_ne_bytes(word))
+    };
     let before = if metadata.len() < HEADER_AT as u64 { None } else { Some(generation()?) };
     let parsed = Header::parse(&file, metadata.len());
     if let Some(before) = before {
@@ -211,7 +215,7 @@ pub(crate) fn read_header(path: &Path, expected: Option<ArrayId>) -> Result<Pars
         return Err(header_error(path, HeaderError::Endian));
     }
     match word(LIFECYCLE_AT)? {
-        lifecycle::READY => Ok(parsed),
+        lifecycle::READY => Ok((parsed, before.unwrap_or_default())),
         lifecycle::RELEASED | lifecycle::RECYCLING => Err(Error::Released { path: path.into(), id: parsed.header.id }),
         found => Err(header_error(path, HeaderError::Lifecycle { found })),
     }

@@ -1,0 +1,93 @@
+//! What every command gets: the store that was asked for, and how it prints.
+
+use crate::failure::{Code, Failure};
+use anstream::AutoStream;
+use clap::ColorChoice;
+use ndshm::{Manager, Observer};
+use serde_json::Value;
+use std::{
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+/// The options that all commands share.
+pub(crate) struct Context {
+    store: Option<PathBuf>,
+    pub(crate) is_json: bool,
+}
+
+impl Context {
+    pub(crate) fn new(store: Option<PathBuf>, is_json: bool, color: ColorChoice) -> Self {
+        let choice = match color {
+            ColorChoice::Auto => anstream::ColorChoice::Auto,
+            ColorChoice::Always => anstream::ColorChoice::Always,
+            ColorChoice::Never => anstream::ColorChoice::Never,
+        };
+        choice.write_global();
+        Self { store: store.filter(|store| !store.as_os_str().is_empty()), is_json }
+    }
+
+    /// Standard output. It drops colours where they are not wanted, and is not flushed by itself before the command ends.
+    pub(crate) fn out(&self) -> impl Write + use<> {
+        io::BufWriter::new(anstream::stdout())
+    }
+
+    /// Whether colours come through.
+    pub(crate) fn has_colors(&self) -> bool {
+        AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never
+    }
+
+    /// Prints one JSON value.
+    pub(crate) fn print_json(&self, value: &Value) -> Result<(), Failure> {
+        let mut out = self.out();
+        serde_json::to_writer_pretty(&mut out, value)?;
+        writeln!(out)?;
+        Ok(out.flush()?)
+    }
+
+    /// The directory of the default stores.
+    pub(crate) fn root(&self) -> Result<PathBuf, Failure> {
+        Ok(Manager::default_root()?)
+    }
+
+    /// The stores in the root; none where the root is not there yet.
+    pub(crate) fn stores(&self) -> Result<Vec<PathBuf>, Failure> {
+        match self.root() {
+            Ok(root) => Ok(Observer::stores(&root)?),
+            Err(failure) if failure.code() == Code::NotFound => Ok(Vec::new()),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// The store that was named, if one was: a directory, or a name in the root.
+    pub(crate) fn store(&self) -> Result<Option<PathBuf>, Failure> {
+        self.store.as_deref().map(|store| self.find_store(store)).transpose()
+    }
+
+    /// The store of this path, or of this name in the root.
+    pub(crate) fn find_store(&self, store: &Path) -> Result<PathBuf, Failure> {
+        let in_root = if store.components().count() == 1 { self.root().ok().map(|root| root.join(store)) } else { None };
+        let candidates = [in_root, Some(store.to_path_buf())];
+        let found = candidates.into_iter().flatten().find(|directory| directory.join(".lock").exists());
+        let found = found.ok_or_else(|| {
+            Failure::new(
+                Code::NotFound,
+                format!("{}: no store is here, nor of this name in the root; ndshm ls shows those that are there", store.display()),
+            )
+        })?;
+        Ok(std::fs::canonicalize(found)?)
+    }
+
+    /// Joins the store that was named; where none was, the only one that there is.
+    pub(crate) fn manager(&self) -> Result<Manager, Failure> {
+        let store = match self.store()? {
+            Some(store) => store,
+            None => match &self.stores()?[..] {
+                [store] => store.clone(),
+                [] => return Err(Failure::usage("there are no stores: name one with --store or NDSHM_STORE")),
+                stores => return Err(Failure::usage(format!("there are {} stores: say which with --store or NDSHM_STORE", stores.len()))),
+            },
+        };
+        Ok(Manager::open(store)?)
+    }
+}

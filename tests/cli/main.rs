@@ -1,0 +1,2 @@
+//! The command-line tool, as a person or a script uses it.
+fn main() {}
