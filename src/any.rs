@@ -1,5 +1,6 @@
 //! Arrays whose element type is known at run time only: what generic tools stand on.
 
+mod state;
 mod views;
 
 use crate::{
@@ -404,12 +405,7 @@ impl AnyArray {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn write_bytes(&self, bytes: &[u8]) -> Result<()> {
-        if self.grip.is_frozen() {
-            return Err(Error::Frozen { path: self.path().into() });
-        }
-        if !self.is_writable {
-            return Err(Error::ReadOnly { path: self.path().into(), reason: "the view is read-only, or some of its elements share memory" });
-        }
+        self.check_writable()?;
         let expected = self.len() * self.dtype.itemsize();
         if bytes.len() != expected {
             return Err(Error::layout("write bytes", format!("{} bytes for {expected}", bytes.len())));

@@ -6,6 +6,7 @@ use crate::{
     array::{self, SharedArray},
     element::Element,
     error::{Error, Result},
+    grip::Grip,
     guard::{Access, Lock, Wait},
     handle::Handle,
     layout::Layout,
@@ -17,6 +18,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::{
     fmt,
     ops::Deref,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -119,23 +121,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn freeze(&self) -> Result<FrozenArray<T, D>> {
-        if !self.grip().is_frozen() {
-            if !self.is_writable() {
-                return Err(Error::ReadOnly { path: self.path().into(), reason: "freezing is the last thing that a writer does" });
-            }
-            let header = self.grip().header();
-            let itemsize = header.dtype.itemsize();
-            let whole = Layout::whole(IxDyn(&header.shape), header.order, itemsize);
-            match Lock::take(self.grip(), Span::of(&whole, 1, itemsize), Access::Write, Wait::Forever) {
-                Ok(_lock) => {
-                    failpoint!(FreezeExclusive);
-                    self.grip().freeze();
-                }
-                // Somebody was faster.
-                Err(Error::Frozen { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
+        freeze(self.grip(), self.is_writable())?;
         FrozenArray::new(self.view()?)
     }
 
@@ -153,6 +139,29 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// ```
     pub fn is_frozen(&self) -> bool {
         self.grip().is_frozen()
+    }
+}
+
+/// Freezes the whole array, through a view that `is_writable` or not.
+pub(crate) fn freeze(grip: &Arc<Grip>, is_writable: bool) -> Result<()> {
+    if grip.is_frozen() {
+        return Ok(());
+    }
+    if !is_writable {
+        return Err(Error::ReadOnly { path: grip.path().into(), reason: "freezing is the last thing that a writer does" });
+    }
+    let header = grip.header();
+    let itemsize = header.dtype.itemsize();
+    let whole = Layout::whole(IxDyn(&header.shape), header.order, itemsize);
+    match Lock::take(grip, Span::of(&whole, 1, itemsize), Access::Write, Wait::Forever) {
+        Ok(_lock) => {
+            failpoint!(FreezeExclusive);
+            grip.freeze();
+            Ok(())
+        }
+        // Somebody was faster.
+        Err(Error::Frozen { .. }) => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

@@ -8,23 +8,26 @@ use serde_json::Value;
 use std::{
     io::{self, Write},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// The options that all commands share.
 pub(crate) struct Context {
     store: Option<PathBuf>,
     pub(crate) is_json: bool,
+    /// How long guards are waited for.
+    pub(crate) patience: Duration,
 }
 
 impl Context {
-    pub(crate) fn new(store: Option<PathBuf>, is_json: bool, color: ColorChoice) -> Self {
+    pub(crate) fn new(store: Option<PathBuf>, is_json: bool, patience: Duration, color: ColorChoice) -> Self {
         let choice = match color {
             ColorChoice::Auto => anstream::ColorChoice::Auto,
             ColorChoice::Always => anstream::ColorChoice::Always,
             ColorChoice::Never => anstream::ColorChoice::Never,
         };
         choice.write_global();
-        Self { store: store.filter(|store| !store.as_os_str().is_empty()), is_json }
+        Self { store: store.filter(|store| !store.as_os_str().is_empty()), is_json, patience }
     }
 
     /// Standard output. It drops colours where they are not wanted, and is not flushed by itself before the command ends.
@@ -79,15 +82,28 @@ impl Context {
     }
 
     /// Joins the store that was named; where none was, the only one that there is.
-    pub(crate) fn manager(&self) -> Result<Manager, Failure> {
-        let store = match self.store()? {
-            Some(store) => store,
-            None => match &self.stores()?[..] {
+    pub(crate) fn manager(&self, create: bool) -> Result<Manager, Failure> {
+        let store = match (&self.store, create) {
+            (Some(store), _) => store.clone(),
+            (None, _) => match &self.stores()?[..] {
                 [store] => store.clone(),
-                [] => return Err(Failure::usage("there are no stores: name one with --store or NDSHM_STORE")),
+                [] => return Err(Failure::usage("there are no stores: name one with --store or NDSHM_STORE, and make it with --create-store")),
                 stores => return Err(Failure::usage(format!("there are {} stores: say which with --store or NDSHM_STORE", stores.len()))),
             },
         };
-        Ok(Manager::open(store)?)
+        self.open_store(&store, create)
+    }
+
+    /// Joins the store of this path, or of this name in the root; with `create` a persistent one is made where there is none.
+    pub(crate) fn open_store(&self, store: &Path, create: bool) -> Result<Manager, Failure> {
+        let builder = Manager::builder().lock_timeout(self.patience);
+        match self.find_store(store) {
+            Ok(found) => Ok(builder.path(found).open()?),
+            Err(failure) if failure.code() != Code::NotFound || !create => Err(failure),
+            Err(_) => match store.to_str().filter(|_| store.components().count() == 1 && !store.is_absolute()) {
+                Some(name) => Ok(builder.name(name).persistent().open_or_create()?),
+                None => Ok(builder.path(store).persistent().open_or_create()?),
+            },
+        }
     }
 }

@@ -10,18 +10,30 @@
 //! - `tally`, `text`: what several commands compute and print.
 //! - `proc`: who has what mapped, from /proc.
 
+mod chunks;
 mod completions;
 mod context;
+mod cp;
 mod failure;
+mod freeze;
 mod handle;
+mod ls;
 mod man;
+mod new;
+mod proc;
+mod recover;
+mod rm;
+mod scalar;
 mod slice;
+mod survey;
+mod sweep;
 mod target;
+mod text;
 
 use clap::{ColorChoice, Parser, Subcommand};
 use context::Context;
 use failure::Failure;
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 /// What a command gives: the exit code of its success, mostly 0.
 type Outcome = Result<ExitCode, Failure>;
@@ -61,6 +73,9 @@ struct Cli {
     /// Print JSON, with field names that stay
     #[arg(long, global = true)]
     json: bool,
+    /// Wait so long for guards that others hold
+    #[arg(long, global = true, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    wait: Duration,
     /// Colours
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_possible_values = false)]
     color: ColorChoice,
@@ -69,15 +84,33 @@ struct Cli {
 /// In the order of the help.
 #[derive(Subcommand)]
 enum Command {
+    Ls(ls::Args),
+    New(new::Args),
+    Cp(cp::Args),
     Handle(handle::Args),
+    Freeze(freeze::Args),
+    Recover(recover::Args),
+    Rm(rm::Args),
+    Sweep(sweep::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
 
+fn seconds(text: &str) -> Result<Duration, String> {
+    text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).ok_or_else(|| "a number of seconds is needed".into())
+}
+
 fn run(cli: &Cli) -> Outcome {
-    let context = Context::new(cli.store.clone(), cli.json, cli.color);
+    let context = Context::new(cli.store.clone(), cli.json, cli.wait, cli.color);
     match &cli.command {
+        Command::Ls(args) => ls::run(&context, args),
+        Command::New(args) => new::run(&context, args),
+        Command::Cp(args) => cp::run(&context, args),
         Command::Handle(args) => handle::run(&context, args),
+        Command::Freeze(args) => freeze::run(&context, args),
+        Command::Recover(args) => recover::run(&context, args),
+        Command::Rm(args) => rm::run(&context, args),
+        Command::Sweep(args) => sweep::run(&context, args),
         Command::Completions(args) => completions::run(&context, args),
         Command::Man(args) => man::run(&context, args),
     }

@@ -5,14 +5,18 @@ use crate::{
     failure::{Code, Failure},
     slice::Slice,
 };
-use ndshm::{AnyArray, ArrayInfo, Handle, Observer, Scope};
-use std::path::{Path, PathBuf};
+use ndshm::{AnyArray, ArrayInfo, Handle, Manager, Observer, Scope};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// An array as it was named: `NAME`, `STORE/NAME`, a path or a handle, each with an optional `[slice]`.
 pub(crate) struct Target {
     /// A handle that claims nothing: opening it never takes the array from whom it is meant for.
     handle: Handle,
     slice: Option<Slice>,
+    patience: Duration,
 }
 
 /// How an array is to be opened.
@@ -27,17 +31,17 @@ impl Target {
     pub(crate) fn find(context: &Context, text: &str) -> Result<Self, Failure> {
         if text.starts_with("ndshm1:") {
             let (handle, slice) = split(text)?;
-            return Ok(Self { handle: handle.parse::<Handle>()?.with_scope(Scope::Store), slice });
+            return Ok(Self { handle: handle.parse::<Handle>()?.with_scope(Scope::Store), slice, patience: context.patience });
         }
         // A name may have brackets in it: what is there as it stands is no slice.
         let (name, slice) = match info_of(context, text) {
-            Ok(info) => return Ok(Self { handle: info.handle(), slice: None }),
+            Ok(info) => return Ok(Self { handle: info.handle(), slice: None, patience: context.patience }),
             Err(failure) => match split(text)? {
                 (_, None) => return Err(failure),
                 found => found,
             },
         };
-        Ok(Self { handle: info_of(context, name)?.handle(), slice })
+        Ok(Self { handle: info_of(context, name)?.handle(), slice, patience: context.patience })
     }
 
     /// The whole array's description.
@@ -66,6 +70,13 @@ impl Target {
     /// Opens what was named.
     pub(crate) fn open(&self, purpose: For) -> Result<AnyArray, Failure> {
         let handle = if purpose == For::Reading { self.handle.read_only() } else { self.handle.clone() };
+        // Which joins the store, and says how long its guards are waited for.
+        let store = handle.path().parent().unwrap_or(Path::new("/"));
+        let _manager = match Manager::builder().path(store).lock_timeout(self.patience).open() {
+            // What is closed or gone, the handle tells better.
+            Err(ndshm::Error::NotFound { .. } | ndshm::Error::Closed { .. }) => None,
+            manager => Some(manager?),
+        };
         let array = handle.open_any()?;
         match &self.slice {
             Some(slice) => slice.of(&array),

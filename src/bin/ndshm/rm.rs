@@ -1,0 +1,76 @@
+//! `rm`: deletes arrays and stores.
+
+use crate::{
+    Outcome,
+    context::Context,
+    failure::{Code, Failure},
+    target::{For, Target},
+};
+use ndshm::{Manager, Observer};
+use std::{path::Path, process::ExitCode};
+
+/// Delete arrays, or with --whole-store all of one; who has them open can go on using them
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The arrays
+    #[arg(required_unless_present = "stores")]
+    arrays: Vec<String>,
+    /// Delete this store with all its arrays: a persistent one, or one whose processes are all gone
+    #[arg(short = 'r', long = "whole-store", value_name = "STORE")]
+    stores: Vec<String>,
+    /// Also where a living process owns an array, or has guards on it, or a store has members
+    #[arg(short, long)]
+    force: bool,
+}
+
+pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
+    for text in &args.arrays {
+        let target = Target::find(context, text)?;
+        if target.is_sliced() {
+            return Err(Failure::usage(format!("{text}: arrays are deleted as a whole: leave the slice out")));
+        }
+        remove(&target, args.force)?;
+    }
+    for store in &args.stores {
+        remove_store(&context.find_store(Path::new(store))?, args.force)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Deletes an array; not one that is in use, unless it is forced.
+pub(crate) fn remove(target: &Target, force: bool) -> Result<(), Failure> {
+    let info = target.info()?;
+    if !force {
+        let state = target.observer()?.state(&info)?;
+        let refuse = |why: String| Err(Failure::new(Code::Refused, format!("{}: {why}; --force deletes it all the same", info.path.display())));
+        if let Some(owner) = state.owner.filter(|owner| owner.is_alive) {
+            return refuse(format!("member {} of the store owns it, and lives", owner.id));
+        }
+        if let Some(guard) = state.guards.first() {
+            return refuse(format!("member {} holds a guard on it", guard.member));
+        }
+    }
+    Ok(target.open(For::Reading)?.release()?)
+}
+
+/// Deletes a store that nobody uses, or a persistent one that is forced.
+pub(crate) fn remove_store(store: &Path, force: bool) -> Result<(), Failure> {
+    let refuse = |why: String| Err(Failure::new(Code::Refused, format!("{}: {why}", store.display())));
+    let observer = Observer::open(store)?;
+    let members = observer.members()?.len();
+    if !observer.is_persistent() || observer.is_closing() {
+        if members > 0 {
+            return refuse(format!("it is ephemeral and has {members} living members: it goes with the process that made it"));
+        }
+        drop(observer);
+        let swept = Manager::sweep_root(store.parent().unwrap_or(store))?;
+        return match swept.skipped.into_iter().next().filter(|_| store.exists()) {
+            Some(error) => Err(error.into()),
+            None => Ok(()),
+        };
+    }
+    if members > 0 && !force {
+        return refuse(format!("it has {members} living members; --force deletes it all the same"));
+    }
+    Ok(Manager::open(store)?.close()?)
+}
