@@ -13,16 +13,20 @@ pub(crate) type Piece = Vec<Range<usize>>;
 
 /// The pieces of an array, each contiguous in memory if the array is.
 pub(crate) fn of(array: &AnyArray, most: usize) -> Vec<Piece> {
-    let mut pieces = Vec::new();
-    if array.is_empty() {
-        return pieces;
-    }
-    // By falling strides: the outermost axis in memory is cut first.
-    let strides = array.byte_strides();
-    let mut axes: Vec<usize> = (0..array.ndim()).filter(|axis| array.shape()[*axis] > 1).collect();
-    axes.sort_by_key(|axis| std::cmp::Reverse(strides[*axis].unsigned_abs()));
     let whole: Piece = array.shape().iter().map(|&length| 0..length).collect();
-    cut(&mut pieces, whole, &axes, array.dtype().itemsize(), most);
+    within(array, &whole, most)
+}
+
+/// A piece of an array in smaller ones.
+pub(crate) fn within(array: &AnyArray, piece: &[Range<usize>], most: usize) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    if piece.iter().all(|range| !range.is_empty()) {
+        // By falling strides: the outermost axis in memory is cut first.
+        let strides = array.byte_strides();
+        let mut axes: Vec<usize> = (0..array.ndim()).filter(|axis| piece[*axis].len() > 1).collect();
+        axes.sort_by_key(|axis| std::cmp::Reverse(strides[*axis].unsigned_abs()));
+        cut(&mut pieces, piece.to_vec(), &axes, array.dtype().itemsize(), most);
+    }
     pieces
 }
 

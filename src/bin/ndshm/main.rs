@@ -14,19 +14,25 @@ mod chunks;
 mod completions;
 mod context;
 mod cp;
+mod draw;
 mod failure;
 mod freeze;
+mod glyphs;
 mod handle;
 mod ls;
 mod man;
 mod new;
+mod plot;
+mod preview;
 mod proc;
 mod recover;
 mod rm;
 mod scalar;
+mod show;
 mod slice;
 mod survey;
 mod sweep;
+mod tally;
 mod target;
 mod text;
 
@@ -85,6 +91,8 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Ls(ls::Args),
+    Show(show::Args),
+    Plot(plot::Args),
     New(new::Args),
     Cp(cp::Args),
     Handle(handle::Args),
@@ -104,6 +112,8 @@ fn run(cli: &Cli) -> Outcome {
     let context = Context::new(cli.store.clone(), cli.json, cli.wait, cli.color);
     match &cli.command {
         Command::Ls(args) => ls::run(&context, args),
+        Command::Show(args) => show::run(&context, args),
+        Command::Plot(args) => plot::run(&context, args),
         Command::New(args) => new::run(&context, args),
         Command::Cp(args) => cp::run(&context, args),
         Command::Handle(args) => handle::run(&context, args),

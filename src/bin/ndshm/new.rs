@@ -113,9 +113,7 @@ fn dtype(text: &str) -> Result<DType, Failure> {
         ("complex128", "<c16"),
     ];
     let numpy = RUST.iter().find(|(rust, _)| *rust == text).map_or(text, |(_, numpy)| numpy);
-    numpy
-        .parse()
-        .map_err(|error: ndshm::Error| Failure::usage(format!("{text:?} is no element type: {error}; f64 or <f8, u8 or |u1, '(3,)<f4' are some")))
+    numpy.parse().map_err(|_| Failure::usage(format!("{text:?} is no element type; some are f64 or <f8, u8 or |u1, complex128 or <c16, '(3,)<f4'")))
 }
 
 /// `3,4`, `(3, 4)`, `3x4`, `5`, `()`.

@@ -10,9 +10,6 @@ pub(crate) trait Scalar: Element {
 
     /// As a real number; the absolute value of a complex one.
     fn to_f64(self) -> f64;
-
-    /// As NumPy prints it.
-    fn to_text(self) -> String;
 }
 
 macro_rules! integers {
@@ -25,10 +22,6 @@ macro_rules! integers {
             #[inline]
             fn to_f64(self) -> f64 {
                 self as f64
-            }
-
-            fn to_text(self) -> String {
-                self.to_string()
             }
         }
     )*};
@@ -44,10 +37,6 @@ macro_rules! floats {
             #[inline]
             fn to_f64(self) -> f64 {
                 $to_f64(self)
-            }
-
-            fn to_text(self) -> String {
-                real(self.to_f64())
             }
         }
     )*};
@@ -77,10 +66,6 @@ impl Scalar for Bool {
     fn to_f64(self) -> f64 {
         f64::from(u8::from(bool::from(self)))
     }
-
-    fn to_text(self) -> String {
-        if bool::from(self) { "True" } else { "False" }.to_owned()
-    }
 }
 
 #[cfg(feature = "complex")]
@@ -95,11 +80,6 @@ macro_rules! complex {
             #[inline]
             fn to_f64(self) -> f64 {
                 f64::from(self.re).hypot(f64::from(self.im))
-            }
-
-            fn to_text(self) -> String {
-                let sign = if self.im.is_sign_negative() { "-" } else { "+" };
-                format!("{}{sign}{}j", real(f64::from(self.re)), real(f64::from(self.im.abs())))
             }
         }
     )*};

@@ -166,9 +166,9 @@ impl StoreView {
 }
 
 impl ArrayView {
-    /// The chosen name, or the id.
+    /// The chosen name, or the digits of the id: that of its file.
     pub(crate) fn name(&self) -> String {
-        printable(&self.info.name.clone().unwrap_or_else(|| self.info.id.to_string()))
+        printable(&self.info.path.file_stem().unwrap_or_default().to_string_lossy())
     }
 
     fn to_json(&self, store: &StoreView, processes: &Processes) -> Value {

@@ -110,8 +110,9 @@ fn info_of(context: &Context, name: &str) -> Result<ArrayInfo, Failure> {
             found.push(path);
         }
     }
-    if found.is_empty() && name.len() >= 4 && name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        found = stores.iter().flat_map(|store| ids_from(store, name)).collect();
+    let digits = name.replace('-', "");
+    if found.is_empty() && digits.len() >= 4 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        found = stores.iter().flat_map(|store| ids_from(store, &digits)).collect();
     }
     match &found[..] {
         [path] => Ok(ArrayInfo::at(path)?),
