@@ -3,7 +3,7 @@
 /// Dots per character, and the size of a dot in pixels.
 const COLUMNS: i32 = 3;
 const ROWS: i32 = 5;
-const DOT: i32 = 2;
+pub(crate) const DOT: i32 = 2;
 /// From one character to the next, in pixels.
 const ADVANCE: i32 = (COLUMNS + 1) * DOT;
 

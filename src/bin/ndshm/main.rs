@@ -35,6 +35,7 @@ mod sweep;
 mod tally;
 mod target;
 mod text;
+mod top;
 
 use clap::{ColorChoice, Parser, Subcommand};
 use context::Context;
@@ -100,6 +101,7 @@ enum Command {
     Recover(recover::Args),
     Rm(rm::Args),
     Sweep(sweep::Args),
+    Top(top::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -121,6 +123,7 @@ fn run(cli: &Cli) -> Outcome {
         Command::Recover(args) => recover::run(&context, args),
         Command::Rm(args) => rm::run(&context, args),
         Command::Sweep(args) => sweep::run(&context, args),
+        Command::Top(args) => top::run(&context, args),
         Command::Completions(args) => completions::run(&context, args),
         Command::Man(args) => man::run(&context, args),
     }
