@@ -33,8 +33,6 @@ pub(crate) const STATE_HEAD_AT: usize = 55;
 pub(crate) const STATE_AT: usize = 64;
 /// Where the lifecycle word (u32) stands.
 pub(crate) const LIFECYCLE_AT: u64 = 68;
-/// Where the owner (u64) stands.
-pub(crate) const OWNER_AT: usize = 88;
 /// Where the generation (u64) stands.
 pub(crate) const GENERATION_AT: usize = 80;
 /// Fields of the state block, from the start of the file.
