@@ -514,3 +514,37 @@ fn child_lists() {
     let _ = std::io::stdin().lines().count();
     common::done();
 }
+
+#[test]
+fn a_forked_child_neither_uses_nor_deletes_what_its_parent_keeps() {
+    let root = Root::new();
+    let manager = recycling(&root, 1 << 30);
+    common::run("child_keeps_a_file_and_forks", &[manager.path()]);
+}
+
+#[test]
+#[ignore = "runs in a child"]
+#[allow(unsafe_code, reason = "forking")]
+fn child_keeps_a_file_and_forks() {
+    let mut manager = Manager::builder().path(&common::arguments()[0]).recycle(1 << 30).open().ok();
+    let make = |manager: &Option<Manager>| inode(manager.as_ref().unwrap().from_elem(LEN, 1.0).unwrap().path());
+    let file = make(&manager);
+    assert_eq!(kept_files(manager.as_ref().unwrap()), 1);
+    // SAFETY: the child calls this library and then ends without running anything else.
+    match unsafe { libc::fork() } {
+        0 => {
+            let is_another = make(&manager) != file;
+            // The last manager of this process: it lets go what is kept.
+            manager = None;
+            // SAFETY: always sound.
+            unsafe { libc::_exit(if is_another && manager.is_none() { 0 } else { 1 }) };
+        }
+        child => {
+            let mut status = 0;
+            // SAFETY: the child above, and a place for its status.
+            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+            assert_eq!((status, kept_files(manager.as_ref().unwrap()), make(&manager)), (0, 1, file));
+        }
+    }
+    common::done();
+}
