@@ -59,9 +59,15 @@ pub struct AnyArray {
 impl AnyArray {
     /// Makes an array of zeros.
     pub(crate) fn zeros(member: &Arc<Member>, labels: Labels, dtype: &DType, shape: &[usize]) -> Result<Self> {
-        let segment = array::create_any(member, labels, dtype.clone(), shape, Order::C, Content::<fn(&mut Draft)>::Zeros)?;
-        let layout = Layout::whole(IxDyn(shape), Order::C, dtype.itemsize());
-        Ok(Self { grip: Grip::new(segment, None), dtype: dtype.clone(), layout, is_writable: true })
+        array::create_any(member, labels, dtype.clone(), shape, Order::C, Content::<fn(&mut Draft)>::Zeros).map(Self::of_published)
+    }
+
+    /// The whole array in a segment that this process has just published.
+    pub(crate) fn of_published(segment: Arc<Segment>) -> Self {
+        let header = segment.header();
+        let dtype = header.dtype.clone();
+        let layout = Layout::whole(IxDyn(&header.shape), header.order, dtype.itemsize());
+        Self { grip: Grip::new(segment, None), dtype, layout, is_writable: true }
     }
 
     /// Opens what a handle names, or the whole array.
@@ -383,7 +389,7 @@ impl AnyArray {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn read_bytes(&self) -> Result<Vec<u8>> {
-        let guard = ReadGuard::<u8, IxDyn>::take(&self.grip, &self.bytes(), self.span(), Wait::Forever)?;
+        let guard = self.read_elements()?;
         let mut copy = Array::zeros(guard.raw_dim());
         copy.assign(&guard);
         Ok(copy.into_raw_vec_and_offset().0)
@@ -433,6 +439,11 @@ impl AnyArray {
     pub fn release(&self) -> Result<()> {
         self.grip.used();
         self.grip.release()
+    }
+
+    /// Shared access to the elements' bytes, with a last axis for those of one element.
+    pub(crate) fn read_elements(&self) -> Result<ReadGuard<u8, IxDyn>> {
+        ReadGuard::take(&self.grip, &self.bytes(), self.span(), Wait::Forever)
     }
 
     /// The layout of the bytes: with a last axis for those of one element.

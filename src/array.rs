@@ -8,7 +8,7 @@ mod open;
 mod unlocked;
 mod views;
 
-pub(crate) use create::{Content, Labels, create, create_any, from_ndarray};
+pub(crate) use create::{Content, Labels, create, create_any, draft_any, from_ndarray};
 pub(crate) use open::{dtype_of, grip, locate, open_named, segment_at, segment_of};
 pub(crate) use views::{check_axis_index, check_slice_info};
 

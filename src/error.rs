@@ -242,6 +242,14 @@ pub enum Error {
         /// What is wrong with it.
         source: HeaderError,
     },
+    /// A file of another format that cannot be imported, or an array that cannot be exported to one.
+    #[error("{}: {reason}", path.display())]
+    Transfer {
+        /// The file of the other format.
+        path: PathBuf,
+        /// Why not, and what to do.
+        reason: String,
+    },
     /// The operating system refused.
     #[error("{}: {action}: {source}", path.display())]
     Io {
@@ -283,6 +291,7 @@ impl fmt::Debug for Error {
             Error::Name { .. } => "Name",
             Error::Attrs { .. } => "Attrs",
             Error::Header { .. } => "Header",
+            Error::Transfer { .. } => "Transfer",
             Error::Io { .. } => "Io",
         };
         write!(f, "{variant}: {self}")
@@ -293,6 +302,10 @@ impl Error {
     pub(crate) fn io(path: impl Into<PathBuf>, action: &'static str) -> impl FnOnce(io::Error) -> Error {
         let path = path.into();
         move |source| Error::Io { path, action, source }
+    }
+
+    pub(crate) fn transfer(path: impl Into<PathBuf>, reason: impl Into<String>) -> Error {
+        Error::Transfer { path: path.into(), reason: reason.into() }
     }
 
     pub(crate) fn layout(operation: &'static str, reason: impl Into<String>) -> Error {

@@ -128,6 +128,7 @@ mod store;
 mod sync;
 #[cfg_attr(test, allow(unsafe_code, reason = "tests make a block of zeros"))]
 mod table;
+mod transfer;
 mod trust;
 #[allow(unsafe_code)]
 mod view;
@@ -151,6 +152,7 @@ pub use options::ArrayOptions;
 pub use scope::Scope;
 pub use settings::HugePages;
 pub use store::Swept;
+pub use transfer::Export;
 
 /// Makes a `Clone + Copy` struct with `repr(C)` an [`Element`](trait@Element): one of elements, `[T; N]` of them, and other such structs, without padding.
 ///

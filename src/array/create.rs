@@ -61,6 +61,22 @@ pub(crate) fn create_any(
     order: Order,
     content: Content<'_, impl FnOnce(&mut Draft)>,
 ) -> Result<Arc<Segment>> {
+    let draft = |payload| draft_any(member, labels, dtype, shape, order, payload);
+    let draft = match content {
+        Content::Zeros => draft(Payload::Zeros)?,
+        Content::Anything => draft(Payload::Anything)?,
+        Content::Bytes(bytes) => draft(Payload::Bytes(bytes))?,
+        Content::Filled(fill) => {
+            let mut draft = draft(Payload::ToBeFilled)?;
+            fill(&mut draft);
+            draft
+        }
+    };
+    draft.publish()
+}
+
+/// Makes the file of an array that nobody else can see yet.
+pub(crate) fn draft_any(member: &Arc<Member>, labels: Labels, dtype: DType, shape: &[usize], order: Order, payload: Payload<'_>) -> Result<Draft> {
     if !labels.axis_names.is_empty() && labels.axis_names.len() != shape.len() {
         return Err(Error::Attrs { reason: format!("{} axis names for {} axes", labels.axis_names.len(), shape.len()) });
     }
@@ -80,18 +96,7 @@ pub(crate) fn create_any(
         attrs: labels.attrs,
         created: Plan::created(member)?,
     };
-    let plan = Plan { name: labels.name, scope, header };
-    let draft = match content {
-        Content::Zeros => Draft::new(member, plan, Payload::Zeros)?,
-        Content::Anything => Draft::new(member, plan, Payload::Anything)?,
-        Content::Bytes(bytes) => Draft::new(member, plan, Payload::Bytes(bytes))?,
-        Content::Filled(fill) => {
-            let mut draft = Draft::new(member, plan, Payload::ToBeFilled)?;
-            fill(&mut draft);
-            draft
-        }
-    };
-    draft.publish()
+    Draft::new(member, Plan { name: labels.name, scope, header }, payload)
 }
 
 /// The same with elements whose type is known.
