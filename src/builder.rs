@@ -3,6 +3,7 @@
 use crate::{
     error::{Error, Result},
     format::LOCK_NAME,
+    janitor,
     manager::Manager,
     name,
     settings::HugePages,
@@ -42,6 +43,7 @@ pub struct Builder {
     prefault: bool,
     recycle: Option<usize>,
     cache: Option<usize>,
+    pub(crate) janitor: bool,
 }
 
 impl Manager {
@@ -370,9 +372,13 @@ impl Builder {
     /// ```
     pub fn create(&self) -> Result<Manager> {
         let persistent = self.persistent.unwrap_or(self.path.is_some());
+        let janitor = if self.janitor && !persistent { Some(janitor::program()?) } else { None };
         let create = |directory: &Path| {
             let member = store::create(directory, persistent, self.any_file_system)?;
-            Ok(self.with_settings(Manager::from_member(member, !persistent)))
+            let manager = self.with_settings(Manager::from_member(member, !persistent));
+            // Where it does not start, dropping the manager deletes the store.
+            janitor.as_deref().map_or(Ok(()), |program| janitor::start(program, manager.path()))?;
+            Ok(manager)
         };
         if let Some(path) = &self.path {
             return create(path);

@@ -181,6 +181,17 @@ impl AtFork for Descriptor {
     }
 }
 
+/// Keeps every descriptor of this process but its streams from the programs that it starts.
+pub(crate) fn close_on_exec() -> io::Result<()> {
+    for entry in std::fs::read_dir("/proc/self/fd")? {
+        if let Some(number @ 3..) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) {
+            // SAFETY: F_SETFD takes an integer; a number that is not open is refused, and an open descriptor stays as usable as it was.
+            unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
+        }
+    }
+    Ok(())
+}
+
 /// A descriptor that is there to be closed in the child, so that a process at its limit can open its files anew, one after the other.
 static SPARE: AtomicI32 = AtomicI32::new(-1);
 

@@ -107,6 +107,7 @@ mod heads;
 mod hold;
 mod id;
 mod info;
+mod janitor;
 mod layout;
 #[allow(unsafe_code)]
 mod lock_file;
@@ -185,6 +186,7 @@ pub use ndshm_derive::Element;
 #[doc(hidden)]
 pub mod __private {
     pub use crate::element::Element;
+    pub use crate::janitor::serve as serve_as_janitor;
     pub use bytemuck;
     pub use ndarray::IxDyn;
 

@@ -123,6 +123,16 @@ pub(crate) fn try_exclude(file: &File) -> io::Result<bool> {
     contended(fs2::FileExt::try_lock_exclusive(file))
 }
 
+/// Takes flock exclusively, and waits for it. On a fresh descriptor only.
+pub(crate) fn exclude(file: &File) -> io::Result<()> {
+    loop {
+        match fs2::FileExt::lock_exclusive(file) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
 /// Takes the byte lock that says that this member lives, without waiting; false where another one has it.
 pub(crate) fn try_live(file: &File, member: u64) -> io::Result<bool> {
     set(file, libc::F_OFD_SETLK, libc::F_WRLCK, MEMBER_LOCKS_AT + member)

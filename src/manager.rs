@@ -2,6 +2,7 @@
 
 mod arrays;
 mod contents;
+mod environment;
 mod root;
 
 pub use contents::Usage;

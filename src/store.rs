@@ -212,6 +212,11 @@ impl Unjoined {
         self.lock.file().map_err(Error::io(&self.path, "use the lock file"))
     }
 
+    /// Whether it stays when all its members are gone.
+    fn stays(&self) -> bool {
+        self.page().is_persistent() && !self.page().is_closing()
+    }
+
     /// Whether nobody is a member; nobody can become one until this is dropped.
     fn is_deserted(&self) -> Result<bool> {
         let alone = self.lock.file().and_then(lock_file::try_exclude).map_err(Error::io(&self.path, "lock the lock file"))?;
@@ -222,8 +227,31 @@ impl Unjoined {
 /// Deletes an ephemeral store if no process is its member any more, and any store whose closer was killed.
 fn sweep_store(directory: &Path) -> Result<Swept> {
     let store = Unjoined::open(directory)?;
-    let stays = || store.page().is_persistent() && !store.page().is_closing();
-    if stays() || !store.is_deserted()? || stays() {
+    if store.stays() || !store.is_deserted()? { Ok(Swept::default()) } else { sweep_deserted(&store, directory) }
+}
+
+/// Waits until no process is a member of a store any more, and deletes it if it is ephemeral then and still in its place. `ready` is called when nothing
+/// is left to do before the wait.
+pub(crate) fn sweep_when_deserted(directory: &Path, ready: impl FnOnce() -> Result<()>) -> Result<Swept> {
+    let store = Unjoined::open(directory)?;
+    ready()?;
+    // The kernel gives shared locks also while somebody waits for the exclusive one: this keeps nobody from joining.
+    lock_file::exclude(store.lock()?).map_err(Error::io(&store.path, "wait for the lock file"))?;
+    if member::inode_of(&store.path) == Some(store.inode) {
+        return sweep_deserted(&store, directory);
+    }
+    // Somebody deleted it. If he was killed amid that, it lies beside its place under another name.
+    let mut swept = Swept::default();
+    if let Some(parent) = directory.parent().filter(|parent| store.page().is_closing() && trust::check_root(parent, true).is_ok()) {
+        let is_gone = |name: &OsString| name.as_encoded_bytes().starts_with(GONE_PREFIX.as_bytes());
+        entries(parent)?.into_iter().filter(is_gone).for_each(|name| swept.note(sweep_gone(&parent.join(name))));
+    }
+    Ok(swept)
+}
+
+/// Deletes a store that nobody can join while this holds its lock.
+fn sweep_deserted(store: &Unjoined, directory: &Path) -> Result<Swept> {
+    if store.stays() {
         return Ok(Swept::default());
     }
     failpoint!(SweepStoreDeserted);

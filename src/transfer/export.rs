@@ -1,13 +1,7 @@
 //! Arrays and views into files of other formats.
 
 use super::{Meter, Progress, elements, npy, output::Output, without_subarray};
-use crate::{
-    any::AnyArray,
-    array::SharedArray,
-    element::Element,
-    error::{Error, Result},
-    layout::Order,
-};
+use crate::{any::AnyArray, array::SharedArray, element::Element, error::Result, layout::Order};
 use ndarray::Dimension;
 use std::{io::Write, path::Path};
 
@@ -134,8 +128,8 @@ pub(super) fn check_keys<N: AsRef<str>>(arrays: &[(N, &AnyArray)], path: &Path) 
     let mut keys: Vec<_> = arrays.iter().map(|(key, _)| key.as_ref()).collect();
     keys.sort_unstable();
     match keys.windows(2).find(|pair| pair[0] == pair[1]) {
-        Some(pair) => Err(Error::transfer(path, format!("two arrays shall have the key {:?}", pair[0]))),
-        None if keys.first().is_some_and(|key| key.is_empty()) => Err(Error::transfer(path, "an array needs a key that is not empty")),
+        Some(pair) => Err(crate::Error::transfer(path, format!("two arrays shall have the key {:?}", pair[0]))),
+        None if keys.first().is_some_and(|key| key.is_empty()) => Err(crate::Error::transfer(path, "an array needs a key that is not empty")),
         None => Ok(()),
     }
 }

@@ -88,6 +88,7 @@ impl<'a> Importer<'a> {
     }
 
     /// Publishes arrays, all or none of them.
+    #[cfg(any(feature = "zip", feature = "safetensors"))]
     pub(super) fn publish(drafts: Vec<(String, Draft)>) -> Result<Vec<(String, AnyArray)>> {
         let mut arrays: Vec<(String, AnyArray)> = Vec::with_capacity(drafts.len());
         for (key, draft) in drafts {
