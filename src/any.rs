@@ -1,6 +1,7 @@
 //! Arrays whose element type is known at run time only: what generic tools stand on.
 
-mod state;
+#[allow(unsafe_code)]
+mod access;
 mod views;
 
 use crate::{
@@ -10,7 +11,7 @@ use crate::{
     element::Element,
     error::{Error, Result},
     grip::Grip,
-    guard::{Access, ReadGuard, Wait, WriteGuard},
+    guard::Wait,
     handle::{Handle, Placement},
     id::ArrayId,
     info,
@@ -57,9 +58,16 @@ pub struct AnyArray {
 }
 
 impl AnyArray {
-    /// Makes an array of zeros.
-    pub(crate) fn zeros(member: &Arc<Member>, labels: Labels, dtype: &DType, shape: &[usize]) -> Result<Self> {
-        array::create_any(member, labels, dtype.clone(), shape, Order::C, Content::<fn(&mut Draft)>::Zeros).map(Self::of_published)
+    /// Makes an array.
+    pub(crate) fn create(
+        member: &Arc<Member>,
+        labels: Labels,
+        dtype: &DType,
+        shape: &[usize],
+        order: Order,
+        content: Content<'_, impl FnOnce(&mut Draft)>,
+    ) -> Result<Self> {
+        array::create_any(member, labels, dtype.clone(), shape, order, content).map(Self::of_published)
     }
 
     /// The whole array in a segment that this process has just published.
@@ -389,7 +397,7 @@ impl AnyArray {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn read_bytes(&self) -> Result<Vec<u8>> {
-        let guard = self.read_elements()?;
+        let guard = self.read()?;
         let mut copy = Array::zeros(guard.raw_dim());
         copy.assign(&guard);
         Ok(copy.into_raw_vec_and_offset().0)
@@ -411,14 +419,13 @@ impl AnyArray {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn write_bytes(&self, bytes: &[u8]) -> Result<()> {
-        self.check_writable()?;
+        let mut guard = self.write_waiting(Wait::Forever)?;
         let expected = self.len() * self.dtype.itemsize();
         if bytes.len() != expected {
             return Err(Error::layout("write bytes", format!("{} bytes for {expected}", bytes.len())));
         }
-        let layout = self.bytes();
-        let source = ndarray::ArrayView::from_shape(layout.dim.clone(), bytes).map_err(|error| Error::layout("write bytes", error.to_string()))?;
-        WriteGuard::<u8, IxDyn>::take(&self.grip, &layout, self.span(), Access::Write, Wait::Forever)?.assign(&source);
+        let source = ndarray::ArrayView::from_shape(guard.raw_dim(), bytes).map_err(|error| Error::layout("write bytes", error.to_string()))?;
+        guard.assign(&source);
         Ok(())
     }
 
@@ -441,9 +448,8 @@ impl AnyArray {
         self.grip.release()
     }
 
-    /// Shared access to the elements' bytes, with a last axis for those of one element.
-    pub(crate) fn read_elements(&self) -> Result<ReadGuard<u8, IxDyn>> {
-        ReadGuard::take(&self.grip, &self.bytes(), self.span(), Wait::Forever)
+    pub(crate) fn member(&self) -> &Arc<Member> {
+        self.grip.member()
     }
 
     /// The layout of the bytes: with a last axis for those of one element.

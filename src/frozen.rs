@@ -51,6 +51,38 @@ pub struct FrozenArray<T: Element, D: Dimension> {
     array: SharedArray<T, D>,
 }
 
+/// Freezes the whole array, if it is not yet; `is_writable` says whether the view from which that is asked could be written.
+pub(crate) fn freeze(grip: &Arc<Grip>, is_writable: bool) -> Result<()> {
+    if grip.is_frozen() {
+        return Ok(());
+    }
+    if !is_writable {
+        return Err(Error::ReadOnly { path: grip.path().into(), reason: "freezing is the last thing that a writer does" });
+    }
+    let header = grip.header();
+    let itemsize = header.dtype.itemsize();
+    let whole = Layout::whole(IxDyn(&header.shape), header.order, itemsize);
+    match Lock::take(grip, Span::of(&whole, 1, itemsize), Access::Write, Wait::Forever) {
+        Ok(_lock) => {
+            failpoint!(FreezeExclusive);
+            grip.freeze();
+            Ok(())
+        }
+        // Somebody was faster.
+        Err(Error::Frozen { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Takes from this process's mapping of a frozen array the right to write.
+pub(crate) fn protect(grip: &Arc<Grip>) -> Result<()> {
+    grip.used();
+    failpoint!(FreezeProtecting);
+    grip.protect()?;
+    failpoint!(FreezeProtected);
+    Ok(())
+}
+
 impl<T: Element, D: Dimension> FrozenArray<T, D> {
     /// The frozen form of an array, if it was frozen.
     fn new(array: SharedArray<T, D>) -> Result<Self> {
@@ -58,10 +90,7 @@ impl<T: Element, D: Dimension> FrozenArray<T, D> {
         if !grip.is_frozen() {
             return Err(Error::NotFrozen { path: array.path().into() });
         }
-        grip.used();
-        failpoint!(FreezeProtecting);
-        grip.protect()?;
-        failpoint!(FreezeProtected);
+        protect(grip)?;
         // SAFETY: the array was frozen while it was held exclusively, so no guard that writes was left, and none is given since (`Lock::take`);
         // the flag is never cleared; `array` keeps the segment mapped, and the view, whose lifetime never leaves this struct, goes before it.
         let view = unsafe { view::elements(grip, array.layout()) };
@@ -142,29 +171,6 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     }
 }
 
-/// Freezes the whole array, through a view that `is_writable` or not.
-pub(crate) fn freeze(grip: &Arc<Grip>, is_writable: bool) -> Result<()> {
-    if grip.is_frozen() {
-        return Ok(());
-    }
-    if !is_writable {
-        return Err(Error::ReadOnly { path: grip.path().into(), reason: "freezing is the last thing that a writer does" });
-    }
-    let header = grip.header();
-    let itemsize = header.dtype.itemsize();
-    let whole = Layout::whole(IxDyn(&header.shape), header.order, itemsize);
-    match Lock::take(grip, Span::of(&whole, 1, itemsize), Access::Write, Wait::Forever) {
-        Ok(_lock) => {
-            failpoint!(FreezeExclusive);
-            grip.freeze();
-            Ok(())
-        }
-        // Somebody was faster.
-        Err(Error::Frozen { .. }) => Ok(()),
-        Err(error) => Err(error),
-    }
-}
-
 impl Handle {
     /// Opens what the handle names, if it was frozen.
     ///
@@ -212,6 +218,29 @@ impl Handle {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn open_frozen_timeout<T: Element, D: Dimension>(&self, timeout: Duration) -> Result<FrozenArray<T, D>> {
+        self.wait_frozen(timeout)?;
+        self.open_frozen()
+    }
+
+    /// Waits until the array's producer has frozen it, and opens nothing: for who then opens it with [`open_any`](Self::open_any).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open_frozen_timeout`](Self::open_frozen_timeout), without `Dtype` and `Rank`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.zeros::<f64, _>(5)?;
+    /// assert!(matches!(xs.handle().wait_frozen(Duration::ZERO), Err(ndshm::Error::Timeout { .. })));
+    /// xs.freeze()?;
+    /// xs.handle().wait_frozen(Duration::from_secs(60))?;
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn wait_frozen(&self, timeout: Duration) -> Result<()> {
         let segment = array::segment_of(self)?;
         let outcome = segment.state().wait_until(Instant::now().checked_add(timeout), || {
             failpoint!(FreezeAwaited);
@@ -230,8 +259,7 @@ impl Handle {
             }
         });
         let too_late = |_| Err(Error::Timeout { path: self.path().into(), obstacle: "the array stayed unfrozen", waited: timeout });
-        outcome.unwrap_or_else(too_late)?;
-        self.open_frozen()
+        outcome.unwrap_or_else(too_late)
     }
 }
 

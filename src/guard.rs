@@ -141,6 +141,16 @@ fn give_back(grip: &Grip, slot: usize) {
     grip.state().withdraw(slot);
 }
 
+impl Lock {
+    /// Makes the slot a record of poison; there is nothing to give back any more.
+    fn leave_poison(&mut self) {
+        if self.slot != NO_SLOT && self.generation == fork::generation() {
+            self.poison();
+            self.slot = NO_SLOT;
+        }
+    }
+}
+
 impl Drop for Lock {
     /// Gives the slot back, or leaves it as poison where the thread panics while it writes. A guard that was inherited over a fork touches
     /// nothing: its slot is the parent's.
@@ -236,7 +246,8 @@ fn this_thread() -> u64 {
 /// and keeps a [`Local`](crate::Scope::Local) array from being deleted.
 ///
 /// Dropping the guard gives the lock back. A guard that is leaked with `mem::forget` holds its lock until the process ends. Guards stay in
-/// their thread, but may be shared from it.
+/// their thread, but may be shared from it. Nothing but that check depends on the thread: a binding to another language that
+/// moves a guard into another thread by unsafe means, and drops it there, gets no undefined behaviour.
 ///
 /// # Examples
 ///
@@ -290,6 +301,21 @@ impl<T: Element, D: Dimension> ReadGuard<T, D> {
 }
 
 impl<T: Element, D: Dimension> WriteGuard<T, D> {
+    /// Gives the lock back and leaves the elements as poison, as a panic does: for who fails by other means, an exception of another language say.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.zeros::<f64, _>(5)?;
+    /// xs.write()?.poison();
+    /// assert!(matches!(xs.read(), Err(ndshm::Error::Poisoned { .. })));
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn poison(mut self) {
+        self._lock.leave_poison();
+    }
+
     /// The caller checked that the layout is disjoint and the mapping writable, and wants to write or to recover.
     #[inline(always)]
     pub(crate) fn take(grip: &Arc<Grip>, layout: &Layout<D>, span: Span, access: Access, wait: Wait) -> Result<Self> {

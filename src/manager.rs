@@ -22,6 +22,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
+    time::Duration,
 };
 use uuid::Uuid;
 
@@ -186,6 +187,21 @@ impl Manager {
             self.shared.is_owner.store(false, SeqCst);
         }
         Ok(self.path().into())
+    }
+
+    /// How long guards of this process's arrays of the store wait where they were given no time; see [`Builder::lock_timeout`](crate::Builder::lock_timeout).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let manager = ndshm::Manager::builder().lock_timeout(Duration::from_secs(60)).create()?;
+    /// assert_eq!(manager.lock_timeout(), Some(Duration::from_secs(60)));
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn lock_timeout(&self) -> Option<Duration> {
+        self.member().settings().lock_timeout()
     }
 
     fn not_owner(&self) -> Error {

@@ -3,19 +3,20 @@
 use crate::{
     any::AnyArray,
     array::{self, Content, Labels, SharedArray},
+    draft::Draft,
     dtype::DType,
     element::Element,
     error::{Error, Result},
     format::SUFFIX,
     info,
-    layout::Order,
+    layout::{self, Layout, Order},
     member::Member,
     name,
     scope::Scope,
     transfer::Progress,
     view,
 };
-use ndarray::{ArrayRef, ArrayViewMut, Dimension, IntoDimension, ShapeBuilder};
+use ndarray::{ArrayRef, ArrayViewMut, Dimension, IntoDimension, Ix1, ShapeBuilder};
 use num_traits::One;
 use serde::Serialize;
 use std::{path::PathBuf, sync::Arc};
@@ -46,6 +47,7 @@ pub struct ArrayOptions<'a> {
 /// How often an array that is neither there nor to be made is looked for again, while others make and delete it.
 const TRIES: usize = 1000;
 
+type NoDraft = fn(&mut Draft);
 type NoFill<T, D> = fn(ArrayViewMut<'_, T, D>);
 
 impl<'a> ArrayOptions<'a> {
@@ -193,7 +195,84 @@ impl<'a> ArrayOptions<'a> {
     /// ```
     pub fn zeros_any(&self, dtype: &DType, shape: &[usize]) -> Result<AnyArray> {
         self.check_name()?;
-        AnyArray::zeros(self.member, self.labels.clone(), dtype, shape)
+        AnyArray::create(self.member, self.labels.clone(), dtype, shape, Order::C, Content::<NoDraft>::Zeros)
+    }
+
+    /// A new array whose element type and order are known at run time, and whose contents are unspecified, but initialised.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`zeros`](Self::zeros).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ndshm::Order;
+    ///
+    /// let manager = ndshm::Manager::new()?;
+    /// let any = manager.options().empty_any(&"<f4".parse()?, &[5, 2], Order::F)?;
+    /// assert_eq!(any.byte_strides(), [4, 20]);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn empty_any(&self, dtype: &DType, shape: &[usize], order: Order) -> Result<AnyArray> {
+        self.check_name()?;
+        AnyArray::create(self.member, self.labels.clone(), dtype, shape, order, Content::<NoDraft>::Anything)
+    }
+
+    /// A new array of these bytes, which lie as the array's elements do in memory: in its order, native-endian.
+    ///
+    /// # Errors
+    ///
+    /// `Layout` where the number of bytes is not that of the elements; those of [`zeros`](Self::zeros).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ndshm::Order;
+    ///
+    /// let manager = ndshm::Manager::new()?;
+    /// let any = manager.options().from_bytes(&"|u1".parse()?, &[2, 2], Order::F, &[1, 2, 3, 4])?;
+    /// assert_eq!(any.read_bytes()?, [1, 3, 2, 4]);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn from_bytes(&self, dtype: &DType, shape: &[usize], order: Order, bytes: &[u8]) -> Result<AnyArray> {
+        self.check_name()?;
+        match layout::byte_len(shape, dtype.itemsize()) {
+            // What is too large is told where the array is made.
+            Some(expected) if expected != bytes.len() => {
+                Err(Error::layout("make an array of bytes", format!("{} bytes for {expected}", bytes.len())))
+            }
+            _ => AnyArray::create(self.member, self.labels.clone(), dtype, shape, order, Content::<NoDraft>::Bytes(bytes)),
+        }
+    }
+
+    /// A new array whose bytes a function sets, from zeros; they lie as the array's elements do in memory. Nobody sees the array before that is done.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`zeros`](Self::zeros).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ndshm::Order;
+    ///
+    /// let manager = ndshm::Manager::new()?;
+    /// let any = manager.options().from_bytes_fn(&"<u2".parse()?, &[3], Order::C, |bytes| bytes.fill(1))?;
+    /// assert_eq!(any.downcast::<u16, ndarray::Ix1>()?.read()?[2], 257);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn from_bytes_fn(&self, dtype: &DType, shape: &[usize], order: Order, fill: impl FnOnce(&mut [u8])) -> Result<AnyArray> {
+        self.check_name()?;
+        let byte_len = layout::byte_len(shape, dtype.itemsize()).unwrap_or_default();
+        let fill = |draft: &mut Draft| {
+            view::fill(draft, &Layout::whole(Ix1(byte_len), Order::C, 1), |mut bytes: ArrayViewMut<'_, u8, Ix1>| {
+                if let Some(bytes) = bytes.as_slice_mut() {
+                    fill(bytes);
+                }
+            });
+        };
+        AnyArray::create(self.member, self.labels.clone(), dtype, shape, order, Content::Filled(fill))
     }
 
     /// [`Manager::ones`](crate::Manager::ones) with these settings.

@@ -5,6 +5,7 @@
 use super::AnyArray;
 use crate::{
     array,
+    dtype::DType,
     error::{Error, Result},
     layout::{self, Bounds, Layout},
     view,
@@ -24,7 +25,7 @@ impl AnyArray {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn view(&self) -> Result<Self> {
-        Ok(self.with_layout(self.layout.clone()))
+        Ok(self.derived(self.layout.clone()))
     }
 
     /// The same view, for reading only.
@@ -96,6 +97,82 @@ impl AnyArray {
         Ok(self.derive(RawArrayView::reversed_axes))
     }
 
+    /// The parts of every element of type `[T; N]`, as a last axis of length N; see [`SharedArray::unpack`](crate::SharedArray::unpack).
+    ///
+    /// # Errors
+    ///
+    /// `Layout` where the elements have no such parts, or where they do not lie a multiple of their size apart.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let parts = manager.zeros_any(&"(3,2)<f4".parse()?, &[5])?.unpack()?.unpack()?;
+    /// assert_eq!((parts.dtype().to_string().as_str(), parts.shape(), parts.byte_strides()), ("<f4", &[5, 3, 2][..], vec![24, 8, 4]));
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn unpack(&self) -> Result<Self> {
+        let no_parts = || Error::layout("take the parts", format!("elements of type {} have none", self.dtype));
+        let (len, part) = self.dtype.subarray().ok_or_else(no_parts)?;
+        let shape: Vec<_> = self.shape().iter().copied().chain([len]).collect();
+        let strides: Vec<_> = self.byte_strides().into_iter().chain([part.itemsize() as isize]).collect();
+        self.placed(part, self.layout.offset, &shape, &strides)
+    }
+
+    /// Any view of the same elements, by numbers: `offset` and `strides` in bytes, the offset from the start of the whole array's data, as that of
+    /// [`byte_offset`](Self::byte_offset).
+    ///
+    /// # Errors
+    ///
+    /// `Layout` where it does not lie inside of this view, or its elements are none of the array's. Where some of them share bytes it is read-only.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let any = manager.from_shape_fn::<u8, _>(10, |i| i as u8)?.into_any()?;
+    /// assert_eq!(any.with_layout(9, &[4], &[-2])?.read_bytes()?, [9, 7, 5, 3]);
+    /// assert!(any.with_layout(9, &[4], &[2]).is_err());
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn with_layout(&self, offset: usize, shape: &[usize], strides: &[isize]) -> Result<Self> {
+        self.placed(self.dtype.clone(), offset, shape, strides)
+    }
+
+    /// Where the first element lies: bytes from the start of the whole array's data.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ndarray::s;
+    ///
+    /// let manager = ndshm::Manager::new()?;
+    /// let any = manager.zeros_any(&"<f4".parse()?, &[5])?;
+    /// assert_eq!(any.slice(s![..;-1].as_ref())?.byte_offset(), 16);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn byte_offset(&self) -> usize {
+        self.layout.offset
+    }
+
+    /// A view inside of this one, of elements of this type.
+    fn placed(&self, dtype: DType, offset: usize, shape: &[usize], strides: &[isize]) -> Result<Self> {
+        let operation = "take a view";
+        let itemsize = dtype.itemsize();
+        let bounds = Bounds { len: self.grip.data_len(), itemsize, align: 1 };
+        let extent = layout::check(bounds, offset, shape, strides).map_err(|reason| Error::layout(operation, reason))?;
+        let own = self.layout.extent(1, self.dtype.itemsize());
+        if !extent.is_empty() && (extent.start < own.start || extent.end > own.end) {
+            return Err(Error::layout(operation, format!("its bytes {extent:?} lie outside of this view's {own:?}")));
+        }
+        if !self.grip.header().dtype.has_view(&dtype, offset, shape, strides) {
+            return Err(Error::layout(operation, format!("it names no elements or parts of type {dtype}")));
+        }
+        let is_writable = self.is_writable && layout::disjoint(shape, strides, itemsize);
+        let layout = Layout::from_bytes(offset, IxDyn(shape), strides, 1);
+        Ok(Self { dtype, is_writable, ..self.derived(layout) })
+    }
+
     /// One field of every struct; see [`SharedArray::field`](crate::SharedArray::field).
     ///
     /// # Errors
@@ -120,15 +197,15 @@ impl AnyArray {
         let bounds = Bounds { len: self.grip.data_len(), itemsize: dtype.itemsize(), align: 1 };
         layout::check(bounds, offset, self.shape(), &strides).map_err(|reason| Error::layout("take a field", reason))?;
         let layout = Layout { offset, ..self.layout.clone() };
-        Ok(Self { dtype: dtype.clone(), ..self.with_layout(layout) })
+        Ok(Self { dtype: dtype.clone(), ..self.derived(layout) })
     }
 
     fn derive(&self, operation: impl FnOnce(RawArrayView<u8, IxDyn>) -> RawArrayView<u8, IxDyn>) -> Self {
         let Ok(layout) = view::apply(&self.grip, &self.layout, |view| Ok::<_, Infallible>(operation(view)));
-        self.with_layout(layout)
+        self.derived(layout)
     }
 
-    fn with_layout(&self, layout: Layout<IxDyn>) -> Self {
+    fn derived(&self, layout: Layout<IxDyn>) -> Self {
         self.grip.used();
         Self { grip: self.grip.clone(), dtype: self.dtype.clone(), layout, is_writable: self.is_writable }
     }

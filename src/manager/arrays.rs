@@ -234,3 +234,18 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
         self.copy_to(manager.member())
     }
 }
+
+impl AnyArray {
+    /// A manager of the array's store, as a member; see [`SharedArray::manager`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// assert_eq!(manager.zeros_any(&"<f8".parse()?, &[3])?.manager().path(), manager.path());
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn manager(&self) -> Manager {
+        Manager::from_member(self.member().clone(), false)
+    }
+}

@@ -111,7 +111,7 @@ pub(super) fn write_npy(array: &AnyArray, meter: &mut Meter<'_>, out: &mut dyn W
 }
 
 pub(super) fn write_elements(array: &AnyArray, order: Order, meter: &mut Meter<'_>, out: &mut dyn Write) -> Result<(), super::Failure> {
-    let guard = array.read_elements()?;
+    let guard = array.read()?;
     let are_truths = *array.dtype() == crate::Bool::DTYPE;
     elements::write(guard.view(), order, are_truths, meter, out)
 }
