@@ -1,0 +1,24 @@
+"""NumPy arrays that many processes share without copying.
+
+>>> import ndshm
+>>> with ndshm.Manager() as m:
+...     a = m.zeros((2, 3))
+...     with a.write() as x:
+...         x[:] = 1
+...     with a[0].read() as x:
+...         print(x.sum())
+3.0
+
+An :class:`Array` is pickled by reference: give it to the functions of a process pool as it is, views too. Its elements are reached through guards, whose
+ndarrays are the shared memory itself and hold its lock.
+"""
+
+from . import _errors
+from ._errors import *  # noqa: F403
+from ._errors import Error
+from ._manager import ArrayInfo, Manager, Swept, Usage, open, open_frozen
+from ._ndshm import Array, Guard
+
+__version__ = "0.1.0"
+__all__ = ["Array", "ArrayInfo", "Guard", "Manager", "Swept", "Usage", "open", "open_frozen"]
+__all__ += [name for name, value in vars(_errors).items() if isinstance(value, type) and issubclass(value, Error)]

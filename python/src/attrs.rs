@@ -1,0 +1,61 @@
+//! Attributes of arrays: Python's dictionaries, lists, numbers, texts and bytes, as CBOR.
+
+use ciborium::Value;
+use pyo3::{
+    exceptions::PyTypeError,
+    prelude::*,
+    types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple},
+};
+
+/// A Python value as CBOR.
+pub(crate) fn to_value(value: &Bound<'_, PyAny>) -> PyResult<Value> {
+    if value.is_none() {
+        Ok(Value::Null)
+    } else if let Ok(flag) = value.cast::<PyBool>() {
+        Ok(Value::Bool(flag.is_true()))
+    } else if value.is_instance_of::<PyInt>() {
+        match value.extract::<i64>() {
+            Ok(number) => Ok(number.into()),
+            Err(_) => Ok(value.extract::<u64>()?.into()),
+        }
+    } else if value.is_instance_of::<PyFloat>() {
+        Ok(Value::Float(value.extract()?))
+    } else if value.is_instance_of::<PyString>() {
+        Ok(Value::Text(value.extract()?))
+    } else if let Ok(bytes) = value.cast::<PyBytes>() {
+        Ok(Value::Bytes(bytes.as_bytes().to_vec()))
+    } else if value.is_instance_of::<PyList>() || value.is_instance_of::<PyTuple>() {
+        Ok(Value::Array(value.try_iter()?.map(|item| to_value(&item?)).collect::<PyResult<_>>()?))
+    } else if let Ok(map) = value.cast::<PyDict>() {
+        Ok(Value::Map(map.iter().map(|(key, item)| Ok((to_value(&key)?, to_value(&item)?))).collect::<PyResult<_>>()?))
+    } else if let Ok(item) = value.call_method0("item") {
+        // A number of NumPy's.
+        to_value(&item)
+    } else {
+        let name = value.get_type().name()?;
+        Err(PyTypeError::new_err(format!("attributes are None, bool, int, float, str, bytes, lists and dictionaries of these, not {name}")))
+    }
+}
+
+/// CBOR as a Python value.
+pub(crate) fn to_python<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {
+    Ok(match value {
+        Value::Bool(flag) => PyBool::new(py, *flag).to_owned().into_any(),
+        Value::Integer(number) => i128::from(*number).into_pyobject(py)?.into_any(),
+        Value::Float(number) => PyFloat::new(py, *number).into_any(),
+        Value::Text(text) => PyString::new(py, text).into_any(),
+        Value::Bytes(bytes) => PyBytes::new(py, bytes).into_any(),
+        Value::Array(items) => {
+            let list = PyList::empty(py);
+            items.iter().try_for_each(|item| list.append(to_python(py, item)?))?;
+            list.into_any()
+        }
+        Value::Map(entries) => {
+            let map = PyDict::new(py);
+            entries.iter().try_for_each(|(key, item)| map.set_item(to_python(py, key)?, to_python(py, item)?))?;
+            map.into_any()
+        }
+        Value::Tag(_, inner) => to_python(py, inner)?,
+        _ => py.None().into_bound(py),
+    })
+}
