@@ -319,6 +319,22 @@ impl Array {
         self.copied(py, order)
     }
 
+    #[pyo3(signature = (data=None))]
+    fn to_xarray<'py>(slf: &Bound<'py, Self>, data: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
+        slf.py().import("ndshm._xarray")?.getattr("to_xarray")?.call1((slf, data))
+    }
+
+    /// A new shared array in the same store, or in another one, with a copy of the elements.
+    #[pyo3(signature = (manager=None, **labels))]
+    fn copy<'py>(
+        slf: &Bound<'py, Self>,
+        manager: Option<Bound<'py, PyAny>>,
+        labels: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let manager = manager.map_or_else(|| slf.getattr("manager"), Ok)?;
+        manager.call_method("array", (slf.get().copied(slf.py(), "K")?,), labels)
+    }
+
     fn item(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         Ok(self.copied(py, "K")?.call_method0("item")?.unbind())
     }

@@ -3,7 +3,10 @@
 //! The ndarrays made here have a base of ours that keeps what they need: a [`Lease`] the lock, a [`Keeper`] the mapping. NumPy's views of an ndarray refer to it
 //! (`view.base`), and so do memoryviews, iterators and capsules of it; so does what is made of those.
 
-use crate::{array::numpy_strides, error::Raise};
+use crate::{
+    array::{Array, numpy_strides},
+    error::Raise,
+};
 use ndarray::IxDyn;
 use ndshm::{AnyArray, ReadGuard, WriteGuard};
 use numpy::{
@@ -77,8 +80,24 @@ impl Drop for Lease {
 /// What an ndarray over memory without a lock has as its base: it keeps the array, and so its mapping, and a local array's file.
 #[pyclass(frozen, module = "ndshm._ndshm")]
 pub(crate) struct Keeper {
-    _array: AnyArray,
+    array: AnyArray,
+    address: usize,
     _guard: Option<Mutex<Carried>>,
+}
+
+#[pymethods]
+impl Keeper {
+    /// The array that is kept.
+    #[getter]
+    fn array(&self, py: Python<'_>) -> PyResult<Array> {
+        Array::new(py, self.array.view().raise(py)?)
+    }
+
+    /// Where its first element lies.
+    #[getter]
+    fn address(&self) -> usize {
+        self.address
+    }
 }
 
 /// An ndarray over the memory of a guard, and its base.
@@ -96,7 +115,7 @@ pub(crate) fn leased<'py>(py: Python<'py>, array: &AnyArray, dtype: &Bound<'py, 
 pub(crate) fn frozen<'py>(py: Python<'py>, array: AnyArray, dtype: &Bound<'py, PyAny>, guard: ReadGuard<u8, IxDyn>) -> PyResult<Bound<'py, PyAny>> {
     let address = guard.as_ptr().cast_mut();
     let view = array.view().raise(py)?;
-    let keeper = Py::new(py, Keeper { _array: view, _guard: Some(Mutex::new(Carried(Held::Read(guard)))) })?;
+    let keeper = Py::new(py, Keeper { array: view, address: address.addr(), _guard: Some(Mutex::new(Carried(Held::Read(guard)))) })?;
     // SAFETY: as above; the base keeps the guard, and nobody writes a frozen array.
     unsafe { over(py, &array, dtype, address, false, keeper.into_any()) }
 }
@@ -106,7 +125,7 @@ pub(crate) fn unlocked<'py>(py: Python<'py>, array: &AnyArray, dtype: &Bound<'py
     let is_writable = array.is_writable();
     // SAFETY: the view is used for its address only.
     let address = unsafe { array.view_unlocked() }.as_ptr().cast_mut();
-    let keeper = Py::new(py, Keeper { _array: array.view().raise(py)?, _guard: None })?;
+    let keeper = Py::new(py, Keeper { array: array.view().raise(py)?, address: address.addr(), _guard: None })?;
     // SAFETY: the base keeps the mapping. That nobody else uses the elements in a way that conflicts is what the caller of Python's `unlocked` promises.
     unsafe { over(py, array, dtype, address, is_writable, keeper.into_any()) }
 }

@@ -20,6 +20,7 @@ mod _ndshm {
     #[pymodule_export]
     use crate::{
         array::{Array, open, open_path, unpickle_array, wait_frozen},
+        export::Keeper,
         guard::Guard,
         manager::Manager,
     };

@@ -1,0 +1,271 @@
+"""``jztools.shared_memory`` over ndshm: the same names, one import line changed.
+
+``from ndshm.compat.jztools import XSharedMemoryManager, xndarray`` instead of ``from jztools.shared_memory import ...``. There are no locks here, as there
+were none: processes that write the same elements have to know it. New code takes :class:`ndshm.Manager`, whose arrays have guards.
+
+What is different: there is no server process; a slice that is sent on keeps its place, any number of times, and one of a ``'remote'`` array releases it; ``order='F'`` is
+obeyed; ``copy()`` is shared; what a killed process left is deleted by the next one; arrays that are used after their release stay readable.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Sequence
+
+import numpy as np
+
+import ndshm
+from ndshm import _ndshm
+
+__all__ = ["InvalidAsXndarray", "XSharedMemoryManager", "xndarray"]
+
+_SCOPES = ("local", "remote", None)
+
+
+class InvalidAsXndarray(Exception):
+    """The object is no array that lies in shared memory."""
+
+    def __init__(self, obj: object) -> None:
+        super().__init__(f"Cannot view type `{type(obj).__name__}` as an `xndarray`.")
+
+
+class SharedMemory:
+    """The memory of an array, with the names that ``multiprocessing.shared_memory.SharedMemory`` has for it."""
+
+    def __init__(self, array: ndshm.Array) -> None:
+        self.array = array
+
+    @property
+    def name(self) -> str:
+        """The text of the array's handle, which any process of the same user opens."""
+        return self.array.handle
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.array.nbytes
+
+    @property
+    def buf(self) -> memoryview:
+        """The bytes, without a lock."""
+        return memoryview(_bytes_of(self.array))
+
+    def close(self) -> None:
+        """Does nothing: the memory stays mapped for as long as an array uses it."""
+
+    def unlink(self) -> None:
+        """Deletes the memory's file."""
+        self.array.release()
+
+
+class XSharedMemoryManager:
+    """Makes shared arrays, and deletes those that are left when it ends. It can be pickled, and given to other processes as an argument."""
+
+    def __init__(self, *_args: Any, **_keywords: Any) -> None:
+        self._manager: ndshm.Manager | None = None
+
+    def start(self, *_args: Any, **_keywords: Any) -> None:
+        """Makes the store."""
+        if self._manager is None:
+            self._manager = ndshm.Manager()
+
+    def shutdown(self) -> None:
+        """Deletes the store with all its arrays."""
+        if self._manager is not None:
+            self._manager.leave()
+
+    def __enter__(self) -> XSharedMemoryManager:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None) -> None:
+        self.shutdown()
+
+    @property
+    def manager(self) -> ndshm.Manager:
+        """The manager behind it."""
+        if self._manager is None:
+            raise RuntimeError("the manager was not started: use it as a context manager, or call start()")
+        return self._manager
+
+    @property
+    def address(self) -> str:
+        """The directory of the store."""
+        return self.manager.path
+
+    def SharedMemory(self, size: int) -> SharedMemory:  # noqa: N802
+        """New shared memory of so many bytes."""
+        return SharedMemory(self.manager.zeros(size, np.uint8, scope=None))
+
+    def from_ndarray(self, arr: np.ndarray, **kwargs: Any) -> xndarray:
+        """A new shared array with a copy of an ndarray; keywords are those of :meth:`empty`."""
+        return xndarray.from_ndarray(self, arr, **kwargs)
+
+    def empty(self, *args: Any, **kwargs: Any) -> xndarray:
+        """A new shared array: ``shape``, ``dtype=float``, ``order='C'``, ``scope='local'``."""
+        return xndarray.empty(self, *args, **kwargs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _manager_of, (self._manager,)
+
+
+def _manager_of(manager: ndshm.Manager | None) -> XSharedMemoryManager:
+    made = XSharedMemoryManager()
+    made._manager = manager
+    return made
+
+
+def _bytes_of(array: ndshm.Array) -> np.ndarray:
+    """The bytes of a whole array, as they lie in memory."""
+    elements = array.unlocked()
+    if array.order == "F":
+        elements = elements.T
+    return elements.reshape(-1).view(np.uint8)
+
+
+class xndarray(np.ndarray):  # noqa: N801
+    """An ndarray in shared memory, without locks, that is pickled by reference: slices and other views too.
+
+    Operators that do not work in place, and fancy indexing, give plain ndarrays; copying gives new shared memory.
+    """
+
+    def __new__(
+        cls,
+        sh_mem: str | SharedMemory | ndshm.Array | None,
+        manager: XSharedMemoryManager | None,
+        shape: int | Sequence[int],
+        dtype: Any,
+        offset: int,
+        strides: Sequence[int] | None,
+        scope: str | None = "local",
+        **_kwargs: Any,
+    ) -> xndarray:
+        """An array in shared memory that is there already: ``sh_mem`` names it, ``offset`` and ``strides`` are in bytes."""
+        if scope not in _SCOPES:
+            raise ValueError("Argument `scope` must be one of 'local', 'remote', or `None`.")
+        if sh_mem is None:
+            if np.prod(shape):
+                raise ValueError(f"without shared memory only an array of size 0 can be made, not one of shape {shape}")
+            if manager is None:
+                raise ValueError("a manager is needed")
+            return cls.empty(manager, shape, dtype, scope=scope)
+        if isinstance(sh_mem, str):
+            array = ndshm.open(sh_mem)
+        elif isinstance(sh_mem, (SharedMemory, ndshm.Array)):
+            array = sh_mem.array if isinstance(sh_mem, SharedMemory) else sh_mem
+        else:
+            raise InvalidAsXndarray(sh_mem)
+        return super().__new__(cls, shape, dtype, _bytes_of(array), offset, strides)
+
+    @classmethod
+    def empty(
+        cls, manager: XSharedMemoryManager, shape: int | Sequence[int], dtype: Any = float, order: str | None = "C", scope: str | None = "local"
+    ) -> xndarray:
+        """A new shared array whose contents are unspecified."""
+        if scope not in _SCOPES:
+            raise ValueError("Argument `scope` must be one of 'local', 'remote', or `None`.")
+        return manager.manager.empty(shape, dtype, order or "C", scope=scope).unlocked().view(cls)
+
+    @classmethod
+    def from_ndarray(cls, manager: XSharedMemoryManager, arr: np.ndarray, **kwargs: Any) -> xndarray:
+        """A new shared array with a copy of an ndarray, in its order."""
+        if not isinstance(arr, np.ndarray):
+            raise InvalidAsXndarray(arr)
+        kwargs.setdefault("scope", "local")
+        kwargs["order"] = kwargs.get("order") or "K"
+        return manager.manager.array(np.asarray(arr), **kwargs).unlocked().view(cls)
+
+    def _keeper(self) -> Any:
+        """What keeps the shared memory; ``None`` where this is an ordinary array."""
+        base = self.base
+        while isinstance(base, np.ndarray):
+            base = base.base
+        if isinstance(base, memoryview):
+            base = base.obj
+            while isinstance(base, np.ndarray):
+                base = base.base
+        return base if isinstance(base, _ndshm.Keeper) else None
+
+    def _shared(self) -> ndshm.Array:
+        keeper = self._keeper()
+        if keeper is None:
+            raise InvalidAsXndarray(self)
+        return keeper.array
+
+    def is_shared(self) -> bool:
+        """Whether the elements lie in shared memory."""
+        return self._keeper() is not None
+
+    @property
+    def shared_memory(self) -> SharedMemory | None:
+        """The memory of the whole array."""
+        keeper = self._keeper()
+        return None if keeper is None else SharedMemory(keeper.array)
+
+    @property
+    def shared_memory_manager(self) -> XSharedMemoryManager | None:
+        """A manager of the array's store."""
+        keeper = self._keeper()
+        return None if keeper is None else _manager_of(keeper.array.manager)
+
+    @property
+    def scope(self) -> str | None:
+        """Who releases the memory: ``'local'``, ``'remote'`` or ``None``; one for all views of the array in this process."""
+        keeper = self._keeper()
+        return None if keeper is None else keeper.array.scope
+
+    @scope.setter
+    def scope(self, scope: str | None) -> None:
+        self._shared().scope = scope
+
+    def release(self) -> None:
+        """Deletes the memory's file: nobody can attach to it any more."""
+        try:
+            self._shared().release()
+        except (ndshm.Released, ndshm.Closed):
+            pass
+
+    def as_ndarray(self) -> np.ndarray:
+        """A copy in memory that is not shared."""
+        return np.array(self, subok=False)
+
+    def copy(self, order: str = "C") -> np.ndarray:
+        """A copy in new shared memory; that of an array that is not shared is not either."""
+        keeper = self._keeper()
+        if keeper is None:
+            return super().copy(order)
+        return keeper.array.manager.array(np.asarray(self), order=order, scope="local").unlocked().view(type(self))
+
+    def __copy__(self) -> np.ndarray:
+        return self.copy("K")
+
+    def __deepcopy__(self, _memo: Any) -> np.ndarray:
+        return self.copy("K")
+
+    def __getitem__(self, index: Any) -> Any:
+        taken = super().__getitem__(index)
+        return taken.view(np.ndarray) if isinstance(taken, xndarray) and not taken.is_shared() else taken
+
+    def __array_wrap__(self, array: np.ndarray, context: Any = None, return_scalar: bool = False) -> Any:
+        if isinstance(array, xndarray) and array.is_shared():
+            return array
+        plain = array.view(np.ndarray)
+        return plain[()] if return_scalar else plain
+
+    def __reduce__(self) -> Any:
+        keeper = self._keeper()
+        if keeper is None:
+            return np.asarray(self).__reduce__()
+        offset = self.__array_interface__["data"][0] - keeper.address if self.size else 0
+        dtype = self.dtype if self.dtype.names or self.dtype.kind == "V" else self.dtype.str
+        return _attached, (keeper.array.handle, self.shape, dtype, offset, self.strides, self.flags.writeable)
+
+    def __reduce_ex__(self, _protocol: Any) -> Any:
+        return self.__reduce__()
+
+
+def _attached(handle: str, shape: tuple[int, ...], dtype: Any, offset: int, strides: tuple[int, ...], writable: bool) -> xndarray:
+    array = xndarray(handle, None, shape, dtype, offset, strides)
+    if not writable:
+        array.flags.writeable = False
+    return array
