@@ -64,6 +64,14 @@ impl Array {
         self.dtype.bind(py)
     }
 
+    /// One field of every struct.
+    fn field(&self, py: Python<'_>, name: &Bound<'_, PyString>) -> PyResult<Self> {
+        let name = name.to_cow()?;
+        let is_array = self.any.dtype().fields().iter().any(|field| field.name() == name && field.dtype().to_string().starts_with('('));
+        let field = if is_array { self.any.field_array(&name) } else { self.any.field(&name) };
+        Array::new(py, field.raise(py)?)
+    }
+
     /// A view of the same elements.
     fn derived(&self, py: Python<'_>, any: AnyArray) -> Self {
         Self { any, dtype: self.dtype.clone_ref(py) }
@@ -417,8 +425,7 @@ impl Array {
     fn __getitem__<'py>(slf: &Bound<'py, Self>, index: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let (py, array) = (slf.py(), slf.get());
         if let Ok(name) = index.cast::<PyString>() {
-            let field = array.any.field(name.to_cow()?.as_ref()).raise(py)?;
-            return Ok(Bound::new(py, Array::new(py, field)?)?.into_any());
+            return Ok(Bound::new(py, array.field(py, name)?)?.into_any());
         }
         if let Some(place) = array.place(index)? {
             return Ok(Bound::new(py, array.at(py, &place)?)?.into_any());
@@ -440,8 +447,7 @@ impl Array {
         // Before the elements are locked: the value may be a shared array itself, of the same memory even.
         let value = if value.is_instance_of::<Array>() { value.call_method0("to_numpy")? } else { value.clone() };
         if let Ok(name) = index.cast::<PyString>() {
-            let field = Array::new(py, array.any.field(name.to_cow()?.as_ref()).raise(py)?)?;
-            return field.fill_from(py, py.Ellipsis().bind(py), &value);
+            return array.field(py, name)?.fill_from(py, py.Ellipsis().bind(py), &value);
         }
         match array.place(index)? {
             Some(place) => array.at(py, &place)?.fill_from(py, py.Ellipsis().bind(py), &value),

@@ -7,7 +7,7 @@ use pyo3::{
     intern,
     prelude::*,
     sync::PyOnceLock,
-    types::{PyDict, PyModule},
+    types::{PyDict, PyModule, PyTuple},
 };
 
 /// The attribute that says how NumPy takes the elements where they are integers that stand for something else: `<M8[ns]` for times.
@@ -56,7 +56,14 @@ fn make<'py>(py: Python<'py>, of: &DType, text: &str) -> PyResult<Bound<'py, PyA
         }
         "int128" | "uint128" => dtype(py, "V16"),
         _ if text.starts_with('(') => match of.subarray() {
-            Some((len, part)) => dtype(py, (to_numpy(py, &part)?, (len,))),
+            Some((len, mut part)) => {
+                let mut shape = vec![len];
+                while let Some((len, inner)) = part.subarray().filter(|_| part.to_string().starts_with('(')) {
+                    shape.push(len);
+                    part = inner;
+                }
+                dtype(py, (to_numpy(py, &part)?, PyTuple::new(py, shape)?))
+            }
             None => dtype(py, text),
         },
         _ => dtype(py, text),

@@ -107,6 +107,15 @@ impl<'py> Search<'_, 'py> {
                 }
             }
         }
+        // A function may have declared the name to be global.
+        if !self.is_done() {
+            let globals = frame.getattr(intern!(py, "f_globals"))?;
+            if let Ok(globals) = globals.cast::<PyDict>()
+                && self.is_new(globals)
+            {
+                self.known += globals.iter().filter(|(_, value)| value.is(self.object)).count() as isize;
+            }
+        }
         Ok(self.is_done())
     }
 }

@@ -200,6 +200,38 @@ impl AnyArray {
         Ok(Self { dtype: dtype.clone(), ..self.derived(layout) })
     }
 
+    /// The parts of one field of type `[T; N]` of every struct, as further axes: of `[[T; 2]; 3]` two, of length 3 and 2.
+    ///
+    /// # Errors
+    ///
+    /// `Layout` where there is no such field, or its elements have no parts.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ndshm::{DType, Element};
+    ///
+    /// let manager = ndshm::Manager::new()?;
+    /// let dtype = DType::structure([("m", <[[f32; 2]; 3]>::DTYPE, 0), ("n", u32::DTYPE, 24)], 28)?;
+    /// let m = manager.zeros_any(&dtype, &[5])?.field_array("m")?;
+    /// assert_eq!((m.dtype(), m.shape(), m.byte_strides()), (&f32::DTYPE, &[5, 3, 2][..], vec![28, 8, 4]));
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn field_array(&self, name: &str) -> Result<Self> {
+        let (field, offset) = self.dtype.field(name)?;
+        let (mut part, mut shape, mut strides) = (field.clone(), self.shape().to_vec(), self.byte_strides());
+        while let Some((len, inner)) = part.subarray() {
+            shape.push(len);
+            strides.push(if len > 1 { inner.itemsize() as isize } else { 0 });
+            part = inner;
+        }
+        if part == *field {
+            return Err(Error::layout("take a field", format!("elements of type {part} have no parts")));
+        }
+        let offset = self.layout.offset + if self.is_empty() { 0 } else { offset };
+        self.placed(part, offset, &shape, &strides)
+    }
+
     fn derive(&self, operation: impl FnOnce(RawArrayView<u8, IxDyn>) -> RawArrayView<u8, IxDyn>) -> Self {
         let Ok(layout) = view::apply(&self.grip, &self.layout, |view| Ok::<_, Infallible>(operation(view)));
         self.derived(layout)

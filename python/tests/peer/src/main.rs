@@ -1,0 +1,115 @@
+//! The other language: does with arrays of float64 what it is told, a line at a time, and answers each line with one.
+
+use ndarray::IxDyn;
+use ndshm::{Error, Handle, Manager, SharedArrayD};
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
+
+/// What a store and an array are asked for.
+struct Peer {
+    manager: Option<Manager>,
+    array: Option<SharedArrayD<f64>>,
+}
+
+fn missing() -> Error {
+    Error::NotFound { path: "-".into(), what: "make or open something first" }
+}
+
+impl Peer {
+    fn array(&self) -> ndshm::Result<&SharedArrayD<f64>> {
+        self.array.as_ref().ok_or_else(missing)
+    }
+
+    fn answer(&mut self, verb: &str, rest: &str) -> ndshm::Result<String> {
+        Ok(match verb {
+            "make" => {
+                let shape: Vec<usize> = rest.split(',').filter_map(|n| n.parse().ok()).collect();
+                let manager = Manager::new()?;
+                let mut count = 0.0;
+                let next = |_| {
+                    count += 1.0;
+                    count - 1.0
+                };
+                let array = manager.from_shape_fn(IxDyn(&shape), next)?;
+                let text = array.handle().to_string();
+                (self.manager, self.array) = (Some(manager), Some(array));
+                text
+            }
+            "open" => {
+                let array: SharedArrayD<f64> = rest.parse::<Handle>()?.open()?;
+                let text = format!("{:?} {:?}", array.shape(), array.strides());
+                self.array = Some(array);
+                text
+            }
+            "row" => {
+                let index = rest.parse().unwrap_or_default();
+                self.array()?.index_axis(ndarray::Axis(0), index)?.handle().to_string()
+            }
+            "sum" => self.array()?.read()?.sum().to_string(),
+            "fill" => {
+                self.array()?.write()?.fill(rest.parse().unwrap_or_default());
+                "filled".to_owned()
+            }
+            "try_write" => {
+                self.array()?.try_write()?;
+                "free".to_owned()
+            }
+            "try_read" => {
+                self.array()?.try_read()?;
+                "free".to_owned()
+            }
+            // All elements count together: whoever saw them differ saw somebody in between.
+            "count" => {
+                for _ in 0..rest.parse().unwrap_or(0) {
+                    let mut guard = self.array()?.write()?;
+                    let first = guard.first().copied().unwrap_or_default();
+                    if guard.iter().any(|&x| x != first) {
+                        return Ok("torn".to_owned());
+                    }
+                    guard.mapv_inplace(|x| x + 1.0);
+                }
+                "counted".to_owned()
+            }
+            "hold" => {
+                let array = self.array()?;
+                let _guards = match rest {
+                    "read" => (Some(array.read()?), None),
+                    _ => (None, Some(array.write()?)),
+                };
+                println!("held");
+                io::stdout().flush().ok();
+                std::thread::sleep(Duration::from_secs(60));
+                "let go".to_owned()
+            }
+            "poisoned" => format!("{:?}", self.array()?.poisoned()?),
+            "recover" => {
+                self.array()?.recover()?.fill(0.0);
+                "recovered".to_owned()
+            }
+            "freeze" => {
+                self.array()?.freeze()?;
+                "frozen".to_owned()
+            }
+            "frozen" => rest.parse::<Handle>()?.open_frozen_timeout::<f64, IxDyn>(Duration::from_secs(30))?.sum().to_string(),
+            "drop" => {
+                (self.array, self.manager) = (None, None);
+                "dropped".to_owned()
+            }
+            _ => format!("unknown: {verb}"),
+        })
+    }
+}
+
+fn main() {
+    let mut peer = Peer { manager: None, array: None };
+    for line in io::stdin().lines().map_while(Result::ok) {
+        let (verb, rest) = line.split_once(' ').unwrap_or((&line, ""));
+        match peer.answer(verb, rest) {
+            Ok(text) => println!("{text}"),
+            Err(error) => println!("{error:?}"),
+        }
+        io::stdout().flush().ok();
+    }
+}

@@ -1,0 +1,396 @@
+"""Guards: what they hold, when they end, and that what they gave shows no shared memory afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import sys
+import threading
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ndshm
+
+
+def is_free(a: ndshm.Array) -> bool:
+    """Whether another thread gets the lock for writing at once."""
+    got = []
+
+    def attempt() -> None:
+        try:
+            with a.write(0):
+                got.append(True)
+        except ndshm.WouldBlock:
+            got.append(False)
+
+    thread = threading.Thread(target=attempt)
+    thread.start()
+    thread.join()
+    return got[0]
+
+
+def assert_detached(x: np.ndarray, a: ndshm.Array) -> None:
+    assert x.size == 0 or x.ndim == 0
+    assert not x.flags.writeable and not np.shares_memory(x, a.unlocked())
+    assert list(x.flat) == [] or x.ndim == 0
+    for use in (lambda: x[0], lambda: x.max(), lambda: x.__setitem__(0, 1)):
+        with pytest.raises((IndexError, ValueError)):
+            use()
+
+
+def test_a_block_reads_and_writes_the_memory_itself(m: ndshm.Manager) -> None:
+    a = m.zeros((3, 4))
+    with a.write() as x:
+        assert type(x) is np.ndarray and x.flags.writeable and np.shares_memory(x, a.unlocked())
+        x[1] = 5
+        assert not is_free(a) and is_free_to_read(a) is False
+    with a.read() as x:
+        assert x.sum() == 20 and not is_free(a) and is_free_to_read(a)
+        with pytest.raises(ValueError):
+            x[0] = 1
+        with pytest.raises(ValueError):
+            x.flags.writeable = True
+    assert is_free(a)
+
+
+def is_free_to_read(a: ndshm.Array) -> bool:
+    got = []
+
+    def attempt() -> None:
+        with contextlib.suppress(ndshm.WouldBlock), a.read(0):
+            got.append(True)
+
+    thread = threading.Thread(target=attempt)
+    thread.start()
+    thread.join()
+    return bool(got)
+
+
+def test_after_the_block_the_name_shows_nothing_shared(m: ndshm.Manager) -> None:
+    a = m.ones((3, 4))
+    with a.write() as x:
+        pass
+    assert_detached(x, a)
+    y = x
+    assert y.shape == (0, 0) and is_free(a)
+    with a.read() as x:
+        z = x
+        w = [z.sum()]
+    assert_detached(x, a)
+    assert_detached(z, a)
+    assert w == [12.0]
+
+
+def test_an_array_without_axes_shows_zeros_of_its_own(m: ndshm.Manager) -> None:
+    a = m.full((), 7.0)
+    with a.write() as x:
+        assert x[()] == 7
+    assert x.shape == () and x[()] == 0 and not np.shares_memory(x, a.unlocked())
+    with pytest.raises(ValueError):
+        x[()] = 3
+    x.flags.writeable = False
+    assert a.item() == 7 and is_free(a)
+
+
+GLOBAL: Any = None
+
+
+def test_a_name_may_be_anywhere_where_variables_are(m: ndshm.Manager) -> None:
+    global GLOBAL
+    a = m.ones(3)
+    with a.read() as GLOBAL:
+        pass
+    assert_detached(GLOBAL, a)
+
+    with a.read() as x:
+        def inner() -> float:
+            return x.sum()
+        assert inner() == 3
+    assert_detached(x, a)
+
+    @contextlib.contextmanager
+    def locked():
+        with a.write() as y:
+            yield y
+
+    with locked() as x:
+        x[0] = 2
+    assert_detached(x, a)
+    with contextlib.ExitStack() as stack:
+        x = stack.enter_context(a.read())
+        assert x[0] == 2
+    assert_detached(x, a)
+
+    def generator():
+        with a.read() as y:
+            yield float(y.sum())
+
+    assert list(generator()) == [4.0] and is_free(a)
+    namespace: dict[str, Any] = {"a": a}
+    exec("with a.read() as x:\n    total = x.sum()\n", namespace)
+    assert_detached(namespace["x"], a)
+
+    class Body:
+        with a.read() as x:
+            total = x.sum()
+
+    assert_detached(Body.x, a)
+    with a.read():
+        pass
+    assert is_free(a)
+
+
+HOLDERS = {
+    "a view": lambda x: x[1:],
+    "a view of a view": lambda x: x[1:][:1],
+    "a transpose": lambda x: x.T,
+    "another shape": lambda x: x.reshape(-1),
+    "another type": lambda x: x.view("u1"),
+    "a subclass": lambda x: x.view(np.recarray),
+    "a memoryview": memoryview,
+    "an iterator": lambda x: x.flat,
+    "nditer": lambda x: np.nditer(x),
+    "a broadcast": lambda x: np.broadcast_to(x, (2, *x.shape)),
+    "broadcasting": lambda x: np.broadcast(x, x),
+    "frombuffer": lambda x: np.frombuffer(x, "u1"),
+    "as_strided": lambda x: np.lib.stride_tricks.as_strided(x, (1,), (8,)),
+    "dlpack": lambda x: np.from_dlpack(x),
+    "a capsule": lambda x: x.__dlpack__(max_version=(1, 0)),
+    "a list": lambda x: [x],
+    "ctypes": lambda x: np.ctypeslib.as_ctypes(x),
+    "its interface": lambda x: np.asarray(type("I", (), {"__array_interface__": x.__array_interface__, "keep": x})()),
+    "ndenumerate": lambda x: np.ndenumerate(x),
+    "a partial sum": lambda x: x.sum,
+}
+
+
+@pytest.mark.parametrize("kind", HOLDERS)
+@pytest.mark.parametrize("named", ["named", "deleted", "rebound"])
+def test_whatever_else_refers_to_the_memory_keeps_the_lock(m: ndshm.Manager, kind: str, named: str) -> None:
+    a = m.ones((2, 3))
+    kept = []
+
+    def block() -> None:
+        with a.write() as x:
+            holder = HOLDERS[kind](x)
+            kept.append(holder)
+            if named == "deleted":
+                del x
+            elif named == "rebound":
+                x = holder
+
+    with pytest.raises(BufferError, match="lock is kept"):
+        block()
+    gc.collect()
+    assert not is_free(a)
+    if kind == "a view":
+        # It holds the lock, so it may be used.
+        kept[0][...] = 5
+    kept.clear()
+    gc.collect()
+    assert is_free(a)
+    if kind == "a view":
+        assert a[1, 0].item() == 5
+
+
+def test_what_is_over_when_the_block_ends_is_no_export(m: ndshm.Manager) -> None:
+    a = m.array(np.arange(6.0).reshape(2, 3))
+    with a.read() as x:
+        assert bytes(memoryview(x)) == x.tobytes() and list(x.flat)[1] == 1 and x[1:].sum() == 12
+        assert locals()["x"] is x and eval("x.sum()") == 15
+        for row in x:
+            assert row.size
+        del row
+        copy = x.copy()
+        total = x + 1
+    assert_detached(x, a)
+    assert copy.sum() == 15 and total.sum() == 21 and is_free(a)
+
+
+def test_variables_live_no_longer_because_a_block_ended(m: ndshm.Manager) -> None:
+    class Thing:
+        pass
+
+    import weakref
+
+    a = m.ones(3)
+    thing = Thing()
+    reference = weakref.ref(thing)
+    with a.read() as x:
+        x.sum()
+    del thing
+    assert reference() is None
+    exec("made_here = 1")
+    with a.read() as x:
+        pass
+    # What others put into the dictionary of variables stays.
+    assert eval("made_here") == 1
+    kept = locals()
+    with a.read() as x:
+        pass
+    assert_detached(x, a)
+    assert kept["a"] is a
+
+
+def test_an_exception_poisons_what_was_being_written(m: ndshm.Manager) -> None:
+    a = m.zeros(4)
+
+    def fails(x: np.ndarray) -> None:
+        x[0] = 1
+        raise RuntimeError("half-way")
+
+    with pytest.raises(RuntimeError, match="half-way"):
+        with a[:2].write() as x:
+            fails(x)
+    assert_detached(x, a)
+    assert a.poisoned() == [(0, 16)] and a[2:].poisoned() == []
+    with pytest.raises(ndshm.Poisoned), a.read():
+        pass
+    with a[2:].write() as x:
+        x[:] = 1
+    with pytest.raises(RuntimeError), a.recover() as x:
+        raise RuntimeError
+    assert a.poisoned()
+    with a.recover() as x:
+        x[:] = 2
+    assert a.to_numpy().tolist() == [2] * 4
+    with pytest.raises(RuntimeError), a.read() as x:
+        raise RuntimeError
+    assert a.poisoned() == []
+
+
+def test_an_exception_is_not_hidden_by_what_still_refers_to_the_memory(m: ndshm.Manager) -> None:
+    a = m.zeros(4)
+    kept = []
+    with pytest.raises(RuntimeError, match="half-way") as caught:
+        with a.write() as x:
+            kept.append(x[1:])
+            raise RuntimeError("half-way")
+    assert "lock is kept" in caught.value.__notes__[0]
+    assert not is_free(a)
+    del caught, x
+    kept.clear()
+    gc.collect()
+    assert a.poisoned() == [(0, 32)]
+
+
+def test_guards_exclude_on_overlapping_bytes_only(m: ndshm.Manager) -> None:
+    a = m.zeros((4, 6))
+    with a[:, :3].write() as left, a[:, 3:].write() as right:
+        left[:] = 1
+        right[:] = 2
+        with pytest.raises(ndshm.WouldDeadlock), a[0].read():
+            pass
+    assert a.to_numpy().sum() == 36
+    with a.read() as x, a.T.read() as y:
+        assert (x == y.T).all()
+
+
+def test_waiting_lets_other_threads_run_and_ends_in_time(m: ndshm.Manager) -> None:
+    a = m.zeros(4)
+    entered, leave = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with a.write() as x:
+            x[:] = 1
+            entered.set()
+            leave.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    entered.wait(30)
+    start = time.monotonic()
+    with pytest.raises(TimeoutError), a.read(timeout=0.3):
+        pass
+    assert 0.25 < time.monotonic() - start < 5
+    with pytest.raises(ndshm.WouldBlock), a.read(timeout=0):
+        pass
+    threading.Timer(0.3, leave.set).start()
+    with a.read() as x:
+        assert x.sum() == 4
+    thread.join()
+
+
+def test_a_signal_ends_the_wait(m: ndshm.Manager) -> None:
+    import signal
+
+    a = m.zeros(4)
+    entered, leave = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with a.write():
+            entered.set()
+            leave.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    entered.wait(30)
+    threading.Timer(0.2, lambda: signal.raise_signal(signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt), a.read():
+        pass
+    leave.set()
+    thread.join()
+
+
+def test_a_lock_timeout_of_the_store_counts() -> None:
+    with ndshm.Manager(lock_timeout=0.3) as m:
+        a = m.zeros(4)
+        with a.write():
+            failed = []
+
+            def attempt() -> None:
+                try:
+                    with a.read():
+                        pass
+                except TimeoutError as error:
+                    failed.append(error)
+
+            thread = threading.Thread(target=attempt)
+            thread.start()
+            thread.join(20)
+            assert failed and "300ms" in str(failed[0])
+        del failed
+
+
+def test_a_guard_is_used_for_one_block_at_a_time(m: ndshm.Manager) -> None:
+    a = m.zeros(4)
+    guard = a.read()
+    with guard as x:
+        with pytest.raises(RuntimeError), guard:
+            pass
+    with guard as x:
+        assert x.sum() == 0
+    with pytest.raises(RuntimeError):
+        guard.__exit__(None, None, None)
+    assert "read of" in repr(guard)
+
+
+def test_a_guard_that_is_forgotten_gives_its_lock_back(m: ndshm.Manager) -> None:
+    a = m.zeros(4)
+    x = a.write().__enter__()
+    gc.collect()
+    assert not is_free(a)
+    x[:] = 3
+    del x
+    assert is_free(a) and a.poisoned() == []
+
+
+def test_an_ndarray_may_end_in_another_thread(m: ndshm.Manager) -> None:
+    a = m.zeros(4)
+    kept = [a.write().__enter__()]
+    thread = threading.Thread(target=kept.clear)
+    thread.start()
+    thread.join()
+    assert is_free(a)
+
+
+def test_a_detached_array_that_was_reshaped_in_place_is_empty_too(m: ndshm.Manager) -> None:
+    a = m.ones((2, 3))
+    with a.write() as x:
+        x.shape = (3, 2, 1)
+    assert x.shape == (0, 0, 0)
+    assert_detached(x, a)
+    assert sys.getrefcount(x) == 2
