@@ -38,8 +38,10 @@ pub(crate) struct StoreView {
     /// Which process is which member, as far as /proc tells.
     pub(crate) pids: HashMap<u64, u32>,
     pub(crate) arrays: Vec<ArrayView>,
-    /// Files that are no arrays, or stores that may not be looked at, with the reason.
+    /// Files that are no arrays, or why the store may not be looked at.
     pub(crate) damaged: Vec<String>,
+    /// Whether it was looked at as a store.
+    is_known: bool,
 }
 
 /// An array.
@@ -99,6 +101,7 @@ impl StoreView {
             pids: processes.members(&path.join(".lock")),
             arrays: Vec::new(),
             damaged: Vec::new(),
+            is_known: false,
         };
         match Observer::open(path).and_then(|observer| view.fill(&observer, processes)) {
             Ok(()) => Some(view),
@@ -113,6 +116,7 @@ impl StoreView {
     fn fill(&mut self, observer: &Observer, processes: &Processes) -> ndshm::Result<()> {
         (self.is_persistent, self.is_closing) = (observer.is_persistent(), observer.is_closing());
         (self.owner, self.members) = (observer.owner()?, observer.members()?);
+        self.is_known = true;
         let is_dead = self.is_dead();
         for info in observer.arrays()? {
             let info = match info {
@@ -137,7 +141,7 @@ impl StoreView {
 
     /// Whether a sweep deletes it.
     pub(crate) fn is_dead(&self) -> bool {
-        self.members.is_empty() && (!self.is_persistent || self.is_closing) && self.damaged.is_empty()
+        self.is_known && self.members.is_empty() && (!self.is_persistent || self.is_closing)
     }
 
     pub(crate) fn bytes(&self) -> u64 {

@@ -1,0 +1,138 @@
+//! `show`.
+
+use crate::stage::{Stage, a_writer};
+use ndarray::ShapeBuilder;
+use snapbox::str;
+
+#[test]
+fn header_attributes_elements_and_numbers_are_shown() {
+    let stage = Stage::new();
+    stage.ndshm("new xs f64 3,4 --fill 1.5 --attr unit=m --axes row,column").success();
+    stage.ndshm("show xs").success().stdout_eq(str![[r#"
+xs  <f8 (3, 4), 96 B
+path        [..]/run/xs.ndshm
+id          [..]
+made        [..] s ago by process [..], ndshm [..]
+scope       store, 0 mappings
+axes        row, column
+attribute   unit = m
+
+[[1.5 1.5 1.5 1.5]
+ [1.5 1.5 1.5 1.5]
+ [1.5 1.5 1.5 1.5]]
+
+min 1.5  max 1.5  mean 1.5  NaN 0
+
+"#]]);
+}
+
+#[test]
+fn corners_are_shown_as_numpy_does_at_any_rank() {
+    let stage = Stage::new();
+    stage.counting("xs", &[100, 100]);
+    stage.ndshm("show --quick xs").success().stdout_eq(str![[r#"
+...
+[[   0.    1.    2. ...   97.   98.   99.]
+ [ 100.  101.  102. ...  197.  198.  199.]
+ [ 200.  201.  202. ...  297.  298.  299.]
+ ...
+ [9700. 9701. 9702. ... 9797. 9798. 9799.]
+ [9800. 9801. 9802. ... 9897. 9898. 9899.]
+ [9900. 9901. 9902. ... 9997. 9998. 9999.]]
+
+"#]]);
+    // Of 31 axes, with more elements than a screen has room for.
+    let shape = [vec![1; 15], vec![2; 16]].concat();
+    stage.counting("deep", &shape);
+    let text = stage.output("show deep");
+    assert!(text.contains("min 0.  max 65535.  mean 32767.5  NaN 0") && text.lines().count() < 400, "{text}");
+    stage.counting("none", &[]);
+    stage.counting("empty", &[0, 5]);
+    assert!(stage.output("show none").contains("\n\n0.\n\nmin 0."));
+    assert!(stage.output("show empty").contains("\n\n[]\n\nno finite element"));
+}
+
+#[test]
+fn a_histogram_and_a_heat_map_are_drawn() {
+    let stage = Stage::new();
+    stage.counting("xs", &[40, 300]);
+    let text = stage.output("show --bins 4 xs");
+    let full = "█".repeat(40);
+    assert_eq!(text.matches(&format!("{full} 3000")).count(), 4, "{text}");
+    let map: Vec<_> =
+        text.lines().skip_while(|line| !line.ends_with(&format!("{full} 3000"))).skip_while(|line| line.contains('█')).skip(1).collect();
+    assert_eq!(map.len(), 21, "{text}");
+    assert!(map[0].trim().is_empty() && map[19].chars().all(|c| c == '@') && map[20].contains("from ' ' to '@'"), "{text}");
+    let colours = String::from_utf8(stage.command("--color always show xs").assert().get_output().stdout.clone()).unwrap();
+    assert!(colours.contains("\u{1b}[38;2;") && colours.contains('▀'), "{colours}");
+}
+
+#[test]
+fn what_is_not_finite_is_counted_and_what_is_poisoned_is_left_out() {
+    let stage = Stage::new();
+    let xs = stage.counting("xs", &[20_000]).downcast::<f64, ndarray::Ix1>().unwrap();
+    xs.write().unwrap()[10_000] = f64::NAN;
+    xs.write().unwrap()[10_001] = f64::NEG_INFINITY;
+    a_writer(&stage).kill();
+    let text = stage.output("show xs");
+    assert!(text.contains("poisoned    bytes 16..32 may be half-written: ndshm recover"), "{text}");
+    assert!(text.contains("[    0.     1.      ? ... "), "{text}");
+    assert!(text.contains("max 19999.") && text.contains("NaN 1  infinite 1  not read for poison 8192"), "{text}");
+}
+
+#[test]
+fn every_type_of_element_is_shown() {
+    let stage = Stage::new();
+    for (dtype, fill, shown) in [
+        ("bool", "1", "[True True]"),
+        ("u8", "255", "[255 255]"),
+        ("i16", "-3", "[-3 -3]"),
+        ("u128", "340282366920938463463374607431768211455", "[340282366920938463463374607431768211455 "),
+        ("f16", "0.5", "[0.5 0.5]"),
+        ("bf16", "2", "[2. 2.]"),
+        ("f32", "1e-9", "[1.00000e-9 1.00000e-9]"),
+        ("complex64", "1-2j", "[1.-2.j 1.-2.j]"),
+        ("(2,)<i4", "0", "[[0 0] [0 0]]"),
+        ("|V3", "0", "[[0 0 0] [0 0 0]]"),
+    ] {
+        stage.command("new --fill").args([fill, "xs", dtype, "2"]).assert().success();
+        let text = stage.output("show xs");
+        assert!(text.contains(shown), "{dtype}: {text}");
+        stage.ndshm("rm xs").success();
+    }
+}
+
+#[test]
+fn arrays_in_f_order_and_json_give_the_same_numbers() {
+    let stage = Stage::new();
+    stage.run.options().name("fs").from_shape_fn::<u16, _>((30, 20).f(), |(i, j)| (100 * i + j) as u16).unwrap();
+    let text = stage.output("show fs");
+    assert!(
+        text.contains("<u2 (30, 20), F order")
+            && text.contains("[[   0    1    2 ...   17   18   19]")
+            && text.contains("min 0.  max 2919.  mean 1459.5"),
+        "{text}"
+    );
+    let json = stage.json("show fs --bins 2");
+    assert_eq!(json["statistics"]["histogram"].to_string(), "[300,300]", "{json:#}");
+    assert_eq!((&json["order"], &json["statistics"]["mean"], &json["view"]["shape"]), (&"F".into(), &1459.5.into(), &serde_json::json!([30, 20])));
+}
+
+#[test]
+fn a_handle_that_is_meant_for_somebody_else_is_not_claimed() {
+    let stage = Stage::new();
+    let handle = stage.output("new xs f64 5 --scope remote").trim().to_owned();
+    assert!(stage.output(&format!("show {handle}")).contains("scope       remote"));
+    assert!(stage.output(&format!("show {handle}[2:]")).contains("view        <f8 (3,)"));
+    assert_eq!(stage.json("ls")["stores"][0]["arrays"][0]["scope"], "remote");
+}
+
+#[test]
+fn who_has_to_wait_too_long_for_a_writer_is_told_so() {
+    let stage = Stage::new();
+    stage.counting("xs", &[10]);
+    let _writer = a_writer(&stage);
+    let (line, code) = stage.failure("show xs --wait 0.1");
+    assert!(code == 6 && line.contains("xs.ndshm: "), "{line}");
+    assert!(stage.output("show xs[4:] --wait 0.1").contains("min 4.  max 9."));
+}
