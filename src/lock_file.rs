@@ -156,13 +156,13 @@ pub(crate) fn is_alive(file: &File, member: u64) -> io::Result<bool> {
 pub(crate) fn living(file: &File) -> io::Result<Vec<u64>> {
     let mut living = Vec::new();
     // Parts of the ids that nobody asked about yet; a lock that is found leaves one on each side.
-    let mut parts = vec![1..MAX_MEMBER];
-    while let Some(part) = parts.pop() {
-        if part.is_empty() {
+    let mut parts = vec![(1, MAX_MEMBER)];
+    while let Some((first, behind)) = parts.pop() {
+        if first >= behind {
             continue;
         }
-        let mut lock = byte(libc::F_WRLCK, MEMBER_LOCKS_AT + part.start);
-        lock.l_len = (part.end - part.start) as i64;
+        let mut lock = byte(libc::F_WRLCK, MEMBER_LOCKS_AT + first);
+        lock.l_len = (behind - first) as i64;
         // SAFETY: as in `is_alive`.
         if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock) } == -1 {
             return Err(io::Error::last_os_error());
@@ -171,11 +171,11 @@ pub(crate) fn living(file: &File) -> io::Result<Vec<u64>> {
             continue;
         }
         // Locks of neighbours that one process holds come as one.
-        let start = (lock.l_start as u64).saturating_sub(MEMBER_LOCKS_AT).clamp(part.start, part.end);
-        let end = start.saturating_add(if lock.l_len == 0 { u64::MAX } else { lock.l_len as u64 }).min(part.end);
+        let start = (lock.l_start as u64).saturating_sub(MEMBER_LOCKS_AT).clamp(first, behind);
+        let end = start.saturating_add(if lock.l_len == 0 { u64::MAX } else { lock.l_len as u64 }).min(behind);
         living.extend((start..end).take(MOST_IN_A_ROW));
-        parts.push(part.start..start);
-        parts.push(end..part.end);
+        parts.push((first, start));
+        parts.push((end, behind));
     }
     living.sort_unstable();
     Ok(living)

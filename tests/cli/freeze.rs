@@ -16,6 +16,6 @@ fn frozen_arrays_are_not_written_any_more() {
 fn a_part_cannot_be_frozen() {
     let stage = Stage::new();
     let xs = stage.counting("xs", &[4]);
-    assert_eq!(stage.failure("freeze xs[1:]"), (format!("ndshm: xs[1:]: arrays are frozen as a whole: leave the slice out\n"), 2));
+    assert_eq!(stage.failure("freeze xs[1:]"), ("ndshm: xs[1:]: arrays are frozen as a whole: leave the slice out\n".into(), 2));
     assert!(!xs.is_frozen());
 }

@@ -42,7 +42,8 @@ impl Context {
 
     /// Prints one JSON value.
     pub(crate) fn print_json(&self, value: &Value) -> Result<(), Failure> {
-        let mut out = self.out();
+        // Not through the stream that looks for colours: there are none, and twenty thousand arrays are many bytes.
+        let mut out = io::BufWriter::new(io::stdout().lock());
         serde_json::to_writer_pretty(&mut out, value)?;
         writeln!(out)?;
         Ok(out.flush()?)

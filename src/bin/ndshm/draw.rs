@@ -1,6 +1,11 @@
 //! Pictures in characters: a histogram, and a heat map of half blocks.
 
-use crate::{failure::Failure, scalar::real, tally::Grid, text};
+use crate::{
+    failure::Failure,
+    scalar::{on_scale, real},
+    tally::Grid,
+    text,
+};
 use std::{io::Write, ops::Range};
 
 /// Widest bar of a histogram.
@@ -20,7 +25,7 @@ pub(crate) fn room() -> (usize, usize) {
 pub(crate) fn histogram(out: &mut impl Write, range: Range<f64>, counts: &[u64]) -> Result<(), Failure> {
     let most = counts.iter().copied().max().unwrap_or(0).max(1);
     let width = (range.end - range.start) / counts.len() as f64;
-    let bounds: Vec<_> = (0..=counts.len()).map(|bin| real(range.start + width * bin as f64)).collect();
+    let bounds: Vec<_> = (0..=counts.len()).map(|bin| on_scale(range.start + width * bin as f64, range.end - range.start)).collect();
     let widest = bounds.iter().map(String::len).max().unwrap_or(0);
     for (bin, &count) in counts.iter().enumerate() {
         // In eighths of a character; what is there at all is seen.

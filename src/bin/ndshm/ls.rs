@@ -167,7 +167,7 @@ fn summarize(out: &mut impl Write, survey: &Survey) -> Result<(), Failure> {
     let (all, dead) = survey.bytes();
     let arrays = survey.stores.iter().map(|store| store.arrays.len()).sum();
     let used = survey.total - survey.available;
-    let percent = if survey.total == 0 { 0 } else { used * 100 / survey.total };
+    let percent = (used * 100).checked_div(survey.total).unwrap_or(0);
     writeln!(
         out,
         "{}, {}, {}; {} has {} of {} in use ({percent} %)",

@@ -7,8 +7,9 @@
 //! - `context`: what every command gets: the store that was asked for, output, colours, JSON.
 //! - `target`: how an array is named (name, path, handle, each with an optional `[slice]`), and how it is found. `slice`: NumPy's syntax.
 //! - `failure`: the one error type, its line for people, its exit code.
-//! - `tally`, `text`: what several commands compute and print.
-//! - `proc`: who has what mapped, from /proc.
+//! - `survey`: all stores and arrays at once, for `ls` and `top`, and the fields of `--json`. `proc`: who has what mapped, from /proc.
+//! - `chunks`, `tally`: arrays of any size, read piece by piece. `scalar`: their elements as numbers.
+//! - `preview`, `draw`, `glyphs`, `text`: elements, pictures, numbers and words for people.
 
 mod chunks;
 mod completions;

@@ -5,7 +5,7 @@ use crate::{
     context::Context,
     draw,
     failure::{Code, Failure},
-    glyphs,
+    glyphs, scalar,
     tally::Grid,
     target::{For, Target},
 };
@@ -156,9 +156,9 @@ impl Picture<'_> {
             let color = color((f64::from(step) + 0.5) / f64::from(steps));
             area.draw(&Rectangle::new([(right + 16, at(step + 1)), (right + 32, at(step))], color.filled())).map_err(text_of)?;
         }
-        self.text(area, &number(high, high - low), (right + 38, TOP))?;
-        self.text(area, &number((low + high) / 2.0, high - low), (right + 38, (TOP + bottom) / 2 - 5))?;
-        self.text(area, &number(low, high - low), (right + 38, bottom - 10))?;
+        self.text(area, &scalar::on_scale(high, high - low), (right + 38, TOP))?;
+        self.text(area, &scalar::on_scale((low + high) / 2.0, high - low), (right + 38, (TOP + bottom) / 2 - 5))?;
+        self.text(area, &scalar::on_scale(low, high - low), (right + 38, bottom - 10))?;
         // Rows count downwards, as in the preview.
         self.ticks(area, (self.shape[0].saturating_sub(1) as f64, 0.0))
     }
@@ -176,7 +176,7 @@ impl Picture<'_> {
             let index = ((part * last as f64).round() as usize).to_string();
             self.text(area, &index, (x - glyphs::width(&index) / 2, bottom + 10))?;
             let value = lowest + (highest - lowest) * part;
-            let value = if self.shape.len() == 1 { number(value, highest - lowest) } else { value.round().to_string() };
+            let value = if self.shape.len() == 1 { scalar::on_scale(value, highest - lowest) } else { value.round().to_string() };
             self.text(area, &value, (LEFT - 8 - glyphs::width(&value), y - 5))?;
         }
         Ok(())
@@ -191,14 +191,6 @@ impl Picture<'_> {
             area.draw(&Rectangle::new([(x + dx, y + dy), (x + dx + glyphs::DOT, y + dy + glyphs::DOT)], BLACK.filled())).map_err(text_of)?;
         }
         Ok(())
-    }
-}
-
-/// A number in as many digits as tell it from its neighbours on an axis of this length.
-fn number(value: f64, range: f64) -> String {
-    match range {
-        1e-3..1e6 => format!("{value:.*}", (3.0 - range.log10().floor()).clamp(0.0, 6.0) as usize),
-        _ => format!("{value:.3e}"),
     }
 }
 

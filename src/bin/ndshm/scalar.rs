@@ -113,6 +113,14 @@ pub(crate) fn real(x: f64) -> String {
     }
 }
 
+/// A number in as many digits as tell it from its neighbours on an axis of this length.
+pub(crate) fn on_scale(value: f64, range: f64) -> String {
+    match range {
+        1e-3..1e6 => format!("{value:.*}", (3.0 - range.log10().floor()).clamp(0.0, 6.0) as usize),
+        _ => format!("{value:.3e}"),
+    }
+}
+
 /// Sets all elements of a view to one value, poisoned or not.
 pub(crate) fn recover(array: &AnyArray, fill: Option<&str>) -> Result<(), Failure> {
     let Some(text) = fill else {

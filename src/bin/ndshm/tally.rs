@@ -106,9 +106,7 @@ impl Tally {
             sum[lane] += if is_finite { x } else { 0.0 };
         };
         for chunk in chunks {
-            for lane in 0..LANES {
-                add(lane, chunk[lane]);
-            }
+            chunk.iter().enumerate().for_each(|(lane, element)| add(lane, *element));
         }
         rest.iter().enumerate().for_each(|(lane, element)| add(lane, *element));
         let (nan, infinite): (u64, u64) = (nan.iter().sum(), infinite.iter().sum());

@@ -253,7 +253,7 @@ impl Screen {
     fn draw_head(&self, frame: &mut Frame<'_>, area: Rect) {
         let survey = &self.survey;
         let ((all, dead), used) = (survey.bytes(), survey.total - survey.available);
-        let percent = if survey.total == 0 { 0 } else { used * 100 / survey.total };
+        let percent = (used * 100).checked_div(survey.total).unwrap_or(0);
         let arrays = survey.stores.iter().map(|store| store.arrays.len()).sum();
         let first = format!("ndshm top  {}: {} of {} in use ({percent} %)", survey.root.display(), text::bytes(used), text::bytes(survey.total),);
         let released: u64 = survey.unlinked.iter().map(|file| file.bytes).sum();
