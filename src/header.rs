@@ -295,6 +295,16 @@ fn padding(header_end: usize, prefix_len: usize, align: usize) -> (Vec<u8>, usiz
     }
 }
 
+/// Where the padding of a file lies whose header was accepted.
+pub(crate) fn padding_of(source: &(impl Source + ?Sized), file_len: u64) -> Result<std::ops::Range<usize>, HeaderError> {
+    let fixed = read(source, 0, HEADER_AT, file_len)?;
+    let header_end = u32_at(&fixed, HEADER_END_AT) as usize;
+    let data_offset = u64_at(&fixed, DATA_OFFSET_AT) as usize;
+    let head = read(source, header_end, MAX_PADDING_HEAD.min(data_offset.saturating_sub(header_end)), file_len)?;
+    let (head_len, len) = parse_padding(&head)?;
+    Ok(header_end + head_len..header_end + head_len + len)
+}
+
 /// The length of the padding's key and head, and that of the padding itself.
 fn parse_padding(bytes: &[u8]) -> Result<(usize, usize), HeaderError> {
     let head = bytes.strip_prefix(&PADDING_KEY).ok_or(HeaderError::Padding)?;

@@ -131,6 +131,7 @@ mod sync;
 mod table;
 mod transfer;
 mod trust;
+mod verify;
 #[allow(unsafe_code)]
 mod view;
 
@@ -154,6 +155,7 @@ pub use scope::Scope;
 pub use settings::HugePages;
 pub use store::Swept;
 pub use transfer::Export;
+pub use verify::{Finding, Severity, Verification, verify};
 
 /// Makes a `Clone + Copy` struct with `repr(C)` an [`Element`](trait@Element): one of elements, `[T; N]` of them, and other such structs, without padding.
 ///

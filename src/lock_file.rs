@@ -64,6 +64,16 @@ impl LockPage {
         }
     }
 
+    /// The same for the bytes of a lock file.
+    pub(crate) fn defect_of(page: &[u8; LOCK_LEN]) -> Option<&'static str> {
+        let part = |at: usize| u32::from_ne_bytes(std::array::from_fn(|i| page[at + i]));
+        let magic = AtomicU64::new(u64::from_ne_bytes(std::array::from_fn(|i| page[i])));
+        let (version, endian) = (AtomicU32::new(part(8)), AtomicU32::new(part(12)));
+        let zero = || [AtomicU64::new(0), AtomicU64::new(0)];
+        let (next_member, owner, flags) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU32::new(0));
+        LockPage { magic, version, endian, next_member, owner, flags, zero: AtomicU32::new(0), uuid: zero(), boot: zero() }.defect()
+    }
+
     pub(crate) fn uuid(&self) -> Uuid {
         load_uuid(&self.uuid)
     }
