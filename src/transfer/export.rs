@@ -71,7 +71,7 @@ impl<'a> Export<'a> {
     ///
     /// `AlreadyExists`; those of [`SharedArray::read`](crate::SharedArray::read); `Io`. There is no file then.
     pub fn npy(&self, array: &AnyArray, path: impl AsRef<Path>) -> Result<()> {
-        self.write(path.as_ref(), array.byte_len(), |meter, out| Ok(write_npy(array, meter, out)?))
+        self.write(path.as_ref(), array.byte_len(), |meter, out| write_npy(array, meter, out))
     }
 
     /// Writes the elements and nothing else, in C order, native-endian.
@@ -80,7 +80,7 @@ impl<'a> Export<'a> {
     ///
     /// Those of [`npy`](Self::npy).
     pub fn raw(&self, array: &AnyArray, path: impl AsRef<Path>) -> Result<()> {
-        self.write(path.as_ref(), array.byte_len(), |meter, out| Ok(write_elements(array, Order::C, meter, out)?))
+        self.write(path.as_ref(), array.byte_len(), |meter, out| write_elements(array, Order::C, meter, out))
     }
 
     fn write(&self, path: &Path, total: u64, write: impl FnOnce(&mut Meter<'_>, &mut dyn Write) -> Result<(), super::Failure>) -> Result<()> {

@@ -11,15 +11,19 @@
 //! - `chunks`, `tally`: arrays of any size, read piece by piece. `scalar`: their elements as numbers.
 //! - `preview`, `draw`, `glyphs`, `text`: elements, pictures, numbers and words for people.
 
+mod bar;
 mod chunks;
 mod completions;
 mod context;
 mod cp;
 mod draw;
+mod export;
 mod failure;
 mod freeze;
 mod glyphs;
+mod guard;
 mod handle;
+mod import;
 mod ls;
 mod man;
 mod new;
@@ -28,6 +32,7 @@ mod preview;
 mod proc;
 mod recover;
 mod rm;
+mod run;
 mod scalar;
 mod show;
 mod slice;
@@ -37,6 +42,7 @@ mod tally;
 mod target;
 mod text;
 mod top;
+mod verify;
 
 use clap::{ColorChoice, Parser, Subcommand};
 use context::Context;
@@ -103,6 +109,11 @@ enum Command {
     Rm(rm::Args),
     Sweep(sweep::Args),
     Top(top::Args),
+    Export(export::Args),
+    Import(import::Args),
+    Verify(verify::Args),
+    Run(run::Args),
+    Guard(guard::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -125,6 +136,11 @@ fn run(cli: &Cli) -> Outcome {
         Command::Rm(args) => rm::run(&context, args),
         Command::Sweep(args) => sweep::run(&context, args),
         Command::Top(args) => top::run(&context, args),
+        Command::Export(args) => export::run(&context, args),
+        Command::Import(args) => import::run(&context, args),
+        Command::Verify(args) => verify::run(&context, args),
+        Command::Run(args) => run::run(&context, args),
+        Command::Guard(args) => guard::run(&context, args),
         Command::Completions(args) => completions::run(&context, args),
         Command::Man(args) => man::run(&context, args),
     }
