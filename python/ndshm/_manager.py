@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Sequence
 
 import numpy as np
 
@@ -93,14 +93,14 @@ class Manager(_ndshm.Manager):
         """A new array of ones."""
         return self.full(shape, 1, dtype, order, **labels)
 
-    def full(self, shape: int | Sequence[int], fill_value: Any, dtype: DTypeLike = None, order: str = "C", **labels: Any) -> Array:
+    def full(self, shape: int | Sequence[int], fill_value: Any, dtype: DTypeLike | None = None, order: str = "C", **labels: Any) -> Array:
         """A new array of one value; its type is that of the value, if none is given."""
         element = np.asarray(fill_value, None if dtype is None else np.dtype(dtype))
         if element.ndim:
             raise ValueError("the value must be one element: use array() for an array of several")
         return self._make(shape, element.dtype, order, element=element.tobytes(), **labels)
 
-    def array(self, source: ArrayLike, dtype: DTypeLike = None, order: str = "K", **labels: Any) -> Array:
+    def array(self, source: ArrayLike, dtype: DTypeLike | None = None, order: str = "K", **labels: Any) -> Array:
         """A new array with a copy of what ``numpy.asarray`` makes of ``source``: of an ndarray, a shared array, a list, a number, ...
 
         ``order='K'`` keeps that of a contiguous source, any other becomes C.
@@ -108,9 +108,8 @@ class Manager(_ndshm.Manager):
         source = np.asarray(source, dtype)
         if not source.dtype.isnative:
             source = source.astype(source.dtype.newbyteorder("="))
-        if order == "K" or order == "A":
-            order = "F" if source.flags.fnc else "C"
-        return self._copy(np.asarray(source, order=order), order, **labels)
+        wanted: Literal["C", "F"] = "F" if order == "F" or order in ("K", "A") and source.flags.fnc else "C"
+        return self._copy(np.asarray(source, order=wanted), wanted, **labels)
 
     def from_ndarray(self, source: np.ndarray, **labels: Any) -> Array:
         """A new array with a copy of an ndarray, in its order."""

@@ -334,11 +334,7 @@ impl Array {
 
     /// A new shared array in the same store, or in another one, with a copy of the elements.
     #[pyo3(signature = (manager=None, **labels))]
-    fn copy<'py>(
-        slf: &Bound<'py, Self>,
-        manager: Option<Bound<'py, PyAny>>,
-        labels: Option<&Bound<'py, PyDict>>,
-    ) -> PyResult<Bound<'py, PyAny>> {
+    fn copy<'py>(slf: &Bound<'py, Self>, manager: Option<Bound<'py, PyAny>>, labels: Option<&Bound<'py, PyDict>>) -> PyResult<Bound<'py, PyAny>> {
         let manager = manager.map_or_else(|| slf.getattr("manager"), Ok)?;
         manager.call_method("array", (slf.get().copied(slf.py(), "K")?,), labels)
     }

@@ -40,7 +40,9 @@ fn part<'py>(item: &Bound<'py, PyAny>) -> PyResult<Option<Part<'py>>> {
         return Ok(None);
     }
     // SAFETY: a live object, and the thread is attached.
-    if unsafe { ffi::PyIndex_Check(item.as_ptr()) } == 0 || item.getattr("dtype").is_ok_and(|dtype| dtype.getattr("kind").is_ok_and(|kind| kind.eq("b").unwrap_or(true))) {
+    if unsafe { ffi::PyIndex_Check(item.as_ptr()) } == 0
+        || item.getattr("dtype").is_ok_and(|dtype| dtype.getattr("kind").is_ok_and(|kind| kind.eq("b").unwrap_or(true)))
+    {
         return Ok(None);
     }
     match item.call_method0("__index__") {

@@ -372,4 +372,3 @@ impl Manager {
         Ok((py.import("ndshm._manager")?.getattr("unpickle_manager")?, (text,)))
     }
 }
-

@@ -162,8 +162,11 @@ pub(super) fn import(importer: &Importer<'_>) -> Result<Vec<(String, AnyArray)>,
     Ok(Importer::publish(drafts)?)
 }
 
+/// The name of a tensor, what it is, and the number of its bytes.
+type Tensor = (String, Described, u64);
+
 /// Reads a header up to the first element: the tensors in the order of their elements, each with the number of its bytes, and that of all.
-fn read_header(input: &mut dyn Read, file_len: u64) -> Result<(Vec<(String, Described, u64)>, u64), Failure> {
+fn read_header(input: &mut dyn Read, file_len: u64) -> Result<(Vec<Tensor>, u64), Failure> {
     let mut len = [0; 8];
     input.read_exact(&mut len)?;
     let len = u64::from_le_bytes(len);

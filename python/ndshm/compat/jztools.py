@@ -1,3 +1,4 @@
+# mypy: disable-error-code="override,no-any-return,arg-type,assignment"
 """``jztools.shared_memory`` over ndshm: the same names, one import line changed.
 
 ``from ndshm.compat.jztools import XSharedMemoryManager, xndarray`` instead of ``from jztools.shared_memory import ...``. There are no locks here, as there

@@ -4,7 +4,7 @@ use ndarray::IxDyn;
 use ndshm::{Error, Handle, Manager, SharedArrayD};
 use std::{
     io::{self, Write},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// What a store and an array are asked for.
@@ -102,7 +102,46 @@ impl Peer {
     }
 }
 
+/// The best of several runs of a call, in microseconds.
+fn best(mut call: impl FnMut() -> ndshm::Result<()>) -> ndshm::Result<f64> {
+    let mut best = f64::INFINITY;
+    for _ in 0..7 {
+        let start = Instant::now();
+        for _ in 0..2000 {
+            call()?;
+        }
+        best = best.min(start.elapsed().as_secs_f64() / 2000.0 * 1e6);
+    }
+    Ok(best)
+}
+
+/// What the calls that the Python package's figures have cost here.
+fn bench() -> ndshm::Result<()> {
+    let manager = Manager::builder().recycle(1 << 24).create()?;
+    let array = manager.zeros::<f64, _>((32, 16))?;
+    let any = array.into_any()?;
+    let text = array.handle().to_string();
+    println!("`any.read()` {}", best(|| any.read().map(drop))?);
+    println!("`any.write()` {}", best(|| any.write().map(drop))?);
+    println!(
+        "`any.handle().to_string()` {}",
+        best(|| {
+            std::hint::black_box(any.handle().to_string());
+            Ok(())
+        })?
+    );
+    println!("`parse::<Handle>()`, `open_any()`, open already {}", best(|| text.parse::<Handle>()?.open_any().map(drop))?);
+    println!("`empty((32, 16))`, and its end {}", best(|| manager.empty::<f64, _>((32, 16)).map(drop))?);
+    Ok(())
+}
+
 fn main() {
+    if std::env::args().any(|argument| argument == "bench") {
+        if let Err(error) = bench() {
+            println!("{error:?}");
+        }
+        return;
+    }
     let mut peer = Peer { manager: None, array: None };
     for line in io::stdin().lines().map_while(Result::ok) {
         let (verb, rest) = line.split_once(' ').unwrap_or((&line, ""));
