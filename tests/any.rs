@@ -6,6 +6,7 @@ mod common;
 use common::Root;
 use ndarray::{Array, Axis, Ix1, Ix2, IxDyn, ShapeBuilder, s};
 use ndshm::{AnyArray, Bool, DType, Element, Error, Order, Scope, SharedArrayD, dispatch};
+use std::time::Duration;
 
 const SCALARS: [&str; 13] = ["|u1", "|i1", "<u2", "<i2", "<u4", "<i4", "<u8", "<i8", "uint128", "int128", "<f4", "<f8", "|b1"];
 
@@ -126,4 +127,107 @@ fn one_piece_of_code_serves_every_scalar_type() {
     assert_eq!(describe(&manager.zeros_any(&"|V3".parse().unwrap(), &[5]).unwrap()), "5 of another kind");
     let flags = manager.from_elem(3, Bool::TRUE).unwrap().into_any().unwrap();
     assert_eq!(describe(&flags), "3 x |b1");
+}
+
+#[test]
+fn guards_over_bytes_exclude_those_over_elements() {
+    let root = Root::new();
+    let manager = root.manager();
+    let xs = manager.zeros::<f64, _>((2, 3)).unwrap();
+    let any = xs.into_any().unwrap();
+    let first = any.slice(s![0, ..].as_ref()).unwrap();
+    let guard = first.write().unwrap();
+    assert_eq!((guard.shape(), guard.strides()), (&[3, 8][..], &[8, 1][..]));
+    assert!(matches!(xs.try_read(), Err(Error::WouldBlock { .. } | Error::WouldDeadlock { .. })));
+    assert!(xs.slice(s![1, ..]).unwrap().try_write().is_ok());
+    drop(guard);
+    let held = xs.read().unwrap();
+    assert!(any.try_read().is_ok());
+    assert!(matches!(any.try_write(), Err(Error::WouldBlock { .. } | Error::WouldDeadlock { .. })));
+    assert!(matches!(any.write_timeout(Duration::from_millis(10)), Err(Error::Timeout { .. } | Error::WouldDeadlock { .. })));
+    drop(held);
+    assert!(matches!(any.read_only().unwrap().write(), Err(Error::ReadOnly { .. })));
+}
+
+#[test]
+fn a_guard_that_is_told_to_leaves_poison_on_its_bytes_only() {
+    let root = Root::new();
+    let manager = root.manager();
+    let any = manager.zeros::<f64, _>((2, 3)).unwrap().into_any().unwrap();
+    let first = any.slice(s![0, ..].as_ref()).unwrap();
+    let mut guard = first.write().unwrap();
+    guard.fill(1);
+    guard.poison();
+    assert_eq!(any.poisoned().unwrap(), [0..24]);
+    assert!(matches!(any.read(), Err(Error::Poisoned { .. })));
+    assert!(any.slice(s![1, ..].as_ref()).unwrap().read().is_ok());
+    first.recover().unwrap().poison();
+    assert!(any.is_poisoned().unwrap());
+    any.recover().unwrap().fill(0);
+    assert!(!any.is_poisoned().unwrap());
+    // Nothing to lock, nothing to poison.
+    let empty = any.with_layout(0, &[0], &[8]).unwrap();
+    empty.write().unwrap().poison();
+    assert!(!any.is_poisoned().unwrap());
+}
+
+#[test]
+fn a_view_by_numbers_stays_inside_of_its_source_and_in_the_grid_of_its_elements() {
+    let root = Root::new();
+    let manager = root.manager();
+    let any = manager.from_shape_fn::<u32, _>((4, 6), |(i, j)| (10 * i + j) as u32).unwrap().into_any().unwrap();
+    let middle = any.slice(s![1..3, ..].as_ref()).unwrap();
+    assert_eq!(middle.byte_offset(), 24);
+    let view = middle.with_layout(44, &[6], &[-4]).unwrap();
+    assert_eq!(view.downcast::<u32, Ix1>().unwrap().to_ndarray().unwrap(), ndarray::array![15, 14, 13, 12, 11, 10]);
+    for (offset, shape, strides) in [
+        (20, &[1][..], &[4][..]),
+        (72, &[1], &[4]),
+        (24, &[13], &[4]),
+        (26, &[1], &[4]),
+        (24, &[2], &[2]),
+        (24, &[2], &[]),
+        (usize::MAX, &[1], &[4]),
+        (24, &[usize::MAX, 2], &[4, 4]),
+        (24, &[2], &[isize::MIN]),
+    ] {
+        assert!(matches!(middle.with_layout(offset, shape, strides), Err(Error::Layout { .. })), "{offset} {shape:?} {strides:?}");
+    }
+    let wide = middle.with_layout(24, &[3, 6], &[0, 4]).unwrap();
+    assert!(!wide.is_writable() && matches!(wide.write(), Err(Error::ReadOnly { .. })));
+    assert!(matches!(any.unpack(), Err(Error::Layout { .. })) && matches!(any.field_array("x"), Err(Error::Layout { .. })));
+}
+
+#[test]
+fn arrays_of_bytes_have_the_order_that_was_asked_for() {
+    let root = Root::new();
+    let manager = root.manager();
+    let dtype = "<u2".parse().unwrap();
+    let bytes: Vec<u8> = (0..12).collect();
+    let any = manager.options().from_bytes(&dtype, &[2, 3], Order::F, &bytes).unwrap();
+    assert_eq!((any.order(), any.byte_strides()), (Some(Order::F), vec![2, 4]));
+    assert_eq!(any.handle().open_any().unwrap().read_bytes().unwrap(), [0, 1, 4, 5, 8, 9, 2, 3, 6, 7, 10, 11]);
+    assert!(matches!(manager.options().from_bytes(&dtype, &[2, 3], Order::C, &bytes[1..]), Err(Error::Layout { .. })));
+    assert!(matches!(manager.options().from_bytes(&dtype, &[usize::MAX], Order::C, &[]), Err(Error::Layout { .. })));
+    let filled = manager.options().from_bytes_fn(&dtype, &[2, 0], Order::C, |bytes| assert!(bytes.is_empty())).unwrap();
+    assert!(filled.is_empty() && manager.options().name("x/y").empty_any(&dtype, &[1], Order::C).is_err());
+}
+
+#[test]
+fn freezing_without_a_type_is_freezing() {
+    let root = Root::new();
+    let manager = root.manager();
+    let xs = manager.ones::<f64, _>(5).unwrap();
+    let any = xs.handle().open_any().unwrap();
+    let handle = any.handle();
+    assert!(matches!(any.read_only().unwrap().freeze(), Err(Error::ReadOnly { .. })));
+    assert!(matches!(handle.wait_frozen(Duration::from_millis(10)), Err(Error::Timeout { .. })));
+    any.freeze().unwrap();
+    any.freeze().unwrap();
+    any.read_only().unwrap().freeze().unwrap();
+    handle.wait_frozen(Duration::from_secs(10)).unwrap();
+    assert!(xs.is_frozen() && matches!(xs.write(), Err(Error::Frozen { .. })) && matches!(any.recover(), Err(Error::Frozen { .. })));
+    // Held beside each other: there is no lock any more.
+    let guards: Vec<_> = (0..100).map(|_| any.read().unwrap()).collect();
+    assert_eq!(guards.len(), 100);
 }

@@ -136,6 +136,11 @@ impl AnyArray {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn with_layout(&self, offset: usize, shape: &[usize], strides: &[isize]) -> Result<Self> {
+        let itemsize = self.dtype.itemsize();
+        if !offset.abs_diff(self.layout.offset).is_multiple_of(itemsize) {
+            let reason = format!("offset {offset} is no multiple of the element's {itemsize} bytes away from this view's {}", self.layout.offset);
+            return Err(Error::layout("take a view", reason));
+        }
         self.placed(self.dtype.clone(), offset, shape, strides)
     }
 
