@@ -163,10 +163,10 @@ pub(super) fn import(importer: &Importer<'_>) -> Result<Vec<(String, AnyArray)>,
 }
 
 /// The name of a tensor, what it is, and the number of its bytes.
-type Tensor = (String, Described, u64);
+type Named = (String, Described, u64);
 
 /// Reads a header up to the first element: the tensors in the order of their elements, each with the number of its bytes, and that of all.
-fn read_header(input: &mut dyn Read, file_len: u64) -> Result<(Vec<Tensor>, u64), Failure> {
+fn read_header(input: &mut dyn Read, file_len: u64) -> Result<(Vec<Named>, u64), Failure> {
     let mut len = [0; 8];
     input.read_exact(&mut len)?;
     let len = u64::from_le_bytes(len);

@@ -35,7 +35,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     let format = Format::of(&args.file, args.format)?;
-    let manager = context.manager()?;
+    let manager = context.manager(false)?;
     let dtype = args.dtype.as_deref().map(str::parse::<DType>).transpose()?;
     let stem = || args.file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let is_single = matches!(format, Format::Npy | Format::Raw);
