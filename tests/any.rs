@@ -158,7 +158,7 @@ fn a_guard_that_is_told_to_leaves_poison_on_its_bytes_only() {
     let mut guard = first.write().unwrap();
     guard.fill(1);
     guard.poison();
-    assert_eq!(any.poisoned().unwrap(), [0..24]);
+    assert!(matches!(&any.poisoned().unwrap()[..], [range] if *range == (0..24)));
     assert!(matches!(any.read(), Err(Error::Poisoned { .. })));
     assert!(any.slice(s![1, ..].as_ref()).unwrap().read().is_ok());
     first.recover().unwrap().poison();
