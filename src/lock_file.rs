@@ -255,4 +255,18 @@ mod tests {
         drop(mine);
         assert!(!is_alive(&other, 5).unwrap());
     }
+
+    #[test]
+    fn all_members_that_live_are_found_and_none_that_does_not() {
+        let path = tempfile::NamedTempFile::new().unwrap();
+        let open = || File::options().read(true).write(true).open(path.path()).unwrap();
+        // Neighbours of one process come as one lock; the first and the last id are members too.
+        let (first, second, third) = (open(), open(), open());
+        [7, 8, 9, MAX_MEMBER - 1].into_iter().for_each(|id| assert!(try_live(&first, id).unwrap()));
+        [1, 10, 500].into_iter().for_each(|id| assert!(try_live(&second, id).unwrap()));
+        assert!(lock_names(&third, false).unwrap());
+        assert_eq!(living(&open()).unwrap(), [1, 7, 8, 9, 10, 500, MAX_MEMBER - 1]);
+        drop(first);
+        assert_eq!(living(&open()).unwrap(), [1, 10, 500]);
+    }
 }

@@ -41,7 +41,7 @@ pub struct Swept {
     pub stores: usize,
     /// Arrays, those of the deleted stores included.
     pub arrays: usize,
-    /// Bytes that their files took.
+    /// Bytes that their files took, and those of arrays that were left half-made.
     pub bytes: u64,
     /// What was left because it could not be deleted, or cannot be told to be dead: for each an error with its path.
     pub skipped: Vec<Error>,

@@ -202,11 +202,13 @@ impl Manager {
                 && !member.is_alive(builder)?
             {
                 let path = self.path().join(entry);
+                let bytes = fs::symlink_metadata(&path).map_or(0, |metadata| metadata.blocks() * 512);
                 failpoint!(SweepHalfMadeFound);
                 let removed = fs::remove_file(&path);
                 failpoint!(SweepHalfMadeRemoved);
                 match removed {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => swept.note(Err(Error::io(path, "delete a half-built array")(error))),
+                    Ok(()) => swept.bytes += bytes,
                     _ => {}
                 }
             }

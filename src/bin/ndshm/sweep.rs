@@ -51,7 +51,13 @@ fn report(context: &Context, remains: &[Remains], swept: Option<&Swept>) -> Outc
     } else {
         let mut out = context.out();
         for found in remains {
-            let what = if found.is_store { format!("store with {}", text::count(found.arrays, "array")) } else { "array".into() };
+            let what = if found.is_store {
+                format!("store with {}", text::count(found.arrays, "array"))
+            } else if found.arrays == 0 {
+                "half-made array".into()
+            } else {
+                "array".into()
+            };
             writeln!(out, "{}  {what}, {}", printable(&found.path.to_string_lossy()), text::bytes(found.bytes))?;
         }
         match swept {
