@@ -313,6 +313,16 @@ mod npz {
         assert!(matches!(manager.options().name("").import_npz(&path), Err(Error::AlreadyExists { .. })));
         assert_eq!(manager.list().unwrap().len(), 1);
         assert_eq!(manager.options().name("new.").import_npz(&path).unwrap().len(), 3);
+        // A name that is taken when the others are published already: they go again.
+        let taken = std::sync::Mutex::new(None);
+        let calls = std::sync::atomic::AtomicUsize::new(0);
+        let takes = |_, _| {
+            if calls.fetch_add(1, SeqCst) == 5 {
+                *taken.lock().unwrap() = Some(manager.options().name("later.c").zeros::<u8, _>(1).unwrap());
+            }
+        };
+        assert!(matches!(manager.options().name("later.").progress(&takes).import_npz(&path), Err(Error::AlreadyExists { .. })));
+        assert!(!manager.contains("later.a").unwrap() && !manager.contains("later.b").unwrap() && manager.contains("later.c").unwrap());
         let error = Export::new().npz(&[("a", &array), ("a", &array)], scratch.path().join("y")).unwrap_err();
         assert!(matches!(error, Error::Transfer { .. }));
     }

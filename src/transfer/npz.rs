@@ -86,6 +86,7 @@ pub(super) fn import(importer: &Importer<'_>) -> Result<Vec<(String, AnyArray)>,
         let mut receive = || {
             let size = entry.size();
             let (described, header_len) = npy::read_header(&mut entry)?;
+            meter.add(header_len);
             let left = size.saturating_sub(header_len as u64);
             let draft = importer.receive(Some(key), described, left, &mut meter, &mut entry)?;
             // At its end the checksum is compared.

@@ -97,3 +97,35 @@ fn first_in_padding(file: &File, len: u64) -> io::Result<Option<usize>> {
     }
     Ok(None)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_of_a_long_padding_is_looked_at() {
+        let scratch = tempfile::tempdir().unwrap();
+        let manager = crate::Manager::builder().root(scratch.path()).create().unwrap();
+        let array = manager.options().name("xs").zeros::<u8, _>(100).unwrap();
+        let source = File::open(array.path()).unwrap();
+        let header = Header::parse(&source, source.metadata().unwrap().len()).unwrap().header;
+        let mut state = [0; STATE_LEN];
+        source.read_exact_at(&mut state, STATE_AT as u64).unwrap();
+        // As on a machine with pages of 256 KiB.
+        let mut bytes = header.encode(256 << 10, &state).unwrap();
+        bytes.resize(bytes.len() + 100, 0);
+        let path = scratch.path().join("long.ndshm");
+        let check = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            let mut found = Verification::default();
+            super::check(&path, None, &mut found).unwrap();
+            found.findings
+        };
+        assert_eq!(check(&bytes), []);
+        for at in [8000, 70_000, 200_000] {
+            bytes[at] = 1;
+            assert!(check(&bytes)[0].text.contains(&format!("byte {at} is not zero")));
+            bytes[at] = 0;
+        }
+    }
+}
