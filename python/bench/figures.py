@@ -188,7 +188,9 @@ def main(target: str) -> None:
         "# What the Python package costs",
         "",
         "Written by `python/bench/run`. Medians, in microseconds, in one process: *create* an array of bytes (unspecified contents), *transfer* it "
-        "(pickle and unpickle), *re-open* it (unpickle once more), *release* it. What cannot be pickled is opened by its file's name.",
+        "(pickle and unpickle), *re-open* it (unpickle once more), *release* it. What cannot be pickled is opened by its file's name. "
+        "ndshm reserves an array's memory when it is made, so that a full tmpfs is an error there and then; SharedMemory, memmap and jztools do not, and pay "
+        "for each page, or die, when it is written first.",
         "",
         f"{platform.machine()}, {os.cpu_count()} processors, Linux {platform.release().split('-')[0]}, Python {platform.python_version()}, NumPy {np.__version__}.",
         "",

@@ -15,6 +15,7 @@ use pyo3::{
     exceptions::{PyAttributeError, PyBufferError, PyTypeError, PyValueError},
     ffi, intern,
     prelude::*,
+    sync::PyOnceLock,
     types::{PyDict, PyString, PyTuple},
 };
 use std::{collections::BTreeMap, ffi::c_int, time::Duration};
@@ -468,7 +469,9 @@ impl Array {
     }
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (String,))> {
-        Ok((py.import("ndshm._ndshm")?.getattr("unpickle_array")?, (self.handle(),)))
+        static UNPICKLE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let unpickle = UNPICKLE.get_or_try_init(py, || Ok::<_, PyErr>(py.import("ndshm._ndshm")?.getattr("unpickle_array")?.unbind()))?;
+        Ok((unpickle.bind(py).clone(), (self.handle(),)))
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {

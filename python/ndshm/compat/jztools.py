@@ -21,6 +21,7 @@ from ndshm import _ndshm
 __all__ = ["InvalidAsXndarray", "XSharedMemoryManager", "xndarray"]
 
 _SCOPES = ("local", "remote", None)
+_RECYCLED = 64 << 20
 
 
 class InvalidAsXndarray(Exception):
@@ -68,7 +69,8 @@ class XSharedMemoryManager:
     def start(self, *_args: Any, **_keywords: Any) -> None:
         """Makes the store."""
         if self._manager is None:
-            self._manager = ndshm.Manager()
+            # Arrays come and go here: the memory of those that are gone is used for the next ones.
+            self._manager = ndshm.Manager(recycle=_RECYCLED)
 
     def shutdown(self) -> None:
         """Deletes the store with all its arrays."""
