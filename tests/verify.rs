@@ -54,7 +54,9 @@ fn a_store_in_use_gives_no_finding() {
         stop.store(true, SeqCst);
         for found in looks {
             let found = found.unwrap();
-            assert_eq!(found.findings, []);
+            // An array that is just being dropped is released for a moment and has its name still.
+            let is_dropping = |finding: &ndshm::Finding| finding.text.starts_with("it was released and still has its name");
+            assert!(found.findings.iter().all(is_dropping), "{:?}", found.findings);
             assert!(found.arrays >= 3 && found.is_sound());
         }
     });
