@@ -6,7 +6,7 @@ use std::time::Duration;
 
 impl Builder {
     /// How long [`read`](crate::SharedArray::read), [`write`](crate::SharedArray::write) and all that locks like them wait before they give
-    /// [`Error::Timeout`]; for ever by default. Those that are told how long to wait (`try_*`, `*_timeout`) are not changed.
+    /// [`Error::Timeout`](crate::Error::Timeout); for ever by default. Those that are told how long to wait (`try_*`, `*_timeout`) are not changed.
     ///
     /// It is a setting of this process for the whole store: arrays that are opened from handles have it too, and of several managers the one
     /// that was built last with it decides.
