@@ -53,6 +53,9 @@ struct Tensor {
     data_offsets: (u64, u64),
 }
 
+/// The tensors of a file in the order of their elements, each with its key and the number of its bytes.
+type Tensors = Vec<(String, Described, u64)>;
+
 /// The entries of the header, in the order of the file; `None` is the metadata.
 struct Entries(Vec<(String, Option<Tensor>)>);
 
@@ -162,11 +165,8 @@ pub(super) fn import(importer: &Importer<'_>) -> Result<Vec<(String, AnyArray)>,
     Ok(Importer::publish(drafts)?)
 }
 
-/// The name of a tensor, what it is, and the number of its bytes.
-type Named = (String, Described, u64);
-
-/// Reads a header up to the first element: the tensors in the order of their elements, each with the number of its bytes, and that of all.
-fn read_header(input: &mut dyn Read, file_len: u64) -> Result<(Vec<Named>, u64), Failure> {
+/// Reads a header up to the first element: its tensors, and the number of all their bytes.
+fn read_header(input: &mut dyn Read, file_len: u64) -> Result<(Tensors, u64), Failure> {
     let mut len = [0; 8];
     input.read_exact(&mut len)?;
     let len = u64::from_le_bytes(len);
