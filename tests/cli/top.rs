@@ -90,7 +90,10 @@ fn lists_are_watched_sorted_filtered_and_deleted_from() {
     terminal.see("the stores", |screen| screen.contains("[stores] 1 of them") && screen.contains("persistent"));
     terminal.press(&["Tab"]);
     let pid = std::process::id().to_string();
+    let held = stage.run.array_any("another").unwrap();
     terminal.see("this process", |screen| screen.contains("[processes]") && screen.lines().any(|line| line.starts_with(&pid)));
+
+    drop(held);
 
     // A filter, and a deletion that is first refused and then confirmed.
     terminal.press(&["Tab", "/", "l", "a", "r", "g", "Enter"]);
