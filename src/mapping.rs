@@ -11,9 +11,9 @@ use crate::{
     bulk,
     error::{Error, Result},
     fork::{self, AtFork, Registration},
-    format::{LOCK_LEN, STATE_AT, STATE_LEN},
+    format::*,
     lock_file::LockPage,
-    state::StateBlock,
+    state::{Slot, StateBlock},
 };
 use aligned::Aligned;
 use memmap2::{MmapOptions, MmapRaw};
@@ -30,9 +30,16 @@ use std::{
     sync::Arc,
 };
 
+// Here, not in `state`: in a model a word has another size.
 const _: () = assert!(size_of::<StateBlock>() == STATE_LEN);
-const _: () = assert!(std::mem::offset_of!(StateBlock, owner) == 88 - STATE_AT);
-const _: () = assert!(std::mem::offset_of!(StateBlock, slots) == 128 - STATE_AT);
+const _: () = {
+    assert!(STATE_AT + std::mem::offset_of!(StateBlock, frozen) == FROZEN_AT);
+    assert!(STATE_AT + std::mem::offset_of!(StateBlock, openers) == OPENERS_AT);
+    assert!(STATE_AT + std::mem::offset_of!(StateBlock, owner) == OWNER_AT);
+    assert!(STATE_AT + std::mem::offset_of!(StateBlock, waiting) == WAITING_AT);
+    assert!(STATE_AT + std::mem::offset_of!(StateBlock, producer) == PRODUCER_AT);
+    assert!(STATE_AT + std::mem::offset_of!(StateBlock, slots) == SLOTS_AT && size_of::<Slot>() == SLOT_LEN);
+};
 
 /// A whole file, mapped shared for reading and writing.
 ///

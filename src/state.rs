@@ -33,15 +33,6 @@ pub(crate) struct StateBlock {
     pub(crate) slots: [Slot; SLOTS],
 }
 
-const _: () = {
-    assert!(STATE_AT + std::mem::offset_of!(StateBlock, frozen) == FROZEN_AT);
-    assert!(STATE_AT + std::mem::offset_of!(StateBlock, openers) == OPENERS_AT);
-    assert!(STATE_AT + std::mem::offset_of!(StateBlock, owner) == OWNER_AT);
-    assert!(STATE_AT + std::mem::offset_of!(StateBlock, waiting) == WAITING_AT);
-    assert!(STATE_AT + std::mem::offset_of!(StateBlock, producer) == PRODUCER_AT);
-    assert!(STATE_AT + std::mem::offset_of!(StateBlock, slots) == SLOTS_AT && size_of::<Slot>() == SLOT_LEN);
-};
-
 /// One guard, or what is left of one.
 #[repr(C)]
 pub(crate) struct Slot {
