@@ -14,7 +14,7 @@ import pytest
 
 import ndshm
 
-ROOT = pathlib.Path(tempfile.mkdtemp(prefix="ndshm-pytest-", dir="/dev/shm"))
+ROOT = pathlib.Path(tempfile.mkdtemp(prefix="ndshm-pytest-", dir=os.environ.get("NDSHM_TEST_PLACE", "/dev/shm")))
 os.environ["NDSHM_ROOT"] = str(ROOT)
 
 
@@ -122,6 +122,3 @@ def peer() -> Iterator[Peer]:
     process = Peer()
     yield process
     process.close()
-
-
-pytest.Peer = Peer  # type: ignore[attr-defined]

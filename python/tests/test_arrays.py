@@ -252,7 +252,7 @@ def test_xarray_gets_names_and_attributes(m: ndshm.Manager) -> None:
     assert np.shares_memory(a.freeze(), a.to_xarray().values)
 
 
-def test_stores_by_path_stay_and_ephemeral_ones_go(tmp_path: object, m: ndshm.Manager) -> None:
+def test_stores_by_path_stay_and_ephemeral_ones_go(m: ndshm.Manager) -> None:
     import pathlib
 
     path = pathlib.Path(m.path).parent / "persistent"
