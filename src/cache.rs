@@ -106,12 +106,10 @@ impl Cache {
 
     /// A mapping of a file, whatever array it has by now, of as many pages. Its owner may have used the file again.
     pub(crate) fn take_file(&self, inode: (u64, u64), len: usize, writable: bool) -> Option<Cached> {
-        let pages = |len: usize| len.div_ceil(rustix::param::page_size());
         let mut files = self.0.lock();
         // A mapped file keeps its inode, so none else has it. What was frozen is never used again, and may be protected.
-        let is_it = |cached: &Cached| {
-            cached.inode == inode && pages(cached.mapping.len()) == pages(len) && cached.is_writable == writable && !cached.was_frozen
-        };
+        let is_it =
+            |cached: &Cached| cached.inode == inode && cached.mapping.has_pages_of(len) && cached.is_writable == writable && !cached.was_frozen;
         let at = files.kept.iter().rposition(is_it)?;
         let mut cached = files.kept.remove(at);
         drop(files);

@@ -154,10 +154,15 @@ impl Mapping {
         self.len
     }
 
+    /// Whether a file of `len` bytes has as many pages.
+    pub(crate) fn has_pages_of(&self, len: usize) -> bool {
+        let pages = |len: usize| len.div_ceil(rustix::param::page_size());
+        pages(len) == pages(self.len)
+    }
+
     /// Says that the file has another length now, within the last page of what is mapped.
     pub(crate) fn set_len(&mut self, len: usize) {
-        let pages = |len: usize| len.div_ceil(rustix::param::page_size());
-        assert!(pages(len) == pages(self.len), "{len} bytes have other pages than {}", self.len);
+        assert!(self.has_pages_of(len), "{len} bytes have other pages than {}", self.len);
         self.len = len;
     }
 

@@ -28,6 +28,11 @@ pub(crate) fn is_of_id(path: &Path) -> bool {
     path.file_stem().is_some_and(|stem| is_id(stem.as_encoded_bytes()))
 }
 
+/// Whether a file is called by this id, as that of an array without a chosen name is.
+pub(crate) fn is_called(path: &Path, id: ArrayId) -> bool {
+    path.file_stem().is_some_and(|stem| *stem == *id.file_stem())
+}
+
 /// The chosen name of an array at this path, if it is not named after its id.
 pub(crate) fn of(path: &Path, id: ArrayId) -> Option<String> {
     let stem = path.file_stem()?.to_str()?;

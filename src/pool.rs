@@ -48,9 +48,8 @@ impl Pool {
 
     /// A file that has as many pages as one of `len` bytes; the one that was used last, whose pages are the likeliest to be in a cache.
     pub(crate) fn take(&self, len: usize) -> Option<Kept> {
-        let pages = |len: usize| len.div_ceil(rustix::param::page_size());
         let mut pool = self.0.lock();
-        let at = pool.iter().rposition(|kept| kept.generation == fork::generation() && pages(kept.mapping.len()) == pages(len))?;
+        let at = pool.iter().rposition(|kept| kept.generation == fork::generation() && kept.mapping.has_pages_of(len))?;
         Some(pool.remove(at))
     }
 

@@ -6,6 +6,7 @@ use crate::{
     error::{Error, Result},
     fork,
     format::*,
+    name,
     pool::Kept,
     scope::Scope,
     state::lifecycle,
@@ -106,7 +107,7 @@ impl Segment {
     }
 
     fn has_chosen_name(&self) -> bool {
-        self.path.file_stem().is_none_or(|stem| *stem != *self.header().id.file_stem())
+        !name::is_called(&self.path, self.header().id)
     }
 
     /// Removes the file's name if it is still this array's.

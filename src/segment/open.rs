@@ -2,6 +2,7 @@
 
 use super::{SEGMENTS, Segment, header_error, inode_of};
 use crate::{
+    cache::Cached,
     error::{Error, HeaderError, Result},
     fork,
     format::*,
@@ -60,20 +61,14 @@ impl Segment {
             cached.state().count_out();
             return Ok(None);
         }
-        let is_writable = cached.is_writable;
-        let (was_frozen, warm) = (cached.was_frozen, cached.warm);
-        let (path, parsed, inode) = (cached.path, cached.parsed, cached.inode);
+        let Cached { parsed, inode, was_frozen, warm, .. } = cached;
         let mapping = Counted::counted_before(cached.mapping);
         failpoint!(OpenFromCache);
         let is_frozen = was_frozen || mapping.state().frozen.load(SeqCst) != 0;
         if is_frozen {
-            mapping.protect(parsed.data_offset..mapping.len(), &path)?;
+            mapping.protect(parsed.data_offset..mapping.len(), path)?;
         }
-        let hold = Hold::opened(mapping.state(), member.id()?);
-        let segment = Segment::assemble(member, path, parsed, inode, hold);
-        segment.was_frozen.store(is_frozen, Relaxed);
-        segment.warm.store(warm, Relaxed);
-        let _ = if is_writable { segment.writable.set(mapping) } else { segment.protected.set(mapping) };
+        let segment = Self::of_opened(member, path, inode, Opened { mapping, parsed, is_frozen, warm }, writable)?;
         // The process's segment may have been there, open for reading only: then it lacks a mapping, as it would without this one.
         Ok(Some(segment.enlist()).filter(|enlisted| enlisted.is_mapped_for(writable)))
     }
@@ -133,14 +128,9 @@ impl Segment {
                 known
             }
             None => {
-                let Opened { mapping, parsed, is_frozen, warm } = map_and_parse(member, file, &metadata, path, expected, writable)?;
-                check_id(path, expected, parsed.header.id)?;
-                let hold = Hold::opened(mapping.state(), member.id()?);
-                let opened = Segment::assemble(member, path.into(), parsed, inode, hold);
-                opened.was_frozen.store(is_frozen, Relaxed);
-                opened.warm.store(warm, Relaxed);
-                let _ = if writable { opened.writable.set(mapping) } else { opened.protected.set(mapping) };
-                let enlisted = opened.enlist();
+                let opened = map_and_parse(member, file, &metadata, path, expected, writable)?;
+                check_id(path, expected, opened.parsed.header.id)?;
+                let enlisted = Self::of_opened(member, path, inode, opened, writable)?.enlist();
                 failpoint!(OpenEnlisted);
                 event!(DEBUG, path = %path.display(), bytes = enlisted.data_len(), writable, "opened an array");
                 enlisted
@@ -156,6 +146,17 @@ impl Segment {
             // Without it the pages are mapped one by one.
             let _ = segment.any_mapping().populate_from_file(segment.parsed.data_offset..segment.file_len());
         }
+        Ok(segment)
+    }
+
+    /// A segment of what was opened, with its mapping as the one for writing or not.
+    fn of_opened(member: &Arc<Member>, path: &Path, inode: (u64, u64), opened: Opened, writable: bool) -> Result<Arc<Segment>> {
+        let Opened { mapping, parsed, is_frozen, warm } = opened;
+        let hold = Hold::opened(mapping.state(), member.id()?);
+        let segment = Segment::assemble(member, path.into(), parsed, inode, hold);
+        segment.was_frozen.store(is_frozen, Relaxed);
+        segment.warm.store(warm, Relaxed);
+        let _ = if writable { segment.writable.set(mapping) } else { segment.protected.set(mapping) };
         Ok(segment)
     }
 
@@ -224,12 +225,11 @@ pub(crate) fn read_header(path: &Path, expected: Option<ArrayId>) -> Result<(Par
 /// Checks that a file has the array that it was opened for. One that is called by its id and has another array was renamed and used again after it
 /// was opened here.
 fn check_id(path: &Path, expected: Option<ArrayId>, found: ArrayId) -> Result<()> {
-    let is_called = |id: ArrayId| path.file_stem().is_some_and(|stem| *stem == *id.file_stem());
     match expected {
         Some(expected) if expected == found => Ok(()),
-        Some(expected) if is_called(expected) => Err(gone(path, Some(expected))),
+        Some(expected) if name::is_called(path, expected) => Err(gone(path, Some(expected))),
         Some(expected) => Err(Error::PathReused { path: path.into(), expected: expected.to_string(), found: found.to_string() }),
-        None if is_called(found) || !name::is_of_id(path) => Ok(()),
+        None if name::is_called(path, found) || !name::is_of_id(path) => Ok(()),
         None => Err(gone(path, None)),
     }
 }
