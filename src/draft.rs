@@ -14,6 +14,7 @@ use crate::{
     scope::Scope,
     segment::{NewFile, Segment, header_error},
     state::StateBlock,
+    temporary::TempName,
     trust,
 };
 use rustix::process::{Resource, getrlimit};
@@ -25,7 +26,6 @@ use std::{
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
-use tempfile::TempPath;
 
 /// What a new array shall be.
 pub(crate) struct Plan {
@@ -47,12 +47,13 @@ impl Plan {
 /// An array file that nobody else can see yet: deleted when it is dropped, visible when it is published.
 pub(crate) struct Draft {
     member: Arc<Member>,
-    file: TempPath,
+    file: TempName,
     inode: (u64, u64),
     mapping: Counted,
     parsed: Parsed,
     path: PathBuf,
-    is_named: bool,
+    /// Chosen by the user.
+    name: Option<String>,
     scope: Scope,
     /// Whether it was made of the file of another array.
     is_recycled: bool,
@@ -86,44 +87,44 @@ impl Draft {
         if plan.name.is_some() && is_taken() && !Segment::finish_release_at(member, &path).is_ok_and(|was_released| was_released) && is_taken() {
             return Err(Error::AlreadyExists { path });
         }
-        let (is_named, scope) = (plan.name.is_some(), plan.scope);
+        let (name, scope) = (plan.name, plan.scope);
         let parsed = Parsed { header: plan.header, data_offset: head.len(), data_len };
         let draft =
-            |mapping, file, inode, is_recycled| Draft { member: member.clone(), file, inode, mapping, parsed, path, is_named, scope, is_recycled };
+            |mapping, file, inode, is_recycled| Draft { member: member.clone(), file, inode, mapping, parsed, path, name, scope, is_recycled };
         if let Some(kept) = member.pool().take(total) {
             let (mapping, file, inode) =
                 Self::renew(kept, total, &head, payload, Hold::owner_word(scope, id), id).map_err(|error| failed(error, "use a file again"))?;
             return Ok(draft(mapping, file, inode, true));
         }
         let make = || {
-            let (file, name) = Self::make_file(member, id).map_err(|error| failed(error, "create an array file"))?;
+            let (file, temporary) = Self::make_file(member, id).map_err(|error| failed(error, "create an array file"))?;
             failpoint!(CreateFileMade);
             let mapping = Counted::new(pages::make(member, &file, total, &head, payload, failed)?);
             failpoint!(CreateMapped);
             let inode = trust::inode_of(&file).map_err(Error::io(me, "look at the new file"))?;
-            Ok((mapping, name, inode))
+            Ok((mapping, temporary, inode))
         };
-        let (mapping, name, inode) = match make() {
+        let (mapping, temporary, inode) = match make() {
             // What this process keeps for later gives way.
             Err(Error::NoSpace { .. }) if Member::give_way() => make()?,
             made => made?,
         };
-        Ok(draft(mapping, name, inode, false))
+        Ok(draft(mapping, temporary, inode, false))
     }
 
     /// A new, empty file under a temporary name.
-    fn make_file(member: &Member, id: u64) -> io::Result<(File, TempPath)> {
+    fn make_file(member: &Member, id: u64) -> io::Result<(File, TempName)> {
         let prefix = format!("{NEW_PREFIX}{id}-");
         let (file, name) = tempfile::Builder::new().prefix(&prefix).tempfile_in(member.directory())?.into_parts();
-        Ok((trust::above_the_streams(file)?, name))
+        Ok((trust::above_the_streams(file)?, TempName::new(name)))
     }
 
     /// Makes a file that was kept that of a new array.
-    fn renew(kept: Kept, len: usize, head: &[u8], payload: Payload<'_>, owner: u64, producer: u64) -> io::Result<(Counted, TempPath, (u64, u64))> {
+    fn renew(kept: Kept, len: usize, head: &[u8], payload: Payload<'_>, owner: u64, producer: u64) -> io::Result<(Counted, TempName, (u64, u64))> {
         let Kept { mut mapping, path, inode, .. } = kept;
         if len != mapping.len() {
             // Within the last page.
-            trust::above_the_streams(File::options().write(true).open(&path)?)?.set_len(len as u64)?;
+            trust::above_the_streams(File::options().write(true).open(&*path)?)?.set_len(len as u64)?;
             mapping.set_len(len);
         }
         mapping.put(0, &head[..STATE_AT]);
@@ -146,24 +147,38 @@ impl Draft {
     /// Gives the file its name, unless somebody has it, and lets the others see it.
     pub(crate) fn publish(self) -> Result<Arc<Segment>> {
         failpoint!(CreateFilled);
-        let Draft { member, file, inode, mapping, parsed, path, is_named, scope, is_recycled } = self;
+        let Draft { member, file, inode, mapping, parsed, path, name, scope, is_recycled } = self;
+        if !file.is_own() {
+            let reason = "the process was forked while the array was being filled: its parent publishes it";
+            return Err(Error::NotOwner { path, reason });
+        }
         if is_recycled {
             mapping.state().finish_recycling();
             failpoint!(RecycleReady);
         }
+        let segment = Segment::unpublished(&member, NewFile { path, parsed, inode, scope }, mapping);
+        let path = segment.path();
         let rename = || {
             failpoint!(PublishWanted);
-            file.persist_noclobber(&path).map_err(|error| match error.error.kind() {
-                io::ErrorKind::AlreadyExists => Error::AlreadyExists { path: path.clone() },
+            file.publish(path).map_err(|error| match error.kind() {
+                io::ErrorKind::AlreadyExists => Error::AlreadyExists { path: path.into() },
                 _ if member.page().is_closing() => member.closed(),
-                _ => trust::creation_error(error.error, &path, 0, "publish the array"),
+                _ => trust::creation_error(error, path, 0, "publish the array"),
             })?;
             failpoint!(PublishRenamed);
             Ok(())
         };
-        let publish = || if is_named { member.with_names(rename) } else { rename() };
-        let published = Segment::publish(&member, NewFile { path: path.clone(), parsed, inode, scope, is_recycled }, mapping, publish)?;
-        event!(DEBUG, path = %path.display(), bytes = published.data_len(), is_recycled, "created an array");
-        Ok(published)
+        match segment.publish(is_recycled, || if name.is_some() { member.with_names(rename) } else { rename() }) {
+            Err(Error::Io { source, .. }) if is_recycled && source.kind() == io::ErrorKind::NotFound => {
+                // Somebody deleted the file that this process kept: what is in it by now goes into another one.
+                let plan = Plan { name, scope, header: segment.header().clone() };
+                Self::new(&member, plan, Payload::Bytes(segment.lost_payload()))?.publish()
+            }
+            published => {
+                published?;
+                event!(DEBUG, path = %path.display(), bytes = segment.data_len(), is_recycled, "created an array");
+                Ok(segment)
+            }
+        }
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! A child inherits descriptors and mappings, but it is another process: it owns nothing, and it must not keep a dead parent alive.
 //! This module counts forks, keeps every short critical section of the library out of a fork, and calls those who [`register`] in the child.
+//! A lock of the standard library that another thread holds during a fork, a `Once` or `OnceLock` too, is held in the child for ever: the library
+//! uses those of this module.
 //!
 //! One of the modules with unsafe code: it installs handlers with `pthread_atfork` and replaces descriptors in the child.
 
@@ -15,8 +17,8 @@ use std::{
     ops::{Deref, DerefMut},
     os::fd::AsRawFd,
     sync::{
-        Arc, Mutex as StdMutex, MutexGuard as StdMutexGuard, Once, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-        atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::SeqCst},
+        Arc, Mutex as StdMutex, MutexGuard as StdMutexGuard, OnceLock as StdOnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering::SeqCst},
     },
 };
 
@@ -27,7 +29,9 @@ static GENERATION: AtomicU64 = AtomicU64::new(0);
 /// Who is called in the child.
 static REGISTERED: StdMutex<Option<HashMap<u64, Arc<dyn AtFork>>>> = StdMutex::new(None);
 static NEXT_KEY: AtomicU64 = AtomicU64::new(0);
-static INSTALLED: Once = Once::new();
+/// Whether the handlers are installed: [`DONE`], or the id of the process that does it just now, or 0.
+static INSTALLED: AtomicU32 = AtomicU32::new(0);
+const DONE: u32 = u32::MAX;
 
 thread_local! {
     static FORKING: RefCell<Option<RwLockWriteGuard<'static, ()>>> = const { RefCell::new(None) };
@@ -58,7 +62,7 @@ pub(crate) fn register(part: Arc<dyn AtFork>) -> Registration {
 
 /// Has the part that `make` makes called in every child, also in one that is forked while it is being made.
 fn register_new<E>(make: impl FnOnce() -> Result<Arc<dyn AtFork>, E>) -> Result<Registration, E> {
-    INSTALLED.call_once(install);
+    once(&INSTALLED, install);
     let key = NEXT_KEY.fetch_add(1, SeqCst);
     let _gate = GATE.read().unwrap_or_else(PoisonError::into_inner);
     let part = make()?;
@@ -106,6 +110,42 @@ impl<T> Deref for Guard<'_, T> {
 impl<T> DerefMut for Guard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         &mut self.value
+    }
+}
+
+/// What is set once, and whose setting no fork finds half done. Not to be set with a [`Mutex`] locked.
+pub(crate) struct OnceLock<T>(StdOnceLock<T>);
+
+impl<T> OnceLock<T> {
+    pub(crate) const fn new() -> Self {
+        Self(StdOnceLock::new())
+    }
+
+    #[inline]
+    pub(crate) fn get(&self) -> Option<&T> {
+        self.0.get()
+    }
+
+    /// Sets it, or gives the value back where it was set before.
+    pub(crate) fn set(&self, value: T) -> Result<(), T> {
+        let _gate = GATE.read().unwrap_or_else(PoisonError::into_inner);
+        self.0.set(value)
+    }
+
+    /// What it is set to, if need be now: of several threads that make a value at once, the first one's counts.
+    pub(crate) fn get_or_init(&self, make: impl FnOnce() -> T) -> &T {
+        if let Some(value) = self.get() {
+            return value;
+        }
+        let _ = self.set(make());
+        match self.get() {
+            Some(value) => value,
+            None => unreachable!("it was set"),
+        }
+    }
+
+    pub(crate) fn take(&mut self) -> Option<T> {
+        self.0.take()
     }
 }
 
@@ -205,6 +245,28 @@ fn close_spare() {
     unsafe { libc::close(SPARE.swap(-1, SeqCst)) };
 }
 
+/// Runs `action` once, and again in a child that was forked while a thread of its parent did: nothing there would ever finish that.
+fn once(state: &AtomicU32, action: fn()) {
+    let me = std::process::id();
+    let mut found = state.load(SeqCst);
+    while found != DONE {
+        if found == me {
+            std::thread::yield_now();
+            found = state.load(SeqCst);
+            continue;
+        }
+        match state.compare_exchange(found, me, SeqCst, SeqCst) {
+            Ok(_) => {
+                action();
+                state.store(DONE, SeqCst);
+                return;
+            }
+            Err(other) => found = other,
+        }
+    }
+}
+
+/// Installs the handlers. They may be installed twice: see [`once`].
 fn install() {
     open_spare();
     // SAFETY: the three handlers are functions for the life of the process that do not unwind: what they call does not panic.
@@ -212,6 +274,9 @@ fn install() {
 }
 
 extern "C" fn before() {
+    if FORKING.try_with(|forking| forking.borrow().is_some()).unwrap_or(false) {
+        return;
+    }
     let gate = GATE.write().unwrap_or_else(PoisonError::into_inner);
     if let Some(parts) = REGISTERED.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
         parts.values().for_each(|part| part.before());
@@ -237,4 +302,82 @@ extern "C" fn after_in_child() {
     open_spare();
     failpoint!(ForkDone);
     let _ = FORKING.try_with(|forking| forking.borrow_mut().take());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    /// Requires that a forked child comes to the end of `work` within a minute.
+    fn in_child(work: impl FnOnce()) {
+        // SAFETY: what the child does is what this module promises to be possible there; it ends without returning.
+        match unsafe { libc::fork() } {
+            0 => {
+                // SAFETY: `alarm` may be called at any time.
+                unsafe { libc::alarm(60) };
+                let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+                // SAFETY: `_exit` may be called at any time.
+                unsafe { libc::_exit(i32::from(done.is_err())) }
+            }
+            pid => {
+                let mut status = 0;
+                // SAFETY: the status is written to an integer that outlives the call.
+                assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+                assert_eq!(status, 0, "the status of the forked child: 14 is that of one that hangs");
+            }
+        }
+    }
+
+    #[test]
+    fn a_child_forked_while_a_value_is_made_makes_its_own() {
+        static VALUE: OnceLock<u8> = OnceLock::new();
+        let (begun, wait_for_begin) = mpsc::channel();
+        let (go_on, wait_to_go_on) = mpsc::channel();
+        std::thread::scope(move |scope| {
+            scope.spawn(move || {
+                let make = || {
+                    begun.send(()).unwrap();
+                    wait_to_go_on.recv().unwrap();
+                    1
+                };
+                assert_eq!(*VALUE.get_or_init(make), 1);
+            });
+            wait_for_begin.recv().unwrap();
+            in_child(|| assert_eq!(*VALUE.get_or_init(|| 2), 2));
+            go_on.send(()).unwrap();
+        });
+        assert_eq!((VALUE.get(), VALUE.set(3)), (Some(&1), Err(3)));
+    }
+
+    #[test]
+    fn what_is_done_once_is_done_again_where_a_fork_cut_it_off() {
+        static CALLS: AtomicU32 = AtomicU32::new(0);
+        let count = || _ = CALLS.fetch_add(1, SeqCst);
+        let state = AtomicU32::new(0);
+        once(&state, count);
+        once(&state, count);
+        assert_eq!(CALLS.load(SeqCst), 1);
+        // As a child finds it whose parent, another process, had begun.
+        let state = AtomicU32::new(std::process::id() + 1);
+        once(&state, count);
+        once(&state, count);
+        assert_eq!(CALLS.load(SeqCst), 2);
+    }
+
+    #[test]
+    fn handlers_that_were_installed_twice_let_a_process_fork() {
+        drop(register(Arc::new(Nothing)));
+        install();
+        let before = generation();
+        in_child(|| assert!(generation() > before));
+        assert_eq!(generation(), before);
+        drop(register(Arc::new(Nothing)));
+    }
+
+    struct Nothing;
+
+    impl AtFork for Nothing {
+        fn in_child(&self) {}
+    }
 }

@@ -129,6 +129,7 @@ mod store;
 mod sync;
 #[cfg_attr(test, allow(unsafe_code, reason = "tests make a block of zeros"))]
 mod table;
+mod temporary;
 mod transfer;
 mod trust;
 mod verify;

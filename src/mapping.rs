@@ -176,6 +176,14 @@ impl Mapping {
         bulk::copy(self.bytes_mut(offset..offset + bytes.len()), bytes);
     }
 
+    /// Bytes of a file that nobody else knows, and never will.
+    pub(crate) fn bytes_of_lost(&self, range: Range<usize>) -> &[u8] {
+        assert!(range.start <= range.end && range.end <= self.len, "{range:?} lies outside of {} bytes", self.len);
+        // SAFETY: the range lies inside the mapping (asserted, invariant), which is initialised, as every page of a file; nobody writes it, because
+        // nobody else knows of the file.
+        unsafe { std::slice::from_raw_parts(self.address().wrapping_add(range.start), range.len()) }
+    }
+
     /// Bytes of a file that nobody else knows yet; not those of its state block, which may be looked at by whoever opened the file before it was taken to be
     /// used again.
     fn bytes_mut(&mut self, range: Range<usize>) -> &mut [u8] {

@@ -18,7 +18,7 @@ use std::{
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{
-        Arc, OnceLock, Weak,
+        Arc, Weak,
         atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
@@ -49,13 +49,13 @@ pub(crate) struct Member {
     /// Managers of the store that this process has.
     managers: AtomicUsize,
     cache: Cache,
-    is_on_tmpfs: OnceLock<bool>,
-    has_huge_mount: OnceLock<bool>,
+    is_on_tmpfs: fork::OnceLock<bool>,
+    has_huge_mount: fork::OnceLock<bool>,
 }
 
 /// The kernel's id of this boot.
 pub(crate) fn boot_id() -> Result<Uuid> {
-    static BOOT: OnceLock<Uuid> = OnceLock::new();
+    static BOOT: fork::OnceLock<Uuid> = fork::OnceLock::new();
     if let Some(boot) = BOOT.get() {
         return Ok(*boot);
     }
@@ -156,8 +156,8 @@ impl Member {
                 pool: Pool::new(),
                 managers: AtomicUsize::new(0),
                 cache: Cache::new(),
-                is_on_tmpfs: OnceLock::new(),
-                has_huge_mount: OnceLock::new(),
+                is_on_tmpfs: fork::OnceLock::new(),
+                has_huge_mount: fork::OnceLock::new(),
             });
         }
     }

@@ -3,9 +3,8 @@
 //! A file comes here when its array was released, lost its name, and nobody else has it mapped. It has a name as files have that are being built,
 //! so that a sweep takes what a dead process kept. Its lifecycle is "recycling": whoever opened the file before it lost its name is refused.
 
-use crate::{fork, mapping::Mapping, state::lifecycle};
+use crate::{fork, mapping::Mapping, state::lifecycle, temporary::TempName};
 use std::sync::atomic::Ordering::SeqCst;
-use tempfile::TempPath;
 
 /// The files that one process keeps of one store.
 pub(crate) struct Pool(fork::Mutex<Vec<Kept>>);
@@ -14,10 +13,8 @@ pub(crate) struct Pool(fork::Mutex<Vec<Kept>>);
 pub(crate) struct Kept {
     /// Counted, but not registered: a forked child has no array of it.
     pub(crate) mapping: Mapping,
-    pub(crate) path: TempPath,
+    pub(crate) path: TempName,
     pub(crate) inode: (u64, u64),
-    /// The fork generation that keeps it.
-    generation: u64,
 }
 
 impl Pool {
@@ -49,7 +46,7 @@ impl Pool {
     /// A file that has as many pages as one of `len` bytes; the one that was used last, whose pages are the likeliest to be in a cache.
     pub(crate) fn take(&self, len: usize) -> Option<Kept> {
         let mut pool = self.0.lock();
-        let at = pool.iter().rposition(|kept| kept.generation == fork::generation() && kept.mapping.has_pages_of(len))?;
+        let at = pool.iter().rposition(|kept| kept.path.is_own() && kept.mapping.has_pages_of(len))?;
         Some(pool.remove(at))
     }
 
@@ -69,19 +66,11 @@ impl Drop for Pool {
 }
 
 impl Kept {
-    pub(crate) fn new(mapping: Mapping, path: TempPath, inode: (u64, u64)) -> Self {
-        Self { mapping, path, inode, generation: fork::generation() }
-    }
-
     /// Deletes the file, unless it was inherited over a fork: then it is the parent's.
     fn forget(self) {
-        match self.generation == fork::generation() {
-            true => {
-                // Who kept a mapping of it for later lets it go.
-                self.mapping.state().lifecycle.store(lifecycle::RELEASED, SeqCst);
-                drop(self.path);
-            }
-            false => _ = self.path.keep(),
+        if self.path.is_own() {
+            // Who kept a mapping of it for later lets it go.
+            self.mapping.state().lifecycle.store(lifecycle::RELEASED, SeqCst);
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::{
     scope::Scope,
     span::Span,
     state::{StateBlock, lifecycle},
+    temporary::TempName,
 };
 use std::{
     collections::BTreeMap,
@@ -25,14 +26,13 @@ use std::{
     path::{Path, PathBuf},
     ptr::NonNull,
     sync::{
-        Arc, OnceLock, Weak,
+        Arc, Weak,
         atomic::{
             AtomicBool, AtomicU64,
             Ordering::{Relaxed, SeqCst},
         },
     },
 };
-use tempfile::TempPath;
 
 /// The arrays that this process has mapped.
 static SEGMENTS: fork::Mutex<Segments> = fork::Mutex::new(Segments { by_inode: BTreeMap::new(), by_id: BTreeMap::new() });
@@ -69,9 +69,9 @@ pub(crate) struct Segment {
     parsed: Parsed,
     inode: (u64, u64),
     /// With a writable payload.
-    writable: OnceLock<Counted>,
+    writable: fork::OnceLock<Counted>,
     /// With a payload that is protected against writing, for who asked for no more.
-    protected: OnceLock<Counted>,
+    protected: fork::OnceLock<Counted>,
     hold: fork::Mutex<Hold>,
     /// This process found the array frozen, and may have taken its own right to write away.
     was_frozen: AtomicBool,
@@ -80,7 +80,7 @@ pub(crate) struct Segment {
     /// The 64ths of the payload whose pages were mapped before they were written first.
     warm: AtomicU64,
     /// The name that the file has after its release, where it may be used again.
-    put_by: OnceLock<TempPath>,
+    put_by: fork::OnceLock<TempName>,
     generation: u64,
 }
 
@@ -91,39 +91,47 @@ pub(crate) struct NewFile {
     pub(crate) parsed: Parsed,
     pub(crate) inode: (u64, u64),
     pub(crate) scope: Scope,
-    /// Whether another array of the store was in it before.
-    pub(crate) is_recycled: bool,
 }
 
 /// Views of fewer bytes are written as they are: to have their pages mapped costs as much as it saves.
 const WARM_FROM: u64 = 16 << 10;
 
 impl Segment {
-    /// The segment of an array that `publish` gives its name at `path`.
+    /// The segment of an array that has no name yet.
     ///
     /// It is the process's mapping of its file before anybody can see the file: a thread that opens it at once finds this one.
-    pub(crate) fn publish(member: &Arc<Member>, file: NewFile, mapping: Counted, publish: impl FnOnce() -> Result<()>) -> Result<Arc<Segment>> {
-        let NewFile { path, parsed, inode, scope, is_recycled } = file;
+    pub(crate) fn unpublished(member: &Arc<Member>, file: NewFile, mapping: Counted) -> Arc<Segment> {
+        let NewFile { path, parsed, inode, scope } = file;
         let segment = Segment::assemble(member, path, parsed, inode, Hold::created(scope));
         let _ = segment.writable.set(mapping);
         segment.warm.store(u64::MAX, Relaxed);
         SEGMENTS.lock().insert(&segment);
         failpoint!(PublishEnlisted);
-        if let Err(error) = publish() {
+        segment
+    }
+
+    /// Lets others see the array, which `rename` gives its name. A file that `was_in_store` before had another array in it.
+    pub(crate) fn publish(&self, was_in_store: bool, rename: impl FnOnce() -> Result<()>) -> Result<()> {
+        if let Err(error) = rename() {
             // What has this path, if anything, is another array.
-            segment.hold.lock().discard(segment.state());
+            self.hold.lock().discard(self.state());
             return Err(error);
         }
         // A file that was in this store before could not have been renamed in another one's directory.
-        if member.page().is_closing() || !is_recycled && !member.is_at_its_path() {
+        if self.member.page().is_closing() || !was_in_store && !self.member.is_at_its_path() {
             // The closer may have looked before the array got its name, or somebody put another store into this one's place: what nobody
             // else deletes goes here.
             failpoint!(PublishClosingSeen);
-            segment.release()?;
-            return Err(member.closed());
+            self.release()?;
+            return Err(self.member.closed());
         }
         failpoint!(PublishLooked);
-        Ok(segment)
+        Ok(())
+    }
+
+    /// The payload of an array that could not be published: its file was gone.
+    pub(crate) fn lost_payload(&self) -> &[u8] {
+        self.any_mapping().bytes_of_lost(self.parsed.data_offset..self.file_len())
     }
 
     fn assemble(member: &Arc<Member>, path: PathBuf, parsed: Parsed, inode: (u64, u64), hold: Hold) -> Arc<Segment> {
@@ -132,13 +140,13 @@ impl Segment {
             path,
             parsed,
             inode,
-            writable: OnceLock::new(),
-            protected: OnceLock::new(),
+            writable: fork::OnceLock::new(),
+            protected: fork::OnceLock::new(),
             hold: fork::Mutex::new(hold),
             was_frozen: AtomicBool::new(false),
             threads: [const { AtomicU64::new(0) }; SLOTS],
             warm: AtomicU64::new(0),
-            put_by: OnceLock::new(),
+            put_by: fork::OnceLock::new(),
             generation: fork::generation(),
         })
     }
@@ -169,7 +177,7 @@ impl Segment {
 
     /// Where in the payload an address lies, be it of the one or the other mapping.
     pub(crate) fn offset_of(&self, address: usize) -> Option<usize> {
-        let mappings = [&self.writable, &self.protected].into_iter().filter_map(OnceLock::get);
+        let mappings = [&self.writable, &self.protected].into_iter().filter_map(fork::OnceLock::get);
         let starts = mappings.map(|counted| counted.at(self.parsed.data_offset).as_ptr().addr());
         starts.filter_map(|start| address.checked_sub(start)).find(|&offset| offset <= self.parsed.data_len)
     }

@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 mod common;
+#[path = "forks/recycling.rs"]
+mod recycling;
 #[path = "forks/storm.rs"]
 mod storm;
 

@@ -353,48 +353,6 @@ fn child_keeps_files_on_a_small_tmpfs() {
     common::done();
 }
 
-/// A child that is forked has the array that its parent drops: it was counted before there was a child, so the file is not used again.
-#[test]
-fn a_forked_child_keeps_the_elements_that_its_parent_drops() {
-    let root = Root::new();
-    let manager = recycling(&root, 1 << 30);
-    common::run("child_forks_and_drops", &[manager.path()]);
-    assert_eq!(manager.sweep().unwrap().skipped.len(), 0);
-    assert_eq!((manager.list().unwrap().len(), kept_files(&manager)), (0, 0));
-}
-
-#[test]
-#[ignore = "runs in a child"]
-#[allow(unsafe_code, reason = "forking")]
-fn child_forks_and_drops() {
-    let manager = Manager::builder().path(&common::arguments()[0]).recycle(1 << 30).open().unwrap();
-    for round in 0..50 {
-        let xs = manager.from_elem(LEN, f64::from(round)).unwrap();
-        drop(manager.zeros::<f64, _>(LEN).unwrap());
-        // SAFETY: the child calls this library and then ends without running anything else.
-        match unsafe { libc::fork() } {
-            0 => {
-                let is_kept = (0..20).all(|_| xs.read().is_ok_and(|elements| elements.iter().all(|&x| x == f64::from(round))));
-                // SAFETY: always sound.
-                unsafe { libc::_exit(if is_kept { 0 } else { 1 }) };
-            }
-            child => {
-                drop(xs);
-                for _ in 0..3 {
-                    let other = manager.from_elem(LEN, -1.0).unwrap();
-                    assert_eq!(other.read().unwrap()[LEN - 1], -1.0);
-                }
-                let mut status = 0;
-                // SAFETY: the child above, and a place for its status.
-                assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
-                assert_eq!(status, 0, "round {round}");
-            }
-        }
-    }
-    drop(manager);
-    common::done();
-}
-
 /// Openers against a recycler: whoever opens gets the array of the handle, whole, or is told that it was released.
 #[test]
 fn whoever_opens_while_files_are_used_again_gets_the_right_array_or_is_told() {
@@ -516,35 +474,25 @@ fn child_lists() {
 }
 
 #[test]
-fn a_forked_child_neither_uses_nor_deletes_what_its_parent_keeps() {
+fn a_kept_file_that_somebody_deletes_is_made_anew_whatever_was_written_to_it() {
     let root = Root::new();
     let manager = recycling(&root, 1 << 30);
-    common::run("child_keeps_a_file_and_forks", &[manager.path()]);
-}
-
-#[test]
-#[ignore = "runs in a child"]
-#[allow(unsafe_code, reason = "forking")]
-fn child_keeps_a_file_and_forks() {
-    let mut manager = Manager::builder().path(&common::arguments()[0]).recycle(1 << 30).open().ok();
-    let make = |manager: &Option<Manager>| inode(manager.as_ref().unwrap().from_elem(LEN, 1.0).unwrap().path());
-    let file = make(&manager);
-    assert_eq!(kept_files(manager.as_ref().unwrap()), 1);
-    // SAFETY: the child calls this library and then ends without running anything else.
-    match unsafe { libc::fork() } {
-        0 => {
-            let is_another = make(&manager) != file;
-            // The last manager of this process: it lets go what is kept.
-            manager = None;
-            // SAFETY: always sound.
-            unsafe { libc::_exit(if is_another && manager.is_none() { 0 } else { 1 }) };
+    for name in [None, Some("results")] {
+        drop(manager.from_elem(LEN, 1.0).unwrap());
+        assert_eq!(kept_files(&manager), 1);
+        for path in common::files_below(manager.path()).iter().filter(|path| path.to_str().unwrap().contains(".ndshm-new-")) {
+            std::fs::remove_file(path).unwrap();
         }
-        child => {
-            let mut status = 0;
-            // SAFETY: the child above, and a place for its status.
-            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
-            assert_eq!((status, kept_files(manager.as_ref().unwrap()), make(&manager)), (0, 1, file));
-        }
+        let options = manager.options().scope(Scope::Local);
+        let options = if let Some(name) = name { options.name(name) } else { options };
+        let made = options.from_shape_fn(LEN, |i| i as f64).unwrap();
+        assert_eq!((made.read().unwrap()[LEN - 1], made.name()), (LEN as f64 - 1.0, name.map(String::from)));
+        let again: SharedArray1<f64> = made.handle().open().unwrap();
+        again.write().unwrap()[0] = 7.0;
+        assert_eq!(made.read().unwrap()[0], 7.0);
+        let path = made.path().to_path_buf();
+        drop((made, again));
+        assert!(!path.exists());
+        assert!(manager.sweep().unwrap().skipped.is_empty());
     }
-    common::done();
 }

@@ -10,9 +10,9 @@ use crate::{
     pool::Kept,
     scope::Scope,
     state::lifecycle,
+    temporary::TempName,
 };
 use std::{fs, io, sync::atomic::Ordering::SeqCst};
-use tempfile::TempPath;
 
 impl Segment {
     /// Deletes the array now, whoever owns it. Where it was released before, finishes what the deleter may not have come to.
@@ -69,11 +69,11 @@ impl Segment {
         }
         failpoint!(RecycleRenamed);
         // Of an absolute path, so it cannot fail.
-        TempPath::try_from_path(path).is_ok_and(|path| self.put_by.set(path).is_ok())
+        TempName::of(path).is_ok_and(|path| self.put_by.set(path).is_ok())
     }
 
     /// Hands a file that was put by over to those that are used again, if nobody else has it open.
-    fn keep(&mut self, path: TempPath) {
+    fn keep(&mut self, path: TempName) {
         // After its release: then the mapping cannot be written any more.
         let is_frozen = self.is_frozen();
         drop(self.protected.take());
@@ -81,7 +81,7 @@ impl Segment {
         if !is_frozen && mapping.state().begin_recycling(1) {
             failpoint!(RecycleBegun);
             if let Some(mapping) = mapping.into_mapping() {
-                self.member.pool().keep(Kept::new(mapping, path, self.inode), self.member.recycles());
+                self.member.pool().keep(Kept { mapping, path, inode: self.inode }, self.member.recycles());
                 failpoint!(RecycleKept);
                 event!(DEBUG, path = %self.path.display(), bytes = self.parsed.data_len, "kept a file to use it again");
             }
@@ -136,8 +136,6 @@ impl Drop for Segment {
     /// Deletes the array if this process owns it; reports nothing.
     fn drop(&mut self) {
         if self.generation != fork::generation() {
-            // The parent's file.
-            let _ = self.put_by.take().map(TempPath::keep);
             return;
         }
         if let Ok(me) = self.member.id() {
