@@ -246,22 +246,24 @@ fn close_spare() {
 }
 
 /// Runs `action` once, and again in a child that was forked while a thread of its parent did: nothing there would ever finish that.
+#[inline]
 fn once(state: &AtomicU32, action: fn()) {
-    let me = std::process::id();
-    let mut found = state.load(SeqCst);
-    while found != DONE {
-        if found == me {
-            std::thread::yield_now();
-            found = state.load(SeqCst);
-            continue;
-        }
-        match state.compare_exchange(found, me, SeqCst, SeqCst) {
-            Ok(_) => {
+    if state.load(SeqCst) != DONE {
+        once_or_wait(state, std::process::id(), action);
+    }
+}
+
+#[cold]
+fn once_or_wait(state: &AtomicU32, me: u32, action: fn()) {
+    loop {
+        match state.load(SeqCst) {
+            DONE => return,
+            found if found == me => std::thread::yield_now(),
+            found if state.compare_exchange(found, me, SeqCst, SeqCst).is_ok() => {
                 action();
-                state.store(DONE, SeqCst);
-                return;
+                return state.store(DONE, SeqCst);
             }
-            Err(other) => found = other,
+            _ => {}
         }
     }
 }

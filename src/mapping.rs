@@ -27,7 +27,7 @@ use std::{
     ops::{Deref, Range},
     path::Path,
     ptr::NonNull,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::SeqCst},
 };
 
 // Here, not in `state`: in a model a word has another size.
@@ -230,6 +230,8 @@ impl Counted {
 
     /// Gives the lifecycle too, as it is from the count on; see [`StateBlock::count_in`].
     pub(crate) fn opened(mapping: Mapping) -> (Self, u32) {
+        // Read before it is written: a fault of reading maps the pages around too, and for writing.
+        mapping.state().endian.load(SeqCst);
         let lifecycle = mapping.state().count_in();
         (Self::counted_before(mapping), lifecycle)
     }
