@@ -8,12 +8,13 @@ use crate::{
     id::ArrayId,
     scope::Scope,
 };
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64::{Engine, display::Base64Display, engine::general_purpose::URL_SAFE_NO_PAD};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::{
+    borrow::Cow,
     ffi::OsStr,
-    fmt::{self, Write},
+    fmt,
     os::unix::ffi::OsStrExt,
     path::{Component, Path, PathBuf},
     str::FromStr,
@@ -244,17 +245,22 @@ impl Handle {
 impl fmt::Display for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mode = if self.is_writable { 'w' } else { 'r' };
-        let id = URL_SAFE_NO_PAD.encode(self.id.as_bytes());
+        let id = Base64Display::new(self.id.as_bytes(), &URL_SAFE_NO_PAD);
         write!(f, "ndshm{VERSION}:m={mode}:s={}:i={id}:f={:016x}", self.scope, self.fingerprint)?;
         if let Some(view) = &self.view {
-            write!(f, ":o={}:n={}:t={}", view.offset, joined(&view.shape), joined(&view.strides))?;
+            write!(f, ":o={}:n={}:t={}", view.offset, Joined(&view.shape), Joined(&view.strides))?;
         }
         write!(f, ":p={}", percent_encode(self.path.as_os_str().as_bytes(), ENCODED))
     }
 }
 
-fn joined<N: ToString>(numbers: &[N]) -> String {
-    numbers.iter().map(N::to_string).collect::<Vec<_>>().join(",")
+/// Numbers with commas between them.
+struct Joined<'a, N>(&'a [N]);
+
+impl<N: fmt::Display> fmt::Display for Joined<'_, N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().enumerate().try_for_each(|(i, number)| write!(f, "{}{number}", if i == 0 { "" } else { "," }))
+    }
 }
 
 impl FromStr for Handle {
@@ -267,11 +273,11 @@ impl FromStr for Handle {
         if text.trim_ascii() != text {
             return Err(invalid("there is white space around it: trim it"));
         }
-        let (version, rest) = text.split_once(':').ok_or_else(|| invalid("it does not start with ndshm1:"))?;
-        if version.strip_prefix("ndshm").is_none_or(|number| number.parse() != Ok(VERSION)) {
+        let (version, mut rest) = text.split_once(':').ok_or_else(|| invalid("it does not start with ndshm1:"))?;
+        if version != "ndshm1" {
             return Err(invalid(format!("it starts with {version:?}, this library reads ndshm{VERSION}")));
         }
-        let mut rest = rest;
+        // Each field is refused but in the one form that it has: there is one text for each handle.
         let mode = field(&mut rest, "m=")?;
         let scope = field(&mut rest, "s=")?;
         let id = field(&mut rest, "i=")?;
@@ -288,9 +294,8 @@ impl FromStr for Handle {
         let id: [u8; 16] = URL_SAFE_NO_PAD.decode(id).ok().and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| invalid("its id is no id"))?;
         let is_hex = fingerprint.len() == 16 && fingerprint.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         let fingerprint = u64::from_str_radix(fingerprint, 16).ok().filter(|_| is_hex).ok_or_else(|| invalid("its fingerprint is not 16 digits"))?;
-        let path: Vec<u8> = percent_decode(path.as_bytes()).collect();
-        let handle = Handle {
-            path: OsStr::from_bytes(&path).into(),
+        Handle {
+            path: decoded(path).ok_or_else(|| invalid("its path is not percent-encoded in the one form that it has"))?,
             id: ArrayId::from_bytes(id),
             fingerprint,
             is_writable: match mode {
@@ -301,22 +306,15 @@ impl FromStr for Handle {
             scope: Scope::from_name(scope).ok_or_else(|| invalid("its scope is not local, remote or store"))?,
             view,
         }
-        .checked()?;
-        // One text for each handle: what does not print the same was written in another way.
-        let mut rest = Rest(text);
-        let is_canonical = write!(rest, "{handle}").is_ok() && rest.0.is_empty();
-        if is_canonical { Ok(handle) } else { Err(invalid("it is not in the one form that a handle has")) }
+        .checked()
     }
 }
 
-/// What is left of a text of which everything that is written was taken off; an error where it begins otherwise.
-struct Rest<'a>(&'a str);
-
-impl fmt::Write for Rest<'_> {
-    fn write_str(&mut self, piece: &str) -> fmt::Result {
-        self.0 = self.0.strip_prefix(piece).ok_or(fmt::Error)?;
-        Ok(())
-    }
+/// The path that a text stands for, if it is percent-encoded where it has to be and only there.
+fn decoded(text: &str) -> Option<PathBuf> {
+    let bytes = Cow::from(percent_decode(text.as_bytes()));
+    let is_canonical = percent_encode(&bytes, ENCODED).try_fold(text, str::strip_prefix) == Some("");
+    is_canonical.then(|| OsStr::from_bytes(&bytes).into())
 }
 
 /// Takes the next field off the text.
@@ -368,18 +366,11 @@ pub(crate) mod path_field {
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
-        let bytes: Vec<u8> = match deserializer.is_human_readable() {
-            true => {
-                let text = String::deserialize(deserializer)?;
-                let bytes: Vec<u8> = percent_decode(text.as_bytes()).collect();
-                if percent_encode(&bytes, ENCODED).to_string() != text {
-                    return Err(de::Error::custom("the path is not percent-encoded in the one form that it has"));
-                }
-                bytes
-            }
-            false => serde_bytes::ByteBuf::deserialize(deserializer)?.into_vec(),
-        };
-        Ok(OsStr::from_bytes(&bytes).into())
+        if deserializer.is_human_readable() {
+            let refused = || de::Error::custom("the path is not percent-encoded in the one form that it has");
+            return decoded(&String::deserialize(deserializer)?).ok_or_else(refused);
+        }
+        Ok(OsStr::from_bytes(&serde_bytes::ByteBuf::deserialize(deserializer)?).into())
     }
 }
 
@@ -449,6 +440,12 @@ mod tests {
             ("x.ndshm", "%78.ndshm"),
             ("shm/x", "shm/../x"),
             ("ndshm1", "ndshm2"),
+            ("ndshm1", "ndshm01"),
+            ("ndshm1", "ndshm+1"),
+            ("-w:", "-w=:"),
+            ("x.ndshm", "x%2endshm"),
+            ("x.ndshm", "x%2Endshm"),
+            ("x.ndshm", "x ndshm"),
             ("i=-", "i=+"),
             ("-w:", "-x:"),
             ("x.ndshm", "x.ndshm\n"),

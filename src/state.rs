@@ -93,7 +93,8 @@ impl StateBlock {
         self.lock.store(0, SeqCst);
         self.waiting.store(0, SeqCst);
         self.used.store(0, SeqCst);
-        self.slots.iter().for_each(|slot| slot.tag.store(0, SeqCst));
+        // Most are free: to look costs less than to write.
+        self.slots.iter().filter(|slot| slot.tag.load(SeqCst) != 0).for_each(|slot| slot.tag.store(0, SeqCst));
     }
 
     /// Makes a file ready that was taken for recycling, under the id that its header has now.
