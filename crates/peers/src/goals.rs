@@ -37,14 +37,19 @@ struct Goals<'a> {
     goals: Vec<Goal>,
 }
 
-impl Goals<'_> {
-    fn of(&self, (variant, operation, bytes): Key<'_>) -> Option<&Series> {
+impl<'a> Goals<'a> {
+    fn of(&self, (variant, operation, bytes): Key<'_>) -> Option<&'a Series> {
         self.results.of(variant, operation, bytes)
     }
 
     /// One series divided by another; at most the bound, or at least.
     fn ratio(&mut self, what: String, (above, below): (Key<'_>, Key<'_>), bound: f64, is_upper: bool) {
-        let (sign, series) = (if is_upper { "≤" } else { "≥" }, self.of(above).zip(self.of(below)));
+        let series = self.of(above).zip(self.of(below));
+        self.ratio_of(what, series, bound, is_upper);
+    }
+
+    fn ratio_of(&mut self, what: String, series: Option<(&Series, &Series)>, bound: f64, is_upper: bool) {
+        let sign = if is_upper { "≤" } else { "≥" };
         let ratio = series.and_then(|(above, below)| above.ratio(below));
         let p99 = series.map_or_else(String::new, |(above, below)| text::digits(above.p99() / below.p99()));
         let times = series.map_or_else(String::new, |(above, below)| format!("{} : {}", text::time(above.median()), text::time(below.median())));
@@ -112,9 +117,16 @@ pub fn all(results: &Results) -> Vec<Goal> {
         let what = format!("hand over {} again : ping and sum of the receiver's heap", size(bytes));
         goals.at_most(what, ("ndshm", "steady", bytes), ("heap", "steady", bytes), 1.15);
     }
-    for bytes in [16 * MIB, 256 * MIB, GIB] {
-        let what = format!("hand over {}, opened anew : ping and sum of the receiver's heap", size(bytes));
-        goals.at_most(what, ("ndshm", "reopened", bytes), ("heap", "steady", bytes), 1.0);
+    for bytes in [4 * KIB, MIB, 16 * MIB] {
+        let what = format!("hand over {} again : ping of the same two processes, and sum of the receiver's heap", size(bytes));
+        let floor = results.ping_and_sum("ndshm", bytes);
+        goals.ratio_of(what, results.of("ndshm", "steady", bytes).zip(floor.as_ref()), 1.15, true);
+    }
+    for (variant, name) in [("ndshm", ""), ("ndshm-recycled", "recycled: ")] {
+        for bytes in [16 * MIB, 256 * MIB, GIB] {
+            let what = format!("{name}hand over {}, opened anew : ping and sum of the receiver's heap", size(bytes));
+            goals.at_most(what, (variant, "reopened", bytes), ("heap", "steady", bytes), 1.0);
+        }
     }
     for (operation, how) in [("reopened", "opened anew"), ("steady", "again")] {
         let what = format!("pickling 256 MiB through a pipe : handing it over, {how}");

@@ -94,6 +94,21 @@ impl Results {
     pub fn of(&self, variant: &str, operation: &str, bytes: usize) -> Option<&Series> {
         self.series.iter().find(|series| series.variant == variant && series.operation == operation && series.bytes == bytes)
     }
+
+    /// The floor of a hand-over, with the wake-ups of the variant's own two processes: their pings, each with the time that the sum of a heap takes beyond
+    /// the pings of those who do nothing else. Where the scheduler has put two processes, and what is in their caches, decides about a ping.
+    pub fn ping_and_sum(&self, variant: &str, bytes: usize) -> Option<Series> {
+        let (pings, steady, idle) = (self.of(variant, "ping", bytes)?, self.of("heap", "steady", bytes)?, self.of("heap", "ping", bytes)?);
+        let round = |((pings, steady), idle): ((&Vec<f64>, &Vec<f64>), &Vec<f64>)| {
+            if steady.is_empty() || idle.is_empty() {
+                return Vec::new();
+            }
+            let sum = stats::median(steady.clone()) - stats::median(idle.clone());
+            pings.iter().map(|ping| ping + sum).collect()
+        };
+        let rounds = pings.rounds.iter().zip(&steady.rounds).zip(&idle.rounds).map(round).collect();
+        Some(Series { variant: variant.into(), operation: "ping and sum".into(), bytes, rounds })
+    }
 }
 
 impl Series {
@@ -135,5 +150,15 @@ mod tests {
         let (ours, theirs) = (results.of("ours", "create", 8).unwrap(), results.of("theirs", "create", 8).unwrap());
         assert_eq!((ours.ratio(theirs), ours.p99(), theirs.median()), (Some(3.0), 1000.0, 1.0));
         assert!(results.of("ours", "create", 16).is_none());
+    }
+
+    #[test]
+    fn the_floor_of_a_hand_over_is_the_own_ping_and_what_the_sum_adds_to_a_ping() {
+        let mut results = Results::default();
+        for (variant, operation, time) in [("heap", "ping", 10.0), ("heap", "steady", 14.0), ("ours", "ping", 50.0), ("ours", "ping", 52.0)] {
+            results.add(variant, operation, 8, 1, time);
+        }
+        assert_eq!(results.ping_and_sum("ours", 8).unwrap().rounds, [vec![], vec![54.0, 56.0]]);
+        assert!(results.ping_and_sum("ours", 16).is_none());
     }
 }
