@@ -5,6 +5,7 @@
 //! processes that `measure` starts. Variants in Python are in `python/peers.py` and speak the same lines.
 
 mod bytes;
+mod calls;
 mod consumer;
 mod crowd;
 mod driver;
@@ -39,6 +40,7 @@ fn measure(place: &Place, python: &Path, output: &Path, is_quick: bool) -> Resul
     let mut results = Results { machine: machine::describe(&python, is_quick), ..Results::default() };
     driver::warm(is_quick);
     micro::run(&mut results, place, is_quick)?;
+    calls::run(&mut results, place, is_quick)?;
     results.checks.push((goals::NO_SYSTEM_CALL.into(), strict::succeeds(place)?));
     crowd::run(&mut results, place, if is_quick { plan::STORE / 10 } else { plan::STORE }, is_quick)?;
     for section in plan::sections(is_quick) {

@@ -102,6 +102,7 @@ pub fn write(results: &Results, directory: &Path) -> Result<()> {
     document += &tables::large(results);
     document += &tables::memory(results);
     document += &tables::locks(results);
+    document += &tables::bare_calls(results);
     document += &tables::skipped(results);
     Ok(fs::write(directory.join("performance.md"), document)?)
 }

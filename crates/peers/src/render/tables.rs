@@ -2,6 +2,7 @@
 
 use super::Operation;
 use crate::{
+    calls,
     goals::Goal,
     peer::{VARIANTS, Variant},
     plan::{LARGE, SIZES, SMALL},
@@ -80,6 +81,24 @@ pub fn turn(results: &Results, operation: &Operation) -> String {
         sizes.iter().map(cell).collect()
     };
     format!("\n### {}\n\n{}\n\n{}", operation.title, operation.what, table(&head, rows(cells)))
+}
+
+/// Bare system calls, one by one.
+pub fn bare_calls(results: &Results) -> String {
+    let time =
+        |variant: &str, operation: &str, bytes: usize| results.of(variant, operation, bytes).map_or_else(|| "–".into(), |s| text::time(s.median()));
+    let head = [vec![String::new()], calls::SIZES.iter().map(|&bytes| text::size(bytes)).collect()].concat();
+    let row = |&call: &&str| [vec![call.to_owned()], calls::SIZES.iter().map(|&bytes| time(call, "bare call", bytes)).collect()].concat();
+    let rows = calls::CALLS.iter().map(row);
+    let what = "What making, naming and removing a file of a page and so many bytes on tmpfs is made of, call by call in one process: medians.";
+    let sums = ["in a cache", "elsewhere"].map(|variant| time(variant, calls::SUM.0, calls::SUM.1));
+    let sum = format!(
+        "The sum of {} of the heap takes {} where it was just read, and {} where something else was read in between: the difference is in every hand-over of new pages.",
+        text::size(calls::SUM.1),
+        sums[0],
+        sums[1]
+    );
+    format!("\n## Bare system calls\n\n{what}\n\n{}\n{sum}\n", table(&head, rows))
 }
 
 /// A wake-up of the other process and back.
