@@ -23,22 +23,6 @@ pub fn warm(is_quick: bool) {
     std::hint::black_box(pages);
 }
 
-/// Arrays of so many bytes and more get their pages warmed before each turn.
-const WARM_EACH_FROM: usize = 16 << 20;
-
-/// Touches and frees some more memory than a turn needs. A virtual machine gives pages back to its host some seconds after they were freed, large free pieces first;
-/// whoever is given them next waits for the host, which is no property of a variant.
-fn warm_for(job: Job) {
-    let bytes = job.bytes() + job.bytes() / 4;
-    if job.bytes() < WARM_EACH_FROM || matches!(job, Job::Large { .. }) {
-        return;
-    }
-    if let Ok(mut pages) = memmap2::MmapMut::map_anon(bytes) {
-        let _ = pages.advise(memmap2::Advice::HugePage);
-        pages.iter_mut().step_by(4096).for_each(|byte| *byte = 1);
-    }
-}
-
 struct Runner {
     variant: &'static Variant,
     worker: Worker,
@@ -75,7 +59,6 @@ pub fn run(section: Section, place: &Place, python: &Python, results: &mut Resul
         for at in 0..runners.len() {
             let at = (round + at) % runners.len();
             let runner = &mut runners[at];
-            warm_for(runner.job);
             match runner.worker.work(&runner.job.line()) {
                 // The first round warms caches, allocators and interpreters.
                 Ok(_) if round == 0 && section.rounds > WARMING => {}

@@ -13,7 +13,7 @@
 
 use crate::{
     bytes,
-    memory::Memory,
+    memory::{self, Memory},
     peer::{Peer, Place, Result, Role, Visitor},
     wire::Wire,
 };
@@ -122,6 +122,7 @@ impl<P: Peer> Producer<P> {
         let mut lines = String::new();
         let mut note = |operation: &str, nanoseconds: u128| lines.push_str(&format!("{operation} {nanoseconds}\n"));
         for _ in 0..calls {
+            memory::warm_for(len * 8);
             note("ping", timed(|| self.consumer.ask("ping".into()).map(drop))?.0);
 
             let (create, mut made) = timed(|| self.peer.create(&source))?;

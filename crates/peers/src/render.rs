@@ -64,7 +64,7 @@ A producer and a consumer process for each variant do the same work with arrays 
 driver gives each variant its turn, in an order that moves on by one with each round, so that no variant always follows the same other one. Ratios are \
 medians over the rounds of the quotient of two medians of the same round; a p99 of a ratio is the quotient of the two p99s. Medians and p99s of times are \
 those of all calls of all rounds; with few calls a p99 is the slowest. The first of more than two rounds is thrown away. Before each section 2 GiB are touched and \
-freed, and from 16 MiB on before each turn a quarter more than it needs, because a virtual machine gives free pages back to its host after some seconds and has to fetch them anew. Every sum is checked. What travels between the two processes is one line \
+freed, and from 16 MiB on before each call a quarter more than an array needs, because a virtual machine gives free pages back to its host after some seconds and has to fetch them anew. Every sum is checked. What travels between the two processes is one line \
 on a socket (in Python a message on a `multiprocessing.Pipe`), so that a hand-over contains a wake-up on both sides: see `ping`.
 
 - A variant that pools its memory (recycled, iceoryx2, mmap-sync with one synchronizer for all) creates arrays in pages that exist already; the others get new ones from the \
