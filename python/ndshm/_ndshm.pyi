@@ -32,9 +32,11 @@ class Keeper:
     """The base of ndarrays without a lock: it keeps their memory."""
 
     @property
-    def array(self) -> Array: ...
+    def array(self) -> Array:
+        """The array whose memory it is."""
     @property
-    def address(self) -> int: ...
+    def address(self) -> int:
+        """Where the memory begins."""
 
 class Array:
     """A typed n-dimensional array, or a view of one, in memory that many processes share.
@@ -47,25 +49,32 @@ class Array:
     """
 
     @property
-    def shape(self) -> tuple[int, ...]: ...
+    def shape(self) -> tuple[int, ...]:
+        """The lengths of the axes."""
     @property
     def strides(self) -> tuple[int, ...]:
         """In bytes."""
     @property
-    def ndim(self) -> int: ...
+    def ndim(self) -> int:
+        """How many axes there are."""
     @property
-    def size(self) -> int: ...
+    def size(self) -> int:
+        """How many elements there are."""
     @property
-    def itemsize(self) -> int: ...
+    def itemsize(self) -> int:
+        """Bytes of one element."""
     @property
-    def nbytes(self) -> int: ...
+    def nbytes(self) -> int:
+        """Bytes of all elements."""
     @property
-    def dtype(self) -> np.dtype[Any]: ...
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the elements, NumPy's."""
     @property
     def order(self) -> Literal["C", "F"] | None:
         """The order in which the elements lie in memory; ``None`` where they are not contiguous."""
     @property
-    def name(self) -> str | None: ...
+    def name(self) -> str | None:
+        """The name in the store, if one was chosen."""
     @property
     def id(self) -> str:
         """The array's identity: one for all its views, in all processes."""
@@ -81,13 +90,17 @@ class Array:
     @scope.setter
     def scope(self, scope: Scope) -> None: ...
     @property
-    def writable(self) -> bool: ...
+    def writable(self) -> bool:
+        """Whether this process may write the elements."""
     @property
-    def is_view(self) -> bool: ...
+    def is_view(self) -> bool:
+        """Whether this is less than the whole array, or lies otherwise."""
     @property
-    def frozen(self) -> bool: ...
+    def frozen(self) -> bool:
+        """Whether nobody will ever write the array again."""
     @property
-    def attrs(self) -> dict[str, Any]: ...
+    def attrs(self) -> dict[str, Any]:
+        """What was said of the array when it was made: a new dict each time."""
     @property
     def axis_names(self) -> list[str | None]:
         """Of the whole array's axes: one for each, or none at all."""
@@ -95,15 +108,22 @@ class Array:
     def manager(self) -> _Manager:
         """A manager of the array's store, as a member."""
     @property
-    def T(self) -> Array: ...
-    def transpose(self, *axes: Any) -> Array: ...
-    def swapaxes(self, axis1: int, axis2: int) -> Array: ...
-    def squeeze(self, axis: int | tuple[int, ...] | None = None) -> Array: ...
-    def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Array: ...
+    def T(self) -> Array:
+        """The view with its axes in the opposite order."""
+    def transpose(self, *axes: Any) -> Array:
+        """A view with its axes in another order, as NumPy's."""
+    def swapaxes(self, axis1: int, axis2: int) -> Array:
+        """A view in which two axes have changed places."""
+    def squeeze(self, axis: int | tuple[int, ...] | None = None) -> Array:
+        """A view without the axes of length 1, or without these."""
+    def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Array:
+        """A view of a diagonal of two axes, which becomes the last axis."""
     def reshape(self, *shape: Any) -> Array:
         """The same memory in another shape. Raises ``ValueError`` where that needs a copy."""
-    def view(self) -> Array: ...
-    def read_only(self) -> Array: ...
+    def view(self) -> Array:
+        """The same view once more."""
+    def read_only(self) -> Array:
+        """The same view, through which nobody writes."""
     def read(self, timeout: float | None = None) -> Guard:
         """Shared access, for ``with``: waits while overlapping bytes are written, ``timeout`` seconds at most.
 
@@ -128,7 +148,8 @@ class Array:
         """A new shared array with a copy of the elements, in the same store or in another one."""
     def to_xarray(self, data: np.ndarray | None = None) -> xarray.DataArray:
         """A DataArray with the names of axes and the attributes: of ``data``, the ndarray of a guard say, else of a copy, or of a frozen array itself."""
-    def item(self) -> Any: ...
+    def item(self) -> Any:
+        """The only element, as a scalar of Python."""
     def release(self) -> None:
         """Deletes the array now, whoever owns it. What is open goes on working."""
     def flush(self) -> None:
@@ -166,11 +187,14 @@ class Manager:
         _pickled: str | None = None,
     ) -> _Manager: ...
     @property
-    def path(self) -> str: ...
+    def path(self) -> str:
+        """The store's directory."""
     @property
-    def is_owner(self) -> bool: ...
+    def is_owner(self) -> bool:
+        """Whether the end of this manager deletes the store."""
     @property
-    def closed(self) -> bool: ...
+    def closed(self) -> bool:
+        """Whether this manager has let go of its store."""
     def open(self, name: str) -> Array:
         """The array with this name. Raises :class:`NotFound`."""
     def __getitem__(self, name: str) -> Array: ...

@@ -139,41 +139,49 @@ fn address(ndarray: &Bound<'_, PyAny>) -> PyResult<isize> {
 
 #[pymethods]
 impl Array {
+    /// The lengths of the axes.
     #[getter]
     fn shape<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         PyTuple::new(py, self.any.shape())
     }
 
+    /// In bytes.
     #[getter]
     fn strides<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         PyTuple::new(py, numpy_strides(&self.any))
     }
 
+    /// How many axes there are.
     #[getter]
     fn ndim(&self) -> usize {
         self.any.ndim()
     }
 
+    /// How many elements there are.
     #[getter]
     fn size(&self) -> usize {
         self.any.len()
     }
 
+    /// Bytes of one element.
     #[getter]
     fn itemsize(&self) -> usize {
         self.any.dtype().itemsize()
     }
 
+    /// Bytes of all elements.
     #[getter]
     fn nbytes(&self) -> usize {
         self.any.len() * self.any.dtype().itemsize()
     }
 
+    /// The type of the elements, NumPy's.
     #[getter]
     fn dtype(&self, py: Python<'_>) -> Py<PyAny> {
         self.dtype.clone_ref(py)
     }
 
+    /// The order in which the elements lie in memory; ``None`` where they are not contiguous.
     #[getter]
     fn order(&self) -> Option<&'static str> {
         self.any.order().map(|order| match order {
@@ -182,26 +190,31 @@ impl Array {
         })
     }
 
+    /// The name in the store, if one was chosen.
     #[getter]
     fn name(&self) -> Option<String> {
         self.any.name()
     }
 
+    /// The array's identity: one for all its views, in all processes.
     #[getter]
     fn id(&self) -> String {
         self.any.id().to_string()
     }
 
+    /// The array's file.
     #[getter]
     fn path(&self) -> String {
         self.any.path().to_string_lossy().into_owned()
     }
 
+    /// One line of text that names this array or view for any process of the same user, in whatever language: see :func:`ndshm.open`.
     #[getter]
     fn handle(&self) -> String {
         self.any.handle().to_string()
     }
 
+    /// Who deletes the array, as this process holds it: ``'local'``, ``'remote'``, or ``None``.
     #[getter]
     fn scope(&self) -> Option<&'static str> {
         scope_name(self.any.scope())
@@ -215,21 +228,25 @@ impl Array {
         }
     }
 
+    /// Whether this process may write the elements.
     #[getter]
     fn writable(&self) -> bool {
         self.any.is_writable()
     }
 
+    /// Whether this is less than the whole array, or lies otherwise.
     #[getter]
     fn is_view(&self) -> bool {
         self.any.is_view()
     }
 
+    /// Whether nobody will ever write the array again.
     #[getter]
     fn frozen(&self) -> bool {
         self.any.is_frozen()
     }
 
+    /// What was said of the array when it was made: a new dict each time.
     #[getter]
     fn attrs<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let map: BTreeMap<String, Value> = self.any.attrs().raise(py)?;
@@ -240,40 +257,48 @@ impl Array {
         Ok(dict)
     }
 
+    /// Of the whole array's axes: one for each, or none at all.
     #[getter]
     fn axis_names(&self) -> Vec<Option<String>> {
         self.any.axis_names().to_vec()
     }
 
+    /// A manager of the array's store, as a member.
     #[getter]
     fn manager<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         Manager::of(py, &self.any.manager())
     }
 
+    /// The view with its axes in the opposite order.
     #[getter(T)]
     fn transposed(&self, py: Python<'_>) -> PyResult<Self> {
         Ok(self.derived(py, self.any.t().raise(py)?))
     }
 
+    /// A view with its axes in another order, as NumPy's.
     #[pyo3(signature = (*axes))]
     fn transpose(&self, py: Python<'_>, axes: &Bound<'_, PyTuple>) -> PyResult<Self> {
         self.viewed(py, |whole| whole.call_method1("transpose", axes.clone()))
     }
 
+    /// A view in which two axes have changed places.
     fn swapaxes(&self, py: Python<'_>, axis1: isize, axis2: isize) -> PyResult<Self> {
         self.viewed(py, |whole| whole.call_method1("swapaxes", (axis1, axis2)))
     }
 
+    /// A view without the axes of length 1, or without these.
     #[pyo3(signature = (axis=None))]
     fn squeeze(&self, py: Python<'_>, axis: Option<Py<PyAny>>) -> PyResult<Self> {
         self.viewed(py, |whole| whole.call_method1("squeeze", (axis,)))
     }
 
+    /// A view of a diagonal of two axes, which becomes the last axis.
     #[pyo3(signature = (offset=0, axis1=0, axis2=1))]
     fn diagonal(&self, py: Python<'_>, offset: isize, axis1: isize, axis2: isize) -> PyResult<Self> {
         self.viewed(py, |whole| whole.call_method1("diagonal", (offset, axis1, axis2)))
     }
 
+    /// The same memory in another shape. Raises ``ValueError`` where that needs a copy.
     #[pyo3(signature = (*shape))]
     fn reshape(&self, py: Python<'_>, shape: &Bound<'_, PyTuple>) -> PyResult<Self> {
         let shape = if shape.len() == 1 { shape.get_item(0)? } else { shape.clone().into_any() };
@@ -288,66 +313,83 @@ impl Array {
         })
     }
 
+    /// The same view, through which nobody writes.
     fn read_only(&self, py: Python<'_>) -> PyResult<Self> {
         Ok(self.derived(py, self.any.read_only().raise(py)?))
     }
 
+    /// The same view once more.
     fn view(&self, py: Python<'_>) -> PyResult<Self> {
         Ok(self.derived(py, self.any.view().raise(py)?))
     }
 
+    /// Shared access, for ``with``: waits while overlapping bytes are written, ``timeout`` seconds at most.
+    ///
+    /// Raises :class:`WouldBlock` (``timeout=0``), :class:`Timeout`, :class:`Poisoned`, :class:`WouldDeadlock` where this thread holds the other guard.
     #[pyo3(signature = (timeout=None))]
     fn read(slf: Py<Self>, timeout: Option<f64>) -> PyResult<Guard> {
         Ok(Guard::new(slf, Mode::Read, Wait::new(timeout)?))
     }
 
+    /// Exclusive access, for ``with``; guards on other bytes of the same array do not wait for each other.
+    ///
+    /// Raises what :meth:`read` does, and :class:`ReadOnly` and :class:`Frozen`.
     #[pyo3(signature = (timeout=None))]
     fn write(slf: Py<Self>, timeout: Option<f64>) -> PyResult<Guard> {
         Ok(Guard::new(slf, Mode::Write, Wait::new(timeout)?))
     }
 
+    /// Exclusive access to what may be poisoned: set the elements anew. The poison is gone when the block ends without an exception.
     fn recover(slf: Py<Self>) -> Guard {
         Guard::new(slf, Mode::Recover, Wait::Forever)
     }
 
+    /// The poisoned ranges that touch this view: bytes from the start of the array's data, the end exclusive.
     fn poisoned(&self, py: Python<'_>) -> PyResult<Vec<(usize, usize)>> {
         Ok(self.any.poisoned().raise(py)?.into_iter().map(|range| (range.start, range.end)).collect())
     }
 
+    /// Ends all writing to the array for ever, and gives a read-only ndarray that needs no guard.
     fn freeze<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         py.detach(|| self.any.freeze()).raise(py)?;
         self.frozen_ndarray(py)
     }
 
+    /// The memory as an ndarray without a lock, for those who coordinate by themselves. It keeps a local array from being deleted.
     fn unlocked<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         export::unlocked(py, &self.any, self.dtype_of(py))
     }
 
+    /// A private copy, made under the lock.
     #[pyo3(signature = (order="K"))]
     fn to_numpy<'py>(&self, py: Python<'py>, order: &str) -> PyResult<Bound<'py, PyAny>> {
         self.copied(py, order)
     }
 
+    /// A DataArray with the names of axes and the attributes: of ``data``, the ndarray of a guard say, else of a copy, or of a frozen array itself.
     #[pyo3(signature = (data=None))]
     fn to_xarray<'py>(slf: &Bound<'py, Self>, data: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
         slf.py().import("ndshm._xarray")?.getattr("to_xarray")?.call1((slf, data))
     }
 
-    /// A new shared array in the same store, or in another one, with a copy of the elements.
+    /// A new shared array with a copy of the elements, in the same store or in another one.
     #[pyo3(signature = (manager=None, **labels))]
     fn copy<'py>(slf: &Bound<'py, Self>, manager: Option<Bound<'py, PyAny>>, labels: Option<&Bound<'py, PyDict>>) -> PyResult<Bound<'py, PyAny>> {
         let manager = manager.map_or_else(|| slf.getattr("manager"), Ok)?;
         manager.call_method("array", (slf.get().copied(slf.py(), "K")?,), labels)
     }
 
+    /// The only element, as a scalar of Python.
     fn item(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         Ok(self.copied(py, "K")?.call_method0("item")?.unbind())
     }
 
+    /// Deletes the array now, whoever owns it. What is open goes on working.
     fn release(&self, py: Python<'_>) -> PyResult<()> {
         self.any.release().raise(py)
     }
 
+    /// Writes changed pages to the disk of a persistent store, and waits for that.
     fn flush(&self, py: Python<'_>) -> PyResult<()> {
         py.detach(|| self.any.flush()).raise(py)
     }

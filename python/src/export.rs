@@ -87,13 +87,13 @@ pub(crate) struct Keeper {
 
 #[pymethods]
 impl Keeper {
-    /// The array that is kept.
+    /// The array whose memory it is.
     #[getter]
     fn array(&self, py: Python<'_>) -> PyResult<Array> {
         Array::new(py, self.array.view().raise(py)?)
     }
 
-    /// Where its first element lies.
+    /// Where the memory begins.
     #[getter]
     fn address(&self) -> usize {
         self.address

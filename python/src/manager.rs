@@ -211,16 +211,19 @@ impl Manager {
         Ok(Self::wrapped(made.raise(py)?))
     }
 
+    /// The store's directory.
     #[getter]
     fn path(&self) -> String {
         self.path.to_string_lossy().into_owned()
     }
 
+    /// Whether the end of this manager deletes the store.
     #[getter]
     fn is_owner(&self) -> bool {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(ndshm::Manager::is_owner)
     }
 
+    /// Whether this manager has let go of its store.
     #[getter]
     fn closed(&self) -> bool {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).is_none()
@@ -282,7 +285,7 @@ impl Manager {
         make(py, &options, &dtype, array.shape(), order, Content::Bytes(bytes))
     }
 
-    /// Opens the array with this name.
+    /// The array with this name. Raises :class:`NotFound`.
     fn open(&self, py: Python<'_>, name: &str) -> PyResult<Array> {
         Array::new(py, self.inner(py)?.array_any(name).raise(py)?)
     }
@@ -346,13 +349,13 @@ impl Manager {
         Ok(map)
     }
 
-    /// Deletes the store with all its arrays.
+    /// Deletes the store with all its arrays, a persistent one too.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let Some(manager) = self.take() else { return Ok(()) };
         py.detach(|| manager.close()).raise(py)
     }
 
-    /// Lets go of the store: one that this process made and nobody keeps is deleted, another one stays.
+    /// Lets go of the store, as the end of ``with`` does: an ephemeral one that this process made is deleted, another one stays.
     fn leave(&self, py: Python<'_>) -> PyResult<()> {
         let Some(manager) = self.take() else { return Ok(()) };
         py.detach(|| match manager.is_owner() {
