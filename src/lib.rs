@@ -82,6 +82,9 @@ mod bulk;
 mod cache;
 mod cbor;
 mod dispatch;
+#[cfg(feature = "dlpack")]
+#[allow(unsafe_code)]
+mod dlpack;
 mod draft;
 mod dtype;
 #[allow(unsafe_code)]
