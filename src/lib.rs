@@ -104,6 +104,8 @@ mod golden;
 mod grip;
 #[allow(unsafe_code)]
 mod guard;
+#[cfg(doctest)]
+mod guide;
 mod handle;
 mod header;
 mod heads;
@@ -209,8 +211,3 @@ pub mod __private {
 /// The derive macro's code calls the library by its name, also in the library's own tests.
 #[cfg(test)]
 extern crate self as ndshm;
-
-/// The README's code runs too.
-#[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;
