@@ -1,28 +1,39 @@
-//! The code of the guide and of the README: it runs with the doctests.
-
-#[doc = include_str!("../README.md")]
-struct Readme;
-
-#[doc = include_str!("../docs/guide/README.md")]
-struct Guide;
+// The guide as it stands in docs/guide, with its links pointing here: of two definitions of a link the first counts. It is there for rustdoc only, which also runs
+// its code and that of the README.
+#![doc = "
+[worker-pools]: crate::guide::worker_pools
+[frozen-frames]: crate::guide::frozen_frames
+[resume]: crate::guide::resume
+[run-time-types]: crate::guide::run_time_types
+[where-it-runs]: crate::guide::where_it_runs
+[safety]: crate::guide::safety
+[coming-from]: crate::guide::coming_from
+"]
+#![doc = include_str!("../docs/guide/README.md")]
 
 #[doc = include_str!("../docs/guide/worker-pools.md")]
-struct WorkerPools;
+pub mod worker_pools {}
 
 #[doc = include_str!("../docs/guide/frozen-frames.md")]
-struct FrozenFrames;
+pub mod frozen_frames {}
 
+#[doc = "[where-it-runs]: crate::guide::where_it_runs\n\n"]
 #[doc = include_str!("../docs/guide/resume.md")]
-struct Resume;
+pub mod resume {}
 
 #[doc = include_str!("../docs/guide/run-time-types.md")]
-struct RunTimeTypes;
+pub mod run_time_types {}
 
 #[doc = include_str!("../docs/guide/where-it-runs.md")]
-struct WhereItRuns;
+pub mod where_it_runs {}
 
 #[doc = include_str!("../docs/guide/safety.md")]
-struct Safety;
+pub mod safety {}
 
+#[doc = "[frozen-frames]: crate::guide::frozen_frames\n\n"]
 #[doc = include_str!("../docs/guide/coming-from.md")]
-struct ComingFrom;
+pub mod coming_from {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,50 +1,58 @@
 //! Typed n-dimensional arrays that many processes share without copying.
 //!
-//! Each array is one memory-mapped file in a store directory, on tmpfs by default. A handle to it, or to any view of it, is a plain value
-//! of a few bytes that any process of the same user opens, across exec too. Scopes say who deletes; a store outlives a crash and is opened
-//! again by its path.
-//!
 //! ```
 //! use ndarray::prelude::*;
 //! use ndshm::{Handle, Manager, SharedArray};
 //!
-//! let manager = Manager::new()?; // a store on tmpfs, deleted when its owner ends
-//! let xs = manager.from_shape_fn::<f64, _>(1_000_000, |i| i as f64)?;
-//! let left = xs.slice(s![..500_000])?; // the same memory
-//! let text = left.handle().to_string(); // for arguments, the environment, a socket, JSON, ...
+//! fn main() -> ndshm::Result<()> {
+//!     let manager = Manager::new()?; // a store on tmpfs, deleted when its owner ends
+//!     let xs = manager.from_shape_fn::<f64, _>(1_000_000, |i| i as f64)?;
+//!     let left = xs.slice(s![..500_000])?; // the same memory
+//!     let text = left.handle().to_string(); // for arguments, the environment, a socket, JSON, ...
 //!
-//! // In any other process of this user:
-//! let left: SharedArray<f64, Ix1> = text.parse::<Handle>()?.open()?;
-//! println!("{:?}", left.read()?.mean()); // a guard is an ndarray array
-//! left.write()?.mapv_inplace(f64::sqrt); // exclusive on this view's bytes only
-//! # Ok::<(), ndshm::Error>(())
+//!     // In any other process of this user:
+//!     let left: SharedArray<f64, Ix1> = text.parse::<Handle>()?.open()?;
+//!     println!("{:?}", left.read()?.mean()); // a guard is an ndarray array
+//!     left.write()?.mapv_inplace(f64::sqrt); // exclusive on this view's bytes only
+//!     Ok(())
+//! }
 //! ```
+//!
+//! Each array is one memory-mapped file in a store directory, on tmpfs by default. A handle to it, or to any view of it, is a plain value
+//! of a few bytes that any process of the same user opens, across exec too. Scopes say who deletes; a store outlives a crash and is opened
+//! again by its path.
 //!
 //! # Choose by need
 //!
-//! - Arrays for this run: [`Manager::new`]. Arrays that a crashed workflow finds again: [`Manager::open_or_create`] and
-//!   [`ArrayOptions::open_or_zeros`].
-//! - Names, attributes, scopes: [`Manager::options`]. Other places and kinds of stores: [`Manager::builder`].
-//! - A part of an array: the views of [`SharedArray`]. Its elements: [`SharedArray::read`], [`SharedArray::write`].
-//! - Another process: [`SharedArray::handle`] and [`Handle::open`], or serde on arrays, handles and managers.
-//! - What will not change any more: [`SharedArray::freeze`], [`Handle::open_frozen`]. Counters: [`SharedArray::atomic`].
-//! - What a writer that died left half-written: [`SharedArray::poisoned`], [`SharedArray::recover`].
-//! - Who deletes: [`Scope`]. What is there: [`Manager::list`], [`Manager::usage`]. What the dead left: [`Manager::sweep`].
-//! - A look at a store and its locks from outside, without joining it: [`Observer`].
+//! | I want | use | more |
+//! | --- | --- | --- |
+//! | arrays for the workers of this run | [`Manager::new`], [`SharedArray::axis_chunks`], [`SharedArray::handle`], [`Handle::open`] | [worker pools](guide::worker_pools) |
+//! | arrays that a crashed workflow finds again | [`Manager::open_or_create`], [`ArrayOptions::open_or_zeros`], [`SharedArray::recover`] | [resume](guide::resume) |
+//! | to hand on what will not change any more | [`SharedArray::freeze`], [`Handle::open_frozen_timeout`] | [producer and consumers](guide::frozen_frames) |
+//! | elements | [`SharedArray::read`], [`SharedArray::write`]: guards that are ndarray arrays | [`ReadGuard`], [`WriteGuard`] |
+//! | counters and flags | [`SharedArray::atomic`] | [`AtomicArray`] |
+//! | a part of an array | [`slice`](SharedArray::slice), [`index_axis`](SharedArray::index_axis), [`field`](SharedArray::field) and other views | [`SharedArray`] |
+//! | structs as elements | `#[derive(Element)]` | [`Element`](trait@Element) |
+//! | names, attributes, names of axes, scopes | [`Manager::options`] | [`ArrayOptions`], [`Scope`] |
+//! | one code for all types | [`AnyArray`], [`dispatch!`] | [run-time types](guide::run_time_types) |
+//! | another place, time-outs, huge pages, memory that is used again | [`Manager::builder`] | [`Builder`], [where it runs](guide::where_it_runs) |
+//! | to know what is there | [`Manager::list`], [`Manager::usage`]; from outside, with locks and owners, [`Observer`] | [`verify`](fn@verify) |
+//! | to delete | nothing for what is local; [`SharedArray::release`], [`Manager::remove`], [`Manager::close`]; what the dead left, [`Manager::sweep`] | [`Scope`] |
+//! | files of other formats | [`Export`], [`Manager::import_npy`] and its siblings | [`Export`] |
+//!
+//! Arrays, handles and managers are serde values too. [The guide](guide) has a page for each larger thing, and one for
+//! [who comes from another library](guide::coming_from).
 //!
 //! # What it is not
 //!
-//! Not for several users or machines: a store is a directory that only its user may enter. Not a queue and not a database. Linux only.
+//! - Not for several users or machines: a store is a directory that only its user may enter.
+//! - Not a queue: handles travel by whatever you have. Not a database: arrays are changed in place.
+//! - Not for values that are more than their bytes: no `String`, no `Vec`, no enums.
+//! - Not for other systems than Linux.
 //!
-//! # Trust
+//! # Status
 //!
-//! A store directory has mode 0700 and belongs to the effective user; anything else is refused. Within that, every process uses this library:
-//! one that scribbles on the files with other means could as well write to the memory of the others, which is outside of what a safe interface
-//! can promise (the standard library takes the same stand on `/proc/self/mem`). Everything else is sound: no sequence of safe calls, no handle,
-//! no header and no crash of another process gives undefined behaviour.
-//!
-//! What is promised is promised for the death of processes. After a loss of power there is only what was [flushed](SharedArray::flush), in
-//! persistent stores on a disk.
+//! The file format has version 1, and files of it will be readable for ever. The interface may change until version 1.0. Minimum Rust: 1.89.
 //!
 //! # Pitfalls
 //!
@@ -52,16 +60,21 @@
 //!   store is deleted already: usable, but not to be opened by anybody. Keep the manager for as long as handles travel.
 //! - **Arrays made in children.** A [`Scope::Local`] array goes with the process that made it; a parent that wants to have it makes the child
 //!   use [`Scope::Remote`] or [`Scope::Store`].
-//! - **Exit without drop.** `process::exit`, `abort` and signals drop nothing: what such a process owned stays until a sweep.
+//! - **Exit without drop.** `process::exit`, `abort` and signals drop nothing: what such a process owned stays until a sweep. A sweep is a part of every
+//!   [`Manager::new`]; [`Builder::janitor`] does not wait for one.
 //! - **Leaked guards** hold their lock until their process ends; a leaked write guard leaves poison then.
 //! - **Poison** marks what was *being* written when a writer died or panicked. What was never started is the workflow's own knowledge: keep a `done`
 //!   array, and set its entry after the guard of each part is dropped, by [`atomic`](SharedArray::atomic), which a death cannot poison.
+//! - **`close` deletes.** [`Manager::close`] ends the store, of a persistent one with all its arrays. To leave one, drop the manager.
 //! - **Ambiguous methods.** Where a function takes `&ArrayRef`, pass `&*guard`; compare by `*guard == array`. `slice` and its siblings on a *guard* are ndarray's and give ndarray
 //!   views; on the *array* they give shared arrays.
 //!
-//! # Status
+//! # Safety
 //!
-//! The file format has version 1, and files of it will be readable for ever. The interface may change until version 1.0.
+//! No sequence of safe calls, no handle, no header and no crash of another process gives undefined behaviour. [The page on safety](guide::safety) says why, and where it
+//! ends: within a store, which is one user's, every process uses this library. One that scribbles on the files by other means could as well write to the memory of the others,
+//! which is outside of what a safe interface can promise (the standard library takes the same stand on `/proc/self/mem`). What is promised is promised for the death of
+//! processes. After a loss of power there is only what was [flushed](SharedArray::flush), in persistent stores on a disk.
 
 #[macro_use]
 mod event;
@@ -104,8 +117,8 @@ mod golden;
 mod grip;
 #[allow(unsafe_code)]
 mod guard;
-#[cfg(doctest)]
-mod guide;
+#[cfg(any(doc, doctest))]
+pub mod guide;
 mod handle;
 mod header;
 mod heads;
