@@ -19,18 +19,21 @@ use std::{
 /// How many mappings are kept at most, however small.
 const MOST: usize = 64;
 
-/// Of how many files it is known that they were used once.
+/// Of how many files it is known how often they were used.
 const MOST_SEEN: usize = 256;
+
+/// Uses of a file that end with its mapping: from the next one on it is kept.
+const USES_BEFORE: u8 = 2;
 
 /// The mappings that one process keeps of one store, the one that was used last behind.
 ///
-/// Only of files that are used a second time: most arrays are opened once, and to keep those would only put off giving their memory back.
+/// Only of files that are used a third time: most arrays are opened once or twice, and to keep those would only put off giving their memory back.
 pub(crate) struct Cache(fork::Mutex<Files>);
 
 struct Files {
     kept: Vec<Cached>,
-    /// Device and inode of files that were used once and not kept, the latest behind.
-    seen: VecDeque<(u64, u64)>,
+    /// Device and inode of files that were used and not kept, with how often, the latest behind.
+    seen: VecDeque<((u64, u64), u8)>,
 }
 
 pub(crate) struct Cached {
@@ -53,17 +56,20 @@ impl Cache {
         Self(fork::Mutex::new(Files { kept: Vec::new(), seen: VecDeque::new() }))
     }
 
-    /// Whether a file that is used no more was so before; from now on it was.
-    pub(crate) fn was_seen(&self, inode: (u64, u64)) -> bool {
-        let mut files = self.0.lock();
-        let was_seen = files.seen.contains(&inode);
-        if !was_seen {
-            if files.seen.len() == MOST_SEEN {
-                files.seen.pop_front();
+    /// Counts a use of a file that ends now. Whether it was used often enough before.
+    pub(crate) fn is_used_often(&self, inode: (u64, u64)) -> bool {
+        let seen = &mut self.0.lock().seen;
+        match seen.iter_mut().find(|(known, _)| *known == inode) {
+            Some((_, uses)) if *uses >= USES_BEFORE => return true,
+            Some((_, uses)) => *uses += 1,
+            None => {
+                if seen.len() == MOST_SEEN {
+                    seen.pop_front();
+                }
+                seen.push_back((inode, 1));
             }
-            files.seen.push_back(inode);
         }
-        was_seen
+        false
     }
 
     /// Keeps a mapping, and lets others go; see [`shrink`](Self::shrink).

@@ -92,7 +92,7 @@ impl Segment {
     fn cache(&mut self) {
         let limit = self.member.settings().cache();
         let is_there = || self.check_ready().is_ok() && self.member.check_open().is_ok();
-        if self.file_len() > limit || !is_there() || !self.member.cache().was_seen(self.inode) {
+        if self.file_len() > limit || !is_there() || !self.member.cache().is_used_often(self.inode) {
             return;
         }
         let is_writable = self.writable.get().is_some();

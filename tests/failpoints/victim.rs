@@ -247,8 +247,8 @@ impl Victim {
                 let is_from_cache = ["OpenFromCache", "MappingKept"].contains(&self.point.as_str());
                 let _member = self.manager_that_caches(if is_from_cache { 1 << 20 } else { 0 });
                 if is_from_cache {
-                    // Kept from the second use on.
-                    (0..2).for_each(|_| drop(self.gift().open::<u64, Ix1>().unwrap()));
+                    // Kept from the third use on.
+                    (0..3).for_each(|_| drop(self.gift().open::<u64, Ix1>().unwrap()));
                 }
                 self.arm();
                 match self.gift().open::<u64, Ix1>() {

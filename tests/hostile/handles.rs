@@ -18,7 +18,7 @@ fn texts(bench: &mut Bench) {
     let (id, fingerprint) = (&text[at("i=")..at("f=")], &text[at("f=")..at("o=")]);
     let path = &text[at("p=")..];
     let field = "where it should be";
-    let one_form = "not in the one form";
+    let one_form = "in the one form";
     let rows: Vec<(&str, String, &str)> = vec![
         ("nothing", String::new(), "does not start with ndshm1:"),
         ("another version", text.replacen("ndshm1", "ndshm2", 1), "this library reads ndshm1"),
@@ -57,7 +57,7 @@ fn texts(bench: &mut Bench) {
         ("a relative path", text.replacen("p=/", "p=", 1), "must be absolute"),
         ("an empty path", text.replacen(path, "p=", 1), "must be absolute"),
         ("a path with ..", text.replacen("x.ndshm", "../x.ndshm", 1), "without .."),
-        ("a path with .. in percent", text.replacen("x.ndshm", "%2e%2e/x.ndshm", 1), "without .."),
+        ("a path with .. in percent", text.replacen("x.ndshm", "%2e%2e/x.ndshm", 1), one_form),
         ("%00", text.replacen("x.ndshm", "x%00.ndshm", 1), "without NUL"),
         ("a % that is cut", format!("{text}%7"), one_form),
         ("a % with other letters", format!("{text}%zz"), one_form),
