@@ -324,17 +324,21 @@ impl Builder {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn open_or_create(&self) -> Result<Manager> {
+        let no_store = |path| {
+            let reason = "the directory exists and is not a store: name one that does not exist yet, it is made with the store";
+            Err(Error::Untrusted { path, reason: reason.into() })
+        };
         loop {
             match self.open() {
                 Err(Error::NotFound { .. }) => {}
+                // Made by hand beforehand: to correct its mode would not help.
+                Err(Error::Untrusted { path, .. }) if path.read_dir().is_ok_and(|mut entries| entries.next().is_none()) => return no_store(path),
                 Err(Error::Closed { path }) => drop(store::finish_closing(&path)?),
                 opened => return opened,
             }
             match self.create() {
                 // Somebody was faster: open theirs. What is there and no store is an error of `open`.
-                Err(Error::AlreadyExists { path }) if !path.join(LOCK_NAME).exists() && path.exists() => {
-                    return Err(Error::Untrusted { path, reason: "the directory exists and is not a store".into() });
-                }
+                Err(Error::AlreadyExists { path }) if !path.join(LOCK_NAME).exists() && path.exists() => return no_store(path),
                 Err(Error::AlreadyExists { .. }) => {}
                 created => return created,
             }

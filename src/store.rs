@@ -57,7 +57,7 @@ pub(crate) fn create(directory: &Path, persistent: bool, any_file_system: bool) 
         return Err(Error::Name { name, reason: "so begin stores that are being made or deleted" });
     }
     let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-    let parent = fs::canonicalize(parent).map_err(Error::io(parent, "find the directory that the store shall be made in"))?;
+    let parent = fs::canonicalize(parent).map_err(Error::io(parent, "find the directory for the new store, which must exist"))?;
     let directory = parent.join(name);
     let _creating = lock_builders(&parent)?;
     failpoint!(BuildersShared);

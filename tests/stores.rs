@@ -279,7 +279,11 @@ fn a_directory_that_is_no_store_is_neither_opened_nor_replaced() {
     chmod(&path, 0o700);
     assert!(matches!(Manager::open(&path), Err(Error::NotFound { .. })));
     assert!(matches!(Manager::create(&path), Err(Error::AlreadyExists { .. })));
-    assert!(matches!(Manager::open_or_create(&path), Err(Error::Untrusted { .. })));
+    for mode in [0o700, 0o755] {
+        chmod(&path, mode);
+        let error = Manager::open_or_create(&path).unwrap_err();
+        assert!(matches!(error, Error::Untrusted { .. }) && error.to_string().contains("does not exist yet"), "{error}");
+    }
     assert!(matches!(Manager::builder().root(root.path()).name("a/b").create(), Err(Error::Name { .. })));
     assert!(matches!(Manager::builder().open(), Err(Error::NotFound { .. })));
 }
