@@ -20,11 +20,13 @@ pub enum Style {
     Floor,
     /// Thick.
     Own,
+    /// Thick and broken.
+    OwnRecycled,
     /// In the n-th colour.
     Peer(usize),
 }
 
-const WIDTH: f64 = 860.0;
+const WIDTH: f64 = 880.0;
 const HEIGHT: f64 = 460.0;
 const LEFT: f64 = 70.0;
 const RIGHT: f64 = 610.0;
@@ -38,6 +40,7 @@ impl Style {
         match self {
             Self::Floor => "stroke=\"#888\" stroke-width=\"1.5\" stroke-dasharray=\"5 3\"".into(),
             Self::Own => "stroke=\"#d62728\" stroke-width=\"3\"".into(),
+            Self::OwnRecycled => "stroke=\"#d62728\" stroke-width=\"3\" stroke-dasharray=\"8 4\"".into(),
             Self::Peer(n) if n < COLOURS.len() => format!("stroke=\"{}\" stroke-width=\"1.5\"", COLOURS[n]),
             Self::Peer(n) => format!("stroke=\"{}\" stroke-width=\"1.5\" stroke-dasharray=\"2 2\"", COLOURS[n % COLOURS.len()]),
         }
@@ -80,7 +83,7 @@ pub fn svg(title: &str, mut lines: Vec<Line>) -> String {
         let path: Vec<String> = line.points.iter().map(|&(bytes, time)| format!("{:.1},{:.1}", x(bytes), y(time))).collect();
         let _ = writeln!(out, "<polyline fill=\"none\" {attributes} points=\"{}\"/>", path.join(" "));
         let (left, middle) = (RIGHT + 20.0, TOP + 6.0 + 21.0 * at as f64);
-        let weight = if line.style == Style::Own { " font-weight=\"bold\"" } else { "" };
+        let weight = if matches!(line.style, Style::Own | Style::OwnRecycled) { " font-weight=\"bold\"" } else { "" };
         let _ = writeln!(out, "<line x1=\"{left}\" x2=\"{:.1}\" y1=\"{middle}\" y2=\"{middle}\" {attributes}/>", left + 24.0);
         let _ = writeln!(out, "<text x=\"{:.1}\" y=\"{:.1}\"{weight}>{}</text>", left + 30.0, middle + 4.0, line.label);
     }

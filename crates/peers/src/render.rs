@@ -128,6 +128,7 @@ fn lines(results: &Results, operation: &str) -> Vec<Line> {
     let line = |variant: &crate::peer::Variant| {
         let style = match variant.kind {
             Kind::Floor => Style::Floor,
+            Kind::Own if variant.name == "ndshm-recycled" => Style::OwnRecycled,
             Kind::Own => Style::Own,
             Kind::Rust | Kind::Python => {
                 peers += 1;
