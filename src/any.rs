@@ -51,10 +51,17 @@ use std::{fmt, path::Path, sync::Arc};
 pub struct AnyArray {
     grip: Arc<Grip>,
     dtype: DType,
-    /// As if of bytes: strides are in bytes. Invariant: `layout::check` accepted it for this segment's payload and the size of `dtype`.
+    /// As if of bytes: strides are in bytes. Invariant: `layout::check` accepted it for this segment's payload and the size of `dtype`,
+    /// and the bytes of its elements can be counted ([`check_byte_len`]).
     layout: Layout<IxDyn>,
     /// Invariant: true only if `layout::disjoint` accepted the layout and the segment is mapped writable.
     is_writable: bool,
+}
+
+/// An error where a view repeats its elements so often that their bytes cannot be counted: no guard could be made of them.
+fn check_byte_len(shape: &[usize], dtype: &DType) -> Result<()> {
+    let reason = || format!("shape {shape:?} of {dtype} has more bytes than can be counted");
+    layout::byte_len(shape, dtype.itemsize()).map(|_| ()).ok_or_else(|| Error::layout("take an array of run-time type", reason()))
 }
 
 impl AnyArray {
@@ -82,6 +89,7 @@ impl AnyArray {
     fn opened(segment: Arc<Segment>, handle: Option<&Handle>) -> Result<Self> {
         let dtype = array::dtype_of(&segment, handle)?;
         let layout = array::locate(&segment, handle, &dtype, 1, 1)?;
+        check_byte_len(layout.dim.slice(), &dtype)?;
         Ok(Self { grip: array::grip(segment, handle)?, dtype, layout, is_writable: handle.is_none_or(Handle::is_writable) })
     }
 
@@ -469,6 +477,10 @@ impl AnyArray {
 impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// The same array or view with its element type known at run time only. Takes `&self`, as all views.
     ///
+    /// # Errors
+    ///
+    /// `Layout` for a broadcast of more bytes than can be counted: the guards of what comes out are views of bytes.
+    ///
     /// # Examples
     ///
     /// ```
@@ -478,6 +490,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// ```
     pub fn into_any(&self) -> Result<AnyArray> {
         let view = self.into_dyn()?;
+        check_byte_len(view.shape(), &T::DTYPE)?;
         let layout = Layout::from_bytes(view.offset(), IxDyn(view.shape()), &view.byte_strides(), 1);
         Ok(AnyArray { grip: view.grip().clone(), dtype: T::DTYPE, layout, is_writable: view.is_writable() })
     }
@@ -488,7 +501,7 @@ impl Handle {
     ///
     /// # Errors
     ///
-    /// As [`open`](Self::open), without `Dtype` and `Rank`.
+    /// As [`open`](Self::open), without `Dtype` and `Rank`; `Layout` also for a broadcast of more bytes than can be counted.
     ///
     /// # Examples
     ///

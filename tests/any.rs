@@ -231,3 +231,19 @@ fn freezing_without_a_type_is_freezing() {
     let guards: Vec<_> = (0..100).map(|_| any.read().unwrap()).collect();
     assert_eq!(guards.len(), 100);
 }
+
+/// A guard of an array of run-time type is a view of bytes, with one more axis: that of a broadcast could have more of them than fit into a number, and ndarray
+/// would have taken it for an empty one that goes on for ever.
+#[test]
+fn a_broadcast_of_more_bytes_than_can_be_counted_is_refused() {
+    let root = Root::new();
+    let manager = root.manager();
+    let xs = manager.ones::<f64, _>(1).unwrap();
+    let wide = xs.broadcast(1 << 61).unwrap();
+    assert!(matches!(wide.into_any(), Err(Error::Layout { .. })));
+    assert!(matches!(wide.handle().open_any(), Err(Error::Layout { .. })));
+    assert!(matches!(xs.into_any().unwrap().with_layout(0, &[1 << 61], &[0]), Err(Error::Layout { .. })));
+    let most = xs.broadcast((1 << 60) - 1).unwrap().into_any().unwrap();
+    assert_eq!(most.read().unwrap().len(), (1 << 63) - 8);
+    assert_eq!(wide.read().unwrap()[(1 << 61) - 1], 1.0);
+}

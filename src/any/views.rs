@@ -2,7 +2,7 @@
 //!
 //! They are computed as those of bytes: an element's address depends on strides in bytes alone.
 
-use super::AnyArray;
+use super::{AnyArray, check_byte_len};
 use crate::{
     array,
     dtype::DType,
@@ -166,6 +166,7 @@ impl AnyArray {
         let itemsize = dtype.itemsize();
         let bounds = Bounds { len: self.grip.data_len(), itemsize, align: 1 };
         let extent = layout::check(bounds, offset, shape, strides).map_err(|reason| Error::layout(operation, reason))?;
+        check_byte_len(shape, &dtype)?;
         let own = self.layout.extent(1, self.dtype.itemsize());
         if !extent.is_empty() && (extent.start < own.start || extent.end > own.end) {
             return Err(Error::layout(operation, format!("its bytes {extent:?} lie outside of this view's {own:?}")));
