@@ -1,5 +1,8 @@
 //! Copying and clearing many bytes: by one thread, or with the feature `rayon` by several where there are so many that it pays.
 
+#[cfg(feature = "rayon")]
+use crate::fork;
+
 /// From so many bytes on several threads are faster than one: with fewer, starting them costs more than they save.
 #[cfg(feature = "rayon")]
 const PARALLEL_FROM: usize = 16 << 20;
@@ -7,10 +10,17 @@ const PARALLEL_FROM: usize = 16 << 20;
 #[cfg(feature = "rayon")]
 const PIECE: usize = 2 << 20;
 
+/// Whether several threads do it. Not in a forked child: it does not have the threads that rayon may have started in its parent, and would wait for
+/// them for ever.
+#[cfg(feature = "rayon")]
+fn is_parallel(len: usize) -> bool {
+    len >= PARALLEL_FROM && fork::generation() == 0
+}
+
 /// Copies all bytes; the two have the same length.
 pub(crate) fn copy(target: &mut [u8], source: &[u8]) {
     #[cfg(feature = "rayon")]
-    if target.len() >= PARALLEL_FROM {
+    if is_parallel(target.len()) {
         use rayon::prelude::*;
         let pieces = target.par_chunks_mut(PIECE).zip(source.par_chunks(PIECE));
         return pieces.for_each(|(target, source)| target.copy_from_slice(source));
@@ -21,7 +31,7 @@ pub(crate) fn copy(target: &mut [u8], source: &[u8]) {
 /// Sets all bytes to zero.
 pub(crate) fn clear(target: &mut [u8]) {
     #[cfg(feature = "rayon")]
-    if target.len() >= PARALLEL_FROM {
+    if is_parallel(target.len()) {
         use rayon::prelude::*;
         return target.par_chunks_mut(PIECE).for_each(|piece| piece.fill(0));
     }

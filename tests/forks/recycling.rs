@@ -126,3 +126,32 @@ fn child_forks_while_it_fills() {
     drop(manager);
     common::done();
 }
+
+/// Large arrays are copied by several threads where the feature `rayon` is on. A child does not have those that its parent started, and used to wait for
+/// them for ever. Into a file that is used again, because that is always copied into the mapping.
+#[test]
+fn a_forked_child_copies_large_arrays_without_the_threads_of_its_parent() {
+    run_in_store("recycling::child_copies_much_and_forks");
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_copies_much_and_forks() {
+    let manager = recycling();
+    let source = ndarray::Array1::from_elem(3 << 20, 7u64);
+    let copy_twice = || {
+        drop(manager.from_ndarray(&source).unwrap());
+        assert_eq!(*manager.from_ndarray(&source).unwrap().read().unwrap(), source);
+    };
+    copy_twice();
+    let pid = match fork() {
+        Fork::Child(end) => {
+            copy_twice();
+            end.done()
+        }
+        Fork::Parent(pid) => pid,
+    };
+    wait(pid);
+    drop(manager);
+    common::done();
+}
