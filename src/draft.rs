@@ -92,9 +92,12 @@ impl Draft {
         let draft =
             |mapping, file, inode, is_recycled| Draft { member: member.clone(), file, inode, mapping, parsed, path, name, scope, is_recycled };
         if let Some(kept) = member.pool().take(total) {
-            let (mapping, file, inode) =
-                Self::renew(kept, total, &head, payload, Hold::owner_word(scope, id), id).map_err(|error| failed(error, "use a file again"))?;
-            return Ok(draft(mapping, file, inode, true));
+            match Self::renew(kept, total, &head, payload, Hold::owner_word(scope, id), id) {
+                Ok((mapping, file, inode)) => return Ok(draft(mapping, file, inode, true)),
+                // Somebody deleted the file that this process kept.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(failed(error, "use a file again")),
+            }
         }
         let make = || {
             let (file, temporary) = Self::make_file(member, id).map_err(|error| failed(error, "create an array file"))?;
@@ -124,7 +127,11 @@ impl Draft {
         let Kept { mut mapping, path, inode, .. } = kept;
         if len != mapping.len() {
             // Within the last page.
-            trust::above_the_streams(File::options().write(true).open(&*path)?)?.set_len(len as u64)?;
+            let file = trust::open_file(&path)?;
+            if trust::inode_of(&file)? != inode {
+                return Err(io::ErrorKind::NotFound.into());
+            }
+            file.set_len(len as u64)?;
             mapping.set_len(len);
         }
         mapping.put(0, &head[..STATE_AT]);
@@ -169,10 +176,12 @@ impl Draft {
             Ok(())
         };
         match segment.publish(is_recycled, || if name.is_some() { member.with_names(rename) } else { rename() }) {
-            Err(Error::Io { source, .. }) if is_recycled && source.kind() == io::ErrorKind::NotFound => {
+            Err(Error::Io { path, action, source }) if is_recycled && source.kind() == io::ErrorKind::NotFound => {
                 // Somebody deleted the file that this process kept: what is in it by now goes into another one.
                 let plan = Plan { name, scope, header: segment.header().clone() };
-                Self::new(&member, plan, Payload::Bytes(segment.lost_payload()))?.publish()
+                // Nobody knows the id yet, so nobody has the segment.
+                let Some(mut lost) = Arc::into_inner(segment) else { return Err(Error::Io { path, action, source }) };
+                Self::new(&member, plan, Payload::Bytes(lost.lost_payload()))?.publish()
             }
             published => {
                 published?;

@@ -144,6 +144,10 @@ impl<T> OnceLock<T> {
         }
     }
 
+    pub(crate) fn get_mut(&mut self) -> Option<&mut T> {
+        self.0.get_mut()
+    }
+
     pub(crate) fn take(&mut self) -> Option<T> {
         self.0.take()
     }

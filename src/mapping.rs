@@ -176,14 +176,6 @@ impl Mapping {
         bulk::copy(self.bytes_mut(offset..offset + bytes.len()), bytes);
     }
 
-    /// Bytes of a file that nobody else knows, and never will.
-    pub(crate) fn bytes_of_lost(&self, range: Range<usize>) -> &[u8] {
-        assert!(range.start <= range.end && range.end <= self.len, "{range:?} lies outside of {} bytes", self.len);
-        // SAFETY: the range lies inside the mapping (asserted, invariant), which is initialised, as every page of a file; nobody writes it, because
-        // nobody else knows of the file.
-        unsafe { std::slice::from_raw_parts(self.address().wrapping_add(range.start), range.len()) }
-    }
-
     /// Bytes of a file that nobody else knows yet; not those of its state block, which may be looked at by whoever opened the file before it was taken to be
     /// used again.
     fn bytes_mut(&mut self, range: Range<usize>) -> &mut [u8] {
@@ -240,6 +232,15 @@ impl Counted {
     pub(crate) fn counted_before(mapping: Mapping) -> Self {
         let mapping = Arc::new(mapping);
         Self { registration: Some(fork::register(mapping.clone())), generation: fork::generation(), counts_out: true, mapping }
+    }
+
+    /// Bytes behind the state block of a file that has no name any more, and that nobody else has open.
+    pub(crate) fn lost_bytes(&mut self, range: Range<usize>) -> &[u8] {
+        assert!(HEADER_KEY_AT <= range.start && range.start <= range.end && range.end <= self.len, "{range:?} of {} bytes", self.len);
+        // SAFETY: the range lies inside the mapping (asserted, invariant), which is initialised, as every page of a file. Nobody writes it as long as the
+        // slice lives: the caller has the mapping exclusively but for the handler of forks, which touches the state block only (asserted), and is the only
+        // one that has the file.
+        unsafe { std::slice::from_raw_parts(self.address().wrapping_add(range.start), range.len()) }
     }
 
     /// The mapping alone; its count stands.

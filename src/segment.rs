@@ -130,8 +130,9 @@ impl Segment {
     }
 
     /// The payload of an array that could not be published: its file was gone.
-    pub(crate) fn lost_payload(&self) -> &[u8] {
-        self.any_mapping().bytes_of_lost(self.parsed.data_offset..self.file_len())
+    pub(crate) fn lost_payload(&mut self) -> &[u8] {
+        let payload = self.parsed.data_offset..self.file_len();
+        self.writable.get_mut().map_or(&[], |mapping| mapping.lost_bytes(payload))
     }
 
     fn assemble(member: &Arc<Member>, path: PathBuf, parsed: Parsed, inode: (u64, u64), hold: Hold) -> Arc<Segment> {

@@ -477,8 +477,9 @@ fn child_lists() {
 fn a_kept_file_that_somebody_deletes_is_made_anew_whatever_was_written_to_it() {
     let root = Root::new();
     let manager = recycling(&root, 1 << 30);
-    for name in [None, Some("results")] {
-        drop(manager.from_elem(LEN, 1.0).unwrap());
+    // The second time the next array has another length, which the file is given before it is written.
+    for (name, kept) in [(None, LEN), (Some("results"), LEN + 1)] {
+        drop(manager.from_elem(kept, 1.0).unwrap());
         assert_eq!(kept_files(&manager), 1);
         for path in common::files_below(manager.path()).iter().filter(|path| path.to_str().unwrap().contains(".ndshm-new-")) {
             std::fs::remove_file(path).unwrap();
