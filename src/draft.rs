@@ -146,6 +146,11 @@ impl Draft {
         Ok((Counted::counted_before(mapping), path, inode))
     }
 
+    /// Whether the payload has the elements of another array, and not zeros, unless it was asked for as zeros or bytes.
+    pub(crate) fn is_recycled(&self) -> bool {
+        self.is_recycled
+    }
+
     /// The payload: `data_len` bytes that belong to the caller alone until the draft is published.
     pub(crate) fn payload(&mut self) -> NonNull<u8> {
         self.mapping.at(self.parsed.data_offset)

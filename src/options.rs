@@ -3,6 +3,7 @@
 use crate::{
     any::AnyArray,
     array::{self, Content, Labels, SharedArray},
+    bulk,
     draft::Draft,
     dtype::DType,
     element::Element,
@@ -55,7 +56,7 @@ impl<'a> ArrayOptions<'a> {
         Self { member, labels: Labels::default(), dtype: None, progress: Progress::default() }
     }
 
-    /// The name to open the array by: up to 200 bytes, not starting with a dot, without a slash.
+    /// The name to open the array by: up to 200 bytes, not starting with a dot, without a slash, and not 32 hexadecimal digits.
     ///
     /// # Examples
     ///
@@ -266,8 +267,12 @@ impl<'a> ArrayOptions<'a> {
         self.check_name()?;
         let byte_len = layout::byte_len(shape, dtype.itemsize()).unwrap_or_default();
         let fill = |draft: &mut Draft| {
+            let is_recycled = draft.is_recycled();
             view::fill(draft, &Layout::whole(Ix1(byte_len), Order::C, 1), |mut bytes: ArrayViewMut<'_, u8, Ix1>| {
                 if let Some(bytes) = bytes.as_slice_mut() {
+                    if is_recycled {
+                        bulk::clear(bytes);
+                    }
                     fill(bytes);
                 }
             });

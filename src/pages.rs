@@ -26,7 +26,7 @@ pub(crate) enum Payload<'a> {
     Zeros,
     /// Whatever is there: zeros in a new file.
     Anything,
-    /// Zeros, all of which are overwritten at once.
+    /// Whatever is there, all of which is overwritten at once.
     ToBeFilled,
     /// These bytes.
     Bytes(&'a [u8]),

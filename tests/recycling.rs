@@ -5,7 +5,7 @@ mod common;
 
 use common::{Peer, Root};
 use ndarray::{Array1, Ix1, s};
-use ndshm::{Error, Handle, HugePages, Manager, Scope, SharedArray1};
+use ndshm::{Error, Handle, HugePages, Manager, Order, Scope, SharedArray1};
 use std::{
     os::unix::fs::MetadataExt,
     path::Path,
@@ -496,4 +496,17 @@ fn a_kept_file_that_somebody_deletes_is_made_anew_whatever_was_written_to_it() {
         assert!(!path.exists());
         assert!(manager.sweep().unwrap().skipped.is_empty());
     }
+}
+
+/// A function that sets bytes starts from zeros, and need not set all of them. It used to be given those of the array before.
+#[test]
+fn bytes_that_a_function_sets_are_zeros_before() {
+    let root = Root::new();
+    let manager = recycling(&root, 1 << 30);
+    let kept = manager.from_elem(LEN, 1.0).unwrap();
+    let file = inode(kept.path());
+    drop(kept);
+    let dtype = "<f8".parse().unwrap();
+    let made = manager.options().from_bytes_fn(&dtype, &[LEN], Order::C, |bytes| bytes[0] = 1).unwrap();
+    assert_eq!((inode(made.path()), made.read().unwrap().iter().filter(|&&byte| byte != 0).count()), (file, 1));
 }
