@@ -11,7 +11,7 @@ use crate::{
     error::{Error, Result},
     format::*,
     id::ArrayId,
-    store, trust,
+    member, store, trust,
 };
 use lock::Store;
 use rustix::fs::{Mode, OFlags};
@@ -172,6 +172,11 @@ fn open(path: &Path) -> Result<Option<File>> {
         Err(rustix::io::Errno::NOENT) => Ok(None),
         Err(errno) => Err(Error::io(path, "open the file")(io::Error::from(errno))),
     }
+}
+
+/// Whether a path still names the file that was opened by it.
+fn is_at(path: &Path, file: &File) -> bool {
+    member::inode_of(path).is_some_and(|named| trust::inode_of(file).is_ok_and(|opened| opened == named))
 }
 
 /// The text of an error without its path.

@@ -1,6 +1,6 @@
 //! An array's file.
 
-use super::{Severity, Verification, lock::Store, open, reason_of, state};
+use super::{Severity, Verification, is_at, lock::Store, open, reason_of, state};
 use crate::{
     error::{Error, HeaderError, Result},
     format::*,
@@ -38,8 +38,8 @@ pub(super) fn check(path: &Path, store: Option<&Store>, found: &mut Verification
         };
         let first = generation();
         let id = check_open(path, &file, store, found)?;
-        // A file that is used again under another id changes while it is read, and says so.
-        if look == LOOKS || generation() == first {
+        // A file that is used again loses its name, which is its id, and then changes, and says so. It may have done so before the first look.
+        if look == LOOKS || is_at(path, &file) && generation() == first {
             found.arrays += 1;
             found.bytes += file.metadata().map_or(0, |metadata| metadata.len());
             return Ok(id);

@@ -1,18 +1,13 @@
 //! The state block of an array's file: whether what stands in it can have come from this library.
 
-use super::{Severity, Verification, lock::Store};
+use super::{Severity, Verification, is_at, lock::Store};
 use crate::{
     error::{Error, HeaderError, Result},
     format::*,
     state::lifecycle,
     table::{Mode, member_of},
 };
-use std::{
-    fs::{self, File, Metadata},
-    os::unix::fs::{FileExt, MetadataExt},
-    path::Path,
-    time::Duration,
-};
+use std::{fs::File, os::unix::fs::FileExt, path::Path, time::Duration};
 
 const ENDIAN_AT: usize = STATE_AT;
 const LOCK_WORD_AT: usize = 96;
@@ -29,10 +24,8 @@ pub(super) fn check(path: &Path, file: &File, data_len: u64, store: Option<&Stor
         let mut head = [0; HEADER_KEY_AT];
         file.read_exact_at(&mut head, 0).map_err(Error::io(path, "read the state block"))?;
         let notes = Block { head: &head, data_len, store }.notes()?;
-        let inode = |metadata: Metadata| (metadata.dev(), metadata.ino());
         // What is just being deleted is released a little before its name is gone.
-        let is_at_its_path = || fs::symlink_metadata(path).map(inode).ok() == file.metadata().map(inode).ok();
-        if notes.is_empty() || !is_at_its_path() {
+        if notes.is_empty() || !is_at(path, file) {
             return Ok(());
         }
         if look == LOOKS {
