@@ -33,19 +33,19 @@ pub(crate) const STATE_HEAD_AT: usize = 55;
 pub(crate) const STATE_AT: usize = 64;
 /// Where the lifecycle word (u32) stands.
 pub(crate) const LIFECYCLE_AT: u64 = 68;
+/// Where the frozen flag (u32) stands.
+pub(crate) const FROZEN_AT: usize = 72;
+/// Where the number of openers (u32) stands.
+pub(crate) const OPENERS_AT: usize = 76;
 /// Where the generation (u64) stands.
 pub(crate) const GENERATION_AT: usize = 80;
-/// Fields of the state block, from the start of the file.
-pub(crate) const FROZEN_AT: usize = 72;
-/// Mappings of the file.
-pub(crate) const OPENERS_AT: usize = 76;
-/// Who deletes the array.
+/// Where the owner word (u64) stands.
 pub(crate) const OWNER_AT: usize = 88;
-/// Whether somebody waits.
+/// Where the waiting flag (u32) stands.
 pub(crate) const WAITING_AT: usize = 108;
-/// Who made the array.
+/// Where the producer's member id (u64) stands.
 pub(crate) const PRODUCER_AT: usize = 120;
-/// The lock table.
+/// Where the slots of the lock table start.
 pub(crate) const SLOTS_AT: usize = 128;
 /// Length of one slot.
 pub(crate) const SLOT_LEN: usize = 32;

@@ -14,9 +14,9 @@ use std::{
 };
 use uuid::Uuid;
 
-/// The store stays when its processes are gone.
 /// No process has more ids in a row; other programs may lock as many bytes as they want.
 const MOST_IN_A_ROW: usize = 1024;
+/// The store stays when its processes are gone.
 const FLAG_PERSISTENT: u32 = 1;
 /// The store is being deleted: nothing may be created or opened.
 const FLAG_CLOSING: u32 = 2;

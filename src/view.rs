@@ -170,7 +170,7 @@ pub(crate) unsafe fn elements_mut<'a, T: Element, D: Dimension>(segment: &Segmen
 pub(crate) fn fill<T: Element, D: Dimension>(draft: &mut Draft, layout: &Layout<D>, fill: impl FnOnce(ArrayViewMut<'_, T, D>)) {
     let view = raw_mut::<T, D>(draft.payload(), layout);
     // SAFETY: a contiguous layout of the draft's shape lies inside its payload and no two elements share a byte; the draft is borrowed
-    // exclusively, no other process knows it, and its bytes are initialised (zero).
+    // exclusively, no other process knows it, and its bytes are initialised, as every page of a file.
     fill(unsafe { view.deref_into_view_mut() });
 }
 
