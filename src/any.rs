@@ -2,6 +2,7 @@
 
 #[allow(unsafe_code)]
 mod access;
+mod open;
 mod views;
 
 use crate::{
@@ -11,7 +12,6 @@ use crate::{
     element::Element,
     error::{Error, Result},
     grip::Grip,
-    guard::Wait,
     handle::{Handle, Placement},
     id::ArrayId,
     info,
@@ -22,8 +22,8 @@ use crate::{
     segment::Segment,
     span::Span,
 };
-use ndarray::{Array, Dimension, IxDyn};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de, de::DeserializeOwned};
+use ndarray::{Dimension, IxDyn};
+use serde::de::DeserializeOwned;
 use std::{fmt, path::Path, sync::Arc};
 
 /// An array, or a view of one, whose element type is known at run time.
@@ -83,37 +83,6 @@ impl AnyArray {
         let dtype = header.dtype.clone();
         let layout = Layout::whole(IxDyn(&header.shape), header.order, dtype.itemsize());
         Self { grip: Grip::new(segment, None), dtype, layout, is_writable: true }
-    }
-
-    /// Opens what a handle names, or the whole array.
-    fn opened(segment: Arc<Segment>, handle: Option<&Handle>) -> Result<Self> {
-        let dtype = array::dtype_of(&segment, handle)?;
-        let layout = array::locate(&segment, handle, &dtype, 1, 1)?;
-        check_byte_len(layout.dim.slice(), &dtype)?;
-        Ok(Self { grip: array::grip(segment, handle)?, dtype, layout, is_writable: handle.is_none_or(Handle::is_writable) })
-    }
-
-    /// Opens the array with this chosen name.
-    pub(crate) fn open_named(member: &Arc<Member>, path: &Path) -> Result<Self> {
-        Self::opened(Segment::open(member, path, None, true)?, None)
-    }
-
-    /// Opens the array in the file at `path`, for reading and writing.
-    ///
-    /// # Errors
-    ///
-    /// As [`SharedArray::open_path`], without `Dtype` and `Rank`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let manager = ndshm::Manager::new()?;
-    /// let xs = manager.zeros::<f64, _>(5)?;
-    /// assert_eq!(ndshm::AnyArray::open_path(xs.path())?.shape(), [5]);
-    /// # Ok::<(), ndshm::Error>(())
-    /// ```
-    pub fn open_path(path: impl AsRef<Path>) -> Result<Self> {
-        Self::opened(array::segment_at(path.as_ref())?, None)
     }
 
     /// The typed array. Takes `&self`: a wrong type cannot lose the array.
@@ -391,52 +360,6 @@ impl AnyArray {
         self.is_writable && !self.grip.is_frozen()
     }
 
-    /// A copy of the elements' bytes, in C order, native-endian.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`SharedArray::read`].
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let manager = ndshm::Manager::new()?;
-    /// assert_eq!(manager.ones::<u16, _>(2)?.into_any()?.read_bytes()?, [1, 0, 1, 0]);
-    /// # Ok::<(), ndshm::Error>(())
-    /// ```
-    pub fn read_bytes(&self) -> Result<Vec<u8>> {
-        let guard = self.read()?;
-        let mut copy = Array::zeros(guard.raw_dim());
-        copy.assign(&guard);
-        Ok(copy.into_raw_vec_and_offset().0)
-    }
-
-    /// Sets all elements from their bytes, in C order, native-endian.
-    ///
-    /// # Errors
-    ///
-    /// `Layout` where the number of bytes differs; those of [`SharedArray::write`].
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let manager = ndshm::Manager::new()?;
-    /// let xs = manager.zeros::<u16, _>(2)?;
-    /// xs.into_any()?.write_bytes(&[7, 0, 0, 1])?;
-    /// assert_eq!(xs.to_ndarray()?, ndarray::array![7, 256]);
-    /// # Ok::<(), ndshm::Error>(())
-    /// ```
-    pub fn write_bytes(&self, bytes: &[u8]) -> Result<()> {
-        let mut guard = self.write_waiting(Wait::Forever)?;
-        let expected = self.len() * self.dtype.itemsize();
-        if bytes.len() != expected {
-            return Err(Error::layout("write bytes", format!("{} bytes for {expected}", bytes.len())));
-        }
-        let source = ndarray::ArrayView::from_shape(guard.raw_dim(), bytes).map_err(|error| Error::layout("write bytes", error.to_string()))?;
-        guard.assign(&source);
-        Ok(())
-    }
-
     /// Deletes the array now, whoever owns it; see [`SharedArray::release`].
     ///
     /// # Errors
@@ -496,41 +419,9 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     }
 }
 
-impl Handle {
-    /// Opens what the handle names, whatever the type of its elements.
-    ///
-    /// # Errors
-    ///
-    /// As [`open`](Self::open), without `Dtype` and `Rank`; `Layout` also for a broadcast of more bytes than can be counted.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let manager = ndshm::Manager::new()?;
-    /// let xs = manager.zeros::<f64, _>((2, 3))?;
-    /// assert_eq!(xs.t()?.handle().open_any()?.shape(), [3, 2]);
-    /// # Ok::<(), ndshm::Error>(())
-    /// ```
-    pub fn open_any(&self) -> Result<AnyArray> {
-        AnyArray::opened(array::segment_of(self)?, Some(self))
-    }
-}
-
 impl fmt::Debug for AnyArray {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("AnyArray");
         debug.field("dtype", &self.dtype).field("shape", &self.shape()).field("path", &self.path()).finish_non_exhaustive()
-    }
-}
-
-impl Serialize for AnyArray {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.handle().serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for AnyArray {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Handle::deserialize(deserializer)?.open_any().map_err(de::Error::custom)
     }
 }

@@ -1,6 +1,7 @@
 //! The shared array: its shape and strides over a segment, its making and its opening.
 
 mod access;
+mod bounds;
 mod create;
 mod fields;
 mod open;
@@ -8,9 +9,9 @@ mod open;
 mod unlocked;
 mod views;
 
+pub(crate) use bounds::{check_axis_index, check_slice_info};
 pub(crate) use create::{Content, Labels, create, create_any, draft_any, from_ndarray};
 pub(crate) use open::{dtype_of, grip, locate, open_named, segment_at, segment_of};
-pub(crate) use views::{check_axis_index, check_slice_info};
 
 use crate::{
     dtype::DType,

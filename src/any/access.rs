@@ -9,7 +9,7 @@ use crate::{
     guard::{self, Access, ReadGuard, Wait, WriteGuard},
     view,
 };
-use ndarray::{ArrayView, ArrayViewMut, IxDyn};
+use ndarray::{Array, ArrayView, ArrayViewMut, IxDyn};
 use std::{ops::Range, time::Duration};
 
 impl AnyArray {
@@ -145,6 +145,52 @@ impl AnyArray {
         let span = self.span();
         let is_exact = span.byte_len() == (self.len() * self.dtype.itemsize()) as u64;
         WriteGuard::take(&self.grip, &self.bytes(), span, Access::Recover { is_exact }, Wait::Forever)
+    }
+
+    /// A copy of the elements' bytes, in C order, native-endian.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`SharedArray::read`](crate::SharedArray::read).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// assert_eq!(manager.ones::<u16, _>(2)?.into_any()?.read_bytes()?, [1, 0, 1, 0]);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn read_bytes(&self) -> Result<Vec<u8>> {
+        let guard = self.read()?;
+        let mut copy = Array::zeros(guard.raw_dim());
+        copy.assign(&guard);
+        Ok(copy.into_raw_vec_and_offset().0)
+    }
+
+    /// Sets all elements from their bytes, in C order, native-endian.
+    ///
+    /// # Errors
+    ///
+    /// `Layout` where the number of bytes differs; those of [`SharedArray::write`](crate::SharedArray::write).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.zeros::<u16, _>(2)?;
+    /// xs.into_any()?.write_bytes(&[7, 0, 0, 1])?;
+    /// assert_eq!(xs.to_ndarray()?, ndarray::array![7, 256]);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn write_bytes(&self, bytes: &[u8]) -> Result<()> {
+        let mut guard = self.write_waiting(Wait::Forever)?;
+        let expected = self.len() * self.dtype.itemsize();
+        if bytes.len() != expected {
+            return Err(Error::layout("write bytes", format!("{} bytes for {expected}", bytes.len())));
+        }
+        let source = ArrayView::from_shape(guard.raw_dim(), bytes).map_err(|error| Error::layout("write bytes", error.to_string()))?;
+        guard.assign(&source);
+        Ok(())
     }
 
     /// The poisoned ranges that touch this view; see [`SharedArray::poisoned`](crate::SharedArray::poisoned).
@@ -287,11 +333,11 @@ impl AnyArray {
         Ok(unsafe { view::elements_mut(&self.grip, &self.bytes()) })
     }
 
-    pub(super) fn read_waiting(&self, wait: Wait) -> Result<ReadGuard<u8, IxDyn>> {
+    fn read_waiting(&self, wait: Wait) -> Result<ReadGuard<u8, IxDyn>> {
         ReadGuard::take(&self.grip, &self.bytes(), self.span(), wait)
     }
 
-    pub(super) fn write_waiting(&self, wait: Wait) -> Result<WriteGuard<u8, IxDyn>> {
+    fn write_waiting(&self, wait: Wait) -> Result<WriteGuard<u8, IxDyn>> {
         self.check_writable()?;
         WriteGuard::take(&self.grip, &self.bytes(), self.span(), Access::Write, wait)
     }
