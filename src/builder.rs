@@ -45,7 +45,7 @@ pub struct Builder {
     prefault: bool,
     recycle: Option<usize>,
     cache: Option<usize>,
-    pub(crate) janitor: bool,
+    janitor: bool,
 }
 
 impl Manager {

@@ -5,12 +5,8 @@
 //! It waits for the lock file's flock, exclusively, in the kernel. How it is found and what happens without it: `docs/design.md`.
 
 use crate::{
-    builder::Builder,
     error::{Error, Result},
-    fork,
-    manager::Manager,
-    member::Member,
-    store::{self, Swept},
+    fork, store,
 };
 use rustix::{
     event::{PollFd, PollFlags, poll},
@@ -143,68 +139,4 @@ fn wait(store: &Path) -> Result<()> {
         rustix::stdio::dup2_stderr(&null).map_err(|errno| failed("close the streams")(errno.into()))
     })?;
     Ok(())
-}
-
-impl Builder {
-    /// Gives an ephemeral store that this makes a janitor: a small process that deletes it the moment its last process is gone, however that ended.
-    ///
-    /// Without one, what SIGKILL, `abort` and `process::exit` leave stays until somebody sweeps. The janitor is the tool `ndshm` (feature `cli`): the
-    /// program that the environment variable `NDSHM_JANITOR` names, else `ndshm` beside this process's program, else on the PATH. It waits in the
-    /// kernel, in a session of its own, and ends when the store has ended. Whoever kills it too, by hand or with a whole container or control group,
-    /// leaves the store to the next sweep. Nothing changes for stores that are persistent or only opened.
-    ///
-    /// # Errors
-    ///
-    /// [`create`](Self::create) then fails with `NotFound` where there is no such program, with `Io` where it does not start; no store is left.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # let scratch = tempfile::tempdir().unwrap();
-    /// match ndshm::Manager::builder().root(scratch.path()).janitor(true).create() {
-    ///     Ok(manager) => println!("{} goes with its last process", manager.path().display()),
-    ///     Err(ndshm::Error::NotFound { what, .. }) => println!("{what}"),
-    ///     Err(error) => return Err(error),
-    /// }
-    /// # Ok::<(), ndshm::Error>(())
-    /// ```
-    pub fn janitor(mut self, janitor: bool) -> Self {
-        self.janitor = janitor;
-        self
-    }
-}
-
-impl Manager {
-    /// Waits until no process is a member of the ephemeral store at `path` any more, and deletes it then: what
-    /// [`Builder::janitor`] has a process for, and `ndshm guard`.
-    ///
-    /// It waits in the kernel, without polling, and keeps nobody from joining or leaving. Returns at once where all are gone already. A store that
-    /// was deleted or replaced by others meanwhile, and one that was [kept](Self::keep), is left as it is.
-    ///
-    /// # Errors
-    ///
-    /// `NotFound`; `Untrusted`, also where files lie in the store that are not its own: then nothing was deleted; `Io`, also where this process itself is a
-    /// member of the store.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # let scratch = tempfile::tempdir().unwrap();
-    /// use ndshm::Manager;
-    ///
-    /// let path = Manager::new()?.keep()?; // persistent, so it is left as it is
-    /// assert_eq!(Manager::sweep_when_deserted(&path)?.stores, 0);
-    /// Manager::open(&path)?.close()?;
-    /// # Ok::<(), ndshm::Error>(())
-    /// ```
-    pub fn sweep_when_deserted(path: impl AsRef<Path>) -> Result<Swept> {
-        let path = path.as_ref();
-        let missing = |_| Error::NotFound { path: path.into(), what: "no store is here" };
-        let directory = fs::canonicalize(path).map_err(missing)?;
-        Member::end_lingering(|member| member.directory() == directory);
-        if Member::known(&directory).is_some() {
-            return Err(Error::io(directory, "wait for the end of a store that this process is a member of")(io::ErrorKind::Deadlock.into()));
-        }
-        store::sweep_when_deserted(&directory, || Ok(()))
-    }
 }

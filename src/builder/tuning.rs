@@ -1,4 +1,4 @@
-//! Settings of a store that are this process's own: how long it waits, what it does about pages, what it keeps.
+//! Settings of a store that are this process's own: how long it waits, what it does about pages, what it keeps; and whether its store gets a janitor.
 
 use super::Builder;
 use crate::settings::HugePages;
@@ -114,6 +114,33 @@ impl Builder {
     /// ```
     pub fn recycle(mut self, bytes: usize) -> Self {
         self.recycle = Some(bytes);
+        self
+    }
+
+    /// Gives an ephemeral store that this makes a janitor: a small process that deletes it the moment its last process is gone, however that ended.
+    ///
+    /// Without one, what SIGKILL, `abort` and `process::exit` leave stays until somebody sweeps. The janitor is the tool `ndshm` (feature `cli`): the
+    /// program that the environment variable `NDSHM_JANITOR` names, else `ndshm` beside this process's program, else on the PATH. It waits in the
+    /// kernel, in a session of its own, and ends when the store has ended. Whoever kills it too, by hand or with a whole container or control group,
+    /// leaves the store to the next sweep. Nothing changes for stores that are persistent or only opened.
+    ///
+    /// # Errors
+    ///
+    /// [`create`](Self::create) then fails with `NotFound` where there is no such program, with `Io` where it does not start; no store is left.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let scratch = tempfile::tempdir().unwrap();
+    /// match ndshm::Manager::builder().root(scratch.path()).janitor(true).create() {
+    ///     Ok(manager) => println!("{} goes with its last process", manager.path().display()),
+    ///     Err(ndshm::Error::NotFound { what, .. }) => println!("{what}"),
+    ///     Err(error) => return Err(error),
+    /// }
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn janitor(mut self, janitor: bool) -> Self {
+        self.janitor = janitor;
         self
     }
 }

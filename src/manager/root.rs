@@ -1,13 +1,17 @@
-//! The directory in which ephemeral stores are made: where it is, and what the dead left in it.
+//! The directory in which ephemeral stores are made: where it is, and how what the dead left in it is deleted.
 
 use super::Manager;
 use crate::{
     error::{Error, Result},
+    member::Member,
     observer::Observer,
     store::{self, Swept},
     trust,
 };
-use std::path::{Path, PathBuf};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 impl Manager {
     /// The directory in which [`Manager::new`] makes its stores: that in `NDSHM_ROOT`, else `/dev/shm/ndshm-<uid>`.
@@ -55,5 +59,38 @@ impl Manager {
             }
         }
         Ok(swept)
+    }
+
+    /// Waits until no process is a member of the ephemeral store at `path` any more, and deletes it then: what
+    /// [`Builder::janitor`] has a process for, and `ndshm guard`.
+    ///
+    /// It waits in the kernel, without polling, and keeps nobody from joining or leaving. Returns at once where all are gone already. A store that
+    /// was deleted or replaced by others meanwhile, and one that was [kept](Self::keep), is left as it is.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`; `Untrusted`, also where files lie in the store that are not its own: then nothing was deleted; `Io`, also where this process itself is a
+    /// member of the store.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let scratch = tempfile::tempdir().unwrap();
+    /// use ndshm::Manager;
+    ///
+    /// let path = Manager::new()?.keep()?; // persistent, so it is left as it is
+    /// assert_eq!(Manager::sweep_when_deserted(&path)?.stores, 0);
+    /// Manager::open(&path)?.close()?;
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn sweep_when_deserted(path: impl AsRef<Path>) -> Result<Swept> {
+        let path = path.as_ref();
+        let missing = |_| Error::NotFound { path: path.into(), what: "no store is here" };
+        let directory = fs::canonicalize(path).map_err(missing)?;
+        Member::end_lingering(|member| member.directory() == directory);
+        if Member::known(&directory).is_some() {
+            return Err(Error::io(directory, "wait for the end of a store that this process is a member of")(io::ErrorKind::Deadlock.into()));
+        }
+        store::sweep_when_deserted(&directory, || Ok(()))
     }
 }
