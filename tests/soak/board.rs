@@ -31,49 +31,32 @@ const STOP: usize = 0;
 const KILLS: usize = 1;
 const FAULTS: usize = 2;
 
-/// What a thread is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u64)]
-pub(crate) enum State {
-    Nothing,
-    Joining,
-    WaitingToRead,
-    WaitingToWrite,
-    Reading,
-    Writing,
-    /// Gives a guard back.
-    Leaving,
-    /// Takes and drops guards without pause: mostly in the lock table.
-    InTheTable,
-    WaitingToRecover,
-    Recovering,
-    Creating,
-    Dropping,
-    Opening,
-    Claiming,
-    Releasing,
-    Sweeping,
-    /// Fills an array that it will freeze.
-    Filling,
-    Freezing,
-    HoldingFrozen,
-    /// Waits until somebody freezes an array.
-    Awaiting,
-    WaitingToCount,
-    /// Holds atomics, and adds to them.
-    Counting,
+/// An enum, and the list of what it can be.
+macro_rules! listed {
+    ($(#[$of_enum:meta])* $name:ident as $list:ident { $($(#[$of_variant:meta])* $variant:ident,)* }) => {
+        $(#[$of_enum])*
+        pub(crate) enum $name {
+            $($(#[$of_variant])* $variant,)*
+        }
+
+        pub(crate) const $list: &[$name] = &[$($name::$variant),*];
+    };
 }
 
-pub(crate) const STATES: [State; 22] = {
-    use State::*;
-    [
+listed! {
+    /// What a thread is doing.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    #[repr(u64)]
+    State as STATES {
         Nothing,
         Joining,
         WaitingToRead,
         WaitingToWrite,
         Reading,
         Writing,
+        /// Gives a guard back.
         Leaving,
+        /// Takes and drops guards without pause: mostly in the lock table.
         InTheTable,
         WaitingToRecover,
         Recovering,
@@ -83,54 +66,23 @@ pub(crate) const STATES: [State; 22] = {
         Claiming,
         Releasing,
         Sweeping,
+        /// Fills an array that it will freeze.
         Filling,
         Freezing,
         HoldingFrozen,
+        /// Waits until somebody freezes an array.
         Awaiting,
         WaitingToCount,
+        /// Holds atomics, and adds to them.
         Counting,
-    ]
-};
-
-/// What is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(usize)]
-pub(crate) enum Op {
-    Read,
-    Write,
-    TooLate,
-    Poisoned,
-    Recover,
-    RecoverAll,
-    ManyGuards,
-    TableFull,
-    Panic,
-    Burst,
-    Create,
-    Drop,
-    HandOn,
-    Claim,
-    ClaimLost,
-    Open,
-    Join,
-    Named,
-    Release,
-    Sweep,
-    List,
-    Freeze,
-    GiveUp,
-    Consume,
-    Recheck,
-    Abandoned,
-    FrameLost,
-    Count,
-    CountByWriting,
-    ReadCounters,
+    }
 }
 
-pub(crate) const OPS: [Op; 30] = {
-    use Op::*;
-    [
+listed! {
+    /// What is counted.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    #[repr(usize)]
+    Op as OPS {
         Read,
         Write,
         TooLate,
@@ -161,8 +113,8 @@ pub(crate) const OPS: [Op; 30] = {
         Count,
         CountByWriting,
         ReadCounters,
-    ]
-};
+    }
+}
 
 pub(crate) struct Board(memmap2::MmapRaw);
 
