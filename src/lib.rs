@@ -43,6 +43,19 @@
 //! Arrays, handles and managers are serde values too. [The guide](guide) has a page for each larger thing, and one for
 //! [who comes from another library](guide::coming_from).
 //!
+//! # Features
+//!
+//! | feature | what it adds |
+//! | --- | --- |
+//! | `derive`, on by default | `#[derive(Element)]` for structs |
+//! | `half`, `complex`, on by default | `f16` and `bf16`; `Complex<f32>` and `Complex<f64>` as elements |
+//! | `nalgebra` | its matrices and vectors of fixed size as elements |
+//! | `rayon` | copies of large arrays by several threads; ndarray's parallel iterators over guards |
+//! | `dlpack` | `FrozenArray::to_dlpack`: frozen arrays for other libraries, without a copy |
+//! | `zip`, `safetensors` | files of these formats, written and read |
+//! | `tracing` | events of what is made, opened, claimed, released and swept, and of poison |
+//! | `cli` | the command-line tool `ndshm` |
+//!
 //! # What it is not
 //!
 //! - Not for several users or machines: a store is a directory that only its user may enter.
