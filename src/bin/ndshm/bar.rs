@@ -1,7 +1,9 @@
 //! Progress bars: rate and time left of what takes longer than a second, on a terminal.
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use crate::text;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use std::{
+    fmt::Write,
     io::{IsTerminal, stderr},
     sync::OnceLock,
     time::{Duration, Instant},
@@ -29,8 +31,8 @@ impl Bar {
             return;
         }
         let bar = self.bar.get_or_init(|| {
-            let template = "{msg} {wide_bar} {bytes}/{total_bytes} {binary_bytes_per_sec} {eta} left";
-            let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+            let style = ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {rate}/s {left} left");
+            let style = style.unwrap_or_else(|_| ProgressStyle::default_bar()).with_key("rate", rate).with_key("left", left);
             ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr())
                 .with_style(style)
                 .with_message(self.name.clone())
@@ -38,6 +40,18 @@ impl Bar {
         });
         bar.set_position(done);
     }
+}
+
+/// Bytes each second since the start: the bar itself began later, and knows nothing of what was done before.
+fn rate(state: &ProgressState, out: &mut dyn Write) {
+    let _ = out.write_str(&text::bytes((state.pos() as f64 / state.elapsed().as_secs_f64()) as u64));
+}
+
+/// The time that the rest takes at this rate.
+fn left(state: &ProgressState, out: &mut dyn Write) {
+    let rest = state.len().unwrap_or(0).saturating_sub(state.pos()) as f64;
+    let left = Duration::try_from_secs_f64(state.elapsed().as_secs_f64() * rest / state.pos() as f64);
+    let _ = out.write_str(&left.map_or("?".into(), text::duration));
 }
 
 impl Drop for Bar {
