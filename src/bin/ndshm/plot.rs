@@ -141,11 +141,14 @@ impl Picture<'_> {
         let (low, high) = self.grid.range().unwrap_or_default();
         let x = |column: usize| LEFT + (column * (right - LEFT) as usize / self.grid.columns) as i32;
         let y = |row: usize| TOP + (row * (bottom - TOP) as usize / self.grid.rows) as i32;
+        // Into the cells that come after it: else an SVG that is drawn larger has seams between them.
+        let overlap = i32::from(self.is_svg);
         for row in 0..self.grid.rows {
             for column in 0..self.grid.columns {
                 if let Some(mean) = self.grid.cells[row * self.grid.columns + column].mean() {
                     let color = color(share(mean, low, high));
-                    area.draw(&Rectangle::new([(x(column), y(row)), (x(column + 1), y(row + 1))], color.filled())).map_err(text_of)?;
+                    let end = ((x(column + 1) + overlap).min(right), (y(row + 1) + overlap).min(bottom));
+                    area.draw(&Rectangle::new([(x(column), y(row)), end], color.filled())).map_err(text_of)?;
                 }
             }
         }
@@ -154,7 +157,7 @@ impl Picture<'_> {
         let at = |step: i32| bottom - (bottom - TOP) * step / steps;
         for step in 0..steps {
             let color = color((f64::from(step) + 0.5) / f64::from(steps));
-            area.draw(&Rectangle::new([(right + 16, at(step + 1)), (right + 32, at(step))], color.filled())).map_err(text_of)?;
+            area.draw(&Rectangle::new([(right + 16, (at(step + 1) - overlap).max(TOP)), (right + 32, at(step))], color.filled())).map_err(text_of)?;
         }
         self.text(area, &scalar::on_scale(high, high - low), (right + 38, TOP))?;
         self.text(area, &scalar::on_scale((low + high) / 2.0, high - low), (right + 38, (TOP + bottom) / 2 - 5))?;
