@@ -49,3 +49,32 @@ fn a_reader_that_closes_the_pipe_is_no_failure() {
     let (out, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(out.starts_with("run  persistent") && out.ends_with("\n0\n") && errors.is_empty(), "{out}{errors}");
 }
+
+#[test]
+fn an_export_over_a_file_names_the_option_that_replaces_it() {
+    let stage = Stage::new();
+    stage.counting("xs", &[6]);
+    let file = stage.root.path().join("xs.npy");
+    std::fs::write(&file, "mine").unwrap();
+    let (line, code) = stage.failure(&format!("export xs -o {}", file.display()));
+    assert!(code == 4 && line.contains("--force replaces it"), "{code} {line}");
+    stage.output(&format!("export xs --force -o {}", file.display()));
+    assert!(std::fs::read(&file).unwrap().starts_with(b"\x93NUMPY"));
+}
+
+#[test]
+fn a_recovery_that_does_not_say_how_is_told_both_ways() {
+    let stage = Stage::new();
+    stage.counting("xs", &[6]);
+    let output = stage.ndshm("recover xs").code(2).get_output().stderr.clone();
+    let output = String::from_utf8(output).unwrap();
+    assert!(output.contains("--fill <VALUE>") && output.contains("--keep"), "{output}");
+}
+
+#[test]
+fn one_array_is_one_and_a_sweep_of_nothing_says_so() {
+    let stage = Stage::new();
+    stage.counting("xs", &[6]);
+    assert_eq!(stage.output("sweep --dry-run"), "nothing to delete\n");
+    assert!(stage.output("verify run").starts_with("1 array, "));
+}

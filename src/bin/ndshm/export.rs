@@ -4,10 +4,10 @@ use crate::{
     Outcome,
     bar::Bar,
     context::Context,
-    failure::{Failure, printable},
+    failure::{Code, Failure, printable},
     target::{For, Target},
 };
-use ndshm::{AnyArray, Export};
+use ndshm::{AnyArray, Error, Export};
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
@@ -72,13 +72,17 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     let export = if args.force { export.replace() } else { export };
     let export = if args.compress { export.compress() } else { export };
     let all: Vec<_> = arrays.iter().map(|(key, array)| (key.as_str(), array)).collect();
-    match (format, &all[..]) {
-        (Format::Npz, all) => export.npz(all, &args.output)?,
-        (Format::Safetensors, all) => export.safetensors(all, &args.output)?,
-        (Format::Npy, [(_, array)]) => export.npy(array, &args.output)?,
-        (Format::Raw, [(_, array)]) => export.raw(array, &args.output)?,
+    let written = match (format, &all[..]) {
+        (Format::Npz, all) => export.npz(all, &args.output),
+        (Format::Safetensors, all) => export.safetensors(all, &args.output),
+        (Format::Npy, [(_, array)]) => export.npy(array, &args.output),
+        (Format::Raw, [(_, array)]) => export.raw(array, &args.output),
         _ => return Err(Failure::usage("such a file has one array: take .npz or .safetensors for several")),
-    }
+    };
+    written.map_err(|error| match error {
+        Error::AlreadyExists { path } => Failure::new(Code::Refused, format!("{}: the file exists; --force replaces it", path.display())),
+        error => error.into(),
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -13,11 +13,12 @@ use std::{io::Write, process::ExitCode};
 
 /// Give back to use what a writer that died left half-written: set it anew, or keep it as it is
 #[derive(clap::Args)]
+#[command(group(clap::ArgGroup::new("bytes").required(true).args(["fill", "keep"])))]
 pub(crate) struct Args {
     /// The array, with an optional slice: all of its elements are set, or kept
     array: String,
     /// Set all elements of what was named to this value
-    #[arg(long, value_name = "VALUE", conflicts_with = "keep", required_unless_present = "keep", allow_hyphen_values = true)]
+    #[arg(long, value_name = "VALUE", allow_hyphen_values = true)]
     fill: Option<String>,
     /// Keep the bytes as they are: you looked at them, or will compute them anew
     #[arg(long)]

@@ -65,6 +65,7 @@ fn report(context: &Context, remains: &[Remains], swept: Option<&Swept>) -> Outc
                 let (stores, arrays) = (text::count(swept.stores, "store"), text::count(swept.arrays, "array"));
                 writeln!(out, "deleted {stores} and {arrays}, {}", text::bytes(swept.bytes))?;
             }
+            None if remains.is_empty() => writeln!(out, "nothing to delete")?,
             None => {
                 let bytes = remains.iter().map(|remains| remains.bytes).sum();
                 writeln!(out, "would delete {}, {}", text::count(remains.len(), "thing"), text::bytes(bytes))?;

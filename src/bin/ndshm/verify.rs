@@ -5,6 +5,7 @@ use crate::{
     context::Context,
     failure::{Code, printable},
     target::Target,
+    text,
 };
 use ndshm::{Severity, Verification};
 use serde_json::json;
@@ -71,9 +72,9 @@ fn print(context: &Context, all: &Verification) -> Result<(), crate::failure::Fa
         writeln!(out, "{path}: {color}{}{color:#}: {text}", finding.severity)?;
     }
     let damaged = all.findings.iter().filter(|finding| finding.severity == Severity::Damage).count();
-    let verdict = if damaged == 0 { "sound".to_owned() } else { format!("{damaged} damages") };
+    let verdict = if damaged == 0 { "sound".to_owned() } else { text::count(damaged, "damage") };
     let others = all.findings.len() - damaged;
-    let others = if others == 0 { String::new() } else { format!(", {others} other findings") };
-    writeln!(out, "{} arrays, {}: {verdict}{others}", all.arrays, humansize::format_size(all.bytes, humansize::BINARY))?;
+    let others = if others == 0 { String::new() } else { format!(", {}", text::count(others, "other finding")) };
+    writeln!(out, "{}, {}: {verdict}{others}", text::count(all.arrays, "array"), text::bytes(all.bytes))?;
     Ok(out.flush()?)
 }
