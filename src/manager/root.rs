@@ -62,7 +62,7 @@ impl Manager {
     }
 
     /// Waits until no process is a member of the ephemeral store at `path` any more, and deletes it then: what
-    /// [`Builder::janitor`] has a process for, and `ndshm guard`.
+    /// [`Builder::janitor`](crate::Builder::janitor) has a process for, and `ndshm guard`.
     ///
     /// It waits in the kernel, without polling, and keeps nobody from joining or leaving. Returns at once where all are gone already. A store that
     /// was deleted or replaced by others meanwhile, and one that was [kept](Self::keep), is left as it is.
