@@ -12,7 +12,12 @@ fn lines_and_heat_maps_become_png_and_svg_files() {
         [("xs", "map.png", &b"\x89PNG"[..]), ("xs", "map.svg", b"<svg"), ("xs[2]", "line.png", b"\x89PNG"), ("xs[2]", "line.svg", b"<svg")]
     {
         stage.command("plot -o").args([&file(name), array]).assert().success().stdout_eq("");
-        assert!(std::fs::read(file(name)).unwrap().starts_with(start), "{name}");
+        let picture = std::fs::read(file(name)).unwrap();
+        assert!(picture.starts_with(start), "{name}");
+        // Once more, in the place of the first.
+        std::fs::write(file(name), "old").unwrap();
+        stage.command("plot -o").args([&file(name), array]).assert().success();
+        assert!(std::fs::read(file(name)).unwrap() == picture, "{name}");
     }
     let svg = std::fs::read_to_string(file("map.svg")).unwrap();
     // The cells, the steps of the bar, the background and the frame.

@@ -119,3 +119,21 @@ fn lists_are_watched_sorted_filtered_and_deleted_from() {
 fn without_a_terminal_it_is_refused() {
     assert_eq!(Stage::new().failure("top"), ("ndshm: top needs a terminal; ndshm ls --json is for scripts\n".into(), 2));
 }
+
+#[test]
+fn a_signal_ends_it_and_gives_the_terminal_back() {
+    let name = "a_signal_ends_it_and_gives_the_terminal_back";
+    for (signal, code) in [("TERM", 143), ("INT", 130), ("HUP", 129)] {
+        let stage = Stage::new();
+        stage.counting("xs", &[10]);
+        let Some(terminal) = Terminal::start(&stage, &format!("{name}-{signal}")) else { return };
+        terminal.see("the array", |screen| screen.contains("xs"));
+        let shell = terminal.tmux(&["list-panes", "-F", "#{pane_pid}"]);
+        let killed = Command::new("pkill").args([&format!("-{signal}"), "-P", shell.trim()]).status().unwrap();
+        assert!(killed.success(), "{signal}");
+        let screen = terminal.see("the end", |screen| screen.contains("code="));
+        // Echo is on, and the screen is the one of before.
+        let is_back = |screen: &str| screen.contains(&format!("code={code}")) && screen.contains("echo") && !screen.contains("-echo");
+        assert!(is_back(&terminal.see("the terminal as before", is_back)), "{signal}: {screen}");
+    }
+}

@@ -30,6 +30,7 @@ mod new;
 mod plot;
 mod preview;
 mod proc;
+mod put;
 mod recover;
 mod rm;
 mod run;

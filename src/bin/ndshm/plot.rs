@@ -5,16 +5,15 @@ use crate::{
     context::Context,
     draw,
     failure::{Code, Failure},
-    glyphs, scalar,
+    glyphs,
+    put::put,
+    scalar,
     tally::Grid,
     target::{For, Target},
 };
+use image::{ColorType, ImageEncoder, codecs::png::PngEncoder};
 use plotters::{coord::Shift, drawing::DrawingArea, prelude::*};
-use std::{
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{path::PathBuf, process::ExitCode};
 
 /// Draw an array into a PNG or SVG file: a line for one axis, a heat map for two
 #[derive(clap::Args)]
@@ -58,19 +57,10 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     let Some(_) = grid.range() else {
         return Err(Failure::new(Code::Failed, format!("{}: there is no finite number to draw", args.array)));
     };
-    // Written beside its place and renamed, so that no half picture stays.
-    let directory = args.output.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new();
-    file.prefix(".ndshm-plot-").suffix(if is_svg { ".svg" } else { ".png" }).permissions(std::fs::Permissions::from_mode(0o644));
-    let failed = |error: std::io::Error| Failure::new(Code::Failed, format!("{}: {error}", args.output.display()));
-    let file = file.tempfile_in(directory).map_err(failed)?.into_temp_path();
+    let failed = |reason: String| Failure::new(Code::Failed, format!("{}: {reason}", args.output.display()));
     let picture = Picture { grid: &grid, shape: array.shape(), title: &args.array, size: args.size, is_svg };
-    let drawn = match is_svg {
-        true => picture.draw(&SVGBackend::new(&file, args.size).into_drawing_area()),
-        false => picture.draw(&BitMapBackend::new(&file, args.size).into_drawing_area()),
-    };
-    drawn.map_err(|error| Failure::new(Code::Failed, format!("{}: {error}", args.output.display())))?;
-    file.persist(&args.output).map_err(|error| failed(error.error))?;
+    let bytes = if is_svg { picture.svg() } else { picture.png() };
+    put(&args.output, &bytes.map_err(failed)?).map_err(|error| failed(error.to_string()))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -85,6 +75,21 @@ struct Picture<'a> {
 type Drawn = Result<(), String>;
 
 impl Picture<'_> {
+    fn svg(&self) -> Result<Vec<u8>, String> {
+        let mut text = String::new();
+        self.draw(&SVGBackend::with_string(&mut text, self.size).into_drawing_area())?;
+        Ok(text.into_bytes())
+    }
+
+    fn png(&self) -> Result<Vec<u8>, String> {
+        let (width, height) = self.size;
+        let mut pixels = vec![0; width as usize * height as usize * 3];
+        self.draw(&BitMapBackend::with_buffer(&mut pixels, self.size).into_drawing_area())?;
+        let mut bytes = Vec::new();
+        PngEncoder::new(&mut bytes).write_image(&pixels, width, height, ColorType::Rgb8).map_err(text_of)?;
+        Ok(bytes)
+    }
+
     fn draw<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>) -> Drawn {
         area.fill(&WHITE).map_err(text_of)?;
         match self.shape.len() {

@@ -4,7 +4,15 @@
 
 mod rows;
 
-use crate::{Outcome, context::Context, failure::Failure, rm, survey::Survey, target::Target, text};
+use crate::{
+    Outcome,
+    context::Context,
+    failure::{Code, Failure},
+    rm,
+    survey::Survey,
+    target::Target,
+    text,
+};
 use ratatui::{
     Frame,
     crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers},
@@ -13,11 +21,16 @@ use ratatui::{
     widgets::{Block, Clear, Paragraph, Row, Table},
 };
 use rows::{Before, Line, List, Sort, Victim};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use std::{
     io::IsTerminal,
     path::PathBuf,
     process::ExitCode,
-    sync::mpsc::{self, Receiver, RecvTimeoutError},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+        mpsc::{self, Receiver, RecvTimeoutError, TryRecvError},
+    },
     time::{Duration, Instant},
 };
 
@@ -60,14 +73,33 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
                 }
             }
         });
-        let mut terminal = ratatui::try_init()?;
-        let result = Screen::new(first).live(&mut terminal, context, &surveys);
+        let signals = Signals::take()?;
+        let mut terminal = ratatui::try_init().inspect_err(|_| ratatui::restore())?;
+        let result = Screen::new(first).live(&mut terminal, context, &surveys, &signals);
         ratatui::restore();
         drop(surveys);
         drop(stop);
         result
-    })?;
-    Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// The signals that end it, once the terminal is put back.
+struct Signals(Arc<AtomicUsize>);
+
+impl Signals {
+    fn take() -> Result<Self, Failure> {
+        let caught = Arc::new(AtomicUsize::new(0));
+        for signal in [SIGTERM, SIGINT, SIGHUP, SIGQUIT] {
+            signal_hook::flag::register_usize(signal, caught.clone(), signal as usize)?;
+        }
+        Ok(Self(caught))
+    }
+
+    /// The one that came, as a shell tells of it: 128 and its number.
+    fn caught(&self) -> Option<ExitCode> {
+        let signal = self.0.load(SeqCst) as u8;
+        (signal != 0).then(|| ExitCode::from(128 + signal))
+    }
 }
 
 /// What the keys do next.
@@ -117,21 +149,25 @@ impl Screen {
         screen
     }
 
-    /// Until somebody quits.
+    /// Until somebody quits, or a signal says so.
     fn live(
         &mut self,
         terminal: &mut ratatui::DefaultTerminal,
         context: &Context,
         surveys: &Receiver<Result<(Survey, Instant), Failure>>,
-    ) -> Result<(), Failure> {
+        signals: &Signals,
+    ) -> Outcome {
         loop {
+            if let Some(code) = signals.caught() {
+                return Ok(code);
+            }
             terminal.draw(|frame| self.draw(frame))?;
             if event::poll(TICK)? {
                 match event::read()? {
                     Event::Key(key) if key.kind != KeyEventKind::Release => {
                         let is_interrupt = key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
                         if is_interrupt || self.key(key.code, context) {
-                            return Ok(());
+                            return Ok(ExitCode::SUCCESS);
                         }
                     }
                     _ => {}
@@ -144,7 +180,10 @@ impl Screen {
                     self.rebuild();
                 }
                 Ok(Err(failure)) => self.message = failure.to_string(),
-                Err(_) => {}
+                Err(TryRecvError::Empty) => {}
+                Err(TryRecvError::Disconnected) => {
+                    return Err(Failure::new(Code::Failed, "who looks at the stores has ended: this is a defect of ndshm"));
+                }
             }
         }
     }
