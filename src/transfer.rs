@@ -6,6 +6,7 @@
 
 mod elements;
 mod export;
+mod gather;
 mod import;
 mod literal;
 mod npy;

@@ -13,7 +13,7 @@ use crate::{
     layout::{self, Layout, Order},
     segment::Segment,
 };
-use ndarray::{ArrayView, ArrayViewMut, Axis, Dimension, RawArrayView, RawArrayViewMut, ShapeBuilder, StrideShape};
+use ndarray::{ArrayView, ArrayViewMut, Axis, Dimension, IxDyn, RawArrayView, RawArrayViewMut, ShapeBuilder, StrideShape};
 use std::ptr::NonNull;
 
 /// Whether ndarray can start with the strides as they are: none of an axis that counts is negative, and there are elements.
@@ -172,6 +172,32 @@ pub(crate) fn fill<T: Element, D: Dimension>(draft: &mut Draft, layout: &Layout<
     // SAFETY: a contiguous layout of the draft's shape lies inside its payload and no two elements share a byte; the draft is borrowed
     // exclusively, no other process knows it, and its bytes are initialised, as every page of a file.
     fill(unsafe { view.deref_into_view_mut() });
+}
+
+/// Bytes as words of `N`: the last axis, along which they lie one behind the other, has so many times fewer. `None` where their places do not allow it, and
+/// where there are none.
+pub(crate) fn in_words<const N: usize>(mut bytes: ArrayView<'_, u8, IxDyn>) -> Option<ArrayView<'_, [u8; N], IxDyn>> {
+    let last = bytes.ndim() - 1;
+    let counts = |axis: &usize| bytes.len_of(Axis(*axis)) > 1;
+    let is_fit = (0..last).filter(counts).all(|axis| bytes.strides()[axis].unsigned_abs().is_multiple_of(N));
+    let is_run = bytes.len_of(Axis(last)).is_multiple_of(N) && (!counts(&last) || bytes.strides()[last] == 1);
+    if bytes.is_empty() || !is_fit || !is_run {
+        return None;
+    }
+    let downwards: Vec<Axis> = (0..last).filter(|axis| counts(axis) && bytes.strides()[*axis] < 0).map(Axis).collect();
+    downwards.iter().for_each(|axis| bytes.invert_axis(*axis));
+    let (mut dim, mut strides) = (bytes.raw_dim(), IxDyn::zeros(last + 1));
+    for axis in (0..last).filter(|axis| dim[*axis] > 1) {
+        strides[axis] = bytes.strides()[axis] as usize / N;
+    }
+    dim[last] /= N;
+    strides[last] = 1;
+    // SAFETY: the address is that of a byte, not null, and words of bytes are aligned anywhere; no stride is negative, all axes that run downwards were
+    // turned round; the words consist of the bytes of the view and of no others (is_fit, is_run), so number and reach fit isize, and they are borrowed
+    // for the same time.
+    let mut words = unsafe { ArrayView::from_shape_ptr(dim.strides(strides), bytes.as_ptr().cast::<[u8; N]>()) };
+    downwards.into_iter().for_each(|axis| words.invert_axis(axis));
+    Some(words)
 }
 
 /// The dimensions and the order of a shape given as ndarray's `ShapeBuilder`, which does not tell its order by itself.

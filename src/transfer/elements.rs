@@ -1,16 +1,14 @@
 //! Elements on their way: out of a guard into a file, out of a file into a draft, in pieces.
 
-use super::{Failure, Meter, Swap};
+use super::{Failure, Meter, Swap, gather};
 use crate::{draft::Draft, layout::Layout, layout::Order, view};
 use ndarray::{ArrayView, ArrayViewMut, Axis, Ix1, IxDyn};
 use std::io::{Read, Write};
 
 /// How much is moved between two looks at the meter.
 const PIECE: usize = 4 << 20;
-/// Runs of elements from this length on go from the mapping into the file directly; shorter ones are gathered first.
+/// Runs of elements from this length on go from the mapping into the file directly; shorter ones are brought into order first.
 const DIRECT_FROM: usize = 64 << 10;
-/// How much is gathered.
-const GATHERED: usize = 1 << 20;
 
 /// Writes elements, whose last axis is that of their bytes, in C or F order. Truth values become 0 and 1 where `are_truths`.
 pub(super) fn write(
@@ -26,62 +24,47 @@ pub(super) fn write(
         axes.reverse();
     }
     axes.push(last);
-    let mut elements = elements.permuted_axes(IxDyn(&axes));
+    let elements = elements.permuted_axes(IxDyn(&axes));
     if elements.is_empty() {
         return Ok(());
     }
-    // The inner axes that lie one behind the other are one run; behind the first that does not, nothing may be merged.
-    let _ = (0..last).rev().all(|axis| elements.merge_axes(Axis(axis), Axis(last)));
-    let mut gathered = Vec::new();
-    for run in elements.lanes(Axis(last)) {
-        match run.to_slice() {
-            Some(bytes) if bytes.len() >= DIRECT_FROM && !are_truths => {
-                flush(&mut gathered, meter, out)?;
-                for piece in bytes.chunks(PIECE) {
-                    out.write_all(piece)?;
-                    meter.add(piece.len());
-                }
+    // In words as wide as the elements and their places allow.
+    macro_rules! by_width {
+        ($($width:literal)*) => {$(
+            if let Some(words) = view::in_words::<$width>(elements.view()) {
+                return write_words(words, are_truths, meter, out);
             }
-            Some(bytes) => {
-                for piece in bytes.chunks(GATHERED) {
-                    gathered.extend_from_slice(piece);
-                    flush_if_full(&mut gathered, are_truths, meter, out)?;
-                }
-            }
-            None => {
-                for &byte in run {
-                    gathered.push(byte);
-                    flush_if_full(&mut gathered, are_truths, meter, out)?;
-                }
-            }
+        )*};
+    }
+    by_width!(16 8 4 2 1);
+    unreachable!("the bytes of an element lie one behind the other")
+}
+
+fn write_words<const N: usize>(
+    words: ArrayView<'_, [u8; N], IxDyn>,
+    are_truths: bool,
+    meter: &mut Meter<'_>,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let mut put = |bytes: &[u8]| {
+        bytes.chunks(PIECE).try_for_each(|piece| {
+            out.write_all(piece)?;
+            meter.add(piece.len());
+            Ok(())
+        })
+    };
+    let words = gather::merged(words);
+    let last = Axis(words.ndim() - 1);
+    if words.len_of(last) * N >= DIRECT_FROM && words.stride_of(last) == 1 && !are_truths {
+        return words.lanes(last).into_iter().filter_map(|run| run.to_slice()).try_for_each(|run| put(run.as_flattened()));
+    }
+    gather::blocks(&words, |block| {
+        let bytes = block.as_flattened_mut();
+        if are_truths {
+            bytes.iter_mut().for_each(|byte| *byte = u8::from(*byte != 0));
         }
-    }
-    normalize(&mut gathered, are_truths);
-    flush(&mut gathered, meter, out)
-}
-
-fn normalize(bytes: &mut [u8], are_truths: bool) {
-    if are_truths {
-        bytes.iter_mut().for_each(|byte| *byte = u8::from(*byte != 0));
-    }
-}
-
-#[inline]
-fn flush_if_full(gathered: &mut Vec<u8>, are_truths: bool, meter: &mut Meter<'_>, out: &mut dyn Write) -> Result<(), Failure> {
-    if gathered.len() < GATHERED {
-        return Ok(());
-    }
-    normalize(gathered, are_truths);
-    flush(gathered, meter, out)
-}
-
-fn flush(gathered: &mut Vec<u8>, meter: &mut Meter<'_>, out: &mut dyn Write) -> Result<(), Failure> {
-    if !gathered.is_empty() {
-        out.write_all(gathered)?;
-        meter.add(gathered.len());
-        gathered.clear();
-    }
-    Ok(())
+        put(bytes)
+    })
 }
 
 /// Fills a draft of `len` bytes with what comes next.
@@ -151,6 +134,22 @@ mod tests {
             axes.push(view.ndim() - 1);
             let reversed = view.view().permuted_axes(IxDyn(&axes));
             assert_eq!(written(view.view(), Order::F, false), reversed.iter().copied().collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn elements_of_every_size_are_brought_into_order_across_tiles_and_blocks() {
+        for itemsize in [1, 2, 3, 4, 8, 12, 16] {
+            // More than a block; no side is a multiple of a tile's.
+            let array = Array::from_shape_fn((67, 4, 41, 35, itemsize), |(i, j, k, l, b)| (i * 3 + j * 5 + k * 7 + l * 11 + b * 13) as u8);
+            let array = array.slice(s![..;2, .., .., .., ..]);
+            for axes in [[0, 1, 2, 3], [3, 2, 1, 0], [0, 1, 3, 2], [2, 3, 0, 1], [1, 3, 0, 2]] {
+                let view = array.permuted_axes([axes[0], axes[1], axes[2], axes[3], 4]);
+                for view in [view, view.slice_move(s![.., ..;-1, ..;2, 1..4, ..])] {
+                    let expected: Vec<u8> = view.iter().copied().collect();
+                    assert!(written(view.into_dyn(), Order::C, false) == expected, "{axes:?} of {itemsize} bytes");
+                }
+            }
         }
     }
 
