@@ -5,7 +5,6 @@ use crate::{
     stage::{Stage, a_dead_store},
 };
 use ndshm::Manager;
-use snapbox::str;
 use std::process::{Command, Stdio};
 
 #[test]
@@ -22,22 +21,21 @@ fn an_ephemeral_store_is_deleted_with_the_last_of_its_processes() {
     peer.kill();
     let output = guard.wait_with_output().unwrap();
     assert!(output.status.success());
-    assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("{}: deleted with 1 arrays\n", store.display()));
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("{}: deleted with 1 array\n", store.display()));
     assert!(!store.exists());
 }
 
 #[test]
-fn a_store_that_is_dead_is_deleted_at_once_and_one_that_stays_is_left() {
+fn a_store_that_is_dead_is_deleted_at_once_and_a_persistent_one_is_refused_at_once() {
     let stage = Stage::new();
     a_dead_store(&stage);
     let json = stage.json("guard dead");
     assert_eq!((&json["deleted"], &json["arrays"]), (&true.into(), &1.into()), "{json}");
     assert!(!stage.root.path().join("dead").exists());
-    drop(Manager::builder().root(stage.root.path()).name("kept").persistent().create().unwrap());
-    stage.ndshm("guard kept").success().stdout_eq(str![[r#"
-[..]/kept: left as it is: it was kept, or deleted by others
-
-"#]]);
+    let kept = Manager::builder().root(stage.root.path()).name("kept").persistent().create().unwrap();
+    let (line, code) = stage.failure("guard kept");
+    assert!(code == 4 && line.contains("it is persistent") && line.contains("--whole-store"), "{line}");
+    drop(kept);
     assert!(stage.root.path().join("kept").exists());
 }
 

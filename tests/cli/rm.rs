@@ -22,6 +22,8 @@ fn arrays_are_deleted_but_not_under_the_hands_of_others() {
     // Who has it open can go on.
     assert_eq!(owned.read().unwrap().sum(), 0.0);
     assert_eq!(stage.failure("rm xs[0]").1, 3);
+    let (line, code) = stage.failure("rm run");
+    assert!(code == 3 && line.contains("it is a store: --whole-store"), "{line}");
 }
 
 #[test]

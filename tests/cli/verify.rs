@@ -16,7 +16,7 @@ fn what_is_sound_is_told_so() {
 "#]]);
     }
     stage.ndshm("verify xs").success().stdout_eq(str![[r#"
-1 arrays, [..]iB: sound
+1 array, [..]KiB: sound
 
 "#]]);
     let json = stage.json("verify run");
@@ -34,7 +34,7 @@ fn damage_is_told_with_the_file_and_gives_an_exit_code() {
     for what in ["verify".to_owned(), "verify run".to_owned(), format!("verify {}", path.display())] {
         let output = stage.ndshm(&what).code(5).get_output().stdout.clone();
         let text = String::from_utf8(output).unwrap();
-        assert!(text.contains("xs.ndshm: ") && text.ends_with(": 1 damages\n") && !text.contains("ys.ndshm"), "{text}");
+        assert!(text.contains("xs.ndshm: ") && text.ends_with(": 1 damage\n") && !text.contains("ys.ndshm"), "{text}");
     }
     let output = stage.ndshm("--json verify").code(5).get_output().stdout.clone();
     let json: serde_json::Value = serde_json::from_slice(&output).unwrap();

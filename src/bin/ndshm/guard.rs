@@ -1,7 +1,12 @@
 //! `guard`: deletes an ephemeral store with the last of its processes.
 
-use crate::{Outcome, context::Context};
-use ndshm::Manager;
+use crate::{
+    Outcome,
+    context::Context,
+    failure::{Code, Failure},
+    text,
+};
+use ndshm::{Manager, Observer};
 use serde_json::json;
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
@@ -22,6 +27,10 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
         return Ok(ExitCode::SUCCESS);
     }
     let store = context.find_store(&args.guarded)?;
+    if Observer::open(&store)?.is_persistent() {
+        let why = "it is persistent, so it stays when its processes are gone; ndshm rm --whole-store deletes it";
+        return Err(Failure::new(Code::Refused, format!("{}: {why}", store.display())));
+    }
     let swept = Manager::sweep_when_deserted(&store)?;
     if context.is_json {
         context.print_json(&json!({ "path": store, "deleted": swept.stores == 1, "arrays": swept.arrays, "bytes": swept.bytes }))?;
@@ -29,7 +38,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
         let mut out = context.out();
         match swept.stores {
             0 => writeln!(out, "{}: left as it is: it was kept, or deleted by others", store.display())?,
-            _ => writeln!(out, "{}: deleted with {} arrays", store.display(), swept.arrays)?,
+            _ => writeln!(out, "{}: deleted with {}", store.display(), text::count(swept.arrays, "array"))?,
         }
         out.flush()?;
     }

@@ -25,7 +25,12 @@ pub(crate) struct Args {
 
 pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     for text in &args.arrays {
-        let target = Target::find(context, text)?;
+        let target = Target::find(context, text).map_err(|failure| match context.find_store(Path::new(text)) {
+            Ok(_) if failure.code() == Code::NotFound => {
+                Failure::new(Code::NotFound, format!("{text}: it is a store: --whole-store deletes one with all its arrays"))
+            }
+            _ => failure,
+        })?;
         if target.is_sliced() {
             return Err(Failure::usage(format!("{text}: arrays are deleted as a whole: leave the slice out")));
         }
