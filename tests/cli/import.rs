@@ -22,7 +22,7 @@ fn files_of_every_format_become_arrays_that_are_called_like_the_file_or_its_keys
     let path = stage.output(&import(&stage, "a.npy", ""));
     assert_eq!(path.trim(), stage.run.path().join("a.ndshm").to_str().unwrap());
     stage.ndshm(&import(&stage, "a.npz", "--name z-")).success();
-    stage.ndshm(&import(&stage, "a.raw", "--dtype <f8 --shape 3 --name raw")).success();
+    stage.ndshm(&import(&stage, "a.raw", "--dtype f64 --shape 3 --name raw")).success();
     let json = stage.json(&import(&stage, "a.safetensors", "--name t-"));
     assert_eq!((&json[0]["name"], &json[0]["dtype"], json[0]["shape"].to_string()), (&"t-xs".into(), &"<f8".into(), "[3]".to_owned()));
     assert!(json[0]["handle"].as_str().unwrap().starts_with("ndshm1:"));

@@ -110,7 +110,7 @@ fn arrays_in_f_order_and_json_give_the_same_numbers() {
     assert!(
         text.contains("<u2 (30, 20), F order")
             && text.contains("[[   0    1    2 ...   17   18   19]")
-            && text.contains("min 0.  max 2919.  mean 1459.5"),
+            && text.contains("min 0  max 2919  mean 1459.5"),
         "{text}"
     );
     let json = stage.json("show fs --bins 2");
@@ -135,4 +135,46 @@ fn who_has_to_wait_too_long_for_a_writer_is_told_so() {
     let (line, code) = stage.failure("show xs --wait 0.1");
     assert!(code == 6 && line.contains("xs.ndshm: "), "{line}");
     assert!(stage.output("show xs[4:] --wait 0.1").contains("min 4.  max 9."));
+}
+
+#[test]
+fn the_least_and_the_greatest_of_integers_are_exact() {
+    let stage = Stage::new();
+    let xs = stage.run.options().name("xs").zeros::<u64, _>(3).unwrap();
+    xs.write().unwrap().assign(&ndarray::array![u64::MAX, u64::MAX - 1, (1 << 53) + 1]);
+    assert!(stage.output("show xs").contains("min 9007199254740993  max 18446744073709551615  mean "));
+    let json = stage.json("show xs[:2]")["statistics"].clone();
+    assert_eq!((json["min"].as_u64(), json["max"].as_u64()), (Some(u64::MAX - 1), Some(u64::MAX)));
+    let large = stage.run.options().name("large").zeros::<u128, _>(2).unwrap();
+    large.write().unwrap()[1] = u128::MAX;
+    assert_eq!(stage.json("show large")["statistics"]["max"], u128::MAX.to_string());
+    let small = stage.run.options().name("small").zeros::<i8, _>((3, 2)).unwrap();
+    small.write().unwrap()[[2, 1]] = -128;
+    assert!(stage.output("show 'small[:, 1]'").contains("min -128  max 0  mean "));
+}
+
+#[test]
+fn fields_of_structs_and_parts_of_arrays_have_numbers_of_their_own() {
+    use ndshm::{DType, Element};
+    let stage = Stage::new();
+    let inner = DType::structure([("n", i32::DTYPE, 0), ("raw", "|V4".parse().unwrap(), 4)], 8).unwrap();
+    let dtype = DType::structure([("x", <[f64; 2]>::DTYPE, 0), ("inner", inner, 16)], 24).unwrap();
+    let array = stage.run.options().name("structs").zeros_any(&dtype, &[4]).unwrap();
+    array.field_array("x").unwrap().downcast::<f64, ndarray::Ix2>().unwrap().write().unwrap()[[3, 1]] = 8.0;
+    array.field("inner").unwrap().field("n").unwrap().downcast::<i32, ndarray::Ix1>().unwrap().write().unwrap()[2] = -4;
+    let text = stage.output("show structs");
+    for line in [
+        "x          min 0.  max 8.  mean 1.  NaN 0",
+        "inner.n    min -4  max 0  mean -1.  NaN 0",
+        "inner.raw  no statistics: elements of type |V4 are no numbers",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+    let json = stage.json("show structs");
+    assert_eq!((&json["fields"]["inner.n"]["min"], &json["statistics"], &json["fields"]["inner.raw"]), (&(-4).into(), &().into(), &().into()));
+    let array = stage.run.options().name("pairs").zeros::<[f32; 2], _>(3).unwrap();
+    array.write().unwrap()[1] = [3.0, -3.0];
+    assert!(stage.output("show pairs").contains("min -3.  max 3.  mean 0.  NaN 0"));
+    stage.run.options().name("bytes").zeros_any(&"|V5".parse().unwrap(), &[3]).unwrap();
+    assert!(stage.output("show bytes").ends_with("\nno statistics: elements of type |V5 are no numbers\n"));
 }

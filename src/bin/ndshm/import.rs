@@ -6,8 +6,9 @@ use crate::{
     context::Context,
     export::Format,
     failure::{Failure, printable},
+    new,
 };
-use ndshm::{AnyArray, DType, Scope};
+use ndshm::{AnyArray, Scope};
 use serde_json::json;
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
@@ -36,7 +37,7 @@ pub(crate) struct Args {
 pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     let format = Format::of(&args.file, args.format)?;
     let manager = context.manager(false)?;
-    let dtype = args.dtype.as_deref().map(str::parse::<DType>).transpose()?;
+    let dtype = args.dtype.as_deref().map(new::dtype).transpose()?;
     let stem = || args.file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let is_single = matches!(format, Format::Npy | Format::Raw);
     let name = args.name.clone().unwrap_or_else(|| if is_single { stem() } else { String::new() });

@@ -92,7 +92,7 @@ pub(crate) fn place(context: &Context, text: &str, create_store: bool) -> Result
 }
 
 /// A NumPy type, or one as Rust calls it.
-fn dtype(text: &str) -> Result<DType, Failure> {
+pub(crate) fn dtype(text: &str) -> Result<DType, Failure> {
     const RUST: [(&str, &str); 17] = [
         ("bool", "|b1"),
         ("u8", "|u1"),

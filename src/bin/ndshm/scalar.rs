@@ -2,6 +2,7 @@
 
 use crate::failure::Failure;
 use ndshm::{AnyArray, Bool, Element};
+use std::fmt;
 
 /// An element that is a number, or two.
 pub(crate) trait Scalar: Element {
@@ -10,6 +11,28 @@ pub(crate) trait Scalar: Element {
 
     /// As a real number; the absolute value of a complex one.
     fn to_f64(self) -> f64;
+
+    /// The least and the greatest of integers, exactly.
+    fn extremes(_: &[Self]) -> Option<(Whole, Whole)> {
+        None
+    }
+}
+
+/// An integer of any type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Whole {
+    Usual(i128),
+    /// One that the other has no room for.
+    Large(u128),
+}
+
+impl fmt::Display for Whole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Whole::Usual(integer) => integer.fmt(f),
+            Whole::Large(integer) => integer.fmt(f),
+        }
+    }
 }
 
 macro_rules! integers {
@@ -22,6 +45,13 @@ macro_rules! integers {
             #[inline]
             fn to_f64(self) -> f64 {
                 self as f64
+            }
+
+            fn extremes(elements: &[Self]) -> Option<(Whole, Whole)> {
+                let whole = |integer: $integer| i128::try_from(integer).map_or(Whole::Large(integer as u128), Whole::Usual);
+                let first = *elements.first()?;
+                let (least, greatest) = elements.iter().fold((first, first), |(least, greatest), &x| (least.min(x), greatest.max(x)));
+                Some((whole(least), whole(greatest)))
             }
         }
     )*};

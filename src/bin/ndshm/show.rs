@@ -6,7 +6,7 @@ use crate::{
     draw,
     failure::{Failure, printable},
     preview,
-    scalar::real,
+    scalar::{Whole, real},
     survey,
     tally::{self, Grid, Tally},
     target::{For, Target},
@@ -44,11 +44,22 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
         out.flush()?;
     }
     let start = Instant::now();
-    let tally = if args.quick { None } else { Tally::of(&array)? };
-    let histogram = match tally.filter(|tally| tally.finite > 0 && tally.max > tally.min) {
-        Some(tally) => tally::histogram(&array, tally.min..tally.max, usize::from(args.bins))?,
-        None => Vec::new(),
+    // Of structs each field for itself.
+    let mut parts = if args.quick { Vec::new() } else { tally::parts(array.view()?, "") };
+    let whole = match &parts[..] {
+        [(name, Ok(_))] if name.is_empty() => parts.pop().and_then(|(_, view)| view.ok()),
+        _ => None,
     };
+    let tally = whole.as_ref().map(Tally::of).transpose()?.flatten();
+    let histogram = match (&whole, tally.filter(|tally| tally.finite > 0 && tally.max > tally.min)) {
+        (Some(whole), Some(tally)) => tally::histogram(whole, tally.min..tally.max, usize::from(args.bins))?,
+        _ => Vec::new(),
+    };
+    let tally_of = |view: Result<AnyArray, String>| match view {
+        Ok(view) => Ok::<_, Failure>(Tally::of(&view)?.ok_or_else(String::new)),
+        Err(reason) => Ok(Err(reason)),
+    };
+    let parts = parts.into_iter().map(|(name, view)| Ok((name, tally_of(view)?))).collect::<Result<Vec<_>, Failure>>()?;
     if is_json {
         let mut value = survey::info_json(&info);
         value["attributes"] = to_json(&info.attrs::<Cbor>()?);
@@ -57,10 +68,27 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
         value["frozen"] = state.is_frozen.into();
         value["poisoned"] = state.poisoned.iter().map(|range| json!([range.start, range.end])).collect();
         value["statistics"] = tally.map_or(Value::Null, |tally| statistics(&tally, &histogram));
+        let fields = parts.iter().filter(|(name, _)| !name.is_empty());
+        let fields = fields.map(|(name, tally)| (name.clone(), tally.as_ref().map_or(Value::Null, |tally| statistics(tally, &[]))));
+        value["fields"] = Value::Object(fields.collect());
         context.print_json(&value)?;
         return Ok(ExitCode::SUCCESS);
     }
-    if let Some(tally) = tally {
+    if !parts.is_empty() {
+        writeln!(out)?;
+    }
+    let width = parts.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    for (name, tally) in &parts {
+        if !name.is_empty() {
+            write!(out, "{:width$}  ", printable(name))?;
+        }
+        match tally {
+            Ok(tally) => print_numbers(&mut out, tally)?,
+            Err(reason) => writeln!(out, "no statistics: {}", printable(reason))?,
+        }
+    }
+    if let (Some(array), Some(tally)) = (&whole, tally) {
+        writeln!(out)?;
         print_numbers(&mut out, &tally)?;
         if !histogram.is_empty() {
             draw::histogram(&mut out, tally.min..tally.max, &histogram)?;
@@ -68,7 +96,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
         let bytes = array.len() as u64 * array.dtype().itemsize() as u64;
         if array.ndim() == 2 && tally.max > tally.min && !preview::is_whole(array.shape()) {
             let (columns, rows) = draw::room();
-            draw::heat_map(&mut out, &Grid::of(&array, rows, columns)?, context.has_colors())?;
+            draw::heat_map(&mut out, &Grid::of(array, rows, columns)?, context.has_colors())?;
         }
         let took = start.elapsed();
         if took.as_secs() >= 1 {
@@ -124,9 +152,12 @@ fn header(out: &mut impl Write, info: &ArrayInfo, state: &ArrayState, array: &An
 }
 
 fn print_numbers(out: &mut impl Write, tally: &Tally) -> Result<(), Failure> {
-    writeln!(out)?;
+    let (min, max) = match tally.exact {
+        Some((least, greatest)) => (least.to_string(), greatest.to_string()),
+        None => (real(tally.min), real(tally.max)),
+    };
     match tally.mean() {
-        Some(mean) => write!(out, "min {}  max {}  mean {}  ", real(tally.min), real(tally.max), real(mean))?,
+        Some(mean) => write!(out, "min {min}  max {max}  mean {}  ", real(mean))?,
         None => write!(out, "no finite element  ")?,
     }
     write!(out, "NaN {}", tally.nan)?;
@@ -142,23 +173,32 @@ fn print_numbers(out: &mut impl Write, tally: &Tally) -> Result<(), Failure> {
 
 fn statistics(tally: &Tally, histogram: &[u64]) -> Value {
     let is_any = tally.finite > 0;
+    let (min, max) = match tally.exact {
+        Some((least, greatest)) => (integer_json(least), integer_json(greatest)),
+        None => (is_any.then_some(tally.min).into(), is_any.then_some(tally.max).into()),
+    };
     json!({
-        "min": is_any.then_some(tally.min), "max": is_any.then_some(tally.max), "mean": tally.mean(),
+        "min": min, "max": max, "mean": tally.mean(),
         "finite": tally.finite, "nan": tally.nan, "infinite": tally.infinite, "unread": tally.unread,
         "histogram": histogram,
     })
 }
 
+/// A number, or its digits as text where it has more than 64 bits.
+fn integer_json(integer: Whole) -> Value {
+    match integer {
+        Whole::Usual(integer) => {
+            let small = i64::try_from(integer).map(Value::from).or_else(|_| u64::try_from(integer).map(Value::from));
+            small.unwrap_or_else(|_| integer.to_string().into())
+        }
+        Whole::Large(integer) => integer.to_string().into(),
+    }
+}
+
 /// Attributes as JSON: byte strings in hexadecimal digits, tags left out.
 fn to_json(value: &Cbor) -> Value {
     match value {
-        Cbor::Integer(integer) => {
-            let integer = i128::from(*integer);
-            i64::try_from(integer)
-                .map(Value::from)
-                .or_else(|_| u64::try_from(integer).map(Value::from))
-                .unwrap_or_else(|_| integer.to_string().into())
-        }
+        Cbor::Integer(integer) => integer_json(Whole::Usual(i128::from(*integer))),
         Cbor::Float(float) => serde_json::Number::from_f64(*float).map_or_else(|| real(*float).into(), Value::Number),
         Cbor::Bool(bool) => Value::Bool(*bool),
         Cbor::Text(text) => text.clone().into(),

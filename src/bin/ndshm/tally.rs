@@ -1,6 +1,10 @@
 //! Arrays of any size summed up: streamed through read guards piece by piece, by a few threads.
 
-use crate::{chunks, failure::Failure, scalar::Scalar};
+use crate::{
+    chunks,
+    failure::Failure,
+    scalar::{Scalar, Whole},
+};
 use ndarray::{ArrayRef, IxDyn};
 use ndshm::{AnyArray, Error};
 use std::{
@@ -15,6 +19,8 @@ use std::{
 const SMALL_PIECE: usize = 64 << 10;
 /// Elements that are summed side by side, so that the compiler can do them at once.
 const LANES: usize = 8;
+/// Elements that are looked at twice, while they are near.
+const SOME: usize = 4096;
 
 /// The elements of an array in a few numbers; minimum, maximum and mean are those of the finite ones.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +31,8 @@ pub(crate) struct Tally {
     pub(crate) min: f64,
     pub(crate) max: f64,
     pub(crate) sum: f64,
+    /// Of integers the least and the greatest: those above 2^53 are not all of `f64`.
+    pub(crate) exact: Option<(Whole, Whole)>,
     /// Elements that could not be read because they are poisoned, or lie beside those that are.
     pub(crate) unread: u64,
 }
@@ -66,12 +74,11 @@ impl Cell {
 }
 
 impl Tally {
-    const EMPTY: Self = Self { finite: 0, nan: 0, infinite: 0, min: f64::INFINITY, max: f64::NEG_INFINITY, sum: 0.0, unread: 0 };
+    const EMPTY: Self = Self { finite: 0, nan: 0, infinite: 0, min: f64::INFINITY, max: f64::NEG_INFINITY, sum: 0.0, exact: None, unread: 0 };
 
     /// Of all elements; `None` where they are no numbers.
     pub(crate) fn of(array: &AnyArray) -> Result<Option<Self>, Failure> {
-        let is_number = ndshm::dispatch!(array, _xs: T => size_of::<T>() > 0, else => false)?;
-        if !is_number {
+        if !is_number(array)? {
             return Ok(None);
         }
         let (parts, unread) =
@@ -87,8 +94,18 @@ impl Tally {
 
     fn add_all<T: Scalar>(&mut self, elements: &ArrayRef<T, IxDyn>) {
         match elements.as_slice_memory_order() {
-            Some(slice) => self.add_slice(slice),
-            None => elements.iter().for_each(|x| self.add_slice(std::slice::from_ref(x))),
+            Some(slice) => slice.chunks(SOME).for_each(|some| self.add_slice(some)),
+            None => {
+                let mut some = Vec::with_capacity(SOME);
+                for element in elements {
+                    some.push(*element);
+                    if some.len() == SOME {
+                        self.add_slice(&some);
+                        some.clear();
+                    }
+                }
+                self.add_slice(&some);
+            }
         }
     }
 
@@ -117,6 +134,7 @@ impl Tally {
             min: min.into_iter().fold(f64::INFINITY, f64::min),
             max: max.into_iter().fold(f64::NEG_INFINITY, f64::max),
             sum: sum.iter().sum(),
+            exact: T::extremes(elements),
             unread: 0,
         });
     }
@@ -128,8 +146,45 @@ impl Tally {
         self.min = self.min.min(other.min);
         self.max = self.max.max(other.max);
         self.sum += other.sum;
+        self.exact = match (self.exact, other.exact) {
+            (Some(one), Some(other)) => Some((one.0.min(other.0), one.1.max(other.1))),
+            (one, other) => one.or(other),
+        };
         self.unread += other.unread;
     }
+}
+
+/// Whether the elements are numbers. An error where they cannot be read as such, because they are not aligned.
+pub(crate) fn is_number(array: &AnyArray) -> ndshm::Result<bool> {
+    ndshm::dispatch!(array, _xs: T => size_of::<T>() > 0, else => false)
+}
+
+/// The parts of elements that have some, each as a view: the fields of structs by name, the parts of `[T; N]` as a further axis. `Err` says why there is none.
+pub(crate) fn parts(array: AnyArray, name: &str) -> Vec<(String, Result<AnyArray, String>)> {
+    let dtype = array.dtype();
+    if !dtype.fields().is_empty() {
+        let part = |field: &ndshm::Field| {
+            let inner = if name.is_empty() { field.name().to_owned() } else { format!("{name}.{}", field.name()) };
+            let has_parts = field.dtype().to_string().starts_with('(');
+            match if has_parts { array.field_array(field.name()) } else { array.field(field.name()) } {
+                Ok(view) => parts(view, &inner),
+                Err(error) => vec![(inner, Err(error.to_string()))],
+            }
+        };
+        return dtype.fields().iter().flat_map(part).collect();
+    }
+    if dtype.to_string().starts_with('(') {
+        return match array.unpack() {
+            Ok(view) => parts(view, name),
+            Err(error) => vec![(name.to_owned(), Err(error.to_string()))],
+        };
+    }
+    let view = match is_number(&array) {
+        Ok(true) => Ok(array),
+        Ok(false) => Err(format!("elements of type {dtype} are no numbers")),
+        Err(error) => Err(error.to_string()),
+    };
+    vec![(name.to_owned(), view)]
 }
 
 /// How many elements lie in each of `bins` equal parts of the range.
