@@ -97,13 +97,14 @@ impl Tally {
             Some(slice) => slice.chunks(SOME).for_each(|some| self.add_slice(some)),
             None => {
                 let mut some = Vec::with_capacity(SOME);
-                for element in elements {
+                // Not by a `for` loop: ndarray is faster where it drives itself.
+                elements.iter().for_each(|element| {
                     some.push(*element);
                     if some.len() == SOME {
                         self.add_slice(&some);
                         some.clear();
                     }
-                }
+                });
                 self.add_slice(&some);
             }
         }
