@@ -124,7 +124,7 @@ impl Draft {
 
     /// Makes a file that was kept that of a new array.
     fn renew(kept: Kept, len: usize, head: &[u8], payload: Payload<'_>, owner: u64, producer: u64) -> io::Result<(Counted, TempName, (u64, u64))> {
-        let Kept { mut mapping, path, inode, .. } = kept;
+        let Kept { mut mapping, path, inode } = kept;
         if len != mapping.len() {
             // Within the last page.
             let file = trust::open_file(&path)?;

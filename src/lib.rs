@@ -216,11 +216,12 @@ pub use verify::{Finding, Severity, Verification, verify};
 #[cfg(feature = "derive")]
 pub use ndshm_derive::Element;
 
-/// What the code of the macros needs.
+/// What the code of the macros and the tool need.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::element::Element;
     pub use crate::janitor::serve as serve_as_janitor;
+    pub use crate::transfer::write_file;
     pub use bytemuck;
     pub use ndarray::IxDyn;
 

@@ -4,6 +4,7 @@ use crate::{
     common,
     stage::{Stage, a_writer},
 };
+use rustix::process::{Pid, Signal, kill_process};
 use std::{
     process::Command,
     time::{Duration, Instant},
@@ -123,17 +124,17 @@ fn without_a_terminal_it_is_refused() {
 #[test]
 fn a_signal_ends_it_and_gives_the_terminal_back() {
     let name = "a_signal_ends_it_and_gives_the_terminal_back";
-    for (signal, code) in [("TERM", 143), ("INT", 130), ("HUP", 129)] {
+    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130), (Signal::HUP, 129)] {
         let stage = Stage::new();
         stage.counting("xs", &[10]);
-        let Some(terminal) = Terminal::start(&stage, &format!("{name}-{signal}")) else { return };
+        let Some(terminal) = Terminal::start(&stage, &format!("{name}-{code}")) else { return };
         terminal.see("the array", |screen| screen.contains("xs"));
         let shell = terminal.tmux(&["list-panes", "-F", "#{pane_pid}"]);
-        let killed = Command::new("pkill").args([&format!("-{signal}"), "-P", shell.trim()]).status().unwrap();
-        assert!(killed.success(), "{signal}");
+        let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", shell.trim())).unwrap();
+        kill_process(Pid::from_raw(children.trim().parse().unwrap()).unwrap(), signal).unwrap();
         let screen = terminal.see("the end", |screen| screen.contains("code="));
         // Echo is on, and the screen is the one of before.
         let is_back = |screen: &str| screen.contains(&format!("code={code}")) && screen.contains("echo") && !screen.contains("-echo");
-        assert!(is_back(&terminal.see("the terminal as before", is_back)), "{signal}: {screen}");
+        assert!(is_back(&terminal.see("the terminal as before", is_back)), "{signal:?}: {screen}");
     }
 }

@@ -30,7 +30,6 @@ mod new;
 mod plot;
 mod preview;
 mod proc;
-mod put;
 mod recover;
 mod rm;
 mod run;

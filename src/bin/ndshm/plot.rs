@@ -5,13 +5,10 @@ use crate::{
     context::Context,
     draw,
     failure::{Code, Failure},
-    glyphs,
-    put::put,
-    scalar,
+    glyphs, scalar,
     tally::Grid,
     target::{For, Target},
 };
-use image::{ColorType, ImageEncoder, codecs::png::PngEncoder};
 use plotters::{coord::Shift, drawing::DrawingArea, prelude::*};
 use std::{path::PathBuf, process::ExitCode};
 
@@ -60,7 +57,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     let failed = |reason: String| Failure::new(Code::Failed, format!("{}: {reason}", args.output.display()));
     let picture = Picture { grid: &grid, shape: array.shape(), title: &args.array, size: args.size, is_svg };
     let bytes = if is_svg { picture.svg() } else { picture.png() };
-    put(&args.output, &bytes.map_err(failed)?).map_err(|error| failed(error.to_string()))?;
+    ndshm::__private::write_file(&args.output, &bytes.map_err(failed)?)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -86,7 +83,12 @@ impl Picture<'_> {
         let mut pixels = vec![0; width as usize * height as usize * 3];
         self.draw(&BitMapBackend::with_buffer(&mut pixels, self.size).into_drawing_area())?;
         let mut bytes = Vec::new();
-        PngEncoder::new(&mut bytes).write_image(&pixels, width, height, ColorType::Rgb8).map_err(text_of)?;
+        let mut encoder = png::Encoder::new(&mut bytes, width, height);
+        encoder.set_color(png::ColorType::Rgb);
+        encoder.set_depth(png::BitDepth::Eight);
+        let mut writer = encoder.write_header().map_err(text_of)?;
+        writer.write_image_data(&pixels).map_err(text_of)?;
+        writer.finish().map_err(text_of)?;
         Ok(bytes)
     }
 
