@@ -1,13 +1,18 @@
 //! What it costs to make, open, hand over and read an array.
 //!
-//! `cargo bench` prints two things: criterion's times, and before them a table of ratios, in which each figure is divided by a floor that
-//! was measured in turns with it in the same run. The floors are what the kernel or ndarray needs for the least of the same job:
+//! `cargo bench` prints two things: criterion's times, and before them a table of ratios, in which
+//! each figure is divided by a floor that was measured in turns with it in the same run. The floors
+//! are what the kernel or ndarray needs for the least of the same job:
 //!
-//! - create, open: the same system calls by hand, without names, locks, checks or a header that says anything;
+//! - create, open: the same system calls by hand, without names, locks, checks or a header that
+//!   says anything;
 //! - crowd: the same operation in a store that holds a hundred arrays instead of ten thousand;
 //! - view access: the same operation on a plain ndarray array.
 
-#![allow(clippy::unwrap_used, reason = "a bench that fails has nothing to measure")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a bench that fails has nothing to measure"
+)]
 
 mod ratios;
 
@@ -21,7 +26,8 @@ use std::{fs::File, hint::black_box, os::unix::fs::FileExt, path::Path, time::Du
 
 const PAGE: usize = 4096;
 
-/// An array file by hand: made, its space reserved, its first page written, mapped, unmapped, deleted.
+/// An array file by hand: made, its space reserved, its first page written, mapped, unmapped,
+/// deleted.
 fn create_by_hand(directory: &Path, len: usize) {
     let path = directory.join(".by-hand");
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
@@ -34,7 +40,8 @@ fn create_by_hand(directory: &Path, len: usize) {
 
 /// An array file opened by hand: opened, asked for its size, its first page read, mapped, unmapped.
 fn open_by_hand(path: &Path) {
-    let file = File::from(rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).unwrap());
+    let file =
+        File::from(rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).unwrap());
     let len = file.metadata().unwrap().len() as usize;
     let mut page = [0; PAGE];
     file.read_exact_at(&mut page, 0).unwrap();
@@ -46,65 +53,135 @@ fn compare(manager: &Manager, crowded: &Manager) {
     for len in [8 << 10, 8 << 20] {
         let what = format!("create and delete, {} KiB", len >> 10);
         let mut create = || drop(black_box(manager.zeros::<u8, _>(len).unwrap()));
-        report(&what, "by hand", &medians(&mut [&mut create, &mut || create_by_hand(manager.path(), len)]));
+        report(
+            &what,
+            "by hand",
+            &medians(&mut [&mut create, &mut || create_by_hand(manager.path(), len)]),
+        );
     }
     for len in [8 << 10, 8 << 20, 1 << 30] {
-        let array = manager.options().name(format!("open-{len}")).zeros::<u8, _>(len).unwrap();
+        let array = manager
+            .options()
+            .name(format!("open-{len}"))
+            .zeros::<u8, _>(len)
+            .unwrap();
         let (handle, path) = (array.handle(), array.path().to_path_buf());
         drop(array);
         let what = format!("open and unmap, {} KiB", len >> 10);
         let mut open = || drop(black_box(handle.open::<u8, Ix1>().unwrap()));
-        report(&what, "by hand", &medians(&mut [&mut open, &mut || open_by_hand(&path)]));
+        report(
+            &what,
+            "by hand",
+            &medians(&mut [&mut open, &mut || open_by_hand(&path)]),
+        );
         manager.remove(&format!("open-{len}")).unwrap();
     }
 
-    let stay = |manager: &Manager| manager.options().name("stay").zeros::<u8, _>(PAGE).unwrap().handle();
+    let stay = |manager: &Manager| {
+        manager
+            .options()
+            .name("stay")
+            .zeros::<u8, _>(PAGE)
+            .unwrap()
+            .handle()
+    };
     let (few, many) = (stay(manager), stay(crowded));
-    let mut open = [&few, &many].map(|handle| move || drop(black_box(handle.open::<u8, Ix1>().unwrap())));
+    let mut open =
+        [&few, &many].map(|handle| move || drop(black_box(handle.open::<u8, Ix1>().unwrap())));
     let [open_few, open_many] = &mut open;
-    report("open, among 10,000 arrays", "among the first hundred", &medians(&mut [open_many, open_few]));
-    let mut create = [manager, crowded].map(|manager| move || drop(black_box(manager.zeros::<u8, _>(PAGE).unwrap())));
+    report(
+        "open, among 10,000 arrays",
+        "among the first hundred",
+        &medians(&mut [open_many, open_few]),
+    );
+    let mut create = [manager, crowded]
+        .map(|manager| move || drop(black_box(manager.zeros::<u8, _>(PAGE).unwrap())));
     let [create_few, create_many] = &mut create;
-    report("create and delete, among 10,000 arrays", "among the first hundred", &medians(&mut [create_many, create_few]));
+    report(
+        "create and delete, among 10,000 arrays",
+        "among the first hundred",
+        &medians(&mut [create_many, create_few]),
+    );
 
     let array: SharedArray2<f64> = manager.zeros((100, 100)).unwrap();
     let mut plain = Array2::<f64>::zeros((100, 100));
     let mut slice = || drop(black_box(array.slice(s![10..90;2, ..;-1]).unwrap()));
-    report("slice of a slice", "ndarray's", &medians(&mut [&mut slice, &mut || _ = black_box(plain.slice(s![10..90;2, ..;-1]))]));
+    report(
+        "slice of a slice",
+        "ndarray's",
+        &medians(&mut [&mut slice, &mut || {
+            _ = black_box(plain.slice(s![10..90;2, ..;-1]))
+        }]),
+    );
     let mut sum = || _ = black_box(array.read().unwrap().sum());
-    report("read guard and sum of 10,000 f64", "ndarray's sum", &medians(&mut [&mut sum, &mut || _ = black_box(plain.sum())]));
+    report(
+        "read guard and sum of 10,000 f64",
+        "ndarray's sum",
+        &medians(&mut [&mut sum, &mut || _ = black_box(plain.sum())]),
+    );
     let mut touch = || array.write().unwrap()[[3, 4]] += 1.0;
-    report("write guard and one element", "ndarray's element", &medians(&mut [&mut touch, &mut || black_box(&mut plain)[[3, 4]] += 1.0]));
+    report(
+        "write guard and one element",
+        "ndarray's element",
+        &medians(&mut [&mut touch, &mut || black_box(&mut plain)[[3, 4]] += 1.0]),
+    );
 }
 
 fn benchmarks(criterion: &mut Criterion, manager: &Manager) {
     let mut group = criterion.benchmark_group("store");
     group.bench_function("create 8 KiB", |bencher| {
-        bencher.iter_batched(|| (), |()| manager.zeros::<u8, _>(8 << 10).unwrap(), BatchSize::NumIterations(1000));
+        bencher.iter_batched(
+            || (),
+            |()| manager.zeros::<u8, _>(8 << 10).unwrap(),
+            BatchSize::NumIterations(1000),
+        );
     });
-    let array = manager.options().name("opened").zeros::<f64, _>((100, 100)).unwrap();
+    let array = manager
+        .options()
+        .name("opened")
+        .zeros::<f64, _>((100, 100))
+        .unwrap();
     let view = array.slice(s![10..90;2, ..;-1]).unwrap();
     let handle = view.handle();
-    group.bench_function("open a handle, array open in the process", |bencher| bencher.iter(|| handle.open::<f64, Ix2>().unwrap()));
-    group.bench_function("handle to text and back", |bencher| bencher.iter(|| view.handle().to_string().parse::<Handle>().unwrap()));
-    group.bench_function("handle to postcard and back", |bencher| {
-        bencher.iter(|| postcard::from_bytes::<Handle>(&postcard::to_allocvec(&view.handle()).unwrap()).unwrap());
+    group.bench_function("open a handle, array open in the process", |bencher| {
+        bencher.iter(|| handle.open::<f64, Ix2>().unwrap())
     });
-    group.bench_function("slice", |bencher| bencher.iter(|| array.slice(s![10..90;2, ..;-1]).unwrap()));
-    group.bench_function("read guard", |bencher| bencher.iter(|| array.read().unwrap()));
-    group.bench_function("write guard", |bencher| bencher.iter(|| array.write().unwrap()));
+    group.bench_function("handle to text and back", |bencher| {
+        bencher.iter(|| view.handle().to_string().parse::<Handle>().unwrap())
+    });
+    group.bench_function("handle to postcard and back", |bencher| {
+        bencher.iter(|| {
+            postcard::from_bytes::<Handle>(&postcard::to_allocvec(&view.handle()).unwrap()).unwrap()
+        });
+    });
+    group.bench_function("slice", |bencher| {
+        bencher.iter(|| array.slice(s![10..90;2, ..;-1]).unwrap())
+    });
+    group.bench_function("read guard", |bencher| {
+        bencher.iter(|| array.read().unwrap())
+    });
+    group.bench_function("write guard", |bencher| {
+        bencher.iter(|| array.write().unwrap())
+    });
     group.finish();
     manager.remove("opened").unwrap();
 }
 
 fn main() {
     let (manager, crowded) = (Manager::new().unwrap(), Manager::new().unwrap());
-    let crowd: Vec<_> = (0..100).map(|_| manager.zeros::<u8, _>(PAGE).unwrap()).collect();
-    let large_crowd: Vec<_> = (0..10_000).map(|_| crowded.zeros::<u8, _>(PAGE).unwrap()).collect();
+    let crowd: Vec<_> = (0..100)
+        .map(|_| manager.zeros::<u8, _>(PAGE).unwrap())
+        .collect();
+    let large_crowd: Vec<_> = (0..10_000)
+        .map(|_| crowded.zeros::<u8, _>(PAGE).unwrap())
+        .collect();
     if !is_test() {
         compare(&manager, &crowded);
     }
-    let mut criterion = Criterion::default().configure_from_args().measurement_time(Duration::from_secs(2)).warm_up_time(Duration::from_millis(500));
+    let mut criterion = Criterion::default()
+        .configure_from_args()
+        .measurement_time(Duration::from_secs(2))
+        .warm_up_time(Duration::from_millis(500));
     benchmarks(&mut criterion, &manager);
     criterion.final_summary();
     drop((crowd, large_crowd));

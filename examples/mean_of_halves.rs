@@ -1,7 +1,7 @@
 //! A million random numbers, two worker processes, no copies.
 //!
-//! The parent makes an array in shared memory and starts itself twice with a handle to one half as an argument; each worker opens its
-//! half, which is the same memory, and prints its mean.
+//! The parent makes an array in shared memory and starts itself twice with a handle to one half as
+//! an argument; each worker opens its half, which is the same memory, and prints its mean.
 
 use ndarray::{Ix1, s};
 use ndshm::{Handle, Manager};
@@ -20,8 +20,15 @@ fn parent() -> Result<(), Box<dyn Error>> {
     let manager = Manager::new()?;
     let xs = manager.from_shape_fn::<f64, _>(LEN, |_| rand::random())?;
     let halves = [xs.slice(s![..LEN / 2])?, xs.slice(s![LEN / 2..])?];
-    let start = |handle: Handle| Command::new(env::current_exe()?).arg(handle.to_string()).spawn();
-    let workers = halves.iter().map(|half| start(half.handle())).collect::<Result<Vec<_>, _>>()?;
+    let start = |handle: Handle| {
+        Command::new(env::current_exe()?)
+            .arg(handle.to_string())
+            .spawn()
+    };
+    let workers = halves
+        .iter()
+        .map(|half| start(half.handle()))
+        .collect::<Result<Vec<_>, _>>()?;
     for mut worker in workers {
         if !worker.wait()?.success() {
             return Err("a worker failed".into());
@@ -33,6 +40,14 @@ fn parent() -> Result<(), Box<dyn Error>> {
 fn worker(handle: &str) -> Result<(), Box<dyn Error>> {
     let half = handle.parse::<Handle>()?.open::<f64, Ix1>()?;
     let mean = half.read()?.mean().ok_or("an empty half")?;
-    println!("process {}: the mean of {} numbers is {mean:.4}", std::process::id(), half.len());
-    if (mean - 0.5).abs() > 0.002 { Err("a mean that is not within 0.002 of 0.5".into()) } else { Ok(()) }
+    println!(
+        "process {}: the mean of {} numbers is {mean:.4}",
+        std::process::id(),
+        half.len()
+    );
+    if (mean - 0.5).abs() > 0.002 {
+        Err("a mean that is not within 0.002 of 0.5".into())
+    } else {
+        Ok(())
+    }
 }

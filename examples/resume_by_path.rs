@@ -1,10 +1,12 @@
 //! A workflow that is killed half-way and resumes from its named arrays.
 //!
-//! The store lies at a path, so that it outlives the process. Each row is computed into `results`, and then its entry in `done` is set. A run that is
-//! killed in a row leaves that row poisoned and its entry at zero, and the next run recovers the row and computes it again.
+//! The store lies at a path, so that it outlives the process. Each row is computed into `results`,
+//! and then its entry in `done` is set. A run that is killed in a row leaves that row poisoned and
+//! its entry at zero, and the next run recovers the row and computes it again.
 //!
-//! Without arguments this shows the whole story: a run that kills itself half-way, and a second one that finishes. With a path it is the
-//! workflow alone: `resume_by_path PATH [ROWS BEFORE THE KILL]`.
+//! Without arguments this shows the whole story: a run that kills itself half-way, and a second one
+//! that finishes. With a path it is the workflow alone:
+//! `resume_by_path PATH [ROWS BEFORE THE KILL]`.
 
 use ndarray::{Axis, Ix1, Ix2};
 use ndshm::Manager;
@@ -16,16 +18,26 @@ const COLUMNS: usize = 1000;
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = env::args().skip(1);
     match arguments.next() {
-        Some(path) => workflow(Path::new(&path), arguments.next().map(|rows| rows.parse()).transpose()?),
+        Some(path) => workflow(
+            Path::new(&path),
+            arguments.next().map(|rows| rows.parse()).transpose()?,
+        ),
         None => story(),
     }
 }
 
-/// Computes the rows that are not done. `kill_after` rows the process kills itself in the middle of the next one.
+/// Computes the rows that are not done. `kill_after` rows the process kills itself in the middle of
+/// the next one.
 fn workflow(path: &Path, kill_after: Option<usize>) -> Result<(), Box<dyn Error>> {
     let manager = Manager::open_or_create(path)?;
-    let results = manager.options().name("results").open_or_zeros::<f64, _>((ROWS, COLUMNS))?;
-    let done = manager.options().name("done").open_or_zeros::<u8, _>(ROWS)?;
+    let results = manager
+        .options()
+        .name("results")
+        .open_or_zeros::<f64, _>((ROWS, COLUMNS))?;
+    let done = manager
+        .options()
+        .name("done")
+        .open_or_zeros::<u8, _>(ROWS)?;
     let mut computed = 0;
     for row in 0..ROWS {
         if done.read()?[row] == 1 {
@@ -36,7 +48,10 @@ fn workflow(path: &Path, kill_after: Option<usize>) -> Result<(), Box<dyn Error>
         for (column, value) in values.iter_mut().enumerate() {
             if kill_after == Some(computed) && column == COLUMNS / 2 {
                 println!("killed in row {row}, after {computed} rows");
-                rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL)?;
+                rustix::process::kill_process(
+                    rustix::process::getpid(),
+                    rustix::process::Signal::KILL,
+                )?;
             }
             *value = (row * column) as f64;
         }
@@ -45,7 +60,10 @@ fn workflow(path: &Path, kill_after: Option<usize>) -> Result<(), Box<dyn Error>
         done.atomic()?[row].store(1, Release);
         computed += 1;
     }
-    println!("computed {computed} of {ROWS} rows, the sum is {}", results.read()?.sum());
+    println!(
+        "computed {computed} of {ROWS} rows, the sum is {}",
+        results.read()?.sum()
+    );
     Ok(())
 }
 
@@ -53,7 +71,12 @@ fn story() -> Result<(), Box<dyn Error>> {
     // A directory of its own next to the other stores; `close` deletes the store in it.
     let root = tempfile::tempdir()?;
     let path = root.path().join("workflow");
-    let run = |arguments: &[&str]| Command::new(env::current_exe()?).arg(&path).args(arguments).status();
+    let run = |arguments: &[&str]| {
+        Command::new(env::current_exe()?)
+            .arg(&path)
+            .args(arguments)
+            .status()
+    };
     if run(&["4"])?.success() {
         return Err("the first run should have been killed".into());
     }
@@ -61,9 +84,15 @@ fn story() -> Result<(), Box<dyn Error>> {
         return Err("the second run failed".into());
     }
     let manager = Manager::open(&path)?;
-    let expected: f64 = (0..ROWS * COLUMNS).map(|i| (i / COLUMNS * (i % COLUMNS)) as f64).sum();
+    let expected: f64 = (0..ROWS * COLUMNS)
+        .map(|i| (i / COLUMNS * (i % COLUMNS)) as f64)
+        .sum();
     let results = manager.array::<f64, Ix2>("results")?;
-    let all_done = manager.array::<u8, Ix1>("done")?.read()?.iter().all(|&done| done == 1);
+    let all_done = manager
+        .array::<u8, Ix1>("done")?
+        .read()?
+        .iter()
+        .all(|&done| done == 1);
     if results.read()?.sum() != expected || !all_done {
         return Err("the results are wrong".into());
     }

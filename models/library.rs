@@ -8,22 +8,31 @@ macro_rules! failpoint {
 }
 
 #[path = "../src"]
-#[allow(dead_code, unfulfilled_lint_expectations, reason = "the rest of the library is not here to use it all")]
+#[allow(
+    dead_code,
+    unfulfilled_lint_expectations,
+    reason = "the rest of the library is not here to use it all"
+)]
 mod src {
-    pub(crate) mod format;
-    pub(crate) mod hold;
+    #[path = "format/constants.rs"]
+    pub(crate) mod constants;
     pub(crate) mod layout;
     pub(crate) mod scope;
-    pub(crate) mod span;
-    pub(crate) mod state;
-    pub(crate) mod table;
+    /// All of the folder but `mapped`, which needs files.
+    pub(crate) mod state {
+        pub(crate) mod block;
+        pub(crate) mod lock_table;
+        pub(crate) mod ownership;
+    }
 }
 
 #[allow(unused_imports, reason = "each root takes what its models need")]
-pub(crate) use src::{hold, layout, scope, span, state, table};
+pub(crate) use src::{layout, scope, state};
 
 pub(crate) mod format {
-    pub(crate) use super::src::format::*;
-    // A table with fewer slots is full sooner. Named, it hides that of the line above.
-    pub(crate) use crate::SLOTS;
+    pub(crate) mod constants {
+        pub(crate) use super::super::src::constants::*;
+        // A table with fewer slots is full sooner. Named, it hides that of the line above.
+        pub(crate) use crate::SLOTS;
+    }
 }

@@ -2,16 +2,21 @@
 
 use crate::{
     engine::sync::atomic::AtomicU64 as Bits,
-    span::Span,
-    state::{Slot, StateBlock, lifecycle},
+    layout::span::Span,
+    state::block::{Slot, StateBlock, lifecycle},
+    state::lock_table::{Mode, Request, World},
     sync::{self, AtomicU32, AtomicU64, Instant, Ordering::*},
-    table::{Mode, Request, World},
 };
 use std::cell::Cell;
 
 pub(crate) fn block(owner: u64) -> StateBlock {
-    let slot =
-        || Slot { tag: AtomicU64::new(0), start: AtomicU64::new(0), end: AtomicU64::new(0), pitch: AtomicU32::new(0), width: AtomicU32::new(0) };
+    let slot = || Slot {
+        tag: AtomicU64::new(0),
+        start: AtomicU64::new(0),
+        end: AtomicU64::new(0),
+        pitch: AtomicU32::new(0),
+        width: AtomicU32::new(0),
+    };
     StateBlock {
         endian: AtomicU32::new(0),
         lifecycle: AtomicU32::new(lifecycle::READY),
@@ -29,17 +34,30 @@ pub(crate) fn block(owner: u64) -> StateBlock {
 }
 
 pub(crate) fn span(start: u64, end: u64) -> Span {
-    Span { start, end, pitch: 0, width: 0 }
+    Span {
+        start,
+        end,
+        pitch: 0,
+        width: 0,
+    }
 }
 
 /// Waits for ever.
 pub(crate) fn patient(member: u64, span: Span, mode: Mode) -> Request {
-    Request { member, span, mode, deadline: None }
+    Request {
+        member,
+        span,
+        mode,
+        deadline: None,
+    }
 }
 
 /// Waits for no guard.
 pub(crate) fn at_once(member: u64, span: Span, mode: Mode) -> Request {
-    Request { deadline: Some(Instant::now()), ..patient(member, span, mode) }
+    Request {
+        deadline: Some(Instant::now()),
+        ..patient(member, span, mode)
+    }
 }
 
 /// The members that died, as bits.
@@ -69,7 +87,10 @@ pub(crate) struct View<'a> {
 
 impl<'a> View<'a> {
     pub(crate) fn of(deaths: &'a Deaths) -> Self {
-        Self { deaths, own: Cell::new(0) }
+        Self {
+            deaths,
+            own: Cell::new(0),
+        }
     }
 }
 

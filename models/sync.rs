@@ -1,9 +1,12 @@
-//! What the library's `sync` is here: words of the model checker, sleeps that nothing but a wake-up ends, and threads that can die.
+//! What the library's `sync` is here: words of the model checker, sleeps that nothing but a wake-up
+//! ends, and threads that can die.
 //!
-//! A thread that is [`dying`] stops at one of its accesses to a word, without another effect: so may a process anywhere, as far as others can tell.
+//! A thread that is [`dying`] stops at one of its accesses to a word, without another effect: so
+//! may a process anywhere, as far as others can tell.
 //!
-//! Time stands still, so that a wake-up which is lost is a deadlock. Only when somebody died every sleep ends once ([`let_time_pass`]), because nobody
-//! else would tell who waits for the dead; and who sleeps less than the longest time gives up at once.
+//! Time stands still, so that a wake-up which is lost is a deadlock. Only when somebody died every
+//! sleep ends once ([`let_time_pass`]), because nobody else would tell who waits for the dead; and
+//! who sleeps less than the longest time gives up at once.
 
 use crate::engine::{
     self, lazy_static,
@@ -23,10 +26,12 @@ pub(crate) const SPINS: u32 = 1;
 /// What the table sleeps for where no deadline comes sooner.
 const LONGEST_SLEEP: Duration = Duration::from_millis(20);
 
-/// What a SeqCst access is made of, since loom takes it for AcqRel: at most one fence, in a place that is enough for one order of all such accesses.
+/// What a SeqCst access is made of, since loom takes it for AcqRel: at most one fence, in a place
+/// that is enough for one order of all such accesses.
 ///
-/// Each place is stronger than SeqCst for the other accesses around it, one for later loads and the other for earlier stores. So what needs SeqCst is
-/// explored with both. Fences make more happen before than they do in the language; so what does not need SeqCst is explored without.
+/// Each place is stronger than SeqCst for the other accesses around it, one for later loads and the
+/// other for earlier stores. So what needs SeqCst is explored with both. Fences make more happen
+/// before than they do in the language; so what does not need SeqCst is explored without.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[repr(u8)]
 pub(crate) enum Fences {
@@ -112,11 +117,16 @@ macro_rules! word {
 
             pub(crate) fn store(&self, value: $value, order: Ordering) {
                 step();
-                self.0.store(value, if order == SeqCst { Release } else { order });
+                self.0
+                    .store(value, if order == SeqCst { Release } else { order });
                 fence_if(Fences::BehindStores, order);
             }
 
-            fn change(&self, order: Ordering, change: impl FnOnce(&engine::sync::atomic::$name, Ordering) -> $value) -> $value {
+            fn change(
+                &self,
+                order: Ordering,
+                change: impl FnOnce(&engine::sync::atomic::$name, Ordering) -> $value,
+            ) -> $value {
                 step();
                 fence_if(Fences::BeforeLoads, order);
                 let before = change(&self.0, if order == SeqCst { AcqRel } else { order });
@@ -136,11 +146,17 @@ macro_rules! word {
                 self.change(order, |word, order| word.fetch_sub(value, order))
             }
 
-            pub(crate) fn compare_exchange(&self, old: $value, new: $value, order: Ordering, failure: Ordering) -> Result<$value, $value> {
+            pub(crate) fn compare_exchange(
+                &self,
+                old: $value,
+                new: $value,
+                order: Ordering,
+                failure: Ordering,
+            ) -> Result<$value, $value> {
                 step();
                 fence_if(Fences::BeforeLoads, order);
-                let [order_here, failure_here] =
-                    [(order, AcqRel), (failure, Acquire)].map(|(order, less)| if order == SeqCst { less } else { order });
+                let [order_here, failure_here] = [(order, AcqRel), (failure, Acquire)]
+                    .map(|(order, less)| if order == SeqCst { less } else { order });
                 let result = self.0.compare_exchange(old, new, order_here, failure_here);
                 if result.is_ok() {
                     fence_if(Fences::BehindStores, order);
@@ -214,7 +230,10 @@ struct Sleepers {
 }
 
 lazy_static! {
-    static ref SLEEPERS: Sleepers = Sleepers { deaths: Mutex::new(0), wake: Condvar::new() };
+    static ref SLEEPERS: Sleepers = Sleepers {
+        deaths: Mutex::new(0),
+        wake: Condvar::new()
+    };
 }
 
 pub(crate) fn sleep_on(word: &AtomicU32, value: u32, longest: Duration) {

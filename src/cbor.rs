@@ -1,16 +1,21 @@
-//! Deterministic CBOR (RFC 8949, section 4.2.1): one encoding for each value, checked by encoding again.
+//! Deterministic CBOR (RFC 8949, section 4.2.1): one encoding for each value, checked by encoding
+//! again.
 
-use crate::format::MAX_DEPTH;
 use ciborium::Value;
+
+/// Deepest nesting that is decoded: struct types, two levels for each, may be nested 8 deep.
+const MAX_DEPTH: usize = 20;
 
 /// The bytes of a value, with the keys of its maps in the order of their own bytes.
 pub(crate) fn encode(value: &Value) -> Vec<u8> {
     encode_sorted(&sorted(value))
 }
 
-/// The value that these bytes encode; refused unless they are its one deterministic encoding, without a byte left.
+/// The value that these bytes encode; refused unless they are its one deterministic encoding,
+/// without a byte left.
 pub(crate) fn decode(bytes: &[u8]) -> Result<Value, String> {
-    let value: Value = ciborium::de::from_reader_with_recursion_limit(bytes, MAX_DEPTH).map_err(|error| error.to_string())?;
+    let value: Value = ciborium::de::from_reader_with_recursion_limit(bytes, MAX_DEPTH)
+        .map_err(|error| error.to_string())?;
     if encode(&value) != bytes {
         return Err("another encoding of the same value, or bytes behind it".into());
     }
@@ -46,13 +51,17 @@ fn encode_sorted(value: &Value) -> Vec<u8> {
     }
 }
 
-/// Each key is sorted once on its way up: once more for each map around it, and the work would double with every level of keys in keys.
+/// Each key is sorted once on its way up: once more for each map around it, and the work would
+/// double with every level of keys in keys.
 fn sorted(value: &Value) -> Value {
     match value {
         Value::Array(items) => Value::Array(items.iter().map(sorted).collect()),
         Value::Tag(tag, inner) => Value::Tag(*tag, Box::new(sorted(inner))),
         Value::Map(entries) => {
-            let mut entries: Vec<_> = entries.iter().map(|(key, value)| (sorted(key), sorted(value))).collect();
+            let mut entries: Vec<_> = entries
+                .iter()
+                .map(|(key, value)| (sorted(key), sorted(value)))
+                .collect();
             entries.sort_by_cached_key(|(key, _)| encode_sorted(key));
             Value::Map(entries)
         }
@@ -67,7 +76,10 @@ fn has_duplicate_keys(value: &Value) -> bool {
         Value::Tag(_, inner) => has_duplicate_keys(inner),
         Value::Map(entries) => {
             let keys: Vec<_> = entries.iter().map(|(key, _)| encode_sorted(key)).collect();
-            keys.windows(2).any(|pair| pair[0] == pair[1]) || entries.iter().any(|(key, value)| has_duplicate_keys(key) || has_duplicate_keys(value))
+            keys.windows(2).any(|pair| pair[0] == pair[1])
+                || entries
+                    .iter()
+                    .any(|(key, value)| has_duplicate_keys(key) || has_duplicate_keys(value))
         }
         _ => false,
     }
@@ -79,13 +91,31 @@ mod tests {
 
     #[test]
     fn keys_are_sorted_by_their_encoded_bytes() {
-        let value = Value::Map(vec![("bb".into(), 1.into()), ("a".into(), 2.into()), (10.into(), 3.into())]);
-        assert_eq!(encode(&value), [0xa3, 0x0a, 3, 0x61, b'a', 2, 0x62, b'b', b'b', 1]);
+        let value = Value::Map(vec![
+            ("bb".into(), 1.into()),
+            ("a".into(), 2.into()),
+            (10.into(), 3.into()),
+        ]);
+        assert_eq!(
+            encode(&value),
+            [0xa3, 0x0a, 3, 0x61, b'a', 2, 0x62, b'b', b'b', 1]
+        );
     }
 
     #[test]
     fn a_head_is_the_shortest() {
-        for n in [0, 23, 24, 255, 256, 65535, 65536, u64::from(u32::MAX), 1 << 32, u64::MAX] {
+        for n in [
+            0,
+            23,
+            24,
+            255,
+            256,
+            65535,
+            65536,
+            u64::from(u32::MAX),
+            1 << 32,
+            u64::MAX,
+        ] {
             assert_eq!(head(0, n), encode(&n.into()));
         }
     }
@@ -102,7 +132,10 @@ mod tests {
             ("indefinite array", &[0x9f, 0x01, 0xff]),
             ("indefinite map", &[0xbf, 0x61, b'a', 0x01, 0xff]),
             ("array of 2^60", &[0x9b, 0x10, 0, 0, 0, 0, 0, 0, 0]),
-            ("bytes of 2^64-1", &[0x5b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]),
+            (
+                "bytes of 2^64-1",
+                &[0x5b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
+            ),
             ("nested arrays", &nested_arrays),
             ("nested tags", &nested_tags),
             ("bad UTF-8", &[0x61, 0xff]),
@@ -115,6 +148,9 @@ mod tests {
         for (what, bytes) in bad {
             assert!(decode(bytes).is_err(), "{what}");
         }
-        assert_eq!(decode(&[0x82, 0x01, 0x02]), Ok(Value::Array(vec![1.into(), 2.into()])));
+        assert_eq!(
+            decode(&[0x82, 0x01, 0x02]),
+            Ok(Value::Array(vec![1.into(), 2.into()]))
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! The one error type, and the reasons why a file is not an array.
 
-use crate::{dtype::DType, id::ArrayId};
+use crate::{element::dtype::DType, format::id::ArrayId};
 use std::{fmt, io, ops::Range, path::PathBuf, time::Duration};
 use thiserror::Error as ThisError;
 
@@ -9,8 +9,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Everything that can go wrong, with the path and what was expected and found.
 ///
-/// Its text says what to do where that is known. `Debug` gives the name of the variant and the same text, because that is what a `main`
-/// that returns an error prints.
+/// Its text says what to do where that is known. `Debug` gives the name of the variant and the same
+/// text, because that is what a `main` that returns an error prints.
 ///
 /// # Examples
 ///
@@ -99,7 +99,8 @@ pub enum Error {
         /// Who is the owner.
         reason: &'static str,
     },
-    /// Another array took the path of the one that a handle names, or another store that of a manager.
+    /// Another array took the path of the one that a handle names, or another store that of a
+    /// manager.
     #[error("{}: another one took this path: it is {found} now, not {expected}", path.display())]
     PathReused {
         /// The path.
@@ -165,7 +166,8 @@ pub enum Error {
         /// The array.
         path: PathBuf,
     },
-    /// A writer died or panicked while it held a guard on some of the bytes: they may be half-written.
+    /// A writer died or panicked while it held a guard on some of the bytes: they may be
+    /// half-written.
     #[error(
         "{}: the bytes {}..{} of the array's data may be half-written: their writer, member {member} of the store, died or panicked; set them \
          anew through SharedArray::recover", path.display(), range.start, range.end
@@ -242,7 +244,8 @@ pub enum Error {
         /// What is wrong with it.
         source: HeaderError,
     },
-    /// A file of another format that cannot be imported, or an array that cannot be exported to one.
+    /// A file of another format that cannot be imported, or an array that cannot be exported to
+    /// one.
     #[error("{}: {reason}", path.display())]
     Transfer {
         /// The file of the other format.
@@ -299,17 +302,30 @@ impl fmt::Debug for Error {
 }
 
 impl Error {
-    pub(crate) fn io(path: impl Into<PathBuf>, action: &'static str) -> impl FnOnce(io::Error) -> Error {
+    pub(crate) fn io(
+        path: impl Into<PathBuf>,
+        action: &'static str,
+    ) -> impl FnOnce(io::Error) -> Error {
         let path = path.into();
-        move |source| Error::Io { path, action, source }
+        move |source| Error::Io {
+            path,
+            action,
+            source,
+        }
     }
 
     pub(crate) fn transfer(path: impl Into<PathBuf>, reason: impl Into<String>) -> Error {
-        Error::Transfer { path: path.into(), reason: reason.into() }
+        Error::Transfer {
+            path: path.into(),
+            reason: reason.into(),
+        }
     }
 
     pub(crate) fn layout(operation: &'static str, reason: impl Into<String>) -> Error {
-        Error::Layout { operation, reason: reason.into() }
+        Error::Layout {
+            operation,
+            reason: reason.into(),
+        }
     }
 }
 
@@ -415,6 +431,8 @@ pub enum HeaderError {
         found: u32,
     },
     /// The file was copied in from another store.
-    #[error("the file belongs to another store: it was copied or moved here; create a new array and copy the contents into it")]
+    #[error(
+        "the file belongs to another store: it was copied or moved here; create a new array and copy the contents into it"
+    )]
     ForeignStore,
 }

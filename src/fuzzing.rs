@@ -1,17 +1,23 @@
-//! What the fuzz targets reach inside the crate. There only with `--cfg fuzzing`, and no part of the interface.
+//! What the fuzz targets reach inside the crate. There only with `--cfg fuzzing`, and no part of
+//! the interface.
 
 use crate::{
     cbor,
-    format::{STATE_AT, STATE_LEN},
-    header::{Header, Parsed},
+    format::{
+        constants::{STATE_AT, STATE_LEN},
+        header::{Header, Parsed},
+    },
     layout,
 };
 use ciborium::Value;
 
-const KEYS: [&str; 7] = ["id", "dims", "attrs", "dtype", "shape", "created", "strides"];
+const KEYS: [&str; 7] = [
+    "id", "dims", "attrs", "dtype", "shape", "created", "strides",
+];
 const CREATED_KEYS: [&str; 5] = ["ns", "sw", "pid", "boot", "store"];
 
-/// The payload prefix and the length that belong to a header map, if it is one but for its encoding.
+/// The payload prefix and the length that belong to a header map, if it is one but for its
+/// encoding.
 pub fn prefix_of(map: &[u8]) -> Option<(Vec<u8>, u64)> {
     let header = Header::from_value(&ciborium::from_reader(map).ok()?).ok()?;
     let data_len = layout::byte_len(&header.shape, header.dtype.itemsize())?;
@@ -22,25 +28,47 @@ pub fn prefix_of(map: &[u8]) -> Option<(Vec<u8>, u64)> {
 ///
 /// # Panics
 ///
-/// Where one is accepted that this library would have written otherwise, but for unknown keys and longer padding.
+/// Where one is accepted that this library would have written otherwise, but for unknown keys and
+/// longer padding.
 pub fn check_header(head: &[u8], file_len: u64) -> bool {
-    let Ok(Parsed { header, data_offset, data_len }) = Header::parse(head, file_len) else { return false };
+    let Ok(Parsed {
+        header,
+        data_offset,
+        data_len,
+    }) = Header::parse(head, file_len)
+    else {
+        return false;
+    };
     let header_end = u32::from_le_bytes(head[18..22].try_into().unwrap_or_default()) as usize;
     let map = &head[2183..header_end];
     let whole: Value = ciborium::from_reader(map).unwrap_or(Value::Null);
     assert!(!repeats_a_key(&whole), "a map has one key twice");
     let known = known(whole);
     let is_all = cbor::encode(&known) == map;
-    assert_eq!(header.to_value().map(|value| cbor::encode(&value)), Ok(cbor::encode(&known)));
+    assert_eq!(
+        header.to_value().map(|value| cbor::encode(&value)),
+        Ok(cbor::encode(&known))
+    );
     let prefix = header.prefix(data_len);
     assert!(head[..data_offset].ends_with(&prefix));
-    let state: &[u8; STATE_LEN] = head[STATE_AT..][..STATE_LEN].try_into().unwrap_or(&[0; STATE_LEN]);
+    let state: &[u8; STATE_LEN] = head[STATE_AT..][..STATE_LEN]
+        .try_into()
+        .unwrap_or(&[0; STATE_LEN]);
     match header.encode(64, state) {
         Ok(again) => {
-            assert!(!is_all || again.len() != data_offset || again == head[..data_offset], "written, it has other bytes");
+            assert!(
+                !is_all || again.len() != data_offset || again == head[..data_offset],
+                "written, it has other bytes"
+            );
             // As bytes: a header with a NaN is not equal to itself.
             let parsed = Header::parse(&again[..], (again.len() + data_len) as u64);
-            let parsed = parsed.map(|parsed| (parsed.data_offset, parsed.data_len, parsed.header.encode(64, state)));
+            let parsed = parsed.map(|parsed| {
+                (
+                    parsed.data_offset,
+                    parsed.data_len,
+                    parsed.header.encode(64, state),
+                )
+            });
             assert_eq!(parsed, Ok((again.len(), data_len, Ok(again))));
         }
         Err(error) => panic!("read, but not to be written: {error}"),
@@ -53,9 +81,18 @@ fn known(mut map: Value) -> Value {
     let entries = map.as_map_mut();
     for entries in entries.into_iter() {
         entries.retain(|(key, _)| KEYS.iter().any(|known| key.as_text() == Some(known)));
-        for (_, created) in entries.iter_mut().filter(|(key, _)| key.as_text() == Some("created")) {
+        for (_, created) in entries
+            .iter_mut()
+            .filter(|(key, _)| key.as_text() == Some("created"))
+        {
             let created = created.as_map_mut();
-            created.into_iter().for_each(|entries| entries.retain(|(key, _)| CREATED_KEYS.iter().any(|known| key.as_text() == Some(known))));
+            created.into_iter().for_each(|entries| {
+                entries.retain(|(key, _)| {
+                    CREATED_KEYS
+                        .iter()
+                        .any(|known| key.as_text() == Some(known))
+                })
+            });
         }
     }
     map
@@ -67,8 +104,12 @@ fn repeats_a_key(value: &Value) -> bool {
         Value::Array(items) => items.iter().any(repeats_a_key),
         Value::Tag(_, inner) => repeats_a_key(inner),
         Value::Map(entries) => {
-            let keys: std::collections::HashSet<_> = entries.iter().map(|(key, _)| cbor::encode(key)).collect();
-            keys.len() != entries.len() || entries.iter().any(|(key, value)| repeats_a_key(key) || repeats_a_key(value))
+            let keys: std::collections::HashSet<_> =
+                entries.iter().map(|(key, _)| cbor::encode(key)).collect();
+            keys.len() != entries.len()
+                || entries
+                    .iter()
+                    .any(|(key, value)| repeats_a_key(key) || repeats_a_key(value))
         }
         _ => false,
     }

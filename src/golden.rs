@@ -1,23 +1,29 @@
-//! Golden files: what every version of the format wrote, byte for byte. They are checked in, kept for ever, and never changed.
+//! Golden files: what every version of the format wrote, byte for byte. They are checked in, kept
+//! for ever, and never changed.
 //!
-//! The bytes are compared here, where the ids and the records of creation, random and of the moment outside, can be fixed.
-//! `tests/golden.rs` opens the same files as any program would. A change of the format gets another version and files of its own beside these:
-//! delete nothing, add the cases, and run the ignored test, which writes the files that are not there.
+//! The bytes are compared here, where the ids and the records of creation, random and of the moment
+//! outside, can be fixed. `tests/golden.rs` opens the same files as any program would. A change of
+//! the format gets another version and files of its own beside these: delete nothing, add the
+//! cases, and run the ignored test, which writes the files that are not there.
 
 #[path = "../tests/golden/cases.rs"]
 mod cases;
 
 use crate::{
     Bool, Element, Manager, Order, Scope,
-    draft::{Draft, Plan},
-    format::{MIN_ALIGN, STATE_AT, STATE_LEN, SUFFIX},
-    header::{Created, Header, Parsed},
-    id::ArrayId,
-    info,
+    array::view,
+    format::{
+        constants::{MIN_ALIGN, STATE_AT, STATE_LEN, SUFFIX},
+        header::{Created, Header, Parsed},
+        id::ArrayId,
+    },
+    inspect::info,
     layout::Layout,
-    lock_file::LockPage,
-    pages::Payload,
-    view,
+    segment::{
+        draft::{Draft, Plan},
+        pages::Payload,
+    },
+    store::lock_page::LockPage,
 };
 use cases::{Case, Visitor};
 use ndarray::Dimension;
@@ -42,24 +48,56 @@ struct Writer {
 impl Visitor for Writer {
     /// Writes the array as the library writes any, under a fixed id and record.
     fn visit<T: Element, D: Dimension>(&mut self, case: Case<T, D>) {
-        let created = Created { ns: 1_767_225_600_123_456_789, software: "ndshm 0.1.0".into(), pid: 4242, boot: BOOT, store: STORE };
+        let created = Created {
+            ns: 1_767_225_600_123_456_789,
+            software: "ndshm 0.1.0".into(),
+            pid: 4242,
+            boot: BOOT,
+            store: STORE,
+        };
         let (shape, order) = (case.array.shape().to_vec(), case.order);
         let layout = Layout::whole(case.array.raw_dim(), order, 1);
         assert_eq!(T::DTYPE.to_string(), case.dtype, "{}", case.name);
         let attrs = (!case.attrs.is_empty()).then(|| info::to_attrs(&case.attrs).unwrap());
         let id = ArrayId::from_bytes(case.id());
-        let header = Header { id, dtype: T::DTYPE, shape, order, axis_names: case.axis_names, attrs, created };
-        let plan = Plan { name: Some(case.name.into()), scope: Scope::Store, header: header.clone() };
+        let header = Header {
+            id,
+            dtype: T::DTYPE,
+            shape,
+            order,
+            axis_names: case.axis_names,
+            attrs,
+            created,
+        };
+        let plan = Plan {
+            name: Some(case.name.into()),
+            scope: Scope::Store,
+            header: header.clone(),
+        };
         let mut draft = Draft::new(self.manager.member(), plan, Payload::ToBeFilled).unwrap();
-        view::fill(&mut draft, &layout, |mut elements| elements.assign(&case.array));
+        view::fill(&mut draft, &layout, |mut elements| {
+            elements.assign(&case.array)
+        });
         let path = draft.publish().unwrap().path().to_path_buf();
         let written = fs::read(path).unwrap();
-        let Parsed { header: parsed, data_offset, .. } = Header::parse(&written[..], written.len() as u64).unwrap();
+        let Parsed {
+            header: parsed,
+            data_offset,
+            ..
+        } = Header::parse(&written[..], written.len() as u64).unwrap();
         assert_eq!(parsed, header);
         // Where pages are larger, payloads start later; the rest is the same.
         let state = written[STATE_AT..][..STATE_LEN].try_into().unwrap();
-        let bytes = [&header.encode(MIN_ALIGN, state).unwrap(), &written[data_offset..]].concat();
-        assert!(rustix::param::page_size() != MIN_ALIGN || bytes == written, "{}", case.name);
+        let bytes = [
+            &header.encode(MIN_ALIGN, state).unwrap(),
+            &written[data_offset..],
+        ]
+        .concat();
+        assert!(
+            rustix::param::page_size() != MIN_ALIGN || bytes == written,
+            "{}",
+            case.name
+        );
         let known = self.files.insert(format!("{}{SUFFIX}", case.name), bytes);
         assert!(known.is_none(), "two cases are named {}", case.name);
     }
@@ -68,9 +106,14 @@ impl Visitor for Writer {
 /// What today's library writes.
 fn files() -> BTreeMap<String, Vec<u8>> {
     let root = tempfile::tempdir_in("/dev/shm").unwrap();
-    let mut writer = Writer { manager: Manager::builder().root(root.path()).create().unwrap(), files: BTreeMap::new() };
+    let mut writer = Writer {
+        manager: Manager::builder().root(root.path()).create().unwrap(),
+        files: BTreeMap::new(),
+    };
     cases::visit_all(&mut writer);
-    writer.files.insert("lock".into(), LockPage::initial(STORE, BOOT, true).to_vec());
+    writer
+        .files
+        .insert("lock".into(), LockPage::initial(STORE, BOOT, true).to_vec());
     writer.files
 }
 
@@ -78,8 +121,16 @@ fn files() -> BTreeMap<String, Vec<u8>> {
 fn today_s_library_writes_exactly_the_golden_files() {
     for (name, bytes) in files() {
         let golden = fs::read(Path::new(DIRECTORY).join(&name)).unwrap();
-        let difference = golden.iter().zip(&bytes).position(|(golden, byte)| golden != byte);
-        assert!(golden == bytes, "{name}: {} bytes, golden {}, first difference at {difference:?}", bytes.len(), golden.len());
+        let difference = golden
+            .iter()
+            .zip(&bytes)
+            .position(|(golden, byte)| golden != byte);
+        assert!(
+            golden == bytes,
+            "{name}: {} bytes, golden {}, first difference at {difference:?}",
+            bytes.len(),
+            golden.len()
+        );
     }
 }
 
@@ -89,7 +140,10 @@ fn every_golden_file_has_a_case() {
     let known = files();
     for entry in fs::read_dir(DIRECTORY).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        assert!(known.contains_key(&name) || name == "cases.rs" || name == "structs.py", "{name}");
+        assert!(
+            known.contains_key(&name) || name == "cases.rs" || name == "structs.py",
+            "{name}"
+        );
     }
 }
 

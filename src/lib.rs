@@ -18,9 +18,10 @@
 //! }
 //! ```
 //!
-//! Each array is one memory-mapped file in a store directory, on tmpfs by default. A handle to it, or to any view of it, is a plain value
-//! of a few bytes that any process of the same user opens, across exec too. Scopes say who deletes; a store outlives a crash and is opened
-//! again by its path.
+//! Each array is one memory-mapped file in a store directory, on tmpfs by default. A handle to it,
+//! or to any view of it, is a plain value of a few bytes that any process of the same user opens,
+//! across exec too. Scopes say who deletes; a store outlives a crash and is opened again by its
+//! path.
 //!
 //! # Choose by need
 //!
@@ -40,8 +41,8 @@
 //! | to delete | nothing for what is local; [`SharedArray::release`], [`Manager::remove`], [`Manager::close`]; what the dead left, [`Manager::sweep`] | [`Scope`] |
 //! | files of other formats | [`Export`], [`Manager::import_npy`] and its siblings | [`Export`] |
 //!
-//! Arrays, handles and managers are serde values too. [The guide](guide) has a page for each larger thing, and one for
-//! [who comes from another library](guide::coming_from).
+//! Arrays, handles and managers are serde values too. [The guide](guide) has a page for each larger
+//! thing, and one for [who comes from another library](guide::coming_from).
 //!
 //! # Features
 //!
@@ -65,29 +66,40 @@
 //!
 //! # Status
 //!
-//! The file format has version 1, and files of it will be readable for ever. The interface may change until version 1.0. Minimum Rust: 1.89.
+//! The file format has version 1, and files of it will be readable for ever. The interface may
+//! change until version 1.0. Minimum Rust: 1.89.
 //!
 //! # Pitfalls
 //!
-//! - **The manager goes first.** An array does not keep its store. `Manager::new()?.zeros(..)` as the result of a function gives an array whose
-//!   store is deleted already: usable, but not to be opened by anybody. Keep the manager for as long as handles travel.
-//! - **Arrays made in children.** A [`Scope::Local`] array goes with the process that made it; a parent that wants to have it makes the child
-//!   use [`Scope::Remote`] or [`Scope::Store`].
-//! - **Exit without drop.** `process::exit`, `abort` and signals drop nothing: what such a process owned stays until a sweep. A sweep is a part of every
-//!   [`Manager::new`]; [`Builder::janitor`] does not wait for one.
-//! - **Leaked guards** hold their lock until their process ends; a leaked write guard leaves poison then.
-//! - **Poison** marks what was *being* written when a writer died or panicked. What was never started is the workflow's own knowledge: keep a `done`
-//!   array, and set its entry after the guard of each part is dropped, by [`atomic`](SharedArray::atomic), which a death cannot poison.
-//! - **`close` deletes.** [`Manager::close`] ends the store, of a persistent one with all its arrays. To leave one, drop the manager.
-//! - **Ambiguous methods.** Where a function takes `&ArrayRef`, pass `&*guard`; compare by `*guard == array`. `slice` and its siblings on a *guard* are ndarray's and give ndarray
-//!   views; on the *array* they give shared arrays.
+//! - **The manager goes first.** An array does not keep its store. `Manager::new()?.zeros(..)` as
+//!   the result of a function gives an array whose store is deleted already: usable, but not to be
+//!   opened by anybody. Keep the manager for as long as handles travel.
+//! - **Arrays made in children.** A [`Scope::Local`] array goes with the process that made it; a
+//!   parent that wants to have it makes the child use [`Scope::Remote`] or [`Scope::Store`].
+//! - **Exit without drop.** `process::exit`, `abort` and signals drop nothing: what such a process
+//!   owned stays until a sweep. A sweep is a part of every [`Manager::new`]; [`Builder::janitor`]
+//!   does not wait for one.
+//! - **Leaked guards** hold their lock until their process ends; a leaked write guard leaves poison
+//!   then.
+//! - **Poison** marks what was *being* written when a writer died or panicked. What was never
+//!   started is the workflow's own knowledge: keep a `done` array, and set its entry after the
+//!   guard of each part is dropped, by [`atomic`](SharedArray::atomic), which a death cannot
+//!   poison.
+//! - **`close` deletes.** [`Manager::close`] ends the store, of a persistent one with all its
+//!   arrays. To leave one, drop the manager.
+//! - **Ambiguous methods.** Where a function takes `&ArrayRef`, pass `&*guard`; compare by
+//!   `*guard == array`. `slice` and its siblings on a *guard* are ndarray's and give ndarray views;
+//!   on the *array* they give shared arrays.
 //!
 //! # Safety
 //!
-//! No sequence of safe calls, no handle, no header and no crash of another process gives undefined behaviour. [The page on safety](guide::safety) says why, and where it
-//! ends: within a store, which is one user's, every process uses this library. One that scribbles on the files by other means could as well write to the memory of the others,
-//! which is outside of what a safe interface can promise (the standard library takes the same stand on `/proc/self/mem`). What is promised is promised for the death of
-//! processes. After a loss of power there is only what was [flushed](SharedArray::flush), in persistent stores on a disk.
+//! No sequence of safe calls, no handle, no header and no crash of another process gives undefined
+//! behaviour. [The page on safety](guide::safety) says why, and where it ends: within a store,
+//! which is one user's, every process uses this library. One that scribbles on the files by other
+//! means could as well write to the memory of the others, which is outside of what a safe interface
+//! can promise (the standard library takes the same stand on `/proc/self/mem`). What is promised is
+//! promised for the death of processes. After a loss of power there is only what was
+//! [flushed](SharedArray::flush), in persistent stores on a disk.
 
 #[macro_use]
 mod event;
@@ -99,100 +111,65 @@ mod failpoint;
 #[macro_use]
 pub mod failpoint;
 
-mod any;
 mod array;
-#[allow(unsafe_code)]
-mod atomic;
-mod builder;
-mod bulk;
-mod cache;
 mod cbor;
-mod dispatch;
-#[cfg(feature = "dlpack")]
-#[allow(unsafe_code)]
-mod dlpack;
-mod draft;
-mod dtype;
 #[allow(unsafe_code)]
 mod element;
 mod error;
-#[allow(unsafe_code)]
-mod fork;
 mod format;
-#[allow(unsafe_code)]
-mod frozen;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 #[allow(missing_docs, reason = "no part of the interface")]
 pub mod fuzzing;
 #[cfg(test)]
 mod golden;
-mod grip;
-#[allow(unsafe_code)]
-mod guard;
 #[cfg(any(doc, doctest))]
 pub mod guide;
 mod handle;
-mod header;
-mod heads;
-mod hold;
-mod id;
-mod info;
-mod janitor;
+mod inspect;
+mod interop;
+#[cfg(test)]
+mod layers;
 mod layout;
-#[allow(unsafe_code)]
-mod lock_file;
 mod manager;
-#[allow(unsafe_code)]
-mod mapping;
-mod member;
-mod name;
-mod observer;
-mod options;
-mod pages;
-mod pool;
 mod scope;
 mod segment;
-mod settings;
-mod span;
 mod state;
 mod store;
 mod sync;
-#[cfg_attr(test, allow(unsafe_code, reason = "tests make a block of zeros"))]
-mod table;
-mod temporary;
-mod transfer;
-mod trust;
-mod verify;
-#[allow(unsafe_code)]
-mod view;
+mod sys;
 
-pub use any::AnyArray;
-pub use array::{SharedArray, SharedArray0, SharedArray1, SharedArray2, SharedArray3, SharedArray4, SharedArray5, SharedArray6, SharedArrayD};
-pub use atomic::{AtomicArray, AtomicElement};
-pub use builder::Builder;
-pub use dtype::{DType, Field};
+pub use array::any::AnyArray;
+pub use array::atomic::{AtomicArray, AtomicElement};
+pub use array::frozen::FrozenArray;
+pub use array::guard::{ReadGuard, WriteGuard};
+pub use array::{
+    SharedArray, SharedArray0, SharedArray1, SharedArray2, SharedArray3, SharedArray4,
+    SharedArray5, SharedArray6, SharedArrayD,
+};
+pub use element::dtype::{DType, Field};
 pub use element::{Bool, Element};
 pub use error::{Error, HeaderError, Result};
-pub use frozen::FrozenArray;
-pub use guard::{ReadGuard, WriteGuard};
+pub use format::id::ArrayId;
 pub use handle::Handle;
-pub use id::ArrayId;
-pub use info::ArrayInfo;
+pub use inspect::info::ArrayInfo;
+pub use inspect::observer::{ArrayState, GuardKind, GuardState, MemberState, Observer, Remains};
+pub use inspect::verify::{Finding, Severity, Verification, verify};
+pub use interop::Export;
 pub use layout::Order;
+pub use manager::builder::Builder;
+pub use manager::options::ArrayOptions;
 pub use manager::{Manager, Usage};
-pub use observer::{ArrayState, GuardKind, GuardState, MemberState, Observer, Remains};
-pub use options::ArrayOptions;
 pub use scope::Scope;
-pub use settings::HugePages;
 pub use store::Swept;
-pub use transfer::Export;
-pub use verify::{Finding, Severity, Verification, verify};
+pub use store::settings::HugePages;
 
-/// Makes a `Clone + Copy` struct with `repr(C)` an [`Element`](trait@Element): one of elements, `[T; N]` of them, and other such structs, without padding.
+/// Makes a `Clone + Copy` struct with `repr(C)` an [`Element`](trait@Element): one of elements,
+/// `[T; N]` of them, and other such structs, without padding.
 ///
-/// The struct becomes bytemuck's `Pod` too; where it is that by other means, say `#[element(pod)]`. Fields keep their names, those of tuple
-/// structs are called `f0`, `f1`, ... as in NumPy. A generic struct needs `T: Element`, and fields of one type only. What cannot be an element is
+/// The struct becomes bytemuck's `Pod` too; where it is that by other means, say `#[element(pod)]`.
+/// Fields keep their names, those of tuple structs are called `f0`, `f1`, ... as in NumPy. A
+/// generic struct needs `T: Element`, and fields of one type only. What cannot be an element is
 /// refused by the compiler, with the reason.
 ///
 /// ```
@@ -220,8 +197,8 @@ pub use ndshm_derive::Element;
 #[doc(hidden)]
 pub mod __private {
     pub use crate::element::Element;
-    pub use crate::janitor::serve as serve_as_janitor;
-    pub use crate::transfer::write_file;
+    pub use crate::interop::write_file;
+    pub use crate::store::janitor::serve as serve_as_janitor;
     pub use bytemuck;
     pub use ndarray::IxDyn;
 

@@ -13,7 +13,8 @@ use std::fmt;
 /// | [`Remote`](Scope::Remote) | not by this process: the first process that opens a handle owns it |
 /// | [`Store`](Scope::Store) | with the store, or by `release` |
 ///
-/// A handle carries its source's scope. What the opener gets is decided once, when the handle is opened:
+/// A handle carries its source's scope. What the opener gets is decided once, when the handle is
+/// opened:
 ///
 /// | source | opener |
 /// | --- | --- |
@@ -52,9 +53,14 @@ impl Scope {
         self == Scope::Remote
     }
 
-    /// The transfer table: the opener's scope, from the handle's and from whether the opener owns the array now.
+    /// The transfer table: the opener's scope, from the handle's and from whether the opener owns
+    /// the array now.
     pub(crate) fn received(self, opener_owns: bool) -> Scope {
-        if opener_owns { Scope::Local } else { Scope::Store }
+        if opener_owns {
+            Scope::Local
+        } else {
+            Scope::Store
+        }
     }
 
     pub(crate) fn name(self) -> &'static str {
@@ -66,7 +72,9 @@ impl Scope {
     }
 
     pub(crate) fn from_name(name: &str) -> Option<Scope> {
-        [Scope::Local, Scope::Remote, Scope::Store].into_iter().find(|scope| scope.name() == name)
+        [Scope::Local, Scope::Remote, Scope::Store]
+            .into_iter()
+            .find(|scope| scope.name() == name)
     }
 }
 

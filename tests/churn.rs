@@ -1,7 +1,10 @@
-//! Processes with several threads each that make, open, drop, release and freeze arrays all the time, half of them with files that are used again; some are
-//! killed. Every array has a pattern that nobody else's has, and whoever opens one finds it whole, or is told that the array was released.
+//! Processes with several threads each that make, open, drop, release and freeze arrays all the
+//! time, half of them with files that are used again; some are killed. Every array has a pattern
+//! that nobody else's has, and whoever opens one finds it whole, or is told that the array was
+//! released.
 //!
-//! `NDSHM_CHURN_SECONDS` is how long, 2 by default; `NDSHM_CHURN_SEED` repeats a run, as far as threads do that.
+//! `NDSHM_CHURN_SECONDS` is how long, 2 by default; `NDSHM_CHURN_SEED` repeats a run, as far as
+//! threads do that.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 #![allow(unsafe_code, reason = "forking")]
 
@@ -21,7 +24,8 @@ const PEERS: u64 = 4;
 const THREADS: u64 = 3;
 /// Where makers say what they made.
 const BOXES: u64 = 12;
-/// Two that end in one page, one in the next, a larger one, and one that has huge pages where there are any.
+/// Two that end in one page, one in the next, a larger one, and one that has huge pages where there
+/// are any.
 const LENS: [usize; 5] = [600, 610, 1000, 8000, 300_000];
 
 /// Small and good enough: xorshift.
@@ -42,8 +46,15 @@ fn element(seed: u64, i: usize) -> u64 {
 
 /// Of an array that is whole, and the one with this seed.
 fn require(elements: &ndarray::ArrayRef<u64, Ix1>, seed: u64, what: &str) {
-    let wrong = elements.iter().enumerate().find(|&(i, &x)| x != element(seed, i));
-    assert!(wrong.is_none(), "{what}: {wrong:?} in an array of {} with the seed {seed}", elements.len());
+    let wrong = elements
+        .iter()
+        .enumerate()
+        .find(|&(i, &x)| x != element(seed, i));
+    assert!(
+        wrong.is_none(),
+        "{what}: {wrong:?} in an array of {} with the seed {seed}",
+        elements.len()
+    );
 }
 
 /// What somebody holds.
@@ -62,7 +73,9 @@ impl Held {
             Err(Error::Poisoned { .. }) => {}
             Err(error) => panic!("{what}: {error:?}"),
         }
-        self.frozen.iter().for_each(|frozen| require(frozen, self.seed, what));
+        self.frozen
+            .iter()
+            .for_each(|frozen| require(frozen, self.seed, what));
     }
 
     /// Writes what is there.
@@ -70,7 +83,10 @@ impl Held {
         match self.array.write() {
             Ok(mut elements) => {
                 require(&elements, self.seed, what);
-                elements.iter_mut().enumerate().for_each(|(i, x)| *x = element(self.seed, i));
+                elements
+                    .iter_mut()
+                    .enumerate()
+                    .for_each(|(i, x)| *x = element(self.seed, i));
             }
             Err(Error::Poisoned { .. } | Error::Frozen { .. } | Error::ReadOnly { .. }) => {}
             Err(error) => panic!("{what}: {error:?}"),
@@ -106,9 +122,16 @@ impl Churner<'_> {
             0..7 => self.make(),
             7..16 => self.open(),
             16 => self.look(),
-            17 => std::mem::take(&mut self.held).into_iter().for_each(|held| self.drop_or_delete(held)),
+            17 => std::mem::take(&mut self.held)
+                .into_iter()
+                .for_each(|held| self.drop_or_delete(held)),
             18 => self.fork(),
-            19 => drop(Manager::open(self.manager.path()).unwrap().zeros::<u64, _>(600).unwrap()),
+            19 => drop(
+                Manager::open(self.manager.path())
+                    .unwrap()
+                    .zeros::<u64, _>(600)
+                    .unwrap(),
+            ),
             _ => self.end_one(),
         }
         if self.dice.roll(4) == 0 {
@@ -119,8 +142,18 @@ impl Churner<'_> {
     fn make(&mut self) {
         self.made += 1;
         let seed = self.me << 40 | self.made;
-        let scope = [Scope::Local, Scope::Local, Scope::Local, Scope::Remote, Scope::Store][self.dice.roll(5) as usize];
-        let len = if self.dice.roll(60) == 0 { LENS[4] } else { LENS[self.dice.roll(4) as usize] };
+        let scope = [
+            Scope::Local,
+            Scope::Local,
+            Scope::Local,
+            Scope::Remote,
+            Scope::Store,
+        ][self.dice.roll(5) as usize];
+        let len = if self.dice.roll(60) == 0 {
+            LENS[4]
+        } else {
+            LENS[self.dice.roll(4) as usize]
+        };
         let options = self.manager.options().scope(scope);
         let options = match self.dice.roll(12) {
             0 => options.name(format!("name-{}", self.dice.roll(3))),
@@ -131,11 +164,21 @@ impl Churner<'_> {
             0 => options.from_shape_fn(len, |i| element(seed, i)),
             1 => options.from_ndarray(&Array1::from_shape_fn(len, |i| element(seed, i))),
             how => {
-                let made = if how == 2 { options.zeros(len) } else { options.empty(len) };
+                let made = if how == 2 {
+                    options.zeros(len)
+                } else {
+                    options.empty(len)
+                };
                 if let Ok(made) = &made {
                     let mut elements = made.write().unwrap();
-                    assert!(how == 3 || elements.iter().all(|&x| x == 0), "zeros are not zero");
-                    elements.iter_mut().enumerate().for_each(|(i, x)| *x = element(seed, i));
+                    assert!(
+                        how == 3 || elements.iter().all(|&x| x == 0),
+                        "zeros are not zero"
+                    );
+                    elements
+                        .iter_mut()
+                        .enumerate()
+                        .for_each(|(i, x)| *x = element(seed, i));
                 }
                 made
             }
@@ -145,16 +188,32 @@ impl Churner<'_> {
             Err(Error::AlreadyExists { .. }) => return,
             Err(error) => panic!("{error:?}"),
         };
-        let handle = if self.dice.roll(4) == 0 { array.read_only().unwrap().handle() } else { array.handle() };
+        let handle = if self.dice.roll(4) == 0 {
+            array.read_only().unwrap().handle()
+        } else {
+            array.handle()
+        };
         let temporary = self.boxes.join(format!("new-{}", self.me));
         fs::write(&temporary, format!("{seed} {handle}")).unwrap();
-        fs::rename(&temporary, self.boxes.join(self.dice.roll(BOXES).to_string())).unwrap();
+        fs::rename(
+            &temporary,
+            self.boxes.join(self.dice.roll(BOXES).to_string()),
+        )
+        .unwrap();
         self.counts[0].fetch_add(1, SeqCst);
-        self.held.push(Held { array, frozen: None, seed, is_own: true });
+        self.held.push(Held {
+            array,
+            frozen: None,
+            seed,
+            is_own: true,
+        });
     }
 
     fn open(&mut self) {
-        let Ok(text) = fs::read_to_string(self.boxes.join(self.dice.roll(BOXES).to_string())) else { return };
+        let Ok(text) = fs::read_to_string(self.boxes.join(self.dice.roll(BOXES).to_string()))
+        else {
+            return;
+        };
         let (seed, handle) = text.split_once(' ').unwrap();
         let (seed, handle) = (seed.parse().unwrap(), handle.parse::<Handle>().unwrap());
         if self.dice.roll(4) == 0 {
@@ -167,7 +226,12 @@ impl Churner<'_> {
         match handle.open() {
             Ok(array) => {
                 self.counts[1].fetch_add(1, SeqCst);
-                let held = Held { array, frozen: None, seed, is_own: false };
+                let held = Held {
+                    array,
+                    frozen: None,
+                    seed,
+                    is_own: false,
+                };
                 if self.dice.roll(3) == 0 {
                     held.rewrite("opened")
                 } else {
@@ -178,7 +242,9 @@ impl Churner<'_> {
                 }
             }
             // By a chosen name another array may be found.
-            Err(Error::Released { .. } | Error::PathReused { .. }) => drop(self.counts[2].fetch_add(1, SeqCst)),
+            Err(Error::Released { .. } | Error::PathReused { .. }) => {
+                drop(self.counts[2].fetch_add(1, SeqCst))
+            }
             Err(error) => panic!("{error:?}"),
         }
     }
@@ -198,12 +264,23 @@ impl Churner<'_> {
             },
             1 if held.is_own => {
                 let released = held.array.release();
-                assert!(matches!(released, Ok(()) | Err(Error::Released { .. })), "{released:?}");
+                assert!(
+                    matches!(released, Ok(()) | Err(Error::Released { .. })),
+                    "{released:?}"
+                );
                 held.rewrite("released");
             }
             2 => {
-                let changed = held.array.set_scope([Scope::Local, Scope::Store, Scope::Remote][self.dice.roll(3) as usize]);
-                assert!(matches!(changed, Ok(()) | Err(Error::Released { .. } | Error::NotOwner { .. })), "{changed:?}");
+                let changed = held.array.set_scope(
+                    [Scope::Local, Scope::Store, Scope::Remote][self.dice.roll(3) as usize],
+                );
+                assert!(
+                    matches!(
+                        changed,
+                        Ok(()) | Err(Error::Released { .. } | Error::NotOwner { .. })
+                    ),
+                    "{changed:?}"
+                );
             }
             _ => {
                 let held = self.held.swap_remove(at);
@@ -222,7 +299,8 @@ impl Churner<'_> {
     /// Looks at all that is there.
     fn look(&mut self) {
         let list = self.manager.list().unwrap();
-        assert!(list.iter().all(|info| info.name.is_some() || *info.path.file_stem().unwrap() == *info.id.to_string().replace('-', "")));
+        assert!(list.iter().all(|info| info.name.is_some()
+            || *info.path.file_stem().unwrap() == *info.id.to_string().replace('-', "")));
         match self.dice.roll(4) {
             0 => drop(self.manager.usage().unwrap()),
             1 => {
@@ -246,7 +324,10 @@ impl Churner<'_> {
         match unsafe { libc::fork() } {
             0 => {
                 let is_whole = |held: &Held| match held.array.read() {
-                    Ok(elements) => elements.iter().enumerate().all(|(i, &x)| x == element(held.seed, i)),
+                    Ok(elements) => elements
+                        .iter()
+                        .enumerate()
+                        .all(|(i, &x)| x == element(held.seed, i)),
                     Err(error) => matches!(error, Error::Poisoned { .. }),
                 };
                 let is_kept = (0..10).all(|_| self.held.iter().all(is_whole));
@@ -280,19 +361,40 @@ fn child_churns() {
     }));
     let recycle = if number.is_multiple_of(2) { 1 << 30 } else { 0 };
     let cache = [0, 100 << 10, 64 << 20][(number % 3) as usize];
-    let manager = Manager::builder().path(&store).recycle(recycle).cache(cache).open().unwrap();
+    let manager = Manager::builder()
+        .path(&store)
+        .recycle(recycle)
+        .cache(cache)
+        .open()
+        .unwrap();
     let (stop, counts) = (AtomicBool::new(false), [const { AtomicU64::new(0) }; 4]);
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
             let me = number * THREADS + thread + 1;
             let dice = Dice((seed + me).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-            let (manager, boxes, stop, counts) = (manager.clone(), PathBuf::from(&boxes), &stop, &counts);
-            scope.spawn(move || Churner { manager, boxes, me, made: 0, dice, held: Vec::new(), stop, counts }.run());
+            let (manager, boxes, stop, counts) =
+                (manager.clone(), PathBuf::from(&boxes), &stop, &counts);
+            scope.spawn(move || {
+                Churner {
+                    manager,
+                    boxes,
+                    me,
+                    made: 0,
+                    dice,
+                    held: Vec::new(),
+                    stop,
+                    counts,
+                }
+                .run()
+            });
         }
         let _ = std::io::stdin().lines().next();
         stop.store(true, SeqCst);
     });
-    println!("counts {}", counts.map(|count| count.into_inner().to_string()).join(" "));
+    println!(
+        "counts {}",
+        counts.map(|count| count.into_inner().to_string()).join(" ")
+    );
     let _ = std::io::stdin().lines().count();
     drop(manager);
     common::done();
@@ -310,17 +412,31 @@ fn delete_all(manager: &Manager) {
 
 #[test]
 fn whoever_opens_what_is_made_and_dropped_all_the_time_finds_the_right_elements() {
-    let number = |name: &str, otherwise: u64| std::env::var(name).map_or(otherwise, |text| text.parse().unwrap());
+    let number = |name: &str, otherwise: u64| {
+        std::env::var(name).map_or(otherwise, |text| text.parse().unwrap())
+    };
     let seconds = Duration::from_secs(number("NDSHM_CHURN_SECONDS", 2));
     let mut seed = number("NDSHM_CHURN_SEED", u64::from(std::process::id()));
     println!("seed {seed}");
     let root = Root::new();
     let boxes = Root::new();
-    let manager = Manager::builder().root(root.path()).recycle(1 << 20).create().unwrap();
+    let manager = Manager::builder()
+        .root(root.path())
+        .recycle(1 << 20)
+        .create()
+        .unwrap();
     let mut next = 0;
     let mut start = |manager: &Manager, boxes: &Path| {
         (next, seed) = (next + 1, seed + 1000);
-        Peer::start("child_churns", &[manager.path().to_str().unwrap(), boxes.to_str().unwrap(), &next.to_string(), &seed.to_string()])
+        Peer::start(
+            "child_churns",
+            &[
+                manager.path().to_str().unwrap(),
+                boxes.to_str().unwrap(),
+                &next.to_string(),
+                &seed.to_string(),
+            ],
+        )
     };
     let mut peers: Vec<_> = (0..PEERS).map(|_| start(&manager, boxes.path())).collect();
     let began = Instant::now();
@@ -336,10 +452,16 @@ fn whoever_opens_what_is_made_and_dropped_all_the_time_finds_the_right_elements(
     for mut peer in peers {
         peer.tell("stop");
         let words = peer.hear("counts ");
-        words.split(' ').zip(&mut counts).for_each(|(word, count)| *count += word.parse::<u64>().unwrap());
+        words
+            .split(' ')
+            .zip(&mut counts)
+            .for_each(|(word, count)| *count += word.parse::<u64>().unwrap());
         peer.finish();
     }
-    println!("made {}, opened {}, gone {}, forked {} by those that were not killed", counts[0], counts[1], counts[2], counts[3]);
+    println!(
+        "made {}, opened {}, gone {}, forked {} by those that were not killed",
+        counts[0], counts[1], counts[2], counts[3]
+    );
     assert!(counts[..3].iter().all(|&count| count > 0));
     assert!(manager.sweep().unwrap().skipped.is_empty());
     delete_all(&manager);

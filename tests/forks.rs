@@ -1,7 +1,10 @@
 //! Forked children: they own nothing that they inherit, and keep nobody alive.
 //!
 //! Every test forks in a process of its own, so that no child inherits what other tests hold.
-#![allow(unsafe_code, reason = "forking, and ending a forked child, are calls of libc")]
+#![allow(
+    unsafe_code,
+    reason = "forking, and ending a forked child, are calls of libc"
+)]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 mod common;
@@ -25,7 +28,8 @@ enum Fork {
     Parent(Pid),
 }
 
-/// Ends the forked child with an error where its work does not come to its end: it must not return into the test harness.
+/// Ends the forked child with an error where its work does not come to its end: it must not return
+/// into the test harness.
 struct ChildEnd;
 
 impl ChildEnd {
@@ -47,11 +51,13 @@ fn exit(code: i32) -> ! {
 }
 
 fn fork() -> Fork {
-    // SAFETY: the child of a process with other threads may call only what is safe in a signal handler: libc's allocator counts as such,
-    // being kept consistent over a fork by glibc, and that this library's own locks do too is what is tested here.
+    // SAFETY: the child of a process with other threads may call only what is safe in a signal
+    // handler: libc's allocator counts as such, being kept consistent over a fork by glibc, and
+    // that this library's own locks do too is what is tested here.
     match unsafe { libc::fork() } {
         0 => {
-            // SAFETY: `alarm` may be called at any time. A child that waits for ever is killed, which its parent reports.
+            // SAFETY: `alarm` may be called at any time. A child that waits for ever is killed,
+            // which its parent reports.
             unsafe { libc::alarm(60) };
             Fork::Child(ChildEnd)
         }
@@ -63,7 +69,11 @@ fn fork() -> Fork {
 #[track_caller]
 fn wait(pid: Pid) {
     let (_, status) = waitpid(Some(pid), WaitOptions::empty()).unwrap().unwrap();
-    assert_eq!((status.exit_status(), status.terminating_signal()), (Some(0), None), "(exit status, signal) of the forked child");
+    assert_eq!(
+        (status.exit_status(), status.terminating_signal()),
+        (Some(0), None),
+        "(exit status, signal) of the forked child"
+    );
 }
 
 /// Runs a child's test in a root that must be empty afterwards.
@@ -75,7 +85,10 @@ fn run(child: &str) {
 }
 
 fn manager() -> Manager {
-    Manager::builder().root(common::arguments().remove(0)).create().unwrap()
+    Manager::builder()
+        .root(common::arguments().remove(0))
+        .create()
+        .unwrap()
 }
 
 #[test]
@@ -93,16 +106,34 @@ fn child_forks_with_all_that_it_owns() {
     let stored = manager.options().name("stored").ones::<f64, _>(3).unwrap();
     match fork() {
         Fork::Child(end) => {
-            assert!(matches!(stored.set_scope(Scope::Local), Err(Error::NotOwner { .. })), "inherited, though nobody owns it");
-            assert!(matches!(stored.set_scope(Scope::Remote), Err(Error::NotOwner { .. })));
+            assert!(
+                matches!(stored.set_scope(Scope::Local), Err(Error::NotOwner { .. })),
+                "inherited, though nobody owns it"
+            );
+            assert!(matches!(
+                stored.set_scope(Scope::Remote),
+                Err(Error::NotOwner { .. })
+            ));
             stored.set_scope(Scope::Store).unwrap();
-            assert_eq!((xs.scope(), view.scope(), xs.handle().scope()), (Scope::Store, Scope::Store, Scope::Store));
+            assert_eq!(
+                (xs.scope(), view.scope(), xs.handle().scope()),
+                (Scope::Store, Scope::Store, Scope::Store)
+            );
             assert!(!manager.is_owner());
-            assert!(matches!(xs.set_scope(Scope::Local), Err(Error::NotOwner { .. })));
+            assert!(matches!(
+                xs.set_scope(Scope::Local),
+                Err(Error::NotOwner { .. })
+            ));
             assert!(matches!(manager.close(), Err(Error::NotOwner { .. })));
             assert!(matches!(manager.keep(), Err(Error::NotOwner { .. })));
             let again: SharedArray1<f64> = xs.handle().open().unwrap();
-            assert_eq!((again.scope(), SharedArray1::<f64>::open_path(&path).unwrap().scope()), (Scope::Store, Scope::Store));
+            assert_eq!(
+                (
+                    again.scope(),
+                    SharedArray1::<f64>::open_path(&path).unwrap().scope()
+                ),
+                (Scope::Store, Scope::Store)
+            );
             again.write().unwrap().fill(2.0);
             assert_eq!(xs.read().unwrap().sum(), 6.0);
             drop((xs, view, again));
@@ -120,8 +151,14 @@ fn child_forks_with_all_that_it_owns() {
         Fork::Parent(pid) => wait(pid),
     }
     assert!(matches!(stored.release(), Err(Error::Released { .. })));
-    assert_eq!((xs.scope(), xs.read().unwrap().sum(), manager.is_owner()), (Scope::Local, 6.0, true));
-    assert_eq!(xs.handle().open::<f64, Ix1>().unwrap().scope(), Scope::Local);
+    assert_eq!(
+        (xs.scope(), xs.read().unwrap().sum(), manager.is_owner()),
+        (Scope::Local, 6.0, true)
+    );
+    assert_eq!(
+        xs.handle().open::<f64, Ix1>().unwrap().scope(),
+        Scope::Local
+    );
 
     // One that drops nothing, and ends with the handlers of the process's end.
     match fork() {
@@ -149,13 +186,20 @@ fn child_forks_a_maker() {
         Fork::Child(end) => {
             {
                 let made = manager.ones::<f64, _>(3).unwrap();
-                let named = manager.options().name("of the child").ones::<f64, _>(3).unwrap();
+                let named = manager
+                    .options()
+                    .name("of the child")
+                    .ones::<f64, _>(3)
+                    .unwrap();
                 let path = made.path().to_path_buf();
                 assert_eq!((made.scope(), named.scope()), (Scope::Local, Scope::Store));
                 assert!(path.exists());
                 match fork() {
                     Fork::Child(grandchild) => {
-                        assert_eq!((made.scope(), inherited.scope()), (Scope::Store, Scope::Store));
+                        assert_eq!(
+                            (made.scope(), inherited.scope()),
+                            (Scope::Store, Scope::Store)
+                        );
                         drop((made, inherited));
                         grandchild.done()
                     }
@@ -169,7 +213,14 @@ fn child_forks_a_maker() {
         }
         Fork::Parent(pid) => wait(pid),
     }
-    let names = || manager.list().unwrap().into_iter().map(|info| info.name).collect::<Vec<_>>();
+    let names = || {
+        manager
+            .list()
+            .unwrap()
+            .into_iter()
+            .map(|info| info.name)
+            .collect::<Vec<_>>()
+    };
     assert_eq!(names(), [None, Some("of the child".to_owned())]);
     // One that is cut off with its array: what it owned is the sweep's.
     match fork() {
@@ -193,7 +244,11 @@ fn a_claim_and_a_guard_stay_with_the_process_that_took_them() {
 #[ignore = "runs in a child"]
 fn child_forks_with_a_claim_and_a_guard() {
     let manager = manager();
-    let source = manager.options().scope(Scope::Remote).ones::<f64, _>(3).unwrap();
+    let source = manager
+        .options()
+        .scope(Scope::Remote)
+        .ones::<f64, _>(3)
+        .unwrap();
     let (handle, path) = (source.handle(), source.path().to_path_buf());
     let claimed: SharedArray1<f64> = handle.open().unwrap();
     let locked = manager.ones::<f64, _>(3).unwrap();
@@ -201,9 +256,16 @@ fn child_forks_with_a_claim_and_a_guard() {
     assert_eq!(claimed.scope(), Scope::Local);
     match fork() {
         Fork::Child(end) => {
-            assert_eq!((claimed.scope(), handle.open::<f64, Ix1>().unwrap().scope()), (Scope::Store, Scope::Store));
+            assert_eq!(
+                (claimed.scope(), handle.open::<f64, Ix1>().unwrap().scope()),
+                (Scope::Store, Scope::Store)
+            );
             drop((claimed, source));
-            assert_eq!(handle.open::<f64, Ix1>().unwrap().scope(), Scope::Store, "the claim was given back by who did not take it");
+            assert_eq!(
+                handle.open::<f64, Ix1>().unwrap().scope(),
+                Scope::Store,
+                "the claim was given back by who did not take it"
+            );
             drop(guard);
             assert!(matches!(locked.try_read(), Err(Error::WouldBlock { .. })));
             end.done()
@@ -211,10 +273,15 @@ fn child_forks_with_a_claim_and_a_guard() {
         Fork::Parent(pid) => wait(pid),
     }
     let view = locked.view().unwrap();
-    std::thread::spawn(move || assert!(matches!(view.try_read(), Err(Error::WouldBlock { .. })))).join().unwrap();
+    std::thread::spawn(move || assert!(matches!(view.try_read(), Err(Error::WouldBlock { .. }))))
+        .join()
+        .unwrap();
     drop(guard);
     assert!(locked.try_read().is_ok() && path.exists());
-    assert_eq!((claimed.scope(), claimed.read().unwrap().sum()), (Scope::Local, 3.0));
+    assert_eq!(
+        (claimed.scope(), claimed.read().unwrap().sum()),
+        (Scope::Local, 3.0)
+    );
     drop((claimed, source));
     assert!(!path.exists());
     common::done();
@@ -226,15 +293,40 @@ fn an_idle_forked_child_keeps_no_dead_parent_alive() {
     let sweeper = root.manager();
     let (mut parent, idle) = start_parent("idle", &root, &sweeper);
     let swept = sweeper.sweep().unwrap();
-    assert_eq!((sweeper.list().unwrap().len(), swept.stores, swept.arrays), (2, 0, 0), "nobody is dead yet");
+    assert_eq!(
+        (sweeper.list().unwrap().len(), swept.stores, swept.arrays),
+        (2, 0, 0),
+        "nobody is dead yet"
+    );
     parent.kill();
     assert!(is_running(idle));
     let swept = sweeper.sweep().unwrap();
-    assert_eq!((swept.stores, swept.arrays), (1, 1 + 2), "its store with two arrays, and the local array that it had in this one");
-    assert_eq!(sweeper.list().unwrap().into_iter().map(|info| info.name).collect::<Vec<_>>(), [Some("kept".to_owned())]);
-    assert_eq!(root.contents().len(), 1 + 1 + 1, "the store, its lock file, the array that was kept: {:?}", root.contents());
+    assert_eq!(
+        (swept.stores, swept.arrays),
+        (1, 1 + 2),
+        "its store with two arrays, and the local array that it had in this one"
+    );
+    assert_eq!(
+        sweeper
+            .list()
+            .unwrap()
+            .into_iter()
+            .map(|info| info.name)
+            .collect::<Vec<_>>(),
+        [Some("kept".to_owned())]
+    );
+    assert_eq!(
+        root.contents().len(),
+        1 + 1 + 1,
+        "the store, its lock file, the array that was kept: {:?}",
+        root.contents()
+    );
     assert!(is_running(idle), "it lived all the while");
-    assert_eq!(parent.wait_for_descendants(), ["the forked child read 3 and ends"], "the memory stays valid");
+    assert_eq!(
+        parent.wait_for_descendants(),
+        ["the forked child read 3 and ends"],
+        "the memory stays valid"
+    );
 }
 
 #[test]
@@ -244,24 +336,47 @@ fn a_forked_child_that_joined_keeps_its_store_and_what_it_made() {
     let (mut parent, busy) = start_parent("busy", &root, &sweeper);
     parent.kill();
     let swept = sweeper.sweep().unwrap();
-    assert_eq!((swept.stores, swept.arrays), (0, 1), "only what the dead one owned here");
-    assert_eq!(sweeper.list().unwrap().len(), 2, "the kept one, and that of the forked child");
+    assert_eq!(
+        (swept.stores, swept.arrays),
+        (0, 1),
+        "only what the dead one owned here"
+    );
+    assert_eq!(
+        sweeper.list().unwrap().len(),
+        2,
+        "the kept one, and that of the forked child"
+    );
     assert!(is_running(busy));
-    assert_eq!(parent.wait_for_descendants(), ["the forked child read 3 and ends"]);
+    assert_eq!(
+        parent.wait_for_descendants(),
+        ["the forked child read 3 and ends"]
+    );
     let swept = sweeper.sweep().unwrap();
-    assert_eq!((swept.stores, swept.arrays), (1, 1 + 3), "it ended without dropping anything");
+    assert_eq!(
+        (swept.stores, swept.arrays),
+        (1, 1 + 3),
+        "it ended without dropping anything"
+    );
 }
 
-/// Starts a process with a store of its own and arrays in the sweeper's, and returns it with the pid of the child that it forked.
+/// Starts a process with a store of its own and arrays in the sweeper's, and returns it with the
+/// pid of the child that it forked.
 fn start_parent(kind: &str, root: &Root, sweeper: &Manager) -> (Peer, Pid) {
-    let mut parent = Peer::start("child_forks_and_waits_to_be_killed", &[Path::new(kind), root.path(), sweeper.path()]);
+    let mut parent = Peer::start(
+        "child_forks_and_waits_to_be_killed",
+        &[Path::new(kind), root.path(), sweeper.path()],
+    );
     let forked = parent.hear("forked ").parse().unwrap();
     (parent, Pid::from_raw(forked).unwrap())
 }
 
 fn is_running(pid: Pid) -> bool {
-    let status = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
-    status.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
+    let status =
+        std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+    status
+        .rsplit(')')
+        .next()
+        .is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
 }
 
 #[test]
@@ -269,23 +384,35 @@ fn is_running(pid: Pid) -> bool {
 fn child_forks_and_waits_to_be_killed() {
     let arguments = common::arguments();
     let own = Manager::builder().root(&arguments[1]).create().unwrap();
-    let (_named, _unnamed) = (own.options().name("xs").ones::<f64, _>(3).unwrap(), own.ones::<f64, _>(3).unwrap());
+    let (_named, _unnamed) = (
+        own.options().name("xs").ones::<f64, _>(3).unwrap(),
+        own.ones::<f64, _>(3).unwrap(),
+    );
     let shared = Manager::open(&arguments[2]).unwrap();
     let _kept = shared.options().name("kept").ones::<f64, _>(3).unwrap();
     let local = shared.ones::<f64, _>(3).unwrap();
     match fork() {
         Fork::Child(end) => {
-            let _made = (arguments[0] == "busy").then(|| (own.ones::<f64, _>(3).unwrap(), shared.ones::<f64, _>(3).unwrap()));
+            let _made = (arguments[0] == "busy").then(|| {
+                (
+                    own.ones::<f64, _>(3).unwrap(),
+                    shared.ones::<f64, _>(3).unwrap(),
+                )
+            });
             println!("forked {}", std::process::id());
             std::io::stdin().lines().for_each(drop);
-            println!("the forked child read {} and ends", local.read().unwrap().sum());
+            println!(
+                "the forked child read {} and ends",
+                local.read().unwrap().sum()
+            );
             end.done()
         }
         Fork::Parent(pid) => wait(pid),
     }
 }
 
-/// The locks of the library, and those of the libraries that it uses, must not be held by a thread that a child does not have.
+/// The locks of the library, and those of the libraries that it uses, must not be held by a thread
+/// that a child does not have.
 #[test]
 fn forking_while_other_threads_make_and_open_arrays_leaves_no_lock_taken() {
     run("child_forks_amid_threads");
@@ -300,9 +427,31 @@ fn child_forks_amid_threads() {
     let is_over = AtomicBool::new(false);
     let work = |manager: &Manager| {
         let made = manager.ones::<f64, _>(3).unwrap();
-        let named = manager.options().name(made.id().to_string()).scope(Scope::Local).ones::<f64, _>(3).unwrap();
-        assert_eq!(manager.array::<f64, Ix1>(&made.id().to_string()).unwrap().read().unwrap().sum(), 3.0);
-        assert_eq!(shared.handle().open::<f64, Ix1>().unwrap().read().unwrap().sum(), 3.0);
+        let named = manager
+            .options()
+            .name(made.id().to_string())
+            .scope(Scope::Local)
+            .ones::<f64, _>(3)
+            .unwrap();
+        assert_eq!(
+            manager
+                .array::<f64, Ix1>(&made.id().to_string())
+                .unwrap()
+                .read()
+                .unwrap()
+                .sum(),
+            3.0
+        );
+        assert_eq!(
+            shared
+                .handle()
+                .open::<f64, Ix1>()
+                .unwrap()
+                .read()
+                .unwrap()
+                .sum(),
+            3.0
+        );
         drop((made, named));
     };
     std::thread::scope(|scope| {
@@ -345,7 +494,14 @@ fn child_forks_without_a_descriptor_to_spare() {
     let manager = manager();
     let xs = manager.ones::<f64, _>(3).unwrap();
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: Some(64), maximum }).unwrap();
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: Some(64),
+            maximum,
+        },
+    )
+    .unwrap();
     let mut files = Vec::new();
     while let Ok(file) = std::fs::File::open("/dev/null") {
         files.push(file);

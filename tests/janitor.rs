@@ -1,4 +1,5 @@
-//! The janitor: whatever ends the processes of an ephemeral store, it is gone with the last of them, and so is its janitor.
+//! The janitor: whatever ends the processes of an ephemeral store, it is gone with the last of
+//! them, and so is its janitor.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod common;
@@ -18,7 +19,8 @@ use tempfile::TempDir;
 /// Longest time from the end of the last process to that of the store, on a busy machine.
 const SOON: Duration = Duration::from_secs(10);
 
-/// A program that does what the tool does as a janitor: the tool itself where it is built, else this test.
+/// A program that does what the tool does as a janitor: the tool itself where it is built, else
+/// this test.
 fn janitor_program(scratch: &TempDir) -> PathBuf {
     let program = scratch.path().join("ndshm");
     #[cfg(feature = "cli")]
@@ -42,7 +44,11 @@ fn janitor_program(scratch: &TempDir) -> PathBuf {
 fn janitor_process() {
     let stage = std::env::var("NDSHM_TEST_STAGE").unwrap();
     let store = std::env::var("NDSHM_TEST_STORE").unwrap();
-    ndshm::__private::serve_as_janitor(stage.strip_prefix("--janitor=").unwrap(), Path::new(&store)).unwrap();
+    ndshm::__private::serve_as_janitor(
+        stage.strip_prefix("--janitor=").unwrap(),
+        Path::new(&store),
+    )
+    .unwrap();
     std::process::exit(0);
 }
 
@@ -54,11 +60,16 @@ struct Process {
 
 fn start(verb: &str, at: &Path, program: &Path) -> (Process, String) {
     let mut command = common::child_command("member_process", &[verb.as_ref(), at.as_os_str()]);
-    command.env("NDSHM_JANITOR", program).stdin(Stdio::piped()).stdout(Stdio::piped());
+    command
+        .env("NDSHM_JANITOR", program)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let stdin = child.stdin.take().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let store = lines.find_map(|line| line.unwrap().strip_prefix("in ").map(str::to_owned)).unwrap();
+    let store = lines
+        .find_map(|line| line.unwrap().strip_prefix("in ").map(str::to_owned))
+        .unwrap();
     (Process { child, stdin }, store)
 }
 
@@ -78,10 +89,17 @@ impl Process {
 fn member_process() {
     let arguments = common::arguments();
     let manager = match arguments[0].as_str() {
-        "own" => Manager::builder().root(&arguments[1]).janitor(true).create().unwrap(),
+        "own" => Manager::builder()
+            .root(&arguments[1])
+            .janitor(true)
+            .create()
+            .unwrap(),
         _ => Manager::open(&arguments[1]).unwrap(),
     };
-    manager.zeros::<u8, _>(10_000).map(std::mem::forget).unwrap();
+    manager
+        .zeros::<u8, _>(10_000)
+        .map(std::mem::forget)
+        .unwrap();
     println!("in {}", manager.path().display());
     for line in std::io::stdin().lines() {
         match line.unwrap().as_str() {
@@ -99,10 +117,17 @@ fn processes_of(store: &str) -> Vec<u32> {
     let names = |process: &PathBuf| {
         let line = |file| fs::read(process.join(file)).unwrap_or_default();
         String::from_utf8_lossy(&line("cmdline")).contains(store)
-            || String::from_utf8_lossy(&line("environ")).contains(&format!("NDSHM_TEST_STORE={store}"))
+            || String::from_utf8_lossy(&line("environ"))
+                .contains(&format!("NDSHM_TEST_STORE={store}"))
     };
-    let all = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
-    all.filter(names).filter_map(|process| process.file_name()?.to_str()?.parse().ok()).filter(|&process| process != std::process::id()).collect()
+    let all = fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path());
+    all.filter(names)
+        .filter_map(|process| process.file_name()?.to_str()?.parse().ok())
+        .filter(|&process| process != std::process::id())
+        .collect()
 }
 
 #[track_caller]
@@ -119,7 +144,12 @@ fn soon(what: &str, is_so: impl Fn() -> bool) {
 fn all_gone(store: &str, root: &Root, others: usize) {
     soon("the store is gone", || !Path::new(store).exists());
     soon("the janitor has ended", || processes_of(store).is_empty());
-    assert_eq!(fs::read_dir(root.path()).unwrap().count(), others, "{:?}", root.contents());
+    assert_eq!(
+        fs::read_dir(root.path()).unwrap().count(),
+        others,
+        "{:?}",
+        root.contents()
+    );
 }
 
 #[test]
@@ -144,7 +174,13 @@ fn a_store_is_gone_with_the_last_of_several_processes_in_every_order() {
         processes.extend((0..2).map(|_| Some(start("join", Path::new(&store), &program).0)));
         for (turn, (process, how)) in order.into_iter().zip(["kill", "abort", "exit"]).enumerate() {
             assert!(Path::new(&store).exists());
-            assert_eq!(processes_of(&store).iter().filter(|&&found| is_janitor(found)).count(), 1);
+            assert_eq!(
+                processes_of(&store)
+                    .iter()
+                    .filter(|&&found| is_janitor(found))
+                    .count(),
+                1
+            );
             processes[process].take().unwrap().end(how);
             if turn < 2 {
                 // One that comes while the janitor waits is let in, and counts.
@@ -157,8 +193,12 @@ fn a_store_is_gone_with_the_last_of_several_processes_in_every_order() {
 }
 
 fn is_janitor(process: u32) -> bool {
-    let read = |file: &str| String::from_utf8_lossy(&fs::read(format!("/proc/{process}/{file}")).unwrap_or_default()).into_owned();
-    read("cmdline").contains("--janitor=") || read("environ").contains("NDSHM_TEST_STAGE=--janitor=wait")
+    let read = |file: &str| {
+        String::from_utf8_lossy(&fs::read(format!("/proc/{process}/{file}")).unwrap_or_default())
+            .into_owned()
+    };
+    read("cmdline").contains("--janitor=")
+        || read("environ").contains("NDSHM_TEST_STAGE=--janitor=wait")
 }
 
 #[test]
@@ -169,24 +209,49 @@ fn a_janitor_has_no_terminal_no_parent_and_no_descriptor_of_others() {
     let inherited = fs::File::create(scratch.path().join("inherited")).unwrap();
     let _standing = rustix::io::fcntl_setfd(&inherited, rustix::io::FdFlags::empty());
     let (owner, store) = start("own", root.path(), &program);
-    let janitor = processes_of(&store).into_iter().find(|&process| is_janitor(process)).unwrap();
-    let link = |name: &str| fs::read_link(format!("/proc/{janitor}/{name}")).unwrap().to_string_lossy().into_owned();
+    let janitor = processes_of(&store)
+        .into_iter()
+        .find(|&process| is_janitor(process))
+        .unwrap();
+    let link = |name: &str| {
+        fs::read_link(format!("/proc/{janitor}/{name}"))
+            .unwrap()
+            .to_string_lossy()
+            .into_owned()
+    };
     let mut descriptors: Vec<_> = fs::read_dir(format!("/proc/{janitor}/fd"))
         .unwrap()
-        .map(|entry| link(&format!("fd/{}", entry.unwrap().file_name().into_string().unwrap())))
+        .map(|entry| {
+            link(&format!(
+                "fd/{}",
+                entry.unwrap().file_name().into_string().unwrap()
+            ))
+        })
         .collect();
     descriptors.sort();
     descriptors.retain(|path| path != "/dev/null");
     let lock = format!("{store}/.lock");
     // The library keeps a spare one for its children, which leads nowhere: the root directory.
-    assert!(descriptors.iter().all(|path| *path == lock || path == "/"), "{descriptors:?}");
+    assert!(
+        descriptors.iter().all(|path| *path == lock || path == "/"),
+        "{descriptors:?}"
+    );
     assert_eq!(link("cwd"), "/");
     let stat = fs::read_to_string(format!("/proc/{janitor}/stat")).unwrap();
-    let fields: Vec<i64> = stat.rsplit_once(')').unwrap().1.split_whitespace().skip(1).take(4).map(|field| field.parse().unwrap()).collect();
+    let fields: Vec<i64> = stat
+        .rsplit_once(')')
+        .unwrap()
+        .1
+        .split_whitespace()
+        .skip(1)
+        .take(4)
+        .map(|field| field.parse().unwrap())
+        .collect();
     let (parent, session, terminal) = (fields[0], fields[2], fields[3]);
     assert_ne!(parent, i64::from(owner.child.id()));
     assert_eq!((session, terminal), (i64::from(janitor), 0));
-    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", owner.child.id())).unwrap_or_default();
+    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", owner.child.id()))
+        .unwrap_or_default();
     assert_eq!(children, "", "no zombie is left to the owner");
     owner.end("kill");
     all_gone(&store, &root, 0);
@@ -198,7 +263,9 @@ fn a_store_that_is_kept_stays_and_its_janitor_goes() {
     let program = janitor_program(&scratch);
     let (mut owner, store) = start("own", root.path(), &program);
     writeln!(owner.stdin, "keep").unwrap();
-    soon("it is kept", || ndshm::Observer::open(&store).unwrap().is_persistent());
+    soon("it is kept", || {
+        ndshm::Observer::open(&store).unwrap().is_persistent()
+    });
     owner.end("kill");
     soon("the janitor has ended", || processes_of(&store).is_empty());
     let manager = Manager::open(&store).unwrap();
@@ -210,7 +277,13 @@ fn a_store_that_is_kept_stays_and_its_janitor_goes() {
 fn nothing_but_the_store_is_deleted() {
     let (root, scratch) = (Root::new(), tempfile::tempdir().unwrap());
     let program = janitor_program(&scratch);
-    let (other, persistent) = (root.manager(), Manager::create(root.path().join("persistent")).unwrap().path().to_path_buf());
+    let (other, persistent) = (
+        root.manager(),
+        Manager::create(root.path().join("persistent"))
+            .unwrap()
+            .path()
+            .to_path_buf(),
+    );
     fs::write(root.path().join("mine"), "x").unwrap();
     let (owner, store) = start("own", root.path(), &program);
     owner.end("kill");
@@ -231,7 +304,11 @@ fn a_store_that_was_replaced_is_left_to_others() {
     let program = janitor_program(&scratch);
     let (owner, store) = start("own", root.path(), &program);
     fs::remove_dir_all(&store).unwrap();
-    let next = Manager::builder().path(&store).ephemeral().create().unwrap();
+    let next = Manager::builder()
+        .path(&store)
+        .ephemeral()
+        .create()
+        .unwrap();
     owner.end("kill");
     soon("the janitor has ended", || processes_of(&store).is_empty());
     assert!(next.path().exists());
@@ -241,10 +318,17 @@ fn a_store_that_was_replaced_is_left_to_others() {
 fn without_a_program_no_store_is_made() {
     let root = Root::new();
     let run = |program: &str| {
-        let output =
-            common::child_command("child_without_a_program", &[root.path()]).env("NDSHM_JANITOR", program).env("PATH", "/nowhere").output().unwrap();
+        let output = common::child_command("child_without_a_program", &[root.path()])
+            .env("NDSHM_JANITOR", program)
+            .env("PATH", "/nowhere")
+            .output()
+            .unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success() && text.contains(common::MARKER), "{text}{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success() && text.contains(common::MARKER),
+            "{text}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
         text
     };
@@ -257,9 +341,23 @@ fn without_a_program_no_store_is_made() {
 #[ignore = "started by others"]
 fn child_without_a_program() {
     let arguments = common::arguments();
-    println!("{:?}", Manager::builder().root(&arguments[0]).janitor(true).create().unwrap_err());
+    println!(
+        "{:?}",
+        Manager::builder()
+            .root(&arguments[0])
+            .janitor(true)
+            .create()
+            .unwrap_err()
+    );
     // A persistent store needs none.
-    Manager::builder().root(&arguments[0]).persistent().janitor(true).create().unwrap().close().unwrap();
+    Manager::builder()
+        .root(&arguments[0])
+        .persistent()
+        .janitor(true)
+        .create()
+        .unwrap()
+        .close()
+        .unwrap();
     common::done();
 }
 
@@ -267,8 +365,14 @@ fn child_without_a_program() {
 fn a_member_does_not_wait_for_its_own_end() {
     let root = Root::new();
     let manager = root.manager();
-    assert!(matches!(Manager::sweep_when_deserted(manager.path()), Err(Error::Io { .. })));
-    assert!(matches!(Manager::sweep_when_deserted(root.path()), Err(Error::NotFound { .. })));
+    assert!(matches!(
+        Manager::sweep_when_deserted(manager.path()),
+        Err(Error::Io { .. })
+    ));
+    assert!(matches!(
+        Manager::sweep_when_deserted(root.path()),
+        Err(Error::NotFound { .. })
+    ));
     let path = manager.keep().unwrap();
     drop(manager);
     assert_eq!(Manager::sweep_when_deserted(&path).unwrap().stores, 0);
@@ -281,7 +385,14 @@ fn the_environment_names_a_store() {
     let manager = root.manager();
     let run = |value: Option<&Path>| {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["child_of_an_environment", "--exact", "--ignored", "--nocapture"]).env_remove("NDSHM_STORE");
+        command
+            .args([
+                "child_of_an_environment",
+                "--exact",
+                "--ignored",
+                "--nocapture",
+            ])
+            .env_remove("NDSHM_STORE");
         value.map(|value| command.env("NDSHM_STORE", value));
         String::from_utf8_lossy(&command.output().unwrap().stdout).into_owned()
     };
@@ -289,7 +400,9 @@ fn the_environment_names_a_store() {
     assert!(run(None).contains("NDSHM_STORE: not found: this environment variable is not set"));
     assert!(run(Some(Path::new(""))).contains("is not set"));
     assert!(run(Some(Path::new("a/b"))).contains("absolute"));
-    assert!(run(Some(&root.path().join("none"))).contains("NDSHM_STORE names it, and no store is here"));
+    assert!(
+        run(Some(&root.path().join("none"))).contains("NDSHM_STORE names it, and no store is here")
+    );
     assert!(run(Some(root.path())).contains("NDSHM_STORE names it, and no store is here"));
 }
 

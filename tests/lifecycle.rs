@@ -1,6 +1,10 @@
-//! The life of names, files, managers and processes: what CPython tests of its own shared memory holds here too.
+//! The life of names, files, managers and processes: what CPython tests of its own shared memory
+//! holds here too.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
-#![allow(unsafe_code, reason = "default signal actions, closed standard streams and waiting for a stranger's end are calls of libc")]
+#![allow(
+    unsafe_code,
+    reason = "default signal actions, closed standard streams and waiting for a stranger's end are calls of libc"
+)]
 
 mod common;
 
@@ -31,9 +35,22 @@ fn what_cannot_be_a_file_s_name_is_refused_by_every_verb() {
     let before = root.contents();
     let long = "x".repeat(201);
     let accented = "é".repeat(101);
-    for name in
-        ["", ".", "..", "../xs", "/xs", "x/s", "xs/", "x\0s", "\0", ".lock", ".ndshm-new-1-x", &long, &accented, &"0123456789abcdef".repeat(2)]
-    {
+    for name in [
+        "",
+        ".",
+        "..",
+        "../xs",
+        "/xs",
+        "x/s",
+        "xs/",
+        "x\0s",
+        "\0",
+        ".lock",
+        ".ndshm-new-1-x",
+        &long,
+        &accented,
+        &"0123456789abcdef".repeat(2),
+    ] {
         let options = manager.options().name(name);
         let store = Manager::builder().root(root.path()).name(name);
         let refusals: [Result<()>; 13] = [
@@ -52,20 +69,50 @@ fn what_cannot_be_a_file_s_name_is_refused_by_every_verb() {
             store.open_or_create().map(drop),
         ];
         for (verb, refusal) in refusals.into_iter().enumerate() {
-            assert!(matches!(&refusal, Err(Error::Name { name: refused, .. }) if refused == name), "{name:?}, verb {verb}: {refusal:?}");
+            assert!(
+                matches!(&refusal, Err(Error::Name { name: refused, .. }) if refused == name),
+                "{name:?}, verb {verb}: {refusal:?}"
+            );
         }
     }
-    for path in [root.path().join("run\0"), root.path().join("run/.."), PathBuf::new()] {
-        assert!(Manager::create(&path).is_err() && Manager::open(&path).is_err() && Manager::open_or_create(&path).is_err(), "{path:?}");
-        assert!(SharedArray1::<f64>::open_path(path.with_extension("ndshm")).is_err(), "{path:?}");
+    for path in [
+        root.path().join("run\0"),
+        root.path().join("run/.."),
+        PathBuf::new(),
+    ] {
+        assert!(
+            Manager::create(&path).is_err()
+                && Manager::open(&path).is_err()
+                && Manager::open_or_create(&path).is_err(),
+            "{path:?}"
+        );
+        assert!(
+            SharedArray1::<f64>::open_path(path.with_extension("ndshm")).is_err(),
+            "{path:?}"
+        );
     }
     assert_eq!(root.contents(), before);
     // The longest name is one for arrays and for stores.
     let longest = &long[1..];
-    let store = Manager::builder().root(root.path()).name(longest).create().unwrap();
+    let store = Manager::builder()
+        .root(root.path())
+        .name(longest)
+        .create()
+        .unwrap();
     let xs = store.options().name(longest).ones::<f64, _>(3).unwrap();
     assert_eq!(store.array::<f64, Ix1>(longest).unwrap().id(), xs.id());
-    assert_eq!(xs.handle().to_string().parse::<Handle>().unwrap().open::<f64, Ix1>().unwrap().read().unwrap().sum(), 3.0);
+    assert_eq!(
+        xs.handle()
+            .to_string()
+            .parse::<Handle>()
+            .unwrap()
+            .open::<f64, Ix1>()
+            .unwrap()
+            .read()
+            .unwrap()
+            .sum(),
+        3.0
+    );
     store.remove(longest).unwrap();
     store.close().unwrap();
     assert_eq!(root.contents(), before);
@@ -78,13 +125,35 @@ fn a_refused_open_or_create_leaves_the_array_as_it_is() {
     let options = manager.options().name("xs");
     let xs = options.from_shape_fn::<f64, _>(5, |i| i as f64).unwrap();
     let file = std::fs::read(xs.path()).unwrap();
-    assert!(matches!(options.open_or_zeros::<f64, _>(4), Err(Error::Layout { .. })));
-    assert!(matches!(options.open_or_zeros::<f64, _>(6), Err(Error::Layout { .. })));
-    assert!(matches!(options.open_or_zeros::<f64, _>((5, 1)), Err(Error::Rank { .. })));
-    assert!(matches!(options.open_or_zeros::<u64, _>(5), Err(Error::Dtype { .. })));
-    assert!(matches!(options.zeros::<f64, _>(5), Err(Error::AlreadyExists { .. })));
+    assert!(matches!(
+        options.open_or_zeros::<f64, _>(4),
+        Err(Error::Layout { .. })
+    ));
+    assert!(matches!(
+        options.open_or_zeros::<f64, _>(6),
+        Err(Error::Layout { .. })
+    ));
+    assert!(matches!(
+        options.open_or_zeros::<f64, _>((5, 1)),
+        Err(Error::Rank { .. })
+    ));
+    assert!(matches!(
+        options.open_or_zeros::<u64, _>(5),
+        Err(Error::Dtype { .. })
+    ));
+    assert!(matches!(
+        options.zeros::<f64, _>(5),
+        Err(Error::AlreadyExists { .. })
+    ));
     assert!(std::fs::read(xs.path()).unwrap() == file && manager.list().unwrap().len() == 1);
-    assert_eq!(options.open_or_zeros::<f64, _>(5).unwrap().to_ndarray().unwrap(), array![0.0, 1.0, 2.0, 3.0, 4.0]);
+    assert_eq!(
+        options
+            .open_or_zeros::<f64, _>(5)
+            .unwrap()
+            .to_ndarray()
+            .unwrap(),
+        array![0.0, 1.0, 2.0, 3.0, 4.0]
+    );
 }
 
 #[test]
@@ -100,11 +169,21 @@ fn a_length_is_never_rounded_to_pages() {
         let data_offset = u64::from_le_bytes(word);
         assert_eq!(data_offset % 4096, 0);
         assert_eq!(file.metadata().unwrap().len(), data_offset + len as u64);
-        assert_eq!((xs.len(), xs.handle().info().unwrap().byte_len, xs.read().unwrap().len()), (len, len, len));
+        assert_eq!(
+            (
+                xs.len(),
+                xs.handle().info().unwrap().byte_len,
+                xs.read().unwrap().len()
+            ),
+            (len, len, len)
+        );
         child.tell(&xs.handle().to_string());
         assert_eq!(child.hear("length and sum "), format!("{len} {}", 7 * len));
         let one_more = xs.handle().with_layout(0, &[len + 1], &[1]).unwrap();
-        assert!(matches!(one_more.open::<u8, Ix1>(), Err(Error::Layout { .. })), "what the page has left is not the array's");
+        assert!(
+            matches!(one_more.open::<u8, Ix1>(), Err(Error::Layout { .. })),
+            "what the page has left is not the array's"
+        );
     }
     child.finish();
 }
@@ -115,7 +194,15 @@ fn child_tells_lengths() {
     common::arguments();
     for line in std::io::stdin().lines() {
         let xs: SharedArray1<u8> = line.unwrap().parse::<Handle>().unwrap().open().unwrap();
-        println!("length and sum {} {}", xs.len(), xs.read().unwrap().iter().map(|&x| usize::from(x)).sum::<usize>());
+        println!(
+            "length and sum {} {}",
+            xs.len(),
+            xs.read()
+                .unwrap()
+                .iter()
+                .map(|&x| usize::from(x))
+                .sum::<usize>()
+        );
     }
     common::done();
 }
@@ -128,7 +215,8 @@ fn every_verb_of_a_closed_manager_says_so() {
     for end in [by_hand, by_drop] {
         let owner = root.manager();
         let member = Manager::open(owner.path()).unwrap();
-        let deserialized: Manager = serde_json::from_str(&serde_json::to_string(&owner).unwrap()).unwrap();
+        let deserialized: Manager =
+            serde_json::from_str(&serde_json::to_string(&owner).unwrap()).unwrap();
         let xs = owner.options().name("xs").ones::<f64, _>(3).unwrap();
         let of_array = xs.manager();
         end(&owner);
@@ -154,13 +242,26 @@ fn closed_in_every_way(manager: &Manager, xs: &SharedArray1<f64>) {
         ("ones", manager.ones::<f64, _>(3).map(drop)),
         ("empty", manager.empty::<f64, _>(3).map(drop)),
         ("from_elem", manager.from_elem(3, 1.0).map(drop)),
-        ("from_shape_fn", manager.from_shape_fn(3, |i| i as f64).map(drop)),
+        (
+            "from_shape_fn",
+            manager.from_shape_fn(3, |i| i as f64).map(drop),
+        ),
         ("from_ndarray", manager.from_ndarray(&array![1.0]).map(drop)),
         ("zeros of nothing", manager.zeros::<f64, _>(0).map(drop)),
         ("named zeros", named.zeros::<f64, _>(3).map(drop)),
-        ("named from_ndarray", named.from_ndarray(&array![1.0]).map(drop)),
+        (
+            "named from_ndarray",
+            named.from_ndarray(&array![1.0]).map(drop),
+        ),
         ("open_or_zeros", named.open_or_zeros::<f64, _>(3).map(drop)),
-        ("open_or_zeros of one that was there", manager.options().name("xs").open_or_zeros::<f64, _>(3).map(drop)),
+        (
+            "open_or_zeros of one that was there",
+            manager
+                .options()
+                .name("xs")
+                .open_or_zeros::<f64, _>(3)
+                .map(drop),
+        ),
         ("array", manager.array::<f64, Ix1>("xs").map(drop)),
         ("contains", manager.contains("xs").map(drop)),
         ("list", manager.list().map(drop)),
@@ -173,19 +274,33 @@ fn closed_in_every_way(manager: &Manager, xs: &SharedArray1<f64>) {
         ("copy_into", xs.copy_into(manager).map(drop)),
     ];
     for (verb, result) in attempts {
-        assert!(matches!(&result, Err(Error::Closed { path }) if path == manager.path()), "{verb}: {result:?}");
+        assert!(
+            matches!(&result, Err(Error::Closed { path }) if path == manager.path()),
+            "{verb}: {result:?}"
+        );
     }
-    assert!(matches!(Manager::open(manager.path()), Err(Error::NotFound { .. })));
-    assert!(matches!(xs.handle().open::<f64, Ix1>(), Err(Error::Released { .. })));
+    assert!(matches!(
+        Manager::open(manager.path()),
+        Err(Error::NotFound { .. })
+    ));
+    assert!(matches!(
+        xs.handle().open::<f64, Ix1>(),
+        Err(Error::Released { .. })
+    ));
     assert!(serde_json::from_str::<Manager>(&serde_json::to_string(manager).unwrap()).is_err());
 }
 
 #[test]
 fn an_owner_and_its_workers_that_end_cleanly_write_nothing_to_the_error_stream() {
     let root = Root::new();
-    let output = common::start("child_has_workers", &[Path::new("ends"), root.path()]).wait_with_output().unwrap();
+    let output = common::start("child_has_workers", &[Path::new("ends"), root.path()])
+        .wait_with_output()
+        .unwrap();
     let printed = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && printed.contains(common::MARKER), "{printed}");
+    assert!(
+        output.status.success() && printed.contains(common::MARKER),
+        "{printed}"
+    );
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     assert_eq!(root.contents(), NOTHING);
 }
@@ -194,16 +309,30 @@ fn an_owner_and_its_workers_that_end_cleanly_write_nothing_to_the_error_stream()
 #[test]
 #[ignore = "runs in a child"]
 fn child_has_workers() {
-    // SAFETY: the default action replaces whatever the test's starter had set; nothing in this process handles these signals.
-    let _ = [libc::SIGINT, libc::SIGTERM].map(|signal| unsafe { libc::signal(signal, libc::SIG_DFL) });
+    // SAFETY: the default action replaces whatever the test's starter had set; nothing in this
+    // process handles these signals.
+    let _ =
+        [libc::SIGINT, libc::SIGTERM].map(|signal| unsafe { libc::signal(signal, libc::SIG_DFL) });
     let arguments = common::arguments();
     let manager = Manager::builder().root(&arguments[1]).create().unwrap();
-    let (named, xs) = (manager.options().name("named").ones::<f64, _>(1000).unwrap(), manager.ones::<f64, _>(1000).unwrap());
+    let (named, xs) = (
+        manager
+            .options()
+            .name("named")
+            .ones::<f64, _>(1000)
+            .unwrap(),
+        manager.ones::<f64, _>(1000).unwrap(),
+    );
     let handle = xs.handle().to_string();
     let mut workers: Vec<Child> = (0..2)
         .map(|_| {
-            let mut worker = common::child_command("child_is_a_worker", &[manager.path(), Path::new(&handle)]);
-            let mut worker = worker.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+            let mut worker =
+                common::child_command("child_is_a_worker", &[manager.path(), Path::new(&handle)]);
+            let mut worker = worker
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
             let lines = BufReader::new(worker.stdout.as_mut().unwrap()).lines();
             assert!(lines.map(Result::unwrap).any(|line| line == "at work"));
             println!("worker {}", worker.id());
@@ -231,7 +360,11 @@ fn child_is_a_worker() {
     let manager = Manager::open(&arguments[0]).unwrap();
     let xs: SharedArray1<f64> = arguments[1].parse::<Handle>().unwrap().open().unwrap();
     let mine = manager.ones::<f64, _>(1000).unwrap();
-    let _stays = manager.options().scope(Scope::Store).ones::<f64, _>(1000).unwrap();
+    let _stays = manager
+        .options()
+        .scope(Scope::Store)
+        .ones::<f64, _>(1000)
+        .unwrap();
     let guard = mine.write().unwrap();
     assert_eq!(xs.read().unwrap().sum(), 1000.0);
     println!("at work");
@@ -243,20 +376,40 @@ fn child_is_a_worker() {
 
 /// Waits until a process is gone that need not be a child: its locks are gone then, too.
 fn wait_for_the_end(process: &OwnedFd) {
-    let mut poll = libc::pollfd { fd: process.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-    // SAFETY: one `pollfd` is given and its count is one; the descriptor is open while `process` is borrowed.
+    let mut poll = libc::pollfd {
+        fd: process.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: one `pollfd` is given and its count is one; the descriptor is open while `process` is
+    // borrowed.
     let ready = unsafe { libc::poll(&mut poll, 1, 60_000) };
     assert_eq!(ready, 1, "a process that was sent a signal lives on");
 }
 
 #[test]
 fn a_signal_to_an_owner_or_to_its_whole_group_leaves_nothing_to_the_next_manager() {
-    for (signal, to_group) in [(Signal::INT, true), (Signal::TERM, true), (Signal::KILL, true), (Signal::TERM, false), (Signal::KILL, false)] {
+    for (signal, to_group) in [
+        (Signal::INT, true),
+        (Signal::TERM, true),
+        (Signal::KILL, true),
+        (Signal::TERM, false),
+        (Signal::KILL, false),
+    ] {
         let root = Root::new();
-        let mut command = common::child_command("child_has_workers", &[Path::new("waits"), root.path()]);
+        let mut command =
+            common::child_command("child_has_workers", &[Path::new("waits"), root.path()]);
         // A group of its own, so that the signal goes to nobody else.
-        let mut owner = command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(owner.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let mut owner = command
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(owner.stdout.take().unwrap())
+            .lines()
+            .map(Result::unwrap);
         let processes: Vec<OwnedFd> = lines
             .by_ref()
             .take_while(|line| line != "all at work")
@@ -265,23 +418,42 @@ fn a_signal_to_an_owner_or_to_its_whole_group_leaves_nothing_to_the_next_manager
             .collect();
         assert_eq!(processes.len(), 2);
         // The store, its lock file, two arrays of the owner, two of each worker.
-        assert_eq!(root.contents().len(), 1 + 1 + 2 + 2 * 2, "{:?}", root.contents());
+        assert_eq!(
+            root.contents().len(),
+            1 + 1 + 2 + 2 * 2,
+            "{:?}",
+            root.contents()
+        );
         let pid = Pid::from_child(&owner);
         let input = owner.stdin.take();
         match to_group {
             true => kill_process_group(pid, signal).unwrap(),
             false => rustix::process::kill_process(pid, signal).unwrap(),
         }
-        assert_eq!(owner.wait().unwrap().signal(), Some(signal.as_raw()), "the default action, and no other");
-        // Where the owner alone was sent it, the workers' input ends with the owner, and so do they.
+        assert_eq!(
+            owner.wait().unwrap().signal(),
+            Some(signal.as_raw()),
+            "the default action, and no other"
+        );
+        // Where the owner alone was sent it, the workers' input ends with the owner, and so do
+        // they.
         processes.iter().for_each(wait_for_the_end);
         drop(input);
         let mut errors = String::new();
-        owner.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+        owner
+            .stderr
+            .take()
+            .unwrap()
+            .read_to_string(&mut errors)
+            .unwrap();
         assert_eq!(errors, "", "{signal:?}");
         assert!(!root.contents().is_empty(), "a signal runs no destructors");
         let next = root.manager();
-        assert_eq!(root.contents(), [next.path().to_path_buf(), next.path().join(".lock")], "{signal:?}");
+        assert_eq!(
+            root.contents(),
+            [next.path().to_path_buf(), next.path().join(".lock")],
+            "{signal:?}"
+        );
         drop(next);
         assert_eq!(root.contents(), NOTHING);
     }
@@ -308,7 +480,10 @@ fn a_store_whose_owner_was_killed_stays_while_a_worker_lives() {
 #[test]
 #[ignore = "runs in a child"]
 fn child_owns_a_store() {
-    let manager = Manager::builder().root(common::arguments().remove(0)).create().unwrap();
+    let manager = Manager::builder()
+        .root(common::arguments().remove(0))
+        .create()
+        .unwrap();
     let xs = manager.ones::<f64, _>(3).unwrap();
     println!("store {}\nhandle {}", manager.path().display(), xs.handle());
     std::io::stdin().lines().for_each(drop);
@@ -318,9 +493,15 @@ fn child_owns_a_store() {
 #[test]
 #[ignore = "runs in a child"]
 fn child_is_a_worker_that_answers() {
-    let xs: SharedArray1<f64> = common::arguments()[0].parse::<Handle>().unwrap().open().unwrap();
+    let xs: SharedArray1<f64> = common::arguments()[0]
+        .parse::<Handle>()
+        .unwrap()
+        .open()
+        .unwrap();
     println!("open");
-    std::io::stdin().lines().for_each(|_| println!("sum {}", xs.read().unwrap().sum()));
+    std::io::stdin()
+        .lines()
+        .for_each(|_| println!("sum {}", xs.read().unwrap().sum()));
     common::done();
 }
 
@@ -331,25 +512,57 @@ fn a_member_s_end_takes_nothing_of_the_owner_s_away() {
     let arrays: Vec<_> = [Scope::Local, Scope::Remote, Scope::Store]
         .into_iter()
         .flat_map(|scope| {
-            [manager.options().scope(scope).ones::<f64, _>(3).unwrap(), manager.options().name(scope.to_string()).scope(scope).ones(3).unwrap()]
+            [
+                manager.options().scope(scope).ones::<f64, _>(3).unwrap(),
+                manager
+                    .options()
+                    .name(scope.to_string())
+                    .scope(scope)
+                    .ones(3)
+                    .unwrap(),
+            ]
         })
         .collect();
     // Without the right to claim: what was claimed would be the member's.
-    let handles: Vec<_> = arrays.iter().map(|xs| xs.handle().to_string().replace(":s=remote:", ":s=store:")).collect();
-    for (end, code, signal) in [("drop", Some(0), None), ("exit", Some(7), None), ("abort", None, Some(libc::SIGABRT))] {
+    let handles: Vec<_> = arrays
+        .iter()
+        .map(|xs| xs.handle().to_string().replace(":s=remote:", ":s=store:"))
+        .collect();
+    for (end, code, signal) in [
+        ("drop", Some(0), None),
+        ("exit", Some(7), None),
+        ("abort", None, Some(libc::SIGABRT)),
+    ] {
         let mut given = vec![end.to_owned(), manager.path().to_str().unwrap().to_owned()];
         given.extend(handles.iter().cloned());
-        let output = common::start("child_ends_as_it_is_told", &given).wait_with_output().unwrap();
+        let output = common::start("child_ends_as_it_is_told", &given)
+            .wait_with_output()
+            .unwrap();
         let printed = String::from_utf8_lossy(&output.stdout);
         assert!(printed.contains("6 are open, 1 is claimed"), "{printed}");
-        assert_eq!((output.status.code(), output.status.signal()), (code, signal));
+        assert_eq!(
+            (output.status.code(), output.status.signal()),
+            (code, signal)
+        );
         assert!(arrays.iter().all(|xs| xs.path().exists()), "{end}");
         // What the member made and claimed for itself is swept, or was dropped; the rest stays.
         let swept = manager.sweep().unwrap();
-        assert_eq!((swept.arrays, swept.skipped.len()), (if end == "drop" { 0 } else { 2 }, 0), "{end}");
+        assert_eq!(
+            (swept.arrays, swept.skipped.len()),
+            (if end == "drop" { 0 } else { 2 }, 0),
+            "{end}"
+        );
         assert_eq!(manager.list().unwrap().len(), arrays.len(), "{end}");
         for xs in &arrays {
-            assert_eq!(xs.handle().open::<f64, Ix1>().unwrap().read().unwrap().sum(), 3.0);
+            assert_eq!(
+                xs.handle()
+                    .open::<f64, Ix1>()
+                    .unwrap()
+                    .read()
+                    .unwrap()
+                    .sum(),
+                3.0
+            );
             xs.set_scope(Scope::Store).unwrap();
         }
     }
@@ -360,10 +573,22 @@ fn a_member_s_end_takes_nothing_of_the_owner_s_away() {
 fn child_ends_as_it_is_told() {
     let arguments = common::arguments();
     let manager = Manager::open(&arguments[1]).unwrap();
-    let opened: Vec<SharedArray1<f64>> = arguments[2..].iter().map(|text| text.parse::<Handle>().unwrap().open().unwrap()).collect();
-    assert!(opened.iter().all(|xs| xs.read().unwrap().sum() == 3.0 && xs.scope() == Scope::Store));
+    let opened: Vec<SharedArray1<f64>> = arguments[2..]
+        .iter()
+        .map(|text| text.parse::<Handle>().unwrap().open().unwrap())
+        .collect();
+    assert!(
+        opened
+            .iter()
+            .all(|xs| xs.read().unwrap().sum() == 3.0 && xs.scope() == Scope::Store)
+    );
     let _own = manager.zeros::<f64, _>(3).unwrap();
-    let handed_over = manager.options().scope(Scope::Remote).zeros::<f64, _>(3).unwrap().handle();
+    let handed_over = manager
+        .options()
+        .scope(Scope::Remote)
+        .zeros::<f64, _>(3)
+        .unwrap()
+        .handle();
     let claimed = handed_over.open::<f64, Ix1>().unwrap();
     assert!(claimed.read().unwrap().len() == 3 && claimed.scope() == Scope::Local);
     println!("{} are open, 1 is claimed", opened.len());
@@ -381,12 +606,37 @@ fn a_process_without_standard_streams_shares_arrays_like_any_other() {
         let manager = root.manager();
         let xs = manager.ones::<f64, _>(3).unwrap();
         let (handle, report) = (xs.handle().to_string(), root.path().join("report"));
-        common::start("child_has_no_standard_streams", &[Path::new(closed), manager.path(), Path::new(&handle), &report]).wait().unwrap();
-        assert_eq!(std::fs::read_to_string(&report).unwrap_or_default(), "it came to its end", "closed: {closed}");
+        common::start(
+            "child_has_no_standard_streams",
+            &[
+                Path::new(closed),
+                manager.path(),
+                Path::new(&handle),
+                &report,
+            ],
+        )
+        .wait()
+        .unwrap();
+        assert_eq!(
+            std::fs::read_to_string(&report).unwrap_or_default(),
+            "it came to its end",
+            "closed: {closed}"
+        );
         assert_eq!(xs.to_ndarray().unwrap(), array![2.0, 2.0, 2.0]);
-        assert_eq!(manager.array::<f64, Ix1>("made").unwrap().read().unwrap().sum(), 5.0);
+        assert_eq!(
+            manager
+                .array::<f64, Ix1>("made")
+                .unwrap()
+                .read()
+                .unwrap()
+                .sum(),
+            5.0
+        );
         manager.sweep().unwrap();
-        assert_eq!(Manager::open(manager.path()).unwrap().list().unwrap().len(), 2);
+        assert_eq!(
+            Manager::open(manager.path()).unwrap().list().unwrap().len(),
+            2
+        );
     }
 }
 
@@ -395,11 +645,18 @@ fn a_process_without_standard_streams_shares_arrays_like_any_other() {
 fn child_has_no_standard_streams() {
     let arguments = common::arguments();
     let report = arguments[3].clone();
-    std::panic::set_hook(Box::new(move |panic| std::fs::write(&report, panic.to_string()).unwrap()));
-    // What the library opens once and keeps is open before, so that the next file gets the first number that is free.
-    let own = Manager::builder().root(Path::new(&arguments[1]).parent().unwrap()).create().unwrap();
+    std::panic::set_hook(Box::new(move |panic| {
+        std::fs::write(&report, panic.to_string()).unwrap()
+    }));
+    // What the library opens once and keeps is open before, so that the next file gets the first
+    // number that is free.
+    let own = Manager::builder()
+        .root(Path::new(&arguments[1]).parent().unwrap())
+        .create()
+        .unwrap();
     for stream in arguments[0].bytes().map(|digit| i32::from(digit - b'0')) {
-        // SAFETY: a standard stream of this process, which nothing owns; who writes to it gets an error or is ignored.
+        // SAFETY: a standard stream of this process, which nothing owns; who writes to it gets an
+        // error or is ignored.
         unsafe { libc::close(stream) };
     }
     let manager = Manager::open(&arguments[1]).unwrap();
@@ -425,7 +682,10 @@ fn child_has_no_standard_streams() {
         .unwrap();
     own.ones::<f64, _>(3).unwrap().copy().unwrap();
     own.close().unwrap();
-    let own = Manager::builder().root(manager.path().parent().unwrap()).create().unwrap();
+    let own = Manager::builder()
+        .root(manager.path().parent().unwrap())
+        .create()
+        .unwrap();
     noise();
     own.ones::<f64, _>(3).unwrap();
     drop(own);

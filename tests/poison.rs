@@ -1,6 +1,10 @@
-//! Writers that die or panic with their guards held: what the others see, and how the bytes are recovered.
+//! Writers that die or panic with their guards held: what the others see, and how the bytes are
+//! recovered.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
-#![allow(clippy::single_range_in_vec_init, reason = "lists of ranges are what is compared")]
+#![allow(
+    clippy::single_range_in_vec_init,
+    reason = "lists of ranges are what is compared"
+)]
 
 mod common;
 
@@ -14,7 +18,10 @@ use std::{
 
 /// A child that holds a guard of this kind on this view, until it is killed or told to end.
 fn holder(view: &SharedArray2<f64>, kind: &str) -> Peer {
-    let mut peer = Peer::start("child_holds_a_guard", &[kind.to_owned(), view.handle().to_string()]);
+    let mut peer = Peer::start(
+        "child_holds_a_guard",
+        &[kind.to_owned(), view.handle().to_string()],
+    );
     peer.hear("holding");
     peer
 }
@@ -63,11 +70,23 @@ fn what_a_killed_writer_held_is_poisoned_and_the_rest_stays_usable() {
     let began = Instant::now();
     let error = row.read().unwrap_err();
     println!("told of the death after {:?}", began.elapsed());
-    assert!(matches!(&error, Error::Poisoned { range, member, .. } if *range == (64..128) && *member > 1), "{error}");
-    assert!(error.to_string().contains("bytes 64..128") && error.to_string().contains("recover"), "{error}");
+    assert!(
+        matches!(&error, Error::Poisoned { range, member, .. } if *range == (64..128) && *member > 1),
+        "{error}"
+    );
+    assert!(
+        error.to_string().contains("bytes 64..128") && error.to_string().contains("recover"),
+        "{error}"
+    );
     assert!(matches!(row.try_write(), Err(Error::Poisoned { .. })));
     assert!(matches!(xs.read(), Err(Error::Poisoned { .. })));
-    assert!(matches!(xs.slice(s![.., 3]).unwrap().write(), Err(Error::Poisoned { .. })), "a column crosses the row");
+    assert!(
+        matches!(
+            xs.slice(s![.., 3]).unwrap().write(),
+            Err(Error::Poisoned { .. })
+        ),
+        "a column crosses the row"
+    );
     assert_eq!(xs.poisoned().unwrap(), [64..128]);
     assert!(row.is_poisoned().unwrap() && !xs.slice(s![2.., ..]).unwrap().is_poisoned().unwrap());
     xs.slice(s![2.., ..]).unwrap().write().unwrap().fill(2.0);
@@ -77,9 +96,18 @@ fn what_a_killed_writer_held_is_poisoned_and_the_rest_stays_usable() {
         let mut guard = row.recover().unwrap();
         assert_eq!(guard[[0, 0]], 1.0, "what the writer left can be seen");
         guard.fill(3.0);
-        assert!(matches!(elsewhere(|| row.try_read().map(drop)), Err(Error::WouldBlock { .. })), "a recovery is exclusive");
+        assert!(
+            matches!(
+                elsewhere(|| row.try_read().map(drop)),
+                Err(Error::WouldBlock { .. })
+            ),
+            "a recovery is exclusive"
+        );
     }
-    assert_eq!((xs.poisoned().unwrap().len(), xs.read().unwrap().sum()), (0, 8.0 * 3.0 + 16.0 * 2.0));
+    assert_eq!(
+        (xs.poisoned().unwrap().len(), xs.read().unwrap().sum()),
+        (0, 8.0 * 3.0 + 16.0 * 2.0)
+    );
 }
 
 #[test]
@@ -93,15 +121,40 @@ fn a_part_of_the_poison_is_recovered_and_the_rest_stays() {
     assert_eq!(xs.poisoned().unwrap(), [0..128, 192..256]);
     rows[2].write().unwrap().fill(5.0);
     assert!(matches!(rows[1].read(), Err(Error::Poisoned { .. })));
-    let error = xs.slice(s![.., ..4]).unwrap().recover().map(drop).unwrap_err();
-    assert!(matches!(error, Error::Layout { .. }) && error.to_string().contains("interleave"), "{error}");
-    assert_eq!(xs.poisoned().unwrap(), [0..128, 192..256], "a recovery that is refused changes nothing");
+    let error = xs
+        .slice(s![.., ..4])
+        .unwrap()
+        .recover()
+        .map(drop)
+        .unwrap_err();
+    assert!(
+        matches!(error, Error::Layout { .. }) && error.to_string().contains("interleave"),
+        "{error}"
+    );
+    assert_eq!(
+        xs.poisoned().unwrap(),
+        [0..128, 192..256],
+        "a recovery that is refused changes nothing"
+    );
     drop((rows[0].recover().unwrap(), rows[1].recover().unwrap()));
     rows[3].recover().unwrap().fill(1.0);
-    assert_eq!((xs.poisoned().unwrap().len(), xs.slice(s![2.., ..]).unwrap().read().unwrap().sum()), (0, 8.0 * 6.0));
-    assert!(matches!(xs.read_only().unwrap().recover(), Err(Error::ReadOnly { .. })));
+    assert_eq!(
+        (
+            xs.poisoned().unwrap().len(),
+            xs.slice(s![2.., ..]).unwrap().read().unwrap().sum()
+        ),
+        (0, 8.0 * 6.0)
+    );
+    assert!(matches!(
+        xs.read_only().unwrap().recover(),
+        Err(Error::ReadOnly { .. })
+    ));
     xs.recover().unwrap().fill(0.0);
-    assert_eq!(xs.read().unwrap().sum(), 0.0, "recovering what is not poisoned is writing");
+    assert_eq!(
+        xs.read().unwrap().sum(),
+        0.0,
+        "recovering what is not poisoned is writing"
+    );
 }
 
 #[test]
@@ -109,7 +162,10 @@ fn columns_and_fields_are_poisoned_and_recovered_for_themselves() {
     let root = Root::new();
     let manager = root.manager();
     let xs = manager.zeros::<f64, _>((5, 8)).unwrap();
-    let (left, right) = (xs.slice(s![.., ..4]).unwrap(), xs.slice(s![.., 4..]).unwrap());
+    let (left, right) = (
+        xs.slice(s![.., ..4]).unwrap(),
+        xs.slice(s![.., 4..]).unwrap(),
+    );
     holder(&left, "write").kill();
     assert!(matches!(left.read(), Err(Error::Poisoned { .. })));
     right.write().unwrap().fill(1.0);
@@ -118,11 +174,16 @@ fn columns_and_fields_are_poisoned_and_recovered_for_themselves() {
     holder(&xs.slice(s![2..3, 1..2]).unwrap(), "write").kill();
     assert!(matches!(xs.read(), Err(Error::Poisoned { .. })));
     xs.slice(s![.., 1]).unwrap().recover().unwrap().fill(0.0);
-    assert_eq!(xs.read().unwrap().sum(), 20.0, "one element, through its column");
+    assert_eq!(
+        xs.read().unwrap().sum(),
+        20.0,
+        "one element, through its column"
+    );
 }
 
-/// The lock on every other element of every other row covers whole stretches of those rows. A recovery of such a view used to take the
-/// poison of all that its lock covers, and what lies between its elements stayed half-written and could be read.
+/// The lock on every other element of every other row covers whole stretches of those rows. A
+/// recovery of such a view used to take the poison of all that its lock covers, and what lies
+/// between its elements stayed half-written and could be read.
 #[test]
 fn a_recovery_takes_no_poison_from_between_its_elements() {
     let root = Root::new();
@@ -131,10 +192,17 @@ fn a_recovery_takes_no_poison_from_between_its_elements() {
     holder(&xs.slice(s![2..3, 1..4]).unwrap(), "write").kill();
     let sparse = xs.slice(s![..;2, ..;2]).unwrap();
     let error = sparse.recover().map(drop).unwrap_err();
-    assert!(matches!(error, Error::Layout { .. }) && error.to_string().contains("interleave"), "{error}");
+    assert!(
+        matches!(error, Error::Layout { .. }) && error.to_string().contains("interleave"),
+        "{error}"
+    );
     assert_eq!(xs.poisoned().unwrap(), [136..160]);
-    assert!(matches!(xs.slice(s![2, 1]).unwrap().read(), Err(Error::Poisoned { .. })));
-    // Neither do three of four even rows take the poison of the fourth, in an array whose columns are contiguous.
+    assert!(matches!(
+        xs.slice(s![2, 1]).unwrap().read(),
+        Err(Error::Poisoned { .. })
+    ));
+    // Neither do three of four even rows take the poison of the fourth, in an array whose columns
+    // are contiguous.
     let ys = manager.zeros::<f64, _>((8, 4).f()).unwrap();
     holder(&ys.slice(s![6..7, 1..2]).unwrap(), "write").kill();
     let even = ys.slice(s![..5;2, ..]).unwrap();
@@ -142,7 +210,10 @@ fn a_recovery_takes_no_poison_from_between_its_elements() {
     xs.recover().unwrap().fill(1.0);
     ys.recover().unwrap().fill(1.0);
     sparse.recover().unwrap().fill(2.0);
-    assert_eq!((xs.read().unwrap().sum(), ys.read().unwrap().sum()), (64.0 + 16.0, 32.0));
+    assert_eq!(
+        (xs.read().unwrap().sum(), ys.read().unwrap().sum()),
+        (64.0 + 16.0, 32.0)
+    );
 }
 
 #[test]
@@ -156,7 +227,8 @@ fn a_killed_reader_and_a_killed_waiter_leave_nothing() {
     xs.write().unwrap().fill(1.0);
     let reading = xs.read().unwrap();
     let mut waiter = holder(&xs, "wait");
-    // Its intent keeps new readers out: seen from another thread, because this one would be told that it waits for itself.
+    // Its intent keeps new readers out: seen from another thread, because this one would be told
+    // that it waits for itself.
     while elsewhere(|| xs.try_read().map(drop)).is_ok() {
         std::thread::yield_now();
     }
@@ -164,10 +236,14 @@ fn a_killed_reader_and_a_killed_waiter_leave_nothing() {
     waiter.kill();
     elsewhere(|| xs.read_timeout(Duration::from_secs(60)).map(drop)).unwrap();
     drop(reading);
-    assert_eq!((xs.write().unwrap().sum(), xs.is_poisoned().unwrap()), (32.0, false));
+    assert_eq!(
+        (xs.write().unwrap().sum(), xs.is_poisoned().unwrap()),
+        (32.0, false)
+    );
 }
 
-/// A recovery used to wait without saying so: as long as one reader of healthy bytes in its view took the place of another, it never came.
+/// A recovery used to wait without saying so: as long as one reader of healthy bytes in its view
+/// took the place of another, it never came.
 #[test]
 fn a_recovery_that_waits_keeps_new_readers_out() {
     let root = Root::new();
@@ -211,7 +287,9 @@ fn a_panic_poisons_what_was_being_written_and_nothing_else() {
     let root = Root::new();
     let manager = root.manager();
     let xs = manager.zeros::<f64, _>((4, 8)).unwrap();
-    let panics = |work: &dyn Fn()| assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).is_err());
+    let panics = |work: &dyn Fn()| {
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).is_err())
+    };
     panics(&|| {
         let _read = xs.slice(s![3.., ..]).unwrap().read().unwrap();
         let mut guard = xs.slice(s![..2, ..]).unwrap().write().unwrap();
@@ -224,7 +302,11 @@ fn a_panic_poisons_what_was_being_written_and_nothing_else() {
         let _recovery = xs.slice(s![..1, ..]).unwrap().recover().unwrap();
         panic!("again");
     });
-    assert_eq!(xs.poisoned().unwrap(), [0..64, 64..128], "the part that was being recovered, and the rest of the record");
+    assert_eq!(
+        xs.poisoned().unwrap(),
+        [0..64, 64..128],
+        "the part that was being recovered, and the rest of the record"
+    );
     xs.recover().unwrap().fill(0.0);
     // A guard that is taken and dropped while a thread unwinds was not interrupted.
     struct Tidy<'a>(&'a SharedArray2<f64>);
@@ -244,10 +326,14 @@ fn a_panic_poisons_what_was_being_written_and_nothing_else() {
 fn poison_outlives_all_processes_of_a_persistent_store() {
     let root = Root::new();
     let path = root.path().join("run-7");
-    common::start("child_is_killed_in_the_middle_of_its_store", &[&path]).wait_with_output().unwrap();
+    common::start("child_is_killed_in_the_middle_of_its_store", &[&path])
+        .wait_with_output()
+        .unwrap();
     let manager = Manager::open(&path).unwrap();
     let xs = manager.array::<f64, Ix2>("xs").unwrap();
-    assert!(matches!(xs.slice(s![1, ..]).unwrap().read(), Err(Error::Poisoned { range, .. }) if range == (64..128)));
+    assert!(
+        matches!(xs.slice(s![1, ..]).unwrap().read(), Err(Error::Poisoned { range, .. }) if range == (64..128))
+    );
     assert_eq!(xs.slice(s![0, ..]).unwrap().read().unwrap().sum(), 8.0);
     let handle = xs.handle();
     drop((xs, manager));
@@ -263,7 +349,8 @@ fn child_is_killed_in_the_middle_of_its_store() {
     let manager = Manager::create(Path::new(&common::arguments()[0])).unwrap();
     let xs = manager.options().name("xs").ones::<f64, _>((4, 8)).unwrap();
     let _guard = xs.slice(s![1, ..]).unwrap().write().unwrap();
-    rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).unwrap();
+    rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL)
+        .unwrap();
 }
 
 #[test]
@@ -271,7 +358,9 @@ fn deaths_without_recovery_do_not_jam_the_array() {
     let root = Root::new();
     let manager = root.manager();
     let xs = manager.zeros::<f64, _>(1000).unwrap();
-    let mut children: Vec<_> = (0..4).map(|_| Peer::start("child_forks_writers_that_die", &[xs.handle().to_string()])).collect();
+    let mut children: Vec<_> = (0..4)
+        .map(|_| Peer::start("child_forks_writers_that_die", &[xs.handle().to_string()]))
+        .collect();
     for death in 0..200 {
         children[death % 4].tell(&death.to_string());
     }
@@ -279,7 +368,13 @@ fn deaths_without_recovery_do_not_jam_the_array() {
     let ranges = xs.poisoned().unwrap();
     assert!((1..=64).contains(&ranges.len()), "{ranges:?}");
     for death in 0..200 {
-        assert!(matches!(xs.slice(s![4 * death..4 * death + 2]).unwrap().read(), Err(Error::Poisoned { .. })), "{death}");
+        assert!(
+            matches!(
+                xs.slice(s![4 * death..4 * death + 2]).unwrap().read(),
+                Err(Error::Poisoned { .. })
+            ),
+            "{death}"
+        );
     }
     let free = xs.slice(s![900..]).unwrap();
     assert_eq!(free.read().unwrap().sum(), 0.0);
@@ -288,15 +383,22 @@ fn deaths_without_recovery_do_not_jam_the_array() {
     assert_eq!(xs.read().unwrap().sum(), 1000.0);
 }
 
-/// Each line it reads is a death: a process of its own takes a write guard on two elements and is killed.
+/// Each line it reads is a death: a process of its own takes a write guard on two elements and is
+/// killed.
 #[test]
 #[ignore = "runs in a child"]
 fn child_forks_writers_that_die() {
     let handle = common::arguments().remove(0);
     for line in std::io::stdin().lines() {
         let line = line.unwrap();
-        let status = common::child_command("child_dies_writing", &[&line, &handle]).stdout(std::process::Stdio::null()).status().unwrap();
-        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
+        let status = common::child_command("child_dies_writing", &[&line, &handle])
+            .stdout(std::process::Stdio::null())
+            .status()
+            .unwrap();
+        assert_eq!(
+            std::os::unix::process::ExitStatusExt::signal(&status),
+            Some(9)
+        );
     }
     common::done();
 }
@@ -307,8 +409,13 @@ fn child_dies_writing() {
     let arguments = common::arguments();
     let death: usize = arguments[0].parse().unwrap();
     let xs: SharedArray1<f64> = arguments[1].parse::<Handle>().unwrap().open().unwrap();
-    // Where the others were faster, a record that was merged of theirs may cover these elements already.
+    // Where the others were faster, a record that was merged of theirs may cover these elements
+    // already.
     let guard = xs.slice(s![4 * death..4 * death + 2]).unwrap().write();
-    assert!(matches!(guard, Ok(_) | Err(Error::Poisoned { .. })), "{guard:?}");
-    rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).unwrap();
+    assert!(
+        matches!(guard, Ok(_) | Err(Error::Poisoned { .. })),
+        "{guard:?}"
+    );
+    rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL)
+        .unwrap();
 }

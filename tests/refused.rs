@@ -1,7 +1,9 @@
-//! What the derive macro refuses, and what the compiler says then: one file in `tests/refused` for each, with the message beside it.
+//! What the derive macro refuses, and what the compiler says then: one file in `tests/refused` for
+//! each, with the message beside it.
 //!
-//! Runs on demand, because it builds the library once more and the messages are those of one compiler: `cargo test --test refused -- --ignored`.
-//! After a change of messages run it with `TRYBUILD=overwrite` and read the difference.
+//! Runs on demand, because it builds the library once more and the messages are those of one
+//! compiler: `cargo test --test refused -- --ignored`. After a change of messages run it with
+//! `TRYBUILD=overwrite` and read the difference.
 #![cfg(feature = "derive")]
 
 #[test]

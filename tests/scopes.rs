@@ -39,7 +39,10 @@ fn a_local_array_goes_with_the_last_array_view_or_guard_in_the_process_that_owns
 fn a_leaked_view_or_guard_keeps_a_local_array() {
     let root = Root::new();
     let manager = root.manager();
-    let (xs, ys) = (manager.ones::<f64, _>(3).unwrap(), manager.ones::<f64, _>(3).unwrap());
+    let (xs, ys) = (
+        manager.ones::<f64, _>(3).unwrap(),
+        manager.ones::<f64, _>(3).unwrap(),
+    );
     let (x, y) = (xs.handle(), ys.handle());
     std::mem::forget(xs.view().unwrap());
     std::mem::forget(ys.read().unwrap());
@@ -47,20 +50,39 @@ fn a_leaked_view_or_guard_keeps_a_local_array() {
     assert_eq!(x.open::<f64, Ix1>().unwrap().read().unwrap().sum(), 3.0);
     assert_eq!(y.open::<f64, Ix1>().unwrap().read().unwrap().sum(), 3.0);
     drop(manager);
-    assert_eq!(root.contents(), Vec::<std::path::PathBuf>::new(), "but its store takes it along");
+    assert_eq!(
+        root.contents(),
+        Vec::<std::path::PathBuf>::new(),
+        "but its store takes it along"
+    );
 }
 
 #[test]
 fn the_transfer_table_holds_between_processes() {
     let root = Root::new();
     let manager = root.manager();
-    for (sent, received, survives) in [(Scope::Local, "store", true), (Scope::Remote, "local", false), (Scope::Store, "store", true)] {
+    for (sent, received, survives) in [
+        (Scope::Local, "store", true),
+        (Scope::Remote, "local", false),
+        (Scope::Store, "store", true),
+    ] {
         for by in ["handle", "serde"] {
             let xs = manager.options().scope(sent).ones::<f64, _>(3).unwrap();
-            let text = if by == "handle" { xs.handle().to_string() } else { serde_json::to_string(&xs).unwrap() };
+            let text = if by == "handle" {
+                xs.handle().to_string()
+            } else {
+                serde_json::to_string(&xs).unwrap()
+            };
             let printed = common::run("child_receives_reads_and_drops", &[by, &text]);
-            assert!(printed.contains(&format!("received as {received}\n")), "{sent} by {by}: {printed}");
-            assert_eq!((xs.path().exists(), xs.scope()), (survives, sent), "{sent} by {by}");
+            assert!(
+                printed.contains(&format!("received as {received}\n")),
+                "{sent} by {by}: {printed}"
+            );
+            assert_eq!(
+                (xs.path().exists(), xs.scope()),
+                (survives, sent),
+                "{sent} by {by}"
+            );
         }
     }
 }
@@ -83,13 +105,23 @@ fn child_receives_reads_and_drops() {
 fn opening_again_in_the_process_that_owns_a_local_array_gives_local_and_one_deletion() {
     let root = Root::new();
     let manager = root.manager();
-    let xs = manager.options().name("xs").scope(Scope::Local).ones::<f64, _>(3).unwrap();
+    let xs = manager
+        .options()
+        .name("xs")
+        .scope(Scope::Local)
+        .ones::<f64, _>(3)
+        .unwrap();
     let path = xs.path().to_path_buf();
     let again: SharedArray1<f64> = xs.handle().open().unwrap();
     let by_name = manager.array::<f64, Ix1>("xs").unwrap();
     let by_path = SharedArray1::<f64>::open_path(&path).unwrap();
-    let by_serde: SharedArray1<f64> = serde_json::from_str(&serde_json::to_string(&xs).unwrap()).unwrap();
-    assert!([&xs, &again, &by_name, &by_path, &by_serde].iter().all(|array| array.scope() == Scope::Local));
+    let by_serde: SharedArray1<f64> =
+        serde_json::from_str(&serde_json::to_string(&xs).unwrap()).unwrap();
+    assert!(
+        [&xs, &again, &by_name, &by_path, &by_serde]
+            .iter()
+            .all(|array| array.scope() == Scope::Local)
+    );
     drop((xs, by_name, by_path, by_serde));
     assert!(path.exists() && again.scope() == Scope::Local);
     drop(again);
@@ -100,11 +132,19 @@ fn opening_again_in_the_process_that_owns_a_local_array_gives_local_and_one_dele
 fn a_remote_array_that_nobody_claims_goes_with_its_store() {
     let root = Root::new();
     let manager = root.manager();
-    let xs = manager.options().scope(Scope::Remote).ones::<f64, _>(3).unwrap();
+    let xs = manager
+        .options()
+        .scope(Scope::Remote)
+        .ones::<f64, _>(3)
+        .unwrap();
     let path = xs.path().to_path_buf();
     drop(xs);
     assert!(path.exists());
-    assert_eq!(manager.sweep().unwrap().arrays, 0, "it waits for its claimant");
+    assert_eq!(
+        manager.sweep().unwrap().arrays,
+        0,
+        "it waits for its claimant"
+    );
     drop(manager);
     assert_eq!(root.contents(), Vec::<std::path::PathBuf>::new());
 }
@@ -133,7 +173,10 @@ fn child_reads_what_was_deleted() {
     assert_eq!(std::io::stdin().lines().next().unwrap().unwrap(), "deleted");
     xs.write().unwrap().mapv_inplace(|x| 2.0 * x);
     println!("sum {}", xs.slice(s![..]).unwrap().read().unwrap().sum());
-    assert!(matches!(handle.open::<f64, Ix1>(), Err(Error::Released { .. })));
+    assert!(matches!(
+        handle.open::<f64, Ix1>(),
+        Err(Error::Released { .. })
+    ));
     common::done();
 }
 
@@ -142,21 +185,47 @@ fn a_release_from_a_view_in_another_process_deletes_the_whole_array() {
     let root = Root::new();
     let manager = root.manager();
     for scope in [Scope::Local, Scope::Remote, Scope::Store] {
-        let xs = manager.options().scope(scope).ones::<f64, _>((3, 4)).unwrap();
+        let xs = manager
+            .options()
+            .scope(scope)
+            .ones::<f64, _>((3, 4))
+            .unwrap();
         let path = xs.path().to_path_buf();
-        common::run("child_releases_a_view", &[xs.slice(s![1, ..;-2]).unwrap().read_only().unwrap().handle().to_string()]);
+        common::run(
+            "child_releases_a_view",
+            &[xs.slice(s![1, ..;-2])
+                .unwrap()
+                .read_only()
+                .unwrap()
+                .handle()
+                .to_string()],
+        );
         assert!(!path.exists(), "{scope}");
         assert!(matches!(xs.release(), Err(Error::Released { .. })));
-        assert!(matches!(xs.set_scope(Scope::Store), Err(Error::Released { .. })));
-        assert!(matches!(xs.handle().open::<f64, Ix2>(), Err(Error::Released { .. })));
-        assert_eq!(xs.read().unwrap().sum(), 12.0, "{scope}: open arrays stay usable");
+        assert!(matches!(
+            xs.set_scope(Scope::Store),
+            Err(Error::Released { .. })
+        ));
+        assert!(matches!(
+            xs.handle().open::<f64, Ix2>(),
+            Err(Error::Released { .. })
+        ));
+        assert_eq!(
+            xs.read().unwrap().sum(),
+            12.0,
+            "{scope}: open arrays stay usable"
+        );
     }
 }
 
 #[test]
 #[ignore = "runs in a child"]
 fn child_releases_a_view() {
-    let view: SharedArray1<f64> = common::arguments()[0].parse::<Handle>().unwrap().open().unwrap();
+    let view: SharedArray1<f64> = common::arguments()[0]
+        .parse::<Handle>()
+        .unwrap()
+        .open()
+        .unwrap();
     view.release().unwrap();
     assert!(matches!(view.release(), Err(Error::Released { .. })));
     assert_eq!(view.read().unwrap().sum(), 2.0);
@@ -168,20 +237,45 @@ fn a_foreign_open_deletes_nothing() {
     let root = Root::new();
     let manager = root.manager();
     for scope in [Scope::Local, Scope::Store] {
-        let xs = manager.options().name("xs").scope(scope).ones::<f64, _>(3).unwrap();
+        let xs = manager
+            .options()
+            .name("xs")
+            .scope(scope)
+            .ones::<f64, _>(3)
+            .unwrap();
         let handle = xs.handle().to_string();
-        let printed = common::run("child_opens_in_every_way", &[Path::new(&handle), manager.path(), xs.path()]);
+        let printed = common::run(
+            "child_opens_in_every_way",
+            &[Path::new(&handle), manager.path(), xs.path()],
+        );
         assert!(printed.contains("5 store"), "{printed}");
         assert!(xs.path().exists() && xs.scope() == scope);
         xs.release().unwrap();
     }
     // Opened by name or path, without a handle that says so, a remote array is not claimed.
-    let xs = manager.options().name("xs").scope(Scope::Remote).ones::<f64, _>(3).unwrap();
+    let xs = manager
+        .options()
+        .name("xs")
+        .scope(Scope::Remote)
+        .ones::<f64, _>(3)
+        .unwrap();
     let handle = xs.handle().to_string().replace(":s=remote:", ":s=store:");
-    let printed = common::run("child_opens_in_every_way", &[Path::new(&handle), manager.path(), xs.path()]);
-    assert!(printed.contains("5 store") && xs.path().exists(), "{printed}");
-    let printed = common::run("child_receives_reads_and_drops", &["handle", &xs.handle().to_string()]);
-    assert!(printed.contains("received as local") && !xs.path().exists(), "{printed}");
+    let printed = common::run(
+        "child_opens_in_every_way",
+        &[Path::new(&handle), manager.path(), xs.path()],
+    );
+    assert!(
+        printed.contains("5 store") && xs.path().exists(),
+        "{printed}"
+    );
+    let printed = common::run(
+        "child_receives_reads_and_drops",
+        &["handle", &xs.handle().to_string()],
+    );
+    assert!(
+        printed.contains("received as local") && !xs.path().exists(),
+        "{printed}"
+    );
 }
 
 #[test]
@@ -197,8 +291,14 @@ fn child_opens_in_every_way() {
         manager.options().name("xs").open_or_zeros(3).unwrap(),
         SharedArray1::open_path(&arguments[2]).unwrap(),
     ];
-    let all_store = opened.iter().all(|array| array.read().unwrap().sum() == 3.0 && array.scope() == Scope::Store);
-    println!("{} {}", opened.len(), if all_store { "store" } else { "other" });
+    let all_store = opened
+        .iter()
+        .all(|array| array.read().unwrap().sum() == 3.0 && array.scope() == Scope::Store);
+    println!(
+        "{} {}",
+        opened.len(),
+        if all_store { "store" } else { "other" }
+    );
     drop((opened, manager));
     common::done();
 }
@@ -211,14 +311,27 @@ fn a_failed_open_deletes_and_claims_nothing() {
         let xs = manager.options().scope(scope).ones::<f64, _>(3).unwrap();
         common::run("child_fails_to_open", &[xs.handle().to_string()]);
         assert!(xs.path().exists(), "{scope}");
-        let printed = common::run("child_receives_reads_and_drops", &["handle", &xs.handle().to_string()]);
-        let expected = if scope == Scope::Remote { "local" } else { "store" };
-        assert!(printed.contains(&format!("received as {expected}\n")), "{scope}: {printed}");
+        let printed = common::run(
+            "child_receives_reads_and_drops",
+            &["handle", &xs.handle().to_string()],
+        );
+        let expected = if scope == Scope::Remote {
+            "local"
+        } else {
+            "store"
+        };
+        assert!(
+            printed.contains(&format!("received as {expected}\n")),
+            "{scope}: {printed}"
+        );
         let other = root.manager();
         let copied = other.path().join("copied.ndshm");
         let source = manager.options().scope(scope).ones::<f64, _>(3).unwrap();
         std::fs::copy(source.path(), &copied).unwrap();
-        assert!(matches!(SharedArray1::<f64>::open_path(&copied), Err(Error::Header { .. })));
+        assert!(matches!(
+            SharedArray1::<f64>::open_path(&copied),
+            Err(Error::Header { .. })
+        ));
         assert!(copied.exists() && source.path().exists(), "{scope}");
     }
 }
@@ -227,15 +340,36 @@ fn a_failed_open_deletes_and_claims_nothing() {
 #[ignore = "runs in a child"]
 fn child_fails_to_open() {
     let handle: Handle = common::arguments()[0].parse().unwrap();
-    assert!(matches!(handle.open::<i64, Ix1>(), Err(Error::Dtype { .. })));
+    assert!(matches!(
+        handle.open::<i64, Ix1>(),
+        Err(Error::Dtype { .. })
+    ));
     assert!(matches!(handle.open::<f64, Ix2>(), Err(Error::Rank { .. })));
-    assert!(matches!(handle.with_layout(8, &[3], &[8]).unwrap().open::<f64, Ix1>(), Err(Error::Layout { .. })));
-    assert!(matches!(handle.with_layout(0, &[3], &[0]).unwrap().open::<f64, Ix1>(), Err(Error::Layout { .. })));
+    assert!(matches!(
+        handle
+            .with_layout(8, &[3], &[8])
+            .unwrap()
+            .open::<f64, Ix1>(),
+        Err(Error::Layout { .. })
+    ));
+    assert!(matches!(
+        handle
+            .with_layout(0, &[3], &[0])
+            .unwrap()
+            .open::<f64, Ix1>(),
+        Err(Error::Layout { .. })
+    ));
     let text = handle.to_string();
     let at = text.find(":f=").unwrap() + 3;
     let text = format!("{}{}{}", &text[..at], "0123456789abcdef", &text[at + 16..]);
-    assert!(matches!(text.parse::<Handle>().unwrap().open::<f64, Ix1>(), Err(Error::Handle { .. })));
-    assert!(serde_json::from_str::<SharedArray2<f64>>(&serde_json::to_string(&handle).unwrap()).is_err());
+    assert!(matches!(
+        text.parse::<Handle>().unwrap().open::<f64, Ix1>(),
+        Err(Error::Handle { .. })
+    ));
+    assert!(
+        serde_json::from_str::<SharedArray2<f64>>(&serde_json::to_string(&handle).unwrap())
+            .is_err()
+    );
     common::done();
 }
 
@@ -243,17 +377,31 @@ fn child_fails_to_open() {
 fn a_name_that_was_given_anew_is_not_deleted_by_its_old_owner() {
     let root = Root::new();
     let manager = root.manager();
-    let make = || manager.options().name("xs").scope(Scope::Local).ones::<f64, _>(3);
+    let make = || {
+        manager
+            .options()
+            .name("xs")
+            .scope(Scope::Local)
+            .ones::<f64, _>(3)
+    };
     let old = make().unwrap();
     manager.remove("xs").unwrap();
     let new = make().unwrap();
     drop(old);
-    assert_eq!(manager.array::<f64, Ix1>("xs").unwrap().id(), new.id(), "released, then made anew");
+    assert_eq!(
+        manager.array::<f64, Ix1>("xs").unwrap().id(),
+        new.id(),
+        "released, then made anew"
+    );
     // Removed behind the library's back, the old one still counts as owned.
     std::fs::remove_file(new.path()).unwrap();
     let newer = make().unwrap();
     drop(new);
-    assert_eq!(manager.array::<f64, Ix1>("xs").unwrap().id(), newer.id(), "unlinked, then made anew");
+    assert_eq!(
+        manager.array::<f64, Ix1>("xs").unwrap().id(),
+        newer.id(),
+        "unlinked, then made anew"
+    );
     let mut old = newer;
     for round in 0..500 {
         let start = std::sync::Barrier::new(2);
@@ -271,11 +419,18 @@ fn a_name_that_was_given_anew_is_not_deleted_by_its_old_owner() {
             loop {
                 match make() {
                     Ok(new) => break new,
-                    Err(error) => assert!(matches!(error, Error::AlreadyExists { .. }) && Instant::now() < deadline, "{error}"),
+                    Err(error) => assert!(
+                        matches!(error, Error::AlreadyExists { .. }) && Instant::now() < deadline,
+                        "{error}"
+                    ),
                 }
             }
         });
-        assert_eq!(manager.array::<f64, Ix1>("xs").unwrap().id(), new.id(), "round {round}");
+        assert_eq!(
+            manager.array::<f64, Ix1>("xs").unwrap().id(),
+            new.id(),
+            "round {round}"
+        );
         old = new;
     }
 }
@@ -285,13 +440,34 @@ fn a_panic_deletes_the_local_arrays_and_the_ephemeral_store_of_who_panics() {
     let root = Root::new();
     let manager = root.manager();
     let mine = manager.ones::<f64, _>(3).unwrap();
-    let child = common::start("child_panics", &[root.path(), manager.path(), Path::new(&mine.handle().to_string())]);
+    let child = common::start(
+        "child_panics",
+        &[
+            root.path(),
+            manager.path(),
+            Path::new(&mine.handle().to_string()),
+        ],
+    );
     let output = child.wait_with_output().unwrap();
     let printed = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.code() == Some(101) && printed.contains("about to panic"), "{}\n{printed}", output.status);
-    let left: Vec<_> = manager.list().unwrap().into_iter().map(|info| info.name).collect();
+    assert!(
+        output.status.code() == Some(101) && printed.contains("about to panic"),
+        "{}\n{printed}",
+        output.status
+    );
+    let left: Vec<_> = manager
+        .list()
+        .unwrap()
+        .into_iter()
+        .map(|info| info.name)
+        .collect();
     assert_eq!(left, [None, Some("of the store".to_owned())]);
-    assert_eq!(root.contents().len(), 1 + 1 + 2, "the store, its lock file, two arrays: {:?}", root.contents());
+    assert_eq!(
+        root.contents().len(),
+        1 + 1 + 2,
+        "the store, its lock file, two arrays: {:?}",
+        root.contents()
+    );
     assert!(mine.path().exists());
 }
 
@@ -302,8 +478,17 @@ fn child_panics() {
     let own = Manager::builder().root(&arguments[0]).create().unwrap();
     let _xs = own.ones::<f64, _>(3).unwrap();
     let shared = Manager::open(&arguments[1]).unwrap();
-    let _stays = shared.options().name("of the store").ones::<f64, _>(3).unwrap();
-    let _goes = shared.options().name("local").scope(Scope::Local).ones::<f64, _>(3).unwrap();
+    let _stays = shared
+        .options()
+        .name("of the store")
+        .ones::<f64, _>(3)
+        .unwrap();
+    let _goes = shared
+        .options()
+        .name("local")
+        .scope(Scope::Local)
+        .ones::<f64, _>(3)
+        .unwrap();
     let _foreign: SharedArray1<f64> = arguments[2].parse::<Handle>().unwrap().open().unwrap();
     let in_thread = shared.ones::<f64, _>(3).unwrap();
     let path = in_thread.path().to_path_buf();
@@ -319,9 +504,18 @@ fn child_panics() {
 #[test]
 fn release_and_close_report_what_drop_is_silent_about() {
     let root = Root::new();
-    let output = common::start("child_meets_obstacles", &[root.path()]).wait_with_output().unwrap();
-    let (printed, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success() && printed.contains(common::MARKER), "{}\n{printed}\n{errors}", output.status);
+    let output = common::start("child_meets_obstacles", &[root.path()])
+        .wait_with_output()
+        .unwrap();
+    let (printed, errors) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(
+        output.status.success() && printed.contains(common::MARKER),
+        "{}\n{printed}\n{errors}",
+        output.status
+    );
     assert_eq!(errors, "");
 }
 
@@ -339,9 +533,19 @@ fn child_meets_obstacles() {
     };
     let (reporting, silent) = (obstructed(), obstructed());
     let error = reporting.release().unwrap_err();
-    assert!(matches!(&error, Error::Io { path, .. } if path == reporting.path()), "{error}");
-    assert!(matches!(reporting.release(), Err(Error::Io { .. })), "the next one tries again");
-    assert_eq!(reporting.read().unwrap().sum(), 3.0, "a failed release takes no data away");
+    assert!(
+        matches!(&error, Error::Io { path, .. } if path == reporting.path()),
+        "{error}"
+    );
+    assert!(
+        matches!(reporting.release(), Err(Error::Io { .. })),
+        "the next one tries again"
+    );
+    assert_eq!(
+        reporting.read().unwrap().sum(),
+        3.0,
+        "a failed release takes no data away"
+    );
     let blocked = silent.path().to_path_buf();
     let released = manager.ones::<f64, _>(3).unwrap();
     released.release().unwrap();
@@ -349,12 +553,18 @@ fn child_meets_obstacles() {
     assert!(blocked.is_dir(), "what is not the array stays");
     let error = manager.close().unwrap_err();
     assert!(matches!(error, Error::Untrusted { .. }), "{error}");
-    let (store, open) = (manager.path().to_path_buf(), manager.ones::<f64, _>(3).unwrap());
+    let (store, open) = (
+        manager.path().to_path_buf(),
+        manager.ones::<f64, _>(3).unwrap(),
+    );
     let clone = manager.clone();
     drop((manager, clone));
     assert!(store.exists() && open.read().unwrap().sum() == 3.0);
     let closed = Manager::builder().root(&root).create().unwrap();
-    let (open, view) = (closed.ones::<f64, _>(3).unwrap(), closed.ones::<f64, _>(3).unwrap().view().unwrap());
+    let (open, view) = (
+        closed.ones::<f64, _>(3).unwrap(),
+        closed.ones::<f64, _>(3).unwrap().view().unwrap(),
+    );
     closed.close().unwrap();
     assert!(matches!(closed.close(), Err(Error::Closed { .. })));
     view.release().unwrap();
@@ -371,9 +581,21 @@ fn what_fails_takes_no_array_away() {
     assert!(xs.into_dimensionality::<Ix1>().is_err());
     assert!(xs.into_shape_with_order(7).is_err());
     assert!(xs.t().unwrap().into_shape_with_order(6).is_err());
-    assert!(xs.slice(s![5, ..]).is_err() && xs.slice_axis(Axis(2), (..).into()).is_err() && xs.index_axis(Axis(0), 2).is_err());
-    assert!(xs.insert_axis(Axis(3)).is_err() && xs.split_at(Axis(0), 3).is_err() && xs.axis_chunks(Axis(0), 0).is_err());
-    assert!(xs.permuted_axes([0, 0]).is_err() && xs.broadcast(4).is_err() && xs.subview(&*ndarray::arr1(&[1.0])).is_err());
+    assert!(
+        xs.slice(s![5, ..]).is_err()
+            && xs.slice_axis(Axis(2), (..).into()).is_err()
+            && xs.index_axis(Axis(0), 2).is_err()
+    );
+    assert!(
+        xs.insert_axis(Axis(3)).is_err()
+            && xs.split_at(Axis(0), 3).is_err()
+            && xs.axis_chunks(Axis(0), 0).is_err()
+    );
+    assert!(
+        xs.permuted_axes([0, 0]).is_err()
+            && xs.broadcast(4).is_err()
+            && xs.subview(&*ndarray::arr1(&[1.0])).is_err()
+    );
     assert!(xs.assign(&manager.ones::<f64, _>(5).unwrap()).is_err());
     assert!(xs.read_only().unwrap().write().is_err());
     assert_eq!((xs.read().unwrap().sum(), xs.scope()), (6.0, Scope::Local));
@@ -401,10 +623,16 @@ fn a_thread_that_opens_an_array_the_moment_it_is_published_shares_its_hold() {
             let mine = made.zeros::<f64, _>(3).unwrap();
             let opened = opener.join().unwrap();
             let guard = mine.write().unwrap();
-            assert!(matches!(opened.try_write(), Err(Error::WouldDeadlock { .. })), "round {round}: two lock holders of one process");
+            assert!(
+                matches!(opened.try_write(), Err(Error::WouldDeadlock { .. })),
+                "round {round}: two lock holders of one process"
+            );
             drop(guard);
             drop(opened);
-            assert!(mine.path().exists(), "round {round}: the opener's end deleted the array that its maker holds");
+            assert!(
+                mine.path().exists(),
+                "round {round}: the opener's end deleted the array that its maker holds"
+            );
         });
     }
 }
@@ -412,7 +640,10 @@ fn a_thread_that_opens_an_array_the_moment_it_is_published_shares_its_hold() {
 #[test]
 fn the_name_of_an_array_whose_deleter_did_not_finish_is_free() {
     let root = Root::new();
-    common::run("child_drops_a_named_array_without_a_descriptor_to_spare", &[root.path()]);
+    common::run(
+        "child_drops_a_named_array_without_a_descriptor_to_spare",
+        &[root.path()],
+    );
     assert!(root.contents().is_empty(), "{:?}", root.contents());
 }
 
@@ -420,12 +651,28 @@ fn the_name_of_an_array_whose_deleter_did_not_finish_is_free() {
 #[ignore = "runs in a child"]
 fn child_drops_a_named_array_without_a_descriptor_to_spare() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let manager = ndshm::Manager::builder().root(common::arguments().remove(0)).create().unwrap();
+    let manager = ndshm::Manager::builder()
+        .root(common::arguments().remove(0))
+        .create()
+        .unwrap();
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    // An unlink of a chosen name needs a descriptor: without one it is marked as released and keeps its file.
+    // An unlink of a chosen name needs a descriptor: without one it is marked as released and keeps
+    // its file.
     let leave_half_deleted = || {
-        let array = manager.options().name("xs").scope(Scope::Local).ones::<f64, _>(3).unwrap();
-        setrlimit(Resource::Nofile, Rlimit { current: Some(64), maximum }).unwrap();
+        let array = manager
+            .options()
+            .name("xs")
+            .scope(Scope::Local)
+            .ones::<f64, _>(3)
+            .unwrap();
+        setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: Some(64),
+                maximum,
+            },
+        )
+        .unwrap();
         let mut files = Vec::new();
         while let Ok(file) = std::fs::File::open("/dev/null") {
             files.push(file);
@@ -434,7 +681,10 @@ fn child_drops_a_named_array_without_a_descriptor_to_spare() {
         drop(files);
         setrlimit(Resource::Nofile, Rlimit { current, maximum }).unwrap();
         assert!(manager.contains("xs").unwrap() && manager.list().unwrap().is_empty());
-        assert!(matches!(manager.array::<f64, Ix1>("xs"), Err(Error::Released { .. })));
+        assert!(matches!(
+            manager.array::<f64, Ix1>("xs"),
+            Err(Error::Released { .. })
+        ));
     };
     leave_half_deleted();
     assert!(matches!(manager.remove("xs"), Err(Error::Released { .. })));
@@ -443,10 +693,26 @@ fn child_drops_a_named_array_without_a_descriptor_to_spare() {
     assert_eq!(manager.sweep().unwrap().arrays, 1);
     assert!(!manager.contains("xs").unwrap());
     leave_half_deleted();
-    assert_eq!(manager.options().name("xs").zeros::<f64, _>(4).unwrap().len(), 4);
+    assert_eq!(
+        manager
+            .options()
+            .name("xs")
+            .zeros::<f64, _>(4)
+            .unwrap()
+            .len(),
+        4
+    );
     manager.remove("xs").unwrap();
     leave_half_deleted();
-    assert_eq!(manager.options().name("xs").open_or_zeros::<f64, _>(5).unwrap().len(), 5);
+    assert_eq!(
+        manager
+            .options()
+            .name("xs")
+            .open_or_zeros::<f64, _>(5)
+            .unwrap()
+            .len(),
+        5
+    );
     drop(manager);
     common::done();
 }

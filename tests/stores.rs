@@ -24,7 +24,14 @@ fn an_ephemeral_store_goes_with_the_last_clone_of_its_owner() {
     let root = Root::new();
     let owner = root.manager();
     assert!(owner.is_owner() && owner.path().starts_with(root.path()));
-    assert_eq!(std::fs::metadata(owner.path()).unwrap().permissions().mode() & 0o777, 0o700);
+    assert_eq!(
+        std::fs::metadata(owner.path())
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o777,
+        0o700
+    );
     let clone = owner.clone();
     let member = Manager::open(owner.path()).unwrap();
     let xs = member.ones::<f64, _>(10).unwrap();
@@ -32,8 +39,14 @@ fn an_ephemeral_store_goes_with_the_last_clone_of_its_owner() {
     assert!(clone.is_owner() && !member.is_owner() && clone.path().exists());
     drop(clone);
     assert_eq!(root.contents(), NOTHING);
-    assert!(matches!(member.zeros::<f64, _>(1), Err(Error::Closed { .. })));
-    assert!(matches!(member.array::<f64, Ix1>("xs"), Err(Error::Closed { .. })));
+    assert!(matches!(
+        member.zeros::<f64, _>(1),
+        Err(Error::Closed { .. })
+    ));
+    assert!(matches!(
+        member.array::<f64, Ix1>("xs"),
+        Err(Error::Closed { .. })
+    ));
     assert!(matches!(member.list(), Err(Error::Closed { .. })));
     assert!(matches!(member.close(), Err(Error::Closed { .. })));
     assert!(matches!(xs.copy(), Err(Error::Closed { .. })));
@@ -60,11 +73,26 @@ fn a_persistent_store_stays_until_it_is_closed() {
     let path = root.path().join("run-7");
     let manager = Manager::create(&path).unwrap();
     assert!(!manager.is_owner());
-    manager.options().name("results").from_elem::<i32, _>((2, 3), 7).unwrap();
+    manager
+        .options()
+        .name("results")
+        .from_elem::<i32, _>((2, 3), 7)
+        .unwrap();
     drop(manager);
-    assert!(matches!(Manager::create(&path), Err(Error::AlreadyExists { .. })));
+    assert!(matches!(
+        Manager::create(&path),
+        Err(Error::AlreadyExists { .. })
+    ));
     let again = Manager::open_or_create(&path).unwrap();
-    assert_eq!(again.array::<i32, Ix2>("results").unwrap().read().unwrap().sum(), 42);
+    assert_eq!(
+        again
+            .array::<i32, Ix2>("results")
+            .unwrap()
+            .read()
+            .unwrap()
+            .sum(),
+        42
+    );
     assert_eq!(root.manager().sweep().unwrap().stores, 0);
     again.close().unwrap();
     assert!(matches!(again.close(), Err(Error::Closed { .. })));
@@ -87,7 +115,10 @@ fn a_manager_travels_through_serde_as_a_member() {
     assert!(serde_json::from_str::<Manager>(&json).is_err());
     let _other = Manager::builder().path(&path).ephemeral().create().unwrap();
     let error = serde_json::from_str::<Manager>(&json).unwrap_err();
-    assert!(error.to_string().contains("another one took this path"), "{error}");
+    assert!(
+        error.to_string().contains("another one took this path"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -95,8 +126,20 @@ fn a_manager_travels_through_serde_as_a_member() {
 fn child_deserializes_a_manager() {
     let manager: Manager = serde_json::from_str(&common::arguments()[0]).unwrap();
     assert!(!manager.is_owner());
-    println!("sum {}", manager.array::<f64, Ix1>("xs").unwrap().read().unwrap().sum());
-    manager.options().name("of the child").zeros::<u8, _>(1).unwrap();
+    println!(
+        "sum {}",
+        manager
+            .array::<f64, Ix1>("xs")
+            .unwrap()
+            .read()
+            .unwrap()
+            .sum()
+    );
+    manager
+        .options()
+        .name("of the child")
+        .zeros::<u8, _>(1)
+        .unwrap();
     drop(manager);
     common::done();
 }
@@ -105,14 +148,37 @@ fn child_deserializes_a_manager() {
 fn the_contents_are_listed_counted_and_removed() {
     let root = Root::new();
     let manager = root.manager();
-    assert_eq!((manager.list().unwrap().len(), manager.usage().unwrap().arrays), (0, 0));
-    let xs = manager.options().name("xs").axis_names(["row", "column"]).zeros::<f32, _>((3, 4)).unwrap();
+    assert_eq!(
+        (
+            manager.list().unwrap().len(),
+            manager.usage().unwrap().arrays
+        ),
+        (0, 0)
+    );
+    let xs = manager
+        .options()
+        .name("xs")
+        .axis_names(["row", "column"])
+        .zeros::<f32, _>((3, 4))
+        .unwrap();
     let unnamed = manager.zeros::<u8, _>(10_000).unwrap();
     let list = manager.list().unwrap();
-    assert_eq!((list.len(), list[0].name.as_deref(), list[1].name.as_deref()), (2, Some("xs"), None));
-    assert_eq!((list[0].id, list[0].dtype.to_string(), list[0].shape.clone()), (xs.id(), "<f4".to_owned(), vec![3, 4]));
-    assert_eq!((list[0].pid, list[1].path.as_path()), (std::process::id(), unnamed.path()));
-    assert_eq!(list[0].axis_names, [Some("row".to_owned()), Some("column".to_owned())]);
+    assert_eq!(
+        (list.len(), list[0].name.as_deref(), list[1].name.as_deref()),
+        (2, Some("xs"), None)
+    );
+    assert_eq!(
+        (list[0].id, list[0].dtype.to_string(), list[0].shape.clone()),
+        (xs.id(), "<f4".to_owned(), vec![3, 4])
+    );
+    assert_eq!(
+        (list[0].pid, list[1].path.as_path()),
+        (std::process::id(), unnamed.path())
+    );
+    assert_eq!(
+        list[0].axis_names,
+        [Some("row".to_owned()), Some("column".to_owned())]
+    );
     let age = list[0].created.elapsed().unwrap();
     assert!(age.as_secs() < 600, "{age:?}");
     let usage = manager.usage().unwrap();
@@ -122,7 +188,10 @@ fn the_contents_are_listed_counted_and_removed() {
     assert!(matches!(manager.remove("ys"), Err(Error::NotFound { .. })));
     manager.remove("xs").unwrap();
     assert!(!manager.contains("xs").unwrap());
-    assert!(matches!(manager.array::<f32, Ix2>("xs"), Err(Error::NotFound { .. })));
+    assert!(matches!(
+        manager.array::<f32, Ix2>("xs"),
+        Err(Error::NotFound { .. })
+    ));
     assert!(matches!(xs.release(), Err(Error::Released { .. })));
     drop(unnamed);
     assert_eq!(manager.list().unwrap(), []);
@@ -133,12 +202,20 @@ fn publishing_never_replaces() {
     let root = Root::new();
     let manager = root.manager();
     let first = manager.options().name("xs").ones::<f64, _>(3).unwrap();
-    assert!(matches!(manager.options().name("xs").zeros::<f64, _>(3), Err(Error::AlreadyExists { .. })));
+    assert!(matches!(
+        manager.options().name("xs").zeros::<f64, _>(3),
+        Err(Error::AlreadyExists { .. })
+    ));
     assert_eq!(manager.array::<f64, Ix1>("xs").unwrap().id(), first.id());
     // Of many that race for one name, one wins, and the others leave nothing.
     let wins: Vec<_> = std::thread::scope(|scope| {
-        let racers: Vec<_> = (0..8).map(|_| scope.spawn(|| manager.options().name("ys").zeros::<f64, _>(3).is_ok())).collect();
-        racers.into_iter().map(|racer| racer.join().unwrap()).collect()
+        let racers: Vec<_> = (0..8)
+            .map(|_| scope.spawn(|| manager.options().name("ys").zeros::<f64, _>(3).is_ok()))
+            .collect();
+        racers
+            .into_iter()
+            .map(|racer| racer.join().unwrap())
+            .collect()
     });
     assert_eq!(wins.iter().filter(|&&won| won).count(), 1);
     assert_eq!(root.contents().len(), 1 + 1 + 2, "{:?}", root.contents());
@@ -151,14 +228,28 @@ fn foreign_files_in_a_store_are_not_deleted() {
     let notes = manager.path().join("notes.txt");
     std::fs::write(&notes, "mine").unwrap();
     let error = manager.close().unwrap_err();
-    assert!(matches!(error, Error::Untrusted { .. }) && error.to_string().contains("notes.txt"), "{error}");
-    assert!(manager.zeros::<f64, _>(1).is_ok(), "a refused close changes nothing");
+    assert!(
+        matches!(error, Error::Untrusted { .. }) && error.to_string().contains("notes.txt"),
+        "{error}"
+    );
+    assert!(
+        manager.zeros::<f64, _>(1).is_ok(),
+        "a refused close changes nothing"
+    );
     drop(manager);
     assert_eq!(std::fs::read_to_string(&notes).unwrap(), "mine");
     let swept = root.manager().sweep().unwrap();
-    assert!(matches!(&swept.skipped[..], [Error::Untrusted { path, .. }] if path == notes.parent().unwrap()), "{:?}", swept.skipped);
+    assert!(
+        matches!(&swept.skipped[..], [Error::Untrusted { path, .. }] if path == notes.parent().unwrap()),
+        "{:?}",
+        swept.skipped
+    );
     std::fs::remove_file(notes).unwrap();
-    assert_eq!(root.manager().sweep().unwrap().stores, 0, "create has swept it");
+    assert_eq!(
+        root.manager().sweep().unwrap().stores,
+        0,
+        "create has swept it"
+    );
     assert_eq!(root.contents(), NOTHING);
 }
 
@@ -168,15 +259,27 @@ fn directories_that_others_could_enter_are_refused() {
     let manager = root.manager();
     chmod(manager.path(), 0o755);
     let error = Manager::open(manager.path()).unwrap_err();
-    assert!(matches!(error, Error::Untrusted { .. }) && error.to_string().contains("chmod 700"), "{error}");
+    assert!(
+        matches!(error, Error::Untrusted { .. }) && error.to_string().contains("chmod 700"),
+        "{error}"
+    );
     chmod(manager.path(), 0o700);
     chmod(root.path(), 0o777);
     let error = Manager::builder().root(root.path()).create().unwrap_err();
-    assert!(matches!(error, Error::Untrusted { .. }) && error.to_string().contains("chmod go-w"), "{error}");
+    assert!(
+        matches!(error, Error::Untrusted { .. }) && error.to_string().contains("chmod go-w"),
+        "{error}"
+    );
     chmod(root.path(), 0o755);
     assert!(Manager::builder().root(root.path()).create().is_ok());
-    assert!(matches!(Manager::builder().root("relative").create(), Err(Error::Untrusted { .. })));
-    assert!(matches!(Manager::builder().root("/proc/ndshm").create(), Err(Error::Io { .. })));
+    assert!(matches!(
+        Manager::builder().root("relative").create(),
+        Err(Error::Untrusted { .. })
+    ));
+    assert!(matches!(
+        Manager::builder().root("/proc/ndshm").create(),
+        Err(Error::Io { .. })
+    ));
     let error = Manager::open("/proc/self").unwrap_err();
     assert!(matches!(error, Error::Untrusted { .. }), "{error}");
 }
@@ -188,22 +291,39 @@ fn a_directory_that_is_no_store_is_neither_opened_nor_replaced() {
     std::fs::create_dir(&path).unwrap();
     chmod(&path, 0o700);
     assert!(matches!(Manager::open(&path), Err(Error::NotFound { .. })));
-    assert!(matches!(Manager::create(&path), Err(Error::AlreadyExists { .. })));
+    assert!(matches!(
+        Manager::create(&path),
+        Err(Error::AlreadyExists { .. })
+    ));
     for mode in [0o700, 0o755] {
         chmod(&path, mode);
         let error = Manager::open_or_create(&path).unwrap_err();
-        assert!(matches!(error, Error::Untrusted { .. }) && error.to_string().contains("does not exist yet"), "{error}");
+        assert!(
+            matches!(error, Error::Untrusted { .. })
+                && error.to_string().contains("does not exist yet"),
+            "{error}"
+        );
     }
-    assert!(matches!(Manager::builder().root(root.path()).name("a/b").create(), Err(Error::Name { .. })));
-    assert!(matches!(Manager::builder().open(), Err(Error::NotFound { .. })));
+    assert!(matches!(
+        Manager::builder().root(root.path()).name("a/b").create(),
+        Err(Error::Name { .. })
+    ));
+    assert!(matches!(
+        Manager::builder().open(),
+        Err(Error::NotFound { .. })
+    ));
 }
 
 #[test]
 fn the_root_is_the_one_of_the_environment_and_never_another() {
     let root = Root::new();
     let with = |value: &Path, expected: &str| {
-        let mut command = common::child_command("child_makes_a_store_in_the_default_root", &[expected]);
-        command.env("NDSHM_ROOT", value).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        let mut command =
+            common::child_command("child_makes_a_store_in_the_default_root", &[expected]);
+        command
+            .env("NDSHM_ROOT", value)
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped());
         common::finish(command.spawn().unwrap());
     };
     with(&root.path().join("made"), "made");
@@ -225,10 +345,19 @@ fn child_makes_a_store_in_the_default_root() {
 
 #[test]
 fn an_unusual_file_system_needs_the_switch() {
-    // sysfs is on every Linux machine, and nothing can be made in it: only the check of the directory is of interest.
+    // sysfs is on every Linux machine, and nothing can be made in it: only the check of the
+    // directory is of interest.
     let error = Manager::builder().root("/sys/kernel").create().unwrap_err();
-    assert!(matches!(&error, Error::Untrusted { .. }) && error.to_string().contains("any_file_system") || !is_root(), "{error}");
-    let error = Manager::builder().root("/sys/kernel").any_file_system().create().unwrap_err();
+    assert!(
+        matches!(&error, Error::Untrusted { .. }) && error.to_string().contains("any_file_system")
+            || !is_root(),
+        "{error}"
+    );
+    let error = Manager::builder()
+        .root("/sys/kernel")
+        .any_file_system()
+        .create()
+        .unwrap_err();
     assert!(!error.to_string().contains("any_file_system"), "{error}");
 }
 
@@ -239,10 +368,15 @@ fn is_root() -> bool {
 /// What a process leaves that is killed right after it marked its store as closing.
 fn mark_as_closing(store: &Path) {
     use std::os::unix::fs::FileExt;
-    let lock = std::fs::File::options().read(true).write(true).open(store.join(".lock")).unwrap();
+    let lock = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open(store.join(".lock"))
+        .unwrap();
     let mut flags = [0; 4];
     lock.read_exact_at(&mut flags, 32).unwrap();
-    lock.write_all_at(&(u32::from_ne_bytes(flags) | 2).to_ne_bytes(), 32).unwrap();
+    lock.write_all_at(&(u32::from_ne_bytes(flags) | 2).to_ne_bytes(), 32)
+        .unwrap();
 }
 
 #[test]
@@ -253,7 +387,10 @@ fn a_store_whose_closer_was_killed_is_closed_by_the_next() {
         let manager = Manager::create(&path).unwrap();
         manager.options().name("xs").zeros::<f64, _>(5).unwrap();
         mark_as_closing(&path);
-        assert!(matches!(manager.zeros::<f64, _>(1), Err(Error::Closed { .. })));
+        assert!(matches!(
+            manager.zeros::<f64, _>(1),
+            Err(Error::Closed { .. })
+        ));
         assert!(matches!(Manager::open(&path), Err(Error::Closed { .. })));
         manager
     };
@@ -284,7 +421,11 @@ fn a_store_that_took_the_place_of_one_deleted_by_hand_is_not_touched_by_the_old_
     let xs = new.options().name("xs").ones::<f64, _>(3).unwrap();
     assert!(matches!(old.zeros::<f64, _>(3), Err(Error::Closed { .. })));
     assert!(matches!(kept.copy(), Err(Error::Closed { .. })));
-    assert_eq!(new.list().unwrap().len(), 1, "nothing of the old one came into it");
+    assert_eq!(
+        new.list().unwrap().len(),
+        1,
+        "nothing of the old one came into it"
+    );
     assert!(matches!(old.close(), Err(Error::Closed { .. })));
     drop((old, clone, kept));
     assert!(new.path().exists() && xs.handle().open::<f64, Ix1>().is_ok());
@@ -295,8 +436,14 @@ fn a_store_that_took_the_place_of_one_deleted_by_hand_is_not_touched_by_the_old_
 fn a_store_is_not_called_like_one_that_is_being_made_or_deleted() {
     let root = Root::new();
     for name in [".ndshm-gone-mine", ".ndshm-new-mine"] {
-        assert!(matches!(Manager::create(root.path().join(name)), Err(Error::Name { .. })));
-        assert!(matches!(Manager::open_or_create(root.path().join(name)), Err(Error::Name { .. })));
+        assert!(matches!(
+            Manager::create(root.path().join(name)),
+            Err(Error::Name { .. })
+        ));
+        assert!(matches!(
+            Manager::open_or_create(root.path().join(name)),
+            Err(Error::Name { .. })
+        ));
     }
     assert_eq!(root.contents(), NOTHING);
 }
@@ -331,9 +478,16 @@ fn child_uses_relative_paths() {
 fn opening_makes_no_root() {
     let root = Root::new();
     let missing = root.path().join("missing");
-    assert!(matches!(Manager::builder().root(&missing).name("run-7").open(), Err(Error::NotFound { .. })));
+    assert!(matches!(
+        Manager::builder().root(&missing).name("run-7").open(),
+        Err(Error::NotFound { .. })
+    ));
     assert!(!missing.exists());
-    let manager = Manager::builder().root(&missing).name("run-7").open_or_create().unwrap();
+    let manager = Manager::builder()
+        .root(&missing)
+        .name("run-7")
+        .open_or_create()
+        .unwrap();
     assert!(manager.is_owner() && missing.exists());
 }
 
@@ -344,11 +498,22 @@ fn a_store_that_is_reached_through_a_link_is_joined_once() {
     std::fs::create_dir(&real).unwrap();
     chmod(&real, 0o700);
     std::os::unix::fs::symlink(&real, root.path().join("link")).unwrap();
-    let manager = Manager::builder().root(&real).name("run-7").create().unwrap();
+    let manager = Manager::builder()
+        .root(&real)
+        .name("run-7")
+        .create()
+        .unwrap();
     let xs = manager.ones::<f64, _>(3).unwrap();
     let text = xs.handle().to_string().replace("/real/", "/link/");
     let linked: ndshm::SharedArray1<f64> = text.parse::<ndshm::Handle>().unwrap().open().unwrap();
-    assert_eq!(linked.scope(), Scope::Local, "it is the process that owns it");
+    assert_eq!(
+        linked.scope(),
+        Scope::Local,
+        "it is the process that owns it"
+    );
     let _guard = xs.write().unwrap();
-    assert!(matches!(linked.try_write(), Err(Error::WouldDeadlock { .. })));
+    assert!(matches!(
+        linked.try_write(),
+        Err(Error::WouldDeadlock { .. })
+    ));
 }

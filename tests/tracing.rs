@@ -56,9 +56,17 @@ fn a_subscriber_hears_what_happens_to_arrays() {
     let listener = Listener::default();
     let heard = || std::mem::take(&mut *listener.0.lock().unwrap());
     subscriber::set_global_default(listener.clone()).unwrap();
-    let manager = Manager::builder().root(root.path()).recycle(1 << 30).create().unwrap();
+    let manager = Manager::builder()
+        .root(root.path())
+        .recycle(1 << 30)
+        .create()
+        .unwrap();
     heard();
-    let xs = manager.options().scope(Scope::Remote).ones::<f64, _>(10).unwrap();
+    let xs = manager
+        .options()
+        .scope(Scope::Remote)
+        .ones::<f64, _>(10)
+        .unwrap();
     assert_eq!(heard(), ["created an array"]);
     let handle: Handle = xs.handle();
     let claimed: SharedArray1<f64> = handle.open().unwrap();
@@ -68,10 +76,23 @@ fn a_subscriber_hears_what_happens_to_arrays() {
         panic!("on purpose");
     }));
     assert!(panics.is_err() && claimed.read().is_err());
-    assert_eq!(heard(), ["a panic poisoned what was being written", "found poison"]);
+    assert_eq!(
+        heard(),
+        ["a panic poisoned what was being written", "found poison"]
+    );
     drop((xs, claimed));
-    assert_eq!(heard(), ["dropped an array that this process owned", "kept a file to use it again"]);
-    let named = manager.options().name("xs").ones::<f64, _>(100_000).unwrap();
+    assert_eq!(
+        heard(),
+        [
+            "dropped an array that this process owned",
+            "kept a file to use it again"
+        ]
+    );
+    let named = manager
+        .options()
+        .name("xs")
+        .ones::<f64, _>(100_000)
+        .unwrap();
     named.release().unwrap();
     assert_eq!(heard(), ["created an array", "released an array"]);
     drop(manager.options().name("ys").ones::<f64, _>(10).unwrap());

@@ -17,8 +17,12 @@ pub fn title() {
 pub fn medians(operations: &mut [&mut dyn FnMut()]) -> Vec<Duration> {
     const ROUNDS: usize = 61;
     // Enough calls that reading the clock does not count.
-    let calls: Vec<u32> =
-        operations.iter_mut().map(|operation| (1_000_000 / time(operation, 50).as_nanos().max(1)).clamp(1, 1000) as u32 * 50).collect();
+    let calls: Vec<u32> = operations
+        .iter_mut()
+        .map(|operation| {
+            (1_000_000 / time(operation, 50).as_nanos().max(1)).clamp(1, 1000) as u32 * 50
+        })
+        .collect();
     let mut times = vec![Vec::with_capacity(ROUNDS); operations.len()];
     for _ in 0..ROUNDS {
         for ((operation, times), &calls) in operations.iter_mut().zip(&mut times).zip(&calls) {
@@ -37,5 +41,8 @@ fn time(operation: &mut dyn FnMut(), calls: u32) -> Duration {
 
 pub fn report(what: &str, floor: &str, times: &[Duration]) {
     let ratio = times[0].as_secs_f64() / times[1].as_secs_f64();
-    println!("{what:<44} {:>10.3?} {ratio:>7.2} x  {floor} ({:.3?})", times[0], times[1]);
+    println!(
+        "{what:<44} {:>10.3?} {ratio:>7.2} x  {floor} ({:.3?})",
+        times[0], times[1]
+    );
 }

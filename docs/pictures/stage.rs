@@ -1,13 +1,17 @@
-//! What the pictures show: stores with arrays in them, and processes that use them. `docs/pictures/make` starts it once for each part.
+//! What the pictures show: stores with arrays in them, and processes that use them.
+//! `docs/pictures/make` starts it once for each part.
 //!
-//! A process plays its part, says `ready`, and stays until its standard input ends or somebody kills it.
+//! A process plays its part, says `ready`, and stays until its standard input ends or somebody
+//! kills it.
 
 use ndarray::{Axis, s};
 use ndshm::{Manager, Scope};
 use std::io::Read;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let part = std::env::args().nth(1).ok_or("start docs/pictures/make: it starts this with the name of a part")?;
+    let part = std::env::args()
+        .nth(1)
+        .ok_or("start docs/pictures/make: it starts this with the name of a part")?;
     // What `ls` and `top` call this process.
     std::fs::write("/proc/self/comm", &part)?;
     match &part[..] {
@@ -15,7 +19,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "pipeline" => pipeline()?,
         "camera" => {
             let frames = open("pipeline")?.array::<f32, ndarray::Ix3>("frames")?;
-            let (seventh, eighth) = (frames.index_axis(Axis(0), 7)?, frames.index_axis(Axis(0), 8)?);
+            let (seventh, eighth) = (
+                frames.index_axis(Axis(0), 7)?,
+                frames.index_axis(Axis(0), 8)?,
+            );
             let _guards = (seventh.write()?, eighth.write()?);
             stay()?;
         }
@@ -34,7 +41,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "solver" => {
             let manager = open("pipeline")?;
             let field = manager.array::<f64, ndarray::Ix2>("field")?;
-            let _scratch = manager.options().name("scratch").scope(Scope::Local).zeros::<f64, _>((4, 250_000))?;
+            let _scratch = manager
+                .options()
+                .name("scratch")
+                .scope(Scope::Local)
+                .zeros::<f64, _>((4, 250_000))?;
             let rows = field.slice(s![40..60, ..])?;
             let mut guard = rows.write()?;
             guard.fill(0.5);
@@ -42,7 +53,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         "trainer" => {
             let manager = Manager::builder().name("epoch-3").create()?;
-            let _weights = manager.options().name("weights").zeros::<f32, _>((64, 256, 1024))?;
+            let _weights = manager
+                .options()
+                .name("weights")
+                .zeros::<f32, _>((64, 256, 1024))?;
             let _labels = manager.options().name("labels").zeros::<u8, _>(600_000)?;
             stay()?;
         }
@@ -63,22 +77,39 @@ fn survey() -> ndshm::Result<()> {
     ];
     let height = |(row, column): (usize, usize)| {
         let (y, x) = (row as f64 / 600.0, column as f64 / 900.0);
-        let hills: f64 =
-            HILLS.iter().map(|&(at_x, at_y, width, height)| height * (-((x - at_x).powi(2) + (y - at_y).powi(2)) / (width * width)).exp()).sum();
+        let hills: f64 = HILLS
+            .iter()
+            .map(|&(at_x, at_y, width, height)| {
+                height * (-((x - at_x).powi(2) + (y - at_y).powi(2)) / (width * width)).exp()
+            })
+            .sum();
         (hills + 40.0 * (9.0 * x + 3.0 * y).sin() * (7.0 * y - 2.0 * x).cos() + 180.0) as f32
     };
     let manager = Manager::builder().name("survey").persistent().create()?;
     let attrs = std::collections::BTreeMap::from([("unit", "m"), ("source", "laser scan")]);
-    let elevation = manager.options().name("elevation").attrs(&attrs)?.axis_names(["y", "x"]).from_shape_fn((600, 900), height)?;
+    let elevation = manager
+        .options()
+        .name("elevation")
+        .attrs(&attrs)?
+        .axis_names(["y", "x"])
+        .from_shape_fn((600, 900), height)?;
     elevation.freeze()?;
     let mut noise = 1u64;
     let wave = |at: usize| {
-        noise = noise.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        let (time, noise) = (at as f64 / 1e6, (noise >> 40) as f64 / (1 << 24) as f64 - 0.5);
+        noise = noise
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        let (time, noise) = (
+            at as f64 / 1e6,
+            (noise >> 40) as f64 / (1 << 24) as f64 - 0.5,
+        );
         let swell = (-((time - 0.62) / 0.12).powi(2)).exp() * 3.0 + 0.6;
         (0.8 * (8.0 * time).sin() + swell * (noise + 0.15 * (60.0 * time).sin())) as f32
     };
-    let buoy = manager.options().name("buoy").attrs(&std::collections::BTreeMap::from([("unit", "m")]))?;
+    let buoy = manager
+        .options()
+        .name("buoy")
+        .attrs(&std::collections::BTreeMap::from([("unit", "m")]))?;
     buoy.from_shape_fn(1_000_000, wave)?;
     println!("ready");
     Ok(())
@@ -87,8 +118,16 @@ fn survey() -> ndshm::Result<()> {
 /// The store of a run, as long as this process lives.
 fn pipeline() -> ndshm::Result<()> {
     let manager = Manager::builder().name("pipeline").create()?;
-    let _frames = manager.options().name("frames").zeros::<f32, _>((24, 540, 960))?;
-    let _field = manager.options().name("field").from_shape_fn::<f64, _>((400, 600), |(y, x)| (y as f64 / 60.0).sin() + (x as f64 / 90.0).cos())?;
+    let _frames = manager
+        .options()
+        .name("frames")
+        .zeros::<f32, _>((24, 540, 960))?;
+    let _field = manager
+        .options()
+        .name("field")
+        .from_shape_fn::<f64, _>((400, 600), |(y, x)| {
+            (y as f64 / 60.0).sin() + (x as f64 / 90.0).cos()
+        })?;
     let _done = manager.options().name("done").zeros::<u8, _>(24)?;
     stay()
 }

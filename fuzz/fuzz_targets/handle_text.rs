@@ -5,7 +5,9 @@ use libfuzzer_sys::fuzz_target;
 use ndshm::Handle;
 
 fuzz_target!(|text: &str| {
-    let Ok(handle) = text.parse::<Handle>() else { return };
+    let Ok(handle) = text.parse::<Handle>() else {
+        return;
+    };
     assert_eq!(handle.to_string(), text);
     let json = serde_json::to_string(&handle).unwrap();
     assert_eq!(serde_json::from_str::<Handle>(&json).unwrap(), handle);

@@ -1,6 +1,7 @@
 //! Any bytes as the head of a file. The first byte says what is made right before they are parsed:
 //!
-//! - bit 0: they are a whole head, as it is; else the length of a prefix (one byte), the prefix, and a header map;
+//! - bit 0: they are a whole head, as it is; else the length of a prefix (one byte), the prefix,
+//!   and a header map;
 //! - bit 1: the checksum of a whole head; prefix and length of a map's payload.
 #![no_main]
 
@@ -12,7 +13,9 @@ use libfuzzer_sys::fuzz_target;
 use ndshm::fuzzing;
 
 fuzz_target!(|data: &[u8]| {
-    let Some((&mode, rest)) = data.split_first() else { return };
+    let Some((&mode, rest)) = data.split_first() else {
+        return;
+    };
     if mode & 1 == 1 {
         let mut head = rest.to_vec();
         if mode & 2 == 2 {
@@ -22,13 +25,27 @@ fuzz_target!(|data: &[u8]| {
         fuzzing::check_header(&head, (head.len() as u64).wrapping_add(data_len as u64));
         return;
     }
-    let Some((&len, rest)) = rest.split_first() else { return };
-    let Some((prefix, map)) = rest.split_at_checked(len.into()) else { return };
+    let Some((&len, rest)) = rest.split_first() else {
+        return;
+    };
+    let Some((prefix, map)) = rest.split_at_checked(len.into()) else {
+        return;
+    };
     if map.len() > 64 * 1024 {
         return;
     }
-    let mut forge = Forge { state: vec![0; 2112], map: map.to_vec(), prefix: prefix.to_vec(), payload: Vec::new(), data_len: 48 };
-    let right = if mode & 2 == 2 { fuzzing::prefix_of(map) } else { None };
+    let mut forge = Forge {
+        state: vec![0; 2112],
+        map: map.to_vec(),
+        prefix: prefix.to_vec(),
+        payload: Vec::new(),
+        data_len: 48,
+    };
+    let right = if mode & 2 == 2 {
+        fuzzing::prefix_of(map)
+    } else {
+        None
+    };
     if let Some((prefix, data_len)) = right {
         (forge.prefix, forge.data_len) = (prefix, data_len);
     }

@@ -1,7 +1,9 @@
-//! A golden file, changed as the input says, opened in a store and read whole. One file, written again for each input.
+//! A golden file, changed as the input says, opened in a store and read whole. One file, written
+//! again for each input.
 //!
-//! The input: which golden file (one byte), what is made right afterwards (bit 0 the checksum, bit 1 the file's length, bit 2: the header
-//! map is the rest of the input), then changes of four bytes: a place (two), how to change it, and with what.
+//! The input: which golden file (one byte), what is made right afterwards (bit 0 the checksum, bit
+//! 1 the file's length, bit 2: the header map is the rest of the input), then changes of four
+//! bytes: a place (two), how to change it, and with what.
 #![no_main]
 
 #[path = "../../tests/common/forge.rs"]
@@ -28,47 +30,91 @@ struct Store {
 
 static STORE: OnceLock<Store> = OnceLock::new();
 
-/// The store of the golden files, with none of them, in TMPDIR. It stays: a fuzz target never learns that it ends.
+/// The store of the golden files, with none of them, in TMPDIR. It stays: a fuzz target never
+/// learns that it ends.
 fn store() -> Store {
-    let directory = tempfile::Builder::new().prefix("ndshm-fuzz-").permissions(Permissions::from_mode(0o700)).tempdir().unwrap().keep();
+    let directory = tempfile::Builder::new()
+        .prefix("ndshm-fuzz-")
+        .permissions(Permissions::from_mode(0o700))
+        .tempdir()
+        .unwrap()
+        .keep();
     let lock = directory.join(".lock");
     fs::copy(format!("{GOLDEN}/lock"), &lock).unwrap();
     fs::set_permissions(&lock, Permissions::from_mode(0o600)).unwrap();
-    let mut paths: Vec<_> = fs::read_dir(GOLDEN).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.retain(|path| path.extension().is_some_and(|extension| extension == "ndshm"));
+    let mut paths: Vec<_> = fs::read_dir(GOLDEN)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    paths.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "ndshm")
+    });
     paths.sort();
-    let golden = paths.into_iter().map(|path| fs::read(path).unwrap()).collect();
-    Store { manager: Manager::open(&directory).unwrap(), path: directory.join("x.ndshm"), golden }
+    let golden = paths
+        .into_iter()
+        .map(|path| fs::read(path).unwrap())
+        .collect();
+    Store {
+        manager: Manager::open(&directory).unwrap(),
+        path: directory.join("x.ndshm"),
+        golden,
+    }
 }
 
 fuzz_target!(|data: &[u8]| {
-    let Store { manager, path, golden } = STORE.get_or_init(store);
-    let &[which, mode, ref rest @ ..] = data else { return };
+    let Store {
+        manager,
+        path,
+        golden,
+    } = STORE.get_or_init(store);
+    let &[which, mode, ref rest @ ..] = data else {
+        return;
+    };
     let mut bytes = golden[which as usize % golden.len()].clone();
     if mode & 4 == 4 {
-        let mut forge = Forge { map: rest[..rest.len().min(60_000)].to_vec(), ..Forge::of(&bytes) };
-        if let Some((prefix, data_len)) = fuzzing::prefix_of(&forge.map).filter(|(_, len)| *len < 1 << 16) {
+        let mut forge = Forge {
+            map: rest[..rest.len().min(60_000)].to_vec(),
+            ..Forge::of(&bytes)
+        };
+        if let Some((prefix, data_len)) =
+            fuzzing::prefix_of(&forge.map).filter(|(_, len)| *len < 1 << 16)
+        {
             (forge.prefix, forge.data_len) = (prefix, data_len);
             forge.payload.resize(data_len as usize, 0x55);
         }
         bytes = forge.file();
     } else {
-        rest.chunks_exact(4).for_each(|change| apply(&mut bytes, change));
+        rest.chunks_exact(4)
+            .for_each(|change| apply(&mut bytes, change));
     }
     if mode & 1 == 1 {
         forge::mend(&mut bytes);
     }
-    let file = File::options().write(true).create(true).truncate(false).open(path).unwrap();
-    let len = match bytes.get(..42).map(|_| forge::number(&bytes, 26, 8).wrapping_add(forge::number(&bytes, 34, 8))) {
+    let file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+        .unwrap();
+    let len = match bytes
+        .get(..42)
+        .map(|_| forge::number(&bytes, 26, 8).wrapping_add(forge::number(&bytes, 34, 8)))
+    {
         Some(len) if mode & 2 == 2 && len < 1 << 20 => len,
         _ => bytes.len(),
     };
     file.set_len(len as u64).unwrap();
     file.set_permissions(Permissions::from_mode(0o600)).unwrap();
-    file.write_all_at(&bytes[..bytes.len().min(len)], 0).unwrap();
+    file.write_all_at(&bytes[..bytes.len().min(len)], 0)
+        .unwrap();
 
     let list = manager.list();
-    let dtype = list.as_ref().ok().and_then(|list| list.first()).map_or(String::new(), |info| info.dtype.to_string());
+    let dtype = list
+        .as_ref()
+        .ok()
+        .and_then(|list| list.first())
+        .map_or(String::new(), |info| info.dtype.to_string());
     match dtype.as_str() {
         "|b1" => read::<Bool>(manager),
         "|u1" => read::<u8>(manager),
@@ -97,7 +143,11 @@ fuzz_target!(|data: &[u8]| {
 fn apply(bytes: &mut Vec<u8>, change: &[u8]) {
     // Most of a head is padding: places beyond the map count from the end.
     let place = usize::from(change[0]) << 8 | usize::from(change[1]);
-    let at = if place < 0x4000 { place } else { bytes.len().saturating_sub(place & 0xff) };
+    let at = if place < 0x4000 {
+        place
+    } else {
+        bytes.len().saturating_sub(place & 0xff)
+    };
     let value = change[3];
     match change[2] % 8 {
         0..4 if at < bytes.len() => bytes[at] = value,
@@ -110,14 +160,27 @@ fn apply(bytes: &mut Vec<u8>, change: &[u8]) {
 }
 
 fn read<T: Element>(manager: &Manager) {
-    let Ok(array) = manager.array::<T, IxDyn>("x") else { return };
+    let Ok(array) = manager.array::<T, IxDyn>("x") else {
+        return;
+    };
     let whole = visit(&array, None);
     // Views from all corners, through handles, of the same memory.
     let (shape, size) = (array.shape().to_vec(), size_of::<T>() as isize);
     let zeros = vec![0; shape.len()];
     let backwards: Vec<_> = shape.iter().map(|_| -size).collect();
-    for (offset, strides) in [(0, &zeros), (array.len().saturating_sub(1) * size_of::<T>(), &backwards), (array.len() * size_of::<T>(), &zeros)] {
-        let Ok(handle) = array.read_only().unwrap().handle().with_layout(offset, &shape, strides) else { continue };
+    for (offset, strides) in [
+        (0, &zeros),
+        (array.len().saturating_sub(1) * size_of::<T>(), &backwards),
+        (array.len() * size_of::<T>(), &zeros),
+    ] {
+        let Ok(handle) = array
+            .read_only()
+            .unwrap()
+            .handle()
+            .with_layout(offset, &shape, strides)
+        else {
+            continue;
+        };
         let handle: Handle = handle.to_string().parse().unwrap();
         if let Ok(view) = handle.open::<T, IxDyn>() {
             visit(&view, whole);
@@ -125,8 +188,12 @@ fn read<T: Element>(manager: &Manager) {
     }
 }
 
-/// Reads all elements (the first million), which must lie within the given addresses; and returns where they lie.
-fn visit<T: Element>(array: &SharedArray<T, IxDyn>, within: Option<(usize, usize)>) -> Option<(usize, usize)> {
+/// Reads all elements (the first million), which must lie within the given addresses; and returns
+/// where they lie.
+fn visit<T: Element>(
+    array: &SharedArray<T, IxDyn>,
+    within: Option<(usize, usize)>,
+) -> Option<(usize, usize)> {
     let guard = array.try_read().ok()?;
     let mut bounds = (usize::MAX, 0);
     let mut sum = 0u8;
@@ -134,15 +201,21 @@ fn visit<T: Element>(array: &SharedArray<T, IxDyn>, within: Option<(usize, usize
         let start = std::ptr::from_ref(element).addr();
         bounds = (bounds.0.min(start), bounds.1.max(start + size_of::<T>()));
         // SAFETY: the bytes of one element.
-        let bytes = unsafe { std::slice::from_raw_parts(std::ptr::from_ref(element).cast::<u8>(), size_of::<T>()) };
+        let bytes = unsafe {
+            std::slice::from_raw_parts(std::ptr::from_ref(element).cast::<u8>(), size_of::<T>())
+        };
         sum = bytes.iter().fold(sum, |sum, byte| sum.wrapping_add(*byte));
     }
     std::hint::black_box(sum);
     let found = Some(bounds).filter(|(start, end)| start < end);
     match (found, within) {
         (Some(found), None) => assert!(found.1 - found.0 <= array.len() * size_of::<T>()),
-        // A process has one mapping of a file that it has open for writing, for whatever it opens besides.
-        (Some(found), Some(within)) => assert!(within.0 <= found.0 && found.1 <= within.1, "{found:?} lies outside of {within:?}"),
+        // A process has one mapping of a file that it has open for writing, for whatever it opens
+        // besides.
+        (Some(found), Some(within)) => assert!(
+            within.0 <= found.0 && found.1 <= within.1,
+            "{found:?} lies outside of {within:?}"
+        ),
         (None, _) => {}
     }
     found

@@ -1,14 +1,15 @@
-//! A member dies at each of its accesses in turn, while another goes on: what it was writing is poison, and everything else stays usable.
+//! A member dies at each of its accesses in turn, while another goes on: what it was writing is
+//! poison, and everything else stays usable.
 
 use crate::{
     Model, ORDERED,
     engine::thread,
+    layout::span::Span,
     payload::Payload,
     scene::{Deaths, View, assert_empty, at_once, block, patient, span},
-    span::Span,
-    state::StateBlock,
+    state::block::StateBlock,
+    state::lock_table::{Mode, Refusal, Request},
     sync::{Ordering::SeqCst, dying},
-    table::{Mode, Refusal, Request},
 };
 use std::sync::Arc;
 
@@ -19,8 +20,19 @@ pub(crate) const MODELS: &[Model] = &[
     Model::new("a recovery dies anywhere", recovery, ORDERED, 4).with_a_victim(),
     Model::new("who merges records dies anywhere", merge, ORDERED, 4).with_a_victim(),
     Model::new("who buries a dead writer dies anywhere", burial, ORDERED, 3).with_a_victim(),
-    Model::new("who takes the word of the dead dies anywhere", second_takeover, ORDERED, 3).with_a_victim(),
-    Model::new("two take over the word of a dead holder", takeover, ORDERED, 4),
+    Model::new(
+        "who takes the word of the dead dies anywhere",
+        second_takeover,
+        ORDERED,
+        3,
+    )
+    .with_a_victim(),
+    Model::new(
+        "two take over the word of a dead holder",
+        takeover,
+        ORDERED,
+        4,
+    ),
     Model::new("two bury the same dead", two_burials, ORDERED, 3),
 ];
 
@@ -36,11 +48,17 @@ struct Scene {
 
 impl Scene {
     fn new(is_half_written: bool) -> Arc<Self> {
-        Arc::new(Self { block: block(0), payload: Payload::new(is_half_written), deaths: Deaths::none() })
+        Arc::new(Self {
+            block: block(0),
+            payload: Payload::new(is_half_written),
+            deaths: Deaths::none(),
+        })
     }
 
     fn take(&self, request: Request) -> Result<usize, Refusal> {
-        let at_once = self.block.acquire_at_once(request.member, request.span, request.mode);
+        let at_once = self
+            .block
+            .acquire_at_once(request.member, request.span, request.mode);
         at_once.map_or_else(|| self.block.acquire(request, &View::of(&self.deaths)), Ok)
     }
 
@@ -70,7 +88,10 @@ impl Scene {
 
     /// Every byte of the span is in a record.
     fn assert_poisoned(&self, span: Span) {
-        let records = self.block.poisoned(patient(8, span, Mode::Read), &View::of(&self.deaths)).unwrap();
+        let records = self
+            .block
+            .poisoned(patient(8, span, Mode::Read), &View::of(&self.deaths))
+            .unwrap();
         let mut covered = span.start;
         for record in &records {
             if record.span.start <= covered {
@@ -85,9 +106,17 @@ impl Scene {
         if self.payload.is_half_written() {
             self.assert_poisoned(span(4, 8));
         }
-        // Nobody is in the way of a dead member's intent but readers: they remove it, and so does who asks for poison.
-        self.block.poisoned(patient(8, span(0, 1000), Mode::Read), &View::of(&self.deaths)).unwrap();
-        let slot = self.recover(patient(8, span(0, 1000), Mode::Write)).unwrap();
+        // Nobody is in the way of a dead member's intent but readers: they remove it, and so does
+        // who asks for poison.
+        self.block
+            .poisoned(
+                patient(8, span(0, 1000), Mode::Read),
+                &View::of(&self.deaths),
+            )
+            .unwrap();
+        let slot = self
+            .recover(patient(8, span(0, 1000), Mode::Write))
+            .unwrap();
         self.payload.overwrite();
         self.block.withdraw(slot);
         assert_empty(&self.block);
@@ -95,7 +124,11 @@ impl Scene {
 }
 
 /// Runs the victim's life beside the model, up to an access. True where it lived.
-fn victim(scene: &Arc<Scene>, step: u32, life: impl FnOnce(&Scene) + 'static) -> thread::JoinHandle<bool> {
+fn victim(
+    scene: &Arc<Scene>,
+    step: u32,
+    life: impl FnOnce(&Scene) + 'static,
+) -> thread::JoinHandle<bool> {
     let scene = scene.clone();
     thread::spawn(move || {
         let lived = dying(step, || life(&scene)).is_some();
@@ -108,7 +141,11 @@ fn victim(scene: &Arc<Scene>, step: u32, life: impl FnOnce(&Scene) + 'static) ->
 
 fn writer(step: u32) {
     let scene = Scene::new(false);
-    let victim = victim(&scene, step, |scene| scene.write(patient(VICTIM, span(0, 8), Mode::Write)).unwrap());
+    let victim = victim(&scene, step, |scene| {
+        scene
+            .write(patient(VICTIM, span(0, 8), Mode::Write))
+            .unwrap()
+    });
     scene.write_or_recover(2, span(4, 12));
     victim.join().unwrap();
     scene.end();
@@ -117,7 +154,11 @@ fn writer(step: u32) {
 fn waiting_writer(step: u32) {
     let scene = Scene::new(false);
     let slot = scene.take(at_once(2, span(0, 8), Mode::Read)).unwrap();
-    let victim = victim(&scene, step, |scene| scene.write(patient(VICTIM, span(0, 8), Mode::Write)).unwrap());
+    let victim = victim(&scene, step, |scene| {
+        scene
+            .write(patient(VICTIM, span(0, 8), Mode::Write))
+            .unwrap()
+    });
     scene.payload.read();
     scene.block.withdraw(slot);
     match scene.take(patient(2, span(0, 8), Mode::Read)) {
@@ -125,7 +166,10 @@ fn waiting_writer(step: u32) {
             scene.payload.read();
             scene.block.withdraw(slot);
         }
-        Err(refusal) => assert!(matches!(refusal, Refusal::Poisoned(record) if record.member == VICTIM), "{refusal:?}"),
+        Err(refusal) => assert!(
+            matches!(refusal, Refusal::Poisoned(record) if record.member == VICTIM),
+            "{refusal:?}"
+        ),
     }
     victim.join().unwrap();
     scene.end();
@@ -146,14 +190,18 @@ fn reader(step: u32) {
 
 /// A record of poison.
 fn poison(scene: &Scene, span: Span) {
-    scene.block.poison(scene.take(at_once(DEAD, span, Mode::Write)).unwrap(), DEAD);
+    scene
+        .block
+        .poison(scene.take(at_once(DEAD, span, Mode::Write)).unwrap(), DEAD);
 }
 
 fn recovery(step: u32) {
     let scene = Scene::new(true);
     poison(&scene, span(0, 12));
     let victim = victim(&scene, step, |scene| {
-        let slot = scene.recover(patient(VICTIM, span(4, 8), Mode::Write)).unwrap();
+        let slot = scene
+            .recover(patient(VICTIM, span(4, 8), Mode::Write))
+            .unwrap();
         scene.payload.overwrite();
         scene.block.withdraw(slot);
     });
@@ -173,15 +221,21 @@ fn recovery(step: u32) {
 fn merge(step: u32) {
     let scene = Scene::new(true);
     let records = [span(4, 8), span(40, 48), span(10, 20)];
-    records.into_iter().for_each(|record| poison(&scene, record));
+    records
+        .into_iter()
+        .for_each(|record| poison(&scene, record));
     let victim = victim(&scene, step, |scene| {
-        let slot = scene.take(patient(VICTIM, span(100, 108), Mode::Read)).unwrap();
+        let slot = scene
+            .take(patient(VICTIM, span(100, 108), Mode::Read))
+            .unwrap();
         scene.block.withdraw(slot);
     });
     let refused = scene.take(patient(2, span(4, 8), Mode::Read));
     assert!(matches!(refused, Err(Refusal::Poisoned(_))), "{refused:?}");
     victim.join().unwrap();
-    records.into_iter().for_each(|record| scene.assert_poisoned(record));
+    records
+        .into_iter()
+        .for_each(|record| scene.assert_poisoned(record));
     scene.end();
 }
 
@@ -196,10 +250,16 @@ fn burial(step: u32) {
     left_by_the_dead(&scene);
     let victim = victim(&scene, step, |scene| {
         let refused = scene.take(patient(VICTIM, span(0, 8), Mode::Read));
-        assert!(matches!(refused, Err(Refusal::Poisoned(record)) if record.member == DEAD), "{refused:?}");
+        assert!(
+            matches!(refused, Err(Refusal::Poisoned(record)) if record.member == DEAD),
+            "{refused:?}"
+        );
     });
     let refused = scene.take(patient(2, span(0, 8), Mode::Read));
-    assert!(matches!(refused, Err(Refusal::Poisoned(record)) if record.member == DEAD), "{refused:?}");
+    assert!(
+        matches!(refused, Err(Refusal::Poisoned(record)) if record.member == DEAD),
+        "{refused:?}"
+    );
     victim.join().unwrap();
     scene.end();
 }
@@ -208,7 +268,11 @@ fn second_takeover(step: u32) {
     let scene = Scene::new(false);
     scene.block.lock.store(DEAD, SeqCst);
     scene.deaths.add(DEAD);
-    let victim = victim(&scene, step, |scene| scene.write(patient(VICTIM, span(0, 8), Mode::Write)).unwrap());
+    let victim = victim(&scene, step, |scene| {
+        scene
+            .write(patient(VICTIM, span(0, 8), Mode::Write))
+            .unwrap()
+    });
     scene.write_or_recover(2, span(4, 12));
     victim.join().unwrap();
     scene.end();
@@ -231,14 +295,29 @@ fn two_burials(_: u32) {
     scene.take(at_once(DEAD, span(20, 30), Mode::Read)).unwrap();
     let bury = |scene: &Scene, member| {
         // Where a reader died one writes at once, also where another buried it and took its slot.
-        scene.write(patient(member, span(20, 28), Mode::Write)).unwrap();
+        scene
+            .write(patient(member, span(20, 28), Mode::Write))
+            .unwrap();
         let refused = scene.take(patient(member, span(0, 8), Mode::Read));
-        assert!(matches!(refused, Err(Refusal::Poisoned(record)) if record.member == DEAD && record.span == span(0, 8)), "{refused:?}");
+        assert!(
+            matches!(refused, Err(Refusal::Poisoned(record)) if record.member == DEAD && record.span == span(0, 8)),
+            "{refused:?}"
+        );
     };
     let other = scene.clone();
     let other = thread::spawn(move || bury(&other, 2));
     bury(&scene, 3);
     other.join().unwrap();
-    assert_eq!(scene.block.poisoned(patient(3, span(0, 100), Mode::Read), &View::of(&scene.deaths)).unwrap().len(), 1);
+    assert_eq!(
+        scene
+            .block
+            .poisoned(
+                patient(3, span(0, 100), Mode::Read),
+                &View::of(&scene.deaths)
+            )
+            .unwrap()
+            .len(),
+        1
+    );
     scene.end();
 }

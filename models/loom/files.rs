@@ -1,30 +1,86 @@
-//! Who deletes an array, and whether its file may be used again: one owner, one deletion, and nobody has open what is rewritten.
+//! Who deletes an array, and whether its file may be used again: one owner, one deletion, and
+//! nobody has open what is rewritten.
 
 use crate::{
     ALL, Model, ORDERED, UNORDERED,
     engine::{cell::Cell, thread},
-    format::CLAIMABLE,
-    hold::Hold,
+    format::constants::CLAIMABLE,
     scene::block,
     scope::Scope,
-    state::{StateBlock, lifecycle},
+    state::block::{StateBlock, lifecycle},
+    state::ownership::Hold,
     sync::{Ordering::SeqCst, dying},
 };
 use std::sync::Arc;
 
 pub(crate) const MODELS: &[Model] = &[
-    Model::new("of two claimants one owns and deletes", two_claimants, UNORDERED, ALL),
-    Model::new("of a claimant and a release one deletes", claimant_and_release, UNORDERED, ALL),
-    Model::new("of two releases and the owner one deletes", two_releases_and_the_owner, UNORDERED, ALL),
-    Model::new("a claim that is given back is there for another", give_back_and_claim, UNORDERED, ALL),
-    Model::new("a claim that is given back is not there after a release", give_back_and_release, UNORDERED, ALL),
-    Model::new("an array that is taken back, or claimed, has one owner", take_back_and_claim, UNORDERED, ALL),
+    Model::new(
+        "of two claimants one owns and deletes",
+        two_claimants,
+        UNORDERED,
+        ALL,
+    ),
+    Model::new(
+        "of a claimant and a release one deletes",
+        claimant_and_release,
+        UNORDERED,
+        ALL,
+    ),
+    Model::new(
+        "of two releases and the owner one deletes",
+        two_releases_and_the_owner,
+        UNORDERED,
+        ALL,
+    ),
+    Model::new(
+        "a claim that is given back is there for another",
+        give_back_and_claim,
+        UNORDERED,
+        ALL,
+    ),
+    Model::new(
+        "a claim that is given back is not there after a release",
+        give_back_and_release,
+        UNORDERED,
+        ALL,
+    ),
+    Model::new(
+        "an array that is taken back, or claimed, has one owner",
+        take_back_and_claim,
+        UNORDERED,
+        ALL,
+    ),
     Model::new("a claimant dies anywhere", claimant_dies, UNORDERED, ALL).with_a_victim(),
-    Model::new("what somebody has open is not recycled", one_opener, ORDERED, ALL),
-    Model::new("what anybody of two has open is not recycled", two_openers, ORDERED, 5),
-    Model::new("what a sweep has open is not recycled", sweeper, ORDERED, ALL),
-    Model::new("who opens by name what is recycled has the one or the other", opener_by_name, ORDERED, ALL),
-    Model::new("what is being recycled is opened as a whole, or not", opener_of_half_a_file, UNORDERED, ALL),
+    Model::new(
+        "what somebody has open is not recycled",
+        one_opener,
+        ORDERED,
+        ALL,
+    ),
+    Model::new(
+        "what anybody of two has open is not recycled",
+        two_openers,
+        ORDERED,
+        5,
+    ),
+    Model::new(
+        "what a sweep has open is not recycled",
+        sweeper,
+        ORDERED,
+        ALL,
+    ),
+    Model::new(
+        "who opens by name what is recycled has the one or the other",
+        opener_by_name,
+        ORDERED,
+        ALL,
+    ),
+    Model::new(
+        "what is being recycled is opened as a whole, or not",
+        opener_of_half_a_file,
+        UNORDERED,
+        ALL,
+    ),
     Model::new("an opener dies anywhere", opener_dies, ORDERED, ALL).with_a_victim(),
 ];
 
@@ -46,7 +102,10 @@ fn claim_and_give_back(state: &StateBlock, me: u64) {
     assert!(!hold.end(state, me), "what was given back is deleted");
 }
 
-fn beside<R: 'static>(state: &Arc<StateBlock>, action: impl FnOnce(&StateBlock) -> R + 'static) -> thread::JoinHandle<R> {
+fn beside<R: 'static>(
+    state: &Arc<StateBlock>,
+    action: impl FnOnce(&StateBlock) -> R + 'static,
+) -> thread::JoinHandle<R> {
     let state = state.clone();
     thread::spawn(move || action(&state))
 }
@@ -60,7 +119,10 @@ fn two_claimants(_: u32) {
     let other = beside(&state, |state| claim_and_end(state, 1));
     let deletions = [claim_and_end(&state, 2), other.join().unwrap()];
     assert_eq!(deletions.into_iter().filter(|&deletes| deletes).count(), 1);
-    assert_eq!(words(&state), (if deletions[0] { 2 } else { 1 }, lifecycle::RELEASED));
+    assert_eq!(
+        words(&state),
+        (if deletions[0] { 2 } else { 1 }, lifecycle::RELEASED)
+    );
 }
 
 fn claimant_and_release(_: u32) {
@@ -73,9 +135,16 @@ fn claimant_and_release(_: u32) {
 
 fn two_releases_and_the_owner(_: u32) {
     let state = Arc::new(block(3));
-    let others = [1, 2].map(|me| beside(&state, move |state| Hold::opened(state, me).release(state, me)));
+    let others = [1, 2].map(|me| {
+        beside(&state, move |state| {
+            Hold::opened(state, me).release(state, me)
+        })
+    });
     let mine = Hold::created(Scope::Local).end(&state, 3);
-    let deletions: u8 = others.map(|other| u8::from(other.join().unwrap())).into_iter().sum();
+    let deletions: u8 = others
+        .map(|other| u8::from(other.join().unwrap()))
+        .into_iter()
+        .sum();
     assert_eq!(deletions + u8::from(mine), 1);
 }
 
@@ -84,7 +153,14 @@ fn give_back_and_claim(_: u32) {
     let other = beside(&state, |state| claim_and_give_back(state, 1));
     let deletes = claim_and_end(&state, 2);
     other.join().unwrap();
-    assert_eq!(words(&state), if deletes { (2, lifecycle::RELEASED) } else { (CLAIMABLE, lifecycle::READY) });
+    assert_eq!(
+        words(&state),
+        if deletes {
+            (2, lifecycle::RELEASED)
+        } else {
+            (CLAIMABLE, lifecycle::READY)
+        }
+    );
 }
 
 fn give_back_and_release(_: u32) {
@@ -135,12 +211,16 @@ const OWN: u32 = 1;
 impl ArrayFile {
     /// With its owner's mapping.
     fn new() -> Arc<Self> {
-        let file = Self { state: block(3), id: Cell::new(OLD) };
+        let file = Self {
+            state: block(3),
+            id: Cell::new(OLD),
+        };
         file.state.count_in();
         Arc::new(file)
     }
 
-    /// Opens the array `id`, or whatever array it is, looks at it again and closes it. Whether it was that array.
+    /// Opens the array `id`, or whatever array it is, looks at it again and closes it. Whether it
+    /// was that array.
     fn open(&self, id: Option<u32>, accepted: &[u32]) -> bool {
         let is_accepted = accepted.contains(&self.state.count_in());
         let found = is_accepted.then(|| self.id.get());
@@ -167,7 +247,14 @@ impl ArrayFile {
     }
 
     fn check_end(&self, recycled: bool, uncounted: u32) {
-        assert_eq!(self.state.lifecycle.load(SeqCst), if recycled { lifecycle::READY } else { lifecycle::RELEASED });
+        assert_eq!(
+            self.state.lifecycle.load(SeqCst),
+            if recycled {
+                lifecycle::READY
+            } else {
+                lifecycle::RELEASED
+            }
+        );
         assert_eq!(self.state.generation.load(SeqCst), u64::from(recycled));
         assert_eq!(self.state.openers.load(SeqCst), OWN + uncounted);
         assert_eq!(self.open(Some(NEW), &[lifecycle::READY]), recycled);
@@ -189,9 +276,14 @@ fn one_opener(_: u32) {
 
 fn two_openers(_: u32) {
     let file = ArrayFile::new();
-    let openers = [opener(&file, &[lifecycle::READY]), opener(&file, &[lifecycle::READY])];
+    let openers = [
+        opener(&file, &[lifecycle::READY]),
+        opener(&file, &[lifecycle::READY]),
+    ];
     let recycled = file.end_and_recycle();
-    openers.into_iter().for_each(|opener| _ = opener.join().unwrap());
+    openers
+        .into_iter()
+        .for_each(|opener| _ = opener.join().unwrap());
     file.check_end(recycled, 0);
 }
 

@@ -1,4 +1,5 @@
-//! Small models of what processes do to one state block, run in every order that loom distinguishes: `.ci/model loom [PREEMPTIONS]`.
+//! Small models of what processes do to one state block, run in every order that loom
+//! distinguishes: `.ci/model loom [PREEMPTIONS]`.
 
 use loom as engine;
 use std::{
@@ -23,7 +24,7 @@ mod files;
 mod guards;
 mod payload;
 
-use library::{format, hold, layout, scope, span, state, table};
+use library::{format, layout, scope, state};
 
 /// Slots of the lock table.
 const SLOTS: usize = 4;
@@ -35,7 +36,8 @@ struct Model {
     body: fn(u32),
     /// What its SeqCst accesses are made of.
     fences: &'static [Fences],
-    /// How many times threads are interrupted at most in one execution; as often as can be where there is no number.
+    /// How many times threads are interrupted at most in one execution; as often as can be where
+    /// there is no number.
     preemptions: Option<usize>,
     /// Whether it has a victim, which is to die at each of its accesses in turn.
     dies: bool,
@@ -47,9 +49,24 @@ const ORDERED: &[Fences] = &[Fences::BehindStores, Fences::BeforeLoads];
 const UNORDERED: &[Fences] = &[Fences::None];
 
 impl Model {
-    const fn new(name: &'static str, body: fn(u32), fences: &'static [Fences], preemptions: usize) -> Self {
-        let preemptions = if preemptions == ALL { None } else { Some(preemptions) };
-        Self { name, body, fences, preemptions, dies: false }
+    const fn new(
+        name: &'static str,
+        body: fn(u32),
+        fences: &'static [Fences],
+        preemptions: usize,
+    ) -> Self {
+        let preemptions = if preemptions == ALL {
+            None
+        } else {
+            Some(preemptions)
+        };
+        Self {
+            name,
+            body,
+            fences,
+            preemptions,
+            dies: false,
+        }
     }
 
     const fn with_a_victim(self) -> Self {
@@ -74,7 +91,11 @@ impl Model {
             }
         }
         let bound = preemptions.map_or("all".into(), |n| n.to_string());
-        println!("{:64} {bound:>4} {deaths:>4} {executions:>9} {:>7.1} s", self.name, start.elapsed().as_secs_f64());
+        println!(
+            "{:64} {bound:>4} {deaths:>4} {executions:>9} {:>7.1} s",
+            self.name,
+            start.elapsed().as_secs_f64()
+        );
         executions
     }
 }
@@ -97,12 +118,21 @@ fn check(body: fn(u32), step: u32, preemptions: Option<usize>) -> u64 {
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
-    let bound = arguments.next().map(|bound| bound.parse().expect("usage: loom [PREEMPTIONS [NAME]]"));
+    let bound = arguments
+        .next()
+        .map(|bound| bound.parse().expect("usage: loom [PREEMPTIONS [NAME]]"));
     let name = arguments.next().unwrap_or_default();
     let start = Instant::now();
-    println!("{:64} {:>4} {:>4} {:>9}", "model", "bound", "deaths", "executions");
+    println!(
+        "{:64} {:>4} {:>4} {:>9}",
+        "model", "bound", "deaths", "executions"
+    );
     let (mut models, mut executions) = (0, 0);
-    for model in [guards::MODELS, deaths::MODELS, files::MODELS].into_iter().flatten().filter(|model| model.name.contains(&name)) {
+    for model in [guards::MODELS, deaths::MODELS, files::MODELS]
+        .into_iter()
+        .flatten()
+        .filter(|model| model.name.contains(&name))
+    {
         let run = panic::catch_unwind(|| model.run(bound));
         executions += run.unwrap_or_else(|_| {
             println!("{:64} FAILED", model.name);
@@ -110,5 +140,8 @@ fn main() {
         });
         models += 1;
     }
-    println!("loom: {models} models, {executions} executions, {:.0} s", start.elapsed().as_secs_f64());
+    println!(
+        "loom: {models} models, {executions} executions, {:.0} s",
+        start.elapsed().as_secs_f64()
+    );
 }

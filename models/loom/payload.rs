@@ -1,4 +1,5 @@
-//! The bytes that guards protect. Any access that does not happen before or after another that it conflicts with ends the model.
+//! The bytes that guards protect. Any access that does not happen before or after another that it
+//! conflicts with ends the model.
 
 use crate::{engine::cell::Cell, sync};
 

@@ -1,11 +1,16 @@
-//! What the table should hold, in the simplest words: for each of 64 bytes who reads it, who writes it, whether it is poisoned.
+//! What the table should hold, in the simplest words: for each of 64 bytes who reads it, who writes
+//! it, whether it is poisoned.
 
-use crate::{span::Span, table::Mode};
+use crate::{layout::span::Span, state::lock_table::Mode};
 
 /// The bytes of a span, as bits.
 pub(crate) fn bytes(span: Span) -> u64 {
-    let is_covered = |byte: &u64| span.pitch == 0 || (byte - span.start) % u64::from(span.pitch) < u64::from(span.width);
-    (span.start..span.end.min(64)).filter(is_covered).fold(0, |bytes, byte| bytes | 1 << byte)
+    let is_covered = |byte: &u64| {
+        span.pitch == 0 || (byte - span.start) % u64::from(span.pitch) < u64::from(span.width)
+    };
+    (span.start..span.end.min(64))
+        .filter(is_covered)
+        .fold(0, |bytes, byte| bytes | 1 << byte)
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -16,24 +21,44 @@ struct Guard {
     member: u64,
 }
 
-/// Kept by what the members are told, at once and in the order in which they go on: a guard stands here for a part of the time for which it stands in
-/// the table, and poison for longer than it may be overlooked.
+/// Kept by what the members are told, at once and in the order in which they go on: a guard stands
+/// here for a part of the time for which it stands in the table, and poison for longer than it may
+/// be overlooked.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     guards: Vec<Guard>,
     poison: u64,
-    /// Whether anybody panicked or died: then bytes may be poisoned that are not known here, as those of who died while it took a guard.
+    /// Whether anybody panicked or died: then bytes may be poisoned that are not known here, as
+    /// those of who died while it took a guard.
     has_trouble: bool,
 }
 
 impl Ledger {
     pub(crate) fn given(&mut self, member: u64, slot: usize, span: Span, mode: Mode) {
         let bytes = bytes(span);
-        let excluded = self.guards.iter().find(|guard| guard.bytes & bytes != 0 && (mode == Mode::Write || guard.mode != mode));
-        assert!(excluded.is_none(), "{member} was given {mode:?} of {span:?} beside {excluded:?}");
-        assert!(self.guards.iter().all(|guard| guard.slot != slot), "slot {slot} was given twice: {self:?}");
-        assert_eq!(self.poison & bytes, 0, "{member} was given {mode:?} of poisoned bytes");
-        self.guards.push(Guard { slot, bytes, mode, member });
+        let excluded = self
+            .guards
+            .iter()
+            .find(|guard| guard.bytes & bytes != 0 && (mode == Mode::Write || guard.mode != mode));
+        assert!(
+            excluded.is_none(),
+            "{member} was given {mode:?} of {span:?} beside {excluded:?}"
+        );
+        assert!(
+            self.guards.iter().all(|guard| guard.slot != slot),
+            "slot {slot} was given twice: {self:?}"
+        );
+        assert_eq!(
+            self.poison & bytes,
+            0,
+            "{member} was given {mode:?} of poisoned bytes"
+        );
+        self.guards.push(Guard {
+            slot,
+            bytes,
+            mode,
+            member,
+        });
     }
 
     pub(crate) fn recovered(&mut self, member: u64, slot: usize, span: Span) {
@@ -47,20 +72,31 @@ impl Ledger {
 
     pub(crate) fn poisoned(&mut self, slot: usize) {
         self.has_trouble = true;
-        self.poison |= self.guards.iter().find(|guard| guard.slot == slot).map_or(0, |guard| guard.bytes);
+        self.poison |= self
+            .guards
+            .iter()
+            .find(|guard| guard.slot == slot)
+            .map_or(0, |guard| guard.bytes);
         self.given_back(slot);
     }
 
     pub(crate) fn died(&mut self, member: u64) {
         self.has_trouble = true;
-        for guard in self.guards.iter().filter(|guard| guard.member == member && guard.mode == Mode::Write) {
+        for guard in self
+            .guards
+            .iter()
+            .filter(|guard| guard.member == member && guard.mode == Mode::Write)
+        {
             self.poison |= guard.bytes;
         }
         self.guards.retain(|guard| guard.member != member);
     }
 
     pub(crate) fn refused(&self, span: Span, record: Span) {
-        assert!(self.has_trouble && record.overlaps(&span), "{span:?} was refused for {record:?}");
+        assert!(
+            self.has_trouble && record.overlaps(&span),
+            "{span:?} was refused for {record:?}"
+        );
     }
 
     /// At the end: every poisoned byte is in a record.

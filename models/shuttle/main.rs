@@ -1,5 +1,5 @@
-//! Members that take, give back, poison and recover guards on random views and die anywhere, in random orders, against a simple model:
-//! `.ci/model shuttle [ITERATIONS]`.
+//! Members that take, give back, poison and recover guards on random views and die anywhere, in
+//! random orders, against a simple model: `.ci/model shuttle [ITERATIONS]`.
 
 use shuttle as engine;
 use shuttle::{
@@ -13,13 +13,16 @@ mod library;
 #[path = "../scene.rs"]
 mod scene;
 #[path = "../sync.rs"]
-#[allow(dead_code, reason = "memory orders and deaths at every access are loom's business")]
+#[allow(
+    dead_code,
+    reason = "memory orders and deaths at every access are loom's business"
+)]
 mod sync;
 
 mod ledger;
 mod lives;
 
-use library::{format, layout, scope, span, state, table};
+use library::{format, layout, scope, state};
 use lives::Community;
 
 /// Slots of the lock table: few enough for a community to fill it.
@@ -35,23 +38,44 @@ fn run(name: &str, scheduler: impl Scheduler + 'static, community: Community) ->
     config.silence_warnings = true;
     config.stack_size = 1 << 18;
     let iterations = Runner::new(scheduler, config).run(move || lives::run(community));
-    println!("{name:64} {iterations:>9} {:>7.1} s", start.elapsed().as_secs_f64());
+    println!(
+        "{name:64} {iterations:>9} {:>7.1} s",
+        start.elapsed().as_secs_f64()
+    );
     iterations
 }
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
-    let iterations = arguments.next().map_or(20_000, |iterations| iterations.parse().expect("usage: shuttle [ITERATIONS [NAME]]"));
+    let iterations = arguments.next().map_or(20_000, |iterations| {
+        iterations
+            .parse()
+            .expect("usage: shuttle [ITERATIONS [NAME]]")
+    });
     let name = arguments.next().unwrap_or_default();
     let start = Instant::now();
     println!("{:64} {:>9}", "model", "executions");
     let (mut models, mut executions) = (0, 0);
-    for (community_name, community) in lives::COMMUNITIES.iter().filter(|(community, _)| community.contains(&name)) {
+    for (community_name, community) in lives::COMMUNITIES
+        .iter()
+        .filter(|(community, _)| community.contains(&name))
+    {
         let scheduler = RandomScheduler::new(iterations);
-        executions += run(&format!("{community_name}, at random"), scheduler, *community);
+        executions += run(
+            &format!("{community_name}, at random"),
+            scheduler,
+            *community,
+        );
         let scheduler = PctScheduler::new(DEPTH, iterations);
-        executions += run(&format!("{community_name}, with {DEPTH} preemptions"), scheduler, *community);
+        executions += run(
+            &format!("{community_name}, with {DEPTH} preemptions"),
+            scheduler,
+            *community,
+        );
         models += 1;
     }
-    println!("shuttle: {models} models, {executions} executions, {:.0} s", start.elapsed().as_secs_f64());
+    println!(
+        "shuttle: {models} models, {executions} executions, {:.0} s",
+        start.elapsed().as_secs_f64()
+    );
 }

@@ -22,7 +22,9 @@ use std::{collections::BTreeMap, ffi::c_int, time::Duration};
 
 /// The strides as NumPy has them: those of axes of length 0 and 1, which do not matter, too.
 pub(crate) fn numpy_strides(array: &AnyArray) -> Vec<isize> {
-    let Some(order) = array.order() else { return array.byte_strides() };
+    let Some(order) = array.order() else {
+        return array.byte_strides();
+    };
     let shape = array.shape();
     let mut strides = vec![0; shape.len()];
     let mut step = array.dtype().itemsize() as isize;
@@ -45,16 +47,24 @@ pub(crate) struct Array {
 }
 
 impl Array {
-    /// An array whose elements are those that NumPy knows: of `[T; N]` the parts are a further axis, as in NumPy.
+    /// An array whose elements are those that NumPy knows: of `[T; N]` the parts are a further
+    /// axis, as in NumPy.
     pub(crate) fn new(py: Python<'_>, mut any: AnyArray) -> PyResult<Self> {
-        while any.dtype().subarray().is_some_and(|(_, part)| part != u8::DTYPE) {
+        while any
+            .dtype()
+            .subarray()
+            .is_some_and(|(_, part)| part != u8::DTYPE)
+        {
             any = any.unpack().raise(py)?;
         }
         let dtype = match meaning(&any) {
             Some(text) => dtype::dtype(py, text)?,
             None => dtype::to_numpy(py, any.dtype())?,
         };
-        Ok(Self { any, dtype: dtype.unbind() })
+        Ok(Self {
+            any,
+            dtype: dtype.unbind(),
+        })
     }
 
     pub(crate) fn any(&self) -> &AnyArray {
@@ -68,38 +78,81 @@ impl Array {
     /// One field of every struct.
     fn field(&self, py: Python<'_>, name: &Bound<'_, PyString>) -> PyResult<Self> {
         let name = name.to_cow()?;
-        let is_array = self.any.dtype().fields().iter().any(|field| field.name() == name && field.dtype().to_string().starts_with('('));
-        let field = if is_array { self.any.field_array(&name) } else { self.any.field(&name) };
+        let is_array = self
+            .any
+            .dtype()
+            .fields()
+            .iter()
+            .any(|field| field.name() == name && field.dtype().to_string().starts_with('('));
+        let field = if is_array {
+            self.any.field_array(&name)
+        } else {
+            self.any.field(&name)
+        };
         Array::new(py, field.raise(py)?)
     }
 
     /// A view of the same elements.
     fn derived(&self, py: Python<'_>, any: AnyArray) -> Self {
-        Self { any, dtype: self.dtype.clone_ref(py) }
+        Self {
+            any,
+            dtype: self.dtype.clone_ref(py),
+        }
     }
 
     fn at(&self, py: Python<'_>, place: &Place) -> PyResult<Self> {
-        Ok(self.derived(py, self.any.with_layout(place.offset, &place.shape, &place.strides).raise(py)?))
+        Ok(self.derived(
+            py,
+            self.any
+                .with_layout(place.offset, &place.shape, &place.strides)
+                .raise(py)?,
+        ))
     }
 
     /// Where a basic index leads.
     fn place(&self, index: &Bound<'_, PyAny>) -> PyResult<Option<Place>> {
-        index::place(index, self.any.byte_offset(), self.any.shape(), &self.any.byte_strides())
+        index::place(
+            index,
+            self.any.byte_offset(),
+            self.any.shape(),
+            &self.any.byte_strides(),
+        )
     }
 
-    /// The view that an operation of NumPy's makes of an ndarray: it must not read elements, nor copy them.
-    fn viewed<'py>(&self, py: Python<'py>, operation: impl FnOnce(&Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>>) -> PyResult<Self> {
+    /// The view that an operation of NumPy's makes of an ndarray: it must not read elements, nor
+    /// copy them.
+    fn viewed<'py>(
+        &self,
+        py: Python<'py>,
+        operation: impl FnOnce(&Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>>,
+    ) -> PyResult<Self> {
         let whole = export::unlocked(py, &self.any, self.dtype_of(py))?;
         let start = address(&whole)?;
         let made = operation(&whole)?;
         let array = made.cast::<PyUntypedArray>()?;
         let offset = (self.any.byte_offset() as isize + address(&made)? - start) as usize;
-        let offset = if array.shape().contains(&0) { self.any.byte_offset() } else { offset };
-        self.at(py, &Place { offset, shape: array.shape().to_vec(), strides: array.strides().to_vec() })
+        let offset = if array.shape().contains(&0) {
+            self.any.byte_offset()
+        } else {
+            offset
+        };
+        self.at(
+            py,
+            &Place {
+                offset,
+                shape: array.shape().to_vec(),
+                strides: array.strides().to_vec(),
+            },
+        )
     }
 
     fn frozen_ndarray<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        export::frozen(py, self.any.view().raise(py)?, self.dtype_of(py), self.any.read().raise(py)?)
+        export::frozen(
+            py,
+            self.any.view().raise(py)?,
+            self.dtype_of(py),
+            self.any.read().raise(py)?,
+        )
     }
 
     /// A private copy, made while the elements are locked.
@@ -114,7 +167,12 @@ impl Array {
     }
 
     /// Sets the elements of a view from an ndarray, while they are locked.
-    fn fill_from(&self, py: Python<'_>, index: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn fill_from(
+        &self,
+        py: Python<'_>,
+        index: &Bound<'_, PyAny>,
+        value: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
         let held = guard::take(py, &self.any, Mode::Write, Wait::Forever)?;
         let (ndarray, lease) = export::leased(py, &self.any, self.dtype_of(py), held)?;
         let set = ndarray.set_item(index, value);
@@ -134,7 +192,11 @@ fn meaning(any: &AnyArray) -> Option<String> {
 }
 
 fn address(ndarray: &Bound<'_, PyAny>) -> PyResult<isize> {
-    ndarray.getattr("__array_interface__")?.get_item("data")?.get_item(0)?.extract()
+    ndarray
+        .getattr("__array_interface__")?
+        .get_item("data")?
+        .get_item(0)?
+        .extract()
 }
 
 #[pymethods]
@@ -208,7 +270,8 @@ impl Array {
         self.any.path().to_string_lossy().into_owned()
     }
 
-    /// One line of text that names this array or view for any process of the same user, in whatever language: see :func:`ndshm.open`.
+    /// One line of text that names this array or view for any process of the same user, in whatever
+    /// language: see :func:`ndshm.open`.
     #[getter]
     fn handle(&self) -> String {
         self.any.handle().to_string()
@@ -224,7 +287,9 @@ impl Array {
     fn set_scope(&self, py: Python<'_>, scope: ScopeArgument) -> PyResult<()> {
         match scope {
             ScopeArgument::Given(scope) => self.any.set_scope(scope).raise(py),
-            ScopeArgument::Default => Err(PyValueError::new_err("a scope is 'local', 'remote' or None")),
+            ScopeArgument::Default => Err(PyValueError::new_err(
+                "a scope is 'local', 'remote' or None",
+            )),
         }
     }
 
@@ -294,16 +359,30 @@ impl Array {
 
     /// A view of a diagonal of two axes, which becomes the last axis.
     #[pyo3(signature = (offset=0, axis1=0, axis2=1))]
-    fn diagonal(&self, py: Python<'_>, offset: isize, axis1: isize, axis2: isize) -> PyResult<Self> {
-        self.viewed(py, |whole| whole.call_method1("diagonal", (offset, axis1, axis2)))
+    fn diagonal(
+        &self,
+        py: Python<'_>,
+        offset: isize,
+        axis1: isize,
+        axis2: isize,
+    ) -> PyResult<Self> {
+        self.viewed(py, |whole| {
+            whole.call_method1("diagonal", (offset, axis1, axis2))
+        })
     }
 
     /// The same memory in another shape. Raises ``ValueError`` where that needs a copy.
     #[pyo3(signature = (*shape))]
     fn reshape(&self, py: Python<'_>, shape: &Bound<'_, PyTuple>) -> PyResult<Self> {
-        let shape = if shape.len() == 1 { shape.get_item(0)? } else { shape.clone().into_any() };
+        let shape = if shape.len() == 1 {
+            shape.get_item(0)?
+        } else {
+            shape.clone().into_any()
+        };
         let cannot = |error: PyErr| match error.is_instance_of::<PyAttributeError>(py) {
-            true => PyValueError::new_err("elements that lie like these cannot get that shape without a copy"),
+            true => PyValueError::new_err(
+                "elements that lie like these cannot get that shape without a copy",
+            ),
             false => error,
         };
         self.viewed(py, |whole| {
@@ -323,15 +402,18 @@ impl Array {
         Ok(self.derived(py, self.any.view().raise(py)?))
     }
 
-    /// Shared access, for ``with``: waits while overlapping bytes are written, ``timeout`` seconds at most.
+    /// Shared access, for ``with``: waits while overlapping bytes are written, ``timeout`` seconds
+    /// at most.
     ///
-    /// Raises :class:`WouldBlock` (``timeout=0``), :class:`Timeout`, :class:`Poisoned`, :class:`WouldDeadlock` where this thread holds the other guard.
+    /// Raises :class:`WouldBlock` (``timeout=0``), :class:`Timeout`, :class:`Poisoned`,
+    /// :class:`WouldDeadlock` where this thread holds the other guard.
     #[pyo3(signature = (timeout=None))]
     fn read(slf: Py<Self>, timeout: Option<f64>) -> PyResult<Guard> {
         Ok(Guard::new(slf, Mode::Read, Wait::new(timeout)?))
     }
 
-    /// Exclusive access, for ``with``; guards on other bytes of the same array do not wait for each other.
+    /// Exclusive access, for ``with``; guards on other bytes of the same array do not wait for each
+    /// other.
     ///
     /// Raises what :meth:`read` does, and :class:`ReadOnly` and :class:`Frozen`.
     #[pyo3(signature = (timeout=None))]
@@ -339,14 +421,22 @@ impl Array {
         Ok(Guard::new(slf, Mode::Write, Wait::new(timeout)?))
     }
 
-    /// Exclusive access to what may be poisoned: set the elements anew. The poison is gone when the block ends without an exception.
+    /// Exclusive access to what may be poisoned: set the elements anew. The poison is gone when the
+    /// block ends without an exception.
     fn recover(slf: Py<Self>) -> Guard {
         Guard::new(slf, Mode::Recover, Wait::Forever)
     }
 
-    /// The poisoned ranges that touch this view: bytes from the start of the array's data, the end exclusive.
+    /// The poisoned ranges that touch this view: bytes from the start of the array's data, the end
+    /// exclusive.
     fn poisoned(&self, py: Python<'_>) -> PyResult<Vec<(usize, usize)>> {
-        Ok(self.any.poisoned().raise(py)?.into_iter().map(|range| (range.start, range.end)).collect())
+        Ok(self
+            .any
+            .poisoned()
+            .raise(py)?
+            .into_iter()
+            .map(|range| (range.start, range.end))
+            .collect())
     }
 
     /// Ends all writing to the array for ever, and gives a read-only ndarray that needs no guard.
@@ -355,7 +445,8 @@ impl Array {
         self.frozen_ndarray(py)
     }
 
-    /// The memory as an ndarray without a lock, for those who coordinate by themselves. It keeps a local array from being deleted.
+    /// The memory as an ndarray without a lock, for those who coordinate by themselves. It keeps a
+    /// local array from being deleted.
     fn unlocked<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         export::unlocked(py, &self.any, self.dtype_of(py))
     }
@@ -366,15 +457,26 @@ impl Array {
         self.copied(py, order)
     }
 
-    /// A DataArray with the names of axes and the attributes: of ``data``, the ndarray of a guard say, else of a copy, or of a frozen array itself.
+    /// A DataArray with the names of axes and the attributes: of ``data``, the ndarray of a guard
+    /// say, else of a copy, or of a frozen array itself.
     #[pyo3(signature = (data=None))]
-    fn to_xarray<'py>(slf: &Bound<'py, Self>, data: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
-        slf.py().import("ndshm._xarray")?.getattr("to_xarray")?.call1((slf, data))
+    fn to_xarray<'py>(
+        slf: &Bound<'py, Self>,
+        data: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        slf.py()
+            .import("ndshm._xarray")?
+            .getattr("to_xarray")?
+            .call1((slf, data))
     }
 
     /// A new shared array with a copy of the elements, in the same store or in another one.
     #[pyo3(signature = (manager=None, **labels))]
-    fn copy<'py>(slf: &Bound<'py, Self>, manager: Option<Bound<'py, PyAny>>, labels: Option<&Bound<'py, PyDict>>) -> PyResult<Bound<'py, PyAny>> {
+    fn copy<'py>(
+        slf: &Bound<'py, Self>,
+        manager: Option<Bound<'py, PyAny>>,
+        labels: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let manager = manager.map_or_else(|| slf.getattr("manager"), Ok)?;
         manager.call_method("array", (slf.get().copied(slf.py(), "K")?,), labels)
     }
@@ -395,7 +497,12 @@ impl Array {
     }
 
     #[pyo3(signature = (dtype=None, copy=None))]
-    fn __array__<'py>(&self, py: Python<'py>, dtype: Option<Bound<'py, PyAny>>, copy: Option<bool>) -> PyResult<Bound<'py, PyAny>> {
+    fn __array__<'py>(
+        &self,
+        py: Python<'py>,
+        dtype: Option<Bound<'py, PyAny>>,
+        copy: Option<bool>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let made = match copy {
             None | Some(false) if self.any.is_frozen() => self.frozen_ndarray(py)?,
             Some(false) => {
@@ -425,12 +532,18 @@ impl Array {
         copy: Option<bool>,
     ) -> PyResult<Bound<'py, PyAny>> {
         if max_version.is_none_or(|version| version < (1, 0)) {
-            return Err(PyBufferError::new_err("only DLPack of version 1.0 or later says that memory is read-only: ask for it by max_version"));
+            return Err(PyBufferError::new_err(
+                "only DLPack of version 1.0 or later says that memory is read-only: ask for it by max_version",
+            ));
         }
         let ndarray = match copy {
             Some(true) => self.copied(py, "K")?,
             _ if self.any.is_frozen() => self.frozen_ndarray(py)?,
-            _ => return Err(PyBufferError::new_err("memory that others may write needs a lock: use `with a.read() as x`, or a.freeze()")),
+            _ => {
+                return Err(PyBufferError::new_err(
+                    "memory that others may write needs a lock: use `with a.read() as x`, or a.freeze()",
+                ));
+            }
         };
         let options = PyDict::new(py);
         options.set_item("stream", stream)?;
@@ -448,20 +561,30 @@ impl Array {
     /// # Safety
     ///
     /// Python's: `view` is one that may be filled.
-    unsafe fn __getbuffer__(slf: PyRef<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
+    unsafe fn __getbuffer__(
+        slf: PyRef<'_, Self>,
+        view: *mut ffi::Py_buffer,
+        flags: c_int,
+    ) -> PyResult<()> {
         let py = slf.py();
         if !slf.any.is_frozen() {
-            return Err(PyBufferError::new_err("memory that others may write needs a lock: use `with a.read() as x`, or a.freeze()"));
+            return Err(PyBufferError::new_err(
+                "memory that others may write needs a lock: use `with a.read() as x`, or a.freeze()",
+            ));
         }
         let ndarray = slf.frozen_ndarray(py)?;
-        // SAFETY: the caller's `view` and `flags` go to the ndarray, which stands in the view as what was exported, and keeps the array.
+        // SAFETY: the caller's `view` and `flags` go to the ndarray, which stands in the view as
+        // what was exported, and keeps the array.
         match unsafe { ffi::PyObject_GetBuffer(ndarray.as_ptr(), view, flags) } {
             0 => Ok(()),
             _ => Err(PyErr::fetch(py)),
         }
     }
 
-    fn __getitem__<'py>(slf: &Bound<'py, Self>, index: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    fn __getitem__<'py>(
+        slf: &Bound<'py, Self>,
+        index: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let (py, array) = (slf.py(), slf.get());
         if let Ok(name) = index.cast::<PyString>() {
             return Ok(Bound::new(py, array.field(py, name)?)?.into_any());
@@ -471,31 +594,52 @@ impl Array {
         }
         let held = guard::take(py, &array.any, Mode::Read, Wait::Forever)?;
         let (ndarray, lease) = export::leased(py, &array.any, array.dtype_of(py), held)?;
-        let taken = ndarray.get_item(index).and_then(|taken| match taken.getattr(intern!(py, "base")) {
-            // What is a view all the same, of some fields say, is copied: it must not outlive the lock.
-            Ok(base) if !base.is_none() => taken.call_method0("copy"),
-            _ => Ok(taken),
-        });
+        let taken =
+            ndarray
+                .get_item(index)
+                .and_then(|taken| match taken.getattr(intern!(py, "base")) {
+                    // What is a view all the same, of some fields say, is copied: it must not outlive the
+                    // lock.
+                    Ok(base) if !base.is_none() => taken.call_method0("copy"),
+                    _ => Ok(taken),
+                });
         drop(ndarray);
         lease.get().end();
         taken
     }
 
-    fn __setitem__<'py>(slf: &Bound<'py, Self>, index: &Bound<'py, PyAny>, value: &Bound<'py, PyAny>) -> PyResult<()> {
+    fn __setitem__<'py>(
+        slf: &Bound<'py, Self>,
+        index: &Bound<'py, PyAny>,
+        value: &Bound<'py, PyAny>,
+    ) -> PyResult<()> {
         let (py, array) = (slf.py(), slf.get());
-        // Before the elements are locked: the value may be a shared array itself, of the same memory even.
-        let value = if value.is_instance_of::<Array>() { value.call_method0("to_numpy")? } else { value.clone() };
+        // Before the elements are locked: the value may be a shared array itself, of the same
+        // memory even.
+        let value = if value.is_instance_of::<Array>() {
+            value.call_method0("to_numpy")?
+        } else {
+            value.clone()
+        };
         if let Ok(name) = index.cast::<PyString>() {
-            return array.field(py, name)?.fill_from(py, py.Ellipsis().bind(py), &value);
+            return array
+                .field(py, name)?
+                .fill_from(py, py.Ellipsis().bind(py), &value);
         }
         match array.place(index)? {
-            Some(place) => array.at(py, &place)?.fill_from(py, py.Ellipsis().bind(py), &value),
+            Some(place) => array
+                .at(py, &place)?
+                .fill_from(py, py.Ellipsis().bind(py), &value),
             None => array.fill_from(py, index, &value),
         }
     }
 
     fn __len__(&self) -> PyResult<usize> {
-        self.any.shape().first().copied().ok_or_else(|| PyTypeError::new_err("an array without axes has no length"))
+        self.any
+            .shape()
+            .first()
+            .copied()
+            .ok_or_else(|| PyTypeError::new_err("an array without axes has no length"))
     }
 
     fn __float__(&self, py: Python<'_>) -> PyResult<f64> {
@@ -512,13 +656,27 @@ impl Array {
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (String,))> {
         static UNPICKLE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-        let unpickle = UNPICKLE.get_or_try_init(py, || Ok::<_, PyErr>(py.import("ndshm._ndshm")?.getattr("unpickle_array")?.unbind()))?;
+        let unpickle = UNPICKLE.get_or_try_init(py, || {
+            Ok::<_, PyErr>(
+                py.import("ndshm._ndshm")?
+                    .getattr("unpickle_array")?
+                    .unbind(),
+            )
+        })?;
         Ok((unpickle.bind(py).clone(), (self.handle(),)))
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        let name = self.any.name().map(|name| format!(", name={name:?}")).unwrap_or_default();
-        Ok(format!("<ndshm.Array: shape={}, dtype={}{name}>", self.shape(py)?, self.dtype.bind(py)))
+        let name = self
+            .any
+            .name()
+            .map(|name| format!(", name={name:?}"))
+            .unwrap_or_default();
+        Ok(format!(
+            "<ndshm.Array: shape={}, dtype={}{name}>",
+            self.shape(py)?,
+            self.dtype.bind(py)
+        ))
     }
 }
 
@@ -566,7 +724,9 @@ pub(crate) fn make(
     let any = match content {
         Content::Empty => py.detach(|| options.empty_any(dtype, shape, order)),
         Content::Bytes(bytes) => py.detach(|| options.from_bytes(dtype, shape, order, bytes)),
-        Content::Element(element) => py.detach(|| options.from_bytes_fn(dtype, shape, order, |bytes| repeat(element, bytes))),
+        Content::Element(element) => {
+            py.detach(|| options.from_bytes_fn(dtype, shape, order, |bytes| repeat(element, bytes)))
+        }
     };
     Array::new(py, any.raise(py)?)
 }
@@ -583,6 +743,8 @@ pub(crate) enum Content<'a> {
 
 fn repeat(element: &[u8], bytes: &mut [u8]) {
     if element.iter().any(|&byte| byte != 0) {
-        bytes.chunks_exact_mut(element.len()).for_each(|place| place.copy_from_slice(element));
+        bytes
+            .chunks_exact_mut(element.len())
+            .for_each(|place| place.copy_from_slice(element));
     }
 }

@@ -25,15 +25,26 @@ pub(crate) fn to_value(value: &Bound<'_, PyAny>) -> PyResult<Value> {
     } else if let Ok(bytes) = value.cast::<PyBytes>() {
         Ok(Value::Bytes(bytes.as_bytes().to_vec()))
     } else if value.is_instance_of::<PyList>() || value.is_instance_of::<PyTuple>() {
-        Ok(Value::Array(value.try_iter()?.map(|item| to_value(&item?)).collect::<PyResult<_>>()?))
+        Ok(Value::Array(
+            value
+                .try_iter()?
+                .map(|item| to_value(&item?))
+                .collect::<PyResult<_>>()?,
+        ))
     } else if let Ok(map) = value.cast::<PyDict>() {
-        Ok(Value::Map(map.iter().map(|(key, item)| Ok((to_value(&key)?, to_value(&item)?))).collect::<PyResult<_>>()?))
+        Ok(Value::Map(
+            map.iter()
+                .map(|(key, item)| Ok((to_value(&key)?, to_value(&item)?)))
+                .collect::<PyResult<_>>()?,
+        ))
     } else if let Ok(item) = value.call_method0("item") {
         // A number of NumPy's.
         to_value(&item)
     } else {
         let name = value.get_type().name()?;
-        Err(PyTypeError::new_err(format!("attributes are None, bool, int, float, str, bytes, lists and dictionaries of these, not {name}")))
+        Err(PyTypeError::new_err(format!(
+            "attributes are None, bool, int, float, str, bytes, lists and dictionaries of these, not {name}"
+        )))
     }
 }
 
@@ -47,12 +58,16 @@ pub(crate) fn to_python<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'
         Value::Bytes(bytes) => PyBytes::new(py, bytes).into_any(),
         Value::Array(items) => {
             let list = PyList::empty(py);
-            items.iter().try_for_each(|item| list.append(to_python(py, item)?))?;
+            items
+                .iter()
+                .try_for_each(|item| list.append(to_python(py, item)?))?;
             list.into_any()
         }
         Value::Map(entries) => {
             let map = PyDict::new(py);
-            entries.iter().try_for_each(|(key, item)| map.set_item(to_python(py, key)?, to_python(py, item)?))?;
+            entries.iter().try_for_each(|(key, item)| {
+                map.set_item(to_python(py, key)?, to_python(py, item)?)
+            })?;
             map.into_any()
         }
         Value::Tag(_, inner) => to_python(py, inner)?,

@@ -1,4 +1,5 @@
-//! The library's errors as Python's: the classes stand in `ndshm/_errors.py` and are called like the variants.
+//! The library's errors as Python's: the classes stand in `ndshm/_errors.py` and are called like
+//! the variants.
 
 use ndshm::Error;
 use pyo3::{exceptions::PyRuntimeError, prelude::*, sync::PyOnceLock, types::PyModule};
@@ -12,7 +13,12 @@ pub(crate) fn raised(py: Python<'_>, error: &Error) -> PyErr {
     let variant = debug.split(':').next().unwrap_or_default();
     let class = CLASSES
         .get_or_try_init(py, || Ok::<_, PyErr>(py.import("ndshm._errors")?.unbind()))
-        .and_then(|module| module.bind(py).getattr(variant).or_else(|_| module.bind(py).getattr("Error")));
+        .and_then(|module| {
+            module
+                .bind(py)
+                .getattr(variant)
+                .or_else(|_| module.bind(py).getattr("Error"))
+        });
     match class.and_then(|class| class.call1((error.to_string(),))) {
         Ok(exception) => PyErr::from_value(exception),
         Err(_) => PyRuntimeError::new_err(debug),
@@ -33,6 +39,10 @@ impl<T> Raise<T> for ndshm::Result<T> {
 
 /// An exception of the base class.
 pub(crate) fn plain(py: Python<'_>, text: &str) -> PyErr {
-    let class = py.import("ndshm._errors").and_then(|module| module.getattr("Error"));
-    class.and_then(|class| class.call1((text,))).map_or_else(|error| error, PyErr::from_value)
+    let class = py
+        .import("ndshm._errors")
+        .and_then(|module| module.getattr("Error"));
+    class
+        .and_then(|class| class.call1((text,)))
+        .map_or_else(|error| error, PyErr::from_value)
 }

@@ -1,7 +1,8 @@
 //! Where shared memory becomes a NumPy array, and where such an array stops being one.
 //!
-//! The ndarrays made here have a base of ours that keeps what they need: a [`Lease`] the lock, a [`Keeper`] the mapping. NumPy's views of an ndarray refer to it
-//! (`view.base`), and so do memoryviews, iterators and capsules of it; so does what is made of those.
+//! The ndarrays made here have a base of ours that keeps what they need: a [`Lease`] the lock, a
+//! [`Keeper`] the mapping. NumPy's views of an ndarray refer to it (`view.base`), and so do
+//! memoryviews, iterators and capsules of it; so does what is made of those.
 
 use crate::{
     array::{Array, numpy_strides},
@@ -42,11 +43,12 @@ impl Held {
 /// A guard that may end in another thread than it began in.
 pub(crate) struct Carried(pub(crate) Held);
 
-// SAFETY: the library says of its guards that nothing but the check for deadlocks depends on their thread; the elements are bytes in
-// shared memory.
+// SAFETY: the library says of its guards that nothing but the check for deadlocks depends on their
+// thread; the elements are bytes in shared memory.
 unsafe impl Send for Carried {}
 
-/// What an ndarray over locked memory has as its base: the lock, until the block is left, or else until the last that refers to the ndarray is gone.
+/// What an ndarray over locked memory has as its base: the lock, until the block is left, or else
+/// until the last that refers to the ndarray is gone.
 #[pyclass(frozen, module = "ndshm._ndshm")]
 pub(crate) struct Lease {
     held: Mutex<Option<Carried>>,
@@ -59,7 +61,11 @@ pub(crate) struct Lease {
 impl Lease {
     /// Gives the lock back, if that was not done before.
     pub(crate) fn end(&self) {
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let held = self
+            .held
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         match held {
             Some(Carried(Held::Write(guard))) if self.poisons.load(Relaxed) => guard.poison(),
             held => drop(held),
@@ -77,7 +83,8 @@ impl Drop for Lease {
     }
 }
 
-/// What an ndarray over memory without a lock has as its base: it keeps the array, and so its mapping, and a local array's file.
+/// What an ndarray over memory without a lock has as its base: it keeps the array, and so its
+/// mapping, and a local array's file.
 #[pyclass(frozen, module = "ndshm._ndshm")]
 pub(crate) struct Keeper {
     array: AnyArray,
@@ -101,32 +108,75 @@ impl Keeper {
 }
 
 /// An ndarray over the memory of a guard, and its base.
-pub(crate) fn leased<'py>(py: Python<'py>, array: &AnyArray, dtype: &Bound<'py, PyAny>, mut held: Held) -> PyResult<(Bound<'py, PyAny>, Py<Lease>)> {
+pub(crate) fn leased<'py>(
+    py: Python<'py>,
+    array: &AnyArray,
+    dtype: &Bound<'py, PyAny>,
+    mut held: Held,
+) -> PyResult<(Bound<'py, PyAny>, Py<Lease>)> {
     let (address, is_writable) = (held.address(), matches!(held, Held::Write(_)));
-    let lease = Lease { held: Mutex::new(Some(Carried(held))), poisons: AtomicBool::new(false), blank: Mutex::new(Vec::new()) };
+    let lease = Lease {
+        held: Mutex::new(Some(Carried(held))),
+        poisons: AtomicBool::new(false),
+        blank: Mutex::new(Vec::new()),
+    };
     let lease = Py::new(py, lease)?;
-    // SAFETY: the guard's view has its first element at `address`, and the shape, strides and item size of `array`, all of it mapped and locked until
-    // the lease ends: which is when nothing refers to the ndarray, or after it was emptied.
-    let made = unsafe { over(py, array, dtype, address, is_writable, lease.clone_ref(py).into_any()) }?;
+    // SAFETY: the guard's view has its first element at `address`, and the shape, strides and item
+    // size of `array`, all of it mapped and locked until the lease ends: which is when nothing
+    // refers to the ndarray, or after it was emptied.
+    let made = unsafe {
+        over(
+            py,
+            array,
+            dtype,
+            address,
+            is_writable,
+            lease.clone_ref(py).into_any(),
+        )
+    }?;
     Ok((made, lease))
 }
 
 /// A read-only ndarray over a frozen array.
-pub(crate) fn frozen<'py>(py: Python<'py>, array: AnyArray, dtype: &Bound<'py, PyAny>, guard: ReadGuard<u8, IxDyn>) -> PyResult<Bound<'py, PyAny>> {
+pub(crate) fn frozen<'py>(
+    py: Python<'py>,
+    array: AnyArray,
+    dtype: &Bound<'py, PyAny>,
+    guard: ReadGuard<u8, IxDyn>,
+) -> PyResult<Bound<'py, PyAny>> {
     let address = guard.as_ptr().cast_mut();
     let view = array.view().raise(py)?;
-    let keeper = Py::new(py, Keeper { array: view, address: address.addr(), _guard: Some(Mutex::new(Carried(Held::Read(guard)))) })?;
+    let keeper = Py::new(
+        py,
+        Keeper {
+            array: view,
+            address: address.addr(),
+            _guard: Some(Mutex::new(Carried(Held::Read(guard)))),
+        },
+    )?;
     // SAFETY: as above; the base keeps the guard, and nobody writes a frozen array.
     unsafe { over(py, &array, dtype, address, false, keeper.into_any()) }
 }
 
 /// An ndarray over the array's memory without a lock: writable if the array is.
-pub(crate) fn unlocked<'py>(py: Python<'py>, array: &AnyArray, dtype: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+pub(crate) fn unlocked<'py>(
+    py: Python<'py>,
+    array: &AnyArray,
+    dtype: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
     let is_writable = array.is_writable();
     // SAFETY: the view is used for its address only.
     let address = unsafe { array.view_unlocked() }.as_ptr().cast_mut();
-    let keeper = Py::new(py, Keeper { array: array.view().raise(py)?, address: address.addr(), _guard: None })?;
-    // SAFETY: the base keeps the mapping. That nobody else uses the elements in a way that conflicts is what the caller of Python's `unlocked` promises.
+    let keeper = Py::new(
+        py,
+        Keeper {
+            array: array.view().raise(py)?,
+            address: address.addr(),
+            _guard: None,
+        },
+    )?;
+    // SAFETY: the base keeps the mapping. That nobody else uses the elements in a way that
+    // conflicts is what the caller of Python's `unlocked` promises.
     unsafe { over(py, array, dtype, address, is_writable, keeper.into_any()) }
 }
 
@@ -148,8 +198,9 @@ unsafe fn over<'py>(
     let flags = if is_writable { NPY_ARRAY_WRITEABLE } else { 0 };
     // SAFETY: the thread is attached, and NumPy is imported by this call.
     let class = unsafe { get_type_object(py, NpyTypes::PyArray_Type) };
-    // SAFETY: class and type are NumPy's (the reference to the type is given away), shape and strides have one length, and the elements that
-    // they name lie in mapped memory (the caller's promise).
+    // SAFETY: class and type are NumPy's (the reference to the type is given away), shape and
+    // strides have one length, and the elements that they name lie in mapped memory (the caller's
+    // promise).
     let made = unsafe {
         PY_ARRAY_API.PyArray_NewFromDescr(
             py,
@@ -177,12 +228,14 @@ unsafe fn over<'py>(
 struct Blank([u8; 64]);
 static BLANK: Blank = Blank([0; 64]);
 
-/// Empties an ndarray that [`leased`] made: all its axes get the length 0, and its address is no shared memory any more. One without axes shows zeros.
+/// Empties an ndarray that [`leased`] made: all its axes get the length 0, and its address is no
+/// shared memory any more. One without axes shows zeros.
 ///
 /// The caller knows that nothing holds the address of its memory: see `names`.
 pub(crate) fn empty(made: &Bound<'_, PyAny>, lease: &Lease, itemsize: usize) {
     let object = made.as_ptr().cast::<PyArrayObject>();
-    // SAFETY: `made` is an ndarray, so this is its struct; the thread is attached, so nobody else looks at it now.
+    // SAFETY: `made` is an ndarray, so this is its struct; the thread is attached, so nobody else
+    // looks at it now.
     let fields = unsafe { &mut (*object).fields };
     let mut address = BLANK.0.as_ptr().cast_mut();
     if fields.nd == 0 {
@@ -192,7 +245,8 @@ pub(crate) fn empty(made: &Bound<'_, PyAny>, lease: &Lease, itemsize: usize) {
     }
     if fields.nd > 0 {
         // SAFETY: an ndarray has `nd` dimensions.
-        let shape = unsafe { std::slice::from_raw_parts_mut(fields.dimensions, fields.nd as usize) };
+        let shape =
+            unsafe { std::slice::from_raw_parts_mut(fields.dimensions, fields.nd as usize) };
         shape.fill(0);
     }
     fields.data = address.cast();

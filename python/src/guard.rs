@@ -28,7 +28,8 @@ pub(crate) enum Mode {
     Recover,
 }
 
-/// How long to wait: not at all, for some time, or for as long as it takes (or the store's `lock_timeout` says).
+/// How long to wait: not at all, for some time, or for as long as it takes (or the store's
+/// `lock_timeout` says).
 #[derive(Clone, Copy)]
 pub(crate) enum Wait {
     Never,
@@ -42,7 +43,9 @@ impl Wait {
         match timeout {
             None => Ok(Wait::Forever),
             Some(seconds) if seconds <= 0.0 => Ok(Wait::Never),
-            Some(seconds) => Ok(Wait::AtMost(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))),
+            Some(seconds) => Ok(Wait::AtMost(
+                Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX),
+            )),
         }
     }
 }
@@ -53,17 +56,31 @@ pub(crate) fn take(py: Python<'_>, array: &AnyArray, mode: Mode, wait: Wait) -> 
         Mode::Read => array.try_read().map(Held::Read),
         Mode::Write => array.try_write().map(Held::Write),
         // It has no form that does not wait.
-        Mode::Recover => return py.detach(|| array.recover().map(Held::Write).map(Carried)).map(|Carried(held)| held).raise(py),
+        Mode::Recover => {
+            return py
+                .detach(|| array.recover().map(Held::Write).map(Carried))
+                .map(|Carried(held)| held)
+                .raise(py);
+        }
     };
     match (taken, wait) {
-        (Err(Error::WouldBlock { .. }), Wait::AtMost(time)) => wait_for(py, array, mode, Some(time)),
-        (Err(Error::WouldBlock { .. }), Wait::Forever) => wait_for(py, array, mode, array.manager().lock_timeout()),
+        (Err(Error::WouldBlock { .. }), Wait::AtMost(time)) => {
+            wait_for(py, array, mode, Some(time))
+        }
+        (Err(Error::WouldBlock { .. }), Wait::Forever) => {
+            wait_for(py, array, mode, array.manager().lock_timeout())
+        }
         (taken, _) => taken.raise(py),
     }
 }
 
 #[cold]
-fn wait_for(py: Python<'_>, array: &AnyArray, mode: Mode, limit: Option<Duration>) -> PyResult<Held> {
+fn wait_for(
+    py: Python<'_>,
+    array: &AnyArray,
+    mode: Mode,
+    limit: Option<Duration>,
+) -> PyResult<Held> {
     let start = Instant::now();
     loop {
         let left = limit.map(|limit| limit.saturating_sub(start.elapsed()));
@@ -78,7 +95,14 @@ fn wait_for(py: Python<'_>, array: &AnyArray, mode: Mode, limit: Option<Duration
         match taken {
             Err(Error::Timeout { path, obstacle, .. }) => {
                 if let Some(limit) = limit.filter(|&limit| start.elapsed() >= limit) {
-                    return Err(raised(py, &Error::Timeout { path, obstacle, waited: limit }));
+                    return Err(raised(
+                        py,
+                        &Error::Timeout {
+                            path,
+                            obstacle,
+                            waited: limit,
+                        },
+                    ));
                 }
                 py.check_signals()?;
             }
@@ -87,7 +111,8 @@ fn wait_for(py: Python<'_>, array: &AnyArray, mode: Mode, limit: Option<Duration
     }
 }
 
-/// A lock on the elements of an array or view, as a context manager that gives them as a zero-copy ndarray.
+/// A lock on the elements of an array or view, as a context manager that gives them as a zero-copy
+/// ndarray.
 #[pyclass(frozen, module = "ndshm")]
 pub(crate) struct Guard {
     array: Py<Array>,
@@ -103,7 +128,12 @@ struct Entered {
 
 impl Guard {
     pub(crate) fn new(array: Py<Array>, mode: Mode, wait: Wait) -> Self {
-        Self { array, mode, wait, entered: Mutex::new(None) }
+        Self {
+            array,
+            mode,
+            wait,
+            entered: Mutex::new(None),
+        }
     }
 
     fn entered(&self) -> std::sync::MutexGuard<'_, Option<Entered>> {
@@ -115,12 +145,17 @@ impl Guard {
 impl Guard {
     fn __enter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         if self.entered().is_some() {
-            return Err(PyRuntimeError::new_err("the guard is in use: ask the array for another one"));
+            return Err(PyRuntimeError::new_err(
+                "the guard is in use: ask the array for another one",
+            ));
         }
         let array = self.array.get();
         let held = take(py, array.any(), self.mode, self.wait)?;
         let (ndarray, lease) = export::leased(py, array.any(), array.dtype_of(py), held)?;
-        *self.entered() = Some(Entered { ndarray: ndarray.clone().unbind(), lease });
+        *self.entered() = Some(Entered {
+            ndarray: ndarray.clone().unbind(),
+            lease,
+        });
         Ok(ndarray)
     }
 
@@ -148,7 +183,11 @@ impl Guard {
             return Ok(false);
         }
         if names::are_all(&ndarray, 1, traceback)? {
-            export::empty(&ndarray, lease.get(), self.array.get().any().dtype().itemsize());
+            export::empty(
+                &ndarray,
+                lease.get(),
+                self.array.get().any().dtype().itemsize(),
+            );
             lease.get().end();
             return Ok(false);
         }
@@ -170,6 +209,9 @@ impl Guard {
             Mode::Write => "write",
             Mode::Recover => "recover",
         };
-        Ok(format!("<ndshm.Guard: {mode} of {}>", self.array.bind(py).repr()?))
+        Ok(format!(
+            "<ndshm.Guard: {mode} of {}>",
+            self.array.bind(py).repr()?
+        ))
     }
 }

@@ -1,4 +1,5 @@
-//! Basic indexing, as NumPy defines it: integers, slices, `...` and `None` name a view by numbers alone.
+//! Basic indexing, as NumPy defines it: integers, slices, `...` and `None` name a view by numbers
+//! alone.
 
 use pyo3::{
     exceptions::PyIndexError,
@@ -35,13 +36,18 @@ fn part<'py>(item: &Bound<'py, PyAny>) -> PyResult<Option<Part<'py>>> {
     if item.is_instance_of::<PyEllipsis>() {
         return Ok(Some(Part::Rest));
     }
-    // Booleans are masks. Arrays and sequences, which have a length, are fancy, even those without axes; NumPy's integers are neither.
+    // Booleans are masks. Arrays and sequences, which have a length, are fancy, even those without
+    // axes; NumPy's integers are neither.
     if item.is_instance_of::<PyBool>() || item.hasattr("__len__")? && !item.hasattr("dtype")? {
         return Ok(None);
     }
     // SAFETY: a live object, and the thread is attached.
     if unsafe { ffi::PyIndex_Check(item.as_ptr()) } == 0
-        || item.getattr("dtype").is_ok_and(|dtype| dtype.getattr("kind").is_ok_and(|kind| kind.eq("b").unwrap_or(true)))
+        || item.getattr("dtype").is_ok_and(|dtype| {
+            dtype
+                .getattr("kind")
+                .is_ok_and(|kind| kind.eq("b").unwrap_or(true))
+        })
     {
         return Ok(None);
     }
@@ -52,27 +58,54 @@ fn part<'py>(item: &Bound<'py, PyAny>) -> PyResult<Option<Part<'py>>> {
 }
 
 /// Where a basic index leads from a view; `None` where the index is not basic.
-pub(crate) fn place(index: &Bound<'_, PyAny>, offset: usize, shape: &[usize], strides: &[isize]) -> PyResult<Option<Place>> {
+pub(crate) fn place(
+    index: &Bound<'_, PyAny>,
+    offset: usize,
+    shape: &[usize],
+    strides: &[isize],
+) -> PyResult<Option<Place>> {
     let mut parts = Vec::new();
     if let Ok(tuple) = index.cast::<PyTuple>() {
         for item in tuple.iter() {
-            let Some(part) = part(&item)? else { return Ok(None) };
+            let Some(part) = part(&item)? else {
+                return Ok(None);
+            };
             parts.push(part);
         }
     } else {
-        let Some(part) = part(index)? else { return Ok(None) };
+        let Some(part) = part(index)? else {
+            return Ok(None);
+        };
         parts.push(part);
     }
-    let named = parts.iter().filter(|part| matches!(part, Part::Index(_) | Part::Slice(_))).count();
+    let named = parts
+        .iter()
+        .filter(|part| matches!(part, Part::Index(_) | Part::Slice(_)))
+        .count();
     if named > shape.len() {
-        return Err(PyIndexError::new_err(format!("too many indices: the array has {} axes, and {named} were indexed", shape.len())));
+        return Err(PyIndexError::new_err(format!(
+            "too many indices: the array has {} axes, and {named} were indexed",
+            shape.len()
+        )));
     }
-    match parts.iter().filter(|part| matches!(part, Part::Rest)).count() {
+    match parts
+        .iter()
+        .filter(|part| matches!(part, Part::Rest))
+        .count()
+    {
         0 => parts.push(Part::Rest),
         1 => {}
-        _ => return Err(PyIndexError::new_err("an index can only have one ellipsis ('...')")),
+        _ => {
+            return Err(PyIndexError::new_err(
+                "an index can only have one ellipsis ('...')",
+            ));
+        }
     }
-    let mut place = Place { offset, shape: Vec::with_capacity(shape.len()), strides: Vec::with_capacity(shape.len()) };
+    let mut place = Place {
+        offset,
+        shape: Vec::with_capacity(shape.len()),
+        strides: Vec::with_capacity(shape.len()),
+    };
     let is_empty = shape.contains(&0);
     let mut first = offset as isize;
     let mut axis = 0;
@@ -92,7 +125,9 @@ pub(crate) fn place(index: &Bound<'_, PyAny>, offset: usize, shape: &[usize], st
                 let length = shape[axis] as isize;
                 let at = if index < 0 { index + length } else { index };
                 if !(0..length).contains(&at) {
-                    return Err(PyIndexError::new_err(format!("index {index} is out of bounds for axis {axis} with size {length}")));
+                    return Err(PyIndexError::new_err(format!(
+                        "index {index} is out of bounds for axis {axis} with size {length}"
+                    )));
                 }
                 first += at * strides[axis];
                 axis += 1;

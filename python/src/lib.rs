@@ -1,6 +1,8 @@
-//! The Python package of ndshm, as far as it is not written in Python: the classes `Manager`, `Array` and `Guard`.
+//! The Python package of ndshm, as far as it is not written in Python: the classes `Manager`,
+//! `Array` and `Guard`.
 //!
-//! A layer over the library's public interface: `AnyArray` for the arrays, `export` for the one place where memory becomes a NumPy array and stops being one.
+//! A layer over the library's public interface: `AnyArray` for the arrays, `export` for the one
+//! place where memory becomes a NumPy array and stops being one.
 
 mod array;
 mod attrs;

@@ -38,7 +38,10 @@ impl<'py> FromPyObject<'_, 'py> for ScopeArgument {
         match text.as_deref() {
             Some("local") => Ok(ScopeArgument::Given(Scope::Local)),
             Some("remote") => Ok(ScopeArgument::Given(Scope::Remote)),
-            _ => Err(PyValueError::new_err(format!("a scope is 'local', 'remote' or None, not {}", object.repr()?))),
+            _ => Err(PyValueError::new_err(format!(
+                "a scope is 'local', 'remote' or None, not {}",
+                object.repr()?
+            ))),
         }
     }
 }
@@ -55,7 +58,9 @@ pub(crate) fn order_of(order: &str) -> PyResult<Order> {
     match order {
         "C" | "c" => Ok(Order::C),
         "F" | "f" => Ok(Order::F),
-        _ => Err(PyValueError::new_err(format!("an order is 'C' or 'F', not {order:?}"))),
+        _ => Err(PyValueError::new_err(format!(
+            "an order is 'C' or 'F', not {order:?}"
+        ))),
     }
 }
 
@@ -69,21 +74,37 @@ pub(crate) struct Manager {
 impl Manager {
     fn wrapped(inner: ndshm::Manager) -> Self {
         let path = inner.path().into();
-        Self { inner: Mutex::new(Some(inner)), path }
+        Self {
+            inner: Mutex::new(Some(inner)),
+            path,
+        }
     }
 
     /// The manager as Python's class, which has the verbs.
     pub(crate) fn of<'py>(py: Python<'py>, inner: &ndshm::Manager) -> PyResult<Bound<'py, PyAny>> {
-        py.import("ndshm._manager")?.getattr("unpickle_manager")?.call1((to_json(inner)?,))
+        py.import("ndshm._manager")?
+            .getattr("unpickle_manager")?
+            .call1((to_json(inner)?,))
     }
 
     pub(crate) fn inner(&self, py: Python<'_>) -> PyResult<ndshm::Manager> {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        inner.ok_or(Error::Closed { path: self.path.clone() }).raise(py)
+        let inner = self
+            .inner
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        inner
+            .ok_or(Error::Closed {
+                path: self.path.clone(),
+            })
+            .raise(py)
     }
 
     fn take(&self) -> Option<ndshm::Manager> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.inner
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 }
 
@@ -102,7 +123,11 @@ struct Labels<'a, 'py> {
 }
 
 impl Labels<'_, '_> {
-    fn apply<'m>(self, py: Python<'_>, mut options: ArrayOptions<'m>) -> PyResult<ArrayOptions<'m>> {
+    fn apply<'m>(
+        self,
+        py: Python<'_>,
+        mut options: ArrayOptions<'m>,
+    ) -> PyResult<ArrayOptions<'m>> {
         if let Some(name) = self.name {
             options = options.name(name);
         }
@@ -129,7 +154,8 @@ impl Labels<'_, '_> {
 /// A length or a sequence of them.
 fn lengths(shape: &Bound<'_, PyAny>) -> PyResult<Vec<usize>> {
     let length = |item: &Bound<'_, PyAny>| match item.extract::<isize>() {
-        Ok(length) => usize::try_from(length).map_err(|_| PyValueError::new_err("negative dimensions are not allowed")),
+        Ok(length) => usize::try_from(length)
+            .map_err(|_| PyValueError::new_err("negative dimensions are not allowed")),
         Err(_) => item.call_method0("__index__")?.extract(),
     };
     match shape.try_iter() {
@@ -160,7 +186,8 @@ impl Manager {
     ) -> PyResult<Self> {
         if let Some(text) = _pickled {
             // Its error is a text; which of the library's it was cannot be told any more.
-            let joined = serde_json::from_str(text).map_err(|error| error::plain(py, &error.to_string()))?;
+            let joined =
+                serde_json::from_str(text).map_err(|error| error::plain(py, &error.to_string()))?;
             return Ok(Self::wrapped(joined));
         }
         let mut builder: Builder = ndshm::Manager::builder();
@@ -183,7 +210,8 @@ impl Manager {
             builder = builder.any_file_system();
         }
         if let Some(seconds) = lock_timeout {
-            let timeout = Duration::try_from_secs_f64(seconds).map_err(|_| PyValueError::new_err("lock_timeout is a number of seconds"))?;
+            let timeout = Duration::try_from_secs_f64(seconds)
+                .map_err(|_| PyValueError::new_err("lock_timeout is a number of seconds"))?;
             builder = builder.lock_timeout(timeout);
         }
         builder = match huge_pages {
@@ -191,7 +219,11 @@ impl Manager {
             Some("auto") => builder.huge_pages(HugePages::Auto),
             Some("never") => builder.huge_pages(HugePages::Never),
             Some("require") => builder.huge_pages(HugePages::Require),
-            Some(_) => return Err(PyValueError::new_err("huge_pages is 'auto', 'never' or 'require'")),
+            Some(_) => {
+                return Err(PyValueError::new_err(
+                    "huge_pages is 'auto', 'never' or 'require'",
+                ));
+            }
         };
         if prefault {
             builder = builder.prefault();
@@ -206,7 +238,11 @@ impl Manager {
             ("a", true) => py.detach(|| builder.open_or_create()),
             ("a" | "x", _) => py.detach(|| builder.create()),
             ("r+", _) => py.detach(|| builder.open()),
-            _ => return Err(PyValueError::new_err("mode is 'a' (open, or create), 'x' (create) or 'r+' (open)")),
+            _ => {
+                return Err(PyValueError::new_err(
+                    "mode is 'a' (open, or create), 'x' (create) or 'r+' (open)",
+                ));
+            }
         };
         Ok(Self::wrapped(made.raise(py)?))
     }
@@ -220,16 +256,24 @@ impl Manager {
     /// Whether the end of this manager deletes the store.
     #[getter]
     fn is_owner(&self) -> bool {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(ndshm::Manager::is_owner)
+        self.inner
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_ref()
+            .is_some_and(ndshm::Manager::is_owner)
     }
 
     /// Whether this manager has let go of its store.
     #[getter]
     fn closed(&self) -> bool {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+        self.inner
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_none()
     }
 
-    /// A new array: of `data`'s bytes if given (contiguous in `order`), of `element`'s everywhere, or of zeros.
+    /// A new array: of `data`'s bytes if given (contiguous in `order`), of `element`'s everywhere,
+    /// or of zeros.
     #[pyo3(signature = (shape, dtype, order="C", name=None, scope=ScopeArgument::Default, attrs=None, axis_names=None, element=None))]
     #[allow(clippy::too_many_arguments, reason = "Python's keywords")]
     fn _make(
@@ -246,7 +290,14 @@ impl Manager {
     ) -> PyResult<Array> {
         let manager = self.inner(py)?;
         let (dtype, meaning) = dtype::from_numpy(dtype)?;
-        let options = Labels { name, scope, attrs, axis_names, meaning }.apply(py, manager.options())?;
+        let options = Labels {
+            name,
+            scope,
+            attrs,
+            axis_names,
+            meaning,
+        }
+        .apply(py, manager.options())?;
         let content = element.map_or(Content::Empty, Content::Element);
         make(py, &options, &dtype, &lengths(shape)?, order, content)
     }
@@ -267,22 +318,43 @@ impl Manager {
         use numpy::{PyUntypedArray, PyUntypedArrayMethods};
         let manager = self.inner(py)?;
         let array = source.cast::<PyUntypedArray>()?;
-        let is_ordered = if order == "F" { array.is_fortran_contiguous() } else { array.is_c_contiguous() };
+        let is_ordered = if order == "F" {
+            array.is_fortran_contiguous()
+        } else {
+            array.is_c_contiguous()
+        };
         if !is_ordered {
-            return Err(PyTypeError::new_err("the source is not contiguous in this order"));
+            return Err(PyTypeError::new_err(
+                "the source is not contiguous in this order",
+            ));
         }
         let (dtype, meaning) = dtype::from_numpy(&source.getattr(intern!(py, "dtype"))?)?;
-        let options = Labels { name, scope, attrs, axis_names, meaning }.apply(py, manager.options())?;
+        let options = Labels {
+            name,
+            scope,
+            attrs,
+            axis_names,
+            meaning,
+        }
+        .apply(py, manager.options())?;
         let byte_len = array.len() * dtype.itemsize();
         // SAFETY: `source` is an ndarray, so this is its struct.
         let data = unsafe { (*array.as_array_ptr()).fields.data };
         let bytes: &[u8] = match byte_len {
             0 => &[],
-            // SAFETY: a contiguous ndarray's elements lie side by side from there, and `source` keeps them. Who writes them from another thread
-            // while they are copied gets a mixture of bytes, as with any copy that NumPy makes without the interpreter's lock.
+            // SAFETY: a contiguous ndarray's elements lie side by side from there, and `source`
+            // keeps them. Who writes them from another thread while they are copied gets a mixture
+            // of bytes, as with any copy that NumPy makes without the interpreter's lock.
             _ => unsafe { std::slice::from_raw_parts(data.cast(), byte_len) },
         };
-        make(py, &options, &dtype, array.shape(), order, Content::Bytes(bytes))
+        make(
+            py,
+            &options,
+            &dtype,
+            array.shape(),
+            order,
+            Content::Bytes(bytes),
+        )
     }
 
     /// The array with this name. Raises :class:`NotFound`.
@@ -317,12 +389,22 @@ impl Manager {
             map.set_item("dtype", info.dtype.to_string())?;
             map.set_item("order", if info.order == Order::C { "C" } else { "F" })?;
             map.set_item("nbytes", info.byte_len)?;
-            map.set_item("created", info.created.duration_since(std::time::UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64()))?;
+            map.set_item(
+                "created",
+                info.created
+                    .duration_since(std::time::UNIX_EPOCH)
+                    .map_or(0.0, |time| time.as_secs_f64()),
+            )?;
             map.set_item("pid", info.pid)?;
             map.set_item("software", &info.software)?;
             Ok(map)
         };
-        self.inner(py)?.list().raise(py)?.into_iter().map(describe).collect()
+        self.inner(py)?
+            .list()
+            .raise(py)?
+            .into_iter()
+            .map(describe)
+            .collect()
     }
 
     /// Arrays and bytes of the store, and the bytes that are left on its file system.
@@ -345,19 +427,31 @@ impl Manager {
         map.set_item("stores", swept.stores)?;
         map.set_item("arrays", swept.arrays)?;
         map.set_item("nbytes", swept.bytes)?;
-        map.set_item("skipped", swept.skipped.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        map.set_item(
+            "skipped",
+            swept
+                .skipped
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>(),
+        )?;
         Ok(map)
     }
 
     /// Deletes the store with all its arrays, a persistent one too.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        let Some(manager) = self.take() else { return Ok(()) };
+        let Some(manager) = self.take() else {
+            return Ok(());
+        };
         py.detach(|| manager.close()).raise(py)
     }
 
-    /// Lets go of the store, as the end of ``with`` does: an ephemeral one that this process made is deleted, another one stays.
+    /// Lets go of the store, as the end of ``with`` does: an ephemeral one that this process made
+    /// is deleted, another one stays.
     fn leave(&self, py: Python<'_>) -> PyResult<()> {
-        let Some(manager) = self.take() else { return Ok(()) };
+        let Some(manager) = self.take() else {
+            return Ok(());
+        };
         py.detach(|| match manager.is_owner() {
             true => manager.close(),
             false => Ok(()),
@@ -367,11 +461,19 @@ impl Manager {
 
     /// Makes the store persistent, and gives its path.
     fn keep(&self, py: Python<'_>) -> PyResult<String> {
-        Ok(self.inner(py)?.keep().raise(py)?.to_string_lossy().into_owned())
+        Ok(self
+            .inner(py)?
+            .keep()
+            .raise(py)?
+            .to_string_lossy()
+            .into_owned())
     }
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (String,))> {
         let text = to_json(&self.inner(py)?)?;
-        Ok((py.import("ndshm._manager")?.getattr("unpickle_manager")?, (text,)))
+        Ok((
+            py.import("ndshm._manager")?.getattr("unpickle_manager")?,
+            (text,),
+        ))
     }
 }

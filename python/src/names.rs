@@ -1,11 +1,15 @@
-//! Whether nothing but names refers to an object: variables of the functions that are running, or whose frames an exception keeps.
+//! Whether nothing but names refers to an object: variables of the functions that are running, or
+//! whose frames an exception keeps.
 //!
-//! A guard asks this of its ndarray when its block ends. What is only named can be emptied in place, and whoever uses the name sees nothing any
-//! more. Anything else that refers to it (a view, a memoryview, an iterator over it, a DLPack capsule) may hold the address of its memory, and
-//! nobody can take that back. So references are counted: each must be one that was found as a variable.
+//! A guard asks this of its ndarray when its block ends. What is only named can be emptied in
+//! place, and whoever uses the name sees nothing any more. Anything else that refers to it (a view,
+//! a memoryview, an iterator over it, a DLPack capsule) may hold the address of its memory, and
+//! nobody can take that back. So references are counted: each must be one that was found as a
+//! variable.
 //!
-//! Up to Python 3.12 looking at a function's variables makes a dictionary of them, which the frame keeps. What is not somebody else's is taken out of it
-//! again, because it would keep the user's objects alive.
+//! Up to Python 3.12 looking at a function's variables makes a dictionary of them, which the frame
+//! keeps. What is not somebody else's is taken out of it again, because it would keep the user's
+//! objects alive.
 
 use pyo3::{ffi, intern, prelude::*, sync::PyOnceLock, types::PyDict};
 
@@ -19,14 +23,25 @@ fn references(object: &Bound<'_, PyAny>) -> isize {
     unsafe { ffi::Py_REFCNT(object.as_ptr()) }
 }
 
-/// Whether all references to `object`, but the `known` ones that the caller holds, are variables of running functions or of frames of `traceback`.
-pub(crate) fn are_all(object: &Bound<'_, PyAny>, known: isize, traceback: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
+/// Whether all references to `object`, but the `known` ones that the caller holds, are variables of
+/// running functions or of frames of `traceback`.
+pub(crate) fn are_all(
+    object: &Bound<'_, PyAny>,
+    known: isize,
+    traceback: Option<&Bound<'_, PyAny>>,
+) -> PyResult<bool> {
     let py = object.py();
-    let mut search = Search { object, known, seen: Vec::new() };
+    let mut search = Search {
+        object,
+        known,
+        seen: Vec::new(),
+    };
     if search.is_done() {
         return Ok(true);
     }
-    let getframe = GETFRAME.get_or_try_init(py, || Ok::<_, PyErr>(py.import("sys")?.getattr("_getframe")?.unbind()))?;
+    let getframe = GETFRAME.get_or_try_init(py, || {
+        Ok::<_, PyErr>(py.import("sys")?.getattr("_getframe")?.unbind())
+    })?;
     let mut frame = getframe.bind(py).call0()?;
     while !frame.is_none() {
         if search.look_at(&frame)? {
@@ -72,22 +87,33 @@ impl<'py> Search<'_, 'py> {
             return Ok(false);
         }
         let code = frame.getattr(intern!(py, "f_code"))?;
-        let is_optimized = code.getattr(intern!(py, "co_flags"))?.extract::<u32>()? & OPTIMIZED != 0;
+        let is_optimized =
+            code.getattr(intern!(py, "co_flags"))?.extract::<u32>()? & OPTIMIZED != 0;
         let locals = frame.getattr(intern!(py, "f_locals"))?;
         match locals.cast::<PyDict>() {
             Ok(namespace) if !is_optimized => {
                 if self.is_new(namespace) {
-                    self.known += namespace.iter().filter(|(_, value)| value.is(self.object)).count() as isize;
+                    self.known += namespace
+                        .iter()
+                        .filter(|(_, value)| value.is(self.object))
+                        .count() as isize;
                 }
             }
             Ok(snapshot) => {
-                // The frame's own reference, and `locals`: otherwise somebody else uses the dictionary.
+                // The frame's own reference, and `locals`: otherwise somebody else uses the
+                // dictionary.
                 let is_private = references(snapshot) == 2;
                 // A variable that belongs to another function is counted there: both see one cell.
-                for (group, is_own) in [("co_varnames", true), ("co_cellvars", true), ("co_freevars", false)] {
+                for (group, is_own) in [
+                    ("co_varnames", true),
+                    ("co_cellvars", true),
+                    ("co_freevars", false),
+                ] {
                     for name in code.getattr(group)?.try_iter()? {
                         let name = name?;
-                        let Some(value) = snapshot.get_item(&name)? else { continue };
+                        let Some(value) = snapshot.get_item(&name)? else {
+                            continue;
+                        };
                         self.known += isize::from(is_own && value.is(self.object));
                         drop(value);
                         if is_private {
@@ -96,7 +122,10 @@ impl<'py> Search<'_, 'py> {
                     }
                 }
                 // What is left in it refers to the object too.
-                self.known += snapshot.iter().filter(|(_, value)| value.is(self.object)).count() as isize;
+                self.known += snapshot
+                    .iter()
+                    .filter(|(_, value)| value.is(self.object))
+                    .count() as isize;
             }
             Err(_) => {
                 let free = code.getattr("co_freevars")?;
@@ -113,7 +142,10 @@ impl<'py> Search<'_, 'py> {
             if let Ok(globals) = globals.cast::<PyDict>()
                 && self.is_new(globals)
             {
-                self.known += globals.iter().filter(|(_, value)| value.is(self.object)).count() as isize;
+                self.known += globals
+                    .iter()
+                    .filter(|(_, value)| value.is(self.object))
+                    .count() as isize;
             }
         }
         Ok(self.is_done())

@@ -2,21 +2,22 @@
 
 use super::{Labels, SharedArray, from_ndarray};
 use crate::{
+    array::guard::{self, Access, ReadGuard, Wait, WriteGuard},
     element::Element,
     error::Result,
-    guard::{self, Access, ReadGuard, Wait, WriteGuard},
-    member::Member,
+    store::member::Member,
 };
 use ndarray::{Array, Dimension};
 use std::{ops::Range, sync::Arc, time::Duration};
 
 impl<T: Element, D: Dimension> SharedArray<T, D> {
-    /// Shared access to the elements: waits while a [`WriteGuard`] on overlapping bytes is held, in whichever process.
+    /// Shared access to the elements: waits while a [`WriteGuard`] on overlapping bytes is held, in
+    /// whichever process.
     ///
     /// # Errors
     ///
-    /// `Poisoned` where a writer of some of the elements died or panicked; `WouldDeadlock` where this thread holds that guard, or one that a
-    /// waiting writer waits for; `TooManyGuards`.
+    /// `Poisoned` where a writer of some of the elements died or panicked; `WouldDeadlock` where
+    /// this thread holds that guard, or one that a waiting writer waits for; `TooManyGuards`.
     ///
     /// # Examples
     ///
@@ -69,13 +70,15 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
         self.read_waiting(Wait::AtMost(timeout))
     }
 
-    /// Exclusive access to the elements: waits while a guard on overlapping bytes is held, in whichever process. Guards on other bytes of
-    /// the same array, of other halves or columns, do not exclude each other.
+    /// Exclusive access to the elements: waits while a guard on overlapping bytes is held, in
+    /// whichever process. Guards on other bytes of the same array, of other halves or columns, do
+    /// not exclude each other.
     ///
     /// # Errors
     ///
-    /// `ReadOnly` for an array or view that cannot be written; `Poisoned` where another writer of some of the elements died or panicked;
-    /// `WouldDeadlock` where this thread holds such a guard; `TooManyGuards`.
+    /// `ReadOnly` for an array or view that cannot be written; `Poisoned` where another writer of
+    /// some of the elements died or panicked; `WouldDeadlock` where this thread holds such a guard;
+    /// `TooManyGuards`.
     ///
     /// # Examples
     ///
@@ -144,16 +147,19 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
         WriteGuard::take(&self.grip, &self.layout, self.span(), Access::Write, wait)
     }
 
-    /// Exclusive access to elements that may be poisoned: by a writer that panicked, or whose process died, with its guard held.
+    /// Exclusive access to elements that may be poisoned: by a writer that panicked, or whose
+    /// process died, with its guard held.
     ///
-    /// Waits like [`write`](Self::write). Set the elements to what they should be; when the guard is dropped, their poison is gone. Where the
-    /// guard is dropped by a panic, or its process dies, the poison stays. Poison beside this view stays too: it covers at least the bytes that
+    /// Waits like [`write`](Self::write). Set the elements to what they should be; when the guard
+    /// is dropped, their poison is gone. Where the guard is dropped by a panic, or its process
+    /// dies, the poison stays. Poison beside this view stays too: it covers at least the bytes that
     /// were held when the writer died.
     ///
     /// # Errors
     ///
-    /// `Layout` where this view's elements interleave with others, poisoned ones among them, so that the rest could not be told: recover a view
-    /// that contains them, the whole array for instance. Those of [`write`](Self::write).
+    /// `Layout` where this view's elements interleave with others, poisoned ones among them, so
+    /// that the rest could not be told: recover a view that contains them, the whole array for
+    /// instance. Those of [`write`](Self::write).
     ///
     /// # Examples
     ///
@@ -176,12 +182,20 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
         self.check_writable()?;
         let span = self.span();
         let is_exact = span.byte_len() == (self.len() * size_of::<T>()) as u64;
-        WriteGuard::take(&self.grip, &self.layout, span, Access::Recover { is_exact }, Wait::Forever)
+        WriteGuard::take(
+            &self.grip,
+            &self.layout,
+            span,
+            Access::Recover { is_exact },
+            Wait::Forever,
+        )
     }
 
-    /// The poisoned ranges that touch this view, in bytes from the start of the array's data, in their order.
+    /// The poisoned ranges that touch this view, in bytes from the start of the array's data, in
+    /// their order.
     ///
-    /// A range may be wider than what was written: records of poison are merged when there are many.
+    /// A range may be wider than what was written: records of poison are merged when there are
+    /// many.
     ///
     /// # Errors
     ///
@@ -236,8 +250,9 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
         Ok(self.read()?.to_owned())
     }
 
-    /// A new shared array in the same store with a copy of the elements: [`Local`](crate::Scope::Local), without a name. The order of a
-    /// contiguous array is kept, any other becomes C.
+    /// A new shared array in the same store with a copy of the elements:
+    /// [`Local`](crate::Scope::Local), without a name. The order of a contiguous array is kept, any
+    /// other becomes C.
     ///
     /// # Errors
     ///
@@ -262,14 +277,16 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
         from_ndarray(member, Labels::default(), &source)
     }
 
-    /// Copies the elements of another shared array into this one, broadcasting them where ndarray does.
+    /// Copies the elements of another shared array into this one, broadcasting them where ndarray
+    /// does.
     ///
-    /// Both are locked, in an order that cannot deadlock; where they overlap, the elements go through a private copy. For a plain ndarray
-    /// array use `write()?.assign(..)`.
+    /// Both are locked, in an order that cannot deadlock; where they overlap, the elements go
+    /// through a private copy. For a plain ndarray array use `write()?.assign(..)`.
     ///
     /// # Errors
     ///
-    /// `Layout` where the shapes do not fit; those of [`read`](Self::read) and [`write`](Self::write).
+    /// `Layout` where the shapes do not fit; those of [`read`](Self::read) and
+    /// [`write`](Self::write).
     ///
     /// # Examples
     ///
@@ -291,18 +308,20 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
             return Ok(());
         }
         let key = |id, start| (id, start);
-        let (mut target, elements) = match key(self.id(), self.extent().start) < key(source.id(), source.extent().start) {
-            true => (self.write()?, source.read()?),
-            false => {
-                let elements = source.read()?;
-                (self.write()?, elements)
-            }
-        };
+        let (mut target, elements) =
+            match key(self.id(), self.extent().start) < key(source.id(), source.extent().start) {
+                true => (self.write()?, source.read()?),
+                false => {
+                    let elements = source.read()?;
+                    (self.write()?, elements)
+                }
+            };
         target.assign(&elements);
         Ok(())
     }
 
-    /// Writes changed pages of the array's file to its disk, and waits for it. On a tmpfs, which has no disk, there is nothing to write.
+    /// Writes changed pages of the array's file to its disk, and waits for it. On a tmpfs, which
+    /// has no disk, there is nothing to write.
     ///
     /// # Errors
     ///

@@ -2,20 +2,18 @@
 
 use super::SharedArray;
 use crate::{
-    draft::{Draft, Plan},
-    dtype::DType,
-    element::Element,
+    array::{open_array::Grip, view},
+    element::{Element, dtype::DType},
     error::{Error, Result},
-    format::MAX_NDIM,
-    grip::Grip,
-    header::Header,
-    id::ArrayId,
-    layout::{self, Layout, Order},
-    member::Member,
-    pages::Payload,
+    format::{header::Header, id::ArrayId},
+    layout::{self, Layout, MAX_NDIM, Order},
     scope::Scope,
-    segment::Segment,
-    view,
+    segment::{
+        Segment,
+        draft::{Draft, Plan},
+        pages::Payload,
+    },
+    store::member::Member,
 };
 use ciborium::Value;
 use ndarray::{ArrayRef, ArrayViewMut, Dimension};
@@ -76,17 +74,40 @@ pub(crate) fn create_any(
 }
 
 /// Makes the file of an array that nobody else can see yet.
-pub(crate) fn draft_any(member: &Arc<Member>, labels: Labels, dtype: DType, shape: &[usize], order: Order, payload: Payload<'_>) -> Result<Draft> {
+pub(crate) fn draft_any(
+    member: &Arc<Member>,
+    labels: Labels,
+    dtype: DType,
+    shape: &[usize],
+    order: Order,
+    payload: Payload<'_>,
+) -> Result<Draft> {
     if !labels.axis_names.is_empty() && labels.axis_names.len() != shape.len() {
-        return Err(Error::Attrs { reason: format!("{} axis names for {} axes", labels.axis_names.len(), shape.len()) });
+        return Err(Error::Attrs {
+            reason: format!(
+                "{} axis names for {} axes",
+                labels.axis_names.len(),
+                shape.len()
+            ),
+        });
     }
     if shape.len() > MAX_NDIM {
-        return Err(Error::layout("create an array", format!("{} axes, at most {MAX_NDIM} are possible", shape.len())));
+        return Err(Error::layout(
+            "create an array",
+            format!("{} axes, at most {MAX_NDIM} are possible", shape.len()),
+        ));
     }
     if layout::byte_len(shape, dtype.itemsize()).is_none() {
-        return Err(Error::layout("create an array", format!("shape {shape:?} of {dtype} is too large")));
+        return Err(Error::layout(
+            "create an array",
+            format!("shape {shape:?} of {dtype} is too large"),
+        ));
     }
-    let scope = labels.scope.unwrap_or(if labels.name.is_some() { Scope::Store } else { Scope::Local });
+    let scope = labels.scope.unwrap_or(if labels.name.is_some() {
+        Scope::Store
+    } else {
+        Scope::Local
+    });
     let header = Header {
         id: ArrayId::new(),
         dtype,
@@ -96,7 +117,15 @@ pub(crate) fn draft_any(member: &Arc<Member>, labels: Labels, dtype: DType, shap
         attrs: labels.attrs,
         created: Plan::created(member)?,
     };
-    Draft::new(member, Plan { name: labels.name, scope, header }, payload)
+    Draft::new(
+        member,
+        Plan {
+            name: labels.name,
+            scope,
+            header,
+        },
+        payload,
+    )
 }
 
 /// The same with elements whose type is known.
@@ -111,15 +140,30 @@ pub(crate) fn create<T: Element, D: Dimension>(
     let layout = || Layout::whole(dim.clone(), order, 1);
     let content = content.map(|fill| |draft: &mut Draft| view::fill(draft, &layout(), fill));
     let segment = create_any(member, labels, T::DTYPE, &shape, order, content)?;
-    Ok(SharedArray { grip: Grip::new(segment, None), layout: layout(), is_writable: true, _element: PhantomData })
+    Ok(SharedArray {
+        grip: Grip::new(segment, None),
+        layout: layout(),
+        is_writable: true,
+        _element: PhantomData,
+    })
 }
 
 /// A new shared array with a copy of these elements.
-pub(crate) fn from_ndarray<T: Element, D: Dimension>(member: &Arc<Member>, labels: Labels, source: &ArrayRef<T, D>) -> Result<SharedArray<T, D>> {
+pub(crate) fn from_ndarray<T: Element, D: Dimension>(
+    member: &Arc<Member>,
+    labels: Labels,
+    source: &ArrayRef<T, D>,
+) -> Result<SharedArray<T, D>> {
     let order = layout::order_of(source.shape(), source.strides(), 1);
     let content = match source.as_slice_memory_order().filter(|_| order.is_some()) {
         Some(elements) => Content::Bytes(bytemuck::cast_slice(elements)),
         None => Content::Filled(|mut elements: ArrayViewMut<'_, T, D>| elements.assign(source)),
     };
-    create(member, labels, source.raw_dim(), order.unwrap_or(Order::C), content)
+    create(
+        member,
+        labels,
+        source.raw_dim(),
+        order.unwrap_or(Order::C),
+        content,
+    )
 }

@@ -2,8 +2,7 @@
 
 use super::SharedArray;
 use crate::{
-    dtype::DType,
-    element::Element,
+    element::{Element, dtype::DType},
     error::{Error, Result},
     layout::{self, Bounds, Layout},
 };
@@ -11,14 +10,16 @@ use ndarray::Dimension;
 use std::marker::PhantomData;
 
 impl<T: Element, D: Dimension> SharedArray<T, D> {
-    /// One field of every struct, as a view that shares memory and travels like any other. Guards on different fields do not exclude each other.
+    /// One field of every struct, as a view that shares memory and travels like any other. Guards
+    /// on different fields do not exclude each other.
     ///
     /// `a.b` names field `b` of the struct in field `a`.
     ///
     /// # Errors
     ///
-    /// `Layout` where there is no such field, or where its elements cannot be an ndarray view: they must lie a multiple of their size apart (a
-    /// complex number of 16 bytes in a struct of 24 does not). `Dtype` where the field is of another type.
+    /// `Layout` where there is no such field, or where its elements cannot be an ndarray view: they
+    /// must lie a multiple of their size apart (a complex number of 16 bytes in a struct of 24 does
+    /// not). `Dtype` where the field is of another type.
     ///
     /// # Examples
     ///
@@ -81,7 +82,8 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     ///
     /// # Errors
     ///
-    /// `Dtype` where the elements are no arrays of `U`; `Layout` where the view would have more than 32 axes.
+    /// `Dtype` where the elements are no arrays of `U`; `Layout` where the view would have more
+    /// than 32 axes.
     ///
     /// # Examples
     ///
@@ -97,29 +99,57 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     }
 
     fn parts<U: Element>(&self, of: &DType, offset: usize) -> Result<SharedArray<U, D::Larger>> {
-        let wrong = || Error::Dtype { path: self.path().into(), expected: U::DTYPE, found: of.clone() };
+        let wrong = || Error::Dtype {
+            path: self.path().into(),
+            expected: U::DTYPE,
+            found: of.clone(),
+        };
         let (len, part) = of.subarray().ok_or_else(wrong)?;
         let mut dim = D::Larger::zeros(self.ndim() + 1);
         let shape = self.shape().iter().copied().chain([len]);
-        dim.slice_mut().iter_mut().zip(shape).for_each(|(n, length)| *n = length);
+        dim.slice_mut()
+            .iter_mut()
+            .zip(shape)
+            .for_each(|(n, length)| *n = length);
         let mut strides = self.byte_strides();
         strides.push(part.itemsize() as isize);
         self.part(&part, offset, dim, strides)
     }
 
-    /// The view of the parts of type `dtype` that lie `offset` bytes behind the start of each element.
-    fn part<U: Element, E: Dimension>(&self, dtype: &DType, offset: usize, dim: E, strides: Vec<isize>) -> Result<SharedArray<U, E>> {
+    /// The view of the parts of type `dtype` that lie `offset` bytes behind the start of each
+    /// element.
+    fn part<U: Element, E: Dimension>(
+        &self,
+        dtype: &DType,
+        offset: usize,
+        dim: E,
+        strides: Vec<isize>,
+    ) -> Result<SharedArray<U, E>> {
         if *dtype != U::DTYPE {
-            return Err(Error::Dtype { path: self.path().into(), expected: U::DTYPE, found: dtype.clone() });
+            return Err(Error::Dtype {
+                path: self.path().into(),
+                expected: U::DTYPE,
+                found: dtype.clone(),
+            });
         }
         let itemsize = size_of::<U>();
         // A view without elements may lie at the end of the payload, where no field is.
         let offset = self.layout.offset + if self.is_empty() { 0 } else { offset };
-        let bounds = Bounds { len: self.grip.data_len(), itemsize, align: align_of::<U>() };
-        layout::check(bounds, offset, dim.slice(), &strides).map_err(|reason| Error::layout("take a field", reason))?;
+        let bounds = Bounds {
+            len: self.grip.data_len(),
+            itemsize,
+            align: align_of::<U>(),
+        };
+        layout::check(bounds, offset, dim.slice(), &strides)
+            .map_err(|reason| Error::layout("take a field", reason))?;
         let is_writable = self.is_writable && layout::disjoint(dim.slice(), &strides, itemsize);
         let layout = Layout::from_bytes(offset, dim, &strides, itemsize);
         self.grip.used();
-        Ok(SharedArray { grip: self.grip.clone(), layout, is_writable, _element: PhantomData })
+        Ok(SharedArray {
+            grip: self.grip.clone(),
+            layout,
+            is_writable,
+            _element: PhantomData,
+        })
     }
 }

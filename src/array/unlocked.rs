@@ -3,7 +3,7 @@
 //! One of the modules with unsafe code: its functions are unsafe to call.
 
 use super::SharedArray;
-use crate::{Element, Result, view};
+use crate::{array::view, element::Element, error::Result};
 use ndarray::{ArrayView, ArrayViewMut, Dimension};
 
 impl<T: Element, D: Dimension> SharedArray<T, D> {
@@ -11,7 +11,8 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     ///
     /// # Safety
     ///
-    /// For as long as the view is used, nobody writes these elements: no guard, no other unlocked view, in any process.
+    /// For as long as the view is used, nobody writes these elements: no guard, no other unlocked
+    /// view, in any process.
     ///
     /// # Examples
     ///
@@ -24,7 +25,8 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// ```
     pub unsafe fn view_unlocked(&self) -> ArrayView<'_, T, D> {
         self.grip.used();
-        // SAFETY: `self` keeps the segment mapped for as long as the view borrows it; the rest is the caller's promise.
+        // SAFETY: `self` keeps the segment mapped for as long as the view borrows it; the rest is
+        // the caller's promise.
         unsafe { view::elements(&self.grip, &self.layout) }
     }
 
@@ -36,7 +38,8 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     ///
     /// # Safety
     ///
-    /// For as long as the view is used, nobody else reads or writes these elements: no guard, no other unlocked view, in any process.
+    /// For as long as the view is used, nobody else reads or writes these elements: no guard, no
+    /// other unlocked view, in any process.
     ///
     /// # Examples
     ///
@@ -51,8 +54,9 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     pub unsafe fn view_mut_unlocked(&self) -> Result<ArrayViewMut<'_, T, D>> {
         self.check_writable()?;
         self.grip.used();
-        // SAFETY: `check_writable` says that the layout is disjoint and the mapping writable; `self` keeps it mapped for as long as the
-        // view borrows it; the rest is the caller's promise.
+        // SAFETY: `check_writable` says that the layout is disjoint and the mapping writable;
+        // `self` keeps it mapped for as long as the view borrows it; the rest is the caller's
+        // promise.
         Ok(unsafe { view::elements_mut(&self.grip, &self.layout) })
     }
 }

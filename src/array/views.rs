@@ -1,18 +1,22 @@
 //! Views of an array: the same memory under another shape and other strides.
 //!
-//! Bounds are checked (`bounds`) before ndarray computes what comes out, because its raw views panic.
+//! Bounds are checked (`bounds`) before ndarray computes what comes out, because its raw views
+//! panic.
 
 use super::{
     SharedArray,
     bounds::{axis_length, check_axis_index, check_slice, check_slice_info},
 };
 use crate::{
+    array::view,
     element::Element,
     error::{Error, Result},
     layout::{self, Bounds, Layout},
-    view,
 };
-use ndarray::{ArrayRef, Axis, Dimension, IntoDimension, Ix1, IxDyn, RawArrayView, RemoveAxis, ShapeArg, Slice, SliceArg};
+use ndarray::{
+    ArrayRef, Axis, Dimension, IntoDimension, Ix1, IxDyn, RawArrayView, RemoveAxis, ShapeArg,
+    Slice, SliceArg,
+};
 use std::{convert::Infallible, marker::PhantomData};
 
 impl<T: Element, D: Dimension> SharedArray<T, D> {
@@ -42,14 +46,19 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn read_only(&self) -> Result<Self> {
-        Ok(Self { is_writable: false, ..self.with_layout(self.layout.clone()) })
+        Ok(Self {
+            is_writable: false,
+            ..self.with_layout(self.layout.clone())
+        })
     }
 
-    /// The part that ndarray's [`s!`](ndarray::s) names: ranges with steps, negative ones too, single indices, new axes.
+    /// The part that ndarray's [`s!`](ndarray::s) names: ranges with steps, negative ones too,
+    /// single indices, new axes.
     ///
     /// # Errors
     ///
-    /// `Layout` for an index or a range that does not fit, a step of zero, or a wrong number of axes.
+    /// `Layout` for an index or a range that does not fit, a step of zero, or a wrong number of
+    /// axes.
     ///
     /// # Examples
     ///
@@ -134,8 +143,15 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn insert_axis(&self, axis: Axis) -> Result<SharedArray<T, D::Larger>> {
-        if axis.index() > self.ndim() || self.ndim() >= crate::format::MAX_NDIM {
-            return Err(Error::layout("insert an axis", format!("axis {} into {} axes (at most 32)", axis.index(), self.ndim())));
+        if axis.index() > self.ndim() || self.ndim() >= crate::layout::MAX_NDIM {
+            return Err(Error::layout(
+                "insert an axis",
+                format!(
+                    "axis {} into {} axes (at most 32)",
+                    axis.index(),
+                    self.ndim()
+                ),
+            ));
         }
         Ok(self.derive(|view| view.insert_axis(axis)))
     }
@@ -161,9 +177,13 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
         let operation = "split";
         let length = self.axis_length(operation, axis)?;
         if index > length {
-            return Err(Error::layout(operation, format!("at {index} of axis {} of length {length}", axis.index())));
+            return Err(Error::layout(
+                operation,
+                format!("at {index} of axis {} of length {length}", axis.index()),
+            ));
         }
-        let (first, second) = view::apply_pair::<T, D>(&self.grip, &self.layout, |view| view.split_at(axis, index));
+        let (first, second) =
+            view::apply_pair::<T, D>(&self.grip, &self.layout, |view| view.split_at(axis, index));
         Ok((self.with_layout(first), self.with_layout(second)))
     }
 
@@ -184,15 +204,25 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// assert_eq!(rows, [2, 2, 1]);
     /// # Ok::<(), ndshm::Error>(())
     /// ```
-    pub fn axis_chunks(&self, axis: Axis, size: usize) -> Result<impl ExactSizeIterator<Item = Self> + use<T, D>> {
+    pub fn axis_chunks(
+        &self,
+        axis: Axis,
+        size: usize,
+    ) -> Result<impl ExactSizeIterator<Item = Self> + use<T, D>> {
         let operation = "split into chunks";
         let length = self.axis_length(operation, axis)?;
         if size == 0 {
-            return Err(Error::layout(operation, "a chunk must have at least one index"));
+            return Err(Error::layout(
+                operation,
+                "a chunk must have at least one index",
+            ));
         }
         let whole = self.with_layout(self.layout.clone());
         Ok((0..length.div_ceil(size)).map(move |chunk| {
-            let (start, end) = (chunk * size, (chunk * size).saturating_add(size).min(length));
+            let (start, end) = (
+                chunk * size,
+                (chunk * size).saturating_add(size).min(length),
+            );
             whole.derive(|mut view| {
                 view.slice_axis_inplace(axis, Slice::from(start..end));
                 view
@@ -200,7 +230,8 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
         }))
     }
 
-    /// The transposed view: all axes in reverse order. The same as [`reversed_axes`](Self::reversed_axes).
+    /// The transposed view: all axes in reverse order. The same as
+    /// [`reversed_axes`](Self::reversed_axes).
     ///
     /// # Examples
     ///
@@ -247,7 +278,14 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
         let mut sorted = axes.slice().to_vec();
         sorted.sort_unstable();
         if !sorted.into_iter().eq(0..self.ndim()) {
-            return Err(Error::layout("permute the axes", format!("{:?} does not name each of {} axes once", axes.slice(), self.ndim())));
+            return Err(Error::layout(
+                "permute the axes",
+                format!(
+                    "{:?} does not name each of {} axes once",
+                    axes.slice(),
+                    self.ndim()
+                ),
+            ));
         }
         Ok(self.derive(|view| view.permuted_axes(axes)))
     }
@@ -268,12 +306,21 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// ```
     pub fn broadcast<E: IntoDimension>(&self, shape: E) -> Result<SharedArray<T, E::Dim>> {
         let dim = shape.into_dimension();
-        let cannot = || Error::layout("broadcast", format!("{:?} to {:?}", self.shape(), dim.slice()));
-        if dim.ndim() > crate::format::MAX_NDIM || layout::byte_len(dim.slice(), 1).is_none() {
+        let cannot = || {
+            Error::layout(
+                "broadcast",
+                format!("{:?} to {:?}", self.shape(), dim.slice()),
+            )
+        };
+        if dim.ndim() > crate::layout::MAX_NDIM || layout::byte_len(dim.slice(), 1).is_none() {
             return Err(cannot());
         }
-        let layout = view::broadcast::<T, D, E::Dim>(&self.grip, &self.layout, dim.clone()).ok_or_else(cannot)?;
-        Ok(SharedArray { is_writable: false, ..self.with_layout(layout) })
+        let layout = view::broadcast::<T, D, E::Dim>(&self.grip, &self.layout, dim.clone())
+            .ok_or_else(cannot)?;
+        Ok(SharedArray {
+            is_writable: false,
+            ..self.with_layout(layout)
+        })
     }
 
     /// The diagonal: the elements whose indices are all equal.
@@ -293,7 +340,8 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
 
     /// The same elements under another shape, where that needs no copy.
     ///
-    /// Takes `&self`: a shape that does not fit cannot lose the array. The order is C unless `shape` says otherwise, as in ndarray.
+    /// Takes `&self`: a shape that does not fit cannot lose the array. The order is C unless
+    /// `shape` says otherwise, as in ndarray.
     ///
     /// # Errors
     ///
@@ -311,13 +359,24 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     pub fn into_shape_with_order<E: ShapeArg>(&self, shape: E) -> Result<SharedArray<T, E::Dim>> {
         let operation = "reshape";
         let (dim, order) = shape.into_shape_and_order();
-        if dim.ndim() > crate::format::MAX_NDIM || layout::byte_len(dim.slice(), 1).is_none() {
-            return Err(Error::layout(operation, format!("{:?} is too large", dim.slice())));
+        if dim.ndim() > crate::layout::MAX_NDIM || layout::byte_len(dim.slice(), 1).is_none() {
+            return Err(Error::layout(
+                operation,
+                format!("{:?} is too large", dim.slice()),
+            ));
         }
         let wanted = dim.slice().to_vec();
         let shape = (dim, order.unwrap_or(ndarray::Order::RowMajor));
-        let layout = view::apply(&self.grip, &self.layout, |view: RawArrayView<T, D>| view.into_shape_with_order(shape));
-        let cannot = |error| format!("{:?} with strides {:?} to {wanted:?}: {error}", self.shape(), self.strides());
+        let layout = view::apply(&self.grip, &self.layout, |view: RawArrayView<T, D>| {
+            view.into_shape_with_order(shape)
+        });
+        let cannot = |error| {
+            format!(
+                "{:?} with strides {:?} to {wanted:?}: {error}",
+                self.shape(),
+                self.strides()
+            )
+        };
         Ok(self.with_layout(layout.map_err(|error| Error::layout(operation, cannot(error)))?))
     }
 
@@ -335,7 +394,8 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
         Ok(self.derive(RawArrayView::into_dyn))
     }
 
-    /// The same view with another dimension type of the same number of dimensions. Takes `&self`: a wrong number cannot lose the array.
+    /// The same view with another dimension type of the same number of dimensions. Takes `&self`: a
+    /// wrong number cannot lose the array.
     ///
     /// # Errors
     ///
@@ -353,11 +413,16 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn into_dimensionality<E: Dimension>(&self) -> Result<SharedArray<T, E>> {
-        let wrong = || Error::Rank { path: self.path().into(), expected: E::NDIM.unwrap_or_default(), found: self.ndim() };
+        let wrong = || Error::Rank {
+            path: self.path().into(),
+            expected: E::NDIM.unwrap_or_default(),
+            found: self.ndim(),
+        };
         Ok(self.with_layout(self.layout.to_dimensionality().ok_or_else(wrong)?))
     }
 
-    /// The shared array for an ndarray view that lies inside this one's memory: a view of a guard, say.
+    /// The shared array for an ndarray view that lies inside this one's memory: a view of a guard,
+    /// say.
     ///
     /// # Errors
     ///
@@ -377,32 +442,67 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn subview<E: Dimension>(&self, part: &ArrayRef<T, E>) -> Result<SharedArray<T, E>> {
-        let not_shared = || Error::NotShared { path: self.path().into() };
-        let offset = self.grip.offset_of(part.as_ptr().addr()).ok_or_else(not_shared)?;
+        let not_shared = || Error::NotShared {
+            path: self.path().into(),
+        };
+        let offset = self
+            .grip
+            .offset_of(part.as_ptr().addr())
+            .ok_or_else(not_shared)?;
         let itemsize = size_of::<T>();
-        let byte_strides: Option<Vec<isize>> =
-            part.strides().iter().zip(part.shape()).map(|(stride, &n)| if n > 1 { stride.checked_mul(itemsize as isize) } else { Some(0) }).collect();
+        let byte_strides: Option<Vec<isize>> = part
+            .strides()
+            .iter()
+            .zip(part.shape())
+            .map(|(stride, &n)| {
+                if n > 1 {
+                    stride.checked_mul(itemsize as isize)
+                } else {
+                    Some(0)
+                }
+            })
+            .collect();
         let byte_strides = byte_strides.ok_or_else(not_shared)?;
-        let bounds = Bounds { len: self.grip.data_len(), itemsize, align: align_of::<T>() };
-        let extent = layout::check(bounds, offset, part.shape(), &byte_strides).map_err(|_| not_shared())?;
+        let bounds = Bounds {
+            len: self.grip.data_len(),
+            itemsize,
+            align: align_of::<T>(),
+        };
+        let extent =
+            layout::check(bounds, offset, part.shape(), &byte_strides).map_err(|_| not_shared())?;
         let own = self.extent();
         if extent.start < own.start || extent.end > own.end {
             return Err(not_shared());
         }
-        let is_writable = self.is_writable && layout::disjoint(part.shape(), &byte_strides, itemsize);
+        let is_writable =
+            self.is_writable && layout::disjoint(part.shape(), &byte_strides, itemsize);
         let layout = Layout::from_bytes(offset, part.raw_dim(), &byte_strides, itemsize);
-        Ok(SharedArray { is_writable, ..self.with_layout(layout) })
+        Ok(SharedArray {
+            is_writable,
+            ..self.with_layout(layout)
+        })
     }
 
-    /// The view that ndarray's operation makes of this one; no operation makes elements share bytes that did not.
-    fn derive<E: Dimension>(&self, operation: impl FnOnce(RawArrayView<T, D>) -> RawArrayView<T, E>) -> SharedArray<T, E> {
-        let Ok(layout) = view::apply(&self.grip, &self.layout, |view| Ok::<_, Infallible>(operation(view)));
+    /// The view that ndarray's operation makes of this one; no operation makes elements share bytes
+    /// that did not.
+    fn derive<E: Dimension>(
+        &self,
+        operation: impl FnOnce(RawArrayView<T, D>) -> RawArrayView<T, E>,
+    ) -> SharedArray<T, E> {
+        let Ok(layout) = view::apply(&self.grip, &self.layout, |view| {
+            Ok::<_, Infallible>(operation(view))
+        });
         self.with_layout(layout)
     }
 
     fn with_layout<E: Dimension>(&self, layout: Layout<E>) -> SharedArray<T, E> {
         self.grip.used();
-        SharedArray { grip: self.grip.clone(), layout, is_writable: self.is_writable, _element: PhantomData }
+        SharedArray {
+            grip: self.grip.clone(),
+            layout,
+            is_writable: self.is_writable,
+            _element: PhantomData,
+        }
     }
 
     fn axis_length(&self, operation: &'static str, axis: Axis) -> Result<usize> {

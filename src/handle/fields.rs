@@ -1,7 +1,7 @@
 //! A handle in serde: a struct that any format carries, self-describing or not.
 
 use super::{Handle, Placement, VERSION, text};
-use crate::{id::ArrayId, scope::Scope};
+use crate::{format::id::ArrayId, scope::Scope};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::path::PathBuf;
 
@@ -21,18 +21,53 @@ struct Fields {
 
 impl Serialize for Handle {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Handle { path, id, fingerprint, is_writable, scope, view } = self.clone();
-        Fields { version: VERSION, path, id, fingerprint, writable: is_writable, scope, view }.serialize(serializer)
+        let Handle {
+            path,
+            id,
+            fingerprint,
+            is_writable,
+            scope,
+            view,
+        } = self.clone();
+        Fields {
+            version: VERSION,
+            path,
+            id,
+            fingerprint,
+            writable: is_writable,
+            scope,
+            view,
+        }
+        .serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Handle {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Fields { version, path, id, fingerprint, writable, scope, view } = Fields::deserialize(deserializer)?;
+        let Fields {
+            version,
+            path,
+            id,
+            fingerprint,
+            writable,
+            scope,
+            view,
+        } = Fields::deserialize(deserializer)?;
         if version != VERSION {
-            return Err(de::Error::custom(format!("a handle of version {version}, this library reads {VERSION}")));
+            return Err(de::Error::custom(format!(
+                "a handle of version {version}, this library reads {VERSION}"
+            )));
         }
-        Handle { path, id, fingerprint, is_writable: writable, scope, view }.checked().map_err(de::Error::custom)
+        Handle {
+            path,
+            id,
+            fingerprint,
+            is_writable: writable,
+            scope,
+            view,
+        }
+        .checked()
+        .map_err(de::Error::custom)
     }
 }
 
@@ -53,9 +88,12 @@ pub(crate) mod path_field {
         }
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<PathBuf, D::Error> {
         if deserializer.is_human_readable() {
-            let refused = || de::Error::custom("the path is not percent-encoded in the one form that it has");
+            let refused =
+                || de::Error::custom("the path is not percent-encoded in the one form that it has");
             return text::decoded(&String::deserialize(deserializer)?).ok_or_else(refused);
         }
         Ok(OsStr::from_bytes(&serde_bytes::ByteBuf::deserialize(deserializer)?).into())

@@ -4,11 +4,22 @@ use super::*;
 use std::ffi::OsStr;
 
 fn handle(path: &[u8], view: Option<Placement>) -> Handle {
-    Handle::new(Path::new(OsStr::from_bytes(path)), ArrayId::from_bytes([0xfb; 16]), 0xcbf2_9ce4_8422_2325, true, Scope::Remote, view)
+    Handle::new(
+        Path::new(OsStr::from_bytes(path)),
+        ArrayId::from_bytes([0xfb; 16]),
+        0xcbf2_9ce4_8422_2325,
+        true,
+        Scope::Remote,
+        view,
+    )
 }
 
 fn placed(offset: u64, shape: &[u64], strides: &[i64]) -> Option<Placement> {
-    Some(Placement { offset, shape: shape.into(), strides: strides.into() })
+    Some(Placement {
+        offset,
+        shape: shape.into(),
+        strides: strides.into(),
+    })
 }
 
 #[test]
@@ -22,7 +33,10 @@ fn the_text_is_one_printable_line_and_reads_back() {
         (&b"/x"[..], None),
         (b"/\xff\x01%:=\n", view),
         (b"/x", placed(0, &[], &[])),
-        (b"/x", placed(u64::MAX, &[0, u64::MAX], &[i64::MIN, i64::MAX])),
+        (
+            b"/x",
+            placed(u64::MAX, &[0, u64::MAX], &[i64::MIN, i64::MAX]),
+        ),
     ] {
         let handle = handle(path, view);
         let text = handle.to_string();
@@ -43,7 +57,12 @@ fn a_text_that_was_changed_anywhere_is_refused_or_names_something_else() {
     let original = handle(b"/dev/shm/x.ndshm", placed(16, &[4, 2], &[-16, 8]));
     let text = original.to_string();
     for end in 0..text.len() {
-        assert!(text[..end].parse::<Handle>().is_err_and(|error| matches!(error, Error::Handle { .. })) || end > text.find("p=/").unwrap() + 2);
+        assert!(
+            text[..end]
+                .parse::<Handle>()
+                .is_err_and(|error| matches!(error, Error::Handle { .. }))
+                || end > text.find("p=/").unwrap() + 2
+        );
     }
     for (from, to) in [
         ("m=w:", ""),

@@ -1,9 +1,10 @@
-//! A handle as one line of text: there is one for each handle, and whatever does not print the same is refused.
+//! A handle as one line of text: there is one for each handle, and whatever does not print the same
+//! is refused.
 
 use super::{Handle, Placement, VERSION, invalid};
 use crate::{
     error::{Error, Result},
-    id::ArrayId,
+    format::id::ArrayId,
     scope::Scope,
 };
 use base64::{Engine, display::Base64Display, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -20,15 +21,30 @@ use std::{
 /// Longest text.
 const MAX_TEXT: usize = 16 * 1024;
 /// The bytes of a path that stand for themselves are A-Z a-z 0-9 and these.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'/');
 
 impl fmt::Display for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mode = if self.is_writable { 'w' } else { 'r' };
         let id = Base64Display::new(self.id.as_bytes(), &URL_SAFE_NO_PAD);
-        write!(f, "ndshm{VERSION}:m={mode}:s={}:i={id}:f={:016x}", self.scope, self.fingerprint)?;
+        write!(
+            f,
+            "ndshm{VERSION}:m={mode}:s={}:i={id}:f={:016x}",
+            self.scope, self.fingerprint
+        )?;
         if let Some(view) = &self.view {
-            write!(f, ":o={}:n={}:t={}", view.offset, Joined(&view.shape), Joined(&view.strides))?;
+            write!(
+                f,
+                ":o={}:n={}:t={}",
+                view.offset,
+                Joined(&view.shape),
+                Joined(&view.strides)
+            )?;
         }
         write!(f, ":p={}", encoded(&self.path))
     }
@@ -39,7 +55,10 @@ struct Joined<'a, N>(&'a [N]);
 
 impl<N: fmt::Display> fmt::Display for Joined<'_, N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().enumerate().try_for_each(|(i, number)| write!(f, "{}{number}", if i == 0 { "" } else { "," }))
+        self.0
+            .iter()
+            .enumerate()
+            .try_for_each(|(i, number)| write!(f, "{}{number}", if i == 0 { "" } else { "," }))
     }
 }
 
@@ -48,14 +67,21 @@ impl FromStr for Handle {
 
     fn from_str(text: &str) -> Result<Self> {
         if text.len() > MAX_TEXT {
-            return Err(invalid(format!("the text has {} bytes, at most {MAX_TEXT} are allowed", text.len())));
+            return Err(invalid(format!(
+                "the text has {} bytes, at most {MAX_TEXT} are allowed",
+                text.len()
+            )));
         }
         if text.trim_ascii() != text {
             return Err(invalid("there is white space around it: trim it"));
         }
-        let (version, mut rest) = text.split_once(':').ok_or_else(|| invalid("it does not start with ndshm1:"))?;
+        let (version, mut rest) = text
+            .split_once(':')
+            .ok_or_else(|| invalid("it does not start with ndshm1:"))?;
         if version != "ndshm1" {
-            return Err(invalid(format!("it starts with {version:?}, this library reads ndshm{VERSION}")));
+            return Err(invalid(format!(
+                "it starts with {version:?}, this library reads ndshm{VERSION}"
+            )));
         }
         // Each field is refused but in the one form that it has: there is one text for each handle.
         let mode = field(&mut rest, "m=")?;
@@ -70,12 +96,26 @@ impl FromStr for Handle {
                 strides: numbers(field(&mut rest, "t=")?)?,
             }),
         };
-        let path = rest.strip_prefix("p=").ok_or_else(|| invalid("no field \"p=\" where it should be, or one that is not known"))?;
-        let id: [u8; 16] = URL_SAFE_NO_PAD.decode(id).ok().and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| invalid("its id is no id"))?;
-        let is_hex = fingerprint.len() == 16 && fingerprint.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        let fingerprint = u64::from_str_radix(fingerprint, 16).ok().filter(|_| is_hex).ok_or_else(|| invalid("its fingerprint is not 16 digits"))?;
+        let path = rest.strip_prefix("p=").ok_or_else(|| {
+            invalid("no field \"p=\" where it should be, or one that is not known")
+        })?;
+        let id: [u8; 16] = URL_SAFE_NO_PAD
+            .decode(id)
+            .ok()
+            .and_then(|bytes| bytes.try_into().ok())
+            .ok_or_else(|| invalid("its id is no id"))?;
+        let is_hex = fingerprint.len() == 16
+            && fingerprint
+                .bytes()
+                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let fingerprint = u64::from_str_radix(fingerprint, 16)
+            .ok()
+            .filter(|_| is_hex)
+            .ok_or_else(|| invalid("its fingerprint is not 16 digits"))?;
         Handle {
-            path: decoded(path).ok_or_else(|| invalid("its path is not percent-encoded in the one form that it has"))?,
+            path: decoded(path).ok_or_else(|| {
+                invalid("its path is not percent-encoded in the one form that it has")
+            })?,
             id: ArrayId::from_bytes(id),
             fingerprint,
             is_writable: match mode {
@@ -83,7 +123,8 @@ impl FromStr for Handle {
                 "r" => false,
                 _ => return Err(invalid("its mode is neither r nor w")),
             },
-            scope: Scope::from_name(scope).ok_or_else(|| invalid("its scope is not local, remote or store"))?,
+            scope: Scope::from_name(scope)
+                .ok_or_else(|| invalid("its scope is not local, remote or store"))?,
             view,
         }
         .checked()
@@ -98,7 +139,8 @@ pub(super) fn encoded(path: &Path) -> PercentEncode<'_> {
 /// The path that a text stands for, if it is percent-encoded where it has to be and only there.
 pub(super) fn decoded(text: &str) -> Option<PathBuf> {
     let bytes = Cow::from(percent_decode(text.as_bytes()));
-    let is_canonical = percent_encode(&bytes, ENCODED).try_fold(text, str::strip_prefix) == Some("");
+    let is_canonical =
+        percent_encode(&bytes, ENCODED).try_fold(text, str::strip_prefix) == Some("");
     is_canonical.then(|| OsStr::from_bytes(&bytes).into())
 }
 
@@ -107,16 +149,27 @@ fn field<'a>(rest: &mut &'a str, key: &str) -> Result<&'a str> {
     let (value, behind) = rest
         .strip_prefix(key)
         .and_then(|tail| tail.split_once(':'))
-        .ok_or_else(|| invalid(format!("no field {key:?} where it should be, or it is cut off")))?;
+        .ok_or_else(|| {
+            invalid(format!(
+                "no field {key:?} where it should be, or it is cut off"
+            ))
+        })?;
     *rest = behind;
     Ok(value)
 }
 
 fn number<N: FromStr + ToString>(text: &str) -> Result<N> {
     let canonical = |number: &N| number.to_string() == text;
-    text.parse().ok().filter(canonical).ok_or_else(|| invalid(format!("{text:?} is not a number in its shortest form")))
+    text.parse()
+        .ok()
+        .filter(canonical)
+        .ok_or_else(|| invalid(format!("{text:?} is not a number in its shortest form")))
 }
 
 fn numbers<N: FromStr + ToString>(text: &str) -> Result<Vec<N>> {
-    if text.is_empty() { Ok(Vec::new()) } else { text.split(',').map(number).collect() }
+    if text.is_empty() {
+        Ok(Vec::new())
+    } else {
+        text.split(',').map(number).collect()
+    }
 }

@@ -2,12 +2,10 @@
 
 use super::Manager;
 use crate::{
-    any::AnyArray,
-    array::{self, SharedArray},
-    dtype::DType,
-    element::Element,
+    array::{self, SharedArray, any::AnyArray},
+    element::{Element, dtype::DType},
     error::Result,
-    options::ArrayOptions,
+    manager::options::ArrayOptions,
 };
 use ndarray::{ArrayRef, Dimension, ShapeBuilder};
 use num_traits::One;
@@ -29,11 +27,13 @@ impl Manager {
         ArrayOptions::new(self.member())
     }
 
-    /// A new array of zeros. The shape is any of ndarray's: `5`, `(2, 3)`, `[2, 3]`, `(2, 3).f()`, `()`, `IxDyn(&[2, 3])`.
+    /// A new array of zeros. The shape is any of ndarray's: `5`, `(2, 3)`, `[2, 3]`, `(2, 3).f()`,
+    /// `()`, `IxDyn(&[2, 3])`.
     ///
     /// # Errors
     ///
-    /// `NoSpace` where it does not fit, with nothing left behind; `Layout` where its size overflows; `Closed`; `TooManyMappings`.
+    /// `NoSpace` where it does not fit, with nothing left behind; `Layout` where its size
+    /// overflows; `Closed`; `TooManyMappings`.
     ///
     /// # Examples
     ///
@@ -44,7 +44,10 @@ impl Manager {
     /// assert_eq!(manager.zeros::<f32, _>((2, 3).f())?.strides(), [1, 2]);
     /// # Ok::<(), ndshm::Error>(())
     /// ```
-    pub fn zeros<T: Element, Sh: ShapeBuilder>(&self, shape: Sh) -> Result<SharedArray<T, Sh::Dim>> {
+    pub fn zeros<T: Element, Sh: ShapeBuilder>(
+        &self,
+        shape: Sh,
+    ) -> Result<SharedArray<T, Sh::Dim>> {
         self.options().zeros(shape)
     }
 
@@ -79,11 +82,15 @@ impl Manager {
     /// assert_eq!(manager.ones::<u64, _>(10)?.read()?.sum(), 10);
     /// # Ok::<(), ndshm::Error>(())
     /// ```
-    pub fn ones<T: Element + One, Sh: ShapeBuilder>(&self, shape: Sh) -> Result<SharedArray<T, Sh::Dim>> {
+    pub fn ones<T: Element + One, Sh: ShapeBuilder>(
+        &self,
+        shape: Sh,
+    ) -> Result<SharedArray<T, Sh::Dim>> {
         self.options().ones(shape)
     }
 
-    /// A new array whose contents are unspecified, but initialised: for who writes all of it anyway.
+    /// A new array whose contents are unspecified, but initialised: for who writes all of it
+    /// anyway.
     ///
     /// # Errors
     ///
@@ -97,7 +104,10 @@ impl Manager {
     /// xs.write()?.fill(0.5);
     /// # Ok::<(), ndshm::Error>(())
     /// ```
-    pub fn empty<T: Element, Sh: ShapeBuilder>(&self, shape: Sh) -> Result<SharedArray<T, Sh::Dim>> {
+    pub fn empty<T: Element, Sh: ShapeBuilder>(
+        &self,
+        shape: Sh,
+    ) -> Result<SharedArray<T, Sh::Dim>> {
         self.options().empty(shape)
     }
 
@@ -114,11 +124,16 @@ impl Manager {
     /// assert_eq!(manager.from_elem((2, 2), 7i32)?.read()?.sum(), 28);
     /// # Ok::<(), ndshm::Error>(())
     /// ```
-    pub fn from_elem<T: Element, Sh: ShapeBuilder>(&self, shape: Sh, element: T) -> Result<SharedArray<T, Sh::Dim>> {
+    pub fn from_elem<T: Element, Sh: ShapeBuilder>(
+        &self,
+        shape: Sh,
+        element: T,
+    ) -> Result<SharedArray<T, Sh::Dim>> {
         self.options().from_elem(shape, element)
     }
 
-    /// A new array whose elements are computed from their indices, in the order in which they lie in memory.
+    /// A new array whose elements are computed from their indices, in the order in which they lie
+    /// in memory.
     ///
     /// Nobody sees the array before it is complete; if `f` panics, nothing is left.
     ///
@@ -158,7 +173,10 @@ impl Manager {
     /// assert_eq!(xs.read()?[[1, 0]], 3.0);
     /// # Ok::<(), ndshm::Error>(())
     /// ```
-    pub fn from_ndarray<T: Element, D: Dimension>(&self, source: &ArrayRef<T, D>) -> Result<SharedArray<T, D>> {
+    pub fn from_ndarray<T: Element, D: Dimension>(
+        &self,
+        source: &ArrayRef<T, D>,
+    ) -> Result<SharedArray<T, D>> {
         self.options().from_ndarray(source)
     }
 
@@ -166,7 +184,8 @@ impl Manager {
     ///
     /// # Errors
     ///
-    /// `NotFound`; `Dtype` and `Rank` where it is of another type; the others of [`Handle::open`](crate::Handle::open).
+    /// `NotFound`; `Dtype` and `Rank` where it is of another type; the others of
+    /// [`Handle::open`](crate::Handle::open).
     ///
     /// # Examples
     ///

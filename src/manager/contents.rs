@@ -3,11 +3,11 @@
 use super::Manager;
 use crate::{
     error::{Error, Result},
-    format::{NEW_PREFIX, SUFFIX},
-    info::ArrayInfo,
+    format::constants::{NEW_PREFIX, SUFFIX},
+    inspect::info::ArrayInfo,
     segment::Segment,
-    store::{self, Swept},
-    trust,
+    store::{self, Swept, permissions},
+    sys::fs::available,
 };
 use std::{
     collections::BTreeMap,
@@ -37,7 +37,8 @@ pub struct Usage {
     pub byte_len: u64,
     /// Bytes that the file system gave to their files, headers included.
     pub allocated: u64,
-    /// Bytes of files without an array: kept to be used again ([`Builder::recycle`](crate::Builder::recycle)), or just being made.
+    /// Bytes of files without an array: kept to be used again
+    /// ([`Builder::recycle`](crate::Builder::recycle)), or just being made.
     pub kept: u64,
     /// Bytes that are left on the file system.
     pub available: u64,
@@ -91,9 +92,14 @@ impl Manager {
     pub fn usage(&self) -> Result<Usage> {
         let list = self.list()?;
         // Somebody may close the store in between: then that is the reason.
-        let available = trust::available(self.path()).or_else(|error| self.member().check_open().and(Err(error)))?;
-        let allocated = |path: &Path| fs::symlink_metadata(path).map_or(0, |metadata| metadata.blocks() * 512);
-        let mut usage = Usage { available, ..Usage::default() };
+        let available =
+            available(self.path()).or_else(|error| self.member().check_open().and(Err(error)))?;
+        let allocated =
+            |path: &Path| fs::symlink_metadata(path).map_or(0, |metadata| metadata.blocks() * 512);
+        let mut usage = Usage {
+            available,
+            ..Usage::default()
+        };
         for info in list {
             usage.arrays += 1;
             usage.byte_len += info.byte_len as u64;
@@ -122,7 +128,8 @@ impl Manager {
     /// ```
     pub fn contains(&self, name: &str) -> Result<bool> {
         self.member().check_open()?;
-        Ok(fs::symlink_metadata(self.options().name(name).path()?).is_ok_and(|metadata| metadata.is_file()))
+        Ok(fs::symlink_metadata(self.options().name(name).path()?)
+            .is_ok_and(|metadata| metadata.is_file()))
     }
 
     /// Deletes the array with this name, whoever owns it. Arrays that are open go on working.
@@ -144,17 +151,21 @@ impl Manager {
         let path = self.options().name(name).path()?;
         match Segment::open(self.member(), &path, None, false) {
             Ok(segment) => segment.release(),
-            Err(released @ Error::Released { .. }) => Segment::finish_release_at(self.member(), &path).and(Err(released)),
+            Err(released @ Error::Released { .. }) => {
+                Segment::finish_release_at(self.member(), &path).and(Err(released))
+            }
             Err(error) => Err(error),
         }
     }
 
-    /// Deletes what the dead left: in this store half-built arrays and those whose owner is gone; in the directory around it, if that is
-    /// this user's alone, ephemeral stores whose processes are all gone. A persistent store is never deleted.
+    /// Deletes what the dead left: in this store half-built arrays and those whose owner is gone;
+    /// in the directory around it, if that is this user's alone, ephemeral stores whose processes
+    /// are all gone. A persistent store is never deleted.
     ///
     /// # Errors
     ///
-    /// `Closed`; `Io` where the store cannot be listed. What cannot be looked at or deleted does not stop the rest: see [`Swept::skipped`].
+    /// `Closed`; `Io` where the store cannot be listed. What cannot be looked at or deleted does
+    /// not stop the rest: see [`Swept::skipped`].
     ///
     /// # Examples
     ///
@@ -166,7 +177,11 @@ impl Manager {
     /// ```
     pub fn sweep(&self) -> Result<Swept> {
         let mut swept = self.sweep_arrays()?;
-        if let Some(parent) = self.path().parent().filter(|parent| trust::check_root(parent, true).is_ok()) {
+        if let Some(parent) = self
+            .path()
+            .parent()
+            .filter(|parent| permissions::check_root(parent, true).is_ok())
+        {
             swept.note(store::sweep(parent));
         }
         event!(INFO, path = %self.path().display(), stores = swept.stores, arrays = swept.arrays, bytes = swept.bytes, "swept");
@@ -178,36 +193,56 @@ impl Manager {
         let member = self.member();
         member.check_open()?;
         let mut swept = Swept::default();
-        // Most arrays have one of few owners, and asking about one costs as much as looking at a file.
+        // Most arrays have one of few owners, and asking about one costs as much as looking at a
+        // file.
         let mut dead = BTreeMap::new();
         let entries = store::entries(self.path())?;
-        for path in entries.iter().filter(|name| is_array(name)).map(|name| self.path().join(name)) {
+        for path in entries
+            .iter()
+            .filter(|name| is_array(name))
+            .map(|name| self.path().join(name))
+        {
             let needs_sweep = Segment::needs_sweep(&path, |owner| match dead.get(&owner) {
                 Some(&is_dead) => Ok(is_dead),
-                None => member.is_alive(owner).map(|is_alive| *dead.entry(owner).or_insert(!is_alive)),
+                None => member
+                    .is_alive(owner)
+                    .map(|is_alive| *dead.entry(owner).or_insert(!is_alive)),
             });
             if matches!(needs_sweep, Ok(false) | Err(Error::NotFound { .. })) {
                 continue;
             }
             let bytes = fs::symlink_metadata(&path).map_or(0, |metadata| metadata.blocks() * 512);
             match Segment::open_for_sweep(member, &path).and_then(|segment| segment.sweep()) {
-                Ok(true) => swept.note(Ok(Swept { arrays: 1, bytes, ..Swept::default() })),
+                Ok(true) => swept.note(Ok(Swept {
+                    arrays: 1,
+                    bytes,
+                    ..Swept::default()
+                })),
                 Ok(false) | Err(Error::NotFound { .. }) => {}
                 Err(error) => swept.note(Err(error)),
             }
         }
         for entry in entries {
-            let builder = entry.to_str().and_then(|name| name.strip_prefix(NEW_PREFIX)?.split('-').next()?.parse().ok());
+            let builder = entry.to_str().and_then(|name| {
+                name.strip_prefix(NEW_PREFIX)?
+                    .split('-')
+                    .next()?
+                    .parse()
+                    .ok()
+            });
             if let Some(builder) = builder
                 && !member.is_alive(builder)?
             {
                 let path = self.path().join(entry);
-                let bytes = fs::symlink_metadata(&path).map_or(0, |metadata| metadata.blocks() * 512);
+                let bytes =
+                    fs::symlink_metadata(&path).map_or(0, |metadata| metadata.blocks() * 512);
                 failpoint!(SweepHalfMadeFound);
                 let removed = fs::remove_file(&path);
                 failpoint!(SweepHalfMadeRemoved);
                 match removed {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => swept.note(Err(Error::io(path, "delete a half-built array")(error))),
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                        swept.note(Err(Error::io(path, "delete a half-built array")(error)))
+                    }
                     Ok(()) => swept.bytes += bytes,
                     _ => {}
                 }
@@ -220,7 +255,10 @@ impl Manager {
     /// The array files in the store's directory.
     fn files(&self) -> Result<Vec<PathBuf>> {
         let names = store::entries(self.path())?.into_iter();
-        Ok(names.filter(|name| is_array(name)).map(|name| self.path().join(name)).collect())
+        Ok(names
+            .filter(|name| is_array(name))
+            .map(|name| self.path().join(name))
+            .collect())
     }
 }
 

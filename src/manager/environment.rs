@@ -8,11 +8,13 @@ use std::path::PathBuf;
 const STORE_VARIABLE: &str = "NDSHM_STORE";
 
 impl Manager {
-    /// Joins the store that the environment variable `NDSHM_STORE` names: that of `ndshm run`, under which this program was started.
+    /// Joins the store that the environment variable `NDSHM_STORE` names: that of `ndshm run`,
+    /// under which this program was started.
     ///
     /// # Errors
     ///
-    /// `NotFound` where the variable is not set, or no store is where it says; `Untrusted` where it says no absolute path; those of [`open`](Self::open).
+    /// `NotFound` where the variable is not set, or no store is where it says; `Untrusted` where it
+    /// says no absolute path; those of [`open`](Self::open).
     ///
     /// # Examples
     ///
@@ -27,15 +29,29 @@ impl Manager {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn from_env() -> Result<Self> {
-        let Some(path) = std::env::var_os(STORE_VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from) else {
+        let Some(path) = std::env::var_os(STORE_VARIABLE)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+        else {
             let what = "this environment variable is not set: set it to the directory of a store, or start the program by ndshm run";
-            return Err(Error::NotFound { path: STORE_VARIABLE.into(), what });
+            return Err(Error::NotFound {
+                path: STORE_VARIABLE.into(),
+                what,
+            });
         };
         if !path.is_absolute() {
-            return Err(Error::Untrusted { path, reason: format!("{STORE_VARIABLE} must name the directory of a store by its absolute path") });
+            return Err(Error::Untrusted {
+                path,
+                reason: format!(
+                    "{STORE_VARIABLE} must name the directory of a store by its absolute path"
+                ),
+            });
         }
         Self::open(&path).map_err(|error| match error {
-            Error::NotFound { path, .. } => Error::NotFound { path, what: "NDSHM_STORE names it, and no store is here" },
+            Error::NotFound { path, .. } => Error::NotFound {
+                path,
+                what: "NDSHM_STORE names it, and no store is here",
+            },
             other => other,
         })
     }

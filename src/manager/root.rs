@@ -1,12 +1,11 @@
-//! The directory in which ephemeral stores are made: where it is, and how what the dead left in it is deleted.
+//! The directory in which ephemeral stores are made: where it is, and how what the dead left in it
+//! is deleted.
 
 use super::Manager;
 use crate::{
     error::{Error, Result},
-    member::Member,
-    observer::Observer,
-    store::{self, Swept},
-    trust,
+    inspect::observer::Observer,
+    store::{self, Swept, member::Member, permissions},
 };
 use std::{
     fs, io,
@@ -14,7 +13,8 @@ use std::{
 };
 
 impl Manager {
-    /// The directory in which [`Manager::new`] makes its stores: that in `NDSHM_ROOT`, else `/dev/shm/ndshm-<uid>`.
+    /// The directory in which [`Manager::new`] makes its stores: that in `NDSHM_ROOT`, else
+    /// `/dev/shm/ndshm-<uid>`.
     ///
     /// # Errors
     ///
@@ -28,15 +28,17 @@ impl Manager {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn default_root() -> Result<PathBuf> {
-        trust::root(None, false, false)
+        permissions::root(None, false, false)
     }
 
-    /// Deletes what the dead left in a root: stores whose processes are all gone, and in the others the arrays of dead processes. No store has
-    /// to be joined for it; [`Observer::remains_in`] tells beforehand what would go.
+    /// Deletes what the dead left in a root: stores whose processes are all gone, and in the others
+    /// the arrays of dead processes. No store has to be joined for it; [`Observer::remains_in`]
+    /// tells beforehand what would go.
     ///
     /// # Errors
     ///
-    /// `Untrusted` where others may write the root, `Io` where it cannot be read. What cannot be deleted stands in [`Swept::skipped`].
+    /// `Untrusted` where others may write the root, `Io` where it cannot be read. What cannot be
+    /// deleted stands in [`Swept::skipped`].
     ///
     /// # Examples
     ///
@@ -49,7 +51,7 @@ impl Manager {
     /// ```
     pub fn sweep_root(root: impl AsRef<Path>) -> Result<Swept> {
         let root = root.as_ref();
-        trust::check_root(root, true)?;
+        permissions::check_root(root, true)?;
         let mut swept = store::sweep(root)?;
         for path in Observer::stores(root)? {
             match Self::join(&path, true).and_then(|manager| manager.sweep_arrays()) {
@@ -61,16 +63,18 @@ impl Manager {
         Ok(swept)
     }
 
-    /// Waits until no process is a member of the ephemeral store at `path` any more, and deletes it then: what
-    /// [`Builder::janitor`](crate::Builder::janitor) has a process for, and `ndshm guard`.
+    /// Waits until no process is a member of the ephemeral store at `path` any more, and deletes it
+    /// then: what [`Builder::janitor`](crate::Builder::janitor) has a process for, and
+    /// `ndshm guard`.
     ///
-    /// It waits in the kernel, without polling, and keeps nobody from joining or leaving. Returns at once where all are gone already. A store that
-    /// was deleted or replaced by others meanwhile, and one that was [kept](Self::keep), is left as it is.
+    /// It waits in the kernel, without polling, and keeps nobody from joining or leaving. Returns
+    /// at once where all are gone already. A store that was deleted or replaced by others
+    /// meanwhile, and one that was [kept](Self::keep), is left as it is.
     ///
     /// # Errors
     ///
-    /// `NotFound`; `Untrusted`, also where files lie in the store that are not its own: then nothing was deleted; `Io`, also where this process itself is a
-    /// member of the store.
+    /// `NotFound`; `Untrusted`, also where files lie in the store that are not its own: then
+    /// nothing was deleted; `Io`, also where this process itself is a member of the store.
     ///
     /// # Examples
     ///
@@ -85,11 +89,17 @@ impl Manager {
     /// ```
     pub fn sweep_when_deserted(path: impl AsRef<Path>) -> Result<Swept> {
         let path = path.as_ref();
-        let missing = |_| Error::NotFound { path: path.into(), what: "no store is here" };
+        let missing = |_| Error::NotFound {
+            path: path.into(),
+            what: "no store is here",
+        };
         let directory = fs::canonicalize(path).map_err(missing)?;
         Member::end_lingering(|member| member.directory() == directory);
         if Member::known(&directory).is_some() {
-            return Err(Error::io(directory, "wait for the end of a store that this process is a member of")(io::ErrorKind::Deadlock.into()));
+            return Err(Error::io(
+                directory,
+                "wait for the end of a store that this process is a member of",
+            )(io::ErrorKind::Deadlock.into()));
         }
         store::sweep_when_deserted(&directory, || Ok(()))
     }

@@ -5,11 +5,19 @@ use crate::stage::Stage;
 #[test]
 fn an_array_is_made_with_a_type_a_shape_a_value_and_attributes() {
     let stage = Stage::new();
-    let path = stage.output("new xs complex128 '(2, 3)' --fill -1+2j --attr unit=m --attr by=me --axes a,b");
-    assert_eq!(path.trim(), stage.run.path().join("xs.ndshm").to_str().unwrap());
+    let path = stage
+        .output("new xs complex128 '(2, 3)' --fill -1+2j --attr unit=m --attr by=me --axes a,b");
+    assert_eq!(
+        path.trim(),
+        stage.run.path().join("xs.ndshm").to_str().unwrap()
+    );
     let json = stage.json("show xs");
     assert_eq!(
-        (json["dtype"].as_str(), json["shape"].to_string(), json["axis_names"].to_string()),
+        (
+            json["dtype"].as_str(),
+            json["shape"].to_string(),
+            json["axis_names"].to_string()
+        ),
         (Some("<c16"), "[2,3]".into(), r#"["a","b"]"#.into())
     );
     assert_eq!(json["attributes"].to_string(), r#"{"by":"me","unit":"m"}"#);
@@ -19,10 +27,21 @@ fn an_array_is_made_with_a_type_a_shape_a_value_and_attributes() {
 #[test]
 fn a_store_is_made_only_if_that_was_asked_for() {
     let stage = Stage::new();
-    assert!(stage.failure("new later/xs u8 5").0.contains("no store is here"));
+    assert!(
+        stage
+            .failure("new later/xs u8 5")
+            .0
+            .contains("no store is here")
+    );
     stage.ndshm("new later/xs u8 5 --create-store").success();
     stage.ndshm("new later/ys u8 5x2").success();
-    assert_eq!(stage.json("ls later")["stores"][0]["arrays"].as_array().unwrap().len(), 2);
+    assert_eq!(
+        stage.json("ls later")["stores"][0]["arrays"]
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
 }
 
 #[test]
@@ -41,5 +60,10 @@ fn what_is_no_type_no_shape_and_no_value_is_refused_and_leaves_nothing() {
     assert_eq!(stage.run.list().unwrap().len(), 0);
     stage.ndshm("new xs u8 3").success();
     assert_eq!(stage.failure("new xs u8 3").1, 4);
-    assert!(stage.failure("new big u8 1000000000000000").0.contains("no space"));
+    assert!(
+        stage
+            .failure("new big u8 1000000000000000")
+            .0
+            .contains("no space")
+    );
 }

@@ -8,25 +8,50 @@ fn lines_and_heat_maps_become_png_and_svg_files() {
     let stage = Stage::new();
     stage.counting("xs", &[30, 50]);
     let file = |name: &str| stage.root.path().join(name).to_str().unwrap().to_owned();
-    for (array, name, start) in
-        [("xs", "map.png", &b"\x89PNG"[..]), ("xs", "map.svg", b"<svg"), ("xs[2]", "line.png", b"\x89PNG"), ("xs[2]", "line.svg", b"<svg")]
-    {
-        stage.command("plot -o").args([&file(name), array]).assert().success().stdout_eq("");
+    for (array, name, start) in [
+        ("xs", "map.png", &b"\x89PNG"[..]),
+        ("xs", "map.svg", b"<svg"),
+        ("xs[2]", "line.png", b"\x89PNG"),
+        ("xs[2]", "line.svg", b"<svg"),
+    ] {
+        stage
+            .command("plot -o")
+            .args([&file(name), array])
+            .assert()
+            .success()
+            .stdout_eq("");
         let picture = std::fs::read(file(name)).unwrap();
         assert!(picture.starts_with(start), "{name}");
         // Once more, in the place of the first.
         std::fs::write(file(name), "old").unwrap();
-        stage.command("plot -o").args([&file(name), array]).assert().success();
+        stage
+            .command("plot -o")
+            .args([&file(name), array])
+            .assert()
+            .success();
         assert!(std::fs::read(file(name)).unwrap() == picture, "{name}");
     }
     let svg = std::fs::read_to_string(file("map.svg")).unwrap();
     // The cells, the steps of the bar, the background and the frame.
     assert_eq!(svg.matches("<rect").count(), 30 * 50 + 64 + 2);
     let line = std::fs::read_to_string(file("line.svg")).unwrap();
-    let (points, _) = line.split_once("<polyline").unwrap().1.split_once("points=\"").unwrap().1.split_once('"').unwrap();
+    let (points, _) = line
+        .split_once("<polyline")
+        .unwrap()
+        .1
+        .split_once("points=\"")
+        .unwrap()
+        .1
+        .split_once('"')
+        .unwrap();
     assert_eq!(points.split_whitespace().count(), 50, "{line}");
     assert!(line.contains("149") && line.contains("100"), "{line}");
-    assert!(std::fs::read_dir(stage.root.path()).unwrap().flatten().all(|entry| !entry.file_name().to_string_lossy().starts_with(".ndshm-")));
+    assert!(
+        std::fs::read_dir(stage.root.path())
+            .unwrap()
+            .flatten()
+            .all(|entry| !entry.file_name().to_string_lossy().starts_with(".ndshm-"))
+    );
 }
 
 #[test]
@@ -37,7 +62,10 @@ fn what_cannot_be_drawn_is_refused_and_leaves_no_file() {
     xs.write().unwrap().fill(f64::NAN);
     let png = stage.root.path().join("a.png");
     for (arguments, reason) in [
-        (format!("plot cube -o {}", png.display()), "take a slice of one or two"),
+        (
+            format!("plot cube -o {}", png.display()),
+            "take a slice of one or two",
+        ),
         (format!("plot nan -o {}", png.display()), "no finite number"),
         ("plot nan -o a.gif".into(), "must end in .png or .svg"),
         ("plot nan[:0] -o /nowhere/a.png".into(), "no finite number"),

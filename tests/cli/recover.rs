@@ -9,13 +9,27 @@ fn what_a_killed_writer_left_is_set_anew_or_kept() {
     stage.counting("xs", &[6]);
     let xs = stage.run.array::<f64, Ix1>("xs").unwrap();
     a_writer(&stage).kill();
-    assert!(stage.failure("cp xs ys").0.contains("the bytes 16..32 may be half-written"));
-    assert_eq!(stage.output("recover xs[2:4] --fill -1"), "recovered 16 B in 1 range\n");
+    assert!(
+        stage
+            .failure("cp xs ys")
+            .0
+            .contains("the bytes 16..32 may be half-written")
+    );
+    assert_eq!(
+        stage.output("recover xs[2:4] --fill -1"),
+        "recovered 16 B in 1 range\n"
+    );
     assert_eq!(xs.to_ndarray().unwrap(), array![0., 1., -1., -1., 4., 5.]);
     a_writer(&stage).kill();
-    assert_eq!(stage.json("recover xs --keep"), serde_json::json!({ "recovered_bytes": 16, "ranges_left": 0 }));
+    assert_eq!(
+        stage.json("recover xs --keep"),
+        serde_json::json!({ "recovered_bytes": 16, "ranges_left": 0 })
+    );
     assert_eq!(xs.to_ndarray().unwrap(), array![0., 1., -1., -1., 4., 5.]);
-    assert_eq!(stage.output("recover xs --fill 9"), "nothing is poisoned there\n");
+    assert_eq!(
+        stage.output("recover xs --fill 9"),
+        "nothing is poisoned there\n"
+    );
     assert_eq!(xs.to_ndarray().unwrap()[0], 0.);
 }
 

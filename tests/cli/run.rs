@@ -12,10 +12,20 @@ use std::{
 /// `ndshm run` with a shell that says in which store it is, and goes on.
 fn start(stage: &Stage, script: &str) -> (Child, PathBuf) {
     let mut command = Command::new(snapbox::cmd::cargo_bin!("ndshm"));
-    command.env("NDSHM_ROOT", stage.root.path()).env_remove("NDSHM_STORE").args(["run", "--", "sh", "-c"]).arg(script);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    command
+        .env("NDSHM_ROOT", stage.root.path())
+        .env_remove("NDSHM_STORE")
+        .args(["run", "--", "sh", "-c"])
+        .arg(script);
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut line = String::new();
-    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    BufReader::new(child.stdout.as_mut().unwrap())
+        .read_line(&mut line)
+        .unwrap();
     (child, PathBuf::from(line.trim()))
 }
 
@@ -23,7 +33,11 @@ fn start(stage: &Stage, script: &str) -> (Child, PathBuf) {
 fn soon_gone(store: &Path) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while store.exists() {
-        assert!(Instant::now() < deadline, "{} is still there", store.display());
+        assert!(
+            Instant::now() < deadline,
+            "{} is still there",
+            store.display()
+        );
         std::thread::sleep(Duration::from_millis(2));
     }
 }
@@ -31,10 +45,17 @@ fn soon_gone(store: &Path) {
 #[test]
 fn a_command_has_a_store_of_its_own_that_is_gone_when_it_has_ended() {
     let stage = Stage::new();
-    let script = format!("run --name mine -- sh -c '{} new xs f64 3 >&2 && {} show -q xs; echo $NDSHM_STORE'", bin(), bin());
+    let script = format!(
+        "run --name mine -- sh -c '{} new xs f64 3 >&2 && {} show -q xs; echo $NDSHM_STORE'",
+        bin(),
+        bin()
+    );
     let output = stage.output(&script);
     let store = stage.root.path().join("mine");
-    assert!(output.starts_with("xs  <f8 (3,)") && output.ends_with(&format!("{}\n", store.display())), "{output}");
+    assert!(
+        output.starts_with("xs  <f8 (3,)") && output.ends_with(&format!("{}\n", store.display())),
+        "{output}"
+    );
     assert!(!store.exists());
 }
 
@@ -45,22 +66,49 @@ fn bin() -> String {
 #[test]
 fn the_exit_code_is_that_of_the_command_and_of_shells_where_there_is_none() {
     let stage = Stage::new();
-    for (command, code) in [("true", 0), ("sh -c 'exit 77'", 77), ("sh -c 'kill -KILL $$'", 137), ("/nowhere/nothing", 127), ("/dev/null", 126)] {
-        tool(stage.root.path()).arg("run").arg("--").args(words(command)).assert().code(code);
+    for (command, code) in [
+        ("true", 0),
+        ("sh -c 'exit 77'", 77),
+        ("sh -c 'kill -KILL $$'", 137),
+        ("/nowhere/nothing", 127),
+        ("/dev/null", 126),
+    ] {
+        tool(stage.root.path())
+            .arg("run")
+            .arg("--")
+            .args(words(command))
+            .assert()
+            .code(code);
     }
-    assert!(stage.failure("run -- /nowhere/nothing").0.contains("/nowhere/nothing: "));
+    assert!(
+        stage
+            .failure("run -- /nowhere/nothing")
+            .0
+            .contains("/nowhere/nothing: ")
+    );
     stage.ndshm("run").code(2);
     assert_eq!(stage.failure("run --name run -- true").1, 4);
-    let left: Vec<_> = std::fs::read_dir(stage.root.path()).unwrap().flatten().map(|entry| entry.file_name()).collect();
+    let left: Vec<_> = std::fs::read_dir(stage.root.path())
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.file_name())
+        .collect();
     assert_eq!(left, ["run"]);
 }
 
 #[test]
 fn signals_reach_the_command_and_the_store_is_deleted() {
     let stage = Stage::new();
-    let (mut child, store) = start(&stage, "trap 'exit 5' TERM; echo $NDSHM_STORE; for i in $(seq 1000); do sleep 0.02; done");
+    let (mut child, store) = start(
+        &stage,
+        "trap 'exit 5' TERM; echo $NDSHM_STORE; for i in $(seq 1000); do sleep 0.02; done",
+    );
     assert!(store.exists());
-    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM).unwrap();
+    rustix::process::kill_process(
+        rustix::process::Pid::from_child(&child),
+        rustix::process::Signal::TERM,
+    )
+    .unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(5));
     assert!(!store.exists());
 }

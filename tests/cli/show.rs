@@ -7,7 +7,9 @@ use snapbox::str;
 #[test]
 fn header_attributes_elements_and_numbers_are_shown() {
     let stage = Stage::new();
-    stage.ndshm("new xs f64 3,4 --fill 1.5 --attr unit=m --axes row,column").success();
+    stage
+        .ndshm("new xs f64 3,4 --fill 1.5 --attr unit=m --axes row,column")
+        .success();
     stage.ndshm("show xs").success().stdout_eq(str![[r#"
 xs  <f8 (3, 4), 96 B
 path        [..]/run/xs.ndshm
@@ -45,11 +47,18 @@ fn corners_are_shown_as_numpy_does_at_any_rank() {
     let shape = [vec![1; 15], vec![2; 16]].concat();
     stage.counting("deep", &shape);
     let text = stage.output("show deep");
-    assert!(text.contains("min 0.  max 65535.  mean 32767.5  NaN 0") && text.lines().count() < 400, "{text}");
+    assert!(
+        text.contains("min 0.  max 65535.  mean 32767.5  NaN 0") && text.lines().count() < 400,
+        "{text}"
+    );
     stage.counting("none", &[]);
     stage.counting("empty", &[0, 5]);
     assert!(stage.output("show none").contains("\n\n0.\n\nmin 0."));
-    assert!(stage.output("show empty").contains("\n\n[]\n\nno finite element"));
+    assert!(
+        stage
+            .output("show empty")
+            .contains("\n\n[]\n\nno finite element")
+    );
 }
 
 #[test]
@@ -59,25 +68,54 @@ fn a_histogram_and_a_heat_map_are_drawn() {
     let text = stage.output("show --bins 4 xs");
     let full = "█".repeat(40);
     assert_eq!(text.matches(&format!("{full} 3000")).count(), 4, "{text}");
-    let map: Vec<_> =
-        text.lines().skip_while(|line| !line.ends_with(&format!("{full} 3000"))).skip_while(|line| line.contains('█')).skip(1).collect();
+    let map: Vec<_> = text
+        .lines()
+        .skip_while(|line| !line.ends_with(&format!("{full} 3000")))
+        .skip_while(|line| line.contains('█'))
+        .skip(1)
+        .collect();
     assert_eq!(map.len(), 21, "{text}");
-    assert!(map[0].trim().is_empty() && map[19].chars().all(|c| c == '@') && map[20].contains("from ' ' to '@'"), "{text}");
-    let colours = String::from_utf8(stage.command("--color always show xs").assert().get_output().stdout.clone()).unwrap();
-    assert!(colours.contains("\u{1b}[38;2;") && colours.contains('▀'), "{colours}");
+    assert!(
+        map[0].trim().is_empty()
+            && map[19].chars().all(|c| c == '@')
+            && map[20].contains("from ' ' to '@'"),
+        "{text}"
+    );
+    let colours = String::from_utf8(
+        stage
+            .command("--color always show xs")
+            .assert()
+            .get_output()
+            .stdout
+            .clone(),
+    )
+    .unwrap();
+    assert!(
+        colours.contains("\u{1b}[38;2;") && colours.contains('▀'),
+        "{colours}"
+    );
 }
 
 #[test]
 fn what_is_not_finite_is_counted_and_what_is_poisoned_is_left_out() {
     let stage = Stage::new();
-    let xs = stage.counting("xs", &[20_000]).downcast::<f64, ndarray::Ix1>().unwrap();
+    let xs = stage
+        .counting("xs", &[20_000])
+        .downcast::<f64, ndarray::Ix1>()
+        .unwrap();
     xs.write().unwrap()[10_000] = f64::NAN;
     xs.write().unwrap()[10_001] = f64::NEG_INFINITY;
     a_writer(&stage).kill();
     let text = stage.output("show xs");
-    assert!(text.contains("poisoned    bytes 16..32 may be half-written: ndshm recover"), "{text}");
+    assert!(
+        text.contains("poisoned    bytes 16..32 may be half-written: ndshm recover"),
+        "{text}"
+    );
     assert!(text.contains("[    0.     1.      ? ... "), "{text}");
-    assert!(text.contains("max 19999.") && text.contains("NaN 1  infinite 1  not read for poison 8192"), "{text}");
+    assert!(
+        text.contains("max 19999.") && text.contains("NaN 1  infinite 1  not read for poison 8192"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -87,7 +125,11 @@ fn every_type_of_element_is_shown() {
         ("bool", "1", "[True True]"),
         ("u8", "255", "[255 255]"),
         ("i16", "-3", "[-3 -3]"),
-        ("u128", "340282366920938463463374607431768211455", "[340282366920938463463374607431768211455 "),
+        (
+            "u128",
+            "340282366920938463463374607431768211455",
+            "[340282366920938463463374607431768211455 ",
+        ),
         ("f16", "0.5", "[0.5 0.5]"),
         ("bf16", "2", "[2. 2.]"),
         ("f32", "1e-9", "[1.00000e-9 1.00000e-9]"),
@@ -95,7 +137,11 @@ fn every_type_of_element_is_shown() {
         ("(2,)<i4", "0", "[[0 0] [0 0]]"),
         ("|V3", "0", "[[0 0 0] [0 0 0]]"),
     ] {
-        stage.command("new --fill").args([fill, "xs", dtype, "2"]).assert().success();
+        stage
+            .command("new --fill")
+            .args([fill, "xs", dtype, "2"])
+            .assert()
+            .success();
         let text = stage.output("show xs");
         assert!(text.contains(shown), "{dtype}: {text}");
         stage.ndshm("rm xs").success();
@@ -105,7 +151,12 @@ fn every_type_of_element_is_shown() {
 #[test]
 fn arrays_in_f_order_and_json_give_the_same_numbers() {
     let stage = Stage::new();
-    stage.run.options().name("fs").from_shape_fn::<u16, _>((30, 20).f(), |(i, j)| (100 * i + j) as u16).unwrap();
+    stage
+        .run
+        .options()
+        .name("fs")
+        .from_shape_fn::<u16, _>((30, 20).f(), |(i, j)| (100 * i + j) as u16)
+        .unwrap();
     let text = stage.output("show fs");
     assert!(
         text.contains("<u2 (30, 20), F order")
@@ -114,17 +165,42 @@ fn arrays_in_f_order_and_json_give_the_same_numbers() {
         "{text}"
     );
     let json = stage.json("show fs --bins 2");
-    assert_eq!(json["statistics"]["histogram"].to_string(), "[300,300]", "{json:#}");
-    assert_eq!((&json["order"], &json["statistics"]["mean"], &json["view"]["shape"]), (&"F".into(), &1459.5.into(), &serde_json::json!([30, 20])));
+    assert_eq!(
+        json["statistics"]["histogram"].to_string(),
+        "[300,300]",
+        "{json:#}"
+    );
+    assert_eq!(
+        (
+            &json["order"],
+            &json["statistics"]["mean"],
+            &json["view"]["shape"]
+        ),
+        (&"F".into(), &1459.5.into(), &serde_json::json!([30, 20]))
+    );
 }
 
 #[test]
 fn a_handle_that_is_meant_for_somebody_else_is_not_claimed() {
     let stage = Stage::new();
-    let handle = stage.output("new xs f64 5 --scope remote").trim().to_owned();
-    assert!(stage.output(&format!("show {handle}")).contains("scope       remote"));
-    assert!(stage.output(&format!("show {handle}[2:]")).contains("view        <f8 (3,)"));
-    assert_eq!(stage.json("ls")["stores"][0]["arrays"][0]["scope"], "remote");
+    let handle = stage
+        .output("new xs f64 5 --scope remote")
+        .trim()
+        .to_owned();
+    assert!(
+        stage
+            .output(&format!("show {handle}"))
+            .contains("scope       remote")
+    );
+    assert!(
+        stage
+            .output(&format!("show {handle}[2:]"))
+            .contains("view        <f8 (3,)")
+    );
+    assert_eq!(
+        stage.json("ls")["stores"][0]["arrays"][0]["scope"],
+        "remote"
+    );
 }
 
 #[test]
@@ -134,34 +210,87 @@ fn who_has_to_wait_too_long_for_a_writer_is_told_so() {
     let _writer = a_writer(&stage);
     let (line, code) = stage.failure("show xs --wait 0.1");
     assert!(code == 6 && line.contains("xs.ndshm: "), "{line}");
-    assert!(stage.output("show xs[4:] --wait 0.1").contains("min 4.  max 9."));
+    assert!(
+        stage
+            .output("show xs[4:] --wait 0.1")
+            .contains("min 4.  max 9.")
+    );
 }
 
 #[test]
 fn the_least_and_the_greatest_of_integers_are_exact() {
     let stage = Stage::new();
     let xs = stage.run.options().name("xs").zeros::<u64, _>(3).unwrap();
-    xs.write().unwrap().assign(&ndarray::array![u64::MAX, u64::MAX - 1, (1 << 53) + 1]);
-    assert!(stage.output("show xs").contains("min 9007199254740993  max 18446744073709551615  mean "));
+    xs.write()
+        .unwrap()
+        .assign(&ndarray::array![u64::MAX, u64::MAX - 1, (1 << 53) + 1]);
+    assert!(
+        stage
+            .output("show xs")
+            .contains("min 9007199254740993  max 18446744073709551615  mean ")
+    );
     let json = stage.json("show xs[:2]")["statistics"].clone();
-    assert_eq!((json["min"].as_u64(), json["max"].as_u64()), (Some(u64::MAX - 1), Some(u64::MAX)));
-    let large = stage.run.options().name("large").zeros::<u128, _>(2).unwrap();
+    assert_eq!(
+        (json["min"].as_u64(), json["max"].as_u64()),
+        (Some(u64::MAX - 1), Some(u64::MAX))
+    );
+    let large = stage
+        .run
+        .options()
+        .name("large")
+        .zeros::<u128, _>(2)
+        .unwrap();
     large.write().unwrap()[1] = u128::MAX;
-    assert_eq!(stage.json("show large")["statistics"]["max"], u128::MAX.to_string());
-    let small = stage.run.options().name("small").zeros::<i8, _>((3, 2)).unwrap();
+    assert_eq!(
+        stage.json("show large")["statistics"]["max"],
+        u128::MAX.to_string()
+    );
+    let small = stage
+        .run
+        .options()
+        .name("small")
+        .zeros::<i8, _>((3, 2))
+        .unwrap();
     small.write().unwrap()[[2, 1]] = -128;
-    assert!(stage.output("show 'small[:, 1]'").contains("min -128  max 0  mean "));
+    assert!(
+        stage
+            .output("show 'small[:, 1]'")
+            .contains("min -128  max 0  mean ")
+    );
 }
 
 #[test]
 fn fields_of_structs_and_parts_of_arrays_have_numbers_of_their_own() {
     use ndshm::{DType, Element};
     let stage = Stage::new();
-    let inner = DType::structure([("n", i32::DTYPE, 0), ("raw", "|V4".parse().unwrap(), 4)], 8).unwrap();
+    let inner = DType::structure(
+        [("n", i32::DTYPE, 0), ("raw", "|V4".parse().unwrap(), 4)],
+        8,
+    )
+    .unwrap();
     let dtype = DType::structure([("x", <[f64; 2]>::DTYPE, 0), ("inner", inner, 16)], 24).unwrap();
-    let array = stage.run.options().name("structs").zeros_any(&dtype, &[4]).unwrap();
-    array.field_array("x").unwrap().downcast::<f64, ndarray::Ix2>().unwrap().write().unwrap()[[3, 1]] = 8.0;
-    array.field("inner").unwrap().field("n").unwrap().downcast::<i32, ndarray::Ix1>().unwrap().write().unwrap()[2] = -4;
+    let array = stage
+        .run
+        .options()
+        .name("structs")
+        .zeros_any(&dtype, &[4])
+        .unwrap();
+    array
+        .field_array("x")
+        .unwrap()
+        .downcast::<f64, ndarray::Ix2>()
+        .unwrap()
+        .write()
+        .unwrap()[[3, 1]] = 8.0;
+    array
+        .field("inner")
+        .unwrap()
+        .field("n")
+        .unwrap()
+        .downcast::<i32, ndarray::Ix1>()
+        .unwrap()
+        .write()
+        .unwrap()[2] = -4;
     let text = stage.output("show structs");
     for line in [
         "x          min 0.  max 8.  mean 1.  NaN 0",
@@ -171,10 +300,35 @@ fn fields_of_structs_and_parts_of_arrays_have_numbers_of_their_own() {
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");
     }
     let json = stage.json("show structs");
-    assert_eq!((&json["fields"]["inner.n"]["min"], &json["statistics"], &json["fields"]["inner.raw"]), (&(-4).into(), &().into(), &().into()));
-    let array = stage.run.options().name("pairs").zeros::<[f32; 2], _>(3).unwrap();
+    assert_eq!(
+        (
+            &json["fields"]["inner.n"]["min"],
+            &json["statistics"],
+            &json["fields"]["inner.raw"]
+        ),
+        (&(-4).into(), &().into(), &().into())
+    );
+    let array = stage
+        .run
+        .options()
+        .name("pairs")
+        .zeros::<[f32; 2], _>(3)
+        .unwrap();
     array.write().unwrap()[1] = [3.0, -3.0];
-    assert!(stage.output("show pairs").contains("min -3.  max 3.  mean 0.  NaN 0"));
-    stage.run.options().name("bytes").zeros_any(&"|V5".parse().unwrap(), &[3]).unwrap();
-    assert!(stage.output("show bytes").ends_with("\nno statistics: elements of type |V5 are no numbers\n"));
+    assert!(
+        stage
+            .output("show pairs")
+            .contains("min -3.  max 3.  mean 0.  NaN 0")
+    );
+    stage
+        .run
+        .options()
+        .name("bytes")
+        .zeros_any(&"|V5".parse().unwrap(), &[3])
+        .unwrap();
+    assert!(
+        stage
+            .output("show bytes")
+            .ends_with("\nno statistics: elements of type |V5 are no numbers\n")
+    );
 }

@@ -20,9 +20,22 @@ fn slices_give_what_numpy_gives() {
         ("[None, 0, :2]", "[[0. 1.]]"),
         ("[0, ...]", "[0. 1. 2. 3. 4.]"),
         ("[1, 2, ...]", "7."),
-        ("[]", "[[ 0.  1.  2.  3.  4.]\n [ 5.  6.  7.  8.  9.]\n [10. 11. 12. 13. 14.]\n [15. 16. 17. 18. 19.]]"),
+        (
+            "[]",
+            "[[ 0.  1.  2.  3.  4.]\n [ 5.  6.  7.  8.  9.]\n [10. 11. 12. 13. 14.]\n [15. 16. 17. 18. 19.]]",
+        ),
     ] {
-        let text = String::from_utf8(stage.command("show -q").arg(format!("xs{slice}")).assert().success().get_output().stdout.clone()).unwrap();
+        let text = String::from_utf8(
+            stage
+                .command("show -q")
+                .arg(format!("xs{slice}"))
+                .assert()
+                .success()
+                .get_output()
+                .stdout
+                .clone(),
+        )
+        .unwrap();
         assert!(text.ends_with(&format!("\n\n{shown}\n")), "{slice}: {text}");
     }
 }
@@ -41,9 +54,16 @@ fn what_is_no_slice_is_refused_in_a_line() {
         ("[1:2:3:4]", "is no slice"),
         ("[1", "has no ] at its end"),
     ] {
-        let assert = stage.command("show -q").arg(format!("xs{slice}")).assert().code(2);
+        let assert = stage
+            .command("show -q")
+            .arg(format!("xs{slice}"))
+            .assert()
+            .code(2);
         let line = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
-        assert!(line.contains(reason) && line.lines().count() == 1, "{slice}: {line}");
+        assert!(
+            line.contains(reason) && line.lines().count() == 1,
+            "{slice}: {line}"
+        );
     }
 }
 
@@ -52,8 +72,19 @@ fn arrays_are_named_by_name_store_path_id_and_handle() {
     let stage = Stage::new();
     let xs = stage.counting("xs", &[3]);
     stage.counting("odd[0]", &[2]);
-    let unnamed = stage.run.options().scope(ndshm::Scope::Store).zeros::<f64, _>(7).unwrap();
-    let id = unnamed.path().file_stem().unwrap().to_str().unwrap().to_owned();
+    let unnamed = stage
+        .run
+        .options()
+        .scope(ndshm::Scope::Store)
+        .zeros::<f64, _>(7)
+        .unwrap();
+    let id = unnamed
+        .path()
+        .file_stem()
+        .unwrap()
+        .to_str()
+        .unwrap()
+        .to_owned();
     let handle = xs.handle().to_string();
     let path = xs.path().to_str().unwrap().to_owned();
     for (name, shape) in [
@@ -66,14 +97,41 @@ fn arrays_are_named_by_name_store_path_id_and_handle() {
         (&id[..24], "(7,)"),
         ("odd[0]", "(2,)"),
     ] {
-        let text = String::from_utf8(stage.command("show -q").arg(name).assert().success().get_output().stdout.clone()).unwrap();
-        assert!(text.lines().next().unwrap().contains(shape), "{name}: {text}");
+        let text = String::from_utf8(
+            stage
+                .command("show -q")
+                .arg(name)
+                .assert()
+                .success()
+                .get_output()
+                .stdout
+                .clone(),
+        )
+        .unwrap();
+        assert!(
+            text.lines().next().unwrap().contains(shape),
+            "{name}: {text}"
+        );
     }
     // One name in two stores has to be told apart.
-    let other = ndshm::Manager::builder().root(stage.root.path()).name("other").persistent().create().unwrap();
+    let other = ndshm::Manager::builder()
+        .root(stage.root.path())
+        .name("other")
+        .persistent()
+        .create()
+        .unwrap();
     other.options().name("xs").zeros::<f64, _>(1).unwrap();
-    assert!(stage.failure("show xs").0.contains("name the store with --store or NDSHM_STORE"));
+    assert!(
+        stage
+            .failure("show xs")
+            .0
+            .contains("name the store with --store or NDSHM_STORE")
+    );
     assert!(stage.output("show xs --store other").contains("(1,)"));
-    let by_variable = stage.command("show xs").env("NDSHM_STORE", stage.run.path()).assert().success();
+    let by_variable = stage
+        .command("show xs")
+        .env("NDSHM_STORE", stage.run.path())
+        .assert()
+        .success();
     assert!(String::from_utf8_lossy(&by_variable.get_output().stdout).contains("(3,)"));
 }

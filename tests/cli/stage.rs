@@ -15,7 +15,12 @@ pub(crate) struct Stage {
 impl Stage {
     pub(crate) fn new() -> Self {
         let root = Root::new();
-        let run = Manager::builder().root(root.path()).name("run").persistent().create().unwrap();
+        let run = Manager::builder()
+            .root(root.path())
+            .name("run")
+            .persistent()
+            .create()
+            .unwrap();
         Self { root, run }
     }
 
@@ -56,25 +61,44 @@ impl Stage {
             next += 1.0;
             next - 1.0
         };
-        self.run.options().name(name).from_shape_fn::<f64, _>(IxDyn(shape), count).unwrap().into_any().unwrap()
+        self.run
+            .options()
+            .name(name)
+            .from_shape_fn::<f64, _>(IxDyn(shape), count)
+            .unwrap()
+            .into_any()
+            .unwrap()
     }
 }
 
 /// The tool in a root, without what the environment of the tests says about stores.
 pub(crate) fn tool(root: &Path) -> Command {
-    Command::new(snapbox::cmd::cargo_bin!("ndshm")).env("NDSHM_ROOT", root).env_remove("NDSHM_STORE").env_remove("NO_COLOR")
+    Command::new(snapbox::cmd::cargo_bin!("ndshm"))
+        .env("NDSHM_ROOT", root)
+        .env_remove("NDSHM_STORE")
+        .env_remove("NO_COLOR")
 }
 
 /// Words, of which some are in single quotes.
 pub(crate) fn words(text: &str) -> Vec<String> {
     let parts = text.split('\'').enumerate();
-    let words = parts.flat_map(|(at, part)| if at % 2 == 1 { vec![part.to_owned()] } else { part.split_whitespace().map(str::to_owned).collect() });
+    let words = parts.flat_map(|(at, part)| {
+        if at % 2 == 1 {
+            vec![part.to_owned()]
+        } else {
+            part.split_whitespace().map(str::to_owned).collect()
+        }
+    });
     words.collect()
 }
 
-/// Starts a process that makes an ephemeral store `dead` with the local array `left` in it, and is killed.
+/// Starts a process that makes an ephemeral store `dead` with the local array `left` in it, and is
+/// killed.
 pub(crate) fn a_dead_store(stage: &Stage) {
-    let mut peer = common::Peer::start("stage::owns_a_store", &[stage.root.path().to_str().unwrap()]);
+    let mut peer = common::Peer::start(
+        "stage::owns_a_store",
+        &[stage.root.path().to_str().unwrap()],
+    );
     peer.hear("ready");
     peer.kill();
 }
@@ -85,13 +109,19 @@ fn owns_a_store() {
     let root = common::arguments().remove(0);
     std::fs::set_permissions(&root, Permissions::from_mode(0o700)).unwrap();
     let manager = Manager::builder().root(root).name("dead").create().unwrap();
-    let _left = manager.options().name("left").scope(ndshm::Scope::Local).zeros::<f64, _>(1000).unwrap();
+    let _left = manager
+        .options()
+        .name("left")
+        .scope(ndshm::Scope::Local)
+        .zeros::<f64, _>(1000)
+        .unwrap();
     println!("ready");
     std::io::stdin().read_line(&mut String::new()).unwrap();
     common::done();
 }
 
-/// Starts a process that holds a write guard on the elements 2 and 3 of `run/xs`, until it is killed or hears something.
+/// Starts a process that holds a write guard on the elements 2 and 3 of `run/xs`, until it is
+/// killed or hears something.
 pub(crate) fn a_writer(stage: &Stage) -> common::Peer {
     let path = stage.run.path().join("xs.ndshm");
     let mut peer = common::Peer::start("stage::holds_a_guard", &[path.to_str().unwrap()]);

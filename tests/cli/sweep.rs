@@ -26,12 +26,23 @@ deleted 1 store and 1 array, [..]
 #[test]
 fn arrays_of_dead_processes_go_from_stores_that_live() {
     let stage = Stage::new();
-    let mut peer = crate::common::Peer::start("sweep::leaves_an_array", &[stage.run.path().to_str().unwrap()]);
+    let mut peer = crate::common::Peer::start(
+        "sweep::leaves_an_array",
+        &[stage.run.path().to_str().unwrap()],
+    );
     peer.hear("ready");
     assert_eq!(stage.json("sweep -n")["found"].to_string(), "[]");
     peer.kill();
     let found = stage.json("sweep -n --store run")["found"].clone();
-    assert_eq!((found[0]["store"].as_bool(), found[0]["arrays"].as_u64(), found.as_array().unwrap().len()), (Some(false), Some(1), 1), "{found}");
+    assert_eq!(
+        (
+            found[0]["store"].as_bool(),
+            found[0]["arrays"].as_u64(),
+            found.as_array().unwrap().len()
+        ),
+        (Some(false), Some(1), 1),
+        "{found}"
+    );
     assert_eq!(stage.json("sweep")["swept"]["arrays"], 1);
     assert_eq!(stage.run.list().unwrap().len(), 0);
 }
@@ -53,6 +64,10 @@ fn what_cannot_be_deleted_is_told_and_gives_an_exit_code() {
     std::fs::write(stage.root.path().join("dead/notes.txt"), "mine").unwrap();
     let assert = stage.ndshm("sweep").code(1);
     let line = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
-    assert!(line.starts_with("ndshm: left: ") && line.contains("notes.txt is not the store's: move it away"), "{line}");
+    assert!(
+        line.starts_with("ndshm: left: ")
+            && line.contains("notes.txt is not the store's: move it away"),
+        "{line}"
+    );
     assert!(stage.root.path().join("dead/notes.txt").exists());
 }

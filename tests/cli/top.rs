@@ -18,24 +18,49 @@ struct Terminal {
 impl Terminal {
     /// Runs `ndshm top` in a shell that says what became of it.
     fn start(stage: &Stage, name: &str) -> Option<Self> {
-        if !Command::new("tmux").arg("-V").output().is_ok_and(|output| output.status.success()) {
+        if !Command::new("tmux")
+            .arg("-V")
+            .output()
+            .is_ok_and(|output| output.status.success())
+        {
             common::skip(name, "tmux is not installed here");
             return None;
         }
-        let terminal = Self { socket: format!("ndshm-test-{name}-{}", std::process::id()) };
+        let terminal = Self {
+            socket: format!("ndshm-test-{name}-{}", std::process::id()),
+        };
         let tool = snapbox::cmd::cargo_bin!("ndshm");
         let script = format!(
             "NDSHM_ROOT={} {} top -d 0.2; echo \"code=$?\"; stty -a | grep -o '[-]*echo ' ; sleep 600",
             stage.root.path().display(),
             tool.display()
         );
-        terminal.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", "140", "-y", "24", &script]);
+        terminal.tmux(&[
+            "-f",
+            "/dev/null",
+            "new-session",
+            "-d",
+            "-x",
+            "140",
+            "-y",
+            "24",
+            &script,
+        ]);
         Some(terminal)
     }
 
     fn tmux(&self, arguments: &[&str]) -> String {
-        let output = Command::new("tmux").args(["-L", &self.socket]).args(arguments).env("TERM", "xterm-256color").output().unwrap();
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let output = Command::new("tmux")
+            .args(["-L", &self.socket])
+            .args(arguments)
+            .env("TERM", "xterm-256color")
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8(output.stdout).unwrap()
     }
 
@@ -60,7 +85,9 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        let _ = Command::new("tmux").args(["-L", &self.socket, "kill-server"]).output();
+        let _ = Command::new("tmux")
+            .args(["-L", &self.socket, "kill-server"])
+            .output();
     }
 }
 
@@ -69,56 +96,102 @@ fn lists_are_watched_sorted_filtered_and_deleted_from() {
     let stage = Stage::new();
     stage.counting("xs", &[10]);
     stage.counting("large", &[100_000]);
-    let Some(terminal) = Terminal::start(&stage, "lists_are_watched") else { return };
+    let Some(terminal) = Terminal::start(&stage, "lists_are_watched") else {
+        return;
+    };
     let at = |screen: &str, line: usize| screen.lines().nth(line).unwrap_or_default().to_owned();
 
     // By size, the largest first; then by name, then the other way round.
-    let screen = terminal.see("the arrays", |screen| screen.contains("[arrays] 2 of them, by size") && screen.contains("q quit"));
-    assert!(at(&screen, 3).starts_with("NAME") && at(&screen, 4).starts_with("large") && at(&screen, 5).starts_with("xs "), "{screen}");
+    let screen = terminal.see("the arrays", |screen| {
+        screen.contains("[arrays] 2 of them, by size") && screen.contains("q quit")
+    });
+    assert!(
+        at(&screen, 3).starts_with("NAME")
+            && at(&screen, 4).starts_with("large")
+            && at(&screen, 5).starts_with("xs "),
+        "{screen}"
+    );
     terminal.press(&["s", "r"]);
-    terminal.see("names reversed", |screen| screen.contains("by name reversed") && at(screen, 4).starts_with("xs "));
+    terminal.see("names reversed", |screen| {
+        screen.contains("by name reversed") && at(screen, 4).starts_with("xs ")
+    });
 
     // A guard and what is new come by themselves.
     let mut writer = a_writer(&stage);
-    terminal.see("a guard", |screen| screen.lines().any(|line| line.starts_with("xs ") && line.contains("1 write")));
+    terminal.see("a guard", |screen| {
+        screen
+            .lines()
+            .any(|line| line.starts_with("xs ") && line.contains("1 write"))
+    });
     writer.kill();
-    terminal.see("poison", |screen| screen.lines().any(|line| line.starts_with("xs ") && line.contains("poisoned")));
+    terminal.see("poison", |screen| {
+        screen
+            .lines()
+            .any(|line| line.starts_with("xs ") && line.contains("poisoned"))
+    });
     stage.counting("another", &[1_000_000]);
-    terminal.see("a new array", |screen| screen.contains("[arrays] 3 of them"));
+    terminal.see("a new array", |screen| {
+        screen.contains("[arrays] 3 of them")
+    });
 
     // Stores and processes.
     terminal.press(&["Tab"]);
-    terminal.see("the stores", |screen| screen.contains("[stores] 1 of them") && screen.contains("persistent"));
+    terminal.see("the stores", |screen| {
+        screen.contains("[stores] 1 of them") && screen.contains("persistent")
+    });
     terminal.press(&["Tab"]);
     let pid = std::process::id().to_string();
     let held = stage.run.array_any("another").unwrap();
-    terminal.see("this process", |screen| screen.contains("[processes]") && screen.lines().any(|line| line.starts_with(&pid)));
+    terminal.see("this process", |screen| {
+        screen.contains("[processes]") && screen.lines().any(|line| line.starts_with(&pid))
+    });
 
     drop(held);
 
     // A filter, and a deletion that is first refused and then confirmed.
     terminal.press(&["Tab", "/", "l", "a", "r", "g", "Enter"]);
-    terminal.see("the filter", |screen| screen.contains("[arrays] 1 of them") && screen.contains("filter \"larg\""));
+    terminal.see("the filter", |screen| {
+        screen.contains("[arrays] 1 of them") && screen.contains("filter \"larg\"")
+    });
     terminal.press(&["d"]);
-    terminal.see("the question", |screen| screen.contains("Delete the array large? y deletes"));
+    terminal.see("the question", |screen| {
+        screen.contains("Delete the array large? y deletes")
+    });
     terminal.press(&["n"]);
-    terminal.see("the refusal", |screen| screen.contains("nothing was deleted"));
+    terminal.see("the refusal", |screen| {
+        screen.contains("nothing was deleted")
+    });
     assert!(stage.run.contains("large").unwrap());
     terminal.press(&["d"]);
-    terminal.see("the question", |screen| screen.contains("Delete the array large?"));
+    terminal.see("the question", |screen| {
+        screen.contains("Delete the array large?")
+    });
     terminal.press(&["y"]);
-    terminal.see("the deletion", |screen| screen.contains("deleted large") && screen.contains("[arrays] 0 of them"));
+    terminal.see("the deletion", |screen| {
+        screen.contains("deleted large") && screen.contains("[arrays] 0 of them")
+    });
     assert!(!stage.run.contains("large").unwrap());
 
     // The terminal is as it was: the screen is given back, and keys are echoed.
     terminal.press(&["q"]);
-    let screen = terminal.see("the end", |screen| screen.contains("code=0") && screen.contains("echo"));
-    assert!(!screen.contains("q quit") && screen.lines().any(|line| line.trim() == "echo"), "{screen}");
+    let screen = terminal.see("the end", |screen| {
+        screen.contains("code=0") && screen.contains("echo")
+    });
+    assert!(
+        !screen.contains("q quit") && screen.lines().any(|line| line.trim() == "echo"),
+        "{screen}"
+    );
 }
 
 #[test]
 fn without_a_terminal_it_is_refused() {
-    assert_eq!(Stage::new().failure("top"), ("ndshm: top needs a terminal; ndshm ls --json is for scripts\n".into(), 2));
+    assert_eq!(
+        Stage::new().failure("top"),
+        (
+            "ndshm: top needs a terminal; ndshm ls --json is for scripts\n".into(),
+            2
+        )
+    );
 }
 
 #[test]
@@ -127,14 +200,28 @@ fn a_signal_ends_it_and_gives_the_terminal_back() {
     for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130), (Signal::HUP, 129)] {
         let stage = Stage::new();
         stage.counting("xs", &[10]);
-        let Some(terminal) = Terminal::start(&stage, &format!("{name}-{code}")) else { return };
+        let Some(terminal) = Terminal::start(&stage, &format!("{name}-{code}")) else {
+            return;
+        };
         terminal.see("the array", |screen| screen.contains("xs"));
         let shell = terminal.tmux(&["list-panes", "-F", "#{pane_pid}"]);
-        let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", shell.trim())).unwrap();
-        kill_process(Pid::from_raw(children.trim().parse().unwrap()).unwrap(), signal).unwrap();
+        let children =
+            std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", shell.trim())).unwrap();
+        kill_process(
+            Pid::from_raw(children.trim().parse().unwrap()).unwrap(),
+            signal,
+        )
+        .unwrap();
         let screen = terminal.see("the end", |screen| screen.contains("code="));
         // Echo is on, and the screen is the one of before.
-        let is_back = |screen: &str| screen.contains(&format!("code={code}")) && screen.contains("echo") && !screen.contains("-echo");
-        assert!(is_back(&terminal.see("the terminal as before", is_back)), "{signal:?}: {screen}");
+        let is_back = |screen: &str| {
+            screen.contains(&format!("code={code}"))
+                && screen.contains("echo")
+                && !screen.contains("-echo")
+        };
+        assert!(
+            is_back(&terminal.see("the terminal as before", is_back)),
+            "{signal:?}: {screen}"
+        );
     }
 }

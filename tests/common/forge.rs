@@ -1,7 +1,12 @@
-//! Array files made by the words of the format, without the library: taken apart, changed, and put together so that all else is right.
+//! Array files made by the words of the format, without the library: taken apart, changed, and put
+//! together so that all else is right.
 //!
 //! The fuzz targets use it too.
-#![allow(dead_code, unreachable_pub, reason = "every test file uses another part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "every test file uses another part"
+)]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use ciborium::Value;
@@ -45,8 +50,17 @@ impl Forge {
         let padding = loop {
             let room = data_offset - header_end - 8 - self.prefix.len();
             let fits = |len: &usize| item_head(2, (room - len) as u64).len() == *len;
-            if let Some(len) = [1, 2, 3, 5].iter().filter(|&&len| len <= room).find(|len| fits(len)) {
-                break [b"\x67padding".to_vec(), item_head(2, (room - len) as u64), vec![0; room - len]].concat();
+            if let Some(len) = [1, 2, 3, 5]
+                .iter()
+                .filter(|&&len| len <= room)
+                .find(|len| fits(len))
+            {
+                break [
+                    b"\x67padding".to_vec(),
+                    item_head(2, (room - len) as u64),
+                    vec![0; room - len],
+                ]
+                .concat();
             }
             data_offset += 4096;
         };
@@ -58,7 +72,13 @@ impl Forge {
         file.extend(self.data_len.to_le_bytes());
         file.extend([0; 13]);
         file.extend(b"\x65state\x59\x08\x40");
-        for piece in [&self.state[..], b"\x66header", &self.map, &padding, &self.prefix] {
+        for piece in [
+            &self.state[..],
+            b"\x66header",
+            &self.map,
+            &padding,
+            &self.prefix,
+        ] {
             file.extend(piece);
         }
         mend(&mut file);
@@ -79,14 +99,25 @@ impl Forge {
     pub fn with_value(&self, value: &Value) -> Self {
         let mut map = Vec::new();
         ciborium::into_writer(&sorted(value), &mut map).unwrap();
-        Self { map, ..self.clone() }
+        Self {
+            map,
+            ..self.clone()
+        }
     }
 
     /// With the values of these keys changed; a key without a value is taken away.
     pub fn with(&self, changes: &[(&str, Option<Value>)]) -> Self {
         let mut entries = self.value().into_map().unwrap();
-        entries.retain(|(key, _)| changes.iter().all(|(changed, _)| key.as_text() != Some(changed)));
-        entries.extend(changes.iter().filter_map(|(key, value)| Some(((*key).into(), value.clone()?))));
+        entries.retain(|(key, _)| {
+            changes
+                .iter()
+                .all(|(changed, _)| key.as_text() != Some(changed))
+        });
+        entries.extend(
+            changes
+                .iter()
+                .filter_map(|(key, value)| Some(((*key).into(), value.clone()?))),
+        );
         self.with_value(&Value::Map(entries))
     }
 }
@@ -97,7 +128,10 @@ pub fn sorted(value: &Value) -> Value {
         Value::Array(items) => Value::Array(items.iter().map(sorted).collect()),
         Value::Tag(tag, inner) => Value::Tag(*tag, Box::new(sorted(inner))),
         Value::Map(entries) => {
-            let mut entries: Vec<_> = entries.iter().map(|(key, value)| (sorted(key), sorted(value))).collect();
+            let mut entries: Vec<_> = entries
+                .iter()
+                .map(|(key, value)| (sorted(key), sorted(value)))
+                .collect();
             entries.sort_by_cached_key(|(key, _)| {
                 let mut bytes = Vec::new();
                 ciborium::into_writer(key, &mut bytes).unwrap();
@@ -123,7 +157,10 @@ pub fn item_head(major: u8, value: u64) -> Vec<u8> {
 
 /// An unsigned number, little-endian.
 pub fn number(file: &[u8], at: usize, width: usize) -> usize {
-    file[at..at + width].iter().rev().fold(0, |value, &byte| value << 8 | usize::from(byte))
+    file[at..at + width]
+        .iter()
+        .rev()
+        .fold(0, |value, &byte| value << 8 | usize::from(byte))
 }
 
 /// Where the payload's prefix lies, if the numbers before it say that.
@@ -134,7 +171,12 @@ pub fn prefix(file: &[u8]) -> Option<Range<usize>> {
         first @ 0x40..0x58 => (1, usize::from(first - 0x40)),
         first @ 0x58..=0x5b => {
             let width = 1 << (first - 0x58);
-            (1 + width, head.get(1..1 + width)?.iter().fold(0usize, |value, &byte| value << 8 | usize::from(byte)))
+            (
+                1 + width,
+                head.get(1..1 + width)?
+                    .iter()
+                    .fold(0usize, |value, &byte| value << 8 | usize::from(byte)),
+            )
         }
         _ => return None,
     };
@@ -142,13 +184,22 @@ pub fn prefix(file: &[u8]) -> Option<Range<usize>> {
     (start <= data_offset && data_offset <= file.len()).then_some(start..data_offset)
 }
 
-/// Makes the checksum right again, where the numbers before it leave something to be summed: [0, 55) with the field as zero, the header,
-/// the payload's prefix.
+/// Makes the checksum right again, where the numbers before it leave something to be summed: [0,
+/// 55) with the field as zero, the header, the payload's prefix.
 pub fn mend(file: &mut [u8]) {
     let Some(prefix) = prefix(file) else { return };
     let header_end = number(file, 18, 4);
     if (MAP_AT..=file.len()).contains(&header_end) {
-        let crc = crc32fast::hash(&[&file[..22], &[0; 4], &file[26..55], &file[2176..header_end], &file[prefix]].concat());
+        let crc = crc32fast::hash(
+            &[
+                &file[..22],
+                &[0; 4],
+                &file[26..55],
+                &file[2176..header_end],
+                &file[prefix],
+            ]
+            .concat(),
+        );
         put(file, 22, &crc.to_le_bytes());
     }
 }

@@ -1,5 +1,9 @@
 //! What the tests share: a root of their own, and processes of their own.
-#![allow(dead_code, unreachable_pub, reason = "every test file uses another part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "every test file uses another part"
+)]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 mod peer;
@@ -24,8 +28,8 @@ pub const MARKER: &str = "the child's test ran to its end";
 /// Where roots are made; the process id and random letters follow.
 const ROOTS: &str = "/dev/shm/ndshm-test-";
 
-/// A root on tmpfs, deleted with all that is in it when the test ends, also when it fails. What a test that was aborted left is deleted
-/// by the next one.
+/// A root on tmpfs, deleted with all that is in it when the test ends, also when it fails. What a
+/// test that was aborted left is deleted by the next one.
 pub struct Root(TempDir);
 
 impl Root {
@@ -33,14 +37,22 @@ impl Root {
         let (parent, prefix) = ROOTS.rsplit_once('/').unwrap();
         for entry in std::fs::read_dir(parent).unwrap().flatten() {
             let name = entry.file_name().into_string().unwrap_or_default();
-            let process = name.strip_prefix(prefix).and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
+            let process = name
+                .strip_prefix(prefix)
+                .and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
             if process.is_some_and(|process| !Path::new(&format!("/proc/{process}")).exists()) {
                 let _ = std::fs::remove_dir_all(entry.path());
             }
         }
         let permissions = std::fs::Permissions::from_mode(0o700);
         let prefix = format!("{prefix}{}-", std::process::id());
-        Self(tempfile::Builder::new().prefix(&prefix).permissions(permissions).tempdir_in(parent).unwrap())
+        Self(
+            tempfile::Builder::new()
+                .prefix(&prefix)
+                .permissions(permissions)
+                .tempdir_in(parent)
+                .unwrap(),
+        )
     }
 
     pub fn path(&self) -> &Path {
@@ -52,9 +64,14 @@ impl Root {
         Manager::builder().root(self.path()).create().unwrap()
     }
 
-    /// The same, keeping no mapping of arrays that are not used any more: for tests that change files between two openings.
+    /// The same, keeping no mapping of arrays that are not used any more: for tests that change
+    /// files between two openings.
     pub fn manager_that_forgets(&self) -> Manager {
-        Manager::builder().root(self.path()).cache(0).create().unwrap()
+        Manager::builder()
+            .root(self.path())
+            .cache(0)
+            .create()
+            .unwrap()
     }
 
     /// All that is in the root, at any depth.
@@ -73,25 +90,53 @@ pub fn files_below(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// A command that runs one ignored test of this test binary in a process of its own, by exec, with these arguments.
+/// A command that runs one ignored test of this test binary in a process of its own, by exec, with
+/// these arguments.
 pub fn child_command<A: AsRef<OsStr>>(test: &str, arguments: &[A]) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    let joined = arguments.iter().map(|argument| argument.as_ref().to_os_string()).collect::<Vec<_>>().join(OsStr::new("\n"));
-    command.args([test, "--exact", "--ignored", "--nocapture", "--test-threads=1"]).env(ARGUMENTS, joined);
+    let joined = arguments
+        .iter()
+        .map(|argument| argument.as_ref().to_os_string())
+        .collect::<Vec<_>>()
+        .join(OsStr::new("\n"));
+    command
+        .args([
+            test,
+            "--exact",
+            "--ignored",
+            "--nocapture",
+            "--test-threads=1",
+        ])
+        .env(ARGUMENTS, joined);
     command
 }
 
 /// Starts such a process; its output is kept for [`finish`].
 pub fn start<A: AsRef<OsStr>>(test: &str, arguments: &[A]) -> Child {
-    child_command(test, arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    child_command(test, arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
 }
 
 /// Waits for a child, requires that its test ran and succeeded, and returns what it printed.
 #[track_caller]
 pub fn finish(child: Child) -> String {
-    let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
-    let (stdout, stderr) = (String::from_utf8_lossy(&stdout).into_owned(), String::from_utf8_lossy(&stderr));
-    assert!(status.success() && stdout.contains(MARKER), "{status}\n--- stdout\n{stdout}\n--- stderr\n{stderr}");
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = child.wait_with_output().unwrap();
+    let (stdout, stderr) = (
+        String::from_utf8_lossy(&stdout).into_owned(),
+        String::from_utf8_lossy(&stderr),
+    );
+    assert!(
+        status.success() && stdout.contains(MARKER),
+        "{status}\n--- stdout\n{stdout}\n--- stderr\n{stderr}"
+    );
     stdout
 }
 
@@ -101,7 +146,8 @@ pub fn run<A: AsRef<OsStr>>(test: &str, arguments: &[A]) -> String {
     finish(start(test, arguments))
 }
 
-/// Runs a child's test with a tmpfs mounted at `mount`, of this size and with the options that follow it, in a user and mount namespace of its own.
+/// Runs a child's test with a tmpfs mounted at `mount`, of this size and with the options that
+/// follow it, in a user and mount namespace of its own.
 #[track_caller]
 pub fn run_on_tmpfs(test: &str, child: &str, size: &str, mount: &Path) {
     let namespace = || {
@@ -109,21 +155,50 @@ pub fn run_on_tmpfs(test: &str, child: &str, size: &str, mount: &Path) {
         command.arg("-Urm");
         command
     };
-    if !namespace().arg("true").status().is_ok_and(|status| status.success()) {
+    if !namespace()
+        .arg("true")
+        .status()
+        .is_ok_and(|status| status.success())
+    {
         return skip(test, "unshare -Urm is not allowed or not installed here");
     }
     let child = child_command(child, &[mount]);
     let mut command = namespace();
-    command.args(["sh", "-c", "mount -t tmpfs -o mode=700,size=\"$1\" tmpfs \"$2\" && shift 2 && exec \"$@\"", "sh", size]).arg(mount);
-    command.arg(child.get_program()).args(child.get_args()).envs(child.get_envs().filter_map(|(key, value)| Some((key, value?))));
-    finish(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+    command
+        .args([
+            "sh",
+            "-c",
+            "mount -t tmpfs -o mode=700,size=\"$1\" tmpfs \"$2\" && shift 2 && exec \"$@\"",
+            "sh",
+            size,
+        ])
+        .arg(mount);
+    command
+        .arg(child.get_program())
+        .args(child.get_args())
+        .envs(
+            child
+                .get_envs()
+                .filter_map(|(key, value)| Some((key, value?))),
+        );
+    finish(
+        command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap(),
+    );
 }
 
 /// In a child's test: its arguments. Call [`done`] at the end.
 pub fn arguments() -> Vec<String> {
     // The test harness leaves the line open on which it named the test.
     println!();
-    std::env::var(ARGUMENTS).expect("this test is started by another one").split('\n').map(str::to_owned).collect()
+    std::env::var(ARGUMENTS)
+        .expect("this test is started by another one")
+        .split('\n')
+        .map(str::to_owned)
+        .collect()
 }
 
 /// In a child's test, as its last line.
@@ -136,7 +211,11 @@ pub fn skip(test: &str, reason: &str) {
     use std::io::Write;
     eprintln!("skipped {test}: {reason}");
     if let Some(list) = std::env::var_os("NDSHM_SKIPPED") {
-        let mut list = std::fs::File::options().append(true).create(true).open(list).unwrap();
+        let mut list = std::fs::File::options()
+            .append(true)
+            .create(true)
+            .open(list)
+            .unwrap();
         writeln!(list, "{test}: {reason}").unwrap();
     }
 }

@@ -6,7 +6,8 @@ use std::{
     process::{Child, ChildStdout, ExitStatus},
 };
 
-/// A child that takes lines and answers with lines; killed when it is dropped before [`finish`](Peer::finish).
+/// A child that takes lines and answers with lines; killed when it is dropped before
+/// [`finish`](Peer::finish).
 pub struct Peer {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
@@ -23,16 +24,27 @@ impl Peer {
     #[track_caller]
     pub fn tell(&mut self, line: &str) {
         if let Err(error) = writeln!(self.child.stdin.as_mut().unwrap(), "{line}") {
-            panic!("the child does not hear {line:?}: {error}\n--- stderr\n{}", self.errors());
+            panic!(
+                "the child does not hear {line:?}: {error}\n--- stderr\n{}",
+                self.errors()
+            );
         }
     }
 
     /// Waits for a line that starts so, and returns the rest of it.
     #[track_caller]
     pub fn hear(&mut self, start: &str) -> String {
-        match self.lines.by_ref().map(Result::unwrap).find_map(|line| line.strip_prefix(start).map(str::to_owned)) {
+        match self
+            .lines
+            .by_ref()
+            .map(Result::unwrap)
+            .find_map(|line| line.strip_prefix(start).map(str::to_owned))
+        {
             Some(rest) => rest,
-            None => panic!("the child never said {start:?}\n--- stderr\n{}", self.errors()),
+            None => panic!(
+                "the child never said {start:?}\n--- stderr\n{}",
+                self.errors()
+            ),
         }
     }
 
@@ -40,22 +52,33 @@ impl Peer {
     #[track_caller]
     pub fn finish(mut self) {
         drop(self.child.stdin.take());
-        let ran = self.lines.by_ref().map(Result::unwrap).filter(|line| line == super::MARKER).count();
+        let ran = self
+            .lines
+            .by_ref()
+            .map(Result::unwrap)
+            .filter(|line| line == super::MARKER)
+            .count();
         let status = self.child.wait().unwrap();
-        assert!(status.success() && ran == 1, "{status}\n--- stderr\n{}", self.errors());
+        assert!(
+            status.success() && ran == 1,
+            "{status}\n--- stderr\n{}",
+            self.errors()
+        );
     }
 
     /// Kills the child as kill -9 does, and waits until it is gone.
     pub fn kill(&mut self) -> ExitStatus {
         self.child.kill().unwrap();
-        // Not `Child::wait`, which would end the input: processes that the child forked may be waiting for it.
+        // Not `Child::wait`, which would end the input: processes that the child forked may be
+        // waiting for it.
         let input = self.child.stdin.take();
         let status = self.child.wait().unwrap();
         self.child.stdin = input;
         status
     }
 
-    /// After [`kill`](Self::kill): ends the input, and waits until nobody is left who could write a line.
+    /// After [`kill`](Self::kill): ends the input, and waits until nobody is left who could write a
+    /// line.
     pub fn wait_for_descendants(mut self) -> Vec<String> {
         drop(self.child.stdin.take());
         self.lines.by_ref().map(Result::unwrap).collect()
@@ -63,7 +86,12 @@ impl Peer {
 
     fn errors(&mut self) -> String {
         let mut errors = String::new();
-        let _ = self.child.stderr.take().unwrap().read_to_string(&mut errors);
+        let _ = self
+            .child
+            .stderr
+            .take()
+            .unwrap()
+            .read_to_string(&mut errors);
         errors
     }
 }

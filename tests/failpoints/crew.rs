@@ -1,4 +1,5 @@
-//! The others: processes that read, write, open and create in the store and the array that the victim works on.
+//! The others: processes that read, write, open and create in the store and the array that the
+//! victim works on.
 
 use crate::{
     common::{self, Peer},
@@ -18,8 +19,8 @@ use std::{
 pub(crate) const CREW: usize = 2;
 const HANG: Duration = Duration::from_secs(30);
 
-/// What is counted: writes of the own row, of the row that all share, openings, creations, guards that overlap the victim's view, and how many of
-/// those were refused because of poison.
+/// What is counted: writes of the own row, of the row that all share, openings, creations, guards
+/// that overlap the victim's view, and how many of those were refused because of poison.
 pub(crate) const COUNTS: usize = 6;
 pub(crate) const POISONED: usize = 5;
 
@@ -29,14 +30,24 @@ pub(crate) struct Crew(Vec<Peer>);
 
 impl Crew {
     pub(crate) fn start() -> Self {
-        Self((0..CREW).map(|number| Peer::start("child_works", &[number.to_string()])).collect())
+        Self(
+            (0..CREW)
+                .map(|number| Peer::start("child_works", &[number.to_string()]))
+                .collect(),
+        )
     }
 
     /// Has all of them work on an array, without touching the victim's view; returns when they do.
     pub(crate) fn work(&mut self, manager: &Manager, work: &SharedArray2<u64>, may_close: bool) {
-        let line = format!("work\t{}\t{}\t{may_close}", manager.path().display(), work.handle());
+        let line = format!(
+            "work\t{}\t{}\t{may_close}",
+            manager.path().display(),
+            work.handle()
+        );
         self.0.iter_mut().for_each(|peer| peer.tell(&line));
-        self.0.iter_mut().for_each(|peer| drop(peer.hear("working")));
+        self.0
+            .iter_mut()
+            .for_each(|peer| drop(peer.hear("working")));
     }
 
     /// Has them use a view that overlaps the victim's, too.
@@ -46,8 +57,17 @@ impl Crew {
 
     fn counts(&mut self, question: &str) -> Vec<Counts> {
         self.0.iter_mut().for_each(|peer| peer.tell(question));
-        let parse = |line: String| line.split(' ').map(|word| word.parse().unwrap()).collect::<Vec<u64>>().try_into().unwrap();
-        self.0.iter_mut().map(|peer| parse(peer.hear("counts "))).collect()
+        let parse = |line: String| {
+            line.split(' ')
+                .map(|word| word.parse().unwrap())
+                .collect::<Vec<u64>>()
+                .try_into()
+                .unwrap()
+        };
+        self.0
+            .iter_mut()
+            .map(|peer| parse(peer.hear("counts ")))
+            .collect()
     }
 
     /// Requires that each of them does each thing a few times more.
@@ -55,10 +75,17 @@ impl Crew {
         let (before, began) = (self.counts("count"), Instant::now());
         loop {
             let now = self.counts("count");
-            if before.iter().zip(&now).all(|(before, now)| (0..POISONED).all(|count| now[count] >= before[count] + 2)) {
+            if before
+                .iter()
+                .zip(&now)
+                .all(|(before, now)| (0..POISONED).all(|count| now[count] >= before[count] + 2))
+            {
                 return;
             }
-            assert!(began.elapsed() < HANG, "{what}: the others are stuck: {before:?} {now:?}");
+            assert!(
+                began.elapsed() < HANG,
+                "{what}: the others are stuck: {before:?} {now:?}"
+            );
             std::thread::sleep(Duration::from_micros(500));
         }
     }
@@ -99,7 +126,14 @@ pub(crate) fn child() {
                 let work = words[2].parse::<Handle>().unwrap().open().unwrap();
                 let counts = [const { AtomicU64::new(0) }; COUNTS];
                 let manager = Manager::open(words[1]).unwrap();
-                let job = Arc::new(Job { number, manager, work, may_close: words[3] == "true", stop: AtomicBool::new(false), counts });
+                let job = Arc::new(Job {
+                    number,
+                    manager,
+                    work,
+                    may_close: words[3] == "true",
+                    stop: AtomicBool::new(false),
+                    counts,
+                });
                 let thread = job.clone();
                 current = Some((job, vec![std::thread::spawn(move || thread.toil())]));
                 println!("working");
@@ -125,7 +159,10 @@ pub(crate) fn child() {
 
 impl Job {
     fn counted(&self) -> String {
-        self.counts.each_ref().map(|count| count.load(SeqCst).to_string()).join(" ")
+        self.counts
+            .each_ref()
+            .map(|count| count.load(SeqCst).to_string())
+            .join(" ")
     }
 
     fn count(&self, what: usize) -> u64 {
@@ -152,17 +189,26 @@ impl Job {
         let add = |row: &SharedArray2<u64>| {
             let mut guard = row.write().unwrap();
             let before = guard[[0, 0]];
-            assert!(guard.iter().all(|&x| x == before), "a row is torn: {guard:?}");
+            assert!(
+                guard.iter().all(|&x| x == before),
+                "a row is torn: {guard:?}"
+            );
             guard.fill(before + 1);
             before + 1
         };
         while self.goes_on() {
             let written = add(&own);
             assert_eq!(written, self.count(0), "somebody else wrote the own row");
-            assert!(own.read().unwrap().iter().all(|&x| x == written), "somebody else wrote the own row");
+            assert!(
+                own.read().unwrap().iter().all(|&x| x == written),
+                "somebody else wrote the own row"
+            );
             add(&shared);
             self.count(1);
-            assert!(rest.read().unwrap().iter().all(|&x| x == REST as u64), "somebody wrote the row that nobody writes");
+            assert!(
+                rest.read().unwrap().iter().all(|&x| x == REST as u64),
+                "somebody wrote the row that nobody writes"
+            );
             self.attempt(|| {
                 let still = self.manager.array::<u64, Ix2>(STILL)?;
                 assert_eq!(still.read()?[[1, 1]], 4);
@@ -171,7 +217,12 @@ impl Job {
             self.count(2);
             self.attempt(|| {
                 let array = self.manager.from_elem((2, 2), 5u64)?;
-                let named = self.manager.options().name(format!("crew-{}", self.number)).scope(Scope::Local).from_elem(3, 6u64)?;
+                let named = self
+                    .manager
+                    .options()
+                    .name(format!("crew-{}", self.number))
+                    .scope(Scope::Local)
+                    .from_elem(3, 6u64)?;
                 array.write()?.fill(7);
                 assert_eq!((array.read()?.sum(), named.read()?.sum()), (28, 18));
                 Ok(())
@@ -185,11 +236,24 @@ impl Job {
         let mut stamp = 1000 * (self.number as u64 + 1);
         while self.goes_on() {
             stamp += 1;
-            let is_uniform = |guard: &ndarray::ArrayRef<u64, Ix2>| guard.rows().into_iter().all(|row| row.iter().all(|&x| x == row[0]));
+            let is_uniform = |guard: &ndarray::ArrayRef<u64, Ix2>| {
+                guard
+                    .rows()
+                    .into_iter()
+                    .all(|row| row.iter().all(|&x| x == row[0]))
+            };
             let outcome = match stamp % 2 {
-                0 => view.read().map(|guard| assert!(is_uniform(&guard), "half-written elements were read: {guard:?}")),
+                0 => view.read().map(|guard| {
+                    assert!(
+                        is_uniform(&guard),
+                        "half-written elements were read: {guard:?}"
+                    )
+                }),
                 _ => view.write().map(|mut guard| {
-                    assert!(is_uniform(&guard), "half-written elements were met: {guard:?}");
+                    assert!(
+                        is_uniform(&guard),
+                        "half-written elements were met: {guard:?}"
+                    );
                     guard.fill(stamp);
                 }),
             };

@@ -1,13 +1,19 @@
-//! Deaths at every step that has a name, one after the other, while other processes work on the same store and array.
+//! Deaths at every step that has a name, one after the other, while other processes work on the
+//! same store and array.
 //!
-//! `cargo test --features failpoints --test failpoints` lets a process die at each point of the library's list, kills another one that stands
-//! there, and lets a third stand there and go on. Then: the others go on; what the dead one held is poison if it wrote, and gone if it did not; what was half-made is never seen, and swept;
-//! what was half-deleted is finished by the next one. With `-- --nocapture` it prints a table of points and outcomes.
+//! `cargo test --features failpoints --test failpoints` lets a process die at each point of the
+//! library's list, kills another one that stands there, and lets a third stand there and go on.
+//! Then: the others go on; what the dead one held is poison if it wrote, and gone if it did not;
+//! what was half-made is never seen, and swept; what was half-deleted is finished by the next one.
+//! With `-- --nocapture` it prints a table of points and outcomes.
 //!
-//! `NDSHM_FAILPOINTS_HITS=5` is the long run: in each scene, deaths at the first five hits of every point that it comes to. `NDSHM_FAILPOINTS_SCENE` plays
-//! one scene alone.
+//! `NDSHM_FAILPOINTS_HITS=5` is the long run: in each scene, deaths at the first five hits of every
+//! point that it comes to. `NDSHM_FAILPOINTS_SCENE` plays one scene alone.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
-#![allow(unsafe_code, reason = "forks, and a look at the kernel's locks, are calls of libc")]
+#![allow(
+    unsafe_code,
+    reason = "forks, and a look at the kernel's locks, are calls of libc"
+)]
 
 mod campaign;
 #[path = "../common/mod.rs"]
@@ -38,12 +44,18 @@ fn whoever_dies_at_any_point_holds_nobody_up_and_leaves_nothing_behind() {
         }
     }
     let most = std::env::var("NDSHM_FAILPOINTS_HITS").map_or(0, |text| text.parse().unwrap());
-    SCENES.iter().filter(|scene| is_wanted(scene) && scene.is_alone && most > 0).for_each(|scene| campaign.play_all(scene, most));
+    SCENES
+        .iter()
+        .filter(|scene| is_wanted(scene) && scene.is_alone && most > 0)
+        .for_each(|scene| campaign.play_all(scene, most));
     campaign.report();
     if only.is_some() {
         return campaign.finish();
     }
-    let missing: BTreeSet<_> = ndshm::failpoint::NAMES.iter().filter(|name| !campaign.was_reached(name)).collect();
+    let missing: BTreeSet<_> = ndshm::failpoint::NAMES
+        .iter()
+        .filter(|name| !campaign.was_reached(name))
+        .collect();
     assert!(missing.is_empty(), "nobody died at {missing:?}");
     campaign.finish();
 }

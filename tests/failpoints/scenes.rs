@@ -9,24 +9,47 @@ pub(crate) enum Mode {
     Dies,
     /// It stands there while others act, and is killed.
     Stands,
-    /// It stands there while others act, and then goes on: the dead are not the only ones who take their time.
+    /// It stands there while others act, and then goes on: the dead are not the only ones who take
+    /// their time.
     GoesOn,
 }
 
 impl Scene {
-    /// What the others are told if the victim goes on. None where the test's part in the scene does not allow that.
+    /// What the others are told if the victim goes on. None where the test's part in the scene does
+    /// not allow that.
     pub(crate) fn told_if_it_goes_on(&self, &Death(point, _, told): &Death) -> Option<Told> {
         match self.name {
-            "write" | "read" | "atomic" | "convert" | "take over" | "merge" | "recover" | "recover after a wait" => Some(Free),
+            "write"
+            | "read"
+            | "atomic"
+            | "convert"
+            | "take over"
+            | "merge"
+            | "recover"
+            | "recover after a wait" => Some(Free),
             "be forked" => Some(Free),
             "panic" | "bury" => Some(Poison),
             "freeze" | "await" => Some(Frozen),
             // The others wait for the lock on the names.
-            "create" | "make of a kept file, named" if ["NamesLocked", "PublishWanted"].contains(&point) => Some(Taken),
-            "create" | "create while closing" | "open" | "release" | "drop" | "join" | "join after a boot" | "make a store" => Some(told),
+            "create" | "make of a kept file, named"
+                if ["NamesLocked", "PublishWanted"].contains(&point) =>
+            {
+                Some(Taken)
+            }
+            "create"
+            | "create while closing"
+            | "open"
+            | "release"
+            | "drop"
+            | "join"
+            | "join after a boot"
+            | "make a store" => Some(told),
             "sweep" | "sweep after a dead sweeper" | "drop a store" => Some(told),
             "close" | "close, then open or create" | "close, then create" => Some(told),
-            "drop and keep" | "release and keep" | "make of a kept file" | "make of a kept file, named" => Some(told),
+            "drop and keep"
+            | "release and keep"
+            | "make of a kept file"
+            | "make of a kept file, named" => Some(told),
             "open what is dropped" | "open what is released" | "open what is frozen" => Some(told),
             _ => None,
         }
@@ -62,13 +85,15 @@ pub(crate) enum Told {
 
 pub(crate) struct Scene {
     pub(crate) name: &'static str,
-    /// The others come to the array only when the victim stands or is dead: before, they would do what the victim shall do.
+    /// The others come to the array only when the victim stands or is dead: before, they would do
+    /// what the victim shall do.
     pub(crate) is_quiet: bool,
     /// Whether the victim itself comes to the points, and not a child that it forks.
     pub(crate) can_stand: bool,
     /// Whether it comes to its end without the help of the test.
     pub(crate) is_alone: bool,
-    /// Another process has the file of the victim's first array mapped, and not counted, before that is released.
+    /// Another process has the file of the victim's first array mapped, and not counted, before
+    /// that is released.
     pub(crate) has_opener: bool,
     pub(crate) deaths: &'static [Death],
 }
@@ -108,21 +133,37 @@ pub(crate) const HOLDING: &[&str] = &[
 ];
 
 const fn scene(name: &'static str, deaths: &'static [Death]) -> Scene {
-    Scene { name, is_quiet: false, can_stand: true, is_alone: true, has_opener: false, deaths }
+    Scene {
+        name,
+        is_quiet: false,
+        can_stand: true,
+        is_alone: true,
+        has_opener: false,
+        deaths,
+    }
 }
 
 /// A scene that the test plays in, too.
 const fn helped(name: &'static str, deaths: &'static [Death]) -> Scene {
-    Scene { is_alone: false, ..scene(name, deaths) }
+    Scene {
+        is_alone: false,
+        ..scene(name, deaths)
+    }
 }
 
 /// A scene in which somebody opens the victim's first array while its file is used again.
 const fn opened(name: &'static str, deaths: &'static [Death]) -> Scene {
-    Scene { has_opener: true, ..helped(name, deaths) }
+    Scene {
+        has_opener: true,
+        ..helped(name, deaths)
+    }
 }
 
 const fn quiet(name: &'static str, deaths: &'static [Death]) -> Scene {
-    Scene { is_quiet: true, ..scene(name, deaths) }
+    Scene {
+        is_quiet: true,
+        ..scene(name, deaths)
+    }
 }
 
 pub(crate) const SCENES: &[Scene] = &[
@@ -140,9 +181,30 @@ pub(crate) const SCENES: &[Scene] = &[
             Death("WithdrawDone", 1, Free),
         ],
     ),
-    scene("read", &[Death("SlotPublished", 1, Free), Death("GuardTaken", 1, Free), Death("WithdrawWanted", 1, Free), Death("WithdrawDone", 1, Free)]),
-    scene("atomic", &[Death("SlotPublished", 1, Free), Death("AtomicTaken", 1, Free), Death("WithdrawWanted", 1, Free)]),
-    scene("panic", &[Death("PoisonWanted", 1, Poison), Death("PoisonDone", 1, Poison)]),
+    scene(
+        "read",
+        &[
+            Death("SlotPublished", 1, Free),
+            Death("GuardTaken", 1, Free),
+            Death("WithdrawWanted", 1, Free),
+            Death("WithdrawDone", 1, Free),
+        ],
+    ),
+    scene(
+        "atomic",
+        &[
+            Death("SlotPublished", 1, Free),
+            Death("AtomicTaken", 1, Free),
+            Death("WithdrawWanted", 1, Free),
+        ],
+    ),
+    scene(
+        "panic",
+        &[
+            Death("PoisonWanted", 1, Poison),
+            Death("PoisonDone", 1, Poison),
+        ],
+    ),
     helped(
         "wait",
         &[
@@ -153,11 +215,33 @@ pub(crate) const SCENES: &[Scene] = &[
             Death("WaitFlagged", 2, Free),
         ],
     ),
-    helped("convert", &[Death("IntentReady", 1, Free), Death("IntentConverted", 1, Poison)]),
-    Scene { is_quiet: true, ..helped("wake", &[Death("WakeFlagCleared", 1, Free), Death("WakeBumped", 1, Free), Death("WakeDone", 1, Free)]) },
-    quiet("take over", &[Death("WordTakenOver", 1, Free), Death("WordTaken", 1, Free)]),
+    helped(
+        "convert",
+        &[
+            Death("IntentReady", 1, Free),
+            Death("IntentConverted", 1, Poison),
+        ],
+    ),
+    Scene {
+        is_quiet: true,
+        ..helped(
+            "wake",
+            &[
+                Death("WakeFlagCleared", 1, Free),
+                Death("WakeBumped", 1, Free),
+                Death("WakeDone", 1, Free),
+            ],
+        )
+    },
+    quiet(
+        "take over",
+        &[Death("WordTakenOver", 1, Free), Death("WordTaken", 1, Free)],
+    ),
     // Poison.
-    scene("bury", &[Death("BuryWanted", 1, Poison), Death("Buried", 1, Poison)]),
+    scene(
+        "bury",
+        &[Death("BuryWanted", 1, Poison), Death("Buried", 1, Poison)],
+    ),
     quiet(
         "merge",
         &[
@@ -207,7 +291,14 @@ pub(crate) const SCENES: &[Scene] = &[
             Death("FreezeProtected", 1, Frozen),
         ],
     ),
-    helped("await", &[Death("FreezeAwaited", 1, Frozen), Death("WaitSleeping", 1, Frozen), Death("WaitWoken", 2, Frozen)]),
+    helped(
+        "await",
+        &[
+            Death("FreezeAwaited", 1, Frozen),
+            Death("WaitSleeping", 1, Frozen),
+            Death("WaitWoken", 2, Frozen),
+        ],
+    ),
     // Opening and owning arrays.
     scene(
         "open",
@@ -231,7 +322,13 @@ pub(crate) const SCENES: &[Scene] = &[
             Death("GiveBackDone", 1, Claimable),
         ],
     ),
-    scene("scope", &[Death("ScopeWanted", 1, Owned), Death("ScopeChanged", 1, Claimable)]),
+    scene(
+        "scope",
+        &[
+            Death("ScopeWanted", 1, Owned),
+            Death("ScopeChanged", 1, Claimable),
+        ],
+    ),
     // Making and deleting them.
     scene(
         "create",
@@ -250,11 +347,20 @@ pub(crate) const SCENES: &[Scene] = &[
     ),
     scene(
         "create unnamed",
-        &[Death("CreateFilled", 1, Free), Death("PublishWanted", 1, Free), Death("PublishRenamed", 1, Owned), Death("PublishLooked", 1, Owned)],
+        &[
+            Death("CreateFilled", 1, Free),
+            Death("PublishWanted", 1, Free),
+            Death("PublishRenamed", 1, Owned),
+            Death("PublishLooked", 1, Owned),
+        ],
     ),
     helped(
         "create while closing",
-        &[Death("PublishClosingSeen", 1, Closed), Death("ReleaseOwnerTaken", 1, Closed), Death("UnlinkWanted", 1, Closed)],
+        &[
+            Death("PublishClosingSeen", 1, Closed),
+            Death("ReleaseOwnerTaken", 1, Closed),
+            Death("UnlinkWanted", 1, Closed),
+        ],
     ),
     scene(
         "release",
@@ -266,7 +372,14 @@ pub(crate) const SCENES: &[Scene] = &[
             Death("UnlinkDone", 1, Free),
         ],
     ),
-    scene("drop", &[Death("DropMarked", 1, Free), Death("UnlinkWanted", 1, Free), Death("UnlinkDone", 1, Free)]),
+    scene(
+        "drop",
+        &[
+            Death("DropMarked", 1, Free),
+            Death("UnlinkWanted", 1, Free),
+            Death("UnlinkDone", 1, Free),
+        ],
+    ),
     // Files that are used again: by the victim, and by another process while the victim opens one.
     opened(
         "drop and keep",
@@ -356,7 +469,13 @@ pub(crate) const SCENES: &[Scene] = &[
             Death("JoinAlive", 1, Free),
         ],
     ),
-    helped("join after a boot", &[Death("JoinBootLocked", 1, Free), Death("JoinBootNoted", 1, Free)]),
+    helped(
+        "join after a boot",
+        &[
+            Death("JoinBootLocked", 1, Free),
+            Death("JoinBootNoted", 1, Free),
+        ],
+    ),
     scene(
         "make a store",
         &[
@@ -367,7 +486,14 @@ pub(crate) const SCENES: &[Scene] = &[
             Death("StoreInPlace", 1, Swept),
         ],
     ),
-    scene("keep", &[Death("KeepWanted", 1, Swept), Death("KeepMarked", 1, Kept), Death("KeepDisowned", 1, Kept)]),
+    scene(
+        "keep",
+        &[
+            Death("KeepWanted", 1, Swept),
+            Death("KeepMarked", 1, Kept),
+            Death("KeepDisowned", 1, Kept),
+        ],
+    ),
     scene(
         "sweep",
         &[
@@ -419,17 +545,43 @@ pub(crate) const SCENES: &[Scene] = &[
     ),
     scene(
         "close, then open or create",
-        &[Death("CloseMarked", 1, Closed), Death("StoreRenamedAway", 1, Closed), Death("StoreFileRemoved", 1, Closed)],
+        &[
+            Death("CloseMarked", 1, Closed),
+            Death("StoreRenamedAway", 1, Closed),
+            Death("StoreFileRemoved", 1, Closed),
+        ],
     ),
-    scene("close, then create", &[Death("CloseMarked", 1, Closed), Death("StoreFileRemoved", 1, Closed)]),
+    scene(
+        "close, then create",
+        &[
+            Death("CloseMarked", 1, Closed),
+            Death("StoreFileRemoved", 1, Closed),
+        ],
+    ),
     helped("close, then close", &[Death("CloseMarked", 1, Closed)]),
-    scene("drop a store", &[Death("CloseMarked", 1, Swept), Death("StoreRenamedAway", 1, Swept), Death("StoreFileRemoved", 1, Swept)]),
+    scene(
+        "drop a store",
+        &[
+            Death("CloseMarked", 1, Swept),
+            Death("StoreRenamedAway", 1, Swept),
+            Death("StoreFileRemoved", 1, Swept),
+        ],
+    ),
     helped("close another's place", &[Death("StorePutBack", 1, Kept)]),
-    // Forks. The process that forks dies, or the child dies inside `fork` and the one that forked goes on.
+    // Forks. The process that forks dies, or the child dies inside `fork` and the one that forked
+    // goes on.
     scene("be forked", &[Death("ForkCounted", 1, Poison)]),
     Scene {
         can_stand: false,
         is_alone: false,
-        ..scene("fork", &[Death("ForkBegun", 1, Free), Death("ForkPartDone", 1, Free), Death("ForkPartDone", 2, Free), Death("ForkDone", 1, Free)])
+        ..scene(
+            "fork",
+            &[
+                Death("ForkBegun", 1, Free),
+                Death("ForkPartDone", 1, Free),
+                Death("ForkPartDone", 2, Free),
+                Death("ForkDone", 1, Free),
+            ],
+        )
     },
 ];

@@ -1,4 +1,5 @@
-//! What a death happens on: a store of its own, an array whose rows belong to somebody each, and a look behind the library's back.
+//! What a death happens on: a store of its own, an array whose rows belong to somebody each, and a
+//! look behind the library's back.
 
 use crate::{
     common,
@@ -20,8 +21,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Rows of the array: those that the victim takes, those that others take too, one for each of the others, one that they share, one that nobody
-/// writes, a free one, and those with poison from earlier deaths.
+/// Rows of the array: those that the victim takes, those that others take too, one for each of the
+/// others, one that they share, one that nobody writes, a free one, and those with poison from
+/// earlier deaths.
 pub(crate) const ROWS: usize = 16;
 pub(crate) const COLUMNS: usize = 64;
 pub(crate) const VIEW: Range<usize> = 0..2;
@@ -48,25 +50,34 @@ const CLAIMABLE: u64 = u64::MAX;
 
 /// The errors that a store gives which is being deleted.
 pub(crate) fn is_gone(error: &Error) -> bool {
-    matches!(error, Error::Closed { .. } | Error::NotFound { .. } | Error::Released { .. })
+    matches!(
+        error,
+        Error::Closed { .. } | Error::NotFound { .. } | Error::Released { .. }
+    )
 }
 
 pub(crate) fn rows(array: &SharedArray2<u64>, rows: Range<usize>) -> SharedArray2<u64> {
     array.slice(s![rows, ..]).unwrap()
 }
 
-/// The parts that died: two columns of two rows, whose spans have a pitch and reach into each other, the later one first; then single elements, in pairs
-/// that lie closer together than any two others.
+/// The parts that died: two columns of two rows, whose spans have a pitch and reach into each
+/// other, the later one first; then single elements, in pairs that lie closer together than any two
+/// others.
 pub(crate) fn part(array: &SharedArray2<u64>, number: usize) -> SharedArray2<u64> {
     let (row, column) = part_at(number);
     let height = if number < 2 { 2 } else { 1 };
-    array.slice(s![row..row + height, column..column + 1]).unwrap()
+    array
+        .slice(s![row..row + height, column..column + 1])
+        .unwrap()
 }
 
 fn part_at(number: usize) -> (usize, usize) {
     match number.checked_sub(2) {
         None => (GRAVES.start, 3 * (1 - number)),
-        Some(single) => (GRAVES.start + 2 + single / 20, single % 20 / 2 * 5 + single % 2 * 2),
+        Some(single) => (
+            GRAVES.start + 2 + single / 20,
+            single % 20 / 2 * 5 + single % 2 * 2,
+        ),
     }
 }
 
@@ -80,20 +91,32 @@ pub(crate) fn soon(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Waits until a child has ended, by a kill or as it should; what it printed. Its input stays open until then: it would end with it.
+/// Waits until a child has ended, by a kill or as it should; what it printed. Its input stays open
+/// until then: it would end with it.
 pub(crate) fn ended(victim: Child, is_killed: bool) -> String {
     let (was_killed, printed) = end_of(victim);
     assert_eq!(was_killed, is_killed, "{printed}");
     printed
 }
 
-/// Waits until a child has ended in one way or the other: whether it was killed, and what it printed.
+/// Waits until a child has ended in one way or the other: whether it was killed, and what it
+/// printed.
 pub(crate) fn end_of(mut victim: Child) -> (bool, String) {
     soon("the victim ends", || victim.try_wait().unwrap().is_some());
-    let Output { status, stdout, stderr } = victim.wait_with_output().unwrap();
-    let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = victim.wait_with_output().unwrap();
+    let (stdout, stderr) = (
+        String::from_utf8_lossy(&stdout),
+        String::from_utf8_lossy(&stderr),
+    );
     let was_killed = status.signal() == Some(9);
-    assert!(was_killed || status.success() && stdout.contains(common::MARKER), "{status}\n--- stdout\n{stdout}\n--- stderr\n{stderr}");
+    assert!(
+        was_killed || status.success() && stdout.contains(common::MARKER),
+        "{status}\n--- stdout\n{stdout}\n--- stderr\n{stderr}"
+    );
     (was_killed, stdout.into_owned())
 }
 
@@ -132,20 +155,61 @@ impl Stage {
         let owns = scene.name.starts_with("open what is ");
         let manager = match is_closed {
             true => Manager::create(root.join("stage")).unwrap(),
-            false => Manager::builder().root(&root).name("stage").recycle(if owns { 1 << 20 } else { 0 }).create().unwrap(),
+            false => Manager::builder()
+                .root(&root)
+                .name("stage")
+                .recycle(if owns { 1 << 20 } else { 0 })
+                .create()
+                .unwrap(),
         };
         let fill = |(row, _)| if row == REST { REST as u64 } else { 0 };
-        let work = manager.options().name("work").from_shape_fn((ROWS, COLUMNS), fill).unwrap();
-        manager.options().name(STILL).from_elem((2, 2), 4u64).unwrap();
+        let work = manager
+            .options()
+            .name("work")
+            .from_shape_fn((ROWS, COLUMNS), fill)
+            .unwrap();
+        manager
+            .options()
+            .name(STILL)
+            .from_elem((2, 2), 4u64)
+            .unwrap();
         let owned = owns.then(|| manager.from_elem(10, 2u64).unwrap());
         let gift = match scene.name {
             _ if owns => owned.as_ref().map(SharedArray1::handle),
-            "open" | "release" | "await" => Some(manager.options().name(GIFT).from_elem(10, 2u64).unwrap().handle()),
-            "claim" => Some(manager.options().name(GIFT).scope(Scope::Remote).from_elem(10, 2u64).unwrap().handle()),
+            "open" | "release" | "await" => Some(
+                manager
+                    .options()
+                    .name(GIFT)
+                    .from_elem(10, 2u64)
+                    .unwrap()
+                    .handle(),
+            ),
+            "claim" => Some(
+                manager
+                    .options()
+                    .name(GIFT)
+                    .scope(Scope::Remote)
+                    .from_elem(10, 2u64)
+                    .unwrap()
+                    .handle(),
+            ),
             _ => None,
         };
-        let (block, lock) = (File::open(work.path()).unwrap(), File::open(manager.path().join(".lock")).unwrap());
-        let stage = Self { root, signs, manager, work, gift, owned: Mutex::new(owned), is_closed, block, lock };
+        let (block, lock) = (
+            File::open(work.path()).unwrap(),
+            File::open(manager.path().join(".lock")).unwrap(),
+        );
+        let stage = Self {
+            root,
+            signs,
+            manager,
+            work,
+            gift,
+            owned: Mutex::new(owned),
+            is_closed,
+            block,
+            lock,
+        };
         match scene.name {
             "take over" => stage.bury("write", "WordTaken"),
             "bury" => stage.bury("write", "GuardTaken"),
@@ -164,16 +228,44 @@ impl Stage {
 
     /// Has a process die before.
     fn bury(&self, scene: &str, point: &'static str) {
-        ended(self.start(scene, &Death(point, 1, Told::Free), Mode::Dies, ""), true);
+        ended(
+            self.start(scene, &Death(point, 1, Told::Free), Mode::Dies, ""),
+            true,
+        );
     }
 
     /// Starts a victim, which makes a file of this name if it is to stand.
-    pub(crate) fn start(&self, scene: &str, Death(point, nth, _): &Death, mode: Mode, sign: &str) -> Child {
+    pub(crate) fn start(
+        &self,
+        scene: &str,
+        Death(point, nth, _): &Death,
+        mode: Mode,
+        sign: &str,
+    ) -> Child {
         let path = |path: &Path| path.to_str().unwrap().to_owned();
-        let sign = if mode != Mode::Dies { path(&self.sign(sign)) } else { String::new() };
-        let gift = self.gift.as_ref().map(Handle::to_string).unwrap_or_default();
-        let arguments = [scene.into(), (*point).into(), nth.to_string(), sign, path(self.manager.path()), self.work.handle().to_string(), gift];
-        common::start("child_dies", &[&arguments[..], &[path(&self.signs)]].concat())
+        let sign = if mode != Mode::Dies {
+            path(&self.sign(sign))
+        } else {
+            String::new()
+        };
+        let gift = self
+            .gift
+            .as_ref()
+            .map(Handle::to_string)
+            .unwrap_or_default();
+        let arguments = [
+            scene.into(),
+            (*point).into(),
+            nth.to_string(),
+            sign,
+            path(self.manager.path()),
+            self.work.handle().to_string(),
+            gift,
+        ];
+        common::start(
+            "child_dies",
+            &[&arguments[..], &[path(&self.signs)]].concat(),
+        )
     }
 
     /// The file that is there while somebody stands.
@@ -188,7 +280,10 @@ impl Stage {
 
     /// Makes it so that nobody has joined since the machine was started.
     pub(crate) fn forget_the_boot(&self) {
-        let lock = File::options().write(true).open(self.manager.path().join(".lock")).unwrap();
+        let lock = File::options()
+            .write(true)
+            .open(self.manager.path().join(".lock"))
+            .unwrap();
         lock.write_all_at(&[7; 16], BOOT_AT).unwrap();
     }
 
@@ -197,36 +292,59 @@ impl Stage {
         let began = Instant::now();
         loop {
             let start = (MEMBER_LOCKS_AT + member) as i64;
-            let mut lock = libc::flock { l_type: libc::F_WRLCK as i16, l_whence: libc::SEEK_SET as i16, l_start: start, l_len: 1, l_pid: 0 };
-            // SAFETY: F_OFD_GETLK reads and writes the flock it is given, which is a valid one with a pid of zero; the descriptor is open.
-            assert_eq!(unsafe { libc::fcntl(self.lock.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock) }, 0);
+            let mut lock = libc::flock {
+                l_type: libc::F_WRLCK as i16,
+                l_whence: libc::SEEK_SET as i16,
+                l_start: start,
+                l_len: 1,
+                l_pid: 0,
+            };
+            // SAFETY: F_OFD_GETLK reads and writes the flock it is given, which is a valid one with
+            // a pid of zero; the descriptor is open.
+            assert_eq!(
+                unsafe { libc::fcntl(self.lock.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock) },
+                0
+            );
             if i32::from(lock.l_type) == libc::F_UNLCK {
                 return Instant::now();
             }
-            assert!(began.elapsed() < HANG, "the kernel keeps the lock of the dead");
+            assert!(
+                began.elapsed() < HANG,
+                "the kernel keeps the lock of the dead"
+            );
             std::hint::spin_loop();
         }
     }
 
     /// The slots of the lock table that are taken: mode and member.
     pub(crate) fn slots(&self) -> Vec<(u64, u64)> {
-        let tags = (0..64).map(|slot| word(&self.block, 128 + 32 * slot)).filter(|&tag| tag != 0);
+        let tags = (0..64)
+            .map(|slot| word(&self.block, 128 + 32 * slot))
+            .filter(|&tag| tag != 0);
         tags.map(|tag| (tag >> 56, tag & ((1 << 56) - 1))).collect()
     }
 
-    /// Whether a writer or a record of poison has a byte, by the words of the table alone: whoever takes a guard changes them.
+    /// Whether a writer or a record of poison has a byte, by the words of the table alone: whoever
+    /// takes a guard changes them.
     fn is_covered(&self, byte: u64) -> bool {
         (0..64).map(|slot| 128 + 32 * slot).any(|slot| {
-            let [tag, start, end, pitch] = [0, 8, 16, 24].map(|field| word(&self.block, slot + field));
+            let [tag, start, end, pitch] =
+                [0, 8, 16, 24].map(|field| word(&self.block, slot + field));
             let (pitch, width) = (pitch & 0xffff_ffff, pitch >> 32);
-            matches!(tag >> 56, 2 | 4) && (start..end).contains(&byte) && (pitch == 0 || (byte - start) % pitch < width)
+            matches!(tag >> 56, 2 | 4)
+                && (start..end).contains(&byte)
+                && (pitch == 0 || (byte - start) % pitch < width)
         })
     }
 
     /// Requires that no poison is lost, before anybody else comes to the table.
     pub(crate) fn require_poison(&self, scene: &str) {
-        let require =
-            |row: usize, column: usize| assert!(self.is_covered(((row * COLUMNS + column) * 8) as u64), "the poison at {row} {column} is lost");
+        let require = |row: usize, column: usize| {
+            assert!(
+                self.is_covered(((row * COLUMNS + column) * 8) as u64),
+                "the poison at {row} {column} is lost"
+            )
+        };
         match scene {
             "merge" => (0..PARTS).map(part_at).for_each(|(row, column)| {
                 require(row, column);
@@ -234,7 +352,9 @@ impl Stage {
                     require(row + 1, column);
                 }
             }),
-            "recover" => [GRAVES.start, GRAVES.end - 1].into_iter().for_each(|row| (0..COLUMNS).for_each(|column| require(row, column))),
+            "recover" => [GRAVES.start, GRAVES.end - 1]
+                .into_iter()
+                .for_each(|row| (0..COLUMNS).for_each(|column| require(row, column))),
             "recover after a wait" => (0..COLUMNS).for_each(|column| require(GRAVES.start, column)),
             _ => {}
         }
@@ -254,13 +374,20 @@ impl Stage {
 
     /// The arrays that a member owns.
     pub(crate) fn owned_by(&self, member: u64) -> Vec<PathBuf> {
-        self.unnamed().into_iter().filter(|path| self.owner(path) == Some(member)).collect()
+        self.unnamed()
+            .into_iter()
+            .filter(|path| self.owner(path) == Some(member))
+            .collect()
     }
 
     /// The arrays without a name.
     pub(crate) fn unnamed(&self) -> BTreeSet<PathBuf> {
         let is_id = |name: &String| name.len() == 32 + ".ndshm".len() && !name.starts_with('.');
-        self.files().into_iter().filter(is_id).map(|name| self.manager.path().join(name)).collect()
+        self.files()
+            .into_iter()
+            .filter(is_id)
+            .map(|name| self.manager.path().join(name))
+            .collect()
     }
 
     /// The files in the store's directory.
@@ -270,12 +397,20 @@ impl Stage {
 
     /// The other directories in the root.
     pub(crate) fn stores(&self) -> Vec<String> {
-        names_in(&self.root).into_iter().filter(|name| name != "stage").collect()
+        names_in(&self.root)
+            .into_iter()
+            .filter(|name| name != "stage")
+            .collect()
     }
 
     /// The store that was renamed away.
     pub(crate) fn renamed_away(&self) -> PathBuf {
-        self.root.join(self.stores().into_iter().find(|name| name.starts_with(".ndshm-gone-")).unwrap())
+        self.root.join(
+            self.stores()
+                .into_iter()
+                .find(|name| name.starts_with(".ndshm-gone-"))
+                .unwrap(),
+        )
     }
 
     /// Lists the arrays: what is half-made is not among them.
@@ -288,12 +423,18 @@ impl Stage {
     /// Requires that an array is complete: all of its elements are this.
     pub(crate) fn require_complete(&self, path: &Path, element: u64) {
         let array = SharedArray1::<u64>::open_path(path).unwrap();
-        assert!(array.len() == 10 && array.read().unwrap().iter().all(|&x| x == element), "another array, or a half-made one: {array:?}");
+        assert!(
+            array.len() == 10 && array.read().unwrap().iter().all(|&x| x == element),
+            "another array, or a half-made one: {array:?}"
+        );
     }
 
     /// Opens the first array of a victim whose files are used again. None where it was released.
     pub(crate) fn open_old(&self) -> Option<SharedArray1<u64>> {
-        let handle: Handle = fs::read_to_string(self.sign("old")).unwrap().parse().unwrap();
+        let handle: Handle = fs::read_to_string(self.sign("old"))
+            .unwrap()
+            .parse()
+            .unwrap();
         match handle.open::<u64, Ix1>() {
             Ok(array) => Some(array),
             Err(Error::Released { .. }) => None,
@@ -312,7 +453,10 @@ impl Stage {
 
 /// What is in a directory, in order.
 fn names_in(directory: &Path) -> Vec<String> {
-    let mut names: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<_> = fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     names
 }

@@ -32,13 +32,23 @@ struct Victim {
 }
 
 pub(crate) fn child() {
-    let [scene, point, nth, sign, store, work, gift, signs] = common::arguments().try_into().unwrap();
+    let [scene, point, nth, sign, store, work, gift, signs] =
+        common::arguments().try_into().unwrap();
     // The test is gone: so is whatever stands here and waits.
     std::thread::spawn(|| {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         std::process::exit(71);
     });
-    let victim = Victim { point, nth: nth.parse().unwrap(), sign, store: store.into(), work, gift, signs: signs.into(), before: RefCell::default() };
+    let victim = Victim {
+        point,
+        nth: nth.parse().unwrap(),
+        sign,
+        store: store.into(),
+        work,
+        gift,
+        signs: signs.into(),
+        before: RefCell::default(),
+    };
     victim.play(&scene);
     let before = victim.before.into_inner();
     for (name, before) in failpoint::NAMES.iter().zip(before) {
@@ -49,7 +59,10 @@ pub(crate) fn child() {
 
 impl Victim {
     fn arm(&self) {
-        *self.before.borrow_mut() = failpoint::NAMES.iter().map(|name| failpoint::hits(name)).collect();
+        *self.before.borrow_mut() = failpoint::NAMES
+            .iter()
+            .map(|name| failpoint::hits(name))
+            .collect();
         match (self.point.as_str(), self.sign.as_str()) {
             ("", _) => {}
             (point, "") => failpoint::die(point, self.nth),
@@ -62,12 +75,20 @@ impl Victim {
     }
 
     fn manager_that_caches(&self, bytes: usize) -> Manager {
-        Manager::builder().path(&self.store).cache(bytes).open().unwrap()
+        Manager::builder()
+            .path(&self.store)
+            .cache(bytes)
+            .open()
+            .unwrap()
     }
 
     /// An array of a manager that uses files again, which another process is about to open.
     fn recyclable(&self) -> (Manager, SharedArray1<u64>) {
-        let manager = Manager::builder().path(&self.store).recycle(1 << 20).open().unwrap();
+        let manager = Manager::builder()
+            .path(&self.store)
+            .recycle(1 << 20)
+            .open()
+            .unwrap();
         let array = manager.from_elem(10, 3u64).unwrap();
         std::fs::write(self.signs.join("written"), array.handle().to_string()).unwrap();
         std::fs::rename(self.signs.join("written"), self.signs.join("old")).unwrap();
@@ -89,7 +110,11 @@ impl Victim {
 
     /// A store beside the one that others work in.
     fn another_store(&self, name: &str) -> Manager {
-        let manager = Manager::builder().root(self.store.parent().unwrap()).name(name).create().unwrap();
+        let manager = Manager::builder()
+            .root(self.store.parent().unwrap())
+            .name(name)
+            .create()
+            .unwrap();
         for name in ["one", "two"] {
             manager.options().name(name).zeros::<u64, _>(100).unwrap();
         }
@@ -100,7 +125,9 @@ impl Victim {
         match scene {
             "write" => self.write(&self.view()),
             "write graves" => self.write(&rows(&self.work(), GRAVES)),
-            "write a part of the graves" => self.write(&rows(&self.work(), GRAVES.start..RECOVERED.end - 1)),
+            "write a part of the graves" => {
+                self.write(&rows(&self.work(), GRAVES.start..RECOVERED.end - 1))
+            }
             "wait" | "convert" | "take over" => self.write(&self.view()),
             "read" => {
                 let view = self.view();
@@ -138,25 +165,38 @@ impl Victim {
             }
             "die with many guards" => {
                 let work = self.work();
-                let _guards: Vec<_> = (0..PARTS).map(|number| part(&work, number).write().unwrap()).collect();
+                let _guards: Vec<_> = (0..PARTS)
+                    .map(|number| part(&work, number).write().unwrap())
+                    .collect();
                 die();
             }
             "recover" | "recover after a wait" => {
                 let view = rows(&self.work(), RECOVERED);
-                // What a dead writer left becomes a record only when somebody looks, and the recovery would wait for it first.
+                // What a dead writer left becomes a record only when somebody looks, and the
+                // recovery would wait for it first.
                 assert!(scene != "recover" || view.is_poisoned().unwrap());
                 self.arm();
                 view.recover().unwrap().fill(9);
             }
             "freeze" => {
-                let frost = self.manager().options().name("frost").from_elem(10, 3u64).unwrap();
+                let frost = self
+                    .manager()
+                    .options()
+                    .name("frost")
+                    .from_elem(10, 3u64)
+                    .unwrap();
                 self.arm();
                 assert_eq!(frost.freeze().unwrap().sum(), 30);
             }
             "await" => {
                 let gift = self.gift();
                 self.arm();
-                assert_eq!(gift.open_frozen_timeout::<u64, Ix1>(Duration::from_secs(60)).unwrap().sum(), 20);
+                assert_eq!(
+                    gift.open_frozen_timeout::<u64, Ix1>(Duration::from_secs(60))
+                        .unwrap()
+                        .sum(),
+                    20
+                );
             }
             "fork" | "be forked" => self.fork(scene),
             _ => self.play_with_files(scene),
@@ -171,11 +211,26 @@ impl Victim {
             }
             "open" => {
                 let _member = self.manager_that_caches(0);
-                let protected = (self.point == "OpenWritableMapped").then(|| self.gift().open::<u64, Ix1>().unwrap().read_only().unwrap().handle());
+                let protected = (self.point == "OpenWritableMapped").then(|| {
+                    self.gift()
+                        .open::<u64, Ix1>()
+                        .unwrap()
+                        .read_only()
+                        .unwrap()
+                        .handle()
+                });
                 // What was opened for reading is opened for writing.
                 let opened = protected.map(|handle| handle.open::<u64, Ix1>().unwrap());
                 self.arm();
-                assert_eq!(self.gift().open::<u64, Ix1>().unwrap().read().unwrap().sum(), 20);
+                assert_eq!(
+                    self.gift()
+                        .open::<u64, Ix1>()
+                        .unwrap()
+                        .read()
+                        .unwrap()
+                        .sum(),
+                    20
+                );
                 drop(opened);
             }
             "claim" => {
@@ -185,7 +240,13 @@ impl Victim {
                 assert_eq!(claimed.scope(), Scope::Local);
             }
             "scope" => {
-                let array = self.manager().options().name(GIFT).scope(Scope::Local).from_elem(10, 3u64).unwrap();
+                let array = self
+                    .manager()
+                    .options()
+                    .name(GIFT)
+                    .scope(Scope::Local)
+                    .from_elem(10, 3u64)
+                    .unwrap();
                 self.arm();
                 array.set_scope(Scope::Remote).unwrap();
             }
@@ -193,7 +254,10 @@ impl Victim {
                 let manager = self.manager();
                 self.arm();
                 let made = manager.options().name(GIFT).from_elem(10, 3u64);
-                assert!(matches!(made, Ok(_) | Err(Error::AlreadyExists { .. })), "{made:?}");
+                assert!(
+                    matches!(made, Ok(_) | Err(Error::AlreadyExists { .. })),
+                    "{made:?}"
+                );
             }
             "create unnamed" => {
                 let manager = self.manager();
@@ -204,7 +268,10 @@ impl Victim {
                 let manager = self.manager();
                 failpoint::stand("PublishWanted", 1, &self.signs.join("publishes"));
                 self.arm();
-                assert!(matches!(manager.options().name(GIFT).from_elem(10, 3u64), Err(Error::Closed { .. })));
+                assert!(matches!(
+                    manager.options().name(GIFT).from_elem(10, 3u64),
+                    Err(Error::Closed { .. })
+                ));
             }
             "release" => {
                 let array = self.gift().open::<u64, Ix1>().unwrap();
@@ -212,7 +279,13 @@ impl Victim {
                 array.release().unwrap();
             }
             "drop" => {
-                let array = self.manager().options().name(GIFT).scope(Scope::Local).from_elem(10, 3u64).unwrap();
+                let array = self
+                    .manager()
+                    .options()
+                    .name(GIFT)
+                    .scope(Scope::Local)
+                    .from_elem(10, 3u64)
+                    .unwrap();
                 self.arm();
                 drop(array);
             }
@@ -229,16 +302,29 @@ impl Victim {
                 drop(array);
                 self.arm();
                 let options = manager.options();
-                let options = if scene.ends_with("named") { options.name(GIFT) } else { options };
+                let options = if scene.ends_with("named") {
+                    options.name(GIFT)
+                } else {
+                    options
+                };
                 let made = options.from_elem(10, 5u64);
-                assert!(matches!(made, Ok(_) | Err(Error::AlreadyExists { .. })), "{made:?}");
+                assert!(
+                    matches!(made, Ok(_) | Err(Error::AlreadyExists { .. })),
+                    "{made:?}"
+                );
             }
             "open the old one" => {
                 let _member = self.manager();
-                let old: Handle = std::fs::read_to_string(self.signs.join("old")).unwrap().parse().unwrap();
+                let old: Handle = std::fs::read_to_string(self.signs.join("old"))
+                    .unwrap()
+                    .parse()
+                    .unwrap();
                 self.arm();
                 match old.open::<u64, Ix1>() {
-                    Ok(array) => assert!(array.read().unwrap().iter().all(|&x| x == 3), "another array"),
+                    Ok(array) => assert!(
+                        array.read().unwrap().iter().all(|&x| x == 3),
+                        "another array"
+                    ),
                     Err(Error::Released { .. }) => println!("released"),
                     Err(error) => panic!("{error:?}"),
                 }
@@ -253,7 +339,8 @@ impl Victim {
                 self.arm();
                 match self.gift().open::<u64, Ix1>() {
                     Ok(array) => match array.write() {
-                        // What is written here is nobody's if the array was released; if it is another one, its owner will notice.
+                        // What is written here is nobody's if the array was released; if it is
+                        // another one, its owner will notice.
                         Ok(mut guard) => {
                             assert!(guard.iter().all(|&x| x == 2), "another array: {guard:?}");
                             guard.fill(7);
@@ -268,7 +355,11 @@ impl Victim {
             "make a store" => {
                 let root = self.store.parent().unwrap();
                 self.arm();
-                Manager::builder().root(root).name("other").create().unwrap();
+                Manager::builder()
+                    .root(root)
+                    .name("other")
+                    .create()
+                    .unwrap();
             }
             "keep" => {
                 let other = self.another_store("other");
@@ -321,14 +412,24 @@ impl Victim {
         }
     }
 
-    /// Dies while it makes an array and a store, deletes an array and a store, and owns arrays and a store.
+    /// Dies while it makes an array and a store, deletes an array and a store, and owns arrays and
+    /// a store.
     fn leave(&self) {
         let manager = self.manager();
-        let _owned = manager.options().name("left").scope(Scope::Local).zeros::<u64, _>(10).unwrap();
+        let _owned = manager
+            .options()
+            .name("left")
+            .scope(Scope::Local)
+            .zeros::<u64, _>(10)
+            .unwrap();
         let _unnamed = manager.zeros::<u64, _>(10).unwrap();
         let _dead = self.another_store("dead");
         let _renamed_away = self.another_store("closing");
-        let released = manager.options().name("released").zeros::<u64, _>(10).unwrap();
+        let released = manager
+            .options()
+            .name("released")
+            .zeros::<u64, _>(10)
+            .unwrap();
         let sign = |point: &str| {
             let file = self.signs.join(point);
             failpoint::stand(point, 1, &file);
@@ -370,7 +471,13 @@ impl Victim {
         assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
         let was_killed = libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGKILL;
         assert!(was_killed == (scene == "fork"), "the child: {status}");
-        assert!(matches!(common::elsewhere(|| view.try_read().map(drop)), Err(Error::WouldBlock { .. })), "the guard is this process's still");
+        assert!(
+            matches!(
+                common::elsewhere(|| view.try_read().map(drop)),
+                Err(Error::WouldBlock { .. })
+            ),
+            "the guard is this process's still"
+        );
         guard.fill(2);
         drop(guard);
         assert!(scene != "fork" || view.read().unwrap().iter().all(|&x| x == 2));

@@ -8,7 +8,11 @@ use std::{os::unix::fs::MetadataExt, path::Path};
 const LEN: usize = 50_000;
 
 fn recycling() -> Manager {
-    Manager::builder().path(&common::arguments()[0]).recycle(1 << 30).open().unwrap()
+    Manager::builder()
+        .path(&common::arguments()[0])
+        .recycle(1 << 30)
+        .open()
+        .unwrap()
 }
 
 fn inode(path: &Path) -> u64 {
@@ -17,7 +21,10 @@ fn inode(path: &Path) -> u64 {
 
 /// Files of the store that have no array.
 fn kept_files(manager: &Manager) -> usize {
-    common::files_below(manager.path()).iter().filter(|path| path.to_str().unwrap().contains(".ndshm-new-")).count()
+    common::files_below(manager.path())
+        .iter()
+        .filter(|path| path.to_str().unwrap().contains(".ndshm-new-"))
+        .count()
 }
 
 /// Runs a child's test in a store in which there must be nothing afterwards.
@@ -27,10 +34,14 @@ fn run_in_store(child: &str) {
     let manager = Manager::builder().root(root.path()).create().unwrap();
     common::run(child, &[manager.path()]);
     assert_eq!(manager.sweep().unwrap().skipped.len(), 0);
-    assert_eq!((manager.list().unwrap().len(), kept_files(&manager)), (0, 0));
+    assert_eq!(
+        (manager.list().unwrap().len(), kept_files(&manager)),
+        (0, 0)
+    );
 }
 
-/// A child that is forked has the array that its parent drops: it was counted before there was a child, so the file is not used again.
+/// A child that is forked has the array that its parent drops: it was counted before there was a
+/// child, so the file is not used again.
 #[test]
 fn a_forked_child_keeps_the_elements_that_its_parent_drops() {
     run_in_store("recycling::child_forks_and_drops");
@@ -45,7 +56,10 @@ fn child_forks_and_drops() {
         drop(manager.zeros::<f64, _>(LEN).unwrap());
         match fork() {
             Fork::Child(end) => {
-                assert!((0..20).all(|_| xs.read().is_ok_and(|elements| elements.iter().all(|&x| x == f64::from(round)))));
+                assert!((0..20).all(|_| {
+                    xs.read()
+                        .is_ok_and(|elements| elements.iter().all(|&x| x == f64::from(round)))
+                }));
                 end.done()
             }
             Fork::Parent(pid) => {
@@ -88,7 +102,8 @@ fn child_keeps_a_file_and_forks() {
     common::done();
 }
 
-/// The function that fills an array may fork: the array is the parent's, and the child can neither publish nor delete it.
+/// The function that fills an array may fork: the array is the parent's, and the child can neither
+/// publish nor delete it.
 #[test]
 fn a_fork_while_an_array_is_filled_leaves_it_to_the_parent() {
     run_in_store("recycling::child_forks_while_it_fills");
@@ -120,15 +135,22 @@ fn child_forks_while_it_fills() {
             end.done();
         }
         let made: SharedArray1<u64> = made.unwrap();
-        assert!(made.read().unwrap().iter().enumerate().all(|(i, &x)| x == i as u64 + round));
+        assert!(
+            made.read()
+                .unwrap()
+                .iter()
+                .enumerate()
+                .all(|(i, &x)| x == i as u64 + round)
+        );
         assert_eq!(kept_files(&manager), 0);
     }
     drop(manager);
     common::done();
 }
 
-/// Large arrays are copied by several threads where the feature `rayon` is on. A child does not have those that its parent started, and used to wait for
-/// them for ever. Into a file that is used again, because that is always copied into the mapping.
+/// Large arrays are copied by several threads where the feature `rayon` is on. A child does not
+/// have those that its parent started, and used to wait for them for ever. Into a file that is used
+/// again, because that is always copied into the mapping.
 #[test]
 fn a_forked_child_copies_large_arrays_without_the_threads_of_its_parent() {
     run_in_store("recycling::child_copies_much_and_forks");
@@ -141,7 +163,10 @@ fn child_copies_much_and_forks() {
     let source = ndarray::Array1::from_elem(3 << 20, 7u64);
     let copy_twice = || {
         drop(manager.from_ndarray(&source).unwrap());
-        assert_eq!(*manager.from_ndarray(&source).unwrap().read().unwrap(), source);
+        assert_eq!(
+            *manager.from_ndarray(&source).unwrap().read().unwrap(),
+            source
+        );
     };
     copy_twice();
     let pid = match fork() {

@@ -67,9 +67,23 @@ pub(crate) fn visit_all(visitor: &mut impl Visitor) {
     show::<[[f32; 2]; 3], _>(v, "f32x2x3-c-2x2", "(3,2)<f4", (2, 2));
     let array = filled::<f64, _>((4, 3).f());
     let axis_names = vec![Some("row".into()), Some("größe".into())];
-    v.visit(Case { name: "f64-f-labels", dtype: "<f8", order: Order::F, axis_names, attrs: attrs(), array });
+    v.visit(Case {
+        name: "f64-f-labels",
+        dtype: "<f8",
+        order: Order::F,
+        axis_names,
+        attrs: attrs(),
+        array,
+    });
     let array = filled::<i64, _>((2, 2));
-    v.visit(Case { name: "i64-c-labels", dtype: "<i8", order: Order::C, axis_names: vec![None, Some("x".into())], attrs: attrs(), array });
+    v.visit(Case {
+        name: "i64-c-labels",
+        dtype: "<i8",
+        order: Order::C,
+        axis_names: vec![None, Some("x".into())],
+        attrs: attrs(),
+        array,
+    });
     #[cfg(feature = "derive")]
     {
         let dtype = "{'names': ['position', 'charge', 'kind', 'visible', 'tag', 'inner'], \
@@ -96,7 +110,13 @@ pub(crate) fn visit_all(visitor: &mut impl Visitor) {
 
 /// Attributes of every kind. Their keys are not in the order that the file has.
 fn attrs() -> BTreeMap<String, Value> {
-    let nested = Value::Map(vec![("".into(), Value::Null), ("deep".into(), Value::Array(vec![Value::Array(vec![]), true.into()]))]);
+    let nested = Value::Map(vec![
+        ("".into(), Value::Null),
+        (
+            "deep".into(),
+            Value::Array(vec![Value::Array(vec![]), true.into()]),
+        ),
+    ]);
     let entries: [(&str, Value); 7] = [
         ("Einheit", "µm".into()),
         ("bytes", Value::Bytes((0..=255).collect())),
@@ -106,23 +126,52 @@ fn attrs() -> BTreeMap<String, Value> {
         ("half", 0.5.into()),
         ("nested", nested),
     ];
-    entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    entries
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
 }
 
 /// An array in the order that its name gives it.
-fn show<T: Sample, Sh: ShapeBuilder>(visitor: &mut impl Visitor, name: &'static str, dtype: &'static str, shape: Sh) {
-    let order = if name.contains("-f-") { Order::F } else { Order::C };
+fn show<T: Sample, Sh: ShapeBuilder>(
+    visitor: &mut impl Visitor,
+    name: &'static str,
+    dtype: &'static str,
+    shape: Sh,
+) {
+    let order = if name.contains("-f-") {
+        Order::F
+    } else {
+        Order::C
+    };
     show_as::<T, Sh>(visitor, name, dtype, order, shape);
 }
 
-fn show_as<T: Sample, Sh: ShapeBuilder>(visitor: &mut impl Visitor, name: &'static str, dtype: &'static str, order: Order, shape: Sh) {
-    visitor.visit(Case { name, dtype, order, axis_names: Vec::new(), attrs: BTreeMap::new(), array: filled::<T, Sh>(shape) });
+fn show_as<T: Sample, Sh: ShapeBuilder>(
+    visitor: &mut impl Visitor,
+    name: &'static str,
+    dtype: &'static str,
+    order: Order,
+    shape: Sh,
+) {
+    visitor.visit(Case {
+        name,
+        dtype,
+        order,
+        axis_names: Vec::new(),
+        attrs: BTreeMap::new(),
+        array: filled::<T, Sh>(shape),
+    });
 }
 
-/// Samples, counted in the order of the indices (the last one varies fastest) whatever the order in memory.
+/// Samples, counted in the order of the indices (the last one varies fastest) whatever the order in
+/// memory.
 fn filled<T: Sample, Sh: ShapeBuilder>(shape: Sh) -> Array<T, Sh::Dim> {
     let mut array = Array::from_elem(shape, T::sample(0));
-    array.iter_mut().enumerate().for_each(|(k, element)| *element = T::sample(k));
+    array
+        .iter_mut()
+        .enumerate()
+        .for_each(|(k, element)| *element = T::sample(k));
     array
 }
 
@@ -243,7 +292,10 @@ mod structure {
                 kind: 1000 + k as u16,
                 visible: k.is_multiple_of(2).into(),
                 tag: *b"tag-\x00",
-                inner: Inner { n: -(k as i64), m: [[0.5, 1.5], [2.5, k as f32]] },
+                inner: Inner {
+                    n: -(k as i64),
+                    m: [[0.5, 1.5], [2.5, k as f32]],
+                },
             }
         }
     }

@@ -1,4 +1,5 @@
-//! Header maps that are not deterministic CBOR, or lack what they must have. The checksum is right in all of them.
+//! Header maps that are not deterministic CBOR, or lack what they must have. The checksum is right
+//! in all of them.
 
 use super::*;
 use ciborium::Value;
@@ -15,29 +16,53 @@ pub(crate) fn try_all(bench: &mut Bench) {
 fn items(bench: &mut Bench) {
     let forge = bench.forge();
     // As the value of a key that nobody knows, which is ignored where its value is well encoded.
-    let with_item = |item: &[u8]| Forge { map: [&[forge.map[0] + 1, 0x61, b'.'], item, &forge.map[1..]].concat(), ..forge.clone() }.file();
+    let with_item = |item: &[u8]| {
+        Forge {
+            map: [&[forge.map[0] + 1, 0x61, b'.'], item, &forge.map[1..]].concat(),
+            ..forge.clone()
+        }
+        .file()
+    };
     bench.put(&with_item(&[0x01]));
     bench.manager.array::<f64, IxDyn>("x").unwrap();
     let nested = |head: &[u8]| [head.repeat(60_000 / head.len()), vec![0x01]].concat();
     let rows: [(&str, &[u8]); 30] = [
         ("an integer that is not the shortest", &[0x18, 0x01]),
-        ("an integer of eight bytes that fits in one", &[0x1b, 0, 0, 0, 0, 0, 0, 0, 0xff]),
+        (
+            "an integer of eight bytes that fits in one",
+            &[0x1b, 0, 0, 0, 0, 0, 0, 0, 0xff],
+        ),
         ("a length that is not the shortest", &[0x78, 0x01, b'a']),
-        ("a float that is not the shortest", &[0xfb, 0x3f, 0xf0, 0, 0, 0, 0, 0, 0]),
+        (
+            "a float that is not the shortest",
+            &[0xfb, 0x3f, 0xf0, 0, 0, 0, 0, 0, 0],
+        ),
         ("indefinite text", &[0x7f, 0x61, b'a', 0xff]),
         ("indefinite bytes", &[0x5f, 0x41, b'a', 0xff]),
         ("an indefinite array", &[0x9f, 0x01, 0xff]),
         ("an indefinite map", &[0xbf, 0x61, b'a', 0x01, 0xff]),
         ("an array of 2^60", &[0x9b, 0x10, 0, 0, 0, 0, 0, 0, 0]),
         ("a map of 2^60", &[0xbb, 0x10, 0, 0, 0, 0, 0, 0, 0]),
-        ("an array of 2^64-1", &[0x9b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]),
-        ("bytes of 2^64-1", &[0x5b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]),
-        ("text of 2^64-1", &[0x7b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]),
+        (
+            "an array of 2^64-1",
+            &[0x9b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
+        ),
+        (
+            "bytes of 2^64-1",
+            &[0x5b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
+        ),
+        (
+            "text of 2^64-1",
+            &[0x7b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
+        ),
         ("60,000 nested arrays", &nested(&[0x81])),
         ("60,000 nested tags", &nested(&[0xc6])),
         ("30,000 nested maps", &nested(&[0xa1, 0x00])),
         ("60,000 nested keys", &nested(&[0xa1])),
-        ("30,000 nested indefinite arrays", &[[0x9f].repeat(30_000), [0xff].repeat(30_000)].concat()),
+        (
+            "30,000 nested indefinite arrays",
+            &[[0x9f].repeat(30_000), [0xff].repeat(30_000)].concat(),
+        ),
         ("bad UTF-8", &[0x61, 0xff]),
         ("a surrogate in UTF-8", &[0x63, 0xed, 0xa0, 0x80]),
         ("UTF-8 that is cut", &[0x61, 0xc3]),
@@ -47,7 +72,10 @@ fn items(bench: &mut Bench) {
         ("undefined", &[0xf7]),
         ("an unassigned simple value", &[0xe0]),
         ("a bignum that fits in an integer", &[0xc2, 0x41, 0x01]),
-        ("a duplicate key below", &[0xa2, 0x61, b'a', 1, 0x61, b'a', 2]),
+        (
+            "a duplicate key below",
+            &[0xa2, 0x61, b'a', 1, 0x61, b'a', 2],
+        ),
         ("unsorted keys below", &[0xa2, 0x61, b'b', 1, 0x61, b'a', 2]),
         ("a tag without an item", &[0xc6]),
     ];
@@ -64,28 +92,91 @@ fn maps(bench: &mut Bench) {
     let id = &entries[..22];
     assert_eq!((&id[..6], entries[22]), (&b"\x62id\xd8\x25\x50"[..], 0x65));
     let rows: [(&str, Vec<u8>, &str); 12] = [
-        ("a duplicate key", [&[count + 1], id, entries].concat(), "a map has one key twice"),
-        ("a duplicate key with another value", [&[count + 1], id, b"\x62id\x01", &entries[22..]].concat(), "a map has one key twice"),
-        ("an unknown key twice", [&[count + 2], &b"\x61.\x01\x61.\x01"[..], entries].concat(), "a map has one key twice"),
-        ("unsorted keys", [&[count + 1], entries, b"\x61.\x01"].concat(), DETERMINISTIC),
-        ("a number as a key", [&[count + 1, 1, 1], entries].concat(), "not a map with texts as keys"),
-        ("null as a key", [&[count + 1], entries, &[0xf6, 1]].concat(), "not a map with texts as keys"),
-        ("bytes behind the map", [&map[..], &[0]].concat(), DETERMINISTIC),
+        (
+            "a duplicate key",
+            [&[count + 1], id, entries].concat(),
+            "a map has one key twice",
+        ),
+        (
+            "a duplicate key with another value",
+            [&[count + 1], id, b"\x62id\x01", &entries[22..]].concat(),
+            "a map has one key twice",
+        ),
+        (
+            "an unknown key twice",
+            [&[count + 2], &b"\x61.\x01\x61.\x01"[..], entries].concat(),
+            "a map has one key twice",
+        ),
+        (
+            "unsorted keys",
+            [&[count + 1], entries, b"\x61.\x01"].concat(),
+            DETERMINISTIC,
+        ),
+        (
+            "a number as a key",
+            [&[count + 1, 1, 1], entries].concat(),
+            "not a map with texts as keys",
+        ),
+        (
+            "null as a key",
+            [&[count + 1], entries, &[0xf6, 1]].concat(),
+            "not a map with texts as keys",
+        ),
+        (
+            "bytes behind the map",
+            [&map[..], &[0]].concat(),
+            DETERMINISTIC,
+        ),
         ("a second map behind the map", map.repeat(2), DETERMINISTIC),
-        ("a map that is cut", map[..map.len() - 1].to_vec(), DETERMINISTIC),
-        ("a head of the map that is not the shortest", [&[0xb8, count & 0x1f], entries].concat(), DETERMINISTIC),
-        ("an array", [&[0x80 + 2 * (count & 0x1f)], entries].concat(), "not a map with texts as keys"),
-        ("a tagged map", [&[0xc6], &map[..]].concat(), "not a map with texts as keys"),
+        (
+            "a map that is cut",
+            map[..map.len() - 1].to_vec(),
+            DETERMINISTIC,
+        ),
+        (
+            "a head of the map that is not the shortest",
+            [&[0xb8, count & 0x1f], entries].concat(),
+            DETERMINISTIC,
+        ),
+        (
+            "an array",
+            [&[0x80 + 2 * (count & 0x1f)], entries].concat(),
+            "not a map with texts as keys",
+        ),
+        (
+            "a tagged map",
+            [&[0xc6], &map[..]].concat(),
+            "not a map with texts as keys",
+        ),
     ];
     for (what, map, piece) in rows {
-        bench.refuse(what, &Forge { map, ..forge.clone() }.file(), CBOR, piece);
+        bench.refuse(
+            what,
+            &Forge {
+                map,
+                ..forge.clone()
+            }
+            .file(),
+            CBOR,
+            piece,
+        );
     }
     let attrs = |len: usize| Some(Value::Map(vec![("x".into(), Value::Bytes(vec![7; len]))]));
     let rest = 65_536 - 2183 - forge.with(&[("attrs", attrs(60_000))]).map.len() + 60_000;
     bench.put(&forge.with(&[("attrs", attrs(rest))]).file());
     bench.manager.array::<f64, IxDyn>("x").unwrap();
-    bench.refuse("a header of 64 KiB and one byte", &forge.with(&[("attrs", attrs(rest + 1))]).file(), "Header::Bounds", "header_end = 65537");
-    bench.refuse("a header of 1 MiB", &forge.with(&[("attrs", attrs(1 << 20))]).file(), "Header::Bounds", "header_end = 10");
+    bench.refuse(
+        "a header of 64 KiB and one byte",
+        &forge.with(&[("attrs", attrs(rest + 1))]).file(),
+        "Header::Bounds",
+        "header_end = 65537",
+    );
+    bench.refuse(
+        "a header of 1 MiB",
+        &forge.with(&[("attrs", attrs(1 << 20))]).file(),
+        "Header::Bounds",
+        "header_end = 10",
+    );
 }
 
 fn keys(bench: &mut Bench) {
@@ -95,8 +186,25 @@ fn keys(bench: &mut Bench) {
     let bytes = |len| Value::Bytes(vec![1; len]);
     let tagged = |tag, inner| Some(Value::Tag(tag, Box::new(inner)));
     let list = |items: &[Value]| Some(Value::Array(items.to_vec()));
-    let created = forge.value().into_map().unwrap().into_iter().find(|(key, _)| key.as_text() == Some("created")).unwrap().1.into_map().unwrap();
-    let created_without = |key: &str| Some(Value::Map(created.iter().filter(|(name, _)| name.as_text() != Some(key)).cloned().collect()));
+    let created = forge
+        .value()
+        .into_map()
+        .unwrap()
+        .into_iter()
+        .find(|(key, _)| key.as_text() == Some("created"))
+        .unwrap()
+        .1
+        .into_map()
+        .unwrap();
+    let created_without = |key: &str| {
+        Some(Value::Map(
+            created
+                .iter()
+                .filter(|(name, _)| name.as_text() != Some(key))
+                .cloned()
+                .collect(),
+        ))
+    };
     let created_with = |key: Value, value: Value| {
         let mut entries = created.clone();
         entries.retain(|(name, _)| *name != key);
@@ -118,7 +226,10 @@ fn keys(bench: &mut Bench) {
         ("shape", list(&[2.0.into(), 3.0.into()])),
         ("shape", list(&[(-2).into(), (-3).into()])),
         ("shape", list(&["2".into(), "3".into()])),
-        ("shape", list(&[Value::Tag(2, Box::new(bytes(9))), 0.into()])),
+        (
+            "shape",
+            list(&[Value::Tag(2, Box::new(bytes(9))), 0.into()]),
+        ),
         ("shape", list(&[0.into(), u64::MAX.into()])),
         ("shape", list(&[0.into(), (1u64 << 63).into()])),
         ("strides", Some(Value::Null)),
@@ -144,10 +255,33 @@ fn keys(bench: &mut Bench) {
     ];
     for (key, value) in rows {
         let what = format!("{key} as {value:?}");
-        bench.refuse(&what, &forge.with(&[(key, value)]).file(), "Header::Key", &format!("key {key:?} is missing or of a wrong kind"));
+        bench.refuse(
+            &what,
+            &forge.with(&[(key, value)]).file(),
+            "Header::Key",
+            &format!("key {key:?} is missing or of a wrong kind"),
+        );
     }
-    let unknown = forge.with(&[("crit", list(&["compression".into(), "dims".into()]))]).file();
-    bench.refuse("a critical key that is not known", &unknown, "Header::Critical", "the file needs \"compression\"");
-    let foreign = forge.with(&[("created", created_with("store".into(), Value::Tag(37, Box::new(bytes(16)))))]).file();
-    bench.refuse_file("another store's", &foreign, "Header::ForeignStore", "belongs to another store", Seen::OnOpening);
+    let unknown = forge
+        .with(&[("crit", list(&["compression".into(), "dims".into()]))])
+        .file();
+    bench.refuse(
+        "a critical key that is not known",
+        &unknown,
+        "Header::Critical",
+        "the file needs \"compression\"",
+    );
+    let foreign = forge
+        .with(&[(
+            "created",
+            created_with("store".into(), Value::Tag(37, Box::new(bytes(16)))),
+        )])
+        .file();
+    bench.refuse_file(
+        "another store's",
+        &foreign,
+        "Header::ForeignStore",
+        "belongs to another store",
+        Seen::OnOpening,
+    );
 }

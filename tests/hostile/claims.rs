@@ -12,11 +12,20 @@ pub(crate) fn try_all(bench: &mut Bench) {
 /// The first that uses its claim deletes the array, here and in another process.
 fn two_claimants(bench: &mut Bench) {
     fs::remove_file(&bench.path).unwrap();
-    let xs = bench.manager.options().name("x").scope(Scope::Remote).ones::<f64, _>(3).unwrap();
+    let xs = bench
+        .manager
+        .options()
+        .name("x")
+        .scope(Scope::Remote)
+        .ones::<f64, _>(3)
+        .unwrap();
     let text = xs.handle().to_string();
     drop(xs);
     let first: SharedArray1<f64> = text.parse::<Handle>().unwrap().open().unwrap();
-    assert_eq!((first.scope(), first.read().unwrap().sum()), (Scope::Local, 3.0));
+    assert_eq!(
+        (first.scope(), first.read().unwrap().sum()),
+        (Scope::Local, 3.0)
+    );
     let printed = common::run("claims::child_claims_too", std::slice::from_ref(&text));
     assert!(printed.contains("got store"), "{printed}");
     assert!(first.path().exists());
@@ -26,7 +35,12 @@ fn two_claimants(bench: &mut Bench) {
     assert!(bench.path.exists());
     drop(again);
     assert!(!bench.path.exists());
-    expect("claimed and gone", "Released", "was released", text.parse::<Handle>().unwrap().open::<f64, Ix1>());
+    expect(
+        "claimed and gone",
+        "Released",
+        "was released",
+        text.parse::<Handle>().unwrap().open::<f64, Ix1>(),
+    );
     drop(bench.restore());
     bench.close_row("two claimants");
 }
@@ -34,14 +48,19 @@ fn two_claimants(bench: &mut Bench) {
 #[test]
 #[ignore = "runs in a child"]
 fn child_claims_too() {
-    let xs: SharedArray1<f64> = common::arguments()[0].parse::<Handle>().unwrap().open().unwrap();
+    let xs: SharedArray1<f64> = common::arguments()[0]
+        .parse::<Handle>()
+        .unwrap()
+        .open()
+        .unwrap();
     assert_eq!(xs.read().unwrap().sum(), 3.0);
     println!("got {}", xs.scope());
     drop(xs);
     common::done();
 }
 
-/// A handle that says remote, or local, where the array is neither: nothing to claim, nothing deleted.
+/// A handle that says remote, or local, where the array is neither: nothing to claim, nothing
+/// deleted.
 fn claims_without_a_right(bench: &mut Bench) {
     for scope in ["s=remote", "s=local"] {
         drop(bench.restore());
@@ -60,7 +79,11 @@ fn claims_without_a_right(bench: &mut Bench) {
 #[test]
 #[ignore = "runs in a child"]
 fn child_opens_and_drops() {
-    let xs: SharedArrayD<f64> = common::arguments()[0].parse::<Handle>().unwrap().open().unwrap();
+    let xs: SharedArrayD<f64> = common::arguments()[0]
+        .parse::<Handle>()
+        .unwrap()
+        .open()
+        .unwrap();
     assert_eq!(xs.read().unwrap().sum(), 15.0);
     println!("got {}", xs.scope());
     drop(xs);

@@ -1,7 +1,8 @@
-//! Hostile input through the public interface: array files, handles as text and as serde values, views. Each is refused with an error of its
-//! own, and nothing is lost: the file is as it was, and the array beside it opens.
+//! Hostile input through the public interface: array files, handles as text and as serde values,
+//! views. Each is refused with an error of its own, and nothing is lost: the file is as it was, and
+//! the array beside it opens.
 //!
-//! The pure parser has rows of its own in `src/header/tests/refusals.rs`, many more of them.
+//! The pure parser has rows of its own in `src/format/header/tests/refusals.rs`, many more of them.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 #[path = "../common/mod.rs"]
@@ -30,7 +31,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Rows that there are at least, so that none vanishes unseen. Two more need rights that not everybody has.
+/// Rows that there are at least, so that none vanishes unseen. Two more need rights that not
+/// everybody has.
 const ROWS: usize = 363;
 
 #[test]
@@ -47,7 +49,8 @@ fn every_hostile_input_is_refused_and_nothing_is_lost() {
     assert!(bench.rows >= ROWS, "{} rows, there were {ROWS}", bench.rows);
 }
 
-/// A store with a valid array, `beside`, and the place of another one, `x`, that the rows put something hostile into.
+/// A store with a valid array, `beside`, and the place of another one, `x`, that the rows put
+/// something hostile into.
 struct Bench {
     manager: Manager,
     /// The file of `x`.
@@ -74,12 +77,23 @@ impl Bench {
         let root = Root::new();
         let manager = root.manager_that_forgets();
         let elements = Array2::from_shape_fn((2, 3), |(i, j)| (3 * i + j) as f64);
-        manager.options().name("beside").from_ndarray(&elements).unwrap();
+        manager
+            .options()
+            .name("beside")
+            .from_ndarray(&elements)
+            .unwrap();
         let xs = manager.options().name("x").from_ndarray(&elements).unwrap();
         let (path, handle) = (xs.path().to_path_buf(), xs.handle());
         drop(xs);
         let good = fs::read(&path).unwrap();
-        Self { manager, path, good, handle, rows: 0, root }
+        Self {
+            manager,
+            path,
+            good,
+            handle,
+            rows: 0,
+            root,
+        }
     }
 
     fn forge(&self) -> Forge {
@@ -91,7 +105,11 @@ impl Bench {
         let mut bytes = self.good.clone();
         forge::put(&mut bytes, at, new);
         // Over the bytes that the valid file sums, wherever the changed one says that they are.
-        let sum = crc(&bytes, forge::number(&self.good, 18, 4), forge::prefix(&self.good).unwrap());
+        let sum = crc(
+            &bytes,
+            forge::number(&self.good, 18, 4),
+            forge::prefix(&self.good).unwrap(),
+        );
         forge::put(&mut bytes, 22, &sum);
         bytes
     }
@@ -122,7 +140,10 @@ impl Bench {
     fn refuse_file(&mut self, what: &str, bytes: &[u8], variant: &str, piece: &str, seen: Seen) {
         self.put(bytes);
         self.refuse_openings(what, variant, piece, seen);
-        assert!(fs::read(&self.path).unwrap() == bytes, "{what}: the file is as it was, openers included");
+        assert!(
+            fs::read(&self.path).unwrap() == bytes,
+            "{what}: the file is as it was, openers included"
+        );
         self.close_row(what);
     }
 
@@ -132,11 +153,22 @@ impl Bench {
         let reading = read_only(&self.handle);
         let json = serde_json::to_string(&self.handle).unwrap();
         expect(what, variant, piece, self.manager.array::<f64, IxDyn>("x"));
-        expect(what, variant, piece, SharedArrayD::<f64>::open_path(&self.path));
+        expect(
+            what,
+            variant,
+            piece,
+            SharedArrayD::<f64>::open_path(&self.path),
+        );
         expect(what, variant, piece, self.handle.open::<f64, IxDyn>());
         expect(what, variant, piece, reading.open::<f64, IxDyn>());
-        let through = serde_json::from_str::<SharedArrayD<f64>>(&json).map(|_| ()).unwrap_err().to_string();
-        assert!(through.contains(piece), "{what}: through serde {through:?}, expected {piece:?}");
+        let through = serde_json::from_str::<SharedArrayD<f64>>(&json)
+            .map(|_| ())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            through.contains(piece),
+            "{what}: through serde {through:?}, expected {piece:?}"
+        );
         match seen {
             Seen::Always => {
                 expect(what, variant, piece, self.handle.info());
@@ -153,13 +185,23 @@ impl Bench {
     #[track_caller]
     fn close_row(&mut self, what: &str) {
         self.rows += 1;
-        assert!(fs::symlink_metadata(&self.path).is_ok(), "{what}: the file is still there");
+        assert!(
+            fs::symlink_metadata(&self.path).is_ok(),
+            "{what}: the file is still there"
+        );
         assert!(self.manager.contains("beside").unwrap(), "{what}");
         let beside: SharedArray2<f64> = self.manager.array("beside").unwrap();
-        assert_eq!(beside.to_ndarray().unwrap(), array![[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]], "{what}");
+        assert_eq!(
+            beside.to_ndarray().unwrap(),
+            array![[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]],
+            "{what}"
+        );
         drop(beside);
         let entries = common::files_below(self.manager.path()).len();
-        assert_eq!(entries, 3, "{what}: nothing but the two arrays and the lock file");
+        assert_eq!(
+            entries, 3,
+            "{what}: nothing but the two arrays and the lock file"
+        );
     }
 
     /// Makes `x` valid again, opens it, and looks at its elements.
@@ -174,34 +216,61 @@ impl Bench {
 
 /// The checksum of a file whose header ends there, by the words of the format.
 fn crc(file: &[u8], header_end: usize, prefix: std::ops::Range<usize>) -> [u8; 4] {
-    crc32fast::hash(&[&file[..22], &[0; 4], &file[26..55], &file[2176..header_end], &file[prefix]].concat()).to_le_bytes()
+    crc32fast::hash(
+        &[
+            &file[..22],
+            &[0; 4],
+            &file[26..55],
+            &file[2176..header_end],
+            &file[prefix],
+        ]
+        .concat(),
+    )
+    .to_le_bytes()
 }
 
 /// The handle of the same view for reading.
 fn read_only(handle: &Handle) -> Handle {
-    handle.to_string().replacen(":m=w:", ":m=r:", 1).parse().unwrap()
+    handle
+        .to_string()
+        .replacen(":m=w:", ":m=r:", 1)
+        .parse()
+        .unwrap()
 }
 
-/// Requires an error of this variant, with this in its message. Variants of headers are named as in `Header::Magic`.
+/// Requires an error of this variant, with this in its message. Variants of headers are named as in
+/// `Header::Magic`.
 #[track_caller]
 fn expect<T>(what: &str, variant: &str, piece: &str, result: Result<T>) {
-    let Err(error) = result else { panic!("{what}: was accepted, expected {variant}") };
+    let Err(error) = result else {
+        panic!("{what}: was accepted, expected {variant}")
+    };
     let found = match &error {
         Error::Header { source, .. } => format!("Header::{}", first_word(source)),
         other => first_word(other),
     };
     assert_eq!(found, variant, "{what}: {error}");
-    assert!(error.to_string().contains(piece), "{what}: {error}, expected {piece:?}");
+    assert!(
+        error.to_string().contains(piece),
+        "{what}: {error}, expected {piece:?}"
+    );
 }
 
 /// The name of an enum's variant.
 fn first_word(value: &impl Debug) -> String {
     let text = format!("{value:?}");
-    text.split(|letter: char| !letter.is_alphanumeric()).next().unwrap_or_default().to_owned()
+    text.split(|letter: char| !letter.is_alphanumeric())
+        .next()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 /// An array of this type in the place of `x`, whose file is then left alone.
 fn make<T: Element>(manager: &Manager, path: &Path, shape: &[usize]) -> SharedArray<T, IxDyn> {
     let _ = fs::remove_file(path);
-    manager.options().name("x").zeros::<T, _>(IxDyn(shape)).unwrap()
+    manager
+        .options()
+        .name("x")
+        .zeros::<T, _>(IxDyn(shape))
+        .unwrap()
 }

@@ -10,24 +10,47 @@ use std::{
 #[test]
 #[ignore = "runs in a child"]
 fn child_is_refused() {
-    println!("{}", common::arguments()[0].parse::<Handle>().unwrap().open::<f64, IxDyn>().unwrap_err());
+    println!(
+        "{}",
+        common::arguments()[0]
+            .parse::<Handle>()
+            .unwrap()
+            .open::<f64, IxDyn>()
+            .unwrap_err()
+    );
     common::done();
 }
 
-/// Somebody who writes into published files breaks what every process of the store relies on, and gets no promise. But a header is read
-/// once and checked as it was read: what opens, opens with one of the headers that were whole.
+/// Somebody who writes into published files breaks what every process of the store relies on, and
+/// gets no promise. But a header is read once and checked as it was read: what opens, opens with
+/// one of the headers that were whole.
 #[test]
 fn a_header_that_is_rewritten_while_it_is_opened_is_whole_or_refused() {
     let bench = Bench::new();
     let forge = bench.forge();
-    let list = |numbers: [i64; 2]| Some(ciborium::Value::Array(numbers.map(ciborium::Value::from).to_vec()));
+    let list = |numbers: [i64; 2]| {
+        Some(ciborium::Value::Array(
+            numbers.map(ciborium::Value::from).to_vec(),
+        ))
+    };
     let mut prefix = forge.prefix.clone();
     forge::put(&mut prefix, 12, &[3, 2]);
-    let turned = Forge { prefix, ..forge.with(&[("shape", list([3, 2])), ("strides", list([16, 8]))]) }.file();
+    let turned = Forge {
+        prefix,
+        ..forge.with(&[("shape", list([3, 2])), ("strides", list([16, 8]))])
+    }
+    .file();
     bench.put(&turned);
-    assert_eq!(bench.manager.array::<f64, Ix2>("x").unwrap().shape(), [3, 2]);
+    assert_eq!(
+        bench.manager.array::<f64, Ix2>("x").unwrap().shape(),
+        [3, 2]
+    );
     bench.put(&bench.good);
-    let (whole, broken, stop) = (AtomicBool::new(false), AtomicBool::new(false), AtomicBool::new(false));
+    let (whole, broken, stop) = (
+        AtomicBool::new(false),
+        AtomicBool::new(false),
+        AtomicBool::new(false),
+    );
     let (mut opened, mut refused) = ([0, 0], 0);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -40,11 +63,16 @@ fn a_header_that_is_rewritten_while_it_is_opened_is_whole_or_refused() {
             let mut turn = 0usize;
             while !stop.load(Relaxed) {
                 turn += 1;
-                let from = if turn.is_multiple_of(2) { &bench.good } else { &turned };
+                let from = if turn.is_multiple_of(2) {
+                    &bench.good
+                } else {
+                    &turned
+                };
                 if turn.is_multiple_of(5) {
                     // One byte somewhere, and numbers that lead far away.
                     let mut torn = from.clone();
-                    let at = [10, 18, 20, 22, 26, 31, 34, 41, 2183, 2190, 2300, 4080][turn / 5 % 12];
+                    let at =
+                        [10, 18, 20, 22, 26, 31, 34, 41, 2183, 2190, 2300, 4080][turn / 5 % 12];
                     torn[at] ^= 0xff;
                     write(&torn);
                     broken.store(true, Relaxed);
@@ -78,7 +106,14 @@ fn a_header_that_is_rewritten_while_it_is_opened_is_whole_or_refused() {
         }
         stop.store(true, Relaxed);
     });
-    println!("opened {} and {} times, refused {refused} times", opened[0], opened[1]);
+    println!(
+        "opened {} and {} times, refused {refused} times",
+        opened[0], opened[1]
+    );
     assert!(opened.iter().sum::<i32>() > 0);
-    assert_eq!(fs::read(&bench.path).unwrap()[76..80], [0; 4], "every opening that failed was counted out again");
+    assert_eq!(
+        fs::read(&bench.path).unwrap()[76..80],
+        [0; 4],
+        "every opening that failed was counted out again"
+    );
 }

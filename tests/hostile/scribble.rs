@@ -14,16 +14,25 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What an array never comes back from: the hand leaves it alone.
 const FROZEN_AT: u64 = 72;
 
-/// Who does not wait, or not for ever, is not made to by whatever stands in the block; and only what a guard was given for is written.
+/// Who does not wait, or not for ever, is not made to by whatever stands in the block; and only
+/// what a guard was given for is written.
 #[test]
 fn a_state_block_that_changes_all_the_time_keeps_nobody_who_does_not_wait() {
     let root = Root::new();
     let manager = root.manager();
     let mut expected = Array2::from_shape_fn((8, 16), |(i, j)| (16 * i + j) as f64);
     let xs = manager.options().name("x").from_ndarray(&expected).unwrap();
-    let beside = manager.options().name("beside").from_ndarray(&expected).unwrap();
+    let beside = manager
+        .options()
+        .name("beside")
+        .from_ndarray(&expected)
+        .unwrap();
     let handle = xs.handle();
-    let file = fs::File::options().read(true).write(true).open(xs.path()).unwrap();
+    let file = fs::File::options()
+        .read(true)
+        .write(true)
+        .open(xs.path())
+        .unwrap();
     let whole = || fs::read(xs.path()).unwrap();
     let before = whole();
     let own = u64::from_ne_bytes(before[120..128].try_into().unwrap());
@@ -31,7 +40,9 @@ fn a_state_block_that_changes_all_the_time_keeps_nobody_who_does_not_wait() {
     let scribble = || {
         let mut random = 1u64;
         let mut below = |limit: u64| {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             (random >> 33) % limit
         };
         while !stop.load(Relaxed) {
@@ -40,14 +51,29 @@ fn a_state_block_that_changes_all_the_time_keeps_nobody_who_does_not_wait() {
             let slot = 128 + 32 * below(64);
             let (at, word) = match below(8) {
                 0..3 => (slot, below(7) << 56 | member & ((1 << 56) - 1)),
-                3 => (slot + 8, [below(1024), u64::MAX][usize::from(below(8) == 0)]),
-                4 => (slot + 16, [below(1024), u64::MAX][usize::from(below(8) == 0)]),
-                5 => (slot + 24, [8 << 32 | 128, 0, below(1 << 32)][below(3) as usize]),
-                6 => (80 + 8 * below(6), [member, 0, below(1 << 20)][below(3) as usize]),
+                3 => (
+                    slot + 8,
+                    [below(1024), u64::MAX][usize::from(below(8) == 0)],
+                ),
+                4 => (
+                    slot + 16,
+                    [below(1024), u64::MAX][usize::from(below(8) == 0)],
+                ),
+                5 => (
+                    slot + 24,
+                    [8 << 32 | 128, 0, below(1 << 32)][below(3) as usize],
+                ),
+                6 => (
+                    80 + 8 * below(6),
+                    [member, 0, below(1 << 20)][below(3) as usize],
+                ),
                 _ => (112, u64::MAX),
             };
             file.write_all_at(&word.to_ne_bytes(), at).unwrap();
-            let (half, value) = ([64, 68, 76, 104, 108][below(5) as usize], [1, 0, u32::MAX, 0x0102_0304][below(4) as usize]);
+            let (half, value) = (
+                [64, 68, 76, 104, 108][below(5) as usize],
+                [1, 0, u32::MAX, 0x0102_0304][below(4) as usize],
+            );
             assert_ne!(half, FROZEN_AT);
             if below(4) == 0 {
                 file.write_all_at(&value.to_ne_bytes(), half).unwrap();
@@ -67,11 +93,14 @@ fn a_state_block_that_changes_all_the_time_keeps_nobody_who_does_not_wait() {
                     // A block as it should be, for a moment.
                     file.write_all_at(&before[64..2176], 64).unwrap();
                 }
-                let (began, short, value) = (Instant::now(), Duration::from_micros(200), round as f64);
+                let (began, short, value) =
+                    (Instant::now(), Duration::from_micros(200), round as f64);
                 let column = xs.slice(s![.., round % 16]).unwrap();
                 let outcome = match round % 7 {
                     0 => xs.try_read().map(|guard| assert_eq!(*guard, expected)),
-                    1 => xs.read_timeout(short).map(|guard| assert_eq!(*guard, expected)),
+                    1 => xs
+                        .read_timeout(short)
+                        .map(|guard| assert_eq!(*guard, expected)),
                     2 => column.try_write().map(|mut guard| {
                         guard.fill(value);
                         expected.column_mut(round % 16).fill(value);
@@ -80,23 +109,49 @@ fn a_state_block_that_changes_all_the_time_keeps_nobody_who_does_not_wait() {
                         guard.fill(value);
                         expected.fill(value);
                     }),
-                    4 => handle.open::<f64, Ix2>().and_then(|opened| opened.try_read().map(|guard| assert_eq!(*guard, expected))),
+                    4 => handle.open::<f64, Ix2>().and_then(|opened| {
+                        opened.try_read().map(|guard| assert_eq!(*guard, expected))
+                    }),
                     5 => handle.open_frozen_timeout::<f64, Ix2>(short).map(drop),
                     _ => manager.list().map(drop),
                 };
                 slowest = slowest.max(began.elapsed());
-                assert!(began.elapsed() < PATIENCE, "round {round} took {:?}", began.elapsed());
-                *(if outcome.is_ok() { &mut given } else { &mut refused }) += 1;
+                assert!(
+                    began.elapsed() < PATIENCE,
+                    "round {round} took {:?}",
+                    began.elapsed()
+                );
+                *(if outcome.is_ok() {
+                    &mut given
+                } else {
+                    &mut refused
+                }) += 1;
             }
         }));
         stop.store(true, Relaxed);
         result.unwrap();
     });
-    println!("{given} given, {refused} refused amid {changes:?} changes; the slowest took {slowest:.1?}");
-    assert!(given > 100 && refused > 100, "{given} given, {refused} refused");
+    println!(
+        "{given} given, {refused} refused amid {changes:?} changes; the slowest took {slowest:.1?}"
+    );
+    assert!(
+        given > 100 && refused > 100,
+        "{given} given, {refused} refused"
+    );
     let after = whole();
     let data_offset = forge::number(&before, 26, 8);
-    assert_eq!((&after[..64], &after[2176..data_offset]), (&before[..64], &before[2176..data_offset]));
-    assert!(after[data_offset..].chunks(8).zip(&expected).all(|(bytes, element)| bytes == element.to_ne_bytes()));
-    assert_eq!(beside.try_read().unwrap().sum(), (0..128).sum::<i32>() as f64);
+    assert_eq!(
+        (&after[..64], &after[2176..data_offset]),
+        (&before[..64], &before[2176..data_offset])
+    );
+    assert!(
+        after[data_offset..]
+            .chunks(8)
+            .zip(&expected)
+            .all(|(bytes, element)| bytes == element.to_ne_bytes())
+    );
+    assert_eq!(
+        beside.try_read().unwrap().sum(),
+        (0..128).sum::<i32>() as f64
+    );
 }

@@ -16,23 +16,41 @@ pub(crate) fn try_all(bench: &mut Bench) {
     refuse(bench, "a directory", NO_FILE, |metadata| metadata.is_dir());
 
     mknodat(CWD, &bench.path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-    refuse(bench, "a FIFO", NO_FILE, |metadata| metadata.file_type().is_fifo());
+    refuse(bench, "a FIFO", NO_FILE, |metadata| {
+        metadata.file_type().is_fifo()
+    });
 
     drop(UnixListener::bind(&bench.path).unwrap());
-    refuse(bench, "a socket", NO_FILE, |metadata| metadata.file_type().is_socket());
+    refuse(bench, "a socket", NO_FILE, |metadata| {
+        metadata.file_type().is_socket()
+    });
 
     // The device of /dev/zero, which reads as a file of zeros without end.
-    match mknodat(CWD, &bench.path, FileType::CharacterDevice, Mode::RUSR | Mode::WUSR, makedev(1, 5)) {
-        Ok(()) => refuse(bench, "a device", NO_FILE, |metadata| metadata.file_type().is_char_device()),
+    match mknodat(
+        CWD,
+        &bench.path,
+        FileType::CharacterDevice,
+        Mode::RUSR | Mode::WUSR,
+        makedev(1, 5),
+    ) {
+        Ok(()) => refuse(bench, "a device", NO_FILE, |metadata| {
+            metadata.file_type().is_char_device()
+        }),
         Err(errno) => common::skip("a device as an array file", &format!("mknod: {errno}")),
     }
 
     let target = bench.root.path().join("target.ndshm");
     let (nothing, itself) = (bench.root.path().join("none"), bench.path.clone());
-    for (what, to) in [("a link to a valid file", &target), ("a link to nothing", &nothing), ("a link to itself", &itself)] {
+    for (what, to) in [
+        ("a link to a valid file", &target),
+        ("a link to nothing", &nothing),
+        ("a link to itself", &itself),
+    ] {
         fs::write(&target, &bench.good).unwrap();
         symlink(to, &bench.path).unwrap();
-        refuse(bench, what, "it is a symbolic link", |metadata| metadata.is_symlink());
+        refuse(bench, what, "it is a symbolic link", |metadata| {
+            metadata.is_symlink()
+        });
         assert!(fs::read(&target).unwrap() == bench.good, "{what}");
     }
     fs::remove_file(&target).unwrap();
@@ -45,7 +63,10 @@ pub(crate) fn try_all(bench: &mut Bench) {
 #[track_caller]
 fn refuse(bench: &mut Bench, what: &str, piece: &str, is_still: impl Fn(fs::Metadata) -> bool) {
     bench.refuse_openings(what, "Untrusted", piece, Seen::Always);
-    assert!(is_still(fs::symlink_metadata(&bench.path).unwrap()), "{what}");
+    assert!(
+        is_still(fs::symlink_metadata(&bench.path).unwrap()),
+        "{what}"
+    );
     bench.close_row(what);
     bench.clear();
 }
@@ -55,7 +76,12 @@ fn owners_and_modes(bench: &mut Bench) {
     for mode in [0o666, 0o602, 0o620, 0o777] {
         bench.put(&good);
         fs::set_permissions(&bench.path, Permissions::from_mode(mode)).unwrap();
-        bench.refuse_openings("others may write", "Untrusted", &format!("its mode is {mode:03o}, others may write it: chmod 600"), Seen::Always);
+        bench.refuse_openings(
+            "others may write",
+            "Untrusted",
+            &format!("its mode is {mode:03o}, others may write it: chmod 600"),
+            Seen::Always,
+        );
         assert!(fs::read(&bench.path).unwrap() == good, "{mode:o}");
         bench.close_row("others may write");
     }
@@ -63,7 +89,12 @@ fn owners_and_modes(bench: &mut Bench) {
     match rustix::process::geteuid().is_root() {
         true => {
             chown(&bench.path, Some(12345), None).unwrap();
-            bench.refuse_openings("another user's", "Untrusted", "it belongs to user 12345", Seen::Always);
+            bench.refuse_openings(
+                "another user's",
+                "Untrusted",
+                "it belongs to user 12345",
+                Seen::Always,
+            );
             assert!(fs::read(&bench.path).unwrap() == good);
             bench.close_row("another user's");
         }
@@ -71,14 +102,28 @@ fn owners_and_modes(bench: &mut Bench) {
     }
     bench.put(&good);
     fs::set_permissions(&bench.path, Permissions::from_mode(0o444)).unwrap();
-    for result in [bench.manager.array::<f64, Ix2>("x"), SharedArray2::open_path(&bench.path), bench.handle.open()] {
-        expect("0444 for writing", "ReadOnly", "cannot be written: its file may", result);
+    for result in [
+        bench.manager.array::<f64, Ix2>("x"),
+        SharedArray2::open_path(&bench.path),
+        bench.handle.open(),
+    ] {
+        expect(
+            "0444 for writing",
+            "ReadOnly",
+            "cannot be written: its file may",
+            result,
+        );
     }
     // Root may read what nobody may write; who is not, may not count itself in.
     match read_only(&bench.handle).open::<f64, Ix2>() {
         Ok(xs) => {
             assert_eq!(xs.read().unwrap().sum(), 15.0);
-            expect("0444, opened for reading", "ReadOnly", "cannot be written", xs.write());
+            expect(
+                "0444, opened for reading",
+                "ReadOnly",
+                "cannot be written",
+                xs.write(),
+            );
         }
         other => expect("0444 for reading", "ReadOnly", "chmod u+rw", other),
     }
@@ -94,8 +139,16 @@ fn a_link_to_the_store(bench: &mut Bench) {
     let store = bench.manager.path().to_path_buf();
     let link = bench.root.path().join("link");
     symlink(&store, &link).unwrap();
-    let text = bench.handle.to_string().replace(store.to_str().unwrap(), link.to_str().unwrap());
-    expect("a link to a store", "Untrusted", "it is not a directory", text.parse::<Handle>().unwrap().open::<f64, Ix2>());
+    let text = bench
+        .handle
+        .to_string()
+        .replace(store.to_str().unwrap(), link.to_str().unwrap());
+    expect(
+        "a link to a store",
+        "Untrusted",
+        "it is not a directory",
+        text.parse::<Handle>().unwrap().open::<f64, Ix2>(),
+    );
     bench.close_row("a link to a store");
     fs::remove_file(&link).unwrap();
 
@@ -105,8 +158,17 @@ fn a_link_to_the_store(bench: &mut Bench) {
         fs::copy(store.join(".lock"), copy.join(entry)).unwrap();
         fs::copy(&bench.path, copy.join("x.ndshm")).unwrap();
         fs::set_permissions(&copy, Permissions::from_mode(mode)).unwrap();
-        let piece = if mode == 0o700 { "no .lock" } else { "others may enter it: chmod 700" };
-        expect("a directory that is no store", "Untrusted", piece, SharedArray2::<f64>::open_path(copy.join("x.ndshm")));
+        let piece = if mode == 0o700 {
+            "no .lock"
+        } else {
+            "others may enter it: chmod 700"
+        };
+        expect(
+            "a directory that is no store",
+            "Untrusted",
+            piece,
+            SharedArray2::<f64>::open_path(copy.join("x.ndshm")),
+        );
         assert!(fs::read(copy.join("x.ndshm")).unwrap() == fs::read(&bench.path).unwrap());
         bench.close_row("a directory that is no store");
         fs::remove_file(copy.join(entry)).unwrap();

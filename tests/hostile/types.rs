@@ -9,20 +9,33 @@ pub(crate) fn try_all(bench: &mut Bench) {
 }
 
 fn text_map(entries: &[(&str, Value)]) -> Value {
-    Value::Map(entries.iter().map(|(key, value)| ((*key).into(), value.clone())).collect())
+    Value::Map(
+        entries
+            .iter()
+            .map(|(key, value)| ((*key).into(), value.clone()))
+            .collect(),
+    )
 }
 
 fn structure(names: &[&str], formats: &[Value], offsets: &[u64], itemsize: u64) -> Value {
     text_map(&[
-        ("names", Value::Array(names.iter().map(|&name| name.into()).collect())),
+        (
+            "names",
+            Value::Array(names.iter().map(|&name| name.into()).collect()),
+        ),
         ("formats", Value::Array(formats.to_vec())),
-        ("offsets", Value::Array(offsets.iter().map(|&offset| offset.into()).collect())),
+        (
+            "offsets",
+            Value::Array(offsets.iter().map(|&offset| offset.into()).collect()),
+        ),
         ("itemsize", itemsize.into()),
     ])
 }
 
 fn nested(depth: usize) -> Value {
-    (0..depth).fold("<f8".into(), |inner, _| structure(&["x"], &[inner], &[0], 8))
+    (0..depth).fold("<f8".into(), |inner, _| {
+        structure(&["x"], &[inner], &[0], 8)
+    })
 }
 
 fn refused_types(bench: &mut Bench) {
@@ -53,40 +66,114 @@ fn refused_types(bench: &mut Bench) {
     ];
     for text in texts {
         let bytes = forge.with(&[("dtype", Some(text.into()))]).file();
-        let piece = if text.starts_with("(1048576") { "is larger than 1048576 bytes" } else { "the element type is invalid" };
+        let piece = if text.starts_with("(1048576") {
+            "is larger than 1048576 bytes"
+        } else {
+            "the element type is invalid"
+        };
         bench.refuse(&format!("type {text:?}"), &bytes, "Header::Dtype", piece);
     }
-    let pair = |names: &[&str], offsets: &[u64]| structure(names, &["<f8".into(), "<f8".into()], offsets, 16);
+    let pair = |names: &[&str], offsets: &[u64]| {
+        structure(names, &["<f8".into(), "<f8".into()], offsets, 16)
+    };
     let rows: [(&str, Value, &str); 19] = [
-        ("itemsize 0", structure(&["x"], &["<f8".into()], &[0], 0), "itemsize 0 is not within"),
-        ("itemsize 2^40", structure(&["x"], &["<f8".into()], &[0], 1 << 40), "itemsize 1099511627776 is not within"),
-        ("itemsize 2^64-1", structure(&["x"], &["<f8".into()], &[0], u64::MAX), "is not within"),
-        ("a pointer in a struct", structure(&["x"], &["|O".into()], &[0], 8), "is no element type"),
-        ("a field past itemsize", pair(&["x", "y"], &[0, 9]), "reaches past itemsize"),
-        ("a field whose end wraps", pair(&["x", "y"], &[0, u64::MAX]), "reaches past itemsize"),
-        ("overlapping fields", pair(&["x", "y"], &[0, 4]), "fields overlap"),
-        ("fields in one place", pair(&["x", "y"], &[8, 8]), "fields overlap"),
-        ("one name for two fields", pair(&["x", "x"], &[0, 8]), "two fields have one name"),
+        (
+            "itemsize 0",
+            structure(&["x"], &["<f8".into()], &[0], 0),
+            "itemsize 0 is not within",
+        ),
+        (
+            "itemsize 2^40",
+            structure(&["x"], &["<f8".into()], &[0], 1 << 40),
+            "itemsize 1099511627776 is not within",
+        ),
+        (
+            "itemsize 2^64-1",
+            structure(&["x"], &["<f8".into()], &[0], u64::MAX),
+            "is not within",
+        ),
+        (
+            "a pointer in a struct",
+            structure(&["x"], &["|O".into()], &[0], 8),
+            "is no element type",
+        ),
+        (
+            "a field past itemsize",
+            pair(&["x", "y"], &[0, 9]),
+            "reaches past itemsize",
+        ),
+        (
+            "a field whose end wraps",
+            pair(&["x", "y"], &[0, u64::MAX]),
+            "reaches past itemsize",
+        ),
+        (
+            "overlapping fields",
+            pair(&["x", "y"], &[0, 4]),
+            "fields overlap",
+        ),
+        (
+            "fields in one place",
+            pair(&["x", "y"], &[8, 8]),
+            "fields overlap",
+        ),
+        (
+            "one name for two fields",
+            pair(&["x", "x"], &[0, 8]),
+            "two fields have one name",
+        ),
         ("an empty name", pair(&["x", ""], &[0, 8]), "name is empty"),
         ("fewer names", pair(&["x"], &[0, 8]), "lists of one length"),
-        ("fewer offsets", pair(&["x", "y"], &[0]), "lists of one length"),
-        ("no fields", structure(&[], &[], &[], 8), "lists of one length"),
-        ("a number as a type", structure(&["x"], &[1.into()], &[0], 8), "neither a text nor a map"),
+        (
+            "fewer offsets",
+            pair(&["x", "y"], &[0]),
+            "lists of one length",
+        ),
+        (
+            "no fields",
+            structure(&[], &[], &[], 8),
+            "lists of one length",
+        ),
+        (
+            "a number as a type",
+            structure(&["x"], &[1.into()], &[0], 8),
+            "neither a text nor a map",
+        ),
         ("nesting of 9", nested(9), "nested deeper than 8"),
         (
             "no itemsize",
-            text_map(&[("names", Value::Array(vec![])), ("formats", Value::Array(vec![])), ("offsets", Value::Array(vec![]))]),
+            text_map(&[
+                ("names", Value::Array(vec![])),
+                ("formats", Value::Array(vec![])),
+                ("offsets", Value::Array(vec![])),
+            ]),
             "itemsize",
         ),
         ("null", Value::Null, "neither a text nor a map"),
         ("a number", 8.into(), "neither a text nor a map"),
-        ("a list", Value::Array(vec!["<f8".into()]), "neither a text nor a map"),
+        (
+            "a list",
+            Value::Array(vec!["<f8".into()]),
+            "neither a text nor a map",
+        ),
     ];
     for (what, value, piece) in rows {
-        bench.refuse(what, &forge.with(&[("dtype", Some(value))]).file(), "Header::Dtype", piece);
+        bench.refuse(
+            what,
+            &forge.with(&[("dtype", Some(value))]).file(),
+            "Header::Dtype",
+            piece,
+        );
     }
-    let deep = (0..12).fold("<f8".into(), |inner, _| structure(&["x"], &[inner], &[0], 8));
-    bench.refuse("nesting that no decoder follows", &forge.with(&[("dtype", Some(deep))]).file(), "Header::Cbor", "not deterministic CBOR");
+    let deep = (0..12).fold("<f8".into(), |inner, _| {
+        structure(&["x"], &[inner], &[0], 8)
+    });
+    bench.refuse(
+        "nesting that no decoder follows",
+        &forge.with(&[("dtype", Some(deep))]).file(),
+        "Header::Cbor",
+        "not deterministic CBOR",
+    );
 }
 
 /// Valid files of another type than the one that is asked for.
@@ -96,11 +183,36 @@ fn other_types(bench: &mut Bench) {
     let shaped = |tag: u8| plain(&[0xd8, 40, 0x82, 0x82, 2, 3, 0xd8, tag, 0x58, 48]);
     let fields = |names: &[&str]| structure(names, &["<f4".into(), "<f4".into()], &[0, 4], 8);
     let rows: [(&str, Value, Vec<u8>, &str); 6] = [
-        ("i64 opened as f64", "<i8".into(), shaped(79), "the array's elements are <i8, and it was asked for as one of <f8"),
-        ("u64 opened as f64", "<u8".into(), shaped(71), "the array's elements are <u8, and it was asked for as one of <f8"),
-        ("complex opened as f64", "<c8".into(), plain(&[0x58, 48]), "the array's elements are <c8, and it was asked for as one of <f8"),
-        ("eight bytes opened as f64", "|V8".into(), plain(&[0x58, 48]), "the array's elements are |V8, and it was asked for as one of <f8"),
-        ("a subarray opened as f64", "(2,)<f4".into(), plain(&[0x58, 48]), "the array's elements are (2,)<f4, and it was asked for as one of <f8"),
+        (
+            "i64 opened as f64",
+            "<i8".into(),
+            shaped(79),
+            "the array's elements are <i8, and it was asked for as one of <f8",
+        ),
+        (
+            "u64 opened as f64",
+            "<u8".into(),
+            shaped(71),
+            "the array's elements are <u8, and it was asked for as one of <f8",
+        ),
+        (
+            "complex opened as f64",
+            "<c8".into(),
+            plain(&[0x58, 48]),
+            "the array's elements are <c8, and it was asked for as one of <f8",
+        ),
+        (
+            "eight bytes opened as f64",
+            "|V8".into(),
+            plain(&[0x58, 48]),
+            "the array's elements are |V8, and it was asked for as one of <f8",
+        ),
+        (
+            "a subarray opened as f64",
+            "(2,)<f4".into(),
+            plain(&[0x58, 48]),
+            "the array's elements are (2,)<f4, and it was asked for as one of <f8",
+        ),
         (
             "a struct opened as f64",
             fields(&["re", "im"]),
@@ -109,12 +221,21 @@ fn other_types(bench: &mut Bench) {
         ),
     ];
     for (what, dtype, prefix, piece) in rows {
-        let bytes = Forge { prefix, ..forge.with(&[("dtype", Some(dtype))]) }.file();
+        let bytes = Forge {
+            prefix,
+            ..forge.with(&[("dtype", Some(dtype))])
+        }
+        .file();
         bench.refuse_file(what, &bytes, "Dtype", piece, Seen::OnOpening);
     }
-    // One struct and the other with its names swapped are two types: they differ as values, and in what a handle says of them.
+    // One struct and the other with its names swapped are two types: they differ as values, and in
+    // what a handle says of them.
     let info = |names: &[&str]| {
-        let bytes = Forge { prefix: plain(&[0x58, 48]), ..forge.with(&[("dtype", Some(fields(names)))]) }.file();
+        let bytes = Forge {
+            prefix: plain(&[0x58, 48]),
+            ..forge.with(&[("dtype", Some(fields(names)))])
+        }
+        .file();
         bench.put(&bytes);
         bench.handle.info().unwrap().dtype
     };

@@ -49,7 +49,10 @@ fn place() -> impl Strategy<Value = Place> {
 }
 
 fn few_bytes() -> impl Strategy<Value = Vec<u8>> {
-    let interesting = prop::sample::select(vec![0u8, 1, 0x18, 0x1b, 0x1c, 0x5b, 0x7f, 0x80, 0x9b, 0x9f, 0xa0, 0xbf, 0xc2, 0xd8, 0xf6, 0xfb, 0xff]);
+    let interesting = prop::sample::select(vec![
+        0u8, 1, 0x18, 0x1b, 0x1c, 0x5b, 0x7f, 0x80, 0x9b, 0x9f, 0xa0, 0xbf, 0xc2, 0xd8, 0xf6, 0xfb,
+        0xff,
+    ]);
     prop::collection::vec(prop_oneof![any::<u8>(), interesting], 1..10)
 }
 
@@ -70,11 +73,17 @@ impl Change {
         match self {
             Change::Flip(at, bit) => {
                 let at = at.find(bytes);
-                bytes[at..].iter_mut().take(1).for_each(|byte| *byte ^= 1 << bit);
+                bytes[at..]
+                    .iter_mut()
+                    .take(1)
+                    .for_each(|byte| *byte ^= 1 << bit);
             }
             Change::Set(at, new) => {
                 let at = at.find(bytes);
-                bytes[at..].iter_mut().zip(new).for_each(|(byte, new)| *byte = *new);
+                bytes[at..]
+                    .iter_mut()
+                    .zip(new)
+                    .for_each(|(byte, new)| *byte = *new);
             }
             Change::Insert(at, new) => {
                 let at = at.find(bytes);
@@ -86,9 +95,18 @@ impl Change {
             }
             Change::Swap(one, other, len) => {
                 let (one, other) = (one.find(bytes), other.find(bytes));
-                let (a, b) = (bytes[clip(bytes, one, *len)].to_vec(), bytes[clip(bytes, other, *len)].to_vec());
-                bytes[one..].iter_mut().zip(b).for_each(|(byte, new)| *byte = new);
-                bytes[other..].iter_mut().zip(a).for_each(|(byte, new)| *byte = new);
+                let (a, b) = (
+                    bytes[clip(bytes, one, *len)].to_vec(),
+                    bytes[clip(bytes, other, *len)].to_vec(),
+                );
+                bytes[one..]
+                    .iter_mut()
+                    .zip(b)
+                    .for_each(|(byte, new)| *byte = new);
+                bytes[other..]
+                    .iter_mut()
+                    .zip(a)
+                    .for_each(|(byte, new)| *byte = new);
             }
             Change::Splice(other, end, start) => {
                 let other = other.get(others);

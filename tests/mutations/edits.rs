@@ -18,8 +18,36 @@ pub(crate) enum Edit {
 }
 
 pub(crate) fn edit() -> impl Strategy<Value = Edit> {
-    let texts = ["", "|O", "<f8", "<f4", "|V1048576", "|V8", "(2,3)<f4", "(1,)|V9", "x", "shape", "\u{0}", "bfloat16"];
-    let numbers = [0, 1, 2, 8, 24, 33, 0x7fff_ffff, 1 << 31, 1 << 32, 1 << 40, i64::MAX as u64 - 7, i64::MAX as u64, 1 << 63, u64::MAX];
+    let texts = [
+        "",
+        "|O",
+        "<f8",
+        "<f4",
+        "|V1048576",
+        "|V8",
+        "(2,3)<f4",
+        "(1,)|V9",
+        "x",
+        "shape",
+        "\u{0}",
+        "bfloat16",
+    ];
+    let numbers = [
+        0,
+        1,
+        2,
+        8,
+        24,
+        33,
+        0x7fff_ffff,
+        1 << 31,
+        1 << 32,
+        1 << 40,
+        i64::MAX as u64 - 7,
+        i64::MAX as u64,
+        1 << 63,
+        u64::MAX,
+    ];
     let leaf = prop_oneof![
         prop::sample::select(numbers.to_vec()).prop_map(Value::from),
         any::<i64>().prop_map(Value::from),
@@ -51,7 +79,10 @@ pub(crate) fn edit() -> impl Strategy<Value = Edit> {
 pub(crate) fn count(value: &Value) -> usize {
     1 + match value {
         Value::Array(items) => items.iter().map(count).sum(),
-        Value::Map(entries) => entries.iter().map(|(key, value)| count(key) + count(value)).sum(),
+        Value::Map(entries) => entries
+            .iter()
+            .map(|(key, value)| count(key) + count(value))
+            .sum(),
         Value::Tag(_, inner) => count(inner),
         _ => 0,
     }
@@ -68,7 +99,8 @@ fn alike(value: &Value, seed: u8) -> Value {
     }
 }
 
-/// Edits the node of this number, counted from the root. What it becomes: nothing, one or two of it.
+/// Edits the node of this number, counted from the root. What it becomes: nothing, one or two of
+/// it.
 pub(crate) fn edited(value: &Value, number: &mut Option<usize>, edit: &Edit) -> Vec<Value> {
     if *number == Some(0) {
         *number = None;
@@ -77,28 +109,47 @@ pub(crate) fn edited(value: &Value, number: &mut Option<usize>, edit: &Edit) -> 
             Edit::Alike(seed) => vec![alike(value, *seed)],
             Edit::Add(key, new) => {
                 let entry = (key.as_str().into(), new.clone());
-                vec![value.as_map().map_or(new.clone(), |entries| Value::Map([&entries[..], &[entry]].concat()))]
+                vec![value.as_map().map_or(new.clone(), |entries| {
+                    Value::Map([&entries[..], &[entry]].concat())
+                })]
             }
             Edit::Wrap(tag) => vec![Value::Tag(*tag, Box::new(value.clone()))],
-            Edit::Nest(depth) => vec![(0..*depth).fold(value.clone(), |inner, _| Value::Array(vec![inner]))],
+            Edit::Nest(depth) => {
+                vec![(0..*depth).fold(value.clone(), |inner, _| Value::Array(vec![inner]))]
+            }
             Edit::Remove => vec![],
             Edit::Twice => vec![value.clone(), value.clone()],
         };
     }
     *number = number.map(|number| number - 1);
     vec![match value {
-        Value::Array(items) => Value::Array(items.iter().flat_map(|item| edited(item, number, edit)).collect()),
+        Value::Array(items) => Value::Array(
+            items
+                .iter()
+                .flat_map(|item| edited(item, number, edit))
+                .collect(),
+        ),
         Value::Map(entries) => Value::Map(
             entries
                 .iter()
                 .flat_map(|(key, value)| {
                     let (keys, values) = (edited(key, number, edit), edited(value, number, edit));
                     // Two keys share a value, one key has two, or there is none.
-                    keys.into_iter().flat_map(|key| values.iter().map(|value| (key.clone(), value.clone())).collect::<Vec<_>>()).collect::<Vec<_>>()
+                    keys.into_iter()
+                        .flat_map(|key| {
+                            values
+                                .iter()
+                                .map(|value| (key.clone(), value.clone()))
+                                .collect::<Vec<_>>()
+                        })
+                        .collect::<Vec<_>>()
                 })
                 .collect(),
         ),
-        Value::Tag(tag, inner) => Value::Tag(*tag, Box::new(edited(inner, number, edit).pop().unwrap_or(Value::Null))),
+        Value::Tag(tag, inner) => Value::Tag(
+            *tag,
+            Box::new(edited(inner, number, edit).pop().unwrap_or(Value::Null)),
+        ),
         other => other.clone(),
     }]
 }
@@ -108,7 +159,8 @@ pub(crate) type Axes = Vec<(u64, i64)>;
 
 /// A shape and its strides, of numbers that may fit and of those that cannot.
 pub(crate) fn axes() -> impl Strategy<Value = Axes> {
-    let number = prop_oneof![4 => 0..7u64, 2 => (0..64u32).prop_map(|bits| 1 << bits), 1 => any::<u64>()];
+    let number =
+        prop_oneof![4 => 0..7u64, 2 => (0..64u32).prop_map(|bits| 1 << bits), 1 => any::<u64>()];
     let stride = prop_oneof![4 => (0..7i64).prop_map(|n| 8 * n), 2 => (0..63u32).prop_map(|bits| 1 << bits), 1 => any::<i64>()];
     prop::collection::vec((number, stride), 0..5)
 }

@@ -1,5 +1,5 @@
-//! Valid files and handles, changed at random and opened through the public interface: each is refused with an error, or opens and can be
-//! read whole. Nothing panics, crashes or waits.
+//! Valid files and handles, changed at random and opened through the public interface: each is
+//! refused with an error, or opens and can be read whole. Nothing panics, crashes or waits.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 #[path = "../common/mod.rs"]
@@ -53,19 +53,52 @@ impl Bench {
             files.push(fs::read(path).unwrap());
             fs::remove_file(path).unwrap();
         };
-        let xs = manager.options().name("x").from_shape_fn::<f64, _>((2, 3), |(i, j)| (3 * i + j) as f64).unwrap();
+        let xs = manager
+            .options()
+            .name("x")
+            .from_shape_fn::<f64, _>((2, 3), |(i, j)| (3 * i + j) as f64)
+            .unwrap();
         let handles = [xs.handle(), xs.slice(s![.., ..;-2]).unwrap().handle()];
         drop(xs);
         keep(&path);
         let attrs = std::collections::BTreeMap::from([("unit", "mm"), ("colour", "blue")]);
-        let labelled = manager.options().name("x").axis_names(["row", "column"]).attrs(&attrs).unwrap();
-        drop(labelled.from_ndarray(&ndarray::array![[1u8, 2], [3, 4], [5, 6]]).unwrap());
+        let labelled = manager
+            .options()
+            .name("x")
+            .axis_names(["row", "column"])
+            .attrs(&attrs)
+            .unwrap();
+        drop(
+            labelled
+                .from_ndarray(&ndarray::array![[1u8, 2], [3, 4], [5, 6]])
+                .unwrap(),
+        );
         keep(&path);
-        drop(manager.options().name("x").zeros::<[f32; 3], _>(700).unwrap());
+        drop(
+            manager
+                .options()
+                .name("x")
+                .zeros::<[f32; 3], _>(700)
+                .unwrap(),
+        );
         keep(&path);
-        drop(manager.options().name("x").zeros::<i128, _>((2, 0, 5)).unwrap());
+        drop(
+            manager
+                .options()
+                .name("x")
+                .zeros::<i128, _>((2, 0, 5))
+                .unwrap(),
+        );
         keep(&path);
-        Self { manager, path, files, handles, opened: Cell::new(0), refused: Cell::new(0), _root: root }
+        Self {
+            manager,
+            path,
+            files,
+            handles,
+            opened: Cell::new(0),
+            refused: Cell::new(0),
+            _root: root,
+        }
     }
 
     /// Opens a file of these bytes in every way, and reads what opens.
@@ -74,12 +107,17 @@ impl Bench {
         let _ = fs::remove_file(&self.path);
         fs::write(&self.path, bytes).unwrap();
         fs::set_permissions(&self.path, Permissions::from_mode(0o600)).unwrap();
-        let _ = self.manager.list().map(|list| list.iter().for_each(|info| drop(format!("{info:?} {:?}", info.attrs::<Value>()))));
+        let _ = self.manager.list().map(|list| {
+            list.iter()
+                .for_each(|info| drop(format!("{info:?} {:?}", info.attrs::<Value>())))
+        });
         self.visit(self.manager.array::<f64, IxDyn>("x"));
         self.visit(SharedArrayD::<u8>::open_path(&self.path));
         self.visit(self.manager.array::<[f32; 3], IxDyn>("x"));
         self.visit(self.manager.array::<i128, IxDyn>("x"));
-        self.handles.iter().for_each(|handle| self.try_handle(handle));
+        self.handles
+            .iter()
+            .for_each(|handle| self.try_handle(handle));
         assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
     }
 
@@ -98,9 +136,22 @@ impl Bench {
         // The lock word and the slots may be anything.
         let Ok(guard) = array.try_read() else { return };
         assert_eq!(guard.shape(), array.shape());
-        let byte = |element: &T| bytemuck::bytes_of(element).iter().fold(0u8, |sum, &byte| sum ^ byte);
-        let sum = guard.iter().take(ELEMENTS).fold(0, |sum, element| sum ^ byte(element));
-        let last = IxDyn(&array.shape().iter().map(|n| n.saturating_sub(1)).collect::<Vec<_>>());
+        let byte = |element: &T| {
+            bytemuck::bytes_of(element)
+                .iter()
+                .fold(0u8, |sum, &byte| sum ^ byte)
+        };
+        let sum = guard
+            .iter()
+            .take(ELEMENTS)
+            .fold(0, |sum, element| sum ^ byte(element));
+        let last = IxDyn(
+            &array
+                .shape()
+                .iter()
+                .map(|n| n.saturating_sub(1))
+                .collect::<Vec<_>>(),
+        );
         std::hint::black_box(sum ^ guard.get(last).map_or(0, byte));
     }
 
@@ -108,21 +159,35 @@ impl Bench {
     fn finish(self, least_opened: usize) {
         let (opened, refused) = (self.opened.get(), self.refused.get());
         println!("opened {opened} times, refused {refused} times");
-        assert!(opened >= least_opened && refused >= least_opened, "opened {opened} times, refused {refused} times");
+        assert!(
+            opened >= least_opened && refused >= least_opened,
+            "opened {opened} times, refused {refused} times"
+        );
     }
 }
 
 fn runner(cases: u32) -> TestRunner {
-    TestRunner::new(ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() })
+    TestRunner::new(ProptestConfig {
+        cases,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })
 }
 
 #[test]
 fn a_file_that_was_changed_anywhere_is_refused_or_read() {
     let bench = Bench::new();
-    let input = (any::<Index>(), prop::collection::vec(change(), 0..4), any::<bool>(), any::<bool>());
+    let input = (
+        any::<Index>(),
+        prop::collection::vec(change(), 0..4),
+        any::<bool>(),
+        any::<bool>(),
+    );
     let property = |(file, changes, fit, mend): (Index, Vec<Change>, bool, bool)| {
         let mut bytes = file.get(&bench.files).clone();
-        changes.iter().for_each(|change| change.apply(&mut bytes, &bench.files));
+        changes
+            .iter()
+            .for_each(|change| change.apply(&mut bytes, &bench.files));
         if fit && bytes.len() >= 42 {
             // The length that the header says, where that is not huge.
             let len = forge::number(&bytes, 26, 8).wrapping_add(forge::number(&bytes, 34, 8));
@@ -141,16 +206,28 @@ fn a_file_that_was_changed_anywhere_is_refused_or_read() {
 #[test]
 fn a_header_map_with_any_value_in_any_place_is_refused_or_read() {
     let bench = Bench::new();
-    let input = (any::<Index>(), prop::option::weighted(0.3, axes()), prop::collection::vec((any::<Index>(), edit()), 0..3));
+    let input = (
+        any::<Index>(),
+        prop::option::weighted(0.3, axes()),
+        prop::collection::vec((any::<Index>(), edit()), 0..3),
+    );
     let property = |(file, axes, edits): (Index, Option<Axes>, Vec<(Index, Edit)>)| {
         let mut forge = Forge::of(&bench.files[file.index(bench.files.len())]);
         if let Some(axes) = axes {
-            let (shape, strides) = axes.into_iter().map(|(n, stride)| (Value::from(n), Value::from(stride))).unzip();
-            forge = forge.with(&[("shape", Some(Value::Array(shape))), ("strides", Some(Value::Array(strides)))]);
+            let (shape, strides) = axes
+                .into_iter()
+                .map(|(n, stride)| (Value::from(n), Value::from(stride)))
+                .unzip();
+            forge = forge.with(&[
+                ("shape", Some(Value::Array(shape))),
+                ("strides", Some(Value::Array(strides))),
+            ]);
         }
-        let map = edits
-            .iter()
-            .fold(forge.value(), |map, (place, edit)| edited(&map, &mut Some(place.index(count(&map))), edit).pop().unwrap_or(Value::Map(vec![])));
+        let map = edits.iter().fold(forge.value(), |map, (place, edit)| {
+            edited(&map, &mut Some(place.index(count(&map))), edit)
+                .pop()
+                .unwrap_or(Value::Map(vec![]))
+        });
         bench.try_file(&forge.with_value(&map).file());
         Ok(())
     };
@@ -162,16 +239,22 @@ fn a_header_map_with_any_value_in_any_place_is_refused_or_read() {
 fn replacement(pieces: &'static [&'static str]) -> impl Strategy<Value = (Index, usize, Vec<u8>)> {
     let piece = prop::sample::select(pieces).prop_map(|piece| piece.as_bytes().to_vec());
     let few = prop::collection::vec(any::<u8>(), 0..4);
-    (any::<Index>(), 0..6usize, prop_oneof![3 => piece, 1 => few, 2 => Just(Vec::new())])
+    (
+        any::<Index>(),
+        0..6usize,
+        prop_oneof![3 => piece, 1 => few, 2 => Just(Vec::new())],
+    )
 }
 
 fn replaced(bytes: &[u8], changes: &[(Index, usize, Vec<u8>)]) -> Vec<u8> {
-    changes.iter().fold(bytes.to_vec(), |mut bytes, (at, len, new)| {
-        let at = at.index(bytes.len() + 1);
-        let end = (at + len).min(bytes.len());
-        drop(bytes.splice(at..end, new.iter().copied()));
-        bytes
-    })
+    changes
+        .iter()
+        .fold(bytes.to_vec(), |mut bytes, (at, len, new)| {
+            let at = at.index(bytes.len() + 1);
+            let end = (at + len).min(bytes.len());
+            drop(bytes.splice(at..end, new.iter().copied()));
+            bytes
+        })
 }
 
 const PIECES: &[&str] = &[
@@ -224,22 +307,47 @@ fn a_handle_that_was_changed_anywhere_is_refused_or_opens_what_it_names() {
     fs::write(&bench.path, &bench.files[0]).unwrap();
     fs::set_permissions(&bench.path, Permissions::from_mode(0o600)).unwrap();
     let start = Instant::now();
-    let input = (0..2usize, 0..3usize, prop::collection::vec(replacement(PIECES), 0..3));
+    let input = (
+        0..2usize,
+        0..3usize,
+        prop::collection::vec(replacement(PIECES), 0..3),
+    );
     let property = |(which, form, changes): (usize, usize, Vec<_>)| {
         let handle = &bench.handles[which];
         // Read-only in half of the cases: then views may share elements, and be huge.
-        let text = handle.to_string().replacen(":m=w:", if changes.len() % 2 == 0 { ":m=r:" } else { ":m=w:" }, 1);
+        let text = handle.to_string().replacen(
+            ":m=w:",
+            if changes.len() % 2 == 0 {
+                ":m=r:"
+            } else {
+                ":m=w:"
+            },
+            1,
+        );
         let handle: Handle = text.parse().unwrap();
         let changed = match form {
-            0 => String::from_utf8(replaced(text.as_bytes(), &changes)).ok().and_then(|text| text.parse().ok()),
-            1 => serde_json::from_slice::<Handle>(&replaced(&serde_json::to_vec(&handle).unwrap(), &changes)).ok(),
-            _ => postcard::from_bytes(&replaced(&postcard::to_allocvec(&handle).unwrap(), &changes)).ok(),
+            0 => String::from_utf8(replaced(text.as_bytes(), &changes))
+                .ok()
+                .and_then(|text| text.parse().ok()),
+            1 => serde_json::from_slice::<Handle>(&replaced(
+                &serde_json::to_vec(&handle).unwrap(),
+                &changes,
+            ))
+            .ok(),
+            _ => postcard::from_bytes(&replaced(
+                &postcard::to_allocvec(&handle).unwrap(),
+                &changes,
+            ))
+            .ok(),
         };
         match changed {
             Some(handle) => bench.try_handle(&handle),
             None => bench.refused.set(bench.refused.get() + 1),
         }
-        assert_eq!(fs::read(&bench.path).unwrap()[2176..], bench.files[0][2176..]);
+        assert_eq!(
+            fs::read(&bench.path).unwrap()[2176..],
+            bench.files[0][2176..]
+        );
         Ok(())
     };
     runner(4000).run(&input, property).unwrap();
@@ -247,17 +355,27 @@ fn a_handle_that_was_changed_anywhere_is_refused_or_opens_what_it_names() {
     bench.finish(200);
 }
 
-/// Views of any numbers over a small array: only those inside open, and all of their elements are the array's.
+/// Views of any numbers over a small array: only those inside open, and all of their elements are
+/// the array's.
 #[test]
 fn a_view_of_any_numbers_is_refused_or_lies_inside() {
     let bench = Bench::new();
     fs::write(&bench.path, &bench.files[0]).unwrap();
     fs::set_permissions(&bench.path, Permissions::from_mode(0o600)).unwrap();
-    let reading: Handle = bench.handles[0].to_string().replacen(":m=w:", ":m=r:", 1).parse().unwrap();
-    let offset = prop_oneof![8 => (0..8usize).prop_map(|n| 8 * n), 1 => any::<usize>(), 1 => 0..60usize];
+    let reading: Handle = bench.handles[0]
+        .to_string()
+        .replacen(":m=w:", ":m=r:", 1)
+        .parse()
+        .unwrap();
+    let offset =
+        prop_oneof![8 => (0..8usize).prop_map(|n| 8 * n), 1 => any::<usize>(), 1 => 0..60usize];
     let length = prop_oneof![8 => 0..4usize, 1 => any::<usize>(), 1 => (0..63u32).prop_map(|bits| 1 << bits)];
     let stride = prop_oneof![8 => (-4..5isize).prop_map(|n| 8 * n), 1 => any::<isize>(), 1 => (0..64u32).prop_map(|bits| isize::MIN >> bits)];
-    let input = (any::<bool>(), offset, prop::collection::vec((length, stride), 0..4));
+    let input = (
+        any::<bool>(),
+        offset,
+        prop::collection::vec((length, stride), 0..4),
+    );
     let property = |(writing, offset, axes): (bool, usize, Vec<(usize, isize)>)| {
         let handle = if writing { &bench.handles[0] } else { &reading };
         let (shape, strides): (Vec<_>, Vec<_>) = axes.into_iter().unzip();
@@ -266,7 +384,10 @@ fn a_view_of_any_numbers_is_refused_or_lies_inside() {
             let guard = array.read().unwrap();
             for (index, &element) in guard.indexed_iter().take(1000) {
                 // By the definition of a view, in numbers that cannot overflow.
-                let place = offset as i128 + (0..shape.len()).map(|axis| index[axis] as i128 * strides[axis] as i128).sum::<i128>();
+                let place = offset as i128
+                    + (0..shape.len())
+                        .map(|axis| index[axis] as i128 * strides[axis] as i128)
+                        .sum::<i128>();
                 prop_assert!((0..48).contains(&place) && place % 8 == 0);
                 prop_assert_eq!(element, (place / 8) as f64);
             }

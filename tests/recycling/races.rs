@@ -11,12 +11,15 @@ use std::sync::{
     atomic::{AtomicBool, Ordering::SeqCst},
 };
 
-/// Openers against a recycler: whoever opens gets the array of the handle, whole, or is told that it was released.
+/// Openers against a recycler: whoever opens gets the array of the handle, whole, or is told that
+/// it was released.
 #[test]
 fn whoever_opens_while_files_are_used_again_gets_the_right_array_or_is_told() {
     let root = Root::new();
     let manager = recycling(&root, 1 << 30);
-    let mut peers: Vec<_> = (0..3).map(|_| Peer::start("races::child_opens_what_it_is_told", &[""])).collect();
+    let mut peers: Vec<_> = (0..3)
+        .map(|_| Peer::start("races::child_opens_what_it_is_told", &[""]))
+        .collect();
     let mut last: Option<SharedArray1<u64>> = None;
     for round in 0..2000u64 {
         let xs = manager.from_elem(600, round).unwrap();
@@ -29,7 +32,8 @@ fn whoever_opens_while_files_are_used_again_gets_the_right_array_or_is_told() {
     let mut outcomes = [0; 2];
     for mut peer in peers {
         peer.tell("end");
-        let [opened, refused] = [peer.hear("opened "), peer.hear("refused ")].map(|count| count.parse::<u64>().unwrap());
+        let [opened, refused] = [peer.hear("opened "), peer.hear("refused ")]
+            .map(|count| count.parse::<u64>().unwrap());
         (outcomes[0], outcomes[1]) = (outcomes[0] + opened, outcomes[1] + refused);
         peer.finish();
     }
@@ -42,12 +46,19 @@ fn whoever_opens_while_files_are_used_again_gets_the_right_array_or_is_told() {
 fn child_opens_what_it_is_told() {
     common::arguments();
     let (mut opened, mut refused) = (0, 0);
-    for line in std::io::stdin().lines().map(Result::unwrap).take_while(|line| line != "end") {
+    for line in std::io::stdin()
+        .lines()
+        .map(Result::unwrap)
+        .take_while(|line| line != "end")
+    {
         let (round, handle) = line.split_once(' ').unwrap();
         match handle.parse::<Handle>().unwrap().open::<u64, Ix1>() {
             Ok(xs) => {
                 let round: u64 = round.parse().unwrap();
-                assert!(xs.read().unwrap().iter().all(|&x| x == round), "{round}: another array's elements");
+                assert!(
+                    xs.read().unwrap().iter().all(|&x| x == round),
+                    "{round}: another array's elements"
+                );
                 opened += 1;
             }
             Err(Error::Released { .. }) => refused += 1,
@@ -59,8 +70,10 @@ fn child_opens_what_it_is_told() {
     common::done();
 }
 
-/// The arrays have other lengths and headers in one file. Who looks without opening, and who opens, in the process that uses it again and in another one, is
-/// told of the array that it asked for, or that it is gone; a header that was read half-written was told of, and one that did not fit to the length.
+/// The arrays have other lengths and headers in one file. Who looks without opening, and who opens,
+/// in the process that uses it again and in another one, is told of the array that it asked for, or
+/// that it is gone; a header that was read half-written was told of, and one that did not fit to
+/// the length.
 #[test]
 fn whoever_looks_while_files_are_used_again_is_never_told_of_a_wrong_header() {
     let root = Root::new();
@@ -83,7 +96,10 @@ fn whoever_looks_while_files_are_used_again_is_never_told_of_a_wrong_header() {
                     match handle.open::<u64, Ix1>() {
                         Ok(xs) => {
                             let elements = xs.read().unwrap();
-                            assert!(elements.iter().all(|&x| x == elements.len() as u64), "{elements:?}");
+                            assert!(
+                                elements.iter().all(|&x| x == elements.len() as u64),
+                                "{elements:?}"
+                            );
                         }
                         Err(Error::Released { .. }) => {}
                         Err(error) => panic!("{error:?}"),
@@ -93,8 +109,14 @@ fn whoever_looks_while_files_are_used_again_is_never_told_of_a_wrong_header() {
         }
         for round in 0..4000 {
             let len = 600 + round % 9;
-            let labelled = manager.options().axis_names(["a label that is longer than others"]);
-            let options = if round % 4 == 0 { labelled } else { manager.options() };
+            let labelled = manager
+                .options()
+                .axis_names(["a label that is longer than others"]);
+            let options = if round % 4 == 0 {
+                labelled
+            } else {
+                manager.options()
+            };
             let xs = options.from_elem(len, len as u64).unwrap();
             *current.lock().unwrap() = xs.handle();
         }

@@ -1,4 +1,5 @@
-//! A plain file of shared words, beside the store and without the library: what each thread of each worker is doing, and what it has done.
+//! A plain file of shared words, beside the store and without the library: what each thread of each
+//! worker is doing, and what it has done.
 
 use std::{
     fs::File,
@@ -120,20 +121,27 @@ pub(crate) struct Board(memmap2::MmapRaw);
 
 impl Board {
     pub(crate) fn create(path: &Path) -> Self {
-        File::create_new(path).unwrap().set_len(WORDS as u64 * 8).unwrap();
+        File::create_new(path)
+            .unwrap()
+            .set_len(WORDS as u64 * 8)
+            .unwrap();
         Self::open(path)
     }
 
     pub(crate) fn open(path: &Path) -> Self {
         let file = File::options().read(true).write(true).open(path).unwrap();
-        let board = memmap2::MmapOptions::new().len(WORDS * 8).map_raw(&file).unwrap();
+        let board = memmap2::MmapOptions::new()
+            .len(WORDS * 8)
+            .map_raw(&file)
+            .unwrap();
         Self(board)
     }
 
     fn word(&self, at: usize) -> &AtomicU64 {
         assert!(at < WORDS);
         let word = self.0.as_mut_ptr().cast::<u64>().wrapping_add(at);
-        // SAFETY: the word lies inside the mapping, which starts on a page and lives as long as the borrow; everybody accesses it atomically.
+        // SAFETY: the word lies inside the mapping, which starts on a page and lives as long as the
+        // borrow; everybody accesses it atomically.
         unsafe { AtomicU64::from_ptr(word) }
     }
 
@@ -164,21 +172,30 @@ impl Board {
 
     pub(crate) fn lane(&self, lane: usize) -> Lane<'_> {
         assert!(lane < LANES);
-        Lane { board: self, at: LANES_AT + lane * WORDS_OF_A_LANE }
+        Lane {
+            board: self,
+            at: LANES_AT + lane * WORDS_OF_A_LANE,
+        }
     }
 
     pub(crate) fn counted(&self, op: Op) -> u64 {
-        (0..LANES).map(|lane| self.lane(lane).word(COUNTED + op as usize).load(SeqCst)).sum()
+        (0..LANES)
+            .map(|lane| self.lane(lane).word(COUNTED + op as usize).load(SeqCst))
+            .sum()
     }
 
     /// How often a counter was added to, as far as who did it came to say so.
     pub(crate) fn added(&self, counter: usize) -> u64 {
-        (0..LANES).map(|lane| self.lane(lane).word(ADDED + counter).load(SeqCst)).sum()
+        (0..LANES)
+            .map(|lane| self.lane(lane).word(ADDED + counter).load(SeqCst))
+            .sum()
     }
 
     /// How often a cell was written, as far as its writers came to say so.
     pub(crate) fn done(&self, grid: usize, cell: usize) -> u64 {
-        (0..LANES).map(|lane| self.lane(lane).done_word(grid, cell).load(SeqCst)).sum()
+        (0..LANES)
+            .map(|lane| self.lane(lane).done_word(grid, cell).load(SeqCst))
+            .sum()
     }
 }
 
@@ -223,15 +240,20 @@ impl<'a> Lane<'a> {
 
     /// The grid and the cells that are being written, if any.
     pub(crate) fn in_flight(&self) -> (usize, u64) {
-        (self.word(GRID).load(SeqCst) as usize, self.word(CELLS).load(SeqCst))
+        (
+            self.word(GRID).load(SeqCst) as usize,
+            self.word(CELLS).load(SeqCst),
+        )
     }
 
     /// Says that they were written: after the guard was dropped.
     pub(crate) fn wrote(&self) {
         let (grid, cells) = self.in_flight();
-        (0..64).filter(|cell| cells >> cell & 1 == 1).for_each(|cell| {
-            let _ = self.done_word(grid, cell).fetch_add(1, SeqCst);
-        });
+        (0..64)
+            .filter(|cell| cells >> cell & 1 == 1)
+            .for_each(|cell| {
+                let _ = self.done_word(grid, cell).fetch_add(1, SeqCst);
+            });
         self.word(CELLS).store(0, SeqCst);
     }
 
@@ -247,7 +269,10 @@ impl<'a> Lane<'a> {
 
     /// The counter that is being added to, if any.
     pub(crate) fn adding(&self) -> Option<usize> {
-        self.word(ADDING).load(SeqCst).checked_sub(1).map(|counter| counter as usize)
+        self.word(ADDING)
+            .load(SeqCst)
+            .checked_sub(1)
+            .map(|counter| counter as usize)
     }
 
     /// Says that it was.

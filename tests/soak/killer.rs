@@ -1,4 +1,5 @@
-//! The killer: starts workers, kills them at moments that it chooses by what they do, and verifies what they leave.
+//! The killer: starts workers, kills them at moments that it chooses by what they do, and verifies
+//! what they leave.
 
 mod end;
 mod held;
@@ -103,14 +104,26 @@ impl Running {
 impl Killer {
     pub(crate) fn new(directory: &Path, seed: u64) -> Self {
         let places = Places::in_directory(directory);
-        fs::DirBuilder::new().mode(0o700).create(places.store.parent().unwrap()).unwrap();
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(places.store.parent().unwrap())
+            .unwrap();
         fs::create_dir(&places.mail).unwrap();
         fs::create_dir(&places.frames).unwrap();
         let board = Board::create(&places.board);
         let manager = Manager::create(&places.store).unwrap();
         let grids: Vec<_> = GRIDS.iter().map(|grid| grid.create(&manager)).collect();
-        let counters = manager.options().name(COUNTERS_NAME).zeros::<u64, _>(COUNTERS).unwrap();
-        let files = grids.iter().map(SharedArray2::path).chain([counters.path()]).map(|path| File::open(path).unwrap()).collect();
+        let counters = manager
+            .options()
+            .name(COUNTERS_NAME)
+            .zeros::<u64, _>(COUNTERS)
+            .unwrap();
+        let files = grids
+            .iter()
+            .map(SharedArray2::path)
+            .chain([counters.path()])
+            .map(|path| File::open(path).unwrap())
+            .collect();
         let mut killer = Self {
             random: Random(seed),
             seed,
@@ -158,8 +171,17 @@ impl Killer {
         self.incarnations += threads as u64;
         let mut command = common::child_command("child_works", &arguments);
         // What a worker complains of goes where the test's own complaints go.
-        let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::inherit()).spawn().unwrap();
-        Running { child, first_lane, threads }
+        let child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .unwrap();
+        Running {
+            child,
+            first_lane,
+            threads,
+        }
     }
 
     /// Kills one worker and starts another in its place.
@@ -202,20 +224,32 @@ impl Killer {
             let (victim, is_stopped) = self.hunt(before);
             self.kill(victim, is_stopped, false);
         }
-        let in_the_way = if matches!(prey, Prey::Freezing) { self.be_in_the_way() } else { None };
+        let in_the_way = if matches!(prey, Prey::Freezing) {
+            self.be_in_the_way()
+        } else {
+            None
+        };
         let (victim, is_stopped) = self.hunt(prey);
         drop(in_the_way);
         self.kill(victim, is_stopped, matches!(prey, Prey::BlockingWriter));
     }
 
-    /// Waits, not for long, until a worker does what is wanted. Which one, and whether it is stopped; it may have gone on otherwise.
+    /// Waits, not for long, until a worker does what is wanted. Which one, and whether it is
+    /// stopped; it may have gone on otherwise.
     fn hunt(&mut self, prey: Prey) -> (usize, bool) {
-        let is_rare = matches!(prey, Prey::Freezing | Prey::In([State::Filling | State::HoldingFrozen | State::Awaiting]));
+        let is_rare = matches!(
+            prey,
+            Prey::Freezing | Prey::In([State::Filling | State::HoldingFrozen | State::Awaiting])
+        );
         let deadline = Instant::now() + Duration::from_millis(if is_rare { 200 } else { 60 });
         let mut victim = self.random.below(self.workers.len());
         while Instant::now() < deadline {
             victim = (victim + 1) % self.workers.len();
-            let is_in = |states: &[State]| self.workers[victim].lanes().any(|lane| states.contains(&self.board.lane(lane).state()));
+            let is_in = |states: &[State]| {
+                self.workers[victim]
+                    .lanes()
+                    .any(|lane| states.contains(&self.board.lane(lane).state()))
+            };
             match prey {
                 Prey::Anybody => return (victim, false),
                 Prey::In(states) if is_in(states) => return (victim, false),
@@ -235,7 +269,10 @@ impl Killer {
                 }
                 Prey::Freezing if is_in(&[State::Freezing]) => {
                     self.suspend(victim);
-                    if self.workers[victim].lanes().any(|lane| self.board.lane(lane).state() == State::Freezing) {
+                    if self.workers[victim]
+                        .lanes()
+                        .any(|lane| self.board.lane(lane).state() == State::Freezing)
+                    {
                         return (victim, true);
                     }
                     self.resume(victim);
@@ -249,12 +286,16 @@ impl Killer {
         (victim, false)
     }
 
-    /// Stops a process without ending it, so that its words stay as they are; a kill then finds it as it was.
+    /// Stops a process without ending it, so that its words stay as they are; a kill then finds it
+    /// as it was.
     fn suspend(&self, worker: usize) {
         let pid = self.workers[worker].pid();
         kill_process(pid, Signal::STOP).unwrap();
         let (_, status) = waitpid(Some(pid), WaitOptions::UNTRACED).unwrap().unwrap();
-        assert!(status.stopped(), "worker {worker} ended by itself: {status:?}");
+        assert!(
+            status.stopped(),
+            "worker {worker} ended by itself: {status:?}"
+        );
     }
 
     fn resume(&self, worker: usize) {
@@ -269,13 +310,19 @@ impl Killer {
             is_stopped = true;
         }
         let held = self.held_by(victim);
-        let waiter = (is_waited_for && held.slots[held::WRITE] > 0).then(|| self.wait_for_writer(lanes.clone())).flatten();
+        let waiter = (is_waited_for && held.slots[held::WRITE] > 0)
+            .then(|| self.wait_for_writer(lanes.clone()))
+            .flatten();
         // Before it happens: whoever finds the poison first must find the kill that made it.
         self.board.count_kill();
         self.workers[victim].child.kill().unwrap();
         let status = self.workers[victim].child.wait().unwrap();
         let died = Instant::now();
-        assert_eq!(status.signal(), Some(9), "a worker ended by itself: {status}");
+        assert_eq!(
+            status.signal(),
+            Some(9),
+            "a worker ended by itself: {status}"
+        );
         if let Some(waiter) = waiter {
             match waiter.recv_timeout(WATCHDOG) {
                 Ok((told, is_poisoned)) => {
@@ -289,8 +336,12 @@ impl Killer {
             let lane = self.board.lane(lane);
             *self.by_state.entry(lane.state()).or_default() += 1;
             let (grid, cells) = lane.in_flight();
-            (0..64).filter(|cell| cells >> cell & 1 == 1).for_each(|cell| self.in_doubt[grid][cell] += 1);
-            lane.adding().into_iter().for_each(|counter| self.adds_in_doubt[counter] += 1);
+            (0..64)
+                .filter(|cell| cells >> cell & 1 == 1)
+                .for_each(|cell| self.in_doubt[grid][cell] += 1);
+            lane.adding()
+                .into_iter()
+                .for_each(|counter| self.adds_in_doubt[counter] += 1);
             lane.wrote_nothing();
             lane.added_nothing();
             lane.set_frame(0);
@@ -300,14 +351,25 @@ impl Killer {
         if is_stopped {
             self.tally.add(&held);
         }
-        let (first_lane, threads) = (self.workers[victim].first_lane, self.workers[victim].threads);
+        let (first_lane, threads) = (
+            self.workers[victim].first_lane,
+            self.workers[victim].threads,
+        );
         self.workers[victim] = self.start(first_lane, threads);
     }
 
-    /// Starts to read a cell that this worker holds for writing. The answer comes with its time, and whether it was poison.
-    fn wait_for_writer(&mut self, mut lanes: std::ops::Range<usize>) -> Option<mpsc::Receiver<(Instant, bool)>> {
-        let writes =
-            |lane: &usize| matches!(self.board.lane(*lane).state(), State::Writing | State::Recovering) && self.board.lane(*lane).in_flight().1 != 0;
+    /// Starts to read a cell that this worker holds for writing. The answer comes with its time,
+    /// and whether it was poison.
+    fn wait_for_writer(
+        &mut self,
+        mut lanes: std::ops::Range<usize>,
+    ) -> Option<mpsc::Receiver<(Instant, bool)>> {
+        let writes = |lane: &usize| {
+            matches!(
+                self.board.lane(*lane).state(),
+                State::Writing | State::Recovering
+            ) && self.board.lane(*lane).in_flight().1 != 0
+        };
         let (grid, cells) = self.board.lane(lanes.find(writes)?).in_flight();
         let part = GRIDS[grid].cell(cells.trailing_zeros() as usize);
         let view = GRIDS[grid].view(&self.grids[grid], &part);
@@ -350,7 +412,10 @@ impl Killer {
                 if self.beats[lane].0 != beats {
                     self.beats[lane] = (beats, Some(Instant::now()));
                 } else if since.elapsed() > WATCHDOG {
-                    self.stuck(&format!("lane {lane} is stuck: {:?}", self.board.lane(lane).state()), Some(worker));
+                    self.stuck(
+                        &format!("lane {lane} is stuck: {:?}", self.board.lane(lane).state()),
+                        Some(worker),
+                    );
                 }
             }
         }
@@ -361,13 +426,31 @@ impl Killer {
         for (grid, file) in GRIDS.iter().zip(&self.files) {
             let mut state = [0; 2112];
             file.read_exact_at(&mut state, 64).unwrap();
-            let words: Vec<_> = state.chunks(8).map(|word| u64::from_ne_bytes(word.try_into().unwrap())).collect();
+            let words: Vec<_> = state
+                .chunks(8)
+                .map(|word| u64::from_ne_bytes(word.try_into().unwrap()))
+                .collect();
             println!("{}: lock {}, used {:x}", grid.name, words[4], words[6]);
-            (0..64).filter(|slot| words[8 + 4 * slot] != 0).for_each(|slot| println!("  slot {slot}: {:x?}", &words[8 + 4 * slot..12 + 4 * slot]));
+            (0..64)
+                .filter(|slot| words[8 + 4 * slot] != 0)
+                .for_each(|slot| {
+                    println!("  slot {slot}: {:x?}", &words[8 + 4 * slot..12 + 4 * slot])
+                });
         }
         let pid = worker.map_or(std::process::id(), |worker| self.workers[worker].child.id());
-        let gdb = Command::new("gdb").args(["-batch", "-ex", "thread apply all bt", "-p", &pid.to_string()]).output();
-        let stack = gdb.map_or_else(|error| format!("no gdb: {error}"), |output| String::from_utf8_lossy(&output.stdout).into_owned());
+        let gdb = Command::new("gdb")
+            .args([
+                "-batch",
+                "-ex",
+                "thread apply all bt",
+                "-p",
+                &pid.to_string(),
+            ])
+            .output();
+        let stack = gdb.map_or_else(
+            |error| format!("no gdb: {error}"),
+            |output| String::from_utf8_lossy(&output.stdout).into_owned(),
+        );
         panic!("{what}\n{stack}");
     }
 }

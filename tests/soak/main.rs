@@ -1,10 +1,13 @@
-//! Worker processes that are killed at random while they do everything at once, and what must hold all the same.
+//! Worker processes that are killed at random while they do everything at once, and what must hold
+//! all the same.
 //!
-//! Workers read, write, create, open, claim, release and sweep in one store; the test kills them with SIGKILL and starts new ones. Under every
-//! guard each cell of an array is as one writer left it; no write is lost; nobody waits for the dead; and in the end nothing is left that
-//! should not be.
+//! Workers read, write, create, open, claim, release and sweep in one store; the test kills them
+//! with SIGKILL and starts new ones. Under every guard each cell of an array is as one writer left
+//! it; no write is lost; nobody waits for the dead; and in the end nothing is left that should not
+//! be.
 //!
-//! `NDSHM_SOAK_KILLS=5000 cargo test --release --test soak -- --nocapture` is the long run; `NDSHM_SOAK_SEED` repeats a choice of operations.
+//! `NDSHM_SOAK_KILLS=5000 cargo test --release --test soak -- --nocapture` is the long run;
+//! `NDSHM_SOAK_SEED` repeats a choice of operations.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 #![allow(unsafe_code, reason = "words that processes share without the library")]
 
@@ -30,7 +33,10 @@ const OWNER_AT: u64 = 88;
 
 fn word(path: &Path, at: u64) -> u64 {
     let mut word = [0; 8];
-    std::fs::File::open(path).unwrap().read_exact_at(&mut word, at).unwrap();
+    std::fs::File::open(path)
+        .unwrap()
+        .read_exact_at(&mut word, at)
+        .unwrap();
     u64::from_ne_bytes(word)
 }
 
@@ -39,14 +45,18 @@ fn member_of_maker(path: &Path) -> u64 {
 }
 
 fn number_from(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok().map(|text| text.parse().unwrap())
+    std::env::var(variable)
+        .ok()
+        .map(|text| text.parse().unwrap())
 }
 
 #[test]
 fn kills_at_any_moment_tear_nothing_lose_nothing_and_block_nobody() {
     let kills = number_from("NDSHM_SOAK_KILLS").unwrap_or(100);
-    let seed = number_from("NDSHM_SOAK_SEED")
-        .unwrap_or_else(|| u64::from(std::process::id()) << 20 | u64::from(rustix::thread::gettid().as_raw_nonzero().get() as u32));
+    let seed = number_from("NDSHM_SOAK_SEED").unwrap_or_else(|| {
+        u64::from(std::process::id()) << 20
+            | u64::from(rustix::thread::gettid().as_raw_nonzero().get() as u32)
+    });
     let root = common::Root::new();
     let mut killer = Killer::new(root.path(), seed);
     while killer.kills() < kills {
@@ -65,7 +75,8 @@ fn kills_at_any_moment_tear_nothing_lose_nothing_and_block_nobody() {
 fn child_works() {
     let arguments = common::arguments();
     let number = |argument: usize| arguments[argument].parse::<u64>().unwrap();
-    let (first_lane, threads, incarnation, seed) = (number(1) as usize, number(2) as usize, number(3), number(4));
+    let (first_lane, threads, incarnation, seed) =
+        (number(1) as usize, number(2) as usize, number(3), number(4));
     let places = Places::in_directory(Path::new(&arguments[0]));
     // Whoever finds a fault ends the whole process at once: its output says what it was.
     let report = std::panic::take_hook();
@@ -85,7 +96,15 @@ fn child_works() {
         for thread in 0..threads {
             let (board, places) = (&board, &places);
             scope.spawn(move || {
-                Worker::join(board, board.lane(first_lane + thread), places, incarnation + thread as u64, threads > 1, seed).run();
+                Worker::join(
+                    board,
+                    board.lane(first_lane + thread),
+                    places,
+                    incarnation + thread as u64,
+                    threads > 1,
+                    seed,
+                )
+                .run();
             });
         }
     });

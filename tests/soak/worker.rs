@@ -1,4 +1,5 @@
-//! A worker: a process that does random operations until it is killed or told to stop, and checks all that it sees.
+//! A worker: a process that does random operations until it is killed or told to stop, and checks
+//! all that it sees.
 
 mod counters;
 mod frames;
@@ -56,12 +57,27 @@ pub(crate) struct Worker<'a> {
 
 /// Every second process uses the files of its arrays again.
 fn open_store(places: &Places, incarnation: u64) -> Manager {
-    Manager::builder().path(&places.store).recycle(if incarnation.is_multiple_of(2) { 1 << 20 } else { 0 }).open().unwrap()
+    Manager::builder()
+        .path(&places.store)
+        .recycle(if incarnation.is_multiple_of(2) {
+            1 << 20
+        } else {
+            0
+        })
+        .open()
+        .unwrap()
 }
 
 impl<'a> Worker<'a> {
     /// Joins the store. `incarnation` is a number that no other thread of the test has.
-    pub(crate) fn join(board: &'a Board, lane: Lane<'a>, places: &'a Places, incarnation: u64, has_company: bool, seed: u64) -> Self {
+    pub(crate) fn join(
+        board: &'a Board,
+        lane: Lane<'a>,
+        places: &'a Places,
+        incarnation: u64,
+        has_company: bool,
+        seed: u64,
+    ) -> Self {
         lane.set(State::Joining);
         let manager = open_store(places, incarnation);
         let mut worker = Self {
@@ -88,8 +104,15 @@ impl<'a> Worker<'a> {
         self.lane.set_member(member_of_maker(probe.path()));
         drop(probe);
         self.lane.set(State::Opening);
-        self.grids = GRIDS.iter().map(|grid| self.manager.array(grid.name).unwrap()).collect();
-        self.handles = self.grids.iter().map(|grid| grid.handle().to_string()).collect();
+        self.grids = GRIDS
+            .iter()
+            .map(|grid| self.manager.array(grid.name).unwrap())
+            .collect();
+        self.handles = self
+            .grids
+            .iter()
+            .map(|grid| grid.handle().to_string())
+            .collect();
     }
 
     /// Leaves the store, with all that it has of it, and joins it as another member.
@@ -102,11 +125,19 @@ impl<'a> Worker<'a> {
         self.frozen.clear();
         self.grids.clear();
         self.lane.set(State::Joining);
-        // In an ephemeral store meanwhile: nothing of the old membership is left when the new one begins.
-        self.manager = Manager::builder().root(self.places.store.parent().unwrap()).create().unwrap();
+        // In an ephemeral store meanwhile: nothing of the old membership is left when the new one
+        // begins.
+        self.manager = Manager::builder()
+            .root(self.places.store.parent().unwrap())
+            .create()
+            .unwrap();
         let passing = self.manager.ones::<u64, _>(LEN).unwrap();
         self.manager = open_store(self.places, self.number >> 24);
-        assert!(!passing.path().exists(), "{} outlives its store", passing.path().display());
+        assert!(
+            !passing.path().exists(),
+            "{} outlives its store",
+            passing.path().display()
+        );
         self.open_grids();
         self.lane.count(Op::Join);
     }
@@ -174,7 +205,13 @@ impl<'a> Worker<'a> {
         let mut view = GRIDS[grid].view(&self.grids[grid], &part);
         if self.chance(8) {
             // The same view by a handle.
-            view = view.handle().to_string().parse::<Handle>().unwrap().open().unwrap();
+            view = view
+                .handle()
+                .to_string()
+                .parse::<Handle>()
+                .unwrap()
+                .open()
+                .unwrap();
         }
         (grid, part, view)
     }
@@ -233,7 +270,10 @@ impl<'a> Worker<'a> {
         match error {
             Error::WouldBlock { .. } | Error::Timeout { .. } => self.lane.count(Op::TooLate),
             Error::Poisoned { .. } => {
-                assert!(self.board.kills() + self.board.counted(Op::Panic) > 0, "nobody died: {error}");
+                assert!(
+                    self.board.kills() + self.board.counted(Op::Panic) > 0,
+                    "nobody died: {error}"
+                );
                 self.lane.count(Op::Poisoned);
                 if self.chance(2) {
                     self.recover(grid, part);
@@ -276,7 +316,9 @@ impl<'a> Worker<'a> {
         for step in 0..1000 {
             let (grid, part, view) = &views[step % views.len()];
             let result = match step % 3 {
-                0 => view.try_read().map(|guard| check(GRIDS[*grid].check(part, &guard))),
+                0 => view
+                    .try_read()
+                    .map(|guard| check(GRIDS[*grid].check(part, &guard))),
                 1 => view.try_write().map(drop),
                 _ => view.is_poisoned().map(drop),
             };
@@ -292,7 +334,11 @@ impl<'a> Worker<'a> {
     fn hold_many(&mut self) {
         let mut held = Vec::new();
         let crowded = self.chance(3).then(|| self.random.below(GRIDS.len()));
-        let count = if crowded.is_some() { 70 } else { 1 + self.random.below(24) };
+        let count = if crowded.is_some() {
+            70
+        } else {
+            1 + self.random.below(24)
+        };
         for _ in 0..count {
             let (grid, part, view) = match crowded {
                 None => self.pick(),
@@ -308,13 +354,16 @@ impl<'a> Worker<'a> {
                     self.lane.count(Op::TableFull);
                     break;
                 }
-                Err(Error::WouldBlock { .. } | Error::WouldDeadlock { .. } | Error::Poisoned { .. }) => {}
+                Err(
+                    Error::WouldBlock { .. } | Error::WouldDeadlock { .. } | Error::Poisoned { .. },
+                ) => {}
                 Err(error) => panic!("{error}"),
             }
         }
         self.lane.set(State::Reading);
         self.pause();
-        held.iter().for_each(|(grid, part, guard)| check(GRIDS[*grid].check(part, guard)));
+        held.iter()
+            .for_each(|(grid, part, guard)| check(GRIDS[*grid].check(part, guard)));
         self.lane.set(State::Leaving);
         drop(held);
         self.lane.count(Op::ManyGuards);
@@ -351,8 +400,13 @@ impl<'a> Worker<'a> {
         }
         let new = match self.random.below(3) {
             0 => self.manager.array(GRIDS[grid].name).unwrap(),
-            1 => SharedArray2::open_path(self.handles[grid].parse::<Handle>().unwrap().path()).unwrap(),
-            _ => self.handles[grid].parse::<Handle>().unwrap().open().unwrap(),
+            1 => SharedArray2::open_path(self.handles[grid].parse::<Handle>().unwrap().path())
+                .unwrap(),
+            _ => self.handles[grid]
+                .parse::<Handle>()
+                .unwrap()
+                .open()
+                .unwrap(),
         };
         self.grids.insert(grid, new);
         self.lane.count(Op::Open);
@@ -366,11 +420,19 @@ fn check(result: Result<(), String>) {
 }
 
 fn check_uniform(elements: &[u64]) {
-    assert!(elements.iter().all(|element| *element == elements[0]), "torn: {elements:x?}");
+    assert!(
+        elements.iter().all(|element| *element == elements[0]),
+        "torn: {elements:x?}"
+    );
 }
 
 impl Places {
     pub(crate) fn in_directory(directory: &Path) -> Self {
-        Self { board: directory.join("board"), store: directory.join("stores/run"), mail: directory.join("mail"), frames: directory.join("frames") }
+        Self {
+            board: directory.join("board"),
+            store: directory.join("stores/run"),
+            mail: directory.join("mail"),
+            frames: directory.join("frames"),
+        }
     }
 }

@@ -1,7 +1,10 @@
 //! What cannot be an element, as far as its source shows it.
 
 use quote::ToTokens;
-use syn::{Attribute, Data, DeriveInput, Error, Expr, Fields, GenericParam, Result, Type, TypeParamBound, WherePredicate, spanned::Spanned};
+use syn::{
+    Attribute, Data, DeriveInput, Error, Expr, Fields, GenericParam, Result, Type, TypeParamBound,
+    WherePredicate, spanned::Spanned,
+};
 
 /// A struct that may be an element.
 pub(crate) struct Checked<'a> {
@@ -19,24 +22,37 @@ pub(crate) fn check(input: &DeriveInput) -> Result<Checked<'_>> {
             return Err(Error::new(data.enum_token.span, message));
         }
         Data::Union(data) => {
-            return Err(Error::new(data.union_token.span, "a union cannot be an element: use a struct, or an array of bytes"));
+            return Err(Error::new(
+                data.union_token.span,
+                "a union cannot be an element: use a struct, or an array of bytes",
+            ));
         }
     };
     if fields.is_empty() {
-        return Err(Error::new(input.ident.span(), "a struct without fields cannot be an element: it has no bytes to share"));
+        return Err(Error::new(
+            input.ident.span(),
+            "a struct without fields cannot be an element: it has no bytes to share",
+        ));
     }
     let is_aligned = check_repr(input)?;
     for field in fields {
         check_type(&field.ty)?;
     }
     check_generics(input, fields, is_aligned)?;
-    Ok(Checked { fields, is_pod: is_pod(&input.attrs)? })
+    Ok(Checked {
+        fields,
+        is_pod: is_pod(&input.attrs)?,
+    })
 }
 
 /// Whether the struct asks for an alignment of its own.
 fn check_repr(input: &DeriveInput) -> Result<bool> {
     let (mut is_c, mut is_aligned) = (false, false);
-    for attribute in input.attrs.iter().filter(|attribute| attribute.path().is_ident("repr")) {
+    for attribute in input
+        .attrs
+        .iter()
+        .filter(|attribute| attribute.path().is_ident("repr"))
+    {
         attribute.parse_nested_meta(|meta| {
             is_c |= meta.path.is_ident("C");
             is_aligned |= meta.path.is_ident("align");
@@ -53,8 +69,13 @@ fn check_repr(input: &DeriveInput) -> Result<bool> {
             Ok(())
         })?;
     }
-    let message = "the layout of an element must be fixed, in all programs that share it: add #[repr(C)]";
-    if is_c { Ok(is_aligned) } else { Err(Error::new(input.ident.span(), message)) }
+    let message =
+        "the layout of an element must be fixed, in all programs that share it: add #[repr(C)]";
+    if is_c {
+        Ok(is_aligned)
+    } else {
+        Err(Error::new(input.ident.span(), message))
+    }
 }
 
 /// Types that are refused by name, because the compiler's own message would not help.
@@ -63,15 +84,27 @@ fn check_type(ty: &Type) -> Result<()> {
         Type::Array(array) => return check_type(&array.elem),
         Type::Paren(inner) => return check_type(&inner.elem),
         Type::Group(inner) => return check_type(&inner.elem),
-        Type::Reference(_) | Type::Ptr(_) | Type::BareFn(_) => "an address means nothing in another process: store an index or an offset",
-        Type::Tuple(_) => "the layout of a tuple is not fixed: use a struct with #[repr(C)] that derives Element, too",
-        Type::Path(path) if path.path.is_ident("bool") => "another process could write a byte that is no bool: use ndshm::Bool",
-        Type::Path(path) if path.path.is_ident("char") => "another process could write a number that is no char: use u32, or bytes of UTF-8",
+        Type::Reference(_) | Type::Ptr(_) | Type::BareFn(_) => {
+            "an address means nothing in another process: store an index or an offset"
+        }
+        Type::Tuple(_) => {
+            "the layout of a tuple is not fixed: use a struct with #[repr(C)] that derives Element, too"
+        }
+        Type::Path(path) if path.path.is_ident("bool") => {
+            "another process could write a byte that is no bool: use ndshm::Bool"
+        }
+        Type::Path(path) if path.path.is_ident("char") => {
+            "another process could write a number that is no char: use u32, or bytes of UTF-8"
+        }
         Type::Path(path) if path.path.is_ident("usize") || path.path.is_ident("isize") => {
             "its size depends on the machine, and the file's readers may be on another one: use u64 or i64"
         }
         Type::Path(path)
-            if path.path.segments.last().is_some_and(|last| ["String", "Vec", "Box", "Option"].iter().any(|name| last.ident == name)) =>
+            if path.path.segments.last().is_some_and(|last| {
+                ["String", "Vec", "Box", "Option"]
+                    .iter()
+                    .any(|name| last.ident == name)
+            }) =>
         {
             "it holds an address or is not plain bytes: elements are numbers, [T; N] and structs of them"
         }
@@ -80,7 +113,8 @@ fn check_type(ty: &Type) -> Result<()> {
     Err(Error::new(ty.span(), message))
 }
 
-/// A generic struct must be without padding whatever its parameters are: that is so where all its fields are made of one type.
+/// A generic struct must be without padding whatever its parameters are: that is so where all its
+/// fields are made of one type.
 fn check_generics(input: &DeriveInput, fields: &Fields, is_aligned: bool) -> Result<()> {
     if input.generics.params.is_empty() {
         return Ok(());
@@ -91,7 +125,12 @@ fn check_generics(input: &DeriveInput, fields: &Fields, is_aligned: bool) -> Res
     }
     for parameter in &input.generics.params {
         match parameter {
-            GenericParam::Lifetime(lifetime) => return Err(Error::new(lifetime.span(), "an element borrows nothing: remove the lifetime")),
+            GenericParam::Lifetime(lifetime) => {
+                return Err(Error::new(
+                    lifetime.span(),
+                    "an element borrows nothing: remove the lifetime",
+                ));
+            }
             GenericParam::Type(ty) => {
                 let in_where = input.generics.where_clause.iter().flat_map(|clause| &clause.predicates).filter_map(|predicate| match predicate {
                     WherePredicate::Type(bound) if matches!(&bound.bounded_ty, Type::Path(path) if path.path.is_ident(&ty.ident)) => {
@@ -101,14 +140,25 @@ fn check_generics(input: &DeriveInput, fields: &Fields, is_aligned: bool) -> Res
                 });
                 let is_element = |bound: &TypeParamBound| matches!(bound, TypeParamBound::Trait(of) if of.path.segments.last().is_some_and(|last| last.ident == "Element"));
                 if !ty.bounds.iter().chain(in_where.flatten()).any(is_element) {
-                    return Err(Error::new(ty.span(), format!("not every type can be an element: write `{}: ndshm::Element`", ty.ident)));
+                    return Err(Error::new(
+                        ty.span(),
+                        format!(
+                            "not every type can be an element: write `{}: ndshm::Element`",
+                            ty.ident
+                        ),
+                    ));
                 }
             }
             GenericParam::Const(_) => {}
         }
     }
-    let first = fields.iter().next().map(|field| base(&field.ty).to_token_stream().to_string());
-    let is_other = |ty: &&Type| !matches!(ty, Type::Path(_)) || Some(ty.to_token_stream().to_string()) != first;
+    let first = fields
+        .iter()
+        .next()
+        .map(|field| base(&field.ty).to_token_stream().to_string());
+    let is_other = |ty: &&Type| {
+        !matches!(ty, Type::Path(_)) || Some(ty.to_token_stream().to_string()) != first
+    };
     match fields.iter().map(|field| base(&field.ty)).find(is_other) {
         None => Ok(()),
         Some(other) => {
@@ -132,13 +182,18 @@ fn base(ty: &Type) -> &Type {
 /// Whether `#[element(pod)]` says that the struct is Pod already.
 fn is_pod(attributes: &[Attribute]) -> Result<bool> {
     let mut is_pod = false;
-    for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("element")) {
+    for attribute in attributes
+        .iter()
+        .filter(|attribute| attribute.path().is_ident("element"))
+    {
         attribute.parse_nested_meta(|meta| match meta.path.is_ident("pod") {
             true => {
                 is_pod = true;
                 Ok(())
             }
-            false => Err(meta.error("the only setting is `pod`: the struct implements bytemuck::Pod by other means")),
+            false => Err(meta.error(
+                "the only setting is `pod`: the struct implements bytemuck::Pod by other means",
+            )),
         })?;
     }
     Ok(is_pod)

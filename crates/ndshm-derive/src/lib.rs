@@ -1,7 +1,8 @@
 //! `#[derive(Element)]` of ndshm: see `ndshm::Element`.
 //!
-//! The macro refuses what it can see to be no element, with a message that says what to do. What it cannot see, the types of fields and their
-//! places, the code that it makes leaves to the compiler: trait bounds and assertions in constants.
+//! The macro refuses what it can see to be no element, with a message that says what to do. What it
+//! cannot see, the types of fields and their places, the code that it makes leaves to the compiler:
+//! trait bounds and assertions in constants.
 
 mod check;
 
@@ -10,11 +11,16 @@ use proc_macro2::TokenStream as Tokens;
 use quote::{format_ident, quote};
 use syn::{DeriveInput, Ident, Member, parse_macro_input, parse_quote};
 
-#[allow(missing_docs, reason = "ndshm documents it where it exports it, and both texts would be shown")]
+#[allow(
+    missing_docs,
+    reason = "ndshm documents it where it exports it, and both texts would be shown"
+)]
 #[proc_macro_derive(Element, attributes(element))]
 pub fn derive_element(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);
-    implementation(&input).unwrap_or_else(|error| error.to_compile_error()).into()
+    implementation(&input)
+        .unwrap_or_else(|error| error.to_compile_error())
+        .into()
 }
 
 fn implementation(input: &DeriveInput) -> syn::Result<Tokens> {
@@ -28,7 +34,11 @@ fn implementation(input: &DeriveInput) -> syn::Result<Tokens> {
     let is_generic = !generics.params.is_empty();
     if is_generic {
         let bounds = generics.make_where_clause();
-        bounds.predicates.extend(types.iter().map(|ty| -> syn::WherePredicate { parse_quote!(#ty: ::ndshm::Element) }));
+        bounds.predicates.extend(
+            types
+                .iter()
+                .map(|ty| -> syn::WherePredicate { parse_quote!(#ty: ::ndshm::Element) }),
+        );
     }
     let (for_generics, arguments, bounds) = generics.split_for_impl();
 
@@ -40,20 +50,26 @@ fn implementation(input: &DeriveInput) -> syn::Result<Tokens> {
         );
         quote!(::core::assert!(::core::mem::offset_of!(Self, #member) == 0 #(+ ::core::mem::size_of::<#before>())*, #message);)
     });
-    let no_end = format!("`{name}` has padding at its end: put the smaller fields together, or fill the gap with a field of its own");
-    let alignment = format!("`{name}` is aligned to more than 64 bytes, which the payload of an array is not: use a smaller `repr(align)`");
+    let no_end = format!(
+        "`{name}` has padding at its end: put the smaller fields together, or fill the gap with a field of its own"
+    );
+    let alignment = format!(
+        "`{name}` is aligned to more than 64 bytes, which the payload of an array is not: use a smaller `repr(align)`"
+    );
 
     let pod = (!is_pod).then(|| {
         quote! {
             // SAFETY: all fields are `Element`s, so zeros are valid for each of them.
             unsafe impl #for_generics ::ndshm::__private::bytemuck::Zeroable for #name #arguments #bounds {}
-            // SAFETY: the struct is `repr(C)`, all its fields are `Element`s and so `Pod`, and it has no padding: the constants above do not
-            // compile otherwise, and a generic struct has fields of one type only.
+            // SAFETY: the struct is `repr(C)`, all its fields are `Element`s and so `Pod`, and it
+            // has no padding: the constants above do not compile otherwise, and a generic struct
+            // has fields of one type only.
             unsafe impl #for_generics ::ndshm::__private::bytemuck::Pod for #name #arguments #bounds {}
         }
     });
     // A generic struct is checked where it is used, any other here.
-    let checked = (!is_generic).then(|| quote!(const _: ::ndshm::DType = <#name as ::ndshm::Element>::DTYPE;));
+    let checked = (!is_generic)
+        .then(|| quote!(const _: ::ndshm::DType = <#name as ::ndshm::Element>::DTYPE;));
     let bounded = types.iter().map(|ty| quote!(assert_element::<#ty>();));
     let bounded = (!is_generic).then(|| {
         quote! {
@@ -88,7 +104,8 @@ fn implementation(input: &DeriveInput) -> syn::Result<Tokens> {
 
             #pod
 
-            // SAFETY: the struct is Pod; the fields are described by their own names, types and places, and the size is that of the struct.
+            // SAFETY: the struct is Pod; the fields are described by their own names, types and
+            // places, and the size is that of the struct.
             unsafe impl #for_generics ::ndshm::Element for #name #arguments #bounds {
                 const DTYPE: ::ndshm::DType =
                     ::ndshm::DType::constant_struct(<Self as #described>::FIELDS, ::core::mem::size_of::<Self>());

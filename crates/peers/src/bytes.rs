@@ -21,6 +21,9 @@ pub fn bytes_of(elements: &[f64]) -> &[u8] {
 pub fn elements_of(bytes: &[u8]) -> &[f64] {
     // SAFETY: any bytes are an f64.
     let (before, elements, after) = unsafe { bytes.align_to::<f64>() };
-    assert!(before.is_empty() && after.is_empty(), "elements are aligned and whole");
+    assert!(
+        before.is_empty() && after.is_empty(),
+        "elements are aligned and whole"
+    );
     elements
 }

@@ -1,4 +1,5 @@
-//! What each bare system call of making a file costs, call by call: where the time goes that no library can save.
+//! What each bare system call of making a file costs, call by call: where the time goes that no
+//! library can save.
 #![allow(unsafe_code, reason = "maps by hand, and calls libc")]
 
 use crate::{
@@ -44,18 +45,39 @@ impl Clock<'_> {
     fn time<T>(&mut self, call: usize, action: impl FnOnce() -> T) -> T {
         let start = Instant::now();
         let result = action();
-        self.results.add(CALLS[call], "bare call", self.bytes, self.round, start.elapsed().as_nanos() as f64);
+        self.results.add(
+            CALLS[call],
+            "bare call",
+            self.bytes,
+            self.round,
+            start.elapsed().as_nanos() as f64,
+        );
         result
     }
 }
 
 fn make(path: &Path) -> Result<File> {
-    Ok(File::from(rustix::fs::openat(CWD, path, OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR)?))
+    Ok(File::from(rustix::fs::openat(
+        CWD,
+        path,
+        OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC,
+        Mode::RUSR | Mode::WUSR,
+    )?))
 }
 
 fn map(file: &File, len: usize) -> Result<*mut u8> {
     // SAFETY: a new mapping at an address that the kernel chooses; the descriptor is open.
-    Ok(unsafe { rustix::mm::mmap(ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, file, 0) }?.cast())
+    Ok(unsafe {
+        rustix::mm::mmap(
+            ptr::null_mut(),
+            len,
+            ProtFlags::READ | ProtFlags::WRITE,
+            MapFlags::SHARED,
+            file,
+            0,
+        )
+    }?
+    .cast())
 }
 
 fn unmap(address: *mut u8, len: usize) -> Result<()> {
@@ -64,7 +86,10 @@ fn unmap(address: *mut u8, len: usize) -> Result<()> {
 }
 
 fn one(clock: &mut Clock<'_>, place: &Place, body: &[u8]) -> Result<()> {
-    let (path, renamed) = (place.directory.join("call-a"), place.directory.join("call-b"));
+    let (path, renamed) = (
+        place.directory.join("call-a"),
+        place.directory.join("call-b"),
+    );
     let (head, len) = ([1; PAGE], PAGE + body.len());
     let parts = [IoSlice::new(&head), IoSlice::new(body)];
     let file = clock.time(0, || make(&path))?;
@@ -74,20 +99,31 @@ fn one(clock: &mut Clock<'_>, place: &Place, body: &[u8]) -> Result<()> {
     // SAFETY: the first byte of the mapping, of a file that has it.
     clock.time(6, || black_box(unsafe { address.read_volatile() }));
     drop(file);
-    clock.time(7, || rustix::fs::renameat_with(CWD, &path, CWD, &renamed, RenameFlags::NOREPLACE))?;
+    clock.time(7, || {
+        rustix::fs::renameat_with(CWD, &path, CWD, &renamed, RenameFlags::NOREPLACE)
+    })?;
     clock.time(8, || rustix::fs::lstat(&renamed))?;
-    clock.time(9, || rustix::process::getrlimit(rustix::process::Resource::Fsize));
+    clock.time(9, || {
+        rustix::process::getrlimit(rustix::process::Resource::Fsize)
+    });
     let mut random = [0u8; 16];
     // SAFETY: sixteen bytes that may be written.
-    clock.time(10, || unsafe { libc::getrandom(random.as_mut_ptr().cast(), random.len(), 0) });
+    clock.time(10, || unsafe {
+        libc::getrandom(random.as_mut_ptr().cast(), random.len(), 0)
+    });
     clock.time(11, || std::fs::remove_file(&renamed))?;
     clock.time(12, || unmap(address, len))?;
 
     let file = make(&path)?;
-    clock.time(3, || rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, len as u64))?;
+    clock.time(3, || {
+        rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, len as u64)
+    })?;
     let address = map(&file, len)?;
-    // SAFETY: the bytes after the first page of the mapping, all of them in the file, and those of a slice elsewhere.
-    clock.time(4, || unsafe { ptr::copy_nonoverlapping(body.as_ptr(), address.wrapping_add(PAGE), body.len()) });
+    // SAFETY: the bytes after the first page of the mapping, all of them in the file, and those of
+    // a slice elsewhere.
+    clock.time(4, || unsafe {
+        ptr::copy_nonoverlapping(body.as_ptr(), address.wrapping_add(PAGE), body.len())
+    });
     unmap(address, len)?;
     Ok(std::fs::remove_file(&path)?)
 }
@@ -99,7 +135,15 @@ pub fn run(results: &mut Results, place: &Place, is_quick: bool) -> Result<()> {
         let body = vec![2; size];
         let calls = if is_quick { 20 } else { 1000 };
         for round in 0..=calls {
-            one(&mut Clock { results, bytes: size, round }, place, &body)?;
+            one(
+                &mut Clock {
+                    results,
+                    bytes: size,
+                    round,
+                },
+                place,
+                &body,
+            )?;
         }
     }
     // What is summed again and again is in a cache; what another process has just written is not.
@@ -108,12 +152,21 @@ pub fn run(results: &mut Results, place: &Place, is_quick: bool) -> Result<()> {
     for round in 0..if is_quick { 2 } else { 20 } {
         for variant in ["in a cache", "in a cache", "elsewhere"] {
             if variant == "elsewhere" {
-                other.iter_mut().step_by(64).for_each(|byte| *byte = byte.wrapping_add(1));
+                other
+                    .iter_mut()
+                    .step_by(64)
+                    .for_each(|byte| *byte = byte.wrapping_add(1));
                 black_box(&mut other);
             }
             let start = Instant::now();
             black_box(bytes::sum(&source));
-            results.add(variant, SUM.0, SUM.1, round, start.elapsed().as_nanos() as f64);
+            results.add(
+                variant,
+                SUM.0,
+                SUM.1,
+                round,
+                start.elapsed().as_nanos() as f64,
+            );
         }
     }
     Ok(())

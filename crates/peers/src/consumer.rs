@@ -38,11 +38,18 @@ struct Consumer<P: Peer> {
 impl Visitor for Consume {
     fn visit<P: Peer>(self) -> Result<()> {
         let mut wire = Wire::of_consumer()?;
-        let mut consumer = Consumer::<P> { peer: P::new(Role::Consumer, &self.place, &self.greeting)?, len: 0, held: None, kept: Vec::new() };
+        let mut consumer = Consumer::<P> {
+            peer: P::new(Role::Consumer, &self.place, &self.greeting)?,
+            len: 0,
+            held: None,
+            kept: Vec::new(),
+        };
         wire.send("ready".into())?;
         while let Ok(line) = wire.receive() {
             let line = line.to_owned();
-            let answer = consumer.answer(&line).unwrap_or_else(|error| format!("error {}", error.to_string().replace('\n', " ")));
+            let answer = consumer
+                .answer(&line)
+                .unwrap_or_else(|error| format!("error {}", error.to_string().replace('\n', " ")));
             wire.send(answer)?;
         }
         Ok(())
@@ -58,7 +65,11 @@ impl<P: Peer> Consumer<P> {
             "memory" => return Ok(Memory::now()?.line()),
             "first" | "sum" => {
                 let mut opened = self.peer.open(rest, self.len)?;
-                let read = if command == "sum" { bytes::sum } else { |elements: &[f64]| elements[0] };
+                let read = if command == "sum" {
+                    bytes::sum
+                } else {
+                    |elements: &[f64]| elements[0]
+                };
                 let value = self.peer.read(&mut opened, read)?;
                 self.peer.close(opened)?;
                 value

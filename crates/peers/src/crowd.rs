@@ -1,4 +1,5 @@
-//! A store with many arrays: whether others are made and opened in it as fast as in an empty one, and what a sweep of it costs.
+//! A store with many arrays: whether others are made and opened in it as fast as in an empty one,
+//! and what a sweep of it costs.
 
 use crate::{
     floors::PAGE,
@@ -32,24 +33,46 @@ fn look_at_all(directory: &Path) -> Result<usize> {
 
 /// An array that nobody has open.
 fn leave(manager: &Manager) -> Result<ndshm::Handle> {
-    Ok(manager.options().scope(Scope::Store).zeros::<f64, _>(SMALL / 8)?.handle())
+    Ok(manager
+        .options()
+        .scope(Scope::Store)
+        .zeros::<f64, _>(SMALL / 8)?
+        .handle())
 }
 
 /// Measures with `arrays` in the store and with none.
 pub fn run(results: &mut Results, place: &Place, arrays: usize, is_quick: bool) -> Result<()> {
     eprintln!("a store with {arrays} arrays");
-    let (few, many) = (manager(&place.directory, false)?, manager(&place.directory, false)?);
+    let (few, many) = (
+        manager(&place.directory, false)?,
+        manager(&place.directory, false)?,
+    );
     for _ in 0..arrays {
         leave(&many)?;
     }
     let rounds = if is_quick { 10 } else { 60 };
     let handles = (leave(&few)?, leave(&many)?);
     let make = |manager: &Manager| Ok(manager.zeros::<f64, _>(SMALL / 8)?);
-    let creates = vec![("empty store", once(|| make(&few))), ("full store", once(|| make(&many)))];
+    let creates = vec![
+        ("empty store", once(|| make(&few))),
+        ("full store", once(|| make(&many))),
+    ];
     rotate(results, "store_create", SMALL, (rounds, 20), creates)?;
     let open = |handle: &ndshm::Handle| Ok(handle.open::<f64, Ix1>()?);
-    let opens = vec![("empty store", calls(1, || open(&handles.0))), ("full store", calls(1, || open(&handles.1)))];
+    let opens = vec![
+        ("empty store", calls(1, || open(&handles.0))),
+        ("full store", calls(1, || open(&handles.1))),
+    ];
     rotate(results, "store_open", SMALL, (rounds, 20), opens)?;
-    let sweeps = vec![("ndshm", once(|| Ok(many.sweep()?))), ("by hand", once(|| look_at_all(many.path())))];
-    rotate(results, "sweep", SMALL, (if is_quick { 2 } else { 6 }, 1), sweeps)
+    let sweeps = vec![
+        ("ndshm", once(|| Ok(many.sweep()?))),
+        ("by hand", once(|| look_at_all(many.path()))),
+    ];
+    rotate(
+        results,
+        "sweep",
+        SMALL,
+        (if is_quick { 2 } else { 6 }, 1),
+        sweeps,
+    )
 }

@@ -10,7 +10,8 @@ use crate::{
 };
 use std::time::Instant;
 
-/// Bytes that are touched and given back before a section, because a machine that was idle may have to fetch its free pages anew.
+/// Bytes that are touched and given back before a section, because a machine that was idle may have
+/// to fetch its free pages anew.
 const WARMTH: usize = 2 << 30;
 
 /// With more rounds than this the first one is thrown away.
@@ -31,14 +32,22 @@ struct Runner {
 
 /// Measures a section and adds it to the results.
 pub fn run(section: Section, place: &Place, python: &Python, results: &mut Results) -> Result<()> {
-    let is_wanted = |variant: &&Variant| !section.is_narrow || matches!(variant.kind, Kind::Floor | Kind::Own) || variant.name == "memmap2";
+    let is_wanted = |variant: &&Variant| {
+        !section.is_narrow
+            || matches!(variant.kind, Kind::Floor | Kind::Own)
+            || variant.name == "memmap2"
+    };
     let job = section.job.line();
     eprintln!("{job}");
     warm(results.machine.is_quick);
     let mut runners = Vec::new();
     for variant in VARIANTS.iter().filter(is_wanted) {
         match Worker::start(variant, place, python) {
-            Ok(worker) => runners.push(Runner { variant, worker, job: section.job }),
+            Ok(worker) => runners.push(Runner {
+                variant,
+                worker,
+                job: section.job,
+            }),
             Err(error) => skip(results, variant, &job, error.to_string()),
         }
     }
@@ -51,10 +60,13 @@ pub fn run(section: Section, place: &Place, python: &Python, results: &mut Resul
         }
     });
     // Rounds of an earlier section on the same arrays stay what they are.
-    let earlier = results.of("heap", "create", section.job.bytes()).map_or(0, |series| series.rounds.len());
+    let earlier = results
+        .of("heap", "create", section.job.bytes())
+        .map_or(0, |series| series.rounds.len());
     let start = Instant::now();
     for round in 0..section.rounds {
-        // The order of the section before, moved on by one: what follows on a slow variant is not always the same.
+        // The order of the section before, moved on by one: what follows on a slow variant is not
+        // always the same.
         let mut failed = Vec::new();
         for at in 0..runners.len() {
             let at = (round + at) % runners.len();
@@ -62,10 +74,16 @@ pub fn run(section: Section, place: &Place, python: &Python, results: &mut Resul
             match runner.worker.work(&runner.job.line()) {
                 // The first round warms caches, allocators and interpreters.
                 Ok(_) if round == 0 && section.rounds > WARMING => {}
-                Ok(lines) => lines.iter().try_for_each(|line| note(results, runner.variant, runner.job, earlier + round, line))?,
+                Ok(lines) => lines.iter().try_for_each(|line| {
+                    note(results, runner.variant, runner.job, earlier + round, line)
+                })?,
                 Err(error) => {
                     let reason = error.to_string();
-                    match runner.job.smaller(section.job).filter(|_| reason.contains("Too many open files")) {
+                    match runner
+                        .job
+                        .smaller(section.job)
+                        .filter(|_| reason.contains("Too many open files"))
+                    {
                         Some(smaller) => {
                             skip(results, runner.variant, &job, reason);
                             runner.job = smaller;
@@ -79,29 +97,58 @@ pub fn run(section: Section, place: &Place, python: &Python, results: &mut Resul
         for (at, reason) in failed {
             skip(results, runners.remove(at).variant, &job, reason);
         }
-        if start.elapsed().as_secs_f64() > section.seconds && (round > 0 || section.rounds <= WARMING) {
+        if start.elapsed().as_secs_f64() > section.seconds
+            && (round > 0 || section.rounds <= WARMING)
+        {
             break;
         }
     }
     eprintln!("    {:.1} s", start.elapsed().as_secs_f64());
-    runners.iter_mut().for_each(|runner| runner.worker.dismiss());
+    runners
+        .iter_mut()
+        .for_each(|runner| runner.worker.dismiss());
     Ok(())
 }
 
 fn skip(results: &mut Results, variant: &Variant, job: &str, reason: String) {
     eprintln!("    {}: {reason}", variant.name);
-    results.skipped.push(Skipped { variant: variant.name.into(), job: job.into(), reason });
+    results.skipped.push(Skipped {
+        variant: variant.name.into(),
+        job: job.into(),
+        reason,
+    });
 }
 
 /// Adds one line of an answer.
-fn note(results: &mut Results, variant: &Variant, job: Job, round: usize, line: &str) -> Result<()> {
-    let (operation, rest) = line.split_once(' ').ok_or_else(|| format!("{}: {line}", variant.name))?;
+fn note(
+    results: &mut Results,
+    variant: &Variant,
+    job: Job,
+    round: usize,
+    line: &str,
+) -> Result<()> {
+    let (operation, rest) = line
+        .split_once(' ')
+        .ok_or_else(|| format!("{}: {line}", variant.name))?;
     if operation == "memory" {
-        let (who, figures) = rest.split_once(' ').ok_or("a line of memory has no figures")?;
+        let (who, figures) = rest
+            .split_once(' ')
+            .ok_or("a line of memory has no figures")?;
         let memory = Memory::parse(figures)?;
-        results.occupied.push(Occupied { variant: variant.name.into(), who: who.into(), bytes: job.bytes(), memory });
+        results.occupied.push(Occupied {
+            variant: variant.name.into(),
+            who: who.into(),
+            bytes: job.bytes(),
+            memory,
+        });
         return Ok(());
     }
-    results.add(variant.name, operation, job.bytes(), round, rest.parse::<f64>()? / job.arrays() as f64);
+    results.add(
+        variant.name,
+        operation,
+        job.bytes(),
+        round,
+        rest.parse::<f64>()? / job.arrays() as f64,
+    );
     Ok(())
 }

@@ -30,19 +30,32 @@ impl Mapped {
     fn new(file: &File, len: usize) -> Result<Self> {
         let protection = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new mapping at an address that the kernel chooses; the descriptor is open.
-        let address = unsafe { rustix::mm::mmap(ptr::null_mut(), len, protection, MapFlags::SHARED, file, 0) }?;
+        let address = unsafe {
+            rustix::mm::mmap(ptr::null_mut(), len, protection, MapFlags::SHARED, file, 0)
+        }?;
         Ok(Self { address, len })
     }
 
     /// The bytes after the first page.
     pub fn payload(&self) -> &[u8] {
-        // SAFETY: `len` bytes are mapped and reserved in the file, whose length is more than a page; nobody writes them while the consumer reads.
-        unsafe { std::slice::from_raw_parts(self.address.cast::<u8>().wrapping_add(PAGE), self.len - PAGE) }
+        // SAFETY: `len` bytes are mapped and reserved in the file, whose length is more than a
+        // page; nobody writes them while the consumer reads.
+        unsafe {
+            std::slice::from_raw_parts(
+                self.address.cast::<u8>().wrapping_add(PAGE),
+                self.len - PAGE,
+            )
+        }
     }
 
     fn payload_mut(&mut self) -> &mut [u8] {
         // SAFETY: as in `payload`; the file was made by this process and nobody knows its name yet.
-        unsafe { std::slice::from_raw_parts_mut(self.address.cast::<u8>().wrapping_add(PAGE), self.len - PAGE) }
+        unsafe {
+            std::slice::from_raw_parts_mut(
+                self.address.cast::<u8>().wrapping_add(PAGE),
+                self.len - PAGE,
+            )
+        }
     }
 }
 
@@ -56,7 +69,12 @@ impl Drop for Mapped {
 /// A file of a page and `len` bytes: made, reserved, its first page written, mapped.
 pub fn create_by_hand(path: &Path, len: usize) -> Result<Mapped> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
-    let file = File::from(rustix::fs::openat(CWD, path, flags, Mode::RUSR | Mode::WUSR)?);
+    let file = File::from(rustix::fs::openat(
+        CWD,
+        path,
+        flags,
+        Mode::RUSR | Mode::WUSR,
+    )?);
     rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, (PAGE + len) as u64)?;
     file.write_all_at(&[1; PAGE], 0)?;
     Mapped::new(&file, PAGE + len)
@@ -64,7 +82,12 @@ pub fn create_by_hand(path: &Path, len: usize) -> Result<Mapped> {
 
 /// A file that exists: opened, asked for its size, its first page read, mapped, closed.
 pub fn open_by_hand(path: &Path) -> Result<Mapped> {
-    let file = File::from(rustix::fs::openat(CWD, path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?);
+    let file = File::from(rustix::fs::openat(
+        CWD,
+        path,
+        OFlags::RDWR | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?);
     let len = rustix::fs::fstat(&file)?.st_size as usize;
     let mut page = [0; PAGE];
     file.read_exact_at(&mut page, 0)?;
@@ -90,7 +113,10 @@ impl Peer for Raw {
     type Opened = Mapped;
 
     fn new(_role: Role, place: &Place, _greeting: &str) -> Result<Self> {
-        Ok(Self { directory: place.directory.clone(), next: 0 })
+        Ok(Self {
+            directory: place.directory.clone(),
+            next: 0,
+        })
     }
 
     fn create(&mut self, source: &Vec<f64>) -> Result<Self::Made> {

@@ -1,4 +1,5 @@
-//! What the figures belong to: the machine and the versions. Nothing that names a host, a user or a path.
+//! What the figures belong to: the machine and the versions. Nothing that names a host, a user or a
+//! path.
 
 use crate::{python::Python, results::Machine};
 use std::{fs, process::Command};
@@ -9,42 +10,97 @@ fn read(path: &str) -> String {
 
 /// What follows a name and a colon in a file of /proc.
 fn field(text: &str, name: &str) -> String {
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.trim_start().strip_prefix(':'));
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.trim_start().strip_prefix(':'));
     line.unwrap_or("unknown").trim().into()
 }
 
 fn first_line(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).output().ok().filter(|output| output.status.success());
-    output.and_then(|output| String::from_utf8(output.stdout).ok()?.lines().next().map(str::to_owned)).unwrap_or_else(|| "unknown".into())
+    let output = Command::new(program)
+        .args(arguments)
+        .output()
+        .ok()
+        .filter(|output| output.status.success());
+    output
+        .and_then(|output| {
+            String::from_utf8(output.stdout)
+                .ok()?
+                .lines()
+                .next()
+                .map(str::to_owned)
+        })
+        .unwrap_or_else(|| "unknown".into())
 }
 
 /// The word in brackets, which is the setting that is on.
 fn chosen(text: &str) -> String {
-    text.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map_or("unknown", |(word, _)| word).into()
+    text.split_once('[')
+        .and_then(|(_, rest)| rest.split_once(']'))
+        .map_or("unknown", |(word, _)| word)
+        .into()
 }
 
 /// The facts of this machine.
 pub fn describe(python: &Python, is_quick: bool) -> Machine {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let processors = read("/proc/cpuinfo");
-    let kib: f64 = field(&read("/proc/meminfo"), "MemTotal").trim_end_matches(" kB").parse().unwrap_or(0.0);
+    let kib: f64 = field(&read("/proc/meminfo"), "MemTotal")
+        .trim_end_matches(" kB")
+        .parse()
+        .unwrap_or(0.0);
     let load = read("/proc/loadavg");
     let huge = "/sys/kernel/mm/transparent_hugepage";
     let facts = [
         ("date", first_line("date", &["-u", "+%Y-%m-%d"])),
-        ("commit", first_line("git", &["-C", env!("CARGO_MANIFEST_DIR"), "describe", "--always", "--dirty"])),
-        ("processor", format!("{}, {cores} cores", field(&processors, "model name"))),
+        (
+            "commit",
+            first_line(
+                "git",
+                &[
+                    "-C",
+                    env!("CARGO_MANIFEST_DIR"),
+                    "describe",
+                    "--always",
+                    "--dirty",
+                ],
+            ),
+        ),
+        (
+            "processor",
+            format!("{}, {cores} cores", field(&processors, "model name")),
+        ),
         ("memory", format!("{:.1} GiB", kib / 1024.0 / 1024.0)),
-        ("kernel", format!("Linux {}", read("/proc/sys/kernel/osrelease").trim())),
+        (
+            "kernel",
+            format!("Linux {}", read("/proc/sys/kernel/osrelease").trim()),
+        ),
         ("huge pages", {
             let of = |file: &str| chosen(&read(&format!("{huge}/{file}")));
-            format!("{} for the heap, {} for shared memory", of("enabled"), of("shmem_enabled"))
+            format!(
+                "{} for the heap, {} for shared memory",
+                of("enabled"),
+                of("shmem_enabled")
+            )
         }),
-        ("load before", load.split_whitespace().take(3).collect::<Vec<_>>().join(" ")),
+        (
+            "load before",
+            load.split_whitespace()
+                .take(3)
+                .collect::<Vec<_>>()
+                .join(" "),
+        ),
         ("Rust", first_line("rustc", &["--version"])),
         ("Python", python.versions()),
     ];
-    Machine { facts: facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(), is_quick, seconds: 0.0 }
+    Machine {
+        facts: facts
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect(),
+        is_quick,
+        seconds: 0.0,
+    }
 }
 
 #[cfg(test)]
@@ -53,7 +109,13 @@ mod tests {
 
     #[test]
     fn facts_are_read_from_the_files_of_the_kernel() {
-        assert_eq!(field("model name\t: Some CPU\nflags : x", "model name"), "Some CPU");
-        assert_eq!((chosen("always [madvise] never"), chosen("none")), ("madvise".into(), "unknown".into()));
+        assert_eq!(
+            field("model name\t: Some CPU\nflags : x", "model name"),
+            "Some CPU"
+        );
+        assert_eq!(
+            (chosen("always [madvise] never"), chosen("none")),
+            ("madvise".into(), "unknown".into())
+        );
     }
 }

@@ -1,8 +1,11 @@
-//! Measures ndshm beside what else hands arrays to another process, and the floors below all of them, in one run.
+//! Measures ndshm beside what else hands arrays to another process, and the floors below all of
+//! them, in one run.
 //!
-//! `run` does everything. Its parts: `measure` drives a producer and a consumer process for each [variant](peer::VARIANTS) in turns and writes
-//! what they measured to a file; `render` makes `docs/performance.md` and its plots of that file; `producer`, `consumer` and `strict` are the
-//! processes that `measure` starts. Variants in Python are in `python/peers.py` and speak the same lines.
+//! `run` does everything. Its parts: `measure` drives a producer and a consumer process for each
+//! [variant](peer::VARIANTS) in turns and writes what they measured to a file; `render` makes
+//! `docs/performance.md` and its plots of that file; `producer`, `consumer` and `strict` are the
+//! processes that `measure` starts. Variants in Python are in `python/peers.py` and speak the same
+//! lines.
 
 mod bytes;
 mod calls;
@@ -32,17 +35,32 @@ use peer::{Place, Result, with_peer};
 use results::Results;
 use std::{path::Path, time::Instant};
 
-const USAGE: &str = "usage: ndshm-peers measure PLACE PYTHON RESULTS [--quick] | render RESULTS DOCUMENTS";
+const USAGE: &str =
+    "usage: ndshm-peers measure PLACE PYTHON RESULTS [--quick] | render RESULTS DOCUMENTS";
 
 fn measure(place: &Place, python: &Path, output: &Path, is_quick: bool) -> Result<()> {
     let start = Instant::now();
     let python = python::Python::new(python);
-    let mut results = Results { machine: machine::describe(&python, is_quick), ..Results::default() };
+    let mut results = Results {
+        machine: machine::describe(&python, is_quick),
+        ..Results::default()
+    };
     driver::warm(is_quick);
     micro::run(&mut results, place, is_quick)?;
     calls::run(&mut results, place, is_quick)?;
-    results.checks.push((goals::NO_SYSTEM_CALL.into(), strict::succeeds(place)?));
-    crowd::run(&mut results, place, if is_quick { plan::STORE / 10 } else { plan::STORE }, is_quick)?;
+    results
+        .checks
+        .push((goals::NO_SYSTEM_CALL.into(), strict::succeeds(place)?));
+    crowd::run(
+        &mut results,
+        place,
+        if is_quick {
+            plan::STORE / 10
+        } else {
+            plan::STORE
+        },
+        is_quick,
+    )?;
     for section in plan::sections(is_quick) {
         driver::run(section, place, &python, &mut results)?;
     }
@@ -55,13 +73,30 @@ fn main() -> Result<()> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let place = |directory: &str| Place::new(Path::new(directory));
     match words[..] {
-        ["measure", directory, python, output, ref rest @ ..] => {
-            measure(&place(directory), Path::new(python), Path::new(output), rest.contains(&"--quick"))
-        }
-        ["producer", name, directory] => with_peer(name, producer::Produce { name: name.into(), place: place(directory) }),
-        ["consumer", name, directory, greeting] => with_peer(name, consumer::Consume { place: place(directory), greeting: greeting.into() }),
+        ["measure", directory, python, output, ref rest @ ..] => measure(
+            &place(directory),
+            Path::new(python),
+            Path::new(output),
+            rest.contains(&"--quick"),
+        ),
+        ["producer", name, directory] => with_peer(
+            name,
+            producer::Produce {
+                name: name.into(),
+                place: place(directory),
+            },
+        ),
+        ["consumer", name, directory, greeting] => with_peer(
+            name,
+            consumer::Consume {
+                place: place(directory),
+                greeting: greeting.into(),
+            },
+        ),
         ["strict", directory] => strict::attempt(&place(directory)),
-        ["render", results, documents] => render::write(&Results::load(Path::new(results))?, Path::new(documents)),
+        ["render", results, documents] => {
+            render::write(&Results::load(Path::new(results))?, Path::new(documents))
+        }
         _ => Err(USAGE.into()),
     }
 }

@@ -18,8 +18,9 @@ pub struct Memory {
 /// Arrays of so many bytes and more get their pages warmed before each call.
 const WARM_FROM: usize = 16 << 20;
 
-/// Touches and frees some more memory than an array needs. A virtual machine gives pages back to its host some seconds after they were freed, large free
-/// pieces first; whoever is given them next waits for the host, which is no property of a variant.
+/// Touches and frees some more memory than an array needs. A virtual machine gives pages back to
+/// its host some seconds after they were freed, large free pieces first; whoever is given them next
+/// waits for the host, which is no property of a variant.
 pub fn warm_for(bytes: usize) {
     if bytes < WARM_FROM {
         return;
@@ -32,7 +33,9 @@ pub fn warm_for(bytes: usize) {
 
 /// The figure in a line such as `Rss:   1234 kB`.
 fn field(text: &str, name: &str) -> Option<i64> {
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
     line.split_whitespace().next()?.parse().ok()
 }
 
@@ -41,14 +44,24 @@ impl Memory {
     pub fn now() -> Result<Self> {
         let maps = fs::read_to_string("/proc/self/smaps_rollup")?;
         let status = fs::read_to_string("/proc/self/status")?;
-        let parts = (field(&maps, "Rss"), field(&maps, "Pss"), field(&status, "VmPTE"));
-        let (Some(rss), Some(pss), Some(tables)) = parts else { return Err("/proc/self has no figures of memory".into()) };
+        let parts = (
+            field(&maps, "Rss"),
+            field(&maps, "Pss"),
+            field(&status, "VmPTE"),
+        );
+        let (Some(rss), Some(pss), Some(tables)) = parts else {
+            return Err("/proc/self has no figures of memory".into());
+        };
         Ok(Self { rss, pss, tables })
     }
 
     /// What was added since `before`.
     pub fn since(self, before: Self) -> Self {
-        Self { rss: self.rss - before.rss, pss: self.pss - before.pss, tables: self.tables - before.tables }
+        Self {
+            rss: self.rss - before.rss,
+            pss: self.pss - before.pss,
+            tables: self.tables - before.tables,
+        }
     }
 
     /// As three words of a line.
@@ -58,8 +71,13 @@ impl Memory {
 
     /// From such a line.
     pub fn parse(line: &str) -> Result<Self> {
-        let words = line.split_whitespace().map(str::parse).collect::<Result<Vec<i64>, _>>()?;
-        let [rss, pss, tables] = words[..] else { return Err(format!("not figures of memory: {line}").into()) };
+        let words = line
+            .split_whitespace()
+            .map(str::parse)
+            .collect::<Result<Vec<i64>, _>>()?;
+        let [rss, pss, tables] = words[..] else {
+            return Err(format!("not figures of memory: {line}").into());
+        };
         Ok(Self { rss, pss, tables })
     }
 }
@@ -71,8 +89,19 @@ mod tests {
     #[test]
     fn figures_are_found_by_their_whole_name() {
         let text = "Rss:  12 kB\nPss:  7 kB\nPss_Dirty: 9 kB\n";
-        assert_eq!((field(text, "Pss"), field(text, "Pss_Dirty"), field(text, "Swap")), (Some(7), Some(9), None));
-        let memory = Memory { rss: 1, pss: -2, tables: 3 };
+        assert_eq!(
+            (
+                field(text, "Pss"),
+                field(text, "Pss_Dirty"),
+                field(text, "Swap")
+            ),
+            (Some(7), Some(9), None)
+        );
+        let memory = Memory {
+            rss: 1,
+            pss: -2,
+            tables: 3,
+        };
         assert_eq!(Memory::parse(&memory.line()).unwrap(), memory);
     }
 }

@@ -1,4 +1,5 @@
-//! What one process can measure by itself, in turns with its floor: cached opens, guards, elements through guards, recycled files.
+//! What one process can measure by itself, in turns with its floor: cached opens, guards, elements
+//! through guards, recycled files.
 
 use crate::{
     bytes,
@@ -45,8 +46,15 @@ pub fn once<'a, T>(mut call: impl FnMut() -> Result<T> + 'a) -> Measure<'a> {
 /// Variants of one operation, each with its name.
 pub type Contest<'a> = Vec<(&'static str, Measure<'a>)>;
 
-/// Measures variants in turns: in each round every one of them `times` times. The first round is thrown away.
-pub fn rotate(results: &mut Results, operation: &str, bytes: usize, (rounds, times): (usize, usize), mut contest: Contest<'_>) -> Result<()> {
+/// Measures variants in turns: in each round every one of them `times` times. The first round is
+/// thrown away.
+pub fn rotate(
+    results: &mut Results,
+    operation: &str,
+    bytes: usize,
+    (rounds, times): (usize, usize),
+    mut contest: Contest<'_>,
+) -> Result<()> {
     let len = contest.len();
     for round in 0..=rounds {
         for at in 0..len {
@@ -63,10 +71,19 @@ pub fn rotate(results: &mut Results, operation: &str, bytes: usize, (rounds, tim
 }
 
 /// Takes and gives back an exclusive lock of the kernel on eight bytes.
-#[allow(unsafe_code, reason = "the kernel's locks on open file descriptions are calls of libc")]
+#[allow(
+    unsafe_code,
+    reason = "the kernel's locks on open file descriptions are calls of libc"
+)]
 fn lock_by_kernel(file: &File) -> Result<()> {
     for kind in [libc::F_WRLCK, libc::F_UNLCK] {
-        let lock = libc::flock { l_type: kind as i16, l_whence: libc::SEEK_SET as i16, l_start: 0, l_len: 8, l_pid: 0 };
+        let lock = libc::flock {
+            l_type: kind as i16,
+            l_whence: libc::SEEK_SET as i16,
+            l_start: 0,
+            l_len: 8,
+            l_pid: 0,
+        };
         // SAFETY: F_OFD_SETLK reads the flock that it is given; the descriptor is open.
         if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) } != 0 {
             return Err(std::io::Error::last_os_error().into());
@@ -82,15 +99,30 @@ fn small(results: &mut Results, manager: &Manager, place: &Place, rounds: usize)
     let handle = array.handle();
     let rwlock = RwLock::new(0u64);
     let poisoned = || "the lock is poisoned";
-    let (from, to) = (place.directory.join("rename-a"), place.directory.join("rename-b"));
+    let (from, to) = (
+        place.directory.join("rename-a"),
+        place.directory.join("rename-b"),
+    );
     let file = File::create(&from)?;
     let contest: Contest<'_> = vec![
-        ("ndshm: open of an open array", calls(CALLS, || Ok(handle.open::<f64, Ix1>()?))),
+        (
+            "ndshm: open of an open array",
+            calls(CALLS, || Ok(handle.open::<f64, Ix1>()?)),
+        ),
         ("ndshm: read guard", calls(CALLS, || Ok(array.read()?))),
         ("ndshm: write guard", calls(CALLS, || Ok(array.write()?))),
-        ("std RwLock: read", calls(CALLS, || Ok(rwlock.read().map_err(|_| poisoned())?))),
-        ("std RwLock: write", calls(CALLS, || Ok(rwlock.write().map_err(|_| poisoned())?))),
-        ("kernel: F_OFD_SETLK, lock and unlock", calls(CALLS, || lock_by_kernel(&file))),
+        (
+            "std RwLock: read",
+            calls(CALLS, || Ok(rwlock.read().map_err(|_| poisoned())?)),
+        ),
+        (
+            "std RwLock: write",
+            calls(CALLS, || Ok(rwlock.write().map_err(|_| poisoned())?)),
+        ),
+        (
+            "kernel: F_OFD_SETLK, lock and unlock",
+            calls(CALLS, || lock_by_kernel(&file)),
+        ),
         ("kernel: rename on tmpfs, there and back", {
             let call = || {
                 fs::rename(&from, &to)?;
@@ -104,15 +136,30 @@ fn small(results: &mut Results, manager: &Manager, place: &Place, rounds: usize)
 }
 
 /// Sum, fill and copy through a guard, and of the heap.
-fn elements(results: &mut Results, manager: &Manager, byte_len: usize, rounds: usize) -> Result<()> {
+fn elements(
+    results: &mut Results,
+    manager: &Manager,
+    byte_len: usize,
+    rounds: usize,
+) -> Result<()> {
     let source = Array1::from(bytes::source(byte_len / 8));
     let mut heap = source.clone();
     let array: SharedArray1<f64> = manager.from_ndarray(&source)?;
     let times = ((4 << 20) / byte_len).clamp(1, 20);
     let mut of = |operation: &str, own: Measure<'_>, floor: Measure<'_>| {
-        rotate(results, operation, byte_len, (rounds, times), vec![("ndshm", own), ("heap", floor)])
+        rotate(
+            results,
+            operation,
+            byte_len,
+            (rounds, times),
+            vec![("ndshm", own), ("heap", floor)],
+        )
     };
-    of("sum", once(|| Ok(array.read()?.sum())), once(|| Ok(black_box(&source).sum())))?;
+    of(
+        "sum",
+        once(|| Ok(array.read()?.sum())),
+        once(|| Ok(black_box(&source).sum())),
+    )?;
     let fill = || {
         array.write()?.fill(black_box(1.0));
         Ok(())
@@ -133,12 +180,19 @@ fn elements(results: &mut Results, manager: &Manager, byte_len: usize, rounds: u
     of("copy", once(copy), once(heap_copy))
 }
 
-/// New arrays that nobody fills, from a manager that recycles, after one of the same size was released.
+/// New arrays that nobody fills, from a manager that recycles, after one of the same size was
+/// released.
 fn recycled(results: &mut Results, place: &Place, byte_len: usize, rounds: usize) -> Result<()> {
     let manager = manager(&place.directory, true)?;
     let len = byte_len / 8;
     drop(manager.zeros::<f64, _>(len)?);
-    rotate(results, "create_alone", byte_len, (rounds, 1), vec![("ndshm-recycled", once(|| Ok(manager.empty::<f64, _>(len)?)))])
+    rotate(
+        results,
+        "create_alone",
+        byte_len,
+        (rounds, 1),
+        vec![("ndshm-recycled", once(|| Ok(manager.empty::<f64, _>(len)?)))],
+    )
 }
 
 /// All of it.
@@ -148,11 +202,21 @@ pub fn run(results: &mut Results, place: &Place, is_quick: bool) -> Result<()> {
     eprintln!("locks, guards and elements");
     small(results, &manager, place, if is_quick { 10 } else { 40 })?;
     for (byte_len, rounds) in [(MIB, 40), (16 * MIB, 20), (256 * MIB, 8)] {
-        elements(results, &manager, byte_len, if is_quick { rounds / 4 } else { rounds })?;
+        elements(
+            results,
+            &manager,
+            byte_len,
+            if is_quick { rounds / 4 } else { rounds },
+        )?;
     }
     for (byte_len, rounds) in [(4 << 10, 60), (MIB, 60), (256 * MIB, 9), (1024 * MIB, 5)] {
         if !is_quick || byte_len <= 256 * MIB {
-            recycled(results, place, byte_len, if is_quick { rounds / 3 } else { rounds })?;
+            recycled(
+                results,
+                place,
+                byte_len,
+                if is_quick { rounds / 3 } else { rounds },
+            )?;
         }
     }
     Ok(())

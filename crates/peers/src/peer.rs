@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 /// Whatever goes wrong ends one variant's part of a run; its text goes into the document.
 pub type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
-/// Where a variant may leave files while it runs: a directory on tmpfs, whose name is the prefix of every name outside of it.
+/// Where a variant may leave files while it runs: a directory on tmpfs, whose name is the prefix of
+/// every name outside of it.
 #[derive(Clone, Debug)]
 pub struct Place {
     /// The directory.
@@ -16,12 +17,18 @@ pub struct Place {
 impl Place {
     /// The place at `directory`.
     pub fn new(directory: &Path) -> Self {
-        Self { directory: directory.into() }
+        Self {
+            directory: directory.into(),
+        }
     }
 
     /// What names of shared memory begin with.
     pub fn prefix(&self) -> String {
-        self.directory.file_name().unwrap_or_default().to_string_lossy().into_owned()
+        self.directory
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
     }
 }
 
@@ -34,7 +41,8 @@ pub enum Role {
     Consumer,
 }
 
-/// One way to hand an array of `f64` to another process. A producer and a consumer are made in processes of their own.
+/// One way to hand an array of `f64` to another process. A producer and a consumer are made in
+/// processes of their own.
 pub trait Peer: Sized {
     /// An array in the process that made it.
     type Made;
@@ -43,7 +51,8 @@ pub trait Peer: Sized {
     /// Whether an array can be published more than once.
     const RESENDS: bool = true;
 
-    /// The grip of one of the two processes; `greeting` is what the producer's [`greeting`](Self::greeting) said, and empty in the producer.
+    /// The grip of one of the two processes; `greeting` is what the producer's
+    /// [`greeting`](Self::greeting) said, and empty in the producer.
     fn new(role: Role, place: &Place, greeting: &str) -> Result<Self>;
     /// What the consumer has to know beforehand.
     fn greeting(&self) -> String {
@@ -79,7 +88,8 @@ pub trait Peer: Sized {
         Ok(())
     }
     /// Reads the elements.
-    fn read<R>(&mut self, opened: &mut Self::Opened, reader: impl FnOnce(&[f64]) -> R) -> Result<R>;
+    fn read<R>(&mut self, opened: &mut Self::Opened, reader: impl FnOnce(&[f64]) -> R)
+    -> Result<R>;
     /// Gives the consumer's grip back.
     fn close(&mut self, opened: Self::Opened) -> Result<()> {
         drop(opened);
@@ -113,8 +123,18 @@ pub struct Variant {
     pub how: &'static str,
 }
 
-const fn variant(name: &'static str, label: &'static str, kind: Kind, how: &'static str) -> Variant {
-    Variant { name, label, kind, how }
+const fn variant(
+    name: &'static str,
+    label: &'static str,
+    kind: Kind,
+    how: &'static str,
+) -> Variant {
+    Variant {
+        name,
+        label,
+        kind,
+        how,
+    }
 }
 
 /// Every variant, in the order of the document.
@@ -131,36 +151,96 @@ pub const VARIANTS: &[Variant] = &[
         Kind::Floor,
         "openat(O_EXCL), fallocate, mmap, copy; openat, fstat, pread of a page, mmap, close; munmap, unlink",
     ),
-    variant("ndshm", "**ndshm**", Kind::Own, "`from_ndarray`; the handle as text; `open`, `read`; `drop`"),
-    variant("ndshm-recycled", "**ndshm, recycled**", Kind::Own, "the same from a manager that recycles what was released"),
+    variant(
+        "ndshm",
+        "**ndshm**",
+        Kind::Own,
+        "`from_ndarray`; the handle as text; `open`, `read`; `drop`",
+    ),
+    variant(
+        "ndshm-recycled",
+        "**ndshm, recycled**",
+        Kind::Own,
+        "the same from a manager that recycles what was released",
+    ),
     variant(
         "memmap2",
         "memmap2 by hand",
         Kind::Rust,
         "a file on tmpfs: `create_new`, `set_len`, `MmapMut::map_mut`, `copy_from_slice`; `Mmap::map`; `remove_file`",
     ),
-    variant("shared_memory", "shared_memory 0.12", Kind::Rust, "`ShmemConf::create` and a copy; `ShmemConf::os_id(..).open`; drop of the owner"),
-    variant("ipc-channel", "ipc-channel 0.23", Kind::Rust, "`IpcSharedMemory::from_bytes`, sent through an `IpcSender` each time"),
-    variant("iceoryx2", "iceoryx2 0.10", Kind::Rust, "publish-subscribe of `[f64]`: `loan_slice_uninit`, `write_from_slice`, `send`; `receive`"),
-    variant("mmap-sync", "mmap-sync 2", Kind::Rust, "a new `Synchronizer` for each array: `write` of a `Vec<f64>`; `read` without `check_bytes`"),
-    variant("mmap-sync-again", "mmap-sync 2, one for all", Kind::Rust, "one `Synchronizer`, whose two files are written in turns"),
+    variant(
+        "shared_memory",
+        "shared_memory 0.12",
+        Kind::Rust,
+        "`ShmemConf::create` and a copy; `ShmemConf::os_id(..).open`; drop of the owner",
+    ),
+    variant(
+        "ipc-channel",
+        "ipc-channel 0.23",
+        Kind::Rust,
+        "`IpcSharedMemory::from_bytes`, sent through an `IpcSender` each time",
+    ),
+    variant(
+        "iceoryx2",
+        "iceoryx2 0.10",
+        Kind::Rust,
+        "publish-subscribe of `[f64]`: `loan_slice_uninit`, `write_from_slice`, `send`; `receive`",
+    ),
+    variant(
+        "mmap-sync",
+        "mmap-sync 2",
+        Kind::Rust,
+        "a new `Synchronizer` for each array: `write` of a `Vec<f64>`; `read` without `check_bytes`",
+    ),
+    variant(
+        "mmap-sync-again",
+        "mmap-sync 2, one for all",
+        Kind::Rust,
+        "one `Synchronizer`, whose two files are written in turns",
+    ),
     variant(
         "py-shared-memory",
         "multiprocessing.shared_memory",
         Kind::Python,
         "`SharedMemory(create=True)`, `np.copyto`; `SharedMemory(name)`; `close`, `unlink`",
     ),
-    variant("py-manager", "SharedMemoryManager", Kind::Python, "the same through a manager's server process"),
-    variant("py-memmap", "numpy.memmap", Kind::Python, "`np.memmap` of a file on tmpfs, mode `w+`, then `r`"),
+    variant(
+        "py-manager",
+        "SharedMemoryManager",
+        Kind::Python,
+        "the same through a manager's server process",
+    ),
+    variant(
+        "py-memmap",
+        "numpy.memmap",
+        Kind::Python,
+        "`np.memmap` of a file on tmpfs, mode `w+`, then `r`",
+    ),
     variant(
         "py-pickle",
         "pickled through a Pipe",
         Kind::Python,
         "create is a copy in the heap; every opening sends the pickled ndarray through a `multiprocessing.Pipe`",
     ),
-    variant("py-joblib", "joblib", Kind::Python, "`joblib.dump` to tmpfs, `joblib.load(mmap_mode=\"r\")`"),
-    variant("py-SharedArray", "SharedArray", Kind::Python, "`SharedArray.create`, `np.copyto`; `attach`; `delete`"),
-    variant("py-jztools", "jztools", Kind::Python, "`XSharedMemoryManager.from_ndarray`; the pickled `xndarray`; `release`"),
+    variant(
+        "py-joblib",
+        "joblib",
+        Kind::Python,
+        "`joblib.dump` to tmpfs, `joblib.load(mmap_mode=\"r\")`",
+    ),
+    variant(
+        "py-SharedArray",
+        "SharedArray",
+        Kind::Python,
+        "`SharedArray.create`, `np.copyto`; `attach`; `delete`",
+    ),
+    variant(
+        "py-jztools",
+        "jztools",
+        Kind::Python,
+        "`XSharedMemoryManager.from_ndarray`; the pickled `xndarray`; `release`",
+    ),
 ];
 
 /// What is done with a type that is chosen by its name.

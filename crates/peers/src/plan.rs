@@ -39,15 +39,26 @@ impl Job {
 
     /// Arrays of which the time is that of all.
     pub fn arrays(self) -> usize {
-        if let Self::Crowd { arrays, .. } = self { arrays } else { 1 }
+        if let Self::Crowd { arrays, .. } = self {
+            arrays
+        } else {
+            1
+        }
     }
 
-    /// What is tried instead of a crowd that was too large for a variant, unless that was tried already.
+    /// What is tried instead of a crowd that was too large for a variant, unless that was tried
+    /// already.
     pub fn smaller(self, first: Self) -> Option<Self> {
         match (self, first) {
-            (Self::Crowd { arrays, bytes }, Self::Crowd { arrays: of_first, .. }) if arrays == of_first => {
-                Some(Self::Crowd { arrays: arrays / 4, bytes })
-            }
+            (
+                Self::Crowd { arrays, bytes },
+                Self::Crowd {
+                    arrays: of_first, ..
+                },
+            ) if arrays == of_first => Some(Self::Crowd {
+                arrays: arrays / 4,
+                bytes,
+            }),
             _ => None,
         }
     }
@@ -55,7 +66,10 @@ impl Job {
     /// Bytes of an array.
     pub fn bytes(self) -> usize {
         match self {
-            Self::Turn { bytes, .. } | Self::Crowd { bytes, .. } | Self::Large { bytes, .. } | Self::Memory { bytes } => bytes,
+            Self::Turn { bytes, .. }
+            | Self::Crowd { bytes, .. }
+            | Self::Large { bytes, .. }
+            | Self::Memory { bytes } => bytes,
         }
     }
 }
@@ -81,9 +95,22 @@ pub const STORE: usize = 100_000;
 
 /// The sections of a run.
 pub fn sections(is_quick: bool) -> Vec<Section> {
-    let turn = |bytes, calls, rounds, seconds| Section { job: Job::Turn { bytes, calls }, rounds, seconds, is_narrow: false };
-    let narrow = |bytes, calls, rounds, seconds| Section { is_narrow: true, ..turn(bytes, calls, rounds, seconds) };
-    let other = |job, rounds, seconds| Section { job, rounds, seconds, is_narrow: false };
+    let turn = |bytes, calls, rounds, seconds| Section {
+        job: Job::Turn { bytes, calls },
+        rounds,
+        seconds,
+        is_narrow: false,
+    };
+    let narrow = |bytes, calls, rounds, seconds| Section {
+        is_narrow: true,
+        ..turn(bytes, calls, rounds, seconds)
+    };
+    let other = |job, rounds, seconds| Section {
+        job,
+        rounds,
+        seconds,
+        is_narrow: false,
+    };
     if is_quick {
         return vec![
             turn(4 * KIB, 20, 4, 5.0),
@@ -92,8 +119,21 @@ pub fn sections(is_quick: bool) -> Vec<Section> {
             narrow(GOAL_SIZE, 8, 3, 2.0),
             turn(16 * MIB, 2, 3, 5.0),
             turn(256 * MIB, 1, 1, 1.0),
-            other(Job::Crowd { arrays: CROWD / 10, bytes: SMALL }, 1, 1.0),
-            other(Job::Memory { bytes: OCCUPYING / 16 }, 1, 1.0),
+            other(
+                Job::Crowd {
+                    arrays: CROWD / 10,
+                    bytes: SMALL,
+                },
+                1,
+                1.0,
+            ),
+            other(
+                Job::Memory {
+                    bytes: OCCUPYING / 16,
+                },
+                1,
+                1.0,
+            ),
         ];
     }
     vec![
@@ -106,8 +146,22 @@ pub fn sections(is_quick: bool) -> Vec<Section> {
         narrow(256 * MIB, 2, 6, 40.0),
         turn(GIB, 1, 2, 100.0),
         narrow(GIB, 1, 6, 60.0),
-        other(Job::Crowd { arrays: CROWD, bytes: SMALL }, 3, 60.0),
-        other(Job::Large { bytes: LARGE, calls: 2 }, 1, 30.0),
+        other(
+            Job::Crowd {
+                arrays: CROWD,
+                bytes: SMALL,
+            },
+            3,
+            60.0,
+        ),
+        other(
+            Job::Large {
+                bytes: LARGE,
+                calls: 2,
+            },
+            1,
+            30.0,
+        ),
         other(Job::Memory { bytes: OCCUPYING }, 1, 30.0),
     ]
 }

@@ -1,7 +1,8 @@
 //! The producer: makes arrays, has its consumer open them, and says how long that took.
 //!
-//! It takes jobs from its standard input, a line each, and answers on its standard output: any number of lines of an operation and nanoseconds,
-//! or of `memory`, then `end`, or `error` and its text. `python/peers.py` speaks the same.
+//! It takes jobs from its standard input, a line each, and answers on its standard output: any
+//! number of lines of an operation and nanoseconds, or of `memory`, then `end`, or `error` and its
+//! text. `python/peers.py` speaks the same.
 //!
 //! | job | operations |
 //! | --- | --- |
@@ -49,7 +50,8 @@ impl Visitor for Produce {
     fn visit<P: Peer>(self) -> Result<()> {
         let mut peer = P::new(Role::Producer, &self.place, "")?;
         let directory = self.place.directory.display().to_string();
-        let (mut consumer, mut child) = Wire::to_consumer(&[&self.name, &directory, &peer.greeting()])?;
+        let (mut consumer, mut child) =
+            Wire::to_consumer(&[&self.name, &directory, &peer.greeting()])?;
         peer.meet()?;
         consumer.receive()?;
         let mut producer = Producer { peer, consumer };
@@ -62,7 +64,8 @@ impl Visitor for Produce {
             output.write_all(answer.as_bytes())?;
             output.flush()?;
         }
-        // The consumer ends when its socket does, and before the producer takes away what it has open.
+        // The consumer ends when its socket does, and before the producer takes away what it has
+        // open.
         drop(producer.consumer);
         child.wait()?;
         Ok(())
@@ -72,7 +75,9 @@ impl Visitor for Produce {
 impl<P: Peer> Producer<P> {
     fn work(&mut self, job: &str) -> Result<String> {
         let words: Vec<&str> = job.split_whitespace().collect();
-        let number = |at: usize| -> Result<usize> { Ok(words.get(at).ok_or("a job lacks a number")?.parse()?) };
+        let number = |at: usize| -> Result<usize> {
+            Ok(words.get(at).ok_or("a job lacks a number")?.parse()?)
+        };
         match words.first() {
             Some(&"ready") => Ok(String::new()),
             Some(&"turn") => self.turn(number(1)? / 8, number(2)?),
@@ -95,7 +100,8 @@ impl<P: Peer> Producer<P> {
         Ok(())
     }
 
-    /// Publishes, and has the consumer do `command`: the time of the whole exchange, and what the consumer measured and read.
+    /// Publishes, and has the consumer do `command`: the time of the whole exchange, and what the
+    /// consumer measured and read.
     fn exchange(&mut self, command: &str, made: &mut P::Made) -> Result<(u128, u128, f64)> {
         let start = Instant::now();
         let token = self.peer.publish(made)?;
@@ -117,13 +123,24 @@ impl<P: Peer> Producer<P> {
     fn turn(&mut self, len: usize, calls: usize) -> Result<String> {
         let source = bytes::source(len);
         let expected = bytes::sum(&source);
-        let check = |value: f64| if value == expected { Ok(()) } else { Err(format!("the consumer read {value} instead of {expected}")) };
+        let check = |value: f64| {
+            if value == expected {
+                Ok(())
+            } else {
+                Err(format!("the consumer read {value} instead of {expected}"))
+            }
+        };
         self.prepare(len, ARRAYS_OF_A_TURN)?;
         let mut lines = String::new();
-        let mut note = |operation: &str, nanoseconds: u128| lines.push_str(&format!("{operation} {nanoseconds}\n"));
+        let mut note = |operation: &str, nanoseconds: u128| {
+            lines.push_str(&format!("{operation} {nanoseconds}\n"))
+        };
         for _ in 0..calls {
             memory::warm_for(len * 8);
-            note("ping", timed(|| self.consumer.ask("ping".into()).map(drop))?.0);
+            note(
+                "ping",
+                timed(|| self.consumer.ask("ping".into()).map(drop))?.0,
+            );
 
             let (create, mut made) = timed(|| self.peer.create(&source))?;
             note("create", create);
@@ -143,7 +160,10 @@ impl<P: Peer> Producer<P> {
                 check(value)?;
                 note("steady", whole);
             } else {
-                note("steady", timed(|| self.consumer.ask("again -".into()).map(drop))?.0);
+                note(
+                    "steady",
+                    timed(|| self.consumer.ask("again -".into()).map(drop))?.0,
+                );
             }
             self.consumer.ask("drop".into())?;
             made = self.renewed(made, &source)?;
@@ -163,7 +183,11 @@ impl<P: Peer> Producer<P> {
     fn crowd(&mut self, arrays: usize, len: usize) -> Result<String> {
         let source = bytes::source(len);
         self.prepare(len, arrays)?;
-        let (create, mut made) = timed(|| (0..arrays).map(|_| self.peer.create(&source)).collect::<Result<Vec<_>>>())?;
+        let (create, mut made) = timed(|| {
+            (0..arrays)
+                .map(|_| self.peer.create(&source))
+                .collect::<Result<Vec<_>>>()
+        })?;
         let mut open = 0;
         for one in &mut made {
             open += self.exchange("keep", one)?.1;
@@ -171,8 +195,14 @@ impl<P: Peer> Producer<P> {
         self.consumer.ask("drop".into())?;
         let (release, _) = timed(|| made.into_iter().try_for_each(|one| self.peer.release(one)))?;
         self.finish()?;
-        let release = if P::RESENDS { format!("crowd_release {release}\n") } else { String::new() };
-        Ok(format!("crowd_create {create}\ncrowd_open {open}\n{release}"))
+        let release = if P::RESENDS {
+            format!("crowd_release {release}\n")
+        } else {
+            String::new()
+        };
+        Ok(format!(
+            "crowd_create {create}\ncrowd_open {open}\n{release}"
+        ))
     }
 
     fn large(&mut self, len: usize, calls: usize) -> Result<String> {
@@ -192,7 +222,10 @@ impl<P: Peer> Producer<P> {
     fn memory(&mut self, len: usize) -> Result<String> {
         let source = bytes::source(len);
         self.prepare(len, ARRAYS_OF_A_TURN)?;
-        let before = (Memory::now()?, Memory::parse(self.consumer.ask("memory".into())?)?);
+        let before = (
+            Memory::now()?,
+            Memory::parse(self.consumer.ask("memory".into())?)?,
+        );
         let mut made = self.peer.create(&source)?;
         let alone = Memory::now()?.since(before.0);
         self.exchange("hold", &mut made)?;
@@ -201,6 +234,11 @@ impl<P: Peer> Producer<P> {
         self.consumer.ask("drop".into())?;
         self.peer.release(made)?;
         self.finish()?;
-        Ok(format!("memory alone {}\nmemory shared {}\nmemory consumer {}\n", alone.line(), shared.line(), consumer.line()))
+        Ok(format!(
+            "memory alone {}\nmemory shared {}\nmemory consumer {}\n",
+            alone.line(),
+            shared.line(),
+            consumer.line()
+        ))
     }
 }

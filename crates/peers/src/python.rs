@@ -14,7 +14,9 @@ pub struct Python {
 impl Python {
     /// With the interpreter of the virtual environment that `run` makes.
     pub fn new(interpreter: &Path) -> Self {
-        Self { interpreter: interpreter.into() }
+        Self {
+            interpreter: interpreter.into(),
+        }
     }
 
     /// The command that starts the script; the rest is its arguments.
@@ -27,6 +29,12 @@ impl Python {
     /// The versions of what it imports, a line each.
     pub fn versions(&self) -> String {
         let output = self.command().arg("versions").output().ok();
-        output.map(|output| String::from_utf8_lossy(&output.stdout).trim().replace('\n', ", ")).unwrap_or_default()
+        output
+            .map(|output| {
+                String::from_utf8_lossy(&output.stdout)
+                    .trim()
+                    .replace('\n', ", ")
+            })
+            .unwrap_or_default()
     }
 }

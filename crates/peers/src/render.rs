@@ -24,15 +24,40 @@ pub struct Operation {
     pub floor: (&'static str, &'static str),
 }
 
-const fn operation(name: &'static str, title: &'static str, what: &'static str, floor: (&'static str, &'static str)) -> Operation {
-    Operation { name, title, what, floor }
+const fn operation(
+    name: &'static str,
+    title: &'static str,
+    what: &'static str,
+    floor: (&'static str, &'static str),
+) -> Operation {
+    Operation {
+        name,
+        title,
+        what,
+        floor,
+    }
 }
 
 /// Every operation of a turn.
 pub const OPERATIONS: &[Operation] = &[
-    operation("create", "Create and fill", "A new array with a copy of a heap buffer, so that others can open it.", ("raw", "create")),
-    operation("open_first", "Open and read one element", "In the other process: open, read the first element, close.", ("raw", "open_first")),
-    operation("open_sum", "Open and read everything", "In the other process: open, sum all elements, close.", ("raw", "open_sum")),
+    operation(
+        "create",
+        "Create and fill",
+        "A new array with a copy of a heap buffer, so that others can open it.",
+        ("raw", "create"),
+    ),
+    operation(
+        "open_first",
+        "Open and read one element",
+        "In the other process: open, read the first element, close.",
+        ("raw", "open_first"),
+    ),
+    operation(
+        "open_sum",
+        "Open and read everything",
+        "In the other process: open, sum all elements, close.",
+        ("raw", "open_sum"),
+    ),
     operation(
         "release",
         "Release",
@@ -115,7 +140,11 @@ fn head(results: &Results) -> String {
         }
         false => "These figures are of a full run.",
     };
-    let facts: String = machine.facts.iter().map(|(name, value)| format!("| {name} | {value} |\n")).collect();
+    let facts: String = machine
+        .facts
+        .iter()
+        .map(|(name, value)| format!("| {name} | {value} |\n"))
+        .collect();
     format!(
         "# Performance\n\nMade by `crates/peers/run{}` in {:.0} s; do not edit. {which}\n\n| | |\n| --- | --- |\n{facts}\n",
         if machine.is_quick { " --quick" } else { "" },
@@ -135,8 +164,17 @@ fn lines(results: &Results, operation: &str) -> Vec<Line> {
                 Style::Peer(peers - 1)
             }
         };
-        let points = SIZES.iter().filter_map(|&bytes| Some((bytes, results.of(variant.name, operation, bytes)?.median()))).collect();
-        Line { label: variant.label.replace('*', ""), style, points }
+        let points = SIZES
+            .iter()
+            .filter_map(|&bytes| {
+                Some((bytes, results.of(variant.name, operation, bytes)?.median()))
+            })
+            .collect();
+        Line {
+            label: variant.label.replace('*', ""),
+            style,
+            points,
+        }
     };
     VARIANTS.iter().map(line).collect()
 }

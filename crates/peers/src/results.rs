@@ -79,10 +79,24 @@ impl Results {
     }
 
     /// Adds a time to the series and round that it belongs to.
-    pub fn add(&mut self, variant: &str, operation: &str, bytes: usize, round: usize, nanoseconds: f64) {
-        let is_same = |series: &Series| series.variant == variant && series.operation == operation && series.bytes == bytes;
+    pub fn add(
+        &mut self,
+        variant: &str,
+        operation: &str,
+        bytes: usize,
+        round: usize,
+        nanoseconds: f64,
+    ) {
+        let is_same = |series: &Series| {
+            series.variant == variant && series.operation == operation && series.bytes == bytes
+        };
         let at = self.series.iter().position(is_same).unwrap_or_else(|| {
-            self.series.push(Series { variant: variant.into(), operation: operation.into(), bytes, rounds: Vec::new() });
+            self.series.push(Series {
+                variant: variant.into(),
+                operation: operation.into(),
+                bytes,
+                rounds: Vec::new(),
+            });
             self.series.len() - 1
         });
         let rounds = &mut self.series[at].rounds;
@@ -92,13 +106,21 @@ impl Results {
 
     /// The series of an operation.
     pub fn of(&self, variant: &str, operation: &str, bytes: usize) -> Option<&Series> {
-        self.series.iter().find(|series| series.variant == variant && series.operation == operation && series.bytes == bytes)
+        self.series.iter().find(|series| {
+            series.variant == variant && series.operation == operation && series.bytes == bytes
+        })
     }
 
-    /// The floor of a hand-over, with the wake-ups of the variant's own two processes: their pings, each with the time that the sum of a heap takes beyond
-    /// the pings of those who do nothing else. Where the scheduler has put two processes, and what is in their caches, decides about a ping.
+    /// The floor of a hand-over, with the wake-ups of the variant's own two processes: their pings,
+    /// each with the time that the sum of a heap takes beyond the pings of those who do nothing
+    /// else. Where the scheduler has put two processes, and what is in their caches, decides about
+    /// a ping.
     pub fn ping_and_sum(&self, variant: &str, bytes: usize) -> Option<Series> {
-        let (pings, steady, idle) = (self.of(variant, "ping", bytes)?, self.of("heap", "steady", bytes)?, self.of("heap", "ping", bytes)?);
+        let (pings, steady, idle) = (
+            self.of(variant, "ping", bytes)?,
+            self.of("heap", "steady", bytes)?,
+            self.of("heap", "ping", bytes)?,
+        );
         let round = |((pings, steady), idle): ((&Vec<f64>, &Vec<f64>), &Vec<f64>)| {
             if steady.is_empty() || idle.is_empty() {
                 return Vec::new();
@@ -106,8 +128,19 @@ impl Results {
             let sum = stats::median(steady.clone()) - stats::median(idle.clone());
             pings.iter().map(|ping| ping + sum).collect()
         };
-        let rounds = pings.rounds.iter().zip(&steady.rounds).zip(&idle.rounds).map(round).collect();
-        Some(Series { variant: variant.into(), operation: "ping and sum".into(), bytes, rounds })
+        let rounds = pings
+            .rounds
+            .iter()
+            .zip(&steady.rounds)
+            .zip(&idle.rounds)
+            .map(round)
+            .collect();
+        Some(Series {
+            variant: variant.into(),
+            operation: "ping and sum".into(),
+            bytes,
+            rounds,
+        })
     }
 }
 
@@ -129,8 +162,14 @@ impl Series {
 
     /// The median over rounds of the ratio of this median to the other's in the same round.
     pub fn ratio(&self, floor: &Series) -> Option<f64> {
-        let both = self.rounds.iter().zip(&floor.rounds).filter(|(ours, theirs)| !ours.is_empty() && !theirs.is_empty());
-        let ratios: Vec<f64> = both.map(|(ours, theirs)| stats::median(ours.clone()) / stats::median(theirs.clone())).collect();
+        let both = self
+            .rounds
+            .iter()
+            .zip(&floor.rounds)
+            .filter(|(ours, theirs)| !ours.is_empty() && !theirs.is_empty());
+        let ratios: Vec<f64> = both
+            .map(|(ours, theirs)| stats::median(ours.clone()) / stats::median(theirs.clone()))
+            .collect();
         (!ratios.is_empty()).then(|| stats::median(ratios))
     }
 }
@@ -142,23 +181,40 @@ mod tests {
     #[test]
     fn a_ratio_is_the_median_of_the_rounds_that_both_ran_in() {
         let mut results = Results::default();
-        for (round, (ours, theirs)) in [(2.0, 1.0), (30.0, 10.0), (4.0, 1.0)].into_iter().enumerate() {
+        for (round, (ours, theirs)) in [(2.0, 1.0), (30.0, 10.0), (4.0, 1.0)]
+            .into_iter()
+            .enumerate()
+        {
             results.add("ours", "create", 8, round, ours);
             results.add("theirs", "create", 8, round, theirs);
         }
         results.add("ours", "create", 8, 3, 1000.0);
-        let (ours, theirs) = (results.of("ours", "create", 8).unwrap(), results.of("theirs", "create", 8).unwrap());
-        assert_eq!((ours.ratio(theirs), ours.p99(), theirs.median()), (Some(3.0), 1000.0, 1.0));
+        let (ours, theirs) = (
+            results.of("ours", "create", 8).unwrap(),
+            results.of("theirs", "create", 8).unwrap(),
+        );
+        assert_eq!(
+            (ours.ratio(theirs), ours.p99(), theirs.median()),
+            (Some(3.0), 1000.0, 1.0)
+        );
         assert!(results.of("ours", "create", 16).is_none());
     }
 
     #[test]
     fn the_floor_of_a_hand_over_is_the_own_ping_and_what_the_sum_adds_to_a_ping() {
         let mut results = Results::default();
-        for (variant, operation, time) in [("heap", "ping", 10.0), ("heap", "steady", 14.0), ("ours", "ping", 50.0), ("ours", "ping", 52.0)] {
+        for (variant, operation, time) in [
+            ("heap", "ping", 10.0),
+            ("heap", "steady", 14.0),
+            ("ours", "ping", 50.0),
+            ("ours", "ping", 52.0),
+        ] {
             results.add(variant, operation, 8, 1, time);
         }
-        assert_eq!(results.ping_and_sum("ours", 8).unwrap().rounds, [vec![], vec![54.0, 56.0]]);
+        assert_eq!(
+            results.ping_and_sum("ours", 8).unwrap().rounds,
+            [vec![], vec![54.0, 56.0]]
+        );
         assert!(results.ping_and_sum("ours", 16).is_none());
     }
 }

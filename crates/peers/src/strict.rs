@@ -1,4 +1,5 @@
-//! Whether opening an array that the process has open makes a system call: a process that may make none opens one a thousand times.
+//! Whether opening an array that the process has open makes a system call: a process that may make
+//! none opens one a thousand times.
 
 use crate::{
     peer::{Place, Result},
@@ -10,8 +11,12 @@ use std::{hint::black_box, process::Command};
 
 const OPENS: usize = 1000;
 
-/// The process that makes the attempt. It ends in this function, killed by the kernel where the answer is no.
-#[allow(unsafe_code, reason = "strict mode and the bare exit are calls of libc")]
+/// The process that makes the attempt. It ends in this function, killed by the kernel where the
+/// answer is no.
+#[allow(
+    unsafe_code,
+    reason = "strict mode and the bare exit are calls of libc"
+)]
 pub fn attempt(place: &Place) -> Result<()> {
     let manager = manager(&place.directory, false)?;
     let array: SharedArray1<f64> = manager.zeros(512)?;
@@ -31,7 +36,10 @@ pub fn attempt(place: &Place) -> Result<()> {
 
 /// Whether it succeeds.
 pub fn succeeds(place: &Place) -> Result<bool> {
-    let status = Command::new(std::env::current_exe()?).arg("strict").arg(&place.directory).status()?;
+    let status = Command::new(std::env::current_exe()?)
+        .arg("strict")
+        .arg(&place.directory)
+        .status()?;
     match status.code() {
         Some(0) => Ok(true),
         None => Ok(false),

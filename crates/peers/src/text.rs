@@ -41,8 +41,17 @@ mod tests {
 
     #[test]
     fn figures_have_three_digits() {
-        assert_eq!([time(7.0), time(1234.0), time(56_780_000.0), time(2.5e9)], ["7.00 ns", "1.23 µs", "56.8 ms", "2.50 s"]);
-        assert_eq!([digits(0.123), digits(12.34), digits(1234.5)], ["0.12", "12.3", "1234"]);
-        assert_eq!([size(4096), size(16 << 20), size(8 << 30)], ["4 KiB", "16 MiB", "8 GiB"]);
+        assert_eq!(
+            [time(7.0), time(1234.0), time(56_780_000.0), time(2.5e9)],
+            ["7.00 ns", "1.23 µs", "56.8 ms", "2.50 s"]
+        );
+        assert_eq!(
+            [digits(0.123), digits(12.34), digits(1234.5)],
+            ["0.12", "12.3", "1234"]
+        );
+        assert_eq!(
+            [size(4096), size(16 << 20), size(8 << 30)],
+            ["4 KiB", "16 MiB", "8 GiB"]
+        );
     }
 }

@@ -19,7 +19,11 @@ pub struct Wire {
 
 impl Wire {
     fn new(stream: UnixStream) -> Result<Self> {
-        Ok(Self { reader: BufReader::with_capacity(1 << 16, stream.try_clone()?), writer: stream, line: String::new() })
+        Ok(Self {
+            reader: BufReader::with_capacity(1 << 16, stream.try_clone()?),
+            writer: stream,
+            line: String::new(),
+        })
     }
 
     /// The end that a consumer got as its standard input.
@@ -32,7 +36,11 @@ impl Wire {
     pub fn to_consumer(arguments: &[&str]) -> Result<(Self, Child)> {
         let (ours, theirs) = UnixStream::pair()?;
         let mut command = Command::new(std::env::current_exe()?);
-        let child = command.arg("consumer").args(arguments).stdin(Stdio::from(OwnedFd::from(theirs))).spawn()?;
+        let child = command
+            .arg("consumer")
+            .args(arguments)
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .spawn()?;
         Ok((Self::new(ours)?, child))
     }
 

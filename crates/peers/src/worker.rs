@@ -18,7 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(240);
 /// How long a producer may take to end.
 const FAREWELL: Duration = Duration::from_secs(20);
 
-/// A running producer. When it is dropped its input ends, and so does it; where it does not, it is killed.
+/// A running producer. When it is dropped its input ends, and so does it; where it does not, it is
+/// killed.
 pub struct Worker {
     child: Child,
     input: Option<ChildStdin>,
@@ -26,31 +27,61 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts the producer of a variant. What it writes to its standard error goes into a file of the place.
+    /// Starts the producer of a variant. What it writes to its standard error goes into a file of
+    /// the place.
     pub fn start(variant: &Variant, place: &Place, python: &Python) -> Result<Self> {
         let mut command = match variant.kind {
             Kind::Python => python.command(),
             _ => Command::new(std::env::current_exe()?),
         };
-        let log = OpenOptions::new().create(true).append(true).open(place.directory.join(format!("{}.log", variant.name)))?;
-        command.args(["producer", variant.name]).arg(&place.directory).env("TMPDIR", &place.directory);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).spawn()?;
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(place.directory.join(format!("{}.log", variant.name)))?;
+        command
+            .args(["producer", variant.name])
+            .arg(&place.directory)
+            .env("TMPDIR", &place.directory);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()?;
         let (sender, lines) = mpsc::channel();
         let output = BufReader::new(child.stdout.take().ok_or("the producer has no output")?);
-        thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        Ok(Self { input: child.stdin.take(), child, lines })
+        thread::spawn(move || {
+            output
+                .lines()
+                .map_while(Result::ok)
+                .try_for_each(|line| sender.send(line))
+        });
+        Ok(Self {
+            input: child.stdin.take(),
+            child,
+            lines,
+        })
     }
 
     /// Gives it a job, and returns the lines of its answer.
     pub fn work(&mut self, job: &str) -> Result<Vec<String>> {
-        writeln!(self.input.as_mut().ok_or("the producer has no input")?, "{job}")?;
+        writeln!(
+            self.input.as_mut().ok_or("the producer has no input")?,
+            "{job}"
+        )?;
         let deadline = Instant::now() + PATIENCE;
         let mut answer = Vec::new();
         loop {
-            let line = match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            let line = match self
+                .lines
+                .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+            {
                 Ok(line) => line,
-                Err(mpsc::RecvTimeoutError::Timeout) => return Err(format!("no answer in {} s", PATIENCE.as_secs()).into()),
-                Err(mpsc::RecvTimeoutError::Disconnected) => return Err(format!("the process ended: {:?}", self.child.wait()?).into()),
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    return Err(format!("no answer in {} s", PATIENCE.as_secs()).into());
+                }
+                Err(mpsc::RecvTimeoutError::Disconnected) => {
+                    return Err(format!("the process ended: {:?}", self.child.wait()?).into());
+                }
             };
             if line == "end" {
                 return Ok(answer);

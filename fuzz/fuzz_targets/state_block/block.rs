@@ -60,7 +60,14 @@ pub fn change(file: &File, members: Members, input: &mut Input, is_written: bool
             }
         }
         4 => word(96, members.pick(input)),
-        5 => word(112, if input.byte() % 2 == 0 { u64::MAX } else { input.word() }),
+        5 => word(
+            112,
+            if input.byte() % 2 == 0 {
+                u64::MAX
+            } else {
+                input.word()
+            },
+        ),
         6 => {
             // Endian probe, lifecycle, frozen, openers, wake word, waiting flag.
             let at = [64, 68, 72, 76, 104, 108][usize::from(input.byte()) % 6];
@@ -74,7 +81,10 @@ pub fn change(file: &File, members: Members, input: &mut Input, is_written: bool
             );
         }
         // Generation, owner, producer.
-        7 => word([80, 88, 120][usize::from(input.byte()) % 3], members.pick(input)),
+        7 => word(
+            [80, 88, 120][usize::from(input.byte()) % 3],
+            members.pick(input),
+        ),
         8..10 => {
             let at = AT + input.word() % (LEN - 8);
             put(file, at, &input.word().to_ne_bytes(), is_written);
@@ -82,7 +92,12 @@ pub fn change(file: &File, members: Members, input: &mut Input, is_written: bool
         10 => mend(file),
         _ => {
             let (at, bytes) = (AT + input.word() % LEN, input.rest(64));
-            put(file, at, &bytes[..bytes.len().min((AT + LEN - at) as usize)], is_written);
+            put(
+                file,
+                at,
+                &bytes[..bytes.len().min((AT + LEN - at) as usize)],
+                is_written,
+            );
         }
     }
 }
@@ -107,10 +122,19 @@ fn slot(file: &File, index: u64, members: Members, input: &mut Input) {
         192..224 => (u32::MAX, u32::MAX),
         _ => (input.word() as u32, input.word() as u32),
     };
-    for (offset, value) in [(8, start), (16, end), (24, u64::from(width) << 32 | u64::from(pitch))] {
-        file.write_all_at(&value.to_ne_bytes(), at + offset).unwrap();
+    for (offset, value) in [
+        (8, start),
+        (16, end),
+        (24, u64::from(width) << 32 | u64::from(pitch)),
+    ] {
+        file.write_all_at(&value.to_ne_bytes(), at + offset)
+            .unwrap();
     }
-    file.write_all_at(&(u64::from(mode) << 56 | members.pick(input) & ((1 << 56) - 1)).to_ne_bytes(), at).unwrap();
+    file.write_all_at(
+        &(u64::from(mode) << 56 | members.pick(input) & ((1 << 56) - 1)).to_ne_bytes(),
+        at,
+    )
+    .unwrap();
     let mut used = [0; 8];
     file.read_exact_at(&mut used, 112).unwrap();
     let used = u64::from_ne_bytes(used) | 1 << index;
@@ -134,8 +158,11 @@ static RESCUER: LazyLock<()> = LazyLock::new(|| {
     std::thread::spawn(|| {
         loop {
             std::thread::sleep(Duration::from_millis(1));
-            if let Some((file, _)) =
-                WAITING.lock().unwrap_or_else(PoisonError::into_inner).as_ref().filter(|(_, since)| since.elapsed() > Duration::from_millis(2))
+            if let Some((file, _)) = WAITING
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .as_ref()
+                .filter(|(_, since)| since.elapsed() > Duration::from_millis(2))
             {
                 mend(file);
             }

@@ -1,8 +1,11 @@
-//! Operations on an array whose state block is not to be trusted, and a private copy of what the array must hold.
+//! Operations on an array whose state block is not to be trusted, and a private copy of what the
+//! array must hold.
 
 use super::block::{self, LEN, Members, rescued};
 use ndarray::{Array2, Ix2, s};
-use ndshm::{AtomicArray, Error, FrozenArray, Handle, Manager, ReadGuard, Scope, SharedArray2, WriteGuard};
+use ndshm::{
+    AtomicArray, Error, FrozenArray, Handle, Manager, ReadGuard, Scope, SharedArray2, WriteGuard,
+};
 use std::{
     fs::{self, File, Permissions},
     os::{
@@ -55,17 +58,51 @@ struct Stage {
 static STAGE: OnceLock<Stage> = OnceLock::new();
 
 fn stage() -> Stage {
-    let directory = tempfile::Builder::new().prefix("ndshm-fuzz-").permissions(Permissions::from_mode(0o700)).tempdir().unwrap().keep();
+    let directory = tempfile::Builder::new()
+        .prefix("ndshm-fuzz-")
+        .permissions(Permissions::from_mode(0o700))
+        .tempdir()
+        .unwrap()
+        .keep();
     let manager = Manager::create(directory.join("store")).unwrap();
-    let beside = manager.options().name("beside").from_elem((ROWS, COLUMNS), 0x5555u64).unwrap();
+    let beside = manager
+        .options()
+        .name("beside")
+        .from_elem((ROWS, COLUMNS), 0x5555u64)
+        .unwrap();
     let mut own = [0; 8];
-    File::open(beside.path()).unwrap().read_exact_at(&mut own, 120).unwrap();
-    let members = Members { own: u64::from_ne_bytes(own), living: 1000, dead: 999 };
-    let lock = File::options().read(true).write(true).open(manager.path().join(".lock")).unwrap();
-    let byte = libc::flock { l_type: libc::F_WRLCK as i16, l_whence: 0, l_start: (1 << 32) + 1000, l_len: 1, l_pid: 0 };
+    File::open(beside.path())
+        .unwrap()
+        .read_exact_at(&mut own, 120)
+        .unwrap();
+    let members = Members {
+        own: u64::from_ne_bytes(own),
+        living: 1000,
+        dead: 999,
+    };
+    let lock = File::options()
+        .read(true)
+        .write(true)
+        .open(manager.path().join(".lock"))
+        .unwrap();
+    let byte = libc::flock {
+        l_type: libc::F_WRLCK as i16,
+        l_whence: 0,
+        l_start: (1 << 32) + 1000,
+        l_len: 1,
+        l_pid: 0,
+    };
     // SAFETY: F_OFD_SETLK reads the flock it is given; the descriptor is open.
-    assert_eq!(unsafe { libc::fcntl(lock.as_raw_fd(), libc::F_OFD_SETLK, &raw const byte) }, 0);
-    Stage { manager, beside, members, _lock: lock }
+    assert_eq!(
+        unsafe { libc::fcntl(lock.as_raw_fd(), libc::F_OFD_SETLK, &raw const byte) },
+        0
+    );
+    Stage {
+        manager,
+        beside,
+        members,
+        _lock: lock,
+    }
 }
 
 /// A rectangle of the array, or every second or third row or column of one.
@@ -85,15 +122,35 @@ macro_rules! cut {
 impl Part {
     fn read(input: &mut Input) -> Self {
         let mut axis = |len: usize| {
-            let (start, count, step) = (usize::from(input.byte()) % len, usize::from(input.byte()), input.byte());
-            (start, start + count % (len - start + 1), [1, 1, 1, 2, 3, -1, -2][usize::from(step) % 7])
+            let (start, count, step) = (
+                usize::from(input.byte()) % len,
+                usize::from(input.byte()),
+                input.byte(),
+            );
+            (
+                start,
+                start + count % (len - start + 1),
+                [1, 1, 1, 2, 3, -1, -2][usize::from(step) % 7],
+            )
         };
-        let whole = Self { rows: (0, ROWS, 1), columns: (0, COLUMNS, 1) };
-        let part = Self { rows: axis(ROWS), columns: axis(COLUMNS) };
+        let whole = Self {
+            rows: (0, ROWS, 1),
+            columns: (0, COLUMNS, 1),
+        };
+        let part = Self {
+            rows: axis(ROWS),
+            columns: axis(COLUMNS),
+        };
         match input.byte() % 4 {
             0 => whole,
-            1 => Self { rows: whole.rows, ..part },
-            2 => Self { columns: whole.columns, ..part },
+            1 => Self {
+                rows: whole.rows,
+                ..part
+            },
+            2 => Self {
+                columns: whole.columns,
+                ..part
+            },
             _ => part,
         }
     }
@@ -129,13 +186,31 @@ impl<'a> Play<'a> {
         let mut input = Input(data);
         let scope = [Scope::Store, Scope::Local, Scope::Remote][usize::from(input.byte()) % 3];
         let shadow = Array2::from_shape_fn((ROWS, COLUMNS), |(i, j)| (i * COLUMNS + j) as u64);
-        let array = stage.manager.options().name("x").scope(scope).from_ndarray(&shadow).unwrap();
+        let array = stage
+            .manager
+            .options()
+            .name("x")
+            .scope(scope)
+            .from_ndarray(&shadow)
+            .unwrap();
         let (handle, path) = (array.handle(), array.path().to_path_buf());
         let file = File::options().read(true).write(true).open(&path).unwrap();
         let data_offset = file.metadata().unwrap().len() as usize - ROWS * COLUMNS * 8;
         let mut head = vec![0; data_offset];
         file.read_exact_at(&mut head, 0).unwrap();
-        Self { input, stage, array: Some(array), held: Vec::new(), shadow, handle, path, file, head, data_offset, next: 1 << 32 }
+        Self {
+            input,
+            stage,
+            array: Some(array),
+            held: Vec::new(),
+            shadow,
+            handle,
+            path,
+            file,
+            head,
+            data_offset,
+            next: 1 << 32,
+        }
     }
 
     /// One step. False where the input ends.
@@ -163,7 +238,11 @@ impl<'a> Play<'a> {
             28 => self.assign(),
             _ => self.let_go(),
         }
-        assert!(began.elapsed() < PATIENCE, "a step took {:?}", began.elapsed());
+        assert!(
+            began.elapsed() < PATIENCE,
+            "a step took {:?}",
+            began.elapsed()
+        );
         if began.elapsed() > Duration::from_millis(20) {
             // Waited for the lock word: once is enough, there is more to try.
             block::free_the_word(&self.file);
@@ -188,7 +267,9 @@ impl<'a> Play<'a> {
     }
 
     fn read(&mut self) {
-        let Some((view, part)) = self.view() else { return };
+        let Some((view, part)) = self.view() else {
+            return;
+        };
         let guard = match self.input.byte() % 2 {
             0 => view.try_read(),
             _ => view.read_timeout(self.timeout()),
@@ -200,7 +281,9 @@ impl<'a> Play<'a> {
     }
 
     fn write(&mut self) {
-        let Some((view, part)) = self.view() else { return };
+        let Some((view, part)) = self.view() else {
+            return;
+        };
         let guard = match self.input.byte() % 2 {
             0 => view.try_write(),
             _ => view.write_timeout(self.timeout()),
@@ -209,7 +292,9 @@ impl<'a> Play<'a> {
     }
 
     fn recover(&mut self) {
-        let Some((view, part)) = self.view() else { return };
+        let Some((view, part)) = self.view() else {
+            return;
+        };
         let guard = rescued(&self.file, || view.recover());
         self.written(guard, part);
     }
@@ -230,15 +315,20 @@ impl<'a> Play<'a> {
     }
 
     fn is_written(&self) -> bool {
-        self.held.iter().any(|held| matches!(held, Held::Write(..) | Held::Atomic(..)))
+        self.held
+            .iter()
+            .any(|held| matches!(held, Held::Write(..) | Held::Atomic(..)))
     }
 
     fn freeze(&mut self) {
-        // The table has forgotten what this process writes, if the hand wanted it so: what would wait, or be refused, freezes.
+        // The table has forgotten what this process writes, if the hand wanted it so: what would
+        // wait, or be refused, freezes.
         if self.is_written() {
             return;
         }
-        let Some((view, part)) = self.view() else { return };
+        let Some((view, part)) = self.view() else {
+            return;
+        };
         if let Ok(frozen) = rescued(&self.file, || view.freeze()) {
             assert_eq!(*frozen, cut!(self.shadow, slice, part));
             self.keep(Held::Frozen(frozen));
@@ -246,22 +336,36 @@ impl<'a> Play<'a> {
     }
 
     fn atomic(&mut self) {
-        let Some((view, part)) = self.view() else { return };
+        let Some((view, part)) = self.view() else {
+            return;
+        };
         if let Ok(atomics) = rescued(&self.file, || view.atomic()) {
-            atomics.iter().for_each(|element| _ = element.fetch_add(3, Relaxed));
-            cut!(self.shadow, slice_mut, part).iter_mut().for_each(|element| *element += 3);
+            atomics
+                .iter()
+                .for_each(|element| _ = element.fetch_add(3, Relaxed));
+            cut!(self.shadow, slice_mut, part)
+                .iter_mut()
+                .for_each(|element| *element += 3);
             self.keep(Held::Atomic(atomics, part));
         }
     }
 
     fn open(&mut self) {
-        let opened: Result<SharedArray2<u64>, Error> = match self.input.byte() % 5 {
-            0 => self.stage.manager.array("x"),
-            1 => SharedArray2::open_path(&self.path),
-            2 => self.handle.to_string().parse::<Handle>().unwrap().open(),
-            3 => serde_json::from_str(&serde_json::to_string(&self.handle).unwrap()).map_err(|_| Error::Closed { path: self.path.clone() }),
-            _ => self.handle.open::<u64, Ix2>().and_then(|array| array.read_only()),
-        };
+        let opened: Result<SharedArray2<u64>, Error> =
+            match self.input.byte() % 5 {
+                0 => self.stage.manager.array("x"),
+                1 => SharedArray2::open_path(&self.path),
+                2 => self.handle.to_string().parse::<Handle>().unwrap().open(),
+                3 => serde_json::from_str(&serde_json::to_string(&self.handle).unwrap()).map_err(
+                    |_| Error::Closed {
+                        path: self.path.clone(),
+                    },
+                ),
+                _ => self
+                    .handle
+                    .open::<u64, Ix2>()
+                    .and_then(|array| array.read_only()),
+            };
         if let Ok(array) = opened {
             assert_eq!(array.shape(), [ROWS, COLUMNS]);
             if let Some(old) = self.array.replace(array) {
@@ -275,7 +379,11 @@ impl<'a> Play<'a> {
             return;
         }
         let (waits, timeout) = (self.input.byte() % 2 == 1, self.timeout());
-        let opened = if waits { self.handle.open_frozen_timeout::<u64, Ix2>(timeout) } else { self.handle.open_frozen() };
+        let opened = if waits {
+            self.handle.open_frozen_timeout::<u64, Ix2>(timeout)
+        } else {
+            self.handle.open_frozen()
+        };
         if let Ok(frozen) = opened {
             assert_eq!(*frozen, self.shadow);
             self.keep(Held::Frozen(frozen));
@@ -298,17 +406,31 @@ impl<'a> Play<'a> {
         match self.input.byte() % 3 {
             0 => drop(self.stage.manager.list().map(|list| format!("{list:?}"))),
             1 => drop(self.stage.manager.sweep().map(|swept| format!("{swept:?}"))),
-            _ => drop(self.array.as_ref().map(|array| format!("{array:?} {} {}", array.handle(), array.is_frozen()))),
+            _ => drop(
+                self.array
+                    .as_ref()
+                    .map(|array| format!("{array:?} {} {}", array.handle(), array.is_frozen())),
+            ),
         }
     }
 
     /// From one part to another, through two guards.
     fn assign(&mut self) {
-        let Some((source, from)) = self.view() else { return };
-        let (top, left) = (usize::from(self.input.byte()), usize::from(self.input.byte()));
-        let [height, width] = *source.shape() else { return };
+        let Some((source, from)) = self.view() else {
+            return;
+        };
+        let (top, left) = (
+            usize::from(self.input.byte()),
+            usize::from(self.input.byte()),
+        );
+        let [height, width] = *source.shape() else {
+            return;
+        };
         let (top, left) = (top % (ROWS - height + 1), left % (COLUMNS - width + 1));
-        let to = Part { rows: (top, top + height, 1), columns: (left, left + width, 1) };
+        let to = Part {
+            rows: (top, top + height, 1),
+            columns: (left, left + width, 1),
+        };
         let Some(array) = &self.array else { return };
         let target = cut!(array, slice, to).unwrap();
         if rescued(&self.file, || target.assign(&source)).is_ok() {
@@ -317,7 +439,8 @@ impl<'a> Play<'a> {
         }
     }
 
-    /// Looks once more at what is held, and drops it; a writer writes once more where nobody froze the array under it.
+    /// Looks once more at what is held, and drops it; a writer writes once more where nobody froze
+    /// the array under it.
     fn let_go(&mut self) {
         if self.held.is_empty() {
             return;
@@ -349,12 +472,31 @@ impl<'a> Play<'a> {
         let _ = fs::remove_file(&self.path);
         let mut bytes = vec![0; self.file.metadata().unwrap().len() as usize];
         self.file.read_exact_at(&mut bytes, 0).unwrap();
-        let payload: Vec<u8> = self.shadow.iter().flat_map(|element| element.to_ne_bytes()).collect();
-        assert_eq!(bytes[self.data_offset..], payload, "bytes that no guard was given for");
+        let payload: Vec<u8> = self
+            .shadow
+            .iter()
+            .flat_map(|element| element.to_ne_bytes())
+            .collect();
+        assert_eq!(
+            bytes[self.data_offset..],
+            payload,
+            "bytes that no guard was given for"
+        );
         let state = 64..64 + LEN as usize;
-        assert_eq!(bytes[..state.start], self.head[..state.start], "before the block");
-        assert_eq!(bytes[state.end..self.data_offset], self.head[state.end..], "behind the block");
+        assert_eq!(
+            bytes[..state.start],
+            self.head[..state.start],
+            "before the block"
+        );
+        assert_eq!(
+            bytes[state.end..self.data_offset],
+            self.head[state.end..],
+            "behind the block"
+        );
         let beside = self.stage.beside.try_read().unwrap();
-        assert!(beside.iter().all(|element| *element == 0x5555), "the array beside");
+        assert!(
+            beside.iter().all(|element| *element == 0x5555),
+            "the array beside"
+        );
     }
 }

@@ -1,11 +1,13 @@
-//! Arrays piece by piece: so that several GB are read under a guard on one piece at a time, and never copied whole.
+//! Arrays piece by piece: so that several GB are read under a guard on one piece at a time, and
+//! never copied whole.
 
 use crate::failure::Failure;
 use ndarray::{IxDyn, SliceInfo, SliceInfoElem};
 use ndshm::AnyArray;
 use std::ops::Range;
 
-/// Bytes of a piece: large enough that taking a guard costs nothing, small enough that writers wait for no time.
+/// Bytes of a piece: large enough that taking a guard costs nothing, small enough that writers wait
+/// for no time.
 pub(crate) const PIECE: usize = 16 << 20;
 
 /// A piece: a range of each axis.
@@ -23,15 +25,27 @@ pub(crate) fn within(array: &AnyArray, piece: &[Range<usize>], most: usize) -> V
     if piece.iter().all(|range| !range.is_empty()) {
         // By falling strides: the outermost axis in memory is cut first.
         let strides = array.byte_strides();
-        let mut axes: Vec<usize> = (0..array.ndim()).filter(|axis| piece[*axis].len() > 1).collect();
+        let mut axes: Vec<usize> = (0..array.ndim())
+            .filter(|axis| piece[*axis].len() > 1)
+            .collect();
         axes.sort_by_key(|axis| std::cmp::Reverse(strides[*axis].unsigned_abs()));
-        cut(&mut pieces, piece.to_vec(), &axes, array.dtype().itemsize(), most);
+        cut(
+            &mut pieces,
+            piece.to_vec(),
+            &axes,
+            array.dtype().itemsize(),
+            most,
+        );
     }
     pieces
 }
 
 fn cut(pieces: &mut Vec<Piece>, piece: Piece, axes: &[usize], itemsize: usize, most: usize) {
-    let size = piece.iter().map(Range::len).product::<usize>().saturating_mul(itemsize);
+    let size = piece
+        .iter()
+        .map(Range::len)
+        .product::<usize>()
+        .saturating_mul(itemsize);
     let Some((&axis, inner)) = axes.split_first().filter(|_| size > most) else {
         return pieces.push(piece);
     };
@@ -46,8 +60,13 @@ fn cut(pieces: &mut Vec<Piece>, piece: Piece, axes: &[usize], itemsize: usize, m
 
 /// The view of an array that is this piece.
 pub(crate) fn view(array: &AnyArray, piece: &[Range<usize>]) -> Result<AnyArray, Failure> {
-    let elements = piece.iter().map(|range| SliceInfoElem::Slice { start: range.start as isize, end: Some(range.end as isize), step: 1 });
+    let elements = piece.iter().map(|range| SliceInfoElem::Slice {
+        start: range.start as isize,
+        end: Some(range.end as isize),
+        step: 1,
+    });
     let elements: Vec<_> = elements.collect();
-    let info = SliceInfo::<_, IxDyn, IxDyn>::try_from(elements).map_err(|error| Failure::usage(error.to_string()))?;
+    let info = SliceInfo::<_, IxDyn, IxDyn>::try_from(elements)
+        .map_err(|error| Failure::usage(error.to_string()))?;
     Ok(array.slice(info)?)
 }

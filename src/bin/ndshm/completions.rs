@@ -5,7 +5,8 @@ use clap::CommandFactory;
 use clap_complete::Shell;
 use std::{io::Write, process::ExitCode};
 
-/// Print completions for a shell: ndshm completions bash > ~/.local/share/bash-completion/completions/ndshm
+/// Print completions for a shell: ndshm completions bash >
+/// ~/.local/share/bash-completion/completions/ndshm
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The shell

@@ -20,17 +20,27 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    pub(crate) fn new(store: Option<PathBuf>, is_json: bool, patience: Duration, color: ColorChoice) -> Self {
+    pub(crate) fn new(
+        store: Option<PathBuf>,
+        is_json: bool,
+        patience: Duration,
+        color: ColorChoice,
+    ) -> Self {
         let choice = match color {
             ColorChoice::Auto => anstream::ColorChoice::Auto,
             ColorChoice::Always => anstream::ColorChoice::Always,
             ColorChoice::Never => anstream::ColorChoice::Never,
         };
         choice.write_global();
-        Self { store: store.filter(|store| !store.as_os_str().is_empty()), is_json, patience }
+        Self {
+            store: store.filter(|store| !store.as_os_str().is_empty()),
+            is_json,
+            patience,
+        }
     }
 
-    /// Standard output. It drops colours where they are not wanted, and is not flushed by itself before the command ends.
+    /// Standard output. It drops colours where they are not wanted, and is not flushed by itself
+    /// before the command ends.
     pub(crate) fn out(&self) -> impl Write + use<> {
         io::BufWriter::new(anstream::stdout())
     }
@@ -42,7 +52,8 @@ impl Context {
 
     /// Prints one JSON value.
     pub(crate) fn print_json(&self, value: &Value) -> Result<(), Failure> {
-        // Not through the stream that looks for colours: there are none, and twenty thousand arrays are many bytes.
+        // Not through the stream that looks for colours: there are none, and twenty thousand arrays
+        // are many bytes.
         let mut out = io::BufWriter::new(io::stdout().lock());
         serde_json::to_writer_pretty(&mut out, value)?;
         writeln!(out)?;
@@ -65,14 +76,24 @@ impl Context {
 
     /// The store that was named, if one was: a directory, or a name in the root.
     pub(crate) fn store(&self) -> Result<Option<PathBuf>, Failure> {
-        self.store.as_deref().map(|store| self.find_store(store)).transpose()
+        self.store
+            .as_deref()
+            .map(|store| self.find_store(store))
+            .transpose()
     }
 
     /// The store of this path, or of this name in the root.
     pub(crate) fn find_store(&self, store: &Path) -> Result<PathBuf, Failure> {
-        let in_root = if store.components().count() == 1 { self.root().ok().map(|root| root.join(store)) } else { None };
+        let in_root = if store.components().count() == 1 {
+            self.root().ok().map(|root| root.join(store))
+        } else {
+            None
+        };
         let candidates = [in_root, Some(store.to_path_buf())];
-        let found = candidates.into_iter().flatten().find(|directory| directory.join(".lock").exists());
+        let found = candidates
+            .into_iter()
+            .flatten()
+            .find(|directory| directory.join(".lock").exists());
         let found = found.ok_or_else(|| {
             Failure::new(
                 Code::NotFound,
@@ -88,20 +109,33 @@ impl Context {
             (Some(store), _) => store.clone(),
             (None, _) => match &self.stores()?[..] {
                 [store] => store.clone(),
-                [] => return Err(Failure::usage("there are no stores: name one with --store or NDSHM_STORE, and make it with --create-store")),
-                stores => return Err(Failure::usage(format!("there are {} stores: say which with --store or NDSHM_STORE", stores.len()))),
+                [] => {
+                    return Err(Failure::usage(
+                        "there are no stores: name one with --store or NDSHM_STORE, and make it with --create-store",
+                    ));
+                }
+                stores => {
+                    return Err(Failure::usage(format!(
+                        "there are {} stores: say which with --store or NDSHM_STORE",
+                        stores.len()
+                    )));
+                }
             },
         };
         self.open_store(&store, create)
     }
 
-    /// Joins the store of this path, or of this name in the root; with `create` a persistent one is made where there is none.
+    /// Joins the store of this path, or of this name in the root; with `create` a persistent one is
+    /// made where there is none.
     pub(crate) fn open_store(&self, store: &Path, create: bool) -> Result<Manager, Failure> {
         let builder = Manager::builder().lock_timeout(self.patience);
         match self.find_store(store) {
             Ok(found) => Ok(builder.path(found).open()?),
             Err(failure) if failure.code() != Code::NotFound || !create => Err(failure),
-            Err(_) => match store.to_str().filter(|_| store.components().count() == 1 && !store.is_absolute()) {
+            Err(_) => match store
+                .to_str()
+                .filter(|_| store.components().count() == 1 && !store.is_absolute())
+            {
                 Some(name) => Ok(builder.name(name).persistent().open_or_create()?),
                 None => Ok(builder.path(store).persistent().open_or_create()?),
             },

@@ -30,7 +30,15 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     let source = target.open(For::Reading)?;
     let in_source_store = !args.name.contains('/') && context.store()?.is_none();
     let (manager, name) = match in_source_store {
-        true => new::place(context, &format!("{}/{}", info.path.parent().unwrap_or(&info.path).display(), args.name), false)?,
+        true => new::place(
+            context,
+            &format!(
+                "{}/{}",
+                info.path.parent().unwrap_or(&info.path).display(),
+                args.name
+            ),
+            false,
+        )?,
         false => new::place(context, &args.name, false)?,
     };
     // Until it is complete it is this process's, so that no half copy stays if it is killed.
@@ -40,18 +48,26 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
         options = options.attrs(&attrs)?;
     }
     if !info.axis_names.is_empty() && source.ndim() == info.axis_names.len() {
-        options = options.axis_names(info.axis_names.iter().map(|name| name.clone().unwrap_or_default()));
+        options = options.axis_names(
+            info.axis_names
+                .iter()
+                .map(|name| name.clone().unwrap_or_default()),
+        );
     }
     let copy = options.zeros_any(source.dtype(), source.shape())?;
     for piece in chunks::of(&source, chunks::PIECE) {
-        assign(&chunks::view(&copy, &piece)?, &chunks::view(&source, &piece)?)?;
+        assign(
+            &chunks::view(&copy, &piece)?,
+            &chunks::view(&source, &piece)?,
+        )?;
     }
     if args.freeze {
         copy.freeze()?;
     }
     copy.set_scope(Scope::Store)?;
     match context.is_json {
-        true => context.print_json(&json!({ "path": copy.path(), "handle": copy.handle().to_string() }))?,
+        true => context
+            .print_json(&json!({ "path": copy.path(), "handle": copy.handle().to_string() }))?,
         false => {
             let mut out = context.out();
             writeln!(out, "{}", printable(&copy.path().to_string_lossy()))?;

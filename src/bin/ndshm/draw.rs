@@ -19,13 +19,22 @@ pub(crate) fn room() -> (usize, usize) {
         true => ratatui::crossterm::terminal::size().unwrap_or((80, 24)),
         false => (80, 24),
     };
-    (usize::from(columns).clamp(20, 120) - 2, usize::from(rows).clamp(12, 40) - 4)
+    (
+        usize::from(columns).clamp(20, 120) - 2,
+        usize::from(rows).clamp(12, 40) - 4,
+    )
 }
 
-pub(crate) fn histogram(out: &mut impl Write, range: Range<f64>, counts: &[u64]) -> Result<(), Failure> {
+pub(crate) fn histogram(
+    out: &mut impl Write,
+    range: Range<f64>,
+    counts: &[u64],
+) -> Result<(), Failure> {
     let most = counts.iter().copied().max().unwrap_or(0).max(1);
     let width = (range.end - range.start) / counts.len() as f64;
-    let bounds: Vec<_> = (0..=counts.len()).map(|bin| on_scale(range.start + width * bin as f64, range.end - range.start)).collect();
+    let bounds: Vec<_> = (0..=counts.len())
+        .map(|bin| on_scale(range.start + width * bin as f64, range.end - range.start))
+        .collect();
     let widest = bounds.iter().map(String::len).max().unwrap_or(0);
     for (bin, &count) in counts.iter().enumerate() {
         // In eighths of a character; what is there at all is seen.
@@ -36,23 +45,51 @@ pub(crate) fn histogram(out: &mut impl Write, range: Range<f64>, counts: &[u64])
             part => char::from_u32(0x2590 - part as u32).map_or(String::new(), String::from),
         };
         let bar = "\u{2588}".repeat(eighths / 8) + &part;
-        writeln!(out, "{:>widest$} .. {:>widest$}  {bar} {count}", bounds[bin], bounds[bin + 1])?;
+        writeln!(
+            out,
+            "{:>widest$} .. {:>widest$}  {bar} {count}",
+            bounds[bin],
+            bounds[bin + 1]
+        )?;
     }
     Ok(())
 }
 
 pub(crate) fn heat_map(out: &mut impl Write, grid: &Grid, has_colors: bool) -> Result<(), Failure> {
-    let Some((low, high)) = grid.range() else { return Ok(()) };
+    let Some((low, high)) = grid.range() else {
+        return Ok(());
+    };
     let share = |row: usize, column: usize| {
-        let mean = grid.cells.get(row * grid.columns + column).filter(|_| row < grid.rows)?.mean()?;
-        Some(if high > low { (mean - low) / (high - low) } else { 0.5 })
+        let mean = grid
+            .cells
+            .get(row * grid.columns + column)
+            .filter(|_| row < grid.rows)?
+            .mean()?;
+        Some(if high > low {
+            (mean - low) / (high - low)
+        } else {
+            0.5
+        })
     };
     writeln!(out)?;
     if has_colors {
         for row in (0..grid.rows).step_by(2) {
             for column in 0..grid.columns {
-                let style = anstyle::Style::new().fg_color(share(row, column).map(color)).bg_color(share(row + 1, column).map(color));
-                write!(out, "{}", text::styled(style, if share(row, column).is_some() { '\u{2580}' } else { ' ' }))?;
+                let style = anstyle::Style::new()
+                    .fg_color(share(row, column).map(color))
+                    .bg_color(share(row + 1, column).map(color));
+                write!(
+                    out,
+                    "{}",
+                    text::styled(
+                        style,
+                        if share(row, column).is_some() {
+                            '\u{2580}'
+                        } else {
+                            ' '
+                        }
+                    )
+                )?;
             }
             writeln!(out)?;
         }
@@ -60,20 +97,41 @@ pub(crate) fn heat_map(out: &mut impl Write, grid: &Grid, has_colors: bool) -> R
         for row in 0..grid.rows {
             let line: String = (0..grid.columns)
                 .map(|column| {
-                    share(row, column).map_or('?', |share| char::from(SHADES[((share * SHADES.len() as f64) as usize).min(SHADES.len() - 1)]))
+                    share(row, column).map_or('?', |share| {
+                        char::from(
+                            SHADES[((share * SHADES.len() as f64) as usize).min(SHADES.len() - 1)],
+                        )
+                    })
                 })
                 .collect();
             writeln!(out, "{}", line.trim_end())?;
         }
     }
-    let scale = if has_colors { "dark is low" } else { "from ' ' to '@'" };
-    writeln!(out, "{}", text::styled(text::FAINT, format!("means of cells, {} to {}, {scale}", real(low), real(high))))?;
+    let scale = if has_colors {
+        "dark is low"
+    } else {
+        "from ' ' to '@'"
+    };
+    writeln!(
+        out,
+        "{}",
+        text::styled(
+            text::FAINT,
+            format!("means of cells, {} to {}, {scale}", real(low), real(high))
+        )
+    )?;
     Ok(())
 }
 
 /// A share of the way from low to high as a colour: dark violet to yellow.
 pub(crate) fn rgb(share: f64) -> (u8, u8, u8) {
-    const STOPS: [(f64, f64, f64); 5] = [(68.0, 1.0, 84.0), (59.0, 82.0, 139.0), (33.0, 145.0, 140.0), (94.0, 201.0, 98.0), (253.0, 231.0, 37.0)];
+    const STOPS: [(f64, f64, f64); 5] = [
+        (68.0, 1.0, 84.0),
+        (59.0, 82.0, 139.0),
+        (33.0, 145.0, 140.0),
+        (94.0, 201.0, 98.0),
+        (253.0, 231.0, 37.0),
+    ];
     let at = share.clamp(0.0, 1.0) * (STOPS.len() - 1) as f64;
     let index = (at as usize).min(STOPS.len() - 2);
     let (from, to, part) = (STOPS[index], STOPS[index + 1], at - index as f64);

@@ -33,7 +33,12 @@ impl Format {
             "raw" | "bin" => Some(Format::Raw),
             _ => None,
         };
-        let unknown = || Failure::usage(format!("{}: name it .npy, .npz, .safetensors or .raw, or say --format", path.display()));
+        let unknown = || {
+            Failure::usage(format!(
+                "{}: name it .npy, .npz, .safetensors or .raw, or say --format",
+                path.display()
+            ))
+        };
         asked.or_else(by_suffix).ok_or_else(unknown)
     }
 }
@@ -43,7 +48,8 @@ impl Format {
 /// The file gets its name when it is complete: one that is interrupted is never there.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The arrays, each with an optional slice; several for .npz and .safetensors only, as KEY=ARRAY where the key shall not be the name
+    /// The arrays, each with an optional slice; several for .npz and .safetensors only, as
+    /// KEY=ARRAY where the key shall not be the name
     #[arg(required = true, value_name = "ARRAY")]
     arrays: Vec<String>,
     /// The file
@@ -66,21 +72,38 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     for (number, text) in args.arrays.iter().enumerate() {
         arrays.push(keyed(context, text, number)?);
     }
-    let bar = Bar::new(printable(&args.output.display().to_string()), !context.is_json);
+    let bar = Bar::new(
+        printable(&args.output.display().to_string()),
+        !context.is_json,
+    );
     let show = |done, total| bar.show(done, total);
     let export = Export::new().progress(&show);
     let export = if args.force { export.replace() } else { export };
-    let export = if args.compress { export.compress() } else { export };
-    let all: Vec<_> = arrays.iter().map(|(key, array)| (key.as_str(), array)).collect();
+    let export = if args.compress {
+        export.compress()
+    } else {
+        export
+    };
+    let all: Vec<_> = arrays
+        .iter()
+        .map(|(key, array)| (key.as_str(), array))
+        .collect();
     let written = match (format, &all[..]) {
         (Format::Npz, all) => export.npz(all, &args.output),
         (Format::Safetensors, all) => export.safetensors(all, &args.output),
         (Format::Npy, [(_, array)]) => export.npy(array, &args.output),
         (Format::Raw, [(_, array)]) => export.raw(array, &args.output),
-        _ => return Err(Failure::usage("such a file has one array: take .npz or .safetensors for several")),
+        _ => {
+            return Err(Failure::usage(
+                "such a file has one array: take .npz or .safetensors for several",
+            ));
+        }
     };
     written.map_err(|error| match error {
-        Error::AlreadyExists { path } => Failure::new(Code::Refused, format!("{}: the file exists; --force replaces it", path.display())),
+        Error::AlreadyExists { path } => Failure::new(
+            Code::Refused,
+            format!("{}: the file exists; --force replaces it", path.display()),
+        ),
         error => error.into(),
     })?;
     Ok(ExitCode::SUCCESS)
@@ -91,8 +114,13 @@ fn keyed(context: &Context, text: &str, number: usize) -> Result<(String, AnyArr
     let open = |text| Target::find(context, text)?.open(For::Reading);
     let array = match (open(text), text.split_once('=')) {
         // A handle and a name may have an equals sign.
-        (Err(_), Some((key, rest))) if !key.starts_with("ndshm1:") => return Ok((key.to_owned(), open(rest)?)),
+        (Err(_), Some((key, rest))) if !key.starts_with("ndshm1:") => {
+            return Ok((key.to_owned(), open(rest)?));
+        }
         (array, _) => array?,
     };
-    Ok((array.name().unwrap_or_else(|| format!("arr_{number}")), array))
+    Ok((
+        array.name().unwrap_or_else(|| format!("arr_{number}")),
+        array,
+    ))
 }

@@ -1,4 +1,5 @@
-//! Why a command failed: one line that says what to do, and an exit code that scripts can tell apart.
+//! Why a command failed: one line that says what to do, and an exit code that scripts can tell
+//! apart.
 
 use ndshm::Error;
 use std::{fmt, io, io::Write, process::ExitCode};
@@ -25,7 +26,11 @@ pub(crate) struct Failure {
 
 impl Failure {
     pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), is_closed_pipe: false }
+        Self {
+            code,
+            message: message.into(),
+            is_closed_pipe: false,
+        }
     }
 
     pub(crate) fn usage(message: impl Into<String>) -> Self {
@@ -48,7 +53,8 @@ impl Failure {
 }
 
 impl fmt::Display for Failure {
-    /// In one line, whatever stands in the message; control characters of names do nothing to the terminal.
+    /// In one line, whatever stands in the message; control characters of names do nothing to the
+    /// terminal.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&printable(&self.message))
     }
@@ -56,13 +62,17 @@ impl fmt::Display for Failure {
 
 /// The same text without control characters.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let code = match &error {
-            Error::NotFound { .. } | Error::Released { .. } | Error::Closed { .. } => Code::NotFound,
+            Error::NotFound { .. } | Error::Released { .. } | Error::Closed { .. } => {
+                Code::NotFound
+            }
             Error::AlreadyExists { .. }
             | Error::NotOwner { .. }
             | Error::PathReused { .. }
@@ -73,26 +83,48 @@ impl From<Error> for Failure {
             | Error::Poisoned { .. }
             | Error::Untrusted { .. } => Code::Refused,
             Error::Header { .. } => Code::Damaged,
-            Error::WouldBlock { .. } | Error::Timeout { .. } | Error::WouldDeadlock { .. } => Code::Busy,
-            Error::Handle { .. } | Error::Name { .. } | Error::Layout { .. } | Error::Dtype { .. } | Error::Rank { .. } => Code::Usage,
+            Error::WouldBlock { .. } | Error::Timeout { .. } | Error::WouldDeadlock { .. } => {
+                Code::Busy
+            }
+            Error::Handle { .. }
+            | Error::Name { .. }
+            | Error::Layout { .. }
+            | Error::Dtype { .. }
+            | Error::Rank { .. } => Code::Usage,
             _ => Code::Failed,
         };
         // Where the library names its functions, the tool names its commands.
         let message = match &error {
-            Error::Poisoned { path, range, member } => format!(
+            Error::Poisoned {
+                path,
+                range,
+                member,
+            } => format!(
                 "{}: the bytes {}..{} may be half-written: their writer, member {member} of the store, died or panicked; set them anew with ndshm recover",
                 path.display(),
                 range.start,
                 range.end
             ),
             Error::Frozen { path } => {
-                format!("{}: the array was frozen and is never written again; copy it with ndshm cp to change it", path.display())
+                format!(
+                    "{}: the array was frozen and is never written again; copy it with ndshm cp to change it",
+                    path.display()
+                )
             }
             Error::Released { path, .. } => {
-                format!("{}: the array was released, or its store was deleted; ndshm ls shows what is there", path.display())
+                format!(
+                    "{}: the array was released, or its store was deleted; ndshm ls shows what is there",
+                    path.display()
+                )
             }
-            Error::NotFound { path, what } => format!("{}: not found: {what}; ndshm ls shows what is there", path.display()),
-            Error::Closed { path } => format!("{}: the store was closed; ndshm ls shows those that are there", path.display()),
+            Error::NotFound { path, what } => format!(
+                "{}: not found: {what}; ndshm ls shows what is there",
+                path.display()
+            ),
+            Error::Closed { path } => format!(
+                "{}: the store was closed; ndshm ls shows those that are there",
+                path.display()
+            ),
             _ => error.to_string(),
         };
         Self::new(code, message)
@@ -101,7 +133,11 @@ impl From<Error> for Failure {
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        Self { code: Code::Failed, message: error.to_string(), is_closed_pipe: error.kind() == io::ErrorKind::BrokenPipe }
+        Self {
+            code: Code::Failed,
+            message: error.to_string(),
+            is_closed_pipe: error.kind() == io::ErrorKind::BrokenPipe,
+        }
     }
 }
 

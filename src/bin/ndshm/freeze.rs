@@ -20,7 +20,9 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     for text in &args.arrays {
         let target = Target::find(context, text)?;
         if target.is_sliced() {
-            return Err(Failure::usage(format!("{text}: arrays are frozen as a whole: leave the slice out")));
+            return Err(Failure::usage(format!(
+                "{text}: arrays are frozen as a whole: leave the slice out"
+            )));
         }
         target.open(For::Writing)?.freeze()?;
     }

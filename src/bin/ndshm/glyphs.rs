@@ -73,8 +73,18 @@ pub(crate) fn width(text: &str) -> i32 {
 pub(crate) fn dots(text: &str) -> impl Iterator<Item = (i32, i32)> + '_ {
     text.chars().enumerate().flat_map(|(index, character)| {
         let wanted = character.to_ascii_uppercase();
-        let glyph = GLYPHS.iter().find(|(known, _)| *known == wanted).map_or(UNKNOWN, |(_, glyph)| *glyph);
+        let glyph = GLYPHS
+            .iter()
+            .find(|(known, _)| *known == wanted)
+            .map_or(UNKNOWN, |(_, glyph)| *glyph);
         let is_set = move |at: i32| glyph >> (ROWS * COLUMNS - 1 - at) & 1 == 1;
-        (0..ROWS * COLUMNS).filter(move |at| is_set(*at)).map(move |at| (index as i32 * ADVANCE + at % COLUMNS * DOT, at / COLUMNS * DOT))
+        (0..ROWS * COLUMNS)
+            .filter(move |at| is_set(*at))
+            .map(move |at| {
+                (
+                    index as i32 * ADVANCE + at % COLUMNS * DOT,
+                    at / COLUMNS * DOT,
+                )
+            })
     })
 }

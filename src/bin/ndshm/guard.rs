@@ -29,7 +29,10 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     let store = context.find_store(&args.guarded)?;
     if Observer::open(&store)?.is_persistent() {
         let why = "it is persistent, so it stays when its processes are gone; ndshm rm --whole-store deletes it";
-        return Err(Failure::new(Code::Refused, format!("{}: {why}", store.display())));
+        return Err(Failure::new(
+            Code::Refused,
+            format!("{}: {why}", store.display()),
+        ));
     }
     let swept = Manager::sweep_when_deserted(&store)?;
     if context.is_json {
@@ -37,8 +40,17 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     } else {
         let mut out = context.out();
         match swept.stores {
-            0 => writeln!(out, "{}: left as it is: it was kept, or deleted by others", store.display())?,
-            _ => writeln!(out, "{}: deleted with {}", store.display(), text::count(swept.arrays, "array"))?,
+            0 => writeln!(
+                out,
+                "{}: left as it is: it was kept, or deleted by others",
+                store.display()
+            )?,
+            _ => writeln!(
+                out,
+                "{}: deleted with {}",
+                store.display(),
+                text::count(swept.arrays, "array")
+            )?,
         }
         out.flush()?;
     }

@@ -17,7 +17,11 @@ pub(crate) struct Args {
 pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     let target = Target::find(context, &args.array)?;
     let handle = target.view_handle()?;
-    let handle = if args.read_only { handle.read_only() } else { handle };
+    let handle = if args.read_only {
+        handle.read_only()
+    } else {
+        handle
+    };
     match context.is_json {
         true => context.print_json(&json!({ "handle": handle.to_string(), "path": handle.path(), "writable": handle.is_writable() }))?,
         false => {

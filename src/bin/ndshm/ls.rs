@@ -42,7 +42,10 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     let stores = match (&args.stores[..], context.store()?) {
         ([], Some(store)) => vec![store],
         ([], None) => context.stores()?,
-        (named, _) => named.iter().map(|store| context.find_store(store)).collect::<Result<Vec<_>, _>>()?,
+        (named, _) => named
+            .iter()
+            .map(|store| context.find_store(store))
+            .collect::<Result<Vec<_>, _>>()?,
     };
     let root = match &stores[..] {
         // A store elsewhere: then it is that file system which counts.
@@ -54,14 +57,18 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
         match args.sort {
             Sort::Created => {}
             Sort::Name => store.arrays.sort_by_key(ArrayView::name),
-            Sort::Size => store.arrays.sort_by_key(|array| std::cmp::Reverse(array.allocated)),
+            Sort::Size => store
+                .arrays
+                .sort_by_key(|array| std::cmp::Reverse(array.allocated)),
         }
         if args.dead {
             store.arrays.retain(|array| array.is_dead);
         }
     }
     if args.dead {
-        survey.stores.retain(|store| store.is_dead() || !store.arrays.is_empty());
+        survey
+            .stores
+            .retain(|store| store.is_dead() || !store.arrays.is_empty());
     }
     match context.is_json {
         true => context.print_json(&survey.to_json())?,
@@ -73,13 +80,34 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
 fn print(context: &Context, args: &Args, survey: &Survey) -> Result<(), Failure> {
     let mut out = context.out();
     for store in &survey.stores {
-        let style = if store.is_dead() { text::BAD } else { text::HEAD };
-        writeln!(out, "{}  {}", text::styled(style, store.name()), describe(store))?;
+        let style = if store.is_dead() {
+            text::BAD
+        } else {
+            text::HEAD
+        };
+        writeln!(
+            out,
+            "{}  {}",
+            text::styled(style, store.name()),
+            describe(store)
+        )?;
         for damaged in &store.damaged {
             writeln!(out, "  {} {damaged}", text::styled(text::BAD, "damaged:"))?;
         }
         if !args.brief && !store.arrays.is_empty() {
-            let mut table = text::table(&["NAME", "DTYPE", "SHAPE", "SIZE", "AGE", "SCOPE", "MAPPED BY", "STATE"], context.has_colors());
+            let mut table = text::table(
+                &[
+                    "NAME",
+                    "DTYPE",
+                    "SHAPE",
+                    "SIZE",
+                    "AGE",
+                    "SCOPE",
+                    "MAPPED BY",
+                    "STATE",
+                ],
+                context.has_colors(),
+            );
             store.arrays.iter().for_each(|array| {
                 table.add_row(row(survey, store, array));
             });
@@ -100,7 +128,10 @@ fn describe(store: &StoreView) -> String {
         (false, _) => "ephemeral",
     };
     let owner = match store.owner {
-        Some(owner) if owner.is_alive => store.pids.get(&owner.id).map_or(", owner alive".into(), |pid| format!(", owner {pid}")),
+        Some(owner) if owner.is_alive => store
+            .pids
+            .get(&owner.id)
+            .map_or(", owner alive".into(), |pid| format!(", owner {pid}")),
         Some(_) => format!(", {}", text::styled(text::BAD, "owner dead")),
         None => String::new(),
     };
@@ -108,7 +139,11 @@ fn describe(store: &StoreView) -> String {
         0 if store.is_dead() => text::styled(text::BAD, "dead: ndshm sweep deletes it"),
         members => text::count(members, "member"),
     };
-    format!("{kind}{owner}, {members}, {}, {}", text::count(store.arrays.len(), "array"), text::bytes(store.bytes()))
+    format!(
+        "{kind}{owner}, {members}, {}, {}",
+        text::count(store.arrays.len(), "array"),
+        text::bytes(store.bytes())
+    )
 }
 
 fn row(survey: &Survey, store: &StoreView, array: &ArrayView) -> Row {
@@ -116,10 +151,18 @@ fn row(survey: &Survey, store: &StoreView, array: &ArrayView) -> Row {
     let name = Cell::new(array.name());
     let mapped = match &array.mapped[..] {
         many if many.len() > 4 => format!("{} processes", many.len()),
-        few => few.iter().map(|mapped| format!("{}({})", survey.processes.command(mapped.pid), mapped.pid)).collect::<Vec<_>>().join(" "),
+        few => few
+            .iter()
+            .map(|mapped| format!("{}({})", survey.processes.command(mapped.pid), mapped.pid))
+            .collect::<Vec<_>>()
+            .join(" "),
     };
     Row::from(vec![
-        if array.is_dead { name.fg(Color::Red) } else { name },
+        if array.is_dead {
+            name.fg(Color::Red)
+        } else {
+            name
+        },
         Cell::new(&info.dtype),
         Cell::new(text::shape(&info.shape)),
         text::right(text::bytes(array.allocated)),
@@ -135,27 +178,51 @@ fn state(store: &StoreView, array: &ArrayView) -> Cell {
     let state = &array.state;
     let mut words = Vec::new();
     if array.is_dead {
-        words.push(if store.is_dead() { "dead".to_owned() } else { "dead: its owner is gone".to_owned() });
+        words.push(if store.is_dead() {
+            "dead".to_owned()
+        } else {
+            "dead: its owner is gone".to_owned()
+        });
     }
     if state.is_frozen {
         words.push("frozen".into());
     }
     if !state.poisoned.is_empty() {
         let bytes = state.poisoned.iter().map(|range| range.len() as u64).sum();
-        words.push(format!("poisoned: {} in {}", text::bytes(bytes), text::count(state.poisoned.len(), "range")));
+        words.push(format!(
+            "poisoned: {} in {}",
+            text::bytes(bytes),
+            text::count(state.poisoned.len(), "range")
+        ));
     }
     let mut guards = BTreeMap::<_, usize>::new();
-    state.guards.iter().for_each(|guard| *guards.entry(guard_kind(guard.kind)).or_default() += 1);
-    words.extend(
-        guards.into_iter().map(|(kind, number)| if kind == "waiting" { format!("{number} waiting") } else { format!("{number} {kind} held") }),
-    );
+    state
+        .guards
+        .iter()
+        .for_each(|guard| *guards.entry(guard_kind(guard.kind)).or_default() += 1);
+    words.extend(guards.into_iter().map(|(kind, number)| {
+        if kind == "waiting" {
+            format!("{number} waiting")
+        } else {
+            format!("{number} {kind} held")
+        }
+    }));
     let cell = Cell::new(words.join(", "));
-    if array.is_dead || !state.poisoned.is_empty() { cell.fg(Color::Red) } else { cell }
+    if array.is_dead || !state.poisoned.is_empty() {
+        cell.fg(Color::Red)
+    } else {
+        cell
+    }
 }
 
 fn summarize(out: &mut impl Write, survey: &Survey) -> Result<(), Failure> {
     for file in &survey.unlinked {
-        let pids = file.pids.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+        let pids = file
+            .pids
+            .iter()
+            .map(u32::to_string)
+            .collect::<Vec<_>>()
+            .join(", ");
         writeln!(
             out,
             "{} {}, {}, mapped by {pids}",
@@ -179,7 +246,17 @@ fn summarize(out: &mut impl Write, survey: &Survey) -> Result<(), Failure> {
         text::bytes(survey.total)
     )?;
     if dead > 0 {
-        writeln!(out, "{}", text::styled(text::BAD, format!("{} of it belong to the dead: ndshm sweep gives them back", text::bytes(dead))))?;
+        writeln!(
+            out,
+            "{}",
+            text::styled(
+                text::BAD,
+                format!(
+                    "{} of it belong to the dead: ndshm sweep gives them back",
+                    text::bytes(dead)
+                )
+            )
+        )?;
     }
     Ok(())
 }

@@ -2,13 +2,17 @@
 //!
 //! It stands on the public interface of the library and on /proc. How it is laid out:
 //!
-//! - `main`: the commands (clap), and what runs each. A command is a module of its name with `struct Args` (clap; its doc comment is the help) and
-//!   `fn run(&Context, &Args) -> Outcome`, a line in `enum Command`, and one in `fn run`.
+//! - `main`: the commands (clap), and what runs each. A command is a module of its name with
+//!   `struct Args` (clap; its doc comment is the help) and `fn run(&Context, &Args) -> Outcome`, a
+//!   line in `enum Command`, and one in `fn run`.
 //! - `context`: what every command gets: the store that was asked for, output, colours, JSON.
-//! - `target`: how an array is named (name, path, handle, each with an optional `[slice]`), and how it is found. `slice`: NumPy's syntax.
+//! - `target`: how an array is named (name, path, handle, each with an optional `[slice]`), and how
+//!   it is found. `slice`: NumPy's syntax.
 //! - `failure`: the one error type, its line for people, its exit code.
-//! - `survey`: all stores and arrays at once, for `ls` and `top`, and the fields of `--json`. `proc`: who has what mapped, from /proc.
-//! - `chunks`, `tally`: arrays of any size, read piece by piece. `scalar`: their elements as numbers.
+//! - `survey`: all stores and arrays at once, for `ls` and `top`, and the fields of `--json`.
+//!   `proc`: who has what mapped, from /proc.
+//! - `chunks`, `tally`: arrays of any size, read piece by piece. `scalar`: their elements as
+//!   numbers.
 //! - `preview`, `draw`, `glyphs`, `text`: elements, pictures, numbers and words for people.
 
 mod bar;
@@ -82,7 +86,13 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
     /// The store: its directory, or its name in the root
-    #[arg(long, global = true, env = "NDSHM_STORE", value_name = "STORE", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        env = "NDSHM_STORE",
+        value_name = "STORE",
+        hide_env_values = true
+    )]
     store: Option<PathBuf>,
     /// Print JSON, with field names that stay
     #[arg(long, global = true)]
@@ -91,7 +101,13 @@ struct Cli {
     #[arg(long, global = true, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     wait: Duration,
     /// Colours
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_possible_values = false)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_possible_values = false
+    )]
     color: ColorChoice,
 }
 
@@ -119,7 +135,10 @@ enum Command {
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
-    text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).ok_or_else(|| "a number of seconds is needed".into())
+    text.parse()
+        .ok()
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .ok_or_else(|| "a number of seconds is needed".into())
 }
 
 fn run(cli: &Cli) -> Outcome {

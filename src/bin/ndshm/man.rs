@@ -23,7 +23,10 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
         }
         Some(directory) => {
             fs::create_dir_all(directory)?;
-            for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+            for sub in command
+                .get_subcommands()
+                .filter(|sub| sub.get_name() != "help")
+            {
                 let name = format!("ndshm-{}", sub.get_name());
                 fs::write(directory.join(format!("{name}.1")), page(sub.clone())?)?;
             }

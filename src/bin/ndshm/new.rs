@@ -15,12 +15,18 @@ use std::{collections::BTreeMap, io::Write, path::Path, process::ExitCode};
 pub(crate) struct Args {
     /// Its name, or STORE/NAME
     name: String,
-    /// The type of the elements, as NumPy says it: <f8, |u1, <c16, '(3,)<f4', bfloat16, ...; f64, u8 and the like too
+    /// The type of the elements, as NumPy says it: <f8, |u1, <c16, '(3,)<f4', bfloat16, ...; f64,
+    /// u8 and the like too
     dtype: String,
     /// The lengths of the axes: 3,4 or '(3, 4)'; () for none
     shape: String,
     /// The value of all elements
-    #[arg(long, value_name = "VALUE", default_value = "0", allow_hyphen_values = true)]
+    #[arg(
+        long,
+        value_name = "VALUE",
+        default_value = "0",
+        allow_hyphen_values = true
+    )]
     fill: String,
     /// An attribute, a text: unit=m/s
     #[arg(long = "attr", value_name = "KEY=VALUE", value_parser = key_and_value)]
@@ -43,7 +49,9 @@ enum Keeper {
 }
 
 fn key_and_value(text: &str) -> Result<(String, String), String> {
-    text.split_once('=').map(|(key, value)| (key.into(), value.into())).ok_or_else(|| "write KEY=VALUE".into())
+    text.split_once('=')
+        .map(|(key, value)| (key.into(), value.into()))
+        .ok_or_else(|| "write KEY=VALUE".into())
 }
 
 pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
@@ -63,7 +71,11 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
             scalar::fill(&chunks::view(&array, &piece)?, &args.fill)?;
         }
     }
-    array.set_scope(if args.scope == Keeper::Remote { Scope::Remote } else { Scope::Store })?;
+    array.set_scope(if args.scope == Keeper::Remote {
+        Scope::Remote
+    } else {
+        Scope::Store
+    })?;
     let (path, handle) = (array.path().to_path_buf(), array.handle().to_string());
     if context.is_json {
         context.print_json(&json!({ "path": path, "handle": handle }))?;
@@ -79,7 +91,11 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
 }
 
 /// The store and the name in `NAME` or `STORE/NAME`.
-pub(crate) fn place(context: &Context, text: &str, create_store: bool) -> Result<(Manager, String), Failure> {
+pub(crate) fn place(
+    context: &Context,
+    text: &str,
+    create_store: bool,
+) -> Result<(Manager, String), Failure> {
     let (store, name) = match text.rsplit_once('/') {
         Some((store, name)) => (Some(store), name),
         None => (None, text),
@@ -88,7 +104,10 @@ pub(crate) fn place(context: &Context, text: &str, create_store: bool) -> Result
         Some(store) => context.open_store(Path::new(store), create_store)?,
         None => context.manager(create_store)?,
     };
-    Ok((manager, name.strip_suffix(".ndshm").unwrap_or(name).to_owned()))
+    Ok((
+        manager,
+        name.strip_suffix(".ndshm").unwrap_or(name).to_owned(),
+    ))
 }
 
 /// A NumPy type, or one as Rust calls it.
@@ -112,16 +131,27 @@ pub(crate) fn dtype(text: &str) -> Result<DType, Failure> {
         ("complex64", "<c8"),
         ("complex128", "<c16"),
     ];
-    let numpy = RUST.iter().find(|(rust, _)| *rust == text).map_or(text, |(_, numpy)| numpy);
+    let numpy = RUST
+        .iter()
+        .find(|(rust, _)| *rust == text)
+        .map_or(text, |(_, numpy)| numpy);
     numpy.parse().map_err(|_| Failure::usage(format!("{text:?} is no element type; some are f64 or <f8, u8 or |u1, complex128 or <c16, '(3,)<f4'")))
 }
 
 /// `3,4`, `(3, 4)`, `3x4`, `5`, `()`.
 fn shape(text: &str) -> Result<Vec<usize>, Failure> {
-    let inner = text.trim().trim_start_matches('(').trim_end_matches(')').trim().trim_end_matches(',');
+    let inner = text
+        .trim()
+        .trim_start_matches('(')
+        .trim_end_matches(')')
+        .trim()
+        .trim_end_matches(',');
     if inner.is_empty() {
         return Ok(Vec::new());
     }
     let refuse = |_| Failure::usage(format!("{text:?} is no shape: write 3,4 or '(3, 4)'"));
-    inner.split([',', 'x']).map(|length| length.trim().parse().map_err(refuse)).collect()
+    inner
+        .split([',', 'x'])
+        .map(|length| length.trim().parse().map_err(refuse))
+        .collect()
 }

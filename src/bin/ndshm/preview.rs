@@ -36,17 +36,31 @@ pub(crate) fn is_whole(shape: &[usize]) -> bool {
 
 /// How many of each axis are shown at its start and at its end.
 fn plan(shape: &[usize]) -> Vec<(usize, usize)> {
-    let ends = |length: usize, edge: usize| if length > 2 * edge { (edge, edge) } else { (length, 0) };
+    let ends = |length: usize, edge: usize| {
+        if length > 2 * edge {
+            (edge, edge)
+        } else {
+            (length, 0)
+        }
+    };
     if is_whole(shape) {
         return shape.iter().map(|&length| (length, 0)).collect();
     }
     let mut plan: Vec<_> = shape.iter().map(|&length| ends(length, EDGE)).collect();
-    let shown = |plan: &[(usize, usize)]| plan.iter().map(|(head, tail)| head + tail).fold(1, usize::saturating_mul);
+    let shown = |plan: &[(usize, usize)]| {
+        plan.iter()
+            .map(|(head, tail)| head + tail)
+            .fold(1, usize::saturating_mul)
+    };
     // The outer axes give way first.
     for edge in (0..EDGE).rev() {
         for axis in 0..shape.len() {
             if shown(&plan) > MOST {
-                plan[axis] = if edge == 0 { (shape[axis].min(1), 0) } else { ends(shape[axis], edge) };
+                plan[axis] = if edge == 0 {
+                    (shape[axis].min(1), 0)
+                } else {
+                    ends(shape[axis], edge)
+                };
             }
         }
     }
@@ -55,12 +69,18 @@ fn plan(shape: &[usize]) -> Vec<(usize, usize)> {
 
 fn node(array: &AnyArray, plan: &[(usize, usize)]) -> Result<Node, Failure> {
     let Some((&(head, tail), inner)) = plan.split_first() else {
-        return Ok(elements(array)?.pop().map_or(Node::List(Vec::new()), Node::Element));
+        return Ok(elements(array)?
+            .pop()
+            .map_or(Node::List(Vec::new()), Node::Element));
     };
     let length = array.shape()[0];
     let mut nodes = Vec::new();
     if inner.is_empty() {
-        nodes.extend(elements(&range(array, 0, head)?)?.into_iter().map(|text| Some(Node::Element(text))));
+        nodes.extend(
+            elements(&range(array, 0, head)?)?
+                .into_iter()
+                .map(|text| Some(Node::Element(text))),
+        );
     } else {
         for index in 0..head {
             nodes.push(Some(node(&array.index_axis(Axis(0), index)?, inner)?));
@@ -70,7 +90,11 @@ fn node(array: &AnyArray, plan: &[(usize, usize)]) -> Result<Node, Failure> {
         nodes.push(None);
     }
     if inner.is_empty() {
-        nodes.extend(elements(&range(array, length - tail, length)?)?.into_iter().map(|text| Some(Node::Element(text))));
+        nodes.extend(
+            elements(&range(array, length - tail, length)?)?
+                .into_iter()
+                .map(|text| Some(Node::Element(text))),
+        );
     } else {
         for index in length - tail..length {
             nodes.push(Some(node(&array.index_axis(Axis(0), index)?, inner)?));
@@ -80,8 +104,13 @@ fn node(array: &AnyArray, plan: &[(usize, usize)]) -> Result<Node, Failure> {
 }
 
 fn range(array: &AnyArray, start: usize, end: usize) -> Result<AnyArray, Failure> {
-    let element = SliceInfoElem::Slice { start: start as isize, end: Some(end as isize), step: 1 };
-    let info = SliceInfo::<_, ndarray::IxDyn, ndarray::IxDyn>::try_from(vec![element]).map_err(|error| Failure::usage(error.to_string()))?;
+    let element = SliceInfoElem::Slice {
+        start: start as isize,
+        end: Some(end as isize),
+        step: 1,
+    };
+    let info = SliceInfo::<_, ndarray::IxDyn, ndarray::IxDyn>::try_from(vec![element])
+        .map_err(|error| Failure::usage(error.to_string()))?;
     Ok(array.slice(info)?)
 }
 
@@ -91,15 +120,18 @@ fn elements(array: &AnyArray) -> Result<Vec<String>, Failure> {
         return Ok(Vec::new());
     }
     match array.read_bytes() {
-        Ok(bytes) => Ok(bytes.chunks(array.dtype().itemsize()).map(|bytes| shortened(element(array.dtype(), bytes))).collect()),
+        Ok(bytes) => Ok(bytes
+            .chunks(array.dtype().itemsize())
+            .map(|bytes| shortened(element(array.dtype(), bytes)))
+            .collect()),
         Err(Error::Poisoned { .. }) if array.len() == 1 => Ok(vec!["?".into()]),
         // One by one: some of them can be read.
-        Err(Error::Poisoned { .. }) => {
-            (0..array.len()).map(|index| elements(&array.index_axis(Axis(0), index)?)).try_fold(Vec::new(), |mut all, one| {
+        Err(Error::Poisoned { .. }) => (0..array.len())
+            .map(|index| elements(&array.index_axis(Axis(0), index)?))
+            .try_fold(Vec::new(), |mut all, one| {
                 all.extend(one?);
                 Ok(all)
-            })
-        }
+            }),
         Err(error) => Err(error.into()),
     }
 }
@@ -114,8 +146,21 @@ fn shortened(text: String) -> String {
 /// One element, whatever its type.
 fn element(dtype: &DType, bytes: &[u8]) -> String {
     if !dtype.fields().is_empty() {
-        let part = |field: &ndshm::Field| element(field.dtype(), &bytes[field.offset()..][..field.dtype().itemsize()]);
-        return format!("({})", dtype.fields().iter().map(part).collect::<Vec<_>>().join(", "));
+        let part = |field: &ndshm::Field| {
+            element(
+                field.dtype(),
+                &bytes[field.offset()..][..field.dtype().itemsize()],
+            )
+        };
+        return format!(
+            "({})",
+            dtype
+                .fields()
+                .iter()
+                .map(part)
+                .collect::<Vec<_>>()
+                .join(", ")
+        );
     }
     macro_rules! number {
         ($type:ty) => {
@@ -144,7 +189,10 @@ fn element(dtype: &DType, bytes: &[u8]) -> String {
         "<c16" => complex(&"<f8".parse(), bytes),
         _ => match dtype.subarray() {
             Some((_, part)) => {
-                let parts: Vec<_> = bytes.chunks(part.itemsize()).map(|bytes| element(&part, bytes)).collect();
+                let parts: Vec<_> = bytes
+                    .chunks(part.itemsize())
+                    .map(|bytes| element(&part, bytes))
+                    .collect();
                 format!("[{}]", parts.join(" "))
             }
             None => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
@@ -153,7 +201,9 @@ fn element(dtype: &DType, bytes: &[u8]) -> String {
 }
 
 fn complex(part: &ndshm::Result<DType>, bytes: &[u8]) -> String {
-    let (Ok(part), (re, im)) = (part, bytes.split_at(bytes.len() / 2)) else { return String::new() };
+    let (Ok(part), (re, im)) = (part, bytes.split_at(bytes.len() / 2)) else {
+        return String::new();
+    };
     let (re, im) = (element(part, re), element(part, im));
     format!("{re}{}{im}j", if im.starts_with('-') { "" } else { "+" })
 }

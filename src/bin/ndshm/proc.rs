@@ -1,4 +1,5 @@
-//! Who has what mapped, from /proc. Of other users' processes it tells nothing, and they cannot have a store of this user's open.
+//! Who has what mapped, from /proc. Of other users' processes it tells nothing, and they cannot
+//! have a store of this user's open.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -39,11 +40,20 @@ impl Processes {
     pub(crate) fn look() -> Self {
         let mut processes = Self::default();
         let own = std::process::id();
-        let pids = fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let pids = fs::read_dir("/proc")
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
         for pid in pids.filter(|pid| *pid != own) {
             // Paths need not be UTF-8.
-            let Ok(maps) = fs::read(format!("/proc/{pid}/maps")) else { continue };
-            String::from_utf8_lossy(&maps).lines().filter_map(Line::parse).for_each(|line| processes.note(pid, line));
+            let Ok(maps) = fs::read(format!("/proc/{pid}/maps")) else {
+                continue;
+            };
+            String::from_utf8_lossy(&maps)
+                .lines()
+                .filter_map(Line::parse)
+                .for_each(|line| processes.note(pid, line));
         }
         processes
     }
@@ -52,11 +62,23 @@ impl Processes {
         let mapped = self.by_file.entry(line.file).or_default();
         match mapped.last_mut() {
             Some(last) if last.pid == pid => last.bytes += line.bytes,
-            _ => mapped.push(Mapped { pid, bytes: line.bytes }),
+            _ => mapped.push(Mapped {
+                pid,
+                bytes: line.bytes,
+            }),
         }
-        if let Some(path) = line.path.strip_suffix(" (deleted)").filter(|path| path.ends_with(".ndshm")) {
-            let unlinked = self.unlinked.entry(line.file).or_insert_with(|| Unlinked { path: path.into(), bytes: 0, pids: Vec::new() });
-            // Parts of one mapping have different rights, so the end of the last one says how long the file is.
+        if let Some(path) = line
+            .path
+            .strip_suffix(" (deleted)")
+            .filter(|path| path.ends_with(".ndshm"))
+        {
+            let unlinked = self.unlinked.entry(line.file).or_insert_with(|| Unlinked {
+                path: path.into(),
+                bytes: 0,
+                pids: Vec::new(),
+            });
+            // Parts of one mapping have different rights, so the end of the last one says how long
+            // the file is.
             unlinked.bytes = unlinked.bytes.max(line.end_in_file);
             if unlinked.pids.last() != Some(&pid) {
                 unlinked.pids.push(pid);
@@ -67,7 +89,9 @@ impl Processes {
 
     /// Who has the file at this path mapped.
     pub(crate) fn of(&self, metadata: &fs::Metadata) -> &[Mapped] {
-        self.by_file.get(&(metadata.dev(), metadata.ino())).map_or(&[], Vec::as_slice)
+        self.by_file
+            .get(&(metadata.dev(), metadata.ino()))
+            .map_or(&[], Vec::as_slice)
     }
 
     /// The name of a process's program.
@@ -77,18 +101,35 @@ impl Processes {
 
     /// Arrays that were released, or whose store was deleted, and that are still mapped.
     pub(crate) fn unlinked(&self, root: &Path) -> Vec<Unlinked> {
-        self.unlinked.values().filter(|unlinked| unlinked.path.starts_with(root)).cloned().collect()
+        self.unlinked
+            .values()
+            .filter(|unlinked| unlinked.path.starts_with(root))
+            .cloned()
+            .collect()
     }
 
-    /// Which process is which member of the store with this lock file. The kernel tells a process's byte locks beside its descriptors.
+    /// Which process is which member of the store with this lock file. The kernel tells a process's
+    /// byte locks beside its descriptors.
     pub(crate) fn members(&self, lock: &Path) -> HashMap<u64, u32> {
-        let Ok(metadata) = fs::metadata(lock) else { return HashMap::new() };
+        let Ok(metadata) = fs::metadata(lock) else {
+            return HashMap::new();
+        };
         let mut members = HashMap::new();
         for Mapped { pid, .. } in self.of(&metadata) {
-            for entry in fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten() {
-                if fs::metadata(entry.path()).is_ok_and(|found| (found.dev(), found.ino()) == (metadata.dev(), metadata.ino())) {
-                    let info = format!("/proc/{pid}/fdinfo/{}", entry.file_name().to_string_lossy());
-                    members.extend(locked_members(&fs::read_to_string(info).unwrap_or_default()).map(|member| (member, *pid)));
+            for entry in fs::read_dir(format!("/proc/{pid}/fd"))
+                .into_iter()
+                .flatten()
+                .flatten()
+            {
+                if fs::metadata(entry.path()).is_ok_and(|found| {
+                    (found.dev(), found.ino()) == (metadata.dev(), metadata.ino())
+                }) {
+                    let info =
+                        format!("/proc/{pid}/fdinfo/{}", entry.file_name().to_string_lossy());
+                    members.extend(
+                        locked_members(&fs::read_to_string(info).unwrap_or_default())
+                            .map(|member| (member, *pid)),
+                    );
                 }
             }
         }
@@ -99,18 +140,31 @@ impl Processes {
 /// Where a member's byte lock lies: see docs/design.md, "The store".
 const MEMBER_LOCKS_AT: u64 = 1 << 32;
 
-/// The members whose byte locks a descriptor's `fdinfo` lists: `lock: 1: OFDLCK ADVISORY WRITE -1 00:1c:2 4294967297 4294967297`.
+/// The members whose byte locks a descriptor's `fdinfo` lists:
+/// `lock: 1: OFDLCK ADVISORY WRITE -1 00:1c:2 4294967297 4294967297`.
 fn locked_members(info: &str) -> impl Iterator<Item = u64> + '_ {
-    let bounds = info.lines().filter(|line| line.starts_with("lock:") && line.contains("OFDLCK")).filter_map(|line| {
-        let mut words = line.split_whitespace().rev();
-        let (end, start) = (words.next()?.parse::<u64>().ok()?, words.next()?.parse::<u64>().ok()?);
-        Some((start.checked_sub(MEMBER_LOCKS_AT)?, end.checked_sub(MEMBER_LOCKS_AT)?))
-    });
+    let bounds = info
+        .lines()
+        .filter(|line| line.starts_with("lock:") && line.contains("OFDLCK"))
+        .filter_map(|line| {
+            let mut words = line.split_whitespace().rev();
+            let (end, start) = (
+                words.next()?.parse::<u64>().ok()?,
+                words.next()?.parse::<u64>().ok()?,
+            );
+            Some((
+                start.checked_sub(MEMBER_LOCKS_AT)?,
+                end.checked_sub(MEMBER_LOCKS_AT)?,
+            ))
+        });
     bounds.flat_map(|(start, end)| (start..=end).take(1024))
 }
 
 fn command(pid: u32) -> String {
-    fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim_end().to_owned()
+    fs::read_to_string(format!("/proc/{pid}/comm"))
+        .unwrap_or_default()
+        .trim_end()
+        .to_owned()
 }
 
 /// A line of a process's maps that is about a file of a store.
@@ -125,7 +179,10 @@ impl<'a> Line<'a> {
     /// `7f00-7f01 rw-s 00000000 00:1c 12    /dev/shm/ndshm-0/run/xs.ndshm`
     fn parse(line: &'a str) -> Option<Self> {
         let path = &line[line.find('/')?..];
-        if !path.ends_with(".ndshm") && !path.ends_with("/.lock") && !path.ends_with(".ndshm (deleted)") {
+        if !path.ends_with(".ndshm")
+            && !path.ends_with("/.lock")
+            && !path.ends_with(".ndshm (deleted)")
+        {
             return None;
         }
         let mut words = line.split_ascii_whitespace();
@@ -135,6 +192,11 @@ impl<'a> Line<'a> {
         let offset = hex(words.nth(1)?)?;
         let (major, minor) = words.next()?.split_once(':')?;
         let device = rustix::fs::makedev(hex(major)? as u32, hex(minor)? as u32);
-        Some(Self { file: (device, words.next()?.parse().ok()?), bytes, end_in_file: offset + bytes, path })
+        Some(Self {
+            file: (device, words.next()?.parse().ok()?),
+            bytes,
+            end_in_file: offset + bytes,
+            path,
+        })
     }
 }

@@ -34,7 +34,16 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     scalar::recover(&array, args.fill.as_deref())?;
     let bytes = before.iter().map(|range| range.len() as u64).sum();
     let left = array.poisoned()?.len();
-    finish(context, bytes, left, &format!("recovered {} in {}", text::bytes(bytes), text::count(before.len(), "range")))
+    finish(
+        context,
+        bytes,
+        left,
+        &format!(
+            "recovered {} in {}",
+            text::bytes(bytes),
+            text::count(before.len(), "range")
+        ),
+    )
 }
 
 fn finish(context: &Context, bytes: u64, left: usize, words: &str) -> Outcome {

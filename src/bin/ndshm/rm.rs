@@ -25,14 +25,19 @@ pub(crate) struct Args {
 
 pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     for text in &args.arrays {
-        let target = Target::find(context, text).map_err(|failure| match context.find_store(Path::new(text)) {
-            Ok(_) if failure.code() == Code::NotFound => {
-                Failure::new(Code::NotFound, format!("{text}: it is a store: --whole-store deletes one with all its arrays"))
+        let target = Target::find(context, text).map_err(|failure| {
+            match context.find_store(Path::new(text)) {
+                Ok(_) if failure.code() == Code::NotFound => Failure::new(
+                    Code::NotFound,
+                    format!("{text}: it is a store: --whole-store deletes one with all its arrays"),
+                ),
+                _ => failure,
             }
-            _ => failure,
         })?;
         if target.is_sliced() {
-            return Err(Failure::usage(format!("{text}: arrays are deleted as a whole: leave the slice out")));
+            return Err(Failure::usage(format!(
+                "{text}: arrays are deleted as a whole: leave the slice out"
+            )));
         }
         remove(&target, args.force)?;
     }
@@ -47,9 +52,20 @@ pub(crate) fn remove(target: &Target, force: bool) -> Result<(), Failure> {
     let info = target.info()?;
     if !force {
         let state = target.observer()?.state(&info)?;
-        let refuse = |why: String| Err(Failure::new(Code::Refused, format!("{}: {why}; --force deletes it all the same", info.path.display())));
+        let refuse = |why: String| {
+            Err(Failure::new(
+                Code::Refused,
+                format!(
+                    "{}: {why}; --force deletes it all the same",
+                    info.path.display()
+                ),
+            ))
+        };
         if let Some(owner) = state.owner.filter(|owner| owner.is_alive) {
-            return refuse(format!("member {} of the store owns it, and lives", owner.id));
+            return refuse(format!(
+                "member {} of the store owns it, and lives",
+                owner.id
+            ));
         }
         if let Some(guard) = state.guards.first() {
             return refuse(format!("member {} holds a guard on it", guard.member));
@@ -60,12 +76,19 @@ pub(crate) fn remove(target: &Target, force: bool) -> Result<(), Failure> {
 
 /// Deletes a store that nobody uses, or a persistent one that is forced.
 pub(crate) fn remove_store(store: &Path, force: bool) -> Result<(), Failure> {
-    let refuse = |why: String| Err(Failure::new(Code::Refused, format!("{}: {why}", store.display())));
+    let refuse = |why: String| {
+        Err(Failure::new(
+            Code::Refused,
+            format!("{}: {why}", store.display()),
+        ))
+    };
     let observer = Observer::open(store)?;
     let members = observer.members()?.len();
     if !observer.is_persistent() || observer.is_closing() {
         if members > 0 {
-            return refuse(format!("it is ephemeral and has {members} living members: it goes with the process that made it"));
+            return refuse(format!(
+                "it is ephemeral and has {members} living members: it goes with the process that made it"
+            ));
         }
         drop(observer);
         let swept = Manager::sweep_root(store.parent().unwrap_or(store))?;
@@ -75,7 +98,9 @@ pub(crate) fn remove_store(store: &Path, force: bool) -> Result<(), Failure> {
         };
     }
     if members > 0 && !force {
-        return refuse(format!("it has {members} living members; --force deletes it all the same"));
+        return refuse(format!(
+            "it has {members} living members; --force deletes it all the same"
+        ));
     }
     Ok(Manager::open(store)?.close()?)
 }

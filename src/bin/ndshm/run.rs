@@ -18,43 +18,69 @@ use std::{
     process::{Command, ExitCode, ExitStatus},
 };
 
-/// Signals that are handed on. Those that stop and go on reach the command with this process's group, or are its own business.
+/// Signals that are handed on. Those that stop and go on reach the command with this process's
+/// group, or are its own business.
 const FORWARDED: [i32; 7] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH];
 
-/// Run a command with an ephemeral store, which NDSHM_STORE names to it; it is deleted when the command ends, however it ends
+/// Run a command with an ephemeral store, which NDSHM_STORE names to it; it is deleted when the
+/// command ends, however it ends
 ///
-/// The exit code is that of the command, 128 and the signal's number where a signal ended it, 127 where there is no such command, 126 where it cannot be run.
+/// The exit code is that of the command, 128 and the signal's number where a signal ended it, 127
+/// where there is no such command, 126 where it cannot be run.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The name of the store's directory in the root
     #[arg(long)]
     name: Option<String>,
     /// The command and its arguments
-    #[arg(trailing_var_arg = true, required = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    #[arg(
+        trailing_var_arg = true,
+        required = true,
+        allow_hyphen_values = true,
+        value_name = "COMMAND"
+    )]
     command: Vec<OsString>,
 }
 
 pub(crate) fn run(_: &Context, args: &Args) -> Outcome {
-    // Before there is a store: from here on no signal ends this process before it has deleted it. Programs that are started get their own dispositions.
+    // Before there is a store: from here on no signal ends this process before it has deleted it.
+    // Programs that are started get their own dispositions.
     let mut signals = SignalsInfo::<WithOrigin>::new(FORWARDED)?;
     let builder = Manager::builder();
-    let builder = args.name.iter().fold(builder, |builder, name| builder.name(name));
-    // SIGKILL ends this process all the same; then the janitor deletes the store with its last process. It is this very program.
+    let builder = args
+        .name
+        .iter()
+        .fold(builder, |builder, name| builder.name(name));
+    // SIGKILL ends this process all the same; then the janitor deletes the store with its last
+    // process. It is this very program.
     let manager = builder.janitor(true).create()?;
-    let [program, arguments @ ..] = &args.command[..] else { return Err(Failure::usage("run needs a command: ndshm run -- COMMAND")) };
-    let mut child = match Command::new(program).args(arguments).env("NDSHM_STORE", manager.path()).spawn() {
+    let [program, arguments @ ..] = &args.command[..] else {
+        return Err(Failure::usage("run needs a command: ndshm run -- COMMAND"));
+    };
+    let mut child = match Command::new(program)
+        .args(arguments)
+        .env("NDSHM_STORE", manager.path())
+        .spawn()
+    {
         Ok(child) => child,
         Err(error) => {
             manager.close()?;
             Failure::new(Code::Failed, format!("{}: {error}", program.display())).report();
-            return Ok(ExitCode::from(if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 }));
+            return Ok(ExitCode::from(if error.kind() == io::ErrorKind::NotFound {
+                127
+            } else {
+                126
+            }));
         }
     };
     let (id, handle) = (rustix::process::Pid::from_child(&child), signals.handle());
     let forwarder = std::thread::spawn(move || {
         for origin in &mut signals {
             // What the terminal sends goes to the command too.
-            let is_from_process = matches!(origin.cause, Cause::Sent(Sent::User | Sent::TKill | Sent::Queue));
+            let is_from_process = matches!(
+                origin.cause,
+                Cause::Sent(Sent::User | Sent::TKill | Sent::Queue)
+            );
             let signal = rustix::process::Signal::from_named_raw(origin.signal);
             if let (true, Some(signal)) = (is_from_process, signal) {
                 let _ = rustix::process::kill_process(id, signal);
@@ -65,15 +91,25 @@ pub(crate) fn run(_: &Context, args: &Args) -> Outcome {
     let _ = forwarder.join();
     let closed = manager.close();
     let code = code_of(status?);
-    closed.or_else(|error| if matches!(error, ndshm::Error::Closed { .. }) { Ok(()) } else { Err(error) })?;
+    closed.or_else(|error| {
+        if matches!(error, ndshm::Error::Closed { .. }) {
+            Ok(())
+        } else {
+            Err(error)
+        }
+    })?;
     Ok(ExitCode::from(code))
 }
 
-/// Waits for the command to end, and stops handing signals on before its number can be another process's.
+/// Waits for the command to end, and stops handing signals on before its number can be another
+/// process's.
 fn wait(child: &mut std::process::Child, stop: impl FnOnce()) -> io::Result<ExitStatus> {
     use rustix::process::{WaitId, WaitIdOptions, waitid};
     let id = rustix::process::Pid::from_child(child);
-    while let Err(rustix::io::Errno::INTR) = waitid(WaitId::Pid(id), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {}
+    while let Err(rustix::io::Errno::INTR) = waitid(
+        WaitId::Pid(id),
+        WaitIdOptions::EXITED | WaitIdOptions::NOWAIT,
+    ) {}
     stop();
     child.wait()
 }

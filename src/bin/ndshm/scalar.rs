@@ -135,7 +135,11 @@ pub(crate) fn real(x: f64) -> String {
                 true => format!(
                     "{}{}",
                     text.trim_end_matches('0').trim_end_matches('.'),
-                    if text.trim_end_matches('0').ends_with('.') { "." } else { "" }
+                    if text.trim_end_matches('0').ends_with('.') {
+                        "."
+                    } else {
+                        ""
+                    }
                 ),
                 false => text,
             }
@@ -146,7 +150,10 @@ pub(crate) fn real(x: f64) -> String {
 /// A number in as many digits as tell it from its neighbours on an axis of this length.
 pub(crate) fn on_scale(value: f64, range: f64) -> String {
     match range {
-        1e-3..1e6 => format!("{value:.*}", (3.0 - range.log10().floor()).clamp(0.0, 6.0) as usize),
+        1e-3..1e6 => format!(
+            "{value:.*}",
+            (3.0 - range.log10().floor()).clamp(0.0, 6.0) as usize
+        ),
         _ => format!("{value:.3e}"),
     }
 }
@@ -175,12 +182,16 @@ pub(crate) fn fill(array: &AnyArray, text: &str) -> Result<(), Failure> {
 }
 
 fn parse<T: Scalar>(text: &str) -> Result<T, Failure> {
-    T::from_text(text).ok_or_else(|| Failure::usage(format!("{text:?} is no value of type {}", T::DTYPE)))
+    T::from_text(text)
+        .ok_or_else(|| Failure::usage(format!("{text:?} is no value of type {}", T::DTYPE)))
 }
 
 fn zero_only(array: &AnyArray, text: &str) -> Result<(), Failure> {
     match text {
         "0" => Ok(()),
-        _ => Err(Failure::usage(format!("elements of type {} can be filled with 0 only", array.dtype()))),
+        _ => Err(Failure::usage(format!(
+            "elements of type {} can be filled with 0 only",
+            array.dtype()
+        ))),
     }
 }

@@ -8,7 +8,11 @@ use ndshm::AnyArray;
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Part {
     Index(isize),
-    Range { start: Option<isize>, end: Option<isize>, step: isize },
+    Range {
+        start: Option<isize>,
+        end: Option<isize>,
+        step: isize,
+    },
     Ellipsis,
     NewAxis,
 }
@@ -25,12 +29,24 @@ impl Slice {
     pub(crate) fn parse(text: &str) -> Result<Self, Failure> {
         let inner = text.trim();
         let inner = inner.strip_suffix(',').unwrap_or(inner);
-        let parts = if inner.trim().is_empty() { Ok(Vec::new()) } else { inner.split(',').map(|part| Part::parse(part.trim(), text)).collect() };
+        let parts = if inner.trim().is_empty() {
+            Ok(Vec::new())
+        } else {
+            inner
+                .split(',')
+                .map(|part| Part::parse(part.trim(), text))
+                .collect()
+        };
         let parts: Vec<Part> = parts?;
         if parts.iter().filter(|part| **part == Part::Ellipsis).count() > 1 {
-            return Err(Failure::usage(format!("[{text}]: an ellipsis may stand in a slice once")));
+            return Err(Failure::usage(format!(
+                "[{text}]: an ellipsis may stand in a slice once"
+            )));
         }
-        Ok(Self { text: text.to_owned(), parts })
+        Ok(Self {
+            text: text.to_owned(),
+            parts,
+        })
     }
 
     /// The view of an array that NumPy would give.
@@ -43,11 +59,23 @@ impl Slice {
 
     /// The same as ndarray says it: one element for each axis, bounds as NumPy clips them.
     fn elements(&self, shape: &[usize]) -> Result<Vec<SliceInfoElem>, Failure> {
-        let named = self.parts.iter().filter(|part| matches!(part, Part::Index(_) | Part::Range { .. })).count();
+        let named = self
+            .parts
+            .iter()
+            .filter(|part| matches!(part, Part::Index(_) | Part::Range { .. }))
+            .count();
         if named > shape.len() {
-            return Err(Failure::usage(format!("[{}]: {named} indices, and the array has {} axes", self.text, shape.len())));
+            return Err(Failure::usage(format!(
+                "[{}]: {named} indices, and the array has {} axes",
+                self.text,
+                shape.len()
+            )));
         }
-        let whole = SliceInfoElem::Slice { start: 0, end: None, step: 1 };
+        let whole = SliceInfoElem::Slice {
+            start: 0,
+            end: None,
+            step: 1,
+        };
         let mut elements = Vec::new();
         let mut axis = 0;
         for part in &self.parts {
@@ -60,7 +88,10 @@ impl Slice {
                 Part::Index(index) => {
                     let length = shape[axis] as isize;
                     if index >= length || index < -length {
-                        return Err(Failure::usage(format!("[{}]: index {index} is out of axis {axis}, which has a length of {length}", self.text)));
+                        return Err(Failure::usage(format!(
+                            "[{}]: index {index} is out of axis {axis}, which has a length of {length}",
+                            self.text
+                        )));
                     }
                     elements.push(SliceInfoElem::Index(index));
                     axis += 1;
@@ -76,24 +107,43 @@ impl Slice {
     }
 }
 
-/// A range as NumPy reads it, said as ndarray does: there the bounds are those of the range before it is reversed.
+/// A range as NumPy reads it, said as ndarray does: there the bounds are those of the range before
+/// it is reversed.
 fn clipped(start: Option<isize>, end: Option<isize>, step: isize, length: isize) -> SliceInfoElem {
-    let resolve = |bound: isize, low: isize, high: isize| (if bound < 0 { bound.saturating_add(length) } else { bound }).clamp(low, high);
+    let resolve = |bound: isize, low: isize, high: isize| {
+        (if bound < 0 {
+            bound.saturating_add(length)
+        } else {
+            bound
+        })
+        .clamp(low, high)
+    };
     let (start, end) = if step > 0 {
         let start = start.map_or(0, |start| resolve(start, 0, length));
-        (start, end.map_or(length, |end| resolve(end, 0, length)).max(start))
+        (
+            start,
+            end.map_or(length, |end| resolve(end, 0, length)).max(start),
+        )
     } else {
         // From `first` down to `last`, which is left out.
         let first = start.map_or(length - 1, |start| resolve(start, -1, length - 1));
         let last = end.map_or(-1, |end| resolve(end, -1, length - 1));
         (last.min(first) + 1, first + 1)
     };
-    SliceInfoElem::Slice { start, end: Some(end), step }
+    SliceInfoElem::Slice {
+        start,
+        end: Some(end),
+        step,
+    }
 }
 
 impl Part {
     fn parse(part: &str, slice: &str) -> Result<Self, Failure> {
-        let refuse = |reason: &str| Failure::usage(format!("[{slice}]: {part:?} {reason}: write slices as in NumPy, [0:10, ::2]"));
+        let refuse = |reason: &str| {
+            Failure::usage(format!(
+                "[{slice}]: {part:?} {reason}: write slices as in NumPy, [0:10, ::2]"
+            ))
+        };
         let number = |text: &str| match text.trim() {
             "" => Ok(None),
             text => text.parse().map(Some).map_err(|_| refuse("is no slice")),
@@ -106,11 +156,21 @@ impl Part {
         }
         let pieces: Vec<&str> = part.split(':').collect();
         match *pieces {
-            [index] => number(index)?.map(Part::Index).ok_or_else(|| refuse("is no slice")),
-            [start, end] => Ok(Part::Range { start: number(start)?, end: number(end)?, step: 1 }),
+            [index] => number(index)?
+                .map(Part::Index)
+                .ok_or_else(|| refuse("is no slice")),
+            [start, end] => Ok(Part::Range {
+                start: number(start)?,
+                end: number(end)?,
+                step: 1,
+            }),
             [start, end, step] => match number(step)?.unwrap_or(1) {
                 0 | isize::MIN => Err(refuse("has a step of zero")),
-                step => Ok(Part::Range { start: number(start)?, end: number(end)?, step }),
+                step => Ok(Part::Range {
+                    start: number(start)?,
+                    end: number(end)?,
+                    step,
+                }),
             },
             _ => Err(refuse("is no slice")),
         }

@@ -60,7 +60,10 @@ impl Survey {
     pub(crate) fn look(root: &Path, stores: &[PathBuf]) -> Result<Self, Failure> {
         let processes = Processes::look();
         let space = rustix::fs::statvfs(root).map_err(std::io::Error::from)?;
-        let views = stores.iter().filter_map(|path| StoreView::look(path, &processes)).collect();
+        let views = stores
+            .iter()
+            .filter_map(|path| StoreView::look(path, &processes))
+            .collect();
         Ok(Self {
             root: root.into(),
             total: space.f_blocks.saturating_mul(space.f_frsize),
@@ -74,12 +77,21 @@ impl Survey {
     /// Bytes of all arrays, and of the dead ones among them.
     pub(crate) fn bytes(&self) -> (u64, u64) {
         let arrays = || self.stores.iter().flat_map(|store| &store.arrays);
-        (arrays().map(|array| array.allocated).sum(), arrays().filter(|array| array.is_dead).map(|array| array.allocated).sum())
+        (
+            arrays().map(|array| array.allocated).sum(),
+            arrays()
+                .filter(|array| array.is_dead)
+                .map(|array| array.allocated)
+                .sum(),
+        )
     }
 
     /// With the field names that stay.
     pub(crate) fn to_json(&self) -> Value {
-        let unlinked = self.unlinked.iter().map(|file| json!({ "path": file.path, "bytes": file.bytes, "pids": file.pids }));
+        let unlinked = self
+            .unlinked
+            .iter()
+            .map(|file| json!({ "path": file.path, "bytes": file.bytes, "pids": file.pids }));
         json!({
             "root": self.root,
             "file_system": { "total": self.total, "available": self.available },
@@ -127,16 +139,32 @@ impl StoreView {
                 }
             };
             // Released in the meantime: then it is gone.
-            let (Ok(state), Ok(metadata)) = (observer.state(&info), fs::symlink_metadata(&info.path)) else { continue };
+            let (Ok(state), Ok(metadata)) =
+                (observer.state(&info), fs::symlink_metadata(&info.path))
+            else {
+                continue;
+            };
             let is_dead = is_dead || state.owner.is_some_and(|owner| !owner.is_alive);
-            self.arrays.push(ArrayView { info, state, allocated: metadata.blocks() * 512, mapped: processes.of(&metadata).to_vec(), is_dead });
+            self.arrays.push(ArrayView {
+                info,
+                state,
+                allocated: metadata.blocks() * 512,
+                mapped: processes.of(&metadata).to_vec(),
+                is_dead,
+            });
         }
         Ok(())
     }
 
     /// The store's name: that of its directory.
     pub(crate) fn name(&self) -> String {
-        printable(&self.path.file_name().unwrap_or(self.path.as_os_str()).to_string_lossy())
+        printable(
+            &self
+                .path
+                .file_name()
+                .unwrap_or(self.path.as_os_str())
+                .to_string_lossy(),
+        )
     }
 
     /// Whether a sweep deletes it.
@@ -172,7 +200,14 @@ impl StoreView {
 impl ArrayView {
     /// The chosen name, or the digits of the id: that of its file.
     pub(crate) fn name(&self) -> String {
-        printable(&self.info.path.file_stem().unwrap_or_default().to_string_lossy())
+        printable(
+            &self
+                .info
+                .path
+                .file_stem()
+                .unwrap_or_default()
+                .to_string_lossy(),
+        )
     }
 
     fn to_json(&self, store: &StoreView, processes: &Processes) -> Value {
@@ -207,7 +242,11 @@ impl ArrayView {
 
 /// What an array's file says about itself.
 pub(crate) fn info_json(info: &ArrayInfo) -> Value {
-    let created = info.created.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+    let created = info
+        .created
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs_f64();
     json!({
         "name": info.name,
         "id": info.id.to_string(),

@@ -32,7 +32,9 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     }
     let swept = match (&store, &root) {
         // A store that is dead as a whole is not joined: that would be a life.
-        (Some(store), _) if remains.iter().any(|remains| remains.is_store) => Manager::sweep_root(store.parent().unwrap_or(store))?,
+        (Some(store), _) if remains.iter().any(|remains| remains.is_store) => {
+            Manager::sweep_root(store.parent().unwrap_or(store))?
+        }
         (Some(store), _) => Manager::open(store)?.sweep()?,
         (None, Some(root)) => Manager::sweep_root(root)?,
         (None, None) => Swept::default(),
@@ -47,7 +49,9 @@ fn report(context: &Context, remains: &[Remains], swept: Option<&Swept>) -> Outc
             let skipped: Vec<_> = swept.skipped.iter().map(ToString::to_string).collect();
             json!({ "stores": swept.stores, "arrays": swept.arrays, "bytes": swept.bytes, "skipped": skipped })
         });
-        context.print_json(&json!({ "found": remains.iter().map(found).collect::<Vec<_>>(), "swept": swept }))?;
+        context.print_json(
+            &json!({ "found": remains.iter().map(found).collect::<Vec<_>>(), "swept": swept }),
+        )?;
     } else {
         let mut out = context.out();
         for found in remains {
@@ -58,24 +62,47 @@ fn report(context: &Context, remains: &[Remains], swept: Option<&Swept>) -> Outc
             } else {
                 "array".into()
             };
-            writeln!(out, "{}  {what}, {}", printable(&found.path.to_string_lossy()), text::bytes(found.bytes))?;
+            writeln!(
+                out,
+                "{}  {what}, {}",
+                printable(&found.path.to_string_lossy()),
+                text::bytes(found.bytes)
+            )?;
         }
         match swept {
             Some(swept) => {
-                let (stores, arrays) = (text::count(swept.stores, "store"), text::count(swept.arrays, "array"));
-                writeln!(out, "deleted {stores} and {arrays}, {}", text::bytes(swept.bytes))?;
+                let (stores, arrays) = (
+                    text::count(swept.stores, "store"),
+                    text::count(swept.arrays, "array"),
+                );
+                writeln!(
+                    out,
+                    "deleted {stores} and {arrays}, {}",
+                    text::bytes(swept.bytes)
+                )?;
             }
             None if remains.is_empty() => writeln!(out, "nothing to delete")?,
             None => {
                 let bytes = remains.iter().map(|remains| remains.bytes).sum();
-                writeln!(out, "would delete {}, {}", text::count(remains.len(), "thing"), text::bytes(bytes))?;
+                writeln!(
+                    out,
+                    "would delete {}, {}",
+                    text::count(remains.len(), "thing"),
+                    text::bytes(bytes)
+                )?;
             }
         }
         out.flush()?;
     }
     for error in swept.map_or(&[][..], |swept| &swept.skipped) {
         let bad = text::BAD;
-        let _ = writeln!(anstream::stderr(), "{bad}ndshm: left:{bad:#} {}", printable(&error.to_string()));
+        let _ = writeln!(
+            anstream::stderr(),
+            "{bad}ndshm: left:{bad:#} {}",
+            printable(&error.to_string())
+        );
     }
-    Ok(ExitCode::from(u8::from(swept.is_some_and(|swept| !swept.skipped.is_empty()))))
+    Ok(ExitCode::from(u8::from(
+        swept.is_some_and(|swept| !swept.skipped.is_empty()),
+    )))
 }

@@ -11,7 +11,8 @@ use std::{
     time::Duration,
 };
 
-/// An array as it was named: `NAME`, `STORE/NAME`, a path or a handle, each with an optional `[slice]`.
+/// An array as it was named: `NAME`, `STORE/NAME`, a path or a handle, each with an optional
+/// `[slice]`.
 pub(crate) struct Target {
     /// A handle that claims nothing: opening it never takes the array from whom it is meant for.
     handle: Handle,
@@ -31,17 +32,31 @@ impl Target {
     pub(crate) fn find(context: &Context, text: &str) -> Result<Self, Failure> {
         if text.starts_with("ndshm1:") {
             let (handle, slice) = split(text)?;
-            return Ok(Self { handle: handle.parse::<Handle>()?.with_scope(Scope::Store), slice, patience: context.patience });
+            return Ok(Self {
+                handle: handle.parse::<Handle>()?.with_scope(Scope::Store),
+                slice,
+                patience: context.patience,
+            });
         }
         // A name may have brackets in it: what is there as it stands is no slice.
         let (name, slice) = match info_of(context, text) {
-            Ok(info) => return Ok(Self { handle: info.handle(), slice: None, patience: context.patience }),
+            Ok(info) => {
+                return Ok(Self {
+                    handle: info.handle(),
+                    slice: None,
+                    patience: context.patience,
+                });
+            }
             Err(failure) => match split(text)? {
                 (_, None) => return Err(failure),
                 found => found,
             },
         };
-        Ok(Self { handle: info_of(context, name)?.handle(), slice, patience: context.patience })
+        Ok(Self {
+            handle: info_of(context, name)?.handle(),
+            slice,
+            patience: context.patience,
+        })
     }
 
     /// The whole array's description.
@@ -64,15 +79,25 @@ impl Target {
 
     /// The store that the array is in, looked at from outside.
     pub(crate) fn observer(&self) -> Result<Observer, Failure> {
-        Ok(Observer::open(self.handle.path().parent().unwrap_or(Path::new("/")))?)
+        Ok(Observer::open(
+            self.handle.path().parent().unwrap_or(Path::new("/")),
+        )?)
     }
 
     /// Opens what was named.
     pub(crate) fn open(&self, purpose: For) -> Result<AnyArray, Failure> {
-        let handle = if purpose == For::Reading { self.handle.read_only() } else { self.handle.clone() };
+        let handle = if purpose == For::Reading {
+            self.handle.read_only()
+        } else {
+            self.handle.clone()
+        };
         // Which joins the store, and says how long its guards are waited for.
         let store = handle.path().parent().unwrap_or(Path::new("/"));
-        let _manager = match Manager::builder().path(store).lock_timeout(self.patience).open() {
+        let _manager = match Manager::builder()
+            .path(store)
+            .lock_timeout(self.patience)
+            .open()
+        {
             // What is closed or gone, the handle tells better.
             Err(ndshm::Error::NotFound { .. } | ndshm::Error::Closed { .. }) => None,
             manager => Some(manager?),
@@ -89,7 +114,9 @@ impl Target {
 fn split(text: &str) -> Result<(&str, Option<Slice>), Failure> {
     match text.strip_suffix(']').and_then(|text| text.split_once('[')) {
         Some((name, slice)) => Ok((name, Some(Slice::parse(slice)?))),
-        None if text.contains('[') => Err(Failure::usage(format!("{text}: the slice has no ] at its end; quote it for the shell, '{text}]'"))),
+        None if text.contains('[') => Err(Failure::usage(format!(
+            "{text}: the slice has no ] at its end; quote it for the shell, '{text}]'"
+        ))),
         None => Ok((text, None)),
     }
 }
@@ -111,19 +138,35 @@ fn info_of(context: &Context, name: &str) -> Result<ArrayInfo, Failure> {
         }
     }
     let digits = name.replace('-', "");
-    if found.is_empty() && digits.len() >= 4 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        found = stores.iter().flat_map(|store| ids_from(store, &digits)).collect();
+    if found.is_empty() && digits.len() >= 4 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+    {
+        found = stores
+            .iter()
+            .flat_map(|store| ids_from(store, &digits))
+            .collect();
     }
     match &found[..] {
         [path] => Ok(ArrayInfo::at(path)?),
-        [] if stores.is_empty() => {
-            Err(Failure::new(Code::NotFound, format!("{name}: there are no stores; name one with --store or NDSHM_STORE, or give a path")))
-        }
+        [] if stores.is_empty() => Err(Failure::new(
+            Code::NotFound,
+            format!(
+                "{name}: there are no stores; name one with --store or NDSHM_STORE, or give a path"
+            ),
+        )),
         [] if stores.len() == 1 => Err(Failure::new(
             Code::NotFound,
-            format!("{name}: no such array in {}; ndshm ls shows what is there, and --store names another store", stores[0].display()),
+            format!(
+                "{name}: no such array in {}; ndshm ls shows what is there, and --store names another store",
+                stores[0].display()
+            ),
         )),
-        [] => Err(Failure::new(Code::NotFound, format!("{name}: no such array in {} stores; ndshm ls shows what is there", stores.len()))),
+        [] => Err(Failure::new(
+            Code::NotFound,
+            format!(
+                "{name}: no such array in {} stores; ndshm ls shows what is there",
+                stores.len()
+            ),
+        )),
         [first, second, ..] => Err(Failure::usage(format!(
             "{name}: there are {}, {} and {}: name the store with --store or NDSHM_STORE, or say more of the id",
             found.len(),
@@ -137,13 +180,32 @@ fn info_of(context: &Context, name: &str) -> Result<ArrayInfo, Failure> {
 fn path_of(context: &Context, name: &str) -> Result<PathBuf, Failure> {
     let given = PathBuf::from(name);
     let with_suffix = PathBuf::from(format!("{name}.ndshm"));
-    let is_there = |path: &PathBuf| path.symlink_metadata().is_ok_and(|metadata| !metadata.is_dir());
+    let is_there = |path: &PathBuf| {
+        path.symlink_metadata()
+            .is_ok_and(|metadata| !metadata.is_dir())
+    };
     let in_root = context.root().ok().map(|root| root.join(&with_suffix));
-    let found = [Some(given), Some(with_suffix), in_root].into_iter().flatten().find(is_there);
-    let found = found
-        .ok_or_else(|| Failure::new(Code::NotFound, format!("{name}: no such file, and no such array in the root; ndshm ls shows what is there")))?;
-    let (directory, file) = (found.parent().unwrap_or(Path::new(".")), found.file_name().unwrap_or_default());
-    let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+    let found = [Some(given), Some(with_suffix), in_root]
+        .into_iter()
+        .flatten()
+        .find(is_there);
+    let found = found.ok_or_else(|| {
+        Failure::new(
+            Code::NotFound,
+            format!(
+                "{name}: no such file, and no such array in the root; ndshm ls shows what is there"
+            ),
+        )
+    })?;
+    let (directory, file) = (
+        found.parent().unwrap_or(Path::new(".")),
+        found.file_name().unwrap_or_default(),
+    );
+    let directory = if directory.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        directory
+    };
     Ok(std::fs::canonicalize(directory)?.join(file))
 }
 
@@ -151,8 +213,19 @@ fn path_of(context: &Context, name: &str) -> Result<PathBuf, Failure> {
 fn ids_from(store: &Path, digits: &str) -> Vec<PathBuf> {
     let digits = digits.to_ascii_lowercase();
     let is_meant = |path: &PathBuf| {
-        let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-        path.extension().is_some_and(|suffix| suffix == "ndshm") && stem.len() == 32 && stem.starts_with(&digits)
+        let stem = path
+            .file_stem()
+            .and_then(|stem| stem.to_str())
+            .unwrap_or_default();
+        path.extension().is_some_and(|suffix| suffix == "ndshm")
+            && stem.len() == 32
+            && stem.starts_with(&digits)
     };
-    std::fs::read_dir(store).into_iter().flatten().flatten().map(|entry| entry.path()).filter(is_meant).collect()
+    std::fs::read_dir(store)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(is_meant)
+        .collect()
 }

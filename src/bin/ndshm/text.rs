@@ -28,7 +28,14 @@ pub(crate) fn count(number: usize, noun: &str) -> String {
 pub(crate) fn shape(shape: &[usize]) -> String {
     match shape {
         [one] => format!("({one},)"),
-        _ => format!("({})", shape.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")),
+        _ => format!(
+            "({})",
+            shape
+                .iter()
+                .map(usize::to_string)
+                .collect::<Vec<_>>()
+                .join(", ")
+        ),
     }
 }
 
@@ -46,18 +53,27 @@ pub(crate) fn duration(duration: Duration) -> String {
     }
 }
 
-/// An empty table without lines. On a terminal, cells that are too wide are broken; elsewhere each row is one line.
+/// An empty table without lines. On a terminal, cells that are too wide are broken; elsewhere each
+/// row is one line.
 pub(crate) fn table(header: &[&str], has_colors: bool) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
-    table.set_content_arrangement(if is_terminal { ContentArrangement::Dynamic } else { ContentArrangement::Disabled });
+    table.set_content_arrangement(if is_terminal {
+        ContentArrangement::Dynamic
+    } else {
+        ContentArrangement::Disabled
+    });
     if has_colors {
         table.enforce_styling()
     } else {
         table.force_no_tty()
     };
-    table.set_header(header.iter().map(|name| Cell::new(name).add_attribute(comfy_table::Attribute::Dim)));
+    table.set_header(
+        header
+            .iter()
+            .map(|name| Cell::new(name).add_attribute(comfy_table::Attribute::Dim)),
+    );
     table
 }
 

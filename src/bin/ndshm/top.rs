@@ -1,6 +1,7 @@
 //! `top`: a live view of stores, arrays and processes.
 //!
-//! A thread looks at the stores, so that keys are answered while it does; the terminal is put back on every way out, a panic too.
+//! A thread looks at the stores, so that keys are answered while it does; the terminal is put back
+//! on every way out, a panic too.
 
 mod rows;
 
@@ -44,11 +45,14 @@ pub(crate) struct Args {
 
 /// How long keys are waited for before the screen is looked at again.
 const TICK: Duration = Duration::from_millis(100);
-const HELP: &str = "Tab list  s sort  r reverse  / filter  d delete  arrows, PgUp, PgDn, Home, End  q quit";
+const HELP: &str =
+    "Tab list  s sort  r reverse  / filter  d delete  arrows, PgUp, PgDn, Home, End  q quit";
 
 pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
-        return Err(Failure::usage("top needs a terminal; ndshm ls --json is for scripts"));
+        return Err(Failure::usage(
+            "top needs a terminal; ndshm ls --json is for scripts",
+        ));
     }
     let chosen = context.store()?;
     let look = || -> Result<Survey, Failure> {
@@ -165,7 +169,8 @@ impl Screen {
             if event::poll(TICK)? {
                 match event::read()? {
                     Event::Key(key) if key.kind != KeyEventKind::Release => {
-                        let is_interrupt = key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
+                        let is_interrupt = key.code == KeyCode::Char('c')
+                            && key.modifiers.contains(KeyModifiers::CONTROL);
                         if is_interrupt || self.key(key.code, context) {
                             return Ok(ExitCode::SUCCESS);
                         }
@@ -182,7 +187,10 @@ impl Screen {
                 Ok(Err(failure)) => self.message = failure.to_string(),
                 Err(TryRecvError::Empty) => {}
                 Err(TryRecvError::Disconnected) => {
-                    return Err(Failure::new(Code::Failed, "who looks at the stores has ended: this is a defect of ndshm"));
+                    return Err(Failure::new(
+                        Code::Failed,
+                        "who looks at the stores has ended: this is a defect of ndshm",
+                    ));
                 }
             }
         }
@@ -191,7 +199,14 @@ impl Screen {
     /// Makes the lines anew; the selection stays on what it was on.
     fn rebuild(&mut self) {
         let key = self.lines.get(self.selected).map(|line| line.key.clone());
-        self.lines = rows::lines(&self.survey, &self.before, self.list, self.sort, self.is_reversed, &self.filter);
+        self.lines = rows::lines(
+            &self.survey,
+            &self.before,
+            self.list,
+            self.sort,
+            self.is_reversed,
+            &self.filter,
+        );
         let same = key.and_then(|key| self.lines.iter().position(|line| line.key == key));
         self.select(same.unwrap_or(self.selected));
     }
@@ -219,7 +234,10 @@ impl Screen {
             }
             Mode::Confirm(victim, name) => {
                 self.message = match key {
-                    KeyCode::Char('y') => delete(context, victim).map_or_else(|failure| failure.to_string(), |()| format!("deleted {name}")),
+                    KeyCode::Char('y') => delete(context, victim).map_or_else(
+                        |failure| failure.to_string(),
+                        |()| format!("deleted {name}"),
+                    ),
                     _ => "nothing was deleted".into(),
                 };
                 self.mode = Mode::Lists;
@@ -252,40 +270,89 @@ impl Screen {
     }
 
     fn ask(&mut self) {
-        match self.lines.get(self.selected).and_then(|line| Some((line.victim.clone()?, line.cells[0].clone()))) {
+        match self
+            .lines
+            .get(self.selected)
+            .and_then(|line| Some((line.victim.clone()?, line.cells[0].clone())))
+        {
             Some((victim, name)) => self.mode = Mode::Confirm(victim, name),
             None => self.message = "only arrays and stores can be deleted".into(),
         }
     }
 
     fn draw(&mut self, frame: &mut Frame<'_>) {
-        let [head, body, foot] = Layout::vertical([Constraint::Length(3), Constraint::Min(3), Constraint::Length(1)]).areas(frame.area());
+        let [head, body, foot] = Layout::vertical([
+            Constraint::Length(3),
+            Constraint::Min(3),
+            Constraint::Length(1),
+        ])
+        .areas(frame.area());
         self.draw_head(frame, head);
         self.height = usize::from(body.height.saturating_sub(1)).max(1);
-        self.top = self.top.min(self.selected).max((self.selected + 1).saturating_sub(self.height));
+        self.top = self
+            .top
+            .min(self.selected)
+            .max((self.selected + 1).saturating_sub(self.height));
         // Of twenty thousand lines only those that are seen.
-        let seen = self.lines.iter().enumerate().skip(self.top).take(self.height).map(|(index, line)| {
-            let style = if line.is_bad { Style::new().fg(Color::Red) } else { Style::new() };
-            let style = if index == self.selected { style.add_modifier(Modifier::REVERSED) } else { style };
-            Row::new(line.cells.clone()).style(style)
-        });
+        let seen = self
+            .lines
+            .iter()
+            .enumerate()
+            .skip(self.top)
+            .take(self.height)
+            .map(|(index, line)| {
+                let style = if line.is_bad {
+                    Style::new().fg(Color::Red)
+                } else {
+                    Style::new()
+                };
+                let style = if index == self.selected {
+                    style.add_modifier(Modifier::REVERSED)
+                } else {
+                    style
+                };
+                Row::new(line.cells.clone()).style(style)
+            });
         let widths = self.list.widths().iter().enumerate();
-        let widths = widths.map(|(at, &width)| if at + 1 == self.list.widths().len() { Constraint::Min(width) } else { Constraint::Length(width) });
-        let header = Row::new(self.list.header().to_vec()).style(Style::new().add_modifier(Modifier::BOLD));
+        let widths = widths.map(|(at, &width)| {
+            if at + 1 == self.list.widths().len() {
+                Constraint::Min(width)
+            } else {
+                Constraint::Length(width)
+            }
+        });
+        let header =
+            Row::new(self.list.header().to_vec()).style(Style::new().add_modifier(Modifier::BOLD));
         frame.render_widget(Table::new(seen, widths).header(header), body);
         let foot_text = match &self.mode {
             Mode::Filter => format!("filter: {}_  (Enter keeps it, Esc drops it)", self.filter),
             _ if !self.message.is_empty() => self.message.clone(),
             _ => HELP.into(),
         };
-        frame.render_widget(Paragraph::new(foot_text).style(Style::new().add_modifier(Modifier::DIM)), foot);
+        frame.render_widget(
+            Paragraph::new(foot_text).style(Style::new().add_modifier(Modifier::DIM)),
+            foot,
+        );
         if let Mode::Confirm(victim, name) = &self.mode {
-            let what = if matches!(victim, Victim::Store(_)) { "the store" } else { "the array" };
+            let what = if matches!(victim, Victim::Store(_)) {
+                "the store"
+            } else {
+                "the array"
+            };
             let question = format!("Delete {what} {name}? y deletes, any other key does not");
             let width = (question.chars().count() as u16 + 4).min(frame.area().width);
-            let area = Rect { x: (frame.area().width - width) / 2, y: frame.area().height / 2 - 1, width, height: 3.min(frame.area().height) };
+            let area = Rect {
+                x: (frame.area().width - width) / 2,
+                y: frame.area().height / 2 - 1,
+                width,
+                height: 3.min(frame.area().height),
+            };
             frame.render_widget(Clear, area);
-            frame.render_widget(Paragraph::new(question).block(Block::bordered().style(Style::new().fg(Color::Yellow))), area);
+            frame.render_widget(
+                Paragraph::new(question)
+                    .block(Block::bordered().style(Style::new().fg(Color::Yellow))),
+                area,
+            );
         }
     }
 
@@ -294,7 +361,12 @@ impl Screen {
         let ((all, dead), used) = (survey.bytes(), survey.total - survey.available);
         let percent = (used * 100).checked_div(survey.total).unwrap_or(0);
         let arrays = survey.stores.iter().map(|store| store.arrays.len()).sum();
-        let first = format!("ndshm top  {}: {} of {} in use ({percent} %)", survey.root.display(), text::bytes(used), text::bytes(survey.total),);
+        let first = format!(
+            "ndshm top  {}: {} of {} in use ({percent} %)",
+            survey.root.display(),
+            text::bytes(used),
+            text::bytes(survey.total),
+        );
         let released: u64 = survey.unlinked.iter().map(|file| file.bytes).sum();
         let second = format!(
             "{}, {}, {}; dead {}; released, still mapped {}",
@@ -304,18 +376,35 @@ impl Screen {
             text::bytes(dead),
             text::bytes(released),
         );
-        let filter = if self.filter.is_empty() { String::new() } else { format!(", filter {:?}", self.filter) };
+        let filter = if self.filter.is_empty() {
+            String::new()
+        } else {
+            format!(", filter {:?}", self.filter)
+        };
         let order = if self.is_reversed { " reversed" } else { "" };
-        let third = format!("[{}] {} of them, by {}{order}{filter}", self.list.title(), self.lines.len(), self.sort.title());
-        let style = if dead > 0 { Style::new().fg(Color::Red) } else { Style::new() };
+        let third = format!(
+            "[{}] {} of them, by {}{order}{filter}",
+            self.list.title(),
+            self.lines.len(),
+            self.sort.title()
+        );
+        let style = if dead > 0 {
+            Style::new().fg(Color::Red)
+        } else {
+            Style::new()
+        };
         let rows = Layout::vertical([Constraint::Length(1); 3]).split(area);
-        frame.render_widget(Paragraph::new(first).style(Style::new().add_modifier(Modifier::BOLD)), rows[0]);
+        frame.render_widget(
+            Paragraph::new(first).style(Style::new().add_modifier(Modifier::BOLD)),
+            rows[0],
+        );
         frame.render_widget(Paragraph::new(second).style(style), rows[1]);
         frame.render_widget(Paragraph::new(third), rows[2]);
     }
 }
 
-/// Whoever says yes was asked: arrays go even if somebody holds a guard, stores only if nobody uses them.
+/// Whoever says yes was asked: arrays go even if somebody holds a guard, stores only if nobody uses
+/// them.
 fn delete(context: &Context, victim: &Victim) -> Result<(), Failure> {
     match victim {
         Victim::Array(path) => rm::remove(&Target::find(context, &path.to_string_lossy())?, true),

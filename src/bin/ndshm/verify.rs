@@ -11,7 +11,8 @@ use ndshm::{Severity, Verification};
 use serde_json::json;
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
-/// Check stores and arrays against the file format; nothing is written. Code 5 where something is damaged
+/// Check stores and arrays against the file format; nothing is written. Code 5 where something is
+/// damaged
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Stores and arrays; without any the store of --store, else all stores of the root
@@ -23,7 +24,10 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     let paths = match (&args.what[..], context.store()?) {
         ([], Some(store)) => vec![store],
         ([], None) => context.stores()?,
-        (what, _) => what.iter().map(|what| find(context, what)).collect::<Result<_, _>>()?,
+        (what, _) => what
+            .iter()
+            .map(|what| find(context, what))
+            .collect::<Result<_, _>>()?,
     };
     let (mut all, mut items) = (Verification::default(), Vec::new());
     for path in &paths {
@@ -41,7 +45,11 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     } else {
         print(context, &all)?;
     }
-    Ok(if all.is_sound() { ExitCode::SUCCESS } else { ExitCode::from(Code::Damaged as u8) })
+    Ok(if all.is_sound() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(Code::Damaged as u8)
+    })
 }
 
 /// A store by its path or name, or an array.
@@ -68,13 +76,33 @@ fn print(context: &Context, all: &Verification) -> Result<(), crate::failure::Fa
             Severity::Damage => anstyle::AnsiColor::Red.on_default().bold(),
             _ => anstyle::AnsiColor::Yellow.on_default(),
         };
-        let (path, text) = (printable(&finding.path.display().to_string()), printable(&finding.text));
+        let (path, text) = (
+            printable(&finding.path.display().to_string()),
+            printable(&finding.text),
+        );
         writeln!(out, "{path}: {color}{}{color:#}: {text}", finding.severity)?;
     }
-    let damaged = all.findings.iter().filter(|finding| finding.severity == Severity::Damage).count();
-    let verdict = if damaged == 0 { "sound".to_owned() } else { text::count(damaged, "damage") };
+    let damaged = all
+        .findings
+        .iter()
+        .filter(|finding| finding.severity == Severity::Damage)
+        .count();
+    let verdict = if damaged == 0 {
+        "sound".to_owned()
+    } else {
+        text::count(damaged, "damage")
+    };
     let others = all.findings.len() - damaged;
-    let others = if others == 0 { String::new() } else { format!(", {}", text::count(others, "other finding")) };
-    writeln!(out, "{}, {}: {verdict}{others}", text::count(all.arrays, "array"), text::bytes(all.bytes))?;
+    let others = if others == 0 {
+        String::new()
+    } else {
+        format!(", {}", text::count(others, "other finding"))
+    };
+    writeln!(
+        out,
+        "{}, {}: {verdict}{others}",
+        text::count(all.arrays, "array"),
+        text::bytes(all.bytes)
+    )?;
     Ok(out.flush()?)
 }

@@ -25,16 +25,23 @@ impl Killer {
                 match self.workers[worker].child.try_wait().unwrap() {
                     Some(status) if status.success() => break,
                     Some(status) => panic!("worker {worker} failed at its end: {status}"),
-                    None if Instant::now() > deadline => self.stuck("a worker does not end", Some(worker)),
+                    None if Instant::now() > deadline => {
+                        self.stuck("a worker does not end", Some(worker))
+                    }
                     None => std::thread::sleep(Duration::from_millis(5)),
                 }
             }
         }
         self.workers.clear();
-        assert_eq!(self.board.faults(), 0, "a worker found a fault, and was killed before it ended");
+        assert_eq!(
+            self.board.faults(),
+            0,
+            "a worker found a fault, and was killed before it ended"
+        );
     }
 
-    /// Recovers what is poisoned and looks at every cell; then nothing of the dead is left after a sweep.
+    /// Recovers what is poisoned and looks at every cell; then nothing of the dead is left after a
+    /// sweep.
     pub(crate) fn verify(&mut self) {
         for (grid, array) in GRIDS.iter().zip(&self.grids) {
             for cell in 0..grid.cells() {
@@ -47,29 +54,70 @@ impl Killer {
             }
         }
         for (index, (grid, array)) in GRIDS.iter().zip(&self.grids).enumerate() {
-            grid.fill(&grid.whole(), &mut array.recover().unwrap(), self.incarnations << 24, || {});
+            grid.fill(
+                &grid.whole(),
+                &mut array.recover().unwrap(),
+                self.incarnations << 24,
+                || {},
+            );
             assert!(!array.is_poisoned().unwrap());
             for cell in 0..grid.cells() {
                 // The recovery was one more.
                 let count = grid.counter(&grid.view(array, &grid.cell(cell)).read().unwrap()) - 1;
                 let (done, doubt) = (self.board.done(index, cell), self.in_doubt[index][cell]);
-                assert!((done..=done + doubt).contains(&count), "{} cell {cell}: {count} writes, {done} done and {doubt} in doubt", grid.name);
+                assert!(
+                    (done..=done + doubt).contains(&count),
+                    "{} cell {cell}: {count} writes, {done} done and {doubt} in doubt",
+                    grid.name
+                );
             }
         }
         self.verify_counters();
         self.manager.sweep().unwrap();
         self.verify_frames();
         // What was handed on and never claimed is the store's; whoever wants it may have it.
-        for info in self.manager.list().unwrap().into_iter().filter(|info| info.name.is_none()) {
-            assert_eq!(crate::word(&info.path, OWNER_AT), CLAIMABLE, "{} was left", info.path.display());
-            SharedArray1::<u64>::open_path(&info.path).unwrap().set_scope(ndshm::Scope::Local).unwrap();
+        for info in self
+            .manager
+            .list()
+            .unwrap()
+            .into_iter()
+            .filter(|info| info.name.is_none())
+        {
+            assert_eq!(
+                crate::word(&info.path, OWNER_AT),
+                CLAIMABLE,
+                "{} was left",
+                info.path.display()
+            );
+            SharedArray1::<u64>::open_path(&info.path)
+                .unwrap()
+                .set_scope(ndshm::Scope::Local)
+                .unwrap();
         }
-        let list: BTreeSet<_> = self.manager.list().unwrap().into_iter().map(|info| info.name.unwrap()).collect();
-        let is_known = |name: &str| NAMES.contains(&name) || name == COUNTERS_NAME || GRIDS.iter().any(|grid| grid.name == name);
+        let list: BTreeSet<_> = self
+            .manager
+            .list()
+            .unwrap()
+            .into_iter()
+            .map(|info| info.name.unwrap())
+            .collect();
+        let is_known = |name: &str| {
+            NAMES.contains(&name)
+                || name == COUNTERS_NAME
+                || GRIDS.iter().any(|grid| grid.name == name)
+        };
         assert!(list.iter().all(|name| is_known(name)), "{list:?}");
-        list.iter().filter(|name| NAMES.contains(&name.as_str())).for_each(|name| drop(self.manager.array::<u64, Ix1>(name).unwrap()));
-        let files: BTreeSet<_> = fs::read_dir(&self.places.store).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        let expected = list.iter().map(|name| format!("{name}.ndshm")).chain([".lock".to_owned()]);
+        list.iter()
+            .filter(|name| NAMES.contains(&name.as_str()))
+            .for_each(|name| drop(self.manager.array::<u64, Ix1>(name).unwrap()));
+        let files: BTreeSet<_> = fs::read_dir(&self.places.store)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        let expected = list
+            .iter()
+            .map(|name| format!("{name}.ndshm"))
+            .chain([".lock".to_owned()]);
         assert_eq!(files, expected.collect());
     }
 
@@ -78,20 +126,40 @@ impl Killer {
         let counts = self.counters.recover().unwrap().to_vec();
         for (counter, &count) in counts.iter().enumerate() {
             let (added, doubt) = (self.board.added(counter), self.adds_in_doubt[counter]);
-            assert!((added..=added + doubt).contains(&count), "counter {counter} is {count}, {added} were added and {doubt} are in doubt");
+            assert!(
+                (added..=added + doubt).contains(&count),
+                "counter {counter} is {count}, {added} were added and {doubt} are in doubt"
+            );
         }
-        let (sum, added) = (counts.iter().sum::<u64>(), (0..COUNTERS).map(|counter| self.board.added(counter)).sum::<u64>());
+        let (sum, added) = (
+            counts.iter().sum::<u64>(),
+            (0..COUNTERS)
+                .map(|counter| self.board.added(counter))
+                .sum::<u64>(),
+        );
         self.sums = (sum, added);
     }
 
-    /// What is left of frames was frozen as its producer filled it, or its producer died; it goes now.
+    /// What is left of frames was frozen as its producer filled it, or its producer died; it goes
+    /// now.
     fn verify_frames(&mut self) {
-        for name in self.manager.list().unwrap().into_iter().filter_map(|info| info.name) {
-            let Some(number) = frame_number_of(&name) else { continue };
+        for name in self
+            .manager
+            .list()
+            .unwrap()
+            .into_iter()
+            .filter_map(|info| info.name)
+        {
+            let Some(number) = frame_number_of(&name) else {
+                continue;
+            };
             let array = self.manager.array::<u64, Ix1>(&name).unwrap();
             match array.handle().open_frozen_timeout::<u64, Ix1>(WATCHDOG) {
                 Ok(frozen) => {
-                    assert!(frozen.iter().all(|element| *element == number), "frozen as {number:x}: {frozen:x?}");
+                    assert!(
+                        frozen.iter().all(|element| *element == number),
+                        "frozen as {number:x}: {frozen:x?}"
+                    );
                     self.frames_left.0 += 1;
                 }
                 Err(Error::Abandoned { .. }) => self.frames_left.1 += 1,
@@ -110,22 +178,39 @@ impl Killer {
             std::thread::available_parallelism().unwrap()
         );
         println!("what the threads of the killed did:");
-        STATES.iter().for_each(|state| println!("  {:24} {}", format!("{state:?}"), self.by_state.get(state).unwrap_or(&0)));
+        STATES.iter().for_each(|state| {
+            println!(
+                "  {:24} {}",
+                format!("{state:?}"),
+                self.by_state.get(state).unwrap_or(&0)
+            )
+        });
         self.tally.print();
         println!("operations:");
-        OPS.iter().for_each(|&op| println!("  {:24} {}", format!("{op:?}"), self.board.counted(op)));
+        OPS.iter()
+            .for_each(|&op| println!("  {:24} {}", format!("{op:?}"), self.board.counted(op)));
         let (sum, added) = self.sums;
         println!(
             "the counters' sum is {sum}: {added} additions that were told, {} of {} in doubt",
             sum - added,
             self.adds_in_doubt.iter().sum::<u64>()
         );
-        println!("frames that were left: {} frozen, {} abandoned", self.frames_left.0, self.frames_left.1);
+        println!(
+            "frames that were left: {} frozen, {} abandoned",
+            self.frames_left.0, self.frames_left.1
+        );
         self.waits.sort_unstable();
-        if let (Some(median), Some(longest)) = (self.waits.get(self.waits.len() / 2), self.waits.last()) {
+        if let (Some(median), Some(longest)) =
+            (self.waits.get(self.waits.len() / 2), self.waits.last())
+        {
             let count = self.waits.len();
-            println!("{count} readers waited for a writer that died: told after {median:.1?} (median), {longest:.1?} (longest)");
-            println!("  {} of them by a lock, because others were faster to recover", self.waits_without_poison);
+            println!(
+                "{count} readers waited for a writer that died: told after {median:.1?} (median), {longest:.1?} (longest)"
+            );
+            println!(
+                "  {} of them by a lock, because others were faster to recover",
+                self.waits_without_poison
+            );
         }
     }
 

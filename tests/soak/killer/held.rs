@@ -49,18 +49,41 @@ impl Tally {
     pub(super) fn add(&mut self, held: &Held) {
         self.stopped += 1;
         self.lock_word += usize::from(held.lock_words > 0);
-        self.nothing += usize::from(held.lock_words + held.slots.iter().sum::<usize>() == 0 && held.frame.is_none());
+        self.nothing += usize::from(
+            held.lock_words + held.slots.iter().sum::<usize>() == 0 && held.frame.is_none(),
+        );
         (0..MODES.len()).for_each(|mode| self.slots[mode] += usize::from(held.slots[mode] > 0));
-        held.frame.into_iter().for_each(|frame| self.frames[frame as usize] += 1);
+        held.frame
+            .into_iter()
+            .for_each(|frame| self.frames[frame as usize] += 1);
     }
 
     pub(super) fn print(&self) {
-        println!("{} of the killed were stopped before, and looked at. They held", self.stopped);
-        MODES.iter().zip(self.slots).skip(1).for_each(|(mode, count)| println!("  {:42} {count}", format!("slots to {mode}, of grids and counters")));
+        println!(
+            "{} of the killed were stopped before, and looked at. They held",
+            self.stopped
+        );
+        MODES
+            .iter()
+            .zip(self.slots)
+            .skip(1)
+            .for_each(|(mode, count)| {
+                println!(
+                    "  {:42} {count}",
+                    format!("slots to {mode}, of grids and counters")
+                )
+            });
         println!("  {:42} {}", "a lock word", self.lock_word);
-        let frames =
-            ["an unfrozen frame", "an unfrozen frame, exclusively", "an unfrozen frame, waiting for readers", "a frame that they had frozen"];
-        frames.iter().zip(self.frames).for_each(|(what, count)| println!("  {what:42} {count}"));
+        let frames = [
+            "an unfrozen frame",
+            "an unfrozen frame, exclusively",
+            "an unfrozen frame, waiting for readers",
+            "a frame that they had frozen",
+        ];
+        frames
+            .iter()
+            .zip(self.frames)
+            .for_each(|(what, count)| println!("  {what:42} {count}"));
         println!("  {:42} {}", "nothing", self.nothing);
     }
 }
@@ -82,7 +105,8 @@ impl Block {
     /// The modes of the slots that a member has.
     fn modes_of(&self, member: u64) -> impl Iterator<Item = usize> {
         let tags = (0..64).map(|slot| self.word(64 + 32 * slot));
-        tags.filter(move |tag| *tag != 0 && tag << 8 >> 8 == member).map(|tag| (tag >> 56) as usize)
+        tags.filter(move |tag| *tag != 0 && tag << 8 >> 8 == member)
+            .map(|tag| (tag >> 56) as usize)
     }
 }
 
@@ -93,10 +117,17 @@ impl Killer {
         for file in &self.files {
             let block = Block::read(file);
             held.lock_words += usize::from(block.word(32) == member);
-            block.modes_of(member).for_each(|mode| held.slots[mode] += 1);
+            block
+                .modes_of(member)
+                .for_each(|mode| held.slots[mode] += 1);
         }
-        let frames = self.workers[worker].lanes().map(|lane| self.board.lane(lane).frame()).filter(|&number| number != 0);
-        held.frame = frames.filter_map(|number| self.look_at_frame(number, member)).next();
+        let frames = self.workers[worker]
+            .lanes()
+            .map(|lane| self.board.lane(lane).frame())
+            .filter(|&number| number != 0);
+        held.frame = frames
+            .filter_map(|number| self.look_at_frame(number, member))
+            .next();
         held
     }
 
@@ -105,8 +136,15 @@ impl Killer {
         let deadline = Instant::now() + Duration::from_millis(100);
         while Instant::now() < deadline {
             for letter in fs::read_dir(&self.places.frames).unwrap().flatten() {
-                let Ok(text) = fs::read_to_string(letter.path()) else { continue };
-                let Ok(array) = text.parse().and_then(|handle: Handle| handle.open::<u64, Ix1>()) else { continue };
+                let Ok(text) = fs::read_to_string(letter.path()) else {
+                    continue;
+                };
+                let Ok(array) = text
+                    .parse()
+                    .and_then(|handle: Handle| handle.open::<u64, Ix1>())
+                else {
+                    continue;
+                };
                 if let (false, Ok(guard)) = (array.is_frozen(), array.try_read()) {
                     return Some(guard);
                 }
@@ -117,7 +155,14 @@ impl Killer {
 
     /// A frame that is announced to be made may not be there.
     fn look_at_frame(&self, number: u64, member: u64) -> Option<Frame> {
-        let block = Block::read(&File::open(self.places.store.join(format!("{}.ndshm", frame_name(number)))).ok()?);
+        let block = Block::read(
+            &File::open(
+                self.places
+                    .store
+                    .join(format!("{}.ndshm", frame_name(number))),
+            )
+            .ok()?,
+        );
         let modes: Vec<_> = block.modes_of(member).collect();
         Some(match () {
             () if block.word(8) as u32 != 0 => Frame::Frozen,

@@ -1,4 +1,5 @@
-//! What a worker does with the counters: integers that all workers add to, as atomics and otherwise.
+//! What a worker does with the counters: integers that all workers add to, as atomics and
+//! otherwise.
 
 use super::Worker;
 use crate::board::{COUNTERS, Op, State};
@@ -15,7 +16,14 @@ impl Worker<'_> {
         self.lane.set(State::Opening);
         let first = self.random.below(COUNTERS);
         let end = first + 1 + self.random.below(COUNTERS - first);
-        (first, self.manager.array::<u64, Ix1>(NAME).unwrap().slice(s![first..end]).unwrap())
+        (
+            first,
+            self.manager
+                .array::<u64, Ix1>(NAME)
+                .unwrap()
+                .slice(s![first..end])
+                .unwrap(),
+        )
     }
 
     pub(super) fn count_up(&mut self) {

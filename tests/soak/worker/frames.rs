@@ -1,4 +1,5 @@
-//! What a worker does with frames: arrays that are made, filled and frozen by one, and read without a lock by all.
+//! What a worker does with frames: arrays that are made, filled and frozen by one, and read without
+//! a lock by all.
 
 use super::{LEN, Worker, lifecycle::post};
 use crate::board::{Op, State};
@@ -8,7 +9,8 @@ use std::{fs, time::Duration};
 
 /// Frozen arrays that a thread keeps.
 const KEPT: usize = 4;
-/// Frames beyond this number are released by whoever has read them: what sweeps and lists should not have to look at thousands.
+/// Frames beyond this number are released by whoever has read them: what sweeps and lists should
+/// not have to look at thousands.
 const CROWDED: usize = 12;
 
 /// The name of a frame.
@@ -27,9 +29,20 @@ impl Worker<'_> {
         self.lane.set(State::Creating);
         let number = self.number();
         self.lane.set_frame(number);
-        // One of the store's is left unfrozen where its producer dies; one of the producer's own is swept.
-        let scope = if self.chance(2) { Scope::Store } else { Scope::Local };
-        let frame = self.manager.options().name(name(number)).scope(scope).zeros::<u64, _>(LEN).unwrap();
+        // One of the store's is left unfrozen where its producer dies; one of the producer's own is
+        // swept.
+        let scope = if self.chance(2) {
+            Scope::Store
+        } else {
+            Scope::Local
+        };
+        let frame = self
+            .manager
+            .options()
+            .name(name(number))
+            .scope(scope)
+            .zeros::<u64, _>(LEN)
+            .unwrap();
         post(&self.places.frames, number, &frame.handle());
         self.lane.set(State::Filling);
         let mut guard = frame.write().unwrap();
@@ -68,26 +81,39 @@ impl Worker<'_> {
 
     /// Waits for a frame that is announced.
     pub(super) fn consume(&mut self) {
-        let Some((letter, text)) = self.pick_letter(&self.places.frames) else { return };
-        let number = u64::from_str_radix(letter.file_name().unwrap().to_str().unwrap(), 16).unwrap();
+        let Some((letter, text)) = self.pick_letter(&self.places.frames) else {
+            return;
+        };
+        let number =
+            u64::from_str_radix(letter.file_name().unwrap().to_str().unwrap(), 16).unwrap();
         let handle: Handle = text.parse().unwrap();
         if self.chance(3) {
             self.be_in_the_way(number, &handle);
         }
         self.lane.set(State::Awaiting);
-        let timeout = if self.chance(3) { Duration::from_secs(2) } else { Duration::from_micros(self.random.below(5000) as u64) };
+        let timeout = if self.chance(3) {
+            Duration::from_secs(2)
+        } else {
+            Duration::from_micros(self.random.below(5000) as u64)
+        };
         match handle.open_frozen_timeout::<u64, Ix1>(timeout) {
             Ok(frozen) => {
                 self.lane.set(State::HoldingFrozen);
                 check(number, &frozen);
-                assert!(matches!(frozen.shared().try_write(), Err(Error::Frozen { .. })));
+                assert!(matches!(
+                    frozen.shared().try_write(),
+                    Err(Error::Frozen { .. })
+                ));
                 self.pause();
                 check(number, &frozen);
                 let is_crowded = fs::read_dir(&self.places.frames).unwrap().count() > CROWDED;
                 if is_crowded || self.chance(4) {
                     self.lane.set(State::Releasing);
                     let released = frozen.shared().release();
-                    assert!(matches!(released, Ok(()) | Err(Error::Released { .. })), "{released:?}");
+                    assert!(
+                        matches!(released, Ok(()) | Err(Error::Released { .. })),
+                        "{released:?}"
+                    );
                     let _ = fs::remove_file(&letter);
                 }
                 self.lane.count(Op::Consume);
@@ -95,7 +121,10 @@ impl Worker<'_> {
             }
             Err(Error::Timeout { .. }) => self.lane.count(Op::TooLate),
             Err(Error::Abandoned { member, .. }) => {
-                assert!(self.board.kills() > 0 && member != self.lane.member(), "nobody died");
+                assert!(
+                    self.board.kills() > 0 && member != self.lane.member(),
+                    "nobody died"
+                );
                 self.lane.count(Op::Abandoned);
                 self.clear_away(&handle);
                 let _ = fs::remove_file(&letter);
@@ -120,7 +149,12 @@ impl Worker<'_> {
             Ok(guard) => {
                 self.lane.set(State::Reading);
                 let first = guard[0];
-                assert!(guard.iter().all(|element| *element == first) && (first == 0 || first == number), "{:x?}", guard.to_vec());
+                assert!(
+                    guard.iter().all(|element| *element == first)
+                        && (first == 0 || first == number),
+                    "{:x?}",
+                    guard.to_vec()
+                );
                 self.pause();
                 assert_eq!(guard[LEN - 1], first);
                 self.lane.set(State::Leaving);
@@ -145,7 +179,9 @@ impl Worker<'_> {
     /// What is frozen never changes.
     pub(super) fn look_at_frozen(&mut self) {
         self.lane.set(State::HoldingFrozen);
-        self.frozen.iter().for_each(|(number, frozen)| check(*number, frozen));
+        self.frozen
+            .iter()
+            .for_each(|(number, frozen)| check(*number, frozen));
         self.lane.count(Op::Recheck);
     }
 
@@ -159,5 +195,8 @@ impl Worker<'_> {
 }
 
 fn check(number: u64, frozen: &FrozenArray<u64, Ix1>) {
-    assert!(frozen.len() == LEN && frozen.iter().all(|element| *element == number), "frozen as {number:x}: {frozen:x?}");
+    assert!(
+        frozen.len() == LEN && frozen.iter().all(|element| *element == number),
+        "frozen as {number:x}: {frozen:x?}"
+    );
 }

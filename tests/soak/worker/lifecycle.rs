@@ -20,7 +20,11 @@ impl Worker<'_> {
         }
         self.lane.set(State::Creating);
         let number = self.number();
-        let local = self.manager.options().from_elem::<u64, _>(LEN, number).unwrap();
+        let local = self
+            .manager
+            .options()
+            .from_elem::<u64, _>(LEN, number)
+            .unwrap();
         assert!(local.path().exists());
         self.locals.push(local);
         self.lane.count(Op::Create);
@@ -30,7 +34,11 @@ impl Worker<'_> {
         self.lane.set(State::Reading);
         check_uniform(&local.read().unwrap().to_vec());
         let path = local.path().to_path_buf();
-        assert!(path.exists(), "{} was deleted by somebody else", path.display());
+        assert!(
+            path.exists(),
+            "{} was deleted by somebody else",
+            path.display()
+        );
         self.lane.set(State::Dropping);
         drop(local);
         // Another thread that sweeps holds for a moment what it looks at, and deletes it then.
@@ -49,7 +57,10 @@ impl Worker<'_> {
         let is_local_first = self.chance(2);
         let options = self.manager.options();
         let array = if !is_local_first {
-            options.scope(Scope::Remote).from_elem::<u64, _>(LEN, number).unwrap()
+            options
+                .scope(Scope::Remote)
+                .from_elem::<u64, _>(LEN, number)
+                .unwrap()
         } else {
             let array = options.from_elem::<u64, _>(LEN, number).unwrap();
             array.set_scope(Scope::Remote).unwrap();
@@ -62,7 +73,9 @@ impl Worker<'_> {
     /// Any letter of a box, often the newest, with its text.
     pub(super) fn pick_letter(&mut self, letters_in: &Path) -> Option<(PathBuf, String)> {
         let is_letter = |name: &str| !name.starts_with("draft");
-        let entries = std::fs::read_dir(letters_in).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let entries = std::fs::read_dir(letters_in)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap());
         let letters: Vec<_> = entries.filter(|name| is_letter(name)).collect();
         if letters.is_empty() {
             return None;
@@ -75,7 +88,9 @@ impl Worker<'_> {
     }
 
     pub(super) fn claim(&mut self) {
-        let Some((letter, text)) = self.pick_letter(&self.places.mail) else { return };
+        let Some((letter, text)) = self.pick_letter(&self.places.mail) else {
+            return;
+        };
         self.lane.set(State::Claiming);
         let array: SharedArray1<u64> = match text.parse::<Handle>().unwrap().open() {
             Ok(array) => array,
@@ -95,10 +110,18 @@ impl Worker<'_> {
         }
         let path = array.path().to_path_buf();
         self.pause();
-        assert!(self.has_company || path.exists(), "{} is claimed and was deleted by somebody else", path.display());
+        assert!(
+            self.has_company || path.exists(),
+            "{} is claimed and was deleted by somebody else",
+            path.display()
+        );
         self.lane.set(State::Dropping);
         drop(array);
-        assert!(self.has_company || !path.exists(), "{} was claimed and not deleted", path.display());
+        assert!(
+            self.has_company || !path.exists(),
+            "{} was claimed and not deleted",
+            path.display()
+        );
         let _ = std::fs::remove_file(&letter);
         self.lane.count(Op::Claim);
     }
@@ -114,13 +137,23 @@ impl Worker<'_> {
             },
             1 => {
                 self.lane.set(State::Creating);
-                match self.manager.options().name(name).from_elem::<u64, _>(LEN, 0) {
+                match self
+                    .manager
+                    .options()
+                    .name(name)
+                    .from_elem::<u64, _>(LEN, 0)
+                {
                     Ok(array) => array,
                     Err(Error::AlreadyExists { .. }) => return,
                     Err(error) => panic!("{error}"),
                 }
             }
-            _ => self.manager.options().name(name).open_or_zeros::<u64, _>(LEN).unwrap(),
+            _ => self
+                .manager
+                .options()
+                .name(name)
+                .open_or_zeros::<u64, _>(LEN)
+                .unwrap(),
         };
         let guard = match self.chance(2) {
             true => array.write(),
@@ -141,7 +174,10 @@ impl Worker<'_> {
             Ok(mut guard) => {
                 self.lane.set(State::Writing);
                 let number = self.number();
-                guard.iter_mut().take(LEN / 2).for_each(|element| *element = number);
+                guard
+                    .iter_mut()
+                    .take(LEN / 2)
+                    .for_each(|element| *element = number);
                 self.pause();
                 guard.fill(number);
             }
@@ -164,7 +200,10 @@ impl Worker<'_> {
                 Err(error) => panic!("{error}"),
             };
             let state = array.set_scope(Scope::Store);
-            assert!(there || matches!(state, Err(Error::Released { .. })), "{name} lost its name and was not released: {state:?}");
+            assert!(
+                there || matches!(state, Err(Error::Released { .. })),
+                "{name} lost its name and was not released: {state:?}"
+            );
             state.is_ok()
         });
         if self.named.len() > 5 {
@@ -190,7 +229,13 @@ impl Worker<'_> {
         self.lane.set(State::Sweeping);
         let swept = self.manager.sweep().unwrap();
         assert!(swept.skipped.is_empty(), "{:?}", swept.skipped);
-        self.locals.iter().for_each(|local| assert!(local.path().exists(), "{} was swept", local.path().display()));
+        self.locals.iter().for_each(|local| {
+            assert!(
+                local.path().exists(),
+                "{} was swept",
+                local.path().display()
+            )
+        });
         self.lane.count(Op::Sweep);
     }
 
@@ -198,10 +243,19 @@ impl Worker<'_> {
         self.lane.set(State::Opening);
         let list = self.manager.list().unwrap();
         for local in &self.locals {
-            assert!(list.iter().any(|info| info.id == local.id()), "{} is not listed", local.path().display());
+            assert!(
+                list.iter().any(|info| info.id == local.id()),
+                "{} is not listed",
+                local.path().display()
+            );
         }
         for grid in &GRIDS {
-            assert!(list.iter().any(|info| info.name.as_deref() == Some(grid.name)), "{} is not listed", grid.name);
+            assert!(
+                list.iter()
+                    .any(|info| info.name.as_deref() == Some(grid.name)),
+                "{} is not listed",
+                grid.name
+            );
         }
         self.lane.count(Op::List);
     }
@@ -209,7 +263,10 @@ impl Worker<'_> {
 
 /// Puts a handle where others find it, in one step.
 pub(super) fn post(letters_in: &Path, number: u64, handle: &Handle) {
-    let (draft, letter) = (letters_in.join(format!("draft-{number:x}")), letters_in.join(format!("{number:x}")));
+    let (draft, letter) = (
+        letters_in.join(format!("draft-{number:x}")),
+        letters_in.join(format!("{number:x}")),
+    );
     std::fs::write(&draft, handle.to_string()).unwrap();
     std::fs::rename(&draft, &letter).unwrap();
 }

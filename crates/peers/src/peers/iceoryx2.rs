@@ -1,7 +1,8 @@
 //! `iceoryx2`: samples that a publisher loans from its data segment and sends to a subscriber.
 //!
-//! A sample is sent once, so each measurement takes a new one. The segment holds as many samples of the wanted length as are in use at the same
-//! time; it is made before the measurement, as a user of a publisher would.
+//! A sample is sent once, so each measurement takes a new one. The segment holds as many samples of
+//! the wanted length as are in use at the same time; it is made before the measurement, as a user
+//! of a publisher would.
 
 use crate::peer::{Peer, Place, Result, Role};
 use iceoryx2::{
@@ -34,10 +35,25 @@ impl Peer for Iceoryx2 {
     fn new(role: Role, place: &Place, _greeting: &str) -> Result<Self> {
         set_log_level(LogLevel::Error);
         let mut config = Config::default();
-        config.global.set_root_path(&Path::new(place.directory.join("iceoryx2").as_os_str().as_encoded_bytes())?);
+        config.global.set_root_path(&Path::new(
+            place
+                .directory
+                .join("iceoryx2")
+                .as_os_str()
+                .as_encoded_bytes(),
+        )?);
         config.global.prefix = FileName::new(format!("{}-iox2-", place.prefix()).as_bytes())?;
-        let node = NodeBuilder::new().config(&config).create::<ipc::Service>()?;
-        Ok(Self { role, prefix: place.prefix(), publisher: None, subscriber: None, service: None, node })
+        let node = NodeBuilder::new()
+            .config(&config)
+            .create::<ipc::Service>()?;
+        Ok(Self {
+            role,
+            prefix: place.prefix(),
+            publisher: None,
+            subscriber: None,
+            service: None,
+            node,
+        })
     }
 
     fn prepare(&mut self, len: usize, arrays: usize) -> Result<()> {
@@ -55,8 +71,15 @@ impl Peer for Iceoryx2 {
             .open_or_create()?;
         match self.role {
             Role::Producer => {
-                let publisher = service.publisher_builder().initial_max_slice_len(len).max_loaned_samples(arrays);
-                self.publisher = Some(publisher.override_sample_preallocation(move |_| arrays).create()?);
+                let publisher = service
+                    .publisher_builder()
+                    .initial_max_slice_len(len)
+                    .max_loaned_samples(arrays);
+                self.publisher = Some(
+                    publisher
+                        .override_sample_preallocation(move |_| arrays)
+                        .create()?,
+                );
             }
             Role::Consumer => self.subscriber = Some(service.subscriber_builder().create()?),
         }
@@ -72,20 +95,29 @@ impl Peer for Iceoryx2 {
 
     fn create(&mut self, source: &Vec<f64>) -> Result<Self::Made> {
         let publisher = self.publisher.as_ref().ok_or("not prepared")?;
-        Ok(Some(publisher.loan_slice_uninit(source.len())?.write_from_slice(source)))
+        Ok(Some(
+            publisher
+                .loan_slice_uninit(source.len())?
+                .write_from_slice(source),
+        ))
     }
 
     fn create_empty(&mut self, len: usize) -> Result<Option<Self::Made>> {
         let publisher = self.publisher.as_ref().ok_or("not prepared")?;
         let mut sample = publisher.loan_slice_uninit(len)?;
-        // One element, so that there is something to read; the others are the zeros of a new segment.
+        // One element, so that there is something to read; the others are the zeros of a new
+        // segment.
         sample.payload_mut()[0].write(0.0);
         Ok(Some(Some(assume_zeros(sample))))
     }
 
     fn publish(&mut self, made: &mut Self::Made) -> Result<String> {
         let recipients = made.take().ok_or("a sample is sent once")?.send()?;
-        if recipients == 1 { Ok("-".into()) } else { Err(format!("{recipients} subscribers got the sample").into()) }
+        if recipients == 1 {
+            Ok("-".into())
+        } else {
+            Err(format!("{recipients} subscribers got the sample").into())
+        }
     }
 
     fn release(&mut self, made: Self::Made) -> Result<()> {
@@ -103,16 +135,28 @@ impl Peer for Iceoryx2 {
         Err("the sample did not arrive".into())
     }
 
-    fn read<R>(&mut self, opened: &mut Self::Opened, reader: impl FnOnce(&[f64]) -> R) -> Result<R> {
+    fn read<R>(
+        &mut self,
+        opened: &mut Self::Opened,
+        reader: impl FnOnce(&[f64]) -> R,
+    ) -> Result<R> {
         Ok(reader(opened.payload()))
     }
 }
 
 /// A loaned sample of a segment that nobody wrote to, as one that is initialized.
-#[allow(unsafe_code, reason = "the crate leaves it to the caller that all elements are initialized")]
+#[allow(
+    unsafe_code,
+    reason = "the crate leaves it to the caller that all elements are initialized"
+)]
 fn assume_zeros(
-    sample: iceoryx2::sample_mut_uninit::SampleMutUninit<ipc::Service, [std::mem::MaybeUninit<f64>], ()>,
+    sample: iceoryx2::sample_mut_uninit::SampleMutUninit<
+        ipc::Service,
+        [std::mem::MaybeUninit<f64>],
+        (),
+    >,
 ) -> SampleMut<ipc::Service, [f64], ()> {
-    // SAFETY: the memory is a shared mapping, whose bytes all have a value, and any bytes are an f64.
+    // SAFETY: the memory is a shared mapping, whose bytes all have a value, and any bytes are an
+    // f64.
     unsafe { sample.assume_init() }
 }

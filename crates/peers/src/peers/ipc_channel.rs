@@ -21,11 +21,21 @@ impl Peer for IpcChannel {
     fn new(role: Role, _place: &Place, greeting: &str) -> Result<Self> {
         if role == Role::Producer {
             let (server, name) = IpcOneShotServer::new()?;
-            return Ok(Self { server: Some(server), name, sender: None, receiver: None });
+            return Ok(Self {
+                server: Some(server),
+                name,
+                sender: None,
+                receiver: None,
+            });
         }
         let (sender, receiver) = ipc::channel()?;
         IpcSender::connect(greeting.into())?.send(sender)?;
-        Ok(Self { server: None, name: String::new(), sender: None, receiver: Some(receiver) })
+        Ok(Self {
+            server: None,
+            name: String::new(),
+            sender: None,
+            receiver: Some(receiver),
+        })
     }
 
     fn greeting(&self) -> String {
@@ -49,7 +59,10 @@ impl Peer for IpcChannel {
     }
 
     fn publish(&mut self, made: &mut IpcSharedMemory) -> Result<String> {
-        self.sender.as_ref().ok_or("the consumer has not connected")?.send(made.clone())?;
+        self.sender
+            .as_ref()
+            .ok_or("the consumer has not connected")?
+            .send(made.clone())?;
         Ok("-".into())
     }
 
@@ -59,7 +72,11 @@ impl Peer for IpcChannel {
     }
 
     fn open(&mut self, _token: &str, _len: usize) -> Result<IpcSharedMemory> {
-        Ok(self.receiver.as_ref().ok_or("only a consumer opens")?.recv()?)
+        Ok(self
+            .receiver
+            .as_ref()
+            .ok_or("only a consumer opens")?
+            .recv()?)
     }
 
     fn again(&mut self, held: &mut IpcSharedMemory, token: &str) -> Result<()> {
@@ -67,7 +84,11 @@ impl Peer for IpcChannel {
         Ok(())
     }
 
-    fn read<R>(&mut self, opened: &mut IpcSharedMemory, reader: impl FnOnce(&[f64]) -> R) -> Result<R> {
+    fn read<R>(
+        &mut self,
+        opened: &mut IpcSharedMemory,
+        reader: impl FnOnce(&[f64]) -> R,
+    ) -> Result<R> {
         Ok(reader(elements_of(opened)))
     }
 }

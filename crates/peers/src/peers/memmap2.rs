@@ -1,5 +1,8 @@
 //! A file on tmpfs, mapped with memmap2: what one writes without a library.
-#![allow(unsafe_code, reason = "memmap2 leaves it to the caller that nobody truncates the file")]
+#![allow(
+    unsafe_code,
+    reason = "memmap2 leaves it to the caller that nobody truncates the file"
+)]
 
 use crate::{
     bytes::{bytes_of, elements_of},
@@ -21,7 +24,11 @@ impl Memmap2 {
     fn map_new(&mut self, len: usize) -> Result<(PathBuf, MmapMut)> {
         self.next += 1;
         let path = self.directory.join(format!("memmap2-{}", self.next));
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path)?;
         file.set_len(len as u64)?;
         // SAFETY: no process of this benchmark truncates the file while it is mapped.
         let map = unsafe { MmapMut::map_mut(&file) }?;
@@ -34,7 +41,10 @@ impl Peer for Memmap2 {
     type Opened = Mmap;
 
     fn new(_role: Role, place: &Place, _greeting: &str) -> Result<Self> {
-        Ok(Self { directory: place.directory.clone(), next: 0 })
+        Ok(Self {
+            directory: place.directory.clone(),
+            next: 0,
+        })
     }
 
     fn create(&mut self, source: &Vec<f64>) -> Result<Self::Made> {
@@ -58,7 +68,8 @@ impl Peer for Memmap2 {
 
     fn open(&mut self, token: &str, _len: usize) -> Result<Mmap> {
         let file = File::open(token)?;
-        // SAFETY: no process of this benchmark truncates or writes the file while it is mapped here.
+        // SAFETY: no process of this benchmark truncates or writes the file while it is mapped
+        // here.
         Ok(unsafe { Mmap::map(&file) }?)
     }
 

@@ -1,5 +1,8 @@
 //! `mmap-sync`: a value that one writer replaces, in two files that are written in turns.
-#![allow(unsafe_code, reason = "the crate leaves it to the reader to be done in time")]
+#![allow(
+    unsafe_code,
+    reason = "the crate leaves it to the reader to be done in time"
+)]
 
 use crate::peer::{Peer, Place, Result, Role};
 use mmap_sync::synchronizer::Synchronizer;
@@ -18,7 +21,10 @@ pub struct MmapSync<const ALL: bool> {
 
 impl<const ALL: bool> MmapSync<ALL> {
     fn path(&self) -> String {
-        self.directory.join(format!("mmap-sync-{}-{}", u8::from(ALL), self.next)).display().to_string()
+        self.directory
+            .join(format!("mmap-sync-{}-{}", u8::from(ALL), self.next))
+            .display()
+            .to_string()
     }
 
     fn synchronizer(path: &str) -> Box<Synchronizer> {
@@ -31,7 +37,12 @@ impl<const ALL: bool> Peer for MmapSync<ALL> {
     type Opened = (String, Option<Box<Synchronizer>>);
 
     fn new(role: Role, place: &Place, _greeting: &str) -> Result<Self> {
-        Ok(Self { directory: place.directory.clone(), next: 0, shared: None, is_consumer: role == Role::Consumer })
+        Ok(Self {
+            directory: place.directory.clone(),
+            next: 0,
+            shared: None,
+            is_consumer: role == Role::Consumer,
+        })
     }
 
     fn prepare(&mut self, _len: usize, arrays: usize) -> Result<()> {
@@ -56,7 +67,10 @@ impl<const ALL: bool> Peer for MmapSync<ALL> {
             self.next += 1;
         }
         let path = self.path();
-        let mut synchronizer = self.shared.take().unwrap_or_else(|| Self::synchronizer(&path));
+        let mut synchronizer = self
+            .shared
+            .take()
+            .unwrap_or_else(|| Self::synchronizer(&path));
         synchronizer.write(source, GRACE)?;
         if ALL {
             self.shared = Some(synchronizer);
@@ -84,10 +98,18 @@ impl<const ALL: bool> Peer for MmapSync<ALL> {
         Ok((token.into(), (!ALL).then(|| Self::synchronizer(token))))
     }
 
-    fn read<R>(&mut self, opened: &mut Self::Opened, reader: impl FnOnce(&[f64]) -> R) -> Result<R> {
-        let synchronizer = opened.1.as_mut().or(self.shared.as_mut()).ok_or("only a consumer reads")?;
-        // SAFETY: the result is dropped before this returns, and the producer writes the next array only after that; what is read was written by
-        // `write` as a `Vec<f64>`.
+    fn read<R>(
+        &mut self,
+        opened: &mut Self::Opened,
+        reader: impl FnOnce(&[f64]) -> R,
+    ) -> Result<R> {
+        let synchronizer = opened
+            .1
+            .as_mut()
+            .or(self.shared.as_mut())
+            .ok_or("only a consumer reads")?;
+        // SAFETY: the result is dropped before this returns, and the producer writes the next array
+        // only after that; what is read was written by `write` as a `Vec<f64>`.
         let values = unsafe { synchronizer.read::<Vec<f64>>(false) }?;
         Ok(reader(values.as_slice()))
     }

@@ -10,10 +10,16 @@ pub const RECYCLES: bool = true;
 /// What is kept of released arrays: more than any measurement releases at once.
 const KEPT: usize = 4 << 30;
 
-/// An ephemeral store in `root`, of its own. The one place that says what the variant "recycled" is.
+/// An ephemeral store in `root`, of its own. The one place that says what the variant "recycled"
+/// is.
 pub fn manager(root: &Path, is_recycling: bool) -> Result<Manager> {
     let builder = Manager::builder().root(root.join("stores"));
-    Ok(if is_recycling { builder.recycle(KEPT) } else { builder }.create()?)
+    Ok(if is_recycling {
+        builder.recycle(KEPT)
+    } else {
+        builder
+    }
+    .create()?)
 }
 
 /// Arrays of one store.
@@ -63,8 +69,14 @@ impl<const RECYCLED: bool> Peer for Ndshm<RECYCLED> {
         Ok(())
     }
 
-    fn read<R>(&mut self, opened: &mut Self::Opened, reader: impl FnOnce(&[f64]) -> R) -> Result<R> {
+    fn read<R>(
+        &mut self,
+        opened: &mut Self::Opened,
+        reader: impl FnOnce(&[f64]) -> R,
+    ) -> Result<R> {
         let guard = opened.read()?;
-        Ok(reader(guard.as_slice().ok_or("the elements are contiguous")?))
+        Ok(reader(
+            guard.as_slice().ok_or("the elements are contiguous")?,
+        ))
     }
 }

@@ -16,7 +16,10 @@ pub struct SharedMemory {
 impl SharedMemory {
     fn make(&mut self, byte_len: usize) -> Result<Shmem> {
         self.next += 1;
-        Ok(ShmemConf::new().os_id(format!("/{}-shm-{}", self.prefix, self.next)).size(byte_len).create()?)
+        Ok(ShmemConf::new()
+            .os_id(format!("/{}-shm-{}", self.prefix, self.next))
+            .size(byte_len)
+            .create()?)
     }
 }
 
@@ -25,7 +28,10 @@ impl Peer for SharedMemory {
     type Opened = Shmem;
 
     fn new(_role: Role, place: &Place, _greeting: &str) -> Result<Self> {
-        Ok(Self { prefix: place.prefix(), next: 0 })
+        Ok(Self {
+            prefix: place.prefix(),
+            next: 0,
+        })
     }
 
     fn create(&mut self, source: &Vec<f64>) -> Result<Shmem> {

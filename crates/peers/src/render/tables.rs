@@ -13,7 +13,9 @@ use crate::{
 /// A table: its head, and rows of cells.
 fn table(head: &[String], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
-    let rules: Vec<String> = (0..head.len()).map(|at| if at == 0 { "---" } else { "---:" }.to_owned()).collect();
+    let rules: Vec<String> = (0..head.len())
+        .map(|at| if at == 0 { "---" } else { "---:" }.to_owned())
+        .collect();
     let mut out = line(head) + &line(&rules);
     rows.into_iter().for_each(|row| out += &line(&row));
     out
@@ -31,24 +33,58 @@ pub fn goals(goals: &[Goal]) -> String {
             Some(false) => "**missed**",
             None => "not in this run",
         };
-        vec![goal.what.clone(), goal.bound.clone(), goal.median.clone().unwrap_or_default(), goal.p99.clone(), goal.times.clone(), met.into()]
+        vec![
+            goal.what.clone(),
+            goal.bound.clone(),
+            goal.median.clone().unwrap_or_default(),
+            goal.p99.clone(),
+            goal.times.clone(),
+            met.into(),
+        ]
     };
-    let count = |is_met| goals.iter().filter(|goal| goal.is_met == Some(is_met)).count();
+    let count = |is_met| {
+        goals
+            .iter()
+            .filter(|goal| goal.is_met == Some(is_met))
+            .count()
+    };
     let head = words(&["goal", "bound", "median", "p99", "median times", ""]);
     let intro = "Ratios, unless a unit is given: what stands before the colon divided by what stands after it.";
-    format!("## Goals\n\n{} met, {} missed. {intro}\n\n{}", count(true), count(false), table(&head, goals.iter().map(row)))
+    format!(
+        "## Goals\n\n{} met, {} missed. {intro}\n\n{}",
+        count(true),
+        count(false),
+        table(&head, goals.iter().map(row))
+    )
 }
 
 /// Who does the work, and how.
 pub fn variants() -> String {
-    table(&words(&["variant", "how"]), VARIANTS.iter().map(|variant| vec![variant.label.into(), variant.how.into()])).replace("---:", "---")
+    table(
+        &words(&["variant", "how"]),
+        VARIANTS
+            .iter()
+            .map(|variant| vec![variant.label.into(), variant.how.into()]),
+    )
+    .replace("---:", "---")
 }
 
 /// How many calls the times by size are of.
 pub fn calls_by_size(results: &Results) -> String {
     let count = |&bytes: &usize| {
-        let of = |variant: &str| results.of(variant, "create", bytes).map_or(0, Series::count);
-        (of("raw") > 0).then(|| format!("{} at {} (others {})", of("raw"), text::size(bytes), of("ipc-channel")))
+        let of = |variant: &str| {
+            results
+                .of(variant, "create", bytes)
+                .map_or(0, Series::count)
+        };
+        (of("raw") > 0).then(|| {
+            format!(
+                "{} at {} (others {})",
+                of("raw"),
+                text::size(bytes),
+                of("ipc-channel")
+            )
+        })
     };
     let counts: Vec<String> = SIZES.iter().filter_map(count).collect();
     let what = "Median, p99, and the ratio to the floor. Calls of the floors, ndshm and memmap2:";
@@ -56,9 +92,17 @@ pub fn calls_by_size(results: &Results) -> String {
 }
 
 fn cell(series: Option<&Series>, floor: Option<&Series>) -> String {
-    let Some(series) = series else { return "–".into() };
-    let ratio = floor.and_then(|floor| series.ratio(floor)).map_or_else(String::new, |ratio| format!(", {} x", text::digits(ratio)));
-    format!("{} / {}{ratio}", text::time(series.median()), text::time(series.p99()))
+    let Some(series) = series else {
+        return "–".into();
+    };
+    let ratio = floor
+        .and_then(|floor| series.ratio(floor))
+        .map_or_else(String::new, |ratio| format!(", {} x", text::digits(ratio)));
+    format!(
+        "{} / {}{ratio}",
+        text::time(series.median()),
+        text::time(series.p99())
+    )
 }
 
 /// The rows of variants that have something to show.
@@ -74,21 +118,57 @@ fn rows(cells: impl Fn(&Variant) -> Vec<String>) -> Vec<Vec<String>> {
 /// An operation at every size.
 pub fn turn(results: &Results, operation: &Operation) -> String {
     let (floor, floor_operation) = operation.floor;
-    let sizes: Vec<usize> = SIZES.into_iter().filter(|&bytes| results.of(floor, floor_operation, bytes).is_some()).collect();
-    let head = [vec![String::new()], sizes.iter().map(|&bytes| text::size(bytes)).collect()].concat();
+    let sizes: Vec<usize> = SIZES
+        .into_iter()
+        .filter(|&bytes| results.of(floor, floor_operation, bytes).is_some())
+        .collect();
+    let head = [
+        vec![String::new()],
+        sizes.iter().map(|&bytes| text::size(bytes)).collect(),
+    ]
+    .concat();
     let cells = |variant: &Variant| {
-        let cell = |&bytes: &usize| cell(results.of(variant.name, operation.name, bytes), results.of(floor, floor_operation, bytes));
+        let cell = |&bytes: &usize| {
+            cell(
+                results.of(variant.name, operation.name, bytes),
+                results.of(floor, floor_operation, bytes),
+            )
+        };
         sizes.iter().map(cell).collect()
     };
-    format!("\n### {}\n\n{}\n\n{}", operation.title, operation.what, table(&head, rows(cells)))
+    format!(
+        "\n### {}\n\n{}\n\n{}",
+        operation.title,
+        operation.what,
+        table(&head, rows(cells))
+    )
 }
 
 /// Bare system calls, one by one.
 pub fn bare_calls(results: &Results) -> String {
-    let time =
-        |variant: &str, operation: &str, bytes: usize| results.of(variant, operation, bytes).map_or_else(|| "–".into(), |s| text::time(s.median()));
-    let head = [vec![String::new()], calls::SIZES.iter().map(|&bytes| text::size(bytes)).collect()].concat();
-    let row = |&call: &&str| [vec![call.to_owned()], calls::SIZES.iter().map(|&bytes| time(call, "bare call", bytes)).collect()].concat();
+    let time = |variant: &str, operation: &str, bytes: usize| {
+        results
+            .of(variant, operation, bytes)
+            .map_or_else(|| "–".into(), |s| text::time(s.median()))
+    };
+    let head = [
+        vec![String::new()],
+        calls::SIZES
+            .iter()
+            .map(|&bytes| text::size(bytes))
+            .collect(),
+    ]
+    .concat();
+    let row = |&call: &&str| {
+        [
+            vec![call.to_owned()],
+            calls::SIZES
+                .iter()
+                .map(|&bytes| time(call, "bare call", bytes))
+                .collect(),
+        ]
+        .concat()
+    };
     let rows = calls::CALLS.iter().map(row);
     let what = "What making, naming and removing a file of a page and so many bytes on tmpfs is made of, call by call in one process: medians.";
     let sums = ["in a cache", "elsewhere"].map(|variant| time(variant, calls::SUM.0, calls::SUM.1));
@@ -98,39 +178,71 @@ pub fn bare_calls(results: &Results) -> String {
         sums[0],
         sums[1]
     );
-    format!("\n## Bare system calls\n\n{what}\n\n{}\n{sum}\n", table(&head, rows))
+    format!(
+        "\n## Bare system calls\n\n{what}\n\n{}\n{sum}\n",
+        table(&head, rows)
+    )
 }
 
 /// A wake-up of the other process and back.
 pub fn ping(results: &Results) -> String {
     let cells = |variant: &Variant| vec![cell(results.of(variant.name, "ping", SIZES[0]), None)];
     let what = "A line to the other process and one back: what every hand-over contains, whatever is handed over.";
-    format!("\n### Ping\n\n{what}\n\n{}", table(&words(&["", "median / p99"]), rows(cells)))
+    format!(
+        "\n### Ping\n\n{what}\n\n{}",
+        table(&words(&["", "median / p99"]), rows(cells))
+    )
 }
 
 fn is_smaller(results: &Results, variant: &Variant) -> bool {
-    results.skipped.iter().any(|skipped| skipped.variant == variant.name && skipped.job.starts_with("crowd"))
+    results
+        .skipped
+        .iter()
+        .any(|skipped| skipped.variant == variant.name && skipped.job.starts_with("crowd"))
 }
 
 /// Many small arrays.
 pub fn crowd(results: &Results) -> String {
     let of = |variant: &Variant, operation: &str| {
-        let mark = if is_smaller(results, variant) { " *" } else { "" };
-        results.of(variant.name, operation, SMALL).map_or_else(|| "–".into(), |series| text::time(series.median()) + mark)
+        let mark = if is_smaller(results, variant) {
+            " *"
+        } else {
+            ""
+        };
+        results
+            .of(variant.name, operation, SMALL)
+            .map_or_else(|| "–".into(), |series| text::time(series.median()) + mark)
     };
-    let cells = |variant: &Variant| ["crowd_create", "crowd_open", "crowd_release"].map(|operation| of(variant, operation)).to_vec();
+    let cells = |variant: &Variant| {
+        ["crowd_create", "crowd_open", "crowd_release"]
+            .map(|operation| of(variant, operation))
+            .to_vec()
+    };
     let rows = rows(cells);
     let what = "Ten thousand arrays of 4 KiB (a thousand in a quick run) are made, then all opened by the other process and one element of each read, then all \
                 released: time for each of them. With a star: a quarter of them, because that many were too many, see the end.";
-    format!("\n## Many small arrays\n\n{what}\n\n{}", table(&words(&["", "create and fill", "open", "release"]), rows))
+    format!(
+        "\n## Many small arrays\n\n{what}\n\n{}",
+        table(&words(&["", "create and fill", "open", "release"]), rows)
+    )
 }
 
 /// An array that is opened and not read.
 pub fn large(results: &Results) -> String {
-    let cells = |variant: &Variant| ["large_create", "large_open"].map(|operation| cell(results.of(variant.name, operation, LARGE), None)).to_vec();
+    let cells = |variant: &Variant| {
+        ["large_create", "large_open"]
+            .map(|operation| cell(results.of(variant.name, operation, LARGE), None))
+            .to_vec()
+    };
     let rows = rows(cells);
-    let table =
-        if rows.is_empty() { "Not in this run.\n".into() } else { table(&words(&["", "create, without filling", "open, one element, close"]), rows) };
+    let table = if rows.is_empty() {
+        "Not in this run.\n".into()
+    } else {
+        table(
+            &words(&["", "create, without filling", "open, one element, close"]),
+            rows,
+        )
+    };
     let what = "What reserves its space when an array is made pays for 8 GiB there; what does not pays with every page that is touched, or with a SIGBUS. \
                 ipc-channel fills what it makes.";
     format!("\n## Opening 8 GiB\n\n{what} Median / p99.\n\n{table}")
@@ -139,45 +251,97 @@ pub fn large(results: &Results) -> String {
 /// What an array occupies.
 pub fn memory(results: &Results) -> String {
     let of = |variant: &Variant, who: &str| {
-        let is_wanted = |occupied: &&crate::results::Occupied| occupied.variant == variant.name && occupied.who == who;
-        let memory = results.occupied.iter().find(is_wanted).map(|occupied| occupied.memory);
-        memory.map_or_else(|| "–".into(), |m| [m.rss, m.pss, m.tables].map(text::mebibytes).join(" / "))
+        let is_wanted = |occupied: &&crate::results::Occupied| {
+            occupied.variant == variant.name && occupied.who == who
+        };
+        let memory = results
+            .occupied
+            .iter()
+            .find(is_wanted)
+            .map(|occupied| occupied.memory);
+        memory.map_or_else(
+            || "–".into(),
+            |m| [m.rss, m.pss, m.tables].map(text::mebibytes).join(" / "),
+        )
     };
-    let cells = |variant: &Variant| ["alone", "shared", "consumer"].map(|who| of(variant, who)).to_vec();
-    let size = results.occupied.first().map_or_else(String::new, |occupied| text::size(occupied.bytes));
+    let cells = |variant: &Variant| {
+        ["alone", "shared", "consumer"]
+            .map(|who| of(variant, who))
+            .to_vec()
+    };
+    let size = results
+        .occupied
+        .first()
+        .map_or_else(String::new, |occupied| text::size(occupied.bytes));
     let what = format!(
         "Growth of the processes by one array of {size}, in MiB: resident / proportional / page tables, of `smaps_rollup` and `VmPTE`. The proportional \
          part counts a page that both have mapped as half."
     );
-    let head = words(&["", "producer, after create", "producer, with a consumer", "consumer, after reading"]);
+    let head = words(&[
+        "",
+        "producer, after create",
+        "producer, with a consumer",
+        "consumer, after reading",
+    ]);
     format!("\n## Memory\n\n{what}\n\n{}", table(&head, rows(cells)))
 }
 
 /// What one process measured by itself.
 pub fn locks(results: &Results) -> String {
-    let of = |operation: &'static str| results.series.iter().filter(move |series| series.operation == operation);
-    let row = |series: &Series| vec![series.variant.clone(), text::time(series.median()), text::time(series.p99())];
+    let of = |operation: &'static str| {
+        results
+            .series
+            .iter()
+            .filter(move |series| series.operation == operation)
+    };
+    let row = |series: &Series| {
+        vec![
+            series.variant.clone(),
+            text::time(series.median()),
+            text::time(series.p99()),
+        ]
+    };
     let locks = table(&words(&["", "median", "p99"]), of("call").map(row));
     let through = ["sum", "fill", "copy"].into_iter().flat_map(|operation| {
         let own = move |series: &&Series| series.variant == "ndshm";
         of(operation).filter(own).map(move |series| {
             let floor = results.of("heap", operation, series.bytes);
-            let ratio = floor.and_then(|floor| floor.ratio(series)).map_or_else(String::new, text::digits);
+            let ratio = floor
+                .and_then(|floor| floor.ratio(series))
+                .map_or_else(String::new, text::digits);
             let heap = floor.map_or_else(String::new, |floor| text::time(floor.median()));
-            vec![format!("{operation}, {}", text::size(series.bytes)), text::time(series.median()), heap, ratio]
+            vec![
+                format!("{operation}, {}", text::size(series.bytes)),
+                text::time(series.median()),
+                heap,
+                ratio,
+            ]
         })
     });
-    let through = table(&words(&["", "through a guard", "heap", "heap : guard"]), through);
+    let through = table(
+        &words(&["", "through a guard", "heap", "heap : guard"]),
+        through,
+    );
     let what = "Means of 200 calls that follow each other, median and p99 of those.";
     format!("\n## Locks and calls\n\n{what}\n\n{locks}\n## Elements through a guard\n\n{through}")
 }
 
 /// What could not be measured, with the reason in the variant's own words.
 pub fn skipped(results: &Results) -> String {
-    let row = |skipped: &crate::results::Skipped| vec![skipped.variant.clone(), format!("`{}`", skipped.job), skipped.reason.replace('|', "/")];
+    let row = |skipped: &crate::results::Skipped| {
+        vec![
+            skipped.variant.clone(),
+            format!("`{}`", skipped.job),
+            skipped.reason.replace('|', "/"),
+        ]
+    };
     let table = match results.skipped.is_empty() {
         true => "Nothing.\n".into(),
-        false => table(&words(&["variant", "job", "reason"]), results.skipped.iter().map(row)).replace("---:", "---"),
+        false => table(
+            &words(&["variant", "job", "reason"]),
+            results.skipped.iter().map(row),
+        )
+        .replace("---:", "---"),
     };
     format!("\n## What a variant cannot do\n\n{table}")
 }

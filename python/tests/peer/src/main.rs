@@ -1,4 +1,5 @@
-//! The other language: does with arrays of float64 what it is told, a line at a time, and answers each line with one.
+//! The other language: does with arrays of float64 what it is told, a line at a time, and answers
+//! each line with one.
 
 use ndarray::IxDyn;
 use ndshm::{Error, Handle, Manager, SharedArrayD};
@@ -14,7 +15,10 @@ struct Peer {
 }
 
 fn missing() -> Error {
-    Error::NotFound { path: "-".into(), what: "make or open something first" }
+    Error::NotFound {
+        path: "-".into(),
+        what: "make or open something first",
+    }
 }
 
 impl Peer {
@@ -45,11 +49,16 @@ impl Peer {
             }
             "row" => {
                 let index = rest.parse().unwrap_or_default();
-                self.array()?.index_axis(ndarray::Axis(0), index)?.handle().to_string()
+                self.array()?
+                    .index_axis(ndarray::Axis(0), index)?
+                    .handle()
+                    .to_string()
             }
             "sum" => self.array()?.read()?.sum().to_string(),
             "fill" => {
-                self.array()?.write()?.fill(rest.parse().unwrap_or_default());
+                self.array()?
+                    .write()?
+                    .fill(rest.parse().unwrap_or_default());
                 "filled".to_owned()
             }
             "try_write" => {
@@ -92,7 +101,11 @@ impl Peer {
                 self.array()?.freeze()?;
                 "frozen".to_owned()
             }
-            "frozen" => rest.parse::<Handle>()?.open_frozen_timeout::<f64, IxDyn>(Duration::from_secs(30))?.sum().to_string(),
+            "frozen" => rest
+                .parse::<Handle>()?
+                .open_frozen_timeout::<f64, IxDyn>(Duration::from_secs(30))?
+                .sum()
+                .to_string(),
             "drop" => {
                 (self.array, self.manager) = (None, None);
                 "dropped".to_owned()
@@ -130,8 +143,14 @@ fn bench() -> ndshm::Result<()> {
             Ok(())
         })?
     );
-    println!("`parse::<Handle>()`, `open_any()`, open already {}", best(|| text.parse::<Handle>()?.open_any().map(drop))?);
-    println!("`empty((32, 16))`, and its end {}", best(|| manager.empty::<f64, _>((32, 16)).map(drop))?);
+    println!(
+        "`parse::<Handle>()`, `open_any()`, open already {}",
+        best(|| text.parse::<Handle>()?.open_any().map(drop))?
+    );
+    println!(
+        "`empty((32, 16))`, and its end {}",
+        best(|| manager.empty::<f64, _>((32, 16)).map(drop))?
+    );
     Ok(())
 }
 
@@ -142,7 +161,10 @@ fn main() {
         }
         return;
     }
-    let mut peer = Peer { manager: None, array: None };
+    let mut peer = Peer {
+        manager: None,
+        array: None,
+    };
     for line in io::stdin().lines().map_while(Result::ok) {
         let (verb, rest) = line.split_once(' ').unwrap_or((&line, ""));
         match peer.answer(verb, rest) {

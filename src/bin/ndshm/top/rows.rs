@@ -1,4 +1,5 @@
-//! What the live view lists: rows made from a survey, sorted and filtered. Knows nothing of terminals.
+//! What the live view lists: rows made from a survey, sorted and filtered. Knows nothing of
+//! terminals.
 
 use crate::{
     survey::{ArrayView, StoreView, Survey, guard_kind},
@@ -38,8 +39,12 @@ impl List {
 
     pub(super) fn header(self) -> &'static [&'static str] {
         match self {
-            List::Arrays => &["NAME", "STORE", "DTYPE", "SHAPE", "SIZE", "AGE", "MAPPED", "GUARDS", "STATE"],
-            List::Stores => &["STORE", "KIND", "ARRAYS", "SIZE", "GROWTH/s", "MEMBERS", "GUARDS", "STATE"],
+            List::Arrays => &[
+                "NAME", "STORE", "DTYPE", "SHAPE", "SIZE", "AGE", "MAPPED", "GUARDS", "STATE",
+            ],
+            List::Stores => &[
+                "STORE", "KIND", "ARRAYS", "SIZE", "GROWTH/s", "MEMBERS", "GUARDS", "STATE",
+            ],
             List::Processes => &["PID", "COMMAND", "MAPPED", "GROWTH/s", "FILES", "GUARDS"],
         }
     }
@@ -114,9 +119,20 @@ pub(super) struct Before {
 
 impl Before {
     pub(super) fn of(survey: &Survey, took: Duration) -> Self {
-        let stores = survey.stores.iter().map(|store| (store.path.clone(), store.bytes())).collect();
-        let processes = mapped(survey).into_iter().map(|(pid, (bytes, _))| (pid, bytes)).collect();
-        Self { stores, processes, took }
+        let stores = survey
+            .stores
+            .iter()
+            .map(|store| (store.path.clone(), store.bytes()))
+            .collect();
+        let processes = mapped(survey)
+            .into_iter()
+            .map(|(pid, (bytes, _))| (pid, bytes))
+            .collect();
+        Self {
+            stores,
+            processes,
+            took,
+        }
     }
 
     /// Bytes each second, with a sign.
@@ -125,7 +141,11 @@ impl Before {
         match before {
             Some(&before) if before != now && seconds > 0.0 => {
                 let rate = (now.abs_diff(before) as f64 / seconds) as u64;
-                format!("{}{}", if now > before { '+' } else { '-' }, text::bytes(rate))
+                format!(
+                    "{}{}",
+                    if now > before { '+' } else { '-' },
+                    text::bytes(rate)
+                )
             }
             _ => String::new(),
         }
@@ -133,14 +153,35 @@ impl Before {
 }
 
 /// The lines of a list that contain `filter`, sorted.
-pub(super) fn lines(survey: &Survey, before: &Before, list: List, sort: Sort, is_reversed: bool, filter: &str) -> Vec<Line> {
+pub(super) fn lines(
+    survey: &Survey,
+    before: &Before,
+    list: List,
+    sort: Sort,
+    is_reversed: bool,
+    filter: &str,
+) -> Vec<Line> {
     let mut lines: Vec<Line> = match list {
-        List::Arrays => survey.stores.iter().flat_map(|store| store.arrays.iter().map(|array| array_line(store, array))).collect(),
-        List::Stores => survey.stores.iter().map(|store| store_line(store, before)).collect(),
+        List::Arrays => survey
+            .stores
+            .iter()
+            .flat_map(|store| store.arrays.iter().map(|array| array_line(store, array)))
+            .collect(),
+        List::Stores => survey
+            .stores
+            .iter()
+            .map(|store| store_line(store, before))
+            .collect(),
         List::Processes => process_lines(survey, before),
     };
     let filter = filter.to_lowercase();
-    lines.retain(|line| filter.is_empty() || line.cells.iter().any(|cell| cell.to_lowercase().contains(&filter)));
+    lines.retain(|line| {
+        filter.is_empty()
+            || line
+                .cells
+                .iter()
+                .any(|cell| cell.to_lowercase().contains(&filter))
+    });
     lines.sort_by(|a, b| {
         let order = match sort {
             Sort::Size => b.bytes.cmp(&a.bytes),
@@ -148,7 +189,9 @@ pub(super) fn lines(survey: &Survey, before: &Before, list: List, sort: Sort, is
             Sort::Age => b.created.cmp(&a.created),
             Sort::Guards => b.guards.cmp(&a.guards),
         };
-        let order = order.then_with(|| a.name.cmp(&b.name)).then_with(|| a.key.cmp(&b.key));
+        let order = order
+            .then_with(|| a.name.cmp(&b.name))
+            .then_with(|| a.key.cmp(&b.key));
         if is_reversed { order.reverse() } else { order }
     });
     lines
@@ -186,7 +229,11 @@ fn array_line(store: &StoreView, array: &ArrayView) -> Line {
 }
 
 fn store_line(store: &StoreView, before: &Before) -> Line {
-    let kind = if store.is_persistent { "persistent" } else { "ephemeral" };
+    let kind = if store.is_persistent {
+        "persistent"
+    } else {
+        "ephemeral"
+    };
     let word = match () {
         () if store.is_dead() => "dead".into(),
         () if !store.damaged.is_empty() => format!("{} damaged", store.damaged.len()),
@@ -209,8 +256,17 @@ fn store_line(store: &StoreView, before: &Before) -> Line {
         key: store.path.to_string_lossy().into_owned(),
         name: store.name(),
         bytes,
-        created: store.arrays.iter().map(|array| array.info.created).max().unwrap_or(SystemTime::UNIX_EPOCH),
-        guards: store.arrays.iter().map(|array| array.state.guards.len()).sum(),
+        created: store
+            .arrays
+            .iter()
+            .map(|array| array.info.created)
+            .max()
+            .unwrap_or(SystemTime::UNIX_EPOCH),
+        guards: store
+            .arrays
+            .iter()
+            .map(|array| array.state.guards.len())
+            .sum(),
     }
 }
 
@@ -219,7 +275,11 @@ fn process_lines(survey: &Survey, before: &Before) -> Vec<Line> {
     for store in &survey.stores {
         for guard in store.arrays.iter().flat_map(|array| &array.state.guards) {
             if let Some(pid) = store.pids.get(&guard.member) {
-                *held.entry(*pid).or_default().entry(guard_kind(guard.kind)).or_default() += 1;
+                *held
+                    .entry(*pid)
+                    .or_default()
+                    .entry(guard_kind(guard.kind))
+                    .or_default() += 1;
             }
         }
     }
@@ -249,7 +309,12 @@ fn process_lines(survey: &Survey, before: &Before) -> Vec<Line> {
 /// Bytes and number of the files of stores that each process has mapped.
 fn mapped(survey: &Survey) -> BTreeMap<u32, (u64, usize)> {
     let mut mapped = BTreeMap::<u32, (u64, usize)>::new();
-    for part in survey.stores.iter().flat_map(|store| &store.arrays).flat_map(|array| &array.mapped) {
+    for part in survey
+        .stores
+        .iter()
+        .flat_map(|store| &store.arrays)
+        .flat_map(|array| &array.mapped)
+    {
         let entry = mapped.entry(part.pid).or_default();
         *entry = (entry.0 + part.bytes, entry.1 + 1);
     }
@@ -259,10 +324,16 @@ fn mapped(survey: &Survey) -> BTreeMap<u32, (u64, usize)> {
 /// 2 read, 1 write, 1 waiting.
 fn guards<'a>(arrays: impl Iterator<Item = &'a ArrayView>) -> String {
     let mut counts = BTreeMap::new();
-    arrays.flat_map(|array| &array.state.guards).for_each(|guard| *counts.entry(guard_kind(guard.kind)).or_default() += 1);
+    arrays
+        .flat_map(|array| &array.state.guards)
+        .for_each(|guard| *counts.entry(guard_kind(guard.kind)).or_default() += 1);
     words(&counts)
 }
 
 fn words(counts: &BTreeMap<&'static str, usize>) -> String {
-    counts.iter().map(|(kind, count)| format!("{count} {kind}")).collect::<Vec<_>>().join(", ")
+    counts
+        .iter()
+        .map(|(kind, count)| format!("{count} {kind}"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }

@@ -1,0 +1,378 @@
+//! Access to the elements of an array whose type is known at run time: guards over their bytes.
+//!
+//! One of the modules with unsafe code: its functions without a lock are unsafe to call.
+
+use super::AnyArray;
+use crate::{
+    array::{
+        frozen,
+        guard::{self, Access, ReadGuard, Wait, WriteGuard},
+        view,
+    },
+    error::{Error, Result},
+};
+use ndarray::{Array, ArrayView, ArrayViewMut, IxDyn};
+use std::{ops::Range, time::Duration};
+
+impl AnyArray {
+    /// Shared access to the bytes of the elements: their shape is that of the array, with one more
+    /// axis for the bytes of an element.
+    ///
+    /// The lock is that of [`SharedArray::read`](crate::SharedArray::read), on the same bytes.
+    /// Addresses and strides of the guard are those of the elements: what hands them to another
+    /// language keeps the guard for as long as they are used there.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`SharedArray::read`](crate::SharedArray::read).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let any = manager.ones::<u16, _>(3)?.into_any()?;
+    /// let guard = any.read()?;
+    /// assert_eq!((guard.shape(), guard[[2, 0]]), (&[3, 2][..], 1));
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn read(&self) -> Result<ReadGuard<u8, IxDyn>> {
+        self.read_waiting(Wait::Forever)
+    }
+
+    /// [`read`](Self::read) without waiting.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` where it would have to wait; those of `read`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// assert_eq!(manager.zeros_any(&"<f4".parse()?, &[5])?.try_read()?.len(), 20);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn try_read(&self) -> Result<ReadGuard<u8, IxDyn>> {
+        self.read_waiting(Wait::Never)
+    }
+
+    /// [`read`](Self::read) that waits no longer than `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// `Timeout` where that was not enough; those of `read`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let any = manager.zeros_any(&"<f4".parse()?, &[5])?;
+    /// assert_eq!(any.read_timeout(std::time::Duration::from_secs(1))?.shape(), [5, 4]);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn read_timeout(&self, timeout: Duration) -> Result<ReadGuard<u8, IxDyn>> {
+        self.read_waiting(Wait::AtMost(timeout))
+    }
+
+    /// Exclusive access to the bytes of the elements; their shape as with [`read`](Self::read).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`SharedArray::write`](crate::SharedArray::write).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.zeros::<u16, _>(3)?;
+    /// xs.into_any()?.write()?.fill(1);
+    /// assert_eq!(xs.read()?[2], 257);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn write(&self) -> Result<WriteGuard<u8, IxDyn>> {
+        self.write_waiting(Wait::Forever)
+    }
+
+    /// [`write`](Self::write) without waiting.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` where it would have to wait; those of `write`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// manager.zeros_any(&"<f4".parse()?, &[5])?.try_write()?.fill(0);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn try_write(&self) -> Result<WriteGuard<u8, IxDyn>> {
+        self.write_waiting(Wait::Never)
+    }
+
+    /// [`write`](Self::write) that waits no longer than `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// `Timeout` where that was not enough; those of `write`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// manager.zeros_any(&"<f4".parse()?, &[5])?.write_timeout(std::time::Duration::from_secs(1))?.fill(0);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn write_timeout(&self, timeout: Duration) -> Result<WriteGuard<u8, IxDyn>> {
+        self.write_waiting(Wait::AtMost(timeout))
+    }
+
+    /// Exclusive access to bytes that may be poisoned; see
+    /// [`SharedArray::recover`](crate::SharedArray::recover).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`SharedArray::recover`](crate::SharedArray::recover).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let any = manager.ones::<f64, _>(5)?.into_any()?;
+    /// any.write()?.poison();
+    /// assert!(any.is_poisoned()?);
+    /// any.recover()?.fill(0);
+    /// assert!(!any.is_poisoned()?);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn recover(&self) -> Result<WriteGuard<u8, IxDyn>> {
+        self.check_writable()?;
+        let span = self.span();
+        let is_exact = span.byte_len() == (self.len() * self.dtype.itemsize()) as u64;
+        WriteGuard::take(
+            &self.grip,
+            &self.bytes(),
+            span,
+            Access::Recover { is_exact },
+            Wait::Forever,
+        )
+    }
+
+    /// A copy of the elements' bytes, in C order, native-endian.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`SharedArray::read`](crate::SharedArray::read).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// assert_eq!(manager.ones::<u16, _>(2)?.into_any()?.read_bytes()?, [1, 0, 1, 0]);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn read_bytes(&self) -> Result<Vec<u8>> {
+        let guard = self.read()?;
+        let mut copy = Array::zeros(guard.raw_dim());
+        copy.assign(&guard);
+        Ok(copy.into_raw_vec_and_offset().0)
+    }
+
+    /// Sets all elements from their bytes, in C order, native-endian.
+    ///
+    /// # Errors
+    ///
+    /// `Layout` where the number of bytes differs; those of
+    /// [`SharedArray::write`](crate::SharedArray::write).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.zeros::<u16, _>(2)?;
+    /// xs.into_any()?.write_bytes(&[7, 0, 0, 1])?;
+    /// assert_eq!(xs.to_ndarray()?, ndarray::array![7, 256]);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn write_bytes(&self, bytes: &[u8]) -> Result<()> {
+        let mut guard = self.write_waiting(Wait::Forever)?;
+        let expected = self.len() * self.dtype.itemsize();
+        if bytes.len() != expected {
+            return Err(Error::layout(
+                "write bytes",
+                format!("{} bytes for {expected}", bytes.len()),
+            ));
+        }
+        let source = ArrayView::from_shape(guard.raw_dim(), bytes)
+            .map_err(|error| Error::layout("write bytes", error.to_string()))?;
+        guard.assign(&source);
+        Ok(())
+    }
+
+    /// The poisoned ranges that touch this view; see
+    /// [`SharedArray::poisoned`](crate::SharedArray::poisoned).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`SharedArray::poisoned`](crate::SharedArray::poisoned).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let any = manager.ones::<f64, _>(5)?.into_any()?;
+    /// any.slice(ndarray::s![1..3].as_ref())?.write()?.poison();
+    /// assert_eq!(any.poisoned()?, [8..24]);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn poisoned(&self) -> Result<Vec<Range<usize>>> {
+        self.grip.used();
+        guard::poisoned(&self.grip, self.span())
+    }
+
+    /// Whether any element of this view is poisoned.
+    ///
+    /// # Errors
+    ///
+    /// As [`poisoned`](Self::poisoned).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// assert!(!manager.ones::<f64, _>(5)?.into_any()?.is_poisoned()?);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn is_poisoned(&self) -> Result<bool> {
+        Ok(!self.poisoned()?.is_empty())
+    }
+
+    /// Ends all writing to the array, for ever and for everybody; see
+    /// [`SharedArray::freeze`](crate::SharedArray::freeze).
+    ///
+    /// From then on [`read`](Self::read) takes no lock, and its guard may be kept for as long as
+    /// one likes. Freezing what is frozen already maps it without the right to write.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`SharedArray::freeze`](crate::SharedArray::freeze).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let any = manager.ones::<f64, _>(5)?.into_any()?;
+    /// any.freeze()?;
+    /// assert!(any.is_frozen() && matches!(any.write(), Err(ndshm::Error::Frozen { .. })));
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn freeze(&self) -> Result<()> {
+        frozen::freeze(&self.grip, self.is_writable)?;
+        frozen::protect(&self.grip)
+    }
+
+    /// Whether the array was frozen.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// assert!(!manager.ones::<f64, _>(5)?.into_any()?.is_frozen());
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn is_frozen(&self) -> bool {
+        self.grip.is_frozen()
+    }
+
+    /// Writes changed pages of the array's file to its disk; see
+    /// [`SharedArray::flush`](crate::SharedArray::flush).
+    ///
+    /// # Errors
+    ///
+    /// `Io` where the kernel reports one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// manager.ones::<f64, _>(5)?.into_any()?.flush()?;
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn flush(&self) -> Result<()> {
+        self.grip.used();
+        self.grip.flush()
+    }
+
+    /// The bytes of the elements without a lock; their shape as with [`read`](Self::read).
+    ///
+    /// # Safety
+    ///
+    /// As of [`SharedArray::view_unlocked`](crate::SharedArray::view_unlocked).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let any = manager.ones::<u16, _>(3)?.into_any()?;
+    /// // SAFETY: nobody else knows this array.
+    /// assert_eq!(unsafe { any.view_unlocked() }[[2, 0]], 1);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub unsafe fn view_unlocked(&self) -> ArrayView<'_, u8, IxDyn> {
+        self.grip.used();
+        // SAFETY: `self` keeps the segment mapped for as long as the view borrows it, and the bytes
+        // of a checked layout lie inside it; the rest is the caller's promise.
+        unsafe { view::elements(&self.grip, &self.bytes()) }
+    }
+
+    /// The bytes of the elements for writing, without a lock; their shape as with
+    /// [`read`](Self::read).
+    ///
+    /// # Errors
+    ///
+    /// `ReadOnly` and `Frozen` for an array or view that cannot be written.
+    ///
+    /// # Safety
+    ///
+    /// As of [`SharedArray::view_mut_unlocked`](crate::SharedArray::view_mut_unlocked).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let any = manager.ones::<u16, _>(3)?.into_any()?;
+    /// // SAFETY: nobody else knows this array.
+    /// unsafe { any.view_mut_unlocked()? }.fill(0);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub unsafe fn view_mut_unlocked(&self) -> Result<ArrayViewMut<'_, u8, IxDyn>> {
+        self.check_writable()?;
+        self.grip.used();
+        // SAFETY: `check_writable` says that the layout is disjoint, so that of its bytes is, and
+        // that the mapping is writable; `self` keeps it mapped for as long as the view borrows it;
+        // the rest is the caller's promise.
+        Ok(unsafe { view::elements_mut(&self.grip, &self.bytes()) })
+    }
+
+    fn read_waiting(&self, wait: Wait) -> Result<ReadGuard<u8, IxDyn>> {
+        ReadGuard::take(&self.grip, &self.bytes(), self.span(), wait)
+    }
+
+    fn write_waiting(&self, wait: Wait) -> Result<WriteGuard<u8, IxDyn>> {
+        self.check_writable()?;
+        WriteGuard::take(&self.grip, &self.bytes(), self.span(), Access::Write, wait)
+    }
+
+    fn check_writable(&self) -> Result<()> {
+        match self.is_writable {
+            _ if self.grip.is_frozen() => Err(Error::Frozen {
+                path: self.path().into(),
+            }),
+            true => Ok(()),
+            false => Err(Error::ReadOnly {
+                path: self.path().into(),
+                reason: "the view is read-only, or some of its elements share memory",
+            }),
+        }
+    }
+}

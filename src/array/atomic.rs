@@ -1,0 +1,122 @@
+//! Views of atomics: many writers of one integer each, without a lock between them.
+//!
+//! One of the modules with unsafe code: integers are seen as atomics of the same size.
+
+use crate::{
+    array::{
+        SharedArray,
+        guard::{Access, Lock, Wait},
+        view,
+    },
+    element::Element,
+    error::Result,
+};
+use ndarray::{ArrayRef, ArrayView, Dimension};
+use std::{
+    fmt,
+    ops::Deref,
+    sync::atomic::{
+        AtomicI8, AtomicI16, AtomicI32, AtomicI64, AtomicU8, AtomicU16, AtomicU32, AtomicU64,
+    },
+};
+
+/// Integers that can be changed atomically: those of up to 8 bytes.
+///
+/// # Safety
+///
+/// `Atomic` has the same size, alignment and representation as the type.
+pub unsafe trait AtomicElement: Element {
+    /// The atomic integer.
+    type Atomic: Send + Sync + fmt::Debug;
+}
+
+macro_rules! atomic {
+    ($($type:ty => $atomic:ty),* $(,)?) => {$(
+        const _: () = assert!(size_of::<$type>() == size_of::<$atomic>() && align_of::<$type>() == align_of::<$atomic>());
+
+        // SAFETY: the standard library gives the atomic integers the size and representation of the
+        // integers, and the assertion above compares the alignments.
+        unsafe impl AtomicElement for $type {
+            type Atomic = $atomic;
+        }
+    )*};
+}
+
+atomic! {
+    u8 => AtomicU8, i8 => AtomicI8, u16 => AtomicU16, i16 => AtomicI16,
+    u32 => AtomicU32, i32 => AtomicI32, u64 => AtomicU64, i64 => AtomicI64,
+}
+
+/// The elements of an array or view as atomics: dereferences to an [`ndarray::ArrayRef`] of them.
+///
+/// Any number of these may exist at once, in any processes; while one does,
+/// [`read`](SharedArray::read) and [`write`](SharedArray::write) on overlapping bytes wait. It
+/// stays in its thread, but may be shared from it.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::atomic::Ordering::Relaxed;
+///
+/// let manager = ndshm::Manager::new()?;
+/// let counts = manager.zeros::<u64, _>(10)?;
+/// let atomics = counts.atomic()?;
+/// std::thread::scope(|scope| {
+///     let atomics = &*atomics;
+///     (0..4).for_each(|_| _ = scope.spawn(|| atomics[3].fetch_add(1, Relaxed)));
+/// });
+/// drop(atomics);
+/// assert_eq!(counts.read()?[3], 4);
+/// # Ok::<(), ndshm::Error>(())
+/// ```
+pub struct AtomicArray<T: AtomicElement, D: Dimension> {
+    // Private, and its lifetime never leaves: it ends with the lock below.
+    view: ArrayView<'static, T::Atomic, D>,
+    _lock: Lock,
+}
+
+impl<T: AtomicElement, D: Dimension> SharedArray<T, D> {
+    /// The elements as atomics: for counters and flags that many processes change at once.
+    ///
+    /// # Errors
+    ///
+    /// `ReadOnly`, `Frozen`, `Poisoned`; those of [`write`](Self::write).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::atomic::Ordering::Relaxed;
+    ///
+    /// let manager = ndshm::Manager::new()?;
+    /// let done = manager.zeros::<u32, _>(100)?;
+    /// done.atomic()?[7].store(1, Relaxed);
+    /// assert_eq!(done.read()?.sum(), 1);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn atomic(&self) -> Result<AtomicArray<T, D>> {
+        self.check_writable()?;
+        let lock = Lock::take(self.grip(), self.span(), Access::Atomic, Wait::Forever)?;
+        failpoint!(AtomicTaken);
+        // SAFETY: `check_writable` says that the mapping is writable; the lock keeps readers and
+        // writers away from all of the layout's bytes until it is dropped, and keeps the segment
+        // mapped as long; others with such a lock use atomics of the same size, because the array's
+        // elements have one type; the view, whose lifetime never leaves this struct, goes before
+        // the lock.
+        let view = unsafe { view::atomics::<T, D, T::Atomic>(self.grip(), self.layout()) };
+        Ok(AtomicArray { view, _lock: lock })
+    }
+}
+
+impl<T: AtomicElement, D: Dimension> Deref for AtomicArray<T, D> {
+    type Target = ArrayRef<T::Atomic, D>;
+
+    fn deref(&self) -> &ArrayRef<T::Atomic, D> {
+        &self.view
+    }
+}
+
+impl<T: AtomicElement, D: Dimension> fmt::Debug for AtomicArray<T, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.view.fmt(f)
+    }
+}

@@ -1,0 +1,305 @@
+//! Where a payload becomes an ndarray view: the one place that does so.
+//!
+//! View operations run on ndarray's raw views, which hold an address, a shape and strides and never
+//! read an element; their results are read back as a [`Layout`]. The callers have checked every
+//! bound before, because ndarray panics.
+//!
+//! One of the modules with unsafe code. Invariant of every `Layout` given to it: `layout::check`
+//! accepted it for this segment's payload.
+
+use crate::{
+    element::Element,
+    error::{Error, Result},
+    format::constants::MAX_ALIGN,
+    layout::{self, Layout, Order},
+    segment::{Segment, draft::Draft},
+};
+use ndarray::{
+    ArrayView, ArrayViewMut, Axis, Dimension, IxDyn, RawArrayView, RawArrayViewMut, ShapeBuilder,
+    StrideShape,
+};
+use std::ptr::NonNull;
+
+/// Whether ndarray can start with the strides as they are: none of an axis that counts is negative,
+/// and there are elements.
+#[inline]
+fn is_plain<D: Dimension>(layout: &Layout<D>) -> bool {
+    layout
+        .dim
+        .slice()
+        .iter()
+        .zip(layout.element_strides())
+        .all(|(&n, &stride)| n != 0 && stride >= 0)
+}
+
+/// A layout as ndarray wants to start with: the lowest address, strides that are not negative, and
+/// the axes that run downwards.
+///
+/// Axes of length 1 get a stride of zero; a view without elements gets the strides that ndarray
+/// gives one, which satisfy its checks.
+#[cold]
+fn upwards<D: Dimension>(
+    layout: &Layout<D>,
+    itemsize: usize,
+) -> (usize, StrideShape<D>, Vec<Axis>) {
+    if layout.dim.slice().contains(&0) {
+        return (layout.offset, layout.dim.clone().into(), Vec::new());
+    }
+    let mut offset = layout.offset;
+    let mut sizes = D::zeros(layout.dim.ndim());
+    let mut downwards = Vec::new();
+    for (axis, ((size, &n), &stride)) in sizes
+        .slice_mut()
+        .iter_mut()
+        .zip(layout.dim.slice())
+        .zip(layout.element_strides())
+        .enumerate()
+    {
+        if n > 1 {
+            *size = stride.unsigned_abs();
+            if stride < 0 {
+                offset -= (n - 1) * *size * itemsize;
+                downwards.push(Axis(axis));
+            }
+        }
+    }
+    (offset, layout.dim.clone().strides(sizes), downwards)
+}
+
+/// Every payload is aligned for every element: mappings start at a page, payloads at a multiple of
+/// 64 in it.
+const fn assert_aligned<T>() {
+    assert!(
+        align_of::<T>() <= MAX_ALIGN,
+        "an element is aligned to at most 64 bytes"
+    );
+}
+
+/// The raw view of a layout over memory that starts at `base`, the start of a payload.
+#[inline]
+fn raw<T: Element, D: Dimension>(base: NonNull<u8>, layout: &Layout<D>) -> RawArrayView<T, D> {
+    const { assert_aligned::<T>() };
+    let address = |offset| base.as_ptr().wrapping_add(offset).cast::<T>().cast_const();
+    if is_plain(layout) {
+        // SAFETY: as below, with the strides as they are: none is negative.
+        return unsafe {
+            RawArrayView::from_shape_ptr(
+                layout.dim.clone().strides(layout.strides.clone()),
+                address(layout.offset),
+            )
+        };
+    }
+    let (offset, shape, downwards) = upwards(layout, size_of::<T>());
+    let start = address(offset);
+    // SAFETY: `start` is not null and aligned, since the payload and `layout.offset` are (check);
+    // strides are not negative; the number of elements and the reach in bytes fit isize (check);
+    // every element lies inside the mapping (check), which is all that may be assumed when one is
+    // read, and nothing is read here.
+    let mut view = unsafe { RawArrayView::from_shape_ptr(shape, start) };
+    downwards
+        .into_iter()
+        .for_each(|axis| view.invert_axis(axis));
+    view
+}
+
+/// The same for writing.
+#[inline]
+fn raw_mut<T: Element, D: Dimension>(
+    base: NonNull<u8>,
+    layout: &Layout<D>,
+) -> RawArrayViewMut<T, D> {
+    const { assert_aligned::<T>() };
+    let address = |offset| base.as_ptr().wrapping_add(offset).cast::<T>();
+    if is_plain(layout) {
+        // SAFETY: as below, with the strides as they are: none is negative.
+        return unsafe {
+            RawArrayViewMut::from_shape_ptr(
+                layout.dim.clone().strides(layout.strides.clone()),
+                address(layout.offset),
+            )
+        };
+    }
+    let (offset, shape, downwards) = upwards(layout, size_of::<T>());
+    let start = address(offset);
+    // SAFETY: as in `raw`; the callers of this function checked in addition that no two elements
+    // share a byte (disjoint).
+    let mut view = unsafe { RawArrayViewMut::from_shape_ptr(shape, start) };
+    downwards
+        .into_iter()
+        .for_each(|axis| view.invert_axis(axis));
+    view
+}
+
+/// The layout that ndarray's operation makes of this one.
+pub(crate) fn apply<T: Element, D: Dimension, E: Dimension, X>(
+    segment: &Segment,
+    layout: &Layout<D>,
+    operation: impl FnOnce(RawArrayView<T, D>) -> Result<RawArrayView<T, E>, X>,
+) -> Result<Layout<E>, X> {
+    let base = segment.payload(0);
+    operation(raw(base, layout)).map(|view| read_back(base, &view))
+}
+
+/// The same where the operation makes two views.
+pub(crate) fn apply_pair<T: Element, D: Dimension>(
+    segment: &Segment,
+    layout: &Layout<D>,
+    operation: impl FnOnce(RawArrayView<T, D>) -> (RawArrayView<T, D>, RawArrayView<T, D>),
+) -> (Layout<D>, Layout<D>) {
+    let base = segment.payload(0);
+    let (first, second) = operation(raw(base, layout));
+    (read_back(base, &first), read_back(base, &second))
+}
+
+/// The layout of this one broadcast to `dim`, if ndarray allows it.
+pub(crate) fn broadcast<T: Element, D: Dimension, E: Dimension>(
+    segment: &Segment,
+    layout: &Layout<D>,
+    dim: E,
+) -> Option<Layout<E>> {
+    let base = segment.payload(0);
+    let view = raw::<T, D>(base, layout);
+    // SAFETY: the elements lie inside the mapping, which outlives this call (check), and are valid
+    // whatever their bytes; `broadcast` computes strides and reads none of them, so it does not
+    // matter who writes them now.
+    let view = unsafe { view.deref_into_view() };
+    let wide = view.broadcast(dim)?;
+    Some(read_back(base, &wide.raw_view()))
+}
+
+fn read_back<T: Element, D: Dimension>(base: NonNull<u8>, view: &RawArrayView<T, D>) -> Layout<D> {
+    let mut strides = D::zeros(view.ndim());
+    let is_empty = view.is_empty();
+    for (word, &stride) in strides.slice_mut().iter_mut().zip(view.strides()) {
+        *word = if is_empty { 0 } else { stride as usize };
+    }
+    Layout {
+        offset: view.as_ptr().addr() - base.addr().get(),
+        dim: view.raw_dim(),
+        strides,
+    }
+}
+
+/// The elements of a view, for reading.
+///
+/// # Safety
+///
+/// For as long as `'a` lasts the segment stays mapped and nobody writes these elements.
+#[inline]
+pub(crate) unsafe fn elements<'a, T: Element, D: Dimension>(
+    segment: &Segment,
+    layout: &Layout<D>,
+) -> ArrayView<'a, T, D> {
+    let view = raw::<T, D>(segment.payload(0), layout);
+    // SAFETY: the elements are inside the mapping (check), aligned, valid whatever their bytes
+    // (Element), and by the caller's promise mapped and unwritten during 'a.
+    unsafe { view.deref_into_view() }
+}
+
+/// The elements of a view, as atomics.
+///
+/// # Safety
+///
+/// `A` is the atomic integer of `T`. For as long as `'a` lasts the segment stays mapped writable,
+/// and nobody reads or writes these elements but by atomic operations of the same size.
+pub(crate) unsafe fn atomics<'a, T: Element, D: Dimension, A>(
+    segment: &Segment,
+    layout: &Layout<D>,
+) -> ArrayView<'a, A, D> {
+    let view = raw::<T, D>(segment.payload(0), layout).cast::<A>();
+    // SAFETY: as in `elements`; an atomic has the size, alignment and validity of its integer, and
+    // by the caller's promise it is mapped writable and shared with atomic operations only.
+    unsafe { view.deref_into_view() }
+}
+
+/// The elements of a view, for writing.
+///
+/// # Safety
+///
+/// `layout::disjoint` accepted the layout. For as long as `'a` lasts the segment stays mapped
+/// writable, and nobody else reads or writes these elements.
+#[inline]
+pub(crate) unsafe fn elements_mut<'a, T: Element, D: Dimension>(
+    segment: &Segment,
+    layout: &Layout<D>,
+) -> ArrayViewMut<'a, T, D> {
+    let view = raw_mut::<T, D>(segment.payload(0), layout);
+    // SAFETY: as in `elements`; no two elements share a byte (disjoint), and by the caller's
+    // promise they are exclusively ours in 'a.
+    unsafe { view.deref_into_view_mut() }
+}
+
+/// Fills the payload of an array that nobody else can see yet. `layout` is the draft's own: its
+/// whole payload, contiguous.
+pub(crate) fn fill<T: Element, D: Dimension>(
+    draft: &mut Draft,
+    layout: &Layout<D>,
+    fill: impl FnOnce(ArrayViewMut<'_, T, D>),
+) {
+    let view = raw_mut::<T, D>(draft.payload(), layout);
+    // SAFETY: a contiguous layout of the draft's shape lies inside its payload and no two elements
+    // share a byte; the draft is borrowed exclusively, no other process knows it, and its bytes are
+    // initialised, as every page of a file.
+    fill(unsafe { view.deref_into_view_mut() });
+}
+
+/// Bytes as words of `N`: the last axis, along which they lie one behind the other, has so many
+/// times fewer. `None` where their places do not allow it, and where there are none.
+pub(crate) fn in_words<const N: usize>(
+    mut bytes: ArrayView<'_, u8, IxDyn>,
+) -> Option<ArrayView<'_, [u8; N], IxDyn>> {
+    let last = bytes.ndim() - 1;
+    let counts = |axis: &usize| bytes.len_of(Axis(*axis)) > 1;
+    let is_fit = (0..last)
+        .filter(counts)
+        .all(|axis| bytes.strides()[axis].unsigned_abs().is_multiple_of(N));
+    let is_run = bytes.len_of(Axis(last)).is_multiple_of(N)
+        && (!counts(&last) || bytes.strides()[last] == 1);
+    if bytes.is_empty() || !is_fit || !is_run {
+        return None;
+    }
+    let downwards: Vec<Axis> = (0..last)
+        .filter(|axis| counts(axis) && bytes.strides()[*axis] < 0)
+        .map(Axis)
+        .collect();
+    downwards.iter().for_each(|axis| bytes.invert_axis(*axis));
+    let (mut dim, mut strides) = (bytes.raw_dim(), IxDyn::zeros(last + 1));
+    for axis in (0..last).filter(|axis| dim[*axis] > 1) {
+        strides[axis] = bytes.strides()[axis] as usize / N;
+    }
+    dim[last] /= N;
+    strides[last] = 1;
+    // SAFETY: the address is that of a byte, not null, and words of bytes are aligned anywhere; no
+    // stride is negative, all axes that run downwards were turned round; the words consist of the
+    // bytes of the view and of no others (is_fit, is_run), so number and reach fit isize, and they
+    // are borrowed for the same time.
+    let mut words = unsafe {
+        ArrayView::from_shape_ptr(dim.strides(strides), bytes.as_ptr().cast::<[u8; N]>())
+    };
+    downwards
+        .into_iter()
+        .for_each(|axis| words.invert_axis(axis));
+    Some(words)
+}
+
+/// The dimensions and the order of a shape given as ndarray's `ShapeBuilder`, which does not tell
+/// its order by itself.
+pub(crate) fn shape_of<Sh: ShapeBuilder>(shape: Sh) -> Result<(Sh::Dim, Order)> {
+    let shape = shape.into_shape_with_order();
+    let dim = shape.raw_dim().clone();
+    if dim.ndim() > crate::layout::MAX_NDIM || layout::byte_len(dim.slice(), 1).is_none() {
+        return Err(Error::layout(
+            "create an array",
+            format!("shape {:?} is too large", dim.slice()),
+        ));
+    }
+    // SAFETY: the address is not null; elements of size zero take no memory and their offsets are
+    // zero; the number of elements fits isize.
+    let strided = unsafe {
+        RawArrayView::from_shape_ptr(shape, NonNull::<()>::dangling().as_ptr().cast_const())
+    };
+    Ok((
+        dim.clone(),
+        layout::order_of(dim.slice(), strided.strides(), 1).unwrap_or(Order::C),
+    ))
+}

@@ -1,0 +1,94 @@
+//! Every name and number that stands on disk: offsets, keys, file names.
+//!
+//! `docs/design.md` draws them; nothing here computes.
+
+/// Suffix of every array file.
+pub(crate) const SUFFIX: &str = ".ndshm";
+/// Name of a store's lock file.
+pub(crate) const LOCK_NAME: &str = ".lock";
+/// Prefix of a file or directory that is still being built; member id and random letters follow.
+pub(crate) const NEW_PREFIX: &str = ".ndshm-new-";
+/// Prefix of a store directory that is being deleted: nobody opens it again.
+pub(crate) const GONE_PREFIX: &str = ".ndshm-gone-";
+
+/// Tag 55799, map of 6, `"ndsh"` and format version 1.
+pub(crate) const MAGIC: [u8; 10] = [0xd9, 0xd9, 0xf7, 0xa6, 0x64, b'n', b'd', b's', b'h', 0x01];
+/// Head of the fixed block: key and a 37-byte string.
+pub(crate) const FIXED_HEAD: [u8; 8] = [0x65, b'f', b'i', b'x', b'e', b'd', 0x58, 0x25];
+/// Where `header_end` (u32) stands.
+pub(crate) const HEADER_END_AT: usize = 18;
+/// Where the CRC-32 (u32) stands.
+pub(crate) const CRC_AT: usize = 22;
+/// Where `data_offset` (u64) stands.
+pub(crate) const DATA_OFFSET_AT: usize = 26;
+/// Where `data_len` (u64) stands.
+pub(crate) const DATA_LEN_AT: usize = 34;
+/// The reserved bytes of the fixed block, all zero.
+pub(crate) const RESERVED: std::ops::Range<usize> = 42..55;
+/// Head of the state block: key and a 2112-byte string, at offset 55.
+pub(crate) const STATE_HEAD: [u8; 9] = [0x65, b's', b't', b'a', b't', b'e', 0x59, 0x08, 0x40];
+/// Where the head of the state block stands.
+pub(crate) const STATE_HEAD_AT: usize = 55;
+/// Where the state block starts.
+pub(crate) const STATE_AT: usize = 64;
+/// Where the lifecycle word (u32) stands.
+pub(crate) const LIFECYCLE_AT: u64 = 68;
+/// Where the frozen flag (u32) stands.
+pub(crate) const FROZEN_AT: usize = 72;
+/// Where the number of openers (u32) stands.
+pub(crate) const OPENERS_AT: usize = 76;
+/// Where the generation (u64) stands.
+pub(crate) const GENERATION_AT: usize = 80;
+/// Where the owner word (u64) stands.
+pub(crate) const OWNER_AT: usize = 88;
+/// Where the waiting flag (u32) stands.
+pub(crate) const WAITING_AT: usize = 108;
+/// Where the producer's member id (u64) stands.
+pub(crate) const PRODUCER_AT: usize = 120;
+/// Where the slots of the lock table start.
+pub(crate) const SLOTS_AT: usize = 128;
+/// Length of one slot.
+pub(crate) const SLOT_LEN: usize = 32;
+/// Bytes of the state block.
+pub(crate) const STATE_LEN: usize = 2112;
+/// Slots of the lock table in the state block.
+pub(crate) const SLOTS: usize = 64;
+/// Where the header's key stands.
+pub(crate) const HEADER_KEY_AT: usize = STATE_AT + STATE_LEN;
+/// The header's key.
+pub(crate) const HEADER_KEY: [u8; 7] = [0x66, b'h', b'e', b'a', b'd', b'e', b'r'];
+/// Where the header map starts.
+pub(crate) const HEADER_AT: usize = HEADER_KEY_AT + HEADER_KEY.len();
+/// The padding's key.
+pub(crate) const PADDING_KEY: [u8; 8] = [0x67, b'p', b'a', b'd', b'd', b'i', b'n', b'g'];
+/// The payload's key.
+pub(crate) const PAYLOAD_KEY: [u8; 8] = [0x67, b'p', b'a', b'y', b'l', b'o', b'a', b'd'];
+/// Largest `header_end`.
+pub(crate) const MAX_HEADER_END: usize = 64 * 1024;
+/// Payloads start at a multiple of this or of the page size, whichever is larger.
+pub(crate) const MIN_ALIGN: usize = 4096;
+/// How much of the padding an open compares with zero.
+pub(crate) const CHECKED_PADDING: usize = 4096;
+/// Payloads start at a multiple of this in every file that is read: the largest alignment of an
+/// element.
+pub(crate) const MAX_ALIGN: usize = 64;
+
+/// Endian probe of the state block and of the lock file.
+pub(crate) const ENDIAN_PROBE: u32 = 0x0102_0304;
+/// The owner word of an array that the next opener of a remote handle may claim.
+pub(crate) const CLAIMABLE: u64 = u64::MAX;
+
+/// First bytes of a lock file.
+pub(crate) const LOCK_MAGIC: [u8; 8] = *b"ndshmlck";
+/// Length of a lock file.
+pub(crate) const LOCK_LEN: usize = 4096;
+/// Layout version of a lock file.
+pub(crate) const LOCK_VERSION: u32 = 1;
+/// The byte locks of members start here: one byte for each member id.
+pub(crate) const MEMBER_LOCKS_AT: u64 = 1 << 32;
+/// The byte lock under which chosen names are published and unlinked.
+pub(crate) const NAMES_LOCK_AT: u64 = 1 << 31;
+/// Member ids stay below this.
+pub(crate) const MAX_MEMBER: u64 = 1 << 56;
+/// The first join after another boot adds this to the next member id.
+pub(crate) const BOOT_STEP: u64 = 1 << 20;

@@ -1,0 +1,552 @@
+//! The head of an array file, without the file: all bytes before the payload, made and checked.
+//!
+//! Reading follows the order of checks of `docs/design.md` and trusts nothing; whatever it accepts,
+//! [`Header::encode`] would have written in the same bytes, but for keys that this version does not
+//! know. The state block between is not looked at: it changes while it is read.
+
+use crate::{
+    cbor,
+    element::dtype::DType,
+    error::HeaderError,
+    format::{constants::*, id::ArrayId},
+    layout::{self, MAX_NDIM, Order},
+};
+use ciborium::Value;
+use std::{fs::File, io, os::unix::fs::FileExt};
+use uuid::Uuid;
+
+/// CBOR tag of a UUID.
+const TAG_UUID: u64 = 37;
+/// RFC 8746 tag of a row-major array.
+const TAG_ROW_MAJOR: u64 = 40;
+/// RFC 8746 tag of a column-major array.
+const TAG_COLUMN_MAJOR: u64 = 1040;
+/// Longest payload prefix: its key, three tags, 32 dimensions, two heads.
+const MAX_PREFIX: usize = 8 + 3 + 3 + 1 + 2 + 9 * MAX_NDIM + 9;
+/// Longest head of the padding: its key and a byte string's head.
+const MAX_PADDING_HEAD: usize = 8 + 9;
+
+/// Who made an array, when, and where.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Created {
+    /// Nanoseconds since 1970.
+    pub(crate) ns: u64,
+    /// Software and version.
+    pub(crate) software: String,
+    pub(crate) pid: u32,
+    /// The kernel's boot id.
+    pub(crate) boot: Uuid,
+    /// The store that the array was made in.
+    pub(crate) store: Uuid,
+}
+
+/// What an array file says about itself.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Header {
+    pub(crate) id: ArrayId,
+    pub(crate) dtype: DType,
+    pub(crate) shape: Vec<usize>,
+    pub(crate) order: Order,
+    /// One entry for each axis, or none at all.
+    pub(crate) axis_names: Vec<Option<String>>,
+    /// Attributes: a map with text keys.
+    pub(crate) attrs: Option<Value>,
+    pub(crate) created: Created,
+}
+
+/// A header with the place of its payload.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Parsed {
+    pub(crate) header: Header,
+    /// Bytes from the start of the file.
+    pub(crate) data_offset: usize,
+    /// Bytes of the payload.
+    pub(crate) data_len: usize,
+}
+
+/// Where header bytes are read from: a file, or memory in tests.
+pub(crate) trait Source {
+    fn read_at(&self, at: usize, buffer: &mut [u8]) -> io::Result<()>;
+}
+
+impl Source for File {
+    fn read_at(&self, at: usize, buffer: &mut [u8]) -> io::Result<()> {
+        self.read_exact_at(buffer, at as u64)
+    }
+}
+
+impl Source for [u8] {
+    fn read_at(&self, at: usize, buffer: &mut [u8]) -> io::Result<()> {
+        let bytes = at
+            .checked_add(buffer.len())
+            .and_then(|end| self.get(at..end))
+            .ok_or(io::ErrorKind::UnexpectedEof)?;
+        buffer.copy_from_slice(bytes);
+        Ok(())
+    }
+}
+
+impl Header {
+    /// All bytes before the payload, whose offset is a multiple of `align`; their state block is
+    /// `state`.
+    pub(crate) fn encode(
+        &self,
+        align: usize,
+        state: &[u8; STATE_LEN],
+    ) -> Result<Vec<u8>, HeaderError> {
+        let shape_error = |reason| HeaderError::Shape { reason };
+        if self.shape.len() > MAX_NDIM {
+            return Err(shape_error("more than 32 dimensions"));
+        }
+        let itemsize = self.dtype.itemsize();
+        let data_len =
+            layout::byte_len(&self.shape, itemsize).ok_or(shape_error("its size overflows"))?;
+        let map = cbor::encode(&self.to_value()?);
+        if self.attrs.is_some() {
+            // Attributes are the user's: nested too deep, they could be written but not read.
+            cbor::decode(&map).map_err(|reason| HeaderError::Cbor { reason })?;
+        }
+        let header_end = HEADER_AT + map.len();
+        if header_end > MAX_HEADER_END {
+            return Err(HeaderError::Bounds {
+                field: "header_end",
+                value: header_end as u64,
+            });
+        }
+        let prefix = self.prefix(data_len);
+        let (padding_head, data_offset) = padding(header_end, prefix.len(), align);
+
+        let mut bytes = Vec::with_capacity(data_offset);
+        bytes.extend_from_slice(&MAGIC);
+        bytes.extend_from_slice(&FIXED_HEAD);
+        bytes.extend_from_slice(&(header_end as u32).to_le_bytes());
+        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(&(data_offset as u64).to_le_bytes());
+        bytes.extend_from_slice(&(data_len as u64).to_le_bytes());
+        bytes.resize(STATE_HEAD_AT, 0);
+        bytes.extend_from_slice(&STATE_HEAD);
+        bytes.extend_from_slice(state);
+        bytes.extend_from_slice(&HEADER_KEY);
+        bytes.extend_from_slice(&map);
+        bytes.extend_from_slice(&padding_head);
+        bytes.resize(data_offset - prefix.len(), 0);
+        bytes.extend_from_slice(&prefix);
+        let crc = checksum(
+            &bytes[..STATE_HEAD_AT],
+            &bytes[HEADER_KEY_AT..header_end],
+            &prefix,
+        );
+        bytes[CRC_AT..DATA_OFFSET_AT].copy_from_slice(&crc.to_le_bytes());
+        Ok(bytes)
+    }
+
+    /// Reads and checks the head of a file of `file_len` bytes.
+    pub(crate) fn parse(
+        source: &(impl Source + ?Sized),
+        file_len: u64,
+    ) -> Result<Parsed, HeaderError> {
+        let fixed: [u8; HEADER_AT] = read(source, 0, HEADER_AT, file_len)?
+            .try_into()
+            .map_err(|_| HeaderError::Magic)?;
+        check_template(&fixed)?;
+        let (header_end, data_offset, data_len) = bounds(&fixed, file_len)?;
+
+        let readable = (header_end + MAX_PADDING_HEAD + CHECKED_PADDING).min(data_offset);
+        let head = read(source, HEADER_KEY_AT, readable - HEADER_KEY_AT, file_len)?;
+        let (keyed_map, rest) = head.split_at(header_end - HEADER_KEY_AT);
+        let (padding_head_len, padding_len) = parse_padding(rest)?;
+        let prefix_at = (header_end + padding_head_len)
+            .checked_add(padding_len)
+            .filter(|&at| at <= data_offset && data_offset - at <= MAX_PREFIX);
+        let prefix_at = prefix_at.ok_or(HeaderError::Padding)?;
+        let prefix = read(source, prefix_at, data_offset - prefix_at, file_len)?;
+        let expected = u32_at(&fixed, CRC_AT);
+        let found = checksum(&fixed[..STATE_HEAD_AT], keyed_map, &prefix);
+        if expected != found {
+            return Err(HeaderError::Checksum { expected, found });
+        }
+
+        let value = cbor::decode(&keyed_map[HEADER_KEY.len()..])
+            .map_err(|reason| HeaderError::Cbor { reason })?;
+        let header = Header::from_value(&value)?;
+        if layout::byte_len(&header.shape, header.dtype.itemsize()) != Some(data_len) {
+            return Err(HeaderError::Shape {
+                reason: "it does not make data_len bytes",
+            });
+        }
+        if prefix != header.prefix(data_len) {
+            return Err(HeaderError::Prefix);
+        }
+        let padding = &rest[padding_head_len..];
+        if padding[..padding_len.min(CHECKED_PADDING).min(padding.len())]
+            .iter()
+            .any(|&byte| byte != 0)
+        {
+            return Err(HeaderError::Padding);
+        }
+        Ok(Parsed {
+            header,
+            data_offset,
+            data_len,
+        })
+    }
+
+    pub(crate) fn to_value(&self) -> Result<Value, HeaderError> {
+        let overflow = HeaderError::Shape {
+            reason: "its strides overflow",
+        };
+        let strides = layout::contiguous_strides(&self.shape, self.order, self.dtype.itemsize())
+            .ok_or(overflow)?;
+        let created = vec![
+            ("ns".into(), self.created.ns.into()),
+            ("sw".into(), self.created.software.as_str().into()),
+            ("pid".into(), self.created.pid.into()),
+            ("boot".into(), uuid_value(self.created.boot.as_bytes())),
+            ("store".into(), uuid_value(self.created.store.as_bytes())),
+        ];
+        let mut entries = vec![
+            ("id".into(), uuid_value(self.id.as_bytes())),
+            ("dtype".into(), self.dtype.to_value()),
+            (
+                "shape".into(),
+                Value::Array(self.shape.iter().map(|&n| cbor::size(n)).collect()),
+            ),
+            (
+                "strides".into(),
+                Value::Array(strides.iter().map(|&n| (n as i64).into()).collect()),
+            ),
+            ("created".into(), Value::Map(created)),
+        ];
+        if !self.axis_names.is_empty() {
+            let name = |name: &Option<String>| name.as_deref().map_or(Value::Null, Value::from);
+            entries.push((
+                "dims".into(),
+                Value::Array(self.axis_names.iter().map(name).collect()),
+            ));
+        }
+        if let Some(attrs) = &self.attrs {
+            entries.push(("attrs".into(), attrs.clone()));
+        }
+        Ok(Value::Map(entries))
+    }
+
+    pub(crate) fn from_value(value: &Value) -> Result<Self, HeaderError> {
+        let entries = text_map(value).ok_or(HeaderError::Cbor {
+            reason: "not a map with texts as keys".into(),
+        })?;
+        if let Some(critical) = find(entries, "crit") {
+            let keys = critical
+                .as_array()
+                .filter(|keys| !keys.is_empty())
+                .ok_or(HeaderError::Key { key: "crit" })?;
+            let first = keys[0].as_text().ok_or(HeaderError::Key { key: "crit" })?;
+            // Version 1 defines no critical extension, so the first one is unknown.
+            return Err(HeaderError::Critical {
+                key: first.to_owned(),
+            });
+        }
+        let id = ArrayId::from_bytes(get(entries, "id", uuid_of)?);
+        let dtype = find(entries, "dtype").ok_or(HeaderError::Key { key: "dtype" })?;
+        let dtype = DType::from_value(dtype).map_err(|reason| HeaderError::Dtype { reason })?;
+        let shape = get(entries, "shape", sizes)?;
+        let strides = get(entries, "strides", sizes)?;
+        if shape.len() > MAX_NDIM {
+            return Err(HeaderError::Shape {
+                reason: "more than 32 dimensions",
+            });
+        }
+        if shape.len() != strides.len() {
+            return Err(HeaderError::Shape {
+                reason: "shape and strides differ in length",
+            });
+        }
+        layout::byte_len(&shape, dtype.itemsize()).ok_or(HeaderError::Shape {
+            reason: "its size overflows",
+        })?;
+        let strides: Vec<isize> = strides.into_iter().map(|stride| stride as isize).collect();
+        let is = |order: &Order| {
+            layout::contiguous_strides(&shape, *order, dtype.itemsize())
+                .is_some_and(|expected| expected == strides)
+        };
+        let order = [Order::C, Order::F]
+            .into_iter()
+            .find(is)
+            .ok_or(HeaderError::Shape {
+                reason: "strides of neither C nor F order",
+            })?;
+        let axis_names = match find(entries, "dims") {
+            None => Vec::new(),
+            Some(value) => names_of(value)
+                .filter(|names| names.len() == shape.len())
+                .ok_or(HeaderError::Key { key: "dims" })?,
+        };
+        let attrs = find(entries, "attrs").cloned();
+        if attrs
+            .as_ref()
+            .is_some_and(|attrs| text_map(attrs).is_none())
+        {
+            return Err(HeaderError::Key { key: "attrs" });
+        }
+        let created = get(entries, "created", created_of)?;
+        Ok(Header {
+            id,
+            dtype,
+            shape,
+            order,
+            axis_names,
+            attrs,
+            created,
+        })
+    }
+
+    /// The bytes between padding and payload: a pure function of the header.
+    pub(crate) fn prefix(&self, data_len: usize) -> Vec<u8> {
+        let mut bytes = PAYLOAD_KEY.to_vec();
+        if let Some(tag) = self.dtype.typed_array_tag() {
+            if !self.shape.is_empty() && !self.shape.contains(&0) {
+                let strides = |order| layout::contiguous_strides(&self.shape, order, 1);
+                // Where both orders have the same strides, a reader cannot tell them apart.
+                let is_row_major = self.order == Order::C || strides(Order::C) == strides(Order::F);
+                bytes.extend(cbor::head(
+                    6,
+                    if is_row_major {
+                        TAG_ROW_MAJOR
+                    } else {
+                        TAG_COLUMN_MAJOR
+                    },
+                ));
+                bytes.extend(cbor::head(4, 2));
+                bytes.extend(cbor::head(4, self.shape.len() as u64));
+                self.shape
+                    .iter()
+                    .for_each(|&n| bytes.extend(cbor::head(0, n as u64)));
+            }
+            bytes.extend(cbor::head(6, tag));
+        }
+        bytes.extend(cbor::head(2, data_len as u64));
+        bytes
+    }
+}
+
+fn read(
+    source: &(impl Source + ?Sized),
+    at: usize,
+    len: usize,
+    file_len: u64,
+) -> Result<Vec<u8>, HeaderError> {
+    let mut bytes = vec![0; len];
+    let failed = |_| HeaderError::Length {
+        expected: (at + len) as u64,
+        found: file_len,
+    };
+    source.read_at(at, &mut bytes).map_err(failed)?;
+    Ok(bytes)
+}
+
+fn check_template(fixed: &[u8; HEADER_AT]) -> Result<(), HeaderError> {
+    if fixed[..9] != MAGIC[..9] {
+        return Err(HeaderError::Magic);
+    }
+    if fixed[9] != MAGIC[9] {
+        return Err(HeaderError::Version { found: fixed[9] });
+    }
+    let pieces = [
+        (MAGIC.len(), &FIXED_HEAD[..]),
+        (RESERVED.start, &[0; 13]),
+        (STATE_HEAD_AT, &STATE_HEAD),
+        (HEADER_KEY_AT, &HEADER_KEY),
+    ];
+    match pieces
+        .into_iter()
+        .find(|(at, piece)| fixed[*at..at + piece.len()] != **piece)
+    {
+        Some((at, _)) => Err(HeaderError::Template { at }),
+        None => Ok(()),
+    }
+}
+
+/// `header_end`, `data_offset` and `data_len`, each within its bounds.
+fn bounds(fixed: &[u8; HEADER_AT], file_len: u64) -> Result<(usize, usize, usize), HeaderError> {
+    let bounds = |field, value| HeaderError::Bounds { field, value };
+    let header_end = u64::from(u32_at(fixed, HEADER_END_AT));
+    let (data_offset, data_len) = (u64_at(fixed, DATA_OFFSET_AT), u64_at(fixed, DATA_LEN_AT));
+    if header_end <= HEADER_AT as u64 || header_end > (MAX_HEADER_END as u64).min(data_offset) {
+        return Err(bounds("header_end", header_end));
+    }
+    if !data_offset.is_multiple_of(MAX_ALIGN as u64) || i64::try_from(data_offset).is_err() {
+        return Err(bounds("data_offset", data_offset));
+    }
+    let expected = data_offset
+        .checked_add(data_len)
+        .filter(|&end| end <= i64::MAX as u64)
+        .ok_or(bounds("data_len", data_len))?;
+    if expected != file_len {
+        return Err(HeaderError::Length {
+            expected,
+            found: file_len,
+        });
+    }
+    Ok((header_end as usize, data_offset as usize, data_len as usize))
+}
+
+/// The head of the padding, and where the payload starts: at the first multiple of `align` that a
+/// shortest head can reach.
+fn padding(header_end: usize, prefix_len: usize, align: usize) -> (Vec<u8>, usize) {
+    let least = header_end + PADDING_KEY.len() + prefix_len;
+    let mut data_offset = (least + 1).next_multiple_of(align);
+    loop {
+        let room = data_offset - least;
+        for head_len in [1, 2, 3, 5] {
+            let head = cbor::head(2, room.saturating_sub(head_len) as u64);
+            if head.len() == head_len && room >= head_len {
+                return ([&PADDING_KEY[..], &head].concat(), data_offset);
+            }
+        }
+        data_offset += align;
+    }
+}
+
+/// Where the padding of a file lies whose header was accepted.
+pub(crate) fn padding_of(
+    source: &(impl Source + ?Sized),
+    file_len: u64,
+) -> Result<std::ops::Range<usize>, HeaderError> {
+    let fixed = read(source, 0, HEADER_AT, file_len)?;
+    let header_end = u32_at(&fixed, HEADER_END_AT) as usize;
+    let data_offset = u64_at(&fixed, DATA_OFFSET_AT) as usize;
+    let head = read(
+        source,
+        header_end,
+        MAX_PADDING_HEAD.min(data_offset.saturating_sub(header_end)),
+        file_len,
+    )?;
+    let (head_len, len) = parse_padding(&head)?;
+    Ok(header_end + head_len..header_end + head_len + len)
+}
+
+/// The length of the padding's key and head, and that of the padding itself.
+fn parse_padding(bytes: &[u8]) -> Result<(usize, usize), HeaderError> {
+    let head = bytes
+        .strip_prefix(&PADDING_KEY)
+        .ok_or(HeaderError::Padding)?;
+    let first = *head.first().ok_or(HeaderError::Padding)?;
+    let (head_len, len) = match first {
+        0x40..0x58 => (1, u64::from(first - 0x40)),
+        0x58..=0x5b => {
+            let width = 1 << (first - 0x58);
+            let digits = head.get(1..1 + width).ok_or(HeaderError::Padding)?;
+            (
+                1 + width,
+                digits
+                    .iter()
+                    .fold(0, |value, &byte| value << 8 | u64::from(byte)),
+            )
+        }
+        _ => return Err(HeaderError::Padding),
+    };
+    if cbor::head(2, len).len() != head_len {
+        return Err(HeaderError::Padding);
+    }
+    Ok((
+        PADDING_KEY.len() + head_len,
+        usize::try_from(len).map_err(|_| HeaderError::Padding)?,
+    ))
+}
+
+/// The CRC-32 of the first bytes without its own field, the keyed header map, and the payload
+/// prefix.
+pub(crate) fn checksum(fixed: &[u8], keyed_map: &[u8], prefix: &[u8]) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&fixed[..CRC_AT]);
+    crc.update(&[0; 4]);
+    crc.update(&fixed[DATA_OFFSET_AT..]);
+    crc.update(keyed_map);
+    crc.update(prefix);
+    crc.finalize()
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    bytes[at..at + 4]
+        .iter()
+        .rev()
+        .fold(0, |value, &byte| value << 8 | u32::from(byte))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    bytes[at..at + 8]
+        .iter()
+        .rev()
+        .fold(0, |value, &byte| value << 8 | u64::from(byte))
+}
+
+/// The entries of a map whose keys are all texts.
+fn text_map(value: &Value) -> Option<&[(Value, Value)]> {
+    value
+        .as_map()
+        .filter(|entries| entries.iter().all(|(key, _)| key.is_text()))
+        .map(Vec::as_slice)
+}
+
+fn find<'a>(entries: &'a [(Value, Value)], key: &str) -> Option<&'a Value> {
+    entries
+        .iter()
+        .find(|(k, _)| k.as_text() == Some(key))
+        .map(|(_, value)| value)
+}
+
+fn get<T>(
+    entries: &[(Value, Value)],
+    key: &'static str,
+    convert: impl Fn(&Value) -> Option<T>,
+) -> Result<T, HeaderError> {
+    find(entries, key)
+        .and_then(convert)
+        .ok_or(HeaderError::Key { key })
+}
+
+fn uuid_value(bytes: &[u8; 16]) -> Value {
+    Value::Tag(TAG_UUID, Box::new(Value::Bytes(bytes.to_vec())))
+}
+
+fn uuid_of(value: &Value) -> Option<[u8; 16]> {
+    match value {
+        Value::Tag(TAG_UUID, inner) => inner.as_bytes()?.as_slice().try_into().ok(),
+        _ => None,
+    }
+}
+
+fn sizes(value: &Value) -> Option<Vec<usize>> {
+    let size = |value: &Value| {
+        value
+            .as_integer()
+            .and_then(|n| usize::try_from(n).ok())
+            .filter(|&n| isize::try_from(n).is_ok())
+    };
+    value.as_array()?.iter().map(size).collect()
+}
+
+fn names_of(value: &Value) -> Option<Vec<Option<String>>> {
+    let name = |value: &Value| {
+        if value.is_null() {
+            Some(None)
+        } else {
+            value.as_text().map(|text| Some(text.to_owned()))
+        }
+    };
+    value.as_array()?.iter().map(name).collect()
+}
+
+fn created_of(value: &Value) -> Option<Created> {
+    let entries = text_map(value)?;
+    let number = |key| find(entries, key)?.as_integer();
+    Some(Created {
+        ns: number("ns")?.try_into().ok()?,
+        software: find(entries, "sw")?.as_text()?.to_owned(),
+        pid: number("pid")?.try_into().ok()?,
+        boot: Uuid::from_bytes(uuid_of(find(entries, "boot")?)?),
+        store: Uuid::from_bytes(uuid_of(find(entries, "store")?)?),
+    })
+}
+
+#[cfg(test)]
+mod tests;

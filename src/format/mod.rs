@@ -1,0 +1,7 @@
+//! Everything that stands on disk, without I/O.
+
+pub(crate) mod constants;
+pub(crate) mod header;
+pub(crate) mod header_template;
+pub(crate) mod id;
+pub(crate) mod name;

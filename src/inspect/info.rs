@@ -1,0 +1,202 @@
+//! What an array file says about itself, for people and programs that do not open it.
+
+use crate::{
+    cbor,
+    element::dtype::DType,
+    error::{Error, Result},
+    format::{header::Header, id::ArrayId, name},
+    handle::Handle,
+    layout::Order,
+    scope::Scope,
+    segment,
+};
+use ciborium::Value;
+use serde::{Serialize, de::DeserializeOwned};
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+/// The description of an array, read from its file without mapping it.
+///
+/// # Examples
+///
+/// ```
+/// let manager = ndshm::Manager::new()?;
+/// manager.options().name("xs").zeros::<f64, _>((3, 4))?;
+/// for info in manager.list()? {
+///     println!("{:?} {} {:?}, {} bytes, made by process {}", info.name, info.dtype, info.shape, info.byte_len, info.pid);
+/// }
+/// # Ok::<(), ndshm::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct ArrayInfo {
+    /// The array's identity.
+    pub id: ArrayId,
+    /// The name that was chosen for it, if any.
+    pub name: Option<String>,
+    /// Its file.
+    pub path: PathBuf,
+    /// The type of its elements.
+    pub dtype: DType,
+    /// The lengths of its axes.
+    pub shape: Vec<usize>,
+    /// The order of its elements in memory.
+    pub order: Order,
+    /// The names of its axes: one entry for each, or none at all.
+    pub axis_names: Vec<Option<String>>,
+    /// Bytes of its elements.
+    pub byte_len: usize,
+    /// When it was made.
+    pub created: SystemTime,
+    /// The process that made it.
+    pub pid: u32,
+    /// The software that made it.
+    pub software: String,
+    attrs: Option<Value>,
+    /// Of the file, which may be used again for another array.
+    pub(crate) generation: u64,
+}
+
+impl ArrayInfo {
+    /// Reads the description of the array in the file at `path`.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` where there is none; `Released`; `Header` and `Untrusted` where it is no array.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.zeros::<f64, _>(5)?;
+    /// assert_eq!(ndshm::ArrayInfo::at(xs.path())?.shape, [5]);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn at(path: impl AsRef<Path>) -> Result<Self> {
+        Self::read(path.as_ref(), None)
+    }
+
+    /// A handle to the whole array, to read and to write, that claims nothing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// manager.options().name("xs").ones::<f64, _>(5)?;
+    /// let handle = manager.list()?[0].handle();
+    /// assert_eq!(handle.open::<f64, ndarray::Ix1>()?.read()?.sum(), 5.0);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn handle(&self) -> Handle {
+        Handle::new(
+            &self.path,
+            self.id,
+            self.dtype.fingerprint(),
+            true,
+            Scope::Store,
+            None,
+        )
+    }
+
+    /// Reads the description of the array at `path`.
+    pub(crate) fn read(path: &Path, expected: Option<ArrayId>) -> Result<Self> {
+        let (parsed, generation) = segment::read_header(path, expected)?;
+        let Header {
+            id,
+            dtype,
+            shape,
+            order,
+            axis_names,
+            attrs,
+            created,
+        } = parsed.header;
+        Ok(Self {
+            id,
+            name: name::of(path, id),
+            path: path.into(),
+            dtype,
+            shape,
+            order,
+            axis_names,
+            byte_len: parsed.data_len,
+            created: SystemTime::UNIX_EPOCH + Duration::from_nanos(created.ns),
+            pid: created.pid,
+            software: created.software,
+            attrs,
+            generation,
+        })
+    }
+
+    /// The array's attributes, as any type that deserializes from a map; an empty map where it has
+    /// none.
+    ///
+    /// # Errors
+    ///
+    /// `Attrs` where they do not fit the type.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::collections::BTreeMap;
+    ///
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.options().attrs(&BTreeMap::from([("unit", "m/s")]))?.zeros::<f64, _>(5)?;
+    /// assert_eq!(xs.handle().info()?.attrs::<BTreeMap<String, String>>()?["unit"], "m/s");
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn attrs<A: DeserializeOwned>(&self) -> Result<A> {
+        from_attrs(self.attrs.as_ref())
+    }
+}
+
+impl Handle {
+    /// Reads what the array's file says about it, without opening it.
+    ///
+    /// # Errors
+    ///
+    /// `Released` where the file is gone, `PathReused` where another array took its path, `Header`
+    /// and `Untrusted` where it is none.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.zeros::<f32, _>((3, 4))?;
+    /// let info = xs.handle().info()?;
+    /// assert_eq!((info.dtype.to_string().as_str(), info.shape.as_slice()), ("<f4", &[3, 4][..]));
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn info(&self) -> Result<ArrayInfo> {
+        ArrayInfo::read(self.path(), Some(self.id()))
+    }
+}
+
+/// Attributes as they stand in a header: a map with text keys.
+pub(crate) fn to_attrs(attrs: &impl Serialize) -> Result<Value> {
+    let value = Value::serialized(attrs).map_err(|error| Error::Attrs {
+        reason: error.to_string(),
+    })?;
+    let is_map = value
+        .as_map()
+        .is_some_and(|entries| entries.iter().all(|(key, _)| key.is_text()));
+    if !is_map {
+        return Err(Error::Attrs {
+            reason: "they must be a map with text keys, or a struct".into(),
+        });
+    }
+    // What would not read back is refused here: one key twice, say.
+    cbor::decode(&cbor::encode(&value)).map_err(|reason| Error::Attrs { reason })
+}
+
+/// Attributes from a header.
+pub(crate) fn from_attrs<A: DeserializeOwned>(attrs: Option<&Value>) -> Result<A> {
+    let empty = Value::Map(Vec::new());
+    attrs
+        .unwrap_or(&empty)
+        .deserialized()
+        .map_err(|error| Error::Attrs {
+            reason: error.to_string(),
+        })
+}

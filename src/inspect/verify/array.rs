@@ -1,0 +1,163 @@
+//! An array's file.
+
+use super::{Severity, Verification, is_at, lock::Store, open, reason_of, state};
+use crate::{
+    error::{Error, HeaderError, Result},
+    format::{
+        constants::*,
+        header::{self, Header},
+        id::ArrayId,
+        name,
+    },
+    store::permissions,
+};
+use std::{
+    fs::File,
+    io,
+    os::unix::fs::{FileExt, MetadataExt},
+    path::Path,
+};
+
+/// How often a file is looked at again that is being used again by its store.
+const LOOKS: usize = 5;
+/// How much of the padding is read at once.
+const PIECE: usize = 64 << 10;
+
+/// Notes what is wrong with a file. Gives its id, where it has one.
+pub(super) fn check(
+    path: &Path,
+    store: Option<&Store>,
+    found: &mut Verification,
+) -> Result<Option<ArrayId>> {
+    for look in 1..=LOOKS {
+        let before = found.findings.len();
+        let file = match open(path) {
+            Ok(Some(file)) => file,
+            Ok(None) => return Ok(None),
+            Err(error) => {
+                found.note(path, Severity::Damage, error.to_string());
+                return Ok(None);
+            }
+        };
+        let generation = || {
+            let mut word = [0; 8];
+            file.read_exact_at(&mut word, GENERATION_AT as u64)
+                .map(|()| word)
+                .ok()
+        };
+        let first = generation();
+        let id = check_open(path, &file, store, found)?;
+        // A file that is used again loses its name, which is its id, and then changes, and says so.
+        // It may have done so before the first look.
+        if look == LOOKS || is_at(path, &file) && generation() == first {
+            found.arrays += 1;
+            found.bytes += file.metadata().map_or(0, |metadata| metadata.len());
+            return Ok(id);
+        }
+        found.findings.truncate(before);
+    }
+    unreachable!("the last look returns")
+}
+
+fn check_open(
+    path: &Path,
+    file: &File,
+    store: Option<&Store>,
+    found: &mut Verification,
+) -> Result<Option<ArrayId>> {
+    let metadata = match permissions::check_file(file, path) {
+        Ok(metadata) => metadata,
+        Err(error) => {
+            found.note(path, Severity::Damage, reason_of(error));
+            return Ok(None);
+        }
+    };
+    let len = metadata.len();
+    let parsed = match Header::parse(file, len) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            found.note(path, Severity::Damage, error.to_string());
+            return Ok(None);
+        }
+    };
+    let mut damage = |text: String| found.note(path, Severity::Damage, text);
+    if let Some(at) = first_in_padding(file, len).map_err(Error::io(path, "read the padding"))? {
+        damage(format!("{}: byte {at} is not zero", HeaderError::Padding));
+    }
+    let id = parsed.header.id;
+    if store.is_some_and(|store| store.uuid != parsed.header.created.store) {
+        damage(HeaderError::ForeignStore.to_string());
+    }
+    if name::is_of_id(path) && path.file_stem().is_none_or(|stem| *stem != *id.file_stem()) {
+        damage(format!(
+            "it is called like another array: its id is {}",
+            id.file_stem()
+        ));
+    }
+    // Blocks have 512 bytes here on every file system, stat(2).
+    if metadata.blocks() * 512 < len {
+        damage(format!(
+            "only {} of its {len} bytes have space: writing the others may fail by SIGBUS",
+            metadata.blocks() * 512
+        ));
+    }
+    state::check(path, file, parsed.data_len as u64, store, found)?;
+    Ok(Some(id))
+}
+
+/// Where the first byte of the padding stands that is not zero.
+fn first_in_padding(file: &File, len: u64) -> io::Result<Option<usize>> {
+    let Ok(range) = header::padding_of(file, len) else {
+        return Ok(None);
+    };
+    let mut piece = vec![0; PIECE.min(range.len())];
+    for start in range.clone().step_by(PIECE) {
+        let piece = &mut piece[..PIECE.min(range.end - start)];
+        file.read_exact_at(piece, start as u64)?;
+        if let Some(at) = piece.iter().position(|&byte| byte != 0) {
+            return Ok(Some(start + at));
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_of_a_long_padding_is_looked_at() {
+        let scratch = tempfile::tempdir().unwrap();
+        let manager = crate::Manager::builder()
+            .root(scratch.path())
+            .create()
+            .unwrap();
+        let array = manager.options().name("xs").zeros::<u8, _>(100).unwrap();
+        let source = File::open(array.path()).unwrap();
+        let header = Header::parse(&source, source.metadata().unwrap().len())
+            .unwrap()
+            .header;
+        let mut state = [0; STATE_LEN];
+        source.read_exact_at(&mut state, STATE_AT as u64).unwrap();
+        // As on a machine with pages of 256 KiB.
+        let mut bytes = header.encode(256 << 10, &state).unwrap();
+        bytes.resize(bytes.len() + 100, 0);
+        let path = scratch.path().join("long.ndshm");
+        let check = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            let mut found = Verification::default();
+            super::check(&path, None, &mut found).unwrap();
+            found.findings
+        };
+        assert_eq!(check(&bytes), []);
+        for at in [8000, 70_000, 200_000] {
+            bytes[at] = 1;
+            assert!(
+                check(&bytes)[0]
+                    .text
+                    .contains(&format!("byte {at} is not zero"))
+            );
+            bytes[at] = 0;
+        }
+    }
+}

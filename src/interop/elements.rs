@@ -1,0 +1,250 @@
+//! Elements on their way: out of a guard into a file, out of a file into a draft, in pieces.
+
+use super::{Failure, Meter, Swap, gather};
+use crate::{
+    array::view,
+    layout::{Layout, Order},
+    segment::draft::Draft,
+};
+use ndarray::{ArrayView, ArrayViewMut, Axis, Ix1, IxDyn};
+use std::io::{Read, Write};
+
+/// How much is moved between two looks at the meter.
+const PIECE: usize = 4 << 20;
+/// Runs of elements from this length on go from the mapping into the file directly; shorter ones
+/// are brought into order first.
+const DIRECT_FROM: usize = 64 << 10;
+
+/// Writes elements, whose last axis is that of their bytes, in C or F order. Truth values become 0
+/// and 1 where `are_truths`.
+pub(super) fn write(
+    elements: ArrayView<'_, u8, IxDyn>,
+    order: Order,
+    are_truths: bool,
+    meter: &mut Meter<'_>,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let last = elements.ndim() - 1;
+    let mut axes: Vec<usize> = (0..last).collect();
+    if order == Order::F {
+        axes.reverse();
+    }
+    axes.push(last);
+    let elements = elements.permuted_axes(IxDyn(&axes));
+    if elements.is_empty() {
+        return Ok(());
+    }
+    // In words as wide as the elements and their places allow.
+    macro_rules! by_width {
+        ($($width:literal)*) => {$(
+            if let Some(words) = view::in_words::<$width>(elements.view()) {
+                return write_words(words, are_truths, meter, out);
+            }
+        )*};
+    }
+    by_width!(16 8 4 2 1);
+    unreachable!("the bytes of an element lie one behind the other")
+}
+
+fn write_words<const N: usize>(
+    words: ArrayView<'_, [u8; N], IxDyn>,
+    are_truths: bool,
+    meter: &mut Meter<'_>,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let mut put = |bytes: &[u8]| {
+        bytes.chunks(PIECE).try_for_each(|piece| {
+            out.write_all(piece)?;
+            meter.add(piece.len());
+            Ok(())
+        })
+    };
+    let words = gather::merged(words);
+    let last = Axis(words.ndim() - 1);
+    if words.len_of(last) * N >= DIRECT_FROM && words.stride_of(last) == 1 && !are_truths {
+        return words
+            .lanes(last)
+            .into_iter()
+            .filter_map(|run| run.to_slice())
+            .try_for_each(|run| put(run.as_flattened()));
+    }
+    gather::blocks(&words, |block| {
+        let bytes = block.as_flattened_mut();
+        if are_truths {
+            bytes
+                .iter_mut()
+                .for_each(|byte| *byte = u8::from(*byte != 0));
+        }
+        put(bytes)
+    })
+}
+
+/// Fills a draft of `len` bytes with what comes next.
+pub(super) fn read(
+    draft: &mut Draft,
+    len: usize,
+    itemsize: usize,
+    swaps: &[Swap],
+    meter: &mut Meter<'_>,
+    input: &mut dyn Read,
+) -> Result<(), Failure> {
+    let mut result = Ok(());
+    let fill = |mut bytes: ArrayViewMut<'_, u8, Ix1>| {
+        let Some(bytes) = bytes.as_slice_mut() else {
+            unreachable!("the bytes of a draft are contiguous")
+        };
+        result = bytes
+            .chunks_mut(PIECE.next_multiple_of(itemsize))
+            .try_for_each(|piece| {
+                input.read_exact(piece)?;
+                if !swaps.is_empty() {
+                    piece
+                        .chunks_exact_mut(itemsize)
+                        .for_each(|item| swaps.iter().for_each(|swap| turn_round(item, *swap)));
+                }
+                meter.add(piece.len());
+                Ok(())
+            });
+    };
+    view::fill::<u8, Ix1>(draft, &Layout::whole(Ix1(len), Order::C, 1), fill);
+    result
+}
+
+fn turn_round(
+    item: &mut [u8],
+    Swap {
+        offset,
+        width,
+        count,
+    }: Swap,
+) {
+    let numbers = &mut item[offset..offset + width * count];
+    match width {
+        2 => numbers
+            .as_chunks_mut::<2>()
+            .0
+            .iter_mut()
+            .for_each(|n| *n = u16::from_ne_bytes(*n).swap_bytes().to_ne_bytes()),
+        4 => numbers
+            .as_chunks_mut::<4>()
+            .0
+            .iter_mut()
+            .for_each(|n| *n = u32::from_ne_bytes(*n).swap_bytes().to_ne_bytes()),
+        8 => numbers
+            .as_chunks_mut::<8>()
+            .0
+            .iter_mut()
+            .for_each(|n| *n = u64::from_ne_bytes(*n).swap_bytes().to_ne_bytes()),
+        _ => numbers.chunks_exact_mut(width).for_each(<[u8]>::reverse),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::Progress, *};
+    use ndarray::{Array, s};
+
+    fn written(elements: ArrayView<'_, u8, IxDyn>, order: Order, are_truths: bool) -> Vec<u8> {
+        let (mut out, mut meter) = (Vec::new(), Meter::new(Progress::default(), 0));
+        write(elements, order, are_truths, &mut meter, &mut out).unwrap();
+        assert_eq!(meter.done, out.len() as u64);
+        out
+    }
+
+    #[test]
+    fn every_arrangement_comes_out_in_the_order_that_was_asked_for() {
+        let array = Array::from_shape_fn((3, 4, 5, 2), |(i, j, k, b)| {
+            (i * 40 + j * 10 + k * 2 + b) as u8
+        })
+        .into_dyn();
+        let one = array.slice(s![0, 0, 0..1, ..]);
+        let wide = one.broadcast(IxDyn(&[7, 1, 2])).unwrap();
+        let views = [
+            array.view(),
+            array.view().permuted_axes(IxDyn(&[2, 0, 1, 3])),
+            array.slice(s![..;-1, 1..;2, .., ..]).into_dyn(),
+            array.slice(s![.., .., 2..3, ..]).into_dyn(),
+            array.slice(s![1..1, .., .., ..]).into_dyn(),
+            array.slice(s![.., .., 3, 0..1]).into_dyn(),
+            wide.view(),
+        ];
+        for view in views {
+            assert_eq!(
+                written(view.view(), Order::C, false),
+                view.iter().copied().collect::<Vec<_>>()
+            );
+            let mut axes: Vec<_> = (0..view.ndim() - 1).rev().collect();
+            axes.push(view.ndim() - 1);
+            let reversed = view.view().permuted_axes(IxDyn(&axes));
+            assert_eq!(
+                written(view.view(), Order::F, false),
+                reversed.iter().copied().collect::<Vec<_>>()
+            );
+        }
+    }
+
+    #[test]
+    fn elements_of_every_size_are_brought_into_order_across_tiles_and_blocks() {
+        for itemsize in [1, 2, 3, 4, 8, 12, 16] {
+            // More than a block; no side is a multiple of a tile's.
+            let array = Array::from_shape_fn((67, 4, 41, 35, itemsize), |(i, j, k, l, b)| {
+                (i * 3 + j * 5 + k * 7 + l * 11 + b * 13) as u8
+            });
+            let array = array.slice(s![..;2, .., .., .., ..]);
+            for axes in [
+                [0, 1, 2, 3],
+                [3, 2, 1, 0],
+                [0, 1, 3, 2],
+                [2, 3, 0, 1],
+                [1, 3, 0, 2],
+            ] {
+                let view = array.permuted_axes([axes[0], axes[1], axes[2], axes[3], 4]);
+                for view in [view, view.slice_move(s![.., ..;-1, ..;2, 1..4, ..])] {
+                    let expected: Vec<u8> = view.iter().copied().collect();
+                    assert!(
+                        written(view.into_dyn(), Order::C, false) == expected,
+                        "{axes:?} of {itemsize} bytes"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn runs_longer_than_a_piece_and_gathered_ones_longer_than_the_buffer_are_whole() {
+        let array =
+            Array::from_shape_fn((3, PIECE + 5, 1), |(i, j, _)| (i * 7 + j) as u8).into_dyn();
+        let strided = array.slice(s![.., ..;2, ..]).into_dyn();
+        assert!(
+            written(array.view(), Order::C, false) == array.iter().copied().collect::<Vec<_>>()
+        );
+        assert!(
+            written(strided.view(), Order::C, false) == strided.iter().copied().collect::<Vec<_>>()
+        );
+        assert!(
+            written(array.view(), Order::C, true)
+                == array.iter().map(|&b| u8::from(b != 0)).collect::<Vec<_>>()
+        );
+    }
+
+    #[test]
+    fn numbers_of_every_width_are_turned_round_where_they_stand() {
+        for width in [2, 4, 8, 16] {
+            let mut item: Vec<u8> = (0..1 + 2 * width as u8).collect();
+            turn_round(
+                &mut item,
+                Swap {
+                    offset: 1,
+                    width,
+                    count: 2,
+                },
+            );
+            let expected: Vec<u8> = [0]
+                .into_iter()
+                .chain((1..=width as u8).rev())
+                .chain((width as u8 + 1..=2 * width as u8).rev())
+                .collect();
+            assert_eq!(item, expected);
+        }
+    }
+}

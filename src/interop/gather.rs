@@ -1,0 +1,171 @@
+//! Elements that do not lie one behind the other, brought into order block by block.
+//!
+//! They are moved as words of a fixed size, so that a copy is a loop over loads and stores. Memory
+//! is read in the direction in which it lies, whatever the order in which it is written: a block of
+//! a transposed array is copied in tiles that fit the nearest cache.
+
+use ndarray::{ArrayView, ArrayViewMut, Axis, Ix1, Ix2, IxDyn, Zip};
+
+/// Bytes of a block, which stays in a processor's cache.
+const BLOCK: usize = 1 << 20;
+/// Where it takes a larger block to use all bytes of each cache line that is read, it may have so
+/// many.
+const LARGEST: usize = 16 << 20;
+/// Bytes that are read from memory at once.
+const LINE: usize = 64;
+/// A tile of a transposed block: so many words in the direction in which memory lies, and so many
+/// in that of the copy.
+const ALONG: usize = 64;
+const ACROSS: usize = 16;
+/// Rows shorter than this are copied column by column, in tiles of [`NARROW`] words.
+const SHORT: usize = 32;
+const NARROW: usize = 4096;
+
+/// Words in as few axes as describe them: those that lie one behind the other are one, those of
+/// length 1 are none.
+pub(super) fn merged<const N: usize>(
+    mut words: ArrayView<'_, [u8; N], IxDyn>,
+) -> ArrayView<'_, [u8; N], IxDyn> {
+    let mut inner = words.ndim() - 1;
+    for axis in (0..inner).rev() {
+        if !words.merge_axes(Axis(axis), Axis(inner)) {
+            inner = axis;
+        }
+    }
+    for axis in (0..words.ndim()).rev() {
+        if words.ndim() > 1 && words.len_of(Axis(axis)) == 1 {
+            words = words.index_axis_move(Axis(axis), 0);
+        }
+    }
+    words
+}
+
+/// Hands on all words in C order, in blocks.
+pub(super) fn blocks<const N: usize, E>(
+    words: &ArrayView<'_, [u8; N], IxDyn>,
+    mut take: impl FnMut(&mut [[u8; N]]) -> Result<(), E>,
+) -> Result<(), E> {
+    let most = block_len(words);
+    let mut block = vec![[0; N]; most.min(words.len())];
+    cut(words.view(), most, &mut |part| {
+        let block = &mut block[..part.len()];
+        if let Ok(to) = ArrayViewMut::from_shape(part.raw_dim(), &mut *block) {
+            copy(part, to);
+        }
+        take(block)
+    })
+}
+
+/// Words of a block.
+fn block_len<const N: usize>(words: &ArrayView<'_, [u8; N], IxDyn>) -> usize {
+    let usual = BLOCK / N;
+    let near = near_axis(words);
+    let row: usize = words.shape()[near + 1..].iter().product();
+    // Each step along this axis writes a row; all steps within a cache line belong into one block.
+    match (LARGEST / N / row).min(LINE / N) {
+        rows @ 2.. => usual.max(row * rows),
+        _ => usual,
+    }
+}
+
+/// The axis along which words lie nearest to each other.
+fn near_axis<const N: usize>(words: &ArrayView<'_, [u8; N], IxDyn>) -> usize {
+    let distance = |axis: &usize| words.strides()[*axis].unsigned_abs();
+    let axes = (0..words.ndim())
+        .rev()
+        .filter(|axis| words.len_of(Axis(*axis)) > 1 && distance(axis) > 0);
+    axes.min_by_key(distance).unwrap_or(words.ndim() - 1)
+}
+
+/// Cuts words along the outer axes into parts of at most `most`, which follow one another in C
+/// order.
+fn cut<const N: usize, E>(
+    words: ArrayView<'_, [u8; N], IxDyn>,
+    most: usize,
+    visit: &mut impl FnMut(ArrayView<'_, [u8; N], IxDyn>) -> Result<(), E>,
+) -> Result<(), E> {
+    let outer = words.shape().iter().position(|&len| len > 1);
+    let Some(axis) = outer.filter(|_| words.len() > most) else {
+        return visit(words);
+    };
+    let one = words.len() / words.len_of(Axis(axis));
+    words
+        .axis_chunks_iter(Axis(axis), (most / one).max(1))
+        .try_for_each(|part| cut(part, most, visit))
+}
+
+/// Copies a block, two axes at a time: the last one, along which it is written, and the one along
+/// which memory lies, or else the longest.
+fn copy<const N: usize>(from: ArrayView<'_, [u8; N], IxDyn>, to: ArrayViewMut<'_, [u8; N], IxDyn>) {
+    let len = |axis: usize| from.len_of(Axis(axis));
+    let last = (0..from.ndim())
+        .rev()
+        .find(|&axis| len(axis) > 1)
+        .unwrap_or(from.ndim() - 1);
+    let near = near_axis(&from);
+    let is_across = near != last && len(near) * len(last) >= ALONG * ACROSS;
+    let longest = (0..from.ndim())
+        .filter(|&axis| axis != last)
+        .max_by_key(|&axis| len(axis));
+    let Some(other) = (if is_across { Some(near) } else { longest }) else {
+        return planes(
+            from.insert_axis(Axis(0)),
+            to.insert_axis(Axis(0)),
+            (1, usize::MAX),
+            Axis(1),
+        );
+    };
+    let (tile, inner) = match len(last) {
+        _ if is_across => ((ALONG, ACROSS), Axis(0)),
+        SHORT.. => ((usize::MAX, usize::MAX), Axis(1)),
+        short => ((NARROW / short, short), Axis(0)),
+    };
+    let mut axes: Vec<usize> = (0..from.ndim())
+        .filter(|&axis| axis != last && axis != other)
+        .collect();
+    axes.extend([other, last]);
+    planes(
+        from.permuted_axes(IxDyn(&axes)),
+        to.permuted_axes(IxDyn(&axes)),
+        tile,
+        inner,
+    );
+}
+
+/// Copies all planes of the last two axes, in tiles of so many words, lane by lane along the
+/// `inner` of these two axes.
+fn planes<const N: usize>(
+    from: ArrayView<'_, [u8; N], IxDyn>,
+    mut to: ArrayViewMut<'_, [u8; N], IxDyn>,
+    tile: (usize, usize),
+    inner: Axis,
+) {
+    if from.ndim() > 2 {
+        from.outer_iter()
+            .zip(to.outer_iter_mut())
+            .for_each(|(from, to)| planes(from, to, tile, inner));
+    } else if let (Ok(from), Ok(mut to)) = (
+        from.into_dimensionality::<Ix2>(),
+        to.into_dimensionality::<Ix2>(),
+    ) {
+        let (rows, columns) = (tile.0.min(from.nrows()), tile.1.min(from.ncols()));
+        for (from, mut to) in from
+            .axis_chunks_iter(Axis(0), rows)
+            .zip(to.axis_chunks_iter_mut(Axis(0), rows))
+        {
+            for (from, mut to) in from
+                .axis_chunks_iter(Axis(1), columns)
+                .zip(to.axis_chunks_iter_mut(Axis(1), columns))
+            {
+                from.lanes(inner)
+                    .into_iter()
+                    .zip(to.lanes_mut(inner))
+                    .for_each(|(from, to)| lane(from, to));
+            }
+        }
+    }
+}
+
+fn lane<const N: usize>(from: ArrayView<'_, [u8; N], Ix1>, to: ArrayViewMut<'_, [u8; N], Ix1>) {
+    Zip::from(to).and(from).for_each(|to, from| *to = *from);
+}

@@ -1,0 +1,293 @@
+//! Literals of Python, as they stand in the headers of `.npy` files: texts, integers, truth values,
+//! tuples, lists, dictionaries.
+//!
+//! Nothing is evaluated. What is nested too deep, or is anything else, is refused.
+
+/// Deepest nesting that is read.
+const MAX_DEPTH: usize = 40;
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Literal {
+    Text(String),
+    Integer(u64),
+    Truth(bool),
+    None,
+    Tuple(Vec<Literal>),
+    List(Vec<Literal>),
+    Dictionary(Vec<(Literal, Literal)>),
+}
+
+/// Reads a text that is one literal and white space around it.
+pub(super) fn parse(text: &str) -> Result<Literal, String> {
+    let mut parser = Parser { rest: text };
+    let literal = parser.literal(0)?;
+    parser.skip_space();
+    if parser.rest.is_empty() {
+        Ok(literal)
+    } else {
+        Err(parser.unexpected())
+    }
+}
+
+/// Writes a text so that Python reads it.
+pub(super) fn quoted(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('\'');
+    for character in text.chars() {
+        match character {
+            '\'' | '\\' => quoted.extend(['\\', character]),
+            _ if character.is_control() => quoted += &format!("\\u{:04x}", character as u32),
+            _ => quoted.push(character),
+        }
+    }
+    quoted.push('\'');
+    quoted
+}
+
+struct Parser<'a> {
+    rest: &'a str,
+}
+
+impl<'a> Parser<'a> {
+    fn unexpected(&self) -> String {
+        match self.rest.chars().next() {
+            Some(found) => format!("its header has {found:?} where that cannot be"),
+            None => "its header ends within a value".into(),
+        }
+    }
+
+    fn skip_space(&mut self) {
+        self.rest = self.rest.trim_start_matches([' ', '\t', '\r', '\n']);
+    }
+
+    /// Steps over a character if it is the next one.
+    fn take(&mut self, character: char) -> bool {
+        self.skip_space();
+        let rest = self.rest.strip_prefix(character);
+        self.rest = rest.unwrap_or(self.rest);
+        rest.is_some()
+    }
+
+    fn literal(&mut self, depth: usize) -> Result<Literal, String> {
+        if depth > MAX_DEPTH {
+            return Err(format!("its header is nested deeper than {MAX_DEPTH}"));
+        }
+        self.skip_space();
+        let rest = self.rest;
+        for (word, literal) in [
+            ("True", Literal::Truth(true)),
+            ("False", Literal::Truth(false)),
+            ("None", Literal::None),
+        ] {
+            if let Some(rest) = rest.strip_prefix(word) {
+                self.rest = rest;
+                return Ok(literal);
+            }
+        }
+        if self.take('(') {
+            let (mut items, has_comma) = self.items(')', depth)?;
+            return Ok(match items.pop() {
+                // Parentheses around one value make no tuple.
+                Some(item) if items.is_empty() && !has_comma => item,
+                last => Literal::Tuple(items.into_iter().chain(last).collect()),
+            });
+        }
+        if self.take('[') {
+            return Ok(Literal::List(self.items(']', depth)?.0));
+        }
+        if self.take('{') {
+            return self.dictionary(depth);
+        }
+        // A prefix that Python 2 wrote.
+        let unprefixed = rest.strip_prefix('u').unwrap_or(rest);
+        match unprefixed.chars().next() {
+            Some(quote @ ('\'' | '"')) => {
+                self.rest = &unprefixed[1..];
+                self.text(quote).map(Literal::Text)
+            }
+            Some('0'..='9') => self.integer().map(Literal::Integer),
+            _ => Err(self.unexpected()),
+        }
+    }
+
+    /// The items up to the closing bracket, and whether the last one has a comma behind it.
+    fn items(&mut self, close: char, depth: usize) -> Result<(Vec<Literal>, bool), String> {
+        let (mut items, mut has_comma) = (Vec::new(), true);
+        loop {
+            if self.take(close) {
+                return Ok((items, has_comma));
+            }
+            if !has_comma {
+                self.skip_space();
+                return Err(self.unexpected());
+            }
+            items.push(self.literal(depth + 1)?);
+            has_comma = self.take(',');
+        }
+    }
+
+    fn dictionary(&mut self, depth: usize) -> Result<Literal, String> {
+        let (mut entries, mut has_comma) = (Vec::new(), true);
+        loop {
+            if self.take('}') {
+                return Ok(Literal::Dictionary(entries));
+            }
+            if !has_comma {
+                self.skip_space();
+                return Err(self.unexpected());
+            }
+            let key = self.literal(depth + 1)?;
+            if !self.take(':') {
+                return Err(self.unexpected());
+            }
+            entries.push((key, self.literal(depth + 1)?));
+            has_comma = self.take(',');
+        }
+    }
+
+    fn integer(&mut self) -> Result<u64, String> {
+        let end = self
+            .rest
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(self.rest.len());
+        let (digits, rest) = self.rest.split_at(end);
+        // Python 2 wrote its long integers so.
+        self.rest = rest.strip_prefix('L').unwrap_or(rest);
+        digits.parse().map_err(|_| {
+            format!(
+                "its header has the number {}, which is too large",
+                &digits[..end.min(40)]
+            )
+        })
+    }
+
+    fn text(&mut self, quote: char) -> Result<String, String> {
+        let mut text = String::new();
+        let mut characters = self.rest.chars();
+        loop {
+            match characters.next().ok_or("its header ends within a text")? {
+                character if character == quote => {
+                    self.rest = characters.as_str();
+                    return Ok(text);
+                }
+                '\\' => {
+                    let escaped = characters.next().ok_or("its header ends within a text")?;
+                    let digits = match escaped {
+                        '\\' | '\'' | '"' => 0,
+                        'n' | 'r' | 't' => 0,
+                        'x' => 2,
+                        'u' => 4,
+                        'U' => 8,
+                        _ => {
+                            return Err(format!(
+                                "its header has the escape \\{escaped} in a text, which is not read here"
+                            ));
+                        }
+                    };
+                    text.push(match escaped {
+                        'n' => '\n',
+                        'r' => '\r',
+                        't' => '\t',
+                        _ if digits == 0 => escaped,
+                        _ => {
+                            let number: String = characters.by_ref().take(digits).collect();
+                            let is_number = number.len() == digits
+                                && number.bytes().all(|digit| digit.is_ascii_hexdigit());
+                            let number =
+                                u32::from_str_radix(&number, 16).ok().filter(|_| is_number);
+                            number
+                                .and_then(char::from_u32)
+                                .ok_or("its header has an escape in a text that is no character")?
+                        }
+                    });
+                }
+                character => text.push(character),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> Literal {
+        Literal::Text(text.into())
+    }
+
+    #[test]
+    fn literals_are_read_as_python_reads_them() {
+        use Literal::*;
+        let cases = [
+            (
+                "{'a': (3,), }",
+                Dictionary(vec![(text("a"), Tuple(vec![Integer(3)]))]),
+            ),
+            ("(3)", Integer(3)),
+            ("()", Tuple(vec![])),
+            ("(2, 3)", Tuple(vec![Integer(2), Integer(3)])),
+            (
+                "[('x', \"<f8\"), (u'y', '|u1', (2L,))]\n",
+                List(vec![
+                    Tuple(vec![text("x"), text("<f8")]),
+                    Tuple(vec![text("y"), text("|u1"), Tuple(vec![Integer(2)])]),
+                ]),
+            ),
+            (
+                "[True, False, None]",
+                List(vec![Truth(true), Truth(false), None]),
+            ),
+            (r"'a\'b\\\x41\u00e9'", text("a'b\\Aé")),
+        ];
+        for (source, expected) in cases {
+            assert_eq!(parse(source), Ok(expected), "{source}");
+        }
+    }
+
+    #[test]
+    fn everything_else_is_refused() {
+        let deep = "(".repeat(100_000);
+        for source in [
+            "",
+            "{",
+            "{'a'}",
+            "{'a': }",
+            "(,)",
+            "[1 2]",
+            "[1,,2]",
+            "-1",
+            "1.5",
+            "x",
+            "'a",
+            "'\\",
+            "'\\q'",
+            "'\\x4'",
+            "'\\ud800'",
+            "1 2",
+            "{'a': 1 'b': 2}",
+            "99999999999999999999999",
+            "__import__('os')",
+            "b'x'",
+            "1+1",
+            &deep,
+        ] {
+            assert!(parse(source).is_err(), "{source:.40}");
+        }
+    }
+
+    #[test]
+    fn what_is_quoted_is_read_back() {
+        for case in [
+            "",
+            "x",
+            "it's",
+            "back\\slash",
+            "é",
+            "\n\u{7f}\t",
+            "\"",
+            "日本",
+        ] {
+            assert_eq!(parse(&quoted(case)), Ok(text(case)));
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! Managers: a process's grip on a store.
+
+mod arrays;
+pub(crate) mod builder;
+mod contents;
+mod environment;
+pub(crate) mod options;
+mod root;
+
+pub use contents::Usage;
+
+use crate::{
+    error::{Error, Result},
+    handle::path_field,
+    store::{self, member::Member},
+    sys::fork,
+};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+use uuid::Uuid;
+
+/// A process's grip on a store: makes, opens, lists and deletes arrays.
+///
+/// Which one do you need?
+///
+/// | | made by | deleted |
+/// | --- | --- | --- |
+/// | an ephemeral store | [`Manager::new`] | when the last clone of the owner is dropped |
+/// | a persistent store | [`Manager::create`], [`Manager::open_or_create`] | by [`close`](Manager::close) only |
+///
+/// Clones share one grip. A manager that was opened or deserialized is a member of the store, never
+/// its owner.
+///
+/// # Deletion
+///
+/// The owner is the manager that made an ephemeral store, with its clones. When the last of them is
+/// dropped, or at [`close`](Manager::close), the store is deleted with all its arrays. Other
+/// managers then get [`Error::Closed`]; arrays that are open stay usable and cannot be opened
+/// again. Arrays do not keep their store. A process that is killed leaves its store, until the next
+/// [`Manager::new`] in the same root or [`sweep`](Manager::sweep) finds that all its processes are
+/// gone. A forked child owns nothing.
+///
+/// # Examples
+///
+/// ```
+/// use ndarray::Ix1;
+/// use ndshm::Manager;
+///
+/// let manager = Manager::new()?;
+/// manager.options().name("xs").zeros::<f64, _>(1000)?;
+/// assert_eq!(manager.array::<f64, Ix1>("xs")?.len(), 1000);
+/// let path = manager.path().to_path_buf();
+/// drop(manager);
+/// assert!(!path.exists());
+/// # Ok::<(), ndshm::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Manager {
+    shared: Arc<Shared>,
+}
+
+/// What the clones of a manager share.
+struct Shared {
+    member: Arc<Member>,
+    is_owner: AtomicBool,
+    generation: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename = "Manager")]
+struct Fields {
+    version: u8,
+    #[serde(with = "path_field")]
+    path: PathBuf,
+    store: Uuid,
+}
+
+impl Manager {
+    pub(crate) fn from_member(member: Arc<Member>, is_owner: bool) -> Self {
+        member.begin_managing();
+        Self {
+            shared: Arc::new(Shared {
+                member,
+                is_owner: AtomicBool::new(is_owner),
+                generation: fork::generation(),
+            }),
+        }
+    }
+
+    /// Joins the store at this path.
+    pub(crate) fn join(path: &Path, any_file_system: bool) -> Result<Self> {
+        let missing = |_| Error::NotFound {
+            path: path.into(),
+            what: "no store is here",
+        };
+        let member = Member::join(
+            &std::fs::canonicalize(path).map_err(missing)?,
+            any_file_system,
+        )?;
+        member.check_open()?;
+        Ok(Self::from_member(member, false))
+    }
+
+    pub(crate) fn member(&self) -> &Arc<Member> {
+        &self.shared.member
+    }
+
+    /// The store's directory.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// assert!(manager.path().is_dir());
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn path(&self) -> &Path {
+        self.member().directory()
+    }
+
+    /// Whether the store is deleted when this manager and its clones are dropped.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let owner = ndshm::Manager::new()?;
+    /// let member = ndshm::Manager::open(owner.path())?;
+    /// assert!(owner.is_owner() && !member.is_owner());
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn is_owner(&self) -> bool {
+        self.shared.owns()
+    }
+
+    /// Deletes the store with all its arrays now, and reports whether that worked.
+    ///
+    /// Other managers get [`Error::Closed`] from then on. Arrays that are open stay usable. Takes
+    /// `&self`: dropping the manager does nothing more.
+    ///
+    /// # Errors
+    ///
+    /// `NotOwner` for an ephemeral store that another manager made; `Closed` where it is gone
+    /// already; `Untrusted` where files lie in the directory that are not the store's: then nothing
+    /// was deleted; `Io`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// manager.close()?;
+    /// assert!(matches!(manager.zeros::<f64, _>(3), Err(ndshm::Error::Closed { .. })));
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn close(&self) -> Result<()> {
+        let member = self.member();
+        // A closer that was killed has left its mark and the store: then this one goes on where
+        // that one ended.
+        if !member.is_at_its_path() {
+            return Err(member.closed());
+        }
+        if !member.page().is_persistent() && !self.is_owner() {
+            return Err(self.not_owner());
+        }
+        store::check_removable(self.path())?;
+        member.page().set_closing();
+        failpoint!(CloseMarked);
+        member.let_go();
+        store::remove(self.path(), member.inode()).map(|_| ())
+    }
+
+    /// Keeps an ephemeral store: it is persistent from now on, and nobody's end deletes it. Returns
+    /// its path.
+    ///
+    /// # Errors
+    ///
+    /// `NotOwner` where another manager made it; `Closed`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let path = manager.keep()?;
+    /// drop(manager);
+    /// ndshm::Manager::open(&path)?.close()?;
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn keep(&self) -> Result<PathBuf> {
+        let member = self.member();
+        member.check_open()?;
+        if !member.page().is_persistent() {
+            if !self.is_owner() {
+                return Err(self.not_owner());
+            }
+            failpoint!(KeepWanted);
+            member.page().set_persistent();
+            failpoint!(KeepMarked);
+            member.page().owner.store(0, SeqCst);
+            failpoint!(KeepDisowned);
+            self.shared.is_owner.store(false, SeqCst);
+        }
+        Ok(self.path().into())
+    }
+
+    /// How long guards of this process's arrays of the store wait where they were given no time;
+    /// see [`Builder::lock_timeout`](crate::Builder::lock_timeout).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let manager = ndshm::Manager::builder().lock_timeout(Duration::from_secs(60)).create()?;
+    /// assert_eq!(manager.lock_timeout(), Some(Duration::from_secs(60)));
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn lock_timeout(&self) -> Option<Duration> {
+        self.member().settings().lock_timeout()
+    }
+
+    fn not_owner(&self) -> Error {
+        let reason =
+            "only the manager that made an ephemeral store, and its clones, can close or keep it";
+        Error::NotOwner {
+            path: self.path().into(),
+            reason,
+        }
+    }
+}
+
+impl Shared {
+    fn owns(&self) -> bool {
+        self.is_owner.load(SeqCst) && self.generation == fork::generation()
+    }
+}
+
+impl Drop for Shared {
+    /// Deletes an ephemeral store; reports nothing. What could not be deleted is left to a sweep.
+    fn drop(&mut self) {
+        let (page, directory) = (self.member.page(), self.member.directory());
+        let deletes = self.owns()
+            && !page.is_persistent()
+            && self.member.is_at_its_path()
+            && store::check_removable(directory).is_ok();
+        if deletes && page.set_closing() {
+            failpoint!(CloseMarked);
+            self.member.let_go();
+            let _ = store::remove(directory, self.member.inode());
+        }
+        self.member.end_managing();
+    }
+}
+
+impl fmt::Debug for Manager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Manager")
+            .field("path", &self.path())
+            .field("is_owner", &self.is_owner())
+            .finish()
+    }
+}
+
+impl Serialize for Manager {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Fields {
+            version: 1,
+            path: self.path().into(),
+            store: self.member().page().uuid(),
+        }
+        .serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Manager {
+    /// Joins the store, never as its owner.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Fields {
+            version,
+            path,
+            store,
+        } = Fields::deserialize(deserializer)?;
+        if version != 1 {
+            return Err(de::Error::custom(format!(
+                "a manager of version {version}, this library reads 1"
+            )));
+        }
+        let manager = Self::join(&path, false).map_err(de::Error::custom)?;
+        let found = manager.member().page().uuid();
+        if found != store {
+            let error = Error::PathReused {
+                path: manager.path().into(),
+                expected: store.to_string(),
+                found: found.to_string(),
+            };
+            return Err(de::Error::custom(error));
+        }
+        Ok(manager)
+    }
+}

@@ -1,0 +1,403 @@
+//! One published array file: mapped once for each process, unlinked once.
+
+pub(crate) mod draft;
+mod open;
+pub(crate) mod pages;
+mod release;
+
+pub(crate) use open::read_header;
+
+use crate::{
+    error::{Error, HeaderError, Result},
+    format::{
+        constants::*,
+        header::{Header, Parsed},
+        id::ArrayId,
+    },
+    layout::span::Span,
+    scope::Scope,
+    state::{
+        block::{StateBlock, lifecycle},
+        mapped::Counted,
+        ownership::Hold,
+    },
+    store::{member::Member, temporary::TempName},
+    sys::{fork, mapping::Mapping},
+};
+use std::{
+    collections::BTreeMap,
+    fs::Metadata,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    ptr::NonNull,
+    sync::{
+        Arc, Weak,
+        atomic::{
+            AtomicBool, AtomicU64,
+            Ordering::{Relaxed, SeqCst},
+        },
+    },
+};
+
+/// The arrays that this process has mapped.
+static SEGMENTS: fork::Mutex<Segments> = fork::Mutex::new(Segments {
+    by_inode: BTreeMap::new(),
+    by_id: BTreeMap::new(),
+});
+
+struct Segments {
+    /// By device and inode: one for each file.
+    by_inode: BTreeMap<(u64, u64), Weak<Segment>>,
+    /// The same by their ids; the last one that was opened where a file was copied.
+    by_id: BTreeMap<ArrayId, Weak<Segment>>,
+}
+
+impl Segments {
+    fn insert(&mut self, segment: &Arc<Segment>) {
+        self.by_inode.insert(segment.inode, Arc::downgrade(segment));
+        self.by_id
+            .insert(segment.header().id, Arc::downgrade(segment));
+    }
+
+    /// Forgets a segment that nobody holds any more, unless another one has its place.
+    fn remove(&mut self, segment: &Segment) {
+        let is_gone =
+            |known: Option<&Weak<Segment>>| known.is_some_and(|known| known.strong_count() == 0);
+        if is_gone(self.by_inode.get(&segment.inode)) {
+            self.by_inode.remove(&segment.inode);
+        }
+        if is_gone(self.by_id.get(&segment.header().id)) {
+            self.by_id.remove(&segment.header().id);
+        }
+    }
+}
+
+/// A published array, mapped by this process: at most one for each file.
+pub(crate) struct Segment {
+    member: Arc<Member>,
+    path: PathBuf,
+    parsed: Parsed,
+    inode: (u64, u64),
+    /// With a writable payload.
+    writable: fork::OnceLock<Counted>,
+    /// With a payload that is protected against writing, for who asked for no more.
+    protected: fork::OnceLock<Counted>,
+    hold: fork::Mutex<Hold>,
+    /// This process found the array frozen, and may have taken its own right to write away.
+    was_frozen: AtomicBool,
+    /// The thread of this process that holds each slot of the lock table.
+    threads: [AtomicU64; SLOTS],
+    /// The 64ths of the payload whose pages were mapped before they were written first.
+    warm: AtomicU64,
+    /// The name that the file has after its release, where it may be used again.
+    put_by: fork::OnceLock<TempName>,
+    generation: u64,
+}
+
+/// A file that is complete, but has no name yet.
+pub(crate) struct NewFile {
+    /// Where it shall be.
+    pub(crate) path: PathBuf,
+    pub(crate) parsed: Parsed,
+    pub(crate) inode: (u64, u64),
+    pub(crate) scope: Scope,
+}
+
+/// Views of fewer bytes are written as they are: to have their pages mapped costs as much as it
+/// saves.
+const WARM_FROM: u64 = 16 << 10;
+
+impl Segment {
+    /// The segment of an array that has no name yet.
+    ///
+    /// It is the process's mapping of its file before anybody can see the file: a thread that opens
+    /// it at once finds this one.
+    pub(crate) fn unpublished(
+        member: &Arc<Member>,
+        file: NewFile,
+        mapping: Counted,
+    ) -> Arc<Segment> {
+        let NewFile {
+            path,
+            parsed,
+            inode,
+            scope,
+        } = file;
+        let segment = Segment::assemble(member, path, parsed, inode, Hold::created(scope));
+        let _ = segment.writable.set(mapping);
+        segment.warm.store(u64::MAX, Relaxed);
+        SEGMENTS.lock().insert(&segment);
+        failpoint!(PublishEnlisted);
+        segment
+    }
+
+    /// Lets others see the array, which `rename` gives its name. A file that `was_in_store` before
+    /// had another array in it.
+    pub(crate) fn publish(
+        &self,
+        was_in_store: bool,
+        rename: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
+        if let Err(error) = rename() {
+            // What has this path, if anything, is another array.
+            self.hold.lock().discard(self.state());
+            return Err(error);
+        }
+        // A file that was in this store before could not have been renamed in another one's
+        // directory.
+        if self.member.page().is_closing() || !was_in_store && !self.member.is_at_its_path() {
+            // The closer may have looked before the array got its name, or somebody put another
+            // store into this one's place: what nobody else deletes goes here.
+            failpoint!(PublishClosingSeen);
+            self.release()?;
+            return Err(self.member.closed());
+        }
+        failpoint!(PublishLooked);
+        Ok(())
+    }
+
+    /// The payload of an array that could not be published: its file was gone.
+    pub(crate) fn lost_payload(&mut self) -> &[u8] {
+        let payload = self.parsed.data_offset..self.file_len();
+        self.writable
+            .get_mut()
+            .map_or(&[], |mapping| mapping.lost_bytes(payload))
+    }
+
+    fn assemble(
+        member: &Arc<Member>,
+        path: PathBuf,
+        parsed: Parsed,
+        inode: (u64, u64),
+        hold: Hold,
+    ) -> Arc<Segment> {
+        Arc::new(Segment {
+            member: member.clone(),
+            path,
+            parsed,
+            inode,
+            writable: fork::OnceLock::new(),
+            protected: fork::OnceLock::new(),
+            hold: fork::Mutex::new(hold),
+            was_frozen: AtomicBool::new(false),
+            threads: [const { AtomicU64::new(0) }; SLOTS],
+            warm: AtomicU64::new(0),
+            put_by: fork::OnceLock::new(),
+            generation: fork::generation(),
+        })
+    }
+
+    pub(crate) fn member(&self) -> &Arc<Member> {
+        &self.member
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn header(&self) -> &Header {
+        &self.parsed.header
+    }
+
+    /// Bytes of the payload.
+    pub(crate) fn data_len(&self) -> usize {
+        self.parsed.data_len
+    }
+
+    /// Where a byte of the payload lies in memory: for reading, or for writing if this process
+    /// opened it so.
+    #[inline]
+    pub(crate) fn payload(&self, offset: usize) -> NonNull<u8> {
+        assert!(
+            offset <= self.parsed.data_len,
+            "offset {offset} lies outside the payload"
+        );
+        self.any_mapping().at(self.parsed.data_offset + offset)
+    }
+
+    /// Where in the payload an address lies, be it of the one or the other mapping.
+    pub(crate) fn offset_of(&self, address: usize) -> Option<usize> {
+        let mappings = [&self.writable, &self.protected]
+            .into_iter()
+            .filter_map(fork::OnceLock::get);
+        let starts = mappings.map(|counted| counted.at(self.parsed.data_offset).as_ptr().addr());
+        starts
+            .filter_map(|start| address.checked_sub(start))
+            .find(|&offset| offset <= self.parsed.data_len)
+    }
+
+    pub(crate) fn flush(&self) -> Result<()> {
+        self.any_mapping()
+            .flush()
+            .map_err(Error::io(&self.path, "write the pages to the disk"))
+    }
+
+    /// The thread of this process that holds a slot.
+    pub(crate) fn thread_of(&self, slot: usize) -> &AtomicU64 {
+        &self.threads[slot]
+    }
+
+    #[inline]
+    pub(crate) fn state(&self) -> &StateBlock {
+        self.any_mapping().state()
+    }
+
+    /// Has the pages mapped that are going to be written, where the array was opened and this was
+    /// not done before.
+    ///
+    /// A page that is written first costs a fault of its own; mapping them all at once costs a
+    /// fifth of that.
+    #[inline]
+    pub(crate) fn warm_up(&self, span: &Span) {
+        if self.warm.load(Relaxed) != u64::MAX {
+            self.warm_up_parts(span);
+        }
+    }
+
+    #[cold]
+    fn warm_up_parts(&self, span: &Span) {
+        let is_dense = u64::from(span.pitch) <= rustix::param::page_size() as u64;
+        if span.end - span.start < WARM_FROM || !is_dense {
+            return;
+        }
+        let part_len = (self.parsed.data_len as u64).div_ceil(64);
+        let (first, last) = (span.start / part_len, (span.end - 1) / part_len);
+        let parts = u64::MAX >> (63 - (last - first)) << first;
+        if self.warm.fetch_or(parts, Relaxed) & parts != parts
+            && let Some(mapping) = self.writable.get()
+        {
+            let start = self.parsed.data_offset;
+            // Without it they are mapped one by one.
+            let _ =
+                mapping.populate_from_file(start + span.start as usize..start + span.end as usize);
+        }
+    }
+
+    /// Whether the array was frozen. That is never undone: where somebody clears the flag all the
+    /// same, a write would fault in this process, whose mapping may be protected.
+    #[inline]
+    pub(crate) fn is_frozen(&self) -> bool {
+        let is_frozen = self.was_frozen.load(Relaxed) || self.state().frozen.load(SeqCst) != 0;
+        if is_frozen {
+            self.was_frozen.store(true, Relaxed);
+        }
+        is_frozen
+    }
+
+    /// Marks the array as frozen. The caller holds all of it exclusively.
+    pub(crate) fn freeze(&self) {
+        self.state().frozen.store(1, SeqCst);
+        failpoint!(FreezeFlagged);
+        self.state().wake();
+        failpoint!(FreezeWoken);
+    }
+
+    /// Takes from this process the right to write a frozen array's payload, so that a bug that does
+    /// so faults here.
+    pub(crate) fn protect(&self) -> Result<()> {
+        match self.writable.get() {
+            Some(mapping) => mapping.protect(self.parsed.data_offset..self.file_len(), &self.path),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the process that made the array lives.
+    pub(crate) fn has_producer(&self) -> Result<bool> {
+        self.member.is_alive(self.producer())
+    }
+
+    /// The member id of the process that made the array.
+    pub(crate) fn producer(&self) -> u64 {
+        self.state().producer.load(SeqCst)
+    }
+
+    fn any_mapping(&self) -> &Mapping {
+        match self.writable.get().or(self.protected.get()) {
+            Some(counted) => counted,
+            None => unreachable!("a segment has a mapping from the start"),
+        }
+    }
+
+    fn file_len(&self) -> usize {
+        self.parsed.data_offset + self.parsed.data_len
+    }
+
+    /// An error where the array was released.
+    pub(crate) fn check_ready(&self) -> Result<()> {
+        match self.state().lifecycle.load(SeqCst) {
+            lifecycle::READY => Ok(()),
+            _ => Err(self.released()),
+        }
+    }
+
+    fn released(&self) -> Error {
+        Error::Released {
+            path: self.path.clone(),
+            id: self.header().id,
+        }
+    }
+
+    /// This process's scope; a forked child owns nothing.
+    pub(crate) fn scope(&self) -> Scope {
+        let scope = self.hold.lock().scope();
+        if self.generation == fork::generation() {
+            scope
+        } else {
+            Scope::Store
+        }
+    }
+
+    /// Applies a handle's scope; see [`Hold::receive`].
+    pub(crate) fn receive(&self, handle: Scope) -> Result<Option<u64>> {
+        let me = self.member.id()?;
+        Ok(self.hold.lock().receive(handle, self.state(), me))
+    }
+
+    /// Marks the array as used, so that a claim is kept.
+    pub(crate) fn used(&self) {
+        self.hold.lock().used();
+    }
+
+    /// Undoes a [`receive`](Self::receive) that gave a claim.
+    pub(crate) fn give_back(&self, token: u64) {
+        if self.generation == fork::generation()
+            && let Ok(me) = self.member.id()
+        {
+            self.hold.lock().give_back(token, self.state(), me);
+        }
+    }
+
+    /// Changes who deletes the array.
+    pub(crate) fn set_scope(&self, scope: Scope) -> Result<()> {
+        self.check_ready()?;
+        let me = self.member.id()?;
+        let not_owner = |reason| Error::NotOwner {
+            path: self.path.clone(),
+            reason,
+        };
+        if self.generation != fork::generation() {
+            let reason = "the array was inherited over a fork, and a child owns nothing: open it from its handle first";
+            return if scope == Scope::Store {
+                Ok(())
+            } else {
+                Err(not_owner(reason))
+            };
+        }
+        let owned = |_| {
+            not_owner("another process owns the array and deletes it: only the owner changes that")
+        };
+        self.hold.lock().set(scope, self.state(), me).map_err(owned)
+    }
+}
+
+/// Device and inode of a file.
+pub(crate) fn inode_of(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
+
+pub(crate) fn header_error(path: &Path, source: HeaderError) -> Error {
+    Error::Header {
+        path: path.into(),
+        source,
+    }
+}

@@ -1,0 +1,136 @@
+//! The pages of a new array file: huge or small, all of them there before anybody sees the file, so
+//! that no access can fail for want of one.
+//!
+//! A fresh page of 4 KiB costs more than to fill it. A huge page costs little more than its bytes,
+//! but the kernel makes one of a file on tmpfs by itself only where the file system was mounted so.
+//! Elsewhere it does so when it is asked to collapse pages that are there, which needs no privilege
+//! (Linux 6.1).
+
+use crate::{
+    error::{Error, Result},
+    store::{member::Member, settings::HugePages},
+    sys::mapping::{HUGE_PAGE, Mapping},
+};
+use rustix::{
+    fs::{FallocateFlags, fallocate},
+    io::Errno,
+};
+use std::{
+    fs::File,
+    io::{self, IoSlice},
+    os::unix::fs::FileExt,
+};
+
+/// What the payload of a new file shall be when it is mapped.
+#[derive(Clone, Copy)]
+pub(crate) enum Payload<'a> {
+    /// Zeros, that may stay so.
+    Zeros,
+    /// Whatever is there: zeros in a new file.
+    Anything,
+    /// Whatever is there, all of which is overwritten at once.
+    ToBeFilled,
+    /// These bytes.
+    Bytes(&'a [u8]),
+}
+
+/// Below so many bytes it costs more to ask for pages than to have them made one by one.
+const POPULATE_FROM: usize = 64 << 10;
+
+/// Gives a new, empty file its head, its payload, and all pages of its `len` bytes, and maps it.
+/// `failed` makes the error of a step.
+pub(crate) fn make(
+    member: &Member,
+    file: &File,
+    len: usize,
+    head: &[u8],
+    payload: Payload<'_>,
+    failed: impl Fn(io::Error, &'static str) -> Error,
+) -> Result<Mapping> {
+    let wanted = member.settings().huge_pages();
+    let is_on_tmpfs = member.is_on_tmpfs();
+    if len >= HUGE_PAGE && wanted != HugePages::Never {
+        let made = if is_on_tmpfs {
+            make_huge(member, file, len)
+        } else {
+            Err(io::ErrorKind::Unsupported.into())
+        };
+        match made {
+            Ok(mut mapping) => {
+                reserve(file, len).map_err(|error| failed(error, "reserve space"))?;
+                failpoint!(CreateReserved);
+                mapping.put(0, head);
+                failpoint!(CreateHeaderWritten);
+                event!(DEBUG, len, "made huge pages");
+                if let Payload::Bytes(bytes) = payload {
+                    mapping.put(head.len(), bytes);
+                }
+                return Ok(mapping);
+            }
+            Err(error) if wanted == HugePages::Require => {
+                return Err(failed(
+                    error,
+                    "make huge pages: they need a tmpfs, Linux 6.1, and free memory in one piece; HugePages::Auto does without them",
+                ));
+            }
+            // What was made on the way is a part of the file.
+            Err(_error) => event!(DEBUG, len, error = %_error, "made no huge pages"),
+        }
+    }
+    let bytes = if let Payload::Bytes(bytes) = payload {
+        bytes
+    } else {
+        &[]
+    };
+    // On tmpfs a page that was written is there. Elsewhere it may be on its way to the disk without
+    // a place there.
+    if head.len() + bytes.len() < len || !is_on_tmpfs {
+        reserve(file, len).map_err(|error| failed(error, "reserve space"))?;
+        failpoint!(CreateReserved);
+    }
+    write(file, head, bytes).map_err(|error| failed(error, "write the new file"))?;
+    failpoint!(CreateHeaderWritten);
+    let mapping = Mapping::new(file, len, member.directory())?;
+    if len >= POPULATE_FROM
+        && (matches!(payload, Payload::ToBeFilled) || member.settings().prefault())
+    {
+        // Without it the pages are mapped one by one.
+        let _ = mapping.populate(0..len);
+    }
+    Ok(mapping)
+}
+
+/// Maps a new file that has huge pages as far as they go.
+fn make_huge(member: &Member, file: &File, len: usize) -> io::Result<Mapping> {
+    let unmapped = |_| io::Error::from(io::ErrorKind::OutOfMemory);
+    file.set_len(len as u64)?;
+    let mapping = Mapping::new(file, len, member.directory()).map_err(unmapped)?;
+    let huge_len = len - len % HUGE_PAGE;
+    if member.has_huge_mount() {
+        mapping.prefer_huge_pages()?;
+        mapping.populate(0..huge_len)?;
+        return Ok(mapping);
+    }
+    for start in (0..huge_len).step_by(HUGE_PAGE) {
+        // The kernel does not collapse what has no page at all.
+        file.write_all_at(&[0], start as u64)?;
+    }
+    mapping.collapse(huge_len)?;
+    Ok(mapping)
+}
+
+fn reserve(file: &File, len: usize) -> io::Result<()> {
+    Ok(fallocate(file, FallocateFlags::empty(), 0, len as u64)?)
+}
+
+/// Writes the head and what follows it, usually by one system call. Writing costs half of mapping
+/// fresh pages to copy into them.
+fn write(file: &File, head: &[u8], bytes: &[u8]) -> io::Result<()> {
+    let written = match rustix::io::pwritev(file, &[IoSlice::new(head), IoSlice::new(bytes)], 0) {
+        Err(Errno::INTR) => 0,
+        written => written?,
+    };
+    file.write_all_at(&head[written.min(head.len())..], written as u64)?;
+    let of_bytes = written.saturating_sub(head.len());
+    file.write_all_at(&bytes[of_bytes..], (head.len() + of_bytes) as u64)
+}

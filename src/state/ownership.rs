@@ -1,0 +1,278 @@
+//! A process's hold on an array: its scope, its claim, and the owner word that all processes share.
+//!
+//! Files are not touched here: the functions say what to do, `segment` does it.
+
+use crate::{
+    format::constants::CLAIMABLE,
+    scope::Scope,
+    state::block::{StateBlock, lifecycle},
+};
+use std::sync::atomic::Ordering::SeqCst;
+
+/// What this process may do to the array's memory; one for all arrays and views of it in the
+/// process.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    scope: Scope,
+    claim: Option<Claim>,
+    /// Claims that were taken so far.
+    claims: u64,
+}
+
+/// A claim that was taken by opening a remote handle and not used yet.
+#[derive(Debug)]
+struct Claim {
+    /// Which of the process's claims it is.
+    token: u64,
+    /// Openings that share it.
+    openings: usize,
+    /// The scope that the process goes back to when it gives the claim back.
+    before: Scope,
+}
+
+/// Somebody else owns the array.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Owned;
+
+impl Hold {
+    /// The hold of the process that created the array.
+    pub(crate) fn created(scope: Scope) -> Self {
+        Self {
+            scope,
+            claim: None,
+            claims: 0,
+        }
+    }
+
+    /// The hold of a process that opens the array for the first time, before it looks at the
+    /// handle.
+    pub(crate) fn opened(state: &StateBlock, me: u64) -> Self {
+        Self::created(Scope::Store.received(state.owner.load(SeqCst) == me))
+    }
+
+    /// The word that a creator puts into the file.
+    pub(crate) fn owner_word(scope: Scope, me: u64) -> u64 {
+        match scope {
+            Scope::Local => me,
+            Scope::Remote => CLAIMABLE,
+            Scope::Store => 0,
+        }
+    }
+
+    pub(crate) fn scope(&self) -> Scope {
+        self.scope
+    }
+
+    /// Applies the transfer table for a handle of this scope. Gives a token where the opening holds
+    /// a claim that goes back unless it is used.
+    pub(crate) fn receive(&mut self, handle: Scope, state: &StateBlock, me: u64) -> Option<u64> {
+        if let Some(claim) = &mut self.claim {
+            claim.openings += 1;
+            return Some(claim.token);
+        }
+        failpoint!(ClaimWanted);
+        if !handle.wants_claim()
+            || state
+                .owner
+                .compare_exchange(CLAIMABLE, me, SeqCst, SeqCst)
+                .is_err()
+        {
+            return None;
+        }
+        failpoint!(ClaimTaken);
+        self.claims += 1;
+        self.claim = Some(Claim {
+            token: self.claims,
+            openings: 1,
+            before: self.scope,
+        });
+        self.scope = handle.received(true);
+        Some(self.claims)
+    }
+
+    /// The array is used from now on: an unused claim becomes ownership for good.
+    pub(crate) fn used(&mut self) {
+        self.claim = None;
+    }
+
+    /// An opening that held a claim is dropped: the last one gives an unused claim back.
+    pub(crate) fn give_back(&mut self, token: u64, state: &StateBlock, me: u64) {
+        let Some(claim) = self.claim.as_mut().filter(|claim| claim.token == token) else {
+            return;
+        };
+        claim.openings -= 1;
+        if claim.openings == 0 {
+            self.scope = claim.before;
+            self.claim = None;
+            // Fails where somebody released the array in the meantime: then nothing is left to
+            // give.
+            failpoint!(GiveBackWanted);
+            let _ = state.owner.compare_exchange(me, CLAIMABLE, SeqCst, SeqCst);
+            failpoint!(GiveBackDone);
+        }
+    }
+
+    /// Changes who deletes the array.
+    pub(crate) fn set(&mut self, scope: Scope, state: &StateBlock, me: u64) -> Result<(), Owned> {
+        if scope == Scope::Store && self.scope == Scope::Store {
+            // Nothing changes here, and whether somebody may claim the array is the affair of
+            // others.
+            return Ok(());
+        }
+        let wanted = Self::owner_word(scope, me);
+        let change = |owner| (owner == me || owner == CLAIMABLE || owner == 0).then_some(wanted);
+        failpoint!(ScopeWanted);
+        match state.owner.fetch_update(SeqCst, SeqCst, change) {
+            Ok(_) => {}
+            // Another process owns it: its hold is its own affair, and this one's is Store.
+            Err(_) if scope == Scope::Store => {}
+            Err(_) => return Err(Owned),
+        }
+        failpoint!(ScopeChanged);
+        self.claim = None;
+        self.scope = scope;
+        Ok(())
+    }
+
+    /// Another hold is the process's: this one deletes nothing.
+    pub(crate) fn abandon(&mut self) {
+        self.scope = Scope::Store;
+    }
+
+    /// The array never got its name: nothing is to be deleted, and nobody opens it again.
+    pub(crate) fn discard(&mut self, state: &StateBlock) {
+        self.abandon();
+        mark_released(state);
+    }
+
+    /// Whether this process is to delete the array now that its last hold goes. Marks it released
+    /// if so.
+    pub(crate) fn end(&mut self, state: &StateBlock, me: u64) -> bool {
+        let owns = self.scope == Scope::Local && state.owner.load(SeqCst) == me;
+        self.scope = Scope::Store;
+        owns && mark_released(state)
+    }
+
+    /// Takes the array for deletion, whoever owns it, and marks it released; false where somebody
+    /// did so before.
+    pub(crate) fn release(&mut self, state: &StateBlock, me: u64) -> bool {
+        if state.lifecycle.load(SeqCst) == lifecycle::RELEASED {
+            return false;
+        }
+        state.owner.swap(me, SeqCst);
+        failpoint!(ReleaseOwnerTaken);
+        self.claim = None;
+        self.scope = Scope::Store;
+        mark_released(state)
+    }
+}
+
+fn mark_released(state: &StateBlock) -> bool {
+    state
+        .lifecycle
+        .compare_exchange(lifecycle::READY, lifecycle::RELEASED, SeqCst, SeqCst)
+        .is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::mapping::Mapping;
+
+    const ME: u64 = 3;
+    const OTHER: u64 = 4;
+
+    /// A state block in a mapped scratch file.
+    fn block(owner: u64) -> Mapping {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(4096).unwrap();
+        let mapping = Mapping::new(&file, 4096, std::path::Path::new("scratch")).unwrap();
+        mapping.state().owner.store(owner, SeqCst);
+        mapping.state().lifecycle.store(lifecycle::READY, SeqCst);
+        mapping
+    }
+
+    #[test]
+    fn the_transfer_table_holds() {
+        for (owner, handle, expected, left) in [
+            (OTHER, Scope::Local, Scope::Store, OTHER),
+            (ME, Scope::Local, Scope::Local, ME),
+            (CLAIMABLE, Scope::Remote, Scope::Local, ME),
+            (OTHER, Scope::Remote, Scope::Store, OTHER),
+            (0, Scope::Remote, Scope::Store, 0),
+            (0, Scope::Store, Scope::Store, 0),
+            (CLAIMABLE, Scope::Local, Scope::Store, CLAIMABLE),
+            (CLAIMABLE, Scope::Store, Scope::Store, CLAIMABLE),
+        ] {
+            let block = block(owner);
+            let mut hold = Hold::opened(block.state(), ME);
+            hold.receive(handle, block.state(), ME);
+            assert_eq!(
+                (hold.scope(), block.state().owner.load(SeqCst)),
+                (expected, left),
+                "{owner} {handle}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_unused_claim_goes_back_with_its_last_opening_and_a_used_one_deletes() {
+        let block = block(CLAIMABLE);
+        let state = block.state();
+        let mut hold = Hold::opened(state, ME);
+        let token = hold.receive(Scope::Remote, state, ME).unwrap();
+        assert_eq!(hold.receive(Scope::Remote, state, ME), Some(token));
+        hold.give_back(token, state, ME);
+        assert_eq!((hold.scope(), state.owner.load(SeqCst)), (Scope::Local, ME));
+        hold.give_back(token, state, ME);
+        assert_eq!(
+            (hold.scope(), state.owner.load(SeqCst)),
+            (Scope::Store, CLAIMABLE)
+        );
+        let token = hold.receive(Scope::Remote, state, ME).unwrap();
+        hold.used();
+        hold.give_back(token, state, ME);
+        assert_eq!(hold.scope(), Scope::Local);
+        assert!(hold.end(state, ME));
+        assert_eq!(state.lifecycle.load(SeqCst), lifecycle::RELEASED);
+    }
+
+    #[test]
+    fn a_late_opening_does_not_give_back_a_later_claim() {
+        let block = block(CLAIMABLE);
+        let state = block.state();
+        let mut hold = Hold::opened(state, ME);
+        let first = hold.receive(Scope::Remote, state, ME).unwrap();
+        hold.set(Scope::Remote, state, ME).unwrap();
+        let second = hold.receive(Scope::Remote, state, ME).unwrap();
+        hold.give_back(first, state, ME);
+        assert_eq!((hold.scope(), state.owner.load(SeqCst)), (Scope::Local, ME));
+        hold.give_back(second, state, ME);
+        assert_eq!(
+            (hold.scope(), state.owner.load(SeqCst)),
+            (Scope::Remote, CLAIMABLE)
+        );
+    }
+
+    #[test]
+    fn what_another_process_owns_is_neither_taken_nor_deleted() {
+        let block = block(OTHER);
+        let state = block.state();
+        let mut hold = Hold::opened(state, ME);
+        assert_eq!(hold.set(Scope::Local, state, ME), Err(Owned));
+        assert_eq!(hold.set(Scope::Remote, state, ME), Err(Owned));
+        assert_eq!(hold.set(Scope::Store, state, ME), Ok(()));
+        assert!(!hold.end(state, ME));
+        assert_eq!(state.owner.load(SeqCst), OTHER);
+    }
+
+    #[test]
+    fn a_release_ends_the_owner_s_right_to_delete() {
+        let block = block(ME);
+        let state = block.state();
+        let (mut owner, mut other) = (Hold::created(Scope::Local), Hold::opened(state, OTHER));
+        assert!(other.release(state, OTHER));
+        assert!(!other.release(state, OTHER));
+        assert!(!owner.end(state, ME));
+    }
+}

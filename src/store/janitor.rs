@@ -1,0 +1,210 @@
+//! The janitor: a small process that deletes an ephemeral store the moment its last member is gone.
+//!
+//! It is the installed tool, started by exec: `ndshm guard --janitor=detach STORE`, which starts
+//! `ndshm guard --janitor=wait STORE` and ends, so that the janitor is nobody's child. That one has
+//! a session of its own, no descriptor but its streams, which lead to /dev/null, and `/` as its
+//! directory. It waits for the lock file's flock, exclusively, in the kernel. How it is found and
+//! what happens without it: `docs/design.md`.
+
+use crate::{
+    error::{Error, Result},
+    store,
+    sys::fork,
+};
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    process::setsid,
+};
+use std::{
+    env,
+    ffi::OsStr,
+    fs::{self, File},
+    io::{self, Read, Write},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// The environment variable that names the program.
+const VARIABLE: &str = "NDSHM_JANITOR";
+/// The program's name.
+const NAME: &str = "ndshm";
+/// What a janitor prints when it stands.
+const READY: &str = "the janitor waits\n";
+/// How much a program may say before that.
+const LONGEST_ANSWER: usize = 1000;
+/// How long a program may take to say so.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The program that can be a janitor: the one that `NDSHM_JANITOR` names, else `ndshm` beside this
+/// process's program, else on the PATH.
+pub(crate) fn program() -> Result<PathBuf> {
+    let is_program = |path: &PathBuf| {
+        fs::metadata(path)
+            .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+    };
+    if let Some(named) = env::var_os(VARIABLE).filter(|named| !named.is_empty()) {
+        let named = PathBuf::from(named);
+        let what = "NDSHM_JANITOR names it as the janitor, and it is not a program";
+        return if named.is_absolute() && is_program(&named) {
+            Ok(named)
+        } else {
+            Err(Error::NotFound { path: named, what })
+        };
+    }
+    let own = env::current_exe().ok();
+    let beside = own.as_deref().and_then(Path::parent).map(Path::to_path_buf);
+    // Cargo puts tests and examples a level deeper.
+    let above = beside
+        .as_deref()
+        .filter(|beside| {
+            ["deps", "examples"]
+                .iter()
+                .any(|name| beside.ends_with(name))
+        })
+        .and_then(Path::parent);
+    let path = env::var_os("PATH").unwrap_or_default();
+    let directories = beside
+        .clone()
+        .into_iter()
+        .chain(above.map(Path::to_path_buf))
+        .chain(env::split_paths(&path));
+    directories.filter(|directory| directory.is_absolute()).map(|directory| directory.join(NAME)).find(is_program).ok_or_else(|| {
+        let what = "the janitor is this program, of ndshm's feature cli: install it beside yours or on the PATH, or name it in NDSHM_JANITOR";
+        Error::NotFound { path: NAME.into(), what }
+    })
+}
+
+/// Starts a janitor for a store; when this returns, it waits.
+pub(crate) fn start(program: &Path, store: &Path) -> Result<()> {
+    let failed = |source| Error::Io {
+        path: program.into(),
+        action: "start the janitor",
+        source,
+    };
+    let mut child = command(program, "detach", store)
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(failed)?;
+    let answer = answer_of(&mut child);
+    if answer.is_err() {
+        let _ = child.kill();
+    }
+    // Where children are not waited for (SIGCHLD is ignored) this fails, and it does not matter.
+    let _ = child.wait();
+    answer.map_err(failed)
+}
+
+fn command(program: &Path, stage: &str, store: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.args([
+        "guard".as_ref(),
+        OsStr::new(&format!("--janitor={stage}")),
+        store.as_os_str(),
+    ]);
+    command
+        .env(VARIABLE, program)
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    command
+}
+
+/// Waits until a process says that the janitor stands.
+fn answer_of(child: &mut Child) -> io::Result<()> {
+    let (Some(mut stdout), Some(mut stderr)) = (child.stdout.take(), child.stderr.take()) else {
+        unreachable!("both are pipes")
+    };
+    let deadline = Instant::now() + PATIENCE;
+    let mut said = Vec::new();
+    let has_said = |said: &[u8]| {
+        said.windows(READY.len())
+            .any(|part| part == READY.as_bytes())
+    };
+    while !has_said(&said) && said.len() < LONGEST_ANSWER {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = left.try_into().map_err(|_| io::ErrorKind::InvalidInput)?;
+        match poll(&mut [PollFd::new(&stdout, PollFlags::IN)], Some(&timeout)) {
+            Err(rustix::io::Errno::INTR) => continue,
+            Ok(0) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "it did not say that it waits: is it the ndshm tool?",
+                ));
+            }
+            ready => ready?,
+        };
+        let mut piece = [0; 64];
+        match stdout.read(&mut piece)? {
+            0 => break,
+            len => said.extend_from_slice(&piece[..len]),
+        }
+    }
+    if has_said(&said) {
+        return Ok(());
+    }
+    let mut complaint = Vec::new();
+    if said.is_empty() {
+        // It has ended, or closed its streams.
+        let _ = (&mut stderr).take(1000).read_to_end(&mut complaint);
+    }
+    let complaint = String::from_utf8_lossy(&complaint).trim().to_owned();
+    Err(io::Error::other(if complaint.is_empty() {
+        "it ended without a word: is it the ndshm tool?".into()
+    } else {
+        complaint
+    }))
+}
+
+/// What the tool does as a janitor, in one of its two stages.
+pub fn serve(stage: &str, store: &Path) -> Result<()> {
+    match stage {
+        "detach" => detach(store),
+        "wait" => wait(store),
+        _ => Err(Error::NotFound {
+            path: stage.into(),
+            what: "a janitor detaches or waits",
+        }),
+    }
+}
+
+fn detach(store: &Path) -> Result<()> {
+    let failed = |action| Error::io(store, action);
+    // What the program that started this left open for its children is not the janitor's.
+    fork::close_on_exec().map_err(failed("close inherited descriptors"))?;
+    let program = program()?;
+    let mut janitor = command(&program, "wait", store)
+        .spawn()
+        .map_err(failed("start the janitor"))?;
+    let mut said = String::new();
+    let stdout = janitor.stdout.take();
+    stdout
+        .map_or(Ok(0), |mut stdout| stdout.read_to_string(&mut said))
+        .map_err(failed("wait for the janitor"))?;
+    io::stdout()
+        .write_all(said.as_bytes())
+        .map_err(failed("answer"))
+}
+
+fn wait(store: &Path) -> Result<()> {
+    let failed = |action| Error::io(store, action);
+    // Without a terminal: nothing that is typed ends it.
+    setsid().map_err(|errno| failed("begin a session")(errno.into()))?;
+    store::sweep_when_deserted(store, || {
+        let mut stdout = io::stdout();
+        stdout
+            .write_all(READY.as_bytes())
+            .and_then(|()| stdout.flush())
+            .map_err(failed("answer"))?;
+        let null = File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/null")
+            .map_err(failed("open /dev/null"))?;
+        rustix::stdio::dup2_stdout(&null)
+            .map_err(|errno| failed("close the streams")(errno.into()))?;
+        rustix::stdio::dup2_stderr(&null).map_err(|errno| failed("close the streams")(errno.into()))
+    })?;
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! Byte locks of a store's lock file: one for each living member, and one for the names.
+//!
+//! A member holds the byte at 2^32 plus its id for as long as its process lives. The kernel frees the byte when the process ends,
+//! whatever ends it, so the byte answers whether a member lives.
+
+use crate::{
+    format::constants::{MAX_MEMBER, MEMBER_LOCKS_AT, NAMES_LOCK_AT},
+    sys::file_lock,
+};
+use std::{fs::File, io};
+
+/// Neighbouring ids that one lock may stand for. No process has more in a row; other programs may lock as many bytes as they want.
+const MOST_IN_A_ROW: usize = 1024;
+
+/// Takes the byte of a member, without waiting. Returns false if another process has it.
+pub(crate) fn try_live(file: &File, member: u64) -> io::Result<bool> {
+    file_lock::try_lock_byte(file, MEMBER_LOCKS_AT + member)
+}
+
+/// Whether another open file description holds the byte of this member. A process must not ask about itself: the kernel would
+/// say no. A number that is not a member id has never lived.
+pub(crate) fn is_alive(file: &File, member: u64) -> io::Result<bool> {
+    if !(1..MAX_MEMBER).contains(&member) {
+        return Ok(false);
+    }
+    let at = MEMBER_LOCKS_AT + member;
+    file_lock::first_locked(file, at..at + 1).map(|locked| locked.is_some())
+}
+
+/// The members that live, by growing id. `file` must hold no byte itself: the kernel does not report a description's own locks.
+pub(crate) fn living(file: &File) -> io::Result<Vec<u64>> {
+    let mut living = Vec::new();
+    // Parts of the bytes that the kernel was not asked about yet; a lock that is found leaves one on each side.
+    let all = MEMBER_LOCKS_AT + 1..MEMBER_LOCKS_AT + MAX_MEMBER;
+    let mut parts = Vec::from([all]);
+    while let Some(part) = parts.pop() {
+        if part.is_empty() {
+            continue;
+        }
+        if let Some(locked) = file_lock::first_locked(file, part.clone())? {
+            // Locks of neighbouring ids that one process holds come as one.
+            living.extend(
+                locked
+                    .clone()
+                    .map(|at| at - MEMBER_LOCKS_AT)
+                    .take(MOST_IN_A_ROW),
+            );
+            parts.push(part.start..locked.start);
+            parts.push(locked.end..part.end);
+        }
+    }
+    living.sort_unstable();
+    Ok(living)
+}
+
+/// Takes the lock under which chosen names are published and unlinked, and waits for it.
+pub(crate) fn lock_names(file: &File) -> io::Result<()> {
+    file_lock::lock_byte(file, NAMES_LOCK_AT)
+}
+
+/// Gives the names lock back.
+pub(crate) fn unlock_names(file: &File) -> io::Result<()> {
+    file_lock::unlock_byte(file, NAMES_LOCK_AT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_lock_is_seen_through_another_description_and_goes_with_its_own() {
+        let path = tempfile::NamedTempFile::new().unwrap();
+        let open = || {
+            File::options()
+                .read(true)
+                .write(true)
+                .open(path.path())
+                .unwrap()
+        };
+        let (mine, other) = (open(), open());
+        assert!(try_live(&mine, 5).unwrap());
+        assert!(is_alive(&other, 5).unwrap() && !is_alive(&other, 6).unwrap());
+        assert!(!try_live(&other, 5).unwrap());
+        drop(mine);
+        assert!(!is_alive(&other, 5).unwrap());
+    }
+
+    #[test]
+    fn all_members_that_live_are_found_and_none_that_does_not() {
+        let path = tempfile::NamedTempFile::new().unwrap();
+        let open = || {
+            File::options()
+                .read(true)
+                .write(true)
+                .open(path.path())
+                .unwrap()
+        };
+        // Neighbours of one process come as one lock; the first and the last id are members too.
+        let (first, second, third) = (open(), open(), open());
+        [7, 8, 9, MAX_MEMBER - 1]
+            .into_iter()
+            .for_each(|id| assert!(try_live(&first, id).unwrap()));
+        [1, 10, 500]
+            .into_iter()
+            .for_each(|id| assert!(try_live(&second, id).unwrap()));
+        assert!(file_lock::try_lock_byte(&third, NAMES_LOCK_AT).unwrap());
+        assert_eq!(
+            living(&open()).unwrap(),
+            [1, 7, 8, 9, 10, 500, MAX_MEMBER - 1]
+        );
+        drop(first);
+        assert_eq!(living(&open()).unwrap(), [1, 10, 500]);
+    }
+}

@@ -1,0 +1,175 @@
+//! Which directories, files and file systems a process may trust: its own user's, where nobody else
+//! can write.
+
+use crate::{
+    error::{Error, Result},
+    sys::fs,
+};
+use std::{
+    fs::{DirBuilder, File, Metadata},
+    io,
+    os::unix::fs::{DirBuilderExt, MetadataExt},
+    path::{Path, PathBuf},
+};
+
+/// The environment variable that names the root.
+const ROOT_VARIABLE: &str = "NDSHM_ROOT";
+
+/// File systems where flock, byte locks and reserved space keep their promises: tmpfs, ext4, xfs,
+/// and overlays over them.
+const FILE_SYSTEMS: [u64; 4] = [fs::TMPFS, 0xef53, 0x5846_5342, 0x794c_7630];
+
+fn untrusted(path: &Path, reason: impl Into<String>) -> Error {
+    Error::Untrusted {
+        path: path.into(),
+        reason: reason.into(),
+    }
+}
+
+/// The directory that stores are made in: the given one, that of `NDSHM_ROOT`, or
+/// `/dev/shm/ndshm-<uid>`; made where it does not exist, if `create`.
+pub(crate) fn root(given: Option<&Path>, any_file_system: bool, create: bool) -> Result<PathBuf> {
+    let variable = std::env::var_os(ROOT_VARIABLE)
+        .filter(|value| !value.is_empty())
+        .map(PathBuf::from);
+    let is_default = given.is_none() && variable.is_none();
+    let default = || {
+        PathBuf::from(format!(
+            "/dev/shm/ndshm-{}",
+            rustix::process::geteuid().as_raw()
+        ))
+    };
+    let root = given
+        .map(Path::to_path_buf)
+        .or(variable)
+        .unwrap_or_else(default);
+    if !root.is_absolute() {
+        return Err(untrusted(&root, "the store root must be an absolute path"));
+    }
+    if create {
+        match DirBuilder::new().mode(0o700).create(&root) {
+            Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
+                let action = "create the store root; set NDSHM_ROOT to a directory of yours, best on a tmpfs";
+                return Err(Error::Io {
+                    path: root,
+                    action,
+                    source,
+                });
+            }
+            _ => {}
+        }
+    }
+    if is_default && root.is_symlink() {
+        return Err(untrusted(
+            &root,
+            "it is a symbolic link, and anybody could have made it: remove it, or set NDSHM_ROOT",
+        ));
+    }
+    let root = std::fs::canonicalize(&root).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => Error::NotFound {
+            path: root.clone(),
+            what: "no such directory",
+        },
+        _ => Error::Io {
+            path: root.clone(),
+            action: "resolve the store root",
+            source,
+        },
+    })?;
+    check_root(&root, any_file_system)?;
+    if is_default && !any_file_system && fs::file_system(&root)? != fs::TMPFS {
+        return Err(untrusted(
+            &root,
+            "it is not on a tmpfs, so arrays would lie on a disk; set NDSHM_ROOT to the directory that you want",
+        ));
+    }
+    Ok(root)
+}
+
+/// Checks that a store's directory is this user's alone, and on a file system that keeps its
+/// promises.
+pub(crate) fn check_directory(path: &Path, any_file_system: bool) -> Result<Metadata> {
+    check(
+        path,
+        any_file_system,
+        0o077,
+        "others may enter it: chmod 700",
+    )
+}
+
+/// Checks that nobody else can put stores into a root.
+pub(crate) fn check_root(path: &Path, any_file_system: bool) -> Result<Metadata> {
+    check(
+        path,
+        any_file_system,
+        0o022,
+        "others may write it: chmod go-w",
+    )
+}
+
+fn check(path: &Path, any_file_system: bool, forbidden: u32, advice: &str) -> Result<Metadata> {
+    let metadata = std::fs::symlink_metadata(path).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => Error::NotFound {
+            path: path.into(),
+            what: "no such directory",
+        },
+        _ => Error::Io {
+            path: path.into(),
+            action: "look at the directory",
+            source,
+        },
+    })?;
+    if !metadata.is_dir() {
+        return Err(untrusted(path, "it is not a directory"));
+    }
+    if metadata.uid() != rustix::process::geteuid().as_raw() {
+        return Err(untrusted(
+            path,
+            format!(
+                "it belongs to user {}, not to the user of this process",
+                metadata.uid()
+            ),
+        ));
+    }
+    if metadata.mode() & forbidden != 0 {
+        return Err(untrusted(
+            path,
+            format!("its mode is {:03o}, {advice}", metadata.mode() & 0o777),
+        ));
+    }
+    if !any_file_system && !FILE_SYSTEMS.contains(&fs::file_system(path)?) {
+        let reason = "its file system is not tmpfs, ext4, xfs or an overlay over them, so locks and reserved space may not hold; \
+                      Builder::any_file_system allows it at your own risk";
+        return Err(untrusted(path, reason));
+    }
+    Ok(metadata)
+}
+
+/// Checks that an open file is a regular one of this user that no other can write.
+pub(crate) fn check_file(file: &File, path: &Path) -> Result<Metadata> {
+    let metadata = file
+        .metadata()
+        .map_err(Error::io(path, "look at the file"))?;
+    if !metadata.is_file() {
+        return Err(untrusted(path, "it is not a regular file"));
+    }
+    if metadata.uid() != rustix::process::geteuid().as_raw() {
+        return Err(untrusted(
+            path,
+            format!(
+                "it belongs to user {}, not to the user of this process",
+                metadata.uid()
+            ),
+        ));
+    }
+    if metadata.mode() & 0o022 != 0 {
+        return Err(untrusted(
+            path,
+            format!(
+                "its mode is {:03o}, others may write it: chmod 600",
+                metadata.mode() & 0o777
+            ),
+        ));
+    }
+    Ok(metadata)
+}

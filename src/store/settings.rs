@@ -1,0 +1,108 @@
+//! What a process chose for its use of a store: one for each membership, whichever manager it was
+//! chosen with.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed},
+    time::Duration,
+};
+
+/// Whether new arrays get huge pages. Arrays of less than 2 MiB never do.
+///
+/// Only on tmpfs. They need no privilege, also where huge pages are off for shared memory; Linux
+/// 6.1.
+///
+/// # Examples
+///
+/// ```
+/// use ndshm::{HugePages, Manager};
+///
+/// # let scratch = tempfile::tempdir().unwrap();
+/// let manager = Manager::builder().root(scratch.path()).huge_pages(HugePages::Never).create()?;
+/// let xs = manager.zeros::<f64, _>(1_000_000)?;
+/// # Ok::<(), ndshm::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum HugePages {
+    /// Where they can be had.
+    #[default]
+    Auto,
+    /// Not: where all processors are always busy, the kernel can take milliseconds to make the
+    /// first one.
+    Never,
+    /// Or it is an error.
+    Require,
+}
+
+/// The choices; by default nothing was chosen. Whoever reads one sees it or the one before: nothing
+/// else depends on it.
+#[derive(Debug, Default)]
+pub(crate) struct Settings {
+    /// Nanoseconds and one; zero is no limit.
+    lock_timeout: AtomicU64,
+    /// A [`HugePages`].
+    huge_pages: AtomicU8,
+    prefault: AtomicBool,
+    /// Bytes.
+    recycle: AtomicUsize,
+    /// Bytes and one; zero where nothing was chosen.
+    cache: AtomicUsize,
+}
+
+/// How many bytes of mappings are kept unless something else was chosen.
+const CACHE: usize = 64 << 20;
+
+impl Settings {
+    /// How long a guard is waited for that was asked for without a limit of its own.
+    pub(crate) fn lock_timeout(&self) -> Option<Duration> {
+        self.lock_timeout
+            .load(Relaxed)
+            .checked_sub(1)
+            .map(Duration::from_nanos)
+    }
+
+    pub(crate) fn set_lock_timeout(&self, timeout: Duration) {
+        // What does not fit is more than 500 years.
+        let nanos = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
+        self.lock_timeout.store(nanos.saturating_add(1), Relaxed);
+    }
+
+    pub(crate) fn huge_pages(&self) -> HugePages {
+        let chosen = self.huge_pages.load(Relaxed);
+        [HugePages::Never, HugePages::Require]
+            .into_iter()
+            .find(|choice| *choice as u8 == chosen)
+            .unwrap_or_default()
+    }
+
+    pub(crate) fn set_huge_pages(&self, choice: HugePages) {
+        self.huge_pages.store(choice as u8, Relaxed);
+    }
+
+    /// Whether all pages of an array are mapped when it is made or opened.
+    pub(crate) fn prefault(&self) -> bool {
+        self.prefault.load(Relaxed)
+    }
+
+    pub(crate) fn set_prefault(&self) {
+        self.prefault.store(true, Relaxed);
+    }
+
+    /// How many bytes of mappings are kept for arrays that are opened again.
+    pub(crate) fn cache(&self) -> usize {
+        self.cache.load(Relaxed).checked_sub(1).unwrap_or(CACHE)
+    }
+
+    pub(crate) fn set_cache(&self, bytes: usize) {
+        self.cache.store(bytes.saturating_add(1), Relaxed);
+    }
+
+    /// How many bytes of released arrays are kept to be used again.
+    pub(crate) fn recycle(&self) -> usize {
+        self.recycle.load(Relaxed)
+    }
+
+    pub(crate) fn set_recycle(&self, bytes: usize) {
+        self.recycle.store(bytes, Relaxed);
+    }
+}

@@ -1,0 +1,69 @@
+//! Temporary names: of files that are being built, or kept to be used again. A process deletes its
+//! own when it is done with them.
+
+use crate::sys::fork;
+use std::{
+    io,
+    ops::Deref,
+    path::{Path, PathBuf},
+};
+use tempfile::TempPath;
+
+/// The name of a file that is deleted when this is dropped, but for a forked child: there it is the
+/// parent's.
+pub(crate) struct TempName {
+    /// Always there, but while this is dropped or used up.
+    path: Option<TempPath>,
+    /// The fork generation that made it.
+    generation: u64,
+}
+
+impl TempName {
+    pub(crate) fn new(path: TempPath) -> Self {
+        Self {
+            path: Some(path),
+            generation: fork::generation(),
+        }
+    }
+
+    /// The name of a file that is there, an absolute path.
+    pub(crate) fn of(path: PathBuf) -> io::Result<Self> {
+        TempPath::try_from_path(path).map(Self::new)
+    }
+
+    /// Whether this process made it.
+    pub(crate) fn is_own(&self) -> bool {
+        self.generation == fork::generation()
+    }
+
+    /// Renames the file, unless something has the new name.
+    pub(crate) fn publish(mut self, path: &Path) -> io::Result<()> {
+        match self.path.take() {
+            Some(temporary) if self.is_own() => temporary
+                .persist_noclobber(path)
+                .map_err(|failed| failed.error),
+            inherited => {
+                self.path = inherited;
+                Err(io::Error::other(
+                    "the file belongs to the process that this one was forked from",
+                ))
+            }
+        }
+    }
+}
+
+impl Deref for TempName {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        self.path.as_deref().unwrap_or(Path::new(""))
+    }
+}
+
+impl Drop for TempName {
+    fn drop(&mut self) {
+        if !self.is_own() {
+            let _ = self.path.take().map(TempPath::keep);
+        }
+    }
+}

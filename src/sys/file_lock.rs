@@ -1,0 +1,106 @@
+//! Locks of the kernel on files: flock, and byte-range locks of open file descriptions.
+//!
+//! The only caller of either. A byte lock of an open file description (F_OFD_SETLK) vanishes with
+//! the last descriptor of the description that took it, and with nothing else.
+//!
+//! One of the modules with unsafe code: libc's `fcntl` is the only way to those locks.
+
+use std::{fs::File, io, ops::Range, os::fd::AsRawFd};
+
+/// Takes flock shared without waiting. Returns false if another description holds it exclusively.
+pub(crate) fn try_share(file: &File) -> io::Result<bool> {
+    contended(fs2::FileExt::try_lock_shared(file))
+}
+
+/// Takes flock exclusively without waiting. Returns false if another description holds it. For a
+/// fresh descriptor only.
+pub(crate) fn try_exclude(file: &File) -> io::Result<bool> {
+    contended(fs2::FileExt::try_lock_exclusive(file))
+}
+
+/// Takes flock exclusively, and waits for it. For a fresh descriptor only.
+pub(crate) fn exclude(file: &File) -> io::Result<()> {
+    loop {
+        match fs2::FileExt::lock_exclusive(file) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+/// Locks one byte without waiting. Returns false if another description holds the lock.
+pub(crate) fn try_lock_byte(file: &File, at: u64) -> io::Result<bool> {
+    set(file, libc::F_OFD_SETLK, libc::F_WRLCK, at)
+}
+
+/// Locks one byte, and waits for it.
+pub(crate) fn lock_byte(file: &File, at: u64) -> io::Result<()> {
+    set(file, libc::F_OFD_SETLKW, libc::F_WRLCK, at).map(|_| ())
+}
+
+/// Unlocks one byte.
+pub(crate) fn unlock_byte(file: &File, at: u64) -> io::Result<()> {
+    set(file, libc::F_OFD_SETLK, libc::F_UNLCK, at).map(|_| ())
+}
+
+/// The first lock that another open file description holds on any of these bytes, as far as it lies
+/// within them. The kernel does not report the locks of the description that asks.
+pub(crate) fn first_locked(file: &File, bytes: Range<u64>) -> io::Result<Option<Range<u64>>> {
+    let mut lock = flock(libc::F_WRLCK, bytes.start, bytes.end - bytes.start);
+    // SAFETY: F_OFD_GETLK reads and writes the flock it is given, which is a valid one with a pid
+    // of zero; the descriptor is open.
+    if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock) } == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    if i32::from(lock.l_type) == libc::F_UNLCK {
+        return Ok(None);
+    }
+    // A length of zero reaches to the end of all offsets.
+    let start = (lock.l_start as u64).clamp(bytes.start, bytes.end);
+    let len = if lock.l_len == 0 {
+        u64::MAX
+    } else {
+        lock.l_len as u64
+    };
+    let end = (lock.l_start as u64)
+        .saturating_add(len)
+        .clamp(start, bytes.end);
+    Ok(Some(start..end))
+}
+
+fn contended(result: io::Result<()>) -> io::Result<bool> {
+    match result {
+        Ok(()) => Ok(true),
+        Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => {
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn set(file: &File, command: i32, kind: i32, at: u64) -> io::Result<bool> {
+    let lock = flock(kind, at, 1);
+    loop {
+        // SAFETY: the F_OFD_SETLK commands read the flock they are given, which is a valid one with
+        // a pid of zero; the descriptor is open.
+        if unsafe { libc::fcntl(file.as_raw_fd(), command, &raw const lock) } != -1 {
+            return Ok(true);
+        }
+        let error = io::Error::last_os_error();
+        match error.raw_os_error() {
+            Some(libc::EINTR) => {}
+            Some(libc::EAGAIN | libc::EACCES) => return Ok(false),
+            _ => return Err(error),
+        }
+    }
+}
+
+fn flock(kind: i32, start: u64, len: u64) -> libc::flock {
+    libc::flock {
+        l_type: kind as i16,
+        l_whence: libc::SEEK_SET as i16,
+        l_start: start as i64,
+        l_len: len as i64,
+        l_pid: 0,
+    }
+}
