@@ -4,7 +4,7 @@ use crate::{
     engine::sync::atomic::AtomicU64 as Bits,
     layout::span::Span,
     state::block::{Slot, StateBlock, lifecycle},
-    state::lock_table::{Mode, Request, World},
+    state::lock_table::{Mode, Request, Liveness},
     sync::{self, AtomicU32, AtomicU64, Instant, Ordering::*},
 };
 use std::cell::Cell;
@@ -94,7 +94,7 @@ impl<'a> View<'a> {
     }
 }
 
-impl World for View<'_> {
+impl Liveness for View<'_> {
     fn is_alive(&self, member: u64) -> bool {
         !self.deaths.has(member)
     }

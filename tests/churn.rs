@@ -243,7 +243,7 @@ impl Churner<'_> {
             }
             // By a chosen name another array may be found.
             Err(Error::Released { .. } | Error::PathReused { .. }) => {
-                drop(self.counts[2].fetch_add(1, SeqCst))
+                self.counts[2].fetch_add(1, SeqCst);
             }
             Err(error) => panic!("{error:?}"),
         }

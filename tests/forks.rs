@@ -125,7 +125,7 @@ fn child_forks_with_all_that_it_owns() {
                 Err(Error::NotOwner { .. })
             ));
             assert!(matches!(manager.close(), Err(Error::NotOwner { .. })));
-            assert!(matches!(manager.keep(), Err(Error::NotOwner { .. })));
+            assert!(matches!(manager.persist(), Err(Error::NotOwner { .. })));
             let again: SharedArray1<f64> = xs.handle().open().unwrap();
             assert_eq!(
                 (

@@ -105,7 +105,7 @@ fn member_process() {
         match line.unwrap().as_str() {
             "abort" => std::process::abort(),
             "exit" => std::process::exit(3),
-            "keep" => drop(manager.keep().unwrap()),
+            "persist" => drop(manager.persist().unwrap()),
             "drop" => return,
             other => panic!("{other}"),
         }
@@ -262,7 +262,7 @@ fn a_store_that_is_kept_stays_and_its_janitor_goes() {
     let (root, scratch) = (Root::new(), tempfile::tempdir().unwrap());
     let program = janitor_program(&scratch);
     let (mut owner, store) = start("own", root.path(), &program);
-    writeln!(owner.stdin, "keep").unwrap();
+    writeln!(owner.stdin, "persist").unwrap();
     soon("it is kept", || {
         ndshm::Observer::open(&store).unwrap().is_persistent()
     });
@@ -373,7 +373,7 @@ fn a_member_does_not_wait_for_its_own_end() {
         Manager::sweep_when_deserted(root.path()),
         Err(Error::NotFound { .. })
     ));
-    let path = manager.keep().unwrap();
+    let path = manager.persist().unwrap();
     drop(manager);
     assert_eq!(Manager::sweep_when_deserted(&path).unwrap().stores, 0);
     Manager::open(&path).unwrap().close().unwrap();

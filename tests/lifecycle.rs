@@ -268,7 +268,7 @@ fn closed_in_every_way(manager: &Manager, xs: &SharedArray1<f64>) {
         ("usage", manager.usage().map(drop)),
         ("remove", manager.remove("xs")),
         ("sweep", manager.sweep().map(drop)),
-        ("keep", manager.keep().map(drop)),
+        ("persist", manager.persist().map(drop)),
         ("close", manager.close()),
         ("copy", xs.copy().map(drop)),
         ("copy_into", xs.copy_into(manager).map(drop)),

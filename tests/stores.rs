@@ -59,8 +59,8 @@ fn only_the_owner_closes_or_keeps_an_ephemeral_store() {
     let owner = root.manager();
     let member = Manager::open(owner.path()).unwrap();
     assert!(matches!(member.close(), Err(Error::NotOwner { .. })));
-    assert!(matches!(member.keep(), Err(Error::NotOwner { .. })));
-    let path = owner.keep().unwrap();
+    assert!(matches!(member.persist(), Err(Error::NotOwner { .. })));
+    let path = owner.persist().unwrap();
     assert!(!owner.is_owner());
     drop((owner, member));
     Manager::open(&path).unwrap().close().unwrap();

@@ -33,7 +33,7 @@ pub(crate) const MODELS: &[Model] = &[
         ORDERED,
         4,
     ),
-    Model::new("two bury the same dead", two_burials, ORDERED, 3),
+    Model::new("two clear_dead the same dead", two_burials, ORDERED, 3),
 ];
 
 const VICTIM: u64 = 1;
@@ -293,7 +293,7 @@ fn two_burials(_: u32) {
     let scene = Scene::new(false);
     left_by_the_dead(&scene);
     scene.take(at_once(DEAD, span(20, 30), Mode::Read)).unwrap();
-    let bury = |scene: &Scene, member| {
+    let clear_dead = |scene: &Scene, member| {
         // Where a reader died one writes at once, also where another buried it and took its slot.
         scene
             .write(patient(member, span(20, 28), Mode::Write))
@@ -305,8 +305,8 @@ fn two_burials(_: u32) {
         );
     };
     let other = scene.clone();
-    let other = thread::spawn(move || bury(&other, 2));
-    bury(&scene, 3);
+    let other = thread::spawn(move || clear_dead(&other, 2));
+    clear_dead(&scene, 3);
     other.join().unwrap();
     assert_eq!(
         scene

@@ -8,7 +8,7 @@ use crate::{
     scene::block,
     scope::Scope,
     state::block::{StateBlock, lifecycle},
-    state::ownership::Hold,
+    state::ownership::Ownership,
     sync::{Ordering::SeqCst, dying},
 };
 use std::sync::Arc;
@@ -86,20 +86,20 @@ pub(crate) const MODELS: &[Model] = &[
 
 /// Opens the remote array, uses it and drops it. True where that deletes it.
 fn claim_and_end(state: &StateBlock, me: u64) -> bool {
-    let mut hold = Hold::opened(state, me);
-    if hold.receive(Scope::Remote, state, me).is_some() {
-        hold.used();
+    let mut ownership = Ownership::opened(state, me);
+    if ownership.receive(Scope::Remote, state, me).is_some() {
+        ownership.used();
     }
-    hold.end(state, me)
+    ownership.end(state, me)
 }
 
 /// Opens the remote array and drops it without using it.
 fn claim_and_give_back(state: &StateBlock, me: u64) {
-    let mut hold = Hold::opened(state, me);
-    if let Some(token) = hold.receive(Scope::Remote, state, me) {
-        hold.give_back(token, state, me);
+    let mut ownership = Ownership::opened(state, me);
+    if let Some(token) = ownership.receive(Scope::Remote, state, me) {
+        ownership.give_back(token, state, me);
     }
-    assert!(!hold.end(state, me), "what was given back is deleted");
+    assert!(!ownership.end(state, me), "what was given back is deleted");
 }
 
 fn beside<R: 'static>(
@@ -128,7 +128,7 @@ fn two_claimants(_: u32) {
 fn claimant_and_release(_: u32) {
     let state = Arc::new(block(CLAIMABLE));
     let other = beside(&state, |state| claim_and_end(state, 1));
-    let released = Hold::opened(&state, 2).release(&state, 2);
+    let released = Ownership::opened(&state, 2).release(&state, 2);
     assert_eq!(u8::from(released) + u8::from(other.join().unwrap()), 1);
     assert_eq!(state.lifecycle.load(SeqCst), lifecycle::RELEASED);
 }
@@ -137,10 +137,10 @@ fn two_releases_and_the_owner(_: u32) {
     let state = Arc::new(block(3));
     let others = [1, 2].map(|me| {
         beside(&state, move |state| {
-            Hold::opened(state, me).release(state, me)
+            Ownership::opened(state, me).release(state, me)
         })
     });
-    let mine = Hold::created(Scope::Local).end(&state, 3);
+    let mine = Ownership::created(Scope::Local).end(&state, 3);
     let deletions: u8 = others
         .map(|other| u8::from(other.join().unwrap()))
         .into_iter()
@@ -166,7 +166,7 @@ fn give_back_and_claim(_: u32) {
 fn give_back_and_release(_: u32) {
     let state = Arc::new(block(CLAIMABLE));
     let other = beside(&state, |state| claim_and_give_back(state, 1));
-    assert!(Hold::opened(&state, 2).release(&state, 2));
+    assert!(Ownership::opened(&state, 2).release(&state, 2));
     other.join().unwrap();
     assert_eq!(words(&state), (2, lifecycle::RELEASED));
 }
@@ -174,10 +174,10 @@ fn give_back_and_release(_: u32) {
 fn take_back_and_claim(_: u32) {
     let state = Arc::new(block(CLAIMABLE));
     let other = beside(&state, |state| claim_and_end(state, 1));
-    let mut hold = Hold::created(Scope::Remote);
+    let mut ownership = Ownership::created(Scope::Remote);
     // Refused where the other owns it, also for a moment only.
-    let is_mine = hold.set(Scope::Local, &state, 2).is_ok();
-    let mine = hold.end(&state, 2);
+    let is_mine = ownership.set(Scope::Local, &state, 2).is_ok();
+    let mine = ownership.end(&state, 2);
     assert!(is_mine || !mine);
     assert_eq!(u8::from(mine) + u8::from(other.join().unwrap()), 1);
 }
@@ -237,7 +237,7 @@ impl ArrayFile {
 
     /// The owner drops the array, and uses its file again where nobody has it open.
     fn end_and_recycle(&self) -> bool {
-        assert!(Hold::created(Scope::Local).end(&self.state, 3));
+        assert!(Ownership::created(Scope::Local).end(&self.state, 3));
         let is_taken = self.state.begin_recycling(OWN);
         if is_taken {
             self.id.set(NEW);
@@ -307,7 +307,7 @@ fn opener_by_name(_: u32) {
 
 fn opener_of_half_a_file(_: u32) {
     let file = ArrayFile::new();
-    assert!(Hold::created(Scope::Local).end(&file.state, 3) && file.state.begin_recycling(OWN));
+    assert!(Ownership::created(Scope::Local).end(&file.state, 3) && file.state.begin_recycling(OWN));
     let opener = file.clone();
     let opener = thread::spawn(move || opener.open(Some(NEW), &[lifecycle::READY]));
     file.id.set(NEW);

@@ -205,7 +205,7 @@ class Manager:
         """Deletes the store with all its arrays, a persistent one too."""
     def leave(self) -> None:
         """Lets go of the store, as the end of ``with`` does: an ephemeral one that this process made is deleted, another one stays."""
-    def keep(self) -> str:
+    def persist(self) -> str:
         """Makes the store persistent, and gives its path."""
     def _make(
         self,

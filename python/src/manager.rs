@@ -460,10 +460,10 @@ impl Manager {
     }
 
     /// Makes the store persistent, and gives its path.
-    fn keep(&self, py: Python<'_>) -> PyResult<String> {
+    fn persist(&self, py: Python<'_>) -> PyResult<String> {
         Ok(self
             .inner(py)?
-            .keep()
+            .persist()
             .raise(py)?
             .to_string_lossy()
             .into_owned())

@@ -285,6 +285,6 @@ def test_stores_by_path_stay_and_ephemeral_ones_go(m: ndshm.Manager) -> None:
         q.zeros(1)
     assert "closed" in repr(q) and a.to_numpy().tolist() == [0]
     k = ndshm.Manager()
-    kept = k.keep()
+    kept = k.persist()
     k.leave()
     ndshm.Manager(kept, mode="r+").close()

@@ -138,13 +138,19 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
 
     #[inline(always)]
     fn read_waiting(&self, wait: Wait) -> Result<ReadGuard<T, D>> {
-        ReadGuard::take(&self.grip, &self.layout, self.span(), wait)
+        ReadGuard::take(&self.open_array, &self.layout, self.span(), wait)
     }
 
     #[inline(always)]
     fn write_waiting(&self, wait: Wait) -> Result<WriteGuard<T, D>> {
         self.check_writable()?;
-        WriteGuard::take(&self.grip, &self.layout, self.span(), Access::Write, wait)
+        WriteGuard::take(
+            &self.open_array,
+            &self.layout,
+            self.span(),
+            Access::Write,
+            wait,
+        )
     }
 
     /// Exclusive access to elements that may be poisoned: by a writer that panicked, or whose
@@ -183,7 +189,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
         let span = self.span();
         let is_exact = span.byte_len() == (self.len() * size_of::<T>()) as u64;
         WriteGuard::take(
-            &self.grip,
+            &self.open_array,
             &self.layout,
             span,
             Access::Recover { is_exact },
@@ -209,8 +215,8 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn poisoned(&self) -> Result<Vec<Range<usize>>> {
-        self.grip.used();
-        guard::poisoned(&self.grip, self.span())
+        self.open_array.used();
+        guard::poisoned(&self.open_array, self.span())
     }
 
     /// Whether any element of this view is poisoned; see [`recover`](Self::recover).
@@ -269,7 +275,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn copy(&self) -> Result<Self> {
-        self.copy_to(self.grip.member())
+        self.copy_to(self.open_array.member())
     }
 
     pub(crate) fn copy_to(&self, member: &Arc<Member>) -> Result<Self> {
@@ -335,7 +341,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn flush(&self) -> Result<()> {
-        self.grip.used();
-        self.grip.flush()
+        self.open_array.used();
+        self.open_array.flush()
     }
 }

@@ -2,7 +2,7 @@
 
 use super::SharedArray;
 use crate::{
-    array::{open_array::Grip, view},
+    array::{open_array::OpenArray, view},
     element::{Element, dtype::DType},
     error::{Error, Result},
     format::{header::Header, id::ArrayId},
@@ -141,7 +141,7 @@ pub(crate) fn create<T: Element, D: Dimension>(
     let content = content.map(|fill| |draft: &mut Draft| view::fill(draft, &layout(), fill));
     let segment = create_any(member, labels, T::DTYPE, &shape, order, content)?;
     Ok(SharedArray {
-        grip: Grip::new(segment, None),
+        open_array: OpenArray::new(segment, None),
         layout: layout(),
         is_writable: true,
         _element: PhantomData,

@@ -136,7 +136,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
         // A view without elements may lie at the end of the payload, where no field is.
         let offset = self.layout.offset + if self.is_empty() { 0 } else { offset };
         let bounds = Bounds {
-            len: self.grip.data_len(),
+            len: self.open_array.data_len(),
             itemsize,
             align: align_of::<U>(),
         };
@@ -144,9 +144,9 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
             .map_err(|reason| Error::layout("take a field", reason))?;
         let is_writable = self.is_writable && layout::disjoint(dim.slice(), &strides, itemsize);
         let layout = Layout::from_bytes(offset, dim, &strides, itemsize);
-        self.grip.used();
+        self.open_array.used();
         Ok(SharedArray {
-            grip: self.grip.clone(),
+            open_array: self.open_array.clone(),
             layout,
             is_writable,
             _element: PhantomData,

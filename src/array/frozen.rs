@@ -7,7 +7,7 @@ use crate::{
     array::{
         self, SharedArray,
         guard::{Access, Lock, Wait},
-        open_array::Grip,
+        open_array::OpenArray,
         view,
     },
     element::Element,
@@ -57,28 +57,28 @@ pub struct FrozenArray<T: Element, D: Dimension> {
 
 /// Freezes the whole array, if it is not yet; `is_writable` says whether the view from which that
 /// is asked could be written.
-pub(crate) fn freeze(grip: &Arc<Grip>, is_writable: bool) -> Result<()> {
-    if grip.is_frozen() {
+pub(crate) fn freeze(open_array: &Arc<OpenArray>, is_writable: bool) -> Result<()> {
+    if open_array.is_frozen() {
         return Ok(());
     }
     if !is_writable {
         return Err(Error::ReadOnly {
-            path: grip.path().into(),
+            path: open_array.path().into(),
             reason: "freezing is the last thing that a writer does",
         });
     }
-    let header = grip.header();
+    let header = open_array.header();
     let itemsize = header.dtype.itemsize();
     let whole = Layout::whole(IxDyn(&header.shape), header.order, itemsize);
     match Lock::take(
-        grip,
+        open_array,
         Span::of(&whole, 1, itemsize),
         Access::Write,
         Wait::Forever,
     ) {
         Ok(_lock) => {
             failpoint!(FreezeExclusive);
-            grip.freeze();
+            open_array.freeze();
             Ok(())
         }
         // Somebody was faster.
@@ -88,10 +88,10 @@ pub(crate) fn freeze(grip: &Arc<Grip>, is_writable: bool) -> Result<()> {
 }
 
 /// Takes from this process's mapping of a frozen array the right to write.
-pub(crate) fn protect(grip: &Arc<Grip>) -> Result<()> {
-    grip.used();
+pub(crate) fn protect(open_array: &Arc<OpenArray>) -> Result<()> {
+    open_array.used();
     failpoint!(FreezeProtecting);
-    grip.protect()?;
+    open_array.protect()?;
     failpoint!(FreezeProtected);
     Ok(())
 }
@@ -99,18 +99,18 @@ pub(crate) fn protect(grip: &Arc<Grip>) -> Result<()> {
 impl<T: Element, D: Dimension> FrozenArray<T, D> {
     /// The frozen form of an array, if it was frozen.
     fn new(array: SharedArray<T, D>) -> Result<Self> {
-        let grip = array.grip();
-        if !grip.is_frozen() {
+        let open_array = array.open_array();
+        if !open_array.is_frozen() {
             return Err(Error::NotFrozen {
                 path: array.path().into(),
             });
         }
-        protect(grip)?;
+        protect(open_array)?;
         // SAFETY: the array was frozen while it was held exclusively, so no guard that writes was
         // left, and none is given since (`Lock::take`); the flag is never cleared; `array` keeps
         // the segment mapped, and the view, whose lifetime never leaves this struct, goes before
         // it.
-        let view = unsafe { view::elements(grip, array.layout()) };
+        let view = unsafe { view::elements(open_array, array.layout()) };
         Ok(Self { view, array })
     }
 
@@ -171,7 +171,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn freeze(&self) -> Result<FrozenArray<T, D>> {
-        freeze(self.grip(), self.is_writable())?;
+        freeze(self.open_array(), self.is_writable())?;
         FrozenArray::new(self.view()?)
     }
 
@@ -188,7 +188,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn is_frozen(&self) -> bool {
-        self.grip().is_frozen()
+        self.open_array().is_frozen()
     }
 }
 

@@ -4,12 +4,12 @@
 //! view itself come together.
 
 use crate::{
-    array::{open_array::Grip, view},
+    array::{open_array::OpenArray, view},
     element::Element,
     error::{Error, Result},
     format::constants::SLOTS,
     layout::{Layout, span::Span},
-    state::lock_table::{Mode, Poison, Refusal, Request, World},
+    state::lock_table::{Liveness, Mode, Poison, Refusal, Request},
     sys::fork,
 };
 use ndarray::{ArrayRef, ArrayView, ArrayViewMut, Dimension};
@@ -49,7 +49,7 @@ pub(crate) enum Access {
 
 /// A taken slot of the lock table: given back when it is dropped.
 pub(crate) struct Lock {
-    grip: Arc<Grip>,
+    open_array: Arc<OpenArray>,
     /// [`NO_SLOT`] where there are no bytes to lock, or nobody who could write them.
     slot: usize,
     generation: u64,
@@ -73,8 +73,13 @@ enum OnPanic {
 
 impl Lock {
     #[inline(always)]
-    pub(crate) fn take(grip: &Arc<Grip>, span: Span, access: Access, wait: Wait) -> Result<Self> {
-        match take_slot(grip, span, access, wait) {
+    pub(crate) fn take(
+        open_array: &Arc<OpenArray>,
+        span: Span,
+        access: Access,
+        wait: Wait,
+    ) -> Result<Self> {
+        match take_slot(open_array, span, access, wait) {
             Ok(slot) => {
                 let writes = matches!(access, Access::Write | Access::Recover { .. });
                 let on_panic = if writes && !std::thread::panicking() {
@@ -83,7 +88,7 @@ impl Lock {
                     OnPanic::GivesBack
                 };
                 Ok(Lock {
-                    grip: grip.clone(),
+                    open_array: open_array.clone(),
                     slot,
                     generation: fork::generation(),
                     on_panic,
@@ -97,16 +102,21 @@ impl Lock {
 
 /// Takes a slot of the lock table. The error is boxed so that the answer fits into registers: this
 /// is called for every guard.
-fn take_slot(grip: &Grip, span: Span, access: Access, wait: Wait) -> Result<usize, Box<Error>> {
-    grip.used();
-    let member = grip.member().id()?;
+fn take_slot(
+    open_array: &OpenArray,
+    span: Span,
+    access: Access,
+    wait: Wait,
+) -> Result<usize, Box<Error>> {
+    open_array.used();
+    let member = open_array.member().id()?;
     // Nobody writes a frozen array, so its readers need no slot: what a freezer that died left in
     // the table is no poison.
-    if span.is_empty() || access == Access::Read && grip.is_frozen() {
+    if span.is_empty() || access == Access::Read && open_array.is_frozen() {
         return Ok(NO_SLOT);
     }
     if access == Access::Write {
-        grip.warm_up(&span);
+        open_array.warm_up(&span);
     }
     let mode = match access {
         Access::Read => Mode::Read,
@@ -117,12 +127,12 @@ fn take_slot(grip: &Grip, span: Span, access: Access, wait: Wait) -> Result<usiz
     let at_once = if recovers {
         None
     } else {
-        grip.state().acquire_at_once(member, span, mode)
+        open_array.state().acquire_at_once(member, span, mode)
     };
     let slot = match at_once {
         Some(slot) => slot,
         None => match wait_for_slot(
-            grip,
+            open_array,
             Request {
                 member,
                 span,
@@ -134,18 +144,18 @@ fn take_slot(grip: &Grip, span: Span, access: Access, wait: Wait) -> Result<usiz
         ) {
             Ok(slot) => slot,
             // It was frozen while this waited.
-            Err(_) if access == Access::Read && grip.is_frozen() => return Ok(NO_SLOT),
+            Err(_) if access == Access::Read && open_array.is_frozen() => return Ok(NO_SLOT),
             Err(error) => return Err(error),
         },
     };
-    grip.thread_of(slot).store(this_thread(), Relaxed);
+    open_array.thread_of(slot).store(this_thread(), Relaxed);
     failpoint!(GuardTaken);
     // Looked at with the lock held: freezing takes it too, so it comes before or behind all of what
     // follows.
-    if access != Access::Read && grip.is_frozen() {
-        give_back(grip, slot);
+    if access != Access::Read && open_array.is_frozen() {
+        give_back(open_array, slot);
         return Err(Box::new(Error::Frozen {
-            path: grip.path().into(),
+            path: open_array.path().into(),
         }));
     }
     Ok(slot)
@@ -153,12 +163,12 @@ fn take_slot(grip: &Grip, span: Span, access: Access, wait: Wait) -> Result<usiz
 
 #[cold]
 fn wait_for_slot(
-    grip: &Grip,
+    open_array: &OpenArray,
     request: Request,
     access: Access,
     wait: Wait,
 ) -> Result<usize, Box<Error>> {
-    let wait = match (wait, grip.member().settings().lock_timeout()) {
+    let wait = match (wait, open_array.member().settings().lock_timeout()) {
         (Wait::Forever, Some(timeout)) => Wait::AtMost(timeout),
         (wait, _) => wait,
     };
@@ -167,21 +177,23 @@ fn wait_for_slot(
         ..request
     };
     let surroundings = Surroundings {
-        grip,
+        open_array,
         thread: this_thread(),
     };
     let taken = match access {
-        Access::Recover { is_exact } => grip.state().recover(request, is_exact, &surroundings),
+        Access::Recover { is_exact } => {
+            open_array.state().recover(request, is_exact, &surroundings)
+        }
         Access::Read | Access::Write | Access::Atomic => {
-            grip.state().acquire(request, &surroundings)
+            open_array.state().acquire(request, &surroundings)
         }
     };
-    Ok(taken.map_err(|refusal| refused(grip, refusal, wait))?)
+    Ok(taken.map_err(|refusal| refused(open_array, refusal, wait))?)
 }
 
-fn give_back(grip: &Grip, slot: usize) {
-    grip.thread_of(slot).store(0, Relaxed);
-    grip.state().withdraw(slot);
+fn give_back(open_array: &OpenArray, slot: usize) {
+    open_array.thread_of(slot).store(0, Relaxed);
+    open_array.state().withdraw(slot);
 }
 
 impl Lock {
@@ -205,7 +217,7 @@ impl Drop for Lock {
         if self.on_panic == OnPanic::Poisons && std::thread::panicking() {
             self.poison()
         } else {
-            give_back(&self.grip, self.slot)
+            give_back(&self.open_array, self.slot)
         }
     }
 }
@@ -214,12 +226,12 @@ impl Lock {
     #[cold]
     fn poison(&self) {
         // Of the same generation as the lock, so the id is the one that took it, and known.
-        let Ok(member) = self.grip.member().id() else {
+        let Ok(member) = self.open_array.member().id() else {
             return;
         };
-        self.grip.thread_of(self.slot).store(0, Relaxed);
-        self.grip.state().poison(self.slot, member);
-        event!(WARN, path = %self.grip.path().display(), "a panic poisoned what was being written");
+        self.open_array.thread_of(self.slot).store(0, Relaxed);
+        self.open_array.state().poison(self.slot, member);
+        event!(WARN, path = %self.open_array.path().display(), "a panic poisoned what was being written");
     }
 }
 
@@ -235,24 +247,24 @@ impl Wait {
 
 /// What the lock table of an array asks about.
 struct Surroundings<'a> {
-    grip: &'a Grip,
+    open_array: &'a OpenArray,
     thread: u64,
 }
 
-impl World for Surroundings<'_> {
+impl Liveness for Surroundings<'_> {
     fn is_alive(&self, member: u64) -> bool {
         // Who cannot be asked about counts as alive: to wait is safe.
-        self.grip.member().is_alive(member).unwrap_or(true)
+        self.open_array.member().is_alive(member).unwrap_or(true)
     }
 
     fn is_own(&self, slot: usize) -> bool {
-        self.grip.thread_of(slot).load(Relaxed) == self.thread
+        self.open_array.thread_of(slot).load(Relaxed) == self.thread
     }
 }
 
 #[cold]
-fn refused(grip: &Grip, refusal: Refusal, wait: Wait) -> Error {
-    let path = grip.path().to_path_buf();
+fn refused(open_array: &OpenArray, refusal: Refusal, wait: Wait) -> Error {
+    let path = open_array.path().to_path_buf();
     let range = |poison: Poison| poison.span.start as usize..poison.span.end as usize;
     match (refusal, wait) {
         (Refusal::WouldDeadlock, _) => Error::WouldDeadlock { path },
@@ -283,22 +295,22 @@ fn refused(grip: &Grip, refusal: Refusal, wait: Wait) -> Error {
 
 /// The poisoned bytes of a span, as ranges of the payload. A frozen array has none: freezing is
 /// refused on poison, and a freezer that dies wrote nothing.
-pub(crate) fn poisoned(grip: &Grip, span: Span) -> Result<Vec<Range<usize>>> {
+pub(crate) fn poisoned(open_array: &OpenArray, span: Span) -> Result<Vec<Range<usize>>> {
     let request = Request {
-        member: grip.member().id()?,
+        member: open_array.member().id()?,
         span,
         mode: Mode::Read,
         deadline: None,
     };
     let surroundings = Surroundings {
-        grip,
+        open_array,
         thread: this_thread(),
     };
-    let found = grip
+    let found = open_array
         .state()
         .poisoned(request, &surroundings)
-        .map_err(|refusal| refused(grip, refusal, Wait::Forever))?;
-    if grip.is_frozen() {
+        .map_err(|refusal| refused(open_array, refusal, Wait::Forever))?;
+    if open_array.is_frozen() {
         return Ok(Vec::new());
     }
     Ok(found
@@ -371,16 +383,16 @@ pub struct WriteGuard<T: Element, D: Dimension> {
 impl<T: Element, D: Dimension> ReadGuard<T, D> {
     #[inline(always)]
     pub(crate) fn take(
-        grip: &Arc<Grip>,
+        open_array: &Arc<OpenArray>,
         layout: &Layout<D>,
         span: Span,
         wait: Wait,
     ) -> Result<Self> {
-        let lock = Lock::take(grip, span, Access::Read, wait)?;
+        let lock = Lock::take(open_array, span, Access::Read, wait)?;
         // SAFETY: the lock was taken for all of the layout's bytes, or the array is frozen: nobody
         // writes them until it is dropped; it keeps the segment mapped as long, and the view, whose
         // lifetime never leaves this struct, goes before it.
-        let view = unsafe { view::elements(grip, layout) };
+        let view = unsafe { view::elements(open_array, layout) };
         Ok(Self { view, _lock: lock })
     }
 }
@@ -406,18 +418,18 @@ impl<T: Element, D: Dimension> WriteGuard<T, D> {
     /// or to recover.
     #[inline(always)]
     pub(crate) fn take(
-        grip: &Arc<Grip>,
+        open_array: &Arc<OpenArray>,
         layout: &Layout<D>,
         span: Span,
         access: Access,
         wait: Wait,
     ) -> Result<Self> {
-        let lock = Lock::take(grip, span, access, wait)?;
+        let lock = Lock::take(open_array, span, access, wait)?;
         // SAFETY: the caller checked that the layout is disjoint and the mapping writable; the lock
         // was taken exclusively for all of its bytes, so nobody else touches them until it is
         // dropped; it keeps the segment mapped as long, and the view, whose lifetime never leaves
         // this struct, goes before it.
-        let view = unsafe { view::elements_mut(grip, layout) };
+        let view = unsafe { view::elements_mut(open_array, layout) };
         Ok(Self { view, _lock: lock })
     }
 }

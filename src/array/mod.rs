@@ -22,10 +22,10 @@ mod views;
 
 pub(crate) use bounds::{check_axis_index, check_slice_info};
 pub(crate) use create::{Content, Labels, create, create_any, draft_any, from_ndarray};
-pub(crate) use open::{dtype_of, grip, locate, open_named, segment_at, segment_of};
+pub(crate) use open::{dtype_of, locate, open_array, open_named, segment_at, segment_of};
 
 use crate::{
-    array::open_array::Grip,
+    array::open_array::OpenArray,
     element::{Element, dtype::DType},
     error::{Error, Result},
     format::{id::ArrayId, name},
@@ -89,7 +89,7 @@ pub type SharedArrayD<T> = SharedArray<T, IxDyn>;
 /// # Ok::<(), ndshm::Error>(())
 /// ```
 pub struct SharedArray<T, D> {
-    grip: Arc<Grip>,
+    open_array: Arc<OpenArray>,
     /// Invariant: `layout::check` accepted it for this segment's payload and `T`.
     layout: Layout<D>,
     /// Invariant: true only if `layout::disjoint` accepted the layout and the segment is mapped
@@ -265,7 +265,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn id(&self) -> ArrayId {
-        self.grip.header().id
+        self.open_array.header().id
     }
 
     /// The array's file.
@@ -279,7 +279,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn path(&self) -> &Path {
-        self.grip.path()
+        self.open_array.path()
     }
 
     /// Who deletes the array, as this process holds it; in a forked child it is [`Scope::Store`],
@@ -296,7 +296,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn scope(&self) -> Scope {
-        self.grip.scope()
+        self.open_array.scope()
     }
 
     /// Changes who deletes the array: for this process's hold, all its arrays and views of it
@@ -321,8 +321,8 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn set_scope(&self, scope: Scope) -> Result<()> {
-        self.grip.used();
-        self.grip.set_scope(scope)
+        self.open_array.used();
+        self.open_array.set_scope(scope)
     }
 
     /// The names of the whole array's axes: one entry for each, or none at all.
@@ -336,7 +336,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn axis_names(&self) -> &[Option<String>] {
-        &self.grip.header().axis_names
+        &self.open_array.header().axis_names
     }
 
     /// The array's attributes, as any type that deserializes from a map; an empty map where it has
@@ -357,7 +357,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn attrs<A: DeserializeOwned>(&self) -> Result<A> {
-        info::from_attrs(self.grip.header().attrs.as_ref())
+        info::from_attrs(self.open_array.header().attrs.as_ref())
     }
 
     /// Whether this is not the whole array in its own order, but a part or another arrangement of
@@ -372,10 +372,12 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn is_view(&self) -> bool {
-        self.grip.header().dtype != T::DTYPE
-            || !self
-                .layout
-                .is_whole(&self.grip.header().shape, self.grip.header().order, 1)
+        self.open_array.header().dtype != T::DTYPE
+            || !self.layout.is_whole(
+                &self.open_array.header().shape,
+                self.open_array.header().order,
+                1,
+            )
     }
 
     /// Whether elements can be written through this array: not through a read-only view, nor where
@@ -390,7 +392,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn is_writable(&self) -> bool {
-        self.is_writable && !self.grip.is_frozen()
+        self.is_writable && !self.open_array.is_frozen()
     }
 
     /// Deletes the array now, whoever owns it: the whole array, from any view of it. Arrays that
@@ -411,14 +413,18 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn release(&self) -> Result<()> {
-        self.grip.used();
-        self.grip.release()
+        self.open_array.used();
+        self.open_array.release()
     }
 
     /// The caller checked the layout, for `T` and as writable, as the fields' invariants say.
-    pub(crate) fn from_parts(grip: Arc<Grip>, layout: Layout<D>, is_writable: bool) -> Self {
+    pub(crate) fn from_parts(
+        open_array: Arc<OpenArray>,
+        layout: Layout<D>,
+        is_writable: bool,
+    ) -> Self {
         Self {
-            grip,
+            open_array,
             layout,
             is_writable,
             _element: PhantomData,
@@ -434,13 +440,13 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
         self.layout.offset
     }
 
-    pub(crate) fn grip(&self) -> &Arc<Grip> {
-        &self.grip
+    pub(crate) fn open_array(&self) -> &Arc<OpenArray> {
+        &self.open_array
     }
 
     pub(crate) fn check_writable(&self) -> Result<()> {
         match self.is_writable {
-            _ if self.grip.is_frozen() => Err(Error::Frozen {
+            _ if self.open_array.is_frozen() => Err(Error::Frozen {
                 path: self.path().into(),
             }),
             true => Ok(()),

@@ -2,7 +2,7 @@
 
 use super::SharedArray;
 use crate::{
-    array::open_array::Grip,
+    array::open_array::OpenArray,
     element::{Element, dtype::DType},
     error::{Error, Result},
     handle::Handle,
@@ -122,7 +122,7 @@ pub(crate) fn locate(
 
 /// The opening of a segment: claims it, if the handle says so. The last step, so that whatever
 /// fails before claims nothing.
-pub(crate) fn grip(segment: Arc<Segment>, handle: Option<&Handle>) -> Result<Arc<Grip>> {
+pub(crate) fn open_array(segment: Arc<Segment>, handle: Option<&Handle>) -> Result<Arc<OpenArray>> {
     let claim = match handle {
         Some(handle) => segment.receive(handle.scope())?,
         None => None,
@@ -131,7 +131,7 @@ pub(crate) fn grip(segment: Arc<Segment>, handle: Option<&Handle>) -> Result<Arc
         event!(DEBUG, path = %segment.path().display(), "claimed an array");
     }
     failpoint!(OpenReceived);
-    Ok(Grip::new(segment, claim))
+    Ok(OpenArray::new(segment, claim))
 }
 
 /// The array in a segment, or what a handle says of it, as elements of type `T`.
@@ -167,7 +167,7 @@ fn opened<T: Element, D: Dimension>(
     let layout = layout.to_dimensionality().ok_or_else(wrong_rank)?;
     let is_writable = handle.is_none_or(Handle::is_writable);
     Ok(SharedArray {
-        grip: grip(segment, handle)?,
+        open_array: open_array(segment, handle)?,
         layout,
         is_writable,
         _element: PhantomData,

@@ -13,13 +13,13 @@ use std::{
 };
 
 /// A segment with the claim that this opening took, which goes back if it is never used.
-pub(crate) struct Grip {
+pub(crate) struct OpenArray {
     segment: Arc<Segment>,
     claim: Option<u64>,
     is_used: AtomicBool,
 }
 
-impl Grip {
+impl OpenArray {
     pub(crate) fn new(segment: Arc<Segment>, claim: Option<u64>) -> Arc<Self> {
         Arc::new(Self {
             segment,
@@ -37,7 +37,7 @@ impl Grip {
     }
 }
 
-impl Deref for Grip {
+impl Deref for OpenArray {
     type Target = Segment;
 
     fn deref(&self) -> &Segment {
@@ -45,7 +45,7 @@ impl Deref for Grip {
     }
 }
 
-impl Drop for Grip {
+impl Drop for OpenArray {
     fn drop(&mut self) {
         if let (Some(token), false) = (self.claim, *self.is_used.get_mut()) {
             self.segment.give_back(token);

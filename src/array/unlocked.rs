@@ -24,10 +24,10 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub unsafe fn view_unlocked(&self) -> ArrayView<'_, T, D> {
-        self.grip.used();
+        self.open_array.used();
         // SAFETY: `self` keeps the segment mapped for as long as the view borrows it; the rest is
         // the caller's promise.
-        unsafe { view::elements(&self.grip, &self.layout) }
+        unsafe { view::elements(&self.open_array, &self.layout) }
     }
 
     /// The elements for writing, without a lock.
@@ -53,10 +53,10 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// ```
     pub unsafe fn view_mut_unlocked(&self) -> Result<ArrayViewMut<'_, T, D>> {
         self.check_writable()?;
-        self.grip.used();
+        self.open_array.used();
         // SAFETY: `check_writable` says that the layout is disjoint and the mapping writable;
         // `self` keeps it mapped for as long as the view borrows it; the rest is the caller's
         // promise.
-        Ok(unsafe { view::elements_mut(&self.grip, &self.layout) })
+        Ok(unsafe { view::elements_mut(&self.open_array, &self.layout) })
     }
 }

@@ -182,8 +182,9 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
                 format!("at {index} of axis {} of length {length}", axis.index()),
             ));
         }
-        let (first, second) =
-            view::apply_pair::<T, D>(&self.grip, &self.layout, |view| view.split_at(axis, index));
+        let (first, second) = view::apply_pair::<T, D>(&self.open_array, &self.layout, |view| {
+            view.split_at(axis, index)
+        });
         Ok((self.with_layout(first), self.with_layout(second)))
     }
 
@@ -315,7 +316,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
         if dim.ndim() > crate::layout::MAX_NDIM || layout::byte_len(dim.slice(), 1).is_none() {
             return Err(cannot());
         }
-        let layout = view::broadcast::<T, D, E::Dim>(&self.grip, &self.layout, dim.clone())
+        let layout = view::broadcast::<T, D, E::Dim>(&self.open_array, &self.layout, dim.clone())
             .ok_or_else(cannot)?;
         Ok(SharedArray {
             is_writable: false,
@@ -367,9 +368,11 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
         }
         let wanted = dim.slice().to_vec();
         let shape = (dim, order.unwrap_or(ndarray::Order::RowMajor));
-        let layout = view::apply(&self.grip, &self.layout, |view: RawArrayView<T, D>| {
-            view.into_shape_with_order(shape)
-        });
+        let layout = view::apply(
+            &self.open_array,
+            &self.layout,
+            |view: RawArrayView<T, D>| view.into_shape_with_order(shape),
+        );
         let cannot = |error| {
             format!(
                 "{:?} with strides {:?} to {wanted:?}: {error}",
@@ -446,7 +449,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
             path: self.path().into(),
         };
         let offset = self
-            .grip
+            .open_array
             .offset_of(part.as_ptr().addr())
             .ok_or_else(not_shared)?;
         let itemsize = size_of::<T>();
@@ -464,7 +467,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
             .collect();
         let byte_strides = byte_strides.ok_or_else(not_shared)?;
         let bounds = Bounds {
-            len: self.grip.data_len(),
+            len: self.open_array.data_len(),
             itemsize,
             align: align_of::<T>(),
         };
@@ -489,16 +492,16 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
         &self,
         operation: impl FnOnce(RawArrayView<T, D>) -> RawArrayView<T, E>,
     ) -> SharedArray<T, E> {
-        let Ok(layout) = view::apply(&self.grip, &self.layout, |view| {
+        let Ok(layout) = view::apply(&self.open_array, &self.layout, |view| {
             Ok::<_, Infallible>(operation(view))
         });
         self.with_layout(layout)
     }
 
     fn with_layout<E: Dimension>(&self, layout: Layout<E>) -> SharedArray<T, E> {
-        self.grip.used();
+        self.open_array.used();
         SharedArray {
-            grip: self.grip.clone(),
+            open_array: self.open_array.clone(),
             layout,
             is_writable: self.is_writable,
             _element: PhantomData,

@@ -20,9 +20,9 @@ points! {
     StoreLockWritten: "and its lock file",
     StoreJoined: "and its first member",
     StoreInPlace: "it was renamed into its place",
-    KeepWanted: "an ephemeral store is about to be kept",
-    KeepMarked: "it is marked as persistent",
-    KeepDisowned: "and has no owner any more",
+    PersistWanted: "an ephemeral store is about to be kept",
+    PersistMarked: "it is marked as persistent",
+    PersistDisowned: "and has no owner any more",
 
     // Joining one.
     JoinOpened: "the lock file is open",

@@ -187,23 +187,23 @@ impl Manager {
     ///
     /// ```
     /// let manager = ndshm::Manager::new()?;
-    /// let path = manager.keep()?;
+    /// let path = manager.persist()?;
     /// drop(manager);
     /// ndshm::Manager::open(&path)?.close()?;
     /// # Ok::<(), ndshm::Error>(())
     /// ```
-    pub fn keep(&self) -> Result<PathBuf> {
+    pub fn persist(&self) -> Result<PathBuf> {
         let member = self.member();
         member.check_open()?;
         if !member.page().is_persistent() {
             if !self.is_owner() {
                 return Err(self.not_owner());
             }
-            failpoint!(KeepWanted);
+            failpoint!(PersistWanted);
             member.page().set_persistent();
-            failpoint!(KeepMarked);
+            failpoint!(PersistMarked);
             member.page().owner.store(0, SeqCst);
-            failpoint!(KeepDisowned);
+            failpoint!(PersistDisowned);
             self.shared.is_owner.store(false, SeqCst);
         }
         Ok(self.path().into())
@@ -226,8 +226,7 @@ impl Manager {
     }
 
     fn not_owner(&self) -> Error {
-        let reason =
-            "only the manager that made an ephemeral store, and its clones, can close or keep it";
+        let reason = "only the manager that made an ephemeral store, and its clones, can close or persist it";
         Error::NotOwner {
             path: self.path().into(),
             reason,

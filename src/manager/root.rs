@@ -32,7 +32,7 @@ impl Manager {
     }
 
     /// Deletes what the dead left in a root: stores whose processes are all gone, and in the others
-    /// the arrays of dead processes. No store has to be joined for it; [`Observer::remains_in`]
+    /// the arrays of dead processes. No store has to be joined for it; [`Observer::leftovers_in`]
     /// tells beforehand what would go.
     ///
     /// # Errors
@@ -69,7 +69,7 @@ impl Manager {
     ///
     /// It waits in the kernel, without polling, and keeps nobody from joining or leaving. Returns
     /// at once where all are gone already. A store that was deleted or replaced by others
-    /// meanwhile, and one that was [kept](Self::keep), is left as it is.
+    /// meanwhile, and one that was [made persistent](Self::persist), is left as it is.
     ///
     /// # Errors
     ///
@@ -82,7 +82,7 @@ impl Manager {
     /// # let scratch = tempfile::tempdir().unwrap();
     /// use ndshm::Manager;
     ///
-    /// let path = Manager::new()?.keep()?; // persistent, so it is left as it is
+    /// let path = Manager::new()?.persist()?; // persistent, so it is left as it is
     /// assert_eq!(Manager::sweep_when_deserted(&path)?.stores, 0);
     /// Manager::open(&path)?.close()?;
     /// # Ok::<(), ndshm::Error>(())

@@ -13,7 +13,7 @@ use crate::{
         NewFile, Segment, header_error,
         pages::{self, Payload},
     },
-    state::{block::StateBlock, mapped::Counted, ownership::Hold},
+    state::{block::StateBlock, mapped::Counted, ownership::Ownership},
     store::{
         member::{self, Member},
         recycle_pool::Kept,
@@ -77,7 +77,7 @@ impl Draft {
     pub(crate) fn new(member: &Arc<Member>, plan: Plan, payload: Payload<'_>) -> Result<Draft> {
         member.check_open()?;
         let (id, me) = (member.id()?, member.directory());
-        let state = StateBlock::initial(Hold::owner_word(plan.scope, id), id);
+        let state = StateBlock::initial(Ownership::owner_word(plan.scope, id), id);
         let align = MIN_ALIGN.max(rustix::param::page_size());
         let head = header_template::write(&plan.header, align, &state)
             .map_err(|source| header_error(me, source))?;
@@ -137,7 +137,14 @@ impl Draft {
             is_recycled,
         };
         if let Some(kept) = member.pool().take(total) {
-            match Self::renew(kept, total, &head, payload, Hold::owner_word(scope, id), id) {
+            match Self::renew(
+                kept,
+                total,
+                &head,
+                payload,
+                Ownership::owner_word(scope, id),
+                id,
+            ) {
                 Ok((mapping, file, inode)) => return Ok(draft(mapping, file, inode, true)),
                 // Somebody deleted the file that this process kept.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}

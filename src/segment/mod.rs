@@ -19,7 +19,7 @@ use crate::{
     state::{
         block::{StateBlock, lifecycle},
         mapped::Counted,
-        ownership::Hold,
+        ownership::Ownership,
     },
     store::{member::Member, temporary::TempName},
     sys::{fork, mapping::Mapping},
@@ -82,7 +82,7 @@ pub(crate) struct Segment {
     writable: fork::OnceLock<Counted>,
     /// With a payload that is protected against writing, for who asked for no more.
     protected: fork::OnceLock<Counted>,
-    hold: fork::Mutex<Hold>,
+    ownership: fork::Mutex<Ownership>,
     /// This process found the array frozen, and may have taken its own right to write away.
     was_frozen: AtomicBool,
     /// The thread of this process that holds each slot of the lock table.
@@ -90,7 +90,7 @@ pub(crate) struct Segment {
     /// The 64ths of the payload whose pages were mapped before they were written first.
     warm: AtomicU64,
     /// The name that the file has after its release, where it may be used again.
-    put_by: fork::OnceLock<TempName>,
+    stash_for_reuse: fork::OnceLock<TempName>,
     generation: u64,
 }
 
@@ -123,7 +123,7 @@ impl Segment {
             inode,
             scope,
         } = file;
-        let segment = Segment::assemble(member, path, parsed, inode, Hold::created(scope));
+        let segment = Segment::assemble(member, path, parsed, inode, Ownership::created(scope));
         let _ = segment.writable.set(mapping);
         segment.warm.store(u64::MAX, Relaxed);
         SEGMENTS.lock().insert(&segment);
@@ -140,7 +140,7 @@ impl Segment {
     ) -> Result<()> {
         if let Err(error) = rename() {
             // What has this path, if anything, is another array.
-            self.hold.lock().discard(self.state());
+            self.ownership.lock().discard(self.state());
             return Err(error);
         }
         // A file that was in this store before could not have been renamed in another one's
@@ -169,7 +169,7 @@ impl Segment {
         path: PathBuf,
         parsed: Parsed,
         inode: (u64, u64),
-        hold: Hold,
+        ownership: Ownership,
     ) -> Arc<Segment> {
         Arc::new(Segment {
             member: member.clone(),
@@ -178,11 +178,11 @@ impl Segment {
             inode,
             writable: fork::OnceLock::new(),
             protected: fork::OnceLock::new(),
-            hold: fork::Mutex::new(hold),
+            ownership: fork::Mutex::new(ownership),
             was_frozen: AtomicBool::new(false),
             threads: [const { AtomicU64::new(0) }; SLOTS],
             warm: AtomicU64::new(0),
-            put_by: fork::OnceLock::new(),
+            stash_for_reuse: fork::OnceLock::new(),
             generation: fork::generation(),
         })
     }
@@ -339,7 +339,7 @@ impl Segment {
 
     /// This process's scope; a forked child owns nothing.
     pub(crate) fn scope(&self) -> Scope {
-        let scope = self.hold.lock().scope();
+        let scope = self.ownership.lock().scope();
         if self.generation == fork::generation() {
             scope
         } else {
@@ -347,15 +347,15 @@ impl Segment {
         }
     }
 
-    /// Applies a handle's scope; see [`Hold::receive`].
+    /// Applies a handle's scope; see [`Ownership::receive`].
     pub(crate) fn receive(&self, handle: Scope) -> Result<Option<u64>> {
         let me = self.member.id()?;
-        Ok(self.hold.lock().receive(handle, self.state(), me))
+        Ok(self.ownership.lock().receive(handle, self.state(), me))
     }
 
     /// Marks the array as used, so that a claim is kept.
     pub(crate) fn used(&self) {
-        self.hold.lock().used();
+        self.ownership.lock().used();
     }
 
     /// Undoes a [`receive`](Self::receive) that gave a claim.
@@ -363,7 +363,7 @@ impl Segment {
         if self.generation == fork::generation()
             && let Ok(me) = self.member.id()
         {
-            self.hold.lock().give_back(token, self.state(), me);
+            self.ownership.lock().give_back(token, self.state(), me);
         }
     }
 
@@ -386,7 +386,10 @@ impl Segment {
         let owned = |_| {
             not_owner("another process owns the array and deletes it: only the owner changes that")
         };
-        self.hold.lock().set(scope, self.state(), me).map_err(owned)
+        self.ownership
+            .lock()
+            .set(scope, self.state(), me)
+            .map_err(owned)
     }
 }
 

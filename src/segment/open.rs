@@ -11,7 +11,7 @@ use crate::{
         id::ArrayId,
         name,
     },
-    state::{block::lifecycle, mapped::Counted, ownership::Hold},
+    state::{block::lifecycle, mapped::Counted, ownership::Ownership},
     store::{mapping_cache::Cached, member::Member, permissions},
     sys::{fork, fs::open_file, mapping::Mapping},
 };
@@ -218,8 +218,8 @@ impl Segment {
             is_frozen,
             warm,
         } = opened;
-        let hold = Hold::opened(mapping.state(), member.id()?);
-        let segment = Segment::assemble(member, path.into(), parsed, inode, hold);
+        let ownership = Ownership::opened(mapping.state(), member.id()?);
+        let segment = Segment::assemble(member, path.into(), parsed, inode, ownership);
         segment.was_frozen.store(is_frozen, Relaxed);
         segment.warm.store(warm, Relaxed);
         let _ = if writable {
@@ -245,7 +245,7 @@ impl Segment {
         drop(segments);
         if is_same {
             // The other one's hold is the process's, and may own the array by now.
-            self.hold.lock().abandon();
+            self.ownership.lock().abandon();
         }
         other.filter(|_| is_same).unwrap_or(self)
     }

@@ -18,11 +18,11 @@ impl Segment {
     pub(crate) fn release(&self) -> Result<()> {
         let me = self.member.id()?;
         let was_owned = self.generation == fork::generation()
-            && self.hold.lock().scope() == Scope::Local
+            && self.ownership.lock().scope() == Scope::Local
             && self.state().owner.load(SeqCst) == me;
-        let released = self.hold.lock().release(self.state(), me);
+        let released = self.ownership.lock().release(self.state(), me);
         failpoint!(ReleaseMarked);
-        if !(released && was_owned && self.put_by(me)) {
+        if !(released && was_owned && self.stash_for_reuse(me)) {
             self.unlink()?;
         }
         if released {
@@ -49,7 +49,7 @@ impl Segment {
         // Asked for before the hold is locked: in a child that has not joined yet, it takes another
         // lock.
         let me = self.member.id()?;
-        self.hold.lock().release(self.state(), me);
+        self.ownership.lock().release(self.state(), me);
         failpoint!(ReleaseMarked);
         self.unlink().map(|()| true)
     }
@@ -66,7 +66,7 @@ impl Segment {
 
     /// Takes the name of a released array away by renaming the file, if this process wants to use
     /// files like it again.
-    fn put_by(&self, me: u64) -> bool {
+    fn stash_for_reuse(&self, me: u64) -> bool {
         let is_wanted = self.member.recycles() >= self.file_len()
             && !self.has_chosen_name()
             && !self.is_frozen();
@@ -82,7 +82,7 @@ impl Segment {
         }
         failpoint!(RecycleRenamed);
         // Of an absolute path, so it cannot fail.
-        TempName::of(path).is_ok_and(|path| self.put_by.set(path).is_ok())
+        TempName::of(path).is_ok_and(|path| self.stash_for_reuse.set(path).is_ok())
     }
 
     /// Hands a file that was put by over to those that are used again, if nobody else has it open.
@@ -175,17 +175,17 @@ impl Drop for Segment {
             return;
         }
         if let Ok(me) = self.member.id() {
-            let deletes = self.hold.lock().end(self.state(), me);
+            let deletes = self.ownership.lock().end(self.state(), me);
             if deletes {
                 failpoint!(DropMarked);
-                if !self.put_by(me) {
+                if !self.stash_for_reuse(me) {
                     let _ = self.unlink();
                 }
                 event!(DEBUG, path = %self.path.display(), "dropped an array that this process owned");
             }
         }
         SEGMENTS.lock().remove(self);
-        match self.put_by.take() {
+        match self.stash_for_reuse.take() {
             Some(path) => self.keep(path),
             None => self.cache(),
         }

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering::SeqCst;
 /// What this process may do to the array's memory; one for all arrays and views of it in the
 /// process.
 #[derive(Debug)]
-pub(crate) struct Hold {
+pub(crate) struct Ownership {
     scope: Scope,
     claim: Option<Claim>,
     /// Claims that were taken so far.
@@ -34,7 +34,7 @@ struct Claim {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Owned;
 
-impl Hold {
+impl Ownership {
     /// The hold of the process that created the array.
     pub(crate) fn created(scope: Scope) -> Self {
         Self {
@@ -205,10 +205,10 @@ mod tests {
             (CLAIMABLE, Scope::Store, Scope::Store, CLAIMABLE),
         ] {
             let block = block(owner);
-            let mut hold = Hold::opened(block.state(), ME);
-            hold.receive(handle, block.state(), ME);
+            let mut ownership = Ownership::opened(block.state(), ME);
+            ownership.receive(handle, block.state(), ME);
             assert_eq!(
-                (hold.scope(), block.state().owner.load(SeqCst)),
+                (ownership.scope(), block.state().owner.load(SeqCst)),
                 (expected, left),
                 "{owner} {handle}"
             );
@@ -219,21 +219,24 @@ mod tests {
     fn an_unused_claim_goes_back_with_its_last_opening_and_a_used_one_deletes() {
         let block = block(CLAIMABLE);
         let state = block.state();
-        let mut hold = Hold::opened(state, ME);
-        let token = hold.receive(Scope::Remote, state, ME).unwrap();
-        assert_eq!(hold.receive(Scope::Remote, state, ME), Some(token));
-        hold.give_back(token, state, ME);
-        assert_eq!((hold.scope(), state.owner.load(SeqCst)), (Scope::Local, ME));
-        hold.give_back(token, state, ME);
+        let mut ownership = Ownership::opened(state, ME);
+        let token = ownership.receive(Scope::Remote, state, ME).unwrap();
+        assert_eq!(ownership.receive(Scope::Remote, state, ME), Some(token));
+        ownership.give_back(token, state, ME);
         assert_eq!(
-            (hold.scope(), state.owner.load(SeqCst)),
+            (ownership.scope(), state.owner.load(SeqCst)),
+            (Scope::Local, ME)
+        );
+        ownership.give_back(token, state, ME);
+        assert_eq!(
+            (ownership.scope(), state.owner.load(SeqCst)),
             (Scope::Store, CLAIMABLE)
         );
-        let token = hold.receive(Scope::Remote, state, ME).unwrap();
-        hold.used();
-        hold.give_back(token, state, ME);
-        assert_eq!(hold.scope(), Scope::Local);
-        assert!(hold.end(state, ME));
+        let token = ownership.receive(Scope::Remote, state, ME).unwrap();
+        ownership.used();
+        ownership.give_back(token, state, ME);
+        assert_eq!(ownership.scope(), Scope::Local);
+        assert!(ownership.end(state, ME));
         assert_eq!(state.lifecycle.load(SeqCst), lifecycle::RELEASED);
     }
 
@@ -241,15 +244,18 @@ mod tests {
     fn a_late_opening_does_not_give_back_a_later_claim() {
         let block = block(CLAIMABLE);
         let state = block.state();
-        let mut hold = Hold::opened(state, ME);
-        let first = hold.receive(Scope::Remote, state, ME).unwrap();
-        hold.set(Scope::Remote, state, ME).unwrap();
-        let second = hold.receive(Scope::Remote, state, ME).unwrap();
-        hold.give_back(first, state, ME);
-        assert_eq!((hold.scope(), state.owner.load(SeqCst)), (Scope::Local, ME));
-        hold.give_back(second, state, ME);
+        let mut ownership = Ownership::opened(state, ME);
+        let first = ownership.receive(Scope::Remote, state, ME).unwrap();
+        ownership.set(Scope::Remote, state, ME).unwrap();
+        let second = ownership.receive(Scope::Remote, state, ME).unwrap();
+        ownership.give_back(first, state, ME);
         assert_eq!(
-            (hold.scope(), state.owner.load(SeqCst)),
+            (ownership.scope(), state.owner.load(SeqCst)),
+            (Scope::Local, ME)
+        );
+        ownership.give_back(second, state, ME);
+        assert_eq!(
+            (ownership.scope(), state.owner.load(SeqCst)),
             (Scope::Remote, CLAIMABLE)
         );
     }
@@ -258,11 +264,11 @@ mod tests {
     fn what_another_process_owns_is_neither_taken_nor_deleted() {
         let block = block(OTHER);
         let state = block.state();
-        let mut hold = Hold::opened(state, ME);
-        assert_eq!(hold.set(Scope::Local, state, ME), Err(Owned));
-        assert_eq!(hold.set(Scope::Remote, state, ME), Err(Owned));
-        assert_eq!(hold.set(Scope::Store, state, ME), Ok(()));
-        assert!(!hold.end(state, ME));
+        let mut ownership = Ownership::opened(state, ME);
+        assert_eq!(ownership.set(Scope::Local, state, ME), Err(Owned));
+        assert_eq!(ownership.set(Scope::Remote, state, ME), Err(Owned));
+        assert_eq!(ownership.set(Scope::Store, state, ME), Ok(()));
+        assert!(!ownership.end(state, ME));
         assert_eq!(state.owner.load(SeqCst), OTHER);
     }
 
@@ -270,7 +276,10 @@ mod tests {
     fn a_release_ends_the_owner_s_right_to_delete() {
         let block = block(ME);
         let state = block.state();
-        let (mut owner, mut other) = (Hold::created(Scope::Local), Hold::opened(state, OTHER));
+        let (mut owner, mut other) = (
+            Ownership::created(Scope::Local),
+            Ownership::opened(state, OTHER),
+        );
         assert!(other.release(state, OTHER));
         assert!(!other.release(state, OTHER));
         assert!(!owner.end(state, ME));

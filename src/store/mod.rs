@@ -137,7 +137,7 @@ pub(crate) fn create(
 /// Deletes the store in a directory whose closer did not come to it. False where there is none that
 /// is being closed.
 pub(crate) fn finish_closing(directory: &Path) -> Result<bool> {
-    let store = match Unjoined::open(directory) {
+    let store = match StoreReader::open(directory) {
         Ok(store) => store,
         Err(Error::NotFound { .. } | Error::Untrusted { .. }) => return Ok(false),
         Err(error) => return Err(error),
@@ -247,14 +247,14 @@ impl Swept {
 }
 
 /// A store that is looked at without being joined.
-pub(crate) struct Unjoined {
+pub(crate) struct StoreReader {
     lock: Private,
     path: PathBuf,
     page: Mapping,
     inode: (u64, u64),
 }
 
-impl Unjoined {
+impl StoreReader {
     pub(crate) fn open(directory: &Path) -> Result<Self> {
         permissions::check_directory(directory, true)?;
         let path = directory.join(LOCK_NAME);
@@ -308,7 +308,7 @@ impl Unjoined {
 /// Deletes an ephemeral store if no process is its member any more, and any store whose closer was
 /// killed.
 fn sweep_store(directory: &Path) -> Result<Swept> {
-    let store = Unjoined::open(directory)?;
+    let store = StoreReader::open(directory)?;
     if store.stays() || !store.is_deserted()? {
         Ok(Swept::default())
     } else {
@@ -322,7 +322,7 @@ pub(crate) fn sweep_when_deserted(
     directory: &Path,
     ready: impl FnOnce() -> Result<()>,
 ) -> Result<Swept> {
-    let store = Unjoined::open(directory)?;
+    let store = StoreReader::open(directory)?;
     ready()?;
     // The kernel gives shared locks also while somebody waits for the exclusive one: this keeps
     // nobody from joining.
@@ -346,7 +346,7 @@ pub(crate) fn sweep_when_deserted(
 }
 
 /// Deletes a store that nobody can join while this holds its lock.
-fn sweep_deserted(store: &Unjoined, directory: &Path) -> Result<Swept> {
+fn sweep_deserted(store: &StoreReader, directory: &Path) -> Result<Swept> {
     if store.stays() {
         return Ok(Swept::default());
     }
@@ -364,7 +364,7 @@ fn sweep_deserted(store: &Unjoined, directory: &Path) -> Result<Swept> {
 /// which its closer has not put back yet, or was killed before it could: it is deleted under the
 /// same conditions as in its place.
 fn sweep_gone(gone: &Path) -> Result<Swept> {
-    match Unjoined::open(gone) {
+    match StoreReader::open(gone) {
         Ok(store) if !store.page().is_closing() => {}
         _ => return empty(gone),
     }

@@ -489,9 +489,9 @@ pub(crate) const SCENES: &[Scene] = &[
     scene(
         "keep",
         &[
-            Death("KeepWanted", 1, Swept),
-            Death("KeepMarked", 1, Kept),
-            Death("KeepDisowned", 1, Kept),
+            Death("PersistWanted", 1, Swept),
+            Death("PersistMarked", 1, Kept),
+            Death("PersistDisowned", 1, Kept),
         ],
     ),
     scene(

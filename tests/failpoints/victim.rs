@@ -361,10 +361,10 @@ impl Victim {
                     .create()
                     .unwrap();
             }
-            "keep" => {
+            "persist" => {
                 let other = self.another_store("other");
                 self.arm();
-                other.keep().unwrap();
+                other.persist().unwrap();
             }
             "sweep" | "sweep after a dead sweeper" => {
                 let manager = self.manager();

@@ -150,7 +150,7 @@ impl AnyArray {
         let span = self.span();
         let is_exact = span.byte_len() == (self.len() * self.dtype.itemsize()) as u64;
         WriteGuard::take(
-            &self.grip,
+            &self.open_array,
             &self.bytes(),
             span,
             Access::Recover { is_exact },
@@ -226,8 +226,8 @@ impl AnyArray {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn poisoned(&self) -> Result<Vec<Range<usize>>> {
-        self.grip.used();
-        guard::poisoned(&self.grip, self.span())
+        self.open_array.used();
+        guard::poisoned(&self.open_array, self.span())
     }
 
     /// Whether any element of this view is poisoned.
@@ -267,8 +267,8 @@ impl AnyArray {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn freeze(&self) -> Result<()> {
-        frozen::freeze(&self.grip, self.is_writable)?;
-        frozen::protect(&self.grip)
+        frozen::freeze(&self.open_array, self.is_writable)?;
+        frozen::protect(&self.open_array)
     }
 
     /// Whether the array was frozen.
@@ -281,7 +281,7 @@ impl AnyArray {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn is_frozen(&self) -> bool {
-        self.grip.is_frozen()
+        self.open_array.is_frozen()
     }
 
     /// Writes changed pages of the array's file to its disk; see
@@ -299,8 +299,8 @@ impl AnyArray {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn flush(&self) -> Result<()> {
-        self.grip.used();
-        self.grip.flush()
+        self.open_array.used();
+        self.open_array.flush()
     }
 
     /// The bytes of the elements without a lock; their shape as with [`read`](Self::read).
@@ -319,10 +319,10 @@ impl AnyArray {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub unsafe fn view_unlocked(&self) -> ArrayView<'_, u8, IxDyn> {
-        self.grip.used();
+        self.open_array.used();
         // SAFETY: `self` keeps the segment mapped for as long as the view borrows it, and the bytes
         // of a checked layout lie inside it; the rest is the caller's promise.
-        unsafe { view::elements(&self.grip, &self.bytes()) }
+        unsafe { view::elements(&self.open_array, &self.bytes()) }
     }
 
     /// The bytes of the elements for writing, without a lock; their shape as with
@@ -347,25 +347,31 @@ impl AnyArray {
     /// ```
     pub unsafe fn view_mut_unlocked(&self) -> Result<ArrayViewMut<'_, u8, IxDyn>> {
         self.check_writable()?;
-        self.grip.used();
+        self.open_array.used();
         // SAFETY: `check_writable` says that the layout is disjoint, so that of its bytes is, and
         // that the mapping is writable; `self` keeps it mapped for as long as the view borrows it;
         // the rest is the caller's promise.
-        Ok(unsafe { view::elements_mut(&self.grip, &self.bytes()) })
+        Ok(unsafe { view::elements_mut(&self.open_array, &self.bytes()) })
     }
 
     fn read_waiting(&self, wait: Wait) -> Result<ReadGuard<u8, IxDyn>> {
-        ReadGuard::take(&self.grip, &self.bytes(), self.span(), wait)
+        ReadGuard::take(&self.open_array, &self.bytes(), self.span(), wait)
     }
 
     fn write_waiting(&self, wait: Wait) -> Result<WriteGuard<u8, IxDyn>> {
         self.check_writable()?;
-        WriteGuard::take(&self.grip, &self.bytes(), self.span(), Access::Write, wait)
+        WriteGuard::take(
+            &self.open_array,
+            &self.bytes(),
+            self.span(),
+            Access::Write,
+            wait,
+        )
     }
 
     fn check_writable(&self) -> Result<()> {
         match self.is_writable {
-            _ if self.grip.is_frozen() => Err(Error::Frozen {
+            _ if self.open_array.is_frozen() => Err(Error::Frozen {
                 path: self.path().into(),
             }),
             true => Ok(()),

@@ -6,7 +6,7 @@ mod open;
 mod views;
 
 use crate::{
-    array::{self, Content, Labels, SharedArray, open_array::Grip},
+    array::{self, Content, Labels, SharedArray, open_array::OpenArray},
     element::{Element, dtype::DType},
     error::{Error, Result},
     format::{id::ArrayId, name},
@@ -45,7 +45,7 @@ use std::{fmt, path::Path, sync::Arc};
 /// # Ok::<(), ndshm::Error>(())
 /// ```
 pub struct AnyArray {
-    grip: Arc<Grip>,
+    open_array: Arc<OpenArray>,
     dtype: DType,
     /// As if of bytes: strides are in bytes. Invariant: `layout::check` accepted it for this
     /// segment's payload and the size of `dtype`, and the bytes of its elements can be counted
@@ -85,7 +85,7 @@ impl AnyArray {
         let dtype = header.dtype.clone();
         let layout = Layout::whole(IxDyn(&header.shape), header.order, dtype.itemsize());
         Self {
-            grip: Grip::new(segment, None),
+            open_array: OpenArray::new(segment, None),
             dtype,
             layout,
             is_writable: true,
@@ -121,7 +121,7 @@ impl AnyArray {
         }
         let (itemsize, strides) = (size_of::<T>(), self.byte_strides());
         let bounds = Bounds {
-            len: self.grip.data_len(),
+            len: self.open_array.data_len(),
             itemsize,
             align: align_of::<T>(),
         };
@@ -139,9 +139,9 @@ impl AnyArray {
             found: self.ndim(),
         };
         let layout = layout.to_dimensionality().ok_or_else(wrong_rank)?;
-        self.grip.used();
+        self.open_array.used();
         Ok(SharedArray::from_parts(
-            self.grip.clone(),
+            self.open_array.clone(),
             layout,
             self.is_writable,
         ))
@@ -289,7 +289,7 @@ impl AnyArray {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn id(&self) -> ArrayId {
-        self.grip.header().id
+        self.open_array.header().id
     }
 
     /// The array's file.
@@ -303,7 +303,7 @@ impl AnyArray {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn path(&self) -> &Path {
-        self.grip.path()
+        self.open_array.path()
     }
 
     /// Who deletes the array, as this process holds it.
@@ -316,7 +316,7 @@ impl AnyArray {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn scope(&self) -> Scope {
-        self.grip.scope()
+        self.open_array.scope()
     }
 
     /// Changes who deletes the array; see [`SharedArray::set_scope`].
@@ -334,8 +334,8 @@ impl AnyArray {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn set_scope(&self, scope: Scope) -> Result<()> {
-        self.grip.used();
-        self.grip.set_scope(scope)
+        self.open_array.used();
+        self.open_array.set_scope(scope)
     }
 
     /// The names of the whole array's axes: one entry for each, or none at all.
@@ -349,7 +349,7 @@ impl AnyArray {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn axis_names(&self) -> &[Option<String>] {
-        &self.grip.header().axis_names
+        &self.open_array.header().axis_names
     }
 
     /// The array's attributes; see [`SharedArray::attrs`].
@@ -369,7 +369,7 @@ impl AnyArray {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn attrs<A: DeserializeOwned>(&self) -> Result<A> {
-        info::from_attrs(self.grip.header().attrs.as_ref())
+        info::from_attrs(self.open_array.header().attrs.as_ref())
     }
 
     /// Whether this is not the whole array in its own order, but a part or another arrangement of
@@ -384,7 +384,7 @@ impl AnyArray {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn is_view(&self) -> bool {
-        let header = self.grip.header();
+        let header = self.open_array.header();
         header.dtype != self.dtype
             || !self
                 .layout
@@ -401,7 +401,7 @@ impl AnyArray {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn is_writable(&self) -> bool {
-        self.is_writable && !self.grip.is_frozen()
+        self.is_writable && !self.open_array.is_frozen()
     }
 
     /// Deletes the array now, whoever owns it; see [`SharedArray::release`].
@@ -419,12 +419,12 @@ impl AnyArray {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn release(&self) -> Result<()> {
-        self.grip.used();
-        self.grip.release()
+        self.open_array.used();
+        self.open_array.release()
     }
 
     pub(crate) fn member(&self) -> &Arc<Member> {
-        self.grip.member()
+        self.open_array.member()
     }
 
     /// The layout of the bytes: with a last axis for those of one element.
@@ -463,7 +463,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
         let layout =
             Layout::from_bytes(view.offset(), IxDyn(view.shape()), &view.byte_strides(), 1);
         Ok(AnyArray {
-            grip: view.grip().clone(),
+            open_array: view.open_array().clone(),
             dtype: T::DTYPE,
             layout,
             is_writable: view.is_writable(),

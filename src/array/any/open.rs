@@ -13,7 +13,7 @@ impl AnyArray {
         let layout = array::locate(&segment, handle, &dtype, 1, 1)?;
         check_byte_len(layout.dim.slice(), &dtype)?;
         Ok(Self {
-            grip: array::grip(segment, handle)?,
+            open_array: array::open_array(segment, handle)?,
             dtype,
             layout,
             is_writable: handle.is_none_or(Handle::is_writable),

@@ -190,7 +190,7 @@ impl AnyArray {
         let operation = "take a view";
         let itemsize = dtype.itemsize();
         let bounds = Bounds {
-            len: self.grip.data_len(),
+            len: self.open_array.data_len(),
             itemsize,
             align: 1,
         };
@@ -205,7 +205,7 @@ impl AnyArray {
             ));
         }
         if !self
-            .grip
+            .open_array
             .header()
             .dtype
             .has_view(&dtype, offset, shape, strides)
@@ -247,7 +247,7 @@ impl AnyArray {
         let offset = self.layout.offset + if self.is_empty() { 0 } else { offset };
         let strides = self.byte_strides();
         let bounds = Bounds {
-            len: self.grip.data_len(),
+            len: self.open_array.data_len(),
             itemsize: dtype.itemsize(),
             align: 1,
         };
@@ -308,16 +308,16 @@ impl AnyArray {
         &self,
         operation: impl FnOnce(RawArrayView<u8, IxDyn>) -> RawArrayView<u8, IxDyn>,
     ) -> Self {
-        let Ok(layout) = view::apply(&self.grip, &self.layout, |view| {
+        let Ok(layout) = view::apply(&self.open_array, &self.layout, |view| {
             Ok::<_, Infallible>(operation(view))
         });
         self.derived(layout)
     }
 
     fn derived(&self, layout: Layout<IxDyn>) -> Self {
-        self.grip.used();
+        self.open_array.used();
         Self {
-            grip: self.grip.clone(),
+            open_array: self.open_array.clone(),
             dtype: self.dtype.clone(),
             layout,
             is_writable: self.is_writable,

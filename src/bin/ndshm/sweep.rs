@@ -1,7 +1,7 @@
 //! `sweep`: deletes what the dead left.
 
 use crate::{Outcome, context::Context, failure::Code, failure::printable, text};
-use ndshm::{Manager, Observer, Remains, Swept};
+use ndshm::{Leftovers, Manager, Observer, Swept};
 use serde_json::{Value, json};
 use std::{io::Write, process::ExitCode};
 
@@ -22,39 +22,39 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
         (None, Err(failure)) if failure.code() == Code::NotFound => None,
         (None, Err(failure)) => return Err(failure),
     };
-    let remains = match (&store, &root) {
-        (Some(store), _) => Observer::open(store)?.remains()?,
-        (None, Some(root)) => Observer::remains_in(root)?,
+    let leftovers = match (&store, &root) {
+        (Some(store), _) => Observer::open(store)?.leftovers()?,
+        (None, Some(root)) => Observer::leftovers_in(root)?,
         (None, None) => Vec::new(),
     };
     if args.dry_run {
-        return report(context, &remains, None);
+        return report(context, &leftovers, None);
     }
     let swept = match (&store, &root) {
         // A store that is dead as a whole is not joined: that would be a life.
-        (Some(store), _) if remains.iter().any(|remains| remains.is_store) => {
+        (Some(store), _) if leftovers.iter().any(|leftover| leftover.is_store) => {
             Manager::sweep_root(store.parent().unwrap_or(store))?
         }
         (Some(store), _) => Manager::open(store)?.sweep()?,
         (None, Some(root)) => Manager::sweep_root(root)?,
         (None, None) => Swept::default(),
     };
-    report(context, &remains, Some(&swept))
+    report(context, &leftovers, Some(&swept))
 }
 
-fn report(context: &Context, remains: &[Remains], swept: Option<&Swept>) -> Outcome {
+fn report(context: &Context, leftovers: &[Leftovers], swept: Option<&Swept>) -> Outcome {
     if context.is_json {
-        let found = |found: &Remains| json!({ "path": found.path, "store": found.is_store, "arrays": found.arrays, "bytes": found.bytes });
+        let found = |found: &Leftovers| json!({ "path": found.path, "store": found.is_store, "arrays": found.arrays, "bytes": found.bytes });
         let swept = swept.map_or(Value::Null, |swept| {
             let skipped: Vec<_> = swept.skipped.iter().map(ToString::to_string).collect();
             json!({ "stores": swept.stores, "arrays": swept.arrays, "bytes": swept.bytes, "skipped": skipped })
         });
         context.print_json(
-            &json!({ "found": remains.iter().map(found).collect::<Vec<_>>(), "swept": swept }),
+            &json!({ "found": leftovers.iter().map(found).collect::<Vec<_>>(), "swept": swept }),
         )?;
     } else {
         let mut out = context.out();
-        for found in remains {
+        for found in leftovers {
             let what = if found.is_store {
                 format!("store with {}", text::count(found.arrays, "array"))
             } else if found.arrays == 0 {
@@ -81,13 +81,13 @@ fn report(context: &Context, remains: &[Remains], swept: Option<&Swept>) -> Outc
                     text::bytes(swept.bytes)
                 )?;
             }
-            None if remains.is_empty() => writeln!(out, "nothing to delete")?,
+            None if leftovers.is_empty() => writeln!(out, "nothing to delete")?,
             None => {
-                let bytes = remains.iter().map(|remains| remains.bytes).sum();
+                let bytes = leftovers.iter().map(|leftover| leftover.bytes).sum();
                 writeln!(
                     out,
                     "would delete {}, {}",
-                    text::count(remains.len(), "thing"),
+                    text::count(leftovers.len(), "thing"),
                     text::bytes(bytes)
                 )?;
             }

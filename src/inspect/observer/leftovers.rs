@@ -13,11 +13,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Something that a sweep would delete. Given by [`Observer::remains`] and
-/// [`Observer::remains_in`].
+/// Something that a sweep would delete. Given by [`Observer::leftovers`] and
+/// [`Observer::leftovers_in`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Remains {
+pub struct Leftovers {
     /// The directory of a store, or a file in one.
     pub path: PathBuf,
     /// Whether it is a whole store.
@@ -29,24 +29,24 @@ pub struct Remains {
 }
 
 /// What a sweep of a root would delete.
-pub(crate) fn of_root(root: &Path) -> Result<Vec<Remains>> {
-    let mut remains = Vec::new();
+pub(crate) fn of_root(root: &Path) -> Result<Vec<Leftovers>> {
+    let mut leftovers = Vec::new();
     for entry in store::entries(root)? {
         let path = root.join(&entry);
         match Observer::open(&path) {
-            Ok(observer) => remains.extend(of_store(&observer)?),
+            Ok(observer) => leftovers.extend(of_store(&observer)?),
             // What was left half-deleted has no lock file any more; whether a half-built store has
             // a builder, only a sweep finds out.
             Err(_) if entry.as_encoded_bytes().starts_with(GONE_PREFIX.as_bytes()) => {
-                remains.push(whole(&path)?)
+                leftovers.push(whole(&path)?)
             }
             Err(_) => {}
         }
     }
-    Ok(remains)
+    Ok(leftovers)
 }
 
-pub(super) fn of_store(observer: &Observer) -> Result<Vec<Remains>> {
+pub(super) fn of_store(observer: &Observer) -> Result<Vec<Leftovers>> {
     let directory = observer.path();
     let is_being_built = directory
         .file_name()
@@ -55,7 +55,7 @@ pub(super) fn of_store(observer: &Observer) -> Result<Vec<Remains>> {
     if is_deserted && (!observer.is_persistent() || observer.is_closing()) && !is_being_built {
         return Ok(vec![whole(directory)?]);
     }
-    let mut remains = Vec::new();
+    let mut leftovers = Vec::new();
     for name in store::entries(directory)? {
         let path = directory.join(&name);
         let is_array = name.as_encoded_bytes().ends_with(SUFFIX.as_bytes());
@@ -71,7 +71,7 @@ pub(super) fn of_store(observer: &Observer) -> Result<Vec<Remains>> {
             None => is_array && is_left(observer, &path)?,
         };
         if is_left {
-            remains.push(Remains {
+            leftovers.push(Leftovers {
                 bytes: allocated(&path),
                 path,
                 is_store: false,
@@ -79,7 +79,7 @@ pub(super) fn of_store(observer: &Observer) -> Result<Vec<Remains>> {
             });
         }
     }
-    Ok(remains)
+    Ok(leftovers)
 }
 
 fn is_left(observer: &Observer, path: &Path) -> Result<bool> {
@@ -92,18 +92,18 @@ fn is_left(observer: &Observer, path: &Path) -> Result<bool> {
     }
 }
 
-fn whole(directory: &Path) -> Result<Remains> {
-    let mut remains = Remains {
+fn whole(directory: &Path) -> Result<Leftovers> {
+    let mut leftovers = Leftovers {
         path: directory.into(),
         is_store: true,
         arrays: 0,
         bytes: 0,
     };
     for name in store::entries(directory)? {
-        remains.arrays += usize::from(name.as_encoded_bytes().ends_with(SUFFIX.as_bytes()));
-        remains.bytes += allocated(&directory.join(name));
+        leftovers.arrays += usize::from(name.as_encoded_bytes().ends_with(SUFFIX.as_bytes()));
+        leftovers.bytes += allocated(&directory.join(name));
     }
-    Ok(remains)
+    Ok(leftovers)
 }
 
 fn allocated(path: &Path) -> u64 {

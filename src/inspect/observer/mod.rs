@@ -6,14 +6,14 @@
 mod leftovers;
 mod state;
 
-pub use leftovers::Remains;
+pub use leftovers::Leftovers;
 pub use state::{ArrayState, GuardKind, GuardState, MemberState};
 
 use crate::{
     error::{Error, Result},
     format::constants::{LOCK_NAME, SUFFIX},
     inspect::info::ArrayInfo,
-    store::{self, Unjoined, member_locks},
+    store::{self, StoreReader, member_locks},
 };
 use std::path::{Path, PathBuf};
 
@@ -43,7 +43,7 @@ use std::path::{Path, PathBuf};
 /// ```
 pub struct Observer {
     directory: PathBuf,
-    store: Unjoined,
+    store: StoreReader,
 }
 
 impl Observer {
@@ -69,7 +69,7 @@ impl Observer {
         };
         let directory = std::fs::canonicalize(path).map_err(missing)?;
         Ok(Self {
-            store: Unjoined::open(&directory)?,
+            store: StoreReader::open(&directory)?,
             directory,
         })
     }
@@ -264,10 +264,10 @@ impl Observer {
     /// ```
     /// let manager = ndshm::Manager::new()?;
     /// let xs = manager.zeros::<f64, _>(5)?;
-    /// assert!(ndshm::Observer::open(manager.path())?.remains()?.is_empty());
+    /// assert!(ndshm::Observer::open(manager.path())?.leftovers()?.is_empty());
     /// # Ok::<(), ndshm::Error>(())
     /// ```
-    pub fn remains(&self) -> Result<Vec<Remains>> {
+    pub fn leftovers(&self) -> Result<Vec<Leftovers>> {
         leftovers::of_store(self)
     }
 
@@ -283,10 +283,10 @@ impl Observer {
     /// ```
     /// # let scratch = tempfile::tempdir().unwrap();
     /// let manager = ndshm::Manager::builder().root(scratch.path()).create()?;
-    /// assert!(ndshm::Observer::remains_in(scratch.path())?.is_empty());
+    /// assert!(ndshm::Observer::leftovers_in(scratch.path())?.is_empty());
     /// # Ok::<(), ndshm::Error>(())
     /// ```
-    pub fn remains_in(root: impl AsRef<Path>) -> Result<Vec<Remains>> {
+    pub fn leftovers_in(root: impl AsRef<Path>) -> Result<Vec<Leftovers>> {
         leftovers::of_root(root.as_ref())
     }
 

@@ -76,7 +76,7 @@ pub(crate) fn member_of(tag: u64) -> u64 {
 }
 
 /// What the table asks about its surroundings.
-pub(crate) trait World {
+pub(crate) trait Liveness {
     /// Whether the member lives. Called without the lock word, and only about others.
     fn is_alive(&self, member: u64) -> bool;
     /// Whether the calling thread holds this slot, which its process holds.
@@ -141,9 +141,13 @@ impl StateBlock {
 
     /// Takes a slot for a guard.
     #[cold]
-    pub(crate) fn acquire(&self, request: Request, world: &impl World) -> Result<usize, Refusal> {
-        self.wait_with_intent(request, world, |table, intent| {
-            table.place(request, intent, world)
+    pub(crate) fn acquire(
+        &self,
+        request: Request,
+        liveness: &impl Liveness,
+    ) -> Result<usize, Refusal> {
+        self.wait_with_intent(request, liveness, |table, intent| {
+            table.place(request, intent, liveness)
         })
     }
 
@@ -156,10 +160,10 @@ impl StateBlock {
         &self,
         request: Request,
         is_exact: bool,
-        world: &impl World,
+        liveness: &impl Liveness,
     ) -> Result<usize, Refusal> {
-        self.wait_with_intent(request, world, |table, intent| {
-            table.place_recovery(request, is_exact, intent, world)
+        self.wait_with_intent(request, liveness, |table, intent| {
+            table.place_recovery(request, is_exact, intent, liveness)
         })
     }
 
@@ -201,16 +205,16 @@ impl StateBlock {
     pub(crate) fn poisoned(
         &self,
         request: Request,
-        world: &impl World,
+        liveness: &impl Liveness,
     ) -> Result<Vec<Poison>, Refusal> {
         let overlapping = |slot: usize| self.slots[slot].span().overlaps(&request.span);
-        let held = self.locked(request, world, |table| {
+        let held = self.locked(request, liveness, |table| {
             table.slots_where(|slot, tag| !Mode::Poisoned.is(tag) && overlapping(slot))
         })?;
-        self.bury(held, request.member, world);
+        self.clear_dead(held, request.member, liveness);
         // Not allocated under the lock word.
         let mut found = Vec::with_capacity(SLOTS);
-        self.locked(request, world, |table| {
+        self.locked(request, liveness, |table| {
             each(
                 table.slots_where(|slot, tag| Mode::Poisoned.is(tag) && overlapping(slot)),
                 |slot| {
@@ -230,11 +234,11 @@ impl StateBlock {
     fn wait_with_intent(
         &self,
         request: Request,
-        world: &impl World,
+        liveness: &impl Liveness,
         place: impl Fn(&Self, &mut Option<usize>) -> Result<usize, Obstacle>,
     ) -> Result<usize, Refusal> {
         let mut intent = None;
-        let result = self.wait_for(request, world, |table| place(table, &mut intent));
+        let result = self.wait_for(request, liveness, |table| place(table, &mut intent));
         if let (Err(_), Some(slot)) = (&result, intent) {
             self.withdraw(slot);
         }
@@ -245,24 +249,26 @@ impl StateBlock {
     fn wait_for(
         &self,
         request: Request,
-        world: &impl World,
+        liveness: &impl Liveness,
         mut place: impl FnMut(&Self) -> Result<usize, Obstacle>,
     ) -> Result<usize, Refusal> {
         let (mut waits, mut looks) = (None, 0);
         loop {
-            let in_the_way = match self.locked(request, world, &mut place)? {
+            let in_the_way = match self.locked(request, liveness, &mut place)? {
                 Ok(slot) => return Ok(slot),
                 Err(Obstacle::Refused(refusal)) => return Err(refusal),
                 Err(Obstacle::Conflict(slots)) => slots,
                 Err(Obstacle::Full) => ALL,
                 Err(Obstacle::Merged) => 0,
             };
-            if (in_the_way == 0 || self.bury(in_the_way, request.member, world)) && looks < LOOKS {
+            if (in_the_way == 0 || self.clear_dead(in_the_way, request.member, liveness))
+                && looks < LOOKS
+            {
                 looks += 1;
                 continue;
             }
             if in_the_way == ALL
-                && (0..SLOTS).any(|slot| self.holds(request.member, slot) && world.is_own(slot))
+                && (0..SLOTS).any(|slot| self.holds(request.member, slot) && liveness.is_own(slot))
             {
                 return Err(Refusal::TooManyGuards);
             }
@@ -279,12 +285,12 @@ impl StateBlock {
     ///
     /// Without the lock word: a tag names a dead member for ever, so one compare-and-swap is
     /// enough, whoever else does the same.
-    fn bury(&self, slots: u64, me: u64, world: &impl World) -> bool {
+    fn clear_dead(&self, slots: u64, me: u64, liveness: &impl Liveness) -> bool {
         let mut buried = false;
         each(slots, |slot| {
             let tag = self.slots[slot].tag.load(Acquire);
             let member = member_of(tag);
-            if tag == 0 || Mode::Poisoned.is(tag) || member == me || world.is_alive(member) {
+            if tag == 0 || Mode::Poisoned.is(tag) || member == me || liveness.is_alive(member) {
                 return;
             }
             let left = if Mode::Write.is(tag) {
@@ -331,10 +337,10 @@ impl StateBlock {
     fn locked<R>(
         &self,
         request: Request,
-        world: &impl World,
+        liveness: &impl Liveness,
         section: impl FnOnce(&Self) -> R,
     ) -> Result<R, Refusal> {
-        self.take_word(request, world)?;
+        self.take_word(request, liveness)?;
         failpoint!(WordTaken);
         let result = section(self);
         failpoint!(WordFreeing);
@@ -342,13 +348,13 @@ impl StateBlock {
         Ok(result)
     }
 
-    fn take_word(&self, request: Request, world: &impl World) -> Result<(), Refusal> {
+    fn take_word(&self, request: Request, liveness: &impl Liveness) -> Result<(), Refusal> {
         match self
             .lock
             .compare_exchange(0, request.member, Acquire, Relaxed)
         {
             Ok(_) => Ok(()),
-            Err(_) => self.wait_for_word(request, world),
+            Err(_) => self.wait_for_word(request, liveness),
         }
     }
 
@@ -358,7 +364,7 @@ impl StateBlock {
         Request {
             member, deadline, ..
         }: Request,
-        world: &impl World,
+        liveness: &impl Liveness,
     ) -> Result<(), Refusal> {
         let mut tries = 0;
         let mut since = None;
@@ -377,7 +383,7 @@ impl StateBlock {
                 || since.is_some_and(|since: Instant| {
                     Instant::now() > since + Duration::from_millis(1)
                 });
-            let is_dead = holder != 0 && holder != member && is_time && !world.is_alive(holder);
+            let is_dead = holder != 0 && holder != member && is_time && !liveness.is_alive(holder);
             if is_dead
                 && self
                     .lock

@@ -1,7 +1,7 @@
 //! Finding and taking places in the table. Everything here runs under the lock word.
 
 use super::{
-    ALL, KEPT_FROM_INTENTS, MAX_POISONED, Mode, Obstacle, Poison, Refusal, Request, World, each,
+    ALL, KEPT_FROM_INTENTS, Liveness, MAX_POISONED, Mode, Obstacle, Poison, Refusal, Request, each,
     member_of,
 };
 use crate::{
@@ -33,12 +33,12 @@ impl StateBlock {
         &self,
         request: Request,
         intent: &mut Option<usize>,
-        world: &impl World,
+        liveness: &impl Liveness,
     ) -> Result<usize, Obstacle> {
         let Request {
             member, span, mode, ..
         } = request;
-        let is_mine = |slot: usize, tag: u64| member_of(tag) == member && world.is_own(slot);
+        let is_mine = |slot: usize, tag: u64| member_of(tag) == member && liveness.is_own(slot);
         let (mut free, mut conflicts, mut deadlock, mut poison) = (ALL, 0, false, None);
         let (mut waiting_writers, mut records) = (0u64, 0);
         self.each_used(|slot, tag| {
@@ -103,7 +103,7 @@ impl StateBlock {
         request: Request,
         is_exact: bool,
         intent: &mut Option<usize>,
-        world: &impl World,
+        liveness: &impl Liveness,
     ) -> Result<usize, Obstacle> {
         let Request { member, span, .. } = request;
         let (mut free, mut conflicts, mut records, mut deadlock) = (ALL, 0, 0u64, false);
@@ -117,7 +117,7 @@ impl StateBlock {
                 records |= 1 << slot;
             } else {
                 conflicts |= 1 << slot;
-                deadlock |= member_of(tag) == member && world.is_own(slot);
+                deadlock |= member_of(tag) == member && liveness.is_own(slot);
             }
         });
         self.used.store(ALL & !free, Relaxed);

@@ -28,7 +28,7 @@ impl Scene {
     }
 }
 
-impl World for Scene {
+impl Liveness for Scene {
     fn is_alive(&self, member: u64) -> bool {
         !self.dead.borrow().contains(&member)
     }

@@ -13,7 +13,7 @@ struct Hydra<'a> {
     heads: AtomicUsize,
 }
 
-impl World for Hydra<'_> {
+impl Liveness for Hydra<'_> {
     fn is_alive(&self, member: u64) -> bool {
         let head = self.heads.fetch_add(1, SeqCst);
         // In the other slot than that which is being cleared.
@@ -29,7 +29,7 @@ impl World for Hydra<'_> {
     }
 }
 
-/// `try_write` used to bury the dead for as long as there were some, whatever its deadline.
+/// `try_write` used to clear_dead the dead for as long as there were some, whatever its deadline.
 #[test]
 fn dead_readers_that_come_again_and_again_do_not_keep_who_does_not_wait() {
     let (sender, receiver) = mpsc::channel();

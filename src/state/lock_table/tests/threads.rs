@@ -10,7 +10,7 @@ use std::sync::{
 /// A scene for threads: nobody dies, and nobody holds two guards.
 struct Peace;
 
-impl World for Peace {
+impl Liveness for Peace {
     fn is_alive(&self, _: u64) -> bool {
         true
     }
