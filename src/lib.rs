@@ -202,6 +202,15 @@ pub mod __private {
     pub use bytemuck;
     pub use ndarray::IxDyn;
 
+    /// What the derive macro tells of a struct: here, so that it brings no name into the scope of the
+    /// struct.
+    pub trait Struct {
+        const FIELDS: &'static [crate::Field];
+
+        /// Compiles only if the struct has the fields that the macro saw.
+        fn fields_are_as_declared(&self);
+    }
+
     pub mod scalar {
         pub use crate::Bool;
         #[cfg(feature = "half")]

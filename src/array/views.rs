@@ -429,7 +429,8 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     ///
     /// # Errors
     ///
-    /// `NotShared` where the memory is not this array's, or not between its first and last byte.
+    /// `NotShared` where the memory is not this array's, not between its first and last byte, or
+    /// begins in the middle of an element.
     ///
     /// # Examples
     ///
@@ -475,6 +476,11 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
             layout::check(bounds, offset, part.shape(), &byte_strides).map_err(|_| not_shared())?;
         let own = self.extent();
         if extent.start < own.start || extent.end > own.end {
+            return Err(not_shared());
+        }
+        // A slice that was cast to other elements and back may begin in the middle of one.
+        let dtype = &self.open_array.header().dtype;
+        if !dtype.has_view(&T::DTYPE, offset, part.shape(), &byte_strides) {
             return Err(not_shared());
         }
         let is_writable =

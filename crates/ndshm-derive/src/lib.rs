@@ -79,17 +79,23 @@ fn implementation(input: &DeriveInput) -> syn::Result<Tokens> {
             };
         }
     });
-    let described = format_ident!("Described");
+    // An attribute below the derive may have changed the struct after this macro saw it: the real
+    // fields must be these, of these types, and no others.
+    let bindings: Vec<_> = (0..types.len())
+        .map(|i| format_ident!("field_{i}"))
+        .collect();
+    let as_declared = quote! {
+        fn fields_are_as_declared(&self) {
+            let Self { #(#members: #bindings),* } = self;
+            #(let _: &#types = #bindings;)*
+        }
+    };
 
     Ok(quote! {
         const _: () = {
             #bounded
 
-            trait #described {
-                const FIELDS: &'static [::ndshm::Field];
-            }
-
-            impl #for_generics #described for #name #arguments #bounds {
+            impl #for_generics ::ndshm::__private::Struct for #name #arguments #bounds {
                 const FIELDS: &'static [::ndshm::Field] = {
                     #(#no_gaps)*
                     ::core::assert!(::core::mem::size_of::<Self>() == 0 #(+ ::core::mem::size_of::<#types>())*, #no_end);
@@ -100,6 +106,8 @@ fn implementation(input: &DeriveInput) -> syn::Result<Tokens> {
                         ::core::mem::offset_of!(Self, #members),
                     )),*]
                 };
+
+                #as_declared
             }
 
             #pod
@@ -108,7 +116,7 @@ fn implementation(input: &DeriveInput) -> syn::Result<Tokens> {
             // places, and the size is that of the struct.
             unsafe impl #for_generics ::ndshm::Element for #name #arguments #bounds {
                 const DTYPE: ::ndshm::DType =
-                    ::ndshm::DType::constant_struct(<Self as #described>::FIELDS, ::core::mem::size_of::<Self>());
+                    ::ndshm::DType::constant_struct(<Self as ::ndshm::__private::Struct>::FIELDS, ::core::mem::size_of::<Self>());
             }
 
             #checked

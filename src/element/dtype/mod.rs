@@ -229,8 +229,16 @@ impl DType {
             "an element has at most 1,048,576 bytes"
         );
         let mut depth = 1;
+        let mut end = 0;
         let mut i = 0;
         while i < fields.len() {
+            // Views of fields rely on this: two fields that share bytes could be written at once.
+            assert!(
+                fields[i].offset >= end,
+                "fields overlap, or are not in the order of their offsets"
+            );
+            end = fields[i].offset + fields[i].dtype.itemsize();
+            assert!(end <= itemsize, "a field reaches past the struct");
             let inner = fields[i].dtype.depth() + 1;
             if inner > depth {
                 depth = inner;

@@ -17,7 +17,13 @@ impl DType {
         strides: &[isize],
     ) -> bool {
         if self.is_made_of(wanted) {
-            return true;
+            // In phase: an element that began in the middle of another would mix their fields.
+            let part = wanted.itemsize();
+            let mut axes = shape.iter().zip(strides);
+            let is_in_phase = |(&n, &stride): (&usize, &isize)| {
+                n < 2 || stride.unsigned_abs().is_multiple_of(part)
+            };
+            return shape.contains(&0) || offset.is_multiple_of(part) && axes.all(is_in_phase);
         }
         let mut runs = Vec::new();
         self.runs(wanted, 0, &mut runs);
@@ -145,6 +151,24 @@ mod tests {
             <[[f32; 2]; 3]>::DTYPE.has_view(&f32::DTYPE, 4, &[17], &[4]),
             "elements that are all of one part"
         );
+        // Whole elements in phase only, or an element would mix the fields of two.
+        for (offset, shape, strides, expected) in [
+            (48, vec![3], vec![48], true),
+            (96, vec![3], vec![-48], true),
+            (8, vec![3], vec![48], false),
+            (0, vec![3], vec![56], false),
+            (8, vec![0], vec![48], true),
+            (8, vec![1], vec![8], false),
+            (0, vec![1], vec![8], true),
+        ] {
+            let is_view = dtype.has_view(&dtype, offset, &shape, &strides);
+            assert_eq!(is_view, expected, "{offset} {shape:?} {strides:?}");
+        }
+        assert!(!<[f32; 2]>::DTYPE.has_view(&<[f32; 2]>::DTYPE, 4, &[2], &[8]));
+        assert!(!u64::DTYPE.has_view(&u64::DTYPE, 4, &[2], &[8]));
+        assert!(!u64::DTYPE.has_view(&u64::DTYPE, 0, &[2], &[12]));
+        assert!(<[[f32; 2]; 3]>::DTYPE.has_view(&<[f32; 2]>::DTYPE, 8, &[4], &[16]));
+        assert!(!<[[f32; 2]; 3]>::DTYPE.has_view(&<[f32; 2]>::DTYPE, 4, &[4], &[16]));
         assert!(<[u8; 5]>::DTYPE.has_view(&u8::DTYPE, 3, &[7], &[1]));
         assert!(!u16::DTYPE.has_view(&u8::DTYPE, 0, &[2], &[1]));
     }
