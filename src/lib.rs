@@ -101,6 +101,11 @@
 //! promised for the death of processes. After a loss of power there is only what was
 //! [flushed](SharedArray::flush), in persistent stores on a disk.
 
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+compile_error!(
+    "ndshm needs 64-bit Linux: arrays are mapped whole, and processes share words of 64 bits"
+);
+
 #[macro_use]
 mod event;
 #[cfg(not(feature = "failpoints"))]

@@ -78,6 +78,8 @@ pub(crate) fn freeze(open_array: &Arc<OpenArray>, is_writable: bool) -> Result<(
     ) {
         Ok(_lock) => {
             failpoint!(FreezeExclusive);
+            // What can fail comes first: an array that could not be frozen is as it was.
+            open_array.protect()?;
             open_array.freeze();
             Ok(())
         }

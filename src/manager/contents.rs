@@ -7,7 +7,7 @@ use crate::{
     inspect::info::ArrayInfo,
     segment::Segment,
     store::{self, Swept, permissions},
-    sys::fs::available,
+    sys::fs::left,
 };
 use std::{
     collections::BTreeMap,
@@ -40,7 +40,8 @@ pub struct Usage {
     /// Bytes of files without an array: kept to be used again
     /// ([`Builder::recycle`](crate::Builder::recycle)), or just being made.
     pub kept: u64,
-    /// Bytes that are left on the file system.
+    /// Bytes that are left: on the file system, and for a tmpfs of the memory of the machine and of
+    /// this process's control group, whichever is least.
     pub available: u64,
 }
 
@@ -92,8 +93,10 @@ impl Manager {
     pub fn usage(&self) -> Result<Usage> {
         let list = self.list()?;
         // Somebody may close the store in between: then that is the reason.
-        let available =
-            available(self.path()).or_else(|error| self.member().check_open().and(Err(error)))?;
+        let left = left(self.path(), self.member().is_on_tmpfs());
+        let available = left
+            .or_else(|error| self.member().check_open().and(Err(error)))?
+            .bytes;
         let allocated =
             |path: &Path| fs::symlink_metadata(path).map_or(0, |metadata| metadata.blocks() * 512);
         let mut usage = Usage {

@@ -1,7 +1,10 @@
 //! The store that the environment names.
 
 use super::Manager;
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    sys::process::trusted_variable,
+};
 use std::path::PathBuf;
 
 /// The environment variable that names a store.
@@ -13,7 +16,8 @@ impl Manager {
     ///
     /// # Errors
     ///
-    /// `NotFound` where the variable is not set, or no store is where it says; `Untrusted` where it
+    /// `NotFound` where the variable is not set, where no store is where it says, and in a process
+    /// with raised rights (setuid), which believes no environment variable; `Untrusted` where it
     /// says no absolute path; those of [`open`](Self::open).
     ///
     /// # Examples
@@ -29,10 +33,7 @@ impl Manager {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn from_env() -> Result<Self> {
-        let Some(path) = std::env::var_os(STORE_VARIABLE)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-        else {
+        let Some(path) = trusted_variable(STORE_VARIABLE).map(PathBuf::from) else {
             let what = "this environment variable is not set: set it to the directory of a store, or start the program by ndshm run";
             return Err(Error::NotFound {
                 path: STORE_VARIABLE.into(),

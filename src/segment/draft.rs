@@ -19,9 +19,11 @@ use crate::{
         recycle_pool::Kept,
         temporary::TempName,
     },
-    sys::fs::{above_the_streams, creation_error, inode_of_file, open_file},
+    sys::{
+        fs::{above_the_streams, check_fits, creation_error, inode_of_file, open_file},
+        process::file_size_limit,
+    },
 };
-use rustix::process::{Resource, getrlimit};
 use std::{
     fs::{self, File},
     io,
@@ -88,10 +90,7 @@ impl Draft {
         let (Some(data_len), Some(total)) = (data_len, total) else {
             return Err(Error::layout("create an array", "its size overflows"));
         };
-        if let Some(limit) = getrlimit(Resource::Fsize)
-            .current
-            .filter(|&limit| (total as u64) > limit)
-        {
+        if let Some(limit) = file_size_limit().filter(|&limit| (total as u64) > limit) {
             let limited_by = "RLIMIT_FSIZE of this process";
             return Err(Error::NoSpace {
                 path: me.into(),
@@ -152,6 +151,7 @@ impl Draft {
             }
         }
         let make = || {
+            check_fits(me, total as u64, member.is_on_tmpfs())?;
             let (file, temporary) = Self::make_file(member, id)
                 .map_err(|error| failed(error, "create an array file"))?;
             failpoint!(CreateFileMade);

@@ -9,12 +9,12 @@
 use crate::{
     error::{Error, Result},
     store::{member::Member, settings::HugePages},
-    sys::mapping::{HUGE_PAGE, Mapping},
+    sys::{
+        fs::reserve,
+        mapping::{HUGE_PAGE, Mapping},
+    },
 };
-use rustix::{
-    fs::{FallocateFlags, fallocate},
-    io::Errno,
-};
+use rustix::io::Errno;
 use std::{
     fs::File,
     io::{self, IoSlice},
@@ -57,7 +57,7 @@ pub(crate) fn make(
         };
         match made {
             Ok(mut mapping) => {
-                reserve(file, len).map_err(|error| failed(error, "reserve space"))?;
+                reserve(file, 0..len as u64).map_err(|error| failed(error, "reserve space"))?;
                 failpoint!(CreateReserved);
                 mapping.put(0, head);
                 failpoint!(CreateHeaderWritten);
@@ -67,11 +67,11 @@ pub(crate) fn make(
                 }
                 return Ok(mapping);
             }
-            Err(error) if wanted == HugePages::Require => {
-                return Err(failed(
-                    error,
+            Err(source) if wanted == HugePages::Require => {
+                return Err(Error::io(
+                    member.directory(),
                     "make huge pages: they need a tmpfs, Linux 6.1, and free memory in one piece; HugePages::Auto does without them",
-                ));
+                )(source));
             }
             // What was made on the way is a part of the file.
             Err(_error) => event!(DEBUG, len, error = %_error, "made no huge pages"),
@@ -85,7 +85,7 @@ pub(crate) fn make(
     // On tmpfs a page that was written is there. Elsewhere it may be on its way to the disk without
     // a place there.
     if head.len() + bytes.len() < len || !is_on_tmpfs {
-        reserve(file, len).map_err(|error| failed(error, "reserve space"))?;
+        reserve(file, 0..len as u64).map_err(|error| failed(error, "reserve space"))?;
         failpoint!(CreateReserved);
     }
     write(file, head, bytes).map_err(|error| failed(error, "write the new file"))?;
@@ -117,10 +117,6 @@ fn make_huge(member: &Member, file: &File, len: usize) -> io::Result<Mapping> {
     }
     mapping.collapse(huge_len)?;
     Ok(mapping)
-}
-
-fn reserve(file: &File, len: usize) -> io::Result<()> {
-    Ok(fallocate(file, FallocateFlags::empty(), 0, len as u64)?)
 }
 
 /// Writes the head and what follows it, usually by one system call. Writing costs half of mapping

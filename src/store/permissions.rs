@@ -3,7 +3,7 @@
 
 use crate::{
     error::{Error, Result},
-    sys::fs,
+    sys::{fs, process::trusted_variable},
 };
 use std::{
     fs::{DirBuilder, File, Metadata},
@@ -29,9 +29,7 @@ fn untrusted(path: &Path, reason: impl Into<String>) -> Error {
 /// The directory that stores are made in: the given one, that of `NDSHM_ROOT`, or
 /// `/dev/shm/ndshm-<uid>`; made where it does not exist, if `create`.
 pub(crate) fn root(given: Option<&Path>, any_file_system: bool, create: bool) -> Result<PathBuf> {
-    let variable = std::env::var_os(ROOT_VARIABLE)
-        .filter(|value| !value.is_empty())
-        .map(PathBuf::from);
+    let variable = trusted_variable(ROOT_VARIABLE).map(PathBuf::from);
     let is_default = given.is_none() && variable.is_none();
     let default = || {
         PathBuf::from(format!(

@@ -9,13 +9,13 @@ use std::{fs::File, io, ops::Range, os::fd::AsRawFd};
 
 /// Takes flock shared without waiting. Returns false if another description holds it exclusively.
 pub(crate) fn try_share(file: &File) -> io::Result<bool> {
-    contended(fs2::FileExt::try_lock_shared(file))
+    attempt(|| fs2::FileExt::try_lock_shared(file))
 }
 
 /// Takes flock exclusively without waiting. Returns false if another description holds it. For a
 /// fresh descriptor only.
 pub(crate) fn try_exclude(file: &File) -> io::Result<bool> {
-    contended(fs2::FileExt::try_lock_exclusive(file))
+    attempt(|| fs2::FileExt::try_lock_exclusive(file))
 }
 
 /// Takes flock exclusively, and waits for it. For a fresh descriptor only.
@@ -68,13 +68,15 @@ pub(crate) fn first_locked(file: &File, bytes: Range<u64>) -> io::Result<Option<
     Ok(Some(start..end))
 }
 
-fn contended(result: io::Result<()>) -> io::Result<bool> {
-    match result {
-        Ok(()) => Ok(true),
-        Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => {
-            Ok(false)
+/// Tries a flock, again where a signal interrupts it. Returns false if another description holds it.
+fn attempt(lock: impl Fn() -> io::Result<()>) -> io::Result<bool> {
+    loop {
+        match lock() {
+            Ok(()) => return Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(error) => return Err(error),
         }
-        Err(error) => Err(error),
     }
 }
 
@@ -89,7 +91,9 @@ fn set(file: &File, command: i32, kind: i32, at: u64) -> io::Result<bool> {
         let error = io::Error::last_os_error();
         match error.raw_os_error() {
             Some(libc::EINTR) => {}
-            Some(libc::EAGAIN | libc::EACCES) => return Ok(false),
+            // Linux answers EAGAIN, never EACCES, where the lock is held. EACCES is the answer of a
+            // security policy, and to try again would be an endless loop.
+            Some(libc::EAGAIN) => return Ok(false),
             _ => return Err(error),
         }
     }

@@ -1,10 +1,17 @@
 //! Files and file systems: opening, asking what they are and what is left, and the errors of what could not be made.
 
-use crate::error::{Error, Result};
-use rustix::fs::{Mode, OFlags};
+use crate::{
+    error::{Error, Result},
+    sys::memory::{self, Left},
+};
+use rustix::{
+    fs::{FallocateFlags, Mode, OFlags, fallocate},
+    io::Errno,
+};
 use std::{
     fs::{self, File},
     io,
+    ops::Range,
     os::fd::AsRawFd,
     path::Path,
 };
@@ -68,12 +75,81 @@ pub(crate) fn inode_at(path: &Path) -> Option<(u64, u64)> {
         .map(|found| (found.st_dev, found.st_ino))
 }
 
+/// Bytes that one call reserves.
+const PIECE: u64 = 64 << 20;
+
+/// Reserves the space of a range of a file, which grows if need be.
+///
+/// In pieces, each tried again where a signal interrupts it: kernels before about 6.7 take back all
+/// that an interrupted call reserved on a tmpfs, so that under a timer a large call never ends. A
+/// piece that is interrupted is halved, down to one page.
+pub(crate) fn reserve(file: &File, range: Range<u64>) -> io::Result<()> {
+    let page = rustix::param::page_size() as u64;
+    let (mut start, mut piece) = (range.start, PIECE);
+    // An empty range is asked for too: the file system may refuse.
+    loop {
+        let len = piece.min(range.end - start);
+        match fallocate(file, FallocateFlags::empty(), start, len) {
+            Ok(()) => start += len,
+            Err(Errno::INTR) => piece = (piece / 2).max(page),
+            Err(errno) => return Err(errno.into()),
+        }
+        if start >= range.end {
+            return Ok(());
+        }
+    }
+}
+
 /// Bytes that are left for this user on the file system of `path`.
 pub(crate) fn available(path: &Path) -> Result<u64> {
     let found = rustix::fs::statvfs(path)
         .map_err(|errno| Error::io(path, "ask for free space")(errno.into()))?;
-    Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    // Root may use the blocks that are kept for it.
+    let blocks = if rustix::process::geteuid().is_root() {
+        found.f_bfree
+    } else {
+        found.f_bavail
+    };
+    Ok(blocks.saturating_mul(found.f_frsize))
 }
+
+/// From so many bytes on the file system is asked first whether it has them: below, a call that
+/// fails takes its pages back before another process misses them.
+const ASK_FROM: u64 = 1 << 20;
+/// From so many bytes on a tmpfs, the memory is asked for too.
+const ASK_MEMORY_FROM: u64 = 32 << 20;
+
+/// What is left for new pages of files below `path`, for this user and this process.
+pub(crate) fn left(path: &Path, is_on_tmpfs: bool) -> Result<Left> {
+    let of_files = Left {
+        bytes: available(path)?,
+        limited_by: OF_FILE_SYSTEM,
+    };
+    let of_memory = if is_on_tmpfs { memory::left() } else { None };
+    Ok(of_memory
+        .filter(|memory| memory.bytes < of_files.bytes)
+        .unwrap_or(of_files))
+}
+
+/// An error where `needed` bytes cannot fit: before a page is asked for, because a kernel that tries
+/// takes what its neighbours need, and where memory runs out it ends other processes.
+pub(crate) fn check_fits(path: &Path, needed: u64, is_on_tmpfs: bool) -> Result<()> {
+    if needed < ASK_FROM {
+        return Ok(());
+    }
+    let left = left(path, is_on_tmpfs && needed >= ASK_MEMORY_FROM)?;
+    if needed <= left.bytes {
+        return Ok(());
+    }
+    Err(Error::NoSpace {
+        path: path.into(),
+        needed,
+        available: left.bytes,
+        limited_by: left.limited_by,
+    })
+}
+
+const OF_FILE_SYSTEM: &str = "the file system (its bytes, inodes or quota)";
 
 /// The error of a file that could not be made: `NoSpace` where that is the reason.
 pub(crate) fn creation_error(
@@ -82,17 +158,22 @@ pub(crate) fn creation_error(
     needed: u64,
     action: &'static str,
 ) -> Error {
-    match source.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::NoSpace {
-            path: path.into(),
-            needed,
-            available: available(path).unwrap_or(0),
-            limited_by: "the file system (its bytes, inodes or quota)",
-        },
-        _ => Error::Io {
-            path: path.into(),
-            action,
-            source,
-        },
+    let limited_by = match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => OF_FILE_SYSTEM,
+        io::ErrorKind::OutOfMemory => "the memory of the machine or of the control group",
+        io::ErrorKind::FileTooLarge => "the largest file of the file system",
+        _ => {
+            return Error::Io {
+                path: path.into(),
+                action,
+                source,
+            };
+        }
+    };
+    Error::NoSpace {
+        path: path.into(),
+        needed,
+        available: available(path).unwrap_or(0),
+        limited_by,
     }
 }

@@ -8,3 +8,6 @@ pub(crate) mod fork;
 pub(crate) mod fs;
 #[allow(unsafe_code)]
 pub(crate) mod mapping;
+pub(crate) mod memory;
+#[allow(unsafe_code)]
+pub(crate) mod process;

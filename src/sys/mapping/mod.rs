@@ -27,6 +27,9 @@ use std::{
     ptr::NonNull,
 };
 
+/// From linux/mman.h: libc has it for glibc only.
+const MADV_COLLAPSE: libc::c_int = 25;
+
 /// Bytes from the start of a mapping that stay writable whatever is protected: the smallest page of
 /// any machine.
 const FIRST_PAGE: usize = 4096;
@@ -128,7 +131,7 @@ impl Mapping {
             self.len
         );
         // SAFETY: the pages are mapped (assertion, invariant); what is in them stays as it is.
-        match unsafe { libc::madvise(self.address().cast(), len, libc::MADV_COLLAPSE) } {
+        match unsafe { libc::madvise(self.address().cast(), len, MADV_COLLAPSE) } {
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()),
         }

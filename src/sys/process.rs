@@ -1,0 +1,67 @@
+//! Facts about this process that the kernel knows: its rights, its limits, random bytes.
+//!
+//! One of the modules with unsafe code: `getauxval` and `getrlimit` are calls of libc, because rustix
+//! takes the latter for one that cannot fail.
+
+use std::{
+    env,
+    ffi::OsString,
+    fs::File,
+    io::{self, Read},
+};
+
+/// An environment variable, unless it is empty.
+///
+/// A process that runs with raised rights (setuid, setgid, file capabilities) believes none: its
+/// caller, which has fewer rights, chose them. Programs and directories that such a process uses
+/// come from its own code only.
+pub(crate) fn trusted_variable(name: &str) -> Option<OsString> {
+    if has_raised_rights() {
+        return None;
+    }
+    env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// Whether the kernel started this program with more rights than its caller has (AT_SECURE,
+/// getauxval(3)).
+pub(crate) fn has_raised_rights() -> bool {
+    // SAFETY: getauxval only reads the auxiliary vector of this process.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
+/// Bytes that a file written by this process may have (RLIMIT_FSIZE); none where there is no limit.
+///
+/// Exceeding it is a signal, so it is asked for before. A sandbox that refuses the question counts
+/// as one without a limit.
+pub(crate) fn file_size_limit() -> Option<u64> {
+    let mut limit = libc::rlimit {
+        rlim_cur: libc::RLIM_INFINITY,
+        rlim_max: libc::RLIM_INFINITY,
+    };
+    // SAFETY: the pointer is to a valid rlimit, which the call fills or leaves as it is.
+    let answer = unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit) };
+    (answer == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
+}
+
+/// Random bytes from the kernel: by getrandom, and by /dev/urandom where a sandbox refuses that.
+pub(crate) fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    match rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()) {
+        // Up to 256 bytes come whole, random(4).
+        Ok(len) if len == N => return Ok(bytes),
+        _ => File::open("/dev/urandom")?.read_exact(&mut bytes)?,
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn random_bytes_differ() {
+        let (first, second): ([u8; 16], [u8; 16]) =
+            (random_bytes().unwrap(), random_bytes().unwrap());
+        assert_ne!(first, second);
+    }
+}
