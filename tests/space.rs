@@ -10,9 +10,12 @@ mod common;
 
 use common::Root;
 use ndarray::Ix1;
-use ndshm::{Error, Manager, SharedArray1};
+use ndshm::{Element, Error, Manager, Observer, SharedArray1};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use std::path::Path;
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
 
 #[test]
 fn a_full_tmpfs_is_an_error_with_figures_and_nothing_is_left_behind() {
@@ -90,6 +93,125 @@ fn child_fills_a_tmpfs() {
             .any(|path| path.to_str().unwrap().contains("-new-"))
     );
     drop(filler);
+    common::done();
+}
+
+// A request for more than there is once filled the file system page by page before it failed, and
+// then said that nothing was left.
+#[test]
+fn a_request_that_cannot_fit_takes_no_page() {
+    let root = Root::new();
+    common::run_on_tmpfs(
+        "a_request_that_cannot_fit_takes_no_page",
+        "child_asks_for_too_much",
+        "64m,nr_inodes=6",
+        root.path(),
+    );
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_asks_for_too_much() {
+    let manager = Manager::builder()
+        .root(common::arguments().remove(0))
+        .create()
+        .unwrap();
+    let kept = manager.ones::<u8, _>(10 << 20).unwrap();
+    // No file can be made any more: an answer that tells of bytes was given before one was.
+    let mut fillers = Vec::new();
+    while let Ok(filler) = manager.zeros::<u8, _>(1) {
+        fillers.push(filler);
+    }
+    let before = rustix::fs::statvfs(manager.path()).unwrap();
+    let left = before.f_bfree * before.f_frsize;
+    for len in [60 << 20, 10_usize.pow(13)] {
+        for error in [
+            manager.zeros::<u8, _>(len).unwrap_err(),
+            manager.empty::<u16, _>(len / 2).unwrap_err(),
+            manager.from_shape_fn::<u8, _>(len, |_| 1).unwrap_err(),
+            manager.zeros_any(&u8::DTYPE, &[len]).unwrap_err(),
+            manager
+                .options()
+                .name("large")
+                .ones::<u8, _>(len)
+                .unwrap_err(),
+        ] {
+            assert!(
+                matches!(error, Error::NoSpace { needed, available, .. }
+                    if needed == len as u64 + 4096 && available == left),
+                "{error}"
+            );
+        }
+    }
+    assert_eq!(manager.usage().unwrap().available, left);
+    assert_eq!(kept.read().unwrap().len(), 10 << 20);
+    common::done();
+}
+
+// Pages of a tmpfs count for the control group: one that has too little memory was left to the OOM
+// killer.
+#[test]
+fn a_control_group_that_has_too_little_memory_is_no_space() {
+    let Some(group) = Group::with_memory(64 << 20) else {
+        let test = "a_control_group_that_has_too_little_memory_is_no_space";
+        return common::skip(test, "no control group can be made here");
+    };
+    let root = Root::new();
+    let child = common::child_command("child_is_in_a_control_group", &[root.path()]);
+    let enter = "echo $$ >\"$1/cgroup.procs\" && shift && exec \"$@\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", enter, "sh"]).arg(&group.0);
+    command.arg(child.get_program()).args(child.get_args());
+    command.envs(
+        child
+            .get_envs()
+            .filter_map(|(key, value)| Some((key, value?))),
+    );
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    common::finish(child.spawn().unwrap());
+}
+
+/// A control group of this test's own, removed when it is dropped.
+struct Group(PathBuf);
+
+impl Group {
+    /// Of whichever version limits memory here; none where none can be made.
+    fn with_memory(bytes: u64) -> Option<Self> {
+        let name = format!("ndshm-test-{}", std::process::id());
+        let versions = [("memory", "memory.limit_in_bytes"), ("", "memory.max")];
+        versions.into_iter().find_map(|(root, limit)| {
+            let path = Path::new("/sys/fs/cgroup").join(root).join(&name);
+            std::fs::create_dir(&path).ok()?;
+            let group = Group(path);
+            let limit = group.0.join(limit);
+            limit.exists().then_some(())?;
+            std::fs::write(limit, bytes.to_string()).ok()?;
+            Some(group)
+        })
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_is_in_a_control_group() {
+    let manager = Manager::builder()
+        .root(common::arguments().remove(0))
+        .create()
+        .unwrap();
+    let error = manager.zeros::<u8, _>(256 << 20).unwrap_err();
+    assert!(
+        matches!(error, Error::NoSpace { available, limited_by, .. }
+            if available < 64 << 20 && limited_by.contains("control group")),
+        "{error}"
+    );
+    assert!(manager.usage().unwrap().available < 64 << 20);
+    assert_eq!(manager.ones::<u8, _>(8 << 20).unwrap().len(), 8 << 20);
     common::done();
 }
 
@@ -245,8 +367,17 @@ fn child_uses_up_its_mappings() {
         arrays.len() + 1,
         "the array that failed left something"
     );
+    // A freeze that fails has frozen nothing: it once set the flag before it failed.
+    let error = kept.freeze().unwrap_err();
+    assert!(matches!(error, Error::TooManyMappings { .. }), "{error}");
     // SAFETY: the mapping above, which nothing refers to.
     assert_eq!(unsafe { libc::munmap(start, size) }, 0);
+    let state = Observer::open(manager.path())
+        .unwrap()
+        .state(&kept.handle().info().unwrap());
+    assert!(!state.unwrap().is_frozen);
+    kept.write().unwrap()[0] = 1.0;
+    assert_eq!(kept.freeze().unwrap()[0], 1.0);
     assert_eq!(manager.zeros::<u8, _>(1).unwrap().len(), 1);
     assert_eq!(kept.read().unwrap().sum(), 8.0);
     common::done();
