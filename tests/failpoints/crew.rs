@@ -32,7 +32,7 @@ impl Crew {
     pub(crate) fn start() -> Self {
         Self(
             (0..CREW)
-                .map(|number| Peer::start("child_works", &[number.to_string()]))
+                .map(|number| Peer::start(crate::child_works, &[number.to_string()]))
                 .collect(),
         )
     }

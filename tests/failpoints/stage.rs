@@ -263,7 +263,7 @@ impl Stage {
             gift,
         ];
         common::start(
-            "child_dies",
+            crate::child_dies,
             &[&arguments[..], &[path(&self.signs)]].concat(),
         )
     }
