@@ -21,20 +21,20 @@ use std::{
 const PEERS: u64 = 4;
 const THREADS: u64 = 3;
 /// Where makers say what they made.
-const BOXES: u64 = 12;
+const HANDLES: u64 = 12;
 /// Two that end in one page, one in the next, a larger one, and one that has huge pages where there
 /// are any.
 const LENS: [usize; 5] = [600, 610, 1000, 8000, 300_000];
 
 /// Small and good enough: xorshift.
-struct Dice(u64);
+struct Random(u64);
 
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        (self.0 >> 11) % sides
+        (self.0 >> 11) % limit
     }
 }
 
@@ -92,18 +92,18 @@ impl Held {
     }
 }
 
-struct Churner<'a> {
+struct Worker<'a> {
     manager: Manager,
-    boxes: PathBuf,
-    me: u64,
+    handles: PathBuf,
+    number: u64,
     made: u64,
-    dice: Dice,
+    random: Random,
     held: Vec<Held>,
     stop: &'a AtomicBool,
     counts: &'a [AtomicU64; 4],
 }
 
-impl Churner<'_> {
+impl Worker<'_> {
     fn run(&mut self) {
         while !self.stop.load(SeqCst) {
             self.step();
@@ -116,7 +116,7 @@ impl Churner<'_> {
             let held = self.held.remove(0);
             self.drop_or_delete(held);
         }
-        match self.dice.roll(24) {
+        match self.random.below(24) {
             0..7 => self.make(),
             7..16 => self.open(),
             16 => self.look(),
@@ -132,33 +132,33 @@ impl Churner<'_> {
             ),
             _ => self.end_one(),
         }
-        if self.dice.roll(4) == 0 {
+        if self.random.below(4) == 0 {
             self.held.iter().for_each(|held| held.check("held"));
         }
     }
 
     fn make(&mut self) {
         self.made += 1;
-        let seed = self.me << 40 | self.made;
+        let seed = self.number << 40 | self.made;
         let scope = [
             Scope::Local,
             Scope::Local,
             Scope::Local,
             Scope::Remote,
             Scope::Store,
-        ][self.dice.roll(5) as usize];
-        let len = if self.dice.roll(60) == 0 {
+        ][self.random.below(5) as usize];
+        let len = if self.random.below(60) == 0 {
             LENS[4]
         } else {
-            LENS[self.dice.roll(4) as usize]
+            LENS[self.random.below(4) as usize]
         };
         let options = self.manager.options().scope(scope);
-        let options = match self.dice.roll(12) {
-            0 => options.name(format!("name-{}", self.dice.roll(3))),
+        let options = match self.random.below(12) {
+            0 => options.name(format!("name-{}", self.random.below(3))),
             1 => options.axis_names(["x"]),
             _ => options,
         };
-        let made = match self.dice.roll(4) {
+        let made = match self.random.below(4) {
             0 => options.from_shape_fn(len, |i| element(seed, i)),
             1 => options.from_ndarray(&Array1::from_shape_fn(len, |i| element(seed, i))),
             how => {
@@ -186,16 +186,16 @@ impl Churner<'_> {
             Err(Error::AlreadyExists { .. }) => return,
             Err(error) => panic!("{error:?}"),
         };
-        let handle = if self.dice.roll(4) == 0 {
+        let handle = if self.random.below(4) == 0 {
             array.read_only().unwrap().handle()
         } else {
             array.handle()
         };
-        let temporary = self.boxes.join(format!("new-{}", self.me));
+        let temporary = self.handles.join(format!("new-{}", self.number));
         fs::write(&temporary, format!("{seed} {handle}")).unwrap();
         fs::rename(
             &temporary,
-            self.boxes.join(self.dice.roll(BOXES).to_string()),
+            self.handles.join(self.random.below(HANDLES).to_string()),
         )
         .unwrap();
         self.counts[0].fetch_add(1, SeqCst);
@@ -208,13 +208,14 @@ impl Churner<'_> {
     }
 
     fn open(&mut self) {
-        let Ok(text) = fs::read_to_string(self.boxes.join(self.dice.roll(BOXES).to_string()))
+        let Ok(text) =
+            fs::read_to_string(self.handles.join(self.random.below(HANDLES).to_string()))
         else {
             return;
         };
         let (seed, handle) = text.split_once(' ').unwrap();
         let (seed, handle) = (seed.parse().unwrap(), handle.parse::<Handle>().unwrap());
-        if self.dice.roll(4) == 0 {
+        if self.random.below(4) == 0 {
             match handle.info() {
                 Ok(info) => assert_eq!(info.id, handle.id()),
                 Err(Error::Released { .. } | Error::PathReused { .. }) => {}
@@ -230,12 +231,12 @@ impl Churner<'_> {
                     seed,
                     is_own: false,
                 };
-                if self.dice.roll(3) == 0 {
+                if self.random.below(3) == 0 {
                     held.rewrite("opened")
                 } else {
                     held.check("opened")
                 }
-                if self.dice.roll(3) == 0 {
+                if self.random.below(3) == 0 {
                     self.held.push(held);
                 }
             }
@@ -252,9 +253,9 @@ impl Churner<'_> {
         if self.held.is_empty() {
             return;
         }
-        let at = self.dice.roll(self.held.len() as u64) as usize;
+        let at = self.random.below(self.held.len() as u64) as usize;
         let held = &mut self.held[at];
-        match self.dice.roll(5) {
+        match self.random.below(5) {
             0 if held.is_own && held.array.is_writable() => match held.array.freeze() {
                 Ok(frozen) => held.frozen = Some(frozen),
                 Err(Error::Poisoned { .. }) => {}
@@ -270,7 +271,7 @@ impl Churner<'_> {
             }
             2 => {
                 let changed = held.array.set_scope(
-                    [Scope::Local, Scope::Store, Scope::Remote][self.dice.roll(3) as usize],
+                    [Scope::Local, Scope::Store, Scope::Remote][self.random.below(3) as usize],
                 );
                 assert!(
                     matches!(
@@ -289,7 +290,7 @@ impl Churner<'_> {
 
     /// What would stay is deleted by its maker, usually: else the store had more and more arrays.
     fn drop_or_delete(&mut self, held: Held) {
-        if held.is_own && held.array.scope() != Scope::Local && self.dice.roll(20) != 0 {
+        if held.is_own && held.array.scope() != Scope::Local && self.random.below(20) != 0 {
             let _ = held.array.release();
         }
     }
@@ -299,7 +300,7 @@ impl Churner<'_> {
         let list = self.manager.list().unwrap();
         assert!(list.iter().all(|info| info.name.is_some()
             || *info.path.file_stem().unwrap() == *info.id.to_string().replace('-', "")));
-        match self.dice.roll(4) {
+        match self.random.below(4) {
             0 => drop(self.manager.usage().unwrap()),
             1 => {
                 let swept = self.manager.sweep().unwrap();
@@ -315,7 +316,7 @@ impl Churner<'_> {
 
     /// A child has what its parent had, also when the parent drops it.
     fn fork(&mut self) {
-        if self.dice.roll(8) != 0 {
+        if self.random.below(8) != 0 {
             return;
         }
         // SAFETY: the child calls this library and then ends without running anything else.
@@ -349,16 +350,20 @@ impl Churner<'_> {
 #[test]
 #[ignore = "runs in a child"]
 fn child_churns() {
-    let [store, boxes, number, seed] = common::arguments().try_into().unwrap();
-    let (number, seed): (u64, u64) = (number.parse().unwrap(), seed.parse().unwrap());
+    let [store, handles, process, seed] = common::arguments().try_into().unwrap();
+    let (process, seed): (u64, u64) = (process.parse().unwrap(), seed.parse().unwrap());
     // One thread's fault ends all.
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         report(info);
         std::process::exit(70);
     }));
-    let recycle = if number.is_multiple_of(2) { 1 << 30 } else { 0 };
-    let cache = [0, 100 << 10, 64 << 20][(number % 3) as usize];
+    let recycle = if process.is_multiple_of(2) {
+        1 << 30
+    } else {
+        0
+    };
+    let cache = [0, 100 << 10, 64 << 20][(process % 3) as usize];
     let manager = Manager::builder()
         .path(&store)
         .recycle(recycle)
@@ -368,17 +373,17 @@ fn child_churns() {
     let (stop, counts) = (AtomicBool::new(false), [const { AtomicU64::new(0) }; 4]);
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
-            let me = number * THREADS + thread + 1;
-            let dice = Dice((seed + me).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-            let (manager, boxes, stop, counts) =
-                (manager.clone(), PathBuf::from(&boxes), &stop, &counts);
+            let number = process * THREADS + thread + 1;
+            let random = Random((seed + number).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+            let (manager, handles, stop, counts) =
+                (manager.clone(), PathBuf::from(&handles), &stop, &counts);
             scope.spawn(move || {
-                Churner {
+                Worker {
                     manager,
-                    boxes,
-                    me,
+                    handles,
+                    number,
                     made: 0,
-                    dice,
+                    random,
                     held: Vec::new(),
                     stop,
                     counts,
@@ -417,33 +422,35 @@ fn whoever_opens_what_is_made_and_dropped_all_the_time_finds_the_right_elements(
     let mut seed = number("NDSHM_CHURN_SEED", u64::from(std::process::id()));
     println!("seed {seed}");
     let root = Root::new();
-    let boxes = Root::new();
+    let handles = Root::new();
     let manager = Manager::builder()
         .root(root.path())
         .recycle(1 << 20)
         .create()
         .unwrap();
     let mut next = 0;
-    let mut start = |manager: &Manager, boxes: &Path| {
+    let mut start = |manager: &Manager, handles: &Path| {
         (next, seed) = (next + 1, seed + 1000);
         Peer::start(
             child_churns,
             &[
                 manager.path().to_str().unwrap(),
-                boxes.to_str().unwrap(),
+                handles.to_str().unwrap(),
                 &next.to_string(),
                 &seed.to_string(),
             ],
         )
     };
-    let mut peers: Vec<_> = (0..PEERS).map(|_| start(&manager, boxes.path())).collect();
+    let mut peers: Vec<_> = (0..PEERS)
+        .map(|_| start(&manager, handles.path()))
+        .collect();
     let began = Instant::now();
     while began.elapsed() < seconds {
         std::thread::sleep(Duration::from_secs(1));
         let mut killed = peers.remove(0);
         killed.kill();
         drop(killed);
-        peers.push(start(&manager, boxes.path()));
+        peers.push(start(&manager, handles.path()));
         delete_all(&manager);
     }
     let mut counts = [0; 4];

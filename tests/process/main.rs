@@ -8,7 +8,6 @@
 #[path = "../common/mod.rs"]
 mod common;
 
-mod ancestor;
 mod caching;
 mod churn;
 mod claims;
@@ -16,6 +15,7 @@ mod closing;
 mod forks;
 mod lifecycle;
 mod poison;
+mod predecessor;
 mod recycling;
 mod scopes;
 mod space;

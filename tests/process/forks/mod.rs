@@ -7,8 +7,8 @@
 )]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
+mod many;
 mod recycling;
-mod storm;
 
 use crate::common::{self, Peer, Root};
 use ndarray::Ix1;

@@ -5,9 +5,9 @@ mod end;
 mod held;
 
 use crate::{
-    board::{Board, COUNTERS, LANES, State},
     cells::{GRIDS, Random},
     common,
+    shared::{COUNTERS, MOST_THREADS, SharedWords, State},
     worker::{COUNTERS_NAME, Places},
 };
 use held::Tally;
@@ -35,7 +35,7 @@ const CLAIMABLE: u64 = u64::MAX;
 
 /// What the killer is after.
 #[derive(Clone, Copy)]
-enum Prey {
+enum Target {
     Anybody,
     In(&'static [State]),
     /// A writer whose bytes the test waits to read.
@@ -51,7 +51,7 @@ pub(crate) struct Killer {
     seed: u64,
     places: Places,
     directory: std::path::PathBuf,
-    board: Board,
+    shared: SharedWords,
     manager: Manager,
     grids: Vec<SharedArray2<u64>>,
     counters: SharedArray1<u64>,
@@ -73,14 +73,14 @@ pub(crate) struct Killer {
     /// How long the test waited for what a dead writer held.
     waits: Vec<Duration>,
     waits_without_poison: usize,
-    beats: [(u64, Option<Instant>); LANES],
+    beats: [(u64, Option<Instant>); MOST_THREADS],
     load: f64,
 }
 
 /// A worker, killed when this is dropped.
 struct Running {
     child: Child,
-    first_lane: usize,
+    first_thread: usize,
     threads: usize,
 }
 
@@ -96,8 +96,8 @@ impl Running {
         Pid::from_child(&self.child)
     }
 
-    fn lanes(&self) -> std::ops::Range<usize> {
-        self.first_lane..self.first_lane + self.threads
+    fn threads(&self) -> std::ops::Range<usize> {
+        self.first_thread..self.first_thread + self.threads
     }
 }
 
@@ -108,9 +108,9 @@ impl Killer {
             .mode(0o700)
             .create(places.store.parent().unwrap())
             .unwrap();
-        fs::create_dir(&places.mail).unwrap();
+        fs::create_dir(&places.offers).unwrap();
         fs::create_dir(&places.frames).unwrap();
-        let board = Board::create(&places.board);
+        let shared = SharedWords::create(&places.shared);
         let manager = Manager::create(&places.store).unwrap();
         let grids: Vec<_> = GRIDS.iter().map(|grid| grid.create(&manager)).collect();
         let counters = manager
@@ -129,7 +129,7 @@ impl Killer {
             seed,
             places,
             directory: directory.into(),
-            board,
+            shared,
             manager,
             grids,
             counters,
@@ -145,7 +145,7 @@ impl Killer {
             tally: Tally::default(),
             waits: Vec::new(),
             waits_without_poison: 0,
-            beats: [(0, None); LANES],
+            beats: [(0, None); MOST_THREADS],
             load: 0.0,
         };
         println!("seed {seed}");
@@ -157,13 +157,13 @@ impl Killer {
     }
 
     pub(crate) fn kills(&self) -> u64 {
-        self.board.kills()
+        self.shared.kills()
     }
 
-    fn start(&mut self, first_lane: usize, threads: usize) -> Running {
+    fn start(&mut self, first_thread: usize, threads: usize) -> Running {
         let arguments = [
             self.directory.to_str().unwrap().to_owned(),
-            first_lane.to_string(),
+            first_thread.to_string(),
             threads.to_string(),
             self.incarnations.to_string(),
             self.seed.to_string(),
@@ -179,7 +179,7 @@ impl Killer {
             .unwrap();
         Running {
             child,
-            first_lane,
+            first_thread,
             threads,
         }
     }
@@ -189,57 +189,58 @@ impl Killer {
         std::thread::sleep(Duration::from_millis(self.random.below(70) as u64));
         self.watch();
         use State::*;
-        let prey = match self.random.below(100) {
-            0..11 => Prey::In(&[Reading]),
-            11..20 => Prey::In(&[Writing]),
-            20..31 => Prey::BlockingWriter,
-            31..41 => Prey::InsideTheTable,
-            41..45 => Prey::In(&[WaitingToRead]),
-            45..51 => Prey::In(&[WaitingToWrite]),
-            51..54 => Prey::In(&[WaitingToRecover]),
-            54..61 => Prey::In(&[Recovering]),
-            61..64 => Prey::In(&[Leaving]),
-            64..67 => Prey::In(&[Creating]),
-            67..69 => Prey::In(&[Dropping]),
-            69..72 => Prey::In(&[Opening]),
-            72..75 => Prey::In(&[Claiming]),
-            75..78 => Prey::In(&[Releasing]),
-            78..81 => Prey::In(&[Sweeping]),
-            81..83 => Prey::In(&[Joining]),
-            83..87 => Prey::In(&[Filling]),
-            87..90 => Prey::Freezing,
-            90..92 => Prey::In(&[HoldingFrozen]),
-            92..94 => Prey::In(&[Awaiting]),
-            94..98 => Prey::In(&[Counting]),
-            98 => Prey::In(&[WaitingToCount]),
-            _ => Prey::Anybody,
+        let target = match self.random.below(100) {
+            0..11 => Target::In(&[Reading]),
+            11..20 => Target::In(&[Writing]),
+            20..31 => Target::BlockingWriter,
+            31..41 => Target::InsideTheTable,
+            41..45 => Target::In(&[WaitingToRead]),
+            45..51 => Target::In(&[WaitingToWrite]),
+            51..54 => Target::In(&[WaitingToRecover]),
+            54..61 => Target::In(&[Recovering]),
+            61..64 => Target::In(&[Leaving]),
+            64..67 => Target::In(&[Creating]),
+            67..69 => Target::In(&[Dropping]),
+            69..72 => Target::In(&[Opening]),
+            72..75 => Target::In(&[Claiming]),
+            75..78 => Target::In(&[Releasing]),
+            78..81 => Target::In(&[Sweeping]),
+            81..83 => Target::In(&[Joining]),
+            83..87 => Target::In(&[Filling]),
+            87..90 => Target::Freezing,
+            90..92 => Target::In(&[HoldingFrozen]),
+            92..94 => Target::In(&[Awaiting]),
+            94..98 => Target::In(&[Counting]),
+            98 => Target::In(&[WaitingToCount]),
+            _ => Target::Anybody,
         };
         // Some states need a death before them.
-        let before = match prey {
-            Prey::In([Recovering | WaitingToRecover]) => Some(Prey::BlockingWriter),
-            Prey::In([Joining]) => Some(Prey::Anybody),
+        let before = match target {
+            Target::In([Recovering | WaitingToRecover]) => Some(Target::BlockingWriter),
+            Target::In([Joining]) => Some(Target::Anybody),
             _ => None,
         };
         if let Some(before) = before {
-            let (victim, is_stopped) = self.hunt(before);
+            let (victim, is_stopped) = self.find(before);
             self.kill(victim, is_stopped, false);
         }
-        let in_the_way = if matches!(prey, Prey::Freezing) {
-            self.be_in_the_way()
+        let reader = if matches!(target, Target::Freezing) {
+            self.hold_a_reader()
         } else {
             None
         };
-        let (victim, is_stopped) = self.hunt(prey);
-        drop(in_the_way);
-        self.kill(victim, is_stopped, matches!(prey, Prey::BlockingWriter));
+        let (victim, is_stopped) = self.find(target);
+        drop(reader);
+        self.kill(victim, is_stopped, matches!(target, Target::BlockingWriter));
     }
 
     /// Waits, not for long, until a worker does what is wanted. Which one, and whether it is
     /// stopped; it may have gone on otherwise.
-    fn hunt(&mut self, prey: Prey) -> (usize, bool) {
+    fn find(&mut self, target: Target) -> (usize, bool) {
         let is_rare = matches!(
-            prey,
-            Prey::Freezing | Prey::In([State::Filling | State::HoldingFrozen | State::Awaiting])
+            target,
+            Target::Freezing
+                | Target::In([State::Filling | State::HoldingFrozen | State::Awaiting])
         );
         let deadline = Instant::now() + Duration::from_millis(if is_rare { 200 } else { 60 });
         let mut victim = self.random.below(self.workers.len());
@@ -247,38 +248,38 @@ impl Killer {
             victim = (victim + 1) % self.workers.len();
             let is_in = |states: &[State]| {
                 self.workers[victim]
-                    .lanes()
-                    .any(|lane| states.contains(&self.board.lane(lane).state()))
+                    .threads()
+                    .any(|thread| states.contains(&self.shared.thread(thread).state()))
             };
-            match prey {
-                Prey::Anybody => return (victim, false),
-                Prey::In(states) if is_in(states) => return (victim, false),
-                Prey::BlockingWriter if is_in(&[State::Writing, State::Recovering]) => {
+            match target {
+                Target::Anybody => return (victim, false),
+                Target::In(states) if is_in(states) => return (victim, false),
+                Target::BlockingWriter if is_in(&[State::Writing, State::Recovering]) => {
                     self.suspend(victim);
                     if self.held_by(victim).slots[held::WRITE] > 0 {
                         return (victim, true);
                     }
                     self.resume(victim);
                 }
-                Prey::InsideTheTable if is_in(&[State::InTheTable, State::Leaving]) => {
+                Target::InsideTheTable if is_in(&[State::InTheTable, State::Leaving]) => {
                     self.suspend(victim);
                     if self.held_by(victim).lock_words > 0 {
                         return (victim, true);
                     }
                     self.resume(victim);
                 }
-                Prey::Freezing if is_in(&[State::Freezing]) => {
+                Target::Freezing if is_in(&[State::Freezing]) => {
                     self.suspend(victim);
                     if self.workers[victim]
-                        .lanes()
-                        .any(|lane| self.board.lane(lane).state() == State::Freezing)
+                        .threads()
+                        .any(|thread| self.shared.thread(thread).state() == State::Freezing)
                     {
                         return (victim, true);
                     }
                     self.resume(victim);
                 }
                 // Joining is too short to be found by who looks now and then.
-                Prey::In([State::Joining]) => {}
+                Target::In([State::Joining]) => {}
                 _ if victim == 0 => std::thread::yield_now(),
                 _ => {}
             }
@@ -303,7 +304,7 @@ impl Killer {
     }
 
     fn kill(&mut self, victim: usize, mut is_stopped: bool, is_waited_for: bool) {
-        let lanes = self.workers[victim].lanes();
+        let threads = self.workers[victim].threads();
         // Stopped first, in two of three cases, so that what it held can be counted.
         if !is_stopped && self.random.below(3) > 0 {
             self.suspend(victim);
@@ -311,10 +312,10 @@ impl Killer {
         }
         let held = self.held_by(victim);
         let waiter = (is_waited_for && held.slots[held::WRITE] > 0)
-            .then(|| self.wait_for_writer(lanes.clone()))
+            .then(|| self.wait_for_writer(threads.clone()))
             .flatten();
         // Before it happens: whoever finds the poison first must find the kill that made it.
-        self.board.count_kill();
+        self.shared.count_kill();
         self.workers[victim].child.kill().unwrap();
         let status = self.workers[victim].child.wait().unwrap();
         let died = Instant::now();
@@ -332,45 +333,46 @@ impl Killer {
                 Err(_) => self.stuck("the test still waits for a dead writer", None),
             }
         }
-        for lane in lanes {
-            let lane = self.board.lane(lane);
-            *self.by_state.entry(lane.state()).or_default() += 1;
-            let (grid, cells) = lane.in_flight();
+        for thread in threads {
+            let thread = self.shared.thread(thread);
+            *self.by_state.entry(thread.state()).or_default() += 1;
+            let (grid, cells) = thread.in_flight();
             (0..64)
                 .filter(|cell| cells >> cell & 1 == 1)
                 .for_each(|cell| self.in_doubt[grid][cell] += 1);
-            lane.adding()
+            thread
+                .adding()
                 .into_iter()
                 .for_each(|counter| self.adds_in_doubt[counter] += 1);
-            lane.wrote_nothing();
-            lane.added_nothing();
-            lane.set_frame(0);
-            lane.set(State::Nothing);
-            lane.set_member(0);
+            thread.wrote_nothing();
+            thread.added_nothing();
+            thread.set_frame(0);
+            thread.set(State::Nothing);
+            thread.set_member(0);
         }
         if is_stopped {
             self.tally.add(&held);
         }
-        let (first_lane, threads) = (
-            self.workers[victim].first_lane,
+        let (first_thread, threads) = (
+            self.workers[victim].first_thread,
             self.workers[victim].threads,
         );
-        self.workers[victim] = self.start(first_lane, threads);
+        self.workers[victim] = self.start(first_thread, threads);
     }
 
     /// Starts to read a cell that this worker holds for writing. The answer comes with its time,
     /// and whether it was poison.
     fn wait_for_writer(
         &mut self,
-        mut lanes: std::ops::Range<usize>,
+        mut threads: std::ops::Range<usize>,
     ) -> Option<mpsc::Receiver<(Instant, bool)>> {
-        let writes = |lane: &usize| {
+        let writes = |thread: &usize| {
             matches!(
-                self.board.lane(*lane).state(),
+                self.shared.thread(*thread).state(),
                 State::Writing | State::Recovering
-            ) && self.board.lane(*lane).in_flight().1 != 0
+            ) && self.shared.thread(*thread).in_flight().1 != 0
         };
-        let (grid, cells) = self.board.lane(lanes.find(writes)?).in_flight();
+        let (grid, cells) = self.shared.thread(threads.find(writes)?).in_flight();
         let part = GRIDS[grid].cell(cells.trailing_zeros() as usize);
         let view = GRIDS[grid].view(&self.grids[grid], &part);
         let (sender, receiver) = mpsc::channel();
@@ -397,7 +399,7 @@ impl Killer {
     /// Fails where a worker ended by itself, or does not move.
     fn watch(&mut self) {
         self.load = self.load.max(load());
-        if self.board.faults() > 0 {
+        if self.shared.faults() > 0 {
             // Who found it says what it was.
             std::thread::sleep(Duration::from_secs(1));
             panic!("a worker found a fault");
@@ -406,14 +408,17 @@ impl Killer {
             if let Some(status) = self.workers[worker].child.try_wait().unwrap() {
                 panic!("worker {worker} ended by itself: {status}");
             }
-            for lane in self.workers[worker].lanes() {
-                let beats = self.board.lane(lane).beats();
-                let since = *self.beats[lane].1.get_or_insert_with(Instant::now);
-                if self.beats[lane].0 != beats {
-                    self.beats[lane] = (beats, Some(Instant::now()));
+            for thread in self.workers[worker].threads() {
+                let beats = self.shared.thread(thread).beats();
+                let since = *self.beats[thread].1.get_or_insert_with(Instant::now);
+                if self.beats[thread].0 != beats {
+                    self.beats[thread] = (beats, Some(Instant::now()));
                 } else if since.elapsed() > WATCHDOG {
                     self.stuck(
-                        &format!("lane {lane} is stuck: {:?}", self.board.lane(lane).state()),
+                        &format!(
+                            "thread {thread} is stuck: {:?}",
+                            self.shared.thread(thread).state()
+                        ),
                         Some(worker),
                     );
                 }

@@ -9,9 +9,9 @@ pub(crate) use counters::NAME as COUNTERS_NAME;
 pub(crate) use frames::{name as frame_name, number_of as frame_number_of};
 
 use crate::{
-    board::{Board, COUNTERS, Lane, Op, State},
     cells::{GRIDS, Part, Random},
     member_of_maker,
+    shared::{COUNTERS, Op, SharedWords, State, ThreadWords},
 };
 use ndarray::Ix1;
 use ndshm::{Error, FrozenArray, Handle, Manager, SharedArray1, SharedArray2};
@@ -21,27 +21,27 @@ use std::{
 };
 
 /// The names of arrays that are released and made again.
-pub(crate) const NAMES: [&str; 3] = ["phoenix-a", "phoenix-b", "phoenix-c"];
+pub(crate) const NAMES: [&str; 3] = ["reused-a", "reused-b", "reused-c"];
 /// Elements of an array that is not a grid.
 const LEN: usize = 300;
 
 /// Where things are.
 #[derive(Clone)]
 pub(crate) struct Places {
-    pub(crate) board: PathBuf,
+    pub(crate) shared: PathBuf,
     pub(crate) store: PathBuf,
     /// Texts of handles that wait for a claimant.
-    pub(crate) mail: PathBuf,
+    pub(crate) offers: PathBuf,
     /// Texts of handles to arrays that are frozen, or will be.
     pub(crate) frames: PathBuf,
 }
 
 pub(crate) struct Worker<'a> {
-    lane: Lane<'a>,
-    board: &'a Board,
+    words: ThreadWords<'a>,
+    shared: &'a SharedWords,
     places: &'a Places,
     /// Whether other threads of this process share what it holds.
-    has_company: bool,
+    shares_process: bool,
     random: Random,
     /// Of the next write: unique, and never zero.
     number: u64,
@@ -71,20 +71,20 @@ fn open_store(places: &Places, incarnation: u64) -> Manager {
 impl<'a> Worker<'a> {
     /// Joins the store. `incarnation` is a number that no other thread of the test has.
     pub(crate) fn join(
-        board: &'a Board,
-        lane: Lane<'a>,
+        shared: &'a SharedWords,
+        words: ThreadWords<'a>,
         places: &'a Places,
         incarnation: u64,
-        has_company: bool,
+        shares_process: bool,
         seed: u64,
     ) -> Self {
-        lane.set(State::Joining);
+        words.set(State::Joining);
         let manager = open_store(places, incarnation);
         let mut worker = Self {
-            lane,
-            board,
+            words,
+            shared,
             places,
-            has_company,
+            shares_process,
             random: Random(seed ^ incarnation << 32),
             number: incarnation << 24,
             manager,
@@ -101,9 +101,9 @@ impl<'a> Worker<'a> {
 
     fn open_grids(&mut self) {
         let probe = self.manager.zeros::<u8, _>(1).unwrap();
-        self.lane.set_member(member_of_maker(probe.path()));
+        self.words.set_member(member_of_maker(probe.path()));
         drop(probe);
-        self.lane.set(State::Opening);
+        self.words.set(State::Opening);
         self.grids = GRIDS
             .iter()
             .map(|grid| self.manager.array(grid.name).unwrap())
@@ -117,14 +117,14 @@ impl<'a> Worker<'a> {
 
     /// Leaves the store, with all that it has of it, and joins it as another member.
     fn join_again(&mut self) {
-        self.lane.set(State::Dropping);
+        self.words.set(State::Dropping);
         while let Some(local) = self.locals.pop() {
             self.drop_local(local);
         }
         self.named.clear();
         self.frozen.clear();
         self.grids.clear();
-        self.lane.set(State::Joining);
+        self.words.set(State::Joining);
         // In an ephemeral store meanwhile: nothing of the old membership is left when the new one
         // begins.
         self.manager = Manager::builder()
@@ -139,13 +139,13 @@ impl<'a> Worker<'a> {
             passing.path().display()
         );
         self.open_grids();
-        self.lane.count(Op::Join);
+        self.words.count(Op::Join);
     }
 
     pub(crate) fn run(mut self) {
-        while !self.board.is_stopped() {
-            self.lane.set(State::Nothing);
-            self.lane.beat();
+        while !self.shared.is_stopped() {
+            self.words.set(State::Nothing);
+            self.words.beat();
             match self.random.below(120) {
                 0..30 => self.read(),
                 30..58 => self.write(),
@@ -169,7 +169,7 @@ impl<'a> Worker<'a> {
                 _ => self.read_counters(),
             }
         }
-        self.lane.set(State::Dropping);
+        self.words.set(State::Dropping);
         while let Some(local) = self.locals.pop() {
             self.drop_local(local);
         }
@@ -218,7 +218,7 @@ impl<'a> Worker<'a> {
 
     fn read(&mut self) {
         let (grid, part, view) = self.pick();
-        self.lane.set(State::WaitingToRead);
+        self.words.set(State::WaitingToRead);
         let guard = match self.random.below(8) {
             0 => view.try_read(),
             1 => view.read_timeout(Duration::from_micros(self.random.below(3000) as u64)),
@@ -226,13 +226,13 @@ impl<'a> Worker<'a> {
         };
         match guard {
             Ok(guard) => {
-                self.lane.set(State::Reading);
+                self.words.set(State::Reading);
                 check(GRIDS[grid].check(&part, &guard));
                 self.pause();
                 check(GRIDS[grid].check(&part, &guard));
-                self.lane.set(State::Leaving);
+                self.words.set(State::Leaving);
                 drop(guard);
-                self.lane.count(Op::Read);
+                self.words.count(Op::Read);
             }
             Err(error) => self.refused(grid, part, error),
         }
@@ -240,8 +240,8 @@ impl<'a> Worker<'a> {
 
     fn write(&mut self) {
         let (grid, part, view) = self.pick();
-        self.lane.about_to_write(grid, GRIDS[grid].bits(&part));
-        self.lane.set(State::WaitingToWrite);
+        self.words.about_to_write(grid, GRIDS[grid].bits(&part));
+        self.words.set(State::WaitingToWrite);
         let guard = match self.random.below(8) {
             0 => view.try_write(),
             1 => view.write_timeout(Duration::from_micros(self.random.below(3000) as u64)),
@@ -249,17 +249,17 @@ impl<'a> Worker<'a> {
         };
         match guard {
             Ok(mut guard) => {
-                self.lane.set(State::Writing);
+                self.words.set(State::Writing);
                 check(GRIDS[grid].check(&part, &guard));
                 let number = self.number();
                 GRIDS[grid].fill(&part, &mut guard, number, || self.pause());
-                self.lane.set(State::Leaving);
+                self.words.set(State::Leaving);
                 drop(guard);
-                self.lane.wrote();
-                self.lane.count(Op::Write);
+                self.words.wrote();
+                self.words.count(Op::Write);
             }
             Err(error) => {
-                self.lane.wrote_nothing();
+                self.words.wrote_nothing();
                 self.refused(grid, part, error);
             }
         }
@@ -268,13 +268,13 @@ impl<'a> Worker<'a> {
     /// After a guard that was not given: recovers what is poisoned, or leaves it to others.
     fn refused(&mut self, grid: usize, part: Part, error: Error) {
         match error {
-            Error::WouldBlock { .. } | Error::Timeout { .. } => self.lane.count(Op::TooLate),
+            Error::WouldBlock { .. } | Error::Timeout { .. } => self.words.count(Op::TooLate),
             Error::Poisoned { .. } => {
                 assert!(
-                    self.board.kills() + self.board.counted(Op::Panic) > 0,
+                    self.shared.kills() + self.shared.counted(Op::Panic) > 0,
                     "nobody died: {error}"
                 );
-                self.lane.count(Op::Poisoned);
+                self.words.count(Op::Poisoned);
                 if self.chance(2) {
                     self.recover(grid, part);
                 }
@@ -285,24 +285,24 @@ impl<'a> Worker<'a> {
 
     fn recover(&mut self, grid: usize, part: Part) {
         let view = GRIDS[grid].view(&self.grids[grid], &part);
-        self.lane.about_to_write(grid, GRIDS[grid].bits(&part));
-        self.lane.set(State::WaitingToRecover);
+        self.words.about_to_write(grid, GRIDS[grid].bits(&part));
+        self.words.set(State::WaitingToRecover);
         match view.recover() {
             Ok(mut guard) => {
-                self.lane.set(State::Recovering);
+                self.words.set(State::Recovering);
                 let number = self.number();
                 GRIDS[grid].fill(&part, &mut guard, number, || {
                     self.pause();
                     std::thread::sleep(Duration::from_micros(self.random.below(3000) as u64));
                 });
-                self.lane.set(State::Leaving);
+                self.words.set(State::Leaving);
                 drop(guard);
-                self.lane.wrote();
-                self.lane.count(Op::Recover);
+                self.words.wrote();
+                self.words.count(Op::Recover);
             }
             Err(Error::Layout { .. }) => {
-                self.lane.wrote_nothing();
-                self.lane.count(Op::RecoverAll);
+                self.words.wrote_nothing();
+                self.words.count(Op::RecoverAll);
                 self.recover(grid, GRIDS[grid].whole());
             }
             Err(error) => panic!("{part:?} of {}: {error}", GRIDS[grid].name),
@@ -312,7 +312,7 @@ impl<'a> Worker<'a> {
     /// Guards taken and dropped without pause.
     fn burst(&mut self) {
         let views: Vec<_> = (0..4).map(|_| self.pick()).collect();
-        self.lane.set(State::InTheTable);
+        self.words.set(State::InTheTable);
         for step in 0..1000 {
             let (grid, part, view) = &views[step % views.len()];
             let result = match step % 3 {
@@ -327,7 +327,7 @@ impl<'a> Worker<'a> {
                 Err(error) => panic!("{error}"),
             }
         }
-        self.lane.count(Op::Burst);
+        self.words.count(Op::Burst);
     }
 
     /// Many guards at once, often so many of one array that its slots run out.
@@ -347,11 +347,11 @@ impl<'a> Worker<'a> {
                     (grid, part, GRIDS[grid].view(&self.grids[grid], &part))
                 }
             };
-            self.lane.set(State::WaitingToRead);
+            self.words.set(State::WaitingToRead);
             match view.try_read() {
                 Ok(guard) => held.push((grid, part, guard)),
                 Err(Error::TooManyGuards { .. }) => {
-                    self.lane.count(Op::TableFull);
+                    self.words.count(Op::TableFull);
                     break;
                 }
                 Err(
@@ -360,25 +360,25 @@ impl<'a> Worker<'a> {
                 Err(error) => panic!("{error}"),
             }
         }
-        self.lane.set(State::Reading);
+        self.words.set(State::Reading);
         self.pause();
         held.iter()
             .for_each(|(grid, part, guard)| check(GRIDS[*grid].check(part, guard)));
-        self.lane.set(State::Leaving);
+        self.words.set(State::Leaving);
         drop(held);
-        self.lane.count(Op::ManyGuards);
+        self.words.count(Op::ManyGuards);
     }
 
     /// A writer that unwinds in the middle of a cell, and changes no counter.
     fn panic(&mut self) {
         let (grid, part, view) = self.pick();
         let number = self.number();
-        self.lane.count(Op::Panic);
-        self.lane.set(State::WaitingToWrite);
-        let lane = self.lane;
+        self.words.count(Op::Panic);
+        self.words.set(State::WaitingToWrite);
+        let thread = self.words;
         let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let mut guard = view.write()?;
-            lane.set(State::Writing);
+            thread.set(State::Writing);
             GRIDS[grid].tear(&part, &mut guard, number);
             // Without the hook that reports a fault.
             std::panic::resume_unwind(Box::new("half-way"));
@@ -393,7 +393,7 @@ impl<'a> Worker<'a> {
     /// The only array of a grid in this thread goes, and another one comes.
     fn open_again(&mut self) {
         let grid = self.random.below(GRIDS.len());
-        self.lane.set(State::Opening);
+        self.words.set(State::Opening);
         let old = self.grids.remove(grid);
         if self.chance(2) {
             drop(old);
@@ -409,7 +409,7 @@ impl<'a> Worker<'a> {
                 .unwrap(),
         };
         self.grids.insert(grid, new);
-        self.lane.count(Op::Open);
+        self.words.count(Op::Open);
     }
 }
 
@@ -429,9 +429,9 @@ fn check_uniform(elements: &[u64]) {
 impl Places {
     pub(crate) fn in_directory(directory: &Path) -> Self {
         Self {
-            board: directory.join("board"),
+            shared: directory.join("shared"),
             store: directory.join("stores/run"),
-            mail: directory.join("mail"),
+            offers: directory.join("offers"),
             frames: directory.join("frames"),
         }
     }

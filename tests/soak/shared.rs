@@ -8,15 +8,15 @@ use std::{
 };
 
 /// Threads that have words of their own.
-pub(crate) const LANES: usize = 16;
-const WORDS_OF_A_LANE: usize = 512;
-const LANES_AT: usize = 64;
-const WORDS: usize = LANES_AT + LANES * WORDS_OF_A_LANE;
+pub(crate) const MOST_THREADS: usize = 16;
+const WORDS_OF_A_THREAD: usize = 512;
+const THREADS_AT: usize = 64;
+const WORDS: usize = THREADS_AT + MOST_THREADS * WORDS_OF_A_THREAD;
 
 /// Counters that are added to as atomics.
 pub(crate) const COUNTERS: usize = 8;
 
-// The words of a lane.
+// The words of a thread.
 const STATE: usize = 0;
 const BEATS: usize = 1;
 const GRID: usize = 2;
@@ -117,9 +117,9 @@ listed! {
     }
 }
 
-pub(crate) struct Board(memmap2::MmapRaw);
+pub(crate) struct SharedWords(memmap2::MmapRaw);
 
-impl Board {
+impl SharedWords {
     pub(crate) fn create(path: &Path) -> Self {
         File::create_new(path)
             .unwrap()
@@ -130,11 +130,11 @@ impl Board {
 
     pub(crate) fn open(path: &Path) -> Self {
         let file = File::options().read(true).write(true).open(path).unwrap();
-        let board = memmap2::MmapOptions::new()
+        let shared = memmap2::MmapOptions::new()
             .len(WORDS * 8)
             .map_raw(&file)
             .unwrap();
-        Self(board)
+        Self(shared)
     }
 
     fn word(&self, at: usize) -> &AtomicU64 {
@@ -170,45 +170,45 @@ impl Board {
         self.word(KILLS).load(SeqCst)
     }
 
-    pub(crate) fn lane(&self, lane: usize) -> Lane<'_> {
-        assert!(lane < LANES);
-        Lane {
-            board: self,
-            at: LANES_AT + lane * WORDS_OF_A_LANE,
+    pub(crate) fn thread(&self, thread: usize) -> ThreadWords<'_> {
+        assert!(thread < MOST_THREADS);
+        ThreadWords {
+            shared: self,
+            at: THREADS_AT + thread * WORDS_OF_A_THREAD,
         }
     }
 
     pub(crate) fn counted(&self, op: Op) -> u64 {
-        (0..LANES)
-            .map(|lane| self.lane(lane).word(COUNTED + op as usize).load(SeqCst))
+        (0..MOST_THREADS)
+            .map(|thread| self.thread(thread).word(COUNTED + op as usize).load(SeqCst))
             .sum()
     }
 
     /// How often a counter was added to, as far as who did it came to say so.
     pub(crate) fn added(&self, counter: usize) -> u64 {
-        (0..LANES)
-            .map(|lane| self.lane(lane).word(ADDED + counter).load(SeqCst))
+        (0..MOST_THREADS)
+            .map(|thread| self.thread(thread).word(ADDED + counter).load(SeqCst))
             .sum()
     }
 
     /// How often a cell was written, as far as its writers came to say so.
     pub(crate) fn done(&self, grid: usize, cell: usize) -> u64 {
-        (0..LANES)
-            .map(|lane| self.lane(lane).done_word(grid, cell).load(SeqCst))
+        (0..MOST_THREADS)
+            .map(|thread| self.thread(thread).done_word(grid, cell).load(SeqCst))
             .sum()
     }
 }
 
 /// The words of one thread.
 #[derive(Clone, Copy)]
-pub(crate) struct Lane<'a> {
-    board: &'a Board,
+pub(crate) struct ThreadWords<'a> {
+    shared: &'a SharedWords,
     at: usize,
 }
 
-impl<'a> Lane<'a> {
+impl<'a> ThreadWords<'a> {
     fn word(&self, word: usize) -> &'a AtomicU64 {
-        self.board.word(self.at + word)
+        self.shared.word(self.at + word)
     }
 
     fn done_word(&self, grid: usize, cell: usize) -> &'a AtomicU64 {

@@ -66,42 +66,42 @@ impl Steps {
         )
     }
 
-    fn word(&self, lane: usize) -> &AtomicU64 {
-        assert!(lane <= CHILD);
-        let word = self.0.as_mut_ptr().cast::<u64>().wrapping_add(lane);
+    fn word(&self, thread: usize) -> &AtomicU64 {
+        assert!(thread <= CHILD);
+        let word = self.0.as_mut_ptr().cast::<u64>().wrapping_add(thread);
         // SAFETY: the word lies inside the mapping, which starts on a page and lives as long as the
         // borrow; everybody accesses it atomically.
         unsafe { AtomicU64::from_ptr(word) }
     }
 
-    fn begin(&self, lane: usize, step: &str) {
+    fn begin(&self, thread: usize, step: &str) {
         let step = STEPS.iter().position(|known| *known == step).unwrap() as u64;
-        self.word(lane).store(
-            ((self.word(lane).load(Relaxed) >> 8) + 1) << 8 | step,
+        self.word(thread).store(
+            ((self.word(thread).load(Relaxed) >> 8) + 1) << 8 | step,
             SeqCst,
         );
     }
 
-    fn of(&self, lane: usize) -> &'static str {
-        STEPS[self.word(lane).load(SeqCst) as usize & 0xff]
+    fn of(&self, thread: usize) -> &'static str {
+        STEPS[self.word(thread).load(SeqCst) as usize & 0xff]
     }
 
     /// Ends the process where one of its threads does not move.
     fn watch(&self, is_over: &AtomicBool) {
-        let look = |lane: usize| self.word(lane).load(SeqCst);
+        let look = |thread: usize| self.word(thread).load(SeqCst);
         let mut seen: Vec<_> = (0..=FORKING)
-            .map(|lane| (look(lane), Instant::now()))
+            .map(|thread| (look(thread), Instant::now()))
             .collect();
         while !is_over.load(SeqCst) {
             std::thread::sleep(Duration::from_millis(50));
-            for (lane, (word, since)) in seen.iter_mut().enumerate() {
-                if *word != look(lane) {
-                    (*word, *since) = (look(lane), Instant::now());
+            for (thread, (word, since)) in seen.iter_mut().enumerate() {
+                if *word != look(thread) {
+                    (*word, *since) = (look(thread), Instant::now());
                 } else if since.elapsed() > STUCK {
-                    let all: Vec<_> = (0..=CHILD).map(|lane| self.of(lane)).collect();
+                    let all: Vec<_> = (0..=CHILD).map(|thread| self.of(thread)).collect();
                     eprintln!(
-                        "thread {lane} of the parent hangs: {}; all of them, the forking one, the forked child: {all:?}",
-                        self.of(lane)
+                        "thread {thread} of the parent hangs: {}; all of them, the forking one, the forked child: {all:?}",
+                        self.of(thread)
                     );
                     exit(70);
                 }
@@ -112,7 +112,7 @@ impl Steps {
 
 /// A thread of the parent, or a forked child.
 struct Worker<'a> {
-    lane: usize,
+    thread: usize,
     random: u64,
     steps: &'a Steps,
     manager: &'a Manager,
@@ -131,7 +131,7 @@ impl Worker<'_> {
     }
 
     fn begin(&self, step: &str) {
-        self.steps.begin(self.lane, step);
+        self.steps.begin(self.thread, step);
     }
 
     fn work(&mut self) {
@@ -185,7 +185,7 @@ impl Worker<'_> {
             }
             4 => {
                 self.begin("making and opening a named array");
-                let name = format!("own-{}-{}", std::process::id(), self.lane);
+                let name = format!("own-{}-{}", std::process::id(), self.thread);
                 let made = manager
                     .options()
                     .name(&name)
@@ -387,10 +387,10 @@ fn child_forks_amid_ten_threads() {
     let descriptors = || fs::read_dir("/proc/self/fd").unwrap().count();
     let before = descriptors();
     let is_over = AtomicBool::new(false);
-    let worker = |lane: usize, round: usize| {
-        let random = (round as u64) << 32 | u64::from(std::process::id()) << 8 | lane as u64;
+    let worker = |thread: usize, round: usize| {
+        let random = (round as u64) << 32 | u64::from(std::process::id()) << 8 | thread as u64;
         Worker {
-            lane,
+            thread,
             random,
             steps: &steps,
             manager: &manager,
@@ -399,8 +399,8 @@ fn child_forks_amid_ten_threads() {
         }
     };
     let guard = std::thread::scope(|scope| {
-        for lane in 0..THREADS {
-            let mut worker = worker(lane, rounds.start);
+        for thread in 0..THREADS {
+            let mut worker = worker(thread, rounds.start);
             let is_over = &is_over;
             scope.spawn(move || {
                 while !is_over.load(SeqCst) {

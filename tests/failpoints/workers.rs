@@ -3,7 +3,7 @@
 
 use crate::{
     common::{self, Peer},
-    stage::{OVERLAP, OWN, REST, SHARED, STILL, is_gone},
+    setup::{OVERLAP, OWN, REST, SHARED, STILL, is_gone},
 };
 use ndarray::{Ix2, s};
 use ndshm::{Error, Handle, Manager, Scope, SharedArray2};
@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub(crate) const CREW: usize = 2;
+pub(crate) const WORKERS: usize = 2;
 const HANG: Duration = Duration::from_secs(30);
 
 /// What is counted: writes of the own row, of the row that all share, openings, creations, guards
@@ -26,12 +26,12 @@ pub(crate) const POISONED: usize = 5;
 
 pub(crate) type Counts = [u64; COUNTS];
 
-pub(crate) struct Crew(Vec<Peer>);
+pub(crate) struct Workers(Vec<Peer>);
 
-impl Crew {
+impl Workers {
     pub(crate) fn start() -> Self {
         Self(
-            (0..CREW)
+            (0..WORKERS)
                 .map(|number| Peer::start(crate::child_works, &[number.to_string()]))
                 .collect(),
         )
@@ -135,7 +135,7 @@ pub(crate) fn child() {
                     counts,
                 });
                 let thread = job.clone();
-                current = Some((job, vec![std::thread::spawn(move || thread.toil())]));
+                current = Some((job, vec![std::thread::spawn(move || thread.work_on())]));
                 println!("working");
             }
             ("overlap", Some((job, threads))) => {
@@ -183,7 +183,7 @@ impl Job {
         }
     }
 
-    fn toil(&self) {
+    fn work_on(&self) {
         let row = |row: usize| self.work.slice(s![row..row + 1, ..]).unwrap();
         let (own, shared, rest) = (row(OWN + self.number), row(SHARED), row(REST));
         let add = |row: &SharedArray2<u64>| {
@@ -220,7 +220,7 @@ impl Job {
                 let named = self
                     .manager
                     .options()
-                    .name(format!("crew-{}", self.number))
+                    .name(format!("workers-{}", self.number))
                     .scope(Scope::Local)
                     .from_elem(3, 6u64)?;
                 array.write()?.fill(7);

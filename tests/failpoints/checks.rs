@@ -1,13 +1,13 @@
-//! What must hold after a death: what others are told, what is left, and that all of it can be
+//! What must hold after a crash: what others are outcome, what is left, and that all of it can be
 //! cleared away.
 
 use crate::{
-    crew::{Counts, POISONED},
-    scenes::{Death, Mode, Scene, Told},
-    stage::{
-        COLUMNS, FREE, GIFT, GRAVES, OVERLAP, OWN, PARTS, RECOVERED, REST, SHARED, Stage, VIEW,
-        ended, is_gone, part, rows, soon,
+    scenarios::{Crash, Mode, Outcome, Scenario},
+    setup::{
+        COLUMNS, FREE, GIVEN, OVERLAP, OWN, PARTS, POISONED_ROWS, RECOVERED, REST, SHARED, Setup,
+        VIEW, ended, is_gone, part, rows, soon,
     },
+    workers::{Counts, POISONED},
 };
 use ndarray::{Ix1, s};
 use ndshm::{Error, Manager, Scope, SharedArray1, SharedArray2};
@@ -16,68 +16,68 @@ use std::{collections::BTreeSet, fs, ops::Range, os::unix::fs::MetadataExt, time
 const LONG: Duration = Duration::from_secs(60);
 
 /// Does what conflicts with what the victim held. None where only a sweep tells.
-pub(crate) fn probe(stage: &Stage, scene: &str, member: u64) -> Option<Told> {
+pub(crate) fn probe(setup: &Setup, scenario: &str, member: u64) -> Option<Outcome> {
     let by_writing = |view: &SharedArray2<u64>| told_by(view.write().map(drop));
-    let told = match scene {
+    let outcome = match scenario {
         "write" | "read" | "atomic" | "panic" | "convert" | "wake" | "take over" | "bury"
-        | "fork" | "be forked" => by_writing(&stage.view()),
+        | "fork" | "be forked" => by_writing(&setup.view()),
         // The test holds a guard that reads, for which the victim waited.
-        "wait" => told_by(stage.view().read().map(drop)),
-        "merge" => by_writing(&rows(&stage.work, FREE)),
-        "recover" | "recover after a wait" => by_writing(&rows(&stage.work, RECOVERED)),
+        "wait" => told_by(setup.view().read().map(drop)),
+        "merge" => by_writing(&rows(&setup.work, FREE)),
+        "recover" | "recover after a wait" => by_writing(&rows(&setup.work, RECOVERED)),
         "freeze" => {
             soon("the victim makes its array", || {
-                stage.array_path("frost").exists()
+                setup.array_path("frozen").exists()
             });
-            let frost = stage.manager.array::<u64, Ix1>("frost").unwrap();
-            match frost.handle().open_frozen_timeout::<u64, Ix1>(LONG) {
+            let frozen = setup.manager.array::<u64, Ix1>("frozen").unwrap();
+            match frozen.handle().open_frozen_timeout::<u64, Ix1>(LONG) {
                 Ok(frozen) => {
                     assert_eq!(frozen.sum(), 30);
-                    Told::Frozen
+                    Outcome::Frozen
                 }
-                Err(Error::Abandoned { .. }) => Told::Abandoned,
+                Err(Error::Abandoned { .. }) => Outcome::Abandoned,
                 Err(error) => panic!("{error:?}"),
             }
         }
         "await" => {
-            stage.gift().freeze().unwrap();
-            Told::Frozen
+            setup.given().freeze().unwrap();
+            Outcome::Frozen
         }
-        "open" => told_by(stage.gift().write().map(|mut guard| guard.fill(2))),
+        "open" => told_by(setup.given().write().map(|mut guard| guard.fill(2))),
         "claim" => {
-            let gift = stage.gift();
-            assert_eq!(gift.read().unwrap().sum(), 20);
-            if gift.scope() == Scope::Local {
-                Told::Claimable
+            let given = setup.given();
+            assert_eq!(given.read().unwrap().sum(), 20);
+            if given.scope() == Scope::Local {
+                Outcome::Claimable
             } else {
-                Told::Owned
+                Outcome::Owned
             }
         }
-        "scope" => match stage.is_claimable(GIFT) {
-            true => Told::Claimable,
-            false => Told::Owned,
+        "scope" => match setup.is_claimable(GIVEN) {
+            true => Outcome::Claimable,
+            false => Outcome::Owned,
         },
         "drop and keep" | "release and keep" | "make of a kept file" => {
-            fs::remove_file(stage.sign("opener")).unwrap();
-            stage.list();
-            match stage.open_old() {
+            fs::remove_file(setup.marker("opener")).unwrap();
+            setup.list();
+            match setup.open_old() {
                 Some(old) => {
                     assert!(
                         old.read().unwrap().iter().all(|&x| x == 3),
                         "another array: {old:?}"
                     );
-                    Told::Owned
+                    Outcome::Owned
                 }
-                None if stage.owned_by(member).is_empty() || scene != "make of a kept file" => {
-                    Told::Gone
+                None if setup.owned_by(member).is_empty() || scenario != "make of a kept file" => {
+                    Outcome::Gone
                 }
-                None => Told::Owned,
+                None => Outcome::Owned,
             }
         }
-        "open what is dropped" | "open what is released" => use_again(stage, scene),
+        "open what is dropped" | "open what is released" => use_again(setup, scenario),
         "open what is frozen" => {
             assert_eq!(
-                stage
+                setup
                     .owned
                     .lock()
                     .unwrap()
@@ -88,29 +88,29 @@ pub(crate) fn probe(stage: &Stage, scene: &str, member: u64) -> Option<Told> {
                     .sum(),
                 20
             );
-            Told::Frozen
+            Outcome::Frozen
         }
         "create" | "release" | "drop" | "make of a kept file, named" => {
-            if scene.ends_with("named") {
-                fs::remove_file(stage.sign("opener")).unwrap();
-                assert!(stage.open_old().is_none());
+            if scenario.ends_with("named") {
+                fs::remove_file(setup.marker("opener")).unwrap();
+                assert!(setup.open_old().is_none());
             }
-            stage.list();
-            match stage.manager.options().name(GIFT).from_elem(10, 4u64) {
-                Err(Error::AlreadyExists { .. }) => Told::Taken,
+            setup.list();
+            match setup.manager.options().name(GIVEN).from_elem(10, 4u64) {
+                Err(Error::AlreadyExists { .. }) => Outcome::Taken,
                 made => told_by(made.map(drop)),
             }
         }
         "create unnamed" => {
-            stage.list();
-            if stage.owned_by(member).is_empty() {
-                Told::Free
+            setup.list();
+            if setup.owned_by(member).is_empty() {
+                Outcome::Free
             } else {
-                Told::Owned
+                Outcome::Owned
             }
         }
         "join" | "join after a boot" => told_by(
-            stage
+            setup
                 .manager
                 .options()
                 .name("probe")
@@ -118,9 +118,9 @@ pub(crate) fn probe(stage: &Stage, scene: &str, member: u64) -> Option<Told> {
                 .from_elem(1, 1u64)
                 .map(drop),
         ),
-        "make a store" | "keep" | "drop a store" => {
+        "make a store" | "persist" | "drop a store" => {
             Manager::builder()
-                .root(&stage.root)
+                .root(&setup.root)
                 .name("probe")
                 .create()
                 .unwrap()
@@ -129,98 +129,104 @@ pub(crate) fn probe(stage: &Stage, scene: &str, member: u64) -> Option<Told> {
             return None;
         }
         "sweep" | "sweep after a dead sweeper" => {
-            let swept = stage.manager.sweep().unwrap();
+            let swept = setup.manager.sweep().unwrap();
             assert!(swept.skipped.is_empty(), "{swept:?}");
             return None;
         }
         "close another's place" => {
             // Makes a store, which sweeps the root too.
-            let sweeper = Manager::builder().root(&stage.root).create().unwrap();
+            let sweeper = Manager::builder().root(&setup.root).create().unwrap();
             let skipped = sweeper.sweep().unwrap().skipped;
             assert!(
                 matches!(&skipped[..], [Error::Untrusted { .. }]),
                 "{skipped:?}"
             );
-            if stage.renamed_away().join("gift.ndshm").exists() {
-                Told::Kept
+            if setup.renamed_away().join("given.ndshm").exists() {
+                Outcome::Kept
             } else {
-                Told::Swept
+                Outcome::Swept
             }
         }
-        _ => match stage.manager.zeros::<u64, _>(3) {
-            Err(error) if is_gone(&error) => Told::Closed,
+        _ => match setup.manager.zeros::<u64, _>(3) {
+            Err(error) if is_gone(&error) => Outcome::Closed,
             made => panic!("{made:?}"),
         },
     };
-    Some(told)
+    Some(outcome)
 }
 
-fn told_by(result: Result<(), Error>) -> Told {
+fn told_by(result: Result<(), Error>) -> Outcome {
     match result {
-        Ok(()) => Told::Free,
-        Err(Error::Poisoned { .. }) => Told::Poison,
+        Ok(()) => Outcome::Free,
+        Err(Error::Poisoned { .. }) => Outcome::Poison,
         Err(error) => panic!("{error:?}"),
     }
 }
 
 /// The test deletes its array and makes another one: whether that has the same file.
-fn use_again(stage: &Stage, scene: &str) -> Told {
-    let mut owned = stage.owned.lock().unwrap();
+fn use_again(setup: &Setup, scenario: &str) -> Outcome {
+    let mut owned = setup.owned.lock().unwrap();
     let array = owned.take().unwrap();
     let inode = |array: &SharedArray1<u64>| fs::metadata(array.path()).unwrap().ino();
     let before = inode(&array);
-    let view = (scene == "open what is released").then(|| array.slice(s![2..]).unwrap());
+    let view = (scenario == "open what is released").then(|| array.slice(s![2..]).unwrap());
     if view.is_some() {
         array.release().unwrap();
     }
     drop(array);
     drop(view);
-    let next = owned.insert(stage.manager.from_elem(10, 9u64).unwrap());
+    let next = owned.insert(setup.manager.from_elem(10, 9u64).unwrap());
     if inode(next) == before {
-        Told::Reused
+        Outcome::Reused
     } else {
-        Told::Left
+        Outcome::Left
     }
 }
 
 /// After a sweep: whether the store that the victim made or kept is still there.
-pub(crate) fn told_by_sweep(stage: &Stage) -> Told {
-    let swept = stage.manager.sweep().unwrap();
+pub(crate) fn told_by_sweep(setup: &Setup) -> Outcome {
+    let swept = setup.manager.sweep().unwrap();
     assert!(swept.skipped.is_empty(), "{swept:?}");
-    let others = stage.stores();
+    let others = setup.stores();
     match others.is_empty() {
-        true => Told::Swept,
+        true => Outcome::Swept,
         false => {
             assert_eq!(others, ["other"]);
-            Told::Kept
+            Outcome::Kept
         }
     }
 }
 
 /// Puts another store where the victim is about to rename one away.
-pub(crate) fn put_another_store_there(stage: &Stage) {
-    std::fs::rename(stage.manager.path(), stage.root.join("moved")).unwrap();
-    let other = Manager::create(stage.manager.path()).unwrap();
-    other.options().name(GIFT).from_elem(10, 3u64).unwrap();
+pub(crate) fn put_another_store_there(setup: &Setup) {
+    std::fs::rename(setup.manager.path(), setup.root.join("moved")).unwrap();
+    let other = Manager::create(setup.manager.path()).unwrap();
+    other.options().name(GIVEN).from_elem(10, 3u64).unwrap();
 }
 
-pub(crate) fn verify(stage: Stage, scene: &Scene, told: Told, counts: &[Counts], title: &str) {
-    verify_rows(&stage, scene.name, told, counts, title);
-    verify_files(&stage, scene.name, told, title);
-    if stage.is_closed {
-        return finish_closing(stage, scene.name, title);
+pub(crate) fn verify(
+    setup: Setup,
+    scenario: &Scenario,
+    outcome: Outcome,
+    counts: &[Counts],
+    title: &str,
+) {
+    verify_rows(&setup, scenario.name, outcome, counts, title);
+    verify_files(&setup, scenario.name, outcome, title);
+    if setup.is_closed {
+        return finish_closing(setup, scenario.name, title);
     }
-    let swept = stage.manager.sweep().unwrap();
+    let swept = setup.manager.sweep().unwrap();
     assert!(swept.skipped.is_empty(), "{title}: {swept:?}");
     assert_eq!(
-        stage.files(),
+        setup.files(),
         [".lock", "still.ndshm", "work.ndshm"],
         "{title}"
     );
-    stage.list();
-    stage.manager.close().unwrap();
-    let root = stage.root.clone();
-    drop(stage);
+    setup.list();
+    setup.manager.close().unwrap();
+    let root = setup.root.clone();
+    drop(setup);
     assert_eq!(
         crate::common::files_below(&root),
         Vec::<std::path::PathBuf>::new(),
@@ -230,8 +236,8 @@ pub(crate) fn verify(stage: Stage, scene: &Scene, told: Told, counts: &[Counts],
 
 /// The rows of the array: what the others wrote, nothing else, and poison exactly where somebody
 /// was writing.
-fn verify_rows(stage: &Stage, scene: &str, told: Told, counts: &[Counts], title: &str) {
-    let work = &stage.work;
+fn verify_rows(setup: &Setup, scenario: &str, outcome: Outcome, counts: &[Counts], title: &str) {
+    let work = &setup.work;
     let row = |row: usize| rows(work, row..row + 1).read().unwrap().to_owned();
     let holds = |number: usize, value: u64| {
         assert!(
@@ -248,11 +254,13 @@ fn verify_rows(stage: &Stage, scene: &str, told: Told, counts: &[Counts], title:
     holds(OVERLAP.end - 1, row(OVERLAP.end - 1)[[0, 0]]);
 
     let refused: u64 = counts.iter().map(|counts| counts[POISONED]).sum();
-    let (poisoned, graves): (Range<usize>, bool) = match (scene, told) {
-        ("recover", Told::Poison | Told::Free) | ("recover after a wait", _) => (GRAVES, true),
-        ("merge", Told::Free) => (GRAVES, true),
-        ("merge", _) => (FREE.start..GRAVES.end, true),
-        (_, Told::Poison) => (VIEW, false),
+    let (poisoned, graves): (Range<usize>, bool) = match (scenario, outcome) {
+        ("recover", Outcome::Poison | Outcome::Free) | ("recover after a wait", _) => {
+            (POISONED_ROWS, true)
+        }
+        ("merge", Outcome::Free) => (POISONED_ROWS, true),
+        ("merge", _) => (FREE.start..POISONED_ROWS.end, true),
+        (_, Outcome::Poison) => (VIEW, false),
         _ => (0..0, false),
     };
     assert_eq!(
@@ -279,7 +287,7 @@ fn verify_rows(stage: &Stage, scene: &str, told: Told, counts: &[Counts], title:
         Err(Error::Poisoned { .. }) => true,
         Err(error) => panic!("{title}: {error:?}"),
     };
-    match scene {
+    match scenario {
         "merge" => (0..PARTS).for_each(|number| {
             assert!(
                 is_poisoned(part(work, number)),
@@ -288,18 +296,18 @@ fn verify_rows(stage: &Stage, scene: &str, told: Told, counts: &[Counts], title:
         }),
         "recover" | "recover after a wait" => {
             assert!(
-                is_poisoned(rows(work, GRAVES.start..RECOVERED.start)),
+                is_poisoned(rows(work, POISONED_ROWS.start..RECOVERED.start)),
                 "{title}: poison that nobody recovered is lost"
             );
-            let behind = is_poisoned(rows(work, RECOVERED.end..GRAVES.end));
+            let behind = is_poisoned(rows(work, RECOVERED.end..POISONED_ROWS.end));
             assert_eq!(
                 behind,
-                scene == "recover",
+                scenario == "recover",
                 "{title}: behind what was recovered"
             );
             assert_eq!(
                 is_poisoned(rows(work, RECOVERED)),
-                told == Told::Poison,
+                outcome == Outcome::Poison,
                 "{title}"
             );
         }
@@ -314,51 +322,51 @@ fn verify_rows(stage: &Stage, scene: &str, told: Told, counts: &[Counts], title:
         work.write()
             .unwrap_or_else(|error| panic!("{title}: {error:?}")),
     );
-    assert_eq!(stage.slots(), [], "{title}: slots of the dead are left");
+    assert_eq!(setup.slots(), [], "{title}: slots of the dead are left");
 }
 
-/// The arrays that the scene was about.
-fn verify_files(stage: &Stage, scene: &str, told: Told, title: &str) {
-    let manager = &stage.manager;
-    let path = stage.array_path(GIFT);
+/// The arrays that the scenario was about.
+fn verify_files(setup: &Setup, scenario: &str, outcome: Outcome, title: &str) {
+    let manager = &setup.manager;
+    let path = setup.array_path(GIVEN);
     let sweep = || assert!(manager.sweep().unwrap().skipped.is_empty(), "{title}");
-    match (scene, told) {
+    match (scenario, outcome) {
         ("open" | "await", _) => {
-            manager.remove(GIFT).unwrap();
-            manager.options().name(GIFT).from_elem(10, 3u64).unwrap();
-            manager.remove(GIFT).unwrap();
+            manager.remove(GIVEN).unwrap();
+            manager.options().name(GIVEN).from_elem(10, 3u64).unwrap();
+            manager.remove(GIVEN).unwrap();
         }
-        ("claim", Told::Claimable) => {
+        ("claim", Outcome::Claimable) => {
             assert!(!path.exists(), "{title}: who claimed it has deleted it")
         }
-        ("claim" | "scope", Told::Owned) => {
+        ("claim" | "scope", Outcome::Owned) => {
             assert!(path.exists(), "{title}");
             sweep();
             assert!(!path.exists(), "{title}: nobody deletes it");
         }
         ("scope", _) => {
             sweep();
-            stage.require_complete(&path, 3);
-            manager.remove(GIFT).unwrap();
+            setup.require_complete(&path, 3);
+            manager.remove(GIVEN).unwrap();
         }
-        ("create" | "release" | "drop" | "make of a kept file, named", told) => {
-            if scene == "release" && told == Told::Taken {
+        ("create" | "release" | "drop" | "make of a kept file, named", outcome) => {
+            if scenario == "release" && outcome == Outcome::Taken {
                 sweep();
-                manager.options().name(GIFT).from_elem(10, 4u64).unwrap();
+                manager.options().name(GIVEN).from_elem(10, 4u64).unwrap();
             }
             // The victim's where it was published, else the test's: neither replaces or deletes the
             // other.
-            let elements = match (scene, told) {
-                ("create", Told::Taken) => 3,
-                ("make of a kept file, named", Told::Taken) => 5,
+            let elements = match (scenario, outcome) {
+                ("create", Outcome::Taken) => 3,
+                ("make of a kept file, named", Outcome::Taken) => 5,
                 _ => 4,
             };
-            stage.require_complete(&path, elements);
-            manager.remove(GIFT).unwrap();
+            setup.require_complete(&path, elements);
+            manager.remove(GIVEN).unwrap();
             assert!(
                 manager
                     .options()
-                    .name(GIFT)
+                    .name(GIVEN)
                     .from_elem(10, 3u64)
                     .unwrap()
                     .release()
@@ -366,31 +374,35 @@ fn verify_files(stage: &Stage, scene: &str, told: Told, title: &str) {
             );
         }
         ("create unnamed", _) => {
-            let left: BTreeSet<_> = stage.unnamed();
-            assert_eq!(left.len(), usize::from(told == Told::Owned), "{title}");
+            let left: BTreeSet<_> = setup.unnamed();
+            assert_eq!(
+                left.len(),
+                usize::from(outcome == Outcome::Owned),
+                "{title}"
+            );
             // Once it is marked as released it cannot be opened.
             left.iter()
                 .filter(|_| title.contains("Publish"))
-                .for_each(|path| stage.require_complete(path, 3));
+                .for_each(|path| setup.require_complete(path, 3));
             sweep();
-            assert!(stage.unnamed().is_empty(), "{title}: nobody deletes it");
+            assert!(setup.unnamed().is_empty(), "{title}: nobody deletes it");
         }
-        ("drop and keep" | "release and keep" | "make of a kept file", told) => {
-            let left = stage.unnamed();
+        ("drop and keep" | "release and keep" | "make of a kept file", outcome) => {
+            let left = setup.unnamed();
             // What was marked and has its name still is left too. Who goes on leaves nothing.
-            let may_stay =
-                (told == Told::Owned || title.contains("Marked")) && !title.contains("GoesOn");
+            let may_stay = (outcome == Outcome::Owned || title.contains("Marked"))
+                && !title.contains("GoesOn");
             assert_eq!(left.len(), usize::from(may_stay), "{title}: {left:?}");
             left.iter()
                 .filter(|_| title.contains("Publish"))
-                .for_each(|path| stage.require_complete(path, 5));
+                .for_each(|path| setup.require_complete(path, 5));
             sweep();
-            assert!(stage.unnamed().is_empty(), "{title}: nobody deletes it");
-            assert!(stage.open_old().is_none(), "{title}");
+            assert!(setup.unnamed().is_empty(), "{title}: nobody deletes it");
+            assert!(setup.open_old().is_none(), "{title}");
         }
-        ("open what is dropped" | "open what is released" | "open what is frozen", told) => {
-            let owned = stage.owned.lock().unwrap().take().unwrap();
-            let elements = if told == Told::Frozen { 2 } else { 9 };
+        ("open what is dropped" | "open what is released" | "open what is frozen", outcome) => {
+            let owned = setup.owned.lock().unwrap().take().unwrap();
+            let elements = if outcome == Outcome::Frozen { 2 } else { 9 };
             assert!(
                 owned.read().unwrap().iter().all(|&x| x == elements),
                 "{title}: somebody else wrote it: {owned:?}"
@@ -403,44 +415,44 @@ fn verify_files(stage: &Stage, scene: &str, told: Told, title: &str) {
                 .open()
                 .unwrap();
         }
-        ("freeze", told) => {
-            let frost: SharedArray1<u64> = manager.array("frost").unwrap();
-            match told {
-                Told::Abandoned => {
+        ("freeze", outcome) => {
+            let frozen: SharedArray1<u64> = manager.array("frozen").unwrap();
+            match outcome {
+                Outcome::Abandoned => {
                     assert!(
-                        matches!(frost.read(), Err(Error::Poisoned { .. }))
+                        matches!(frozen.read(), Err(Error::Poisoned { .. }))
                             || !title.contains("FreezeExclusive"),
                         "{title}"
                     );
-                    assert_eq!(frost.recover().unwrap().sum(), 30);
+                    assert_eq!(frozen.recover().unwrap().sum(), 30);
                 }
                 _ => assert!(
-                    frost.is_frozen() && matches!(frost.write(), Err(Error::Frozen { .. })),
+                    frozen.is_frozen() && matches!(frozen.write(), Err(Error::Frozen { .. })),
                     "{title}"
                 ),
             }
             assert_eq!(
-                frost
+                frozen
                     .read()
                     .unwrap_or_else(|error| panic!("{title}: {error:?}"))
                     .sum(),
                 30
             );
-            manager.remove("frost").unwrap();
+            manager.remove("frozen").unwrap();
         }
         ("join after a boot", _) => {
             // Whoever joins next notes the boot if nobody did.
             ended(
-                stage.start("join", &Death("", 0, Told::Free), Mode::Dies, ""),
+                setup.start("join", &Crash("", 0, Outcome::Free), Mode::Dies, ""),
                 false,
             );
             assert!(
-                stage.next_member() > 1 << 20,
+                setup.next_member() > 1 << 20,
                 "{title}: the boot was not noted"
             );
         }
-        ("keep", Told::Kept) => {
-            let kept = Manager::open(stage.root.join("other")).unwrap();
+        ("persist", Outcome::Kept) => {
+            let kept = Manager::open(setup.root.join("other")).unwrap();
             assert_eq!(kept.list().unwrap().len(), 2);
             kept.close().unwrap();
         }
@@ -449,11 +461,11 @@ fn verify_files(stage: &Stage, scene: &str, told: Told, title: &str) {
 }
 
 /// A store was being closed: who comes next finishes that.
-fn finish_closing(stage: Stage, scene: &str, title: &str) {
-    let (root, path) = (stage.root.clone(), stage.manager.path().to_path_buf());
-    match scene {
+fn finish_closing(setup: Setup, scenario: &str, title: &str) {
+    let (root, path) = (setup.root.clone(), setup.manager.path().to_path_buf());
+    match scenario {
         "close, then open or create" | "close, then create" => {
-            let next = if scene.ends_with(" open or create") {
+            let next = if scenario.ends_with(" open or create") {
                 Manager::open_or_create(&path)
             } else {
                 Manager::create(&path)
@@ -463,16 +475,16 @@ fn finish_closing(stage: Stage, scene: &str, title: &str) {
             next.options().name("work").from_elem(3, 1u64).unwrap();
             next.close().unwrap();
         }
-        "close, then close" => stage.manager.close().unwrap(),
+        "close, then close" => setup.manager.close().unwrap(),
         "close another's place" => {
-            let another = Manager::open(stage.renamed_away()).unwrap();
-            stage.require_complete(&another.path().join("gift.ndshm"), 3);
+            let another = Manager::open(setup.renamed_away()).unwrap();
+            setup.require_complete(&another.path().join("given.ndshm"), 3);
             another.close().unwrap();
         }
         _ => {}
     }
     // A sweep deletes a store only when it has no members.
-    drop(stage);
+    drop(setup);
     let sweeper = Manager::builder().root(&root).create().unwrap();
     let swept = sweeper.sweep().unwrap();
     assert!(swept.skipped.is_empty(), "{title}: {swept:?}");

@@ -1,9 +1,9 @@
-//! What a death happens on: a store of its own, an array whose rows belong to somebody each, and a
+//! What a crash happens on: a store of its own, an array whose rows belong to somebody each, and a
 //! look behind the library's back.
 
 use crate::{
     common,
-    scenes::{Death, Mode, Scene, Told},
+    scenarios::{Crash, Mode, Outcome, Scenario},
 };
 use ndarray::{Ix1, s};
 use ndshm::{Error, Handle, Manager, Scope, SharedArray1, SharedArray2};
@@ -23,7 +23,7 @@ use std::{
 
 /// Rows of the array: those that the victim takes, those that others take too, one for each of the
 /// others, one that they share, one that nobody writes, a free one, and those with poison from
-/// earlier deaths.
+/// earlier crashes.
 pub(crate) const ROWS: usize = 16;
 pub(crate) const COLUMNS: usize = 64;
 pub(crate) const VIEW: Range<usize> = 0..2;
@@ -32,13 +32,13 @@ pub(crate) const OWN: usize = 3;
 pub(crate) const SHARED: usize = 5;
 pub(crate) const REST: usize = 6;
 pub(crate) const FREE: Range<usize> = 7..8;
-pub(crate) const GRAVES: Range<usize> = 8..12;
+pub(crate) const POISONED_ROWS: Range<usize> = 8..12;
 pub(crate) const RECOVERED: Range<usize> = 9..11;
 /// Parts of these that died one by one.
 pub(crate) const PARTS: usize = 40;
 /// An array that everybody opens and nobody deletes, and one that the victim gets.
 pub(crate) const STILL: &str = "still";
-pub(crate) const GIFT: &str = "gift";
+pub(crate) const GIVEN: &str = "given";
 
 /// Nothing takes so long that is not stuck.
 const HANG: Duration = Duration::from_secs(30);
@@ -73,9 +73,9 @@ pub(crate) fn part(array: &SharedArray2<u64>, number: usize) -> SharedArray2<u64
 
 fn part_at(number: usize) -> (usize, usize) {
     match number.checked_sub(2) {
-        None => (GRAVES.start, 3 * (1 - number)),
+        None => (POISONED_ROWS.start, 3 * (1 - number)),
         Some(single) => (
-            GRAVES.start + 2 + single / 20,
+            POISONED_ROWS.start + 2 + single / 20,
             single % 20 / 2 * 5 + single % 2 * 2,
         ),
     }
@@ -127,37 +127,37 @@ pub(crate) fn word(file: &File, at: u64) -> u64 {
     u64::from_ne_bytes(word)
 }
 
-pub(crate) struct Stage {
+pub(crate) struct Setup {
     /// The directory of the stores, and that of the files by which victims say that they stand.
     pub(crate) root: PathBuf,
-    pub(crate) signs: PathBuf,
+    pub(crate) markers: PathBuf,
     pub(crate) manager: Manager,
     pub(crate) work: SharedArray2<u64>,
-    gift: Option<Handle>,
+    given: Option<Handle>,
     /// An array of the test itself, whose file may be used again.
     pub(crate) owned: Mutex<Option<SharedArray1<u64>>>,
-    /// Whether the store is closed in this scene.
+    /// Whether the store is closed in this scenario.
     pub(crate) is_closed: bool,
     /// The array's file and the store's lock file.
     block: File,
     lock: File,
 }
 
-impl Stage {
-    pub(crate) fn new(directory: &Path, scene: &Scene) -> Self {
-        let (root, signs) = (directory.join("stores"), directory.join("signs"));
-        for directory in [&root, &signs] {
+impl Setup {
+    pub(crate) fn new(directory: &Path, scenario: &Scenario) -> Self {
+        let (root, markers) = (directory.join("stores"), directory.join("markers"));
+        for directory in [&root, &markers] {
             let _ = fs::remove_dir_all(directory);
             fs::DirBuilder::new().mode(0o700).create(directory).unwrap();
         }
         // Any member may close a persistent store.
-        let is_closed = scene.name.contains("clos");
-        let owns = scene.name.starts_with("open what is ");
+        let is_closed = scenario.name.contains("clos");
+        let owns = scenario.name.starts_with("open what is ");
         let manager = match is_closed {
-            true => Manager::create(root.join("stage")).unwrap(),
+            true => Manager::create(root.join("setup")).unwrap(),
             false => Manager::builder()
                 .root(&root)
-                .name("stage")
+                .name("setup")
                 .recycle(if owns { 1 << 20 } else { 0 })
                 .create()
                 .unwrap(),
@@ -174,12 +174,12 @@ impl Stage {
             .from_elem((2, 2), 4u64)
             .unwrap();
         let owned = owns.then(|| manager.from_elem(10, 2u64).unwrap());
-        let gift = match scene.name {
+        let given = match scenario.name {
             _ if owns => owned.as_ref().map(SharedArray1::handle),
             "open" | "release" | "await" => Some(
                 manager
                     .options()
-                    .name(GIFT)
+                    .name(GIVEN)
                     .from_elem(10, 2u64)
                     .unwrap()
                     .handle(),
@@ -187,7 +187,7 @@ impl Stage {
             "claim" => Some(
                 manager
                     .options()
-                    .name(GIFT)
+                    .name(GIVEN)
                     .scope(Scope::Remote)
                     .from_elem(10, 2u64)
                     .unwrap()
@@ -199,37 +199,37 @@ impl Stage {
             File::open(work.path()).unwrap(),
             File::open(manager.path().join(".lock")).unwrap(),
         );
-        let stage = Self {
+        let setup = Self {
             root,
-            signs,
+            markers,
             manager,
             work,
-            gift,
+            given,
             owned: Mutex::new(owned),
             is_closed,
             block,
             lock,
         };
-        match scene.name {
-            "take over" => stage.bury("write", "WordTaken"),
-            "bury" => stage.bury("write", "GuardTaken"),
-            "merge" => stage.bury("die with many guards", ""),
-            "recover" => stage.bury("write graves", "GuardTaken"),
-            "recover after a wait" => stage.bury("write a part of the graves", "GuardTaken"),
-            "sweep" => stage.bury("leave all kinds of things", ""),
+        match scenario.name {
+            "take over" => setup.bury("write", "WordTaken"),
+            "bury" => setup.bury("write", "GuardTaken"),
+            "merge" => setup.bury("die with many guards", ""),
+            "recover" => setup.bury("write the poisoned rows", "GuardTaken"),
+            "recover after a wait" => setup.bury("write a part of the poisoned rows", "GuardTaken"),
+            "sweep" => setup.bury("leave all kinds of things", ""),
             "sweep after a dead sweeper" => {
-                stage.bury("leave all kinds of things", "");
-                stage.bury("sweep", "StoreFileRemoved");
+                setup.bury("leave all kinds of things", "");
+                setup.bury("sweep", "StoreFileRemoved");
             }
             _ => {}
         }
-        stage
+        setup
     }
 
     /// Has a process die before.
-    fn bury(&self, scene: &str, point: &'static str) {
+    fn bury(&self, scenario: &str, point: &'static str) {
         ended(
-            self.start(scene, &Death(point, 1, Told::Free), Mode::Dies, ""),
+            self.start(scenario, &Crash(point, 1, Outcome::Free), Mode::Dies, ""),
             true,
         );
     }
@@ -237,40 +237,40 @@ impl Stage {
     /// Starts a victim, which makes a file of this name if it is to stand.
     pub(crate) fn start(
         &self,
-        scene: &str,
-        Death(point, nth, _): &Death,
+        scenario: &str,
+        Crash(point, nth, _): &Crash,
         mode: Mode,
-        sign: &str,
+        marker: &str,
     ) -> Child {
         let path = |path: &Path| path.to_str().unwrap().to_owned();
-        let sign = if mode != Mode::Dies {
-            path(&self.sign(sign))
+        let marker = if mode != Mode::Dies {
+            path(&self.marker(marker))
         } else {
             String::new()
         };
-        let gift = self
-            .gift
+        let given = self
+            .given
             .as_ref()
             .map(Handle::to_string)
             .unwrap_or_default();
         let arguments = [
-            scene.into(),
+            scenario.into(),
             (*point).into(),
             nth.to_string(),
-            sign,
+            marker,
             path(self.manager.path()),
             self.work.handle().to_string(),
-            gift,
+            given,
         ];
         common::start(
             crate::child_dies,
-            &[&arguments[..], &[path(&self.signs)]].concat(),
+            &[&arguments[..], &[path(&self.markers)]].concat(),
         )
     }
 
     /// The file that is there while somebody stands.
-    pub(crate) fn sign(&self, name: &str) -> PathBuf {
-        self.signs.join(name)
+    pub(crate) fn marker(&self, name: &str) -> PathBuf {
+        self.markers.join(name)
     }
 
     /// The id of the next process that joins the store.
@@ -338,24 +338,26 @@ impl Stage {
     }
 
     /// Requires that no poison is lost, before anybody else comes to the table.
-    pub(crate) fn require_poison(&self, scene: &str) {
+    pub(crate) fn require_poison(&self, scenario: &str) {
         let require = |row: usize, column: usize| {
             assert!(
                 self.is_covered(((row * COLUMNS + column) * 8) as u64),
                 "the poison at {row} {column} is lost"
             )
         };
-        match scene {
+        match scenario {
             "merge" => (0..PARTS).map(part_at).for_each(|(row, column)| {
                 require(row, column);
-                if row == GRAVES.start {
+                if row == POISONED_ROWS.start {
                     require(row + 1, column);
                 }
             }),
-            "recover" => [GRAVES.start, GRAVES.end - 1]
+            "recover" => [POISONED_ROWS.start, POISONED_ROWS.end - 1]
                 .into_iter()
                 .for_each(|row| (0..COLUMNS).for_each(|column| require(row, column))),
-            "recover after a wait" => (0..COLUMNS).for_each(|column| require(GRAVES.start, column)),
+            "recover after a wait" => {
+                (0..COLUMNS).for_each(|column| require(POISONED_ROWS.start, column))
+            }
             _ => {}
         }
     }
@@ -399,7 +401,7 @@ impl Stage {
     pub(crate) fn stores(&self) -> Vec<String> {
         names_in(&self.root)
             .into_iter()
-            .filter(|name| name != "stage")
+            .filter(|name| name != "setup")
             .collect()
     }
 
@@ -431,7 +433,7 @@ impl Stage {
 
     /// Opens the first array of a victim whose files are used again. None where it was released.
     pub(crate) fn open_old(&self) -> Option<SharedArray1<u64>> {
-        let handle: Handle = fs::read_to_string(self.sign("old"))
+        let handle: Handle = fs::read_to_string(self.marker("old"))
             .unwrap()
             .parse()
             .unwrap();
@@ -446,8 +448,8 @@ impl Stage {
         rows(&self.work, VIEW)
     }
 
-    pub(crate) fn gift(&self) -> SharedArray1<u64> {
-        self.gift.as_ref().unwrap().open().unwrap()
+    pub(crate) fn given(&self) -> SharedArray1<u64> {
+        self.given.as_ref().unwrap().open().unwrap()
     }
 }
 

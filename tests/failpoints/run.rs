@@ -1,11 +1,11 @@
-//! One death after the other: what happens around each, how long it holds somebody up, and the
+//! One crash after the other: what happens around each, how long it holds somebody up, and the
 //! table of all.
 
 use crate::{
-    crew::Crew,
-    ends,
-    scenes::{self, Death, Mode, Scene, Told},
-    stage::{RECOVERED, Stage, end_of, ended, rows, soon},
+    checks,
+    scenarios::{self, Crash, Mode, Outcome, Scenario},
+    setup::{RECOVERED, Setup, end_of, ended, rows, soon},
+    workers::Workers,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A death and all that is looked at after it never takes so long that is not stuck.
+/// A crash and all that is looked at after it never takes so long that is not stuck.
 const HANG: Duration = Duration::from_secs(60);
 /// How long an operation that has to wait for a victim that stands is given to begin.
 const HEAD_START: Duration = Duration::from_millis(3);
@@ -26,29 +26,29 @@ const LONG_START: Duration = Duration::from_millis(100);
 const WRITE: u64 = 2;
 const INTENT: u64 = 3;
 
-pub(crate) struct Campaign {
+pub(crate) struct Run {
     directory: PathBuf,
-    crew: Crew,
+    workers: Workers,
     rows: Vec<Row>,
     began: Instant,
     load: f64,
-    /// Takes what is being played; the watchdog listens.
+    /// Takes what is being run; the watchdog listens.
     watchdog: mpsc::Sender<String>,
 }
 
-/// What came of one death.
+/// What came of one crash.
 struct Row {
     point: &'static str,
     nth: u64,
-    scene: &'static str,
+    scenario: &'static str,
     mode: Mode,
-    told: Told,
+    outcome: Outcome,
     /// From the moment when the kernel released what the dead one held until somebody else was
-    /// told.
+    /// outcome.
     blocked: Duration,
 }
 
-impl Campaign {
+impl Run {
     pub(crate) fn new(directory: &Path) -> Self {
         let (watchdog, played) = mpsc::channel();
         std::thread::spawn(move || {
@@ -69,7 +69,7 @@ impl Campaign {
         });
         Self {
             directory: directory.into(),
-            crew: Crew::start(),
+            workers: Workers::start(),
             rows: Vec::new(),
             began: Instant::now(),
             load: 0.0,
@@ -78,30 +78,30 @@ impl Campaign {
     }
 
     /// Has one process die, and requires that everything else is as it should be.
-    pub(crate) fn play(&mut self, scene: &Scene, death: &Death, mode: Mode) {
+    pub(crate) fn run(&mut self, scenario: &Scenario, crash: &Crash, mode: Mode) {
         let expected = if mode == Mode::GoesOn {
-            scene.told_if_it_goes_on(death)
+            scenario.outcome_if_it_goes_on(crash)
         } else {
-            Some(death.2)
+            Some(crash.2)
         };
         let Some(expected) = expected else { return };
-        let told = self.play_whatever(scene, death, mode, false);
+        let outcome = self.run_any(scenario, crash, mode, false);
         assert_eq!(
-            told, expected,
+            outcome, expected,
             "{} {mode:?} at {} {}",
-            scene.name, death.0, death.1
+            scenario.name, crash.0, crash.1
         );
     }
 
-    /// Has processes die at each hit, up to `most`, of each point that the scene comes to: what the
-    /// others are told may be anything that fits what is left.
-    pub(crate) fn play_all(&mut self, scene: &Scene, most: u64) {
-        let stage = Stage::new(&self.directory, scene);
+    /// Has processes die at each hit, up to `most`, of each point that the scenario comes to: what the
+    /// others are outcome may be anything that fits what is left.
+    pub(crate) fn run_all(&mut self, scenario: &Scenario, most: u64) {
+        let setup = Setup::new(&self.directory, scenario);
         let printed = ended(
-            stage.start(scene.name, &Death("", 0, Told::Free), Mode::Dies, ""),
+            setup.start(scenario.name, &Crash("", 0, Outcome::Free), Mode::Dies, ""),
             false,
         );
-        drop(stage);
+        drop(setup);
         for line in printed
             .lines()
             .filter_map(|line| line.strip_prefix("reached "))
@@ -112,76 +112,83 @@ impl Campaign {
                 .find(|known| **known == name)
                 .unwrap();
             for nth in 1..=hits.parse::<u64>().unwrap().min(most) {
-                self.play_whatever(scene, &Death(point, nth, Told::Free), Mode::Dies, true);
+                self.run_any(
+                    scenario,
+                    &Crash(point, nth, Outcome::Free),
+                    Mode::Dies,
+                    true,
+                );
             }
         }
     }
 
-    fn play_whatever(
+    fn run_any(
         &mut self,
-        scene: &Scene,
-        death: &Death,
+        scenario: &Scenario,
+        crash: &Crash,
         mode: Mode,
         may_survive: bool,
-    ) -> Told {
-        let &Death(point, nth, _) = death;
-        let title = format!("{} {mode:?} at {point} {nth}", scene.name);
+    ) -> Outcome {
+        let &Crash(point, nth, _) = crash;
+        let title = format!("{} {mode:?} at {point} {nth}", scenario.name);
         self.watchdog.send(title.clone()).unwrap();
-        let stage = Stage::new(&self.directory, scene);
-        if !scene.is_quiet {
-            self.crew.work(&stage.manager, &stage.work, stage.is_closed);
+        let setup = Setup::new(&self.directory, scenario);
+        if !scenario.is_quiet {
+            self.workers
+                .work(&setup.manager, &setup.work, setup.is_closed);
         }
-        let member = stage.next_member();
-        let (told, blocked) = self.kill(&stage, scene, death, mode, member, may_survive);
-        self.crew.require_progress(&title);
-        let counts = self.crew.stop();
-        ends::verify(stage, scene, told, &counts, &title);
+        let member = setup.next_member();
+        let (outcome, blocked) = self.kill(&setup, scenario, crash, mode, member, may_survive);
+        self.workers.require_progress(&title);
+        let counts = self.workers.stop();
+        checks::verify(setup, scenario, outcome, &counts, &title);
         self.load = self.load.max(load());
         self.rows.push(Row {
             point,
             nth,
-            scene: scene.name,
+            scenario: scenario.name,
             mode,
-            told,
+            outcome,
             blocked,
         });
-        told
+        outcome
     }
 
-    /// What the others are told, and how long they waited for that after the death.
+    /// What the others are outcome, and how long they waited for that after the crash.
     fn kill(
         &mut self,
-        stage: &Stage,
-        scene: &Scene,
-        death: &Death,
+        setup: &Setup,
+        scenario: &Scenario,
+        crash: &Crash,
         mode: Mode,
         member: u64,
         may_survive: bool,
-    ) -> (Told, Duration) {
-        let title = scene.name;
+    ) -> (Outcome, Duration) {
+        let title = scenario.name;
         let mut waited_for = match title {
-            "wait" | "convert" => Some(stage.view().read().unwrap()),
+            "wait" | "convert" => Some(setup.view().read().unwrap()),
             "recover after a wait" => Some(
-                rows(&stage.work, RECOVERED.end - 1..RECOVERED.end)
+                rows(&setup.work, RECOVERED.end - 1..RECOVERED.end)
                     .read()
                     .unwrap(),
             ),
             _ => None,
         };
         std::thread::scope(|scope| {
-            let probe = || scope.spawn(move || (ends::probe(stage, title, member), Instant::now()));
+            let probe =
+                || scope.spawn(move || (checks::probe(setup, title, member), Instant::now()));
             let mut probing = None;
             if title == "join after a boot" {
-                stage.forget_the_boot();
+                setup.forget_the_boot();
             }
-            let mut victim = stage.start(title, death, mode, "stands");
-            let has = |slot| stage.slots().contains(&(slot, member));
+            let mut victim = setup.start(title, crash, mode, "stands");
+            let has = |slot| setup.slots().contains(&(slot, member));
             let (mut closer, mut opener) = (None, None);
-            if scene.has_opener {
-                soon("the victim has an array", || stage.sign("old").exists());
-                opener = Some(stage.start(
+            if scenario.has_opener {
+                soon("the victim has an array", || setup.marker("old").exists());
+                opener = Some(setup.start(
                     "open the old one",
-                    &Death("OpenMapped", 1, Told::Free),
+                    &Crash("OpenMapped", 1, Outcome::Free),
                     Mode::Stands,
                     "opener",
                 ));
@@ -197,23 +204,23 @@ impl Campaign {
                 }
                 "create while closing" => {
                     soon("the victim is about to publish", || {
-                        stage.sign("publishes").exists()
+                        setup.marker("publishes").exists()
                     });
-                    closer = Some(stage.start(
+                    closer = Some(setup.start(
                         "close",
-                        &Death("CloseMarked", 1, Told::Closed),
+                        &Crash("CloseMarked", 1, Outcome::Closed),
                         Mode::Stands,
                         "closes",
                     ));
-                    soon("the store is marked", || stage.sign("closes").exists());
-                    fs::remove_file(stage.sign("publishes")).unwrap();
+                    soon("the store is marked", || setup.marker("closes").exists());
+                    fs::remove_file(setup.marker("publishes")).unwrap();
                 }
                 "close another's place" => {
                     soon("the victim is about to rename the store away", || {
-                        stage.sign("closes").exists()
+                        setup.marker("closes").exists()
                     });
-                    ends::put_another_store_there(stage);
-                    fs::remove_file(stage.sign("closes")).unwrap();
+                    checks::put_another_store_there(setup);
+                    fs::remove_file(setup.marker("closes")).unwrap();
                 }
                 _ => {}
             }
@@ -223,9 +230,9 @@ impl Campaign {
             let mut killed = None;
             let freed = match mode {
                 Mode::Stands | Mode::GoesOn => {
-                    stands(&mut victim, &stage.sign("stands"));
-                    stage.require_poison(title);
-                    self.approach(stage, scene, is_alone);
+                    stands(&mut victim, &setup.marker("stands"));
+                    setup.require_poison(title);
+                    self.approach(setup, scenario, is_alone);
                     probing = probing.or_else(|| Some(probe()));
                     std::thread::sleep(HEAD_START);
                     killed = Some(Instant::now());
@@ -237,18 +244,18 @@ impl Campaign {
                                 .is_some_and(|probing| probing.is_finished())
                         };
                         let began = Instant::now();
-                        while !scenes::HOLDING.contains(&death.0)
+                        while !scenarios::HOLDING.contains(&crash.0)
                             && !is_done()
                             && began.elapsed() < LONG_START
                         {
                             std::thread::sleep(HEAD_START / 10);
                         }
-                        fs::remove_file(stage.sign("stands")).unwrap();
+                        fs::remove_file(setup.marker("stands")).unwrap();
                         ended(victim, false);
                         Instant::now()
                     } else {
                         victim.kill().unwrap();
-                        let freed = stage.released(member);
+                        let freed = setup.released(member);
                         ended(victim, true);
                         freed
                     }
@@ -261,51 +268,52 @@ impl Campaign {
                         "{title}: {printed}"
                     );
                     let freed = Instant::now();
-                    stage.require_poison(title);
-                    self.approach(stage, scene, is_alone);
+                    setup.require_poison(title);
+                    self.approach(setup, scenario, is_alone);
                     probing = probing.or_else(|| Some(probe()));
                     freed
                 }
             };
-            let (told, when) = probing.map(|probing| probing.join().unwrap()).unwrap();
-            if scenes::HOLDING.contains(&death.0) && !is_early {
+            let (outcome, when) = probing.map(|probing| probing.join().unwrap()).unwrap();
+            if scenarios::HOLDING.contains(&crash.0) && !is_early {
                 assert!(
                     killed.is_none_or(|killed| when > killed),
                     "{title}: what was held at {} was given to another one",
-                    death.0
+                    crash.0
                 );
             }
             drop(waited_for);
             if is_alone {
-                self.crew.overlap();
+                self.workers.overlap();
             }
             if let Some(opener) = opener {
                 let printed = ended(opener, false);
                 let is_told = printed.lines().any(|line| line == "released");
                 assert!(
-                    is_told || death.0 == "ReleaseOwnerTaken",
+                    is_told || crash.0 == "ReleaseOwnerTaken",
                     "{title} at {}: the opener got the array: {printed}",
-                    death.0
+                    crash.0
                 );
             }
             if let Some(closer) = closer {
-                fs::remove_file(stage.sign("closes")).unwrap();
+                fs::remove_file(setup.marker("closes")).unwrap();
                 ended(closer, false);
             }
             (
-                told.unwrap_or_else(|| ends::told_by_sweep(stage)),
+                outcome.unwrap_or_else(|| checks::told_by_sweep(setup)),
                 when.saturating_duration_since(freed),
             )
         })
     }
 
     /// The others come to what the victim holds, or held.
-    fn approach(&mut self, stage: &Stage, scene: &Scene, is_alone: bool) {
-        if scene.is_quiet {
-            self.crew.work(&stage.manager, &stage.work, stage.is_closed);
+    fn approach(&mut self, setup: &Setup, scenario: &Scenario, is_alone: bool) {
+        if scenario.is_quiet {
+            self.workers
+                .work(&setup.manager, &setup.work, setup.is_closed);
         }
         if !is_alone {
-            self.crew.overlap();
+            self.workers.overlap();
         }
     }
 
@@ -316,7 +324,7 @@ impl Campaign {
     pub(crate) fn report(&self) {
         println!(
             "{:<22} {:<26} {:>9}  {:>9} {:>9} {:>9}",
-            "point", "scene", "others", "dies", "stands", "goes on"
+            "point", "scenario", "others", "dies", "stands", "goes on"
         );
         let mut table: BTreeMap<(usize, usize), (String, [String; 3])> = BTreeMap::new();
         let place = |name: &str| {
@@ -330,7 +338,7 @@ impl Campaign {
                 .rows
                 .iter()
                 .position(|other| {
-                    (other.point, other.nth, other.scene) == (row.point, row.nth, row.scene)
+                    (other.point, other.nth, other.scenario) == (row.point, row.nth, row.scenario)
                 })
                 .unwrap();
             let (line, cells) = table.entry((place(row.point), first)).or_default();
@@ -343,12 +351,12 @@ impl Campaign {
                 };
                 *line = format!(
                     "{point:<22} {:<26} {:>9}",
-                    row.scene,
-                    format!("{:?}", row.told)
+                    row.scenario,
+                    format!("{:?}", row.outcome)
                 );
             }
             cells[row.mode as usize] = if row.mode == Mode::GoesOn {
-                format!("{:?}", row.told)
+                format!("{:?}", row.outcome)
             } else {
                 time
             };
@@ -364,7 +372,7 @@ impl Campaign {
             .max_by_key(|row| row.blocked)
             .unwrap();
         println!(
-            "{} deaths at {} points, and {} that went on, in {:.1} s; the longest that one held somebody up: {} ({} {:?} at {}); load {:.1}",
+            "{} crashes at {} points, and {} that went on, in {:.1} s; the longest that one held somebody up: {} ({} {:?} at {}); load {:.1}",
             self.rows
                 .iter()
                 .filter(|row| row.mode != Mode::GoesOn)
@@ -376,7 +384,7 @@ impl Campaign {
                 .count(),
             self.began.elapsed().as_secs_f64(),
             milliseconds(longest.blocked),
-            longest.scene,
+            longest.scenario,
             longest.mode,
             longest.point,
             self.load
@@ -384,19 +392,19 @@ impl Campaign {
     }
 
     pub(crate) fn finish(self) {
-        self.crew.finish();
+        self.workers.finish();
     }
 }
 
 /// Waits until a victim stands.
-fn stands(victim: &mut Child, sign: &Path) {
+fn stands(victim: &mut Child, marker: &Path) {
     soon("the victim stands at its point", || {
         let status = victim.try_wait().unwrap();
         assert!(
             status.is_none(),
             "the victim never came to its point: {status:?}"
         );
-        sign.exists()
+        marker.exists()
     });
 }
 
