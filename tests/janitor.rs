@@ -59,7 +59,7 @@ struct Process {
 }
 
 fn start(verb: &str, at: &Path, program: &Path) -> (Process, String) {
-    let mut command = common::child_command("member_process", &[verb.as_ref(), at.as_os_str()]);
+    let mut command = common::child_command(member_process, &[verb.as_ref(), at.as_os_str()]);
     command
         .env("NDSHM_JANITOR", program)
         .stdin(Stdio::piped())
@@ -318,7 +318,7 @@ fn a_store_that_was_replaced_is_left_to_others() {
 fn without_a_program_no_store_is_made() {
     let root = Root::new();
     let run = |program: &str| {
-        let output = common::child_command("child_without_a_program", &[root.path()])
+        let output = common::child_command(child_without_a_program, &[root.path()])
             .env("NDSHM_JANITOR", program)
             .env("PATH", "/nowhere")
             .output()

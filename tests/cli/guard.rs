@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 fn an_ephemeral_store_is_deleted_with_the_last_of_its_processes() {
     let stage = Stage::new();
     let mut peer = common::Peer::start(
-        "stage::owns_a_store",
+        crate::stage::owns_a_store,
         &[stage.root.path().to_str().unwrap()],
     );
     peer.hear("ready");

@@ -95,17 +95,14 @@ pub(crate) fn words(text: &str) -> Vec<String> {
 /// Starts a process that makes an ephemeral store `dead` with the local array `left` in it, and is
 /// killed.
 pub(crate) fn a_dead_store(stage: &Stage) {
-    let mut peer = common::Peer::start(
-        "stage::owns_a_store",
-        &[stage.root.path().to_str().unwrap()],
-    );
+    let mut peer = common::Peer::start(owns_a_store, &[stage.root.path().to_str().unwrap()]);
     peer.hear("ready");
     peer.kill();
 }
 
 #[test]
 #[ignore = "started by other tests"]
-fn owns_a_store() {
+pub(crate) fn owns_a_store() {
     let root = common::arguments().remove(0);
     std::fs::set_permissions(&root, Permissions::from_mode(0o700)).unwrap();
     let manager = Manager::builder().root(root).name("dead").create().unwrap();
@@ -124,7 +121,7 @@ fn owns_a_store() {
 /// killed or hears something.
 pub(crate) fn a_writer(stage: &Stage) -> common::Peer {
     let path = stage.run.path().join("xs.ndshm");
-    let mut peer = common::Peer::start("stage::holds_a_guard", &[path.to_str().unwrap()]);
+    let mut peer = common::Peer::start(holds_a_guard, &[path.to_str().unwrap()]);
     peer.hear("ready");
     peer
 }

@@ -26,10 +26,8 @@ deleted 1 store and 1 array, [..]
 #[test]
 fn arrays_of_dead_processes_go_from_stores_that_live() {
     let stage = Stage::new();
-    let mut peer = crate::common::Peer::start(
-        "sweep::leaves_an_array",
-        &[stage.run.path().to_str().unwrap()],
-    );
+    let mut peer =
+        crate::common::Peer::start(leaves_an_array, &[stage.run.path().to_str().unwrap()]);
     peer.hear("ready");
     assert_eq!(stage.json("sweep -n")["found"].to_string(), "[]");
     peer.kill();

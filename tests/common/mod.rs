@@ -13,6 +13,7 @@ pub use peer::Peer;
 
 use ndshm::Manager;
 use std::{
+    any::type_name,
     ffi::OsStr,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -90,9 +91,15 @@ pub fn files_below(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// The name by which the test harness knows a test function: its path without the binary.
+fn test_name<F: Fn()>(_: F) -> &'static str {
+    let (_binary, name) = type_name::<F>().split_once("::").unwrap();
+    name
+}
+
 /// A command that runs one ignored test of this test binary in a process of its own, by exec, with
 /// these arguments.
-pub fn child_command<A: AsRef<OsStr>>(test: &str, arguments: &[A]) -> Command {
+pub fn child_command<A: AsRef<OsStr>>(test: impl Fn(), arguments: &[A]) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     let joined = arguments
         .iter()
@@ -101,7 +108,7 @@ pub fn child_command<A: AsRef<OsStr>>(test: &str, arguments: &[A]) -> Command {
         .join(OsStr::new("\n"));
     command
         .args([
-            test,
+            test_name(test),
             "--exact",
             "--ignored",
             "--nocapture",
@@ -112,7 +119,7 @@ pub fn child_command<A: AsRef<OsStr>>(test: &str, arguments: &[A]) -> Command {
 }
 
 /// Starts such a process; its output is kept for [`finish`].
-pub fn start<A: AsRef<OsStr>>(test: &str, arguments: &[A]) -> Child {
+pub fn start<A: AsRef<OsStr>>(test: impl Fn(), arguments: &[A]) -> Child {
     child_command(test, arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -142,14 +149,14 @@ pub fn finish(child: Child) -> String {
 
 /// Starts a child and waits for it.
 #[track_caller]
-pub fn run<A: AsRef<OsStr>>(test: &str, arguments: &[A]) -> String {
+pub fn run<A: AsRef<OsStr>>(test: impl Fn(), arguments: &[A]) -> String {
     finish(start(test, arguments))
 }
 
 /// Runs a child's test with a tmpfs mounted at `mount`, of this size and with the options that
 /// follow it, in a user and mount namespace of its own.
 #[track_caller]
-pub fn run_on_tmpfs(test: &str, child: &str, size: &str, mount: &Path) {
+pub fn run_on_tmpfs(test: &str, child: impl Fn(), size: &str, mount: &Path) {
     let namespace = || {
         let mut command = Command::new("unshare");
         command.arg("-Urm");

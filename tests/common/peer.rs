@@ -14,7 +14,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    pub fn start<A: AsRef<OsStr>>(test: &str, arguments: &[A]) -> Self {
+    pub fn start<A: AsRef<OsStr>>(test: impl Fn(), arguments: &[A]) -> Self {
         let mut child = super::start(test, arguments);
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         Self { child, lines }

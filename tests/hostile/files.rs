@@ -490,7 +490,7 @@ fn truncated_while_it_is_open(bench: &mut Bench) {
         expect(what, "Header::Length", &piece, bench.manager.list());
         let text = bench.handle.to_string();
         assert!(
-            common::run("race::child_is_refused", &[text]).contains("its header says 4144"),
+            common::run(super::race::child_is_refused, &[text]).contains("its header says 4144"),
             "{what}"
         );
         drop(xs);

@@ -10,10 +10,12 @@ mod common;
 #[path = "../common/forge.rs"]
 mod forge;
 
+mod allocation;
 mod cbor;
 mod claims;
 mod files;
 mod handles;
+mod mutations;
 mod race;
 mod scribble;
 mod shapes;

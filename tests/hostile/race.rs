@@ -9,7 +9,7 @@ use std::{
 
 #[test]
 #[ignore = "runs in a child"]
-fn child_is_refused() {
+pub(super) fn child_is_refused() {
     println!(
         "{}",
         common::arguments()[0]

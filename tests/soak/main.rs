@@ -11,15 +11,15 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 #![allow(unsafe_code, reason = "words that processes share without the library")]
 
-mod board;
 mod cells;
 #[path = "../common/mod.rs"]
 mod common;
 mod killer;
+mod shared;
 mod worker;
 
-use board::Board;
 use killer::Killer;
+use shared::SharedWords;
 use std::{
     io::Read,
     os::unix::fs::FileExt,
@@ -75,14 +75,14 @@ fn kills_at_any_moment_tear_nothing_lose_nothing_and_block_nobody() {
 fn child_works() {
     let arguments = common::arguments();
     let number = |argument: usize| arguments[argument].parse::<u64>().unwrap();
-    let (first_lane, threads, incarnation, seed) =
+    let (first_thread, threads, incarnation, seed) =
         (number(1) as usize, number(2) as usize, number(3), number(4));
     let places = Places::in_directory(Path::new(&arguments[0]));
     // Whoever finds a fault ends the whole process at once: its output says what it was.
     let report = std::panic::take_hook();
-    let board = Board::open(&places.board);
+    let shared = SharedWords::open(&places.shared);
     std::panic::set_hook(Box::new(move |info| {
-        board.count_fault();
+        shared.count_fault();
         report(info);
         std::process::exit(70);
     }));
@@ -91,14 +91,14 @@ fn child_works() {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         std::process::exit(71);
     });
-    let board = Board::open(&places.board);
+    let shared = SharedWords::open(&places.shared);
     std::thread::scope(|scope| {
         for thread in 0..threads {
-            let (board, places) = (&board, &places);
+            let (shared, places) = (&shared, &places);
             scope.spawn(move || {
                 Worker::join(
-                    board,
-                    board.lane(first_lane + thread),
+                    shared,
+                    shared.thread(first_thread + thread),
                     places,
                     incarnation + thread as u64,
                     threads > 1,
