@@ -13,6 +13,7 @@ mod churn;
 mod claims;
 mod closing;
 mod forks;
+mod janitor;
 mod lifecycle;
 mod poison;
 mod predecessor;
