@@ -85,7 +85,7 @@ class Manager(_ndshm.Manager):
 
     def zeros(self, shape: int | Sequence[int], dtype: DTypeLike = _FLOAT, order: str = "C", **labels: Any) -> Array:
         """A new array of zeros. Raises :class:`NoSpace` where it does not fit, and leaves nothing then."""
-        return self._make(shape, dtype if type(dtype) is np.dtype else np.dtype(dtype), order, **labels)
+        return self._create(shape, dtype if type(dtype) is np.dtype else np.dtype(dtype), order, **labels)
 
     empty = zeros
 
@@ -98,7 +98,7 @@ class Manager(_ndshm.Manager):
         element = np.asarray(fill_value, None if dtype is None else np.dtype(dtype))
         if element.ndim:
             raise ValueError("the value must be one element: use array() for an array of several")
-        return self._make(shape, element.dtype, order, element=element.tobytes(), **labels)
+        return self._create(shape, element.dtype, order, element=element.tobytes(), **labels)
 
     def array(self, source: ArrayLike, dtype: DTypeLike | None = None, order: str = "K", **labels: Any) -> Array:
         """A new array with a copy of what ``numpy.asarray`` makes of ``source``: of an ndarray, a shared array, a list, a number, ...
