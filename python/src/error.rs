@@ -7,8 +7,9 @@ use pyo3::{exceptions::PyRuntimeError, prelude::*, sync::PyOnceLock, types::PyMo
 static CLASSES: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
 
 /// The library's functions in the reasons of its errors, and what a Python program writes instead.
-const RENAMED: [(&str, &str); 3] = [
+const RENAMED: [(&str, &str); 4] = [
     ("ArrayOptions::name, Builder::name", "name="),
+    ("Builder::any_file_system", "any_file_system=True"),
     ("Builder::path", "path"),
     ("Builder::name", "name="),
 ];
@@ -78,6 +79,9 @@ fn message(error: &Error) -> String {
              Manager.array()",
             path.display()
         ),
+        Error::Untrusted { path, reason, .. } => {
+            format!("{}: refused: {}", path.display(), renamed(reason))
+        }
         Error::NotFound { path, what, .. } => {
             format!("{}: not found: {}", path.display(), renamed(what))
         }
