@@ -35,7 +35,9 @@ class Guard:
     ) -> Literal[False]: ...
 
 class Keeper:
-    """The base of ndarrays without a lock: it keeps their memory mapped."""
+    """The base of an ndarray without a lock: it keeps the array, and so its mapping and a local
+    array's file.
+    """
 
     @property
     def array(self) -> Array:

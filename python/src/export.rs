@@ -80,8 +80,8 @@ impl Drop for Lease {
     }
 }
 
-/// What an ndarray over memory without a lock has as its base: it keeps the array, and so its
-/// mapping, and a local array's file.
+/// The base of an ndarray without a lock: it keeps the array, and so its mapping and a local
+/// array's file.
 #[pyclass(frozen, module = "ndshm._ndshm")]
 pub(crate) struct Keeper {
     pub(crate) array: AnyArray,

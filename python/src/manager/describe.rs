@@ -1,5 +1,4 @@
-//! What the library reports about a store, as dictionaries for the dataclasses in
-//! `ndshm/_manager.py`.
+//! The library's reports about a store, as dictionaries for the dataclasses in `ndshm/_manager.py`.
 
 use crate::arguments::order_name;
 use ndshm::{ArrayInfo, Swept, Usage};

@@ -1,5 +1,6 @@
-//! The Rust process in the tests of the Python package. It executes commands on an array of float64:
-//! one line in and one line out for each command.
+//! The Rust process in the tests of the Python package.
+//!
+//! It executes commands on an array of float64: one line in and one line out for each command.
 
 use ndarray::IxDyn;
 use ndshm::{Error, Handle, Manager, SharedArrayD};
@@ -70,7 +71,7 @@ impl Peer {
                 self.array()?.try_read()?;
                 "free".to_owned()
             }
-            // Every write sets all elements to the same value: different ones are a half-done write.
+            // Every write sets all elements to one value: different values are half a write.
             "count" => {
                 for _ in 0..rest.parse().unwrap_or(0) {
                     let mut guard = self.array()?.write()?;
