@@ -2,7 +2,10 @@
 
 use super::SharedArray;
 use crate::{
-    array::{open_array::OpenArray, view},
+    array::{
+        core::{Core, Typed},
+        view,
+    },
     element::{Element, dtype::DType},
     error::{Error, Result},
     format::{header::Header, id::ArrayId},
@@ -17,7 +20,7 @@ use crate::{
 };
 use ciborium::Value;
 use ndarray::{ArrayRef, ArrayViewMut, Dimension};
-use std::{marker::PhantomData, sync::Arc};
+use std::sync::Arc;
 
 /// What a new array gets beside its elements.
 #[derive(Clone, Default)]
@@ -140,12 +143,11 @@ pub(crate) fn create<T: Element, D: Dimension>(
     let layout = || Layout::whole(dim.clone(), order, 1);
     let content = content.map(|fill| |draft: &mut Draft| view::fill(draft, &layout(), fill));
     let segment = create_any(member, labels, T::DTYPE, &shape, order, content)?;
-    Ok(SharedArray {
-        open_array: OpenArray::new(segment, None),
-        layout: layout(),
-        is_writable: true,
-        _element: PhantomData,
-    })
+    Ok(SharedArray::new(Core::published(
+        segment,
+        Typed::new(),
+        dim,
+    )))
 }
 
 /// A new shared array with a copy of these elements.

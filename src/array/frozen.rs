@@ -5,8 +5,8 @@
 
 use crate::{
     array::{
-        self, SharedArray,
-        guard::{Access, Lock, Wait},
+        SharedArray, core,
+        lock::{Access, Lock, Wait},
         open_array::OpenArray,
         view,
     },
@@ -16,7 +16,6 @@ use crate::{
     layout::{Layout, span::Span},
 };
 use ndarray::{ArrayRef, ArrayView, Dimension, IxDyn};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::{
     fmt,
     ops::Deref,
@@ -57,28 +56,28 @@ pub struct FrozenArray<T: Element, D: Dimension> {
 
 /// Freezes the whole array, if it is not yet; `is_writable` says whether the view from which that
 /// is asked could be written.
-pub(crate) fn freeze(open_array: &Arc<OpenArray>, is_writable: bool) -> Result<()> {
-    if open_array.is_frozen() {
+pub(crate) fn freeze(array: &Arc<OpenArray>, is_writable: bool) -> Result<()> {
+    if array.is_frozen() {
         return Ok(());
     }
     if !is_writable {
         return Err(Error::ReadOnly {
-            path: open_array.path().into(),
+            path: array.path().into(),
             reason: "freezing is the last thing that a writer does",
         });
     }
-    let header = open_array.header();
+    let header = array.header();
     let itemsize = header.dtype.itemsize();
     let whole = Layout::whole(IxDyn(&header.shape), header.order, itemsize);
     match Lock::take(
-        open_array,
+        array,
         Span::of(&whole, 1, itemsize),
         Access::Write,
         Wait::Forever,
     ) {
         Ok(_lock) => {
             failpoint!(FreezeExclusive);
-            open_array.freeze();
+            array.freeze();
             Ok(())
         }
         // Somebody was faster.
@@ -88,10 +87,10 @@ pub(crate) fn freeze(open_array: &Arc<OpenArray>, is_writable: bool) -> Result<(
 }
 
 /// Takes from this process's mapping of a frozen array the right to write.
-pub(crate) fn protect(open_array: &Arc<OpenArray>) -> Result<()> {
-    open_array.used();
+pub(crate) fn protect(array: &Arc<OpenArray>) -> Result<()> {
+    array.mark_used();
     failpoint!(FreezeProtecting);
-    open_array.protect()?;
+    array.protect()?;
     failpoint!(FreezeProtected);
     Ok(())
 }
@@ -99,18 +98,17 @@ pub(crate) fn protect(open_array: &Arc<OpenArray>) -> Result<()> {
 impl<T: Element, D: Dimension> FrozenArray<T, D> {
     /// The frozen form of an array, if it was frozen.
     fn new(array: SharedArray<T, D>) -> Result<Self> {
-        let open_array = array.open_array();
-        if !open_array.is_frozen() {
+        if !array.is_frozen() {
             return Err(Error::NotFrozen {
                 path: array.path().into(),
             });
         }
-        protect(open_array)?;
+        protect(&array.core.opened)?;
         // SAFETY: the array was frozen while it was held exclusively, so no guard that writes was
         // left, and none is given since (`Lock::take`); the flag is never cleared; `array` keeps
         // the segment mapped, and the view, whose lifetime never leaves this struct, goes before
         // it.
-        let view = unsafe { view::elements(open_array, array.layout()) };
+        let view = unsafe { view::elements(&array.core.opened, &array.core.layout) };
         Ok(Self { view, array })
     }
 
@@ -171,24 +169,8 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn freeze(&self) -> Result<FrozenArray<T, D>> {
-        freeze(self.open_array(), self.is_writable())?;
+        self.core.freeze()?;
         FrozenArray::new(self.view()?)
-    }
-
-    /// Whether the array was frozen.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let manager = ndshm::Manager::new()?;
-    /// let xs = manager.ones::<f64, _>(5)?;
-    /// assert!(!xs.is_frozen());
-    /// xs.freeze()?;
-    /// assert!(xs.is_frozen() && !xs.is_writable());
-    /// # Ok::<(), ndshm::Error>(())
-    /// ```
-    pub fn is_frozen(&self) -> bool {
-        self.open_array().is_frozen()
     }
 }
 
@@ -267,7 +249,7 @@ impl Handle {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn wait_frozen(&self, timeout: Duration) -> Result<()> {
-        let segment = array::segment_of(self)?;
+        let segment = core::segment_of(self)?;
         let outcome = segment
             .state()
             .wait_until(Instant::now().checked_add(timeout), || {
@@ -311,19 +293,5 @@ impl<T: Element, D: Dimension> Deref for FrozenArray<T, D> {
 impl<T: Element + fmt::Debug, D: Dimension> fmt::Debug for FrozenArray<T, D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.view.fmt(f)
-    }
-}
-
-impl<T: Element, D: Dimension> Serialize for FrozenArray<T, D> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.handle().serialize(serializer)
-    }
-}
-
-impl<'de, T: Element, D: Dimension> Deserialize<'de> for FrozenArray<T, D> {
-    fn deserialize<De: Deserializer<'de>>(deserializer: De) -> Result<Self, De::Error> {
-        Handle::deserialize(deserializer)?
-            .open_frozen()
-            .map_err(de::Error::custom)
     }
 }

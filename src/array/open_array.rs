@@ -29,7 +29,7 @@ impl OpenArray {
     }
 
     /// The array was read, written or viewed.
-    pub(crate) fn used(&self) {
+    pub(crate) fn mark_used(&self) {
         // Read first: every guard comes by here, and only the first one has something to write.
         if !self.is_used.load(Relaxed) && !self.is_used.swap(true, SeqCst) {
             self.segment.used();

@@ -287,7 +287,7 @@ pub(crate) fn in_words<const N: usize>(
 pub(crate) fn shape_of<Sh: ShapeBuilder>(shape: Sh) -> Result<(Sh::Dim, Order)> {
     let shape = shape.into_shape_with_order();
     let dim = shape.raw_dim().clone();
-    if dim.ndim() > crate::layout::MAX_NDIM || layout::byte_len(dim.slice(), 1).is_none() {
+    if !layout::is_countable(dim.slice()) {
         return Err(Error::layout(
             "create an array",
             format!("shape {:?} is too large", dim.slice()),

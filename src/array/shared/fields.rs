@@ -1,13 +1,8 @@
-//! Views of a part of every element: fields of structs, and the parts of `[T; N]`.
+//! Views of a part of every element of a `SharedArray`: fields of structs, and the parts of `[T; N]`.
 
 use super::SharedArray;
-use crate::{
-    element::{Element, dtype::DType},
-    error::{Error, Result},
-    layout::{self, Bounds, Layout},
-};
+use crate::{element::Element, error::Result};
 use ndarray::Dimension;
-use std::marker::PhantomData;
 
 impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// One field of every struct, as a view that shares memory and travels like any other. Guards
@@ -42,9 +37,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn field<U: Element>(&self, name: &str) -> Result<SharedArray<U, D>> {
-        let dtype = T::DTYPE;
-        let (field, offset) = dtype.field(name)?;
-        self.part(field, offset, self.layout.dim.clone(), self.byte_strides())
+        self.core.field(name).map(SharedArray::new)
     }
 
     /// The parts of one `[U; N]` field of every struct, along a new last axis of length N.
@@ -73,9 +66,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn field_array<U: Element>(&self, name: &str) -> Result<SharedArray<U, D::Larger>> {
-        let dtype = T::DTYPE;
-        let (field, offset) = dtype.field(name)?;
-        self.parts(field, offset)
+        self.core.field_array(name).map(SharedArray::new)
     }
 
     /// The parts of `[U; N]` elements along a new last axis of length N.
@@ -95,61 +86,6 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn unpack<U: Element>(&self) -> Result<SharedArray<U, D::Larger>> {
-        self.parts(&T::DTYPE, 0)
-    }
-
-    fn parts<U: Element>(&self, of: &DType, offset: usize) -> Result<SharedArray<U, D::Larger>> {
-        let wrong = || Error::Dtype {
-            path: self.path().into(),
-            expected: U::DTYPE,
-            found: of.clone(),
-        };
-        let (len, part) = of.subarray().ok_or_else(wrong)?;
-        let mut dim = D::Larger::zeros(self.ndim() + 1);
-        let shape = self.shape().iter().copied().chain([len]);
-        dim.slice_mut()
-            .iter_mut()
-            .zip(shape)
-            .for_each(|(n, length)| *n = length);
-        let mut strides = self.byte_strides();
-        strides.push(part.itemsize() as isize);
-        self.part(&part, offset, dim, strides)
-    }
-
-    /// The view of the parts of type `dtype` that lie `offset` bytes behind the start of each
-    /// element.
-    fn part<U: Element, E: Dimension>(
-        &self,
-        dtype: &DType,
-        offset: usize,
-        dim: E,
-        strides: Vec<isize>,
-    ) -> Result<SharedArray<U, E>> {
-        if *dtype != U::DTYPE {
-            return Err(Error::Dtype {
-                path: self.path().into(),
-                expected: U::DTYPE,
-                found: dtype.clone(),
-            });
-        }
-        let itemsize = size_of::<U>();
-        // A view without elements may lie at the end of the payload, where no field is.
-        let offset = self.layout.offset + if self.is_empty() { 0 } else { offset };
-        let bounds = Bounds {
-            len: self.open_array.data_len(),
-            itemsize,
-            align: align_of::<U>(),
-        };
-        layout::check(bounds, offset, dim.slice(), &strides)
-            .map_err(|reason| Error::layout("take a field", reason))?;
-        let is_writable = self.is_writable && layout::disjoint(dim.slice(), &strides, itemsize);
-        let layout = Layout::from_bytes(offset, dim, &strides, itemsize);
-        self.open_array.used();
-        Ok(SharedArray {
-            open_array: self.open_array.clone(),
-            layout,
-            is_writable,
-            _element: PhantomData,
-        })
+        self.core.unpack().map(SharedArray::new)
     }
 }

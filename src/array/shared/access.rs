@@ -1,8 +1,12 @@
-//! Access to the elements: guards, copies, assignment.
+//! Access to the elements of a `SharedArray`: guards, copies, assignment.
 
-use super::{Labels, SharedArray, from_ndarray};
+use super::SharedArray;
 use crate::{
-    array::guard::{self, Access, ReadGuard, Wait, WriteGuard},
+    array::{
+        Labels, from_ndarray,
+        guard::{ReadGuard, WriteGuard},
+        lock::Wait,
+    },
     element::Element,
     error::Result,
     store::member::Member,
@@ -29,7 +33,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// ```
     #[inline]
     pub fn read(&self) -> Result<ReadGuard<T, D>> {
-        self.read_waiting(Wait::Forever)
+        self.core.read(Wait::Forever)
     }
 
     /// [`read`](Self::read) without waiting.
@@ -49,7 +53,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn try_read(&self) -> Result<ReadGuard<T, D>> {
-        self.read_waiting(Wait::Never)
+        self.core.read(Wait::Never)
     }
 
     /// [`read`](Self::read) that waits no longer than `timeout`.
@@ -67,7 +71,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn read_timeout(&self, timeout: Duration) -> Result<ReadGuard<T, D>> {
-        self.read_waiting(Wait::AtMost(timeout))
+        self.core.read(Wait::AtMost(timeout))
     }
 
     /// Exclusive access to the elements: waits while a guard on overlapping bytes is held, in
@@ -97,7 +101,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// ```
     #[inline]
     pub fn write(&self) -> Result<WriteGuard<T, D>> {
-        self.write_waiting(Wait::Forever)
+        self.core.write(Wait::Forever)
     }
 
     /// [`write`](Self::write) without waiting.
@@ -115,7 +119,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn try_write(&self) -> Result<WriteGuard<T, D>> {
-        self.write_waiting(Wait::Never)
+        self.core.write(Wait::Never)
     }
 
     /// [`write`](Self::write) that waits no longer than `timeout`.
@@ -133,24 +137,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn write_timeout(&self, timeout: Duration) -> Result<WriteGuard<T, D>> {
-        self.write_waiting(Wait::AtMost(timeout))
-    }
-
-    #[inline(always)]
-    fn read_waiting(&self, wait: Wait) -> Result<ReadGuard<T, D>> {
-        ReadGuard::take(&self.open_array, &self.layout, self.span(), wait)
-    }
-
-    #[inline(always)]
-    fn write_waiting(&self, wait: Wait) -> Result<WriteGuard<T, D>> {
-        self.check_writable()?;
-        WriteGuard::take(
-            &self.open_array,
-            &self.layout,
-            self.span(),
-            Access::Write,
-            wait,
-        )
+        self.core.write(Wait::AtMost(timeout))
     }
 
     /// Exclusive access to elements that may be poisoned: by a writer that panicked, or whose
@@ -185,16 +172,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn recover(&self) -> Result<WriteGuard<T, D>> {
-        self.check_writable()?;
-        let span = self.span();
-        let is_exact = span.byte_len() == (self.len() * size_of::<T>()) as u64;
-        WriteGuard::take(
-            &self.open_array,
-            &self.layout,
-            span,
-            Access::Recover { is_exact },
-            Wait::Forever,
-        )
+        self.core.recover()
     }
 
     /// The poisoned ranges that touch this view, in bytes from the start of the array's data, in
@@ -215,8 +193,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn poisoned(&self) -> Result<Vec<Range<usize>>> {
-        self.open_array.used();
-        guard::poisoned(&self.open_array, self.span())
+        self.core.poisoned()
     }
 
     /// Whether any element of this view is poisoned; see [`recover`](Self::recover).
@@ -233,7 +210,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn is_poisoned(&self) -> Result<bool> {
-        Ok(!self.poisoned()?.is_empty())
+        self.core.is_poisoned()
     }
 
     /// A private copy as an ndarray array; the order of a contiguous array is kept.
@@ -275,7 +252,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn copy(&self) -> Result<Self> {
-        self.copy_to(self.open_array.member())
+        self.copy_to(self.member())
     }
 
     pub(crate) fn copy_to(&self, member: &Arc<Member>) -> Result<Self> {
@@ -306,22 +283,21 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn assign<E: Dimension>(&self, source: &SharedArray<T, E>) -> Result<()> {
-        self.check_writable()?;
-        let source = source.broadcast(self.layout.dim.clone())?;
-        if source.id() == self.id() && source.span().overlaps(&self.span()) {
+        self.core.check_writable()?;
+        let source = source.broadcast(self.core.layout.dim.clone())?;
+        if source.id() == self.id() && source.core.span().overlaps(&self.core.span()) {
             let private = source.to_ndarray()?;
             self.write()?.assign(&private);
             return Ok(());
         }
-        let key = |id, start| (id, start);
-        let (mut target, elements) =
-            match key(self.id(), self.extent().start) < key(source.id(), source.extent().start) {
-                true => (self.write()?, source.read()?),
-                false => {
-                    let elements = source.read()?;
-                    (self.write()?, elements)
-                }
-            };
+        let is_first =
+            (self.id(), self.core.extent().start) < (source.id(), source.core.extent().start);
+        let (mut target, elements) = if is_first {
+            (self.write()?, source.read()?)
+        } else {
+            let elements = source.read()?;
+            (self.write()?, elements)
+        };
         target.assign(&elements);
         Ok(())
     }
@@ -341,7 +317,6 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn flush(&self) -> Result<()> {
-        self.open_array.used();
-        self.open_array.flush()
+        self.core.flush()
     }
 }
