@@ -1,4 +1,4 @@
-//! Making arrays: a draft, filled before anybody else can see it, then published.
+//! Making arrays: a draft, filled before any other process can see it, then published.
 
 use super::SharedArray;
 use crate::{
@@ -22,7 +22,7 @@ use ciborium::Value;
 use ndarray::{ArrayRef, ArrayViewMut, Dimension};
 use std::sync::Arc;
 
-/// What a new array gets beside its elements.
+/// The settings of a new array, apart from its elements.
 #[derive(Clone, Default)]
 pub(crate) struct Labels {
     pub(crate) name: Option<String>,
@@ -31,14 +31,14 @@ pub(crate) struct Labels {
     pub(crate) axis_names: Vec<Option<String>>,
 }
 
-/// What a new array holds when others can see it.
+/// The elements of a new array when other processes can see it.
 pub(crate) enum Content<'a, F> {
     Zeros,
-    /// Something, it does not matter what.
+    /// Any bytes, initialised.
     Anything,
     /// These bytes, in the order of the array's memory.
     Bytes(&'a [u8]),
-    /// What this function writes.
+    /// The elements that this function writes.
     Filled(F),
 }
 
@@ -76,7 +76,7 @@ pub(crate) fn create_any(
     draft.publish()
 }
 
-/// Makes the file of an array that nobody else can see yet.
+/// Makes the file of an array that no other process can see yet.
 pub(crate) fn draft_any(
     member: &Arc<Member>,
     labels: Labels,
@@ -131,7 +131,7 @@ pub(crate) fn draft_any(
     )
 }
 
-/// The same with elements whose type is known.
+/// Makes an array whose element type is known at compile time.
 pub(crate) fn create<T: Element, D: Dimension>(
     member: &Arc<Member>,
     labels: Labels,

@@ -1,7 +1,25 @@
-//! Frozen arrays: never written again, so that readers need no lock.
+//! Frozen arrays: no process writes them again, so readers need no lock.
 //!
-//! One of the modules with unsafe code: what makes the view sound, that nobody writes a frozen
-//! array, is promised here.
+//! # How an array becomes frozen
+//!
+//! The state block of an array file has a frozen flag, which is set once and never cleared.
+//!
+//! 1. The freezer takes a lock to write on the whole array. It waits for all other guards, and is
+//!    refused where a dead writer left poison.
+//! 2. With the lock held it sets the flag, wakes the processes that wait for it, and gives the lock
+//!    back. If it dies before it sets the flag, its slot becomes poison like that of any writer. If
+//!    it dies after that, the array is frozen, and the slot means nothing.
+//! 3. A writer looks at the flag after it got its slot (`lock`), so it precedes the freeze or is
+//!    refused. A reader that sees the flag takes no slot.
+//! 4. The freezing process and every later opener map the payload without the right to write. A bug
+//!    that writes to it then faults, in the process that has the bug.
+//!
+//! A consumer that comes before the freeze can wait for it. It looks at the flag whenever the
+//! waiting processes are woken, and every 20 ms, and gives up where the producer died or the array
+//! was released.
+//!
+//! One of the modules with unsafe code: it keeps the promise that makes the view sound, that no
+//! process writes a frozen array.
 
 use crate::{
     array::{
@@ -23,16 +41,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// An array, or a view of one, that nobody writes any more: dereferences to [`ndarray::ArrayRef`]
-/// without a guard.
+/// An array, or a view of one, that no process writes any more: dereferences to
+/// [`ndarray::ArrayRef`] without a guard.
 ///
-/// Made by [`SharedArray::freeze`] and [`Handle::open_frozen`]. Writing is refused everywhere from
-/// the moment of freezing, for ever, and the pages are mapped without the right to write them: a
-/// bug that writes all the same faults in the writer.
+/// Made by [`SharedArray::freeze`] and [`Handle::open_frozen`]. From the moment of freezing,
+/// writing is refused permanently and in every process. The pages are mapped without the right to
+/// write them, so a bug that writes to them anyway faults in the writer.
 ///
 /// # Deletion
 ///
-/// As that of [`SharedArray`]: the [scope](crate::Scope) says who deletes the memory.
+/// As that of [`SharedArray`]: the [scope](crate::Scope) says which process deletes the memory.
 ///
 /// # Examples
 ///
@@ -49,13 +67,13 @@ use std::{
 /// # Ok::<(), Error>(())
 /// ```
 pub struct FrozenArray<T: Element, D: Dimension> {
-    // Private, and its lifetime never leaves: it ends with the array below.
+    // Private, and its lifetime never leaves this struct: it ends with the array below.
     view: ArrayView<'static, T, D>,
     array: SharedArray<T, D>,
 }
 
-/// Freezes the whole array, if it is not yet; `is_writable` says whether the view from which that
-/// is asked could be written.
+/// Freezes the whole array, if it is not frozen yet. `is_writable` says whether the caller's view
+/// of it can be written.
 pub(crate) fn freeze(array: &Arc<OpenArray>, is_writable: bool) -> Result<()> {
     if array.is_frozen() {
         return Ok(());
@@ -80,13 +98,13 @@ pub(crate) fn freeze(array: &Arc<OpenArray>, is_writable: bool) -> Result<()> {
             array.freeze();
             Ok(())
         }
-        // Somebody was faster.
+        // Another process or thread froze it first.
         Err(Error::Frozen { .. }) => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-/// Takes from this process's mapping of a frozen array the right to write.
+/// Takes the right to write from this process's mapping of a frozen array.
 pub(crate) fn protect(array: &Arc<OpenArray>) -> Result<()> {
     array.mark_used();
     failpoint!(FreezeProtecting);
@@ -104,16 +122,16 @@ impl<T: Element, D: Dimension> FrozenArray<T, D> {
             });
         }
         protect(&array.core.opened)?;
-        // SAFETY: the array was frozen while it was held exclusively, so no guard that writes was
-        // left, and none is given since (`Lock::take`); the flag is never cleared; `array` keeps
-        // the segment mapped, and the view, whose lifetime never leaves this struct, goes before
+        // SAFETY: the array was frozen under an exclusive lock, so no guard to write existed then,
+        // and none was given since (`Lock::take`); the flag is never cleared; `array` keeps the
+        // segment mapped, and the view, whose lifetime never leaves this struct, is dropped before
         // it.
         let view = unsafe { view::elements(&array.core.opened, &array.core.layout) };
         Ok(Self { view, array })
     }
 
-    /// The shared array behind it: for its name, its views, its scope. Its guards are there too,
-    /// and writing is refused.
+    /// The shared array behind it, with its name, views and scope. It has guards too, and refuses
+    /// to be written.
     ///
     /// # Examples
     ///
@@ -146,11 +164,10 @@ impl<T: Element, D: Dimension> FrozenArray<T, D> {
 }
 
 impl<T: Element, D: Dimension> SharedArray<T, D> {
-    /// Ends all writing to the array, for ever and for everybody, and gives the elements of this
-    /// view without a guard.
+    /// Ends all writing to the array, permanently and for all processes, and gives the elements of
+    /// this view without a guard.
     ///
-    /// It is the whole array that is frozen, from any view of it. Waits until no other guard on it
-    /// is held.
+    /// Freezes the whole array, from any view of it. Waits until no other guard on it is held.
     ///
     /// # Errors
     ///
@@ -175,7 +192,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
 }
 
 impl Handle {
-    /// Opens what the handle names, if it was frozen.
+    /// Opens the array or view that the handle names, if it was frozen.
     ///
     /// # Errors
     ///
@@ -203,8 +220,8 @@ impl Handle {
     /// # Errors
     ///
     /// `Abandoned` where the process that made the array ended before it was frozen, `Released`
-    /// where the array was released; both are told at once, not after the time. `Timeout` where it
-    /// was not frozen in time. Those of `open`.
+    /// where the array was released; both are reported at once, without waiting for the timeout.
+    /// `Timeout` where the array was not frozen in time. Those of `open`.
     ///
     /// # Examples
     ///
@@ -229,8 +246,8 @@ impl Handle {
         self.open_frozen()
     }
 
-    /// Waits until the array's producer has frozen it, and opens nothing: for who then opens it
-    /// with [`open_any`](Self::open_any).
+    /// Waits until the array's producer has frozen it, and opens nothing: for callers that open it
+    /// afterwards with [`open_any`](Self::open_any).
     ///
     /// # Errors
     ///

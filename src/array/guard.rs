@@ -1,7 +1,22 @@
-//! Guards: proofs of a lock, which are views of the locked elements.
+//! Guards: views of locked elements.
 //!
-//! One of the modules with unsafe code: a guard is where the lock that makes a view sound and the
-//! view itself come together.
+//! # Why a guard is sound
+//!
+//! A guard owns two things: a [`Lock`] on all bytes of its elements, and an ndarray view of them.
+//! The view is a plain Rust reference in disguise, so no other process may write its elements while
+//! it lives, and for a [`WriteGuard`] none may read them. Three facts give that:
+//!
+//! - The lock covers every byte of the view: both come from one checked layout, the span of the
+//!   lock and the view.
+//! - The lock outlives the view. Fields are dropped in the order of their declaration, the view is
+//!   declared first, and its `'static` lifetime never leaves the struct: `Deref` shortens it to
+//!   that of the borrowed guard.
+//! - The lock holds the open array, so the segment stays mapped.
+//!
+//! A guard over a frozen array has a lock without a slot: no process writes a frozen array.
+//!
+//! One of the modules with unsafe code: here the lock that makes a view sound and the view itself
+//! come together.
 
 use crate::{
     array::{
@@ -20,17 +35,18 @@ use std::{
     sync::Arc,
 };
 
-/// Shared access to the elements of an array or view: while it lives, nobody writes them.
+/// Shared access to the elements of an array or view: while it lives, no thread or process writes
+/// them.
 ///
-/// Dereferences to [`ndarray::ArrayRef`], so all of ndarray's reading methods are there. Where a
+/// Dereferences to [`ndarray::ArrayRef`], so it has all of ndarray's reading methods. Where a
 /// function takes `&ArrayRef`, pass `&*guard`; where an operator needs an array on its right side,
-/// `guard.view()`. The guard owns what it needs: it may outlive the array it came from, and keeps a
+/// `guard.view()`. The guard may outlive the array it came from, and keeps a
 /// [`Local`](crate::Scope::Local) array from being deleted.
 ///
 /// Dropping the guard gives the lock back. A guard that is leaked with `mem::forget` holds its lock
-/// until the process ends. Guards stay in their thread, but may be shared from it. Nothing but that
-/// check depends on the thread: a binding to another language that moves a guard into another
-/// thread by unsafe means, and drops it there, gets no undefined behaviour.
+/// until the process ends. A guard stays in its thread, but may be shared from it. Only the check
+/// for deadlocks depends on the thread: a binding to another language that moves a guard into
+/// another thread by unsafe means, and drops it there, gets no undefined behaviour.
 ///
 /// # Examples
 ///
@@ -43,18 +59,18 @@ use std::{
 /// # Ok::<(), ndshm::Error>(())
 /// ```
 pub struct ReadGuard<T: Element, D: Dimension> {
-    // Private, and its lifetime never leaves: it ends with the lock below.
+    // Private, and its lifetime never leaves this struct: it ends with the lock below.
     view: ArrayView<'static, T, D>,
     _lock: Lock,
 }
 
-/// Exclusive access to the elements of an array or view: while it lives, nobody else reads or
+/// Exclusive access to the elements of an array or view: while it lives, no other guard reads or
 /// writes them.
 ///
 /// Dereferences to [`ndarray::ArrayRef`], mutably too. Everything else is as with [`ReadGuard`].
 ///
 /// Where the thread panics while it holds the guard, or the process dies, the elements may be
-/// half-written: they are *poisoned*, and nobody reads or writes them before somebody
+/// half-written: they are *poisoned*. No guard reads or writes them until a process
 /// [recovers](crate::SharedArray::recover) them.
 ///
 /// # Examples
@@ -69,7 +85,7 @@ pub struct ReadGuard<T: Element, D: Dimension> {
 /// # Ok::<(), ndshm::Error>(())
 /// ```
 pub struct WriteGuard<T: Element, D: Dimension> {
-    // Private, and its lifetime never leaves: it ends with the lock below.
+    // Private, and its lifetime never leaves this struct: it ends with the lock below.
     view: ArrayViewMut<'static, T, D>,
     _lock: Lock,
 }
@@ -83,17 +99,17 @@ impl<T: Element, D: Dimension> ReadGuard<T, D> {
         wait: Wait,
     ) -> Result<Self> {
         let lock = Lock::take(array, span, Access::Read, wait)?;
-        // SAFETY: the lock was taken for all of the layout's bytes, or the array is frozen: nobody
-        // writes them until it is dropped; it keeps the segment mapped as long, and the view, whose
-        // lifetime never leaves this struct, goes before it.
+        // SAFETY: the lock was taken for all of the layout's bytes, or the array is frozen: no
+        // guard writes them until the lock is dropped; the lock keeps the segment mapped until
+        // then, and the view, whose lifetime never leaves this struct, is dropped before it.
         let view = unsafe { view::elements(array, layout) };
         Ok(Self { view, _lock: lock })
     }
 }
 
 impl<T: Element, D: Dimension> WriteGuard<T, D> {
-    /// Gives the lock back and leaves the elements as poison, as a panic does: for who fails by
-    /// other means, an exception of another language say.
+    /// Gives the lock back and leaves the elements poisoned, as a panic does: for a writer that
+    /// fails by other means, for example by an exception of another language.
     ///
     /// # Examples
     ///
@@ -108,8 +124,8 @@ impl<T: Element, D: Dimension> WriteGuard<T, D> {
         self._lock.leave_poison();
     }
 
-    /// The caller checked that the layout is disjoint and the mapping writable, and wants to write
-    /// or to recover.
+    /// The caller checked that the layout is disjoint and the mapping writable, and asks for access
+    /// to write or to recover.
     #[inline(always)]
     pub(crate) fn take(
         array: &Arc<OpenArray>,
@@ -120,9 +136,9 @@ impl<T: Element, D: Dimension> WriteGuard<T, D> {
     ) -> Result<Self> {
         let lock = Lock::take(array, span, access, wait)?;
         // SAFETY: the caller checked that the layout is disjoint and the mapping writable; the lock
-        // was taken exclusively for all of its bytes, so nobody else touches them until it is
-        // dropped; it keeps the segment mapped as long, and the view, whose lifetime never leaves
-        // this struct, goes before it.
+        // was taken exclusively for all of its bytes, so no other guard touches them until the lock
+        // is dropped; the lock keeps the segment mapped until then, and the view, whose lifetime
+        // never leaves this struct, is dropped before it.
         let view = unsafe { view::elements_mut(array, layout) };
         Ok(Self { view, _lock: lock })
     }

@@ -1,4 +1,5 @@
-//! The arrays that users hold: `SharedArray`, `AnyArray`, `FrozenArray`, `AtomicArray`, and their guards.
+//! The arrays that users hold: `SharedArray`, `AnyArray`, `FrozenArray`, `AtomicArray`, and their
+//! guards.
 //!
 //! `core` has every verb once: the properties of an array, its views, access to its elements, its
 //! opening. `shared` and `any` are the public types over it, which name and document the verbs.

@@ -9,8 +9,8 @@ impl Handle {
     /// Opens the array or view that the handle names.
     ///
     /// The cost does not depend on the array's size. Opening follows the transfer table of
-    /// [`Scope`](crate::Scope): a `Remote` handle is claimed as the last step. A claimant that is
-    /// dropped before it was read, written or viewed gives the claim back.
+    /// [`Scope`](crate::Scope): the last step for a `Remote` handle is the claim. An array that is
+    /// dropped before it was read, written or viewed gives its claim back.
     ///
     /// # Errors
     ///
@@ -18,8 +18,8 @@ impl Handle {
     /// `PathReused` where another array took its path; `Closed` where its store was closed;
     /// `Layout` where the view does not lie inside the array, or could write one element twice;
     /// `ReadOnly` where the file cannot be written; `TooManyMappings`; `Untrusted` and `Header`
-    /// where the file is not what it should be. Nothing is deleted or claimed by an opening that
-    /// fails.
+    /// where the file cannot be trusted or is no array file. A failed opening deletes and claims
+    /// nothing.
     ///
     /// # Examples
     ///
@@ -36,7 +36,7 @@ impl Handle {
         Core::open(self).map(SharedArray::new)
     }
 
-    /// Opens what the handle names, whatever the type of its elements.
+    /// Opens the array or view that the handle names, with elements of any type.
     ///
     /// # Errors
     ///

@@ -14,8 +14,8 @@ use ndarray::{ArrayView, ArrayViewMut, Dimension, IxDyn};
 impl<K: ElementType, D: Dimension> Core<K, D> {
     /// # Safety
     ///
-    /// For as long as the view is used, no other guard and no other unlocked view writes these
-    /// elements, in any process.
+    /// For as long as the view is used, no guard and no other unlocked view writes these elements,
+    /// in any process.
     unsafe fn view_unlocked(&self) -> ArrayView<'_, K::Unit, K::GuardDim<D>> {
         self.opened.mark_used();
         let layout = self.element_type.guard_layout(&self.layout);
@@ -44,15 +44,15 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     ///
     /// # Safety
     ///
-    /// For as long as the view is used, nobody writes these elements: no guard, no other unlocked
-    /// view, in any process.
+    /// For as long as the view is used, no guard and no other unlocked view writes these elements,
+    /// in any process.
     ///
     /// # Examples
     ///
     /// ```
     /// let manager = ndshm::Manager::new()?;
     /// let xs = manager.ones::<f64, _>(3)?;
-    /// // SAFETY: nobody else knows this array.
+    /// // SAFETY: no other code knows this array.
     /// assert_eq!(unsafe { xs.view_unlocked() }.sum(), 3.0);
     /// # Ok::<(), ndshm::Error>(())
     /// ```
@@ -69,15 +69,15 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     ///
     /// # Safety
     ///
-    /// For as long as the view is used, nobody else reads or writes these elements: no guard, no
-    /// other unlocked view, in any process.
+    /// For as long as the view is used, no guard and no other unlocked view reads or writes these
+    /// elements, in any process.
     ///
     /// # Examples
     ///
     /// ```
     /// let manager = ndshm::Manager::new()?;
     /// let xs = manager.zeros::<f64, _>(3)?;
-    /// // SAFETY: nobody else knows this array.
+    /// // SAFETY: no other code knows this array.
     /// unsafe { xs.view_mut_unlocked()? }.fill(1.0);
     /// assert_eq!(xs.read()?.sum(), 3.0);
     /// # Ok::<(), ndshm::Error>(())
@@ -100,7 +100,7 @@ impl AnyArray {
     /// ```
     /// let manager = ndshm::Manager::new()?;
     /// let any = manager.ones::<u16, _>(3)?.into_any()?;
-    /// // SAFETY: nobody else knows this array.
+    /// // SAFETY: no other code knows this array.
     /// assert_eq!(unsafe { any.view_unlocked() }[[2, 0]], 1);
     /// # Ok::<(), ndshm::Error>(())
     /// ```
@@ -125,7 +125,7 @@ impl AnyArray {
     /// ```
     /// let manager = ndshm::Manager::new()?;
     /// let any = manager.ones::<u16, _>(3)?.into_any()?;
-    /// // SAFETY: nobody else knows this array.
+    /// // SAFETY: no other code knows this array.
     /// unsafe { any.view_mut_unlocked()? }.fill(0);
     /// # Ok::<(), ndshm::Error>(())
     /// ```

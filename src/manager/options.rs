@@ -43,8 +43,8 @@ pub struct ArrayOptions<'a> {
     progress: Progress<'a>,
 }
 
-/// How often an array that is neither there nor to be made is looked for again, while others make
-/// and delete it.
+/// How often to look again for an array that can be neither opened nor made, because other
+/// processes make and delete it.
 const TRIES: usize = 1000;
 
 type NoDraft = fn(&mut Draft);
@@ -76,7 +76,7 @@ impl<'a> ArrayOptions<'a> {
         self
     }
 
-    /// Who deletes the array.
+    /// The scope of the array, which says which process deletes it.
     ///
     /// # Examples
     ///
@@ -274,7 +274,7 @@ impl<'a> ArrayOptions<'a> {
     ) -> Result<AnyArray> {
         self.check_name()?;
         match layout::byte_len(shape, dtype.itemsize()) {
-            // What is too large is told where the array is made.
+            // A shape that is too large is refused where the array is made.
             Some(expected) if expected != bytes.len() => Err(Error::layout(
                 "make an array of bytes",
                 format!("{} bytes for {expected}", bytes.len()),
@@ -291,7 +291,7 @@ impl<'a> ArrayOptions<'a> {
     }
 
     /// A new array whose bytes a function sets, from zeros; they lie as the array's elements do in
-    /// memory. Nobody sees the array before that is done.
+    /// memory. No other process sees the array before that is done.
     ///
     /// # Errors
     ///
@@ -432,7 +432,7 @@ impl<'a> ArrayOptions<'a> {
             Order::C => elements
                 .indexed_iter_mut()
                 .for_each(|(index, element)| *element = f(index)),
-            // With its axes reversed the array is in C order; each index is turned round again.
+            // With its axes reversed the array is in C order; each index is reversed back.
             Order::F => elements
                 .reversed_axes()
                 .indexed_iter_mut()
@@ -467,8 +467,8 @@ impl<'a> ArrayOptions<'a> {
         array::from_ndarray(self.member, self.labels.clone(), source)
     }
 
-    /// Opens the array with this name, or makes it of zeros where there is none: what a workflow
-    /// that may be resumed starts with.
+    /// Opens the array with this name, or makes it of zeros where there is none: the start of a
+    /// workflow that may be resumed.
     ///
     /// # Errors
     ///
@@ -506,7 +506,7 @@ impl<'a> ArrayOptions<'a> {
                 Err(error) => return Err(error),
             }
             match self.make(dim.clone(), order, Content::<NoFill<T, Sh::Dim>>::Zeros) {
-                // Somebody was faster: open theirs.
+                // Another process made it first: open that one.
                 Err(Error::AlreadyExists { .. }) => {}
                 made => return made,
             }
@@ -523,8 +523,8 @@ impl<'a> ArrayOptions<'a> {
         )
     }
 
-    /// The file of the array with this name; an error where none was given or where it cannot be
-    /// one.
+    /// The file of the array with this name; an error where no name was given, or where it cannot
+    /// be a name.
     pub(crate) fn path(&self) -> Result<PathBuf> {
         let name = self.labels.name.as_deref().unwrap_or_default();
         name::check(name).map(|()| self.member.directory().join(format!("{name}{SUFFIX}")))

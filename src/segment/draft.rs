@@ -31,7 +31,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-/// What a new array shall be.
+/// The name, scope and header of a new array.
 pub(crate) struct Plan {
     /// Chosen by the user; without one the file is named after its id.
     pub(crate) name: Option<String>,
@@ -40,7 +40,7 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// The record of an array made here and now.
+    /// The record of an array that this process makes now.
     pub(crate) fn created(member: &Member) -> Result<Created> {
         let ns = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -56,8 +56,8 @@ impl Plan {
     }
 }
 
-/// An array file that nobody else can see yet: deleted when it is dropped, visible when it is
-/// published.
+/// An array file that no other process can see yet: dropping it deletes the file, publishing it
+/// makes it visible.
 pub(crate) struct Draft {
     member: Arc<Member>,
     file: TempName,
@@ -68,7 +68,7 @@ pub(crate) struct Draft {
     /// Chosen by the user.
     name: Option<String>,
     scope: Scope,
-    /// Whether it was made of the file of another array.
+    /// Whether its file was that of another array before.
     is_recycled: bool,
 }
 
@@ -109,8 +109,8 @@ impl Draft {
             .clone()
             .unwrap_or_else(|| plan.header.id.file_stem());
         let path = me.join(stem + SUFFIX);
-        // A name whose array was released is free, also where its deleter did not come to that, and
-        // where it does so just now.
+        // The name of a released array is free, also where its deleter died before it removed the
+        // file, or removes it just now.
         let is_taken = || fs::symlink_metadata(&path).is_ok();
         if plan.name.is_some()
             && is_taken()
@@ -146,7 +146,7 @@ impl Draft {
                 id,
             ) {
                 Ok((mapping, file, inode)) => return Ok(draft(mapping, file, inode, true)),
-                // Somebody deleted the file that this process kept.
+                // Another process deleted the file that this process kept.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(failed(error, "use a file again")),
             }
@@ -161,7 +161,7 @@ impl Draft {
             Ok((mapping, temporary, inode))
         };
         let (mapping, temporary, inode) = match make() {
-            // What this process keeps for later gives way.
+            // The files that this process keeps for reuse give way.
             Err(Error::NoSpace { .. }) if Member::give_way() => make()?,
             made => made?,
         };
@@ -178,7 +178,7 @@ impl Draft {
         Ok((above_the_streams(file)?, TempName::new(name)))
     }
 
-    /// Makes a file that was kept that of a new array.
+    /// Turns a kept file into that of a new array.
     fn renew(
         kept: Kept,
         len: usize,
@@ -213,8 +213,8 @@ impl Draft {
         Ok((Counted::counted_before(mapping), path, inode))
     }
 
-    /// Whether the payload has the elements of another array, and not zeros, unless it was asked
-    /// for as zeros or bytes.
+    /// Whether the payload has the elements of another array instead of zeros, unless zeros or
+    /// bytes were asked for.
     pub(crate) fn is_recycled(&self) -> bool {
         self.is_recycled
     }
@@ -224,7 +224,8 @@ impl Draft {
         self.mapping.at(self.parsed.data_offset)
     }
 
-    /// Gives the file its name, unless somebody has it, and lets the others see it.
+    /// Gives the file its name, unless another array has it, and makes it visible to other
+    /// processes.
     pub(crate) fn publish(self) -> Result<Arc<Segment>> {
         failpoint!(CreateFilled);
         let Draft {
@@ -280,14 +281,14 @@ impl Draft {
                 action,
                 source,
             }) if is_recycled && source.kind() == io::ErrorKind::NotFound => {
-                // Somebody deleted the file that this process kept: what is in it by now goes into
-                // another one.
+                // Another process deleted the file that this process kept: its payload goes into
+                // another file.
                 let plan = Plan {
                     name,
                     scope,
                     header: segment.header().clone(),
                 };
-                // Nobody knows the id yet, so nobody has the segment.
+                // No other thread knows the id yet, so none has the segment.
                 let Some(mut lost) = Arc::into_inner(segment) else {
                     return Err(Error::Io {
                         path,

@@ -17,8 +17,8 @@ impl AnyArray {
     /// axis for the bytes of an element.
     ///
     /// The lock is that of [`SharedArray::read`](crate::SharedArray::read), on the same bytes.
-    /// Addresses and strides of the guard are those of the elements: what hands them to another
-    /// language keeps the guard for as long as they are used there.
+    /// Addresses and strides of the guard are those of the elements: code that passes them to
+    /// another language keeps the guard for as long as that language uses them.
     ///
     /// # Errors
     ///
@@ -58,7 +58,7 @@ impl AnyArray {
     ///
     /// # Errors
     ///
-    /// `Timeout` where that was not enough; those of `read`.
+    /// `Timeout` where the guard was not free by then; those of `read`.
     ///
     /// # Examples
     ///
@@ -112,7 +112,7 @@ impl AnyArray {
     ///
     /// # Errors
     ///
-    /// `Timeout` where that was not enough; those of `write`.
+    /// `Timeout` where the guard was not free by then; those of `write`.
     ///
     /// # Examples
     ///
@@ -235,11 +235,11 @@ impl AnyArray {
         self.core.is_poisoned()
     }
 
-    /// Ends all writing to the array, for ever and for everybody; see
+    /// Ends all writing to the array, permanently and for all processes; see
     /// [`SharedArray::freeze`](crate::SharedArray::freeze).
     ///
-    /// From then on [`read`](Self::read) takes no lock, and its guard may be kept for as long as
-    /// one likes. Freezing what is frozen already maps it without the right to write.
+    /// From then on [`read`](Self::read) takes no lock, and its guard may be kept for any time.
+    /// Freezing a frozen array maps it in this process without the right to write.
     ///
     /// # Errors
     ///

@@ -22,11 +22,11 @@ use std::{fmt, path::Path, sync::Arc};
 ///
 /// It is the same shared memory as a [`SharedArray`], with the same locks, scopes and handles, and
 /// its elements are read and written as bytes. [`downcast`](Self::downcast) makes it a typed array,
-/// [`dispatch!`](crate::dispatch) does so for whatever scalar type it has.
+/// [`dispatch!`](crate::dispatch) does so for any scalar type.
 ///
 /// # Deletion
 ///
-/// As that of [`SharedArray`]: the [scope](Scope) says who deletes the memory.
+/// As that of [`SharedArray`]: the [scope](Scope) says which process deletes the memory.
 ///
 /// # Examples
 ///
@@ -153,7 +153,7 @@ impl AnyArray {
         self.core.path()
     }
 
-    /// Who deletes the array, as this process holds it.
+    /// The scope of the array in this process: it says which process deletes the array.
     ///
     /// # Examples
     ///
@@ -166,7 +166,7 @@ impl AnyArray {
         self.core.scope()
     }
 
-    /// Changes who deletes the array; see [`SharedArray::set_scope`].
+    /// Changes the scope of the array; see [`SharedArray::set_scope`].
     ///
     /// # Errors
     ///
@@ -184,11 +184,11 @@ impl AnyArray {
         self.core.set_scope(scope)
     }
 
-    /// Deletes the array now, whoever owns it; see [`SharedArray::release`].
+    /// Deletes the array now, whichever process owns it; see [`SharedArray::release`].
     ///
     /// # Errors
     ///
-    /// `Released` where somebody did so before; `Io` where the file cannot be removed.
+    /// `Released` where a process did so before; `Io` where the file cannot be removed.
     ///
     /// # Examples
     ///

@@ -31,8 +31,8 @@ impl AnyArray {
         self.core.shape()
     }
 
-    /// The strides in bytes, as NumPy gives them: elements have no size that the compiler knows.
-    /// Those of axes of length 0 and 1 are zero.
+    /// The strides in bytes, as NumPy gives them, because the compiler does not know the size of an
+    /// element. Those of axes of length 0 and 1 are zero.
     ///
     /// # Examples
     ///
@@ -132,8 +132,8 @@ impl AnyArray {
         self.core.attrs()
     }
 
-    /// Whether this is not the whole array in its own order, but a part or another arrangement of
-    /// it.
+    /// Whether this is a part or another arrangement of the array, not the whole array in its own
+    /// order.
     ///
     /// # Examples
     ///
@@ -160,7 +160,7 @@ impl AnyArray {
         self.core.is_writable()
     }
 
-    /// Whether the array was frozen.
+    /// Whether the array is frozen.
     ///
     /// # Examples
     ///

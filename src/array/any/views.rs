@@ -5,7 +5,7 @@ use crate::error::Result;
 use ndarray::{Axis, IxDyn, SliceArg};
 
 impl AnyArray {
-    /// The same view once more.
+    /// The same view again.
     ///
     /// # Examples
     ///
@@ -109,13 +109,15 @@ impl AnyArray {
         self.core.unpack_any().map(Self::new)
     }
 
-    /// Any view of the same elements, by numbers: `offset` and `strides` in bytes, the offset from
-    /// the start of the whole array's data, as that of [`byte_offset`](Self::byte_offset).
+    /// Any view of the same elements, given by numbers: `offset` and `strides` in bytes, the offset
+    /// from the start of the whole array's data, like [`byte_offset`](Self::byte_offset).
+    ///
+    /// The view is read-only where some of its elements share bytes.
     ///
     /// # Errors
     ///
-    /// `Layout` where it does not lie inside of this view, or its elements are none of the array's.
-    /// Where some of them share bytes it is read-only.
+    /// `Layout` where it does not lie inside this view, or where its elements are not elements of
+    /// the array.
     ///
     /// # Examples
     ///

@@ -1,9 +1,10 @@
-//! The core of every array: an opening of its file, a layout over the payload, and a type of elements.
+//! The core of every array: an opening of its file, a layout over the payload, and a type of
+//! elements.
 //!
-//! `SharedArray` and `AnyArray` wrap a [`Core`] each. They differ in their [`ElementType`] alone, so
-//! every verb is written here, once: properties and lifetime in this file, `views` and `reshape` for
-//! views of the same elements, `parts` for views of elements of another type, `access` for guards,
-//! `open` for the way from a file to an array.
+//! `SharedArray` and `AnyArray` wrap a [`Core`] each. They differ in their [`ElementType`] alone,
+//! so every verb is written here, once: properties and lifetime in this file, `views` and `reshape`
+//! for views of the same elements, `parts` for views of elements of another type, `access` for
+//! guards, `open` for the way from a file to an array.
 
 mod access;
 mod bounds;

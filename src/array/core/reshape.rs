@@ -70,10 +70,7 @@ impl<K: ElementType, D: Dimension> Core<K, D> {
         self.derive(RawArrayView::into_diag)
     }
 
-    pub(in crate::array) fn into_shape_with_order<E: ShapeArg>(
-        &self,
-        shape: E,
-    ) -> Result<Core<K, E::Dim>> {
+    pub(in crate::array) fn reshaped<E: ShapeArg>(&self, shape: E) -> Result<Core<K, E::Dim>> {
         let operation = "reshape";
         let (dim, order) = shape.into_shape_and_order();
         if !layout::is_countable(dim.slice()) {

@@ -15,8 +15,8 @@ use ndarray::{Array, Dimension};
 use std::{ops::Range, sync::Arc, time::Duration};
 
 impl<T: Element, D: Dimension> SharedArray<T, D> {
-    /// Shared access to the elements: waits while a [`WriteGuard`] on overlapping bytes is held, in
-    /// whichever process.
+    /// Shared access to the elements: waits while any process holds a [`WriteGuard`] on overlapping
+    /// bytes.
     ///
     /// # Errors
     ///
@@ -60,7 +60,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     ///
     /// # Errors
     ///
-    /// `Timeout` where that was not enough; those of `read`.
+    /// `Timeout` where the guard was not free by then; those of `read`.
     ///
     /// # Examples
     ///
@@ -74,9 +74,9 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
         self.core.read(Wait::AtMost(timeout))
     }
 
-    /// Exclusive access to the elements: waits while a guard on overlapping bytes is held, in
-    /// whichever process. Guards on other bytes of the same array, of other halves or columns, do
-    /// not exclude each other.
+    /// Exclusive access to the elements: waits while any process holds a guard on overlapping
+    /// bytes. Guards on other bytes of the same array, of other halves or columns, do not exclude
+    /// each other.
     ///
     /// # Errors
     ///
@@ -126,7 +126,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     ///
     /// # Errors
     ///
-    /// `Timeout` where that was not enough; those of `write`.
+    /// `Timeout` where the guard was not free by then; those of `write`.
     ///
     /// # Examples
     ///
@@ -143,16 +143,16 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// Exclusive access to elements that may be poisoned: by a writer that panicked, or whose
     /// process died, with its guard held.
     ///
-    /// Waits like [`write`](Self::write). Set the elements to what they should be; when the guard
-    /// is dropped, their poison is gone. Where the guard is dropped by a panic, or its process
-    /// dies, the poison stays. Poison beside this view stays too: it covers at least the bytes that
-    /// were held when the writer died.
+    /// Waits like [`write`](Self::write). Set the elements to valid values; dropping the guard
+    /// removes their poison. Where a panic drops the guard, or its process dies, the poison stays.
+    /// Poison outside this view stays too: it covers at least the bytes that the writer held when
+    /// it died.
     ///
     /// # Errors
     ///
-    /// `Layout` where this view's elements interleave with others, poisoned ones among them, so
-    /// that the rest could not be told: recover a view that contains them, the whole array for
-    /// instance. Those of [`write`](Self::write).
+    /// `Layout` where this view's elements interleave with other poisoned ones, so that the rest of
+    /// the poison cannot be recorded: recover a view that contains them, for instance the whole
+    /// array. Those of [`write`](Self::write).
     ///
     /// # Examples
     ///
@@ -175,15 +175,15 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
         self.core.recover()
     }
 
-    /// The poisoned ranges that touch this view, in bytes from the start of the array's data, in
-    /// their order.
+    /// The poisoned ranges that touch this view, in ascending order, in bytes from the start of the
+    /// array's data.
     ///
-    /// A range may be wider than what was written: records of poison are merged when there are
-    /// many.
+    /// A range may be wider than the bytes that were written: records of poison are merged when
+    /// there are many.
     ///
     /// # Errors
     ///
-    /// `Io` where it cannot be found out who lives.
+    /// `Io` where the kernel does not tell which members are alive.
     ///
     /// # Examples
     ///
@@ -213,7 +213,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
         self.core.is_poisoned()
     }
 
-    /// A private copy as an ndarray array; the order of a contiguous array is kept.
+    /// A private copy as an ndarray array. A contiguous array keeps its order.
     ///
     /// # Errors
     ///
@@ -234,7 +234,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     }
 
     /// A new shared array in the same store with a copy of the elements:
-    /// [`Local`](crate::Scope::Local), without a name. The order of a contiguous array is kept, any
+    /// [`Local`](crate::Scope::Local), without a name. A contiguous array keeps its order, any
     /// other becomes C.
     ///
     /// # Errors
@@ -263,8 +263,8 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// Copies the elements of another shared array into this one, broadcasting them where ndarray
     /// does.
     ///
-    /// Both are locked, in an order that cannot deadlock; where they overlap, the elements go
-    /// through a private copy. For a plain ndarray array use `write()?.assign(..)`.
+    /// Locks both, in an order that cannot deadlock. Where they overlap, the elements go through a
+    /// private copy. For a plain ndarray array use `write()?.assign(..)`.
     ///
     /// # Errors
     ///
@@ -303,7 +303,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     }
 
     /// Writes changed pages of the array's file to its disk, and waits for it. On a tmpfs, which
-    /// has no disk, there is nothing to write.
+    /// has no disk, it does nothing.
     ///
     /// # Errors
     ///

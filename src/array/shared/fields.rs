@@ -1,12 +1,13 @@
-//! Views of a part of every element of a `SharedArray`: fields of structs, and the parts of `[T; N]`.
+//! Views of a part of every element of a `SharedArray`: fields of structs, and the parts of `[T;
+//! N]`.
 
 use super::SharedArray;
 use crate::{element::Element, error::Result};
 use ndarray::Dimension;
 
 impl<T: Element, D: Dimension> SharedArray<T, D> {
-    /// One field of every struct, as a view that shares memory and travels like any other. Guards
-    /// on different fields do not exclude each other.
+    /// One field of every struct, as a view that shares memory and has handles like any other.
+    /// Guards on different fields do not exclude each other.
     ///
     /// `a.b` names field `b` of the struct in field `a`.
     ///
@@ -14,7 +15,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     ///
     /// `Layout` where there is no such field, or where its elements cannot be an ndarray view: they
     /// must lie a multiple of their size apart (a complex number of 16 bytes in a struct of 24 does
-    /// not). `Dtype` where the field is of another type.
+    /// not). `Dtype` where the field has another type.
     ///
     /// # Examples
     ///

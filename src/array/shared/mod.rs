@@ -40,7 +40,7 @@ pub type SharedArrayD<T> = SharedArray<T, IxDyn>;
 
 /// A typed n-dimensional array, or a view of one, in memory that many processes share.
 ///
-/// Elements are reached through guards: [`read`](Self::read) and [`write`](Self::write). Views
+/// Guards give access to the elements: [`read`](Self::read) and [`write`](Self::write). Views
 /// ([`slice`](Self::slice), [`t`](Self::t) and many more) are shared arrays too: the same memory, a
 /// shape and strides of their own. [`handle`](Self::handle) names an array or view for another
 /// process; serde does the same implicitly.
@@ -50,14 +50,14 @@ pub type SharedArrayD<T> = SharedArray<T, IxDyn>;
 ///
 /// # Deletion
 ///
-/// The [scope](Scope) says who deletes the memory. A [`Scope::Local`] array goes when the last
-/// array, view or guard of it in the process that owns it is dropped, and when that process panics
-/// and unwinds; others that have it open can go on using it, but it cannot be opened again. A
-/// `Local` array that a forked child makes is gone when the child ends.
+/// The [scope](Scope) says which process deletes the memory. A [`Scope::Local`] array is deleted
+/// when its owner process drops the last array, view or guard of it, also by a panic that unwinds.
+/// Other processes that have it open can go on using it, but it cannot be opened again. A `Local`
+/// array that a forked child makes is deleted when the child ends.
 ///
 /// An array does not keep its store: `Manager::new()?.zeros(..)` as the result of a function gives
-/// an array whose store was deleted when the manager was dropped. It can be used, but not opened by
-/// anybody. Keep the manager.
+/// an array whose store was deleted when the manager was dropped. It can be used, but no process
+/// can open it. Keep the manager.
 ///
 /// # Examples
 ///
@@ -141,8 +141,8 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
         self.core.path()
     }
 
-    /// Who deletes the array, as this process holds it; in a forked child it is [`Scope::Store`],
-    /// because a child owns nothing.
+    /// The scope of the array in this process: it says which process deletes the array. In a forked
+    /// child it is [`Scope::Store`], because a child owns nothing.
     ///
     /// # Examples
     ///
@@ -158,8 +158,8 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
         self.core.scope()
     }
 
-    /// Changes who deletes the array: for this process's hold, all its arrays and views of it
-    /// included. Handles made before are not changed.
+    /// Changes the scope of the array in this process, for all arrays and views of it that the
+    /// process has. Handles made before keep the old scope.
     ///
     /// # Errors
     ///
@@ -183,12 +183,12 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
         self.core.set_scope(scope)
     }
 
-    /// Deletes the array now, whoever owns it: the whole array, from any view of it. Arrays that
-    /// are open go on working.
+    /// Deletes the array now, whichever process owns it: the whole array, from any view of it.
+    /// Arrays that are open go on working.
     ///
     /// # Errors
     ///
-    /// `Released` where somebody did so before; `Io` where the file cannot be removed.
+    /// `Released` where a process did so before; `Io` where the file cannot be removed.
     ///
     /// # Examples
     ///
@@ -205,12 +205,12 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     }
 
     /// The same array or view with its element type known at run time only. Takes `&self`, as all
-    /// views.
+    /// views do.
     ///
     /// # Errors
     ///
-    /// `Layout` for a broadcast of more bytes than can be counted: the guards of what comes out are
-    /// views of bytes.
+    /// `Layout` for a broadcast of more bytes than can be counted: the guards of an [`AnyArray`]
+    /// are views of bytes.
     ///
     /// # Examples
     ///

@@ -161,8 +161,8 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
         self.core.attrs()
     }
 
-    /// Whether this is not the whole array in its own order, but a part or another arrangement of
-    /// it.
+    /// Whether this is a part or another arrangement of the array, not the whole array in its own
+    /// order.
     ///
     /// # Examples
     ///
@@ -191,7 +191,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
         self.core.is_writable()
     }
 
-    /// Whether the array was frozen.
+    /// Whether the array is frozen.
     ///
     /// # Examples
     ///

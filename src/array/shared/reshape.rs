@@ -9,7 +9,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     ///
     /// # Errors
     ///
-    /// `Layout` for an axis behind the last, or more than 32 of them.
+    /// `Layout` for an axis after the last one, or where the view would have more than 32 axes.
     ///
     /// # Examples
     ///
@@ -74,7 +74,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
             .map(Self::new)
     }
 
-    /// The view repeated to a larger shape without taking memory. It can only be read.
+    /// The view repeated to a larger shape, which takes no memory. It is read-only.
     ///
     /// # Errors
     ///
@@ -109,7 +109,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
 
     /// The same elements under another shape, where that needs no copy.
     ///
-    /// Takes `&self`: a shape that does not fit cannot lose the array. The order is C unless
+    /// Takes `&self`, so a shape that does not fit cannot lose the array. The order is C unless
     /// `shape` says otherwise, as in ndarray.
     ///
     /// # Errors
@@ -126,10 +126,11 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn into_shape_with_order<E: ShapeArg>(&self, shape: E) -> Result<SharedArray<T, E::Dim>> {
-        self.core.into_shape_with_order(shape).map(SharedArray::new)
+        self.core.reshaped(shape).map(SharedArray::new)
     }
 
-    /// The same view with its number of dimensions known at run time. Takes `&self`, as all views.
+    /// The same view with its number of dimensions known at run time. Takes `&self`, as all views
+    /// do.
     ///
     /// # Examples
     ///
@@ -143,8 +144,8 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
         Ok(SharedArray::new(self.core.to_dyn()))
     }
 
-    /// The same view with another dimension type of the same number of dimensions. Takes `&self`: a
-    /// wrong number cannot lose the array.
+    /// The same view with another dimension type of the same number of dimensions. Takes `&self`,
+    /// so a wrong number cannot lose the array.
     ///
     /// # Errors
     ///

@@ -5,7 +5,7 @@ use crate::{element::Element, error::Result};
 use ndarray::{ArrayRef, Axis, Dimension, RemoveAxis, Slice, SliceArg};
 
 impl<T: Element, D: Dimension> SharedArray<T, D> {
-    /// The same view once more. Never fails; a `Result` like its siblings.
+    /// The same view again. Never fails; a `Result` like the other views.
     ///
     /// # Examples
     ///
@@ -34,7 +34,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
         Ok(Self::new(self.core.read_only()))
     }
 
-    /// The part that ndarray's [`s!`](ndarray::s) names: ranges with steps, negative ones too,
+    /// The part that ndarray's [`s!`](ndarray::s) names: ranges with steps, also negative ones,
     /// single indices, new axes.
     ///
     /// # Errors
@@ -122,7 +122,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
         Ok((Self::new(before), Self::new(from)))
     }
 
-    /// The parts of `size` indices each along an axis, the last one maybe shorter.
+    /// The parts of `size` indices each along an axis; the last one may be shorter.
     ///
     /// # Errors
     ///
@@ -147,8 +147,8 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
         Ok(self.core.axis_chunks(axis, size)?.map(Self::new))
     }
 
-    /// The shared array for an ndarray view that lies inside this one's memory: a view of a guard,
-    /// say.
+    /// The shared array for an ndarray view that lies inside this one's memory, for example a view
+    /// of a guard.
     ///
     /// # Errors
     ///
