@@ -8,8 +8,8 @@ use crate::{
     },
     element::{Element, dtype::DType},
     error::{Error, Result},
-    format::{header::Header, id::ArrayId},
-    layout::{self, Layout, MAX_NDIM, Order},
+    format::{array_spec::ArraySpec, header::Header, id::ArrayId},
+    layout::{self, Layout, Order},
     scope::Scope,
     segment::{
         Segment,
@@ -53,16 +53,20 @@ impl<'a, F> Content<'a, F> {
     }
 }
 
+/// The specification of a new array of this type and shape.
+pub(crate) fn spec_of(dtype: &DType, shape: &[usize], order: Order) -> Result<ArraySpec> {
+    ArraySpec::new(dtype.clone(), shape, order)
+        .map_err(|impossible| Error::layout("create an array", impossible.to_string()))
+}
+
 /// Makes an array.
 pub(crate) fn create_any(
     member: &Arc<Member>,
     labels: Labels,
-    dtype: DType,
-    shape: &[usize],
-    order: Order,
+    spec: ArraySpec,
     content: Content<'_, impl FnOnce(&mut Draft)>,
 ) -> Result<Arc<Segment>> {
-    let draft = |payload| draft_any(member, labels, dtype, shape, order, payload);
+    let draft = |payload| draft(member, labels, spec, payload);
     let draft = match content {
         Content::Zeros => draft(Payload::Zeros)?,
         Content::Anything => draft(Payload::Anything)?,
@@ -76,7 +80,7 @@ pub(crate) fn create_any(
     draft.publish()
 }
 
-/// Makes the file of an array that no other process can see yet.
+/// Makes the file of an array of this type and shape that no other process can see yet.
 pub(crate) fn draft_any(
     member: &Arc<Member>,
     labels: Labels,
@@ -85,50 +89,39 @@ pub(crate) fn draft_any(
     order: Order,
     payload: Payload<'_>,
 ) -> Result<Draft> {
-    if !labels.axis_names.is_empty() && labels.axis_names.len() != shape.len() {
+    draft(member, labels, spec_of(&dtype, shape, order)?, payload)
+}
+
+/// Makes the file of an array that no other process can see yet.
+pub(crate) fn draft(
+    member: &Arc<Member>,
+    labels: Labels,
+    spec: ArraySpec,
+    payload: Payload<'_>,
+) -> Result<Draft> {
+    let (names, axes) = (labels.axis_names.len(), spec.shape().len());
+    if names != 0 && names != axes {
         return Err(Error::Attrs {
-            reason: format!(
-                "{} axis names for {} axes",
-                labels.axis_names.len(),
-                shape.len()
-            ),
+            reason: format!("{names} axis names for {axes} axes"),
         });
     }
-    if shape.len() > MAX_NDIM {
-        return Err(Error::layout(
-            "create an array",
-            format!("{} axes, at most {MAX_NDIM} are possible", shape.len()),
-        ));
-    }
-    if layout::byte_len(shape, dtype.itemsize()).is_none() {
-        return Err(Error::layout(
-            "create an array",
-            format!("shape {shape:?} of {dtype} is too large"),
-        ));
-    }
-    let scope = labels.scope.unwrap_or(if labels.name.is_some() {
-        Scope::Store
-    } else {
-        Scope::Local
-    });
+    let default_scope = match labels.name {
+        Some(_) => Scope::Store,
+        None => Scope::Local,
+    };
     let header = Header {
         id: ArrayId::new(),
-        dtype,
-        shape: shape.into(),
-        order,
+        spec,
         axis_names: labels.axis_names,
         attrs: labels.attrs,
         created: Plan::created(member)?,
     };
-    Draft::new(
-        member,
-        Plan {
-            name: labels.name,
-            scope,
-            header,
-        },
-        payload,
-    )
+    let plan = Plan {
+        name: labels.name,
+        scope: labels.scope.unwrap_or(default_scope),
+        header,
+    };
+    Draft::new(member, plan, payload)
 }
 
 /// Makes an array whose element type is known at compile time.
@@ -139,10 +132,10 @@ pub(crate) fn create<T: Element, D: Dimension>(
     order: Order,
     content: Content<'_, impl FnOnce(ArrayViewMut<'_, T, D>)>,
 ) -> Result<SharedArray<T, D>> {
-    let shape = dim.slice().to_vec();
+    let spec = spec_of(&T::DTYPE, dim.slice(), order)?;
     let layout = || Layout::whole(dim.clone(), order, 1);
     let content = content.map(|fill| |draft: &mut Draft| view::fill(draft, &layout(), fill));
-    let segment = create_any(member, labels, T::DTYPE, &shape, order, content)?;
+    let segment = create_any(member, labels, spec, content)?;
     Ok(SharedArray::new(Core::published(
         segment,
         Typed::new(),

@@ -84,9 +84,9 @@ pub(crate) fn freeze(array: &Arc<OpenArray>, is_writable: bool) -> Result<()> {
             reason: "freezing is the last thing that a writer does",
         });
     }
-    let header = array.header();
-    let itemsize = header.dtype.itemsize();
-    let whole = Layout::whole(IxDyn(&header.shape), header.order, itemsize);
+    let spec = &array.header().spec;
+    let itemsize = spec.dtype().itemsize();
+    let whole = Layout::whole(IxDyn(spec.shape()), spec.order(), itemsize);
     match Lock::take(
         array,
         Span::of(&whole, 1, itemsize),

@@ -28,7 +28,7 @@ mod unlocked;
 #[allow(unsafe_code)]
 pub(crate) mod view;
 
-pub(crate) use create::{Content, Labels, create, create_any, draft_any, from_ndarray};
+pub(crate) use create::{Content, Labels, create, create_any, draft_any, from_ndarray, spec_of};
 pub(crate) use open::open_named;
 pub use shared::{
     SharedArray, SharedArray0, SharedArray1, SharedArray2, SharedArray3, SharedArray4,

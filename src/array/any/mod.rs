@@ -8,9 +8,8 @@ use crate::{
     array::{self, Content, Labels, SharedArray, core::Core},
     element::{Element, dtype::DType},
     error::Result,
-    format::id::ArrayId,
+    format::{array_spec::ArraySpec, id::ArrayId},
     handle::Handle,
-    layout::Order,
     scope::Scope,
     segment::{Segment, draft::Draft},
     store::member::Member,
@@ -54,19 +53,16 @@ impl AnyArray {
     pub(crate) fn create(
         member: &Arc<Member>,
         labels: Labels,
-        dtype: &DType,
-        shape: &[usize],
-        order: Order,
+        spec: ArraySpec,
         content: Content<'_, impl FnOnce(&mut Draft)>,
     ) -> Result<Self> {
-        array::create_any(member, labels, dtype.clone(), shape, order, content)
-            .map(Self::of_published)
+        array::create_any(member, labels, spec, content).map(Self::of_published)
     }
 
     /// The whole array in a segment that this process has just published.
     pub(crate) fn of_published(segment: Arc<Segment>) -> Self {
-        let header = segment.header();
-        let (dtype, dim) = (header.dtype.clone(), IxDyn(&header.shape));
+        let spec = &segment.header().spec;
+        let (dtype, dim) = (spec.dtype().clone(), IxDyn(spec.shape()));
         Self::new(Core::published(segment, dtype, dim))
     }
 

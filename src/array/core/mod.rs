@@ -48,7 +48,7 @@ pub(crate) struct Core<K, D> {
 impl<K: ElementType, D: Dimension> Core<K, D> {
     /// The whole array in a segment that this process has just published; `dim` is its shape.
     pub(in crate::array) fn published(segment: Arc<Segment>, element_type: K, dim: D) -> Self {
-        let layout = Layout::whole(dim, segment.header().order, element_type.units());
+        let layout = Layout::whole(dim, segment.header().spec.order(), element_type.units());
         Self {
             element_type,
             opened: OpenArray::new(segment, None),
@@ -136,11 +136,11 @@ impl<K: ElementType, D: Dimension> Core<K, D> {
     }
 
     pub(in crate::array) fn is_view(&self) -> bool {
-        let header = self.opened.header();
-        header.dtype != *self.element_type.dtype()
+        let whole = &self.opened.header().spec;
+        whole.dtype() != self.element_type.dtype()
             || !self
                 .layout
-                .is_whole(&header.shape, header.order, self.element_type.units())
+                .is_whole(whole.shape(), whole.order(), self.element_type.units())
     }
 
     pub(in crate::array) fn is_writable(&self) -> bool {

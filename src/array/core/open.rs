@@ -58,13 +58,13 @@ fn type_of<K: ElementType>(segment: &Segment, handle: Option<&Handle>) -> Result
     match dtype_of(segment, handle) {
         Ok(found) => K::accept(&found, segment.path()),
         // Where the array has another type altogether, that is the better reason.
-        Err(error) => K::accept(&segment.header().dtype, segment.path()).and(Err(error)),
+        Err(error) => K::accept(segment.header().spec.dtype(), segment.path()).and(Err(error)),
     }
 }
 
 /// The type of the elements that a handle names: that of the array, or of a field or part of it.
 fn dtype_of(segment: &Segment, handle: Option<&Handle>) -> Result<DType> {
-    let whole = &segment.header().dtype;
+    let whole = segment.header().spec.dtype();
     let Some(handle) = handle else {
         return Ok(whole.clone());
     };
@@ -84,10 +84,10 @@ fn locate<K: ElementType>(
     handle: Option<&Handle>,
     element_type: &K,
 ) -> Result<Layout<IxDyn>> {
-    let header = segment.header();
+    let whole = &segment.header().spec;
     let Some(view) = handle.and_then(Handle::view) else {
-        let shape = IxDyn(&header.shape);
-        return Ok(Layout::whole(shape, header.order, element_type.units()));
+        let shape = IxDyn(whole.shape());
+        return Ok(Layout::whole(shape, whole.order(), element_type.units()));
     };
     let shape: Vec<usize> = view.shape.iter().map(|&n| n as usize).collect();
     let strides: Vec<isize> = view.strides.iter().map(|&stride| stride as isize).collect();
@@ -100,12 +100,12 @@ fn locate<K: ElementType>(
     )
     .map_err(|reason| Error::layout("open the view", reason))?;
     let dtype = element_type.dtype();
-    if !header.dtype.has_view(dtype, offset, &shape, &strides) {
+    if !whole.dtype().has_view(dtype, offset, &shape, &strides) {
         return Err(Error::layout(
             "open the view",
             format!(
                 "it names no elements, fields or parts of type {dtype} of an array of {}",
-                header.dtype
+                whole.dtype()
             ),
         ));
     }

@@ -240,7 +240,7 @@ impl Core<DType, IxDyn> {
                 "its bytes {extent:?} lie outside of this view's {own:?}"
             )));
         }
-        let whole = &self.opened.header().dtype;
+        let whole = self.opened.header().spec.dtype();
         if !whole.has_view(&part, offset, shape, strides) {
             return Err(refused(format!(
                 "it names no elements or parts of type {part}"
