@@ -13,6 +13,7 @@ use crate::{
     Bool, Element, Manager, Order, Scope,
     array::view,
     format::{
+        array_spec::ArraySpec,
         constants::{MIN_ALIGN, STATE_AT, STATE_LEN, SUFFIX},
         header::{Created, Header, Parsed},
         id::ArrayId,
@@ -62,9 +63,7 @@ impl Visitor for Writer {
         let id = ArrayId::from_bytes(case.id());
         let header = Header {
             id,
-            dtype: T::DTYPE,
-            shape,
-            order,
+            spec: ArraySpec::new(T::DTYPE, shape, order).unwrap(),
             axis_names: case.axis_names,
             attrs,
             created,

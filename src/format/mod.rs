@@ -1,5 +1,6 @@
 //! Everything that stands on disk, without I/O.
 
+pub(crate) mod array_spec;
 pub(crate) mod constants;
 pub(crate) mod header;
 pub(crate) mod header_template;

@@ -1,4 +1,4 @@
-//! A handle as one line of text: there is one for each handle, and whatever does not print the same
+//! A handle as one line of text. Each handle has exactly one: a text that would not print the same
 //! is refused.
 
 use super::{Handle, Placement, VERSION, invalid};
@@ -83,7 +83,7 @@ impl FromStr for Handle {
                 "it starts with {version:?}, this library reads ndshm{VERSION}"
             )));
         }
-        // Each field is refused but in the one form that it has: there is one text for each handle.
+        // Each field has one form, and is refused in any other: each handle has one text.
         let mode = field(&mut rest, "m=")?;
         let scope = field(&mut rest, "s=")?;
         let id = field(&mut rest, "i=")?;

@@ -105,13 +105,13 @@ impl ArrayInfo {
         let (parsed, generation) = segment::read_header(path, expected)?;
         let Header {
             id,
-            dtype,
-            shape,
-            order,
+            spec,
             axis_names,
             attrs,
             created,
         } = parsed.header;
+        let byte_len = spec.byte_len();
+        let (dtype, shape, order) = spec.into_parts();
         Ok(Self {
             id,
             name: name::of(path, id),
@@ -120,7 +120,7 @@ impl ArrayInfo {
             shape,
             order,
             axis_names,
-            byte_len: parsed.data_len,
+            byte_len,
             created: SystemTime::UNIX_EPOCH + Duration::from_nanos(created.ns),
             pid: created.pid,
             software: created.software,

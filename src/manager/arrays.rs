@@ -232,7 +232,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn manager(&self) -> Manager {
-        Manager::from_member(self.open_array().member().clone(), false)
+        Manager::from_member(self.member().clone(), false)
     }
 
     /// A new shared array in another store with a copy of the elements; see [`copy`](Self::copy).

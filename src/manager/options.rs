@@ -4,10 +4,10 @@ use crate::{
     array::{self, Content, Labels, SharedArray, any::AnyArray, view},
     element::{Element, dtype::DType},
     error::{Error, Result},
-    format::{constants::SUFFIX, name},
+    format::{array_spec::ArraySpec, constants::SUFFIX, name},
     inspect::info,
     interop::Progress,
-    layout::{self, Layout, Order},
+    layout::{Layout, Order},
     scope::Scope,
     segment::draft::Draft,
     store::member::Member,
@@ -43,8 +43,8 @@ pub struct ArrayOptions<'a> {
     progress: Progress<'a>,
 }
 
-/// How often an array that is neither there nor to be made is looked for again, while others make
-/// and delete it.
+/// How often to look again for an array that can be neither opened nor made, because other
+/// processes make and delete it.
 const TRIES: usize = 1000;
 
 type NoDraft = fn(&mut Draft);
@@ -76,7 +76,7 @@ impl<'a> ArrayOptions<'a> {
         self
     }
 
-    /// Who deletes the array.
+    /// The scope of the array, which says which process deletes it.
     ///
     /// # Examples
     ///
@@ -208,14 +208,8 @@ impl<'a> ArrayOptions<'a> {
     /// ```
     pub fn zeros_any(&self, dtype: &DType, shape: &[usize]) -> Result<AnyArray> {
         self.check_name()?;
-        AnyArray::create(
-            self.member,
-            self.labels.clone(),
-            dtype,
-            shape,
-            Order::C,
-            Content::<NoDraft>::Zeros,
-        )
+        let spec = array::spec_of(dtype, shape, Order::C)?;
+        self.make_any(spec, Content::<NoDraft>::Zeros)
     }
 
     /// A new array whose element type and order are known at run time, and whose contents are
@@ -237,14 +231,8 @@ impl<'a> ArrayOptions<'a> {
     /// ```
     pub fn empty_any(&self, dtype: &DType, shape: &[usize], order: Order) -> Result<AnyArray> {
         self.check_name()?;
-        AnyArray::create(
-            self.member,
-            self.labels.clone(),
-            dtype,
-            shape,
-            order,
-            Content::<NoDraft>::Anything,
-        )
+        let spec = array::spec_of(dtype, shape, order)?;
+        self.make_any(spec, Content::<NoDraft>::Anything)
     }
 
     /// A new array of these bytes, which lie as the array's elements do in memory: in its order,
@@ -273,25 +261,18 @@ impl<'a> ArrayOptions<'a> {
         bytes: &[u8],
     ) -> Result<AnyArray> {
         self.check_name()?;
-        match layout::byte_len(shape, dtype.itemsize()) {
-            // What is too large is told where the array is made.
-            Some(expected) if expected != bytes.len() => Err(Error::layout(
+        let spec = array::spec_of(dtype, shape, order)?;
+        if spec.byte_len() != bytes.len() {
+            return Err(Error::layout(
                 "make an array of bytes",
-                format!("{} bytes for {expected}", bytes.len()),
-            )),
-            _ => AnyArray::create(
-                self.member,
-                self.labels.clone(),
-                dtype,
-                shape,
-                order,
-                Content::<NoDraft>::Bytes(bytes),
-            ),
+                format!("{} bytes for {}", bytes.len(), spec.byte_len()),
+            ));
         }
+        self.make_any(spec, Content::<NoDraft>::Bytes(bytes))
     }
 
     /// A new array whose bytes a function sets, from zeros; they lie as the array's elements do in
-    /// memory. Nobody sees the array before that is done.
+    /// memory. No other process sees the array before that is done.
     ///
     /// # Errors
     ///
@@ -315,7 +296,8 @@ impl<'a> ArrayOptions<'a> {
         fill: impl FnOnce(&mut [u8]),
     ) -> Result<AnyArray> {
         self.check_name()?;
-        let byte_len = layout::byte_len(shape, dtype.itemsize()).unwrap_or_default();
+        let spec = array::spec_of(dtype, shape, order)?;
+        let byte_len = spec.byte_len();
         let fill = |draft: &mut Draft| {
             let is_recycled = draft.is_recycled();
             view::fill(
@@ -331,14 +313,7 @@ impl<'a> ArrayOptions<'a> {
                 },
             );
         };
-        AnyArray::create(
-            self.member,
-            self.labels.clone(),
-            dtype,
-            shape,
-            order,
-            Content::Filled(fill),
-        )
+        self.make_any(spec, Content::Filled(fill))
     }
 
     /// [`Manager::ones`](crate::Manager::ones) with these settings.
@@ -432,7 +407,7 @@ impl<'a> ArrayOptions<'a> {
             Order::C => elements
                 .indexed_iter_mut()
                 .for_each(|(index, element)| *element = f(index)),
-            // With its axes reversed the array is in C order; each index is turned round again.
+            // With its axes reversed the array is in C order; each index is reversed back.
             Order::F => elements
                 .reversed_axes()
                 .indexed_iter_mut()
@@ -467,8 +442,8 @@ impl<'a> ArrayOptions<'a> {
         array::from_ndarray(self.member, self.labels.clone(), source)
     }
 
-    /// Opens the array with this name, or makes it of zeros where there is none: what a workflow
-    /// that may be resumed starts with.
+    /// Opens the array with this name, or makes it of zeros where there is none: the start of a
+    /// workflow that may be resumed.
     ///
     /// # Errors
     ///
@@ -506,7 +481,7 @@ impl<'a> ArrayOptions<'a> {
                 Err(error) => return Err(error),
             }
             match self.make(dim.clone(), order, Content::<NoFill<T, Sh::Dim>>::Zeros) {
-                // Somebody was faster: open theirs.
+                // Another process made it first: open that one.
                 Err(Error::AlreadyExists { .. }) => {}
                 made => return made,
             }
@@ -523,8 +498,8 @@ impl<'a> ArrayOptions<'a> {
         )
     }
 
-    /// The file of the array with this name; an error where none was given or where it cannot be
-    /// one.
+    /// The file of the array with this name; an error where no name was given, or where it cannot
+    /// be a name.
     pub(crate) fn path(&self) -> Result<PathBuf> {
         let name = self.labels.name.as_deref().unwrap_or_default();
         name::check(name).map(|()| self.member.directory().join(format!("{name}{SUFFIX}")))
@@ -532,6 +507,15 @@ impl<'a> ArrayOptions<'a> {
 
     fn check_name(&self) -> Result<()> {
         self.labels.name.as_deref().map_or(Ok(()), name::check)
+    }
+
+    /// The caller checked the name.
+    fn make_any(
+        &self,
+        spec: ArraySpec,
+        content: Content<'_, impl FnOnce(&mut Draft)>,
+    ) -> Result<AnyArray> {
+        AnyArray::create(self.member, self.labels.clone(), spec, content)
     }
 
     fn make<T: Element, D: Dimension>(

@@ -1,8 +1,12 @@
-//! Access to the elements: guards, copies, assignment.
+//! Access to the elements of a `SharedArray`: guards, copies, assignment.
 
-use super::{Labels, SharedArray, from_ndarray};
+use super::SharedArray;
 use crate::{
-    array::guard::{self, Access, ReadGuard, Wait, WriteGuard},
+    array::{
+        Labels, from_ndarray,
+        guard::{ReadGuard, WriteGuard},
+        lock::Wait,
+    },
     element::Element,
     error::Result,
     store::member::Member,
@@ -11,8 +15,8 @@ use ndarray::{Array, Dimension};
 use std::{ops::Range, sync::Arc, time::Duration};
 
 impl<T: Element, D: Dimension> SharedArray<T, D> {
-    /// Shared access to the elements: waits while a [`WriteGuard`] on overlapping bytes is held, in
-    /// whichever process.
+    /// Shared access to the elements: waits while any process holds a [`WriteGuard`] on overlapping
+    /// bytes.
     ///
     /// # Errors
     ///
@@ -29,7 +33,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// ```
     #[inline]
     pub fn read(&self) -> Result<ReadGuard<T, D>> {
-        self.read_waiting(Wait::Forever)
+        self.core.read(Wait::Forever)
     }
 
     /// [`read`](Self::read) without waiting.
@@ -49,14 +53,14 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn try_read(&self) -> Result<ReadGuard<T, D>> {
-        self.read_waiting(Wait::Never)
+        self.core.read(Wait::Never)
     }
 
     /// [`read`](Self::read) that waits no longer than `timeout`.
     ///
     /// # Errors
     ///
-    /// `Timeout` where that was not enough; those of `read`.
+    /// `Timeout` where the guard was not free by then; those of `read`.
     ///
     /// # Examples
     ///
@@ -67,12 +71,12 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn read_timeout(&self, timeout: Duration) -> Result<ReadGuard<T, D>> {
-        self.read_waiting(Wait::AtMost(timeout))
+        self.core.read(Wait::AtMost(timeout))
     }
 
-    /// Exclusive access to the elements: waits while a guard on overlapping bytes is held, in
-    /// whichever process. Guards on other bytes of the same array, of other halves or columns, do
-    /// not exclude each other.
+    /// Exclusive access to the elements: waits while any process holds a guard on overlapping
+    /// bytes. Guards on other bytes of the same array, of other halves or columns, do not exclude
+    /// each other.
     ///
     /// # Errors
     ///
@@ -97,7 +101,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// ```
     #[inline]
     pub fn write(&self) -> Result<WriteGuard<T, D>> {
-        self.write_waiting(Wait::Forever)
+        self.core.write(Wait::Forever)
     }
 
     /// [`write`](Self::write) without waiting.
@@ -115,14 +119,14 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn try_write(&self) -> Result<WriteGuard<T, D>> {
-        self.write_waiting(Wait::Never)
+        self.core.write(Wait::Never)
     }
 
     /// [`write`](Self::write) that waits no longer than `timeout`.
     ///
     /// # Errors
     ///
-    /// `Timeout` where that was not enough; those of `write`.
+    /// `Timeout` where the guard was not free by then; those of `write`.
     ///
     /// # Examples
     ///
@@ -133,39 +137,22 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn write_timeout(&self, timeout: Duration) -> Result<WriteGuard<T, D>> {
-        self.write_waiting(Wait::AtMost(timeout))
-    }
-
-    #[inline(always)]
-    fn read_waiting(&self, wait: Wait) -> Result<ReadGuard<T, D>> {
-        ReadGuard::take(&self.open_array, &self.layout, self.span(), wait)
-    }
-
-    #[inline(always)]
-    fn write_waiting(&self, wait: Wait) -> Result<WriteGuard<T, D>> {
-        self.check_writable()?;
-        WriteGuard::take(
-            &self.open_array,
-            &self.layout,
-            self.span(),
-            Access::Write,
-            wait,
-        )
+        self.core.write(Wait::AtMost(timeout))
     }
 
     /// Exclusive access to elements that may be poisoned: by a writer that panicked, or whose
     /// process died, with its guard held.
     ///
-    /// Waits like [`write`](Self::write). Set the elements to what they should be; when the guard
-    /// is dropped, their poison is gone. Where the guard is dropped by a panic, or its process
-    /// dies, the poison stays. Poison beside this view stays too: it covers at least the bytes that
-    /// were held when the writer died.
+    /// Waits like [`write`](Self::write). Set the elements to valid values; dropping the guard
+    /// removes their poison. Where a panic drops the guard, or its process dies, the poison stays.
+    /// Poison outside this view stays too: it covers at least the bytes that the writer held when
+    /// it died.
     ///
     /// # Errors
     ///
-    /// `Layout` where this view's elements interleave with others, poisoned ones among them, so
-    /// that the rest could not be told: recover a view that contains them, the whole array for
-    /// instance. Those of [`write`](Self::write).
+    /// `Layout` where this view's elements interleave with other poisoned ones, so that the rest of
+    /// the poison cannot be recorded: recover a view that contains them, for instance the whole
+    /// array. Those of [`write`](Self::write).
     ///
     /// # Examples
     ///
@@ -185,27 +172,18 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn recover(&self) -> Result<WriteGuard<T, D>> {
-        self.check_writable()?;
-        let span = self.span();
-        let is_exact = span.byte_len() == (self.len() * size_of::<T>()) as u64;
-        WriteGuard::take(
-            &self.open_array,
-            &self.layout,
-            span,
-            Access::Recover { is_exact },
-            Wait::Forever,
-        )
+        self.core.recover()
     }
 
-    /// The poisoned ranges that touch this view, in bytes from the start of the array's data, in
-    /// their order.
+    /// The poisoned ranges that touch this view, in ascending order, in bytes from the start of the
+    /// array's data.
     ///
-    /// A range may be wider than what was written: records of poison are merged when there are
-    /// many.
+    /// A range may be wider than the bytes that were written: records of poison are merged when
+    /// there are many.
     ///
     /// # Errors
     ///
-    /// `Io` where it cannot be found out who lives.
+    /// `Io` where the kernel does not tell which members are alive.
     ///
     /// # Examples
     ///
@@ -215,8 +193,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn poisoned(&self) -> Result<Vec<Range<usize>>> {
-        self.open_array.used();
-        guard::poisoned(&self.open_array, self.span())
+        self.core.poisoned()
     }
 
     /// Whether any element of this view is poisoned; see [`recover`](Self::recover).
@@ -233,10 +210,10 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn is_poisoned(&self) -> Result<bool> {
-        Ok(!self.poisoned()?.is_empty())
+        self.core.is_poisoned()
     }
 
-    /// A private copy as an ndarray array; the order of a contiguous array is kept.
+    /// A private copy as an ndarray array. A contiguous array keeps its order.
     ///
     /// # Errors
     ///
@@ -257,7 +234,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     }
 
     /// A new shared array in the same store with a copy of the elements:
-    /// [`Local`](crate::Scope::Local), without a name. The order of a contiguous array is kept, any
+    /// [`Local`](crate::Scope::Local), without a name. A contiguous array keeps its order, any
     /// other becomes C.
     ///
     /// # Errors
@@ -275,7 +252,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn copy(&self) -> Result<Self> {
-        self.copy_to(self.open_array.member())
+        self.copy_to(self.member())
     }
 
     pub(crate) fn copy_to(&self, member: &Arc<Member>) -> Result<Self> {
@@ -286,8 +263,8 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// Copies the elements of another shared array into this one, broadcasting them where ndarray
     /// does.
     ///
-    /// Both are locked, in an order that cannot deadlock; where they overlap, the elements go
-    /// through a private copy. For a plain ndarray array use `write()?.assign(..)`.
+    /// Locks both, in an order that cannot deadlock. Where they overlap, the elements go through a
+    /// private copy. For a plain ndarray array use `write()?.assign(..)`.
     ///
     /// # Errors
     ///
@@ -306,28 +283,27 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn assign<E: Dimension>(&self, source: &SharedArray<T, E>) -> Result<()> {
-        self.check_writable()?;
-        let source = source.broadcast(self.layout.dim.clone())?;
-        if source.id() == self.id() && source.span().overlaps(&self.span()) {
+        self.core.check_writable()?;
+        let source = source.broadcast(self.core.layout.dim.clone())?;
+        if source.id() == self.id() && source.core.span().overlaps(&self.core.span()) {
             let private = source.to_ndarray()?;
             self.write()?.assign(&private);
             return Ok(());
         }
-        let key = |id, start| (id, start);
-        let (mut target, elements) =
-            match key(self.id(), self.extent().start) < key(source.id(), source.extent().start) {
-                true => (self.write()?, source.read()?),
-                false => {
-                    let elements = source.read()?;
-                    (self.write()?, elements)
-                }
-            };
+        let is_first =
+            (self.id(), self.core.extent().start) < (source.id(), source.core.extent().start);
+        let (mut target, elements) = if is_first {
+            (self.write()?, source.read()?)
+        } else {
+            let elements = source.read()?;
+            (self.write()?, elements)
+        };
         target.assign(&elements);
         Ok(())
     }
 
     /// Writes changed pages of the array's file to its disk, and waits for it. On a tmpfs, which
-    /// has no disk, there is nothing to write.
+    /// has no disk, it does nothing.
     ///
     /// # Errors
     ///
@@ -341,7 +317,6 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn flush(&self) -> Result<()> {
-        self.open_array.used();
-        self.open_array.flush()
+        self.core.flush()
     }
 }

@@ -1,4 +1,4 @@
-//! What indices, slices and axes must keep to: errors where ndarray panics.
+//! The bounds of indices, slices and axes: errors where ndarray panics.
 
 use crate::error::{Error, Result};
 use ndarray::{Axis, Dimension, SliceArg, SliceInfoElem};
@@ -13,7 +13,7 @@ pub(super) fn axis_length(operation: &'static str, shape: &[usize], axis: Axis) 
     shape.get(axis.index()).copied().ok_or_else(missing)
 }
 
-/// Checks a slice against the axes that it is for.
+/// Checks a slice against the axes of an array.
 pub(crate) fn check_slice_info<D: Dimension>(
     info: &impl SliceArg<D>,
     shape: &[usize],
