@@ -5,7 +5,7 @@ use crate::{
     array::{open_array::OpenArray, view},
     element::{Element, dtype::DType},
     error::{Error, Result},
-    format::{header::Header, id::ArrayId},
+    format::{header::Header, id::ArrayId, name::ArrayName},
     layout::{self, Layout, MAX_NDIM, Order},
     scope::Scope,
     segment::{
@@ -22,7 +22,7 @@ use std::{marker::PhantomData, sync::Arc};
 /// What a new array gets beside its elements.
 #[derive(Clone, Default)]
 pub(crate) struct Labels {
-    pub(crate) name: Option<String>,
+    pub(crate) name: Option<ArrayName>,
     pub(crate) scope: Option<Scope>,
     pub(crate) attrs: Option<Value>,
     pub(crate) axis_names: Vec<Option<String>>,

@@ -28,9 +28,8 @@ use crate::{
     array::open_array::OpenArray,
     element::{Element, dtype::DType},
     error::{Error, Result},
-    format::{id::ArrayId, name},
+    format::{attributes, id::ArrayId, name},
     handle::{Handle, Placement},
-    inspect::info,
     layout::{self, Layout, Order, span::Span},
     scope::Scope,
 };
@@ -357,7 +356,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn attrs<A: DeserializeOwned>(&self) -> Result<A> {
-        info::from_attrs(self.open_array.header().attrs.as_ref())
+        attributes::from_value(self.open_array.header().attrs.as_ref())
     }
 
     /// Whether this is not the whole array in its own order, but a part or another arrangement of

@@ -17,7 +17,7 @@ use std::{marker::PhantomData, path::Path, sync::Arc};
 /// The segment that a handle names.
 pub(crate) fn segment_of(handle: &Handle) -> Result<Arc<Segment>> {
     let (path, id, is_writable) = (handle.path(), handle.id(), handle.is_writable());
-    if let Some(known) = Segment::known(path, id, is_writable) {
+    if let Some(known) = Segment::lookup(path, id, is_writable) {
         return Ok(known);
     }
     let released = || Error::Released {
@@ -25,7 +25,7 @@ pub(crate) fn segment_of(handle: &Handle) -> Result<Arc<Segment>> {
         id,
     };
     let directory = path.parent().ok_or_else(released)?;
-    if let Some(member) = Member::known(directory) {
+    if let Some(member) = Member::lookup(directory) {
         // What is opened names its store. Where that fails, the directory may be another store's by
         // now.
         match Segment::open(&member, path, Some(id), is_writable) {

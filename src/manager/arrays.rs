@@ -5,6 +5,7 @@ use crate::{
     array::{self, SharedArray, any::AnyArray},
     element::{Element, dtype::DType},
     error::Result,
+    format::name::ArrayName,
     manager::options::ArrayOptions,
 };
 use ndarray::{ArrayRef, Dimension, ShapeBuilder};
@@ -198,7 +199,8 @@ impl Manager {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn array<T: Element, D: Dimension>(&self, name: &str) -> Result<SharedArray<T, D>> {
-        array::open_named(self.member(), &self.options().name(name).path()?)
+        let path = ArrayName::parse(name)?.file_in(self.path());
+        array::open_named(self.member(), &path)
     }
 
     /// Opens the array with this name whatever the type of its elements, for reading and writing.
@@ -216,7 +218,8 @@ impl Manager {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn array_any(&self, name: &str) -> Result<AnyArray> {
-        AnyArray::open_named(self.member(), &self.options().name(name).path()?)
+        let path = ArrayName::parse(name)?.file_in(self.path());
+        AnyArray::open_named(self.member(), &path)
     }
 }
 

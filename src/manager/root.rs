@@ -4,8 +4,8 @@
 use super::Manager;
 use crate::{
     error::{Error, Result},
-    inspect::observer::Observer,
-    store::{self, Swept, member::Member, permissions},
+    segment::sweep,
+    store::{self, Swept, listing, member::Member, permissions},
 };
 use std::{
     fs, io,
@@ -32,8 +32,8 @@ impl Manager {
     }
 
     /// Deletes what the dead left in a root: stores whose processes are all gone, and in the others
-    /// the arrays of dead processes. No store has to be joined for it; [`Observer::leftovers_in`]
-    /// tells beforehand what would go.
+    /// the arrays of dead processes. No store has to be joined for it;
+    /// [`Observer::leftovers_in`](crate::Observer::leftovers_in) shows beforehand what would go.
     ///
     /// # Errors
     ///
@@ -53,9 +53,9 @@ impl Manager {
         let root = root.as_ref();
         permissions::check_root(root, true)?;
         let mut swept = store::sweep(root)?;
-        for path in Observer::stores(root)? {
-            match Self::join(&path, true).and_then(|manager| manager.sweep_arrays()) {
-                // Its owner deleted it in the meantime.
+        for path in listing::stores(root)? {
+            match Self::join(&path, true).and_then(|manager| sweep::sweep_files(manager.member())) {
+                // Deleted by its owner in the meantime.
                 Err(Error::NotFound { .. } | Error::Closed { .. }) => {}
                 result => swept.note(result),
             }
@@ -95,7 +95,7 @@ impl Manager {
         };
         let directory = fs::canonicalize(path).map_err(missing)?;
         Member::end_lingering(|member| member.directory() == directory);
-        if Member::known(&directory).is_some() {
+        if Member::lookup(&directory).is_some() {
             return Err(Error::io(
                 directory,
                 "wait for the end of a store that this process is a member of",

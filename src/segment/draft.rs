@@ -4,8 +4,10 @@ use crate::{
     error::{Error, Result},
     format::{
         constants::*,
+        directory_entry,
         header::{Created, Header, Parsed},
         header_template,
+        name::{self, ArrayName},
     },
     layout,
     scope::Scope,
@@ -34,7 +36,7 @@ use std::{
 /// What a new array shall be.
 pub(crate) struct Plan {
     /// Chosen by the user; without one the file is named after its id.
-    pub(crate) name: Option<String>,
+    pub(crate) name: Option<ArrayName>,
     pub(crate) scope: Scope,
     pub(crate) header: Header,
 }
@@ -66,7 +68,7 @@ pub(crate) struct Draft {
     parsed: Parsed,
     path: PathBuf,
     /// Chosen by the user.
-    name: Option<String>,
+    name: Option<ArrayName>,
     scope: Scope,
     /// Whether it was made of the file of another array.
     is_recycled: bool,
@@ -104,11 +106,10 @@ impl Draft {
             true => member.closed(),
             false => creation_error(source, me, total as u64, action),
         };
-        let stem = plan
-            .name
-            .clone()
-            .unwrap_or_else(|| plan.header.id.file_stem());
-        let path = me.join(stem + SUFFIX);
+        let path = match &plan.name {
+            Some(name) => name.file_in(me),
+            None => me.join(name::file_name(&plan.header.id.file_stem())),
+        };
         // A name whose array was released is free, also where its deleter did not come to that, and
         // where it does so just now.
         let is_taken = || fs::symlink_metadata(&path).is_ok();
@@ -170,7 +171,7 @@ impl Draft {
 
     /// A new, empty file under a temporary name.
     fn make_file(member: &Member, id: u64) -> io::Result<(File, TempName)> {
-        let prefix = format!("{NEW_PREFIX}{id}-");
+        let prefix = directory_entry::draft_prefix(id);
         let (file, name) = tempfile::Builder::new()
             .prefix(&prefix)
             .tempfile_in(member.directory())?

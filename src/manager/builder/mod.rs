@@ -4,7 +4,7 @@ mod tuning;
 
 use crate::{
     error::{Error, Result},
-    format::{constants::LOCK_NAME, name},
+    format::{constants::LOCK_NAME, name::StoreName},
     manager::Manager,
     store::{self, janitor, permissions, settings::HugePages},
 };
@@ -290,7 +290,7 @@ impl Builder {
         // reports it.
         let _ = store::sweep(&root);
         match &self.name {
-            Some(name) => name::check(name).and_then(|()| create(&root.join(name))),
+            Some(name) => create(&StoreName::parse(name)?.directory_in(&root)),
             None => retried(random_name, |name| create(&root.join(name))),
         }
     }
@@ -314,8 +314,9 @@ impl Builder {
         let directory = match (&self.path, &self.name) {
             (Some(path), _) => path.clone(),
             (None, Some(name)) => {
-                name::check(name)?;
-                permissions::root(self.root.as_deref(), self.any_file_system, false)?.join(name)
+                let name = StoreName::parse(name)?;
+                let root = permissions::root(self.root.as_deref(), self.any_file_system, false)?;
+                name.directory_in(&root)
             }
             (None, None) => {
                 return Err(Error::NotFound {
