@@ -22,7 +22,7 @@ mod views;
 
 pub(crate) use bounds::{check_axis_index, check_slice_info};
 pub(crate) use create::{Content, Labels, create, create_any, draft_any, from_ndarray};
-pub(crate) use open::{dtype_of, locate, open_array, open_named, segment_at, segment_of};
+pub(crate) use open::{open_array, open_named};
 
 use crate::{
     array::open_array::OpenArray,

@@ -9,8 +9,8 @@ use std::{path::Path, sync::Arc};
 impl AnyArray {
     /// Opens what a handle names, or the whole array.
     fn opened(segment: Arc<Segment>, handle: Option<&Handle>) -> Result<Self> {
-        let dtype = array::dtype_of(&segment, handle)?;
-        let layout = array::locate(&segment, handle, &dtype, 1, 1)?;
+        let dtype = segment.dtype_of(handle)?;
+        let layout = segment.locate(handle, &dtype, 1, 1)?;
         check_byte_len(layout.dim.slice(), &dtype)?;
         Ok(Self {
             open_array: array::open_array(segment, handle)?,
@@ -40,7 +40,7 @@ impl AnyArray {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn open_path(path: impl AsRef<Path>) -> Result<Self> {
-        Self::opened(array::segment_at(path.as_ref())?, None)
+        Self::opened(Segment::at_path(path.as_ref())?, None)
     }
 }
 
@@ -61,7 +61,7 @@ impl Handle {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn open_any(&self) -> Result<AnyArray> {
-        AnyArray::opened(array::segment_of(self)?, Some(self))
+        AnyArray::opened(Segment::of_handle(self)?, Some(self))
     }
 }
 
