@@ -33,8 +33,8 @@ impl Manager {
     ///
     /// # Errors
     ///
-    /// `NoSpace` where it does not fit, with nothing left behind; `Layout` where its size
-    /// overflows; `Closed`; `TooManyMappings`.
+    /// `NoSpace` if it does not fit, with nothing left behind; `Layout` if its size overflows;
+    /// `Closed`; `TooManyMappings`.
     ///
     /// # Examples
     ///
@@ -90,7 +90,7 @@ impl Manager {
         self.options().ones(shape)
     }
 
-    /// A new array whose contents are unspecified, but initialised: for who writes all of it
+    /// A new array whose contents are unspecified, but initialised: for callers that write all of it
     /// anyway.
     ///
     /// # Errors
@@ -136,7 +136,7 @@ impl Manager {
     /// A new array whose elements are computed from their indices, in the order in which they lie
     /// in memory.
     ///
-    /// Nobody sees the array before it is complete; if `f` panics, nothing is left.
+    /// No other process sees the array before it is complete; if `f` panics, nothing is left.
     ///
     /// # Errors
     ///
@@ -185,7 +185,7 @@ impl Manager {
     ///
     /// # Errors
     ///
-    /// `NotFound`; `Dtype` and `Rank` where it is of another type; the others of
+    /// `NotFound`; `Dtype` and `Rank` if it is of another type; the others of
     /// [`Handle::open`](crate::Handle::open).
     ///
     /// # Examples

@@ -1,4 +1,4 @@
-//! What is in a store: listing, counting, removing, sweeping.
+//! The contents of a store: listing, counting, removing, sweeping.
 
 use super::Manager;
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
 };
 use std::fs;
 
-/// How much a store holds. Bytes.
+/// The size of a store.
 ///
 /// # Examples
 ///
@@ -19,7 +19,7 @@ use std::fs;
 /// let manager = ndshm::Manager::new()?;
 /// let _xs = manager.zeros::<f64, _>(1000)?;
 /// let usage = manager.usage()?;
-/// println!("{} arrays, {} bytes; {} are left", usage.arrays, usage.allocated, usage.available);
+/// println!("{} arrays, {} bytes; {} are available", usage.arrays, usage.allocated, usage.available);
 /// # Ok::<(), ndshm::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,12 +29,12 @@ pub struct Usage {
     pub arrays: usize,
     /// Bytes of their elements.
     pub byte_len: u64,
-    /// Bytes that the file system gave to their files, headers included.
+    /// Bytes that their files take on the file system, headers included.
     pub allocated: u64,
-    /// Bytes of files without an array: kept to be used again
-    /// ([`Builder::recycle`](crate::Builder::recycle)), or just being made.
+    /// Bytes of files without an array: kept for reuse
+    /// ([`Builder::recycle`](crate::Builder::recycle)), or being made.
     pub kept: u64,
-    /// Bytes that are left on the file system.
+    /// Bytes that are available on the file system.
     pub available: u64,
 }
 
@@ -43,7 +43,7 @@ impl Manager {
     ///
     /// # Errors
     ///
-    /// `Header` or `Untrusted` where a file is not an array; `Closed`.
+    /// `Header` or `Untrusted` if a file is not an array; `Closed`.
     ///
     /// # Examples
     ///
@@ -69,11 +69,11 @@ impl Manager {
         Ok(list)
     }
 
-    /// How much the store holds, and what is left.
+    /// The size of the store, and the space that is available.
     ///
     /// # Errors
     ///
-    /// `Header` or `Untrusted` where a file is not an array; `Closed`.
+    /// `Header` or `Untrusted` if a file is not an array; `Closed`.
     ///
     /// # Examples
     ///
@@ -85,7 +85,7 @@ impl Manager {
     /// ```
     pub fn usage(&self) -> Result<Usage> {
         let list = self.list()?;
-        // Somebody may close the store in between: then that is the reason.
+        // If this fails because the store was closed in between, that is the error.
         let available =
             available(self.path()).or_else(|error| self.member().check_open().and(Err(error)))?;
         let mut usage = Usage {
@@ -109,7 +109,7 @@ impl Manager {
     ///
     /// # Errors
     ///
-    /// `Name` for what cannot be a name; `Closed`.
+    /// `Name` if an array cannot have this name; `Closed`.
     ///
     /// # Examples
     ///
@@ -124,11 +124,12 @@ impl Manager {
         Ok(fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file()))
     }
 
-    /// Deletes the array with this name, whoever owns it. Arrays that are open go on working.
+    /// Deletes the array with this name, whichever process owns it. Processes that have it open can go
+    /// on using it.
     ///
     /// # Errors
     ///
-    /// `NotFound`; `Released` where somebody else is just doing it; `Closed`.
+    /// `NotFound`; `Released` if another process is deleting it; `Closed`.
     ///
     /// # Examples
     ///
@@ -150,14 +151,14 @@ impl Manager {
         }
     }
 
-    /// Deletes what the dead left: in this store half-built arrays and those whose owner is gone;
-    /// in the directory around it, if that is this user's alone, ephemeral stores whose processes
-    /// are all gone. A persistent store is never deleted.
+    /// Deletes the leftovers of dead processes: in this store half-built arrays and arrays whose owner
+    /// is gone; in the directory around it, if only this user can write there, ephemeral stores whose
+    /// processes are all gone. Never deletes a persistent store.
     ///
     /// # Errors
     ///
-    /// `Closed`; `Io` where the store cannot be listed. What cannot be looked at or deleted does
-    /// not stop the rest: see [`Swept::skipped`].
+    /// `Closed`; `Io` if the store cannot be listed. A file that cannot be judged or deleted does not
+    /// stop the sweep: see [`Swept::skipped`].
     ///
     /// # Examples
     ///

@@ -156,8 +156,8 @@ impl<'a> ArrayOptions<'a> {
         self
     }
 
-    /// What is called during an import, after every few megabytes, with the bytes that were read
-    /// and those of the whole file.
+    /// A function that an import calls after every few megabytes, with the bytes that it has read and
+    /// the bytes of the whole file.
     ///
     /// # Examples
     ///
