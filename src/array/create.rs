@@ -8,7 +8,7 @@ use crate::{
     },
     element::{Element, dtype::DType},
     error::{Error, Result},
-    format::{array_spec::ArraySpec, header::Header, id::ArrayId},
+    format::{array_spec::ArraySpec, header::Header, id::ArrayId, name::ArrayName},
     layout::{self, Layout, Order},
     scope::Scope,
     segment::{
@@ -25,7 +25,7 @@ use std::sync::Arc;
 /// The settings of a new array, apart from its elements.
 #[derive(Clone, Default)]
 pub(crate) struct Labels {
-    pub(crate) name: Option<String>,
+    pub(crate) name: Option<ArrayName>,
     pub(crate) scope: Option<Scope>,
     pub(crate) attrs: Option<Value>,
     pub(crate) axis_names: Vec<Option<String>>,

@@ -23,7 +23,7 @@
 
 use crate::{
     array::{
-        SharedArray, core,
+        SharedArray,
         lock::{Access, Lock, Wait},
         open_array::OpenArray,
         view,
@@ -32,14 +32,10 @@ use crate::{
     error::{Error, Result},
     handle::Handle,
     layout::{Layout, span::Span},
+    segment::Segment,
 };
 use ndarray::{ArrayRef, ArrayView, Dimension, IxDyn};
-use std::{
-    fmt,
-    ops::Deref,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{fmt, ops::Deref, sync::Arc, time::Duration};
 
 /// An array, or a view of one, that no process writes any more: dereferences to
 /// [`ndarray::ArrayRef`] without a guard.
@@ -266,36 +262,7 @@ impl Handle {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn wait_frozen(&self, timeout: Duration) -> Result<()> {
-        let segment = core::segment_of(self)?;
-        let outcome = segment
-            .state()
-            .wait_until(Instant::now().checked_add(timeout), || {
-                failpoint!(FreezeAwaited);
-                if segment.is_frozen() {
-                    return Some(Ok(()));
-                }
-                if let Err(released) = segment.check_ready() {
-                    return Some(Err(released));
-                }
-                match segment.has_producer() {
-                    Ok(true) => None,
-                    // It may have frozen the array just before it ended.
-                    Ok(false) if segment.is_frozen() => Some(Ok(())),
-                    Ok(false) => Some(Err(Error::Abandoned {
-                        path: self.path().into(),
-                        member: segment.producer(),
-                    })),
-                    Err(error) => Some(Err(error)),
-                }
-            });
-        let too_late = |_| {
-            Err(Error::Timeout {
-                path: self.path().into(),
-                obstacle: "the array stayed unfrozen",
-                waited: timeout,
-            })
-        };
-        outcome.unwrap_or_else(too_late)
+        Segment::of_handle(self)?.wait_until_frozen(timeout)
     }
 }
 

@@ -5,7 +5,7 @@ use crate::{
     array::{self, Labels, any::AnyArray},
     element::dtype::DType,
     error::{Error, Result},
-    format::name,
+    format::name::ArrayName,
     layout::{self, Order},
     manager::{Manager, options::ArrayOptions},
     segment::{draft::Draft, pages::Payload},
@@ -21,6 +21,8 @@ use std::{
 /// What an import goes by: the settings of its [`ArrayOptions`].
 pub(super) struct Importer<'a> {
     member: &'a Arc<Member>,
+    /// The name of the array, or the beginning of the names of all of them.
+    name: Option<&'a str>,
     labels: &'a Labels,
     dtype: Option<&'a DType>,
     pub(super) progress: Progress<'a>,
@@ -29,9 +31,10 @@ pub(super) struct Importer<'a> {
 
 impl<'a> Importer<'a> {
     fn new(options: &'a ArrayOptions<'_>, path: &'a Path) -> Self {
-        let (member, labels, dtype, progress) = options.parts();
+        let (member, name, labels, dtype, progress) = options.parts();
         Self {
             member,
+            name,
             labels,
             dtype,
             progress,
@@ -88,11 +91,13 @@ impl<'a> Importer<'a> {
             }
             _ => {}
         }
-        let mut labels = self.labels.clone();
-        if let (Some(name), Some(key)) = (&mut labels.name, key) {
-            name.push_str(key);
-        }
-        labels.name.as_deref().map_or(Ok(()), name::check)?;
+        let name = self
+            .name
+            .map(|name| ArrayName::parse(format!("{name}{}", key.unwrap_or_default())));
+        let labels = Labels {
+            name: name.transpose()?,
+            ..self.labels.clone()
+        };
         let mut draft = array::draft_any(
             self.member,
             labels,

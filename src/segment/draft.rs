@@ -4,8 +4,10 @@ use crate::{
     error::{Error, Result},
     format::{
         constants::*,
+        directory_entry,
         header::{Created, Header, Parsed},
         header_template,
+        name::{self, ArrayName},
     },
     scope::Scope,
     segment::{
@@ -33,7 +35,7 @@ use std::{
 /// The name, scope and header of a new array.
 pub(crate) struct Plan {
     /// Chosen by the user; without one the file is named after its id.
-    pub(crate) name: Option<String>,
+    pub(crate) name: Option<ArrayName>,
     pub(crate) scope: Scope,
     pub(crate) header: Header,
 }
@@ -63,7 +65,7 @@ pub(crate) struct Draft {
     parsed: Parsed,
     path: PathBuf,
     /// Chosen by the user.
-    name: Option<String>,
+    name: Option<ArrayName>,
     scope: Scope,
 }
 
@@ -87,8 +89,10 @@ impl Draft {
             .filter(|&len| isize::try_from(len).is_ok())
             .ok_or_else(|| Error::layout("create an array", "its size overflows"))?;
         check_size_limit(directory, len)?;
-        let stem = name.clone().unwrap_or_else(|| header.id.file_stem());
-        let path = directory.join(stem + SUFFIX);
+        let path = match &name {
+            Some(name) => name.file_in(directory),
+            None => directory.join(name::file_name(&header.id.file_stem())),
+        };
         if name.is_some() && !is_free(member, &path) {
             return Err(Error::AlreadyExists { path });
         }
@@ -334,7 +338,7 @@ impl Backing {
 
 /// A new, empty file under a temporary name, made by this member.
 fn make_file(member: &Member, id: u64) -> io::Result<(File, TempName)> {
-    let prefix = format!("{NEW_PREFIX}{id}-");
+    let prefix = directory_entry::draft_prefix(id);
     let (file, name) = tempfile::Builder::new()
         .prefix(&prefix)
         .tempfile_in(member.directory())?

@@ -51,10 +51,10 @@ impl StateBlock {
         let mut bytes = [0; STATE_LEN];
         let mut put =
             |at: usize, value: &[u8]| bytes[at - STATE_AT..][..value.len()].copy_from_slice(value);
-        put(64, &ENDIAN_PROBE.to_ne_bytes());
-        put(68, &lifecycle::READY.to_ne_bytes());
-        put(88, &owner.to_ne_bytes());
-        put(120, &producer.to_ne_bytes());
+        put(STATE_AT, &ENDIAN_PROBE.to_ne_bytes());
+        put(LIFECYCLE_AT, &lifecycle::READY.to_ne_bytes());
+        put(OWNER_AT, &owner.to_ne_bytes());
+        put(PRODUCER_AT, &producer.to_ne_bytes());
         bytes
     }
 

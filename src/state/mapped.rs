@@ -18,15 +18,24 @@ use std::{
 // Here, not in `block`: in a model a word has another size.
 const _: () = assert!(size_of::<StateBlock>() == STATE_LEN);
 const _: () = {
+    assert!(std::mem::offset_of!(StateBlock, endian) == 0);
+    assert!(STATE_AT + std::mem::offset_of!(StateBlock, lifecycle) == LIFECYCLE_AT);
     assert!(STATE_AT + std::mem::offset_of!(StateBlock, frozen) == FROZEN_AT);
     assert!(STATE_AT + std::mem::offset_of!(StateBlock, openers) == OPENERS_AT);
+    assert!(STATE_AT + std::mem::offset_of!(StateBlock, generation) == GENERATION_AT);
     assert!(STATE_AT + std::mem::offset_of!(StateBlock, owner) == OWNER_AT);
+    assert!(STATE_AT + std::mem::offset_of!(StateBlock, lock) == LOCK_WORD_AT);
+    assert!(STATE_AT + std::mem::offset_of!(StateBlock, wake) == WAKE_AT);
     assert!(STATE_AT + std::mem::offset_of!(StateBlock, waiting) == WAITING_AT);
+    assert!(STATE_AT + std::mem::offset_of!(StateBlock, used) == USED_AT);
     assert!(STATE_AT + std::mem::offset_of!(StateBlock, producer) == PRODUCER_AT);
-    assert!(
-        STATE_AT + std::mem::offset_of!(StateBlock, slots) == SLOTS_AT
-            && size_of::<Slot>() == SLOT_LEN
-    );
+    assert!(STATE_AT + std::mem::offset_of!(StateBlock, slots) == SLOTS_AT);
+    assert!(size_of::<Slot>() == SLOT_LEN);
+    assert!(std::mem::offset_of!(Slot, tag) == SLOT_TAG_AT);
+    assert!(std::mem::offset_of!(Slot, start) == SLOT_START_AT);
+    assert!(std::mem::offset_of!(Slot, end) == SLOT_END_AT);
+    assert!(std::mem::offset_of!(Slot, pitch) == SLOT_PITCH_AT);
+    assert!(std::mem::offset_of!(Slot, width) == SLOT_WIDTH_AT);
 };
 
 // SAFETY: the block is `repr(C)` and consists of atomics of 4 and 8 bytes, for which any bytes are valid; the asserted offsets and its size leave no

@@ -6,3 +6,4 @@ pub(crate) mod lock_table;
 #[allow(unsafe_code)]
 pub(crate) mod mapped;
 pub(crate) mod ownership;
+pub(crate) mod snapshot;

@@ -147,7 +147,7 @@ impl Ownership {
 
     /// Whether this process is to delete the array now that its last hold goes. Marks it released
     /// if so.
-    pub(crate) fn end(&mut self, state: &StateBlock, me: u64) -> bool {
+    pub(crate) fn release_if_owned(&mut self, state: &StateBlock, me: u64) -> bool {
         let owns = self.scope == Scope::Local && state.owner.load(SeqCst) == me;
         self.scope = Scope::Store;
         owns && mark_released(state)
@@ -236,7 +236,7 @@ mod tests {
         ownership.used();
         ownership.give_back(token, state, ME);
         assert_eq!(ownership.scope(), Scope::Local);
-        assert!(ownership.end(state, ME));
+        assert!(ownership.release_if_owned(state, ME));
         assert_eq!(state.lifecycle.load(SeqCst), lifecycle::RELEASED);
     }
 
@@ -268,7 +268,7 @@ mod tests {
         assert_eq!(ownership.set(Scope::Local, state, ME), Err(Owned));
         assert_eq!(ownership.set(Scope::Remote, state, ME), Err(Owned));
         assert_eq!(ownership.set(Scope::Store, state, ME), Ok(()));
-        assert!(!ownership.end(state, ME));
+        assert!(!ownership.release_if_owned(state, ME));
         assert_eq!(state.owner.load(SeqCst), OTHER);
     }
 
@@ -282,6 +282,6 @@ mod tests {
         );
         assert!(other.release(state, OTHER));
         assert!(!other.release(state, OTHER));
-        assert!(!owner.end(state, ME));
+        assert!(!owner.release_if_owned(state, ME));
     }
 }

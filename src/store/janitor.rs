@@ -1,10 +1,11 @@
 //! The janitor: a small process that deletes an ephemeral store the moment its last member is gone.
 //!
-//! It is the installed tool, started by exec: `ndshm guard --janitor=detach STORE`, which starts
-//! `ndshm guard --janitor=wait STORE` and ends, so that the janitor is nobody's child. That one has
-//! a session of its own, no descriptor but its streams, which lead to /dev/null, and `/` as its
-//! directory. It waits for the lock file's flock, exclusively, in the kernel. How it is found and
-//! what happens without it: `docs/design.md`.
+//! It is the installed tool, started by exec in two stages. `ndshm guard --janitor=detach STORE`
+//! starts `ndshm guard --janitor=wait STORE` and ends, so that the janitor is not a child of the
+//! store's owner. The janitor has a session of its own, no descriptors but its streams, which lead
+//! to /dev/null, and `/` as its working directory. It waits in the kernel for the lock file's flock,
+//! exclusively: it gets the lock when the last member has ended, however that ended. Without the
+//! janitor, or if it is killed too, the next sweep deletes the store.
 
 use crate::{
     error::{Error, Result},
@@ -30,20 +31,16 @@ use std::{
 const VARIABLE: &str = "NDSHM_JANITOR";
 /// The program's name.
 const NAME: &str = "ndshm";
-/// What a janitor prints when it stands.
+/// The line that a janitor prints when it waits.
 const READY: &str = "the janitor waits\n";
-/// How much a program may say before that.
+/// How many bytes a program may print before that.
 const LONGEST_ANSWER: usize = 1000;
-/// How long a program may take to say so.
+/// How long a program may take to print it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The program that can be a janitor: the one that `NDSHM_JANITOR` names, else `ndshm` beside this
 /// process's program, else on the PATH.
 pub(crate) fn program() -> Result<PathBuf> {
-    let is_program = |path: &PathBuf| {
-        fs::metadata(path)
-            .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
-    };
     if let Some(named) = env::var_os(VARIABLE).filter(|named| !named.is_empty()) {
         let named = PathBuf::from(named);
         let what = "NDSHM_JANITOR names it as the janitor, and it is not a program";
@@ -53,30 +50,42 @@ pub(crate) fn program() -> Result<PathBuf> {
             Err(Error::NotFound { path: named, what })
         };
     }
-    let own = env::current_exe().ok();
-    let beside = own.as_deref().and_then(Path::parent).map(Path::to_path_buf);
-    // Cargo puts tests and examples a level deeper.
-    let above = beside
-        .as_deref()
-        .filter(|beside| {
-            ["deps", "examples"]
-                .iter()
-                .any(|name| beside.ends_with(name))
-        })
-        .and_then(Path::parent);
     let path = env::var_os("PATH").unwrap_or_default();
-    let directories = beside
-        .clone()
+    own_directories()
         .into_iter()
-        .chain(above.map(Path::to_path_buf))
-        .chain(env::split_paths(&path));
-    directories.filter(|directory| directory.is_absolute()).map(|directory| directory.join(NAME)).find(is_program).ok_or_else(|| {
-        let what = "the janitor is this program, of ndshm's feature cli: install it beside yours or on the PATH, or name it in NDSHM_JANITOR";
-        Error::NotFound { path: NAME.into(), what }
-    })
+        .chain(env::split_paths(&path))
+        .filter(|directory| directory.is_absolute())
+        .map(|directory| directory.join(NAME))
+        .find(|path| is_program(path))
+        .ok_or_else(|| Error::NotFound {
+            path: NAME.into(),
+            what: "the janitor is this program, of ndshm's feature cli: install it beside yours or on the PATH, or name it in NDSHM_JANITOR",
+        })
 }
 
-/// Starts a janitor for a store; when this returns, it waits.
+/// The directory of this process's program. Cargo puts tests and examples into directories below
+/// it: then the one above, too.
+fn own_directories() -> Vec<PathBuf> {
+    let own = env::current_exe().ok();
+    let Some(beside) = own.as_deref().and_then(Path::parent) else {
+        return Vec::new();
+    };
+    let is_of_cargo = ["deps", "examples"]
+        .iter()
+        .any(|name| beside.ends_with(name));
+    let above = beside.parent().filter(|_| is_of_cargo);
+    [Some(beside), above]
+        .into_iter()
+        .flatten()
+        .map(Path::to_path_buf)
+        .collect()
+}
+
+fn is_program(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+}
+
+/// Starts a janitor for a store. The janitor waits when this returns.
 pub(crate) fn start(program: &Path, store: &Path) -> Result<()> {
     let failed = |source| Error::Io {
         path: program.into(),
@@ -91,7 +100,7 @@ pub(crate) fn start(program: &Path, store: &Path) -> Result<()> {
     if answer.is_err() {
         let _ = child.kill();
     }
-    // Where children are not waited for (SIGCHLD is ignored) this fails, and it does not matter.
+    // This fails if the process ignores SIGCHLD; then the kernel has reaped the child.
     let _ = child.wait();
     answer.map_err(failed)
 }
@@ -111,18 +120,14 @@ fn command(program: &Path, stage: &str, store: &Path) -> Command {
     command
 }
 
-/// Waits until a process says that the janitor stands.
+/// Waits until a process prints that the janitor waits.
 fn answer_of(child: &mut Child) -> io::Result<()> {
     let (Some(mut stdout), Some(mut stderr)) = (child.stdout.take(), child.stderr.take()) else {
         unreachable!("both are pipes")
     };
     let deadline = Instant::now() + PATIENCE;
     let mut said = Vec::new();
-    let has_said = |said: &[u8]| {
-        said.windows(READY.len())
-            .any(|part| part == READY.as_bytes())
-    };
-    while !has_said(&said) && said.len() < LONGEST_ANSWER {
+    while !is_ready(&said) && said.len() < LONGEST_ANSWER {
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout = left.try_into().map_err(|_| io::ErrorKind::InvalidInput)?;
         match poll(&mut [PollFd::new(&stdout, PollFlags::IN)], Some(&timeout)) {
@@ -141,7 +146,7 @@ fn answer_of(child: &mut Child) -> io::Result<()> {
             len => said.extend_from_slice(&piece[..len]),
         }
     }
-    if has_said(&said) {
+    if is_ready(&said) {
         return Ok(());
     }
     let mut complaint = Vec::new();
@@ -157,7 +162,12 @@ fn answer_of(child: &mut Child) -> io::Result<()> {
     }))
 }
 
-/// What the tool does as a janitor, in one of its two stages.
+fn is_ready(said: &[u8]) -> bool {
+    said.windows(READY.len())
+        .any(|part| part == READY.as_bytes())
+}
+
+/// Runs one of the two stages of the janitor, in the tool's process.
 pub fn serve(stage: &str, store: &Path) -> Result<()> {
     match stage {
         "detach" => detach(store),
@@ -171,7 +181,7 @@ pub fn serve(stage: &str, store: &Path) -> Result<()> {
 
 fn detach(store: &Path) -> Result<()> {
     let failed = |action| Error::io(store, action);
-    // What the program that started this left open for its children is not the janitor's.
+    // The program that started this may have left descriptors open for its children.
     fork::close_on_exec().map_err(failed("close inherited descriptors"))?;
     let program = program()?;
     let mut janitor = command(&program, "wait", store)

@@ -15,14 +15,12 @@ mod reshape;
 mod views;
 
 pub(crate) use element_type::{ElementType, Typed};
-pub(crate) use open::segment_of;
 
 use crate::{
     array::open_array::OpenArray,
     error::{Error, Result},
-    format::{id::ArrayId, name},
+    format::{attributes, id::ArrayId, name},
     handle::{Handle, Placement},
-    inspect::info,
     layout::{self, Layout, Order, span::Span},
     scope::Scope,
     segment::Segment,
@@ -132,7 +130,7 @@ impl<K: ElementType, D: Dimension> Core<K, D> {
     }
 
     pub(in crate::array) fn attrs<A: DeserializeOwned>(&self) -> Result<A> {
-        info::from_attrs(self.opened.header().attrs.as_ref())
+        attributes::from_value(self.opened.header().attrs.as_ref())
     }
 
     pub(in crate::array) fn is_view(&self) -> bool {

@@ -28,8 +28,7 @@ struct Process {
 }
 
 fn start(verb: &str, at: &Path, program: &Path) -> (Process, String) {
-    let mut command =
-        common::child_command(member_process, &[verb.as_ref(), at.as_os_str()]);
+    let mut command = common::child_command(member_process, &[verb.as_ref(), at.as_os_str()]);
     command
         .env("NDSHM_JANITOR", program)
         .stdin(Stdio::piped())

@@ -1,22 +1,22 @@
 //! Settings for an array, and the verbs that make it.
 
+mod any;
+
 use crate::{
-    array::{self, Content, Labels, SharedArray, any::AnyArray, view},
+    array::{self, Content, Labels, SharedArray, view},
     element::{Element, dtype::DType},
     error::{Error, Result},
-    format::{array_spec::ArraySpec, constants::SUFFIX, name},
-    inspect::info,
+    format::{attributes, name::ArrayName},
     interop::Progress,
-    layout::{Layout, Order},
+    layout::Order,
     scope::Scope,
     segment::draft::Draft,
     store::member::Member,
-    sys::copy,
 };
-use ndarray::{ArrayRef, ArrayViewMut, Dimension, IntoDimension, Ix1, ShapeBuilder};
+use ndarray::{ArrayRef, ArrayViewMut, Dimension, IntoDimension, ShapeBuilder};
 use num_traits::One;
 use serde::Serialize;
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 /// Settings for an array: name, scope, attributes, axis names. Made by
 /// [`Manager::options`](crate::Manager::options).
@@ -38,13 +38,16 @@ use std::{path::PathBuf, sync::Arc};
 #[must_use]
 pub struct ArrayOptions<'a> {
     member: &'a Arc<Member>,
+    /// As it was given: an import appends the key of each array before it is parsed.
+    name: Option<String>,
+    /// All but the name.
     labels: Labels,
     dtype: Option<DType>,
     progress: Progress<'a>,
 }
 
-/// How often to look again for an array that can be neither opened nor made, because other
-/// processes make and delete it.
+/// How often an array that can neither be opened nor made is tried again, while other processes make
+/// and delete it.
 const TRIES: usize = 1000;
 
 type NoDraft = fn(&mut Draft);
@@ -54,6 +57,7 @@ impl<'a> ArrayOptions<'a> {
     pub(crate) fn new(member: &'a Arc<Member>) -> Self {
         Self {
             member,
+            name: None,
             labels: Labels::default(),
             dtype: None,
             progress: Progress::default(),
@@ -72,11 +76,11 @@ impl<'a> ArrayOptions<'a> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.labels.name = Some(name.into());
+        self.name = Some(name.into());
         self
     }
 
-    /// The scope of the array, which says which process deletes it.
+    /// Which process deletes the array.
     ///
     /// # Examples
     ///
@@ -94,12 +98,12 @@ impl<'a> ArrayOptions<'a> {
         self
     }
 
-    /// Attributes: anything that serializes as a map with text keys. They never change, and every
+    /// Attributes: any value that serializes as a map with text keys. They never change, and every
     /// opener can read them.
     ///
     /// # Errors
     ///
-    /// `Attrs` where they are no such map.
+    /// `Attrs` if they are not such a map.
     ///
     /// # Examples
     ///
@@ -113,7 +117,7 @@ impl<'a> ArrayOptions<'a> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn attrs(mut self, attrs: &impl Serialize) -> Result<Self> {
-        self.labels.attrs = Some(info::to_attrs(attrs)?);
+        self.labels.attrs = Some(attributes::to_value(attrs)?);
         Ok(self)
     }
 
@@ -152,8 +156,8 @@ impl<'a> ArrayOptions<'a> {
         self
     }
 
-    /// What is called during an import, after every few megabytes, with the bytes that were read
-    /// and those of the whole file.
+    /// A function that an import calls after every few megabytes, with the bytes that it has read and
+    /// the bytes of the whole file.
     ///
     /// # Examples
     ///
@@ -174,8 +178,8 @@ impl<'a> ArrayOptions<'a> {
     ///
     /// # Errors
     ///
-    /// Those of `Manager::zeros`; `AlreadyExists` where the name is taken; `Name` where it cannot
-    /// be one.
+    /// Those of `Manager::zeros`; `AlreadyExists` if the name is taken; `Name` if an array cannot
+    /// have it.
     ///
     /// # Examples
     ///
@@ -190,130 +194,6 @@ impl<'a> ArrayOptions<'a> {
     ) -> Result<SharedArray<T, Sh::Dim>> {
         let (dim, order) = view::shape_of(shape)?;
         self.make(dim, order, Content::<NoFill<T, Sh::Dim>>::Zeros)
-    }
-
-    /// [`Manager::zeros_any`](crate::Manager::zeros_any) with these settings.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`zeros`](Self::zeros).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let manager = ndshm::Manager::new()?;
-    /// manager.options().name("xs").zeros_any(&"<f8".parse()?, &[5])?;
-    /// assert_eq!(manager.array::<f64, ndarray::Ix1>("xs")?.len(), 5);
-    /// # Ok::<(), ndshm::Error>(())
-    /// ```
-    pub fn zeros_any(&self, dtype: &DType, shape: &[usize]) -> Result<AnyArray> {
-        self.check_name()?;
-        let spec = array::spec_of(dtype, shape, Order::C)?;
-        self.make_any(spec, Content::<NoDraft>::Zeros)
-    }
-
-    /// A new array whose element type and order are known at run time, and whose contents are
-    /// unspecified, but initialised.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`zeros`](Self::zeros).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use ndshm::Order;
-    ///
-    /// let manager = ndshm::Manager::new()?;
-    /// let any = manager.options().empty_any(&"<f4".parse()?, &[5, 2], Order::F)?;
-    /// assert_eq!(any.byte_strides(), [4, 20]);
-    /// # Ok::<(), ndshm::Error>(())
-    /// ```
-    pub fn empty_any(&self, dtype: &DType, shape: &[usize], order: Order) -> Result<AnyArray> {
-        self.check_name()?;
-        let spec = array::spec_of(dtype, shape, order)?;
-        self.make_any(spec, Content::<NoDraft>::Anything)
-    }
-
-    /// A new array of these bytes, which lie as the array's elements do in memory: in its order,
-    /// native-endian.
-    ///
-    /// # Errors
-    ///
-    /// `Layout` where the number of bytes is not that of the elements; those of
-    /// [`zeros`](Self::zeros).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use ndshm::Order;
-    ///
-    /// let manager = ndshm::Manager::new()?;
-    /// let any = manager.options().from_bytes(&"|u1".parse()?, &[2, 2], Order::F, &[1, 2, 3, 4])?;
-    /// assert_eq!(any.read_bytes()?, [1, 3, 2, 4]);
-    /// # Ok::<(), ndshm::Error>(())
-    /// ```
-    pub fn from_bytes(
-        &self,
-        dtype: &DType,
-        shape: &[usize],
-        order: Order,
-        bytes: &[u8],
-    ) -> Result<AnyArray> {
-        self.check_name()?;
-        let spec = array::spec_of(dtype, shape, order)?;
-        if spec.byte_len() != bytes.len() {
-            return Err(Error::layout(
-                "make an array of bytes",
-                format!("{} bytes for {}", bytes.len(), spec.byte_len()),
-            ));
-        }
-        self.make_any(spec, Content::<NoDraft>::Bytes(bytes))
-    }
-
-    /// A new array whose bytes a function sets, from zeros; they lie as the array's elements do in
-    /// memory. No other process sees the array before that is done.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`zeros`](Self::zeros).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use ndshm::Order;
-    ///
-    /// let manager = ndshm::Manager::new()?;
-    /// let any = manager.options().from_bytes_fn(&"<u2".parse()?, &[3], Order::C, |bytes| bytes.fill(1))?;
-    /// assert_eq!(any.downcast::<u16, ndarray::Ix1>()?.read()?[2], 257);
-    /// # Ok::<(), ndshm::Error>(())
-    /// ```
-    pub fn from_bytes_fn(
-        &self,
-        dtype: &DType,
-        shape: &[usize],
-        order: Order,
-        fill: impl FnOnce(&mut [u8]),
-    ) -> Result<AnyArray> {
-        self.check_name()?;
-        let spec = array::spec_of(dtype, shape, order)?;
-        let byte_len = spec.byte_len();
-        let fill = |draft: &mut Draft| {
-            let is_recycled = draft.is_recycled();
-            view::fill(
-                draft,
-                &Layout::whole(Ix1(byte_len), Order::C, 1),
-                |mut bytes: ArrayViewMut<'_, u8, Ix1>| {
-                    if let Some(bytes) = bytes.as_slice_mut() {
-                        if is_recycled {
-                            copy::clear(bytes);
-                        }
-                        fill(bytes);
-                    }
-                },
-            );
-        };
-        self.make_any(spec, Content::Filled(fill))
     }
 
     /// [`Manager::ones`](crate::Manager::ones) with these settings.
@@ -407,7 +287,7 @@ impl<'a> ArrayOptions<'a> {
             Order::C => elements
                 .indexed_iter_mut()
                 .for_each(|(index, element)| *element = f(index)),
-            // With its axes reversed the array is in C order; each index is reversed back.
+            // With its axes reversed the array is in C order; each index is turned round again.
             Order::F => elements
                 .reversed_axes()
                 .indexed_iter_mut()
@@ -438,17 +318,16 @@ impl<'a> ArrayOptions<'a> {
         &self,
         source: &ArrayRef<T, D>,
     ) -> Result<SharedArray<T, D>> {
-        self.check_name()?;
-        array::from_ndarray(self.member, self.labels.clone(), source)
+        array::from_ndarray(self.member, self.labels()?, source)
     }
 
-    /// Opens the array with this name, or makes it of zeros where there is none: the start of a
-    /// workflow that may be resumed.
+    /// Opens the array with this name, or makes it of zeros if there is none: the start of a workflow
+    /// that may be resumed.
     ///
     /// # Errors
     ///
-    /// `Name` where no name was given; `Dtype`, `Rank` and `Layout` where the array is there with
-    /// another type or shape; those of [`zeros`](Self::zeros).
+    /// `Name` if no name was given; `Dtype`, `Rank` and `Layout` if the array exists with another
+    /// type or shape; those of [`zeros`](Self::zeros).
     ///
     /// # Examples
     ///
@@ -463,7 +342,8 @@ impl<'a> ArrayOptions<'a> {
         &self,
         shape: Sh,
     ) -> Result<SharedArray<T, Sh::Dim>> {
-        let path = self.path()?;
+        let name = ArrayName::parse(self.name.as_deref().unwrap_or_default())?;
+        let path = name.file_in(self.member.directory());
         let (dim, order) = view::shape_of(shape)?;
         for _ in 0..TRIES {
             match array::open_named::<T, Sh::Dim>(self.member, &path) {
@@ -481,7 +361,7 @@ impl<'a> ArrayOptions<'a> {
                 Err(error) => return Err(error),
             }
             match self.make(dim.clone(), order, Content::<NoFill<T, Sh::Dim>>::Zeros) {
-                // Another process made it first: open that one.
+                // Another process was faster: open its array.
                 Err(Error::AlreadyExists { .. }) => {}
                 made => return made,
             }
@@ -489,33 +369,32 @@ impl<'a> ArrayOptions<'a> {
         Err(Error::AlreadyExists { path })
     }
 
-    pub(crate) fn parts(&self) -> (&Arc<Member>, &Labels, Option<&DType>, Progress<'_>) {
+    /// The settings of an import: the store, the name or its beginning, the other labels, the element
+    /// type, and the progress.
+    pub(crate) fn parts(
+        &self,
+    ) -> (
+        &Arc<Member>,
+        Option<&str>,
+        &Labels,
+        Option<&DType>,
+        Progress<'_>,
+    ) {
         (
             self.member,
+            self.name.as_deref(),
             &self.labels,
             self.dtype.as_ref(),
             self.progress,
         )
     }
 
-    /// The file of the array with this name; an error where no name was given, or where it cannot
-    /// be a name.
-    pub(crate) fn path(&self) -> Result<PathBuf> {
-        let name = self.labels.name.as_deref().unwrap_or_default();
-        name::check(name).map(|()| self.member.directory().join(format!("{name}{SUFFIX}")))
-    }
-
-    fn check_name(&self) -> Result<()> {
-        self.labels.name.as_deref().map_or(Ok(()), name::check)
-    }
-
-    /// The caller checked the name.
-    fn make_any(
-        &self,
-        spec: ArraySpec,
-        content: Content<'_, impl FnOnce(&mut Draft)>,
-    ) -> Result<AnyArray> {
-        AnyArray::create(self.member, self.labels.clone(), spec, content)
+    /// The labels of the array, with its name parsed.
+    fn labels(&self) -> Result<Labels> {
+        Ok(Labels {
+            name: self.name.as_deref().map(ArrayName::parse).transpose()?,
+            ..self.labels.clone()
+        })
     }
 
     fn make<T: Element, D: Dimension>(
@@ -524,7 +403,6 @@ impl<'a> ArrayOptions<'a> {
         order: Order,
         content: Content<'_, impl FnOnce(ArrayViewMut<'_, T, D>)>,
     ) -> Result<SharedArray<T, D>> {
-        self.check_name()?;
-        array::create(self.member, self.labels.clone(), dim, order, content)
+        array::create(self.member, self.labels()?, dim, order, content)
     }
 }
