@@ -57,7 +57,7 @@ impl<K: ElementType, D: Dimension> Core<K, D> {
 fn type_of<K: ElementType>(segment: &Segment, handle: Option<&Handle>) -> Result<K> {
     match dtype_of(segment, handle) {
         Ok(found) => K::accept(&found, segment.path()),
-        // Where the array has another type altogether, that is the better reason.
+        // A wrong type of the array is the better reason to report.
         Err(error) => K::accept(segment.header().spec.dtype(), segment.path()).and(Err(error)),
     }
 }
@@ -78,7 +78,7 @@ fn dtype_of(segment: &Segment, handle: Option<&Handle>) -> Result<DType> {
 }
 
 /// The place in the payload of the view that a handle names, or of the whole array, with every
-/// check that `docs/design.md` lists.
+/// check of `docs/format.md`, "A view".
 fn locate<K: ElementType>(
     segment: &Segment,
     handle: Option<&Handle>,
