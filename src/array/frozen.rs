@@ -126,8 +126,8 @@ impl<T: Element, D: Dimension> FrozenArray<T, D> {
         Ok(Self { view, array })
     }
 
-    /// The shared array behind it, with its name, views and scope. It has guards too, and refuses
-    /// to be written.
+    /// The shared array behind it, with its name, views and scope. It has guards too, but
+    /// refuses writing.
     ///
     /// # Examples
     ///

@@ -3,11 +3,11 @@
 //! # Why a guard is sound
 //!
 //! A guard owns two things: a [`Lock`] on all bytes of its elements, and an ndarray view of them.
-//! The view is a plain Rust reference in disguise, so no other process may write its elements while
-//! it lives, and for a [`WriteGuard`] none may read them. Three facts give that:
+//! The view is a Rust reference, so no thread or process may write its elements while it lives, and
+//! for a [`WriteGuard`] no other may read them. Three facts ensure that:
 //!
-//! - The lock covers every byte of the view: both come from one checked layout, the span of the
-//!   lock and the view.
+//! - The lock covers every byte of the view: the span of the lock and the view come from one
+//!   checked layout.
 //! - The lock outlives the view. Fields are dropped in the order of their declaration, the view is
 //!   declared first, and its `'static` lifetime never leaves the struct: `Deref` shortens it to
 //!   that of the borrowed guard.

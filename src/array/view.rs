@@ -2,8 +2,7 @@
 //!
 //! # From a layout to a view and back
 //!
-//! A [`Layout`] is numbers: an offset in the payload, lengths of axes, strides. Two things are done
-//! with it:
+//! A [`Layout`] is numbers: an offset in the payload, lengths of axes, strides. It has two uses:
 //!
 //! - A guard shows its elements: the address of the payload in this process plus the layout is a
 //!   raw view, and a lock makes the raw view a view that may be read or written.
@@ -13,7 +12,8 @@
 //!   bound before.
 //!
 //! ndarray starts a view at its lowest address and with strides that are not negative. A layout
-//! with negative strides therefore starts upwards, and its axes are inverted afterwards.
+//! with negative strides therefore starts with the axes turned upwards, which are inverted
+//! afterwards.
 //!
 //! One of the modules with unsafe code. Invariant of every `Layout` given to it: `layout::check`
 //! accepted it for this segment's payload.

@@ -10,12 +10,13 @@ use std::{borrow::Cow, marker::PhantomData, path::Path};
 
 /// The type of an array's elements.
 ///
-/// All methods are static and small: a core of a type known at compile time compiles to the code
-/// that was written for this type alone.
+/// It also says in which unit a layout counts. ndarray needs a Rust type to compute views and to
+/// show elements: that is the element itself where it is known at compile time, and the byte where
+/// it is not. All calls are resolved at compile time.
 pub(crate) trait ElementType: Clone {
-    /// The type in whose size strides count, and of which ndarray computes views.
+    /// The unit of strides, as the type of ndarray's views.
     type Unit: Element;
-    /// The dimensions of a guard over an array of `D` dimensions.
+    /// The dimensions that a guard shows of an array of `D` dimensions.
     type GuardDim<D: Dimension>: Dimension;
     /// The alignment of an element, in bytes.
     const ALIGN: usize;
@@ -39,15 +40,15 @@ pub(crate) trait ElementType: Clone {
         }
     }
 
-    /// This type for elements that have the type `found`; `Dtype` where they cannot be read as it.
+    /// This type, for elements of the type `found`; the error `Dtype` where they have another one.
     /// `path` is the array's, for the error.
     fn accept(found: &DType, path: &Path) -> Result<Self>;
 
-    /// An error where a view repeats its elements so often that their bytes cannot be counted, and
-    /// guards show bytes.
+    /// An error where guards show bytes, and a view repeats its elements so often that its bytes
+    /// cannot be counted.
     fn check_byte_len(&self, shape: &[usize]) -> Result<()>;
 
-    /// The layout of a guard's units.
+    /// The layout of the units that a guard shows.
     fn guard_layout<'a, D: Dimension>(
         &self,
         layout: &'a Layout<D>,
@@ -58,7 +59,7 @@ pub(crate) trait ElementType: Clone {
 pub(crate) struct Typed<T>(PhantomData<T>);
 
 impl<T: Element> Typed<T> {
-    /// A place for the description of `T`, so that it can be referred to.
+    /// The description of `T` in a static place, to be borrowed.
     const DTYPE: &'static DType = &T::DTYPE;
 
     pub(in crate::array) const fn new() -> Self {

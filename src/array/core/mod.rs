@@ -4,7 +4,7 @@
 //! `SharedArray` and `AnyArray` wrap a [`Core`] each. They differ in their [`ElementType`] alone,
 //! so every verb is written here, once: properties and lifetime in this file, `views` and `reshape`
 //! for views of the same elements, `parts` for views of elements of another type, `access` for
-//! guards, `open` for the way from a file to an array.
+//! guards, `open` for the way from a handle to an array.
 
 mod access;
 mod bounds;

@@ -56,7 +56,7 @@ impl<K: ElementType, D: Dimension> Core<K, D> {
 fn type_of<K: ElementType>(segment: &Segment, handle: Option<&Handle>) -> Result<K> {
     match segment.dtype_of(handle) {
         Ok(found) => K::accept(&found, segment.path()),
-        // Where the array has another type altogether, that is the better reason.
+        // A wrong type of the array is the better reason to report.
         Err(error) => K::accept(segment.header().spec.dtype(), segment.path()).and(Err(error)),
     }
 }

@@ -1,5 +1,5 @@
-//! Views of elements of another type: parts of every element, or the same bytes as elements of a
-//! type that is known at another time.
+//! Views of elements of another type: a part of every element, or the same elements with a type
+//! that is known at compile time instead of run time, or the reverse.
 //!
 //! Offsets are in bytes from the start of the payload, strides in bytes.
 
@@ -36,7 +36,7 @@ impl<K: ElementType, D: Dimension> Core<K, D> {
     }
 
     /// The offset of a part of the first element. A view without elements may lie at the end of the
-    /// payload, where no part is.
+    /// payload, which has no part there.
     fn part_offset(&self, offset: usize) -> usize {
         self.layout.offset + if self.is_empty() { 0 } else { offset }
     }
@@ -182,7 +182,7 @@ impl Core<DType, IxDyn> {
         self.inside(part, self.layout.offset, &shape, &strides)
     }
 
-    /// The parts of one field that is an array, of arrays perhaps, along a new axis for each.
+    /// The parts of one field that is an array, perhaps of arrays, along a new axis for each.
     pub(in crate::array) fn field_array_any(&self, name: &str) -> Result<Self> {
         let (field, offset) = self.element_type.field(name)?;
         let (mut shape, mut strides) = (self.shape().to_vec(), self.byte_strides());
