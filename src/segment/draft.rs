@@ -27,15 +27,15 @@ use rustix::process::{Resource, getrlimit};
 use std::{
     fs::{self, File},
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     ptr::NonNull,
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
-/// What a new array shall be.
+/// The plan of a new array.
 pub(crate) struct Plan {
-    /// Chosen by the user; without one the file is named after its id.
+    /// The chosen name; without one the file is named after the array's id.
     pub(crate) name: Option<ArrayName>,
     pub(crate) scope: Scope,
     pub(crate) header: Header,
@@ -58,8 +58,11 @@ impl Plan {
     }
 }
 
-/// An array file that nobody else can see yet: deleted when it is dropped, visible when it is
-/// published.
+/// A mapped file under a temporary name, with its device and inode.
+type Made = (Counted, TempName, (u64, u64));
+
+/// An array file that no other process or thread can see yet. Dropping it deletes the file,
+/// publishing it makes the array visible.
 pub(crate) struct Draft {
     member: Arc<Member>,
     file: TempName,
@@ -67,10 +70,10 @@ pub(crate) struct Draft {
     mapping: Counted,
     parsed: Parsed,
     path: PathBuf,
-    /// Chosen by the user.
+    /// The chosen name.
     name: Option<ArrayName>,
     scope: Scope,
-    /// Whether it was made of the file of another array.
+    /// Whether the file had another array before.
     is_recycled: bool,
 }
 
@@ -78,95 +81,65 @@ impl Draft {
     /// Makes the file with its space reserved.
     pub(crate) fn new(member: &Arc<Member>, plan: Plan, payload: Payload<'_>) -> Result<Draft> {
         member.check_open()?;
-        let (id, me) = (member.id()?, member.directory());
-        let state = StateBlock::initial(Ownership::owner_word(plan.scope, id), id);
+        let (id, directory) = (member.id()?, member.directory());
+        let owner = Ownership::owner_word(plan.scope, id);
         let align = MIN_ALIGN.max(rustix::param::page_size());
-        let head = header_template::write(&plan.header, align, &state)
-            .map_err(|source| header_error(me, source))?;
-        let data_len = layout::byte_len(&plan.header.shape, plan.header.dtype.itemsize());
-        let total = data_len
-            .and_then(|len| len.checked_add(head.len()))
-            .filter(|&total| isize::try_from(total).is_ok());
-        let (Some(data_len), Some(total)) = (data_len, total) else {
-            return Err(Error::layout("create an array", "its size overflows"));
-        };
-        if let Some(limit) = getrlimit(Resource::Fsize)
-            .current
-            .filter(|&limit| (total as u64) > limit)
-        {
-            let limited_by = "RLIMIT_FSIZE of this process";
-            return Err(Error::NoSpace {
-                path: me.into(),
-                needed: total as u64,
-                available: limit,
-                limited_by,
-            });
-        }
-        let failed = |source, action| match member.page().is_closing() || !member.is_at_its_path() {
-            true => member.closed(),
-            false => creation_error(source, me, total as u64, action),
-        };
-        let path = match &plan.name {
-            Some(name) => name.file_in(me),
-            None => me.join(name::file_name(&plan.header.id.file_stem())),
-        };
-        // A name whose array was released is free, also where its deleter did not come to that, and
-        // where it does so just now.
-        let is_taken = || fs::symlink_metadata(&path).is_ok();
-        if plan.name.is_some()
-            && is_taken()
-            && !Segment::finish_release_at(member, &path).is_ok_and(|was_released| was_released)
-            && is_taken()
-        {
-            return Err(Error::AlreadyExists { path });
-        }
-        let (name, scope) = (plan.name, plan.scope);
+        let head = header_template::write(&plan.header, align, &StateBlock::initial(owner, id))
+            .map_err(|source| header_error(directory, source))?;
+        let (data_len, total) = lengths(&plan.header, head.len())?;
+        check_file_size_limit(directory, total)?;
+        let path = path_of(member, &plan)?;
         let parsed = Parsed {
             header: plan.header,
             data_offset: head.len(),
             data_len,
         };
-        let draft = |mapping, file, inode, is_recycled| Draft {
+        let draft = |(mapping, file, inode), is_recycled| Draft {
             member: member.clone(),
             file,
             inode,
             mapping,
             parsed,
             path,
-            name,
-            scope,
+            name: plan.name,
+            scope: plan.scope,
             is_recycled,
         };
         if let Some(kept) = member.pool().take(total) {
-            match Self::renew(
-                kept,
-                total,
-                &head,
-                payload,
-                Ownership::owner_word(scope, id),
-                id,
-            ) {
-                Ok((mapping, file, inode)) => return Ok(draft(mapping, file, inode, true)),
-                // Somebody deleted the file that this process kept.
+            match Self::renew(kept, total, &head, payload, owner, id) {
+                Ok(renewed) => return Ok(draft(renewed, true)),
+                // The file that this process kept was deleted by other means.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(failed(error, "use a file again")),
+                Err(error) => return Err(making_error(member, total, error, "reuse a file")),
             }
         }
-        let make = || {
-            let (file, temporary) = Self::make_file(member, id)
-                .map_err(|error| failed(error, "create an array file"))?;
-            failpoint!(CreateFileMade);
-            let mapping = Counted::new(pages::make(member, &file, total, &head, payload, failed)?);
-            failpoint!(CreateMapped);
-            let inode = inode_of_file(&file).map_err(Error::io(me, "look at the new file"))?;
-            Ok((mapping, temporary, inode))
-        };
-        let (mapping, temporary, inode) = match make() {
-            // What this process keeps for later gives way.
-            Err(Error::NoSpace { .. }) if Member::give_way() => make()?,
+        let made = match Self::make(member, id, total, &head, payload) {
+            // The files and mappings that this process keeps give way to the new array.
+            Err(Error::NoSpace { .. }) if Member::give_way() => {
+                Self::make(member, id, total, &head, payload)?
+            }
             made => made?,
         };
-        Ok(draft(mapping, temporary, inode, false))
+        Ok(draft(made, false))
+    }
+
+    /// Makes a new file with this head and payload.
+    fn make(
+        member: &Member,
+        id: u64,
+        total: usize,
+        head: &[u8],
+        payload: Payload<'_>,
+    ) -> Result<Made> {
+        let failed = |source, action| making_error(member, total, source, action);
+        let (file, temporary) =
+            Self::make_file(member, id).map_err(|error| failed(error, "create an array file"))?;
+        failpoint!(CreateFileMade);
+        let mapping = Counted::new(pages::make(member, &file, total, head, payload, failed)?);
+        failpoint!(CreateMapped);
+        let inode =
+            inode_of_file(&file).map_err(Error::io(member.directory(), "look at the new file"))?;
+        Ok((mapping, temporary, inode))
     }
 
     /// A new, empty file under a temporary name.
@@ -179,7 +152,7 @@ impl Draft {
         Ok((above_the_streams(file)?, TempName::new(name)))
     }
 
-    /// Makes a file that was kept that of a new array.
+    /// Makes a kept file that of a new array.
     fn renew(
         kept: Kept,
         len: usize,
@@ -187,7 +160,7 @@ impl Draft {
         payload: Payload<'_>,
         owner: u64,
         producer: u64,
-    ) -> io::Result<(Counted, TempName, (u64, u64))> {
+    ) -> io::Result<Made> {
         let Kept {
             mut mapping,
             path,
@@ -214,8 +187,8 @@ impl Draft {
         Ok((Counted::counted_before(mapping), path, inode))
     }
 
-    /// Whether the payload has the elements of another array, and not zeros, unless it was asked
-    /// for as zeros or bytes.
+    /// Whether the file had another array before: then the payload has its elements, unless it was
+    /// asked for as zeros or bytes.
     pub(crate) fn is_recycled(&self) -> bool {
         self.is_recycled
     }
@@ -225,7 +198,7 @@ impl Draft {
         self.mapping.at(self.parsed.data_offset)
     }
 
-    /// Gives the file its name, unless somebody has it, and lets the others see it.
+    /// Gives the file its name, unless another array has it, and so makes the array visible.
     pub(crate) fn publish(self) -> Result<Arc<Segment>> {
         failpoint!(CreateFilled);
         let Draft {
@@ -281,14 +254,14 @@ impl Draft {
                 action,
                 source,
             }) if is_recycled && source.kind() == io::ErrorKind::NotFound => {
-                // Somebody deleted the file that this process kept: what is in it by now goes into
-                // another one.
+                // The file that this process kept was deleted by other means. The elements in it by
+                // now go into another file.
                 let plan = Plan {
                     name,
                     scope,
                     header: segment.header().clone(),
                 };
-                // Nobody knows the id yet, so nobody has the segment.
+                // The id was not given to any caller yet, so there is no other reference.
                 let Some(mut lost) = Arc::into_inner(segment) else {
                     return Err(Error::Io {
                         path,
@@ -304,5 +277,59 @@ impl Draft {
                 Ok(segment)
             }
         }
+    }
+}
+
+/// Bytes of the payload, and of the whole file.
+fn lengths(header: &Header, head_len: usize) -> Result<(usize, usize)> {
+    let data_len = layout::byte_len(&header.shape, header.dtype.itemsize());
+    let total = data_len
+        .and_then(|len| len.checked_add(head_len))
+        .filter(|&total| isize::try_from(total).is_ok());
+    data_len
+        .zip(total)
+        .ok_or_else(|| Error::layout("create an array", "its size overflows"))
+}
+
+/// An error if the process may not make files of so many bytes: the kernel would send a signal.
+fn check_file_size_limit(directory: &Path, total: usize) -> Result<()> {
+    match getrlimit(Resource::Fsize).current {
+        Some(limit) if total as u64 > limit => Err(Error::NoSpace {
+            path: directory.into(),
+            needed: total as u64,
+            available: limit,
+            limited_by: "RLIMIT_FSIZE of this process",
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// The path of the new array. An error if another array has it.
+fn path_of(member: &Arc<Member>, plan: &Plan) -> Result<PathBuf> {
+    let Some(name) = &plan.name else {
+        let stem = plan.header.id.file_stem();
+        return Ok(member.directory().join(name::file_name(&stem)));
+    };
+    let path = name.file_in(member.directory());
+    // The name of a released array is free, even if its deleter has not unlinked it yet.
+    if exists(&path)
+        && !Segment::finish_release_at(member, &path).is_ok_and(|was_released| was_released)
+        && exists(&path)
+    {
+        return Err(Error::AlreadyExists { path });
+    }
+    Ok(path)
+}
+
+fn exists(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}
+
+/// The error of a step of making a file: `Closed` if the store is gone.
+fn making_error(member: &Member, total: usize, source: io::Error, action: &'static str) -> Error {
+    if member.page().is_closing() || !member.is_at_its_path() {
+        member.closed()
+    } else {
+        creation_error(source, member.directory(), total as u64, action)
     }
 }
