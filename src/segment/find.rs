@@ -1,4 +1,4 @@
-//! Finds the segment that a handle or a path names, and where in it the handle's elements lie.
+//! Finds the segment that a handle or a path names, and the elements of the handle in it.
 
 use super::Segment;
 use crate::{

@@ -8,8 +8,8 @@ use std::{
 };
 
 impl Segment {
-    /// Whether the array was frozen. That is never undone: where somebody clears the flag all the
-    /// same, a write would fault in this process, whose mapping may be protected.
+    /// Whether the array was frozen. This process remembers it: if the flag were cleared by other
+    /// means, a write would fault here, because the mapping may be protected.
     #[inline]
     pub(crate) fn is_frozen(&self) -> bool {
         let is_frozen = self.was_frozen.load(Relaxed) || self.state().frozen.load(SeqCst) != 0;
@@ -19,7 +19,7 @@ impl Segment {
         is_frozen
     }
 
-    /// Marks the array as frozen. The caller holds all of it exclusively.
+    /// Marks the array as frozen. The caller holds a guard on all of it, exclusively.
     pub(crate) fn freeze(&self) {
         self.state().frozen.store(1, SeqCst);
         failpoint!(FreezeFlagged);
@@ -27,8 +27,8 @@ impl Segment {
         failpoint!(FreezeWoken);
     }
 
-    /// Takes from this process the right to write a frozen array's payload, so that a bug that does
-    /// so faults here.
+    /// Protects this process's mapping of a frozen array against writing, so that a bug that writes
+    /// faults here.
     pub(crate) fn protect(&self) -> Result<()> {
         match self.writable.get() {
             Some(mapping) => mapping.protect(self.parsed.data_offset..self.file_len(), &self.path),

@@ -1,4 +1,4 @@
-//! One published array file: mapped once for each process, unlinked once.
+//! One array file: mapped once for each process, unlinked once.
 
 pub(crate) mod draft;
 mod find;
@@ -103,7 +103,7 @@ pub(crate) struct Segment {
 
 /// A file that is complete, but has no name yet.
 pub(crate) struct NewFile {
-    /// Where it will be.
+    /// The path that it will have.
     pub(crate) path: PathBuf,
     pub(crate) parsed: Parsed,
     pub(crate) inode: (u64, u64),
@@ -210,8 +210,8 @@ impl Segment {
         self.parsed.data_len
     }
 
-    /// Where a byte of the payload lies in memory: for reading, or for writing if this process
-    /// opened it so.
+    /// The address of a byte of the payload: for reading, or for writing if this process opened the
+    /// array so.
     #[inline]
     pub(crate) fn payload(&self, offset: usize) -> NonNull<u8> {
         assert!(
@@ -221,7 +221,7 @@ impl Segment {
         self.any_mapping().at(self.parsed.data_offset + offset)
     }
 
-    /// Where in the payload an address of either mapping lies.
+    /// The offset in the payload of an address in either mapping.
     pub(crate) fn offset_of(&self, address: usize) -> Option<usize> {
         let mappings = [&self.writable, &self.protected]
             .into_iter()
@@ -289,7 +289,7 @@ impl Segment {
         self.parsed.data_offset + self.parsed.data_len
     }
 
-    /// An error where the array was released.
+    /// An error if the array was released.
     pub(crate) fn check_ready(&self) -> Result<()> {
         match self.state().lifecycle.load(SeqCst) {
             lifecycle::READY => Ok(()),

@@ -226,7 +226,7 @@ impl Segment {
         Ok(segment)
     }
 
-    /// A segment of what was opened, with its mapping as the one for writing or not.
+    /// A segment of an opened file, whose mapping is the one for writing or the protected one.
     fn of_opened(
         member: &Arc<Member>,
         path: &Path,

@@ -1,4 +1,4 @@
-//! The scope of an array in this process: who deletes it, and how that changes.
+//! The scope of an array in this process: which process deletes the array, and how that changes.
 
 use super::Segment;
 use crate::{
@@ -38,7 +38,7 @@ impl Segment {
         }
     }
 
-    /// Changes who deletes the array.
+    /// Changes which process deletes the array.
     pub(crate) fn set_scope(&self, scope: Scope) -> Result<()> {
         self.check_ready()?;
         let me = self.member.id()?;

@@ -231,3 +231,80 @@ impl Segment {
         self.unlink().map(|()| true)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Manager,
+        format::constants::{LIFECYCLE_AT, OWNER_AT},
+    };
+
+    /// Changes bytes of an array's file.
+    fn change(path: &Path, at: usize, bytes: &[u8]) {
+        let file = File::options().write(true).open(path).unwrap();
+        file.write_all_at(bytes, at as u64).unwrap();
+    }
+
+    #[test]
+    fn a_sweep_deletes_the_files_of_its_plan_and_skips_the_same_files() {
+        let scratch = tempfile::tempdir().unwrap();
+        let manager = Manager::builder().root(scratch.path()).create().unwrap();
+        let array = |name: &str| {
+            let array = manager.options().name(name).zeros::<u8, _>(5).unwrap();
+            array.path().to_path_buf()
+        };
+        let _local = manager.zeros::<u8, _>(5).unwrap();
+        array("stays");
+        change(&array("dead"), OWNER_AT, &77u64.to_ne_bytes());
+        change(&array("released"), LIFECYCLE_AT, &2u32.to_ne_bytes());
+        change(&array("wrong"), LIFECYCLE_AT, &7u32.to_ne_bytes());
+        let other = Manager::builder().root(scratch.path()).create().unwrap();
+        let foreign = other.options().name("foreign").zeros::<u8, _>(5).unwrap();
+        let copy = manager.path().join("copy.ndshm");
+        fs::copy(foreign.path(), &copy).unwrap();
+        change(&copy, OWNER_AT, &77u64.to_ne_bytes());
+        for name in [
+            ".ndshm-new-77-x",
+            ".ndshm-new-thesis",
+            "broken.ndshm",
+            "notes.txt",
+        ] {
+            fs::write(manager.path().join(name), "x").unwrap();
+        }
+        let list = || {
+            let mut names = listing::names(manager.path()).unwrap();
+            names.sort();
+            names
+        };
+        let before = list();
+        let store = StoreReader::open(manager.path()).unwrap();
+        let plan = plan_store(&store, manager.path()).unwrap();
+        let swept = sweep_files(manager.member()).unwrap();
+        let mut planned: Vec<_> = plan
+            .deletions
+            .iter()
+            .map(|deletion| deletion.path.file_name().unwrap().to_owned())
+            .collect();
+        planned.sort();
+        let after = list();
+        let (stayed, gone): (Vec<_>, Vec<_>) =
+            before.into_iter().partition(|name| after.contains(name));
+        assert_eq!(planned, gone);
+        assert_eq!(gone, [".ndshm-new-77-x", "dead.ndshm", "released.ndshm"]);
+        assert_eq!(stayed, after);
+        let texts = |errors: &[Error]| {
+            let mut texts: Vec<_> = errors.iter().map(ToString::to_string).collect();
+            texts.sort();
+            texts
+        };
+        assert_eq!(texts(&plan.skipped), texts(&swept.skipped));
+        assert_eq!(swept.skipped.len(), 3, "{:?}", swept.skipped);
+        assert_eq!((swept.stores, swept.arrays), (0, 2));
+        assert_eq!(
+            swept.bytes,
+            plan.deletions.iter().map(|deletion| deletion.bytes).sum()
+        );
+        fs::remove_file(manager.path().join("notes.txt")).unwrap();
+    }
+}

@@ -31,8 +31,9 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
         return report(context, &leftovers, None);
     }
     let swept = match (&store, &root) {
-        // A store that is dead as a whole is not joined: that would be a life.
-        (Some(store), _) if leftovers.iter().any(|leftover| leftover.is_store) => {
+        // A store without members is not joined: this process would be its member, and a sweep would
+        // leave it.
+        (Some(store), _) if is_dead(&Observer::open(store)?)? => {
             Manager::sweep_root(store.parent().unwrap_or(store))?
         }
         (Some(store), _) => Manager::open(store)?.sweep()?,
@@ -40,6 +41,12 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
         (None, None) => Swept::default(),
     };
     report(context, &leftovers, Some(&swept))
+}
+
+/// Whether a sweep deletes the store, unless it contains files of others.
+fn is_dead(observer: &Observer) -> ndshm::Result<bool> {
+    let is_kept = observer.is_persistent() && !observer.is_closing();
+    Ok(!is_kept && observer.members()?.is_empty())
 }
 
 fn report(context: &Context, leftovers: &[Leftovers], swept: Option<&Swept>) -> Outcome {

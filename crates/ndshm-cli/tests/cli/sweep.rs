@@ -69,3 +69,32 @@ fn what_cannot_be_deleted_is_told_and_gives_an_exit_code() {
     );
     assert!(stage.root.path().join("dead/notes.txt").exists());
 }
+
+/// A dry run used to announce that a dead store with files of others goes as a whole. A sweep leaves
+/// that store, and deletes the arrays of dead owners in it.
+#[test]
+fn a_dead_store_with_files_of_others_stays_and_its_dead_arrays_are_announced() {
+    let stage = Stage::new();
+    a_dead_store(&stage);
+    let notes = stage.root.path().join("dead/notes.txt");
+    std::fs::write(&notes, "mine").unwrap();
+    for dry_run in ["sweep -n", "sweep -n --store dead"] {
+        let found = stage.json(dry_run)["found"].clone();
+        assert_eq!(found.as_array().unwrap().len(), 1, "{dry_run}: {found}");
+        assert_eq!(found[0]["store"], false, "{dry_run}: {found}");
+    }
+    for sweep in ["sweep", "sweep --store dead"] {
+        let assert = stage.ndshm(sweep).code(1);
+        let line = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
+        assert!(
+            line.contains("notes.txt is not the store's"),
+            "{sweep}: {line}"
+        );
+        assert_eq!(stage.json("sweep -n")["found"].to_string(), "[]", "{sweep}");
+    }
+    std::fs::remove_file(&notes).unwrap();
+    let found = stage.json("sweep -n --store dead")["found"].clone();
+    assert_eq!(found[0]["store"], true, "{found}");
+    stage.ndshm("sweep --store dead").success();
+    assert!(!stage.root.path().join("dead").exists());
+}
