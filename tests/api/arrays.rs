@@ -1,5 +1,4 @@
-//! Arrays: the verbs that make them, the elements they hold, what they say of themselves, and
-//! copying between them.
+//! Arrays: the functions that make them, their elements, their properties, and copies between them.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use crate::common::Root;
@@ -127,7 +126,7 @@ fn an_array_of_rank_zero_and_one_without_elements_live_like_any_other() {
         let (a, b) = (empty.write().unwrap(), empty.write().unwrap());
         assert!(
             a.is_empty() && b.is_empty(),
-            "nobody excludes anybody where there are no elements"
+            "guards without elements exclude no guard"
         );
         assert_eq!(empty.handle().open::<f64, IxDyn>().unwrap().shape(), shape);
         assert_eq!(

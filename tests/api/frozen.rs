@@ -1,5 +1,5 @@
-//! Frozen arrays: who may write them (nobody), who waits for them, and what happens when nobody
-//! will freeze them.
+//! Frozen arrays: no process may write them, consumers wait for them, and a producer may die before
+//! it freezes them.
 #![allow(unsafe_code, reason = "one child writes to a frozen array by force")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
@@ -18,7 +18,7 @@ fn handle(index: usize) -> Handle {
 }
 
 #[test]
-fn a_frozen_array_is_read_without_a_guard_and_written_by_nobody() {
+fn a_frozen_array_is_read_without_a_guard_and_cannot_be_written() {
     fn assert_send_and_sync<T: Send + Sync>(_: &T) {}
     let root = Root::new();
     let manager = root.manager();
@@ -127,8 +127,8 @@ fn freezing_waits_for_guards_and_is_refused_on_poison() {
     );
 }
 
-/// The flag lies where every process of the store can write. One that had protected its pages used
-/// to believe whoever cleared it, and to fault in its next write.
+/// Every process of the store can write the flag. A process that had protected its pages used to
+/// believe a process that cleared it, and its next write faulted.
 #[test]
 fn a_process_that_saw_an_array_frozen_does_not_write_it_when_the_flag_is_cleared() {
     let root = Root::new();
@@ -185,11 +185,11 @@ fn writing_to_a_frozen_array_by_force_faults_in_the_writer() {
 #[ignore = "runs in a child"]
 fn child_writes_by_force() {
     let xs: SharedArray1<f64> = handle(0).open().unwrap();
-    // SAFETY: nobody else uses the elements now.
+    // SAFETY: no other thread or process uses the elements now.
     let first = unsafe { xs.view_mut_unlocked() }.unwrap().as_mut_ptr();
     let _frozen = xs.freeze().unwrap();
-    // SAFETY: the address is mapped; writing there is what this library takes the right to away,
-    // and what ends this process.
+    // SAFETY: the address is mapped; this library takes away the right to write there, and the
+    // write ends this process.
     unsafe { first.write_volatile(2.0) };
     common::done();
 }
@@ -274,7 +274,7 @@ fn child_consumes() {
 }
 
 #[test]
-fn a_frozen_array_that_is_handed_over_belongs_to_who_opens_it_first() {
+fn a_frozen_array_that_is_handed_over_belongs_to_its_first_opener() {
     let root = Root::new();
     let manager = root.manager();
     let xs = manager

@@ -1,5 +1,5 @@
-//! Golden files, opened as any program would: what a version of the format wrote once, every later
-//! library reads, for ever.
+//! Golden files, opened as any program would: every later version of the library reads the files of
+//! every version of the format.
 //!
 //! `src/golden.rs` compares the bytes of the same files and says how new ones are made.
 #![allow(clippy::unwrap_used, reason = "a test")]
@@ -164,7 +164,7 @@ fn every_golden_file_opens_with_its_type_shape_order_and_values() {
         assert_eq!(
             before[76..80],
             after[76..80],
-            "{name}: nobody has it open any more"
+            "{name}: no process has it open any more"
         );
     }
     manager.close().unwrap();

@@ -1,4 +1,5 @@
-//! Guards: who excludes whom, in one thread, in several, and in several processes.
+//! Guards: which of them exclude each other in one thread, in several threads and in several
+//! processes.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use crate::common::{self, Root, elsewhere};

@@ -316,8 +316,8 @@ fn a_file_that_was_truncated_after_it_was_opened_is_not_opened_again() {
 }
 
 /// `info` and `list` looked at the lifecycle word alone, and took every one but "ready" for a
-/// released array: a file from a machine of the other byte order, or with a state that there is
-/// none of, was "released", and missing from the list without a word. They say what opening says.
+/// released array: a file from a machine of the other byte order, or with an invalid state, was
+/// "released", and missing from the list without an error. They give the error of opening now.
 #[test]
 fn a_description_refuses_the_state_block_that_opening_refuses() {
     use std::os::unix::fs::FileExt;
@@ -362,9 +362,9 @@ fn a_description_refuses_the_state_block_that_opening_refuses() {
     assert_eq!(manager.list().unwrap().len(), 1);
 }
 
-/// `info` does not ask for a store, so its path can lead anywhere; it opened what was there for
-/// reading and writing and looked at its kind then. By then a FIFO's other end had gone on, a tape
-/// had been rewound, a watchdog started. The kind is looked at first.
+/// `info` does not ask for a store, so its path can lead anywhere; it opened the file there for
+/// reading and writing, and looked at its kind only then. By then a FIFO's other end had gone on, a
+/// tape had been rewound, a watchdog started. The kind is looked at first.
 #[test]
 fn a_description_opens_nothing_but_files() {
     use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -380,7 +380,7 @@ fn a_description_opens_nothing_but_files() {
         .unwrap();
     let pause = || std::thread::sleep(std::time::Duration::from_millis(100));
     std::thread::scope(|scope| {
-        // Waits until somebody opens the other end.
+        // Waits until a process opens the other end.
         let writer =
             scope.spawn(|| drop(std::fs::File::options().write(true).open(&fifo).unwrap()));
         pause();

@@ -111,7 +111,7 @@ fn child_reads_and_writes_huge_pages() {
 }
 
 #[test]
-fn whoever_wants_no_huge_pages_gets_none_and_whoever_requires_them_is_told() {
+fn huge_pages_can_be_switched_off_and_an_error_says_where_required_ones_are_missing() {
     let root = Root::new();
     let manager = Manager::builder()
         .root(root.path())

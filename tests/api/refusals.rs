@@ -1,5 +1,5 @@
-//! What is not trusted: files and directories that anybody could have put there, and values of
-//! other versions.
+//! Untrusted input: files and directories that any user could have made, and values of other
+//! versions.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use crate::common::{self, Root};
@@ -67,12 +67,12 @@ fn what_is_not_a_plain_file_is_not_opened_as_an_array() {
 }
 
 #[test]
-fn an_array_file_must_be_the_user_s_and_writable_by_nobody_else() {
+fn an_array_file_must_be_the_user_s_and_writable_by_no_other_user() {
     let root = Root::new();
     let manager = root.manager_that_forgets();
     let xs = manager.options().name("xs").ones::<f64, _>(3).unwrap();
     let (path, handle) = (&*xs.path().to_path_buf(), xs.handle());
-    // What a process has open is opened again without a look at the file.
+    // A process opens an array that it has open without a look at the file.
     drop(xs);
     chmod(path, 0o620);
     assert_untrusted(handle.open::<f64, Ix1>(), path, "its mode is 620");
@@ -89,7 +89,7 @@ fn an_array_file_must_be_the_user_s_and_writable_by_nobody_else() {
         chown(path, Some(0), None).unwrap();
     } else {
         common::skip(
-            "an_array_file_must_be_the_user_s_and_writable_by_nobody_else",
+            "an_array_file_must_be_the_user_s_and_writable_by_no_other_user",
             "only root can give files away",
         );
     }
@@ -264,7 +264,7 @@ fn attributes_that_cannot_be_written_and_ids_that_cannot_be_read_are_errors() {
     assert!(matches!("xs".parse::<ArrayId>(), Err(Error::Handle { .. })));
 }
 
-/// The process has two mappings of the file then: what was opened first stays on the protected one.
+/// The process has two mappings of the file then: the first array stays on the protected one.
 #[test]
 fn an_array_that_was_opened_for_reading_only_is_opened_for_writing_later() {
     let root = Root::new();

@@ -1,4 +1,4 @@
-//! Arrays of structs: what the derive macro makes of them, and views of their fields.
+//! Arrays of structs: the element types that the derive macro makes, and views of fields.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use crate::common::{self, Root};

@@ -1,4 +1,4 @@
-//! What a subscriber of `tracing` hears.
+//! The events that a subscriber of `tracing` receives.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use crate::common::Root;
@@ -56,7 +56,7 @@ impl Subscriber for Listener {
 }
 
 #[test]
-fn a_subscriber_hears_what_happens_to_arrays() {
+fn a_subscriber_receives_the_events_of_arrays() {
     let root = Root::new();
     let listener = Listener {
         thread: thread::current().id(),

@@ -1,4 +1,4 @@
-//! Verification: what is sound gives no finding, every byte that the format fixes is looked at, and
+//! Verification: a sound store gives no finding, every byte that the format fixes is checked, and
 //! nothing is written.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -21,7 +21,7 @@ fn severities(found: &Verification) -> Vec<Severity> {
         .collect()
 }
 
-/// What is found in a file after one change of its bytes, which is undone again.
+/// The findings in a file after one change of its bytes, which is undone again.
 fn with_change(path: &Path, at: u64, change: &[u8], look_at: &Path) -> Verification {
     let file = File::options().read(true).write(true).open(path).unwrap();
     let mut before = vec![0; change.len()];
@@ -369,7 +369,7 @@ fn what_does_not_belong_in_a_store_is_found() {
 }
 
 #[test]
-fn what_the_dead_left_is_told_as_that() {
+fn leftovers_of_dead_members_are_reported_as_such() {
     let root = Root::new();
     let manager = root.manager_that_forgets();
     let path = manager
@@ -427,7 +427,7 @@ fn child_that_holds_a_guard() {
 }
 
 #[test]
-fn a_damaged_lock_file_is_a_finding_and_what_is_nothing_an_error() {
+fn a_damaged_lock_file_is_a_finding_and_a_missing_store_an_error() {
     let root = Root::new();
     let manager = root.manager_that_forgets();
     let _xs = manager.options().name("xs").zeros::<u8, _>(5).unwrap();

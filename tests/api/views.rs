@@ -225,7 +225,7 @@ fn hop(shared: SharedArrayD<i32>, way: usize) -> SharedArrayD<i32> {
     .unwrap()
 }
 
-/// Applies the operations one after the other, compares at every step, and gives what comes out to
+/// Applies the operations one after the other, compares at every step, and gives the result to
 /// `end`.
 fn follow(
     shared: SharedArrayD<i32>,

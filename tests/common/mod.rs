@@ -1,4 +1,4 @@
-//! What the tests share: a root of their own, and processes of their own.
+//! Helpers of all tests: a root for each test, and child processes.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -23,14 +23,14 @@ use tempfile::TempDir;
 
 /// The variable that hands arguments to a child's test, separated by newlines.
 const ARGUMENTS: &str = "NDSHM_TEST_ARGUMENTS";
-/// What every child prints last: a test name that does not exist would exit with success too.
+/// Every child prints this last: a harness without a matching test exits with success too.
 pub const MARKER: &str = "the child's test ran to its end";
 
 /// Where roots are made; the process id and random letters follow.
 const ROOTS: &str = "/dev/shm/ndshm-test-";
 
-/// A root on tmpfs, deleted with all that is in it when the test ends, also when it fails. What a
-/// test that was aborted left is deleted by the next one.
+/// A root on tmpfs, deleted with its contents when the test ends, also when it fails. The next test
+/// deletes the leftovers of an aborted one.
 pub struct Root(TempDir);
 
 impl Root {
@@ -128,7 +128,7 @@ pub fn start<A: AsRef<OsStr>>(test: impl Fn(), arguments: &[A]) -> Child {
         .unwrap()
 }
 
-/// Waits for a child, requires that its test ran and succeeded, and returns what it printed.
+/// Waits for a child, requires that its test ran and succeeded, and returns its output.
 #[track_caller]
 pub fn finish(child: Child) -> String {
     let Output {
@@ -213,7 +213,7 @@ pub fn done() {
     println!("\n{MARKER}");
 }
 
-/// Says that a test cannot run on this machine: `.ci/run` counts and names what was skipped.
+/// Says that a test cannot run on this machine: `.ci/run` counts and names the skipped tests.
 pub fn skip(test: &str, reason: &str) {
     use std::io::Write;
     eprintln!("skipped {test}: {reason}");
@@ -227,7 +227,7 @@ pub fn skip(test: &str, reason: &str) {
     }
 }
 
-/// What another thread gets for an attempt.
+/// The result of an attempt in another thread.
 pub fn elsewhere<R: Send>(attempt: impl FnOnce() -> R + Send) -> R {
     std::thread::scope(|scope| scope.spawn(attempt).join().unwrap())
 }

@@ -77,8 +77,8 @@ impl Peer {
         status
     }
 
-    /// After [`kill`](Self::kill): ends the input, and waits until nobody is left who could write a
-    /// line.
+    /// After [`kill`](Self::kill): ends the input, and waits until no process is left that could
+    /// write a line.
     pub fn wait_for_descendants(mut self) -> Vec<String> {
         drop(self.child.stdin.take());
         self.lines.by_ref().map(Result::unwrap).collect()

@@ -1,5 +1,5 @@
-//! What must hold after a crash: what others are outcome, what is left, and that all of it can be
-//! cleared away.
+//! The checks after a crash: what other processes get, which files are left, and that a sweep
+//! removes all of them.
 
 use crate::{
     scenarios::{Crash, Mode, Outcome, Scenario},
@@ -15,7 +15,7 @@ use std::{collections::BTreeSet, fs, ops::Range, os::unix::fs::MetadataExt, time
 
 const LONG: Duration = Duration::from_secs(60);
 
-/// Does what conflicts with what the victim held. None where only a sweep tells.
+/// Tries an operation that conflicts with the victim's. None where only a sweep tells.
 pub(crate) fn probe(setup: &Setup, scenario: &str, member: u64) -> Option<Outcome> {
     let by_writing = |view: &SharedArray2<u64>| told_by(view.write().map(drop));
     let outcome = match scenario {
@@ -234,7 +234,7 @@ pub(crate) fn verify(
     );
 }
 
-/// The rows of the array: what the others wrote, nothing else, and poison exactly where somebody
+/// The rows of the array: the writes of the workers, no others, and poison exactly where the victim
 /// was writing.
 fn verify_rows(setup: &Setup, scenario: &str, outcome: Outcome, counts: &[Counts], title: &str) {
     let work = &setup.work;
@@ -297,7 +297,7 @@ fn verify_rows(setup: &Setup, scenario: &str, outcome: Outcome, counts: &[Counts
         "recover" | "recover after a wait" => {
             assert!(
                 is_poisoned(rows(work, POISONED_ROWS.start..RECOVERED.start)),
-                "{title}: poison that nobody recovered is lost"
+                "{title}: poison is lost without a recovery"
             );
             let behind = is_poisoned(rows(work, RECOVERED.end..POISONED_ROWS.end));
             assert_eq!(
@@ -317,7 +317,7 @@ fn verify_rows(setup: &Setup, scenario: &str, outcome: Outcome, counts: &[Counts
         rows(work, poisoned).recover().unwrap().fill(0);
     }
     assert!(graves || work.poisoned().unwrap().is_empty());
-    // Nobody else is there: whatever is still held is held by the dead.
+    // No other process is left: only dead members hold slots now.
     drop(
         work.write()
             .unwrap_or_else(|error| panic!("{title}: {error:?}")),
@@ -337,12 +337,15 @@ fn verify_files(setup: &Setup, scenario: &str, outcome: Outcome, title: &str) {
             manager.remove(GIVEN).unwrap();
         }
         ("claim", Outcome::Claimable) => {
-            assert!(!path.exists(), "{title}: who claimed it has deleted it")
+            assert!(
+                !path.exists(),
+                "{title}: the process that claimed it did not delete it"
+            )
         }
         ("claim" | "scope", Outcome::Owned) => {
             assert!(path.exists(), "{title}");
             sweep();
-            assert!(!path.exists(), "{title}: nobody deletes it");
+            assert!(!path.exists(), "{title}: no process deleted it");
         }
         ("scope", _) => {
             sweep();
@@ -385,11 +388,12 @@ fn verify_files(setup: &Setup, scenario: &str, outcome: Outcome, title: &str) {
                 .filter(|_| title.contains("Publish"))
                 .for_each(|path| setup.require_complete(path, 3));
             sweep();
-            assert!(setup.unnamed().is_empty(), "{title}: nobody deletes it");
+            assert!(setup.unnamed().is_empty(), "{title}: no process deleted it");
         }
         ("drop and keep" | "release and keep" | "make of a kept file", outcome) => {
             let left = setup.unnamed();
-            // What was marked and has its name still is left too. Who goes on leaves nothing.
+            // A marked array that still has its name is left too. A victim that goes on leaves
+            // nothing.
             let may_stay = (outcome == Outcome::Owned || title.contains("Marked"))
                 && !title.contains("GoesOn");
             assert_eq!(left.len(), usize::from(may_stay), "{title}: {left:?}");
@@ -397,7 +401,7 @@ fn verify_files(setup: &Setup, scenario: &str, outcome: Outcome, title: &str) {
                 .filter(|_| title.contains("Publish"))
                 .for_each(|path| setup.require_complete(path, 5));
             sweep();
-            assert!(setup.unnamed().is_empty(), "{title}: nobody deletes it");
+            assert!(setup.unnamed().is_empty(), "{title}: no process deleted it");
             assert!(setup.open_old().is_none(), "{title}");
         }
         ("open what is dropped" | "open what is released" | "open what is frozen", outcome) => {
@@ -405,7 +409,7 @@ fn verify_files(setup: &Setup, scenario: &str, outcome: Outcome, title: &str) {
             let elements = if outcome == Outcome::Frozen { 2 } else { 9 };
             assert!(
                 owned.read().unwrap().iter().all(|&x| x == elements),
-                "{title}: somebody else wrote it: {owned:?}"
+                "{title}: another process wrote it: {owned:?}"
             );
             drop(owned);
             // Nothing is kept any more.
@@ -441,7 +445,7 @@ fn verify_files(setup: &Setup, scenario: &str, outcome: Outcome, title: &str) {
             manager.remove("frozen").unwrap();
         }
         ("join after a boot", _) => {
-            // Whoever joins next notes the boot if nobody did.
+            // The next process to join notes the boot if none did.
             ended(
                 setup.start("join", &Crash("", 0, Outcome::Free), Mode::Dies, ""),
                 false,
@@ -460,7 +464,7 @@ fn verify_files(setup: &Setup, scenario: &str, outcome: Outcome, title: &str) {
     }
 }
 
-/// A store was being closed: who comes next finishes that.
+/// A store was being closed: the next process finishes the close.
 fn finish_closing(setup: Setup, scenario: &str, title: &str) {
     let (root, path) = (setup.root.clone(), setup.manager.path().to_path_buf());
     match scenario {

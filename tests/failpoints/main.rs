@@ -1,14 +1,14 @@
-//! Deaths at every step that has a name, one after the other, while other processes work on the
-//! same store and array.
+//! Crashes at every named step, one after the other, while other processes work on the same store
+//! and array.
 //!
 //! `cargo test --features failpoints --test failpoints` lets a process die at each point of the
 //! library's list, kills another one that stands there, and lets a third stand there and go on.
-//! Then: the others go on; what the dead one held is poison if it wrote, and gone if it did not;
-//! what was half-made is never seen, and swept; what was half-deleted is finished by the next one.
-//! With `-- --nocapture` it prints a table of points and outcomes.
+//! Then the others go on. The dead process's guard is poison if it wrote, and gone if it did not.
+//! Half-made files are never seen, and are swept; the next process finishes a half-done deletion.
+//! With `-- --nocapture` the test prints a table of points and outcomes.
 //!
-//! `NDSHM_FAILPOINTS_HITS=5` is the long run: in each scenario, crashes at the first five hits of every
-//! point that it comes to. `NDSHM_FAILPOINTS_SCENARIO` plays one scenario alone.
+//! `NDSHM_FAILPOINTS_HITS=5` is the long run: in each scenario, crashes at the first five hits of
+//! every point that it reaches. `NDSHM_FAILPOINTS_SCENARIO` runs one scenario alone.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 #![allow(
     unsafe_code,
@@ -29,7 +29,7 @@ use scenarios::{Mode, SCENARIOS, Scenario};
 use std::collections::BTreeSet;
 
 #[test]
-fn whoever_dies_at_any_point_holds_nobody_up_and_leaves_nothing_behind() {
+fn a_crash_at_any_point_blocks_no_process_and_leaves_nothing_behind() {
     let root = common::Root::new();
     let mut run = Run::new(root.path());
     let only = std::env::var("NDSHM_FAILPOINTS_SCENARIO").ok();
@@ -56,7 +56,7 @@ fn whoever_dies_at_any_point_holds_nobody_up_and_leaves_nothing_behind() {
         .iter()
         .filter(|name| !run.was_reached(name))
         .collect();
-    assert!(missing.is_empty(), "nobody died at {missing:?}");
+    assert!(missing.is_empty(), "no process died at {missing:?}");
     run.finish();
 }
 

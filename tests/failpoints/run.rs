@@ -1,4 +1,4 @@
-//! One crash after the other: what happens around each, how long it holds somebody up, and the
+//! One crash after the other: the steps around each, how long it blocks another process, and the
 //! table of all.
 
 use crate::{
@@ -32,19 +32,19 @@ pub(crate) struct Run {
     rows: Vec<Row>,
     began: Instant,
     load: f64,
-    /// Takes what is being run; the watchdog listens.
+    /// Takes the title of the current crash; the watchdog listens.
     watchdog: mpsc::Sender<String>,
 }
 
-/// What came of one crash.
+/// The result of one crash.
 struct Row {
     point: &'static str,
     nth: u64,
     scenario: &'static str,
     mode: Mode,
     outcome: Outcome,
-    /// From the moment when the kernel released what the dead one held until somebody else was
-    /// outcome.
+    /// From the moment when the kernel released the dead process's locks until another process got
+    /// its result.
     blocked: Duration,
 }
 
@@ -77,7 +77,7 @@ impl Run {
         }
     }
 
-    /// Has one process die, and requires that everything else is as it should be.
+    /// Has one process die, and checks everything else.
     pub(crate) fn run(&mut self, scenario: &Scenario, crash: &Crash, mode: Mode) {
         let expected = if mode == Mode::GoesOn {
             scenario.outcome_if_it_goes_on(crash)
@@ -93,8 +93,8 @@ impl Run {
         );
     }
 
-    /// Has processes die at each hit, up to `most`, of each point that the scenario comes to: what the
-    /// others are outcome may be anything that fits what is left.
+    /// Has processes die at each hit, up to `most`, of each point that the scenario comes to: the
+    /// outcome for the others may be any that fits the files that are left.
     pub(crate) fn run_all(&mut self, scenario: &Scenario, most: u64) {
         let setup = Setup::new(&self.directory, scenario);
         let printed = ended(
@@ -154,7 +154,7 @@ impl Run {
         outcome
     }
 
-    /// What the others are outcome, and how long they waited for that after the crash.
+    /// The outcome for the others, and how long they waited for it after the crash.
     fn kill(
         &mut self,
         setup: &Setup,
@@ -306,7 +306,7 @@ impl Run {
         })
     }
 
-    /// The others come to what the victim holds, or held.
+    /// The others reach the rows that the victim holds, or held.
     fn approach(&mut self, setup: &Setup, scenario: &Scenario, is_alone: bool) {
         if scenario.is_quiet {
             self.workers

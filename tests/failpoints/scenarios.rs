@@ -1,4 +1,4 @@
-//! What victims do, the points that they die at, and what others are outcome then.
+//! The operations of victims, the points at which they die, and the outcome for others.
 
 use Outcome::*;
 
@@ -9,14 +9,14 @@ pub(crate) enum Mode {
     Dies,
     /// It stands there while others act, and is killed.
     Stands,
-    /// It stands there while others act, and then goes on: the dead are not the only ones who take
-    /// their time.
+    /// It stands there while others act, and then goes on: a slow process must do no more harm than
+    /// a dead one.
     GoesOn,
 }
 
 impl Scenario {
-    /// What the others are outcome if the victim goes on. None where the test's part in the scenario does
-    /// not allow that.
+    /// The outcome for the others if the victim goes on. None where the test's part in the scenario
+    /// does not allow that.
     pub(crate) fn outcome_if_it_goes_on(
         &self,
         &Crash(point, _, outcome): &Crash,
@@ -61,7 +61,7 @@ impl Scenario {
     }
 }
 
-/// What an operation that conflicts with what the dead one held comes to.
+/// The result of an operation that conflicts with the dead process's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// It goes on.
@@ -69,14 +69,14 @@ pub(crate) enum Outcome {
     Poison,
     /// The name is another array's.
     Taken,
-    /// The array is the dead one's, until it is swept.
+    /// The dead process owns the array until a sweep.
     Owned,
     /// The array can be claimed.
     Claimable,
     Closed,
     Frozen,
     Abandoned,
-    /// A sweep deleted what was left.
+    /// A sweep deleted the leftovers.
     Swept,
     /// The store stays.
     Kept,
@@ -84,14 +84,14 @@ pub(crate) enum Outcome {
     Gone,
     /// The file of the array that was there has another one.
     Reused,
-    /// The file is left alone: somebody may have it open.
+    /// The file is left alone: another process may have it open.
     Left,
 }
 
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
-    /// The others come to the array only when the victim stands or is dead: before, they would do
-    /// what the victim shall do.
+    /// The others reach the array only when the victim stands or is dead: before, they would do the
+    /// victim's part.
     pub(crate) is_quiet: bool,
     /// Whether the victim itself comes to the points, and not a child that it forks.
     pub(crate) can_stand: bool,
@@ -103,10 +103,10 @@ pub(crate) struct Scenario {
     pub(crate) crashes: &'static [Crash],
 }
 
-/// A point, which hit of it, and what the others are outcome.
+/// A point, which hit of it, and the outcome for the others.
 pub(crate) struct Crash(pub(crate) &'static str, pub(crate) u64, pub(crate) Outcome);
 
-/// Points at which others must wait for whoever stands there.
+/// Points at which others must wait for the process that stands there.
 pub(crate) const HOLDING: &[&str] = &[
     "WordTaken",
     "WordTakenOver",
@@ -148,7 +148,7 @@ const fn scenario(name: &'static str, crashes: &'static [Crash]) -> Scenario {
     }
 }
 
-/// A scenario that the test plays in, too.
+/// A scenario in which the test takes part too.
 const fn helped(name: &'static str, crashes: &'static [Crash]) -> Scenario {
     Scenario {
         is_alone: false,
@@ -156,7 +156,7 @@ const fn helped(name: &'static str, crashes: &'static [Crash]) -> Scenario {
     }
 }
 
-/// A scenario in which somebody opens the victim's first array while its file is used again.
+/// A scenario in which another process opens the victim's first array while its file is used again.
 const fn opened(name: &'static str, crashes: &'static [Crash]) -> Scenario {
     Scenario {
         has_opener: true,

@@ -1,5 +1,5 @@
-//! What a crash happens on: a store of its own, an array whose rows belong to somebody each, and a
-//! look behind the library's back.
+//! The setup of a crash: a store of its own, an array with rows for each process, and a look at the
+//! files without the library.
 
 use crate::{
     common,
@@ -22,7 +22,7 @@ use std::{
 };
 
 /// Rows of the array: those that the victim takes, those that others take too, one for each of the
-/// others, one that they share, one that nobody writes, a free one, and those with poison from
+/// others, one that they share, one that is never written, a free one, and those with poison from
 /// earlier crashes.
 pub(crate) const ROWS: usize = 16;
 pub(crate) const COLUMNS: usize = 64;
@@ -36,7 +36,7 @@ pub(crate) const POISONED_ROWS: Range<usize> = 8..12;
 pub(crate) const RECOVERED: Range<usize> = 9..11;
 /// Parts of these that died one by one.
 pub(crate) const PARTS: usize = 40;
-/// An array that everybody opens and nobody deletes, and one that the victim gets.
+/// An array that every process opens and none deletes, and one that the victim is given.
 pub(crate) const STILL: &str = "still";
 pub(crate) const GIVEN: &str = "given";
 
@@ -91,16 +91,15 @@ pub(crate) fn soon(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Waits until a child has ended, by a kill or as it should; what it printed. Its input stays open
-/// until then: it would end with it.
+/// Waits until a child has ended, by a kill or by itself, and returns its output. Its input stays
+/// open until then, because the child ends with its input.
 pub(crate) fn ended(victim: Child, is_killed: bool) -> String {
     let (was_killed, printed) = end_of(victim);
     assert_eq!(was_killed, is_killed, "{printed}");
     printed
 }
 
-/// Waits until a child has ended in one way or the other: whether it was killed, and what it
-/// printed.
+/// Waits until a child has ended: whether it was killed, and its output.
 pub(crate) fn end_of(mut victim: Child) -> (bool, String) {
     soon("the victim ends", || victim.try_wait().unwrap().is_some());
     let Output {
@@ -268,7 +267,7 @@ impl Setup {
         )
     }
 
-    /// The file that is there while somebody stands.
+    /// The file that exists while a process stands.
     pub(crate) fn marker(&self, name: &str) -> PathBuf {
         self.markers.join(name)
     }
@@ -278,7 +277,7 @@ impl Setup {
         word(&self.lock, NEXT_MEMBER_AT)
     }
 
-    /// Makes it so that nobody has joined since the machine was started.
+    /// Changes the lock file as if no process had joined since the boot.
     pub(crate) fn forget_the_boot(&self) {
         let lock = File::options()
             .write(true)
@@ -324,8 +323,8 @@ impl Setup {
         tags.map(|tag| (tag >> 56, tag & ((1 << 56) - 1))).collect()
     }
 
-    /// Whether a writer or a record of poison has a byte, by the words of the table alone: whoever
-    /// takes a guard changes them.
+    /// Whether a writer or a record of poison has a byte, by the words of the table alone: taking a
+    /// guard would change them.
     fn is_covered(&self, byte: u64) -> bool {
         (0..64).map(|slot| 128 + 32 * slot).any(|slot| {
             let [tag, start, end, pitch] =
@@ -337,7 +336,7 @@ impl Setup {
         })
     }
 
-    /// Requires that no poison is lost, before anybody else comes to the table.
+    /// Requires that no poison is lost, before another process reaches the table.
     pub(crate) fn require_poison(&self, scenario: &str) {
         let require = |row: usize, column: usize| {
             assert!(
@@ -415,7 +414,7 @@ impl Setup {
         )
     }
 
-    /// Lists the arrays: what is half-made is not among them.
+    /// Lists the arrays: no half-made one is among them.
     pub(crate) fn list(&self) {
         for info in self.manager.list().unwrap() {
             assert!(info.byte_len > 0);
@@ -453,7 +452,7 @@ impl Setup {
     }
 }
 
-/// What is in a directory, in order.
+/// The names in a directory, in order.
 fn names_in(directory: &Path) -> Vec<String> {
     let mut names: Vec<_> = fs::read_dir(directory)
         .unwrap()

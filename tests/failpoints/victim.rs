@@ -172,8 +172,8 @@ impl Victim {
             }
             "recover" | "recover after a wait" => {
                 let view = rows(&self.work(), RECOVERED);
-                // What a dead writer left becomes a record only when somebody looks, and the
-                // recovery would wait for it first.
+                // A dead writer's slot becomes a record only when a process looks, and the recovery
+                // would wait for it first.
                 assert!(scenario != "recover" || view.is_poisoned().unwrap());
                 self.arm();
                 view.recover().unwrap().fill(9);
@@ -220,7 +220,7 @@ impl Victim {
                         .unwrap()
                         .handle()
                 });
-                // What was opened for reading is opened for writing.
+                // An array that was opened for reading is opened for writing.
                 let opened = protected.map(|handle| handle.open::<u64, Ix1>().unwrap());
                 self.arm();
                 assert_eq!(
@@ -340,8 +340,8 @@ impl Victim {
                 self.arm();
                 match self.given().open::<u64, Ix1>() {
                     Ok(array) => match array.write() {
-                        // What is written here is nobody's if the array was released; if it is
-                        // another one, its owner will notice.
+                        // This write reaches no process if the array was released; the owner of
+                        // another array would notice it.
                         Ok(mut guard) => {
                             assert!(guard.iter().all(|&x| x == 2), "another array: {guard:?}");
                             guard.fill(7);
@@ -401,14 +401,14 @@ impl Victim {
         guard.fill(9);
     }
 
-    /// Gives guards back while somebody waits.
+    /// Gives guards back while a process waits.
     fn wake(&self) {
         let view = self.view();
         let block = File::open(view.path()).unwrap();
         self.arm();
         for _ in 0..1000 {
             let guard = view.write().unwrap();
-            soon("somebody waits", || word(&block, WAITING_AT) >> 32 != 0);
+            soon("a process waits", || word(&block, WAITING_AT) >> 32 != 0);
             drop(guard);
         }
     }

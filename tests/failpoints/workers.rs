@@ -19,8 +19,8 @@ use std::{
 pub(crate) const WORKERS: usize = 2;
 const HANG: Duration = Duration::from_secs(30);
 
-/// What is counted: writes of the own row, of the row that all share, openings, creations, guards
-/// that overlap the victim's view, and how many of those were refused because of poison.
+/// The counts: writes of the own row, of the row that all share, openings, creations, guards that
+/// overlap the victim's view, and how many of those were refused because of poison.
 pub(crate) const COUNTS: usize = 6;
 pub(crate) const POISONED: usize = 5;
 
@@ -90,7 +90,7 @@ impl Workers {
         }
     }
 
-    /// Has them leave the array. What each has done.
+    /// Has them leave the array, and returns the counts of each.
     pub(crate) fn stop(&mut self) -> Vec<Counts> {
         self.counts("stop")
     }
@@ -100,7 +100,7 @@ impl Workers {
     }
 }
 
-/// What the threads of one worker share.
+/// The state that the threads of one worker share.
 struct Job {
     number: usize,
     manager: Manager,
@@ -112,7 +112,7 @@ struct Job {
 
 pub(crate) fn child() {
     let number = common::arguments()[0].parse().unwrap();
-    // Whoever finds a fault ends the whole process at once: its output says what it was.
+    // A thread that finds a fault ends the whole process at once: its output names the fault.
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         report(info);
@@ -174,7 +174,7 @@ impl Job {
         !self.stop.load(SeqCst)
     }
 
-    /// What may fail once the store is being closed, and not otherwise.
+    /// An attempt that may fail only once the store is being closed.
     fn attempt<R>(&self, attempt: impl FnOnce() -> Result<R, Error>) -> Option<R> {
         match attempt() {
             Ok(result) => Some(result),
@@ -198,16 +198,16 @@ impl Job {
         };
         while self.goes_on() {
             let written = add(&own);
-            assert_eq!(written, self.count(0), "somebody else wrote the own row");
+            assert_eq!(written, self.count(0), "another process wrote the own row");
             assert!(
                 own.read().unwrap().iter().all(|&x| x == written),
-                "somebody else wrote the own row"
+                "another process wrote the own row"
             );
             add(&shared);
             self.count(1);
             assert!(
                 rest.read().unwrap().iter().all(|&x| x == REST as u64),
-                "somebody wrote the row that nobody writes"
+                "the row that is never written was written"
             );
             self.attempt(|| {
                 let still = self.manager.array::<u64, Ix2>(STILL)?;

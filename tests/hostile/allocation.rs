@@ -1,5 +1,5 @@
-//! Nothing is allocated by a size that was not checked: what a hostile file or handle costs before
-//! it is refused is bounded by the bytes that it really has.
+//! No allocation has an unchecked size: the bytes of a hostile file or handle bound the memory that
+//! its refusal costs.
 #![allow(clippy::unwrap_used, reason = "a test")]
 #![allow(unsafe_code, reason = "an allocator that counts")]
 
@@ -42,8 +42,8 @@ fn note(size: usize) {
     ASKED.set(ASKED.get().map(add));
 }
 
-// SAFETY: every request goes to the system's allocator as it came; what is counted lies in a
-// thread-local cell, which allocates nothing.
+// SAFETY: every request goes to the system's allocator as it came; the counts lie in a thread-local
+// cell, which allocates nothing.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         note(layout.size());
@@ -104,8 +104,8 @@ impl Bench {
         }
     }
 
-    /// What it costs to refuse a file of these bytes, which is `len` bytes long, on the dearest of
-    /// all ways to open it.
+    /// The cost of refusing a file of these bytes, which is `len` bytes long, in the most expensive
+    /// of all ways to open it.
     fn cost(&self, what: &str, bytes: &[u8], len: u64) -> Asked {
         let _ = fs::remove_file(&self.path);
         fs::write(&self.path, bytes).unwrap();
@@ -243,7 +243,7 @@ fn the_dearest_headers_cost_a_multiple_of_their_64_kib() {
     let bench = Bench::new();
     let forge = Forge::of(&bench.good);
     let mut rows: Vec<(String, Vec<u8>)> = Vec::new();
-    // Each is the value of a key that nobody knows in a map that lacks all others.
+    // Each is the value of an unknown key in a map that lacks all others.
     let mut add = |what: &str, item: Vec<u8>| {
         rows.push((what.into(), [&[0xa1, 0x61, b'.'][..], &item].concat()))
     };

@@ -1,4 +1,4 @@
-//! Claims that more than one makes, and handles whose scope is not the array's.
+//! Claims of several processes, and handles whose scope is not the array's.
 
 use super::*;
 use ndarray::Ix1;

@@ -30,7 +30,8 @@ fn open(handle: &Handle) -> SharedArray1<f64> {
     handle.open().unwrap()
 }
 
-/// What is used once or twice, to make it and to open it, is not kept: most arrays are.
+/// Uses an array twice. The mapping of an array that is used once or twice, as most are, is not
+/// kept.
 fn use_twice(handle: &Handle) {
     drop(open(handle));
     drop(open(handle));
@@ -57,7 +58,7 @@ fn an_array_that_is_opened_again_is_where_it_was() {
     assert_ne!(
         address(protected),
         first,
-        "who only reads has a mapping that cannot be written"
+        "a reader has a mapping that cannot be written"
     );
 }
 
@@ -142,7 +143,7 @@ fn child_freezes() {
 }
 
 #[test]
-fn whoever_finds_a_file_that_was_used_again_behind_its_mapping_is_told_that_the_array_is_gone() {
+fn a_process_whose_mapped_file_was_used_again_learns_that_the_array_is_gone() {
     let root = Root::new();
     let manager = Manager::builder()
         .root(root.path())
@@ -198,8 +199,8 @@ fn child_opens_again_and_again() {
     common::done();
 }
 
-/// The mapping that was kept went to a second segment of the file, which is not the process's: what
-/// was given could not be written, and faulted.
+/// The mapping that was kept went to a second segment of the file, which is not the process's: the
+/// array could not be written, and a write faulted.
 #[test]
 fn what_is_open_for_reading_and_was_open_for_writing_can_be_written() {
     let root = Root::new();
@@ -233,8 +234,8 @@ fn child_writes_what_it_reads() {
     common::done();
 }
 
-/// A second segment that is not the process's after all has no say in who deletes the array: it
-/// took itself for its owner when it was dropped.
+/// A second segment that the process does not keep must not decide about the array's deletion: it
+/// took itself for the owner when it was dropped.
 #[test]
 fn an_opening_that_comes_to_nothing_deletes_nothing() {
     let root = Root::new();
@@ -341,9 +342,9 @@ fn no_more_is_kept_than_was_asked_for() {
 }
 
 /// A process that only ever opens handles stays a member of the store between them; it does not
-/// keep a store that nobody else has from a sweep of its own.
+/// keep a store that no other process has from its own sweep.
 #[test]
-fn who_opens_one_handle_after_the_other_joins_once() {
+fn a_process_that_opens_one_handle_after_the_other_joins_once() {
     let root = Root::new();
     let manager = root.manager();
     let handle = array(&manager, "xs");
@@ -368,7 +369,7 @@ fn child_opens_a_hundred_times() {
 /// A process that only keeps a membership for its next opening would keep others from sweeping the
 /// store, also one that is being closed.
 #[test]
-fn who_drops_its_last_manager_leaves_the_store() {
+fn a_process_that_drops_its_last_manager_leaves_the_store() {
     let root = Root::new();
     let mut owner = Peer::start(child_owns_a_store, &[root.path()]);
     let path = owner.hear("store ");

@@ -1,10 +1,9 @@
 //! Processes with several threads each that make, open, drop, release and freeze arrays all the
-//! time, half of them with files that are used again; some are killed. Every array has a pattern
-//! that nobody else's has, and whoever opens one finds it whole, or is told that the array was
-//! released.
+//! time, half of them with files that are used again; some are killed. Every array has a unique
+//! pattern. A process that opens one finds it whole, or gets the error that the array was released.
 //!
-//! `NDSHM_CHURN_SECONDS` is how long, 2 by default; `NDSHM_CHURN_SEED` repeats a run, as far as
-//! threads do that.
+//! `NDSHM_CHURN_SECONDS` is the duration, 2 by default; `NDSHM_CHURN_SEED` repeats a run, as far as
+//! threads allow.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 #![allow(unsafe_code, reason = "forking")]
 
@@ -20,7 +19,7 @@ use std::{
 
 const PEERS: u64 = 4;
 const THREADS: u64 = 3;
-/// Where makers say what they made.
+/// Files in which makers announce the handles of their arrays.
 const HANDLES: u64 = 12;
 /// Two that end in one page, one in the next, a larger one, and one that has huge pages where there
 /// are any.
@@ -55,7 +54,7 @@ fn require(elements: &ndarray::ArrayRef<u64, Ix1>, seed: u64, what: &str) {
     );
 }
 
-/// What somebody holds.
+/// An array that a thread holds.
 struct Held {
     array: SharedArray1<u64>,
     frozen: Option<FrozenArray<u64, Ix1>>,
@@ -76,7 +75,7 @@ impl Held {
             .for_each(|frozen| require(frozen, self.seed, what));
     }
 
-    /// Writes what is there.
+    /// Writes the same elements again.
     fn rewrite(&self, what: &str) {
         match self.array.write() {
             Ok(mut elements) => {
@@ -288,7 +287,7 @@ impl Worker<'_> {
         }
     }
 
-    /// What would stay is deleted by its maker, usually: else the store had more and more arrays.
+    /// The maker usually deletes an array that would stay: else the store would grow without end.
     fn drop_or_delete(&mut self, held: Held) {
         if held.is_own && held.array.scope() != Scope::Local && self.random.below(20) != 0 {
             let _ = held.array.release();
@@ -314,7 +313,7 @@ impl Worker<'_> {
         }
     }
 
-    /// A child has what its parent had, also when the parent drops it.
+    /// A forked child keeps its parent's arrays, also when the parent drops them.
     fn fork(&mut self) {
         if self.random.below(8) != 0 {
             return;
@@ -403,7 +402,7 @@ fn child_churns() {
     common::done();
 }
 
-/// Deletes what nobody owns or nobody claimed, and whatever else there is.
+/// Deletes all arrays, also those without an owner.
 fn delete_all(manager: &Manager) {
     for info in manager.list().unwrap() {
         match AnyArray::open_path(&info.path).and_then(|array| array.release()) {
@@ -414,7 +413,7 @@ fn delete_all(manager: &Manager) {
 }
 
 #[test]
-fn whoever_opens_what_is_made_and_dropped_all_the_time_finds_the_right_elements() {
+fn arrays_that_are_made_and_dropped_all_the_time_open_with_the_right_elements() {
     let number = |name: &str, otherwise: u64| {
         std::env::var(name).map_or(otherwise, |text| text.parse().unwrap())
     };

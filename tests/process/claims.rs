@@ -84,8 +84,8 @@ fn child_races_for_claims() {
     let mut lines = std::io::stdin().lines().map(Result::unwrap).peekable();
     let mut round = 0;
     while lines.peek().is_some() {
-        // The whole batch is read before the first round: nobody comes late to one because of the
-        // pipe.
+        // The whole batch is read before the first round: no process comes late to one because of
+        // the pipe.
         let batch: Vec<Handle> = lines
             .by_ref()
             .take(BATCH)
@@ -94,8 +94,8 @@ fn child_races_for_claims() {
         let mut opened = Vec::new();
         for handle in &batch {
             round += 1;
-            // Who sees the other one come goes first, by the time that a word needs from processor
-            // to processor: the sides take turns.
+            // The process that sees the other one arrive goes first, by the time that a word needs
+            // from processor to processor: the sides take turns.
             barrier.pass(round % 2);
             let start = now();
             let xs: SharedArray1<f64> = handle.open().unwrap();
@@ -119,12 +119,15 @@ fn child_races_for_claims() {
                 .collect::<Vec<_>>()
         };
         let lost = paths(lost);
-        assert!(lost.iter().all(|path| path.exists()), "who lost deleted it");
+        assert!(
+            lost.iter().all(|path| path.exists()),
+            "the loser deleted it"
+        );
         barrier.pass(0);
         let won = paths(won);
         assert!(
             !won.iter().any(|path| path.exists()),
-            "who won did not delete it"
+            "the winner did not delete it"
         );
         barrier.pass(0);
         println!("{}", results.join("\n"));
@@ -195,7 +198,7 @@ impl Barrier {
         assert!(index < 2);
         // SAFETY: the file has a page, which is mapped for reading and writing while `self` lives;
         // the word lies at its start or 64 bytes after it, so inside and aligned; it is an atomic,
-        // for which any bytes are valid, and nobody accesses it otherwise.
+        // for which any bytes are valid, and no process accesses it otherwise.
         unsafe { AtomicU32::from_ptr(self.page.as_mut_ptr().wrapping_add(64 * index).cast()) }
     }
 }
@@ -223,7 +226,7 @@ fn a_claimant_that_never_used_the_array_gives_the_claim_back() {
     assert_eq!(
         ask(&mut first, "drop"),
         "dropped",
-        "who lost gives nothing back and deletes nothing"
+        "the loser gives nothing back and deletes nothing"
     );
     second.finish();
     assert!(path.exists(), "neither does the end of a process");
@@ -307,8 +310,8 @@ fn child_uses_each_in_another_way() {
     common::done();
 }
 
-/// What a deserializer tries in turn: all but the last open the array or fail to, and then find
-/// that a field is missing.
+/// The variants that a deserializer tries in turn: all but the last open the array or fail to, and
+/// then find that a field is missing.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 #[allow(dead_code, reason = "only the last variant is ever made")]
@@ -435,7 +438,7 @@ fn child_claims_and_sets() {
 }
 
 #[test]
-fn a_scope_set_after_receipt_takes_what_nobody_owns_and_nothing_else() {
+fn a_scope_set_after_receipt_takes_only_an_array_without_an_owner() {
     let root = Root::new();
     let manager = root.manager();
     let xs = manager.ones::<f64, _>(3).unwrap();

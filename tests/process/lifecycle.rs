@@ -1,5 +1,5 @@
-//! The life of names, files, managers and processes: what CPython tests of its own shared memory
-//! holds here too.
+//! The life of names, files, managers and processes: the properties that CPython tests of its own
+//! shared memory hold here too.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 #![allow(
     unsafe_code,
@@ -340,7 +340,7 @@ fn child_has_workers() {
     println!("all at work");
     if arguments[0] == "waits" {
         std::io::stdin().lines().for_each(drop);
-        panic!("nobody ended this process");
+        panic!("no signal ended this process");
     }
     for mut worker in workers.drain(..) {
         drop(worker.stdin.take());
@@ -397,7 +397,7 @@ fn a_signal_to_an_owner_or_to_its_whole_group_leaves_nothing_to_the_next_manager
         let root = Root::new();
         let mut command =
             common::child_command(child_has_workers, &[Path::new("waits"), root.path()]);
-        // A group of its own, so that the signal goes to nobody else.
+        // A group of its own, so that the signal goes to no other process.
         let mut owner = command
             .process_group(0)
             .stdin(Stdio::piped())
@@ -521,7 +521,7 @@ fn a_member_s_end_takes_nothing_of_the_owner_s_away() {
             ]
         })
         .collect();
-    // Without the right to claim: what was claimed would be the member's.
+    // Without the right to claim: the member would own a claimed array.
     let handles: Vec<_> = arrays
         .iter()
         .map(|xs| xs.handle().to_string().replace(":s=remote:", ":s=store:"))
@@ -543,7 +543,8 @@ fn a_member_s_end_takes_nothing_of_the_owner_s_away() {
             (code, signal)
         );
         assert!(arrays.iter().all(|xs| xs.path().exists()), "{end}");
-        // What the member made and claimed for itself is swept, or was dropped; the rest stays.
+        // The arrays that the member made and claimed for itself are swept, or were dropped; the
+        // rest stays.
         let swept = manager.sweep().unwrap();
         assert_eq!(
             (swept.arrays, swept.skipped.len()),
@@ -646,20 +647,20 @@ fn child_has_no_standard_streams() {
     std::panic::set_hook(Box::new(move |panic| {
         std::fs::write(&report, panic.to_string()).unwrap()
     }));
-    // What the library opens once and keeps is open before, so that the next file gets the first
-    // number that is free.
+    // The library opens the files that it keeps before, so that the next file gets the first free
+    // number.
     let own = Manager::builder()
         .root(Path::new(&arguments[1]).parent().unwrap())
         .create()
         .unwrap();
     for stream in arguments[0].bytes().map(|digit| i32::from(digit - b'0')) {
-        // SAFETY: a standard stream of this process, which nothing owns; who writes to it gets an
-        // error or is ignored.
+        // SAFETY: a standard stream of this process, which no value owns; a write to it fails or is
+        // ignored.
         unsafe { libc::close(stream) };
     }
     let manager = Manager::open(&arguments[1]).unwrap();
     let noise = || {
-        // What a library in C would do that knows nothing of this.
+        // As a library in C would do that knows nothing of this.
         let bytes = [0xaa_u8; 64];
         for stream in 0..3 {
             // SAFETY: `write` reads 64 bytes from an array of 64.

@@ -1,5 +1,4 @@
-//! Several processes, and the limits of one: who deletes, what a crash leaves, forks, full file
-//! systems.
+//! Several processes, and the limits of one: deletion, crashes, forks, full file systems.
 //!
 //! A module for each part; `cargo test --test process forks::` runs one. A test that changes
 //! something of its whole process, such as a limit, or that looks at all of it, such as its

@@ -1,5 +1,5 @@
-//! Writers that die or panic with their guards held: what the others see, and how the bytes are
-//! recovered.
+//! Writers that die or panic with their guards held: the errors of other processes, and the
+//! recovery of the bytes.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 #![allow(
     clippy::single_range_in_vec_init,
@@ -47,7 +47,7 @@ fn child_holds_a_guard() {
             println!("holding");
             wait();
         }
-        // Waits for a guard that the parent holds: what it does then is never reached.
+        // Waits for a guard that the parent holds: the lines after it are never reached.
         _ => {
             println!("holding");
             drop(view.write());
@@ -180,7 +180,7 @@ fn columns_and_fields_are_poisoned_and_recovered_for_themselves() {
 }
 
 /// The lock on every other element of every other row covers whole stretches of those rows. A
-/// recovery of such a view used to take the poison of all that its lock covers, and what lies
+/// recovery of such a view used to take the poison of all bytes that its lock covers. The bytes
 /// between its elements stayed half-written and could be read.
 #[test]
 fn a_recovery_takes_no_poison_from_between_its_elements() {

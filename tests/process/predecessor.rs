@@ -1,5 +1,5 @@
-//! What one does with the Python library that this one succeeds: arrays are sent to workers and
-//! come back from them, and are used like ndarray's own.
+//! The uses of the Python library that this one succeeds: arrays are sent to workers and come back
+//! from them, and are used like ndarray's own.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use crate::common::{self, Peer, Root};
@@ -14,7 +14,7 @@ use std::path::PathBuf;
 const WORKERS: usize = 10;
 const NOTHING: Vec<PathBuf> = Vec::new();
 
-/// A pool of processes, each of which works on what it is told.
+/// A pool of processes, each of which works on the tasks that it is sent.
 fn pool() -> Vec<Peer> {
     (0..WORKERS)
         .map(|_| Peer::start(child_works_on_what_it_is_sent, &[""]))
@@ -427,7 +427,7 @@ fn operators_and_fancy_selections_give_plain_arrays() {
     assert_eq!((guard.sum(), manager.list().unwrap().len()), (28.0, 1));
 }
 
-/// As any function of somebody else that fills what it is given.
+/// As any function of another library that fills a given array.
 fn fill_with_squares(out: &mut ArrayRef<f64, Ix2>) {
     out.indexed_iter_mut()
         .for_each(|((i, j), x)| *x = ((i + j) * (i + j)) as f64);

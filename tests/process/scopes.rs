@@ -1,4 +1,4 @@
-//! Scopes: who deletes an array, when, and what deletes nothing.
+//! Scopes: which process deletes an array, when, and which events delete nothing.
 
 use crate::common::{self, Peer, Root};
 use ndarray::{Axis, Ix1, Ix2, s};
@@ -127,7 +127,7 @@ fn opening_again_in_the_process_that_owns_a_local_array_gives_local_and_one_dele
 }
 
 #[test]
-fn a_remote_array_that_nobody_claims_goes_with_its_store() {
+fn an_unclaimed_remote_array_goes_with_its_store() {
     let root = Root::new();
     let manager = root.manager();
     let xs = manager
@@ -410,7 +410,7 @@ fn a_name_that_was_given_anew_is_not_deleted_by_its_old_owner() {
             });
             start.wait();
             if round % 2 == 0 {
-                // Whoever of the two is first deletes it.
+                // The first of the two deletes it.
                 let _ = manager.remove("xs");
             }
             let deadline = Instant::now() + Duration::from_secs(60);
@@ -434,7 +434,7 @@ fn a_name_that_was_given_anew_is_not_deleted_by_its_old_owner() {
 }
 
 #[test]
-fn a_panic_deletes_the_local_arrays_and_the_ephemeral_store_of_who_panics() {
+fn a_panic_deletes_the_local_arrays_and_the_ephemeral_store_of_its_process() {
     let root = Root::new();
     let manager = root.manager();
     let mine = manager.ones::<f64, _>(3).unwrap();
@@ -572,7 +572,7 @@ fn child_meets_obstacles() {
 }
 
 #[test]
-fn what_fails_takes_no_array_away() {
+fn a_failed_call_takes_no_array_away() {
     let root = Root::new();
     let manager = root.manager();
     let xs = manager.ones::<f64, _>((2, 3)).unwrap();

@@ -1,5 +1,4 @@
-//! What happens when there is no space: on the file system, in the process's limits, in its address
-//! space.
+//! No space left: on the file system, in the process's limits, in its address space.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 #![allow(
     unsafe_code,

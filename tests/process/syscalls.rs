@@ -1,5 +1,5 @@
-//! What does not call the kernel: guards that nobody contends for, and opening what is or was just
-//! open.
+//! Operations without a system call: guards without contention, and opening an array that is open
+//! or was open just before.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 #![allow(unsafe_code, reason = "a system call as a mark is a call of libc")]
 
@@ -143,8 +143,7 @@ fn child_takes_guards_between_two_marks() {
         }
         drop(xs.try_write().unwrap());
     };
-    // Once before: memory that is touched first and what a thread sets up are not the guards'
-    // affair.
+    // Once before: the first touch of memory and the setup of a thread do not count.
     work();
     mark();
     work();

@@ -1,10 +1,10 @@
-//! Worker processes that are killed at random while they do everything at once, and what must hold
-//! all the same.
+//! Worker processes that are killed at random while they do everything at once, and the properties
+//! that hold all the same.
 //!
 //! Workers read, write, create, open, claim, release and sweep in one store; the test kills them
 //! with SIGKILL and starts new ones. Under every guard each cell of an array is as one writer left
-//! it; no write is lost; nobody waits for the dead; and in the end nothing is left that should not
-//! be.
+//! it; no write is lost; no process waits for a dead one; and in the end nothing is left that
+//! should not be.
 //!
 //! `NDSHM_SOAK_KILLS=5000 cargo test --release --test soak -- --nocapture` is the long run;
 //! `NDSHM_SOAK_SEED` repeats a choice of operations.
@@ -51,7 +51,7 @@ fn number_from(variable: &str) -> Option<u64> {
 }
 
 #[test]
-fn kills_at_any_moment_tear_nothing_lose_nothing_and_block_nobody() {
+fn kills_at_any_moment_tear_nothing_lose_nothing_and_block_no_process() {
     let kills = number_from("NDSHM_SOAK_KILLS").unwrap_or(100);
     let seed = number_from("NDSHM_SOAK_SEED").unwrap_or_else(|| {
         u64::from(std::process::id()) << 20
@@ -78,7 +78,7 @@ fn child_works() {
     let (first_thread, threads, incarnation, seed) =
         (number(1) as usize, number(2) as usize, number(3), number(4));
     let places = Places::in_directory(Path::new(&arguments[0]));
-    // Whoever finds a fault ends the whole process at once: its output says what it was.
+    // A thread that finds a fault ends the whole process at once: its output names the fault.
     let report = std::panic::take_hook();
     let shared = SharedWords::open(&places.shared);
     std::panic::set_hook(Box::new(move |info| {

@@ -1,5 +1,5 @@
-//! A plain file of shared words, beside the store and without the library: what each thread of each
-//! worker is doing, and what it has done.
+//! A plain file of shared words, beside the store and without the library: the state of each thread
+//! of each worker, and counts of its operations.
 
 use std::{
     fs::File,
@@ -32,7 +32,7 @@ const STOP: usize = 0;
 const KILLS: usize = 1;
 const FAULTS: usize = 2;
 
-/// An enum, and the list of what it can be.
+/// An enum, and the list of its variants.
 macro_rules! listed {
     ($(#[$of_enum:meta])* $name:ident as $list:ident { $($(#[$of_variant:meta])* $variant:ident,)* }) => {
         $(#[$of_enum])*
@@ -45,7 +45,7 @@ macro_rules! listed {
 }
 
 listed! {
-    /// What a thread is doing.
+    /// The state of a thread.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
     #[repr(u64)]
     State as STATES {
@@ -71,7 +71,7 @@ listed! {
         Filling,
         Freezing,
         HoldingFrozen,
-        /// Waits until somebody freezes an array.
+        /// Waits until another process freezes an array.
         Awaiting,
         WaitingToCount,
         /// Holds atomics, and adds to them.
@@ -80,7 +80,7 @@ listed! {
 }
 
 listed! {
-    /// What is counted.
+    /// The operations that are counted.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     #[repr(usize)]
     Op as OPS {
@@ -141,7 +141,7 @@ impl SharedWords {
         assert!(at < WORDS);
         let word = self.0.as_mut_ptr().cast::<u64>().wrapping_add(at);
         // SAFETY: the word lies inside the mapping, which starts on a page and lives as long as the
-        // borrow; everybody accesses it atomically.
+        // borrow; every process accesses it atomically.
         unsafe { AtomicU64::from_ptr(word) }
     }
 
@@ -157,7 +157,7 @@ impl SharedWords {
         self.word(KILLS).fetch_add(1, SeqCst);
     }
 
-    /// A worker found something wrong. It may be killed before it comes to say what.
+    /// A worker found something wrong. It may be killed before it prints the fault.
     pub(crate) fn count_fault(&self) {
         self.word(FAULTS).fetch_add(1, SeqCst);
     }
@@ -184,14 +184,14 @@ impl SharedWords {
             .sum()
     }
 
-    /// How often a counter was added to, as far as who did it came to say so.
+    /// How often a counter was added to, as far as the workers came to note it.
     pub(crate) fn added(&self, counter: usize) -> u64 {
         (0..MOST_THREADS)
             .map(|thread| self.thread(thread).word(ADDED + counter).load(SeqCst))
             .sum()
     }
 
-    /// How often a cell was written, as far as its writers came to say so.
+    /// How often a cell was written, as far as its writers came to note it.
     pub(crate) fn done(&self, grid: usize, cell: usize) -> u64 {
         (0..MOST_THREADS)
             .map(|thread| self.thread(thread).done_word(grid, cell).load(SeqCst))

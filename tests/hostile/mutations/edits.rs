@@ -3,7 +3,7 @@
 use ciborium::Value;
 use proptest::prelude::*;
 
-/// What the node of a header map becomes.
+/// The replacement of a node of a header map.
 #[derive(Clone, Debug)]
 pub(crate) enum Edit {
     Replace(Value),
@@ -99,8 +99,7 @@ fn alike(value: &Value, seed: u8) -> Value {
     }
 }
 
-/// Edits the node of this number, counted from the root. What it becomes: nothing, one or two of
-/// it.
+/// Edits the node of this number, counted from the root. The result: no node, one or two.
 pub(crate) fn edited(value: &Value, number: &mut Option<usize>, edit: &Edit) -> Vec<Value> {
     if *number == Some(0) {
         *number = None;

@@ -96,7 +96,7 @@ impl Bench {
         }
     }
 
-    /// Opens a file of these bytes in every way, and reads what opens.
+    /// Opens a file of these bytes in every way, and reads the arrays that open.
     fn try_file(&self, bytes: &[u8]) {
         let start = Instant::now();
         let _ = fs::remove_file(&self.path);
@@ -150,7 +150,7 @@ impl Bench {
         std::hint::black_box(sum ^ guard.get(last).map_or(0, byte));
     }
 
-    /// Both happened: what was tried is neither all nonsense nor all harmless.
+    /// Both happened: the input is neither all nonsense nor all harmless.
     fn finish(self, least_opened: usize) {
         let (opened, refused) = (self.opened.get(), self.refused.get());
         println!("opened {opened} times, refused {refused} times");

@@ -30,7 +30,7 @@ const STUCK: Duration = Duration::from_secs(40);
 /// A forked child that has not ended after so many seconds is killed by its alarm.
 const ALARM: u32 = STUCK.as_secs() as u32 / 2;
 
-/// What a thread is doing.
+/// The steps of a thread.
 const STEPS: [&str; 12] = [
     "nothing yet",
     "reading",
@@ -70,7 +70,7 @@ impl Steps {
         assert!(thread <= CHILD);
         let word = self.0.as_mut_ptr().cast::<u64>().wrapping_add(thread);
         // SAFETY: the word lies inside the mapping, which starts on a page and lives as long as the
-        // borrow; everybody accesses it atomically.
+        // borrow; every process accesses it atomically.
         unsafe { AtomicU64::from_ptr(word) }
     }
 
@@ -241,8 +241,8 @@ impl Worker<'_> {
         }
     }
 
-    /// What a killed child left half-written is made whole; somebody may be in the way of who does
-    /// not wait.
+    /// Recovers elements that a killed child left half-written. A call that does not wait may find
+    /// them locked.
     fn settle(&self, array: &SharedArray1<u64>, result: Result<()>) {
         match result {
             Ok(()) | Err(Error::WouldBlock { .. } | Error::Timeout { .. }) => {}
@@ -259,11 +259,11 @@ fn uniform<'a>(mut elements: impl Iterator<Item = &'a u64>) {
     let first = elements.next().unwrap();
     assert!(
         elements.all(|element| element == first),
-        "a reader or writer finds a write of which a part is missing"
+        "a reader or writer finds a torn write"
     );
 }
 
-/// What a forked child does.
+/// The work of a forked child.
 #[derive(Clone, Copy)]
 enum Kind {
     Exits,
@@ -274,7 +274,7 @@ enum Kind {
 const KINDS: [Kind; 3] = [Kind::Exits, Kind::Works, Kind::IsKilled];
 
 #[test]
-fn forks_amid_ten_busy_threads_hang_nobody_lose_no_lock_and_leak_nothing() {
+fn forks_amid_ten_busy_threads_hang_no_process_lose_no_lock_and_leak_nothing() {
     let forks = std::env::var("NDSHM_FORKS").map_or(FORKS, |text| text.parse().unwrap());
     let root = Root::new();
     let (steps, store) = (root.path().join("steps"), root.path().join("run"));
@@ -325,8 +325,8 @@ fn forks_amid_ten_busy_threads_hang_nobody_lose_no_lock_and_leak_nothing() {
         std::thread::sleep(Duration::from_micros(done as u64 * 997 % 3000));
         parent.kill();
         let killed = Instant::now();
-        // While the forked child lives, everybody else learns that the parent is dead, and so does
-        // the child.
+        // While the forked child lives, all other processes learn that the parent is dead, and so
+        // does the child.
         let read = held.read_timeout(STUCK).map(drop);
         assert!(matches!(read, Err(Error::Poisoned { .. })), "{read:?}");
         slowest = slowest.max(killed.elapsed());
@@ -367,7 +367,7 @@ fn child_forks_amid_ten_threads() {
     let arguments = common::arguments();
     let number = |index: usize| arguments[index].parse::<usize>().unwrap();
     let (rounds, fate) = (number(2)..number(2) + number(3), arguments[4].as_str());
-    // Whoever finds a fault ends its whole process at once, the parent or the forked child.
+    // A thread that finds a fault ends its whole process at once, the parent or the forked child.
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         report(info);
@@ -462,7 +462,7 @@ fn fork_in_rounds<'a>(
             std::thread::sleep(STUCK);
             kill_process(child, Signal::KILL).unwrap();
             panic!(
-                "nobody killed this parent; its forked child was last seen {}",
+                "this parent was not killed; its forked child was last seen {}",
                 steps.of(CHILD)
             );
         }

@@ -1,6 +1,6 @@
-//! Forked children: they own nothing that they inherit, and keep nobody alive.
+//! Forked children: they own nothing that they inherit, and keep no dead member alive.
 //!
-//! Every test forks in a process of its own, so that no child inherits what other tests hold.
+//! Every test forks in a process of its own, so that no child inherits the arrays of other tests.
 #![allow(
     unsafe_code,
     reason = "forking, and ending a forked child, are calls of libc"
@@ -30,7 +30,7 @@ enum Fork {
 struct ChildEnd;
 
 impl ChildEnd {
-    /// Ends the child as one that did what it should, without running destructors.
+    /// Ends the child with success, without running destructors.
     fn done(self) -> ! {
         exit(0)
     }
@@ -105,7 +105,7 @@ fn child_forks_with_all_that_it_owns() {
         Fork::Child(end) => {
             assert!(
                 matches!(stored.set_scope(Scope::Local), Err(Error::NotOwner { .. })),
-                "inherited, though nobody owns it"
+                "inherited, though it has no owner"
             );
             assert!(matches!(
                 stored.set_scope(Scope::Remote),
@@ -135,7 +135,7 @@ fn child_forks_with_all_that_it_owns() {
             assert_eq!(xs.read().unwrap().sum(), 6.0);
             drop((xs, view, again));
             assert!(path.exists());
-            // What it opens itself it may own.
+            // It may own the arrays that it opens itself.
             let opened: SharedArray1<f64> = stored.handle().open().unwrap();
             opened.set_scope(Scope::Local).unwrap();
             drop(opened);
@@ -219,7 +219,7 @@ fn child_forks_a_maker() {
             .collect::<Vec<_>>()
     };
     assert_eq!(names(), [None, Some("of the child".to_owned())]);
-    // One that is cut off with its array: what it owned is the sweep's.
+    // A process that is killed with its array: the sweep deletes its arrays.
     match fork() {
         Fork::Child(end) => {
             let _made = manager.ones::<f64, _>(3).unwrap();
@@ -261,7 +261,7 @@ fn child_forks_with_a_claim_and_a_guard() {
             assert_eq!(
                 handle.open::<f64, Ix1>().unwrap().scope(),
                 Scope::Store,
-                "the claim was given back by who did not take it"
+                "a process that did not take the claim gave it back"
             );
             drop(guard);
             assert!(matches!(locked.try_read(), Err(Error::WouldBlock { .. })));
@@ -293,7 +293,7 @@ fn an_idle_forked_child_keeps_no_dead_parent_alive() {
     assert_eq!(
         (sweeper.list().unwrap().len(), swept.stores, swept.arrays),
         (2, 0, 0),
-        "nobody is dead yet"
+        "no member is dead yet"
     );
     parent.kill();
     assert!(is_running(idle));
@@ -463,7 +463,7 @@ fn child_forks_amid_threads() {
             for _ in 0..FORKS {
                 match fork() {
                     Fork::Child(end) => {
-                        // SAFETY: as in `fork`; sooner, because what waits here waits for ever.
+                        // SAFETY: as in `fork`; sooner, because a wait here lasts for ever.
                         unsafe { libc::alarm(20) };
                         work(&manager);
                         end.done()
@@ -507,7 +507,7 @@ fn child_forks_without_a_descriptor_to_spare() {
         Fork::Child(end) => {
             drop(files);
             setrlimit(Resource::Nofile, Rlimit { current, maximum }).unwrap();
-            // The first use joins anew; then nobody is dead.
+            // The first use joins anew; then no member is dead.
             assert_eq!(manager.zeros::<f64, _>(3).unwrap().len(), 3);
             let swept = manager.sweep().unwrap();
             assert!(swept.arrays == 0 && xs.path().exists(), "{swept:?}");

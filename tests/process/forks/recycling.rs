@@ -91,7 +91,7 @@ fn child_keeps_a_file_and_forks() {
     match fork() {
         Fork::Child(end) => {
             assert_ne!(make(&manager), file);
-            // The last manager of this process: it lets go what is kept.
+            // The last manager of this process: it drops the kept files.
             drop(manager);
             end.done()
         }

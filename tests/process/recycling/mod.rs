@@ -1,5 +1,5 @@
-//! Files of released arrays that are used again: when, what the new array sees, and what nobody
-//! else ever sees.
+//! Files of released arrays that are used again: when, with which contents, and that no opener of
+//! the old array sees the new one.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 mod races;
@@ -140,11 +140,11 @@ fn another_type_and_shape_of_as_many_pages_may_follow() {
 }
 
 #[test]
-fn what_others_have_open_or_what_was_frozen_or_named_is_not_used_again() {
+fn a_file_that_is_open_elsewhere_or_was_frozen_or_named_is_not_used_again() {
     let root = Root::new();
     let manager = recycling(&root, 1 << 30);
     let make = || manager.from_elem(LEN, 1.0).unwrap();
-    // Open in another process: it goes on reading what it has.
+    // Open in another process: it goes on reading its array.
     let xs = make();
     let mut peer = Peer::start(child_holds_an_array, &[xs.handle().to_string()]);
     peer.hear("open");
@@ -243,7 +243,7 @@ fn child_freezes_after_a_release() {
     common::done();
 }
 
-/// Poison, slots of the dead and the flag of frozen arrays are the old array's.
+/// Poison, slots of dead members and the frozen flag belong to the old array.
 #[test]
 fn the_lock_table_of_a_file_that_is_used_again_is_new() {
     let root = Root::new();
@@ -453,7 +453,7 @@ fn no_more_is_kept_than_was_asked_for_and_it_goes_where_space_runs_out_and_with_
     drop(manager);
     assert_eq!(root.contents(), Vec::<std::path::PathBuf>::new());
 
-    // A member that is killed: a sweep takes what it kept.
+    // A member that is killed: a sweep deletes the files that it kept.
     let manager = root.manager();
     let mut peer = Peer::start(child_keeps_files, &[manager.path()]);
     peer.hear("kept");
@@ -512,7 +512,7 @@ fn child_keeps_files_on_a_small_tmpfs() {
 }
 
 #[test]
-fn a_kept_file_that_somebody_deletes_is_made_anew_whatever_was_written_to_it() {
+fn a_kept_file_that_another_process_deletes_is_made_anew() {
     let root = Root::new();
     let manager = recycling(&root, 1 << 30);
     // The second time the next array has another length, which the file is given before it is

@@ -11,10 +11,10 @@ use std::sync::{
     atomic::{AtomicBool, Ordering::SeqCst},
 };
 
-/// Openers against a recycler: whoever opens gets the array of the handle, whole, or is told that
-/// it was released.
+/// Openers against a recycler: an opener gets the array of the handle, whole, or the error that it
+/// was released.
 #[test]
-fn whoever_opens_while_files_are_used_again_gets_the_right_array_or_is_told() {
+fn an_opening_while_files_are_used_again_gives_the_right_array_or_an_error() {
     let root = Root::new();
     let manager = recycling(&root, 1 << 30);
     let mut peers: Vec<_> = (0..3)
@@ -70,12 +70,12 @@ fn child_opens_what_it_is_told() {
     common::done();
 }
 
-/// The arrays have other lengths and headers in one file. Who looks without opening, and who opens,
-/// in the process that uses it again and in another one, is told of the array that it asked for, or
-/// that it is gone; a header that was read half-written was told of, and one that did not fit to
+/// The arrays have other lengths and headers in one file. A look without opening and an opening, in
+/// the process that uses the file again and in another one, give the array of the handle, or the
+/// error that it is gone. They used to report a half-written header, and one that did not fit to
 /// the length.
 #[test]
-fn whoever_looks_while_files_are_used_again_is_never_told_of_a_wrong_header() {
+fn a_look_while_files_are_used_again_never_reports_a_wrong_header() {
     let root = Root::new();
     let manager = recycling(&root, 1 << 30);
     let current = Mutex::new(manager.from_elem(600, 0u64).unwrap().handle());

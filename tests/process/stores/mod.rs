@@ -1,4 +1,4 @@
-//! Stores: where they are made, who owns them, what is in them, and who deletes them.
+//! Stores: their places, their owners, their contents, and their deletion.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 mod sweeps;
@@ -363,7 +363,7 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// What a process leaves that is killed right after it marked its store as closing.
+/// The leftovers of a process that is killed right after it marked its store as closing.
 fn mark_as_closing(store: &Path) {
     use std::os::unix::fs::FileExt;
     let lock = std::fs::File::options()

@@ -1,4 +1,5 @@
-//! What a sweep deletes of the dead, what it leaves, and what it tells.
+//! Sweeps: the leftovers of dead processes that they delete, the files that they leave, and their
+//! report.
 
 use super::{
     NOTHING, chmod,
@@ -134,7 +135,7 @@ fn half_built_and_half_deleted_stores_are_swept() {
 }
 
 #[test]
-fn what_cannot_be_swept_is_told_and_does_not_stop_the_rest() {
+fn a_leftover_that_cannot_be_swept_is_reported_and_does_not_stop_the_rest() {
     let root = Root::new();
     let manager = root.manager();
     let child = common::start(child_dies_as_an_owner, &[manager.path()]);

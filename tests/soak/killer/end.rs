@@ -1,4 +1,4 @@
-//! The end of a soak: the workers stop, what they left is verified, and what happened is told.
+//! The end of a soak: the workers stop, the test checks their leftovers, and prints a report.
 
 use super::{CLAIMABLE, Killer, WATCHDOG};
 use crate::{
@@ -40,8 +40,8 @@ impl Killer {
         );
     }
 
-    /// Recovers what is poisoned and looks at every cell; then nothing of the dead is left after a
-    /// sweep.
+    /// Recovers all poison and looks at every cell; then a sweep leaves nothing of the dead
+    /// members.
     pub(crate) fn verify(&mut self) {
         for (grid, array) in GRIDS.iter().zip(&self.grids) {
             for cell in 0..grid.cells() {
@@ -75,7 +75,7 @@ impl Killer {
         self.verify_counters();
         self.manager.sweep().unwrap();
         self.verify_frames();
-        // What was handed on and never claimed is the store's; whoever wants it may have it.
+        // The store owns an array that was handed on and never claimed; any process may take it.
         for info in self
             .manager
             .list()
@@ -140,8 +140,8 @@ impl Killer {
         self.sums = (sum, added);
     }
 
-    /// What is left of frames was frozen as its producer filled it, or its producer died; it goes
-    /// now.
+    /// The remaining frames were frozen as their producer filled them, or their producer died; they
+    /// are deleted now.
     fn verify_frames(&mut self) {
         for name in self
             .manager

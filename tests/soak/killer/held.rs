@@ -1,4 +1,4 @@
-//! What workers held when they were killed, as the state blocks of the arrays say.
+//! The locks that workers held when they were killed, by the state blocks of the arrays.
 
 use super::Killer;
 use crate::worker::frame_name;
@@ -14,7 +14,7 @@ use std::{
 const MODES: [&str; 6] = ["", "read", "write", "intent", "poisoned", "atomic"];
 pub(super) const WRITE: usize = 2;
 
-/// What one worker has.
+/// The locks of one worker.
 #[derive(Default)]
 pub(super) struct Held {
     pub(super) lock_words: usize,
@@ -35,7 +35,7 @@ enum Frame {
     Frozen,
 }
 
-/// How many of the killed had what.
+/// The number of killed workers that held each kind.
 #[derive(Default)]
 pub(super) struct Tally {
     stopped: usize,

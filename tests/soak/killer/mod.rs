@@ -1,5 +1,5 @@
-//! The killer: starts workers, kills them at moments that it chooses by what they do, and verifies
-//! what they leave.
+//! The killer: starts workers, kills them at moments that it chooses by their states, and checks
+//! their leftovers.
 
 mod end;
 mod held;
@@ -26,17 +26,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Whoever does not move for so long is stuck.
+/// A thread that does not move for so long is stuck.
 const WATCHDOG: Duration = Duration::from_secs(30);
 /// Threads of each worker.
 const THREADS: [usize; 6] = [1, 1, 1, 1, 2, 2];
-/// The owner word of an array that anybody may claim.
+/// The owner word of an array that any process may claim.
 const CLAIMABLE: u64 = u64::MAX;
 
-/// What the killer is after.
+/// The state of a worker that the killer waits for.
 #[derive(Clone, Copy)]
 enum Target {
-    Anybody,
+    Any,
     In(&'static [State]),
     /// A writer whose bytes the test waits to read.
     BlockingWriter,
@@ -70,7 +70,7 @@ pub(crate) struct Killer {
     frames_left: (usize, usize),
     by_state: BTreeMap<State, usize>,
     tally: Tally,
-    /// How long the test waited for what a dead writer held.
+    /// How long the test waited for the bytes that a dead writer held.
     waits: Vec<Duration>,
     waits_without_poison: usize,
     beats: [(u64, Option<Instant>); MOST_THREADS],
@@ -170,7 +170,7 @@ impl Killer {
         ];
         self.incarnations += threads as u64;
         let mut command = common::child_command(crate::child_works, &arguments);
-        // What a worker complains of goes where the test's own complaints go.
+        // A worker's error output goes to that of the test.
         let child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -212,12 +212,12 @@ impl Killer {
             92..94 => Target::In(&[Awaiting]),
             94..98 => Target::In(&[Counting]),
             98 => Target::In(&[WaitingToCount]),
-            _ => Target::Anybody,
+            _ => Target::Any,
         };
         // Some states need a death before them.
         let before = match target {
             Target::In([Recovering | WaitingToRecover]) => Some(Target::BlockingWriter),
-            Target::In([Joining]) => Some(Target::Anybody),
+            Target::In([Joining]) => Some(Target::Any),
             _ => None,
         };
         if let Some(before) = before {
@@ -234,8 +234,8 @@ impl Killer {
         self.kill(victim, is_stopped, matches!(target, Target::BlockingWriter));
     }
 
-    /// Waits, not for long, until a worker does what is wanted. Which one, and whether it is
-    /// stopped; it may have gone on otherwise.
+    /// Waits, not for long, until a worker is in the wanted state. Returns which one, and whether
+    /// it is stopped; it may have gone on otherwise.
     fn find(&mut self, target: Target) -> (usize, bool) {
         let is_rare = matches!(
             target,
@@ -252,7 +252,7 @@ impl Killer {
                     .any(|thread| states.contains(&self.shared.thread(thread).state()))
             };
             match target {
-                Target::Anybody => return (victim, false),
+                Target::Any => return (victim, false),
                 Target::In(states) if is_in(states) => return (victim, false),
                 Target::BlockingWriter if is_in(&[State::Writing, State::Recovering]) => {
                     self.suspend(victim);
@@ -278,7 +278,7 @@ impl Killer {
                     }
                     self.resume(victim);
                 }
-                // Joining is too short to be found by who looks now and then.
+                // Joining is too short to be found by a look now and then.
                 Target::In([State::Joining]) => {}
                 _ if victim == 0 => std::thread::yield_now(),
                 _ => {}
@@ -305,7 +305,7 @@ impl Killer {
 
     fn kill(&mut self, victim: usize, mut is_stopped: bool, is_waited_for: bool) {
         let threads = self.workers[victim].threads();
-        // Stopped first, in two of three cases, so that what it held can be counted.
+        // Stopped first, in two of three cases, so that its locks can be counted.
         if !is_stopped && self.random.below(3) > 0 {
             self.suspend(victim);
             is_stopped = true;
@@ -314,7 +314,8 @@ impl Killer {
         let waiter = (is_waited_for && held.slots[held::WRITE] > 0)
             .then(|| self.wait_for_writer(threads.clone()))
             .flatten();
-        // Before it happens: whoever finds the poison first must find the kill that made it.
+        // Before it happens: the first process that finds the poison must find the kill that made
+        // it.
         self.shared.count_kill();
         self.workers[victim].child.kill().unwrap();
         let status = self.workers[victim].child.wait().unwrap();
@@ -400,7 +401,7 @@ impl Killer {
     fn watch(&mut self) {
         self.load = self.load.max(load());
         if self.shared.faults() > 0 {
-            // Who found it says what it was.
+            // The thread that found the fault prints it.
             std::thread::sleep(Duration::from_secs(1));
             panic!("a worker found a fault");
         }

@@ -1,4 +1,4 @@
-//! What a worker does with the counters: integers that all workers add to, as atomics and
+//! The operations of a worker on the counters: integers that all workers add to, as atomics and
 //! otherwise.
 
 use super::Worker;
@@ -50,7 +50,7 @@ impl Worker<'_> {
         }
     }
 
-    /// One more, not atomically: nobody else may add meanwhile.
+    /// Adds one, not atomically: no other process may add meanwhile.
     pub(super) fn count_by_writing(&mut self) {
         let (first, counters) = self.some_counters();
         self.words.set(State::WaitingToWrite);
@@ -80,7 +80,11 @@ impl Worker<'_> {
                 self.words.set(State::Reading);
                 let before = guard.to_vec();
                 self.pause();
-                assert_eq!(guard.to_vec(), before, "somebody adds while they are read");
+                assert_eq!(
+                    guard.to_vec(),
+                    before,
+                    "another process adds while they are read"
+                );
                 for (seen, now) in self.counted[first..].iter_mut().zip(before) {
                     assert!(now >= *seen, "a counter was {seen} and is {now}");
                     *seen = now;
@@ -96,7 +100,7 @@ impl Worker<'_> {
     /// A writer that died added one or did not: there is nothing to make good.
     fn settle_counters(&mut self, counters: &SharedArray1<u64>, error: Error) {
         assert!(matches!(error, Error::Poisoned { .. }), "{error}");
-        assert!(self.shared.kills() > 0, "nobody died: {error}");
+        assert!(self.shared.kills() > 0, "no process died: {error}");
         self.words.count(Op::Poisoned);
         self.words.set(State::WaitingToRecover);
         let guard = counters.recover().unwrap();

@@ -1,5 +1,5 @@
-//! What a worker does with frames: arrays that are made, filled and frozen by one, and read without
-//! a lock by all.
+//! The operations of a worker on frames: arrays that one worker makes, fills and freezes, and all
+//! read without a lock.
 
 use super::{LEN, Worker, lifecycle::announce};
 use crate::shared::{Op, State};
@@ -9,8 +9,8 @@ use std::{fs, time::Duration};
 
 /// Frozen arrays that a thread keeps.
 const KEPT: usize = 4;
-/// Frames beyond this number are released by whoever has read them: what sweeps and lists should
-/// not have to look at thousands.
+/// A worker that has read a frame beyond this number releases it: sweeps and lists should not have
+/// to look at thousands.
 const CROWDED: usize = 12;
 
 /// The name of a frame.
@@ -51,7 +51,7 @@ impl Worker<'_> {
         guard.fill(number);
         drop(guard);
         if self.chance(2) {
-            // Somebody has time to come and read it, and freezing has to wait.
+            // Another worker has time to read it, and freezing has to wait.
             std::thread::sleep(Duration::from_millis(1));
         }
         if self.chance(8) {
@@ -60,7 +60,7 @@ impl Worker<'_> {
             self.words.set_frame(0);
             return self.words.count(Op::GiveUp);
         }
-        // Only what is frozen, or was left by the dead, is released by others.
+        // Other workers release only frozen frames and those of dead producers.
         frame.set_scope(scope).unwrap();
         self.words.set(State::Freezing);
         let frozen = frame.freeze().unwrap();
@@ -68,7 +68,7 @@ impl Worker<'_> {
         self.words.count(Op::Freeze);
         check(number, &frozen);
         if self.chance(4) {
-            // It outlives its producer; who has read it may have released it already.
+            // It outlives its producer; a worker that has read it may have released it already.
             match frame.set_scope(Scope::Store) {
                 Ok(()) | Err(Error::Released { .. }) => {}
                 Err(error) => panic!("{error}"),
@@ -122,7 +122,7 @@ impl Worker<'_> {
             Err(Error::Abandoned { member, .. }) => {
                 assert!(
                     self.shared.kills() > 0 && member != self.words.member(),
-                    "nobody died"
+                    "no process died"
                 );
                 self.words.count(Op::Abandoned);
                 self.clear_away(&handle);
@@ -163,7 +163,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Deletes what its producer left unfrozen.
+    /// Deletes a frame that its producer left unfrozen.
     fn clear_away(&mut self, handle: &Handle) {
         self.words.set(State::Releasing);
         match handle.open::<u64, Ix1>().and_then(|array| {
@@ -175,7 +175,7 @@ impl Worker<'_> {
         }
     }
 
-    /// What is frozen never changes.
+    /// Checks that frozen frames never change.
     pub(super) fn look_at_frozen(&mut self) {
         self.words.set(State::HoldingFrozen);
         self.frozen

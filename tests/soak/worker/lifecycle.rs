@@ -1,4 +1,5 @@
-//! What a worker does with whole arrays: makes, hands on, claims, names, releases and sweeps them.
+//! The operations of a worker on whole arrays: it makes, hands on, claims, names, releases and
+//! sweeps them.
 
 use super::{LEN, NAMES, Worker, check_uniform};
 use crate::{
@@ -36,12 +37,13 @@ impl Worker<'_> {
         let path = local.path().to_path_buf();
         assert!(
             path.exists(),
-            "{} was deleted by somebody else",
+            "{} was deleted by another process",
             path.display()
         );
         self.words.set(State::Dropping);
         drop(local);
-        // Another thread that sweeps holds for a moment what it looks at, and deletes it then.
+        // A sweep in another thread holds each array that it looks at for a moment, and deletes it
+        // then.
         let deadline = Instant::now() + Duration::from_secs(10);
         while self.shares_process && path.exists() && Instant::now() < deadline {
             std::thread::yield_now();
@@ -50,7 +52,7 @@ impl Worker<'_> {
         self.words.count(Op::Drop);
     }
 
-    /// Makes an array for whoever claims it.
+    /// Makes an array for the next claimant.
     pub(super) fn hand_on(&mut self) {
         self.words.set(State::Creating);
         let number = self.number();
@@ -70,7 +72,7 @@ impl Worker<'_> {
         self.words.count(Op::HandOn);
     }
 
-    /// Any entry of a box, often the newest, with its text.
+    /// Any entry of a directory of handles, often the newest, with its text.
     pub(super) fn pick_entry(&mut self, directory: &Path) -> Option<(PathBuf, String)> {
         let is_entry = |name: &str| !name.starts_with("draft");
         let entries = std::fs::read_dir(directory)
@@ -80,7 +82,7 @@ impl Worker<'_> {
         if entries.is_empty() {
             return None;
         }
-        // A tmpfs lists what is new first.
+        // A tmpfs lists the newest files first.
         let limit = if self.chance(2) { entries.len() } else { 1 };
         let entry = directory.join(&entries[self.random.below(limit)]);
         let text = std::fs::read_to_string(&entry).ok()?;
@@ -112,7 +114,7 @@ impl Worker<'_> {
         self.pause();
         assert!(
             self.shares_process || path.exists(),
-            "{} is claimed and was deleted by somebody else",
+            "{} is claimed and was deleted by another process",
             path.display()
         );
         self.words.set(State::Dropping);

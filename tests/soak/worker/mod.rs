@@ -40,7 +40,7 @@ pub(crate) struct Worker<'a> {
     words: ThreadWords<'a>,
     shared: &'a SharedWords,
     places: &'a Places,
-    /// Whether other threads of this process share what it holds.
+    /// Whether other threads of this process share its arrays.
     shares_process: bool,
     random: Random,
     /// Of the next write: unique, and never zero.
@@ -51,7 +51,7 @@ pub(crate) struct Worker<'a> {
     locals: Vec<SharedArray1<u64>>,
     named: Vec<(&'static str, SharedArray1<u64>)>,
     frozen: Vec<(u64, FrozenArray<u64, Ix1>)>,
-    /// What the counters were when they were last looked at.
+    /// The counters at the last look.
     counted: [u64; COUNTERS],
 }
 
@@ -265,14 +265,14 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// After a guard that was not given: recovers what is poisoned, or leaves it to others.
+    /// After a guard that was not given: recovers the poison, or leaves it to others.
     fn refused(&mut self, grid: usize, part: Part, error: Error) {
         match error {
             Error::WouldBlock { .. } | Error::Timeout { .. } => self.words.count(Op::TooLate),
             Error::Poisoned { .. } => {
                 assert!(
                     self.shared.kills() + self.shared.counted(Op::Panic) > 0,
-                    "nobody died: {error}"
+                    "no process died: {error}"
                 );
                 self.words.count(Op::Poisoned);
                 if self.chance(2) {
