@@ -240,7 +240,10 @@ pub(crate) const SCENES: &[Scene] = &[
     // Poison.
     scene(
         "bury",
-        &[Death("BuryWanted", 1, Poison), Death("Buried", 1, Poison)],
+        &[
+            Death("ClearDeadWanted", 1, Poison),
+            Death("DeadCleared", 1, Poison),
+        ],
     ),
     quiet(
         "merge",
