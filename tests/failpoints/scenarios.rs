@@ -245,7 +245,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     // Poison.
     scenario(
         "bury",
-        &[Crash("BuryWanted", 1, Poison), Crash("Buried", 1, Poison)],
+        &[Crash("ClearDeadWanted", 1, Poison), Crash("DeadCleared", 1, Poison)],
     ),
     quiet(
         "merge",
