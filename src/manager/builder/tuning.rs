@@ -1,9 +1,9 @@
 //! Settings of a store that are this process's own: how long it waits, what it does about pages,
-//! what it keeps; and whether its store gets a janitor.
+//! what it keeps; and the janitor of its store.
 
 use super::Builder;
 use crate::store::settings::HugePages;
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 impl Builder {
     /// How long [`read`](crate::SharedArray::read), [`write`](crate::SharedArray::write) and all
@@ -131,12 +131,13 @@ impl Builder {
     /// Gives an ephemeral store that this makes a janitor: a small process that deletes it the
     /// moment its last process is gone, however that ended.
     ///
-    /// Without one, what SIGKILL, `abort` and `process::exit` leave stays until somebody sweeps.
-    /// The janitor is the tool `ndshm` (feature `cli`): the program that the environment variable
-    /// `NDSHM_JANITOR` names, else `ndshm` beside this process's program, else on the PATH. It
-    /// waits in the kernel, in a session of its own, and ends when the store has ended. Whoever
-    /// kills it too, by hand or with a whole container or control group, leaves the store to the
-    /// next sweep. Nothing changes for stores that are persistent or only opened.
+    /// Without one, a store that SIGKILL, `abort` or `process::exit` leaves behind stays until the
+    /// next sweep. The janitor is the tool `ndshm` (package `ndshm-cli`): the program that
+    /// [`janitor_program`](Self::janitor_program) or else the environment variable `NDSHM_JANITOR`
+    /// names, else `ndshm` beside this process's program, else on the PATH. It waits in the kernel,
+    /// in a session of its own, and ends with the store. If it is killed too, alone or with a whole
+    /// container or control group, the store stays until the next sweep. Stores that are persistent
+    /// or only opened get no janitor.
     ///
     /// # Errors
     ///
@@ -156,6 +157,21 @@ impl Builder {
     /// ```
     pub fn janitor(mut self, janitor: bool) -> Self {
         self.janitor = janitor;
+        self
+    }
+
+    /// Names the program of the [`janitor`](Self::janitor) by its absolute path.
+    ///
+    /// It is for software that installs the tool elsewhere, and for programs that are their own
+    /// janitor: see [`Manager::serve_as_janitor`](crate::Manager::serve_as_janitor). Without
+    /// `janitor(true)` it changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`create`](Self::create) then fails with `NotFound` where the path is relative or no program
+    /// is there.
+    pub fn janitor_program(mut self, program: impl Into<PathBuf>) -> Self {
+        self.janitor_program = Some(program.into());
         self
     }
 }
