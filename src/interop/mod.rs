@@ -23,15 +23,8 @@ mod safetensors;
 
 pub use export::Export;
 
-use crate::{
-    element::dtype::DType,
-    error::{Error, Result},
-    layout::Order,
-};
-use std::{
-    io::{self, Write},
-    path::Path,
-};
+use crate::{element::dtype::DType, error::Error, layout::Order};
+use std::{io, path::Path};
 
 /// What is told how far a transfer has come: (bytes done, bytes in all).
 #[derive(Clone, Copy, Default)]
@@ -124,17 +117,6 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Failure::Other(error)
     }
-}
-
-/// Writes a file that appears complete or not at all, in place of one that is there: for what the
-/// tool writes.
-pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut output = output::Output::create(path, true)?;
-    output
-        .file()
-        .write_all(bytes)
-        .map_err(Error::io(path, "write the file"))?;
-    output.commit()
 }
 
 /// The dimensions and the element type of an array as formats without arrays as elements have them:

@@ -4,7 +4,7 @@ use super::Manager;
 use crate::{
     error::{Error, Result},
     segment::sweep,
-    store::{self, Swept, listing, member::Member, permissions},
+    store::{self, Swept, janitor, listing, member::Member, permissions},
 };
 use std::{
     fs, io,
@@ -101,5 +101,42 @@ impl Manager {
             )(io::ErrorKind::Deadlock.into()));
         }
         store::sweep_when_deserted(&directory, || Ok(()))
+    }
+
+    /// Makes this process the janitor of the store at `path`: the service of a program that
+    /// [`Builder::janitor_program`](crate::Builder::janitor_program) or `NDSHM_JANITOR` names.
+    ///
+    /// The library starts that program as `PROGRAM guard --janitor=STAGE STORE`, with `detach` as
+    /// `STAGE`, and the program passes both on to this function. It returns when the service is
+    /// done, and the program ends then. In the stage `detach` it starts the same program again with
+    /// the stage `wait`; that process waits for the end of the store, and answers on its standard
+    /// output before it waits. It must not have joined a store. The tool `ndshm` does the same.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` where `stage` is another word, or where there is no such store; those of
+    /// [`sweep_when_deserted`](Self::sweep_when_deserted).
+    ///
+    /// # Examples
+    ///
+    /// A program that is its own janitor:
+    ///
+    /// ```no_run
+    /// use ndshm::Manager;
+    ///
+    /// let arguments: Vec<String> = std::env::args().collect();
+    /// if let [_, verb, stage, store] = &arguments[..]
+    ///     && verb == "guard"
+    ///     && let Some(stage) = stage.strip_prefix("--janitor=")
+    /// {
+    ///     return Manager::serve_as_janitor(stage, store);
+    /// }
+    /// let program = std::env::current_exe().expect("the path of this program");
+    /// let manager = Manager::builder().janitor(true).janitor_program(program).create()?;
+    /// # drop(manager);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn serve_as_janitor(stage: &str, path: impl AsRef<Path>) -> Result<()> {
+        janitor::serve(stage, path.as_ref())
     }
 }

@@ -303,7 +303,10 @@ mod tests {
         assert_eq!((swept.stores, swept.arrays), (0, 2));
         assert_eq!(
             swept.bytes,
-            plan.deletions.iter().map(|deletion| deletion.bytes).sum()
+            plan.deletions
+                .iter()
+                .map(|deletion| deletion.bytes)
+                .sum::<u64>()
         );
         fs::remove_file(manager.path().join("notes.txt")).unwrap();
     }

@@ -1,11 +1,12 @@
 //! The janitor: a small process that deletes an ephemeral store the moment its last member is gone.
 //!
-//! It is the installed tool, started by exec in two stages. `ndshm guard --janitor=detach STORE`
-//! starts `ndshm guard --janitor=wait STORE` and ends, so that the janitor is not a child of the
-//! store's owner. The janitor has a session of its own, no descriptors but its streams, which lead
-//! to /dev/null, and `/` as its working directory. It waits in the kernel for the lock file's flock,
-//! exclusively: it gets the lock when the last member has ended, however that ended. Without the
-//! janitor, or if it is killed too, the next sweep deletes the store.
+//! The library starts it by exec: `PROGRAM guard --janitor=detach STORE` starts
+//! `PROGRAM guard --janitor=wait STORE` and ends, so that the janitor is no process's child. The
+//! janitor has a session of its own, no descriptor but its streams, which lead to /dev/null, and
+//! `/` as its directory. It waits in the kernel for the exclusive flock of the lock file.
+//!
+//! The program is the tool `ndshm` or any that calls `Manager::serve_as_janitor`. How it is found,
+//! and the cases without one: `ARCHITECTURE.md`.
 
 use crate::{
     error::{Error, Result},
@@ -33,59 +34,66 @@ const VARIABLE: &str = "NDSHM_JANITOR";
 const NAME: &str = "ndshm";
 /// The line that a janitor prints when it waits.
 const READY: &str = "the janitor waits\n";
-/// How many bytes a program may print before that.
+/// Bytes that a program may print before that line.
 const LONGEST_ANSWER: usize = 1000;
 /// How long a program may take to print it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The program that can be a janitor: the one that `NDSHM_JANITOR` names, else `ndshm` beside this
-/// process's program, else on the PATH.
-pub(crate) fn program() -> Result<PathBuf> {
+/// The program of a janitor: `named` by the caller, else by `NDSHM_JANITOR`, else `ndshm` beside
+/// this process's program, else on the PATH.
+pub(crate) fn program(named: Option<&Path>) -> Result<PathBuf> {
+    if let Some(named) = named {
+        return checked(
+            named,
+            "the builder names it as the janitor, and it is not a program",
+        );
+    }
     if let Some(named) = env::var_os(VARIABLE).filter(|named| !named.is_empty()) {
-        let named = PathBuf::from(named);
         let what = "NDSHM_JANITOR names it as the janitor, and it is not a program";
-        return if named.is_absolute() && is_program(&named) {
-            Ok(named)
-        } else {
-            Err(Error::NotFound { path: named, what })
-        };
+        return checked(Path::new(&named), what);
     }
     let path = env::var_os("PATH").unwrap_or_default();
-    own_directories()
-        .into_iter()
+    beside_this_program()
         .chain(env::split_paths(&path))
         .filter(|directory| directory.is_absolute())
         .map(|directory| directory.join(NAME))
         .find(|path| is_program(path))
         .ok_or_else(|| Error::NotFound {
             path: NAME.into(),
-            what: "the janitor is this program, of ndshm's feature cli: install it beside yours or on the PATH, or name it in NDSHM_JANITOR",
+            what: "the janitor is this program, of the package ndshm-cli: install it beside yours \
+                   or on the PATH, or name it in NDSHM_JANITOR",
         })
 }
 
-/// The directory of this process's program. Cargo puts tests and examples into directories below
-/// it: then the one above, too.
-fn own_directories() -> Vec<PathBuf> {
-    let own = env::current_exe().ok();
-    let Some(beside) = own.as_deref().and_then(Path::parent) else {
-        return Vec::new();
-    };
-    let is_of_cargo = ["deps", "examples"]
-        .iter()
-        .any(|name| beside.ends_with(name));
-    let above = beside.parent().filter(|_| is_of_cargo);
-    [Some(beside), above]
-        .into_iter()
-        .flatten()
-        .map(Path::to_path_buf)
-        .collect()
+/// A program that was named: its path is absolute, because a janitor changes its directory.
+fn checked(named: &Path, what: &'static str) -> Result<PathBuf> {
+    if named.is_absolute() && is_program(named) {
+        Ok(named.into())
+    } else {
+        Err(Error::NotFound {
+            path: named.into(),
+            what,
+        })
+    }
 }
 
 fn is_program(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
-/// Starts a janitor for a store. The janitor waits when this returns.
+/// The directory of this process's program; for `deps` and `examples`, where Cargo puts tests and
+/// examples, the one above too.
+fn beside_this_program() -> impl Iterator<Item = PathBuf> {
+    let program = env::current_exe().ok();
+    let beside = program.as_deref().and_then(Path::parent);
+    let above = beside
+        .filter(|beside| beside.ends_with("deps") || beside.ends_with("examples"))
+        .and_then(Path::parent);
+    let directories = [beside, above].map(|directory| directory.map(Path::to_path_buf));
+    directories.into_iter().flatten()
+}
+
+/// Starts a janitor for a store, and returns when it waits.
 pub(crate) fn start(program: &Path, store: &Path) -> Result<()> {
     let failed = |source| Error::Io {
         path: program.into(),
@@ -100,7 +108,7 @@ pub(crate) fn start(program: &Path, store: &Path) -> Result<()> {
     if answer.is_err() {
         let _ = child.kill();
     }
-    // This fails if the process ignores SIGCHLD; then the kernel has reaped the child.
+    // This fails in a process that ignores SIGCHLD: the kernel reaps its children then.
     let _ = child.wait();
     answer.map_err(failed)
 }
@@ -120,6 +128,11 @@ fn command(program: &Path, stage: &str, store: &Path) -> Command {
     command
 }
 
+fn has_answered(said: &[u8]) -> bool {
+    said.windows(READY.len())
+        .any(|part| part == READY.as_bytes())
+}
+
 /// Waits until a process prints that the janitor waits.
 fn answer_of(child: &mut Child) -> io::Result<()> {
     let (Some(mut stdout), Some(mut stderr)) = (child.stdout.take(), child.stderr.take()) else {
@@ -127,7 +140,7 @@ fn answer_of(child: &mut Child) -> io::Result<()> {
     };
     let deadline = Instant::now() + PATIENCE;
     let mut said = Vec::new();
-    while !is_ready(&said) && said.len() < LONGEST_ANSWER {
+    while !has_answered(&said) && said.len() < LONGEST_ANSWER {
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout = left.try_into().map_err(|_| io::ErrorKind::InvalidInput)?;
         match poll(&mut [PollFd::new(&stdout, PollFlags::IN)], Some(&timeout)) {
@@ -146,12 +159,12 @@ fn answer_of(child: &mut Child) -> io::Result<()> {
             len => said.extend_from_slice(&piece[..len]),
         }
     }
-    if is_ready(&said) {
+    if has_answered(&said) {
         return Ok(());
     }
     let mut complaint = Vec::new();
     if said.is_empty() {
-        // It has ended, or closed its streams.
+        // The process has ended, or closed its streams.
         let _ = (&mut stderr).take(1000).read_to_end(&mut complaint);
     }
     let complaint = String::from_utf8_lossy(&complaint).trim().to_owned();
@@ -162,28 +175,23 @@ fn answer_of(child: &mut Child) -> io::Result<()> {
     }))
 }
 
-fn is_ready(said: &[u8]) -> bool {
-    said.windows(READY.len())
-        .any(|part| part == READY.as_bytes())
-}
-
-/// Runs one of the two stages of the janitor, in the tool's process.
-pub fn serve(stage: &str, store: &Path) -> Result<()> {
+/// Runs one of the two stages of a janitor in this process.
+pub(crate) fn serve(stage: &str, store: &Path) -> Result<()> {
     match stage {
         "detach" => detach(store),
         "wait" => wait(store),
         _ => Err(Error::NotFound {
             path: stage.into(),
-            what: "a janitor detaches or waits",
+            what: "the stages of a janitor are detach and wait",
         }),
     }
 }
 
 fn detach(store: &Path) -> Result<()> {
     let failed = |action| Error::io(store, action);
-    // The program that started this may have left descriptors open for its children.
+    // The janitor gets none of the descriptors that the starting program left open.
     fork::close_on_exec().map_err(failed("close inherited descriptors"))?;
-    let program = program()?;
+    let program = program(None)?;
     let mut janitor = command(&program, "wait", store)
         .spawn()
         .map_err(failed("start the janitor"))?;
@@ -199,7 +207,7 @@ fn detach(store: &Path) -> Result<()> {
 
 fn wait(store: &Path) -> Result<()> {
     let failed = |action| Error::io(store, action);
-    // Without a terminal: nothing that is typed ends it.
+    // A process without a terminal gets no signal from its keys.
     setsid().map_err(|errno| failed("begin a session")(errno.into()))?;
     store::sweep_when_deserted(store, || {
         let mut stdout = io::stdout();

@@ -92,7 +92,7 @@ pub fn files_below(directory: &Path) -> Vec<PathBuf> {
 }
 
 /// The name by which the test harness knows a test function: its path without the binary.
-fn test_name<F: Fn()>(_: F) -> &'static str {
+pub fn test_name<F: Fn()>(_: F) -> &'static str {
     let (_binary, name) = type_name::<F>().split_once("::").unwrap();
     name
 }

@@ -245,7 +245,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     // Poison.
     scenario(
         "bury",
-        &[Crash("ClearDeadWanted", 1, Poison), Crash("DeadCleared", 1, Poison)],
+        &[
+            Crash("ClearDeadWanted", 1, Poison),
+            Crash("DeadCleared", 1, Poison),
+        ],
     ),
     quiet(
         "merge",

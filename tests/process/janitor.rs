@@ -1,9 +1,96 @@
-//! Janitors without the tool, and what stands on the same wait.
+//! A janitor without the tool, and the other users of its wait. The tool's crate tests the tool as
+//! the janitor.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use crate::common::{self, Root};
 use ndshm::{Error, Manager};
-use std::{fs, path::Path};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+/// This test binary as a janitor's program: the script passes the arguments of the janitor on.
+fn own_program(directory: &Path) -> PathBuf {
+    let program = directory.join("own-janitor");
+    let script = format!(
+        "#!/bin/sh\nSTAGE=\"$2\" STORE=\"$3\" exec {} {} --exact --ignored --nocapture \
+         --test-threads=1\n",
+        std::env::current_exe().unwrap().display(),
+        common::test_name(child_as_janitor)
+    );
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
+    program
+}
+
+#[test]
+#[ignore = "started by others"]
+fn child_as_janitor() {
+    let (stage, store) = (
+        std::env::var("STAGE").unwrap(),
+        std::env::var("STORE").unwrap(),
+    );
+    let stage = stage.strip_prefix("--janitor=").unwrap();
+    Manager::serve_as_janitor(stage, store).unwrap();
+}
+
+#[test]
+fn a_program_can_be_its_own_janitor() {
+    let (root, scratch) = (Root::new(), tempfile::tempdir().unwrap());
+    let program = own_program(scratch.path());
+    let mut owner = common::Peer::start(child_with_its_own_janitor, &[root.path(), &program]);
+    let store = owner.hear("in ");
+    assert!(Path::new(&store).exists());
+    owner.kill();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while Path::new(&store).exists() {
+        assert!(Instant::now() < deadline, "the janitor left {store}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert_eq!(root.contents(), [] as [PathBuf; 0]);
+}
+
+#[test]
+#[ignore = "started by others"]
+fn child_with_its_own_janitor() {
+    let arguments = common::arguments();
+    let manager = Manager::builder()
+        .root(&arguments[0])
+        .janitor(true)
+        .janitor_program(&arguments[1])
+        .create()
+        .unwrap();
+    println!("in {}", manager.path().display());
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+    common::done();
+}
+
+#[test]
+fn a_janitor_has_two_stages() {
+    let root = Root::new();
+    let refused = Manager::serve_as_janitor("watch", root.path()).unwrap_err();
+    assert!(refused.to_string().contains("detach and wait"), "{refused}");
+}
+
+#[test]
+fn a_named_program_must_be_one() {
+    let root = Root::new();
+    for program in ["ndshm", "/nowhere/ndshm", "/etc/passwd", "/"] {
+        let builder = Manager::builder()
+            .root(root.path())
+            .janitor_program(program);
+        let refused = builder.clone().janitor(true).create().unwrap_err();
+        assert!(
+            matches!(refused, Error::NotFound { .. }),
+            "{program}: {refused}"
+        );
+        assert_eq!(root.contents(), [] as [PathBuf; 0]);
+        // Only a janitor needs the program.
+        builder.create().unwrap().close().unwrap();
+    }
+}
 
 #[test]
 fn without_a_program_no_store_is_made() {

@@ -33,6 +33,7 @@ pub struct Builder {
     recycle: Option<usize>,
     cache: Option<usize>,
     janitor: bool,
+    janitor_program: Option<PathBuf>,
 }
 
 impl Manager {

@@ -3,7 +3,7 @@
 
 use super::Builder;
 use crate::store::settings::HugePages;
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 impl Builder {
     /// How long [`read`](crate::SharedArray::read), [`write`](crate::SharedArray::write) and the other
@@ -131,12 +131,13 @@ impl Builder {
     /// Gives a new ephemeral store a janitor: a small process that deletes the store the moment its
     /// last process is gone, however that ended.
     ///
-    /// Without a janitor, the leftovers of SIGKILL, `abort` and `process::exit` stay until the next
-    /// sweep. The janitor is the tool `ndshm` (feature `cli`): the program that the environment
-    /// variable `NDSHM_JANITOR` names, else `ndshm` beside this process's program, else on the PATH.
-    /// It waits in the kernel, in a session of its own, and ends with the store. If the janitor is
-    /// killed too, by hand or with a whole container or control group, the store is left to the next
-    /// sweep. The setting does nothing for stores that are persistent or only opened.
+    /// Without one, a store that SIGKILL, `abort` or `process::exit` leaves behind stays until the
+    /// next sweep. The janitor is the tool `ndshm` (package `ndshm-cli`): the program that
+    /// [`janitor_program`](Self::janitor_program) or else the environment variable `NDSHM_JANITOR`
+    /// names, else `ndshm` beside this process's program, else on the PATH. It waits in the kernel,
+    /// in a session of its own, and ends with the store. If it is killed too, alone or with a whole
+    /// container or control group, the store stays until the next sweep. Stores that are persistent
+    /// or only opened get no janitor.
     ///
     /// # Errors
     ///
@@ -156,6 +157,21 @@ impl Builder {
     /// ```
     pub fn janitor(mut self, janitor: bool) -> Self {
         self.janitor = janitor;
+        self
+    }
+
+    /// Names the program of the [`janitor`](Self::janitor) by its absolute path.
+    ///
+    /// It is for software that installs the tool elsewhere, and for programs that are their own
+    /// janitor: see [`Manager::serve_as_janitor`](crate::Manager::serve_as_janitor). Without
+    /// `janitor(true)` it changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`create`](Self::create) then fails with `NotFound` where the path is relative or no program
+    /// is there.
+    pub fn janitor_program(mut self, program: impl Into<PathBuf>) -> Self {
+        self.janitor_program = Some(program.into());
         self
     }
 }

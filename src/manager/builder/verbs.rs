@@ -33,7 +33,7 @@ impl Builder {
     pub fn create(&self) -> Result<Manager> {
         let persistent = self.persistent.unwrap_or(self.path.is_some());
         let janitor = if self.janitor && !persistent {
-            Some(janitor::program()?)
+            Some(janitor::program(self.janitor_program.as_deref())?)
         } else {
             None
         };

@@ -23,7 +23,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     if let Some(stage) = &args.janitor {
-        ndshm::__private::serve_as_janitor(stage, &args.guarded)?;
+        Manager::serve_as_janitor(stage, &args.guarded)?;
         return Ok(ExitCode::SUCCESS);
     }
     let store = context.find_store(&args.guarded)?;

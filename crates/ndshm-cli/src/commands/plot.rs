@@ -11,7 +11,13 @@ use crate::{
     target::{For, Target},
 };
 use plotters::{coord::Shift, drawing::DrawingArea, prelude::*};
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    fs,
+    io::{self, Write},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 /// Draw an array into a PNG or SVG file: a line for one axis, a heat map for two
 #[derive(clap::Args)]
@@ -98,8 +104,27 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
         is_svg,
     };
     let bytes = if is_svg { picture.svg() } else { picture.png() };
-    ndshm::__private::write_file(&args.output, &bytes.map_err(failed)?)?;
+    write_file(&args.output, &bytes.map_err(failed)?).map_err(|error| failed(error.to_string()))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes a file that appears complete or not at all, in place of one that exists.
+fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // A rename would replace a device or a pipe too.
+    if fs::symlink_metadata(path).is_ok_and(|found| !found.is_file() && !found.is_symlink()) {
+        return Err(io::Error::other("it exists and is not a file"));
+    }
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let mut file = tempfile::Builder::new()
+        .prefix(".ndshm-plot-")
+        .permissions(fs::Permissions::from_mode(0o666))
+        .tempfile_in(directory)?;
+    file.write_all(bytes)?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
 }
 
 struct Picture<'a> {
