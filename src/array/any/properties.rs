@@ -112,7 +112,7 @@ impl AnyArray {
         self.core.axis_names()
     }
 
-    /// The array's attributes; see [`SharedArray::attrs`].
+    /// The array's attributes; see [`SharedArray::attrs`](crate::SharedArray::attrs).
     ///
     /// # Errors
     ///
