@@ -1,4 +1,4 @@
-"""Guards: what they lock, when they end, and that their ndarrays show no shared memory then."""
+"""Guards: their locks, their ends, and ndarrays that show no shared memory afterwards."""
 
 from __future__ import annotations
 
