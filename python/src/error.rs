@@ -6,7 +6,7 @@ use pyo3::{exceptions::PyRuntimeError, prelude::*, sync::PyOnceLock, types::PyMo
 
 static CLASSES: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
 
-/// The library's functions in the reasons of its errors, and what a Python program writes instead.
+/// The functions that reasons of the library name, and the words for them in Python.
 const RENAMED: [(&str, &str); 4] = [
     ("ArrayOptions::name, Builder::name", "name="),
     ("Builder::any_file_system", "any_file_system=True"),

@@ -92,7 +92,7 @@ impl Peer {
                 println!("held");
                 io::stdout().flush().ok();
                 std::thread::sleep(Duration::from_secs(60));
-                "let go".to_owned()
+                "released".to_owned()
             }
             "poisoned" => format!("{:?}", self.array()?.poisoned()?),
             "recover" => {
