@@ -231,29 +231,21 @@ impl Draft {
             },
             mapping,
         );
-        let path = segment.path();
-        let rename = || {
-            failpoint!(PublishWanted);
-            file.publish(path).map_err(|error| match error.kind() {
-                io::ErrorKind::AlreadyExists => Error::AlreadyExists { path: path.into() },
-                _ if member.page().is_closing() => member.closed(),
-                _ => creation_error(error, path, 0, "publish the array"),
-            })?;
-            failpoint!(PublishRenamed);
-            Ok(())
-        };
-        match segment.publish(is_recycled, || {
-            if name.is_some() {
+        let has_chosen_name = name.is_some();
+        let published = segment.publish(is_recycled, || {
+            let rename = || give_name(&member, file, segment.path());
+            if has_chosen_name {
                 member.with_names(rename)
             } else {
                 rename()
             }
-        }) {
-            Err(Error::Io {
-                path,
-                action,
-                source,
-            }) if is_recycled && source.kind() == io::ErrorKind::NotFound => {
+        });
+        match published {
+            Ok(()) => {
+                event!(DEBUG, path = %segment.path().display(), bytes = segment.data_len(), is_recycled, "created an array");
+                Ok(segment)
+            }
+            Err(error) if is_recycled && is_missing(&error) => {
                 // The file that this process kept was deleted by other means. The elements in it by
                 // now go into another file.
                 let plan = Plan {
@@ -262,22 +254,28 @@ impl Draft {
                     header: segment.header().clone(),
                 };
                 // The id was not given to any caller yet, so there is no other reference.
-                let Some(mut lost) = Arc::into_inner(segment) else {
-                    return Err(Error::Io {
-                        path,
-                        action,
-                        source,
-                    });
-                };
+                let mut lost = Arc::into_inner(segment).ok_or(error)?;
                 Self::new(&member, plan, Payload::Bytes(lost.lost_payload()))?.publish()
             }
-            published => {
-                published?;
-                event!(DEBUG, path = %path.display(), bytes = segment.data_len(), is_recycled, "created an array");
-                Ok(segment)
-            }
+            Err(error) => Err(error),
         }
     }
+}
+
+/// Renames a complete file to its path, unless another array has that.
+fn give_name(member: &Member, file: TempName, path: &Path) -> Result<()> {
+    failpoint!(PublishWanted);
+    file.publish(path).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => Error::AlreadyExists { path: path.into() },
+        _ if member.page().is_closing() => member.closed(),
+        _ => creation_error(error, path, 0, "publish the array"),
+    })?;
+    failpoint!(PublishRenamed);
+    Ok(())
+}
+
+fn is_missing(error: &Error) -> bool {
+    matches!(error, Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
 }
 
 /// Bytes of the payload, and of the whole file.
