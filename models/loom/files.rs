@@ -90,7 +90,7 @@ fn claim_and_end(state: &StateBlock, me: u64) -> bool {
     if ownership.receive(Scope::Remote, state, me).is_some() {
         ownership.used();
     }
-    ownership.end(state, me)
+    ownership.release_if_owned(state, me)
 }
 
 /// Opens the remote array and drops it without using it.
@@ -99,7 +99,7 @@ fn claim_and_give_back(state: &StateBlock, me: u64) {
     if let Some(token) = ownership.receive(Scope::Remote, state, me) {
         ownership.give_back(token, state, me);
     }
-    assert!(!ownership.end(state, me), "what was given back is deleted");
+    assert!(!ownership.release_if_owned(state, me), "what was given back is deleted");
 }
 
 fn beside<R: 'static>(
@@ -177,7 +177,7 @@ fn take_back_and_claim(_: u32) {
     let mut ownership = Ownership::created(Scope::Remote);
     // Refused where the other owns it, also for a moment only.
     let is_mine = ownership.set(Scope::Local, &state, 2).is_ok();
-    let mine = ownership.end(&state, 2);
+    let mine = ownership.release_if_owned(&state, 2);
     assert!(is_mine || !mine);
     assert_eq!(u8::from(mine) + u8::from(other.join().unwrap()), 1);
 }

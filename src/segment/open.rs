@@ -311,13 +311,7 @@ fn map_and_parse(
                 .unwrap_or(HeaderError::Magic),
         ));
     }
-    let len = usize::try_from(metadata.len())
-        .ok()
-        .filter(|&len| isize::try_from(len).is_ok());
-    let len = len.ok_or(refuse(HeaderError::Bounds {
-        field: "file length",
-        value: metadata.len(),
-    }))?;
+    let len = addressable(metadata.len()).map_err(refuse)?;
     let (mapping, warm) = match member.cache().take_file(inode_of(metadata), len, writable) {
         Some(kept) => (kept.mapping, kept.warm),
         None => (Mapping::new(file, len, path)?, 0),
@@ -359,6 +353,16 @@ fn map_and_parse(
         is_frozen,
         warm,
     })
+}
+
+/// A file's length, if so many bytes can be mapped.
+fn addressable(len: u64) -> Result<usize, HeaderError> {
+    isize::try_from(len)
+        .map(isize::unsigned_abs)
+        .map_err(|_| HeaderError::Bounds {
+            field: "file length",
+            value: len,
+        })
 }
 
 /// Reads the first bytes of a file. Returns how many there are.

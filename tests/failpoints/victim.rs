@@ -362,7 +362,7 @@ impl Victim {
                     .create()
                     .unwrap();
             }
-            "keep" => {
+            "persist" => {
                 let other = self.another_store("other");
                 self.arm();
                 other.persist().unwrap();

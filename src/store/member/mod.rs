@@ -8,7 +8,7 @@
 //!
 //! - The file's *flock*, shared. A sweep or the janitor takes it exclusively to delete the store,
 //!   so a store that has a member is never swept.
-//! - The *byte* of its member id ([`member_locks`](crate::store::member_locks)). Owner words and
+//! - The *byte* of its member id ([`member_locks`]). Owner words and
 //!   lock tables of arrays contain member ids; the byte says whether the process behind an id still
 //!   lives. Ids are never given twice.
 //!
