@@ -1,7 +1,7 @@
 //! Arrays: the functions that make them, their elements, their properties, and copies between them.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
-use crate::common::Root;
+use crate::common::{Root, bad};
 use ndarray::{Array, Array0, Array2, Array3, ArrayD, Ix0, Ix1, Ix2, IxDyn, ShapeBuilder, s};
 use ndshm::{
     Bool, DType, Element, Error, Handle, Manager, Order, Scope, SharedArray, SharedArray0,
@@ -325,17 +325,7 @@ fn an_array_tells_what_it_is_and_so_do_its_views() {
 fn names_that_cannot_be_file_names_are_refused() {
     let root = Root::new();
     let manager = root.manager();
-    let long = "x".repeat(201);
-    for name in [
-        "",
-        ".",
-        "..",
-        ".hidden",
-        "a/b",
-        "a\0b",
-        "0123456789abcdef0123456789abcdef",
-        &long,
-    ] {
+    for name in &bad::names() {
         assert!(
             matches!(
                 manager.options().name(name).zeros::<u8, _>(1),
@@ -502,18 +492,9 @@ fn shapes_that_are_too_large_are_errors_and_leave_nothing() {
     let root = Root::new();
     let manager = root.manager();
     let max = isize::MAX as usize;
-    for shape in [
-        vec![max / 8 + 1],
-        vec![usize::MAX],
-        vec![1 << 40, 1 << 40],
-        vec![0, usize::MAX],
-        vec![1 << 40, 0, 1 << 40],
-    ] {
+    for shape in bad::SHAPES {
         assert!(
-            matches!(
-                manager.zeros::<f64, _>(shape.as_slice()),
-                Err(Error::Layout { .. })
-            ),
+            matches!(manager.zeros::<f64, _>(shape), Err(Error::Layout { .. })),
             "{shape:?}"
         );
     }

@@ -2,6 +2,7 @@
 //! say.
 
 use super::*;
+use crate::common::bad;
 use ndarray::Ix2;
 use serde_json::{Value, json};
 
@@ -421,13 +422,11 @@ fn postcards(bench: &mut Bench) {
 
 fn other_arrays(bench: &mut Bench) {
     let text = bench.handle.to_string();
-    let at = text.find(":f=").unwrap() + 3;
-    let wrong = format!("{}{}{}", &text[..at], "0123456789abcdef", &text[at + 16..]);
     expect(
         "a wrong fingerprint",
         "Handle",
         "its fingerprint is neither",
-        wrong.parse::<Handle>().unwrap().open::<f64, Ix2>(),
+        bad::with_wrong_fingerprint(&bench.handle).open::<f64, Ix2>(),
     );
     bench.close_row("a wrong fingerprint");
 

@@ -1,6 +1,7 @@
 //! Shapes and strides that do not fit: those of files, and those of views that handles name.
 
 use super::*;
+use crate::common::bad;
 use ciborium::Value;
 use ndarray::{Ix1, Ix2};
 
@@ -144,107 +145,16 @@ fn of_files(bench: &mut Bench) {
 fn of_views(bench: &mut Bench) {
     drop(bench.restore());
     let before = fs::read(&bench.path).unwrap();
-    let (min, max, big) = (isize::MIN, isize::MAX, 1usize << 40);
-    let below = "below offset";
-    let behind = "behind the array's 48 bytes";
-    let multiple = "is not a multiple of";
-    // Offset, shape, strides; all in bytes. The array has 48.
-    type Row<'a> = (&'a str, usize, &'a [usize], &'a [isize], &'a str);
-    let rows: [Row; 26] = [
-        ("one element over", 8, &[6], &[8], behind),
-        ("a row over", 24, &[2, 3], &[24, 8], behind),
-        ("an offset at the end", 48, &[1], &[8], behind),
-        ("an offset far behind", 1 << 62, &[1], &[8], behind),
-        ("an offset that wraps", usize::MAX - 7, &[1], &[8], behind),
-        (
-            "an offset and strides that wrap",
-            usize::MAX - 7,
-            &[2],
-            &[8],
-            behind,
-        ),
-        (
-            "an empty view behind the end",
-            56,
-            &[0],
-            &[8],
-            "lies behind the array's 48 bytes",
-        ),
-        (
-            "an empty view at 2^64-8",
-            usize::MAX - 7,
-            &[0, 5],
-            &[8, 8],
-            "lies behind the array's 48 bytes",
-        ),
-        ("below the first element", 0, &[2], &[-8], below),
-        (
-            "six elements backwards from the fifth",
-            32,
-            &[6],
-            &[-8],
-            below,
-        ),
-        ("up and down", 24, &[5, 2], &[-8, 8], below),
-        ("an offset that is not aligned", 4, &[1], &[8], multiple),
-        ("an offset of one", 1, &[5], &[8], multiple),
-        ("a stride that is not aligned", 0, &[2], &[12], multiple),
-        ("a stride of one byte", 0, &[2], &[1], multiple),
-        ("stride -2^63", 0, &[2], &[min], multiple),
-        ("stride 2^63-1", 0, &[2], &[max], multiple),
-        ("stride 2^63-8", 0, &[2], &[max - 7], behind),
-        ("strides that overflow", 0, &[4], &[max - 7], "overflow"),
-        (
-            "strides that overflow together",
-            0,
-            &[2, 2],
-            &[max - 7, max - 7],
-            "overflow",
-        ),
-        (
-            "up and down 2^63",
-            0,
-            &[2, 2],
-            &[max - 7, -(max - 7)],
-            "overflow",
-        ),
-        (
-            "a product that overflows",
-            0,
-            &[big, big],
-            &[0, 0],
-            "the product of the dimensions overflows",
-        ),
-        (
-            "dimension 2^64-1",
-            0,
-            &[usize::MAX],
-            &[0],
-            "the product of the dimensions overflows",
-        ),
-        (
-            "a zero and 2^64-1",
-            0,
-            &[0, usize::MAX],
-            &[8, 8],
-            "the product of the dimensions overflows",
-        ),
-        (
-            "an overflow that a zero hides",
-            0,
-            &[big, 0, big],
-            &[8, 8, 8],
-            "the product of the dimensions overflows",
-        ),
-        (
-            "an empty view with strides that overflow",
-            0,
-            &[0, 4],
-            &[8, max - 7],
-            "overflow",
-        ),
-    ];
-    for (what, offset, shape, strides, piece) in rows {
+    for (
+        bad::View {
+            what,
+            offset,
+            shape,
+            strides,
+        },
+        piece,
+    ) in bad::VIEWS
+    {
         for handle in [bench.handle.clone(), read_only(&bench.handle)] {
             let view = handle.with_layout(offset, shape, strides).unwrap();
             let json: Handle =
@@ -259,15 +169,14 @@ fn of_views(bench: &mut Bench) {
         );
         bench.close_row(what);
     }
-    let shared: [(&str, &[usize], &[isize]); 5] = [
-        ("a stride of zero for writing", &[3], &[0]),
-        ("a broadcast of an array for writing", &[4, 6], &[0, 8]),
-        ("a sliding window for writing", &[4, 3], &[8, 8]),
-        ("rows that overlap for writing", &[2, 3], &[16, 8]),
-        ("a broadcast of 2^40 for writing", &[big], &[0]),
-    ];
-    for (what, shape, strides) in shared {
-        let view = bench.handle.with_layout(0, shape, strides).unwrap();
+    for bad::View {
+        what,
+        offset,
+        shape,
+        strides,
+    } in bad::OVERLAPPING_VIEWS
+    {
+        let view = bench.handle.with_layout(offset, shape, strides).unwrap();
         expect(
             what,
             "Layout",
@@ -293,7 +202,7 @@ fn of_views(bench: &mut Bench) {
     }
     let rank_32 = bench
         .handle
-        .with_layout(0, &[1; 32], &[min; 32])
+        .with_layout(0, &[1; 32], &[isize::MIN; 32])
         .unwrap()
         .open::<f64, IxDyn>()
         .unwrap();

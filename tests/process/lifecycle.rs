@@ -6,7 +6,7 @@
     reason = "default signal actions, closed standard streams and waiting for a stranger's end are calls of libc"
 )]
 
-use crate::common::{self, Peer, Root};
+use crate::common::{self, Peer, Root, bad};
 use ndarray::{Ix1, array};
 use ndshm::{Error, Handle, Manager, Result, Scope, SharedArray1};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
@@ -31,24 +31,7 @@ fn what_cannot_be_a_file_s_name_is_refused_by_every_verb() {
     let manager = root.manager();
     let plain = array![1.0, 2.0];
     let before = root.contents();
-    let long = "x".repeat(201);
-    let accented = "é".repeat(101);
-    for name in [
-        "",
-        ".",
-        "..",
-        "../xs",
-        "/xs",
-        "x/s",
-        "xs/",
-        "x\0s",
-        "\0",
-        ".lock",
-        ".ndshm-new-1-x",
-        &long,
-        &accented,
-        &"0123456789abcdef".repeat(2),
-    ] {
+    for name in &bad::names() {
         let options = manager.options().name(name);
         let store = Manager::builder().root(root.path()).name(name);
         let refusals: [Result<()>; 13] = [
@@ -91,7 +74,7 @@ fn what_cannot_be_a_file_s_name_is_refused_by_every_verb() {
     }
     assert_eq!(root.contents(), before);
     // The longest name is one for arrays and for stores.
-    let longest = &long[1..];
+    let longest = &"x".repeat(200);
     let store = Manager::builder()
         .root(root.path())
         .name(longest)
