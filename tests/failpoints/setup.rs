@@ -300,10 +300,9 @@ impl Setup {
             };
             // SAFETY: F_OFD_GETLK reads and writes the flock it is given, which is a valid one with
             // a pid of zero; the descriptor is open.
-            assert_eq!(
-                unsafe { libc::fcntl(self.lock.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock) },
-                0
-            );
+            let answer =
+                unsafe { libc::fcntl(self.lock.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock) };
+            assert_eq!(answer, 0);
             if i32::from(lock.l_type) == libc::F_UNLCK {
                 return Instant::now();
             }

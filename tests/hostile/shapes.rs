@@ -5,13 +5,13 @@ use crate::common::bad;
 use ciborium::Value;
 use ndarray::{Ix1, Ix2};
 
-pub(crate) fn try_all(bench: &mut Bench) {
-    of_files(bench);
-    of_views(bench);
+pub(crate) fn try_all(fixture: &mut Fixture) {
+    of_files(fixture);
+    of_views(fixture);
 }
 
-fn of_files(bench: &mut Bench) {
-    let forge = bench.forge();
+fn of_files(fixture: &mut Fixture) {
+    let forge = fixture.forge();
     let list = |numbers: &[i64]| Some(Value::Array(numbers.iter().map(|&n| n.into()).collect()));
     let big = 1i64 << 40;
     let neither = "strides of neither C nor F order";
@@ -103,7 +103,7 @@ fn of_files(bench: &mut Bench) {
         let bytes = forge
             .with(&[("shape", list(shape)), ("strides", list(strides))])
             .file();
-        bench.refuse(what, &bytes, "Header::Shape", piece);
+        fixture.refuse(what, &bytes, "Header::Shape", piece);
     }
     // A file as long as its shape asks for, without a byte of memory behind it: reading it is the
     // reader's risk, opening it is cheap.
@@ -121,14 +121,14 @@ fn of_files(bench: &mut Bench) {
         ])
     };
     let head = forge.head();
-    bench.put(&head);
+    fixture.put(&head);
     fs::File::options()
         .write(true)
-        .open(&bench.path)
+        .open(&fixture.path)
         .unwrap()
         .set_len(head.len() as u64 + (8 << 40))
         .unwrap();
-    let xs: SharedArray2<f64> = bench.manager.array("x").unwrap();
+    let xs: SharedArray2<f64> = fixture.manager.array("x").unwrap();
     assert_eq!(
         xs.slice(ndarray::s![-1, -1..])
             .unwrap()
@@ -138,13 +138,13 @@ fn of_files(bench: &mut Bench) {
         0.0
     );
     drop(xs);
-    drop(bench.restore());
-    bench.close_row("a sparse file of 8 TiB");
+    drop(fixture.restore());
+    fixture.close_row("a sparse file of 8 TiB");
 }
 
-fn of_views(bench: &mut Bench) {
-    drop(bench.restore());
-    let before = fs::read(&bench.path).unwrap();
+fn of_views(fixture: &mut Fixture) {
+    drop(fixture.restore());
+    let before = fs::read(&fixture.path).unwrap();
     for (
         bad::View {
             what,
@@ -155,7 +155,7 @@ fn of_views(bench: &mut Bench) {
         piece,
     ) in bad::VIEWS
     {
-        for handle in [bench.handle.clone(), read_only(&bench.handle)] {
+        for handle in [fixture.handle.clone(), read_only(&fixture.handle)] {
             let view = handle.with_layout(offset, shape, strides).unwrap();
             let json: Handle =
                 serde_json::from_str(&serde_json::to_string(&view).unwrap()).unwrap();
@@ -164,10 +164,10 @@ fn of_views(bench: &mut Bench) {
             }
         }
         assert!(
-            fs::read(&bench.path).unwrap() == before,
+            fs::read(&fixture.path).unwrap() == before,
             "{what}: the file is as it was, openers and owner included"
         );
-        bench.close_row(what);
+        fixture.close_row(what);
     }
     for bad::View {
         what,
@@ -176,7 +176,7 @@ fn of_views(bench: &mut Bench) {
         strides,
     } in bad::OVERLAPPING_VIEWS
     {
-        let view = bench.handle.with_layout(offset, shape, strides).unwrap();
+        let view = fixture.handle.with_layout(offset, shape, strides).unwrap();
         expect(
             what,
             "Layout",
@@ -198,9 +198,9 @@ fn of_views(bench: &mut Bench) {
             (shape, 0)
         );
         expect(what, "ReadOnly", "cannot be written", xs.write());
-        bench.close_row(what);
+        fixture.close_row(what);
     }
-    let rank_32 = bench
+    let rank_32 = fixture
         .handle
         .with_layout(0, &[1; 32], &[isize::MIN; 32])
         .unwrap()
@@ -211,21 +211,21 @@ fn of_views(bench: &mut Bench) {
         "rank 33",
         "Handle",
         "33 dimensions and 33 strides, at most 32",
-        bench.handle.with_layout(0, &[1; 33], &[8; 33]),
+        fixture.handle.with_layout(0, &[1; 33], &[8; 33]),
     );
-    bench.close_row("a view of rank 33");
+    fixture.close_row("a view of rank 33");
     expect(
         "ranks",
         "Handle",
         "1 dimensions and 2 strides",
-        bench.handle.with_layout(0, &[6], &[8, 8]),
+        fixture.handle.with_layout(0, &[6], &[8, 8]),
     );
-    bench.close_row("a view of fewer dimensions than strides");
+    fixture.close_row("a view of fewer dimensions than strides");
     expect(
         "another rank",
         "Rank",
         "has 1 dimensions, not 2",
-        bench
+        fixture
             .handle
             .with_layout(0, &[6], &[8])
             .unwrap()
@@ -235,7 +235,7 @@ fn of_views(bench: &mut Bench) {
         "another rank",
         "Rank",
         "has 2 dimensions, not 1",
-        bench.handle.open::<f64, Ix1>(),
+        fixture.handle.open::<f64, Ix1>(),
     );
-    bench.close_row("a view of another rank than asked for");
+    fixture.close_row("a view of another rank than asked for");
 }
