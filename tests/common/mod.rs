@@ -6,6 +6,7 @@
 )]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
+pub mod bad;
 mod peer;
 
 #[allow(unused_imports, reason = "not every test file has peers")]

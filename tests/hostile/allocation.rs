@@ -80,7 +80,7 @@ fn count(work: impl FnOnce()) -> Asked {
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
-struct Bench {
+struct Fixture {
     manager: Manager,
     path: PathBuf,
     good: Vec<u8>,
@@ -88,7 +88,7 @@ struct Bench {
     _root: Root,
 }
 
-impl Bench {
+impl Fixture {
     fn new() -> Self {
         let root = Root::new();
         let manager = root.manager_that_forgets();
@@ -151,9 +151,9 @@ fn the_allocator_counts() {
 
 #[test]
 fn a_number_that_lies_allocates_nothing() {
-    let bench = Bench::new();
-    let forge = Forge::of(&bench.good);
-    let len = bench.good.len() as u64;
+    let fixture = Fixture::new();
+    let forge = Forge::of(&fixture.good);
+    let len = fixture.good.len() as u64;
     for (what, at, new) in [
         (
             "data_len 2^63-8192",
@@ -164,27 +164,27 @@ fn a_number_that_lies_allocates_nothing() {
         ("data_offset 2^62", 26, (1u64 << 62).to_le_bytes()),
         ("data_offset 2^32", 26, (1u64 << 32).to_le_bytes()),
     ] {
-        let mut bytes = bench.good.clone();
+        let mut bytes = fixture.good.clone();
         forge::put(&mut bytes, at, &new);
-        let cost = bench.cost(what, &bytes, len);
+        let cost = fixture.cost(what, &bytes, len);
         assert!(cost.most <= 16 * KIB && cost.sum <= 64 * KIB, "{what}");
     }
     // Files that are as long as they say, without memory behind them.
     for (at, number) in [(34, 8u64 << 40), (26, 8 << 40)] {
-        let mut bytes = bench.good.clone();
+        let mut bytes = fixture.good.clone();
         forge::put(&mut bytes, at, &number.to_le_bytes());
         let what = format!("a sparse file of 8 TiB, number at {at}");
-        let cost = bench.cost(
+        let cost = fixture.cost(
             &what,
             &bytes,
             forge::number(&bytes, 26, 8) as u64 + forge::number(&bytes, 34, 8) as u64,
         );
         assert!(cost.most <= 16 * KIB && cost.sum <= 64 * KIB, "{what}");
     }
-    let mut longest = bench.good.clone();
+    let mut longest = fixture.good.clone();
     forge::put(&mut longest, 18, &65_536u32.to_le_bytes());
     forge::put(&mut longest, 26, &(1u64 << 30).to_le_bytes());
-    let cost = bench.cost(
+    let cost = fixture.cost(
         "header_end 64 KiB, data_offset 2^30",
         &longest,
         (1 << 30) + 48,
@@ -218,7 +218,7 @@ fn a_number_that_lies_allocates_nothing() {
             ..forge.clone()
         }
         .file();
-        let cost = bench.cost(what, &file, file.len() as u64);
+        let cost = fixture.cost(what, &file, file.len() as u64);
         assert!(cost.most <= 128 * KIB && cost.sum <= MIB, "{what}");
     }
     let list = |numbers: &[i64]| Some(Value::Array(numbers.iter().map(|&n| n.into()).collect()));
@@ -231,7 +231,7 @@ fn a_number_that_lies_allocates_nothing() {
         let file = forge
             .with(&[("shape", list(shape)), ("strides", list(shape))])
             .file();
-        let cost = bench.cost(&format!("shape {shape:?}"), &file, file.len() as u64);
+        let cost = fixture.cost(&format!("shape {shape:?}"), &file, file.len() as u64);
         assert!(cost.most <= 16 * KIB && cost.sum <= 256 * KIB, "{shape:?}");
     }
 }
@@ -240,8 +240,8 @@ fn a_number_that_lies_allocates_nothing() {
 /// and compared. That is as much as 64 KiB can cost.
 #[test]
 fn the_dearest_headers_cost_a_multiple_of_their_64_kib() {
-    let bench = Bench::new();
-    let forge = Forge::of(&bench.good);
+    let fixture = Fixture::new();
+    let forge = Forge::of(&fixture.good);
     let mut rows: Vec<(String, Vec<u8>)> = Vec::new();
     // Each is the value of an unknown key in a map that lacks all others.
     let mut add = |what: &str, item: Vec<u8>| {
@@ -324,15 +324,15 @@ fn the_dearest_headers_cost_a_multiple_of_their_64_kib() {
             ..forge.clone()
         }
         .file();
-        let cost = bench.cost(&what, &file, file.len() as u64);
+        let cost = fixture.cost(&what, &file, file.len() as u64);
         assert!(cost.most <= 2 * MIB && cost.sum <= 12 * MIB, "{what}");
     }
 }
 
 #[test]
 fn a_handle_that_lies_allocates_little() {
-    let bench = Bench::new();
-    let handle = bench.handle.with_layout(0, &[6], &[8]).unwrap();
+    let fixture = Fixture::new();
+    let handle = fixture.handle.with_layout(0, &[6], &[8]).unwrap();
     let refuse = |what: &str, work: &dyn Fn()| {
         let cost = count(work);
         println!("{what}: {} bytes at once, {} in all", cost.most, cost.sum);

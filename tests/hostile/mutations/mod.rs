@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const ELEMENTS: usize = 20_000;
 
 /// A store with one place for a file, and the bytes of valid files of that store.
-struct Bench {
+struct Fixture {
     manager: Manager,
     path: PathBuf,
     files: Vec<Vec<u8>>,
@@ -38,7 +38,7 @@ struct Bench {
     _root: Root,
 }
 
-impl Bench {
+impl Fixture {
     fn new() -> Self {
         let root = Root::new();
         let manager = root.manager_that_forgets();
@@ -171,7 +171,7 @@ fn runner(cases: u32) -> TestRunner {
 
 #[test]
 fn a_file_that_was_changed_anywhere_is_refused_or_read() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let input = (
         any::<Index>(),
         prop::collection::vec(change(), 0..4),
@@ -179,10 +179,10 @@ fn a_file_that_was_changed_anywhere_is_refused_or_read() {
         any::<bool>(),
     );
     let property = |(file, changes, fit, mend): (Index, Vec<Change>, bool, bool)| {
-        let mut bytes = file.get(&bench.files).clone();
+        let mut bytes = file.get(&fixture.files).clone();
         changes
             .iter()
-            .for_each(|change| change.apply(&mut bytes, &bench.files));
+            .for_each(|change| change.apply(&mut bytes, &fixture.files));
         if fit && bytes.len() >= 42 {
             // The length that the header says, where that is not huge.
             let len = forge::number(&bytes, 26, 8).wrapping_add(forge::number(&bytes, 34, 8));
@@ -191,23 +191,23 @@ fn a_file_that_was_changed_anywhere_is_refused_or_read() {
         if mend {
             forge::mend(&mut bytes);
         }
-        bench.try_file(&bytes);
+        fixture.try_file(&bytes);
         Ok(())
     };
     runner(600).run(&input, property).unwrap();
-    bench.finish(50);
+    fixture.finish(50);
 }
 
 #[test]
 fn a_header_map_with_any_value_in_any_place_is_refused_or_read() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let input = (
         any::<Index>(),
         prop::option::weighted(0.3, axes()),
         prop::collection::vec((any::<Index>(), edit()), 0..3),
     );
     let property = |(file, axes, edits): (Index, Option<Axes>, Vec<(Index, Edit)>)| {
-        let mut forge = Forge::of(&bench.files[file.index(bench.files.len())]);
+        let mut forge = Forge::of(&fixture.files[file.index(fixture.files.len())]);
         if let Some(axes) = axes {
             let (shape, strides) = axes
                 .into_iter()
@@ -223,11 +223,11 @@ fn a_header_map_with_any_value_in_any_place_is_refused_or_read() {
                 .pop()
                 .unwrap_or(Value::Map(vec![]))
         });
-        bench.try_file(&forge.with_value(&map).file());
+        fixture.try_file(&forge.with_value(&map).file());
         Ok(())
     };
     runner(600).run(&input, property).unwrap();
-    bench.finish(5);
+    fixture.finish(5);
 }
 
 /// A change of a text or of bytes: at a place, so many taken away, and these put there.
@@ -298,9 +298,9 @@ const PIECES: &[&str] = &[
 
 #[test]
 fn a_handle_that_was_changed_anywhere_is_refused_or_opens_what_it_names() {
-    let bench = Bench::new();
-    fs::write(&bench.path, &bench.files[0]).unwrap();
-    fs::set_permissions(&bench.path, Permissions::from_mode(0o600)).unwrap();
+    let fixture = Fixture::new();
+    fs::write(&fixture.path, &fixture.files[0]).unwrap();
+    fs::set_permissions(&fixture.path, Permissions::from_mode(0o600)).unwrap();
     let start = Instant::now();
     let input = (
         0..2usize,
@@ -308,7 +308,7 @@ fn a_handle_that_was_changed_anywhere_is_refused_or_opens_what_it_names() {
         prop::collection::vec(replacement(PIECES), 0..3),
     );
     let property = |(which, form, changes): (usize, usize, Vec<_>)| {
-        let handle = &bench.handles[which];
+        let handle = &fixture.handles[which];
         // Read-only in half of the cases: then views may share elements, and be huge.
         let text = handle.to_string().replacen(
             ":m=w:",
@@ -336,28 +336,28 @@ fn a_handle_that_was_changed_anywhere_is_refused_or_opens_what_it_names() {
             .ok(),
         };
         match changed {
-            Some(handle) => bench.try_handle(&handle),
-            None => bench.refused.set(bench.refused.get() + 1),
+            Some(handle) => fixture.try_handle(&handle),
+            None => fixture.refused.set(fixture.refused.get() + 1),
         }
         assert_eq!(
-            fs::read(&bench.path).unwrap()[2176..],
-            bench.files[0][2176..]
+            fs::read(&fixture.path).unwrap()[2176..],
+            fixture.files[0][2176..]
         );
         Ok(())
     };
     runner(4000).run(&input, property).unwrap();
     assert!(start.elapsed() < 6 * PATIENCE, "{:?}", start.elapsed());
-    bench.finish(200);
+    fixture.finish(200);
 }
 
 /// Views of any numbers over a small array: only those inside open, and all of their elements are
 /// the array's.
 #[test]
 fn a_view_of_any_numbers_is_refused_or_lies_inside() {
-    let bench = Bench::new();
-    fs::write(&bench.path, &bench.files[0]).unwrap();
-    fs::set_permissions(&bench.path, Permissions::from_mode(0o600)).unwrap();
-    let reading: Handle = bench.handles[0]
+    let fixture = Fixture::new();
+    fs::write(&fixture.path, &fixture.files[0]).unwrap();
+    fs::set_permissions(&fixture.path, Permissions::from_mode(0o600)).unwrap();
+    let reading: Handle = fixture.handles[0]
         .to_string()
         .replacen(":m=w:", ":m=r:", 1)
         .parse()
@@ -372,7 +372,11 @@ fn a_view_of_any_numbers_is_refused_or_lies_inside() {
         prop::collection::vec((length, stride), 0..4),
     );
     let property = |(writing, offset, axes): (bool, usize, Vec<(usize, isize)>)| {
-        let handle = if writing { &bench.handles[0] } else { &reading };
+        let handle = if writing {
+            &fixture.handles[0]
+        } else {
+            &reading
+        };
         let (shape, strides): (Vec<_>, Vec<_>) = axes.into_iter().unzip();
         let view = handle.with_layout(offset, &shape, &strides).unwrap();
         if let Ok(array) = view.open::<f64, IxDyn>() {
@@ -387,9 +391,9 @@ fn a_view_of_any_numbers_is_refused_or_lies_inside() {
                 prop_assert_eq!(element, (place / 8) as f64);
             }
         }
-        bench.try_handle(&view);
+        fixture.try_handle(&view);
         Ok(())
     };
     runner(4000).run(&input, property).unwrap();
-    bench.finish(200);
+    fixture.finish(200);
 }

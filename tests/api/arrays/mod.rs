@@ -1,7 +1,10 @@
 //! Arrays: the functions that make them, their elements, their properties, and copies between them.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
-use crate::common::Root;
+mod copies;
+mod elements;
+
+use crate::common::{Root, bad};
 use ndarray::{Array, Array0, Array2, Array3, ArrayD, Ix0, Ix1, Ix2, IxDyn, ShapeBuilder, s};
 use ndshm::{
     Bool, DType, Element, Error, Handle, Manager, Order, Scope, SharedArray, SharedArray0,
@@ -142,137 +145,6 @@ fn an_array_of_rank_zero_and_one_without_elements_live_like_any_other() {
     );
 }
 
-/// Makes, hands over, opens, checks the type, the bytes and the file.
-fn travels<T: Element + PartialEq + std::fmt::Debug>(
-    manager: &Manager,
-    dtype: &str,
-    values: [T; 3],
-) {
-    let array = manager.from_ndarray(&Array::from(values.to_vec())).unwrap();
-    let opened: SharedArray1<T> = array
-        .handle()
-        .to_string()
-        .parse::<Handle>()
-        .unwrap()
-        .open()
-        .unwrap();
-    assert_eq!(opened.read().unwrap().to_vec(), values);
-    assert_eq!(
-        (opened.dtype().to_string(), opened.dtype()),
-        (dtype.to_owned(), dtype.parse::<DType>().unwrap())
-    );
-    opened
-        .slice(s![1..])
-        .unwrap()
-        .write()
-        .unwrap()
-        .fill(values[0]);
-    assert_eq!(array.read().unwrap().to_vec(), [values[0]; 3]);
-    let file = std::fs::read(array.path()).unwrap();
-    let bytes: Vec<u8> = [values[0]; 3]
-        .iter()
-        .flat_map(|value| bytemuck::bytes_of(value).to_vec())
-        .collect();
-    assert!(
-        file.ends_with(&bytes)
-            && file.len().is_multiple_of(4096) == bytes.len().is_multiple_of(4096)
-    );
-    if dtype != "|u1" {
-        assert!(
-            matches!(array.handle().open::<u8, Ix1>(), Err(Error::Dtype { found, .. }) if found == T::DTYPE)
-        );
-    }
-}
-
-#[test]
-fn every_type_of_element_travels() {
-    let root = Root::new();
-    let manager = &root.manager();
-    travels(manager, "|b1", [true, false, true].map(Bool::from));
-    travels(manager, "|u1", [1u8, 0, 255]);
-    travels(manager, "|i1", [1i8, -128, 127]);
-    travels(manager, "<u2", [1u16, 0, u16::MAX]);
-    travels(manager, "<i2", [1i16, i16::MIN, i16::MAX]);
-    travels(manager, "<u4", [1u32, 0, u32::MAX]);
-    travels(manager, "<i4", [1i32, i32::MIN, i32::MAX]);
-    travels(manager, "<u8", [1u64, 0, u64::MAX]);
-    travels(manager, "<i8", [1i64, i64::MIN, i64::MAX]);
-    travels(manager, "uint128", [1u128, 0, u128::MAX]);
-    travels(manager, "int128", [1i128, i128::MIN, i128::MAX]);
-    #[cfg(feature = "half")]
-    {
-        travels(
-            manager,
-            "<f2",
-            [1.5, -0.25, 65504.0].map(half::f16::from_f32),
-        );
-        travels(
-            manager,
-            "bfloat16",
-            [1.5, -0.25, 1e30].map(half::bf16::from_f32),
-        );
-    }
-    travels(manager, "<f4", [1.5f32, f32::MIN, f32::INFINITY]);
-    travels(manager, "<f8", [1.5f64, f64::MIN, f64::INFINITY]);
-    #[cfg(feature = "complex")]
-    {
-        use num_complex::Complex;
-        travels(
-            manager,
-            "<c8",
-            [
-                Complex::new(1.0f32, 2.0),
-                Complex::new(0.0, -1.0),
-                Complex::ZERO,
-            ],
-        );
-        travels(
-            manager,
-            "<c16",
-            [
-                Complex::new(1.0f64, 2.0),
-                Complex::new(0.0, -1.0),
-                Complex::ZERO,
-            ],
-        );
-    }
-    travels(manager, "|V5", [*b"abcde", *b"fghij", *b"klmno"]);
-    travels(
-        manager,
-        "(3,)<f4",
-        [[1.0f32, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]],
-    );
-    travels(
-        manager,
-        "(3,2)<f4",
-        [[[1.0f32, 2.0]; 3], [[4.0, 5.0]; 3], [[7.0, 8.0]; 3]],
-    );
-}
-
-#[test]
-fn another_type_of_the_same_size_or_another_nesting_is_another_type() {
-    let root = Root::new();
-    let manager = root.manager();
-    let xs = manager.zeros::<[[f32; 2]; 3], _>(4).unwrap();
-    assert!(matches!(
-        xs.handle().open::<[[f32; 3]; 2], Ix1>(),
-        Err(Error::Dtype { .. })
-    ));
-    assert!(matches!(
-        xs.handle().open::<[f32; 6], Ix1>(),
-        Err(Error::Dtype { .. })
-    ));
-    assert!(matches!(
-        xs.handle().open::<[u8; 24], Ix1>(),
-        Err(Error::Dtype { .. })
-    ));
-    let error = xs.handle().open::<[f64; 3], Ix1>().unwrap_err().to_string();
-    assert!(
-        error.contains("elements are (3,2)<f4, and it was asked for as one of (3,)<f8"),
-        "{error}"
-    );
-}
-
 #[test]
 fn an_array_tells_what_it_is_and_so_do_its_views() {
     let root = Root::new();
@@ -325,17 +197,7 @@ fn an_array_tells_what_it_is_and_so_do_its_views() {
 fn names_that_cannot_be_file_names_are_refused() {
     let root = Root::new();
     let manager = root.manager();
-    let long = "x".repeat(201);
-    for name in [
-        "",
-        ".",
-        "..",
-        ".hidden",
-        "a/b",
-        "a\0b",
-        "0123456789abcdef0123456789abcdef",
-        &long,
-    ] {
+    for name in &bad::names() {
         assert!(
             matches!(
                 manager.options().name(name).zeros::<u8, _>(1),
@@ -502,18 +364,9 @@ fn shapes_that_are_too_large_are_errors_and_leave_nothing() {
     let root = Root::new();
     let manager = root.manager();
     let max = isize::MAX as usize;
-    for shape in [
-        vec![max / 8 + 1],
-        vec![usize::MAX],
-        vec![1 << 40, 1 << 40],
-        vec![0, usize::MAX],
-        vec![1 << 40, 0, 1 << 40],
-    ] {
+    for shape in bad::SHAPES {
         assert!(
-            matches!(
-                manager.zeros::<f64, _>(shape.as_slice()),
-                Err(Error::Layout { .. })
-            ),
+            matches!(manager.zeros::<f64, _>(shape), Err(Error::Layout { .. })),
             "{shape:?}"
         );
     }
@@ -541,73 +394,6 @@ fn a_source_that_panics_leaves_no_array() {
     assert!(made.is_err());
     assert_eq!(root.contents().len(), 2, "{:?}", root.contents());
     manager.options().name("xs").zeros::<f64, _>(10).unwrap();
-}
-
-#[test]
-fn a_copy_is_shared_memory_of_its_own() {
-    let root = Root::new();
-    let (manager, other) = (root.manager(), root.manager());
-    let xs = manager
-        .options()
-        .name("xs")
-        .from_shape_fn::<i32, _>((3, 4), |(i, j)| (10 * i + j) as i32)
-        .unwrap();
-    let view = xs.slice(s![..;-1, 1..]).unwrap();
-    for copy in [view.copy().unwrap(), view.copy_into(&other).unwrap()] {
-        assert_eq!(
-            (copy.scope(), copy.name(), copy.is_view(), copy.order()),
-            (Scope::Local, None, false, Some(Order::C))
-        );
-        assert_eq!(copy.to_ndarray().unwrap(), view.to_ndarray().unwrap());
-        let opened = copy.handle().open::<i32, Ix2>().unwrap();
-        opened.write().unwrap().fill(0);
-        assert_eq!(copy.read().unwrap().sum(), 0);
-    }
-    assert_eq!(
-        (xs.read().unwrap()[[2, 3]], other.list().unwrap().len()),
-        (23, 0)
-    );
-}
-
-#[test]
-fn one_shared_array_is_assigned_to_another_or_to_itself() {
-    let root = Root::new();
-    let manager = root.manager();
-    let xs = manager
-        .from_shape_fn::<i32, _>((3, 4), |(i, j)| (10 * i + j) as i32)
-        .unwrap();
-    let ys = manager.zeros::<i32, _>((3, 4)).unwrap();
-    ys.assign(&xs).unwrap();
-    assert_eq!(ys.to_ndarray().unwrap(), xs.to_ndarray().unwrap());
-    ys.assign(&xs.slice(s![1, ..]).unwrap()).unwrap();
-    assert!(
-        ys.read()
-            .unwrap()
-            .rows()
-            .into_iter()
-            .all(|row| row == ndarray::array![10, 11, 12, 13])
-    );
-    ys.assign(&ys.slice(s![.., ..;-1]).unwrap()).unwrap();
-    assert_eq!(ys.read().unwrap().row(0), ndarray::array![13, 12, 11, 10]);
-    // Of one array, but not of the same bytes: no copy, both guards at once.
-    ys.slice(s![.., ..2])
-        .unwrap()
-        .assign(&ys.slice(s![.., 2..]).unwrap())
-        .unwrap();
-    assert_eq!(ys.read().unwrap().row(0), ndarray::array![11, 10, 11, 10]);
-    assert!(matches!(
-        ys.assign(&xs.slice(s![.., ..3]).unwrap()),
-        Err(Error::Layout { .. })
-    ));
-    assert!(matches!(
-        ys.read_only().unwrap().assign(&xs),
-        Err(Error::ReadOnly { .. })
-    ));
-    std::thread::scope(|scope| {
-        for (to, from) in [(&xs, &ys), (&ys, &xs)] {
-            scope.spawn(|| (0..1000).for_each(|_| to.assign(from).unwrap()));
-        }
-    });
 }
 
 #[test]
