@@ -1,10 +1,10 @@
-//! A state block, and members that live and die.
+//! The fixture of all models: a state block, requests, and the members that died.
 
 use crate::{
     engine::sync::atomic::AtomicU64 as Bits,
     layout::span::Span,
     state::block::{Slot, StateBlock, lifecycle},
-    state::lock_table::{Mode, Request, Liveness},
+    state::lock_table::{Liveness, Mode, Refusal, Request},
     sync::{self, AtomicU32, AtomicU64, Instant, Ordering::*},
 };
 use std::cell::Cell;
@@ -42,8 +42,8 @@ pub(crate) fn span(start: u64, end: u64) -> Span {
     }
 }
 
-/// Waits for ever.
-pub(crate) fn patient(member: u64, span: Span, mode: Mode) -> Request {
+/// A request without a deadline.
+pub(crate) fn waiting(member: u64, span: Span, mode: Mode) -> Request {
     Request {
         member,
         span,
@@ -52,15 +52,15 @@ pub(crate) fn patient(member: u64, span: Span, mode: Mode) -> Request {
     }
 }
 
-/// Waits for no guard.
+/// A request that waits for no guard.
 pub(crate) fn at_once(member: u64, span: Span, mode: Mode) -> Request {
     Request {
         deadline: Some(Instant::now()),
-        ..patient(member, span, mode)
+        ..waiting(member, span, mode)
     }
 }
 
-/// The members that died, as bits.
+/// The dead members, as bits.
 pub(crate) struct Deaths(Bits);
 
 impl Deaths {
@@ -68,7 +68,7 @@ impl Deaths {
         Self(Bits::new(0))
     }
 
-    /// The kernel frees a dead member's lock after all that it wrote.
+    /// Records a death. As the kernel does, it frees the dead member's lock after all of its writes.
     pub(crate) fn add(&self, member: u64) {
         self.0.fetch_or(1 << member, Release);
         sync::let_time_pass();
@@ -79,13 +79,13 @@ impl Deaths {
     }
 }
 
-/// What a thread knows about the members and about its own slots.
-pub(crate) struct View<'a> {
+/// The members as one thread sees them, and the slots that it holds.
+pub(crate) struct Members<'a> {
     pub(crate) deaths: &'a Deaths,
     pub(crate) own: Cell<u64>,
 }
 
-impl<'a> View<'a> {
+impl<'a> Members<'a> {
     pub(crate) fn of(deaths: &'a Deaths) -> Self {
         Self {
             deaths,
@@ -94,7 +94,7 @@ impl<'a> View<'a> {
     }
 }
 
-impl Liveness for View<'_> {
+impl Liveness for Members<'_> {
     fn is_alive(&self, member: u64) -> bool {
         !self.deaths.has(member)
     }
@@ -104,7 +104,18 @@ impl Liveness for View<'_> {
     }
 }
 
-/// Nothing is left in the table, and nobody holds its word.
+/// Takes a guard as the library does: at once if nothing is in the way, else the long way.
+pub(crate) fn take(
+    block: &StateBlock,
+    request: Request,
+    members: &Members<'_>,
+) -> Result<usize, Refusal> {
+    block
+        .acquire_at_once(request.member, request.span, request.mode)
+        .map_or_else(|| block.acquire(request, members), Ok)
+}
+
+/// Asserts that every slot and the lock word are free.
 pub(crate) fn assert_empty(block: &StateBlock) {
     assert_eq!(block.lock.load(SeqCst), 0, "the lock word is held");
     for (i, slot) in block.slots.iter().enumerate() {

@@ -1,37 +1,37 @@
-//! What members do, at random.
+//! Members that act at random.
 
 use crate::{
     engine::{
         rand::{Rng, thread_rng},
         thread,
     },
+    expected::Expected,
+    fixture::{Deaths, Members, assert_empty, at_once, block, span, take, waiting},
     layout::span::Span,
-    ledger::Ledger,
-    scene::{Deaths, View, assert_empty, at_once, block, patient, span},
     state::block::StateBlock,
     state::lock_table::{Mode, Refusal, Request},
     sync::{dying, step},
 };
 use std::sync::{Arc, Mutex, MutexGuard};
 
-/// Members that live side by side.
+/// Members that act on one table at the same time.
 #[derive(Clone, Copy)]
-pub(crate) struct Community {
+pub(crate) struct Group {
     members: u64,
-    /// What each does, one after the other.
+    /// Actions of each member, one after the other.
     actions: u32,
-    /// Guards that one holds at once, at most.
+    /// The most guards that one member holds at once.
     guards: u32,
-    /// One in so many guards to write ends by a panic; none where this is zero.
+    /// One in this many write guards ends by a panic; 0 means none.
     panics: u32,
-    /// One in so many members dies; none where this is zero.
+    /// One in this many members dies; 0 means none.
     deaths: u32,
 }
 
-pub(crate) const COMMUNITIES: &[(&str, Community)] = &[
+pub(crate) const GROUPS: &[(&str, Group)] = &[
     (
         "3 members that live",
-        Community {
+        Group {
             members: 3,
             actions: 4,
             guards: 1,
@@ -41,7 +41,7 @@ pub(crate) const COMMUNITIES: &[(&str, Community)] = &[
     ),
     (
         "4 members that fill the table",
-        Community {
+        Group {
             members: 4,
             actions: 3,
             guards: 3,
@@ -51,7 +51,7 @@ pub(crate) const COMMUNITIES: &[(&str, Community)] = &[
     ),
     (
         "3 members that panic",
-        Community {
+        Group {
             members: 3,
             actions: 4,
             guards: 2,
@@ -61,7 +61,7 @@ pub(crate) const COMMUNITIES: &[(&str, Community)] = &[
     ),
     (
         "4 members that panic and die",
-        Community {
+        Group {
             members: 4,
             actions: 3,
             guards: 2,
@@ -71,7 +71,7 @@ pub(crate) const COMMUNITIES: &[(&str, Community)] = &[
     ),
 ];
 
-/// Who looks after the others.
+/// The member that checks the table after the others.
 const LAST: u64 = 62;
 const ALL: Span = Span {
     start: 0,
@@ -80,109 +80,99 @@ const ALL: Span = Span {
     width: 0,
 };
 
-struct Scene {
+struct Table {
     block: StateBlock,
     deaths: Deaths,
-    // The checker's own, and so no place to change threads.
-    ledger: Mutex<Ledger>,
+    // std's mutex, not the checker's: locking it is no place to switch threads.
+    expected: Mutex<Expected>,
 }
 
-impl Scene {
-    fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().unwrap()
+impl Table {
+    fn expected(&self) -> MutexGuard<'_, Expected> {
+        self.expected.lock().unwrap()
     }
 }
 
-pub(crate) fn run(community: Community) {
-    let scene = Arc::new(Scene {
+pub(crate) fn run(group: Group) {
+    let table = Arc::new(Table {
         block: block(0),
         deaths: Deaths::none(),
-        ledger: Mutex::default(),
+        expected: Mutex::default(),
     });
-    let members: Vec<_> = (1..=community.members)
+    let threads: Vec<_> = (1..=group.members)
         .map(|member| {
-            let scene = scene.clone();
-            thread::spawn(move || live_and_come_back(&scene, member, community))
+            let table = table.clone();
+            thread::spawn(move || run_with_successor(&table, member, group))
         })
         .collect();
-    members
+    threads
         .into_iter()
-        .for_each(|member| member.join().unwrap());
-    let view = View::of(&scene.deaths);
-    let records = scene
+        .for_each(|thread| thread.join().unwrap());
+    let members = Members::of(&table.deaths);
+    let records = table
         .block
-        .poisoned(patient(LAST, ALL, Mode::Read), &view)
+        .poisoned(waiting(LAST, ALL, Mode::Read), &members)
         .unwrap();
-    scene
-        .ledger()
+    table
+        .expected()
         .end(records.into_iter().map(|poison| poison.span));
-    let slot = scene
+    let slot = table
         .block
-        .recover(patient(LAST, ALL, Mode::Write), true, &view)
+        .recover(waiting(LAST, ALL, Mode::Write), true, &members)
         .unwrap();
-    scene.block.withdraw(slot);
-    assert_empty(&scene.block);
+    table.block.withdraw(slot);
+    assert_empty(&table.block);
 }
 
-/// A member that dies has a successor, under another id.
-fn live_and_come_back(scene: &Scene, member: u64, community: Community) {
-    let dies = community.deaths != 0 && thread_rng().gen_ratio(1, community.deaths);
+/// Runs a member. If it dies, a successor runs under another id.
+fn run_with_successor(table: &Table, id: u64, group: Group) {
+    let dies = group.deaths != 0 && thread_rng().gen_ratio(1, group.deaths);
     let at = if dies {
         thread_rng().gen_range(0..150)
     } else {
         u32::MAX
     };
-    if dying(at, || {
-        Member {
-            scene,
-            id: member,
-            view: View::of(&scene.deaths),
-            held: Vec::new(),
-            community,
-        }
-        .live()
-    })
-    .is_none()
-    {
-        scene.ledger().died(member);
-        scene.deaths.add(member);
-        let id = member + community.members;
-        Member {
-            scene,
-            id,
-            view: View::of(&scene.deaths),
-            held: Vec::new(),
-            community,
-        }
-        .live();
+    if dying(at, || Member::new(table, id, group).run()).is_none() {
+        table.expected().died(id);
+        table.deaths.add(id);
+        Member::new(table, id + group.members, group).run();
     }
 }
 
 struct Member<'a> {
-    scene: &'a Scene,
+    table: &'a Table,
     id: u64,
-    view: View<'a>,
+    members: Members<'a>,
     held: Vec<(usize, Mode)>,
-    community: Community,
+    group: Group,
 }
 
-impl Member<'_> {
-    fn live(mut self) {
-        for _ in 0..self.community.actions {
+impl<'a> Member<'a> {
+    fn new(table: &'a Table, id: u64, group: Group) -> Self {
+        Self {
+            table,
+            id,
+            members: Members::of(&table.deaths),
+            held: Vec::new(),
+            group,
+        }
+    }
+
+    fn run(mut self) {
+        for _ in 0..self.group.actions {
             let span = any_view();
             match thread_rng().gen_range(0..10) {
                 0 => self.recover(span),
                 1 => {
                     _ = self
-                        .scene
+                        .table
                         .block
-                        .poisoned(self.request(span, Mode::Read), &self.view)
+                        .poisoned(self.request(span, Mode::Read), &self.members)
                 }
                 _ => self.take(span),
             }
             step();
-            let keeps =
-                (self.held.len() as u32) < self.community.guards && thread_rng().gen_bool(0.5);
+            let keeps = (self.held.len() as u32) < self.group.guards && thread_rng().gen_bool(0.5);
             if !keeps && !self.held.is_empty() {
                 let which = thread_rng().gen_range(0..self.held.len());
                 self.end_guard(which);
@@ -193,10 +183,11 @@ impl Member<'_> {
         }
     }
 
-    /// Who holds a guard does not wait for another, as two that do could wait for each other.
+    /// A member that holds a guard does not wait for another: two such members could wait for each
+    /// other.
     fn request(&self, span: Span, mode: Mode) -> Request {
         if self.held.is_empty() && thread_rng().gen_bool(0.8) {
-            patient(self.id, span, mode)
+            waiting(self.id, span, mode)
         } else {
             at_once(self.id, span, mode)
         }
@@ -211,13 +202,9 @@ impl Member<'_> {
             Mode::Atomic,
         ][thread_rng().gen_range(0..5)];
         let request = self.request(span, mode);
-        let at_once = self
-            .scene
-            .block
-            .acquire_at_once(request.member, request.span, request.mode);
-        match at_once.map_or_else(|| self.scene.block.acquire(request, &self.view), Ok) {
+        match take(&self.table.block, request, &self.members) {
             Ok(slot) => {
-                self.scene.ledger().given(self.id, slot, span, mode);
+                self.table.expected().given(self.id, slot, span, mode);
                 self.hold(slot, mode);
             }
             Err(refusal) => {
@@ -232,9 +219,9 @@ impl Member<'_> {
 
     fn recover(&mut self, span: Span) {
         let request = self.request(span, Mode::Write);
-        match self.scene.block.recover(request, true, &self.view) {
+        match self.table.block.recover(request, true, &self.members) {
             Ok(slot) => {
-                self.scene.ledger().recovered(self.id, slot, span);
+                self.table.expected().recovered(self.id, slot, span);
                 self.hold(slot, Mode::Write);
             }
             Err(refusal) => self.check(refusal, request),
@@ -243,34 +230,40 @@ impl Member<'_> {
 
     fn hold(&mut self, slot: usize, mode: Mode) {
         self.held.push((slot, mode));
-        self.view.own.set(self.view.own.get() | 1 << slot);
+        self.members.own.set(self.members.own.get() | 1 << slot);
     }
 
     fn end_guard(&mut self, which: usize) {
         let (slot, mode) = self.held.swap_remove(which);
-        self.view.own.set(self.view.own.get() & !(1 << slot));
+        self.members.own.set(self.members.own.get() & !(1 << slot));
         if mode == Mode::Write
-            && self.community.panics != 0
-            && thread_rng().gen_ratio(1, self.community.panics)
+            && self.group.panics != 0
+            && thread_rng().gen_ratio(1, self.group.panics)
         {
-            self.scene.ledger().poisoned(slot);
-            self.scene.block.poison(slot, self.id);
+            self.table.expected().poisoned(slot);
+            self.table.block.poison(slot, self.id);
         } else {
-            self.scene.ledger().given_back(slot);
-            self.scene.block.withdraw(slot);
+            self.table.expected().given_back(slot);
+            self.table.block.withdraw(slot);
         }
     }
 
     fn check(&self, refusal: Refusal, request: Request) {
         match refusal {
             Refusal::WouldBlock => {
-                assert!(request.deadline.is_some(), "who waits for ever was refused")
+                assert!(
+                    request.deadline.is_some(),
+                    "a call without a deadline was refused"
+                )
             }
             Refusal::WouldDeadlock | Refusal::TooManyGuards => {
-                assert!(!self.held.is_empty(), "{refusal:?} of who holds nothing")
+                assert!(
+                    !self.held.is_empty(),
+                    "{refusal:?} for a member without a guard"
+                )
             }
             Refusal::Poisoned(record) | Refusal::Interleaved(record) => {
-                self.scene.ledger().refused(request.span, record.span)
+                self.table.expected().refused(request.span, record.span)
             }
         }
     }

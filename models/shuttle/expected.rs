@@ -1,5 +1,4 @@
-//! What the table should hold, in the simplest words: for each of 64 bytes who reads it, who writes
-//! it, whether it is poisoned.
+//! The expected content of the table: the guards on 64 bytes, and the poisoned bytes.
 
 use crate::{layout::span::Span, state::lock_table::Mode};
 
@@ -21,19 +20,18 @@ struct Guard {
     member: u64,
 }
 
-/// Kept by what the members are told, at once and in the order in which they go on: a guard stands
-/// here for a part of the time for which it stands in the table, and poison for longer than it may
-/// be overlooked.
+/// The guards and poison that the members know of. A guard is listed only within the time in which
+/// it is in the table, and poison is listed as long as it must be found there.
 #[derive(Debug, Default)]
-pub(crate) struct Ledger {
+pub(crate) struct Expected {
     guards: Vec<Guard>,
     poison: u64,
-    /// Whether anybody panicked or died: then bytes may be poisoned that are not known here, as
-    /// those of who died while it took a guard.
+    /// Whether any member panicked or died. Then bytes may be poisoned that are not listed, such as
+    /// those of a member that died while it took a guard.
     has_trouble: bool,
 }
 
-impl Ledger {
+impl Expected {
     pub(crate) fn given(&mut self, member: u64, slot: usize, span: Span, mode: Mode) {
         let bytes = bytes(span);
         let excluded = self
@@ -99,7 +97,7 @@ impl Ledger {
         );
     }
 
-    /// At the end: every poisoned byte is in a record.
+    /// Asserts at the end that every poisoned byte is in a record.
     pub(crate) fn end(&self, records: impl Iterator<Item = Span>) {
         let covered = records.fold(0, |covered, record| covered | bytes(record));
         assert_eq!(self.poison & !covered, 0, "poison was lost");
