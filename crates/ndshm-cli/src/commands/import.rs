@@ -12,27 +12,27 @@ use ndshm::{AnyArray, Scope};
 use serde_json::json;
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
-/// Make arrays of a file: .npy, .npz, .safetensors, .raw
+/// Copy the arrays of a file into a store: .npy, .npz, .safetensors, .raw
 ///
-/// Others see them when they are complete. The store must be one that stays, or that another
-/// process is in.
+/// Other processes see an array when it is complete. The store must be persistent, or have another
+/// process as a member.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The file
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// The name of the array, else that of the file; what comes before the keys of .npz and
-    /// .safetensors
+    /// The name of the array, by default that of the file; for .npz and .safetensors the prefix of
+    /// the keys
     #[arg(long)]
     name: Option<String>,
-    /// The format, where the suffix does not say it
+    /// The format, for a file without one of the suffixes
     #[arg(long)]
     format: Option<Format>,
-    /// The type of the elements: needed for .raw, and for .npy files with types that NumPy does not
-    /// have (bfloat16)
+    /// The type of the elements: required for .raw, and for .npy files with types that NumPy lacks
+    /// (bfloat16)
     #[arg(long, value_name = "DTYPE")]
     dtype: Option<String>,
-    /// The shape of the elements of a .raw file, as 480,640
+    /// The shape of the array in a .raw file: 480,640
     #[arg(long, value_delimiter = ',')]
     shape: Option<Vec<usize>>,
 }
@@ -57,7 +57,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
         !context.is_json,
     );
     let show = |done, total| bar.show(done, total);
-    // The tool ends at once: what it owned would go with it.
+    // The tool ends at once, and arrays that it owned would end with it.
     let options = manager
         .options()
         .name(name)
@@ -81,7 +81,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
         Format::Raw => {
             let (Some(dtype), Some(shape)) = (&dtype, &args.shape) else {
                 return Err(Failure::usage(
-                    "a raw file does not say what is in it: give --dtype '<f8' --shape 480,640",
+                    "a raw file has no header: give --dtype '<f8' --shape 480,640",
                 ));
             };
             vec![options.import_raw(&args.file, dtype, shape)?]

@@ -1,5 +1,4 @@
-//! `show`: one array: what it says about itself, its corners, its numbers, a histogram and a heat
-//! map.
+//! `show`: one array: header, corners, statistics, a histogram and a heat map.
 
 use crate::{
     Outcome,
@@ -18,16 +17,16 @@ use ndshm::{AnyArray, ArrayInfo, ArrayState, Order};
 use serde_json::{Value, json};
 use std::{io::Write, process::ExitCode, time::Instant};
 
-/// Show an array: header, attributes, corners, minimum, maximum, mean, NaN, a histogram, and a heat
-/// map of two axes
+/// Show an array: header, attributes, corners, minimum, maximum, mean, NaN, a histogram, and for two
+/// axes a heat map
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The array, with an optional slice
     array: String,
-    /// Only the header, the attributes and the corners: reads next to nothing
+    /// Only the header, the attributes and the corners: reads only a few elements
     #[arg(short, long)]
     quick: bool,
-    /// Parts of the histogram
+    /// The number of bins of the histogram
     #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     bins: u16,
 }
@@ -138,11 +137,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
                 "{}",
                 text::styled(
                     text::FAINT,
-                    format!(
-                        "{} looked at in {:.1} s",
-                        text::bytes(bytes),
-                        took.as_secs_f64()
-                    )
+                    format!("{} read in {:.1} s", text::bytes(bytes), took.as_secs_f64())
                 )
             )?;
         }
@@ -265,7 +260,10 @@ fn print_numbers(out: &mut impl Write, tally: &Tally) -> Result<(), Failure> {
         write!(
             out,
             "  {}",
-            text::styled(text::BAD, format!("not read for poison {}", tally.unread))
+            text::styled(
+                text::BAD,
+                format!("unread because of poison {}", tally.unread)
+            )
         )?;
     }
     writeln!(out)?;
@@ -288,7 +286,7 @@ fn statistics(tally: &Tally, histogram: &[u64]) -> Value {
     })
 }
 
-/// A number, or its digits as text where it has more than 64 bits.
+/// A number; its digits as a text if it has more than 64 bits.
 fn integer_json(integer: Whole) -> Value {
     match integer {
         Whole::Usual(integer) => {
@@ -301,7 +299,7 @@ fn integer_json(integer: Whole) -> Value {
     }
 }
 
-/// Attributes as JSON: byte strings in hexadecimal digits, tags left out.
+/// Attributes as JSON: byte strings as hexadecimal digits, values without their tags.
 fn to_json(value: &Cbor) -> Value {
     match value {
         Cbor::Integer(integer) => integer_json(Whole::Usual(i128::from(*integer))),

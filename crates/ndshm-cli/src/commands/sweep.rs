@@ -1,14 +1,14 @@
-//! `sweep`: deletes what the dead left.
+//! `sweep`: deletes the leftovers of dead processes.
 
 use crate::{Outcome, context::Context, display::text, failure::Code, failure::printable};
 use ndshm::{Leftovers, Manager, Observer, Swept};
 use serde_json::{Value, json};
 use std::{io::Write, process::ExitCode};
 
-/// Delete what dead processes left: whole stores, and arrays in the stores that live on
+/// Delete the leftovers of dead processes: whole stores, and arrays in stores with living processes
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only say what would be deleted
+    /// Only print the leftovers that a sweep would delete
     #[arg(short = 'n', long)]
     dry_run: bool,
 }
@@ -18,7 +18,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     let root = match (&store, context.root()) {
         (Some(_), _) => None,
         (None, Ok(root)) => Some(root),
-        // No store was ever made.
+        // No process ever made a store here.
         (None, Err(failure)) if failure.code() == Code::NotFound => None,
         (None, Err(failure)) => return Err(failure),
     };
@@ -31,7 +31,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
         return report(context, &leftovers, None);
     }
     let swept = match (&store, &root) {
-        // A store that is dead as a whole is not joined: that would be a life.
+        // A dead store is not joined: this process would be a living member.
         (Some(store), _) if leftovers.iter().any(|leftover| leftover.is_store) => {
             Manager::sweep_root(store.parent().unwrap_or(store))?
         }
@@ -98,7 +98,7 @@ fn report(context: &Context, leftovers: &[Leftovers], swept: Option<&Swept>) -> 
         let bad = text::BAD;
         let _ = writeln!(
             anstream::stderr(),
-            "{bad}ndshm: left:{bad:#} {}",
+            "{bad}ndshm: not deleted:{bad:#} {}",
             printable(&error.to_string())
         );
     }

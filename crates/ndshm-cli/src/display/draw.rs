@@ -10,7 +10,7 @@ use std::{io::Write, ops::Range};
 
 /// Widest bar of a histogram.
 const BAR: usize = 40;
-/// From low to high, where there are no colours.
+/// From low to high, for output without colours.
 const SHADES: &[u8] = b" .:-=+*#%@";
 
 /// Room for a picture: columns, and rows of elements.
@@ -37,7 +37,7 @@ pub(crate) fn histogram(
         .collect();
     let widest = bounds.iter().map(String::len).max().unwrap_or(0);
     for (bin, &count) in counts.iter().enumerate() {
-        // In eighths of a character; what is there at all is seen.
+        // In eighths of a character; a bin that is not empty has at least one.
         let eighths = (count as u128 * (BAR * 8) as u128 / most as u128) as usize;
         let eighths = if count > 0 { eighths.max(1) } else { 0 };
         let part = match eighths % 8 {
@@ -123,7 +123,7 @@ pub(crate) fn heat_map(out: &mut impl Write, grid: &Grid, has_colors: bool) -> R
     Ok(())
 }
 
-/// A share of the way from low to high as a colour: dark violet to yellow.
+/// The colour of a share between low, 0, and high, 1: dark violet to yellow.
 pub(crate) fn rgb(share: f64) -> (u8, u8, u8) {
     const STOPS: [(f64, f64, f64); 5] = [
         (68.0, 1.0, 84.0),
