@@ -68,65 +68,69 @@ pub(crate) fn printable(text: &str) -> String {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let code = match &error {
-            Error::NotFound { .. } | Error::Released { .. } | Error::Closed { .. } => {
-                Code::NotFound
-            }
-            Error::AlreadyExists { .. }
-            | Error::NotOwner { .. }
-            | Error::PathReused { .. }
-            | Error::Frozen { .. }
-            | Error::NotFrozen { .. }
-            | Error::Abandoned { .. }
-            | Error::ReadOnly { .. }
-            | Error::Poisoned { .. }
-            | Error::Untrusted { .. } => Code::Refused,
-            Error::Header { .. } => Code::Damaged,
-            Error::WouldBlock { .. } | Error::Timeout { .. } | Error::WouldDeadlock { .. } => {
-                Code::Busy
-            }
-            Error::Handle { .. }
-            | Error::Name { .. }
-            | Error::Layout { .. }
-            | Error::Dtype { .. }
-            | Error::Rank { .. } => Code::Usage,
-            _ => Code::Failed,
-        };
-        // Where the library's message names a function, the tool's names a command.
-        let message = match &error {
-            Error::Poisoned {
-                path,
-                range,
-                member,
-            } => format!(
-                "{}: the bytes {}..{} may be half-written: their writer, member {member} of the store, died or panicked; set them anew with ndshm recover",
-                path.display(),
-                range.start,
-                range.end
-            ),
-            Error::Frozen { path } => {
-                format!(
-                    "{}: the array is frozen for ever; copy it with ndshm cp to change the copy",
-                    path.display()
-                )
-            }
-            Error::Released { path, .. } => {
-                format!(
-                    "{}: the array was released, or its store was deleted; ndshm ls lists the arrays",
-                    path.display()
-                )
-            }
-            Error::NotFound { path, what } => format!(
-                "{}: not found: {what}; ndshm ls lists the arrays",
+        Self::new(code_of(&error), message_of(&error))
+    }
+}
+
+fn code_of(error: &Error) -> Code {
+    match error {
+        Error::NotFound { .. } | Error::Released { .. } | Error::Closed { .. } => Code::NotFound,
+        Error::AlreadyExists { .. }
+        | Error::NotOwner { .. }
+        | Error::PathReused { .. }
+        | Error::Frozen { .. }
+        | Error::NotFrozen { .. }
+        | Error::Abandoned { .. }
+        | Error::ReadOnly { .. }
+        | Error::Poisoned { .. }
+        | Error::Untrusted { .. } => Code::Refused,
+        Error::Header { .. } => Code::Damaged,
+        Error::WouldBlock { .. } | Error::Timeout { .. } | Error::WouldDeadlock { .. } => {
+            Code::Busy
+        }
+        Error::Handle { .. }
+        | Error::Name { .. }
+        | Error::Layout { .. }
+        | Error::Dtype { .. }
+        | Error::Rank { .. } => Code::Usage,
+        _ => Code::Failed,
+    }
+}
+
+/// The message of an error. Where the library's names a function, the tool's names a command.
+fn message_of(error: &Error) -> String {
+    match error {
+        Error::Poisoned {
+            path,
+            range,
+            member,
+        } => format!(
+            "{}: the bytes {}..{} may be half-written: their writer, member {member} of the store, died or panicked; set them anew with ndshm recover",
+            path.display(),
+            range.start,
+            range.end
+        ),
+        Error::Frozen { path } => {
+            format!(
+                "{}: the array is frozen for ever; copy it with ndshm cp to change the copy",
                 path.display()
-            ),
-            Error::Closed { path } => format!(
-                "{}: the store was closed; ndshm ls lists the stores",
+            )
+        }
+        Error::Released { path, .. } => {
+            format!(
+                "{}: the array was released, or its store was deleted; ndshm ls lists the arrays",
                 path.display()
-            ),
-            _ => error.to_string(),
-        };
-        Self::new(code, message)
+            )
+        }
+        Error::NotFound { path, what } => format!(
+            "{}: not found: {what}; ndshm ls lists the arrays",
+            path.display()
+        ),
+        Error::Closed { path } => format!(
+            "{}: the store was closed; ndshm ls lists the stores",
+            path.display()
+        ),
+        _ => error.to_string(),
     }
 }
 

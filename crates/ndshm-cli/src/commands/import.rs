@@ -8,8 +8,8 @@ use crate::{
     display::bar::Bar,
     failure::{Failure, printable},
 };
-use ndshm::{AnyArray, Scope};
-use serde_json::json;
+use ndshm::{AnyArray, ArrayOptions, DType, Scope};
+use serde_json::{Value, json};
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
 /// Copy the arrays of a file into a store: .npy, .npz, .safetensors, .raw
@@ -41,17 +41,6 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     let format = Format::of(&args.file, args.format)?;
     let manager = context.manager(false)?;
     let dtype = args.dtype.as_deref().map(new::dtype).transpose()?;
-    let stem = || {
-        args.file
-            .file_stem()
-            .map(|stem| stem.to_string_lossy().into_owned())
-            .unwrap_or_default()
-    };
-    let is_single = matches!(format, Format::Npy | Format::Raw);
-    let name = args
-        .name
-        .clone()
-        .unwrap_or_else(|| if is_single { stem() } else { String::new() });
     let bar = Bar::new(
         printable(&args.file.display().to_string()),
         !context.is_json,
@@ -60,37 +49,16 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     // The tool ends at once, and arrays that it owned would end with it.
     let options = manager
         .options()
-        .name(name)
+        .name(name(args, format))
         .scope(Scope::Store)
         .progress(&show);
     let options = dtype
         .iter()
         .fold(options, |options, dtype| options.dtype(dtype));
-    let arrays: Vec<AnyArray> = match format {
-        Format::Npy => vec![options.import_npy(&args.file)?],
-        Format::Npz => options
-            .import_npz(&args.file)?
-            .into_iter()
-            .map(|(_, array)| array)
-            .collect(),
-        Format::Safetensors => options
-            .import_safetensors(&args.file)?
-            .into_iter()
-            .map(|(_, array)| array)
-            .collect(),
-        Format::Raw => {
-            let (Some(dtype), Some(shape)) = (&dtype, &args.shape) else {
-                return Err(Failure::usage(
-                    "a raw file has no header: give --dtype '<f8' --shape 480,640",
-                ));
-            };
-            vec![options.import_raw(&args.file, dtype, shape)?]
-        }
-    };
+    let arrays = import(args, format, &options, dtype.as_ref())?;
     drop(bar);
     if context.is_json {
-        let item = |array: &AnyArray| json!({ "name": array.name(), "path": array.path(), "dtype": array.dtype().to_string(), "shape": array.shape(), "handle": array.handle().to_string() });
-        context.print_json(&arrays.iter().map(item).collect())?;
+        context.print_json(&arrays.iter().map(json_of).collect())?;
     } else {
         let mut out = context.out();
         for array in &arrays {
@@ -99,4 +67,42 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
         out.flush()?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The name of the array, or the prefix of the keys of a file with several.
+fn name(args: &Args, format: Format) -> String {
+    match (&args.name, format, args.file.file_stem()) {
+        (Some(name), _, _) => name.clone(),
+        (None, Format::Npy | Format::Raw, Some(stem)) => stem.to_string_lossy().into_owned(),
+        _ => String::new(),
+    }
+}
+
+fn import(
+    args: &Args,
+    format: Format,
+    options: &ArrayOptions<'_>,
+    dtype: Option<&DType>,
+) -> Result<Vec<AnyArray>, Failure> {
+    let keyed = match format {
+        Format::Npy => return Ok(vec![options.import_npy(&args.file)?]),
+        Format::Npz => options.import_npz(&args.file)?,
+        Format::Safetensors => options.import_safetensors(&args.file)?,
+        Format::Raw => {
+            let (Some(dtype), Some(shape)) = (dtype, &args.shape) else {
+                return Err(Failure::usage(
+                    "a raw file has no header: give --dtype '<f8' --shape 480,640",
+                ));
+            };
+            return Ok(vec![options.import_raw(&args.file, dtype, shape)?]);
+        }
+    };
+    Ok(keyed.into_iter().map(|(_, array)| array).collect())
+}
+
+fn json_of(array: &AnyArray) -> Value {
+    json!({
+        "name": array.name(), "path": array.path(), "dtype": array.dtype().to_string(),
+        "shape": array.shape(), "handle": array.handle().to_string(),
+    })
 }

@@ -73,36 +73,22 @@ pub(crate) fn heat_map(out: &mut impl Write, grid: &Grid, has_colors: bool) -> R
     };
     writeln!(out)?;
     if has_colors {
+        // A half block shows two rows: the upper one as its colour, the lower one behind it.
         for row in (0..grid.rows).step_by(2) {
             for column in 0..grid.columns {
+                let (upper, lower) = (share(row, column), share(row + 1, column));
                 let style = anstyle::Style::new()
-                    .fg_color(share(row, column).map(color))
-                    .bg_color(share(row + 1, column).map(color));
-                write!(
-                    out,
-                    "{}",
-                    text::styled(
-                        style,
-                        if share(row, column).is_some() {
-                            '\u{2580}'
-                        } else {
-                            ' '
-                        }
-                    )
-                )?;
+                    .fg_color(upper.map(color))
+                    .bg_color(lower.map(color));
+                let block = if upper.is_some() { '\u{2580}' } else { ' ' };
+                write!(out, "{}", text::styled(style, block))?;
             }
             writeln!(out)?;
         }
     } else {
         for row in 0..grid.rows {
             let line: String = (0..grid.columns)
-                .map(|column| {
-                    share(row, column).map_or('?', |share| {
-                        char::from(
-                            SHADES[((share * SHADES.len() as f64) as usize).min(SHADES.len() - 1)],
-                        )
-                    })
-                })
+                .map(|column| share(row, column).map_or('?', shade))
                 .collect();
             writeln!(out, "{}", line.trim_end())?;
         }
@@ -112,15 +98,15 @@ pub(crate) fn heat_map(out: &mut impl Write, grid: &Grid, has_colors: bool) -> R
     } else {
         "from ' ' to '@'"
     };
-    writeln!(
-        out,
-        "{}",
-        text::styled(
-            text::FAINT,
-            format!("means of cells, {} to {}, {scale}", real(low), real(high))
-        )
-    )?;
+    let words = format!("means of cells, {} to {}, {scale}", real(low), real(high));
+    writeln!(out, "{}", text::styled(text::FAINT, words))?;
     Ok(())
+}
+
+/// The character of a share between low, 0, and high, 1.
+fn shade(share: f64) -> char {
+    let index = (share * SHADES.len() as f64) as usize;
+    char::from(SHADES[index.min(SHADES.len() - 1)])
 }
 
 /// The colour of a share between low, 0, and high, 1: dark violet to yellow.

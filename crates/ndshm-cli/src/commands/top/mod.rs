@@ -334,25 +334,7 @@ impl Screen {
             foot,
         );
         if let Mode::Confirm(victim, name) = &self.mode {
-            let what = if matches!(victim, Victim::Store(_)) {
-                "the store"
-            } else {
-                "the array"
-            };
-            let question = format!("Delete {what} {name}? y deletes, any other key does not");
-            let width = (question.chars().count() as u16 + 4).min(frame.area().width);
-            let area = Rect {
-                x: (frame.area().width - width) / 2,
-                y: frame.area().height / 2 - 1,
-                width,
-                height: 3.min(frame.area().height),
-            };
-            frame.render_widget(Clear, area);
-            frame.render_widget(
-                Paragraph::new(question)
-                    .block(Block::bordered().style(Style::new().fg(Color::Yellow))),
-                area,
-            );
+            draw_question(frame, victim, name);
         }
     }
 
@@ -401,6 +383,24 @@ impl Screen {
         frame.render_widget(Paragraph::new(second).style(style), rows[1]);
         frame.render_widget(Paragraph::new(third), rows[2]);
     }
+}
+
+fn draw_question(frame: &mut Frame<'_>, victim: &Victim, name: &str) {
+    let what = match victim {
+        Victim::Store(_) => "the store",
+        Victim::Array(_) => "the array",
+    };
+    let question = format!("Delete {what} {name}? y deletes, any other key does not");
+    let width = (question.chars().count() as u16 + 4).min(frame.area().width);
+    let area = Rect {
+        x: (frame.area().width - width) / 2,
+        y: frame.area().height / 2 - 1,
+        width,
+        height: 3.min(frame.area().height),
+    };
+    let block = Block::bordered().style(Style::new().fg(Color::Yellow));
+    frame.render_widget(Clear, area);
+    frame.render_widget(Paragraph::new(question).block(block), area);
 }
 
 /// Deletes after the user's yes: an array even if a process holds a guard on it, a store only if no
