@@ -1,4 +1,4 @@
-//! What every command gets: the store that was asked for, and how it prints.
+//! The options that all commands share: the store, and the form of the output.
 
 use crate::failure::{Code, Failure};
 use anstream::AutoStream;
@@ -15,7 +15,7 @@ use std::{
 pub(crate) struct Context {
     store: Option<PathBuf>,
     pub(crate) is_json: bool,
-    /// How long guards are waited for.
+    /// Longest wait for a guard.
     pub(crate) patience: Duration,
 }
 
@@ -39,21 +39,20 @@ impl Context {
         }
     }
 
-    /// Standard output. It drops colours where they are not wanted, and is not flushed by itself
-    /// before the command ends.
+    /// Standard output, without colours where they are not wanted. The command must flush it.
     pub(crate) fn out(&self) -> impl Write + use<> {
         io::BufWriter::new(anstream::stdout())
     }
 
-    /// Whether colours come through.
+    /// Whether standard output shows colours.
     pub(crate) fn has_colors(&self) -> bool {
         AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never
     }
 
     /// Prints one JSON value.
     pub(crate) fn print_json(&self, value: &Value) -> Result<(), Failure> {
-        // Not through the stream that looks for colours: there are none, and twenty thousand arrays
-        // are many bytes.
+        // Not through the stream that filters colours: JSON has none, and that of twenty thousand
+        // arrays is long.
         let mut out = io::BufWriter::new(io::stdout().lock());
         serde_json::to_writer_pretty(&mut out, value)?;
         writeln!(out)?;
@@ -65,7 +64,7 @@ impl Context {
         Ok(Manager::default_root()?)
     }
 
-    /// The stores in the root; none where the root is not there yet.
+    /// The stores in the root; none if the root does not exist yet.
     pub(crate) fn stores(&self) -> Result<Vec<PathBuf>, Failure> {
         match self.root() {
             Ok(root) => Ok(Observer::stores(&root)?),
@@ -74,7 +73,7 @@ impl Context {
         }
     }
 
-    /// The store that was named, if one was: a directory, or a name in the root.
+    /// The store of --store or NDSHM_STORE, if given: a directory, or a name in the root.
     pub(crate) fn store(&self) -> Result<Option<PathBuf>, Failure> {
         self.store
             .as_deref()
@@ -97,13 +96,13 @@ impl Context {
         let found = found.ok_or_else(|| {
             Failure::new(
                 Code::NotFound,
-                format!("{}: no store is here, nor of this name in the root; ndshm ls shows those that are there", store.display()),
+                format!("{}: no such store, neither at this path nor of this name in the root; ndshm ls lists the stores", store.display()),
             )
         })?;
         Ok(std::fs::canonicalize(found)?)
     }
 
-    /// Joins the store that was named; where none was, the only one that there is.
+    /// Joins the store of --store or NDSHM_STORE; without them, the only store of the root.
     pub(crate) fn manager(&self, create: bool) -> Result<Manager, Failure> {
         let store = match (&self.store, create) {
             (Some(store), _) => store.clone(),
@@ -116,7 +115,7 @@ impl Context {
                 }
                 stores => {
                     return Err(Failure::usage(format!(
-                        "there are {} stores: say which with --store or NDSHM_STORE",
+                        "there are {} stores: choose one with --store or NDSHM_STORE",
                         stores.len()
                     )));
                 }
@@ -125,8 +124,8 @@ impl Context {
         self.open_store(&store, create)
     }
 
-    /// Joins the store of this path, or of this name in the root; with `create` a persistent one is
-    /// made where there is none.
+    /// Joins the store of this path, or of this name in the root. With `create` it makes a persistent
+    /// one if none exists.
     pub(crate) fn open_store(&self, store: &Path, create: bool) -> Result<Manager, Failure> {
         let builder = Manager::builder().lock_timeout(self.patience);
         match self.find_store(store) {

@@ -1,5 +1,4 @@
-//! Why a command failed: one line that says what to do, and an exit code that scripts can tell
-//! apart.
+//! The error of a command: one line with the cause and the remedy, and an exit code for scripts.
 
 use ndshm::Error;
 use std::{fmt, io, io::Write, process::ExitCode};
@@ -20,7 +19,7 @@ pub(crate) enum Code {
 pub(crate) struct Failure {
     code: Code,
     message: String,
-    /// Whoever read the output has closed it: that is no failure to speak of.
+    /// The reader of the output has closed it: that is not reported.
     is_closed_pipe: bool,
 }
 
@@ -41,7 +40,7 @@ impl Failure {
         self.code
     }
 
-    /// Prints the line, and gives the exit code.
+    /// Prints the line, and returns the exit code.
     pub(crate) fn report(self) -> ExitCode {
         if self.is_closed_pipe {
             return ExitCode::SUCCESS;
@@ -53,14 +52,14 @@ impl Failure {
 }
 
 impl fmt::Display for Failure {
-    /// In one line, whatever stands in the message; control characters of names do nothing to the
+    /// Writes one line, whatever the message contains: control characters of names never reach the
     /// terminal.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&printable(&self.message))
     }
 }
 
-/// The same text without control characters.
+/// The same text with its control characters replaced.
 pub(crate) fn printable(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { '\u{fffd}' } else { c })
@@ -69,65 +68,69 @@ pub(crate) fn printable(text: &str) -> String {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let code = match &error {
-            Error::NotFound { .. } | Error::Released { .. } | Error::Closed { .. } => {
-                Code::NotFound
-            }
-            Error::AlreadyExists { .. }
-            | Error::NotOwner { .. }
-            | Error::PathReused { .. }
-            | Error::Frozen { .. }
-            | Error::NotFrozen { .. }
-            | Error::Abandoned { .. }
-            | Error::ReadOnly { .. }
-            | Error::Poisoned { .. }
-            | Error::Untrusted { .. } => Code::Refused,
-            Error::Header { .. } => Code::Damaged,
-            Error::WouldBlock { .. } | Error::Timeout { .. } | Error::WouldDeadlock { .. } => {
-                Code::Busy
-            }
-            Error::Handle { .. }
-            | Error::Name { .. }
-            | Error::Layout { .. }
-            | Error::Dtype { .. }
-            | Error::Rank { .. } => Code::Usage,
-            _ => Code::Failed,
-        };
-        // Where the library names its functions, the tool names its commands.
-        let message = match &error {
-            Error::Poisoned {
-                path,
-                range,
-                member,
-            } => format!(
-                "{}: the bytes {}..{} may be half-written: their writer, member {member} of the store, died or panicked; set them anew with ndshm recover",
-                path.display(),
-                range.start,
-                range.end
-            ),
-            Error::Frozen { path } => {
-                format!(
-                    "{}: the array was frozen and is never written again; copy it with ndshm cp to change it",
-                    path.display()
-                )
-            }
-            Error::Released { path, .. } => {
-                format!(
-                    "{}: the array was released, or its store was deleted; ndshm ls shows what is there",
-                    path.display()
-                )
-            }
-            Error::NotFound { path, what } => format!(
-                "{}: not found: {what}; ndshm ls shows what is there",
+        Self::new(code_of(&error), message_of(&error))
+    }
+}
+
+fn code_of(error: &Error) -> Code {
+    match error {
+        Error::NotFound { .. } | Error::Released { .. } | Error::Closed { .. } => Code::NotFound,
+        Error::AlreadyExists { .. }
+        | Error::NotOwner { .. }
+        | Error::PathReused { .. }
+        | Error::Frozen { .. }
+        | Error::NotFrozen { .. }
+        | Error::Abandoned { .. }
+        | Error::ReadOnly { .. }
+        | Error::Poisoned { .. }
+        | Error::Untrusted { .. } => Code::Refused,
+        Error::Header { .. } => Code::Damaged,
+        Error::WouldBlock { .. } | Error::Timeout { .. } | Error::WouldDeadlock { .. } => {
+            Code::Busy
+        }
+        Error::Handle { .. }
+        | Error::Name { .. }
+        | Error::Layout { .. }
+        | Error::Dtype { .. }
+        | Error::Rank { .. } => Code::Usage,
+        _ => Code::Failed,
+    }
+}
+
+/// The message of an error. Where the library's names a function, the tool's names a command.
+fn message_of(error: &Error) -> String {
+    match error {
+        Error::Poisoned {
+            path,
+            range,
+            member,
+        } => format!(
+            "{}: the bytes {}..{} may be half-written: their writer, member {member} of the store, died or panicked; set them anew with ndshm recover",
+            path.display(),
+            range.start,
+            range.end
+        ),
+        Error::Frozen { path } => {
+            format!(
+                "{}: the array is frozen for ever; copy it with ndshm cp to change the copy",
                 path.display()
-            ),
-            Error::Closed { path } => format!(
-                "{}: the store was closed; ndshm ls shows those that are there",
+            )
+        }
+        Error::Released { path, .. } => {
+            format!(
+                "{}: the array was released, or its store was deleted; ndshm ls lists the arrays",
                 path.display()
-            ),
-            _ => error.to_string(),
-        };
-        Self::new(code, message)
+            )
+        }
+        Error::NotFound { path, what } => format!(
+            "{}: not found: {what}; ndshm ls lists the arrays",
+            path.display()
+        ),
+        Error::Closed { path } => format!(
+            "{}: the store was closed; ndshm ls lists the stores",
+            path.display()
+        ),
+        _ => error.to_string(),
     }
 }
 

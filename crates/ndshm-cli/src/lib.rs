@@ -1,17 +1,17 @@
-//! The command-line tool: see, check, move and clean what fills /dev/shm.
+//! The command-line tool `ndshm`: see, check, move and delete the arrays in /dev/shm.
 //!
-//! It stands on the public interface of the library and on /proc. How it is laid out:
+//! It uses the public interface of the library, and /proc. Its modules:
 //!
 //! - `commands`: a module for each command.
-//! - `context`: what every command gets: the store that was asked for, output, colours, JSON.
-//! - `target`: how an array is named (name, path, handle, each with an optional `[slice]`), and how
-//!   it is found. `target::slice`: NumPy's syntax.
-//! - `failure`: the one error type, its line for people, its exit code.
+//! - `context`: the options that all commands share: the store, output, colours, JSON.
+//! - `target`: finds an array by its name, path or handle, each with an optional `[slice]`.
+//!   `target::slice`: NumPy's syntax.
+//! - `failure`: the only error type, with its line for users and its exit code.
 //! - `survey`: all stores and arrays at once, for `ls` and `top`, and the fields of `--json`.
-//!   `survey::proc`: who has what mapped, from /proc.
+//!   `survey::proc`: the files that each process has mapped, from /proc.
 //! - `elements`: arrays of any size, read piece by piece (`chunks`, `tally`), and their elements as
 //!   numbers (`scalar`).
-//! - `display`: elements, pictures, numbers and words for people.
+//! - `display`: elements, pictures, numbers and words for the terminal.
 
 mod commands;
 mod context;
@@ -27,33 +27,35 @@ use context::Context;
 use failure::Failure;
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-/// What a command gives: the exit code of its success, mostly 0.
+/// The result of a command: the exit code of its success, mostly 0.
 type Outcome = Result<ExitCode, Failure>;
 
-/// How arrays are named and which codes there are, for --help and the manual page.
+/// The names of arrays, the exit codes and the variables, for --help and the manual page.
 const AFTER_HELP: &str = "\
 Arrays:
-  NAME            in the store of --store or NDSHM_STORE; else the only store that has one of this name
+  NAME            in the store of --store or NDSHM_STORE; else in the only store with an array of this name
   STORE/NAME      in a store of the root, by name
   PATH            its file
   ndshm1:...      a handle
-  each with an optional slice as in NumPy: 'xs[0:10, ::2]', 'xs[-1]', 'xs[..., 0]'. Arrays without a name: their id, or its first digits.
+  each with an optional slice as in NumPy: 'xs[0:10, ::2]', 'xs[-1]', 'xs[..., 0]'. The name of an array without one is its id, or the
+  first digits of it.
 
 Exit codes:
   0  done
   1  failed: no space, an error of the operating system, ...
   2  the command line is wrong
   3  no such store or array
-  4  refused: it exists already, is frozen, read-only, poisoned, another's, or not to be trusted
+  4  refused: it exists already, is frozen, read-only, poisoned, owned by another process, or not trusted
   5  a file is damaged
-  6  somebody holds it, and the time to wait is over
+  6  another process holds a guard on it, and the time of --wait is over
 
 Environment:
-  NDSHM_STORE     the store in which names are looked for
-  NDSHM_ROOT      where the stores are; else /dev/shm/ndshm-<uid>
-  NO_COLOR        no colours, which there are on a terminal only";
+  NDSHM_STORE     the store of the names
+  NDSHM_ROOT      the directory of the stores; else /dev/shm/ndshm-<uid>
+  NDSHM_JANITOR   the program that ndshm run starts as the janitor of its store; else this one
+  NO_COLOR        no colours on a terminal; elsewhere there are none";
 
-/// See, check, move and clean shared arrays.
+/// See, check, move and delete shared arrays.
 #[derive(Parser)]
 #[command(name = "ndshm", version, after_help = AFTER_HELP, max_term_width = 120, infer_subcommands = false)]
 struct Cli {
@@ -68,13 +70,13 @@ struct Cli {
         hide_env_values = true
     )]
     store: Option<PathBuf>,
-    /// Print JSON, with field names that stay
+    /// Print JSON; later versions keep the names of its fields
     #[arg(long, global = true)]
     json: bool,
-    /// Wait so long for guards that others hold
+    /// The longest wait for guards that other processes hold
     #[arg(long, global = true, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     wait: Duration,
-    /// Colours
+    /// When to print colours
     #[arg(
         long,
         global = true,

@@ -1,11 +1,11 @@
-//! `completions`: what the shell needs to complete commands and options.
+//! `completions`: the script by which a shell completes commands and options.
 
 use crate::{Cli, Outcome, context::Context};
 use clap::CommandFactory;
 use clap_complete::Shell;
 use std::{io::Write, process::ExitCode};
 
-/// Print completions for a shell: ndshm completions bash >
+/// Print the script by which a shell completes commands: ndshm completions bash >
 /// ~/.local/share/bash-completion/completions/ndshm
 #[derive(clap::Args)]
 pub(crate) struct Args {

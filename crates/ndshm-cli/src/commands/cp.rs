@@ -13,14 +13,14 @@ use ndshm::{AnyArray, Scope};
 use serde_json::json;
 use std::{io::Write, process::ExitCode};
 
-/// Copy an array or a part of it into a new array; prints its path
+/// Copy an array or a part of it into a new array, and print the path of the copy
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The array, with an optional slice
     source: String,
-    /// The name of the copy, or STORE/NAME; without a store, that of --store, else the source's
+    /// The name of the copy, or STORE/NAME; the store is that of --store, else that of the source
     name: String,
-    /// Freeze the copy before anybody else can write it
+    /// Freeze the copy before another process can write it
     #[arg(long)]
     freeze: bool,
 }
@@ -42,7 +42,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
         )?,
         false => new::place(context, &args.name, false)?,
     };
-    // Until it is complete it is this process's, so that no half copy stays if it is killed.
+    // This process owns the copy until it is complete: a killed process leaves no half copy.
     let mut options = manager.options().name(name).scope(Scope::Local);
     let attrs: Value = info.attrs()?;
     if attrs.as_map().is_some_and(|entries| !entries.is_empty()) {

@@ -13,18 +13,18 @@ use std::{
     process::ExitCode,
 };
 
-/// The formats of files, by their suffix or as --format says.
+/// The formats of files, from their suffix or --format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Format {
     Npy,
     Npz,
     Safetensors,
-    /// Elements and nothing else, in C order
+    /// The elements alone, in C order
     Raw,
 }
 
 impl Format {
-    /// The format that was asked for, or the one of the file's suffix.
+    /// The format of --format, else that of the file's suffix.
     pub(crate) fn of(path: &Path, asked: Option<Format>) -> Result<Format, Failure> {
         let by_suffix = || match path.extension()?.to_str()? {
             "npy" => Some(Format::Npy),
@@ -35,7 +35,7 @@ impl Format {
         };
         let unknown = || {
             Failure::usage(format!(
-                "{}: name it .npy, .npz, .safetensors or .raw, or say --format",
+                "{}: name it .npy, .npz, .safetensors or .raw, or give --format",
                 path.display()
             ))
         };
@@ -45,20 +45,20 @@ impl Format {
 
 /// Write arrays, or parts of them, into a file: .npy, .npz, .safetensors, .raw
 ///
-/// The file gets its name when it is complete: one that is interrupted is never there.
+/// The file gets its name when it is complete; an interrupted export leaves no file of that name.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The arrays, each with an optional slice; several for .npz and .safetensors only, as
-    /// KEY=ARRAY where the key shall not be the name
+    /// The arrays, each with an optional slice; .npz and .safetensors take several, as KEY=ARRAY
+    /// for another key than the name
     #[arg(required = true, value_name = "ARRAY")]
     arrays: Vec<String>,
     /// The file
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// The format, where the suffix does not say it
+    /// The format, for a file without one of the suffixes
     #[arg(long)]
     format: Option<Format>,
-    /// Replace a file that is there
+    /// Replace an existing file
     #[arg(short, long)]
     force: bool,
     /// Compress the entries of a .npz file
@@ -95,7 +95,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
         (Format::Raw, [(_, array)]) => export.raw(array, &args.output),
         _ => {
             return Err(Failure::usage(
-                "such a file has one array: take .npz or .safetensors for several",
+                "a file of this format has one array: take .npz or .safetensors for several",
             ));
         }
     };
@@ -109,11 +109,11 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// An array with its key: the one before `=`, its name, or what NumPy calls those without.
+/// An array with its key: the text before `=`, its name, or NumPy's `arr_0`, `arr_1`, ...
 fn keyed(context: &Context, text: &str, number: usize) -> Result<(String, AnyArray), Failure> {
     let open = |text| Target::find(context, text)?.open(For::Reading);
     let array = match (open(text), text.split_once('=')) {
-        // A handle and a name may have an equals sign.
+        // A handle and a name may contain an equals sign.
         (Err(_), Some((key, rest))) if !key.starts_with("ndshm1:") => {
             return Ok((key.to_owned(), open(rest)?));
         }

@@ -8,7 +8,7 @@ use crate::{
 };
 use std::process::ExitCode;
 
-/// End all writing to arrays, for ever and for everybody
+/// Freeze arrays: no process can write them from then on
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The arrays

@@ -1,4 +1,4 @@
-//! `guard`: deletes an ephemeral store with the last of its processes.
+//! `guard`: deletes an ephemeral store when its last process is gone.
 
 use crate::{
     Outcome,
@@ -10,13 +10,13 @@ use ndshm::{Manager, Observer};
 use serde_json::json;
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
-/// Wait until no process is in an ephemeral store any more, and delete it then
+/// Wait until the last process of an ephemeral store is gone, then delete the store
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The store: its directory, or its name in the root
     #[arg(value_name = "STORE")]
     guarded: PathBuf,
-    /// How a program starts this as the janitor of its store
+    /// The stage of a janitor: a program starts this process as the janitor of its store
     #[arg(long, hide = true, value_name = "STAGE")]
     janitor: Option<String>,
 }
@@ -28,7 +28,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     }
     let store = context.find_store(&args.guarded)?;
     if Observer::open(&store)?.is_persistent() {
-        let why = "it is persistent, so it stays when its processes are gone; ndshm rm --whole-store deletes it";
+        let why = "the store is persistent and stays when its processes are gone; ndshm rm --whole-store deletes it";
         return Err(Failure::new(
             Code::Refused,
             format!("{}: {why}", store.display()),
@@ -42,7 +42,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
         match swept.stores {
             0 => writeln!(
                 out,
-                "{}: left as it is: it was kept, or deleted by others",
+                "{}: not deleted: a process made it persistent, or deleted it before",
                 store.display()
             )?,
             _ => writeln!(

@@ -1,15 +1,15 @@
-//! `handle`: the text that names an array or a part of it for another process.
+//! `handle`: the text by which another process opens an array or a part of it.
 
 use crate::{Outcome, context::Context, target::Target};
 use serde_json::json;
 use std::{io::Write, process::ExitCode};
 
-/// Print the handle of an array or of a part of it, for another process
+/// Print the handle by which another process opens an array or a part of it
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The array, with an optional slice
     array: String,
-    /// A handle that cannot be written through
+    /// Print a handle that gives no write access
     #[arg(long)]
     read_only: bool,
 }

@@ -1,4 +1,4 @@
-//! `ls`: the stores and their arrays, who uses them, and what the dead left.
+//! `ls`: the stores and their arrays, the processes that use them, and the leftovers of crashes.
 
 use crate::{
     Outcome,
@@ -15,7 +15,7 @@ use std::{
     process::ExitCode,
 };
 
-/// List stores and arrays: size, type, who owns and maps them, poison; dead memory stands out
+/// List stores and arrays with size, type, owner, mapping processes and poison, leftovers in red
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// These stores only: directories, or names in the root
@@ -23,7 +23,7 @@ pub(crate) struct Args {
     /// One line for each store, without its arrays
     #[arg(short, long)]
     brief: bool,
-    /// Only what a sweep would delete
+    /// Only the leftovers, which a sweep would delete
     #[arg(short, long)]
     dead: bool,
     /// The order of the arrays
@@ -48,7 +48,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
             .collect::<Result<Vec<_>, _>>()?,
     };
     let root = match &stores[..] {
-        // A store elsewhere: then it is that file system which counts.
+        // A store outside the root: the figures are those of its file system.
         [store, ..] => store.parent().unwrap_or(Path::new("/")).to_path_buf(),
         [] => context.root().unwrap_or_else(|_| PathBuf::from("/dev/shm")),
     };
@@ -173,7 +173,7 @@ fn row(survey: &Survey, store: &StoreView, array: &ArrayView) -> Row {
     ])
 }
 
-/// What is special about an array, in a few words.
+/// The state of an array in a few words: dead, frozen, poisoned, guards held.
 fn state(store: &StoreView, array: &ArrayView) -> Cell {
     let state = &array.state;
     let mut words = Vec::new();
@@ -226,7 +226,7 @@ fn summarize(out: &mut impl Write, survey: &Survey) -> Result<(), Failure> {
         writeln!(
             out,
             "{} {}, {}, mapped by {pids}",
-            text::styled(text::FAINT, "released, and still in memory:"),
+            text::styled(text::FAINT, "released, still in memory:"),
             file.path.display(),
             text::bytes(file.bytes)
         )?;
@@ -252,7 +252,7 @@ fn summarize(out: &mut impl Write, survey: &Survey) -> Result<(), Failure> {
             text::styled(
                 text::BAD,
                 format!(
-                    "{} of it belong to the dead: ndshm sweep gives them back",
+                    "{} of it belong to dead processes: ndshm sweep frees them",
                     text::bytes(dead)
                 )
             )

@@ -1,10 +1,10 @@
-//! `man`: the manual pages, made from the same words as --help.
+//! `man`: the manual pages, made from the texts of --help.
 
 use crate::{Cli, Outcome, context::Context, failure::Failure};
 use clap::CommandFactory;
 use std::{fs, io::Write, path::PathBuf, process::ExitCode};
 
-/// Print the manual page, or write those of all commands: ndshm man | man -l -
+/// Print the manual page, or write the pages of all commands: ndshm man | man -l -
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Write ndshm.1, ndshm-ls.1, ... into this directory instead

@@ -11,15 +11,15 @@ use ndshm::{DType, Manager, Scope};
 use serde_json::json;
 use std::{collections::BTreeMap, io::Write, path::Path, process::ExitCode};
 
-/// Make an array; prints its path, or with --scope remote its handle
+/// Make an array, and print its path, or with --scope remote its handle
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Its name, or STORE/NAME
+    /// The name of the array, or STORE/NAME
     name: String,
-    /// The type of the elements, as NumPy says it: <f8, |u1, <c16, '(3,)<f4', bfloat16, ...; f64,
-    /// u8 and the like too
+    /// The type of the elements in NumPy's notation: <f8, |u1, <c16, '(3,)<f4', bfloat16, ...; or
+    /// in Rust's: f64, u8, ...
     dtype: String,
-    /// The lengths of the axes: 3,4 or '(3, 4)'; () for none
+    /// The lengths of the axes: 3,4 or '(3, 4)'; () for no axis
     shape: String,
     /// The value of all elements
     #[arg(
@@ -29,16 +29,16 @@ pub(crate) struct Args {
         allow_hyphen_values = true
     )]
     fill: String,
-    /// An attribute, a text: unit=m/s
+    /// An attribute with a text as its value: unit=m/s
     #[arg(long = "attr", value_name = "KEY=VALUE", value_parser = key_and_value)]
     attrs: Vec<(String, String)>,
     /// The names of the axes: time,channel
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     axes: Vec<String>,
-    /// Who deletes it: the end of the store, or whoever opens its handle first
+    /// The array's end: that of the store, or that of the first process that opens its handle
     #[arg(long, value_enum, default_value = "store")]
     scope: Keeper,
-    /// Make the store too, a persistent one, if it is not there
+    /// Make the store, a persistent one, if it does not exist
     #[arg(long)]
     create_store: bool,
 }
@@ -58,7 +58,7 @@ fn key_and_value(text: &str) -> Result<(String, String), String> {
 pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     let (manager, name) = place(context, &args.name, args.create_store)?;
     let (dtype, shape) = (dtype(&args.dtype)?, shape(&args.shape)?);
-    // Until it is filled it is this process's, so that nothing stays if it is killed.
+    // This process owns the array until it is filled: a killed process leaves no array.
     let mut options = manager.options().name(name).scope(Scope::Local);
     if !args.attrs.is_empty() {
         options = options.attrs(&args.attrs.iter().cloned().collect::<BTreeMap<_, _>>())?;
@@ -111,7 +111,7 @@ pub(crate) fn place(
     ))
 }
 
-/// A NumPy type, or one as Rust calls it.
+/// A type in NumPy's notation, or by its name in Rust.
 pub(crate) fn dtype(text: &str) -> Result<DType, Failure> {
     const RUST: [(&str, &str); 17] = [
         ("bool", "|b1"),

@@ -1,4 +1,4 @@
-//! `plot`: a picture of an array in a file, PNG or SVG: a line for one axis, a heat map for two.
+//! `plot`: an array as a picture in a PNG or SVG file: a line for one axis, a heat map for two.
 
 use crate::{
     Outcome,
@@ -22,9 +22,9 @@ use std::{
 /// Draw an array into a PNG or SVG file: a line for one axis, a heat map for two
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The array, with an optional slice that leaves one axis or two
+    /// The array, with an optional slice that leaves one or two axes
     array: String,
-    /// The file; what it is called says which format it has
+    /// The file; its suffix decides the format
     #[arg(short, long, value_name = "FILE.png|FILE.svg")]
     output: PathBuf,
     /// Width and height in pixels
@@ -32,13 +32,13 @@ pub(crate) struct Args {
     size: (u32, u32),
 }
 
-/// Space for the numbers at the axes.
+/// Margins in pixels, for the numbers at the axes.
 const LEFT: i32 = 100;
 const BOTTOM: i32 = 34;
 const TOP: i32 = 28;
-/// With the bar that says which colour is which number.
+/// With the colour scale.
 const RIGHT: i32 = 110;
-/// More cells in a heat map make an SVG too large to look at.
+/// Most cells along an axis of a heat map in SVG: viewers are slow with more.
 const MOST_SVG: usize = 160;
 
 fn size(text: &str) -> Result<(u32, u32), String> {
@@ -91,7 +91,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     let Some(_) = grid.range() else {
         return Err(Failure::new(
             Code::Failed,
-            format!("{}: there is no finite number to draw", args.array),
+            format!("{}: it has no finite number to draw", args.array),
         ));
     };
     let failed =
@@ -176,8 +176,8 @@ impl Picture<'_> {
         (self.size.0 as i32 - RIGHT, self.size.1 as i32 - BOTTOM)
     }
 
-    /// The means as a line, and behind it what lies between the smallest and the largest of each
-    /// column.
+    /// The means of the columns as a line, and behind it a bar from each column's minimum to its
+    /// maximum.
     fn line<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>) -> Drawn {
         let (right, bottom) = self.corner();
         let filled = || self.grid.cells.iter().filter(|cell| cell.count > 0);
@@ -210,7 +210,7 @@ impl Picture<'_> {
         self.ticks(area, (low, high))
     }
 
-    /// Draws a line without gaps, and begins a new one.
+    /// Draws a line without gaps, and empties `run` for the next one.
     fn path<B: DrawingBackend>(
         &self,
         area: &DrawingArea<B, Shift>,
@@ -237,8 +237,7 @@ impl Picture<'_> {
         let x =
             |column: usize| LEFT + (column * (right - LEFT) as usize / self.grid.columns) as i32;
         let y = |row: usize| TOP + (row * (bottom - TOP) as usize / self.grid.rows) as i32;
-        // Into the cells that come after it: else an SVG that is drawn larger has seams between
-        // them.
+        // A cell reaches into the next ones: else an enlarged SVG has seams between them.
         let overlap = i32::from(self.is_svg);
         for row in 0..self.grid.rows {
             for column in 0..self.grid.columns {
@@ -253,7 +252,7 @@ impl Picture<'_> {
                 }
             }
         }
-        // The bar at the right.
+        // The colour scale at the right.
         let steps = 64;
         let at = |step: i32| bottom - (bottom - TOP) * step / steps;
         for step in 0..steps {
@@ -314,8 +313,8 @@ impl Picture<'_> {
         Ok(())
     }
 
-    /// Text with its upper left corner here: as text in SVG, as dots in PNG, which needs no fonts
-    /// then.
+    /// Text with its upper left corner at `(x, y)`: as text in SVG, as dots in PNG, so that no font
+    /// is needed.
     fn text<B: DrawingBackend>(
         &self,
         area: &DrawingArea<B, Shift>,

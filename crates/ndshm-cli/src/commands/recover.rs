@@ -1,4 +1,4 @@
-//! `recover`: gives bytes back to use that a dead writer left half-written.
+//! `recover`: ends the poison of bytes that a dead writer left half-written.
 
 use crate::{
     Outcome,
@@ -11,16 +11,16 @@ use crate::{
 use serde_json::json;
 use std::{io::Write, process::ExitCode};
 
-/// Give back to use what a writer that died left half-written: set it anew, or keep it as it is
+/// Make bytes that a dead writer left half-written usable again: set them anew, or keep them
 #[derive(clap::Args)]
 #[command(group(clap::ArgGroup::new("bytes").required(true).args(["fill", "keep"])))]
 pub(crate) struct Args {
-    /// The array, with an optional slice: all of its elements are set, or kept
+    /// The array, with an optional slice: all elements of it are set, or kept
     array: String,
-    /// Set all elements of what was named to this value
+    /// Set all elements of the array or slice to this value
     #[arg(long, value_name = "VALUE", allow_hyphen_values = true)]
     fill: Option<String>,
-    /// Keep the bytes as they are: you looked at them, or will compute them anew
+    /// Keep the bytes as they are: you checked them, or will compute them anew
     #[arg(long)]
     keep: bool,
 }
@@ -29,7 +29,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     let array = Target::find(context, &args.array)?.open(For::Writing)?;
     let before = array.poisoned()?;
     if before.is_empty() {
-        return finish(context, 0, 0, "nothing is poisoned there");
+        return finish(context, 0, 0, "no byte is poisoned");
     }
     scalar::recover(&array, args.fill.as_deref())?;
     let bytes = before.iter().map(|range| range.len() as u64).sum();

@@ -9,16 +9,16 @@ use crate::{
 use ndshm::{Manager, Observer};
 use std::{path::Path, process::ExitCode};
 
-/// Delete arrays, or with --whole-store all of one; who has them open can go on using them
+/// Delete arrays, or with --whole-store a whole store; processes that have them open keep using them
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The arrays
     #[arg(required_unless_present = "stores")]
     arrays: Vec<String>,
-    /// Delete this store with all its arrays: a persistent one, or one whose processes are all gone
+    /// Delete this store with all its arrays: a persistent one, or one without living processes
     #[arg(short = 'r', long = "whole-store", value_name = "STORE")]
     stores: Vec<String>,
-    /// Also where a living process owns an array, or has guards on it, or a store has members
+    /// Delete also arrays that a living process owns or has guards on, and stores with members
     #[arg(short, long)]
     force: bool,
 }
@@ -29,7 +29,9 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
             match context.find_store(Path::new(text)) {
                 Ok(_) if failure.code() == Code::NotFound => Failure::new(
                     Code::NotFound,
-                    format!("{text}: it is a store: --whole-store deletes one with all its arrays"),
+                    format!(
+                        "{text}: it is a store; --whole-store deletes a store with all its arrays"
+                    ),
                 ),
                 _ => failure,
             }
@@ -47,7 +49,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Deletes an array; not one that is in use, unless it is forced.
+/// Deletes an array. With `force` also one that is in use.
 pub(crate) fn remove(target: &Target, force: bool) -> Result<(), Failure> {
     let info = target.info()?;
     if !force {
@@ -56,14 +58,14 @@ pub(crate) fn remove(target: &Target, force: bool) -> Result<(), Failure> {
             Err(Failure::new(
                 Code::Refused,
                 format!(
-                    "{}: {why}; --force deletes it all the same",
+                    "{}: {why}; --force deletes it nevertheless",
                     info.path.display()
                 ),
             ))
         };
         if let Some(owner) = state.owner.filter(|owner| owner.is_alive) {
             return refuse(format!(
-                "member {} of the store owns it, and lives",
+                "member {} of the store, which is alive, owns it",
                 owner.id
             ));
         }
@@ -74,7 +76,7 @@ pub(crate) fn remove(target: &Target, force: bool) -> Result<(), Failure> {
     Ok(target.open(For::Reading)?.release()?)
 }
 
-/// Deletes a store that nobody uses, or a persistent one that is forced.
+/// Deletes a store without living members. With `force` also a persistent one that has some.
 pub(crate) fn remove_store(store: &Path, force: bool) -> Result<(), Failure> {
     let refuse = |why: String| {
         Err(Failure::new(
@@ -87,7 +89,7 @@ pub(crate) fn remove_store(store: &Path, force: bool) -> Result<(), Failure> {
     if !observer.is_persistent() || observer.is_closing() {
         if members > 0 {
             return refuse(format!(
-                "it is ephemeral and has {members} living members: it goes with the process that made it"
+                "it is ephemeral and has {members} living members: it ends with the process that made it"
             ));
         }
         drop(observer);
@@ -99,7 +101,7 @@ pub(crate) fn remove_store(store: &Path, force: bool) -> Result<(), Failure> {
     }
     if members > 0 && !force {
         return refuse(format!(
-            "it has {members} living members; --force deletes it all the same"
+            "it has {members} living members; --force deletes it nevertheless"
         ));
     }
     Ok(Manager::open(store)?.close()?)

@@ -1,4 +1,4 @@
-//! `run`: a command with a store of its own, that is gone when the command has ended.
+//! `run`: a command with a store of its own, which ends with the command.
 
 use crate::{
     Outcome,
@@ -18,15 +18,15 @@ use std::{
     process::{Command, ExitCode, ExitStatus},
 };
 
-/// Signals that are handed on. Those that stop and go on reach the command with this process's
-/// group, or are its own business.
+/// The signals that this process forwards to the command. Stop and continue signals reach the
+/// command through the process group, or concern this process alone.
 const FORWARDED: [i32; 7] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH];
 
-/// Run a command with an ephemeral store, which NDSHM_STORE names to it; it is deleted when the
-/// command ends, however it ends
+/// Run a command with an ephemeral store in NDSHM_STORE, and delete the store when the command
+/// ends, however it ends
 ///
-/// The exit code is that of the command, 128 and the signal's number where a signal ended it, 127
-/// where there is no such command, 126 where it cannot be run.
+/// The exit code is that of the command; 128 plus the signal's number if a signal ended it; 127 if
+/// the command does not exist; 126 if it cannot be run.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The name of the store's directory in the root
@@ -43,16 +43,16 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(_: &Context, args: &Args) -> Outcome {
-    // Before there is a store: from here on no signal ends this process before it has deleted it.
-    // Programs that are started get their own dispositions.
+    // Before the store exists: from here on no catchable signal ends this process before it deletes
+    // the store. The command gets the default dispositions.
     let mut signals = SignalsInfo::<WithOrigin>::new(FORWARDED)?;
     let builder = Manager::builder();
     let builder = args
         .name
         .iter()
         .fold(builder, |builder, name| builder.name(name));
-    // SIGKILL ends this process all the same; then the janitor deletes the store with its last
-    // process. It is this very program.
+    // After a SIGKILL of this process the janitor, which is this program, deletes the store when
+    // the store's last process is gone.
     let manager = builder.janitor(true).create()?;
     let [program, arguments @ ..] = &args.command[..] else {
         return Err(Failure::usage("run needs a command: ndshm run -- COMMAND"));
@@ -76,7 +76,7 @@ pub(crate) fn run(_: &Context, args: &Args) -> Outcome {
     let (id, handle) = (rustix::process::Pid::from_child(&child), signals.handle());
     let forwarder = std::thread::spawn(move || {
         for origin in &mut signals {
-            // What the terminal sends goes to the command too.
+            // Signals of the terminal reach the command directly.
             let is_from_process = matches!(
                 origin.cause,
                 Cause::Sent(Sent::User | Sent::TKill | Sent::Queue)
@@ -101,8 +101,8 @@ pub(crate) fn run(_: &Context, args: &Args) -> Outcome {
     Ok(ExitCode::from(code))
 }
 
-/// Waits for the command to end, and stops handing signals on before its number can be another
-/// process's.
+/// Waits for the command to end, and stops forwarding signals before the kernel can give its
+/// process id to another process.
 fn wait(child: &mut std::process::Child, stop: impl FnOnce()) -> io::Result<ExitStatus> {
     use rustix::process::{WaitId, WaitIdOptions, waitid};
     let id = rustix::process::Pid::from_child(child);

@@ -1,5 +1,4 @@
-//! `show`: one array: what it says about itself, its corners, its numbers, a histogram and a heat
-//! map.
+//! `show`: one array: header, corners, statistics, a histogram and a heat map.
 
 use crate::{
     Outcome,
@@ -18,16 +17,16 @@ use ndshm::{AnyArray, ArrayInfo, ArrayState, Order};
 use serde_json::{Value, json};
 use std::{io::Write, process::ExitCode, time::Instant};
 
-/// Show an array: header, attributes, corners, minimum, maximum, mean, NaN, a histogram, and a heat
-/// map of two axes
+/// Show an array: header, attributes, corners, minimum, maximum, mean, NaN, a histogram, and for two
+/// axes a heat map
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The array, with an optional slice
     array: String,
-    /// Only the header, the attributes and the corners: reads next to nothing
+    /// Only the header, the attributes and the corners: reads only a few elements
     #[arg(short, long)]
     quick: bool,
-    /// Parts of the histogram
+    /// The number of bins of the histogram
     #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     bins: u16,
 }
@@ -37,118 +36,130 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     let info = target.info()?;
     let state = target.observer()?.state(&info)?;
     let array = target.open(For::Reading)?;
-    let is_json = context.is_json;
-    let mut out = context.out();
-    if !is_json {
-        header(&mut out, &info, &state, &array)?;
-        writeln!(out, "\n{}", preview::of(&array)?)?;
-        // The rest may take its time.
-        out.flush()?;
-    }
-    let start = Instant::now();
-    // Of structs each field for itself.
-    let mut parts = if args.quick {
-        Vec::new()
-    } else {
-        tally::parts(array.view()?, "")
-    };
-    let whole = match &parts[..] {
-        [(name, Ok(_))] if name.is_empty() => parts.pop().and_then(|(_, view)| view.ok()),
-        _ => None,
-    };
-    let tally = whole.as_ref().map(Tally::of).transpose()?.flatten();
-    let histogram = match (
-        &whole,
-        tally.filter(|tally| tally.finite > 0 && tally.max > tally.min),
-    ) {
-        (Some(whole), Some(tally)) => {
-            tally::histogram(whole, tally.min..tally.max, usize::from(args.bins))?
-        }
-        _ => Vec::new(),
-    };
-    let tally_of = |view: Result<AnyArray, String>| match view {
-        Ok(view) => Ok::<_, Failure>(Tally::of(&view)?.ok_or_else(String::new)),
-        Err(reason) => Ok(Err(reason)),
-    };
-    let parts = parts
-        .into_iter()
-        .map(|(name, view)| Ok((name, tally_of(view)?)))
-        .collect::<Result<Vec<_>, Failure>>()?;
-    if is_json {
-        let mut value = survey::info_json(&info);
-        value["attributes"] = to_json(&info.attrs::<Cbor>()?);
-        value["view"] = json!({ "dtype": array.dtype().to_string(), "shape": array.shape(), "byte_strides": array.byte_strides() });
-        value["scope"] = state.scope.to_string().into();
-        value["frozen"] = state.is_frozen.into();
-        value["poisoned"] = state
-            .poisoned
-            .iter()
-            .map(|range| json!([range.start, range.end]))
-            .collect();
-        value["statistics"] = tally.map_or(Value::Null, |tally| statistics(&tally, &histogram));
-        let fields = parts.iter().filter(|(name, _)| !name.is_empty());
-        let fields = fields.map(|(name, tally)| {
-            (
-                name.clone(),
-                tally
-                    .as_ref()
-                    .map_or(Value::Null, |tally| statistics(tally, &[])),
-            )
-        });
-        value["fields"] = Value::Object(fields.collect());
-        context.print_json(&value)?;
+    if context.is_json {
+        let statistics = Statistics::of(&array, args)?;
+        context.print_json(&json_of(&info, &state, &array, &statistics)?)?;
         return Ok(ExitCode::SUCCESS);
     }
-    if !parts.is_empty() {
+    let mut out = context.out();
+    header(&mut out, &info, &state, &array)?;
+    writeln!(out, "\n{}", preview::of(&array)?)?;
+    // The statistics may take their time.
+    out.flush()?;
+    let start = Instant::now();
+    print_statistics(context, &mut out, &Statistics::of(&array, args)?, start)?;
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The statistics of an array: of its numbers, or of each part of its elements.
+#[derive(Default)]
+struct Statistics {
+    /// The array's numbers, if its elements are numbers or items of one type.
+    whole: Option<(AnyArray, Tally)>,
+    histogram: Vec<u64>,
+    /// The parts of other elements, each with its numbers or the reason why it has none.
+    parts: Vec<(String, Result<Tally, String>)>,
+}
+
+impl Statistics {
+    fn of(array: &AnyArray, args: &Args) -> Result<Self, Failure> {
+        let mut found = Self::default();
+        if args.quick {
+            return Ok(found);
+        }
+        for (name, view) in tally::parts(array.view()?, "") {
+            match view {
+                Ok(view) if name.is_empty() => {
+                    found.whole = Tally::of(&view)?.map(|tally| (view, tally));
+                }
+                Ok(view) => {
+                    let tally = Tally::of(&view)?.ok_or_else(String::new);
+                    found.parts.push((name, tally));
+                }
+                Err(reason) => found.parts.push((name, Err(reason))),
+            }
+        }
+        if let Some((view, tally)) = &found.whole
+            && tally.finite > 0
+            && tally.max > tally.min
+        {
+            let range = tally.min..tally.max;
+            found.histogram = tally::histogram(view, range, usize::from(args.bins))?;
+        }
+        Ok(found)
+    }
+}
+
+fn json_of(
+    info: &ArrayInfo,
+    state: &ArrayState,
+    array: &AnyArray,
+    found: &Statistics,
+) -> Result<Value, Failure> {
+    let mut value = survey::info_json(info);
+    value["attributes"] = to_json(&info.attrs::<Cbor>()?);
+    value["view"] = json!({ "dtype": array.dtype().to_string(), "shape": array.shape(), "byte_strides": array.byte_strides() });
+    value["scope"] = state.scope.to_string().into();
+    value["frozen"] = state.is_frozen.into();
+    let poisoned = state.poisoned.iter();
+    value["poisoned"] = poisoned
+        .map(|range| json!([range.start, range.end]))
+        .collect();
+    value["statistics"] = found.whole.as_ref().map_or(Value::Null, |(_, tally)| {
+        tally_json(tally, &found.histogram)
+    });
+    let fields = found.parts.iter().filter(|(name, _)| !name.is_empty());
+    let fields = fields.map(|(name, tally)| {
+        let value = tally
+            .as_ref()
+            .map_or(Value::Null, |tally| tally_json(tally, &[]));
+        (name.clone(), value)
+    });
+    value["fields"] = Value::Object(fields.collect());
+    Ok(value)
+}
+
+fn print_statistics(
+    context: &Context,
+    out: &mut impl Write,
+    found: &Statistics,
+    start: Instant,
+) -> Result<(), Failure> {
+    if !found.parts.is_empty() {
         writeln!(out)?;
     }
-    let width = parts
-        .iter()
-        .map(|(name, _)| name.chars().count())
-        .max()
-        .unwrap_or(0);
-    for (name, tally) in &parts {
+    let names = found.parts.iter().map(|(name, _)| name.chars().count());
+    let width = names.max().unwrap_or(0);
+    for (name, tally) in &found.parts {
         if !name.is_empty() {
             write!(out, "{:width$}  ", printable(name))?;
         }
         match tally {
-            Ok(tally) => print_numbers(&mut out, tally)?,
+            Ok(tally) => print_numbers(out, tally)?,
             Err(reason) => writeln!(out, "no statistics: {}", printable(reason))?,
         }
     }
-    if let (Some(array), Some(tally)) = (&whole, tally) {
-        writeln!(out)?;
-        print_numbers(&mut out, &tally)?;
-        if !histogram.is_empty() {
-            draw::histogram(&mut out, tally.min..tally.max, &histogram)?;
-        }
-        let bytes = array.len() as u64 * array.dtype().itemsize() as u64;
-        if array.ndim() == 2 && tally.max > tally.min && !preview::is_whole(array.shape()) {
-            let (columns, rows) = draw::room();
-            draw::heat_map(
-                &mut out,
-                &Grid::of(array, rows, columns)?,
-                context.has_colors(),
-            )?;
-        }
-        let took = start.elapsed();
-        if took.as_secs() >= 1 {
-            writeln!(
-                out,
-                "{}",
-                text::styled(
-                    text::FAINT,
-                    format!(
-                        "{} looked at in {:.1} s",
-                        text::bytes(bytes),
-                        took.as_secs_f64()
-                    )
-                )
-            )?;
-        }
+    let Some((array, tally)) = &found.whole else {
+        return Ok(());
+    };
+    writeln!(out)?;
+    print_numbers(out, tally)?;
+    if !found.histogram.is_empty() {
+        draw::histogram(out, tally.min..tally.max, &found.histogram)?;
     }
-    out.flush()?;
-    Ok(ExitCode::SUCCESS)
+    if array.ndim() == 2 && tally.max > tally.min && !preview::is_whole(array.shape()) {
+        let (columns, rows) = draw::room();
+        let grid = Grid::of(array, rows, columns)?;
+        draw::heat_map(out, &grid, context.has_colors())?;
+    }
+    let (took, len) = (start.elapsed(), array.len() * array.dtype().itemsize());
+    if took.as_secs() >= 1 {
+        let bytes = text::bytes(len as u64);
+        let words = format!("{bytes} read in {:.1} s", took.as_secs_f64());
+        writeln!(out, "{}", text::styled(text::FAINT, words))?;
+    }
+    Ok(())
 }
 
 fn header(
@@ -191,6 +202,29 @@ fn header(
         info.pid,
         printable(&info.software)
     )?;
+    print_state(out, state)?;
+    if !info.axis_names.is_empty() {
+        let names: Vec<_> = info
+            .axis_names
+            .iter()
+            .map(|name| name.as_deref().unwrap_or("-"))
+            .collect();
+        writeln!(out, "axes        {}", printable(&names.join(", ")))?;
+    }
+    if let Value::Object(attrs) = to_json(&info.attrs::<Cbor>()?) {
+        for (key, value) in attrs {
+            let value = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned);
+            let (key, value) = (printable(&key), printable(&value));
+            writeln!(out, "attribute   {key} = {value}")?;
+        }
+    }
+    Ok(())
+}
+
+/// The lines of the header about scope, owner, guards and poison.
+fn print_state(out: &mut impl Write, state: &ArrayState) -> Result<(), Failure> {
     let owner = match state.owner {
         Some(owner) if owner.is_alive => format!(", owned by member {}", owner.id),
         Some(owner) => text::styled(
@@ -224,27 +258,6 @@ fn header(
         );
         writeln!(out, "{}    {words}", text::styled(text::BAD, "poisoned"))?;
     }
-    if !info.axis_names.is_empty() {
-        let names: Vec<_> = info
-            .axis_names
-            .iter()
-            .map(|name| name.as_deref().unwrap_or("-"))
-            .collect();
-        writeln!(out, "axes        {}", printable(&names.join(", ")))?;
-    }
-    if let Value::Object(attrs) = to_json(&info.attrs::<Cbor>()?) {
-        for (key, value) in attrs {
-            let value = value
-                .as_str()
-                .map_or_else(|| value.to_string(), str::to_owned);
-            writeln!(
-                out,
-                "attribute   {} = {}",
-                printable(&key),
-                printable(&value)
-            )?;
-        }
-    }
     Ok(())
 }
 
@@ -265,14 +278,17 @@ fn print_numbers(out: &mut impl Write, tally: &Tally) -> Result<(), Failure> {
         write!(
             out,
             "  {}",
-            text::styled(text::BAD, format!("not read for poison {}", tally.unread))
+            text::styled(
+                text::BAD,
+                format!("unread because of poison {}", tally.unread)
+            )
         )?;
     }
     writeln!(out)?;
     Ok(())
 }
 
-fn statistics(tally: &Tally, histogram: &[u64]) -> Value {
+fn tally_json(tally: &Tally, histogram: &[u64]) -> Value {
     let is_any = tally.finite > 0;
     let (min, max) = match tally.exact {
         Some((least, greatest)) => (integer_json(least), integer_json(greatest)),
@@ -288,7 +304,7 @@ fn statistics(tally: &Tally, histogram: &[u64]) -> Value {
     })
 }
 
-/// A number, or its digits as text where it has more than 64 bits.
+/// A number; its digits as a text if it has more than 64 bits.
 fn integer_json(integer: Whole) -> Value {
     match integer {
         Whole::Usual(integer) => {
@@ -301,7 +317,7 @@ fn integer_json(integer: Whole) -> Value {
     }
 }
 
-/// Attributes as JSON: byte strings in hexadecimal digits, tags left out.
+/// Attributes as JSON: byte strings as hexadecimal digits, values without their tags.
 fn to_json(value: &Cbor) -> Value {
     match value {
         Cbor::Integer(integer) => integer_json(Whole::Usual(i128::from(*integer))),

@@ -1,14 +1,19 @@
-//! `sweep`: deletes what the dead left.
+//! `sweep`: deletes the leftovers of dead processes.
 
-use crate::{Outcome, context::Context, display::text, failure::Code, failure::printable};
+use crate::{
+    Outcome,
+    context::Context,
+    display::text,
+    failure::{Code, Failure, printable},
+};
 use ndshm::{Leftovers, Manager, Observer, Swept};
 use serde_json::{Value, json};
 use std::{io::Write, process::ExitCode};
 
-/// Delete what dead processes left: whole stores, and arrays in the stores that live on
+/// Delete the leftovers of dead processes: whole stores, and arrays in stores with living processes
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only say what would be deleted
+    /// Only print the leftovers that a sweep would delete
     #[arg(short = 'n', long)]
     dry_run: bool,
 }
@@ -18,7 +23,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     let root = match (&store, context.root()) {
         (Some(_), _) => None,
         (None, Ok(root)) => Some(root),
-        // No store was ever made.
+        // No process ever made a store here.
         (None, Err(failure)) if failure.code() == Code::NotFound => None,
         (None, Err(failure)) => return Err(failure),
     };
@@ -51,65 +56,57 @@ fn is_dead(observer: &Observer) -> ndshm::Result<bool> {
 
 fn report(context: &Context, leftovers: &[Leftovers], swept: Option<&Swept>) -> Outcome {
     if context.is_json {
-        let found = |found: &Leftovers| json!({ "path": found.path, "store": found.is_store, "arrays": found.arrays, "bytes": found.bytes });
-        let swept = swept.map_or(Value::Null, |swept| {
-            let skipped: Vec<_> = swept.skipped.iter().map(ToString::to_string).collect();
-            json!({ "stores": swept.stores, "arrays": swept.arrays, "bytes": swept.bytes, "skipped": skipped })
-        });
-        context.print_json(
-            &json!({ "found": leftovers.iter().map(found).collect::<Vec<_>>(), "swept": swept }),
-        )?;
+        context.print_json(&json_of(leftovers, swept))?;
     } else {
-        let mut out = context.out();
-        for found in leftovers {
-            let what = if found.is_store {
-                format!("store with {}", text::count(found.arrays, "array"))
-            } else if found.arrays == 0 {
-                "half-made array".into()
-            } else {
-                "array".into()
-            };
-            writeln!(
-                out,
-                "{}  {what}, {}",
-                printable(&found.path.to_string_lossy()),
-                text::bytes(found.bytes)
-            )?;
-        }
-        match swept {
-            Some(swept) => {
-                let (stores, arrays) = (
-                    text::count(swept.stores, "store"),
-                    text::count(swept.arrays, "array"),
-                );
-                writeln!(
-                    out,
-                    "deleted {stores} and {arrays}, {}",
-                    text::bytes(swept.bytes)
-                )?;
-            }
-            None if leftovers.is_empty() => writeln!(out, "nothing to delete")?,
-            None => {
-                let bytes = leftovers.iter().map(|leftover| leftover.bytes).sum();
-                writeln!(
-                    out,
-                    "would delete {}, {}",
-                    text::count(leftovers.len(), "thing"),
-                    text::bytes(bytes)
-                )?;
-            }
-        }
-        out.flush()?;
+        print(context, leftovers, swept)?;
     }
-    for error in swept.map_or(&[][..], |swept| &swept.skipped) {
+    let skipped = swept.map_or(&[][..], |swept| &swept.skipped);
+    for error in skipped {
         let bad = text::BAD;
+        let error = printable(&error.to_string());
         let _ = writeln!(
             anstream::stderr(),
-            "{bad}ndshm: left:{bad:#} {}",
-            printable(&error.to_string())
+            "{bad}ndshm: not deleted:{bad:#} {error}"
         );
     }
-    Ok(ExitCode::from(u8::from(
-        swept.is_some_and(|swept| !swept.skipped.is_empty()),
-    )))
+    Ok(ExitCode::from(u8::from(!skipped.is_empty())))
+}
+
+fn json_of(leftovers: &[Leftovers], swept: Option<&Swept>) -> Value {
+    let found = |found: &Leftovers| json!({ "path": found.path, "store": found.is_store, "arrays": found.arrays, "bytes": found.bytes });
+    let swept = swept.map_or(Value::Null, |swept| {
+        let skipped: Vec<_> = swept.skipped.iter().map(ToString::to_string).collect();
+        json!({ "stores": swept.stores, "arrays": swept.arrays, "bytes": swept.bytes, "skipped": skipped })
+    });
+    json!({ "found": leftovers.iter().map(found).collect::<Vec<_>>(), "swept": swept })
+}
+
+fn print(context: &Context, leftovers: &[Leftovers], swept: Option<&Swept>) -> Result<(), Failure> {
+    let mut out = context.out();
+    for found in leftovers {
+        let what = if found.is_store {
+            format!("store with {}", text::count(found.arrays, "array"))
+        } else if found.arrays == 0 {
+            "half-made array".into()
+        } else {
+            "array".into()
+        };
+        let (path, bytes) = (found.path.to_string_lossy(), text::bytes(found.bytes));
+        writeln!(out, "{}  {what}, {bytes}", printable(&path))?;
+    }
+    match swept {
+        Some(swept) => {
+            let stores = text::count(swept.stores, "store");
+            let arrays = text::count(swept.arrays, "array");
+            let bytes = text::bytes(swept.bytes);
+            writeln!(out, "deleted {stores} and {arrays}, {bytes}")?;
+        }
+        None if leftovers.is_empty() => writeln!(out, "nothing to delete")?,
+        None => {
+            let things = text::count(leftovers.len(), "thing");
+            let bytes = text::bytes(leftovers.iter().map(|leftover| leftover.bytes).sum());
+            writeln!(out, "would delete {things}, {bytes}")?;
+        }
+    }
+    Ok(out.flush()?)
 }

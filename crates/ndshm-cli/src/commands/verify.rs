@@ -11,11 +11,10 @@ use ndshm::{Severity, Verification};
 use serde_json::json;
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
-/// Check stores and arrays against the file format; nothing is written. Code 5 where something is
-/// damaged
+/// Check stores and arrays against the file format without writing; damage gives the exit code 5
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Stores and arrays; without any the store of --store, else all stores of the root
+    /// Stores and arrays; by default the store of --store, else all stores of the root
     #[arg(value_name = "STORE|ARRAY")]
     what: Vec<String>,
 }
@@ -55,7 +54,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
 /// A store by its path or name, or an array.
 fn find(context: &Context, what: &str) -> Result<PathBuf, crate::failure::Failure> {
     let path = PathBuf::from(what);
-    // A damaged file has no header that says where it is: a path is taken as it stands.
+    // A damaged file may have no valid header to find it by: a path is taken as it stands.
     if what.contains('/') && path.symlink_metadata().is_ok() {
         return Ok(path);
     }

@@ -1,4 +1,4 @@
-//! Progress bars: rate and time left of what takes longer than a second, on a terminal.
+//! Progress bars: rate and time left of a transfer that takes longer than a second, on a terminal.
 
 use crate::display::text;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Nothing is drawn before.
+/// The bar appears after this time.
 const AFTER: Duration = Duration::from_secs(1);
 
 /// A bar on the standard error output.
@@ -30,7 +30,7 @@ impl Bar {
         }
     }
 
-    /// Tells how far it has come.
+    /// Shows the progress: bytes done, of `total`.
     pub(crate) fn show(&self, done: u64, total: u64) {
         if !self.is_wanted || self.started.elapsed() < AFTER {
             return;
@@ -52,15 +52,14 @@ impl Bar {
     }
 }
 
-/// Bytes each second since the start: the bar itself began later, and knows nothing of what was
-/// done before.
+/// Bytes per second since the start of the transfer, which is before that of the bar.
 fn rate(state: &ProgressState, out: &mut dyn Write) {
     let _ = out.write_str(&text::bytes(
         (state.pos() as f64 / state.elapsed().as_secs_f64()) as u64,
     ));
 }
 
-/// The time that the rest takes at this rate.
+/// The time that the rest takes at the average rate.
 fn left(state: &ProgressState, out: &mut dyn Write) {
     let rest = state.len().unwrap_or(0).saturating_sub(state.pos()) as f64;
     let left =

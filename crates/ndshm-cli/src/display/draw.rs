@@ -10,7 +10,7 @@ use std::{io::Write, ops::Range};
 
 /// Widest bar of a histogram.
 const BAR: usize = 40;
-/// From low to high, where there are no colours.
+/// From low to high, for output without colours.
 const SHADES: &[u8] = b" .:-=+*#%@";
 
 /// Room for a picture: columns, and rows of elements.
@@ -37,7 +37,7 @@ pub(crate) fn histogram(
         .collect();
     let widest = bounds.iter().map(String::len).max().unwrap_or(0);
     for (bin, &count) in counts.iter().enumerate() {
-        // In eighths of a character; what is there at all is seen.
+        // In eighths of a character; a bin that is not empty has at least one.
         let eighths = (count as u128 * (BAR * 8) as u128 / most as u128) as usize;
         let eighths = if count > 0 { eighths.max(1) } else { 0 };
         let part = match eighths % 8 {
@@ -73,36 +73,22 @@ pub(crate) fn heat_map(out: &mut impl Write, grid: &Grid, has_colors: bool) -> R
     };
     writeln!(out)?;
     if has_colors {
+        // A half block shows two rows: the upper one as its colour, the lower one behind it.
         for row in (0..grid.rows).step_by(2) {
             for column in 0..grid.columns {
+                let (upper, lower) = (share(row, column), share(row + 1, column));
                 let style = anstyle::Style::new()
-                    .fg_color(share(row, column).map(color))
-                    .bg_color(share(row + 1, column).map(color));
-                write!(
-                    out,
-                    "{}",
-                    text::styled(
-                        style,
-                        if share(row, column).is_some() {
-                            '\u{2580}'
-                        } else {
-                            ' '
-                        }
-                    )
-                )?;
+                    .fg_color(upper.map(color))
+                    .bg_color(lower.map(color));
+                let block = if upper.is_some() { '\u{2580}' } else { ' ' };
+                write!(out, "{}", text::styled(style, block))?;
             }
             writeln!(out)?;
         }
     } else {
         for row in 0..grid.rows {
             let line: String = (0..grid.columns)
-                .map(|column| {
-                    share(row, column).map_or('?', |share| {
-                        char::from(
-                            SHADES[((share * SHADES.len() as f64) as usize).min(SHADES.len() - 1)],
-                        )
-                    })
-                })
+                .map(|column| share(row, column).map_or('?', shade))
                 .collect();
             writeln!(out, "{}", line.trim_end())?;
         }
@@ -112,18 +98,18 @@ pub(crate) fn heat_map(out: &mut impl Write, grid: &Grid, has_colors: bool) -> R
     } else {
         "from ' ' to '@'"
     };
-    writeln!(
-        out,
-        "{}",
-        text::styled(
-            text::FAINT,
-            format!("means of cells, {} to {}, {scale}", real(low), real(high))
-        )
-    )?;
+    let words = format!("means of cells, {} to {}, {scale}", real(low), real(high));
+    writeln!(out, "{}", text::styled(text::FAINT, words))?;
     Ok(())
 }
 
-/// A share of the way from low to high as a colour: dark violet to yellow.
+/// The character of a share between low, 0, and high, 1.
+fn shade(share: f64) -> char {
+    let index = (share * SHADES.len() as f64) as usize;
+    char::from(SHADES[index.min(SHADES.len() - 1)])
+}
+
+/// The colour of a share between low, 0, and high, 1: dark violet to yellow.
 pub(crate) fn rgb(share: f64) -> (u8, u8, u8) {
     const STOPS: [(f64, f64, f64); 5] = [
         (68.0, 1.0, 84.0),

@@ -1,13 +1,13 @@
-//! A font of dots for the numbers and names in PNG pictures, so that no font need be installed.
+//! A font of dots for the numbers and names in PNG pictures, so that no font has to be installed.
 
 /// Dots per character, and the size of a dot in pixels.
 const COLUMNS: i32 = 3;
 const ROWS: i32 = 5;
 pub(crate) const DOT: i32 = 2;
-/// From one character to the next, in pixels.
+/// The distance from one character to the next, in pixels.
 const ADVANCE: i32 = (COLUMNS + 1) * DOT;
 
-/// Rows of three dots, the upper left one first; capital letters stand for small ones too.
+/// Rows of three dots, the upper left one first; small letters look like capital ones.
 const GLYPHS: [(char, u16); 50] = [
     ('0', 0b111_101_101_101_111),
     ('1', 0b010_110_010_010_111),
@@ -61,7 +61,7 @@ const GLYPHS: [(char, u16); 50] = [
     (' ', 0),
 ];
 
-/// What stands for a character that is none of those.
+/// The glyph of any other character.
 const UNKNOWN: u16 = 0b111_111_111_111_111;
 
 /// Width of a text in pixels.

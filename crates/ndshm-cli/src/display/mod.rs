@@ -1,4 +1,4 @@
-//! Elements, pictures, numbers and words for people.
+//! Elements, pictures, numbers and words for the terminal.
 
 pub(crate) mod bar;
 pub(crate) mod draw;

@@ -4,23 +4,23 @@ use crate::{elements::scalar::real, failure::Failure};
 use ndarray::{Axis, SliceInfo, SliceInfoElem};
 use ndshm::{AnyArray, DType, Error};
 
-/// At most so many elements are shown.
+/// Most elements that are shown of an array that is not shown whole.
 const MOST: usize = 150;
-/// An array is shown whole if it has no more, and its rows are no longer.
+/// Most elements, and longest row, of an array that is shown whole.
 const WHOLE: usize = 200;
 const ROW: usize = 20;
-/// So many at each end of an axis, where there is room.
+/// Most elements at each end of an axis.
 const EDGE: usize = 3;
-/// So many characters of one element.
+/// Most characters of one element.
 const WIDEST: usize = 60;
 
-/// The elements that are shown; `None` stands for those that are left out.
+/// The elements that are shown; `None` stands for omitted ones.
 enum Node {
     Element(String),
     List(Vec<Option<Node>>),
 }
 
-/// The text, without a line break at its end.
+/// The preview of an array, without a line break at its end.
 pub(crate) fn of(array: &AnyArray) -> Result<String, Failure> {
     let node = node(array, &plan(array.shape()))?;
     let mut text = String::new();
@@ -34,7 +34,7 @@ pub(crate) fn is_whole(shape: &[usize]) -> bool {
     shape.iter().product::<usize>() <= WHOLE && shape.last().is_none_or(|&length| length <= ROW)
 }
 
-/// How many of each axis are shown at its start and at its end.
+/// The numbers of elements that are shown at the start and at the end of each axis.
 fn plan(shape: &[usize]) -> Vec<(usize, usize)> {
     let ends = |length: usize, edge: usize| {
         if length > 2 * edge {
@@ -52,7 +52,7 @@ fn plan(shape: &[usize]) -> Vec<(usize, usize)> {
             .map(|(head, tail)| head + tail)
             .fold(1, usize::saturating_mul)
     };
-    // The outer axes give way first.
+    // The outer axes are shortened first.
     for edge in (0..EDGE).rev() {
         for axis in 0..shape.len() {
             if shown(&plan) > MOST {
@@ -114,7 +114,7 @@ fn range(array: &AnyArray, start: usize, end: usize) -> Result<AnyArray, Failure
     Ok(array.slice(info)?)
 }
 
-/// The elements of a small view; those that are poisoned as question marks.
+/// The elements of a small view; a question mark for each poisoned one.
 fn elements(array: &AnyArray) -> Result<Vec<String>, Failure> {
     if array.is_empty() {
         return Ok(Vec::new());
@@ -125,7 +125,7 @@ fn elements(array: &AnyArray) -> Result<Vec<String>, Failure> {
             .map(|bytes| shortened(element(array.dtype(), bytes)))
             .collect()),
         Err(Error::Poisoned { .. }) if array.len() == 1 => Ok(vec!["?".into()]),
-        // One by one: some of them can be read.
+        // One by one: the others can be read.
         Err(Error::Poisoned { .. }) => (0..array.len())
             .map(|index| elements(&array.index_axis(Axis(0), index)?))
             .try_fold(Vec::new(), |mut all, one| {
@@ -143,7 +143,7 @@ fn shortened(text: String) -> String {
     }
 }
 
-/// One element, whatever its type.
+/// The text of one element of any type.
 fn element(dtype: &DType, bytes: &[u8]) -> String {
     if !dtype.fields().is_empty() {
         let part = |field: &ndshm::Field| {

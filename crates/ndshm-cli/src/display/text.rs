@@ -1,15 +1,15 @@
-//! Words for people: sizes, shapes, tables, colours.
+//! Words for the terminal: sizes, shapes, tables, colours.
 
 use anstyle::{AnsiColor, Style};
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use std::time::{Duration, SystemTime};
 
-/// What stands out.
+/// The style of leftovers, poison and damage.
 pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
 pub(crate) const HEAD: Style = Style::new().bold();
 pub(crate) const FAINT: Style = Style::new().dimmed();
 
-/// A text in a style; the stream drops the style where there are no colours.
+/// A text in a style, which the output stream drops if it has no colours.
 pub(crate) fn styled(style: Style, text: impl std::fmt::Display) -> String {
     format!("{style}{text}{style:#}")
 }
@@ -24,7 +24,7 @@ pub(crate) fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
-/// As NumPy prints it: (3,), (3, 4), ().
+/// A shape as NumPy prints it: (3,), (3, 4), ().
 pub(crate) fn shape(shape: &[usize]) -> String {
     match shape {
         [one] => format!("({one},)"),
@@ -39,7 +39,7 @@ pub(crate) fn shape(shape: &[usize]) -> String {
     }
 }
 
-/// How long ago, roughly: 3 s, 5 min, 2 h, 4 d.
+/// The time since then, rounded down: 3 s, 5 min, 2 h, 4 d.
 pub(crate) fn age(created: SystemTime) -> String {
     duration(created.elapsed().unwrap_or_default())
 }
@@ -53,8 +53,7 @@ pub(crate) fn duration(duration: Duration) -> String {
     }
 }
 
-/// An empty table without lines. On a terminal, cells that are too wide are broken; elsewhere each
-/// row is one line.
+/// An empty table without lines. On a terminal it wraps wide cells; elsewhere each row is one line.
 pub(crate) fn table(header: &[&str], has_colors: bool) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
@@ -77,7 +76,7 @@ pub(crate) fn table(header: &[&str], has_colors: bool) -> Table {
     table
 }
 
-/// Numbers stand at the right.
+/// A cell for a number: aligned to the right.
 pub(crate) fn right(text: impl std::fmt::Display) -> Cell {
     Cell::new(text).set_alignment(CellAlignment::Right)
 }

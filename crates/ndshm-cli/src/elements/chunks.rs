@@ -1,13 +1,13 @@
-//! Arrays piece by piece: so that several GB are read under a guard on one piece at a time, and
-//! never copied whole.
+//! Arrays piece by piece: a guard covers one piece at a time, and an array of several GB is never
+//! copied whole.
 
 use crate::failure::Failure;
 use ndarray::{IxDyn, SliceInfo, SliceInfoElem};
 use ndshm::AnyArray;
 use std::ops::Range;
 
-/// Bytes of a piece: large enough that taking a guard costs nothing, small enough that writers wait
-/// for no time.
+/// Bytes of a piece: large enough that the cost of a guard is negligible, small enough that writers
+/// hardly wait.
 pub(crate) const PIECE: usize = 16 << 20;
 
 /// A piece: a range of each axis.
@@ -19,11 +19,11 @@ pub(crate) fn of(array: &AnyArray, most: usize) -> Vec<Piece> {
     within(array, &whole, most)
 }
 
-/// A piece of an array in smaller ones.
+/// Divides a piece of an array into smaller ones.
 pub(crate) fn within(array: &AnyArray, piece: &[Range<usize>], most: usize) -> Vec<Piece> {
     let mut pieces = Vec::new();
     if piece.iter().all(|range| !range.is_empty()) {
-        // By falling strides: the outermost axis in memory is cut first.
+        // By decreasing strides: the outermost axis in memory is cut first.
         let strides = array.byte_strides();
         let mut axes: Vec<usize> = (0..array.ndim())
             .filter(|axis| piece[*axis].len() > 1)
@@ -58,7 +58,7 @@ fn cut(pieces: &mut Vec<Piece>, piece: Piece, axes: &[usize], itemsize: usize, m
     }
 }
 
-/// The view of an array that is this piece.
+/// The view of a piece of an array.
 pub(crate) fn view(array: &AnyArray, piece: &[Range<usize>]) -> Result<AnyArray, Failure> {
     let elements = piece.iter().map(|range| SliceInfoElem::Slice {
         start: range.start as isize,

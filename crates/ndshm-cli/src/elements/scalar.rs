@@ -1,18 +1,18 @@
-//! Elements as numbers: read from the command line, summed up, printed.
+//! Elements as numbers: parsed from the command line, summed, printed.
 
 use crate::failure::Failure;
 use ndshm::{AnyArray, Bool, Element};
 use std::fmt;
 
-/// An element that is a number, or two.
+/// An element that is a real or complex number.
 pub(crate) trait Scalar: Element {
-    /// From the command line.
+    /// Parses a value of the command line.
     fn from_text(text: &str) -> Option<Self>;
 
-    /// As a real number; the absolute value of a complex one.
+    /// The value as a real number; for a complex one its absolute value.
     fn to_f64(self) -> f64;
 
-    /// The least and the greatest of integers, exactly.
+    /// The exact minimum and maximum of integers.
     fn extremes(_: &[Self]) -> Option<(Whole, Whole)> {
         None
     }
@@ -22,7 +22,7 @@ pub(crate) trait Scalar: Element {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Whole {
     Usual(i128),
-    /// One that the other has no room for.
+    /// One above the range of `i128`.
     Large(u128),
 }
 
@@ -118,7 +118,7 @@ complex! {
     num_complex::Complex64, f64;
 }
 
-/// A real number in few digits: six that count.
+/// A real number with six significant digits.
 pub(crate) fn real(x: f64) -> String {
     let size = x.abs();
     match () {
@@ -144,7 +144,7 @@ pub(crate) fn real(x: f64) -> String {
     }
 }
 
-/// A number in as many digits as tell it from its neighbours on an axis of this length.
+/// A number with enough digits to tell it from its neighbours on an axis of this length.
 pub(crate) fn on_scale(value: f64, range: f64) -> String {
     match range {
         1e-3..1e6 => format!(
@@ -158,7 +158,7 @@ pub(crate) fn on_scale(value: f64, range: f64) -> String {
 /// Sets all elements of a view to one value, poisoned or not.
 pub(crate) fn recover(array: &AnyArray, fill: Option<&str>) -> Result<(), Failure> {
     let Some(text) = fill else {
-        // What is there is what counts.
+        // The bytes stay as they are.
         drop(array.recover()?);
         return Ok(());
     };

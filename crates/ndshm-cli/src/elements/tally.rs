@@ -1,4 +1,4 @@
-//! Arrays of any size summed up: streamed through read guards piece by piece, by a few threads.
+//! Statistics of arrays of any size: a few threads stream them through read guards piece by piece.
 
 use crate::{
     elements::chunks,
@@ -15,15 +15,14 @@ use std::{
     },
 };
 
-/// What poison leaves readable is looked for in pieces of this many bytes.
+/// Bytes of the pieces in which the readable elements of a poisoned piece are found.
 const SMALL_PIECE: usize = 64 << 10;
-/// Elements that are summed side by side, so that the compiler can do them at once.
+/// Elements that are summed side by side, so that the compiler can vectorize the sums.
 const LANES: usize = 8;
-/// Elements that are looked at twice, while they are near.
+/// Elements of a batch: it is read twice, the second time from the cache.
 const SOME: usize = 4096;
 
-/// The elements of an array in a few numbers; minimum, maximum and mean are those of the finite
-/// ones.
+/// Statistics of an array's elements; minimum, maximum and mean are those of the finite ones.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tally {
     pub(crate) finite: u64,
@@ -32,13 +31,13 @@ pub(crate) struct Tally {
     pub(crate) min: f64,
     pub(crate) max: f64,
     pub(crate) sum: f64,
-    /// Of integers the least and the greatest: those above 2^53 are not all of `f64`.
+    /// The minimum and maximum of integers: `f64` cannot represent all of those above 2^53.
     pub(crate) exact: Option<(Whole, Whole)>,
-    /// Elements that could not be read because they are poisoned, or lie beside those that are.
+    /// Elements that could not be read because they are poisoned, or near poisoned ones.
     pub(crate) unread: u64,
 }
 
-/// An array of one or two axes in fewer cells.
+/// An array of one or two axes, reduced to fewer cells.
 pub(crate) struct Grid {
     pub(crate) rows: usize,
     pub(crate) columns: usize,
@@ -96,7 +95,7 @@ impl Tally {
         unread: 0,
     };
 
-    /// Of all elements; `None` where they are no numbers.
+    /// The statistics of all elements; `None` if the elements are no numbers.
     pub(crate) fn of(array: &AnyArray) -> Result<Option<Self>, Failure> {
         if !is_number(array)? {
             return Ok(None);
@@ -123,7 +122,7 @@ impl Tally {
             Some(slice) => slice.chunks(SOME).for_each(|some| self.add_slice(some)),
             None => {
                 let mut some = Vec::with_capacity(SOME);
-                // Not by a `for` loop: ndarray is faster where it drives itself.
+                // `for_each` and not `for`: ndarray's own loop is faster.
                 elements.iter().for_each(|element| {
                     some.push(*element);
                     if some.len() == SOME {
@@ -198,14 +197,13 @@ impl Tally {
     }
 }
 
-/// Whether the elements are numbers. An error where they cannot be read as such, because they are
-/// not aligned.
+/// Whether the elements are numbers. An error if they are, and are not aligned.
 pub(crate) fn is_number(array: &AnyArray) -> ndshm::Result<bool> {
     ndshm::dispatch!(array, _xs: T => size_of::<T>() > 0, else => false)
 }
 
-/// The parts of elements that have some, each as a view: the fields of structs by name, the parts
-/// of `[T; N]` as a further axis. `Err` says why there is none.
+/// The numbers inside the elements, each as a view: the fields of structs by name, the items of
+/// `[T; N]` as a further axis. `Err` has the reason why a part has no statistics.
 pub(crate) fn parts(array: AnyArray, name: &str) -> Vec<(String, Result<AnyArray, String>)> {
     let dtype = array.dtype();
     if !dtype.fields().is_empty() {
@@ -241,7 +239,7 @@ pub(crate) fn parts(array: AnyArray, name: &str) -> Vec<(String, Result<AnyArray
     vec![(name.to_owned(), view)]
 }
 
-/// How many elements lie in each of `bins` equal parts of the range.
+/// The number of elements in each of `bins` equal parts of the range.
 pub(crate) fn histogram(
     array: &AnyArray,
     range: Range<f64>,
@@ -254,7 +252,7 @@ pub(crate) fn histogram(
         |counts, _, view| {
             let mut note = |x: f64| {
                 if x.is_finite() {
-                    // Elements may have changed since the range was found.
+                    // Elements may have changed since the range was computed.
                     counts[(((x - range.start) * scale) as usize).min(bins - 1)] += 1;
                 }
             };
@@ -274,7 +272,7 @@ pub(crate) fn histogram(
 }
 
 impl Grid {
-    /// At most so many cells of an array of one axis (a row) or two.
+    /// Reduces an array of one axis (a row) or two to at most `rows` by `columns` cells.
     pub(crate) fn of(array: &AnyArray, rows: usize, columns: usize) -> Result<Self, Failure> {
         let (height, width) = match *array.shape() {
             [width] => (1, width),
@@ -327,7 +325,7 @@ impl Grid {
         })
     }
 
-    /// The smallest and the largest mean of a cell.
+    /// The smallest and the largest mean of the cells.
     pub(crate) fn range(&self) -> Option<(f64, f64)> {
         let means = || self.cells.iter().filter_map(Cell::mean);
         means().next()?;
@@ -338,8 +336,8 @@ impl Grid {
     }
 }
 
-/// Visits all pieces of an array, by a few threads, each with a value of its own. Gives these, and
-/// how many elements could not be read for poison.
+/// Visits all pieces of an array in a few threads, each with a value of its own. Returns these
+/// values, and the number of elements that could not be read because of poison.
 fn scan<A: Send>(
     array: &AnyArray,
     make: impl Fn() -> A + Sync,

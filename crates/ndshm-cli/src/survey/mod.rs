@@ -1,4 +1,4 @@
-//! All that is in the stores, with who uses it: what `ls` prints and `top` watches.
+//! All stores and arrays with the processes that use them, for `ls` and `top`.
 
 mod proc;
 
@@ -16,15 +16,15 @@ use std::{
     time::SystemTime,
 };
 
-/// Everything at once.
+/// The state of all stores at one time.
 pub(crate) struct Survey {
-    /// The directory whose file system's figures are given.
+    /// The directory whose file system has the sizes below.
     pub(crate) root: PathBuf,
-    /// Bytes of the file system, and those that are left.
+    /// Bytes of the file system, and its free bytes.
     pub(crate) total: u64,
     pub(crate) available: u64,
     pub(crate) stores: Vec<StoreView>,
-    /// Memory that nobody sees any more: released arrays that are still mapped.
+    /// Memory without a name: released arrays that are still mapped.
     pub(crate) unlinked: Vec<Unlinked>,
     pub(crate) processes: Processes,
 }
@@ -35,14 +35,14 @@ pub(crate) struct StoreView {
     pub(crate) is_persistent: bool,
     pub(crate) is_closing: bool,
     pub(crate) owner: Option<MemberState>,
-    /// The members that live.
+    /// The living members.
     pub(crate) members: Vec<u64>,
-    /// Which process is which member, as far as /proc tells.
+    /// The process of each member, if /proc shows it.
     pub(crate) pids: HashMap<u64, u32>,
     pub(crate) arrays: Vec<ArrayView>,
-    /// Files that are no arrays, or why the store may not be looked at.
+    /// Errors of damaged array files, or the reason why the store cannot be read.
     pub(crate) damaged: Vec<String>,
-    /// Whether it was looked at as a store.
+    /// Whether the store could be read.
     is_known: bool,
 }
 
@@ -50,7 +50,7 @@ pub(crate) struct StoreView {
 pub(crate) struct ArrayView {
     pub(crate) info: ArrayInfo,
     pub(crate) state: ArrayState,
-    /// Bytes that its file takes.
+    /// Bytes that its file occupies.
     pub(crate) allocated: u64,
     pub(crate) mapped: Vec<Mapped>,
     /// Whether a sweep deletes it, because its owner or its whole store is dead.
@@ -58,7 +58,7 @@ pub(crate) struct ArrayView {
 }
 
 impl Survey {
-    /// Looks at these stores.
+    /// Surveys these stores.
     pub(crate) fn look(root: &Path, stores: &[PathBuf]) -> Result<Self, Failure> {
         let processes = Processes::look();
         let space = rustix::fs::statvfs(root).map_err(std::io::Error::from)?;
@@ -88,7 +88,7 @@ impl Survey {
         )
     }
 
-    /// With the field names that stay.
+    /// The survey as JSON; later versions keep the names of the fields.
     pub(crate) fn to_json(&self) -> Value {
         let unlinked = self
             .unlinked
@@ -104,7 +104,7 @@ impl Survey {
 }
 
 impl StoreView {
-    /// `None` where it is gone by now.
+    /// Reads a store; `None` if it is gone by now.
     fn look(path: &Path, processes: &Processes) -> Option<Self> {
         let mut view = Self {
             path: path.into(),
@@ -140,7 +140,7 @@ impl StoreView {
                     continue;
                 }
             };
-            // Released in the meantime: then it is gone.
+            // The array was released in the meantime.
             let (Ok(state), Ok(metadata)) =
                 (observer.state(&info), fs::symlink_metadata(&info.path))
             else {
@@ -158,7 +158,7 @@ impl StoreView {
         Ok(())
     }
 
-    /// The store's name: that of its directory.
+    /// The name of the store's directory.
     pub(crate) fn name(&self) -> String {
         printable(
             &self
@@ -200,7 +200,7 @@ impl StoreView {
 }
 
 impl ArrayView {
-    /// The chosen name, or the digits of the id: that of its file.
+    /// The name of its file without the suffix: the array's name, or the digits of its id.
     pub(crate) fn name(&self) -> String {
         printable(
             &self
@@ -242,7 +242,7 @@ impl ArrayView {
     }
 }
 
-/// What an array's file says about itself.
+/// The header of an array's file as JSON.
 pub(crate) fn info_json(info: &ArrayInfo) -> Value {
     let created = info
         .created

@@ -1,5 +1,5 @@
-//! Who has what mapped, from /proc. Of other users' processes it tells nothing, and they cannot
-//! have a store of this user's open.
+//! The files that processes have mapped, from /proc. It shows no processes of other users, which
+//! cannot have a store of this user open.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -15,11 +15,11 @@ pub(crate) type FileId = (u64, u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mapped {
     pub(crate) pid: u32,
-    /// Of its address space: all mappings of the file together.
+    /// Bytes of its address space: of all mappings of the file together.
     pub(crate) bytes: u64,
 }
 
-/// An array file that has no name any more, and whose memory somebody still holds.
+/// An array file without a name, which processes still have mapped.
 #[derive(Clone, Debug)]
 pub(crate) struct Unlinked {
     pub(crate) path: PathBuf,
@@ -27,7 +27,7 @@ pub(crate) struct Unlinked {
     pub(crate) pids: Vec<u32>,
 }
 
-/// All processes that have files of stores mapped, when it was looked.
+/// All processes that had files of stores mapped at the time of the survey.
 #[derive(Debug, Default)]
 pub(crate) struct Processes {
     by_file: HashMap<FileId, Vec<Mapped>>,
@@ -36,7 +36,7 @@ pub(crate) struct Processes {
 }
 
 impl Processes {
-    /// Reads the maps of all processes that this one may look at, but its own.
+    /// Reads the maps of all processes that this one may inspect, except its own.
     pub(crate) fn look() -> Self {
         let mut processes = Self::default();
         let own = std::process::id();
@@ -77,8 +77,8 @@ impl Processes {
                 bytes: 0,
                 pids: Vec::new(),
             });
-            // Parts of one mapping have different rights, so the end of the last one says how long
-            // the file is.
+            // Parts of one mapping have different rights, so the end of the last part gives the
+            // length of the file.
             unlinked.bytes = unlinked.bytes.max(line.end_in_file);
             if unlinked.pids.last() != Some(&pid) {
                 unlinked.pids.push(pid);
@@ -87,7 +87,7 @@ impl Processes {
         self.commands.entry(pid).or_insert_with(|| command(pid));
     }
 
-    /// Who has the file at this path mapped.
+    /// The processes that have this file mapped.
     pub(crate) fn of(&self, metadata: &fs::Metadata) -> &[Mapped] {
         self.by_file
             .get(&(metadata.dev(), metadata.ino()))
@@ -108,8 +108,8 @@ impl Processes {
             .collect()
     }
 
-    /// Which process is which member of the store with this lock file. The kernel tells a process's
-    /// byte locks beside its descriptors.
+    /// The process of each member of the store with this lock file. The kernel lists a process's byte
+    /// locks with its descriptors.
     pub(crate) fn members(&self, lock: &Path) -> HashMap<u64, u32> {
         let Ok(metadata) = fs::metadata(lock) else {
             return HashMap::new();
@@ -137,7 +137,7 @@ impl Processes {
     }
 }
 
-/// Where a member's byte lock lies: see docs/design.md, "The store".
+/// The offset of the members' byte locks: see docs/design.md, "The store".
 const MEMBER_LOCKS_AT: u64 = 1 << 32;
 
 /// The members whose byte locks a descriptor's `fdinfo` lists:
@@ -167,7 +167,7 @@ fn command(pid: u32) -> String {
         .to_owned()
 }
 
-/// A line of a process's maps that is about a file of a store.
+/// A line of a process's maps for a file of a store.
 struct Line<'a> {
     file: FileId,
     bytes: u64,

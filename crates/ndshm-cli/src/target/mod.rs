@@ -1,4 +1,4 @@
-//! How an array is named on the command line, and how it is found.
+//! Finds the array that an argument of the command line names.
 
 mod slice;
 
@@ -13,16 +13,16 @@ use std::{
     time::Duration,
 };
 
-/// An array as it was named: `NAME`, `STORE/NAME`, a path or a handle, each with an optional
+/// An array or a part of it, from `NAME`, `STORE/NAME`, a path or a handle, each with an optional
 /// `[slice]`.
 pub(crate) struct Target {
-    /// A handle that claims nothing: opening it never takes the array from whom it is meant for.
+    /// A handle that claims nothing: opening it never takes a remote array from its receiver.
     handle: Handle,
     slice: Option<Slice>,
     patience: Duration,
 }
 
-/// How an array is to be opened.
+/// The purpose of opening an array.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum For {
     Reading,
@@ -40,7 +40,7 @@ impl Target {
                 patience: context.patience,
             });
         }
-        // A name may have brackets in it: what is there as it stands is no slice.
+        // A name may contain brackets: if an array of the whole name exists, there is no slice.
         let (name, slice) = match info_of(context, text) {
             Ok(info) => {
                 return Ok(Self {
@@ -66,12 +66,12 @@ impl Target {
         Ok(self.handle.info()?)
     }
 
-    /// Whether it is the whole array that was named, as it lies.
+    /// Whether the argument has a slice.
     pub(crate) fn is_sliced(&self) -> bool {
         self.slice.is_some()
     }
 
-    /// A handle to what was named, as writable as the one that named it.
+    /// A handle to the array or slice, as writable as the handle in the argument.
     pub(crate) fn view_handle(&self) -> Result<Handle, Failure> {
         match &self.slice {
             None => Ok(self.handle.clone()),
@@ -79,28 +79,28 @@ impl Target {
         }
     }
 
-    /// The store that the array is in, looked at from outside.
+    /// An observer of the array's store.
     pub(crate) fn observer(&self) -> Result<Observer, Failure> {
         Ok(Observer::open(
             self.handle.path().parent().unwrap_or(Path::new("/")),
         )?)
     }
 
-    /// Opens what was named.
+    /// Opens the array or slice.
     pub(crate) fn open(&self, purpose: For) -> Result<AnyArray, Failure> {
         let handle = if purpose == For::Reading {
             self.handle.read_only()
         } else {
             self.handle.clone()
         };
-        // Which joins the store, and says how long its guards are waited for.
+        // Joins the store, and sets the longest wait for its guards.
         let store = handle.path().parent().unwrap_or(Path::new("/"));
         let _manager = match Manager::builder()
             .path(store)
             .lock_timeout(self.patience)
             .open()
         {
-            // What is closed or gone, the handle tells better.
+            // The handle's error is clearer for a store that is closed or gone.
             Err(ndshm::Error::NotFound { .. } | ndshm::Error::Closed { .. }) => None,
             manager => Some(manager?),
         };
@@ -112,7 +112,7 @@ impl Target {
     }
 }
 
-/// Takes a slice off the end.
+/// Splits a slice off the end.
 fn split(text: &str) -> Result<(&str, Option<Slice>), Failure> {
     match text.strip_suffix(']').and_then(|text| text.split_once('[')) {
         Some((name, slice)) => Ok((name, Some(Slice::parse(slice)?))),
@@ -158,19 +158,19 @@ fn info_of(context: &Context, name: &str) -> Result<ArrayInfo, Failure> {
         [] if stores.len() == 1 => Err(Failure::new(
             Code::NotFound,
             format!(
-                "{name}: no such array in {}; ndshm ls shows what is there, and --store names another store",
+                "{name}: no such array in {}; ndshm ls lists the arrays, and --store chooses another store",
                 stores[0].display()
             ),
         )),
         [] => Err(Failure::new(
             Code::NotFound,
             format!(
-                "{name}: no such array in {} stores; ndshm ls shows what is there",
+                "{name}: no such array in {} stores; ndshm ls lists the arrays",
                 stores.len()
             ),
         )),
         [first, second, ..] => Err(Failure::usage(format!(
-            "{name}: there are {}, {} and {}: name the store with --store or NDSHM_STORE, or say more of the id",
+            "{name}: there are {}, {} and {}: choose the store with --store or NDSHM_STORE, or give more digits of the id",
             found.len(),
             first.display(),
             second.display()
@@ -178,7 +178,7 @@ fn info_of(context: &Context, name: &str) -> Result<ArrayInfo, Failure> {
     }
 }
 
-/// A path that was given, with or without the suffix, or that of `STORE/NAME` in the root.
+/// The path, with or without the suffix, or that of `STORE/NAME` in the root.
 fn path_of(context: &Context, name: &str) -> Result<PathBuf, Failure> {
     let given = PathBuf::from(name);
     let with_suffix = PathBuf::from(format!("{name}.ndshm"));
@@ -195,7 +195,7 @@ fn path_of(context: &Context, name: &str) -> Result<PathBuf, Failure> {
         Failure::new(
             Code::NotFound,
             format!(
-                "{name}: no such file, and no such array in the root; ndshm ls shows what is there"
+                "{name}: no such file, and no such array in the root; ndshm ls lists the arrays"
             ),
         )
     })?;
@@ -211,7 +211,7 @@ fn path_of(context: &Context, name: &str) -> Result<PathBuf, Failure> {
     Ok(std::fs::canonicalize(directory)?.join(file))
 }
 
-/// Arrays without a name whose ids begin so.
+/// Arrays without a name whose ids begin with these digits.
 fn ids_from(store: &Path, digits: &str) -> Vec<PathBuf> {
     let digits = digits.to_ascii_lowercase();
     let is_meant = |path: &PathBuf| {

@@ -25,7 +25,7 @@ pub(crate) struct Slice {
 }
 
 impl Slice {
-    /// Parses what stands between the brackets.
+    /// Parses the text between the brackets.
     pub(crate) fn parse(text: &str) -> Result<Self, Failure> {
         let inner = text.trim();
         let inner = inner.strip_suffix(',').unwrap_or(inner);
@@ -40,7 +40,7 @@ impl Slice {
         let parts: Vec<Part> = parts?;
         if parts.iter().filter(|part| **part == Part::Ellipsis).count() > 1 {
             return Err(Failure::usage(format!(
-                "[{text}]: an ellipsis may stand in a slice once"
+                "[{text}]: a slice has at most one ellipsis"
             )));
         }
         Ok(Self {
@@ -49,7 +49,7 @@ impl Slice {
         })
     }
 
-    /// The view of an array that NumPy would give.
+    /// The view of an array that NumPy would return.
     pub(crate) fn of(&self, array: &AnyArray) -> Result<AnyArray, Failure> {
         let elements = self.elements(array.shape())?;
         let info = SliceInfo::<_, ndarray::IxDyn, ndarray::IxDyn>::try_from(elements)
@@ -57,7 +57,7 @@ impl Slice {
         Ok(array.slice(info)?)
     }
 
-    /// The same as ndarray says it: one element for each axis, bounds as NumPy clips them.
+    /// The slice in ndarray's form: one element for each axis, with bounds clipped as in NumPy.
     fn elements(&self, shape: &[usize]) -> Result<Vec<SliceInfoElem>, Failure> {
         let named = self
             .parts
@@ -89,7 +89,7 @@ impl Slice {
                     let length = shape[axis] as isize;
                     if index >= length || index < -length {
                         return Err(Failure::usage(format!(
-                            "[{}]: index {index} is out of axis {axis}, which has a length of {length}",
+                            "[{}]: index {index} is out of range for axis {axis} of length {length}",
                             self.text
                         )));
                     }
@@ -107,8 +107,7 @@ impl Slice {
     }
 }
 
-/// A range as NumPy reads it, said as ndarray does: there the bounds are those of the range before
-/// it is reversed.
+/// NumPy's range in ndarray's form, where the bounds are those of the range before it is reversed.
 fn clipped(start: Option<isize>, end: Option<isize>, step: isize, length: isize) -> SliceInfoElem {
     let resolve = |bound: isize, low: isize, high: isize| {
         (if bound < 0 {

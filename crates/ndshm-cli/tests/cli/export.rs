@@ -1,24 +1,24 @@
 //! `export`.
 
-use crate::stage::Stage;
+use crate::fixture::Fixture;
 use std::{
     path::PathBuf,
     process::Command,
     time::{Duration, Instant},
 };
 
-fn file(stage: &Stage, name: &str) -> PathBuf {
-    stage.root.path().join(name)
+fn file(fixture: &Fixture, name: &str) -> PathBuf {
+    fixture.root.path().join(name)
 }
 
 #[test]
-fn arrays_and_slices_are_written_as_the_suffix_says() {
-    let stage = Stage::new();
-    let xs = stage.counting("xs", &[3, 4]);
+fn the_suffix_decides_the_format_of_arrays_and_slices() {
+    let fixture = Fixture::new();
+    let xs = fixture.arange("xs", &[3, 4]);
     for name in ["a.npy", "a.npz", "a.safetensors"] {
-        stage
+        fixture
             .command("export -o")
-            .args([file(&stage, name).as_os_str(), "xs[::2, ::-1]".as_ref()])
+            .args([file(&fixture, name).as_os_str(), "xs[::2, ::-1]".as_ref()])
             .assert()
             .success()
             .stdout_eq("")
@@ -28,14 +28,14 @@ fn arrays_and_slices_are_written_as_the_suffix_says() {
         .map(f64::to_ne_bytes)
         .concat();
     let (npz, tensors) = (
-        stage.run.import_npz(file(&stage, "a.npz")).unwrap(),
-        stage
+        fixture.run.import_npz(file(&fixture, "a.npz")).unwrap(),
+        fixture
             .run
-            .import_safetensors(file(&stage, "a.safetensors"))
+            .import_safetensors(file(&fixture, "a.safetensors"))
             .unwrap(),
     );
     for read in [
-        &stage.run.import_npy(file(&stage, "a.npy")).unwrap(),
+        &fixture.run.import_npy(file(&fixture, "a.npy")).unwrap(),
         &npz[0].1,
         &tensors[0].1,
     ] {
@@ -45,30 +45,30 @@ fn arrays_and_slices_are_written_as_the_suffix_says() {
         );
     }
     assert_eq!((npz[0].0.as_str(), tensors[0].0.as_str()), ("xs", "xs"));
-    stage
+    fixture
         .command("export xs --format raw -o")
-        .arg(file(&stage, "a"))
+        .arg(file(&fixture, "a"))
         .assert()
         .success();
     assert_eq!(
-        std::fs::read(file(&stage, "a")).unwrap(),
+        std::fs::read(file(&fixture, "a")).unwrap(),
         xs.read_bytes().unwrap()
     );
 }
 
 #[test]
-fn several_arrays_have_their_names_or_those_that_they_are_given() {
-    let stage = Stage::new();
-    stage.counting("xs", &[3]);
-    stage.counting("ys", &[2, 2]);
-    let npz = file(&stage, "a.npz");
-    stage
+fn several_arrays_have_their_names_or_given_ones_as_keys() {
+    let fixture = Fixture::new();
+    fixture.arange("xs", &[3]);
+    fixture.arange("ys", &[2, 2]);
+    let npz = file(&fixture, "a.npz");
+    fixture
         .command("export xs first=ys[0] ys -o")
         .arg(&npz)
         .arg("--compress")
         .assert()
         .success();
-    let read = stage.run.import_npz(&npz).unwrap();
+    let read = fixture.run.import_npz(&npz).unwrap();
     let read: Vec<_> = read
         .iter()
         .map(|(key, array)| (key.as_str(), array.shape()))
@@ -79,7 +79,7 @@ fn several_arrays_have_their_names_or_those_that_they_are_given() {
         ("xs xs -o a.npz", "two arrays shall have the key"),
     ] {
         assert!(
-            stage
+            fixture
                 .failure(&format!("export {arguments}"))
                 .0
                 .contains(reason),
@@ -89,28 +89,28 @@ fn several_arrays_have_their_names_or_those_that_they_are_given() {
 }
 
 #[test]
-fn what_is_there_is_replaced_only_by_force_and_bad_input_leaves_no_file() {
-    let stage = Stage::new();
-    stage.counting("xs", &[3]);
-    let npy = file(&stage, "a.npy");
+fn an_existing_file_is_replaced_only_by_force_and_bad_input_leaves_no_file() {
+    let fixture = Fixture::new();
+    fixture.arange("xs", &[3]);
+    let npy = file(&fixture, "a.npy");
     let export = |more: &str| format!("export xs -o {} {more}", npy.display());
     std::fs::write(&npy, "mine").unwrap();
-    let (line, code) = stage.failure(&export(""));
+    let (line, code) = fixture.failure(&export(""));
     assert!(code == 4 && line.contains("a.npy"), "{line}");
     assert_eq!(std::fs::read(&npy).unwrap(), b"mine");
-    stage.ndshm(&export("--force")).success();
+    fixture.ndshm(&export("--force")).success();
     assert!(std::fs::read(&npy).unwrap().starts_with(b"\x93NUMPY"));
     for (arguments, reason, code) in [
         (
             "export xs -o a.txt",
-            "name it .npy, .npz, .safetensors or .raw, or say --format",
+            "name it .npy, .npz, .safetensors or .raw, or give --format",
             2,
         ),
         ("export ys -o a.npy", "no such array", 3),
         ("export xs[5:, 0] -o a.npy", "xs", 2),
         ("export xs -o /nowhere/a.npy", "/nowhere/a.npy", 1),
     ] {
-        let failure = stage.failure(arguments);
+        let failure = fixture.failure(arguments);
         assert!(
             failure.0.contains(reason) && failure.1 == code,
             "{arguments}: {failure:?}"
@@ -119,8 +119,8 @@ fn what_is_there_is_replaced_only_by_force_and_bad_input_leaves_no_file() {
     assert!(!std::path::Path::new("a.txt").exists() && !std::path::Path::new("a.npy").exists());
 }
 
-/// Nobody knows the file that is being written but the process that writes it: how much of it is
-/// there is seen through its descriptors.
+/// Bytes of the file that a process is writing into this directory. The file has no name yet, so
+/// only the descriptors of the process show it.
 fn written(pid: u32, directory: &std::path::Path) -> u64 {
     let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd"))
         .into_iter()
@@ -136,16 +136,16 @@ fn written(pid: u32, directory: &std::path::Path) -> u64 {
 
 #[test]
 fn an_export_that_is_killed_in_the_middle_leaves_nothing_and_harms_nothing() {
-    let stage = Stage::new();
-    // Without memory: all of it is a hole in the file.
+    let fixture = Fixture::new();
+    // The file is one hole and takes no memory.
     let len: u64 = 2 << 30;
-    stage
+    fixture
         .run
         .options()
         .name("large")
         .zeros::<u8, _>(len as usize)
         .unwrap();
-    let out = stage.root.path().join("out");
+    let out = fixture.root.path().join("out");
     std::fs::create_dir(&out).unwrap();
     let is_supported = rustix::fs::open(
         &out,
@@ -161,7 +161,7 @@ fn an_export_that_is_killed_in_the_middle_leaves_nothing_and_harms_nothing() {
     }
     for name in ["large.npy", "large.npz", "large.safetensors", "large.raw"] {
         let mut tool = Command::new(snapbox::cmd::cargo_bin!("ndshm"));
-        tool.env("NDSHM_ROOT", stage.root.path())
+        tool.env("NDSHM_ROOT", fixture.root.path())
             .env_remove("NDSHM_STORE")
             .args(["export", "large", "-o"])
             .arg(out.join(name));
@@ -187,10 +187,10 @@ fn an_export_that_is_killed_in_the_middle_leaves_nothing_and_harms_nothing() {
             .collect();
         assert!(left.is_empty(), "{name}: {left:?}");
     }
-    // The guard of the dead does not stand in the way of those who write.
-    let large = stage.run.array_any("large").unwrap();
+    // The guard of the dead process does not block writers.
+    let large = fixture.run.array_any("large").unwrap();
     large.try_write().unwrap();
-    stage
+    fixture
         .command("export large[:10] -o")
         .arg(out.join("small.raw"))
         .assert()

@@ -1,16 +1,16 @@
 //! `freeze`.
 
-use crate::stage::Stage;
+use crate::fixture::Fixture;
 
 #[test]
-fn frozen_arrays_are_not_written_any_more() {
-    let stage = Stage::new();
-    let xs = stage.counting("xs", &[4]);
-    stage.counting("ys", &[4]);
-    stage.ndshm("freeze xs ys").success().stdout_eq("");
+fn frozen_arrays_cannot_be_written() {
+    let fixture = Fixture::new();
+    let xs = fixture.arange("xs", &[4]);
+    fixture.arange("ys", &[4]);
+    fixture.ndshm("freeze xs ys").success().stdout_eq("");
     assert!(xs.is_frozen() && !xs.is_writable());
     assert!(
-        stage
+        fixture
             .output("ls")
             .lines()
             .filter(|line| line.contains("frozen"))
@@ -21,10 +21,10 @@ fn frozen_arrays_are_not_written_any_more() {
 
 #[test]
 fn a_part_cannot_be_frozen() {
-    let stage = Stage::new();
-    let xs = stage.counting("xs", &[4]);
+    let fixture = Fixture::new();
+    let xs = fixture.arange("xs", &[4]);
     assert_eq!(
-        stage.failure("freeze xs[1:]"),
+        fixture.failure("freeze xs[1:]"),
         (
             "ndshm: xs[1:]: arrays are frozen as a whole: leave the slice out\n".into(),
             2

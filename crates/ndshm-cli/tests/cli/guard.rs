@@ -2,28 +2,28 @@
 
 use crate::{
     common,
-    stage::{Stage, a_dead_store},
+    fixture::{Fixture, leave_a_dead_store},
 };
 use ndshm::Manager;
 use std::process::{Command, Stdio};
 
 #[test]
 fn an_ephemeral_store_is_deleted_with_the_last_of_its_processes() {
-    let stage = Stage::new();
+    let fixture = Fixture::new();
     let mut peer = common::Peer::start(
-        crate::stage::owns_a_store,
-        &[stage.root.path().to_str().unwrap()],
+        crate::fixture::child_with_a_store,
+        &[fixture.root.path().to_str().unwrap()],
     );
     peer.hear("ready");
-    let store = stage.root.path().join("dead");
+    let store = fixture.root.path().join("dead");
     let mut guard = Command::new(snapbox::cmd::cargo_bin!("ndshm"));
     guard
-        .env("NDSHM_ROOT", stage.root.path())
+        .env("NDSHM_ROOT", fixture.root.path())
         .env_remove("NDSHM_STORE")
         .args(["guard", "dead"])
         .stdout(Stdio::piped());
     let mut guard = guard.spawn().unwrap();
-    // It has not ended, and nothing was deleted, while there is a process.
+    // While a member lives, the guard waits and the store exists.
     assert!(guard.try_wait().unwrap().is_none() && store.exists());
     peer.kill();
     let output = guard.wait_with_output().unwrap();
@@ -37,41 +37,41 @@ fn an_ephemeral_store_is_deleted_with_the_last_of_its_processes() {
 
 #[test]
 fn a_store_that_is_dead_is_deleted_at_once_and_a_persistent_one_is_refused_at_once() {
-    let stage = Stage::new();
-    a_dead_store(&stage);
-    let json = stage.json("guard dead");
+    let fixture = Fixture::new();
+    leave_a_dead_store(&fixture);
+    let json = fixture.json("guard dead");
     assert_eq!(
         (&json["deleted"], &json["arrays"]),
         (&true.into(), &1.into()),
         "{json}"
     );
-    assert!(!stage.root.path().join("dead").exists());
+    assert!(!fixture.root.path().join("dead").exists());
     let kept = Manager::builder()
-        .root(stage.root.path())
+        .root(fixture.root.path())
         .name("kept")
         .persistent()
         .create()
         .unwrap();
-    let (line, code) = stage.failure("guard kept");
+    let (line, code) = fixture.failure("guard kept");
     assert!(
-        code == 4 && line.contains("it is persistent") && line.contains("--whole-store"),
+        code == 4 && line.contains("the store is persistent") && line.contains("--whole-store"),
         "{line}"
     );
     drop(kept);
-    assert!(stage.root.path().join("kept").exists());
+    assert!(fixture.root.path().join("kept").exists());
 }
 
 #[test]
-fn what_is_no_store_is_told_so() {
-    let stage = Stage::new();
-    assert_eq!(stage.failure("guard nowhere").1, 3);
-    stage.ndshm("guard").code(2);
+fn a_missing_store_is_reported() {
+    let fixture = Fixture::new();
+    assert_eq!(fixture.failure("guard nowhere").1, 3);
+    fixture.ndshm("guard").code(2);
     drop(
         Manager::builder()
-            .root(stage.root.path())
+            .root(fixture.root.path())
             .name("gone")
             .create()
             .unwrap(),
     );
-    assert_eq!(stage.failure("guard gone").1, 3);
+    assert_eq!(fixture.failure("guard gone").1, 3);
 }

@@ -1,41 +1,47 @@
 //! `import`.
 
-use crate::stage::Stage;
+use crate::fixture::Fixture;
 use ndarray::Ix1;
 use std::path::PathBuf;
 
-fn file(stage: &Stage, name: &str) -> PathBuf {
-    stage.root.path().join(name)
+fn file(fixture: &Fixture, name: &str) -> PathBuf {
+    fixture.root.path().join(name)
 }
 
-fn import(stage: &Stage, file: &str, more: &str) -> String {
+fn import(fixture: &Fixture, file: &str, more: &str) -> String {
     format!(
         "import {} --store run {more}",
-        stage.root.path().join(file).display()
+        fixture.root.path().join(file).display()
     )
 }
 
 #[test]
-fn files_of_every_format_become_arrays_that_are_called_like_the_file_or_its_keys() {
-    let stage = Stage::new();
-    stage.counting("xs", &[3]);
+fn files_of_every_format_become_arrays_named_after_the_file_or_its_keys() {
+    let fixture = Fixture::new();
+    fixture.arange("xs", &[3]);
     for name in ["a.npy", "a.npz", "a.safetensors", "a.raw"] {
-        stage
+        fixture
             .command("export xs -o")
-            .arg(file(&stage, name))
+            .arg(file(&fixture, name))
             .assert()
             .success();
     }
-    let path = stage.output(&import(&stage, "a.npy", ""));
+    let path = fixture.output(&import(&fixture, "a.npy", ""));
     assert_eq!(
         path.trim(),
-        stage.run.path().join("a.ndshm").to_str().unwrap()
+        fixture.run.path().join("a.ndshm").to_str().unwrap()
     );
-    stage.ndshm(&import(&stage, "a.npz", "--name z-")).success();
-    stage
-        .ndshm(&import(&stage, "a.raw", "--dtype f64 --shape 3 --name raw"))
+    fixture
+        .ndshm(&import(&fixture, "a.npz", "--name z-"))
         .success();
-    let json = stage.json(&import(&stage, "a.safetensors", "--name t-"));
+    fixture
+        .ndshm(&import(
+            &fixture,
+            "a.raw",
+            "--dtype f64 --shape 3 --name raw",
+        ))
+        .success();
+    let json = fixture.json(&import(&fixture, "a.safetensors", "--name t-"));
     assert_eq!(
         (
             &json[0]["name"],
@@ -46,7 +52,7 @@ fn files_of_every_format_become_arrays_that_are_called_like_the_file_or_its_keys
     );
     assert!(json[0]["handle"].as_str().unwrap().starts_with("ndshm1:"));
     for name in ["a", "raw", "t-xs", "z-xs"] {
-        let read = stage
+        let read = fixture
             .run
             .array::<f64, Ix1>(name)
             .unwrap()
@@ -57,19 +63,19 @@ fn files_of_every_format_become_arrays_that_are_called_like_the_file_or_its_keys
 }
 
 #[test]
-fn what_is_no_such_file_is_refused_and_makes_no_array() {
-    let stage = Stage::new();
-    stage.counting("xs", &[3]);
-    stage
+fn a_missing_or_invalid_file_is_refused_and_makes_no_array() {
+    let fixture = Fixture::new();
+    fixture.arange("xs", &[3]);
+    fixture
         .command("export xs -o")
-        .arg(file(&stage, "a.npy"))
+        .arg(file(&fixture, "a.npy"))
         .assert()
         .success();
-    let whole = std::fs::read(file(&stage, "a.npy")).unwrap();
-    std::fs::write(file(&stage, "short.npy"), &whole[..whole.len() - 1]).unwrap();
-    std::fs::write(file(&stage, "none.npz"), "none").unwrap();
-    std::fs::write(file(&stage, "a.raw"), [0; 24]).unwrap();
-    std::fs::write(file(&stage, "a.txt"), "").unwrap();
+    let whole = std::fs::read(file(&fixture, "a.npy")).unwrap();
+    std::fs::write(file(&fixture, "short.npy"), &whole[..whole.len() - 1]).unwrap();
+    std::fs::write(file(&fixture, "none.npz"), "none").unwrap();
+    std::fs::write(file(&fixture, "a.raw"), [0; 24]).unwrap();
+    std::fs::write(file(&fixture, "a.txt"), "").unwrap();
     for (name, more, reason, code) in [
         ("short.npy", "", "it is cut off", 1),
         ("none.npz", "", "none.npz", 1),
@@ -80,11 +86,11 @@ fn what_is_no_such_file_is_refused_and_makes_no_array() {
         ("a.txt", "", "name it .npy, .npz, .safetensors or .raw", 2),
         ("a.npy", "--name xs", "xs", 4),
     ] {
-        let failure = stage.failure(&import(&stage, name, more));
+        let failure = fixture.failure(&import(&fixture, name, more));
         assert!(
             failure.0.contains(reason) && failure.1 == code,
             "{name} {more}: {failure:?}"
         );
     }
-    assert_eq!(stage.run.list().unwrap().len(), 1);
+    assert_eq!(fixture.run.list().unwrap().len(), 1);
 }

@@ -1,5 +1,6 @@
-//! The janitor: whatever ends the processes of an ephemeral store, it is gone with the last of
-//! them, and so is its janitor.
+//! The janitor: whatever ends the processes of an ephemeral store, the store is gone with the last
+//! of them, and so is its janitor.
+
 use crate::common::{self, Root};
 use ndshm::Manager;
 use std::{
@@ -11,7 +12,7 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// Longest time from the end of the last process to that of the store, on a busy machine.
+/// Longest time from the end of the last process to the end of the store, on a busy machine.
 const SOON: Duration = Duration::from_secs(10);
 
 /// The tool under another path.
@@ -21,14 +22,17 @@ fn janitor_program(scratch: &TempDir) -> PathBuf {
     program
 }
 
-/// A process that makes or joins a store and does what it is told.
+/// A process that makes or joins a store, and takes commands as lines.
 struct Process {
     child: Child,
     stdin: ChildStdin,
 }
 
 fn start(verb: &str, at: &Path, program: &Path) -> (Process, String) {
-    let mut command = common::child_command(member_process, &[verb.as_ref(), at.as_os_str()]);
+    let mut command = common::child_command(
+        crate::janitor::child_member,
+        &[verb.as_ref(), at.as_os_str()],
+    );
     command
         .env("NDSHM_JANITOR", program)
         .stdin(Stdio::piped())
@@ -43,7 +47,7 @@ fn start(verb: &str, at: &Path, program: &Path) -> (Process, String) {
 }
 
 impl Process {
-    /// Ends it in one of many ways.
+    /// Kills the process, or ends it by a command.
     fn end(mut self, how: &str) {
         match how {
             "kill" => self.child.kill().unwrap(),
@@ -54,8 +58,8 @@ impl Process {
 }
 
 #[test]
-#[ignore = "started by others"]
-fn member_process() {
+#[ignore = "started by another test"]
+pub(crate) fn child_member() {
     let arguments = common::arguments();
     let manager = match arguments[0].as_str() {
         "own" => Manager::builder()
@@ -98,9 +102,9 @@ fn processes_of(store: &str) -> Vec<u32> {
 }
 
 #[track_caller]
-fn soon(what: &str, is_so: impl Fn() -> bool) {
+fn wait_until(what: &str, is_true: impl Fn() -> bool) {
     let deadline = Instant::now() + SOON;
-    while !is_so() {
+    while !is_true() {
         assert!(Instant::now() < deadline, "not in time: {what}");
         std::thread::sleep(Duration::from_millis(2));
     }
@@ -109,8 +113,8 @@ fn soon(what: &str, is_so: impl Fn() -> bool) {
 /// The store is gone without a sweep, the janitor too, and nothing else in the root.
 #[track_caller]
 fn all_gone(store: &str, root: &Root, others: usize) {
-    soon("the store is gone", || !Path::new(store).exists());
-    soon("the janitor has ended", || processes_of(store).is_empty());
+    wait_until("the store is gone", || !Path::new(store).exists());
+    wait_until("the janitor has ended", || processes_of(store).is_empty());
     assert_eq!(
         fs::read_dir(root.path()).unwrap().count(),
         others,
@@ -120,7 +124,7 @@ fn all_gone(store: &str, root: &Root, others: usize) {
 }
 
 #[test]
-fn a_store_is_gone_with_its_owner_however_that_ends() {
+fn a_store_is_gone_with_its_owner_however_the_owner_ends() {
     let (root, scratch) = (Root::new(), tempfile::tempdir().unwrap());
     let program = janitor_program(&scratch);
     for how in ["kill", "abort", "exit", "drop"] {
@@ -150,7 +154,7 @@ fn a_store_is_gone_with_the_last_of_several_processes_in_every_order() {
             );
             processes[process].take().unwrap().end(how);
             if turn < 2 {
-                // One that comes while the janitor waits is let in, and counts.
+                // A process can join while the janitor waits, and is a member.
                 start("join", Path::new(&store), &program).0.end("kill");
                 std::thread::sleep(Duration::from_millis(20));
             }
@@ -171,7 +175,7 @@ fn is_janitor(process: u32) -> bool {
 fn a_janitor_has_no_terminal_no_parent_and_no_descriptor_of_others() {
     let (root, scratch) = (Root::new(), tempfile::tempdir().unwrap());
     let program = janitor_program(&scratch);
-    // A descriptor that is left to every child, as shells and other languages do.
+    // A descriptor that every child inherits, as shells and other languages leave them.
     let inherited = fs::File::create(scratch.path().join("inherited")).unwrap();
     let _standing = rustix::io::fcntl_setfd(&inherited, rustix::io::FdFlags::empty());
     let (owner, store) = start("own", root.path(), &program);
@@ -197,7 +201,7 @@ fn a_janitor_has_no_terminal_no_parent_and_no_descriptor_of_others() {
     descriptors.sort();
     descriptors.retain(|path| path != "/dev/null");
     let lock = format!("{store}/.lock");
-    // The library keeps a spare one for its children, which leads nowhere: the root directory.
+    // The library keeps a spare one for its children: the root directory.
     assert!(
         descriptors.iter().all(|path| *path == lock || path == "/"),
         "{descriptors:?}"
@@ -218,22 +222,22 @@ fn a_janitor_has_no_terminal_no_parent_and_no_descriptor_of_others() {
     assert_eq!((session, terminal), (i64::from(janitor), 0));
     let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", owner.child.id()))
         .unwrap_or_default();
-    assert_eq!(children, "", "no zombie is left to the owner");
+    assert_eq!(children, "", "the owner has no zombie");
     owner.end("kill");
     all_gone(&store, &root, 0);
 }
 
 #[test]
-fn a_store_that_is_kept_stays_and_its_janitor_goes() {
+fn a_store_that_is_made_persistent_stays_and_its_janitor_ends() {
     let (root, scratch) = (Root::new(), tempfile::tempdir().unwrap());
     let program = janitor_program(&scratch);
     let (mut owner, store) = start("own", root.path(), &program);
     writeln!(owner.stdin, "persist").unwrap();
-    soon("it is kept", || {
+    wait_until("the store is persistent", || {
         ndshm::Observer::open(&store).unwrap().is_persistent()
     });
     owner.end("kill");
-    soon("the janitor has ended", || processes_of(&store).is_empty());
+    wait_until("the janitor has ended", || processes_of(&store).is_empty());
     let manager = Manager::open(&store).unwrap();
     assert_eq!(manager.list().unwrap().len(), 1);
     manager.close().unwrap();
@@ -255,17 +259,17 @@ fn nothing_but_the_store_is_deleted() {
     owner.end("kill");
     all_gone(&store, &root, 3);
     assert!(other.path().exists() && persistent.exists());
-    // A file that is not the store's keeps it.
+    // A file of another origin keeps the store.
     let (owner, store) = start("own", root.path(), &program);
     fs::write(Path::new(&store).join("mine"), "x").unwrap();
     owner.end("kill");
-    soon("the janitor has ended", || processes_of(&store).is_empty());
+    wait_until("the janitor has ended", || processes_of(&store).is_empty());
     assert!(Path::new(&store).join("mine").exists() && fs::read_dir(&store).unwrap().count() == 3);
     Manager::open(persistent).unwrap().close().unwrap();
 }
 
 #[test]
-fn a_store_that_was_replaced_is_left_to_others() {
+fn a_store_that_replaced_another_is_not_deleted() {
     let (root, scratch) = (Root::new(), tempfile::tempdir().unwrap());
     let program = janitor_program(&scratch);
     let (owner, store) = start("own", root.path(), &program);
@@ -276,6 +280,23 @@ fn a_store_that_was_replaced_is_left_to_others() {
         .create()
         .unwrap();
     owner.end("kill");
-    soon("the janitor has ended", || processes_of(&store).is_empty());
+    wait_until("the janitor has ended", || processes_of(&store).is_empty());
     assert!(next.path().exists());
+}
+
+#[test]
+fn the_tool_is_found_beside_the_program() {
+    let root = Root::new();
+    // This test binary is in `deps`, and Cargo puts the tool one directory above.
+    let mut command =
+        common::child_command(crate::janitor::child_member, &["own".as_ref(), root.path()]);
+    command
+        .env_remove("NDSHM_JANITOR")
+        .env("PATH", "/nowhere")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    let output = command.output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let store = text.lines().find_map(|line| line.strip_prefix("in "));
+    all_gone(store.unwrap(), &root, 0);
 }

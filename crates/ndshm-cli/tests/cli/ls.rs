@@ -1,12 +1,12 @@
 //! `ls`.
 
-use crate::stage::{Stage, a_dead_store, a_writer};
+use crate::fixture::{Fixture, leave_a_dead_store, start_a_writer};
 use snapbox::str;
 
 #[test]
 fn an_empty_root_has_no_stores() {
     let root = crate::common::Root::new();
-    crate::stage::tool(root.path())
+    crate::fixture::tool(root.path())
         .arg("ls")
         .assert()
         .success()
@@ -17,11 +17,11 @@ fn an_empty_root_has_no_stores() {
 }
 
 #[test]
-fn arrays_are_listed_with_type_shape_size_and_who_maps_them() {
-    let stage = Stage::new();
-    let _xs = stage.counting("xs", &[3, 4]);
-    stage.counting("ys", &[5]).freeze().unwrap();
-    stage.ndshm("ls").success().stdout_eq(str![[r#"
+fn arrays_are_listed_with_type_shape_size_and_mapping_processes() {
+    let fixture = Fixture::new();
+    let _xs = fixture.arange("xs", &[3, 4]);
+    fixture.arange("ys", &[5]).freeze().unwrap();
+    fixture.ndshm("ls").success().stdout_eq(str![[r#"
 run  persistent, 1 member, 2 arrays, 16 KiB
   NAME  DTYPE  SHAPE   SIZE   AGE  SCOPE  MAPPED BY[..]STATE
   xs    <f8    (3, 4)  8 KiB  [..] s  store  cli[..]
@@ -32,19 +32,19 @@ run  persistent, 1 member, 2 arrays, 16 KiB
 }
 
 #[test]
-fn dead_memory_stands_out_and_can_be_listed_alone() {
-    let stage = Stage::new();
-    stage.counting("xs", &[3, 4]);
-    a_dead_store(&stage);
-    stage.ndshm("ls --dead").success().stdout_eq(str![[r#"
+fn leftovers_are_red_and_can_be_listed_alone() {
+    let fixture = Fixture::new();
+    fixture.arange("xs", &[3, 4]);
+    leave_a_dead_store(&fixture);
+    fixture.ndshm("ls --dead").success().stdout_eq(str![[r#"
 dead  ephemeral, owner dead, dead: ndshm sweep deletes it, 1 array, 12 KiB
   NAME  DTYPE  SHAPE    SIZE    AGE  SCOPE  MAPPED BY  STATE
   left  <f8    (1000,)  12 KiB  [..] s  local [..] dead
 1 store, 1 array, 12 KiB; [..]
-12 KiB of it belong to the dead: ndshm sweep gives them back
+12 KiB of it belong to dead processes: ndshm sweep frees them
 
 "#]]);
-    let red = stage
+    let red = fixture
         .command("--color always ls --dead")
         .assert()
         .success()
@@ -60,10 +60,10 @@ dead  ephemeral, owner dead, dead: ndshm sweep deletes it, 1 array, 12 KiB
 
 #[test]
 fn guards_poison_and_owners_are_in_the_json() {
-    let stage = Stage::new();
-    let _xs = stage.counting("xs", &[8]);
-    let mut writer = a_writer(&stage);
-    let array = stage.json("ls")["stores"][0]["arrays"][0].clone();
+    let fixture = Fixture::new();
+    let _xs = fixture.arange("xs", &[8]);
+    let mut writer = start_a_writer(&fixture);
+    let array = fixture.json("ls")["stores"][0]["arrays"][0].clone();
     let guard = &array["guards"][0];
     assert_eq!(
         (&guard["kind"], &guard["start"], &guard["end"]),
@@ -83,7 +83,7 @@ fn guards_poison_and_owners_are_in_the_json() {
         "{array:#}"
     );
     writer.kill();
-    let array = stage.json("ls")["stores"][0]["arrays"][0].clone();
+    let array = fixture.json("ls")["stores"][0]["arrays"][0].clone();
     assert_eq!(
         (
             array["poisoned"].to_string().as_str(),
@@ -100,10 +100,10 @@ fn guards_poison_and_owners_are_in_the_json() {
 
 #[test]
 fn one_damaged_file_does_not_hide_the_others() {
-    let stage = Stage::new();
-    stage.counting("xs", &[8]);
-    std::fs::write(stage.run.path().join("bad.ndshm"), "no array").unwrap();
-    let text = stage.output("ls");
+    let fixture = Fixture::new();
+    fixture.arange("xs", &[8]);
+    std::fs::write(fixture.run.path().join("bad.ndshm"), "no array").unwrap();
+    let text = fixture.output("ls");
     assert!(
         text.contains("damaged: ")
             && text.contains("bad.ndshm: the file has 8 bytes")
@@ -113,26 +113,26 @@ fn one_damaged_file_does_not_hide_the_others() {
 }
 
 #[test]
-fn what_was_released_and_is_still_mapped_is_told() {
-    let stage = Stage::new();
-    let xs = stage.counting("xs", &[100_000]);
+fn a_released_array_that_is_still_mapped_is_listed() {
+    let fixture = Fixture::new();
+    let xs = fixture.arange("xs", &[100_000]);
     xs.release().unwrap();
-    let text = stage.output("ls");
+    let text = fixture.output("ls");
     assert!(
-        text.contains("released, and still in memory:")
+        text.contains("released, still in memory:")
             && text.contains(&format!("mapped by {}", std::process::id())),
         "{text}"
     );
 }
 
 #[test]
-fn arrays_are_sorted_and_stores_are_told_in_brief() {
-    let stage = Stage::new();
-    stage.counting("b", &[2]);
-    stage.counting("a", &[100_000]);
-    stage.counting("c", &[10_000]);
+fn arrays_are_sorted_and_stores_are_listed_in_brief() {
+    let fixture = Fixture::new();
+    fixture.arange("b", &[2]);
+    fixture.arange("a", &[100_000]);
+    fixture.arange("c", &[10_000]);
     let order = |sort: &str| -> Vec<String> {
-        let arrays = stage.json(&format!("ls --sort {sort}"))["stores"][0]["arrays"].clone();
+        let arrays = fixture.json(&format!("ls --sort {sort}"))["stores"][0]["arrays"].clone();
         arrays
             .as_array()
             .unwrap()
@@ -144,7 +144,7 @@ fn arrays_are_sorted_and_stores_are_told_in_brief() {
         (order("created"), order("name"), order("size")),
         (words("b a c"), words("a b c"), words("a c b"))
     );
-    assert_eq!(stage.output("ls --brief run").lines().count(), 2);
+    assert_eq!(fixture.output("ls --brief run").lines().count(), 2);
 }
 
 fn words(text: &str) -> Vec<String> {

@@ -1,9 +1,9 @@
-//! The command-line tool, as people and scripts use it.
+//! The command-line tool, as users and scripts run it.
 #![allow(clippy::unwrap_used, reason = "tests fail by panics")]
 
 #[path = "../../../../tests/common/mod.rs"]
 mod common;
-mod stage;
+mod fixture;
 
 mod cp;
 mod errors;

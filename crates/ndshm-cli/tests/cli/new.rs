@@ -1,17 +1,17 @@
 //! `new`.
 
-use crate::stage::Stage;
+use crate::fixture::Fixture;
 
 #[test]
 fn an_array_is_made_with_a_type_a_shape_a_value_and_attributes() {
-    let stage = Stage::new();
-    let path = stage
+    let fixture = Fixture::new();
+    let path = fixture
         .output("new xs complex128 '(2, 3)' --fill -1+2j --attr unit=m --attr by=me --axes a,b");
     assert_eq!(
         path.trim(),
-        stage.run.path().join("xs.ndshm").to_str().unwrap()
+        fixture.run.path().join("xs.ndshm").to_str().unwrap()
     );
-    let json = stage.json("show xs");
+    let json = fixture.json("show xs");
     assert_eq!(
         (
             json["dtype"].as_str(),
@@ -25,18 +25,18 @@ fn an_array_is_made_with_a_type_a_shape_a_value_and_attributes() {
 }
 
 #[test]
-fn a_store_is_made_only_if_that_was_asked_for() {
-    let stage = Stage::new();
+fn a_store_is_made_only_on_request() {
+    let fixture = Fixture::new();
     assert!(
-        stage
+        fixture
             .failure("new later/xs u8 5")
             .0
-            .contains("no store is here")
+            .contains("no such store")
     );
-    stage.ndshm("new later/xs u8 5 --create-store").success();
-    stage.ndshm("new later/ys u8 5x2").success();
+    fixture.ndshm("new later/xs u8 5 --create-store").success();
+    fixture.ndshm("new later/ys u8 5x2").success();
     assert_eq!(
-        stage.json("ls later")["stores"][0]["arrays"]
+        fixture.json("ls later")["stores"][0]["arrays"]
             .as_array()
             .unwrap()
             .len(),
@@ -45,8 +45,8 @@ fn a_store_is_made_only_if_that_was_asked_for() {
 }
 
 #[test]
-fn what_is_no_type_no_shape_and_no_value_is_refused_and_leaves_nothing() {
-    let stage = Stage::new();
+fn an_invalid_type_shape_or_value_is_refused_and_leaves_no_array() {
+    let fixture = Fixture::new();
     for (arguments, reason) in [
         ("new xs f65 3", "\"f65\" is no element type"),
         ("new xs f64 3,b", "\"3,b\" is no shape"),
@@ -54,14 +54,14 @@ fn what_is_no_type_no_shape_and_no_value_is_refused_and_leaves_nothing() {
         ("new xs '(2,)<f4' 3 --fill 1", "can be filled with 0 only"),
         ("new .xs u8 3", "starts with a dot"),
     ] {
-        let (line, code) = stage.failure(arguments);
+        let (line, code) = fixture.failure(arguments);
         assert!(line.contains(reason) && code == 2, "{line}");
     }
-    assert_eq!(stage.run.list().unwrap().len(), 0);
-    stage.ndshm("new xs u8 3").success();
-    assert_eq!(stage.failure("new xs u8 3").1, 4);
+    assert_eq!(fixture.run.list().unwrap().len(), 0);
+    fixture.ndshm("new xs u8 3").success();
+    assert_eq!(fixture.failure("new xs u8 3").1, 4);
     assert!(
-        stage
+        fixture
             .failure("new big u8 1000000000000000")
             .0
             .contains("no space")

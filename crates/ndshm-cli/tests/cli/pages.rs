@@ -1,15 +1,31 @@
-//! Help, completions and manual pages: they are made from the commands, so all commands are in
-//! them.
+//! Help, completions and manual pages: all are made from the commands, so they have all commands.
 
-use crate::stage::Stage;
+use crate::fixture::Fixture;
 
-const COMMANDS: [&str; 12] = [
-    "ls", "show", "plot", "new", "cp", "handle", "freeze", "recover", "rm", "sweep", "top", "man",
+const COMMANDS: [&str; 18] = [
+    "ls",
+    "show",
+    "plot",
+    "new",
+    "cp",
+    "handle",
+    "freeze",
+    "recover",
+    "rm",
+    "sweep",
+    "top",
+    "export",
+    "import",
+    "verify",
+    "run",
+    "guard",
+    "completions",
+    "man",
 ];
 
 #[test]
 fn help_names_commands_exit_codes_and_slices() {
-    let text = Stage::new().output("--help");
+    let text = Fixture::new().output("--help");
     assert!(
         COMMANDS
             .iter()
@@ -17,7 +33,7 @@ fn help_names_commands_exit_codes_and_slices() {
         "{text}"
     );
     assert!(
-        text.contains("6  somebody holds it")
+        text.contains("6  another process holds a guard on it")
             && text.contains("xs[0:10, ::2]")
             && text.contains("NDSHM_STORE"),
         "{text}"
@@ -25,18 +41,18 @@ fn help_names_commands_exit_codes_and_slices() {
 }
 
 #[test]
-fn completions_and_manual_pages_know_all_commands() {
-    let stage = Stage::new();
+fn completions_and_manual_pages_have_all_commands() {
+    let fixture = Fixture::new();
     for shell in ["bash", "zsh", "fish"] {
-        let text = stage.output(&format!("completions {shell}"));
+        let text = fixture.output(&format!("completions {shell}"));
         assert!(
             COMMANDS.iter().all(|command| text.contains(command)),
             "{shell}"
         );
     }
-    assert!(stage.output("man").contains("NDSHM_ROOT"));
-    let directory = stage.root.path().join("man");
-    stage
+    assert!(fixture.output("man").contains("NDSHM_ROOT"));
+    let directory = fixture.root.path().join("man");
+    fixture
         .ndshm(&format!("man --dir {}", directory.display()))
         .success()
         .stdout_eq("");

@@ -1,20 +1,20 @@
 //! `plot`.
 
-use crate::stage::Stage;
+use crate::fixture::Fixture;
 use ndarray::Ix1;
 
 #[test]
 fn lines_and_heat_maps_become_png_and_svg_files() {
-    let stage = Stage::new();
-    stage.counting("xs", &[30, 50]);
-    let file = |name: &str| stage.root.path().join(name).to_str().unwrap().to_owned();
+    let fixture = Fixture::new();
+    fixture.arange("xs", &[30, 50]);
+    let file = |name: &str| fixture.root.path().join(name).to_str().unwrap().to_owned();
     for (array, name, start) in [
         ("xs", "map.png", &b"\x89PNG"[..]),
         ("xs", "map.svg", b"<svg"),
         ("xs[2]", "line.png", b"\x89PNG"),
         ("xs[2]", "line.svg", b"<svg"),
     ] {
-        stage
+        fixture
             .command("plot -o")
             .args([&file(name), array])
             .assert()
@@ -22,9 +22,9 @@ fn lines_and_heat_maps_become_png_and_svg_files() {
             .stdout_eq("");
         let picture = std::fs::read(file(name)).unwrap();
         assert!(picture.starts_with(start), "{name}");
-        // Once more, in the place of the first.
+        // A second plot replaces the file.
         std::fs::write(file(name), "old").unwrap();
-        stage
+        fixture
             .command("plot -o")
             .args([&file(name), array])
             .assert()
@@ -32,7 +32,7 @@ fn lines_and_heat_maps_become_png_and_svg_files() {
         assert!(std::fs::read(file(name)).unwrap() == picture, "{name}");
     }
     let svg = std::fs::read_to_string(file("map.svg")).unwrap();
-    // The cells, the steps of the bar, the background and the frame.
+    // The cells, the steps of the colour scale, the background and the frame.
     assert_eq!(svg.matches("<rect").count(), 30 * 50 + 64 + 2);
     let line = std::fs::read_to_string(file("line.svg")).unwrap();
     let (points, _) = line
@@ -47,7 +47,7 @@ fn lines_and_heat_maps_become_png_and_svg_files() {
     assert_eq!(points.split_whitespace().count(), 50, "{line}");
     assert!(line.contains("149") && line.contains("100"), "{line}");
     assert!(
-        std::fs::read_dir(stage.root.path())
+        std::fs::read_dir(fixture.root.path())
             .unwrap()
             .flatten()
             .all(|entry| !entry.file_name().to_string_lossy().starts_with(".ndshm-"))
@@ -55,12 +55,12 @@ fn lines_and_heat_maps_become_png_and_svg_files() {
 }
 
 #[test]
-fn what_cannot_be_drawn_is_refused_and_leaves_no_file() {
-    let stage = Stage::new();
-    stage.counting("cube", &[3, 3, 3]);
-    let xs = stage.counting("nan", &[4]).downcast::<f64, Ix1>().unwrap();
+fn an_array_that_cannot_be_drawn_is_refused_and_leaves_no_file() {
+    let fixture = Fixture::new();
+    fixture.arange("cube", &[3, 3, 3]);
+    let xs = fixture.arange("nan", &[4]).downcast::<f64, Ix1>().unwrap();
     xs.write().unwrap().fill(f64::NAN);
-    let png = stage.root.path().join("a.png");
+    let png = fixture.root.path().join("a.png");
     for (arguments, reason) in [
         (
             format!("plot cube -o {}", png.display()),
@@ -70,7 +70,10 @@ fn what_cannot_be_drawn_is_refused_and_leaves_no_file() {
         ("plot nan -o a.gif".into(), "must end in .png or .svg"),
         ("plot nan[:0] -o /nowhere/a.png".into(), "no finite number"),
     ] {
-        assert!(stage.failure(&arguments).0.contains(reason), "{arguments}");
+        assert!(
+            fixture.failure(&arguments).0.contains(reason),
+            "{arguments}"
+        );
     }
     assert!(!png.exists());
 }

@@ -1,42 +1,42 @@
 //! `recover`.
 
-use crate::stage::{Stage, a_writer};
+use crate::fixture::{Fixture, start_a_writer};
 use ndarray::{Ix1, array};
 
 #[test]
-fn what_a_killed_writer_left_is_set_anew_or_kept() {
-    let stage = Stage::new();
-    stage.counting("xs", &[6]);
-    let xs = stage.run.array::<f64, Ix1>("xs").unwrap();
-    a_writer(&stage).kill();
+fn the_leftovers_of_a_killed_writer_are_set_anew_or_kept() {
+    let fixture = Fixture::new();
+    fixture.arange("xs", &[6]);
+    let xs = fixture.run.array::<f64, Ix1>("xs").unwrap();
+    start_a_writer(&fixture).kill();
     assert!(
-        stage
+        fixture
             .failure("cp xs ys")
             .0
             .contains("the bytes 16..32 may be half-written")
     );
     assert_eq!(
-        stage.output("recover xs[2:4] --fill -1"),
+        fixture.output("recover xs[2:4] --fill -1"),
         "recovered 16 B in 1 range\n"
     );
     assert_eq!(xs.to_ndarray().unwrap(), array![0., 1., -1., -1., 4., 5.]);
-    a_writer(&stage).kill();
+    start_a_writer(&fixture).kill();
     assert_eq!(
-        stage.json("recover xs --keep"),
+        fixture.json("recover xs --keep"),
         serde_json::json!({ "recovered_bytes": 16, "ranges_left": 0 })
     );
     assert_eq!(xs.to_ndarray().unwrap(), array![0., 1., -1., -1., 4., 5.]);
     assert_eq!(
-        stage.output("recover xs --fill 9"),
-        "nothing is poisoned there\n"
+        fixture.output("recover xs --fill 9"),
+        "no byte is poisoned\n"
     );
     assert_eq!(xs.to_ndarray().unwrap()[0], 0.);
 }
 
 #[test]
-fn whether_to_fill_or_to_keep_has_to_be_said() {
-    let stage = Stage::new();
-    stage.counting("xs", &[6]);
-    stage.ndshm("recover xs").code(2);
-    stage.ndshm("recover xs --keep --fill 0").code(2);
+fn a_recovery_needs_either_fill_or_keep() {
+    let fixture = Fixture::new();
+    fixture.arange("xs", &[6]);
+    fixture.ndshm("recover xs").code(2);
+    fixture.ndshm("recover xs --keep --fill 0").code(2);
 }

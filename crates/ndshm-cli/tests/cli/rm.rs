@@ -1,58 +1,63 @@
 //! `rm`.
 
-use crate::stage::{Stage, a_dead_store, a_writer};
+use crate::fixture::{Fixture, leave_a_dead_store, start_a_writer};
 use ndshm::Scope;
 
 #[test]
-fn arrays_are_deleted_but_not_under_the_hands_of_others() {
-    let stage = Stage::new();
-    let xs = stage.counting("xs", &[6]);
-    stage.counting("ys", &[6]);
-    stage.ndshm("rm ys").success().stdout_eq("");
-    assert!(!stage.run.contains("ys").unwrap());
-    let writer = a_writer(&stage);
-    let (line, code) = stage.failure("rm xs");
+fn arrays_are_deleted_unless_other_processes_use_them() {
+    let fixture = Fixture::new();
+    let xs = fixture.arange("xs", &[6]);
+    fixture.arange("ys", &[6]);
+    fixture.ndshm("rm ys").success().stdout_eq("");
+    assert!(!fixture.run.contains("ys").unwrap());
+    let writer = start_a_writer(&fixture);
+    let (line, code) = fixture.failure("rm xs");
     assert!(
         code == 4 && line.contains("holds a guard on it; --force"),
         "{line}"
     );
     writer.finish();
     xs.set_scope(Scope::Store).unwrap();
-    let owned = stage
+    let owned = fixture
         .run
         .options()
         .name("owned")
         .scope(Scope::Local)
         .zeros::<f64, _>(3)
         .unwrap();
-    assert!(stage.failure("rm owned").0.contains("owns it, and lives"));
-    stage.ndshm("rm --force owned xs").success();
-    assert!(stage.run.list().unwrap().is_empty());
-    // Who has it open can go on.
-    assert_eq!(owned.read().unwrap().sum(), 0.0);
-    assert_eq!(stage.failure("rm xs[0]").1, 3);
-    let (line, code) = stage.failure("rm run");
     assert!(
-        code == 3 && line.contains("it is a store: --whole-store"),
+        fixture
+            .failure("rm owned")
+            .0
+            .contains("which is alive, owns it")
+    );
+    fixture.ndshm("rm --force owned xs").success();
+    assert!(fixture.run.list().unwrap().is_empty());
+    // A process that has it open can still use it.
+    assert_eq!(owned.read().unwrap().sum(), 0.0);
+    assert_eq!(fixture.failure("rm xs[0]").1, 3);
+    let (line, code) = fixture.failure("rm run");
+    assert!(
+        code == 3 && line.contains("it is a store; --whole-store"),
         "{line}"
     );
 }
 
 #[test]
-fn stores_are_deleted_if_nobody_uses_them() {
-    let stage = Stage::new();
-    a_dead_store(&stage);
-    stage.ndshm("rm --whole-store dead").success();
-    assert!(!stage.root.path().join("dead").exists());
-    let (line, code) = stage.failure("rm -r run");
+fn stores_are_deleted_if_no_process_uses_them() {
+    let fixture = Fixture::new();
+    leave_a_dead_store(&fixture);
+    fixture.ndshm("rm --whole-store dead").success();
+    assert!(!fixture.root.path().join("dead").exists());
+    let (line, code) = fixture.failure("rm -r run");
     assert!(code == 4 && line.contains("living member"), "{line}");
-    let ephemeral = stage.root.manager();
+    let ephemeral = fixture.root.manager();
     assert!(
-        stage
+        fixture
             .failure(&format!("rm --force -r {}", ephemeral.path().display()))
             .0
-            .contains("goes with the process that made it")
+            .contains("ends with the process that made it")
     );
-    stage.ndshm("rm --force -r run").success();
-    assert!(!stage.run.path().exists());
+    fixture.ndshm("rm --force -r run").success();
+    assert!(!fixture.run.path().exists());
 }

@@ -1,6 +1,6 @@
 //! `run`.
 
-use crate::stage::{Stage, tool, words};
+use crate::fixture::{Fixture, tool, words};
 use std::{
     io::{BufRead, BufReader},
     os::unix::process::ExitStatusExt,
@@ -9,11 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// `ndshm run` with a shell that says in which store it is, and goes on.
-fn start(stage: &Stage, script: &str) -> (Child, PathBuf) {
+/// `ndshm run` with a shell whose script prints the path of its store as the first line.
+fn start(fixture: &Fixture, script: &str) -> (Child, PathBuf) {
     let mut command = Command::new(snapbox::cmd::cargo_bin!("ndshm"));
     command
-        .env("NDSHM_ROOT", stage.root.path())
+        .env("NDSHM_ROOT", fixture.root.path())
         .env_remove("NDSHM_STORE")
         .args(["run", "--", "sh", "-c"])
         .arg(script);
@@ -30,12 +30,12 @@ fn start(stage: &Stage, script: &str) -> (Child, PathBuf) {
 }
 
 #[track_caller]
-fn soon_gone(store: &Path) {
+fn wait_until_gone(store: &Path) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while store.exists() {
         assert!(
             Instant::now() < deadline,
-            "{} is still there",
+            "{} still exists",
             store.display()
         );
         std::thread::sleep(Duration::from_millis(2));
@@ -43,15 +43,15 @@ fn soon_gone(store: &Path) {
 }
 
 #[test]
-fn a_command_has_a_store_of_its_own_that_is_gone_when_it_has_ended() {
-    let stage = Stage::new();
+fn a_command_has_a_store_of_its_own_that_ends_with_it() {
+    let fixture = Fixture::new();
     let script = format!(
         "run --name mine -- sh -c '{} new xs f64 3 >&2 && {} show -q xs; echo $NDSHM_STORE'",
         bin(),
         bin()
     );
-    let output = stage.output(&script);
-    let store = stage.root.path().join("mine");
+    let output = fixture.output(&script);
+    let store = fixture.root.path().join("mine");
     assert!(
         output.starts_with("xs  <f8 (3,)") && output.ends_with(&format!("{}\n", store.display())),
         "{output}"
@@ -64,8 +64,8 @@ fn bin() -> String {
 }
 
 #[test]
-fn the_exit_code_is_that_of_the_command_and_of_shells_where_there_is_none() {
-    let stage = Stage::new();
+fn the_exit_code_is_that_of_the_command_or_a_shells_for_a_missing_one() {
+    let fixture = Fixture::new();
     for (command, code) in [
         ("true", 0),
         ("sh -c 'exit 77'", 77),
@@ -73,7 +73,7 @@ fn the_exit_code_is_that_of_the_command_and_of_shells_where_there_is_none() {
         ("/nowhere/nothing", 127),
         ("/dev/null", 126),
     ] {
-        tool(stage.root.path())
+        tool(fixture.root.path())
             .arg("run")
             .arg("--")
             .args(words(command))
@@ -81,14 +81,14 @@ fn the_exit_code_is_that_of_the_command_and_of_shells_where_there_is_none() {
             .code(code);
     }
     assert!(
-        stage
+        fixture
             .failure("run -- /nowhere/nothing")
             .0
             .contains("/nowhere/nothing: ")
     );
-    stage.ndshm("run").code(2);
-    assert_eq!(stage.failure("run --name run -- true").1, 4);
-    let left: Vec<_> = std::fs::read_dir(stage.root.path())
+    fixture.ndshm("run").code(2);
+    assert_eq!(fixture.failure("run --name run -- true").1, 4);
+    let left: Vec<_> = std::fs::read_dir(fixture.root.path())
         .unwrap()
         .flatten()
         .map(|entry| entry.file_name())
@@ -98,9 +98,9 @@ fn the_exit_code_is_that_of_the_command_and_of_shells_where_there_is_none() {
 
 #[test]
 fn signals_reach_the_command_and_the_store_is_deleted() {
-    let stage = Stage::new();
+    let fixture = Fixture::new();
     let (mut child, store) = start(
-        &stage,
+        &fixture,
         "trap 'exit 5' TERM; echo $NDSHM_STORE; for i in $(seq 1000); do sleep 0.02; done",
     );
     assert!(store.exists());
@@ -114,11 +114,11 @@ fn signals_reach_the_command_and_the_store_is_deleted() {
 }
 
 #[test]
-fn a_store_is_gone_soon_after_its_run_was_killed() {
-    let stage = Stage::new();
-    let (mut child, store) = start(&stage, "echo $NDSHM_STORE; read line");
+fn a_store_is_gone_soon_after_its_run_is_killed() {
+    let fixture = Fixture::new();
+    let (mut child, store) = start(&fixture, "echo $NDSHM_STORE; read line");
     assert!(store.exists());
     child.kill().unwrap();
     assert_eq!(child.wait().unwrap().signal(), Some(9));
-    soon_gone(&store);
+    wait_until_gone(&store);
 }

@@ -1,16 +1,16 @@
 //! `show`.
 
-use crate::stage::{Stage, a_writer};
+use crate::fixture::{Fixture, start_a_writer};
 use ndarray::ShapeBuilder;
 use snapbox::str;
 
 #[test]
 fn header_attributes_elements_and_numbers_are_shown() {
-    let stage = Stage::new();
-    stage
+    let fixture = Fixture::new();
+    fixture
         .ndshm("new xs f64 3,4 --fill 1.5 --attr unit=m --axes row,column")
         .success();
-    stage.ndshm("show xs").success().stdout_eq(str![[r#"
+    fixture.ndshm("show xs").success().stdout_eq(str![[r#"
 xs  <f8 (3, 4), 96 B
 path        [..]/run/xs.ndshm
 id          [..]
@@ -30,9 +30,12 @@ min 1.5  max 1.5  mean 1.5  NaN 0
 
 #[test]
 fn corners_are_shown_as_numpy_does_at_any_rank() {
-    let stage = Stage::new();
-    stage.counting("xs", &[100, 100]);
-    stage.ndshm("show --quick xs").success().stdout_eq(str![[r#"
+    let fixture = Fixture::new();
+    fixture.arange("xs", &[100, 100]);
+    fixture
+        .ndshm("show --quick xs")
+        .success()
+        .stdout_eq(str![[r#"
 ...
 [[   0.    1.    2. ...   97.   98.   99.]
  [ 100.  101.  102. ...  197.  198.  199.]
@@ -43,19 +46,19 @@ fn corners_are_shown_as_numpy_does_at_any_rank() {
  [9900. 9901. 9902. ... 9997. 9998. 9999.]]
 
 "#]]);
-    // Of 31 axes, with more elements than a screen has room for.
+    // 31 axes, with more elements than fit on a screen.
     let shape = [vec![1; 15], vec![2; 16]].concat();
-    stage.counting("deep", &shape);
-    let text = stage.output("show deep");
+    fixture.arange("deep", &shape);
+    let text = fixture.output("show deep");
     assert!(
         text.contains("min 0.  max 65535.  mean 32767.5  NaN 0") && text.lines().count() < 400,
         "{text}"
     );
-    stage.counting("none", &[]);
-    stage.counting("empty", &[0, 5]);
-    assert!(stage.output("show none").contains("\n\n0.\n\nmin 0."));
+    fixture.arange("none", &[]);
+    fixture.arange("empty", &[0, 5]);
+    assert!(fixture.output("show none").contains("\n\n0.\n\nmin 0."));
     assert!(
-        stage
+        fixture
             .output("show empty")
             .contains("\n\n[]\n\nno finite element")
     );
@@ -63,9 +66,9 @@ fn corners_are_shown_as_numpy_does_at_any_rank() {
 
 #[test]
 fn a_histogram_and_a_heat_map_are_drawn() {
-    let stage = Stage::new();
-    stage.counting("xs", &[40, 300]);
-    let text = stage.output("show --bins 4 xs");
+    let fixture = Fixture::new();
+    fixture.arange("xs", &[40, 300]);
+    let text = fixture.output("show --bins 4 xs");
     let full = "█".repeat(40);
     assert_eq!(text.matches(&format!("{full} 3000")).count(), 4, "{text}");
     let map: Vec<_> = text
@@ -82,7 +85,7 @@ fn a_histogram_and_a_heat_map_are_drawn() {
         "{text}"
     );
     let colours = String::from_utf8(
-        stage
+        fixture
             .command("--color always show xs")
             .assert()
             .get_output()
@@ -97,30 +100,31 @@ fn a_histogram_and_a_heat_map_are_drawn() {
 }
 
 #[test]
-fn what_is_not_finite_is_counted_and_what_is_poisoned_is_left_out() {
-    let stage = Stage::new();
-    let xs = stage
-        .counting("xs", &[20_000])
+fn numbers_that_are_not_finite_are_counted_and_poisoned_ones_are_omitted() {
+    let fixture = Fixture::new();
+    let xs = fixture
+        .arange("xs", &[20_000])
         .downcast::<f64, ndarray::Ix1>()
         .unwrap();
     xs.write().unwrap()[10_000] = f64::NAN;
     xs.write().unwrap()[10_001] = f64::NEG_INFINITY;
-    a_writer(&stage).kill();
-    let text = stage.output("show xs");
+    start_a_writer(&fixture).kill();
+    let text = fixture.output("show xs");
     assert!(
         text.contains("poisoned    bytes 16..32 may be half-written: ndshm recover"),
         "{text}"
     );
     assert!(text.contains("[    0.     1.      ? ... "), "{text}");
     assert!(
-        text.contains("max 19999.") && text.contains("NaN 1  infinite 1  not read for poison 8192"),
+        text.contains("max 19999.")
+            && text.contains("NaN 1  infinite 1  unread because of poison 8192"),
         "{text}"
     );
 }
 
 #[test]
 fn every_type_of_element_is_shown() {
-    let stage = Stage::new();
+    let fixture = Fixture::new();
     for (dtype, fill, shown) in [
         ("bool", "1", "[True True]"),
         ("u8", "255", "[255 255]"),
@@ -137,34 +141,34 @@ fn every_type_of_element_is_shown() {
         ("(2,)<i4", "0", "[[0 0] [0 0]]"),
         ("|V3", "0", "[[0 0 0] [0 0 0]]"),
     ] {
-        stage
+        fixture
             .command("new --fill")
             .args([fill, "xs", dtype, "2"])
             .assert()
             .success();
-        let text = stage.output("show xs");
+        let text = fixture.output("show xs");
         assert!(text.contains(shown), "{dtype}: {text}");
-        stage.ndshm("rm xs").success();
+        fixture.ndshm("rm xs").success();
     }
 }
 
 #[test]
 fn arrays_in_f_order_and_json_give_the_same_numbers() {
-    let stage = Stage::new();
-    stage
+    let fixture = Fixture::new();
+    fixture
         .run
         .options()
         .name("fs")
         .from_shape_fn::<u16, _>((30, 20).f(), |(i, j)| (100 * i + j) as u16)
         .unwrap();
-    let text = stage.output("show fs");
+    let text = fixture.output("show fs");
     assert!(
         text.contains("<u2 (30, 20), F order")
             && text.contains("[[   0    1    2 ...   17   18   19]")
             && text.contains("min 0  max 2919  mean 1459.5"),
         "{text}"
     );
-    let json = stage.json("show fs --bins 2");
+    let json = fixture.json("show fs --bins 2");
     assert_eq!(
         json["statistics"]["histogram"].to_string(),
         "[300,300]",
@@ -181,60 +185,60 @@ fn arrays_in_f_order_and_json_give_the_same_numbers() {
 }
 
 #[test]
-fn a_handle_that_is_meant_for_somebody_else_is_not_claimed() {
-    let stage = Stage::new();
-    let handle = stage
+fn a_handle_for_another_process_is_not_claimed() {
+    let fixture = Fixture::new();
+    let handle = fixture
         .output("new xs f64 5 --scope remote")
         .trim()
         .to_owned();
     assert!(
-        stage
+        fixture
             .output(&format!("show {handle}"))
             .contains("scope       remote")
     );
     assert!(
-        stage
+        fixture
             .output(&format!("show {handle}[2:]"))
             .contains("view        <f8 (3,)")
     );
     assert_eq!(
-        stage.json("ls")["stores"][0]["arrays"][0]["scope"],
+        fixture.json("ls")["stores"][0]["arrays"][0]["scope"],
         "remote"
     );
 }
 
 #[test]
-fn who_has_to_wait_too_long_for_a_writer_is_told_so() {
-    let stage = Stage::new();
-    stage.counting("xs", &[10]);
-    let _writer = a_writer(&stage);
-    let (line, code) = stage.failure("show xs --wait 0.1");
+fn a_wait_for_a_writer_ends_with_an_error_after_the_given_time() {
+    let fixture = Fixture::new();
+    fixture.arange("xs", &[10]);
+    let _writer = start_a_writer(&fixture);
+    let (line, code) = fixture.failure("show xs --wait 0.1");
     assert!(code == 6 && line.contains("xs.ndshm: "), "{line}");
     assert!(
-        stage
+        fixture
             .output("show xs[4:] --wait 0.1")
             .contains("min 4.  max 9.")
     );
 }
 
 #[test]
-fn the_least_and_the_greatest_of_integers_are_exact() {
-    let stage = Stage::new();
-    let xs = stage.run.options().name("xs").zeros::<u64, _>(3).unwrap();
+fn minimum_and_maximum_of_integers_are_exact() {
+    let fixture = Fixture::new();
+    let xs = fixture.run.options().name("xs").zeros::<u64, _>(3).unwrap();
     xs.write()
         .unwrap()
         .assign(&ndarray::array![u64::MAX, u64::MAX - 1, (1 << 53) + 1]);
     assert!(
-        stage
+        fixture
             .output("show xs")
             .contains("min 9007199254740993  max 18446744073709551615  mean ")
     );
-    let json = stage.json("show xs[:2]")["statistics"].clone();
+    let json = fixture.json("show xs[:2]")["statistics"].clone();
     assert_eq!(
         (json["min"].as_u64(), json["max"].as_u64()),
         (Some(u64::MAX - 1), Some(u64::MAX))
     );
-    let large = stage
+    let large = fixture
         .run
         .options()
         .name("large")
@@ -242,10 +246,10 @@ fn the_least_and_the_greatest_of_integers_are_exact() {
         .unwrap();
     large.write().unwrap()[1] = u128::MAX;
     assert_eq!(
-        stage.json("show large")["statistics"]["max"],
+        fixture.json("show large")["statistics"]["max"],
         u128::MAX.to_string()
     );
-    let small = stage
+    let small = fixture
         .run
         .options()
         .name("small")
@@ -253,23 +257,23 @@ fn the_least_and_the_greatest_of_integers_are_exact() {
         .unwrap();
     small.write().unwrap()[[2, 1]] = -128;
     assert!(
-        stage
+        fixture
             .output("show 'small[:, 1]'")
             .contains("min -128  max 0  mean ")
     );
 }
 
 #[test]
-fn fields_of_structs_and_parts_of_arrays_have_numbers_of_their_own() {
+fn fields_of_structs_and_items_of_subarrays_have_statistics() {
     use ndshm::{DType, Element};
-    let stage = Stage::new();
+    let fixture = Fixture::new();
     let inner = DType::structure(
         [("n", i32::DTYPE, 0), ("raw", "|V4".parse().unwrap(), 4)],
         8,
     )
     .unwrap();
     let dtype = DType::structure([("x", <[f64; 2]>::DTYPE, 0), ("inner", inner, 16)], 24).unwrap();
-    let array = stage
+    let array = fixture
         .run
         .options()
         .name("structs")
@@ -291,7 +295,7 @@ fn fields_of_structs_and_parts_of_arrays_have_numbers_of_their_own() {
         .unwrap()
         .write()
         .unwrap()[2] = -4;
-    let text = stage.output("show structs");
+    let text = fixture.output("show structs");
     for line in [
         "x          min 0.  max 8.  mean 1.  NaN 0",
         "inner.n    min -4  max 0  mean -1.  NaN 0",
@@ -299,7 +303,7 @@ fn fields_of_structs_and_parts_of_arrays_have_numbers_of_their_own() {
     ] {
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");
     }
-    let json = stage.json("show structs");
+    let json = fixture.json("show structs");
     assert_eq!(
         (
             &json["fields"]["inner.n"]["min"],
@@ -308,7 +312,7 @@ fn fields_of_structs_and_parts_of_arrays_have_numbers_of_their_own() {
         ),
         (&(-4).into(), &().into(), &().into())
     );
-    let array = stage
+    let array = fixture
         .run
         .options()
         .name("pairs")
@@ -316,18 +320,18 @@ fn fields_of_structs_and_parts_of_arrays_have_numbers_of_their_own() {
         .unwrap();
     array.write().unwrap()[1] = [3.0, -3.0];
     assert!(
-        stage
+        fixture
             .output("show pairs")
             .contains("min -3.  max 3.  mean 0.  NaN 0")
     );
-    stage
+    fixture
         .run
         .options()
         .name("bytes")
         .zeros_any(&"|V5".parse().unwrap(), &[3])
         .unwrap();
     assert!(
-        stage
+        fixture
             .output("show bytes")
             .ends_with("\nno statistics: elements of type |V5 are no numbers\n")
     );

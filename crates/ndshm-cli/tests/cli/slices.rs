@@ -1,11 +1,11 @@
-//! NumPy's slice syntax, wherever an array is named.
+//! NumPy's slice syntax, and the names of arrays.
 
-use crate::stage::Stage;
+use crate::fixture::Fixture;
 
 #[test]
-fn slices_give_what_numpy_gives() {
-    let stage = Stage::new();
-    stage.counting("xs", &[4, 5]);
+fn slices_are_those_of_numpy() {
+    let fixture = Fixture::new();
+    fixture.arange("xs", &[4, 5]);
     for (slice, shown) in [
         ("[1]", "[5. 6. 7. 8. 9.]"),
         ("[-1, -1]", "19."),
@@ -26,7 +26,7 @@ fn slices_give_what_numpy_gives() {
         ),
     ] {
         let text = String::from_utf8(
-            stage
+            fixture
                 .command("show -q")
                 .arg(format!("xs{slice}"))
                 .assert()
@@ -41,20 +41,20 @@ fn slices_give_what_numpy_gives() {
 }
 
 #[test]
-fn what_is_no_slice_is_refused_in_a_line() {
-    let stage = Stage::new();
-    stage.counting("xs", &[4, 5]);
+fn an_invalid_slice_is_refused_in_one_line() {
+    let fixture = Fixture::new();
+    fixture.arange("xs", &[4, 5]);
     for (slice, reason) in [
-        ("[4]", "index 4 is out of axis 0, which has a length of 4"),
-        ("[0, -6]", "index -6 is out of axis 1"),
+        ("[4]", "index 4 is out of range for axis 0 of length 4"),
+        ("[0, -6]", "index -6 is out of range for axis 1"),
         ("[0,0,0]", "3 indices, and the array has 2 axes"),
         ("[a]", "is no slice"),
         ("[::0]", "has a step of zero"),
-        ("[...,...]", "an ellipsis may stand in a slice once"),
+        ("[...,...]", "a slice has at most one ellipsis"),
         ("[1:2:3:4]", "is no slice"),
         ("[1", "has no ] at its end"),
     ] {
-        let assert = stage
+        let assert = fixture
             .command("show -q")
             .arg(format!("xs{slice}"))
             .assert()
@@ -69,10 +69,10 @@ fn what_is_no_slice_is_refused_in_a_line() {
 
 #[test]
 fn arrays_are_named_by_name_store_path_id_and_handle() {
-    let stage = Stage::new();
-    let xs = stage.counting("xs", &[3]);
-    stage.counting("odd[0]", &[2]);
-    let unnamed = stage
+    let fixture = Fixture::new();
+    let xs = fixture.arange("xs", &[3]);
+    fixture.arange("odd[0]", &[2]);
+    let unnamed = fixture
         .run
         .options()
         .scope(ndshm::Scope::Store)
@@ -98,7 +98,7 @@ fn arrays_are_named_by_name_store_path_id_and_handle() {
         ("odd[0]", "(2,)"),
     ] {
         let text = String::from_utf8(
-            stage
+            fixture
                 .command("show -q")
                 .arg(name)
                 .assert()
@@ -113,24 +113,24 @@ fn arrays_are_named_by_name_store_path_id_and_handle() {
             "{name}: {text}"
         );
     }
-    // One name in two stores has to be told apart.
+    // The same name in two stores needs --store.
     let other = ndshm::Manager::builder()
-        .root(stage.root.path())
+        .root(fixture.root.path())
         .name("other")
         .persistent()
         .create()
         .unwrap();
     other.options().name("xs").zeros::<f64, _>(1).unwrap();
     assert!(
-        stage
+        fixture
             .failure("show xs")
             .0
-            .contains("name the store with --store or NDSHM_STORE")
+            .contains("choose the store with --store or NDSHM_STORE")
     );
-    assert!(stage.output("show xs --store other").contains("(1,)"));
-    let by_variable = stage
+    assert!(fixture.output("show xs --store other").contains("(1,)"));
+    let by_variable = fixture
         .command("show xs")
-        .env("NDSHM_STORE", stage.run.path())
+        .env("NDSHM_STORE", fixture.run.path())
         .assert()
         .success();
     assert!(String::from_utf8_lossy(&by_variable.get_output().stdout).contains("(3,)"));

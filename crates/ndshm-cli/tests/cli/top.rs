@@ -1,8 +1,8 @@
-//! `top`, driven in a real terminal: tmux, whose screen is looked at.
+//! `top` in a real terminal: tmux sends the keys and captures the screen.
 
 use crate::{
     common,
-    stage::{Stage, a_writer},
+    fixture::{Fixture, start_a_writer},
 };
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
@@ -10,14 +10,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A terminal of its own, that ends with the test.
+/// A terminal that ends with the test.
 struct Terminal {
     socket: String,
 }
 
 impl Terminal {
-    /// Runs `ndshm top` in a shell that says what became of it.
-    fn start(stage: &Stage, name: &str) -> Option<Self> {
+    /// Runs `ndshm top` in a shell that then prints its exit code and the terminal's echo setting.
+    fn start(fixture: &Fixture, name: &str) -> Option<Self> {
         if !Command::new("tmux")
             .arg("-V")
             .output()
@@ -32,7 +32,7 @@ impl Terminal {
         let tool = snapbox::cmd::cargo_bin!("ndshm");
         let script = format!(
             "NDSHM_ROOT={} {} top -d 0.2; echo \"code=$?\"; stty -a | grep -o '[-]*echo ' ; sleep 600",
-            stage.root.path().display(),
+            fixture.root.path().display(),
             tool.display()
         );
         terminal.tmux(&[
@@ -68,7 +68,7 @@ impl Terminal {
         self.tmux(&[&["send-keys"], keys].concat());
     }
 
-    /// Waits until the screen is as wanted, and gives it.
+    /// Waits until the screen is as wanted, and returns it.
     #[track_caller]
     fn see(&self, what: &str, is_wanted: impl Fn(&str) -> bool) -> String {
         let deadline = Instant::now() + Duration::from_secs(20);
@@ -93,15 +93,15 @@ impl Drop for Terminal {
 
 #[test]
 fn lists_are_watched_sorted_filtered_and_deleted_from() {
-    let stage = Stage::new();
-    stage.counting("xs", &[10]);
-    stage.counting("large", &[100_000]);
-    let Some(terminal) = Terminal::start(&stage, "lists_are_watched") else {
+    let fixture = Fixture::new();
+    fixture.arange("xs", &[10]);
+    fixture.arange("large", &[100_000]);
+    let Some(terminal) = Terminal::start(&fixture, "lists_are_watched") else {
         return;
     };
     let at = |screen: &str, line: usize| screen.lines().nth(line).unwrap_or_default().to_owned();
 
-    // By size, the largest first; then by name, then the other way round.
+    // By size, the largest first; then by name, then reversed.
     let screen = terminal.see("the arrays", |screen| {
         screen.contains("[arrays] 2 of them, by size") && screen.contains("q quit")
     });
@@ -116,8 +116,8 @@ fn lists_are_watched_sorted_filtered_and_deleted_from() {
         screen.contains("by name reversed") && at(screen, 4).starts_with("xs ")
     });
 
-    // A guard and what is new come by themselves.
-    let mut writer = a_writer(&stage);
+    // A guard, poison and a new array appear without a key.
+    let mut writer = start_a_writer(&fixture);
     terminal.see("a guard", |screen| {
         screen
             .lines()
@@ -129,7 +129,7 @@ fn lists_are_watched_sorted_filtered_and_deleted_from() {
             .lines()
             .any(|line| line.starts_with("xs ") && line.contains("poisoned"))
     });
-    stage.counting("another", &[1_000_000]);
+    fixture.arange("another", &[1_000_000]);
     terminal.see("a new array", |screen| {
         screen.contains("[arrays] 3 of them")
     });
@@ -141,14 +141,14 @@ fn lists_are_watched_sorted_filtered_and_deleted_from() {
     });
     terminal.press(&["Tab"]);
     let pid = std::process::id().to_string();
-    let held = stage.run.array_any("another").unwrap();
+    let held = fixture.run.array_any("another").unwrap();
     terminal.see("this process", |screen| {
         screen.contains("[processes]") && screen.lines().any(|line| line.starts_with(&pid))
     });
 
     drop(held);
 
-    // A filter, and a deletion that is first refused and then confirmed.
+    // A filter, and a deletion that the user first refuses and then confirms.
     terminal.press(&["Tab", "/", "l", "a", "r", "g", "Enter"]);
     terminal.see("the filter", |screen| {
         screen.contains("[arrays] 1 of them") && screen.contains("filter \"larg\"")
@@ -158,10 +158,8 @@ fn lists_are_watched_sorted_filtered_and_deleted_from() {
         screen.contains("Delete the array large? y deletes")
     });
     terminal.press(&["n"]);
-    terminal.see("the refusal", |screen| {
-        screen.contains("nothing was deleted")
-    });
-    assert!(stage.run.contains("large").unwrap());
+    terminal.see("the refusal", |screen| screen.contains("not deleted"));
+    assert!(fixture.run.contains("large").unwrap());
     terminal.press(&["d"]);
     terminal.see("the question", |screen| {
         screen.contains("Delete the array large?")
@@ -170,9 +168,9 @@ fn lists_are_watched_sorted_filtered_and_deleted_from() {
     terminal.see("the deletion", |screen| {
         screen.contains("deleted large") && screen.contains("[arrays] 0 of them")
     });
-    assert!(!stage.run.contains("large").unwrap());
+    assert!(!fixture.run.contains("large").unwrap());
 
-    // The terminal is as it was: the screen is given back, and keys are echoed.
+    // The terminal is as before: the old screen is back, and keys are echoed.
     terminal.press(&["q"]);
     let screen = terminal.see("the end", |screen| {
         screen.contains("code=0") && screen.contains("echo")
@@ -186,7 +184,7 @@ fn lists_are_watched_sorted_filtered_and_deleted_from() {
 #[test]
 fn without_a_terminal_it_is_refused() {
     assert_eq!(
-        Stage::new().failure("top"),
+        Fixture::new().failure("top"),
         (
             "ndshm: top needs a terminal; ndshm ls --json is for scripts\n".into(),
             2
@@ -195,12 +193,12 @@ fn without_a_terminal_it_is_refused() {
 }
 
 #[test]
-fn a_signal_ends_it_and_gives_the_terminal_back() {
-    let name = "a_signal_ends_it_and_gives_the_terminal_back";
+fn a_signal_ends_it_and_restores_the_terminal() {
+    let name = "a_signal_ends_it_and_restores_the_terminal";
     for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130), (Signal::HUP, 129)] {
-        let stage = Stage::new();
-        stage.counting("xs", &[10]);
-        let Some(terminal) = Terminal::start(&stage, &format!("{name}-{code}")) else {
+        let fixture = Fixture::new();
+        fixture.arange("xs", &[10]);
+        let Some(terminal) = Terminal::start(&fixture, &format!("{name}-{code}")) else {
             return;
         };
         terminal.see("the array", |screen| screen.contains("xs"));
@@ -213,7 +211,7 @@ fn a_signal_ends_it_and_gives_the_terminal_back() {
         )
         .unwrap();
         let screen = terminal.see("the end", |screen| screen.contains("code="));
-        // Echo is on, and the screen is the one of before.
+        // Echo is on, and the old screen is back.
         let is_back = |screen: &str| {
             screen.contains(&format!("code={code}"))
                 && screen.contains("echo")

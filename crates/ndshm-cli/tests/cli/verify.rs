@@ -1,16 +1,16 @@
 //! `verify`.
 
-use crate::stage::Stage;
+use crate::fixture::Fixture;
 use snapbox::str;
 use std::{fs::File, os::unix::fs::FileExt};
 
 #[test]
-fn what_is_sound_is_told_so() {
-    let stage = Stage::new();
-    stage.counting("xs", &[6]);
-    stage.counting("ys", &[600]);
+fn sound_stores_and_arrays_are_reported_as_sound() {
+    let fixture = Fixture::new();
+    fixture.arange("xs", &[6]);
+    fixture.arange("ys", &[600]);
     for what in ["", "run", "--store run"] {
-        stage
+        fixture
             .ndshm(&format!("verify {what}"))
             .success()
             .stdout_eq(str![[r#"
@@ -18,11 +18,11 @@ fn what_is_sound_is_told_so() {
 
 "#]]);
     }
-    stage.ndshm("verify xs").success().stdout_eq(str![[r#"
+    fixture.ndshm("verify xs").success().stdout_eq(str![[r#"
 1 array, [..]KiB: sound
 
 "#]]);
-    let json = stage.json("verify run");
+    let json = fixture.json("verify run");
     assert_eq!(
         (
             &json[0]["sound"],
@@ -34,11 +34,11 @@ fn what_is_sound_is_told_so() {
 }
 
 #[test]
-fn damage_is_told_with_the_file_and_gives_an_exit_code() {
-    let stage = Stage::new();
-    stage.counting("xs", &[6]);
-    stage.counting("ys", &[6]);
-    let path = stage.run.path().join("xs.ndshm");
+fn damage_is_reported_with_the_file_and_an_exit_code() {
+    let fixture = Fixture::new();
+    fixture.arange("xs", &[6]);
+    fixture.arange("ys", &[6]);
+    let path = fixture.run.path().join("xs.ndshm");
     let file = File::options().write(true).open(&path).unwrap();
     file.write_all_at(b"?", 0).unwrap();
     for what in [
@@ -46,7 +46,7 @@ fn damage_is_told_with_the_file_and_gives_an_exit_code() {
         "verify run".to_owned(),
         format!("verify {}", path.display()),
     ] {
-        let output = stage.ndshm(&what).code(5).get_output().stdout.clone();
+        let output = fixture.ndshm(&what).code(5).get_output().stdout.clone();
         let text = String::from_utf8(output).unwrap();
         assert!(
             text.contains("xs.ndshm: ")
@@ -55,7 +55,7 @@ fn damage_is_told_with_the_file_and_gives_an_exit_code() {
             "{text}"
         );
     }
-    let output = stage
+    let output = fixture
         .ndshm("--json verify")
         .code(5)
         .get_output()
@@ -69,13 +69,13 @@ fn damage_is_told_with_the_file_and_gives_an_exit_code() {
         ),
         (&false.into(), 1)
     );
-    stage.ndshm("verify ys").success();
+    fixture.ndshm("verify ys").success();
 }
 
 #[test]
-fn what_is_not_there_is_told_so() {
-    let stage = Stage::new();
-    assert_eq!(stage.failure("verify nothing").1, 3);
-    assert_eq!(stage.failure("verify run/nothing").1, 3);
-    assert_eq!(stage.failure("verify --store nowhere").1, 3);
+fn a_missing_array_or_store_is_reported() {
+    let fixture = Fixture::new();
+    assert_eq!(fixture.failure("verify nothing").1, 3);
+    assert_eq!(fixture.failure("verify run/nothing").1, 3);
+    assert_eq!(fixture.failure("verify --store nowhere").1, 3);
 }

@@ -1,7 +1,7 @@
 //! `top`: a live view of stores, arrays and processes.
 //!
-//! A thread looks at the stores, so that keys are answered while it does; the terminal is put back
-//! on every way out, a panic too.
+//! A thread of its own surveys the stores, so that keys respond meanwhile. Every exit restores the
+//! terminal, a panic too.
 
 mod rows;
 
@@ -35,15 +35,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Watch stores, arrays and processes: sizes, growth, guards held and waited for
+/// Watch stores, arrays and processes: sizes, growth, guards that processes hold or wait for
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Look again after so many seconds
+    /// The time between two surveys
     #[arg(short = 'd', long, value_name = "SECONDS", default_value = "1", value_parser = crate::seconds)]
     interval: Duration,
 }
 
-/// How long keys are waited for before the screen is looked at again.
+/// Longest wait for a key before the screen is drawn again.
 const TICK: Duration = Duration::from_millis(100);
 const HELP: &str =
     "Tab list  s sort  r reverse  / filter  d delete  arrows, PgUp, PgDn, Home, End  q quit";
@@ -63,7 +63,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
         let root = context.root().unwrap_or_else(|_| PathBuf::from("/dev/shm"));
         Survey::look(&root, &stores)
     };
-    // What fails, fails before the screen is taken.
+    // An error of the first survey comes before the terminal changes.
     let first = look()?;
     std::thread::scope(|scope| {
         let (sender, surveys) = mpsc::sync_channel(1);
@@ -87,7 +87,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     })
 }
 
-/// The signals that end it, once the terminal is put back.
+/// The signals that end the view, after it has restored the terminal.
 struct Signals(Arc<AtomicUsize>);
 
 impl Signals {
@@ -99,19 +99,19 @@ impl Signals {
         Ok(Self(caught))
     }
 
-    /// The one that came, as a shell tells of it: 128 and its number.
+    /// The exit code for the signal that came, as a shell gives it: 128 plus its number.
     fn caught(&self) -> Option<ExitCode> {
         let signal = self.0.load(SeqCst) as u8;
         (signal != 0).then(|| ExitCode::from(128 + signal))
     }
 }
 
-/// What the keys do next.
+/// The meaning of the next key.
 enum Mode {
     Lists,
-    /// Typing a filter.
+    /// A part of the filter.
     Filter,
-    /// Waiting for a yes.
+    /// The answer to the question about deletion.
     Confirm(Victim, String),
 }
 
@@ -127,7 +127,7 @@ struct Screen {
     lines: Vec<Line>,
     selected: usize,
     top: usize,
-    /// Lines that the screen has room for.
+    /// Lines that fit on the screen.
     height: usize,
     message: String,
 }
@@ -153,7 +153,7 @@ impl Screen {
         screen
     }
 
-    /// Until somebody quits, or a signal says so.
+    /// Runs until the user quits or a signal comes.
     fn live(
         &mut self,
         terminal: &mut ratatui::DefaultTerminal,
@@ -189,14 +189,14 @@ impl Screen {
                 Err(TryRecvError::Disconnected) => {
                     return Err(Failure::new(
                         Code::Failed,
-                        "who looks at the stores has ended: this is a defect of ndshm",
+                        "the thread that surveys the stores has ended: this is a defect of ndshm",
                     ));
                 }
             }
         }
     }
 
-    /// Makes the lines anew; the selection stays on what it was on.
+    /// Makes the lines anew; the selection stays on its line.
     fn rebuild(&mut self) {
         let key = self.lines.get(self.selected).map(|line| line.key.clone());
         self.lines = rows::lines(
@@ -215,7 +215,7 @@ impl Screen {
         self.selected = line.min(self.lines.len().saturating_sub(1));
     }
 
-    /// Whether the key ends the program.
+    /// Handles a key; `true` ends the program.
     fn key(&mut self, key: KeyCode, context: &Context) -> bool {
         match &self.mode {
             Mode::Filter => {
@@ -238,7 +238,7 @@ impl Screen {
                         |failure| failure.to_string(),
                         |()| format!("deleted {name}"),
                     ),
-                    _ => "nothing was deleted".into(),
+                    _ => "not deleted".into(),
                 };
                 self.mode = Mode::Lists;
                 return false;
@@ -293,7 +293,7 @@ impl Screen {
             .top
             .min(self.selected)
             .max((self.selected + 1).saturating_sub(self.height));
-        // Of twenty thousand lines only those that are seen.
+        // There may be twenty thousand lines; only the visible ones are made.
         let seen = self
             .lines
             .iter()
@@ -334,25 +334,7 @@ impl Screen {
             foot,
         );
         if let Mode::Confirm(victim, name) = &self.mode {
-            let what = if matches!(victim, Victim::Store(_)) {
-                "the store"
-            } else {
-                "the array"
-            };
-            let question = format!("Delete {what} {name}? y deletes, any other key does not");
-            let width = (question.chars().count() as u16 + 4).min(frame.area().width);
-            let area = Rect {
-                x: (frame.area().width - width) / 2,
-                y: frame.area().height / 2 - 1,
-                width,
-                height: 3.min(frame.area().height),
-            };
-            frame.render_widget(Clear, area);
-            frame.render_widget(
-                Paragraph::new(question)
-                    .block(Block::bordered().style(Style::new().fg(Color::Yellow))),
-                area,
-            );
+            draw_question(frame, victim, name);
         }
     }
 
@@ -403,8 +385,26 @@ impl Screen {
     }
 }
 
-/// Whoever says yes was asked: arrays go even if somebody holds a guard, stores only if nobody uses
-/// them.
+fn draw_question(frame: &mut Frame<'_>, victim: &Victim, name: &str) {
+    let what = match victim {
+        Victim::Store(_) => "the store",
+        Victim::Array(_) => "the array",
+    };
+    let question = format!("Delete {what} {name}? y deletes, any other key does not");
+    let width = (question.chars().count() as u16 + 4).min(frame.area().width);
+    let area = Rect {
+        x: (frame.area().width - width) / 2,
+        y: frame.area().height / 2 - 1,
+        width,
+        height: 3.min(frame.area().height),
+    };
+    let block = Block::bordered().style(Style::new().fg(Color::Yellow));
+    frame.render_widget(Clear, area);
+    frame.render_widget(Paragraph::new(question).block(block), area);
+}
+
+/// Deletes after the user's yes: an array even if a process holds a guard on it, a store only if no
+/// process uses it.
 fn delete(context: &Context, victim: &Victim) -> Result<(), Failure> {
     match victim {
         Victim::Array(path) => rm::remove(&Target::find(context, &path.to_string_lossy())?, true),

@@ -1,4 +1,4 @@
-//! What the live view lists: rows made from a survey, sorted and filtered. Knows nothing of
+//! The lists of the live view: rows made from a survey, sorted and filtered. It knows nothing of
 //! terminals.
 
 use crate::{
@@ -12,7 +12,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// Which list is shown.
+/// The list on the screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum List {
     Arrays,
@@ -59,7 +59,7 @@ impl List {
     }
 }
 
-/// By what a list is sorted.
+/// The key by which a list is sorted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sort {
     Size,
@@ -88,7 +88,7 @@ impl Sort {
     }
 }
 
-/// What the delete key deletes.
+/// The thing that the delete key deletes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Victim {
     Array(PathBuf),
@@ -101,7 +101,7 @@ pub(super) struct Line {
     pub(super) cells: Vec<String>,
     pub(super) is_bad: bool,
     pub(super) victim: Option<Victim>,
-    /// What stays the same while the list is sorted anew: the selection follows it.
+    /// Identifies the line when the list is sorted anew: the selection follows it.
     pub(super) key: String,
     name: String,
     bytes: u64,
@@ -109,7 +109,7 @@ pub(super) struct Line {
     guards: usize,
 }
 
-/// Bytes of each store and process at the last look, to tell how they grow.
+/// Bytes of each store and process at the previous survey, to compute their growth.
 #[derive(Default)]
 pub(super) struct Before {
     stores: HashMap<PathBuf, u64>,

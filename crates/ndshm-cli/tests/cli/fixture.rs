@@ -1,4 +1,4 @@
-//! What the tests of the tool share: a root of their own, and the tool in it.
+//! The fixture of the tests: a root with a store, and the tool run in it.
 
 use crate::common::{self, Root};
 use ndarray::IxDyn;
@@ -6,13 +6,13 @@ use ndshm::{AnyArray, Manager};
 use snapbox::cmd::{Command, OutputAssert};
 use std::{fs::Permissions, os::unix::fs::PermissionsExt, path::Path};
 
-pub(crate) struct Stage {
+pub(crate) struct Fixture {
     pub(crate) root: Root,
     /// A persistent store with the name `run`.
     pub(crate) run: Manager,
 }
 
-impl Stage {
+impl Fixture {
     pub(crate) fn new() -> Self {
         let root = Root::new();
         let run = Manager::builder()
@@ -24,7 +24,7 @@ impl Stage {
         Self { root, run }
     }
 
-    /// The tool with these arguments, which may be quoted as in a shell.
+    /// The tool with these arguments; single quotes work as in a shell.
     pub(crate) fn command(&self, arguments: &str) -> Command {
         tool(self.root.path()).args(words(arguments))
     }
@@ -33,7 +33,7 @@ impl Stage {
         self.command(arguments).assert()
     }
 
-    /// What the tool prints; it must succeed.
+    /// The output of the tool, which must succeed.
     #[track_caller]
     pub(crate) fn output(&self, arguments: &str) -> String {
         String::from_utf8(self.ndshm(arguments).success().get_output().stdout.clone()).unwrap()
@@ -44,7 +44,7 @@ impl Stage {
         serde_json::from_str(&self.output(&format!("--json {arguments}"))).unwrap()
     }
 
-    /// The line that a failure gives, and its exit code.
+    /// The error line of a failure, and its exit code.
     #[track_caller]
     pub(crate) fn failure(&self, arguments: &str) -> (String, i32) {
         let assert = self.ndshm(arguments).failure();
@@ -54,8 +54,8 @@ impl Stage {
         (line, output.status.code().unwrap())
     }
 
-    /// 0, 1, 2, ... in an array of 64-bit floats.
-    pub(crate) fn counting(&self, name: &str, shape: &[usize]) -> AnyArray {
+    /// A new array of 0., 1., 2., ...
+    pub(crate) fn arange(&self, name: &str, shape: &[usize]) -> AnyArray {
         let mut next = 0.0;
         let count = |_| {
             next += 1.0;
@@ -71,7 +71,7 @@ impl Stage {
     }
 }
 
-/// The tool in a root, without what the environment of the tests says about stores.
+/// The tool in a root, without the variables of the tests' own environment.
 pub(crate) fn tool(root: &Path) -> Command {
     Command::new(snapbox::cmd::cargo_bin!("ndshm"))
         .env("NDSHM_ROOT", root)
@@ -79,7 +79,7 @@ pub(crate) fn tool(root: &Path) -> Command {
         .env_remove("NO_COLOR")
 }
 
-/// Words, of which some are in single quotes.
+/// Splits a text into words; single quotes enclose words with spaces.
 pub(crate) fn words(text: &str) -> Vec<String> {
     let parts = text.split('\'').enumerate();
     let words = parts.flat_map(|(at, part)| {
@@ -92,17 +92,19 @@ pub(crate) fn words(text: &str) -> Vec<String> {
     words.collect()
 }
 
-/// Starts a process that makes an ephemeral store `dead` with the local array `left` in it, and is
-/// killed.
-pub(crate) fn a_dead_store(stage: &Stage) {
-    let mut peer = common::Peer::start(owns_a_store, &[stage.root.path().to_str().unwrap()]);
+/// Starts a process that makes an ephemeral store `dead` with the local array `left`, and kills it.
+pub(crate) fn leave_a_dead_store(fixture: &Fixture) {
+    let mut peer = common::Peer::start(
+        crate::fixture::child_with_a_store,
+        &[fixture.root.path().to_str().unwrap()],
+    );
     peer.hear("ready");
     peer.kill();
 }
 
 #[test]
-#[ignore = "started by other tests"]
-pub(crate) fn owns_a_store() {
+#[ignore = "started by another test"]
+pub(crate) fn child_with_a_store() {
     let root = common::arguments().remove(0);
     std::fs::set_permissions(&root, Permissions::from_mode(0o700)).unwrap();
     let manager = Manager::builder().root(root).name("dead").create().unwrap();
@@ -117,18 +119,21 @@ pub(crate) fn owns_a_store() {
     common::done();
 }
 
-/// Starts a process that holds a write guard on the elements 2 and 3 of `run/xs`, until it is
-/// killed or hears something.
-pub(crate) fn a_writer(stage: &Stage) -> common::Peer {
-    let path = stage.run.path().join("xs.ndshm");
-    let mut peer = common::Peer::start(holds_a_guard, &[path.to_str().unwrap()]);
+/// Starts a process that holds a write guard on the elements 2 and 3 of `run/xs` until it is killed
+/// or gets a line.
+pub(crate) fn start_a_writer(fixture: &Fixture) -> common::Peer {
+    let path = fixture.run.path().join("xs.ndshm");
+    let mut peer = common::Peer::start(
+        crate::fixture::child_with_a_guard,
+        &[path.to_str().unwrap()],
+    );
     peer.hear("ready");
     peer
 }
 
 #[test]
-#[ignore = "started by other tests"]
-fn holds_a_guard() {
+#[ignore = "started by another test"]
+pub(crate) fn child_with_a_guard() {
     let xs = ndshm::SharedArray1::<f64>::open_path(common::arguments().remove(0)).unwrap();
     let part = xs.slice(ndarray::s![2..4]).unwrap();
     let guard = part.write().unwrap();
