@@ -1,6 +1,6 @@
 //! Elements on their way: out of a guard into a file, out of a file into a draft, in pieces.
 
-use super::{Failure, Meter, Swap, gather};
+use super::{described::Swap, failure::Failure, gather, meter::Meter};
 use crate::{
     array::view,
     layout::{Layout, Order},
@@ -16,11 +16,11 @@ const PIECE: usize = 4 << 20;
 const DIRECT_FROM: usize = 64 << 10;
 
 /// Writes elements, whose last axis is that of their bytes, in C or F order. Truth values become 0
-/// and 1 where `are_truths`.
+/// and 1 where `are_bools`.
 pub(super) fn write(
     elements: ArrayView<'_, u8, IxDyn>,
     order: Order,
-    are_truths: bool,
+    are_bools: bool,
     meter: &mut Meter<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
@@ -38,7 +38,7 @@ pub(super) fn write(
     macro_rules! by_width {
         ($($width:literal)*) => {$(
             if let Some(words) = view::in_words::<$width>(elements.view()) {
-                return write_words(words, are_truths, meter, out);
+                return write_words(words, are_bools, meter, out);
             }
         )*};
     }
@@ -48,7 +48,7 @@ pub(super) fn write(
 
 fn write_words<const N: usize>(
     words: ArrayView<'_, [u8; N], IxDyn>,
-    are_truths: bool,
+    are_bools: bool,
     meter: &mut Meter<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
@@ -61,7 +61,7 @@ fn write_words<const N: usize>(
     };
     let words = gather::merged(words);
     let last = Axis(words.ndim() - 1);
-    if words.len_of(last) * N >= DIRECT_FROM && words.stride_of(last) == 1 && !are_truths {
+    if words.len_of(last) * N >= DIRECT_FROM && words.stride_of(last) == 1 && !are_bools {
         return words
             .lanes(last)
             .into_iter()
@@ -70,7 +70,7 @@ fn write_words<const N: usize>(
     }
     gather::blocks(&words, |block| {
         let bytes = block.as_flattened_mut();
-        if are_truths {
+        if are_bools {
             bytes
                 .iter_mut()
                 .for_each(|byte| *byte = u8::from(*byte != 0));
@@ -141,13 +141,13 @@ fn turn_round(
 
 #[cfg(test)]
 mod tests {
-    use super::{super::Progress, *};
+    use super::*;
     use ndarray::{Array, s};
 
-    fn written(elements: ArrayView<'_, u8, IxDyn>, order: Order, are_truths: bool) -> Vec<u8> {
-        let (mut out, mut meter) = (Vec::new(), Meter::new(Progress::default(), 0));
-        write(elements, order, are_truths, &mut meter, &mut out).unwrap();
-        assert_eq!(meter.done, out.len() as u64);
+    fn written(elements: ArrayView<'_, u8, IxDyn>, order: Order, are_bools: bool) -> Vec<u8> {
+        let (mut out, mut meter) = (Vec::new(), Meter::new(None, 0));
+        write(elements, order, are_bools, &mut meter, &mut out).unwrap();
+        assert_eq!(meter.done(), out.len() as u64);
         out
     }
 

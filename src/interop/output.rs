@@ -7,7 +7,7 @@ use crate::{
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use std::{
     fs::{self, File},
-    io,
+    io::{self, Write},
     os::{fd::AsRawFd, unix::fs::PermissionsExt},
     path::{Path, PathBuf},
 };
@@ -112,4 +112,15 @@ impl Output {
         };
         persisted.map_err(|error| failed(error.error))
     }
+}
+
+/// Writes a file that appears complete or not at all, and replaces one that exists. For the
+/// command-line tool.
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut output = Output::create(path, true)?;
+    output
+        .file()
+        .write_all(bytes)
+        .map_err(Error::io(path, "write the file"))?;
+    output.commit()
 }

@@ -6,7 +6,6 @@ use crate::{
     error::{Error, Result},
     format::{constants::SUFFIX, name},
     inspect::info,
-    interop::Progress,
     layout::{self, Layout, Order},
     scope::Scope,
     segment::draft::Draft,
@@ -39,8 +38,6 @@ use std::{path::PathBuf, sync::Arc};
 pub struct ArrayOptions<'a> {
     member: &'a Arc<Member>,
     labels: Labels,
-    dtype: Option<DType>,
-    progress: Progress<'a>,
 }
 
 /// How often an array that is neither there nor to be made is looked for again, while others make
@@ -55,8 +52,6 @@ impl<'a> ArrayOptions<'a> {
         Self {
             member,
             labels: Labels::default(),
-            dtype: None,
-            progress: Progress::default(),
         }
     }
 
@@ -129,44 +124,6 @@ impl<'a> ArrayOptions<'a> {
     /// ```
     pub fn axis_names<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.labels.axis_names = names.into_iter().map(|name| Some(name.into())).collect();
-        self
-    }
-
-    /// The element type that an imported file must have. One that has raw bytes of the same size is
-    /// taken for one of it.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # let scratch = tempfile::tempdir().unwrap();
-    /// # let path = scratch.path().join("xs.npy");
-    /// let manager = ndshm::Manager::new()?;
-    /// let bfloat16 = "bfloat16".parse()?;
-    /// manager.zeros_any(&bfloat16, &[5])?.export_npy(&path)?;
-    /// assert_eq!(manager.import_npy(&path)?.dtype().to_string(), "|V2"); // NumPy has no such type
-    /// assert_eq!(*manager.options().dtype(&bfloat16).import_npy(&path)?.dtype(), bfloat16);
-    /// # Ok::<(), ndshm::Error>(())
-    /// ```
-    pub fn dtype(mut self, dtype: &DType) -> Self {
-        self.dtype = Some(dtype.clone());
-        self
-    }
-
-    /// What is called during an import, after every few megabytes, with the bytes that were read
-    /// and those of the whole file.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # let scratch = tempfile::tempdir().unwrap();
-    /// # let path = scratch.path().join("xs.npy");
-    /// let manager = ndshm::Manager::new()?;
-    /// manager.zeros::<f64, _>(1000)?.export_npy(&path)?;
-    /// manager.options().progress(&|done, total| eprintln!("{done} of {total} bytes")).import_npy(&path)?;
-    /// # Ok::<(), ndshm::Error>(())
-    /// ```
-    pub fn progress(mut self, progress: &'a (dyn Fn(u64, u64) + Sync)) -> Self {
-        self.progress = Progress(Some(progress));
         self
     }
 
@@ -512,15 +469,6 @@ impl<'a> ArrayOptions<'a> {
             }
         }
         Err(Error::AlreadyExists { path })
-    }
-
-    pub(crate) fn parts(&self) -> (&Arc<Member>, &Labels, Option<&DType>, Progress<'_>) {
-        (
-            self.member,
-            &self.labels,
-            self.dtype.as_ref(),
-            self.progress,
-        )
     }
 
     /// The file of the array with this name; an error where none was given or where it cannot be

@@ -1,6 +1,7 @@
 //! `export`.
 
 use crate::stage::Stage;
+use ndshm::Import;
 use std::{
     path::PathBuf,
     process::Command,
@@ -28,14 +29,17 @@ fn arrays_and_slices_are_written_as_the_suffix_says() {
         .map(f64::to_ne_bytes)
         .concat();
     let (npz, tensors) = (
-        stage.run.import_npz(file(&stage, "a.npz")).unwrap(),
-        stage
-            .run
-            .import_safetensors(file(&stage, "a.safetensors"))
+        Import::new()
+            .npz(&stage.run, file(&stage, "a.npz"))
+            .unwrap(),
+        Import::new()
+            .safetensors(&stage.run, file(&stage, "a.safetensors"))
             .unwrap(),
     );
     for read in [
-        &stage.run.import_npy(file(&stage, "a.npy")).unwrap(),
+        &Import::new()
+            .npy(&stage.run, file(&stage, "a.npy"))
+            .unwrap(),
         &npz[0].1,
         &tensors[0].1,
     ] {
@@ -68,7 +72,7 @@ fn several_arrays_have_their_names_or_those_that_they_are_given() {
         .arg("--compress")
         .assert()
         .success();
-    let read = stage.run.import_npz(&npz).unwrap();
+    let read = Import::new().npz(&stage.run, &npz).unwrap();
     let read: Vec<_> = read
         .iter()
         .map(|(key, array)| (key.as_str(), array.shape()))
@@ -76,7 +80,7 @@ fn several_arrays_have_their_names_or_those_that_they_are_given() {
     assert_eq!(read, [("xs", &[3][..]), ("first", &[2]), ("ys", &[2, 2])]);
     for (arguments, reason) in [
         ("xs ys -o a.npy", "take .npz or .safetensors for several"),
-        ("xs xs -o a.npz", "two arrays shall have the key"),
+        ("xs xs -o a.npz", "duplicate key"),
     ] {
         assert!(
             stage

@@ -8,7 +8,7 @@ use crate::{
     failure::{Failure, printable},
     new,
 };
-use ndshm::{AnyArray, Scope};
+use ndshm::{AnyArray, Import, Scope};
 use serde_json::json;
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
@@ -47,44 +47,32 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
             .map(|stem| stem.to_string_lossy().into_owned())
             .unwrap_or_default()
     };
-    let is_single = matches!(format, Format::Npy | Format::Raw);
-    let name = args
-        .name
-        .clone()
-        .unwrap_or_else(|| if is_single { stem() } else { String::new() });
     let bar = Bar::new(
         printable(&args.file.display().to_string()),
         !context.is_json,
     );
     let show = |done, total| bar.show(done, total);
-    // The tool ends at once: what it owned would go with it.
-    let options = manager
-        .options()
-        .name(name)
-        .scope(Scope::Store)
-        .progress(&show);
-    let options = dtype
+    // The tool ends at once, and with it would go all arrays that it owned.
+    let import = Import::new().scope(Scope::Store).progress(&show);
+    let import = dtype
         .iter()
-        .fold(options, |options, dtype| options.dtype(dtype));
+        .fold(import, |import, dtype| import.dtype(dtype));
+    let name = args.name.clone();
+    let import = match format {
+        Format::Npy | Format::Raw => import.name(name.unwrap_or_else(stem)),
+        Format::Npz | Format::Safetensors => import.prefix(name.unwrap_or_default()),
+    };
     let arrays: Vec<AnyArray> = match format {
-        Format::Npy => vec![options.import_npy(&args.file)?],
-        Format::Npz => options
-            .import_npz(&args.file)?
-            .into_iter()
-            .map(|(_, array)| array)
-            .collect(),
-        Format::Safetensors => options
-            .import_safetensors(&args.file)?
-            .into_iter()
-            .map(|(_, array)| array)
-            .collect(),
+        Format::Npy => vec![import.npy(&manager, &args.file)?],
+        Format::Npz => without_keys(import.npz(&manager, &args.file)?),
+        Format::Safetensors => without_keys(import.safetensors(&manager, &args.file)?),
         Format::Raw => {
             let (Some(dtype), Some(shape)) = (&dtype, &args.shape) else {
                 return Err(Failure::usage(
                     "a raw file does not say what is in it: give --dtype '<f8' --shape 480,640",
                 ));
             };
-            vec![options.import_raw(&args.file, dtype, shape)?]
+            vec![import.raw(&manager, &args.file, dtype, shape)?]
         }
     };
     drop(bar);
@@ -99,4 +87,8 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
         out.flush()?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn without_keys(arrays: Vec<(String, AnyArray)>) -> Vec<AnyArray> {
+    arrays.into_iter().map(|(_, array)| array).collect()
 }

@@ -2,7 +2,7 @@
 //! padding between.
 
 use super::super::{
-    Swap,
+    described::Swap,
     literal::{Literal, quoted},
 };
 use crate::element::dtype::DType;

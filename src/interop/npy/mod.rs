@@ -7,9 +7,9 @@
 mod descr;
 
 use super::{
-    Described, Failure,
+    described::{Described, without_subarray},
+    failure::Failure,
     literal::{self, Literal},
-    without_subarray,
 };
 use crate::{
     element::dtype::DType,
@@ -149,7 +149,7 @@ fn described(text: &str) -> Result<Described, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::Swap, *};
+    use super::{super::described::Swap, *};
 
     fn read(bytes: &[u8]) -> Result<Described, String> {
         match read_header(&mut &bytes[..]) {
