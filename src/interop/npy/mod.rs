@@ -335,7 +335,7 @@ mod tests {
                 "arrays of structs",
             ),
             (dictionary(&deep, "(3,)"), "deeper"),
-            (dictionary("'<f8'", "(-3,)"), "cannot be"),
+            (dictionary("'<f8'", "(-3,)"), "unexpected"),
             (dictionary("'<f8'", "3"), "right kind"),
             (dictionary("'<f8'", "('3',)"), "not a length"),
             (dictionary("'<f8'", "(9223372036854775807, 2)"), "too large"),
