@@ -193,12 +193,10 @@ pub use store::settings::HugePages;
 #[cfg(feature = "derive")]
 pub use ndshm_derive::Element;
 
-/// What the code of the macros and the tool need.
+/// Names for the code of the macros.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::element::Element;
-    pub use crate::interop::write_file;
-    pub use crate::store::janitor::serve as serve_as_janitor;
     pub use bytemuck;
     pub use ndarray::IxDyn;
 

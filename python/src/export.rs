@@ -4,10 +4,7 @@
 //! [`Keeper`] the mapping. NumPy's views of an ndarray refer to it (`view.base`), and so do
 //! memoryviews, iterators and capsules of it; so does what is made of those.
 
-use crate::{
-    array::{Array, numpy_strides},
-    error::Raise,
-};
+use crate::{error::Raise, strides::numpy_strides};
 use ndarray::IxDyn;
 use ndshm::{AnyArray, ReadGuard, WriteGuard};
 use numpy::{
@@ -83,28 +80,13 @@ impl Drop for Lease {
     }
 }
 
-/// What an ndarray over memory without a lock has as its base: it keeps the array, and so its
-/// mapping, and a local array's file.
+/// The base of an ndarray without a lock: it keeps the array, and so its mapping and a local
+/// array's file.
 #[pyclass(frozen, module = "ndshm._ndshm")]
 pub(crate) struct Keeper {
-    array: AnyArray,
-    address: usize,
+    pub(crate) array: AnyArray,
+    pub(crate) address: usize,
     _guard: Option<Mutex<Carried>>,
-}
-
-#[pymethods]
-impl Keeper {
-    /// The array whose memory it is.
-    #[getter]
-    fn array(&self, py: Python<'_>) -> PyResult<Array> {
-        Array::new(py, self.array.view().raise(py)?)
-    }
-
-    /// Where the memory begins.
-    #[getter]
-    fn address(&self) -> usize {
-        self.address
-    }
 }
 
 /// An ndarray over the memory of a guard, and its base.

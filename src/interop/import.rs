@@ -16,7 +16,7 @@ use crate::{
     array::{Labels, any::AnyArray},
     element::dtype::DType,
     error::{Error, Result},
-    inspect::info,
+    format::attributes,
     manager::Manager,
     scope::Scope,
 };
@@ -52,8 +52,10 @@ use std::{io::Read, path::Path};
 #[derive(Clone, Default)]
 #[must_use]
 pub struct Import<'a> {
-    labels: Labels,
+    name: Option<String>,
     prefix: Option<String>,
+    /// All but the name.
+    labels: Labels,
     dtype: Option<DType>,
     progress: Progress<'a>,
 }
@@ -68,7 +70,7 @@ impl<'a> Import<'a> {
     /// [`ArrayOptions::name`](crate::ArrayOptions::name). For a file of several arrays, use
     /// [`prefix`](Self::prefix).
     pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.labels.name = Some(name.into());
+        self.name = Some(name.into());
         self
     }
 
@@ -108,7 +110,7 @@ impl<'a> Import<'a> {
     ///
     /// `Attrs` where they do not serialize as a map with text keys.
     pub fn attrs(mut self, attrs: &impl Serialize) -> Result<Self> {
-        self.labels.attrs = Some(info::to_attrs(attrs)?);
+        self.labels.attrs = Some(attributes::to_value(attrs)?);
         Ok(self)
     }
 
@@ -301,7 +303,7 @@ impl<'a> Import<'a> {
                 reason: "the file has one array and no keys: give a name, not a prefix",
             });
         }
-        let target = self.target(manager);
+        let target = self.target(manager, self.name.as_deref());
         let (mut file, file_len) = input::open(path)?;
         let (described, left) = describe(&mut file, file_len).map_err(reading(path))?;
         let mut meter = Meter::new(self.progress, left);
@@ -314,20 +316,20 @@ impl<'a> Import<'a> {
     /// The target for a file of several arrays.
     #[cfg(any(feature = "zip", feature = "safetensors"))]
     fn container<'t>(&'t self, manager: &'t Manager) -> Result<Target<'t>> {
-        if let Some(name) = &self.labels.name {
+        if let Some(name) = &self.name {
             return Err(Error::Name {
                 name: name.clone(),
                 reason: "the file has an array for each of its keys: give a prefix, not a name",
             });
         }
-        Ok(self.target(manager))
+        Ok(self.target(manager, self.prefix.as_deref()))
     }
 
-    fn target<'t>(&'t self, manager: &'t Manager) -> Target<'t> {
+    fn target<'t>(&'t self, manager: &'t Manager, name: Option<&'t str>) -> Target<'t> {
         Target {
             member: manager.member(),
+            name,
             labels: &self.labels,
-            prefix: self.prefix.as_deref(),
             dtype: self.dtype.as_ref(),
         }
     }

@@ -33,5 +33,4 @@ mod target;
 
 pub use export::Export;
 pub use import::Import;
-pub use output::write_file;
 pub use source::Exportable;

@@ -7,7 +7,7 @@ use crate::{
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use std::{
     fs::{self, File},
-    io::{self, Write},
+    io,
     os::{fd::AsRawFd, unix::fs::PermissionsExt},
     path::{Path, PathBuf},
 };
@@ -122,15 +122,4 @@ fn link(file: &File, path: &Path) -> io::Result<()> {
     let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
     let linked = rustix::fs::linkat(CWD, &unnamed, CWD, path, AtFlags::SYMLINK_FOLLOW);
     linked.map_err(io::Error::from)
-}
-
-/// Writes a file that appears complete or not at all, and replaces one that exists. For the
-/// command-line tool.
-pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut output = Output::create(path, true)?;
-    output
-        .file()
-        .write_all(bytes)
-        .map_err(Error::io(path, "write the file"))?;
-    output.commit()
 }

@@ -5,7 +5,7 @@ use crate::{
     array::{self, Labels, any::AnyArray},
     element::dtype::DType,
     error::Result,
-    format::name,
+    format::name::ArrayName,
     layout,
     segment::{draft::Draft, pages::Payload},
     store::member::Member,
@@ -15,10 +15,10 @@ use std::{io::Read, sync::Arc};
 /// The store of the new arrays, and the settings that they get.
 pub(super) struct Target<'a> {
     pub(super) member: &'a Arc<Member>,
-    /// The labels of each array; the name belongs to an array without a key.
+    /// The name of the only array, or the beginning of all names, which the keys complete.
+    pub(super) name: Option<&'a str>,
+    /// All labels but the name.
     pub(super) labels: &'a Labels,
-    /// Precedes the key in the name of each array that has a key; without it they get no names.
-    pub(super) prefix: Option<&'a str>,
     /// The type that the elements must have.
     pub(super) dtype: Option<&'a DType>,
 }
@@ -54,14 +54,15 @@ impl Target<'_> {
         Ok(draft)
     }
 
-    /// The labels of the array with this key.
+    /// The labels of the array with this key, with its name parsed.
     fn labels_for(&self, key: Option<&str>) -> Result<Labels> {
-        let mut labels = self.labels.clone();
-        if let Some(key) = key {
-            labels.name = self.prefix.map(|prefix| format!("{prefix}{key}"));
-        }
-        labels.name.as_deref().map_or(Ok(()), name::check)?;
-        Ok(labels)
+        let name = self
+            .name
+            .map(|name| ArrayName::parse(format!("{name}{}", key.unwrap_or_default())));
+        Ok(Labels {
+            name: name.transpose()?,
+            ..self.labels.clone()
+        })
     }
 
     /// The type of the new array, for a file with elements of type `found`.

@@ -1,5 +1,5 @@
-//! Header maps that are not deterministic CBOR, or lack what they must have. The checksum is right
-//! in all of them.
+//! Header maps that are not deterministic CBOR, or lack required keys. All of them have the right
+//! checksum.
 
 use super::*;
 use ciborium::Value;
@@ -15,7 +15,7 @@ pub(crate) fn try_all(bench: &mut Bench) {
 
 fn items(bench: &mut Bench) {
     let forge = bench.forge();
-    // As the value of a key that nobody knows, which is ignored where its value is well encoded.
+    // As the value of an unknown key, which is ignored if its value is well encoded.
     let with_item = |item: &[u8]| {
         Forge {
             map: [&[forge.map[0] + 1, 0x61, b'.'], item, &forge.map[1..]].concat(),

@@ -1,4 +1,4 @@
-//! Claims that more than one makes, and handles whose scope is not the array's.
+//! Claims of several processes, and handles whose scope is not the array's.
 
 use super::*;
 use ndarray::Ix1;
@@ -26,7 +26,7 @@ fn two_claimants(bench: &mut Bench) {
         (first.scope(), first.read().unwrap().sum()),
         (Scope::Local, 3.0)
     );
-    let printed = common::run("claims::child_claims_too", std::slice::from_ref(&text));
+    let printed = common::run(child_claims_too, std::slice::from_ref(&text));
     assert!(printed.contains("got store"), "{printed}");
     assert!(first.path().exists());
     // The second in the process that has claimed it shares the claim.
@@ -66,7 +66,7 @@ fn claims_without_a_right(bench: &mut Bench) {
         drop(bench.restore());
         let text = bench.handle.to_string().replacen("s=store", scope, 1);
         assert!(text.contains(scope));
-        let printed = common::run("claims::child_opens_and_drops", std::slice::from_ref(&text));
+        let printed = common::run(child_opens_and_drops, std::slice::from_ref(&text));
         assert!(printed.contains("got store"), "{printed}");
         let xs: SharedArrayD<f64> = text.parse::<Handle>().unwrap().open().unwrap();
         assert_eq!((xs.scope(), xs.read().unwrap().sum()), (Scope::Store, 15.0));

@@ -354,8 +354,8 @@ fn state_block(bench: &mut Bench) {
             let mut bytes = bench.good.clone();
             bytes[at] ^= flip;
             bench.put(&bytes);
-            // Read-only: who finds itself named as the owner of an array it opens for writing would
-            // delete it, and rightly.
+            // Read-only: a process that opens an array for writing and is named as its owner would
+            // rightly delete it.
             let xs = read_only(&bench.handle).open::<f64, IxDyn>().unwrap();
             match xs.try_read() {
                 Ok(guard) => assert_eq!(guard.sum(), 15.0),
@@ -460,10 +460,10 @@ fn every_byte(bench: &mut Bench) {
     bench.close_row("every byte of the head flipped");
 }
 
-/// Who has a file mapped that is truncated cannot be helped where it reads the pages that are gone:
-/// memory that others can truncate is outside of what is promised. But whoever opens the file by
-/// its name or path learns of it, in the process that has it mapped too, and so does every other
-/// process. (A handle to what a process has open is opened without a look at the file.)
+/// A process that has a truncated file mapped faults where it reads the missing pages: the library
+/// promises nothing for memory that others can truncate. But opening the file by its name or path
+/// gives an error, in the process that has it mapped and in every other process. (A process opens a
+/// handle to an array that it has open without a look at the file.)
 fn truncated_while_it_is_open(bench: &mut Bench) {
     for (what, len) in [
         ("truncated by a byte while it is open", 4143u64),
@@ -490,7 +490,7 @@ fn truncated_while_it_is_open(bench: &mut Bench) {
         expect(what, "Header::Length", &piece, bench.manager.list());
         let text = bench.handle.to_string();
         assert!(
-            common::run("race::child_is_refused", &[text]).contains("its header says 4144"),
+            common::run(super::race::child_is_refused, &[text]).contains("its header says 4144"),
             "{what}"
         );
         drop(xs);

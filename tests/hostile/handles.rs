@@ -1,5 +1,5 @@
-//! Handles as text and as serde values: those that are none, and those that name another array than
-//! they say.
+//! Handles as text and as serde values: invalid ones, and those that name another array than they
+//! say.
 
 use super::*;
 use ndarray::Ix2;
@@ -381,7 +381,7 @@ fn values(bench: &mut Bench) {
     bench.close_row("a field twice");
 }
 
-/// The binary form has no names: what is cut or has other lengths is found as such.
+/// The binary form has no names: bytes that are cut or have other lengths are refused as such.
 fn postcards(bench: &mut Bench) {
     let bytes =
         postcard::to_allocvec(&bench.handle.with_layout(8, &[2, 2], &[16, 8]).unwrap()).unwrap();

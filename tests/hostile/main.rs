@@ -10,10 +10,12 @@ mod common;
 #[path = "../common/forge.rs"]
 mod forge;
 
+mod allocation;
 mod cbor;
 mod claims;
 mod files;
 mod handles;
+mod mutations;
 mod race;
 mod scribble;
 mod shapes;
@@ -31,8 +33,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Rows that there are at least, so that none vanishes unseen. Two more need rights that not
-/// everybody has.
+/// The least number of rows, so that none vanishes unseen. Two more need rights that not every user
+/// has.
 const ROWS: usize = 363;
 
 #[test]
@@ -55,7 +57,7 @@ struct Bench {
     manager: Manager,
     /// The file of `x`.
     path: PathBuf,
-    /// What a valid file of `x` has: f64, 2 by 3, elements 0 to 5.
+    /// The bytes of a valid file of `x`: f64, 2 by 3, elements 0 to 5.
     good: Vec<u8>,
     /// To the valid `x`.
     handle: Handle,
@@ -63,7 +65,7 @@ struct Bench {
     root: Root,
 }
 
-/// What of the interface looks at more of a file than its header.
+/// Which functions look at more of a file than its header.
 #[derive(Clone, Copy, PartialEq)]
 enum Seen {
     /// Every function refuses the file.
@@ -181,7 +183,7 @@ impl Bench {
         }
     }
 
-    /// Counts a row, after a look at what it must have left alone.
+    /// Counts a row, after a look at the files that it must have left alone.
     #[track_caller]
     fn close_row(&mut self, what: &str) {
         self.rows += 1;

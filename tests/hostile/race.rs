@@ -9,7 +9,7 @@ use std::{
 
 #[test]
 #[ignore = "runs in a child"]
-fn child_is_refused() {
+pub(super) fn child_is_refused() {
     println!(
         "{}",
         common::arguments()[0]
@@ -21,9 +21,9 @@ fn child_is_refused() {
     common::done();
 }
 
-/// Somebody who writes into published files breaks what every process of the store relies on, and
-/// gets no promise. But a header is read once and checked as it was read: what opens, opens with
-/// one of the headers that were whole.
+/// A process that writes into published files breaks the assumptions of every process of the store,
+/// and gets no promise. But a header is read once and checked as it was read: an array that opens
+/// has one of the headers that were whole.
 #[test]
 fn a_header_that_is_rewritten_while_it_is_opened_is_whole_or_refused() {
     let bench = Bench::new();

@@ -1,4 +1,5 @@
-//! What is no file of this user's: directories, FIFOs, devices, links, owners and modes.
+//! Everything but a regular file of this user: directories, FIFOs, devices, links, other owners and
+//! modes.
 
 use super::*;
 use ndarray::Ix2;
@@ -59,7 +60,7 @@ pub(crate) fn try_all(bench: &mut Bench) {
     a_link_to_the_store(bench);
 }
 
-/// A row: what is in the place of `x`, which is taken away afterwards.
+/// A row: the entry in the place of `x`, which is removed afterwards.
 #[track_caller]
 fn refuse(bench: &mut Bench, what: &str, piece: &str, is_still: impl Fn(fs::Metadata) -> bool) {
     bench.refuse_openings(what, "Untrusted", piece, Seen::Always);
@@ -114,7 +115,7 @@ fn owners_and_modes(bench: &mut Bench) {
             result,
         );
     }
-    // Root may read what nobody may write; who is not, may not count itself in.
+    // Root may open a file that is not writable; another user may not count itself in.
     match read_only(&bench.handle).open::<f64, Ix2>() {
         Ok(xs) => {
             assert_eq!(xs.read().unwrap().sum(), 15.0);
@@ -130,7 +131,7 @@ fn owners_and_modes(bench: &mut Bench) {
     fs::set_permissions(&bench.path, Permissions::from_mode(0o600)).unwrap();
     // But for the lock table: a slot that was used keeps its range.
     assert!(fs::read(&bench.path).unwrap()[2176..] == good[2176..]);
-    bench.close_row("a file that nobody may write");
+    bench.close_row("a file that no user may write");
 }
 
 /// A store that is reached over a link, or that others may enter.

@@ -229,7 +229,7 @@ fn other_types(bench: &mut Bench) {
         bench.refuse_file(what, &bytes, "Dtype", piece, Seen::OnOpening);
     }
     // One struct and the other with its names swapped are two types: they differ as values, and in
-    // what a handle says of them.
+    // their handles.
     let info = |names: &[&str]| {
         let bytes = Forge {
             prefix: plain(&[0x58, 48]),

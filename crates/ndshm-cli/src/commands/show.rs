@@ -1,0 +1,334 @@
+//! `show`: one array: what it says about itself, its corners, its numbers, a histogram and a heat
+//! map.
+
+use crate::{
+    Outcome,
+    context::Context,
+    display::draw,
+    display::preview,
+    display::text,
+    elements::scalar::{Whole, real},
+    elements::tally::{self, Grid, Tally},
+    failure::{Failure, printable},
+    survey,
+    target::{For, Target},
+};
+use ciborium::Value as Cbor;
+use ndshm::{AnyArray, ArrayInfo, ArrayState, Order};
+use serde_json::{Value, json};
+use std::{io::Write, process::ExitCode, time::Instant};
+
+/// Show an array: header, attributes, corners, minimum, maximum, mean, NaN, a histogram, and a heat
+/// map of two axes
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The array, with an optional slice
+    array: String,
+    /// Only the header, the attributes and the corners: reads next to nothing
+    #[arg(short, long)]
+    quick: bool,
+    /// Parts of the histogram
+    #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    bins: u16,
+}
+
+pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
+    let target = Target::find(context, &args.array)?;
+    let info = target.info()?;
+    let state = target.observer()?.state(&info)?;
+    let array = target.open(For::Reading)?;
+    let is_json = context.is_json;
+    let mut out = context.out();
+    if !is_json {
+        header(&mut out, &info, &state, &array)?;
+        writeln!(out, "\n{}", preview::of(&array)?)?;
+        // The rest may take its time.
+        out.flush()?;
+    }
+    let start = Instant::now();
+    // Of structs each field for itself.
+    let mut parts = if args.quick {
+        Vec::new()
+    } else {
+        tally::parts(array.view()?, "")
+    };
+    let whole = match &parts[..] {
+        [(name, Ok(_))] if name.is_empty() => parts.pop().and_then(|(_, view)| view.ok()),
+        _ => None,
+    };
+    let tally = whole.as_ref().map(Tally::of).transpose()?.flatten();
+    let histogram = match (
+        &whole,
+        tally.filter(|tally| tally.finite > 0 && tally.max > tally.min),
+    ) {
+        (Some(whole), Some(tally)) => {
+            tally::histogram(whole, tally.min..tally.max, usize::from(args.bins))?
+        }
+        _ => Vec::new(),
+    };
+    let tally_of = |view: Result<AnyArray, String>| match view {
+        Ok(view) => Ok::<_, Failure>(Tally::of(&view)?.ok_or_else(String::new)),
+        Err(reason) => Ok(Err(reason)),
+    };
+    let parts = parts
+        .into_iter()
+        .map(|(name, view)| Ok((name, tally_of(view)?)))
+        .collect::<Result<Vec<_>, Failure>>()?;
+    if is_json {
+        let mut value = survey::info_json(&info);
+        value["attributes"] = to_json(&info.attrs::<Cbor>()?);
+        value["view"] = json!({ "dtype": array.dtype().to_string(), "shape": array.shape(), "byte_strides": array.byte_strides() });
+        value["scope"] = state.scope.to_string().into();
+        value["frozen"] = state.is_frozen.into();
+        value["poisoned"] = state
+            .poisoned
+            .iter()
+            .map(|range| json!([range.start, range.end]))
+            .collect();
+        value["statistics"] = tally.map_or(Value::Null, |tally| statistics(&tally, &histogram));
+        let fields = parts.iter().filter(|(name, _)| !name.is_empty());
+        let fields = fields.map(|(name, tally)| {
+            (
+                name.clone(),
+                tally
+                    .as_ref()
+                    .map_or(Value::Null, |tally| statistics(tally, &[])),
+            )
+        });
+        value["fields"] = Value::Object(fields.collect());
+        context.print_json(&value)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !parts.is_empty() {
+        writeln!(out)?;
+    }
+    let width = parts
+        .iter()
+        .map(|(name, _)| name.chars().count())
+        .max()
+        .unwrap_or(0);
+    for (name, tally) in &parts {
+        if !name.is_empty() {
+            write!(out, "{:width$}  ", printable(name))?;
+        }
+        match tally {
+            Ok(tally) => print_numbers(&mut out, tally)?,
+            Err(reason) => writeln!(out, "no statistics: {}", printable(reason))?,
+        }
+    }
+    if let (Some(array), Some(tally)) = (&whole, tally) {
+        writeln!(out)?;
+        print_numbers(&mut out, &tally)?;
+        if !histogram.is_empty() {
+            draw::histogram(&mut out, tally.min..tally.max, &histogram)?;
+        }
+        let bytes = array.len() as u64 * array.dtype().itemsize() as u64;
+        if array.ndim() == 2 && tally.max > tally.min && !preview::is_whole(array.shape()) {
+            let (columns, rows) = draw::room();
+            draw::heat_map(
+                &mut out,
+                &Grid::of(array, rows, columns)?,
+                context.has_colors(),
+            )?;
+        }
+        let took = start.elapsed();
+        if took.as_secs() >= 1 {
+            writeln!(
+                out,
+                "{}",
+                text::styled(
+                    text::FAINT,
+                    format!(
+                        "{} looked at in {:.1} s",
+                        text::bytes(bytes),
+                        took.as_secs_f64()
+                    )
+                )
+            )?;
+        }
+    }
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn header(
+    out: &mut impl Write,
+    info: &ArrayInfo,
+    state: &ArrayState,
+    array: &AnyArray,
+) -> Result<(), Failure> {
+    let name = info.path.file_stem().unwrap_or_default().to_string_lossy();
+    let order = match info.order {
+        Order::F => ", F order",
+        _ => "",
+    };
+    let describe = |dtype, shape| format!("{dtype} {}", text::shape(shape));
+    let whole = describe(&info.dtype, &info.shape);
+    writeln!(
+        out,
+        "{}  {whole}{order}, {}",
+        text::styled(text::HEAD, printable(&name)),
+        text::bytes(info.byte_len as u64)
+    )?;
+    let here = describe(array.dtype(), array.shape());
+    if here != whole {
+        writeln!(
+            out,
+            "view        {here}, byte strides {:?}",
+            array.byte_strides()
+        )?;
+    }
+    writeln!(
+        out,
+        "path        {}",
+        printable(&info.path.to_string_lossy())
+    )?;
+    writeln!(out, "id          {}", info.id)?;
+    writeln!(
+        out,
+        "made        {} ago by process {}, {}",
+        text::age(info.created),
+        info.pid,
+        printable(&info.software)
+    )?;
+    let owner = match state.owner {
+        Some(owner) if owner.is_alive => format!(", owned by member {}", owner.id),
+        Some(owner) => text::styled(
+            text::BAD,
+            format!(
+                ", its owner, member {}, is dead: ndshm sweep deletes it",
+                owner.id
+            ),
+        ),
+        None => String::new(),
+    };
+    let frozen = if state.is_frozen { ", frozen" } else { "" };
+    writeln!(
+        out,
+        "scope       {}{owner}{frozen}, {}",
+        state.scope,
+        text::count(state.openers as usize, "mapping")
+    )?;
+    for guard in &state.guards {
+        let (kind, range) = (survey::guard_kind(guard.kind), &guard.range);
+        writeln!(
+            out,
+            "guard       {kind}, bytes {}..{}, member {}",
+            range.start, range.end, guard.member
+        )?;
+    }
+    for range in &state.poisoned {
+        let words = format!(
+            "bytes {}..{} may be half-written: ndshm recover",
+            range.start, range.end
+        );
+        writeln!(out, "{}    {words}", text::styled(text::BAD, "poisoned"))?;
+    }
+    if !info.axis_names.is_empty() {
+        let names: Vec<_> = info
+            .axis_names
+            .iter()
+            .map(|name| name.as_deref().unwrap_or("-"))
+            .collect();
+        writeln!(out, "axes        {}", printable(&names.join(", ")))?;
+    }
+    if let Value::Object(attrs) = to_json(&info.attrs::<Cbor>()?) {
+        for (key, value) in attrs {
+            let value = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned);
+            writeln!(
+                out,
+                "attribute   {} = {}",
+                printable(&key),
+                printable(&value)
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn print_numbers(out: &mut impl Write, tally: &Tally) -> Result<(), Failure> {
+    let (min, max) = match tally.exact {
+        Some((least, greatest)) => (least.to_string(), greatest.to_string()),
+        None => (real(tally.min), real(tally.max)),
+    };
+    match tally.mean() {
+        Some(mean) => write!(out, "min {min}  max {max}  mean {}  ", real(mean))?,
+        None => write!(out, "no finite element  ")?,
+    }
+    write!(out, "NaN {}", tally.nan)?;
+    if tally.infinite > 0 {
+        write!(out, "  infinite {}", tally.infinite)?;
+    }
+    if tally.unread > 0 {
+        write!(
+            out,
+            "  {}",
+            text::styled(text::BAD, format!("not read for poison {}", tally.unread))
+        )?;
+    }
+    writeln!(out)?;
+    Ok(())
+}
+
+fn statistics(tally: &Tally, histogram: &[u64]) -> Value {
+    let is_any = tally.finite > 0;
+    let (min, max) = match tally.exact {
+        Some((least, greatest)) => (integer_json(least), integer_json(greatest)),
+        None => (
+            is_any.then_some(tally.min).into(),
+            is_any.then_some(tally.max).into(),
+        ),
+    };
+    json!({
+        "min": min, "max": max, "mean": tally.mean(),
+        "finite": tally.finite, "nan": tally.nan, "infinite": tally.infinite, "unread": tally.unread,
+        "histogram": histogram,
+    })
+}
+
+/// A number, or its digits as text where it has more than 64 bits.
+fn integer_json(integer: Whole) -> Value {
+    match integer {
+        Whole::Usual(integer) => {
+            let small = i64::try_from(integer)
+                .map(Value::from)
+                .or_else(|_| u64::try_from(integer).map(Value::from));
+            small.unwrap_or_else(|_| integer.to_string().into())
+        }
+        Whole::Large(integer) => integer.to_string().into(),
+    }
+}
+
+/// Attributes as JSON: byte strings in hexadecimal digits, tags left out.
+fn to_json(value: &Cbor) -> Value {
+    match value {
+        Cbor::Integer(integer) => integer_json(Whole::Usual(i128::from(*integer))),
+        Cbor::Float(float) => {
+            serde_json::Number::from_f64(*float).map_or_else(|| real(*float).into(), Value::Number)
+        }
+        Cbor::Bool(bool) => Value::Bool(*bool),
+        Cbor::Text(text) => text.clone().into(),
+        Cbor::Bytes(bytes) => bytes
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>()
+            .into(),
+        Cbor::Array(values) => values.iter().map(to_json).collect(),
+        Cbor::Map(entries) => {
+            let key = |key: &Cbor| {
+                key.as_text()
+                    .map_or_else(|| to_json(key).to_string(), str::to_owned)
+            };
+            Value::Object(
+                entries
+                    .iter()
+                    .map(|(name, value)| (key(name), to_json(value)))
+                    .collect(),
+            )
+        }
+        Cbor::Tag(_, value) => to_json(value),
+        _ => Value::Null,
+    }
+}

@@ -1,0 +1,139 @@
+//! What the tests of the tool share: a root of their own, and the tool in it.
+
+use crate::common::{self, Root};
+use ndarray::IxDyn;
+use ndshm::{AnyArray, Manager};
+use snapbox::cmd::{Command, OutputAssert};
+use std::{fs::Permissions, os::unix::fs::PermissionsExt, path::Path};
+
+pub(crate) struct Stage {
+    pub(crate) root: Root,
+    /// A persistent store with the name `run`.
+    pub(crate) run: Manager,
+}
+
+impl Stage {
+    pub(crate) fn new() -> Self {
+        let root = Root::new();
+        let run = Manager::builder()
+            .root(root.path())
+            .name("run")
+            .persistent()
+            .create()
+            .unwrap();
+        Self { root, run }
+    }
+
+    /// The tool with these arguments, which may be quoted as in a shell.
+    pub(crate) fn command(&self, arguments: &str) -> Command {
+        tool(self.root.path()).args(words(arguments))
+    }
+
+    pub(crate) fn ndshm(&self, arguments: &str) -> OutputAssert {
+        self.command(arguments).assert()
+    }
+
+    /// What the tool prints; it must succeed.
+    #[track_caller]
+    pub(crate) fn output(&self, arguments: &str) -> String {
+        String::from_utf8(self.ndshm(arguments).success().get_output().stdout.clone()).unwrap()
+    }
+
+    #[track_caller]
+    pub(crate) fn json(&self, arguments: &str) -> serde_json::Value {
+        serde_json::from_str(&self.output(&format!("--json {arguments}"))).unwrap()
+    }
+
+    /// The line that a failure gives, and its exit code.
+    #[track_caller]
+    pub(crate) fn failure(&self, arguments: &str) -> (String, i32) {
+        let assert = self.ndshm(arguments).failure();
+        let output = assert.get_output();
+        let line = String::from_utf8(output.stderr.clone()).unwrap();
+        assert_eq!(line.lines().count(), 1, "{line}");
+        (line, output.status.code().unwrap())
+    }
+
+    /// 0, 1, 2, ... in an array of 64-bit floats.
+    pub(crate) fn counting(&self, name: &str, shape: &[usize]) -> AnyArray {
+        let mut next = 0.0;
+        let count = |_| {
+            next += 1.0;
+            next - 1.0
+        };
+        self.run
+            .options()
+            .name(name)
+            .from_shape_fn::<f64, _>(IxDyn(shape), count)
+            .unwrap()
+            .into_any()
+            .unwrap()
+    }
+}
+
+/// The tool in a root, without what the environment of the tests says about stores.
+pub(crate) fn tool(root: &Path) -> Command {
+    Command::new(snapbox::cmd::cargo_bin!("ndshm"))
+        .env("NDSHM_ROOT", root)
+        .env_remove("NDSHM_STORE")
+        .env_remove("NO_COLOR")
+}
+
+/// Words, of which some are in single quotes.
+pub(crate) fn words(text: &str) -> Vec<String> {
+    let parts = text.split('\'').enumerate();
+    let words = parts.flat_map(|(at, part)| {
+        if at % 2 == 1 {
+            vec![part.to_owned()]
+        } else {
+            part.split_whitespace().map(str::to_owned).collect()
+        }
+    });
+    words.collect()
+}
+
+/// Starts a process that makes an ephemeral store `dead` with the local array `left` in it, and is
+/// killed.
+pub(crate) fn a_dead_store(stage: &Stage) {
+    let mut peer = common::Peer::start(owns_a_store, &[stage.root.path().to_str().unwrap()]);
+    peer.hear("ready");
+    peer.kill();
+}
+
+#[test]
+#[ignore = "started by other tests"]
+pub(crate) fn owns_a_store() {
+    let root = common::arguments().remove(0);
+    std::fs::set_permissions(&root, Permissions::from_mode(0o700)).unwrap();
+    let manager = Manager::builder().root(root).name("dead").create().unwrap();
+    let _left = manager
+        .options()
+        .name("left")
+        .scope(ndshm::Scope::Local)
+        .zeros::<f64, _>(1000)
+        .unwrap();
+    println!("ready");
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+    common::done();
+}
+
+/// Starts a process that holds a write guard on the elements 2 and 3 of `run/xs`, until it is
+/// killed or hears something.
+pub(crate) fn a_writer(stage: &Stage) -> common::Peer {
+    let path = stage.run.path().join("xs.ndshm");
+    let mut peer = common::Peer::start(holds_a_guard, &[path.to_str().unwrap()]);
+    peer.hear("ready");
+    peer
+}
+
+#[test]
+#[ignore = "started by other tests"]
+fn holds_a_guard() {
+    let xs = ndshm::SharedArray1::<f64>::open_path(common::arguments().remove(0)).unwrap();
+    let part = xs.slice(ndarray::s![2..4]).unwrap();
+    let guard = part.write().unwrap();
+    println!("ready");
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+    drop(guard);
+    common::done();
+}

@@ -1,0 +1,100 @@
+//! `sweep`.
+
+use crate::stage::{Stage, a_dead_store};
+use snapbox::str;
+
+#[test]
+fn a_dry_run_says_what_a_sweep_then_deletes() {
+    let stage = Stage::new();
+    stage.counting("xs", &[6]);
+    a_dead_store(&stage);
+    stage.ndshm("sweep --dry-run").success().stdout_eq(str![[r#"
+[..]/dead  store with 1 array, 16 KiB
+would delete 1 thing, 16 KiB
+
+"#]]);
+    assert!(stage.root.path().join("dead").exists());
+    stage.ndshm("sweep").success().stdout_eq(str![[r#"
+[..]/dead  store with 1 array, 16 KiB
+deleted 1 store and 1 array, [..]
+
+"#]]);
+    assert!(!stage.root.path().join("dead").exists() && stage.run.contains("xs").unwrap());
+    assert_eq!(stage.json("sweep")["found"].to_string(), "[]");
+}
+
+#[test]
+fn arrays_of_dead_processes_go_from_stores_that_live() {
+    let stage = Stage::new();
+    let mut peer =
+        crate::common::Peer::start(leaves_an_array, &[stage.run.path().to_str().unwrap()]);
+    peer.hear("ready");
+    assert_eq!(stage.json("sweep -n")["found"].to_string(), "[]");
+    peer.kill();
+    let found = stage.json("sweep -n --store run")["found"].clone();
+    assert_eq!(
+        (
+            found[0]["store"].as_bool(),
+            found[0]["arrays"].as_u64(),
+            found.as_array().unwrap().len()
+        ),
+        (Some(false), Some(1), 1),
+        "{found}"
+    );
+    assert_eq!(stage.json("sweep")["swept"]["arrays"], 1);
+    assert_eq!(stage.run.list().unwrap().len(), 0);
+}
+
+#[test]
+#[ignore = "started by another test"]
+fn leaves_an_array() {
+    let manager = ndshm::Manager::open(crate::common::arguments().remove(0)).unwrap();
+    let _left = manager.zeros::<f64, _>(1000).unwrap();
+    println!("ready");
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+    crate::common::done();
+}
+
+#[test]
+fn what_cannot_be_deleted_is_told_and_gives_an_exit_code() {
+    let stage = Stage::new();
+    a_dead_store(&stage);
+    std::fs::write(stage.root.path().join("dead/notes.txt"), "mine").unwrap();
+    let assert = stage.ndshm("sweep").code(1);
+    let line = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
+    assert!(
+        line.starts_with("ndshm: left: ")
+            && line.contains("notes.txt is not the store's: move it away"),
+        "{line}"
+    );
+    assert!(stage.root.path().join("dead/notes.txt").exists());
+}
+
+/// A dry run used to announce that a dead store with files of others goes as a whole. A sweep leaves
+/// that store, and deletes the arrays of dead owners in it.
+#[test]
+fn a_dead_store_with_files_of_others_stays_and_its_dead_arrays_are_announced() {
+    let stage = Stage::new();
+    a_dead_store(&stage);
+    let notes = stage.root.path().join("dead/notes.txt");
+    std::fs::write(&notes, "mine").unwrap();
+    for dry_run in ["sweep -n", "sweep -n --store dead"] {
+        let found = stage.json(dry_run)["found"].clone();
+        assert_eq!(found.as_array().unwrap().len(), 1, "{dry_run}: {found}");
+        assert_eq!(found[0]["store"], false, "{dry_run}: {found}");
+    }
+    for sweep in ["sweep", "sweep --store dead"] {
+        let assert = stage.ndshm(sweep).code(1);
+        let line = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
+        assert!(
+            line.contains("notes.txt is not the store's"),
+            "{sweep}: {line}"
+        );
+        assert_eq!(stage.json("sweep -n")["found"].to_string(), "[]", "{sweep}");
+    }
+    std::fs::remove_file(&notes).unwrap();
+    let found = stage.json("sweep -n --store dead")["found"].clone();
+    assert_eq!(found[0]["store"], true, "{found}");
+    stage.ndshm("sweep --store dead").success();
+    assert!(!stage.root.path().join("dead").exists());
+}
