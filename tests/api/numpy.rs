@@ -4,7 +4,7 @@
 
 use crate::common::Root;
 use ndarray::s;
-use ndshm::{AnyArray, DType, Element, Error, Export, Manager, Order, SharedArray};
+use ndshm::{AnyArray, DType, Element, Error, Export, Import, Manager, Order, SharedArray};
 use serde_json::{Value, json};
 use std::{fs, path::Path, process::Command};
 
@@ -75,10 +75,12 @@ fn write(
         cases.push(json!({"file": file, "key": key, "shape": shape, "dtype": text, "descr": descr, "fortran": fortran, "bytes": hex(&array.read_bytes().unwrap())}));
     };
     let name = format!("out{number}.npy");
-    array.export_npy(directory.join(&name)).unwrap();
+    Export::new().npy(array, directory.join(&name)).unwrap();
     note(name, None, is_fortran);
     let name = format!("out{number}.npz");
-    array.export_npz(directory.join(&name)).unwrap();
+    Export::new()
+        .npz(&[("arr_0", array)], directory.join(&name))
+        .unwrap();
     note(name, Some("arr_0"), is_fortran);
     let name = format!("outc{number}.npz");
     Export::new()
@@ -87,7 +89,7 @@ fn write(
         .unwrap();
     note(name, Some("some key"), is_fortran);
     let name = format!("out{number}.safetensors");
-    match array.export_safetensors(directory.join(&name)) {
+    match Export::new().safetensors(&[("arr_0", array)], directory.join(&name)) {
         Ok(()) => note(name, Some("arr_0"), false),
         Err(Error::Transfer { .. }) => {}
         Err(error) => panic!("{error}"),
@@ -173,15 +175,15 @@ fn what_numpy_writes_is_imported() {
         let file = case["file"].as_str().unwrap();
         let path = scratch.path().join(file);
         if case["refused"] == true {
-            let error = manager.import_npy(&path).unwrap_err();
+            let error = Import::new().npy(&manager, &path).unwrap_err();
             println!("{error}");
             assert!(matches!(error, Error::Transfer { .. }));
             continue;
         }
         let array = match path.extension().unwrap().to_str().unwrap() {
-            "npy" => manager.import_npy(&path).unwrap(),
-            "npz" => only(manager.import_npz(&path).unwrap(), case),
-            _ => only(manager.import_safetensors(&path).unwrap(), case),
+            "npy" => Import::new().npy(&manager, &path).unwrap(),
+            "npz" => only(Import::new().npz(&manager, &path).unwrap(), case),
+            _ => only(Import::new().safetensors(&manager, &path).unwrap(), case),
         };
         assert_eq!(json!(array.shape()), case["shape"], "{case}");
         assert_eq!(json!(array.dtype().itemsize()), case["itemsize"], "{case}");

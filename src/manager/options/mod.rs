@@ -4,10 +4,9 @@ mod any;
 
 use crate::{
     array::{self, Content, Labels, SharedArray, view},
-    element::{Element, dtype::DType},
+    element::Element,
     error::{Error, Result},
     format::{attributes, name::ArrayName},
-    interop::Progress,
     layout::Order,
     scope::Scope,
     segment::draft::Draft,
@@ -38,12 +37,10 @@ use std::sync::Arc;
 #[must_use]
 pub struct ArrayOptions<'a> {
     member: &'a Arc<Member>,
-    /// As it was given: an import appends the key of each array before it is parsed.
+    /// As it was given: the verbs parse it, because a setting cannot fail.
     name: Option<String>,
     /// All but the name.
     labels: Labels,
-    dtype: Option<DType>,
-    progress: Progress<'a>,
 }
 
 /// How often an array that can neither be opened nor made is tried again, while other processes make
@@ -59,8 +56,6 @@ impl<'a> ArrayOptions<'a> {
             member,
             name: None,
             labels: Labels::default(),
-            dtype: None,
-            progress: Progress::default(),
         }
     }
 
@@ -133,44 +128,6 @@ impl<'a> ArrayOptions<'a> {
     /// ```
     pub fn axis_names<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.labels.axis_names = names.into_iter().map(|name| Some(name.into())).collect();
-        self
-    }
-
-    /// The element type that an imported file must have. One that has raw bytes of the same size is
-    /// taken for one of it.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # let scratch = tempfile::tempdir().unwrap();
-    /// # let path = scratch.path().join("xs.npy");
-    /// let manager = ndshm::Manager::new()?;
-    /// let bfloat16 = "bfloat16".parse()?;
-    /// manager.zeros_any(&bfloat16, &[5])?.export_npy(&path)?;
-    /// assert_eq!(manager.import_npy(&path)?.dtype().to_string(), "|V2"); // NumPy has no such type
-    /// assert_eq!(*manager.options().dtype(&bfloat16).import_npy(&path)?.dtype(), bfloat16);
-    /// # Ok::<(), ndshm::Error>(())
-    /// ```
-    pub fn dtype(mut self, dtype: &DType) -> Self {
-        self.dtype = Some(dtype.clone());
-        self
-    }
-
-    /// A function that an import calls after every few megabytes, with the bytes that it has read and
-    /// the bytes of the whole file.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # let scratch = tempfile::tempdir().unwrap();
-    /// # let path = scratch.path().join("xs.npy");
-    /// let manager = ndshm::Manager::new()?;
-    /// manager.zeros::<f64, _>(1000)?.export_npy(&path)?;
-    /// manager.options().progress(&|done, total| eprintln!("{done} of {total} bytes")).import_npy(&path)?;
-    /// # Ok::<(), ndshm::Error>(())
-    /// ```
-    pub fn progress(mut self, progress: &'a (dyn Fn(u64, u64) + Sync)) -> Self {
-        self.progress = Progress(Some(progress));
         self
     }
 
@@ -367,26 +324,6 @@ impl<'a> ArrayOptions<'a> {
             }
         }
         Err(Error::AlreadyExists { path })
-    }
-
-    /// The settings of an import: the store, the name or its beginning, the other labels, the element
-    /// type, and the progress.
-    pub(crate) fn parts(
-        &self,
-    ) -> (
-        &Arc<Member>,
-        Option<&str>,
-        &Labels,
-        Option<&DType>,
-        Progress<'_>,
-    ) {
-        (
-            self.member,
-            self.name.as_deref(),
-            &self.labels,
-            self.dtype.as_ref(),
-            self.progress,
-        )
     }
 
     /// The labels of the array, with its name parsed.

@@ -7,7 +7,7 @@ use crate::{
     failure::{Code, Failure, printable},
     target::{For, Target},
 };
-use ndshm::{AnyArray, Error, Export};
+use ndshm::{AnyArray, Error, Export, Exportable};
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
@@ -86,13 +86,13 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     };
     let all: Vec<_> = arrays
         .iter()
-        .map(|(key, array)| (key.as_str(), array))
+        .map(|(key, array)| (key.as_str(), array as &dyn Exportable))
         .collect();
     let written = match (format, &all[..]) {
         (Format::Npz, all) => export.npz(all, &args.output),
         (Format::Safetensors, all) => export.safetensors(all, &args.output),
-        (Format::Npy, [(_, array)]) => export.npy(array, &args.output),
-        (Format::Raw, [(_, array)]) => export.raw(array, &args.output),
+        (Format::Npy, [(_, array)]) => export.npy(*array, &args.output),
+        (Format::Raw, [(_, array)]) => export.raw(*array, &args.output),
         _ => {
             return Err(Failure::usage(
                 "a file of this format has one array: take .npz or .safetensors for several",

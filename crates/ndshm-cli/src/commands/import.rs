@@ -8,7 +8,7 @@ use crate::{
     display::bar::Bar,
     failure::{Failure, printable},
 };
-use ndshm::{AnyArray, ArrayOptions, DType, Scope};
+use ndshm::{AnyArray, DType, Import, Manager, Scope};
 use serde_json::{Value, json};
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
@@ -47,15 +47,11 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     );
     let show = |done, total| bar.show(done, total);
     // The tool ends at once, and arrays that it owned would end with it.
-    let options = manager
-        .options()
-        .name(name(args, format))
-        .scope(Scope::Store)
-        .progress(&show);
-    let options = dtype
+    let import = Import::new().scope(Scope::Store).progress(&show);
+    let import = dtype
         .iter()
-        .fold(options, |options, dtype| options.dtype(dtype));
-    let arrays = import(args, format, &options, dtype.as_ref())?;
+        .fold(import, |import, dtype| import.dtype(dtype));
+    let arrays = imported(args, format, &manager, import, dtype.as_ref())?;
     drop(bar);
     if context.is_json {
         context.print_json(&arrays.iter().map(json_of).collect())?;
@@ -69,32 +65,41 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The name of the array, or the prefix of the keys of a file with several.
-fn name(args: &Args, format: Format) -> String {
-    match (&args.name, format, args.file.file_stem()) {
-        (Some(name), _, _) => name.clone(),
-        (None, Format::Npy | Format::Raw, Some(stem)) => stem.to_string_lossy().into_owned(),
-        _ => String::new(),
-    }
-}
-
-fn import(
+/// Imports under the name that was given, or that of the file; of a file with several arrays, the
+/// given name is the prefix of their keys.
+fn imported(
     args: &Args,
     format: Format,
-    options: &ArrayOptions<'_>,
+    manager: &Manager,
+    import: Import<'_>,
     dtype: Option<&DType>,
 ) -> Result<Vec<AnyArray>, Failure> {
+    let file = &args.file;
+    let name = args.name.clone();
+    let stem = || {
+        file.file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
+    };
     let keyed = match format {
-        Format::Npy => return Ok(vec![options.import_npy(&args.file)?]),
-        Format::Npz => options.import_npz(&args.file)?,
-        Format::Safetensors => options.import_safetensors(&args.file)?,
+        Format::Npy => {
+            let import = import.name(name.unwrap_or_else(stem));
+            return Ok(vec![import.npy(manager, file)?]);
+        }
         Format::Raw => {
             let (Some(dtype), Some(shape)) = (dtype, &args.shape) else {
                 return Err(Failure::usage(
                     "a raw file has no header: give --dtype '<f8' --shape 480,640",
                 ));
             };
-            return Ok(vec![options.import_raw(&args.file, dtype, shape)?]);
+            let import = import.name(name.unwrap_or_else(stem));
+            return Ok(vec![import.raw(manager, file, dtype, shape)?]);
+        }
+        Format::Npz => import.prefix(name.unwrap_or_default()).npz(manager, file)?,
+        Format::Safetensors => {
+            let import = import.prefix(name.unwrap_or_default());
+            import.safetensors(manager, file)?
         }
     };
     Ok(keyed.into_iter().map(|(_, array)| array).collect())

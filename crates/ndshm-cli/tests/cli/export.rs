@@ -1,6 +1,7 @@
 //! `export`.
 
 use crate::fixture::Fixture;
+use ndshm::Import;
 use std::{
     path::PathBuf,
     process::Command,
@@ -28,14 +29,17 @@ fn the_suffix_decides_the_format_of_arrays_and_slices() {
         .map(f64::to_ne_bytes)
         .concat();
     let (npz, tensors) = (
-        fixture.run.import_npz(file(&fixture, "a.npz")).unwrap(),
-        fixture
-            .run
-            .import_safetensors(file(&fixture, "a.safetensors"))
+        Import::new()
+            .npz(&fixture.run, file(&fixture, "a.npz"))
+            .unwrap(),
+        Import::new()
+            .safetensors(&fixture.run, file(&fixture, "a.safetensors"))
             .unwrap(),
     );
     for read in [
-        &fixture.run.import_npy(file(&fixture, "a.npy")).unwrap(),
+        &Import::new()
+            .npy(&fixture.run, file(&fixture, "a.npy"))
+            .unwrap(),
         &npz[0].1,
         &tensors[0].1,
     ] {
@@ -68,7 +72,7 @@ fn several_arrays_have_their_names_or_given_ones_as_keys() {
         .arg("--compress")
         .assert()
         .success();
-    let read = fixture.run.import_npz(&npz).unwrap();
+    let read = Import::new().npz(&fixture.run, &npz).unwrap();
     let read: Vec<_> = read
         .iter()
         .map(|(key, array)| (key.as_str(), array.shape()))
@@ -76,7 +80,7 @@ fn several_arrays_have_their_names_or_given_ones_as_keys() {
     assert_eq!(read, [("xs", &[3][..]), ("first", &[2]), ("ys", &[2, 2])]);
     for (arguments, reason) in [
         ("xs ys -o a.npy", "take .npz or .safetensors for several"),
-        ("xs xs -o a.npz", "two arrays shall have the key"),
+        ("xs xs -o a.npz", "duplicate key"),
     ] {
         assert!(
             fixture
