@@ -99,7 +99,10 @@ fn claim_and_give_back(state: &StateBlock, me: u64) {
     if let Some(token) = ownership.receive(Scope::Remote, state, me) {
         ownership.give_back(token, state, me);
     }
-    assert!(!ownership.release_if_owned(state, me), "what was given back is deleted");
+    assert!(
+        !ownership.release_if_owned(state, me),
+        "what was given back is deleted"
+    );
 }
 
 fn beside<R: 'static>(
@@ -140,7 +143,7 @@ fn two_releases_and_the_owner(_: u32) {
             Ownership::opened(state, me).release(state, me)
         })
     });
-    let mine = Ownership::created(Scope::Local).end(&state, 3);
+    let mine = Ownership::created(Scope::Local).release_if_owned(&state, 3);
     let deletions: u8 = others
         .map(|other| u8::from(other.join().unwrap()))
         .into_iter()
@@ -237,7 +240,7 @@ impl ArrayFile {
 
     /// The owner drops the array, and uses its file again where nobody has it open.
     fn end_and_recycle(&self) -> bool {
-        assert!(Ownership::created(Scope::Local).end(&self.state, 3));
+        assert!(Ownership::created(Scope::Local).release_if_owned(&self.state, 3));
         let is_taken = self.state.begin_recycling(OWN);
         if is_taken {
             self.id.set(NEW);
@@ -307,7 +310,10 @@ fn opener_by_name(_: u32) {
 
 fn opener_of_half_a_file(_: u32) {
     let file = ArrayFile::new();
-    assert!(Ownership::created(Scope::Local).end(&file.state, 3) && file.state.begin_recycling(OWN));
+    assert!(
+        Ownership::created(Scope::Local).release_if_owned(&file.state, 3)
+            && file.state.begin_recycling(OWN)
+    );
     let opener = file.clone();
     let opener = thread::spawn(move || opener.open(Some(NEW), &[lifecycle::READY]));
     file.id.set(NEW);

@@ -301,10 +301,8 @@ mod tests {
         assert_eq!(texts(&plan.skipped), texts(&swept.skipped));
         assert_eq!(swept.skipped.len(), 3, "{:?}", swept.skipped);
         assert_eq!((swept.stores, swept.arrays), (0, 2));
-        assert_eq!(
-            swept.bytes,
-            plan.deletions.iter().map(|deletion| deletion.bytes).sum()
-        );
+        let bytes: u64 = plan.deletions.iter().map(|deletion| deletion.bytes).sum();
+        assert_eq!(swept.bytes, bytes);
         fs::remove_file(manager.path().join("notes.txt")).unwrap();
     }
 }
