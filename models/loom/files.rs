@@ -143,7 +143,7 @@ fn two_releases_and_the_owner(_: u32) {
             Ownership::opened(state, me).release(state, me)
         })
     });
-    let mine = Ownership::created(Scope::Local).end(&state, 3);
+    let mine = Ownership::created(Scope::Local).release_if_owned(&state, 3);
     let deletions: u8 = others
         .map(|other| u8::from(other.join().unwrap()))
         .into_iter()
@@ -240,7 +240,7 @@ impl ArrayFile {
 
     /// The owner drops the array, and recycles its file if no other process has it open.
     fn end_and_recycle(&self) -> bool {
-        assert!(Ownership::created(Scope::Local).end(&self.state, 3));
+        assert!(Ownership::created(Scope::Local).release_if_owned(&self.state, 3));
         let is_taken = self.state.begin_recycling(OWN);
         if is_taken {
             self.id.set(NEW);
@@ -311,7 +311,8 @@ fn opener_by_name(_: u32) {
 fn opener_of_half_a_file(_: u32) {
     let file = ArrayFile::new();
     assert!(
-        Ownership::created(Scope::Local).end(&file.state, 3) && file.state.begin_recycling(OWN)
+        Ownership::created(Scope::Local).release_if_owned(&file.state, 3)
+            && file.state.begin_recycling(OWN)
     );
     let opener = file.clone();
     let opener = thread::spawn(move || opener.open(Some(NEW), &[lifecycle::READY]));
