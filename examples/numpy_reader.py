@@ -1,6 +1,8 @@
-"""Opens ndshm's array files without ndshm, with numpy and cbor2 only: python numpy_reader.py FILE_OR_HANDLE ...
+"""Open ndshm's array files without ndshm: python numpy_reader.py FILE_OR_HANDLE ...
 
-There are no locks here: read what is frozen, or what nobody writes at that moment."""
+It needs numpy and cbor2 only. It takes no locks: read frozen arrays, or arrays that no process
+writes at that moment.
+"""
 
 import re
 import struct
@@ -12,15 +14,19 @@ import numpy as np
 
 
 def numpy_dtype(dtype):
-    """The type as it stands in a header, or in a part of one, as NumPy's. Integers of 128 bits are raw bytes; bfloat16 needs ml_dtypes."""
+    """Return NumPy's type for a type in a header.
+
+    Integers of 128 bits become raw bytes. bfloat16 needs ml_dtypes.
+    """
     if isinstance(dtype, dict):
         return np.dtype({**dtype, "formats": [numpy_dtype(part) for part in dtype["formats"]]})
-    known = {"int128": "V16", "uint128": "V16"}
-    return np.dtype(known.get(dtype, dtype) if dtype != "bfloat16" else __import__("ml_dtypes").bfloat16)
+    if dtype == "bfloat16":
+        return np.dtype(__import__("ml_dtypes").bfloat16)
+    return np.dtype({"int128": "V16", "uint128": "V16"}.get(dtype, dtype))
 
 
 def fingerprint(dtype):
-    """FNV-1a, 64 bits, over the deterministic CBOR of the type."""
+    """Return the FNV-1a hash of 64 bits over the deterministic CBOR of a type."""
     value = 0xCBF29CE484222325
     for byte in cbor2.dumps(dtype, canonical=True):
         value = (value ^ byte) * 0x100000001B3 % 2**64
@@ -28,7 +34,7 @@ def fingerprint(dtype):
 
 
 def parts(dtype):
-    """A type, and those of its fields and parts, any of which a view may have."""
+    """Yield a type and the types of its fields and parts: a view may have any of them."""
     yield dtype
     if isinstance(dtype, dict):
         for part in dtype["formats"]:
@@ -39,10 +45,15 @@ def parts(dtype):
 
 
 def open_array(what):
-    """A read-only ndarray of the elements, and the header: dtype, shape, strides (bytes), id, created, and perhaps dims and attrs."""
-    fields = dict(field.split("=", 1) for field in what.split(":")[1:]) if what.startswith("ndshm1:") else {"p": what}
+    """Return a read-only ndarray of the elements, and the header.
+
+    The header has dtype, shape, strides (bytes), id and created, and perhaps dims and attrs.
+    """
+    fields = {"p": what}
+    if what.startswith("ndshm1:"):
+        fields = dict(field.split("=", 1) for field in what.split(":")[1:])
     data = np.memmap(unquote(fields["p"]), np.uint8, "r")
-    assert bytes(data[:10]) == b"\xd9\xd9\xf7\xa6dndsh\x01", "no array file of version 1"
+    assert bytes(data[:10]) == b"\xd9\xd9\xf7\xa6dndsh\x01", "not an array file of version 1"
     header_end, offset = struct.unpack_from("<I4xQ", data, 18)
     header = cbor2.loads(bytes(data[2183:header_end]))
     dtype, shape, strides = header["dtype"], header["shape"], header["strides"]

@@ -1,8 +1,8 @@
-//! The library's own sources, those that run without files, compiled with a model checker's words.
+//! The library's own sources that run without files, compiled with a model checker's atomics.
 //!
-//! They find `crate::sync` and the number of slots here, in the place of their own.
+//! They find the models' `crate::sync` and number of slots in place of their own.
 
-/// Deaths come at every access of a model, so the named steps are not needed.
+/// A model's victim dies at any access, so models need no named steps.
 macro_rules! failpoint {
     ($point:ident) => {};
 }
@@ -11,14 +11,14 @@ macro_rules! failpoint {
 #[allow(
     dead_code,
     unfulfilled_lint_expectations,
-    reason = "the rest of the library is not here to use it all"
+    reason = "the code that uses the rest is not compiled here"
 )]
 mod src {
     #[path = "format/constants.rs"]
     pub(crate) mod constants;
     pub(crate) mod layout;
     pub(crate) mod scope;
-    /// All of the folder but `mapped`, which needs files.
+    /// The whole folder but `mapped`, which needs files.
     pub(crate) mod state {
         pub(crate) mod block;
         pub(crate) mod lock_table;
@@ -26,13 +26,17 @@ mod src {
     }
 }
 
-#[allow(unused_imports, reason = "each root takes what its models need")]
+#[allow(
+    unused_imports,
+    reason = "each binary imports the part that its models need"
+)]
 pub(crate) use src::{layout, scope, state};
 
 pub(crate) mod format {
     pub(crate) mod constants {
         pub(crate) use super::super::src::constants::*;
-        // A table with fewer slots is full sooner. Named, it hides that of the line above.
+        // A table with fewer slots fills up sooner. This named import hides the constant of the
+        // glob import.
         pub(crate) use crate::SLOTS;
     }
 }

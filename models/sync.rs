@@ -1,12 +1,12 @@
-//! What the library's `sync` is here: words of the model checker, sleeps that nothing but a wake-up
-//! ends, and threads that can die.
+//! The models' replacement of the library's `sync`: the model checker's atomics, sleeps that only a
+//! wake-up ends, and threads that can die.
 //!
-//! A thread that is [`dying`] stops at one of its accesses to a word, without another effect: so
-//! may a process anywhere, as far as others can tell.
+//! A [`dying`] thread stops before one of its accesses to a word and has no further effect. To
+//! other processes the death of a process looks the same.
 //!
-//! Time stands still, so that a wake-up which is lost is a deadlock. Only when somebody died every
-//! sleep ends once ([`let_time_pass`]), because nobody else would tell who waits for the dead; and
-//! who sleeps less than the longest time gives up at once.
+//! Time stands still, so a lost wake-up is a deadlock. After a death every sleep ends once
+//! ([`let_time_pass`]), because nothing else tells the waiters. A sleep that is shorter than the
+//! longest one ends at once.
 
 use crate::engine::{
     self, lazy_static,
@@ -23,15 +23,15 @@ use std::{
 };
 
 pub(crate) const SPINS: u32 = 1;
-/// What the table sleeps for where no deadline comes sooner.
+/// The table's longest sleep, without an earlier deadline.
 const LONGEST_SLEEP: Duration = Duration::from_millis(20);
 
-/// What a SeqCst access is made of, since loom takes it for AcqRel: at most one fence, in a place
-/// that is enough for one order of all such accesses.
+/// The fence that stands in for SeqCst, which loom treats as AcqRel: at most one for each access,
+/// in a place that gives all such accesses one order.
 ///
-/// Each place is stronger than SeqCst for the other accesses around it, one for later loads and the
-/// other for earlier stores. So what needs SeqCst is explored with both. Fences make more happen
-/// before than they do in the language; so what does not need SeqCst is explored without.
+/// Each place is stronger than SeqCst for other accesses around it: one for later loads, the other
+/// for earlier stores. So a model that needs SeqCst runs with both. Fences establish more
+/// happens-before than the language does, so a model that does not need SeqCst runs without.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[repr(u8)]
 pub(crate) enum Fences {
@@ -55,9 +55,9 @@ fn fence_if(fences: Fences, order: Ordering) {
 }
 
 thread_local! {
-    /// Accesses that are left to a dying thread.
+    /// Accesses that a dying thread may still make.
     static LEFT: Cell<u32> = Cell::new(u32::MAX);
-    /// Deaths after which this thread's sleeps ended.
+    /// The number of deaths that ended sleeps of this thread.
     static DEATHS_SEEN: Cell<u32> = Cell::new(0);
     /// This thread's clock.
     static NOW: Cell<Duration> = Cell::new(Duration::ZERO);
@@ -65,7 +65,7 @@ thread_local! {
 
 struct Died;
 
-/// Runs a part of a thread that ends at its access number `step`, if it comes so far: then `None`.
+/// Runs a part of a thread that dies before its access number `step`. Returns `None` if it died.
 pub(crate) fn dying<R>(step: u32, life: impl FnOnce() -> R) -> Option<R> {
     LEFT.with(|left| left.set(step));
     let result = catch_unwind(AssertUnwindSafe(life));
@@ -80,12 +80,12 @@ pub(crate) fn dying<R>(step: u32, life: impl FnOnce() -> R) -> Option<R> {
     }
 }
 
-/// Whether any thread died since this was asked last.
+/// Whether any thread died since the last call.
 pub(crate) fn take_any_died() -> bool {
     ANY_DIED.swap(false, SeqCst)
 }
 
-/// A place where a dying thread may stop. Every access to a word is one.
+/// A place where a dying thread may stop. Every access to a word calls it.
 pub(crate) fn step() {
     let is_last = LEFT.with(|left| match left.get() {
         u32::MAX => false,
@@ -103,7 +103,7 @@ macro_rules! word {
     ($name:ident, $value:ty) => {
         pub(crate) struct $name(engine::sync::atomic::$name);
 
-        #[allow(dead_code, reason = "the two have the same")]
+        #[allow(dead_code, reason = "both types have the same methods")]
         impl $name {
             pub(crate) fn new(value: $value) -> Self {
                 Self(engine::sync::atomic::$name::new(value))
@@ -223,7 +223,7 @@ impl Add<Duration> for Instant {
     }
 }
 
-/// Who sleeps, on whatever word: a model has one that is slept on.
+/// The sleeping threads. A model sleeps on one word only, so they are not told apart.
 struct Sleepers {
     deaths: Mutex<u32>,
     wake: Condvar,
@@ -244,7 +244,7 @@ pub(crate) fn sleep_on(word: &AtomicU32, value: u32, longest: Duration) {
     }
     let deaths = SLEEPERS.deaths.lock().unwrap();
     let is_over = |deaths: u32| DEATHS_SEEN.with(|seen| seen.replace(deaths) != deaths);
-    // As the kernel does: the word is compared while nobody else can wake.
+    // As in the kernel, no waker runs between the comparison and the sleep.
     if word.0.load(Relaxed) == value && !is_over(*deaths) {
         is_over(*SLEEPERS.wake.wait(deaths).unwrap());
     }
@@ -256,7 +256,7 @@ pub(crate) fn wake_all(_: &AtomicU32) {
     SLEEPERS.wake.notify_all();
 }
 
-/// Has every sleep end once, also one that begins later: somebody died, which nobody is woken for.
+/// Ends every sleep once, including one that begins later: a death wakes no waiter by itself.
 pub(crate) fn let_time_pass() {
     *SLEEPERS.deaths.lock().unwrap() += 1;
     SLEEPERS.wake.notify_all();

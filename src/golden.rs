@@ -13,11 +13,13 @@ use crate::{
     Bool, Element, Manager, Order, Scope,
     array::view,
     format::{
+        array_spec::ArraySpec,
+        attributes,
         constants::{MIN_ALIGN, STATE_AT, STATE_LEN, SUFFIX},
         header::{Created, Header, Parsed},
         id::ArrayId,
+        name::ArrayName,
     },
-    inspect::info,
     layout::Layout,
     segment::{
         draft::{Draft, Plan},
@@ -58,19 +60,17 @@ impl Visitor for Writer {
         let (shape, order) = (case.array.shape().to_vec(), case.order);
         let layout = Layout::whole(case.array.raw_dim(), order, 1);
         assert_eq!(T::DTYPE.to_string(), case.dtype, "{}", case.name);
-        let attrs = (!case.attrs.is_empty()).then(|| info::to_attrs(&case.attrs).unwrap());
+        let attrs = (!case.attrs.is_empty()).then(|| attributes::to_value(&case.attrs).unwrap());
         let id = ArrayId::from_bytes(case.id());
         let header = Header {
             id,
-            dtype: T::DTYPE,
-            shape,
-            order,
+            spec: ArraySpec::new(T::DTYPE, shape, order).unwrap(),
             axis_names: case.axis_names,
             attrs,
             created,
         };
         let plan = Plan {
-            name: Some(case.name.into()),
+            name: Some(ArrayName::parse(case.name).unwrap()),
             scope: Scope::Store,
             header: header.clone(),
         };

@@ -28,9 +28,7 @@ fn a_folder_imports_from_folders_before_it_only() {
                 let is_upward = FOLDERS.iter().skip(place + 1).any(|above| *above == name);
                 let is_reexport =
                     name.starts_with(char::is_uppercase) && !FROM_THE_ROOT.contains(&name.as_str());
-                // Until imports have a builder of their own.
-                let is_known = name == "interop" && file.ends_with("manager/options.rs");
-                if (is_upward || is_reexport) && !is_known {
+                if is_upward || is_reexport {
                     found.push(format!("{} imports crate::{name}", file.display()));
                 }
             }

@@ -39,7 +39,7 @@
 //! | another place, time-outs, huge pages, memory that is used again | [`Manager::builder`] | [`Builder`], [where it runs](guide::where_it_runs) |
 //! | to know what is there | [`Manager::list`], [`Manager::usage`]; from outside, with locks and owners, [`Observer`] | [`verify`](fn@verify) |
 //! | to delete | nothing for what is local; [`SharedArray::release`], [`Manager::remove`], [`Manager::close`]; what the dead left, [`Manager::sweep`] | [`Scope`] |
-//! | files of other formats | [`Export`], [`Manager::import_npy`] and its siblings | [`Export`] |
+//! | files of other formats | [`Export::npy`], [`Import::npy`] and their siblings | [`Export`], [`Import`] |
 //!
 //! Arrays, handles and managers are serde values too. [The guide](guide) has a page for each larger
 //! thing, and one for [who comes from another library](guide::coming_from).
@@ -160,7 +160,7 @@ pub use handle::Handle;
 pub use inspect::info::ArrayInfo;
 pub use inspect::observer::{ArrayState, GuardKind, GuardState, Leftovers, MemberState, Observer};
 pub use inspect::verify::{Finding, Severity, Verification, verify};
-pub use interop::Export;
+pub use interop::{Export, Exportable, Import};
 pub use layout::Order;
 pub use manager::builder::Builder;
 pub use manager::options::ArrayOptions;
@@ -198,12 +198,10 @@ pub use store::settings::HugePages;
 #[cfg(feature = "derive")]
 pub use ndshm_derive::Element;
 
-/// What the code of the macros and the tool need.
+/// Names for the code of the macros.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::element::Element;
-    pub use crate::interop::write_file;
-    pub use crate::store::janitor::serve as serve_as_janitor;
     pub use bytemuck;
     pub use ndarray::IxDyn;
 

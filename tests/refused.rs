@@ -1,5 +1,5 @@
-//! What the derive macro refuses, and what the compiler says then: one file in `tests/refused` for
-//! each, with the message beside it.
+//! Types that the derive macro refuses, with the message of the compiler: one file in
+//! `tests/refused` for each, with the message beside it.
 //!
 //! Runs on demand, because it builds the library once more and the messages are those of one
 //! compiler: `cargo test --test refused -- --ignored`. After a change of messages run it with

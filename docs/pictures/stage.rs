@@ -1,8 +1,7 @@
-//! What the pictures show: stores with arrays in them, and processes that use them.
-//! `docs/pictures/make` starts it once for each part.
+//! The scene of the pictures: stores with arrays, and processes that use them. `docs/pictures/make`
+//! starts one process of this program for each part.
 //!
-//! A process plays its part, says `ready`, and stays until its standard input ends or somebody
-//! kills it.
+//! A process plays its part, prints `ready`, and runs until its standard input ends or it is killed.
 
 use ndarray::{Axis, s};
 use ndshm::{Manager, Scope};
@@ -12,7 +11,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let part = std::env::args()
         .nth(1)
         .ok_or("start docs/pictures/make: it starts this with the name of a part")?;
-    // What `ls` and `top` call this process.
+    // The name of this process in `ls` and `top`.
     std::fs::write("/proc/self/comm", &part)?;
     match &part[..] {
         "survey" => survey()?,
@@ -32,7 +31,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let _guard = start.read()?;
             stay()?;
         }
-        // Waits for the camera.
+        // Waits for a guard of the camera.
         "denoiser" => {
             let frames = open("pipeline")?.array::<f32, ndarray::Ix3>("frames")?;
             println!("ready");
@@ -65,7 +64,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Hills and a lake, and what a buoy measured, in a store that stays.
+/// Hills and a lake, and the measurements of a buoy, in a persistent store.
 fn survey() -> ndshm::Result<()> {
     const HILLS: [(f64, f64, f64, f64); 6] = [
         (0.25, 0.3, 0.16, 900.0),
@@ -115,7 +114,7 @@ fn survey() -> ndshm::Result<()> {
     Ok(())
 }
 
-/// The store of a run, as long as this process lives.
+/// The ephemeral store of a run, which lives as long as this process.
 fn pipeline() -> ndshm::Result<()> {
     let manager = Manager::builder().name("pipeline").create()?;
     let _frames = manager

@@ -1,4 +1,4 @@
-"""Turns what `tmux capture-pane -e -p` prints into an SVG picture of the terminal: terminal.py TITLE < SCREEN > FILE.svg"""
+"""Turns the output of `tmux capture-pane -e -p` into an SVG picture of the terminal: terminal.py TITLE < SCREEN > FILE.svg"""
 
 import html
 import re
@@ -53,7 +53,7 @@ class Style:
                 self.back = (BASIC if code < 100 else BRIGHT)[code % 10]
 
     def colors(self):
-        """The colours of the text and of what is behind it; the latter may be none."""
+        """The colours of the text and of its background; the latter may be none."""
         if self.reverse:
             return self.back or BACK, self.fore or FORE
         return self.fore or FORE, self.back
@@ -70,7 +70,7 @@ class Style:
 
 
 def cells(line, style):
-    """The characters of a line, each with its colours and the other attributes. The style goes on in the next line."""
+    """The characters of a line, each with its colours and the other attributes. The next line continues with the style."""
     for part in re.split("(\x1b\\[[0-9;:]*m)", line):
         if part.startswith("\x1b["):
             style.apply(part[2:-1])
@@ -80,7 +80,7 @@ def cells(line, style):
 
 
 def runs(items, key):
-    """Items that follow each other and have the same key, as (column, key, items)."""
+    """Consecutive items with the same key, as (column, key, items)."""
     start = 0
     for end in range(1, len(items) + 1):
         if end == len(items) or key(items[end]) != key(items[start]):
@@ -93,7 +93,7 @@ def number(value):
 
 
 def rectangles(line, row):
-    """What is behind the text, then the block characters: [((layer, colour), path)]."""
+    """The backgrounds of the text, then the block characters: [((layer, colour), path)]."""
     paths = []
 
     def fill(layer, color, left, top, right, bottom):
@@ -114,7 +114,7 @@ def texts(line, row):
     y = number(BAR + EDGE / 2 + row * LINE + 13.5)
     for at, (fore, attributes), part in runs(line, lambda cell: (cell[1], cell[3])):
         text = "".join(" " if character in BLOCKS else character for character, *_ in part)
-        # Words apart by many spaces stand each in its column, whatever font there is.
+        # Words with many spaces between them keep their columns in every font.
         for words in re.finditer(r"\S+(?: \S+)*", text):
             x, length = number(EDGE + (at + words.start()) * CELL), number(len(words[0]) * CELL)
             color = "" if fore == FORE else f' fill="{fore}"'

@@ -1,11 +1,11 @@
-//! Who deletes an array, and whether its file may be used again: one owner, one deletion, and
-//! nobody has open what is rewritten.
+//! Deletion and recycling of an array's file: one owner, one deletion, and no process has a file
+//! open that is rewritten.
 
 use crate::{
     ALL, Model, ORDERED, UNORDERED,
     engine::{cell::Cell, thread},
+    fixture::block,
     format::constants::CLAIMABLE,
-    scene::block,
     scope::Scope,
     state::block::{StateBlock, lifecycle},
     state::ownership::Ownership,
@@ -33,13 +33,13 @@ pub(crate) const MODELS: &[Model] = &[
         ALL,
     ),
     Model::new(
-        "a claim that is given back is there for another",
+        "a claim that is given back can be taken again",
         give_back_and_claim,
         UNORDERED,
         ALL,
     ),
     Model::new(
-        "a claim that is given back is not there after a release",
+        "a claim that is given back after a release is gone",
         give_back_and_release,
         UNORDERED,
         ALL,
@@ -52,31 +52,31 @@ pub(crate) const MODELS: &[Model] = &[
     ),
     Model::new("a claimant dies anywhere", claimant_dies, UNORDERED, ALL).with_a_victim(),
     Model::new(
-        "what somebody has open is not recycled",
+        "a file that one process has open is not recycled",
         one_opener,
         ORDERED,
         ALL,
     ),
     Model::new(
-        "what anybody of two has open is not recycled",
+        "a file that one of two processes has open is not recycled",
         two_openers,
         ORDERED,
         5,
     ),
     Model::new(
-        "what a sweep has open is not recycled",
+        "a file that a sweep has open is not recycled",
         sweeper,
         ORDERED,
         ALL,
     ),
     Model::new(
-        "who opens by name what is recycled has the one or the other",
+        "opening by name amid recycling gives one array or the other",
         opener_by_name,
         ORDERED,
         ALL,
     ),
     Model::new(
-        "what is being recycled is opened as a whole, or not",
+        "a file amid recycling is opened complete, or not at all",
         opener_of_half_a_file,
         UNORDERED,
         ALL,
@@ -84,13 +84,13 @@ pub(crate) const MODELS: &[Model] = &[
     Model::new("an opener dies anywhere", opener_dies, ORDERED, ALL).with_a_victim(),
 ];
 
-/// Opens the remote array, uses it and drops it. True where that deletes it.
+/// Opens the remote array, uses it and drops it. Returns whether the drop deletes it.
 fn claim_and_end(state: &StateBlock, me: u64) -> bool {
     let mut ownership = Ownership::opened(state, me);
     if ownership.receive(Scope::Remote, state, me).is_some() {
         ownership.used();
     }
-    ownership.end(state, me)
+    ownership.release_if_owned(state, me)
 }
 
 /// Opens the remote array and drops it without using it.
@@ -99,7 +99,10 @@ fn claim_and_give_back(state: &StateBlock, me: u64) {
     if let Some(token) = ownership.receive(Scope::Remote, state, me) {
         ownership.give_back(token, state, me);
     }
-    assert!(!ownership.end(state, me), "what was given back is deleted");
+    assert!(
+        !ownership.release_if_owned(state, me),
+        "an array was deleted whose claim was given back"
+    );
 }
 
 fn beside<R: 'static>(
@@ -140,7 +143,7 @@ fn two_releases_and_the_owner(_: u32) {
             Ownership::opened(state, me).release(state, me)
         })
     });
-    let mine = Ownership::created(Scope::Local).end(&state, 3);
+    let mine = Ownership::created(Scope::Local).release_if_owned(&state, 3);
     let deletions: u8 = others
         .map(|other| u8::from(other.join().unwrap()))
         .into_iter()
@@ -175,9 +178,9 @@ fn take_back_and_claim(_: u32) {
     let state = Arc::new(block(CLAIMABLE));
     let other = beside(&state, |state| claim_and_end(state, 1));
     let mut ownership = Ownership::created(Scope::Remote);
-    // Refused where the other owns it, also for a moment only.
+    // Refused if the other process owns it, even for a moment.
     let is_mine = ownership.set(Scope::Local, &state, 2).is_ok();
-    let mine = ownership.end(&state, 2);
+    let mine = ownership.release_if_owned(&state, 2);
     assert!(is_mine || !mine);
     assert_eq!(u8::from(mine) + u8::from(other.join().unwrap()), 1);
 }
@@ -189,7 +192,7 @@ fn claimant_dies(step: u32) {
     match victim.join().unwrap() {
         Some(deletes) => assert_eq!(u8::from(mine) + u8::from(deletes), 1),
         None if mine => assert_eq!(words(&state), (2, lifecycle::RELEASED)),
-        // The dead one owned it: its member id in the word is what a sweep deletes by.
+        // The dead process owned it: a sweep deletes it by the member id in the owner word.
         None => assert_eq!(state.owner.load(SeqCst), 1),
     }
 }
@@ -209,7 +212,7 @@ const NEW: u32 = 2;
 const OWN: u32 = 1;
 
 impl ArrayFile {
-    /// With its owner's mapping.
+    /// A file with its owner's mapping.
     fn new() -> Arc<Self> {
         let file = Self {
             state: block(3),
@@ -219,8 +222,8 @@ impl ArrayFile {
         Arc::new(file)
     }
 
-    /// Opens the array `id`, or whatever array it is, looks at it again and closes it. Whether it
-    /// was that array.
+    /// Opens the array `id`, or any array, reads it again and closes it. Returns whether it was
+    /// opened.
     fn open(&self, id: Option<u32>, accepted: &[u32]) -> bool {
         let is_accepted = accepted.contains(&self.state.count_in());
         let found = is_accepted.then(|| self.id.get());
@@ -235,9 +238,9 @@ impl ArrayFile {
         is_it
     }
 
-    /// The owner drops the array, and uses its file again where nobody has it open.
+    /// The owner drops the array, and recycles its file if no other process has it open.
     fn end_and_recycle(&self) -> bool {
-        assert!(Ownership::created(Scope::Local).end(&self.state, 3));
+        assert!(Ownership::created(Scope::Local).release_if_owned(&self.state, 3));
         let is_taken = self.state.begin_recycling(OWN);
         if is_taken {
             self.id.set(NEW);
@@ -287,7 +290,7 @@ fn two_openers(_: u32) {
     file.check_end(recycled, 0);
 }
 
-/// Who sweeps opens what was released too.
+/// A sweep opens released files too.
 fn sweeper(_: u32) {
     let file = ArrayFile::new();
     let opener = opener(&file, &[lifecycle::READY, lifecycle::RELEASED]);
@@ -307,7 +310,10 @@ fn opener_by_name(_: u32) {
 
 fn opener_of_half_a_file(_: u32) {
     let file = ArrayFile::new();
-    assert!(Ownership::created(Scope::Local).end(&file.state, 3) && file.state.begin_recycling(OWN));
+    assert!(
+        Ownership::created(Scope::Local).release_if_owned(&file.state, 3)
+            && file.state.begin_recycling(OWN)
+    );
     let opener = file.clone();
     let opener = thread::spawn(move || opener.open(Some(NEW), &[lifecycle::READY]));
     file.id.set(NEW);
@@ -322,6 +328,6 @@ fn opener_dies(step: u32) {
     let victim = thread::spawn(move || dying(step, || victim.open(Some(OLD), &[lifecycle::READY])));
     let recycled = file.end_and_recycle();
     let lived = victim.join().unwrap().is_some();
-    // One that died is counted for ever, unless it did not come to counting itself.
+    // A dead opener is counted for ever, unless it died before it counted itself.
     file.check_end(recycled, u32::from(!lived && step > 0));
 }

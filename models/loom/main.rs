@@ -1,4 +1,4 @@
-//! Small models of what processes do to one state block, run in every order that loom
+//! Small models of processes that change one state block, run in every order that loom
 //! distinguishes: `.ci/model loom [PREEMPTIONS]`.
 
 use loom as engine;
@@ -12,10 +12,10 @@ use std::{
 };
 use sync::Fences;
 
+#[path = "../fixture.rs"]
+mod fixture;
 #[path = "../library.rs"]
 mod library;
-#[path = "../scene.rs"]
-mod scene;
 #[path = "../sync.rs"]
 mod sync;
 
@@ -23,29 +23,29 @@ mod deaths;
 mod files;
 mod guards;
 mod payload;
+mod table;
 
 use library::{format, layout, scope, state};
 
 /// Slots of the lock table.
 const SLOTS: usize = 4;
 
-/// What is run in every order.
+/// A model, run in every order.
 struct Model {
     name: &'static str,
-    /// With the access at which its victim dies, where it has one.
+    /// Runs it once. The argument is the access before which its victim dies.
     body: fn(u32),
-    /// What its SeqCst accesses are made of.
+    /// The fences that stand in for SeqCst; the model runs once with each.
     fences: &'static [Fences],
-    /// How many times threads are interrupted at most in one execution; as often as can be where
-    /// there is no number.
+    /// Bound on the preemptions in one execution; `None` means no bound.
     preemptions: Option<usize>,
-    /// Whether it has a victim, which is to die at each of its accesses in turn.
+    /// Whether it has a victim, which dies before each of its accesses in turn.
     dies: bool,
 }
 
-/// For what needs one order of all SeqCst accesses.
+/// For a model that needs one order of all SeqCst accesses.
 const ORDERED: &[Fences] = &[Fences::BehindStores, Fences::BeforeLoads];
-/// For what does not: any fence could hide that something is not ordered.
+/// For a model that does not: a fence could hide a missing order.
 const UNORDERED: &[Fences] = &[Fences::None];
 
 impl Model {
@@ -73,7 +73,7 @@ impl Model {
         Self { dies: true, ..self }
     }
 
-    /// Runs it, and gives the number of executions.
+    /// Runs it in every order, prints a line, and returns the number of executions.
     fn run(&self, bound: Option<usize>) -> u64 {
         let start = Instant::now();
         let (mut executions, mut deaths) = (0, 0);
@@ -100,7 +100,7 @@ impl Model {
     }
 }
 
-/// As many preemptions as can be.
+/// No bound on preemptions.
 const ALL: usize = usize::MAX;
 
 fn check(body: fn(u32), step: u32, preemptions: Option<usize>) -> u64 {

@@ -1,9 +1,9 @@
-//! The bytes that guards protect. Any access that does not happen before or after another that it
-//! conflicts with ends the model.
+//! The bytes that guards protect. The model fails if two conflicting accesses are not ordered by
+//! happens-before.
 
 use crate::{engine::cell::Cell, sync};
 
-/// Whether somebody began to write and did not end.
+/// Whether a write began and did not end.
 pub(crate) struct Payload(Cell<bool>);
 
 // SAFETY: threads of a model run one at a time, and the cell reports accesses that are not ordered.
@@ -19,16 +19,16 @@ impl Payload {
     }
 
     pub(crate) fn read(&self) {
-        assert!(!self.is_half_written(), "read while it is half-written");
+        assert!(!self.is_half_written(), "read of half-written bytes");
     }
 
-    /// Writes, as one who may die over it.
+    /// Writes, and may die in the middle.
     pub(crate) fn write(&self) {
         self.read();
         self.overwrite();
     }
 
-    /// Writes what somebody else may have left half-written.
+    /// Writes bytes that another member may have left half-written.
     pub(crate) fn overwrite(&self) {
         self.0.set(true);
         sync::step();

@@ -1,5 +1,5 @@
-//! Members that take, give back, poison and recover guards on random views and die anywhere, in
-//! random orders, against a simple model: `.ci/model shuttle [ITERATIONS]`.
+//! Groups of members that take, give back, poison and recover guards on random spans and die
+//! anywhere, in random orders, checked against a simple model: `.ci/model shuttle [ITERATIONS]`.
 
 use shuttle as engine;
 use shuttle::{
@@ -8,36 +8,36 @@ use shuttle::{
 };
 use std::time::Instant;
 
+#[path = "../fixture.rs"]
+mod fixture;
 #[path = "../library.rs"]
 mod library;
-#[path = "../scene.rs"]
-mod scene;
 #[path = "../sync.rs"]
 #[allow(
     dead_code,
-    reason = "memory orders and deaths at every access are loom's business"
+    reason = "loom checks memory orders and deaths at every access"
 )]
 mod sync;
 
-mod ledger;
-mod lives;
+mod expected;
+mod members;
 
 use library::{format, layout, scope, state};
-use lives::Community;
+use members::Group;
 
-/// Slots of the lock table: few enough for a community to fill it.
+/// Slots of the lock table: few enough for a group to fill it.
 const SLOTS: usize = 8;
 
-/// Preemptions at random places that the second scheduler makes.
+/// Preemptions that the second scheduler makes at random places.
 const DEPTH: usize = 3;
 
-fn run(name: &str, scheduler: impl Scheduler + 'static, community: Community) -> usize {
+fn run(name: &str, scheduler: impl Scheduler + 'static, group: Group) -> usize {
     let start = Instant::now();
     let mut config = Config::new();
-    // All that is not SeqCst is taken for it: that is what the models of loom are for.
+    // shuttle treats every order as SeqCst; the models of loom check weaker ones.
     config.silence_warnings = true;
     config.stack_size = 1 << 18;
-    let iterations = Runner::new(scheduler, config).run(move || lives::run(community));
+    let iterations = Runner::new(scheduler, config).run(move || members::run(group));
     println!(
         "{name:64} {iterations:>9} {:>7.1} s",
         start.elapsed().as_secs_f64()
@@ -56,21 +56,17 @@ fn main() {
     let start = Instant::now();
     println!("{:64} {:>9}", "model", "executions");
     let (mut models, mut executions) = (0, 0);
-    for (community_name, community) in lives::COMMUNITIES
+    for (group_name, group) in members::GROUPS
         .iter()
-        .filter(|(community, _)| community.contains(&name))
+        .filter(|(group, _)| group.contains(&name))
     {
         let scheduler = RandomScheduler::new(iterations);
-        executions += run(
-            &format!("{community_name}, at random"),
-            scheduler,
-            *community,
-        );
+        executions += run(&format!("{group_name}, at random"), scheduler, *group);
         let scheduler = PctScheduler::new(DEPTH, iterations);
         executions += run(
-            &format!("{community_name}, with {DEPTH} preemptions"),
+            &format!("{group_name}, with {DEPTH} preemptions"),
             scheduler,
-            *community,
+            *group,
         );
         models += 1;
     }

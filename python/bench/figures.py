@@ -1,6 +1,7 @@
-"""Measures the package beside its peers, and writes docs/performance-python.md: figures.py FILE
+"""Compare the package with other libraries, and write docs/performance-python.md: figures.py FILE
 
-Needs ndshm, joblib, pygments and (without its dependencies) jztools. Each figure is the median of the rounds that fit into about a second, in microseconds.
+Needs ndshm, joblib, pygments and (without its dependencies) jztools. Each figure is the median of
+the rounds that fit into about a second, in microseconds.
 """
 
 from __future__ import annotations
@@ -11,225 +12,36 @@ import os
 import pathlib
 import pickle
 import platform
-import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
+import textwrap
 import time
-from collections.abc import Callable
+import timeit
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from multiprocessing.connection import Connection
-from multiprocessing.managers import SharedMemoryManager
-from multiprocessing.shared_memory import SharedMemory
 from typing import Any
 
 import numpy as np
+from libraries import LIBRARIES, Library
 
 import ndshm
 
 SIZES = [4 << 10, 64 << 10, 1 << 20, 16 << 20, 256 << 20]
-BUDGET = 1.0
+BUDGET_SECONDS = 1.0
 COLUMNS = ["create", "create and fill", "transfer", "re-open", "release", "hand over", "again"]
-
-
-class Peer:
-    """One way to share arrays: a store of them in the producer, nothing in the consumer. Arrays are float64, of one axis."""
-
-    def __init__(self, stack: ExitStack) -> None:
-        """Opens the store, which `stack` closes."""
-
-    def empty(self, n: int) -> Any:
-        raise NotImplementedError
-
-    def filled(self, source: np.ndarray) -> Any:
-        raise NotImplementedError
-
-    def release(self, holder: list[Any]) -> None:
-        """Ends the array that is the only thing in `holder`."""
-        holder.clear()
-
-    @staticmethod
-    def dumps(array: Any) -> bytes:
-        return pickle.dumps(array)
-
-    @staticmethod
-    def loads(text: bytes) -> Any:
-        return pickle.loads(text)
-
-    @staticmethod
-    def total(array: Any) -> float:
-        return float(array.sum())
-
-
-class Ndshm(Peer):
-    recycle: int | None = None
-
-    def __init__(self, stack: ExitStack) -> None:
-        self.m = stack.enter_context(ndshm.Manager(recycle=self.recycle))
-
-    def empty(self, n: int) -> Any:
-        return self.m.empty(n)
-
-    def filled(self, source: np.ndarray) -> Any:
-        return self.m.array(source)
-
-    @staticmethod
-    def total(array: Any) -> float:
-        with array.read() as x:
-            return float(x.sum())
-
-
-class Recycling(Ndshm):
-    recycle = 1 << 30
-
-
-class Compat(Peer):
-    module = "ndshm.compat.jztools"
-
-    def __init__(self, stack: ExitStack) -> None:
-        self.m = stack.enter_context(__import__(self.module, fromlist=["x"]).XSharedMemoryManager())
-
-    def empty(self, n: int) -> Any:
-        return self.m.empty(n, float)
-
-    def filled(self, source: np.ndarray) -> Any:
-        return self.m.from_ndarray(source)
-
-
-class Jztools(Compat):
-    module = "jztools.shared_memory"
-
-
-class Block:
-    """An array in a block of multiprocessing's, as one writes it by hand."""
-
-    def __init__(self, memory: SharedMemory, n: int) -> None:
-        self.memory, self.array = memory, np.ndarray(n, float, memory.buf)
-
-    def __reduce__(self) -> Any:
-        return attach, (self.memory.name, len(self.array))
-
-    def __del__(self) -> None:
-        self.array = None
-        self.memory.close()
-
-
-def attach(name: str, n: int) -> Block:
-    return Block(SharedMemory(name), n)
-
-
-class Blocks(Peer):
-    def block(self, size: int) -> SharedMemory:
-        return SharedMemory(create=True, size=size)
-
-    def empty(self, n: int) -> Any:
-        return Block(self.block(n * 8), n)
-
-    def filled(self, source: np.ndarray) -> Any:
-        block = self.empty(len(source))
-        np.copyto(block.array, source)
-        return block
-
-    def release(self, holder: list[Any]) -> None:
-        holder[0].memory.unlink()
-        holder.clear()
-
-    @staticmethod
-    def total(array: Any) -> float:
-        return float(array.array.sum())
-
-
-class ManagedBlocks(Blocks):
-    def __init__(self, stack: ExitStack) -> None:
-        self.m = stack.enter_context(SharedMemoryManager())
-
-    def block(self, size: int) -> SharedMemory:
-        return self.m.SharedMemory(size)
-
-
-class Memmaps(Peer):
-    """Files on tmpfs, mapped. A memmap pickles as a copy, so its path and length travel."""
-
-    def __init__(self, stack: ExitStack) -> None:
-        self.place = tempfile.mkdtemp(dir="/dev/shm")
-        stack.callback(shutil.rmtree, self.place)
-        self.made = 0
-
-    def path(self) -> str:
-        self.made += 1
-        return os.path.join(self.place, str(self.made))
-
-    def empty(self, n: int) -> Any:
-        return np.memmap(self.path(), float, "w+", shape=(n,))
-
-    def filled(self, source: np.ndarray) -> Any:
-        x = self.empty(len(source))
-        x[:] = source
-        return x
-
-    def release(self, holder: list[Any]) -> None:
-        path = holder[0].filename
-        holder.clear()
-        os.unlink(path)
-
-    @staticmethod
-    def dumps(array: Any) -> bytes:
-        return pickle.dumps(str(array.filename))
-
-    @staticmethod
-    def loads(text: bytes) -> Any:
-        return np.memmap(pickle.loads(text), float, "r+")
-
-
-class Joblib(Memmaps):
-    """joblib's way: a dumped file that is mapped when it is loaded."""
-
-    def empty(self, n: int) -> Any:
-        return self.filled(np.empty(n))
-
-    def filled(self, source: np.ndarray) -> Any:
-        import joblib
-
-        path = self.path()
-        joblib.dump(source, path)
-        return path
-
-    def release(self, holder: list[Any]) -> None:
-        os.unlink(holder.pop())
-
-    @staticmethod
-    def dumps(array: Any) -> bytes:
-        return pickle.dumps(array)
-
-    @staticmethod
-    def loads(text: bytes) -> Any:
-        import joblib
-
-        return joblib.load(pickle.loads(text), mmap_mode="r+")
-
-
-class Copies(Peer):
-    """No sharing: the elements themselves are pickled."""
-
-    def empty(self, n: int) -> Any:
-        return np.empty(n)
-
-    def filled(self, source: np.ndarray) -> Any:
-        return source.copy()
-
-
-PEERS: dict[str, type[Peer]] = {
-    "ndshm": Ndshm,
-    "ndshm, recycle=1 GiB": Recycling,
-    "ndshm.compat.jztools": Compat,
-    "SharedMemory": Blocks,
-    "SharedMemoryManager": ManagedBlocks,
-    "numpy.memmap": Memmaps,
-    "joblib": Joblib,
-    "jztools": Jztools,
-    "pickled ndarrays": Copies,
-}
+INTRODUCTION = """
+Written by `python/bench/run`. Medians, in microseconds, of arrays of float64: *create* one
+(unspecified contents); *create and fill* it from an ndarray; *transfer* it (pickle and unpickle, in
+one process); *re-open* it (unpickle once more); *release* it; *hand over* a new one: create and
+fill it, send it pickled through a `multiprocessing.Pipe` to another process, which opens it, sums
+it and answers; hand the same one over *again*. A variant whose arrays cannot be pickled opens them
+by the file's name. *Pickled ndarrays* send the elements: a *transfer* is a copy, and nothing is
+shared. ndshm reserves an array's memory when it makes the array, so a full tmpfs is an error there
+and then. SharedMemory, memmap and jztools do not: they pay for each page at its first write, or die
+there. Compare *create and fill*.
+"""
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
@@ -238,77 +50,81 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - start, result
 
 
-def consume(name: str, wire: Connection) -> None:
-    """The other process: opens what it is sent, and answers with its sum."""
-    peer = PEERS[name]
-    while text := wire.recv_bytes():
-        array = peer.loads(text)
-        total = peer.total(array)
+def consume(name: str, connection: Connection) -> None:
+    """Run the other process: open each array that arrives, and answer with its sum."""
+    library = LIBRARIES[name]
+    while text := connection.recv_bytes():
+        array = library.loads(text)
+        total = library.total(array)
         del array
-        wire.send_bytes(repr(total).encode())
+        connection.send_bytes(repr(total).encode())
 
 
-def life(peer: Peer, source: np.ndarray, wire: Connection) -> tuple[float, ...]:
-    """One array of each kind, in the order of `COLUMNS`."""
+def hand_over(library: Library, array: Any, length: int, connection: Connection) -> None:
+    connection.send_bytes(library.dumps(array))
+    if (total := float(connection.recv_bytes())) != length:
+        raise ValueError(f"the other process read {total}, expected {length}")
 
-    def hand_over(array: Any) -> None:
-        wire.send_bytes(peer.dumps(array))
-        if (total := float(wire.recv_bytes())) != len(source):
-            raise ValueError(f"the other process read {total} instead of {len(source)}")
 
-    def drop() -> None:
+def lifecycle(library: Library, source: np.ndarray, connection: Connection) -> tuple[float, ...]:
+    """Time one array for each of `COLUMNS`."""
+    length = len(source)
+
+    def release() -> None:
         nonlocal array
         holder = [array]
         array = None
-        peer.release(holder)
+        library.release(holder)
 
-    def make_and_hand_over() -> Any:
-        array = peer.filled(source)
-        hand_over(array)
+    def create_and_hand_over() -> Any:
+        array = library.filled(source)
+        hand_over(library, array, length, connection)
         return array
 
-    created, array = timed(lambda: peer.empty(len(source)))
-    drop()
-    filled, array = timed(lambda: peer.filled(source))
-    transferred, (text, copy) = timed(lambda: (text := peer.dumps(array), peer.loads(text)))
-    reopened, again = timed(lambda: peer.loads(text))
+    created, array = timed(lambda: library.empty(length))
+    release()
+    filled, array = timed(lambda: library.filled(source))
+    transferred, (text, copy) = timed(lambda: (text := library.dumps(array), library.loads(text)))
+    reopened, again = timed(lambda: library.loads(text))
     del copy, again
-    released, _ = timed(drop)
-    handed, array = timed(make_and_hand_over)
-    repeated, _ = timed(lambda: hand_over(array))
-    drop()
+    released, _ = timed(release)
+    handed, array = timed(create_and_hand_over)
+    repeated, _ = timed(lambda: hand_over(library, array, length, connection))
+    release()
     return created, filled, transferred, reopened, released, handed, repeated
 
 
 def figures(name: str, size: int) -> list[float]:
-    """Medians of what one array takes, in microseconds, in the order of `COLUMNS`."""
+    """Return the medians for one array, in microseconds, in the order of `COLUMNS`."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     consumer = context.Process(target=consume, args=(name, theirs))
     with ExitStack() as stack:
-        peer = PEERS[name](stack)
+        library = LIBRARIES[name](stack)
         consumer.start()
         stack.callback(consumer.join)
         stack.callback(ours.send_bytes, b"")
         source, rounds = np.ones(size // 8), []
-        end = time.perf_counter() + BUDGET
+        end = time.perf_counter() + BUDGET_SECONDS
         while len(rounds) < 5 or time.perf_counter() < end and len(rounds) < 2000:
-            rounds.append(life(peer, source, ours))
+            rounds.append(lifecycle(library, source, ours))
     return [statistics.median(column) * 1e6 for column in zip(*rounds[1:])]
 
 
 class Reduced:
-    """What an array is to pickle, without the package: a function and a text."""
+    """The pickle of an array without the package: a function and a text."""
 
     def __reduce__(self) -> Any:
-        return str, ("x" * 130, )
+        return str, ("x" * 130,)
+
+
+def microseconds(call: Callable[[], Any]) -> float:
+    """Return the cost of a call, the best of several runs."""
+    return min(timeit.repeat(call, number=2000, repeat=7)) / 2000 * 1e6
 
 
 def calls() -> list[tuple[str, float]]:
-    """What single calls cost, of small arrays, best of several runs."""
-    import timeit
-
-    rows = []
+    """Return the costs of single calls on a small array, in microseconds."""
     reduced = Reduced()
     with ndshm.Manager(recycle=1 << 24) as m:
         a = m.zeros((32, 16))
@@ -322,59 +138,80 @@ def calls() -> list[tuple[str, float]]:
             with a.write() as x:  # noqa: F841
                 pass
 
-        for name, call in [
-            ("`with a.read() as x`", read), ("`with a.write() as x`", write), ("`a[1:, 3]`", lambda: a[1:, 3]), ("`a.handle`", lambda: a.handle),
-            ("`pickle.dumps(a)`", lambda: pickle.dumps(a)), ("`pickle.dumps` of an object of Python that is a function and a text", lambda: pickle.dumps(reduced)),
-            ("`pickle.loads`, open already", lambda: pickle.loads(text)),
-            ("`m.empty((32, 16))`, and its end", lambda: m.empty((32, 16))),
-        ]:
-            rows.append((name, min(timeit.repeat(call, number=2000, repeat=7)) / 2000 * 1e6))
+        timed_calls: dict[str, Callable[[], Any]] = {
+            "`with a.read() as x`": read,
+            "`with a.write() as x`": write,
+            "`a[1:, 3]`": lambda: a[1:, 3],
+            "`a.handle`": lambda: a.handle,
+            "`pickle.dumps(a)`": lambda: pickle.dumps(a),
+            "`pickle.dumps` of a Python object that is a function and a text": lambda: pickle.dumps(
+                reduced
+            ),
+            "`pickle.loads`, open already": lambda: pickle.loads(text),
+            "`m.empty((32, 16))`, and its end": lambda: m.empty((32, 16)),
+        }
+        return [(name, microseconds(call)) for name, call in timed_calls.items()]
+
+
+def rust_calls() -> list[tuple[str, float]]:
+    """Return the costs of the same calls in Rust, if the Rust peer is built."""
+    if "NDSHM_PEER" not in os.environ:
+        return []
+    command = [os.environ["NDSHM_PEER"], "bench"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        return []
+    rows = (line.rsplit(" ", 1) for line in done.stdout.splitlines())
+    return [(name, float(cost)) for name, cost in rows]
+
+
+def table(columns: list[str], rows: Iterable[tuple[str, list[float]]], digits: int) -> list[str]:
+    """Return the lines of a Markdown table, and an empty line."""
+    lines = ["| | " + " | ".join(columns) + " |", "| --- |" + " ---: |" * len(columns)]
+    for name, row in rows:
+        lines.append(f"| {name} | " + " | ".join(f"{figure:.{digits}f}" for figure in row) + " |")
+    return [*lines, ""]
+
+
+def measured(size: int, title: str) -> dict[str, list[float]]:
+    """Return the figures of each library that is installed."""
+    rows = {}
+    for name in LIBRARIES:
+        try:
+            rows[name] = figures(name, size)
+        except ImportError as error:
+            print(f"{name} left out: {error}", file=sys.stderr)
+            continue
+        print(title, name, [round(figure, 1) for figure in rows[name]], flush=True)
+        gc.collect()
     return rows
 
 
 def main(target: str) -> None:
-    lines = [
-        "# What the Python package costs",
-        "",
-        "Written by `python/bench/run`. Medians, in microseconds, of arrays of float64: *create* one (unspecified contents); *create and fill* it from an "
-        "ndarray; *transfer* it (pickle and unpickle, in one process); *re-open* it (unpickle once more); *release* it; *hand over* a new one: create and fill it, "
-        "send it pickled through a `multiprocessing.Pipe` to another process, which opens it, sums it and answers; hand the same one over *again*. What cannot be pickled is opened by its "
-        "file's name. Of *pickled ndarrays* the elements are sent, a *transfer* is a copy, and nothing is shared. "
-        "ndshm reserves an array's memory when it is made, so that a full tmpfs is an error there and then; SharedMemory, memmap and jztools do not, and pay "
-        "for each page, or die, when it is written first: compare *create and fill*.",
-        "",
-        f"{platform.machine()}, {os.cpu_count()} processors, Linux {platform.release().split('-')[0]}, Python {platform.python_version()}, NumPy {np.__version__}.",
-        "",
-    ]
-    table: dict[tuple[str, int], list[float]] = {}
+    system = f"{platform.machine()}, {os.cpu_count()} processors, "
+    system += f"Linux {platform.release().split('-')[0]}, "
+    system += f"Python {platform.python_version()}, NumPy {np.__version__}."
+    introduction = textwrap.fill(" ".join(INTRODUCTION.split()), 120, break_on_hyphens=False)
+    lines = ["# Performance of the Python package", "", introduction, "", system, ""]
+    results = {}
     for size in SIZES:
         title = f"{size >> 10} KiB" if size < 1 << 20 else f"{size >> 20} MiB"
-        lines += [f"## {title}", "", "| | " + " | ".join(COLUMNS) + " |", "| --- |" + " ---: |" * len(COLUMNS)]
-        for name in PEERS:
-            try:
-                row = table[name, size] = figures(name, size)
-            except ImportError as error:
-                print(f"{name} left out: {error}", file=sys.stderr)
-                continue
-            lines.append(f"| {name} | " + " | ".join(f"{figure:.1f}" for figure in row) + " |")
-            print(title, name, [round(figure, 1) for figure in row], flush=True)
-            gc.collect()
-        lines.append("")
-    small = SIZES[0]
-    if ("jztools", small) in table:
+        results[size] = measured(size, title)
+        lines += [f"## {title}", "", *table(COLUMNS, results[size].items(), 1)]
+    small = results[SIZES[0]]
+    if "jztools" in small:
+        ratios = {
+            name: [theirs / ours for theirs, ours in zip(small["jztools"], small[name])]
+            for name in ["ndshm", "ndshm, recycle=1 GiB", "ndshm.compat.jztools"]
+        }
         lines += ["## Beside the ancestor, at 4 KiB", "", "How many times faster than jztools.", ""]
-        lines += ["| | " + " | ".join(COLUMNS) + " |", "| --- |" + " ---: |" * len(COLUMNS)]
-        for name in ["ndshm", "ndshm, recycle=1 GiB", "ndshm.compat.jztools"]:
-            ratios = [theirs / ours for theirs, ours in zip(table["jztools", small], table[name, small])]
-            lines.append(f"| {name} | " + " | ".join(f"{ratio:.1f}" for ratio in ratios) + " |")
-        lines.append("")
-    lines += ["## Single calls", "", "Of an array of 4 KiB; the best of seven runs.", "", "| | µs |", "| --- | ---: |"]
-    lines += [f"| {name} | {cost:.2f} |" for name, cost in calls()]
-    rust = subprocess.run([os.environ["NDSHM_PEER"], "bench"], stdout=subprocess.PIPE, text=True) if "NDSHM_PEER" in os.environ else None
-    if rust is not None and rust.returncode == 0 and rust.stdout:
-        lines += ["", "The same in Rust, over the library itself:", "", "| | µs |", "| --- | ---: |"]
-        lines += [f"| {name} | {float(cost):.2f} |" for name, cost in (line.rsplit(" ", 1) for line in rust.stdout.splitlines())]
-    pathlib.Path(target).write_text("\n".join(lines) + "\n")
+        lines += table(COLUMNS, ratios.items(), 1)
+    lines += ["## Single calls", "", "Of an array of 4 KiB; the best of seven runs.", ""]
+    lines += table(["µs"], [(name, [cost]) for name, cost in calls()], 2)
+    if rust := rust_calls():
+        lines += ["The same in Rust, over the library itself:", ""]
+        lines += table(["µs"], [(name, [cost]) for name, cost in rust], 2)
+    pathlib.Path(target).write_text("\n".join(lines[:-1]) + "\n")
 
 
 if __name__ == "__main__":

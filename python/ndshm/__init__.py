@@ -9,8 +9,9 @@
 ...         print(x.sum())
 3.0
 
-An :class:`Array` is pickled by reference: give it to the functions of a process pool as it is, views too. Its elements are reached through guards, whose
-ndarrays are the shared memory itself and hold its lock.
+An :class:`Array` and its views are pickled by reference: pass them to the functions of a process
+pool as they are. Guards give access to the elements: their ndarrays are the shared memory itself
+and hold its lock.
 """
 
 from . import _errors
@@ -21,4 +22,8 @@ from ._ndshm import Array, Guard
 
 __version__ = "0.1.0"
 __all__ = ["Array", "ArrayInfo", "Guard", "Manager", "Swept", "Usage", "open", "open_frozen"]
-__all__ += [name for name, value in vars(_errors).items() if isinstance(value, type) and issubclass(value, Error)]
+__all__ += [
+    name
+    for name, value in vars(_errors).items()
+    if isinstance(value, type) and issubclass(value, Error)
+]

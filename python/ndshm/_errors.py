@@ -1,15 +1,19 @@
-"""What can go wrong: one class for each reason, called as in the Rust library; all of them are :class:`Error`.
+"""The package's exceptions: one class for each reason, named as in the Rust library.
 
-Where Python has a class of its own for a reason, the exception is one of that too: ``except FileNotFoundError`` and ``except TimeoutError`` work.
+All are subclasses of :class:`Error`. Where Python has a class for the reason, the exception is an
+instance of it too: ``except FileNotFoundError`` and ``except TimeoutError`` work.
 """
 
 
 class Error(Exception):
-    """Whatever the library reports. Its text names the file, what was expected and found, and what to do where that is known."""
+    """Any error of the library.
+
+    Its text names the file, the expected and the found value, and the remedy where one is known.
+    """
 
 
 class NoSpace(Error, OSError):
-    """The array does not fit; nothing was left behind."""
+    """The array does not fit. Nothing was left behind."""
 
 
 class TooManyMappings(Error, OSError):
@@ -17,15 +21,15 @@ class TooManyMappings(Error, OSError):
 
 
 class TooManyGuards(Error):
-    """The thread holds a guard on the array, and no slot for another one is free."""
+    """The thread holds a guard on the array, and no slot is free for another one."""
 
 
 class Released(Error, FileNotFoundError):
-    """The array was released, or its store is gone. What is open stays usable."""
+    """The array was released, or its store is gone. Open arrays stay usable."""
 
 
 class NotFound(Error, FileNotFoundError, KeyError):
-    """No such array or store."""
+    """The array or store does not exist."""
 
     __str__ = Exception.__str__
 
@@ -35,11 +39,11 @@ class AlreadyExists(Error, FileExistsError):
 
 
 class Closed(Error):
-    """The store was closed, or the manager was left: nothing can be made or opened by it."""
+    """The store was closed, or the manager has left it: it can neither create nor open arrays."""
 
 
 class NotOwner(Error, PermissionError):
-    """Only the owner of the array or store can do that."""
+    """Only the owner of the array or store may do this."""
 
 
 class PathReused(Error):
@@ -47,7 +51,7 @@ class PathReused(Error):
 
 
 class Dtype(Error, TypeError):
-    """The elements are of another type."""
+    """The elements have another type."""
 
 
 class Rank(Error, ValueError):
@@ -55,7 +59,7 @@ class Rank(Error, ValueError):
 
 
 class Layout(Error, ValueError):
-    """Shape, strides or indices that do not fit."""
+    """The shape, strides or indices do not fit."""
 
 
 class NotShared(Error, ValueError):
@@ -63,11 +67,11 @@ class NotShared(Error, ValueError):
 
 
 class WouldBlock(Error, BlockingIOError):
-    """A guard on overlapping bytes is held, and it was asked not to wait."""
+    """A guard on overlapping bytes is held, and the call does not wait."""
 
 
 class Timeout(Error, TimeoutError):
-    """A guard on overlapping bytes was held for all of the time that was given."""
+    """A guard on overlapping bytes was held for the whole timeout."""
 
 
 class WouldDeadlock(Error, RuntimeError):
@@ -75,7 +79,10 @@ class WouldDeadlock(Error, RuntimeError):
 
 
 class Poisoned(Error):
-    """The elements may be half-written: who wrote them died, or left its block by an exception. ``with a.recover() as x`` sets them anew."""
+    """The elements may be half-written: their writer died, or an exception ended its block.
+
+    ``with a.recover() as x`` sets them anew.
+    """
 
 
 class Frozen(Error, ValueError):
@@ -95,7 +102,7 @@ class ReadOnly(Error, ValueError):
 
 
 class Untrusted(Error, PermissionError):
-    """The directory or file is not what this user alone may write."""
+    """The directory or file is refused, for example because other users may write it."""
 
 
 class Handle(Error, ValueError):
@@ -103,16 +110,16 @@ class Handle(Error, ValueError):
 
 
 class Name(Error, ValueError):
-    """What cannot be a name."""
+    """The text cannot be a name."""
 
 
 class Attrs(Error, ValueError):
-    """Attributes or names of axes that do not fit."""
+    """The attributes or axis names cannot be stored."""
 
 
 class Header(Error):
-    """The file is not an array."""
+    """The file is not an array, or it is damaged."""
 
 
 class Io(Error, OSError):
-    """What the operating system reports."""
+    """The operating system reported an error."""

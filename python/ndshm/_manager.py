@@ -22,7 +22,10 @@ _FLOAT = np.dtype(float)
 
 @dataclass(frozen=True)
 class ArrayInfo:
-    """What an array file says of itself. ``dtype`` is the text that stands in the file, ``created`` is in seconds since 1970."""
+    """The contents of an array file's header.
+
+    ``dtype`` is the text in the file, ``created`` is in seconds since 1970.
+    """
 
     name: str | None
     id: str
@@ -38,7 +41,11 @@ class ArrayInfo:
 
 @dataclass(frozen=True)
 class Usage:
-    """How much a store holds, and what is left on its file system. Bytes."""
+    """The space that a store uses, in bytes.
+
+    ``nbytes`` is the size of all elements. The file system gave ``allocated`` bytes to the files of
+    the arrays and ``kept`` bytes to files without an array, and has ``available`` bytes left.
+    """
 
     arrays: int
     nbytes: int
@@ -49,7 +56,10 @@ class Usage:
 
 @dataclass(frozen=True)
 class Swept:
-    """What a sweep deleted, and what it could not, with the reasons."""
+    """The numbers of stores, arrays and bytes that a sweep deleted.
+
+    ``skipped`` has the reason for each leftover that it could not delete.
+    """
 
     stores: int
     arrays: int
@@ -58,21 +68,38 @@ class Swept:
 
 
 class Manager(_ndshm.Manager):
-    """A store of shared arrays: a directory on tmpfs, or wherever ``path`` says.
+    """A store of shared arrays: a directory on tmpfs, or at ``path``.
 
-    ``Manager()`` makes an ephemeral store, which is deleted with all its arrays when the block of ``with`` ends, or the manager goes.
-    ``Manager(path)`` opens the persistent store at that path, or makes it: it stays until :meth:`close`.
+    ``Manager()`` creates an ephemeral store. It is deleted with all its arrays when the ``with``
+    block ends, or with the manager.
+    ``Manager(path)`` opens the persistent store at that path, or creates it. It stays until
+    :meth:`close`.
 
-    All verbs that make an array take ``name`` (to open it by), ``scope``, ``attrs`` (a dictionary of numbers, texts, bytes, lists and dictionaries) and
-    ``axis_names``. The scope says who deletes the array: ``'local'``, the default, the process that made it, with its last reference to it;
-    ``'remote'`` whoever opens or unpickles it first; ``None``, the default of arrays with a name, the end of the store, or :meth:`Array.release`.
+    All methods that create an array take the keywords ``name`` (to open it by), ``scope``,
+    ``attrs`` (a dictionary of numbers, texts, bytes, lists and dictionaries) and ``axis_names``.
 
-    Other arguments: ``root``, the directory of ephemeral stores instead of ``NDSHM_ROOT`` or ``/dev/shm/ndshm-<uid>``; ``persistent``;
-    ``any_file_system``, to allow others than tmpfs; ``lock_timeout`` in seconds, for guards without one of their own; ``huge_pages`` (``'auto'``,
-    ``'never'``, ``'require'``); ``prefault``; ``recycle`` and ``cache``, bytes that are kept for new arrays and of arrays that may be opened again;
-    ``mode``, ``'a'`` to open or create, ``'x'`` to create, ``'r+'`` to open.
+    The scope decides when an array is deleted:
 
-    A manager is pickled as the name of its store: who unpickles it is a member, and deletes nothing.
+    - ``'local'``, the default: with the last reference in the process that created it.
+    - ``'remote'``: the process that opens or unpickles it first owns it; there it is local.
+    - ``None``, the default of arrays with a name: with its store, or by :meth:`Array.release`.
+
+    The other arguments are
+
+    - ``root``: the directory of ephemeral stores, instead of ``NDSHM_ROOT`` or
+      ``/dev/shm/ndshm-<uid>``;
+    - ``persistent``: ``True`` or ``False`` instead of the default for ``path``;
+    - ``any_file_system``: also accept file systems other than tmpfs, ext4, xfs and overlays, at
+      your own risk;
+    - ``lock_timeout``: seconds, for guards without a timeout of their own;
+    - ``huge_pages``: ``'auto'``, ``'never'`` or ``'require'``;
+    - ``prefault``: map all pages of an array when it is created or opened;
+    - ``recycle``: bytes of freed memory to keep for new arrays;
+    - ``cache``: bytes of mappings to keep for arrays that may be opened again;
+    - ``mode``: ``'a'`` to open or create, ``'x'`` to create, ``'r+'`` to open.
+
+    A manager is pickled as the name of its store. The process that unpickles it is a member of the
+    store, and deletes nothing.
     """
 
     __slots__ = ()
@@ -80,45 +107,90 @@ class Manager(_ndshm.Manager):
     def __enter__(self) -> Manager:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         self.leave()
 
-    def zeros(self, shape: int | Sequence[int], dtype: DTypeLike = _FLOAT, order: str = "C", **labels: Any) -> Array:
-        """A new array of zeros. Raises :class:`NoSpace` where it does not fit, and leaves nothing then."""
-        return self._make(shape, dtype if type(dtype) is np.dtype else np.dtype(dtype), order, **labels)
+    def zeros(
+        self,
+        shape: int | Sequence[int],
+        dtype: DTypeLike = _FLOAT,
+        order: str = "C",
+        **labels: Any,
+    ) -> Array:
+        """Create an array of zeros.
+
+        Raises :class:`NoSpace` if it does not fit, and leaves nothing behind then.
+        """
+        element_type = dtype if type(dtype) is np.dtype else np.dtype(dtype)
+        return self._create(shape, element_type, order, **labels)
 
     empty = zeros
 
-    def ones(self, shape: int | Sequence[int], dtype: DTypeLike = _FLOAT, order: str = "C", **labels: Any) -> Array:
-        """A new array of ones."""
+    def ones(
+        self,
+        shape: int | Sequence[int],
+        dtype: DTypeLike = _FLOAT,
+        order: str = "C",
+        **labels: Any,
+    ) -> Array:
+        """Create an array of ones."""
         return self.full(shape, 1, dtype, order, **labels)
 
-    def full(self, shape: int | Sequence[int], fill_value: Any, dtype: DTypeLike | None = None, order: str = "C", **labels: Any) -> Array:
-        """A new array of one value; its type is that of the value, if none is given."""
+    def full(
+        self,
+        shape: int | Sequence[int],
+        fill_value: Any,
+        dtype: DTypeLike | None = None,
+        order: str = "C",
+        **labels: Any,
+    ) -> Array:
+        """Create an array of one value. Without ``dtype`` it has the type of the value."""
         element = np.asarray(fill_value, None if dtype is None else np.dtype(dtype))
         if element.ndim:
-            raise ValueError("the value must be one element: use array() for an array of several")
-        return self._make(shape, element.dtype, order, element=element.tobytes(), **labels)
+            raise ValueError("fill_value must be one element: use array() for several")
+        return self._create(shape, element.dtype, order, element=element.tobytes(), **labels)
 
-    def array(self, source: ArrayLike, dtype: DTypeLike | None = None, order: str = "K", **labels: Any) -> Array:
-        """A new array with a copy of what ``numpy.asarray`` makes of ``source``: of an ndarray, a shared array, a list, a number, ...
+    def array(
+        self,
+        source: ArrayLike,
+        dtype: DTypeLike | None = None,
+        order: str = "K",
+        **labels: Any,
+    ) -> Array:
+        """Create an array with a copy of anything that ``numpy.asarray`` takes.
 
-        ``order='K'`` keeps that of a contiguous source, any other becomes C.
+        The source is an ndarray, a shared array, a list, a number, and so on. ``order='K'`` keeps
+        the order of a contiguous source; any other source gets the order C.
         """
         source = np.asarray(source, dtype)
         if not source.dtype.isnative:
             source = source.astype(source.dtype.newbyteorder("="))
-        wanted: Literal["C", "F"] = "F" if order == "F" or order in ("K", "A") and source.flags.fnc else "C"
+        keeps_fortran = order in ("K", "A") and source.flags.fnc
+        wanted: Literal["C", "F"] = "F" if order == "F" or keeps_fortran else "C"
         return self._copy(np.asarray(source, order=wanted), wanted, **labels)
 
     def from_ndarray(self, source: np.ndarray, **labels: Any) -> Array:
-        """A new array with a copy of an ndarray, in its order."""
+        """Create an array with a copy of an ndarray, in the ndarray's order."""
         return self.array(source, **labels)
 
-    def open_or_zeros(self, name: str, shape: int | Sequence[int], dtype: DTypeLike = _FLOAT, order: str = "C", **labels: Any) -> Array:
-        """The array with this name, or a new one of zeros; whoever comes first makes it.
+    def open_or_zeros(
+        self,
+        name: str,
+        shape: int | Sequence[int],
+        dtype: DTypeLike = _FLOAT,
+        order: str = "C",
+        **labels: Any,
+    ) -> Array:
+        """Open the array with this name, or create it with zeros.
 
-        Raises :class:`Layout` where there is one of another shape or type.
+        Of several processes that call this at once, one creates the array and the others open it.
+
+        Raises :class:`Layout` if the array exists with another shape or type.
         """
         dtype = np.dtype(dtype)
         wanted = (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(shape)
@@ -129,7 +201,10 @@ class Manager(_ndshm.Manager):
                 pass
             else:
                 if found.shape != wanted + dtype.shape or found.dtype != dtype.base:
-                    raise Layout(f"{name} has shape {found.shape} and type {found.dtype}, not {wanted} and {dtype}")
+                    raise Layout(
+                        f"{name} has shape {found.shape} and type {found.dtype}, "
+                        f"expected {wanted} and {dtype}"
+                    )
                 return found
             try:
                 return self.zeros(shape, dtype, order, name=name, **labels)
@@ -137,15 +212,15 @@ class Manager(_ndshm.Manager):
                 continue
 
     def list(self) -> list[ArrayInfo]:
-        """What is in the store, oldest first."""
+        """Return the arrays of the store, oldest first."""
         return [ArrayInfo(**info) for info in self._list()]
 
     def usage(self) -> Usage:
-        """How much the store holds, and what is left."""
+        """Return the space that the store uses, and the space that is left."""
         return Usage(**self._usage())
 
     def sweep(self) -> Swept:
-        """Deletes what the dead left, in this store and of ephemeral stores beside it."""
+        """Delete the leftovers of dead processes: in this store, and ephemeral stores beside it."""
         swept = self._sweep()
         return Swept(**{**swept, "skipped": tuple(swept["skipped"])})
 
@@ -155,20 +230,24 @@ class Manager(_ndshm.Manager):
 
 
 def unpickle_manager(text: str) -> Manager:
-    """The manager that was pickled, as a member."""
+    """Return the pickled manager as a member of its store."""
     return Manager(_pickled=text)
 
 
 def open(what: str | os.PathLike[str]) -> Array:
-    """The array or view that the text of a handle names, or the array in the file at a path."""
+    """Open the array or view that a handle's text names, or the array in the file at a path."""
     text = os.fspath(what)
-    return _ndshm.open(text) if text.startswith("ndshm") and ":" in text else _ndshm.open_path(text)
+    is_handle = text.startswith("ndshm") and ":" in text
+    return _ndshm.open(text) if is_handle else _ndshm.open_path(text)
 
 
 def open_frozen(handle: str, timeout: float | None = None) -> np.ndarray:
-    """A read-only ndarray of what a handle names, as soon as its producer has frozen it: ``timeout`` seconds at most, ``None`` for no limit.
+    """Return a read-only ndarray of the array or view that a handle names, once it is frozen.
 
-    Raises :class:`Abandoned` where the producer ended before, and :class:`Released` where the array is gone, both at once.
+    Waits for the producer at most ``timeout`` seconds, or without a limit for ``None``.
+
+    Raises :class:`Abandoned` if the producer ended before it froze the array, and
+    :class:`Released` if the array is gone, both at once.
     """
     if timeout is None:
         timeout = float("inf")

@@ -1,4 +1,4 @@
-"""The compiled part: arrays, guards, and what the class of managers stands on."""
+"""The compiled part: arrays, guards, and the base class of managers."""
 
 import os
 from types import TracebackType
@@ -14,38 +14,48 @@ Scope = Literal["local", "remote"] | None
 class Guard:
     """A lock on the elements of an array or view, as a context manager.
 
-    ``with a.read() as x`` gives them as a zero-copy ndarray of the array's shape, read-only; ``with a.write() as x`` as one that can be written. The lock is
-    held until the block ends. Then ``x`` is emptied: all its axes get the length 0 (one without axes shows a private zero).
+    ``with a.read() as x`` returns the elements as a read-only zero-copy ndarray of the array's
+    shape; ``with a.write() as x`` as a writable one. The lock is held until the block ends. Then
+    ``x`` is emptied: all its axes get the length 0 (an ndarray without axes shows a private zero).
 
-    Views of ``x``, memoryviews, iterators and capsules of it must be gone by then, and it may have no other references than variables: else
-    ``BufferError`` is raised, they stay usable, and the lock is kept until the last of them is gone.
+    Delete views of ``x``, memoryviews, iterators and capsules of it before the block ends, and keep
+    ``x`` itself in variables only. Otherwise the guard raises ``BufferError``, these objects stay
+    usable, and the lock is kept until the last of them is gone.
 
-    An exception that ends a block that writes leaves the elements *poisoned*, as the death of the process does: see :meth:`Array.recover`.
+    An exception that ends a writing block leaves the elements *poisoned*, as the death of the
+    process does: see :meth:`Array.recover`.
     """
 
     def __enter__(self) -> np.ndarray: ...
     def __exit__(
-        self, kind: type[BaseException] | None = None, value: BaseException | None = None, traceback: TracebackType | None = None
+        self,
+        kind: type[BaseException] | None = None,
+        value: BaseException | None = None,
+        traceback: TracebackType | None = None,
     ) -> Literal[False]: ...
 
 class Keeper:
-    """The base of ndarrays without a lock: it keeps their memory."""
+    """The base of an ndarray without a lock: it keeps the array, and so its mapping and a local
+    array's file.
+    """
 
     @property
     def array(self) -> Array:
-        """The array whose memory it is."""
+        """The array that owns the memory."""
     @property
     def address(self) -> int:
-        """Where the memory begins."""
+        """The address of the memory."""
 
 class Array:
     """A typed n-dimensional array, or a view of one, in memory that many processes share.
 
-    It has NumPy's attributes. Its elements are reached through guards (:meth:`read`, :meth:`write`), as copies (:meth:`to_numpy`,
-    ``numpy.asarray``), or by indexing. Basic indexing (integers, slices, ``...``, ``None``, the name of a field) gives a view of the same memory, any
-    other a plain ndarray, copied under the lock. Assigning to an index locks what it names.
+    It has NumPy's attributes. Access the elements through guards (:meth:`read`, :meth:`write`), as
+    copies (:meth:`to_numpy`, ``numpy.asarray``), or by indexing. Basic indexing (integers, slices,
+    ``...``, ``None``, the name of a field) returns a view of the same memory; any other indexing
+    returns a plain ndarray, copied under the lock. Assigning to an index locks the selected
+    elements.
 
-    Pickling gives a reference of less than 300 bytes.
+    A pickle of an array is a reference of less than 300 bytes.
     """
 
     @property
@@ -53,40 +63,46 @@ class Array:
         """The lengths of the axes."""
     @property
     def strides(self) -> tuple[int, ...]:
-        """In bytes."""
+        """The strides of the axes in bytes."""
     @property
     def ndim(self) -> int:
-        """How many axes there are."""
+        """The number of axes."""
     @property
     def size(self) -> int:
-        """How many elements there are."""
+        """The number of elements."""
     @property
     def itemsize(self) -> int:
-        """Bytes of one element."""
+        """The size of one element in bytes."""
     @property
     def nbytes(self) -> int:
-        """Bytes of all elements."""
+        """The size of all elements in bytes."""
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The type of the elements, NumPy's."""
+        """NumPy's type of the elements."""
     @property
     def order(self) -> Literal["C", "F"] | None:
-        """The order in which the elements lie in memory; ``None`` where they are not contiguous."""
+        """The order of the elements in memory, or ``None`` if they are not contiguous."""
     @property
     def name(self) -> str | None:
-        """The name in the store, if one was chosen."""
+        """The name in the store, or ``None`` for an array without a name."""
     @property
     def id(self) -> str:
-        """The array's identity: one for all its views, in all processes."""
+        """The identity of the array: the same for all its views, in all processes."""
     @property
     def path(self) -> str:
-        """The array's file."""
+        """The path of the array's file."""
     @property
     def handle(self) -> str:
-        """One line of text that names this array or view for any process of the same user, in whatever language: see :func:`ndshm.open`."""
+        """One line of text from which any process of the same user opens this array or view.
+
+        The process may be written in Rust or Python. See :func:`ndshm.open`.
+        """
     @property
     def scope(self) -> Scope:
-        """Who deletes the array, as this process holds it: ``'local'``, ``'remote'``, or ``None``."""
+        """The array's scope in this process: ``'local'``, ``'remote'`` or ``None``.
+
+        It decides when the array is deleted: see :class:`ndshm.Manager`.
+        """
     @scope.setter
     def scope(self, scope: Scope) -> None: ...
     @property
@@ -94,69 +110,109 @@ class Array:
         """Whether this process may write the elements."""
     @property
     def is_view(self) -> bool:
-        """Whether this is less than the whole array, or lies otherwise."""
+        """Whether this is a part of the whole array, or has another layout."""
     @property
     def frozen(self) -> bool:
-        """Whether nobody will ever write the array again."""
+        """Whether the array is frozen: no process will ever write it again."""
     @property
     def attrs(self) -> dict[str, Any]:
-        """What was said of the array when it was made: a new dict each time."""
+        """The attributes from the array's creation, as a new dict each time."""
     @property
     def axis_names(self) -> list[str | None]:
-        """Of the whole array's axes: one for each, or none at all."""
+        """The names of the whole array's axes: one for each axis, or none at all."""
     @property
     def manager(self) -> _Manager:
-        """A manager of the array's store, as a member."""
+        """A new manager of the array's store, as a member."""
     @property
     def T(self) -> Array:
         """The view with its axes in the opposite order."""
     def transpose(self, *axes: Any) -> Array:
-        """A view with its axes in another order, as NumPy's."""
+        """Return a view with its axes in another order, as ``numpy.transpose`` does."""
     def swapaxes(self, axis1: int, axis2: int) -> Array:
-        """A view in which two axes have changed places."""
+        """Return a view with two axes exchanged."""
     def squeeze(self, axis: int | tuple[int, ...] | None = None) -> Array:
-        """A view without the axes of length 1, or without these."""
+        """Return a view without the axes of length 1, or without the given ones of them."""
     def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Array:
-        """A view of a diagonal of two axes, which becomes the last axis."""
+        """Return a view of a diagonal of two axes, which becomes the last axis."""
     def reshape(self, *shape: Any) -> Array:
-        """The same memory in another shape. Raises ``ValueError`` where that needs a copy."""
-    def view(self) -> Array:
-        """The same view once more."""
-    def read_only(self) -> Array:
-        """The same view, through which nobody writes."""
-    def read(self, timeout: float | None = None) -> Guard:
-        """Shared access, for ``with``: waits while overlapping bytes are written, ``timeout`` seconds at most.
+        """Return a view of the same memory in another shape.
 
-        Raises :class:`WouldBlock` (``timeout=0``), :class:`Timeout`, :class:`Poisoned`, :class:`WouldDeadlock` where this thread holds the other guard.
+        Raises ``ValueError`` if the shape needs a copy.
+        """
+    def view(self) -> Array:
+        """Return the same view as a new object."""
+    def read_only(self) -> Array:
+        """Return the same view without the right to write through it."""
+    def read(self, timeout: float | None = None) -> Guard:
+        """Return a guard for shared access: ``with a.read() as x``.
+
+        The guard waits at most ``timeout`` seconds while overlapping bytes are written; without
+        ``timeout``, as long as the store's ``lock_timeout`` allows.
+
+        Raises :class:`WouldBlock` (only with ``timeout=0``), :class:`Timeout`, :class:`Poisoned`,
+        and :class:`WouldDeadlock` if this thread itself holds the other guard.
         """
     def write(self, timeout: float | None = None) -> Guard:
-        """Exclusive access, for ``with``; guards on other bytes of the same array do not wait for each other.
+        """Return a guard for exclusive access: ``with a.write() as x``.
 
-        Raises what :meth:`read` does, and :class:`ReadOnly` and :class:`Frozen`.
+        The guard waits at most ``timeout`` seconds while overlapping bytes are read or written;
+        without ``timeout``, as long as the store's ``lock_timeout`` allows. Guards on other bytes
+        of the same array do not exclude each other.
+
+        Raises the exceptions of :meth:`read`, and :class:`ReadOnly` and :class:`Frozen`.
         """
     def recover(self) -> Guard:
-        """Exclusive access to what may be poisoned: set the elements anew. The poison is gone when the block ends without an exception."""
+        """Return a guard for exclusive access to elements that may be poisoned.
+
+        Set the elements anew in its block. The poison is gone when the block ends without an
+        exception.
+        """
     def poisoned(self) -> list[tuple[int, int]]:
-        """The poisoned ranges that touch this view: bytes from the start of the array's data, the end exclusive."""
+        """Return the poisoned ranges that touch this view.
+
+        A range is its first byte and the byte after its last, from the start of the array's data.
+        """
     def freeze(self) -> np.ndarray:
-        """Ends all writing to the array for ever, and gives a read-only ndarray that needs no guard."""
+        """Freeze the array, and return a read-only ndarray that needs no guard.
+
+        No process ever writes a frozen array again.
+        """
     def unlocked(self) -> np.ndarray:
-        """The memory as an ndarray without a lock, for those who coordinate by themselves. It keeps a local array from being deleted."""
+        """Return the memory as an ndarray without a lock.
+
+        Its users coordinate by other means. The ndarray keeps a local array from being deleted.
+        """
     def to_numpy(self, order: str = "K") -> np.ndarray:
-        """A private copy, made under the lock."""
+        """Return a private copy of the elements, made under the lock."""
     def copy(self, manager: _Manager | None = None, **labels: Any) -> Array:
-        """A new shared array with a copy of the elements, in the same store or in another one."""
+        """Return a new shared array with a copy of the elements.
+
+        The copy is in the same store, or in the store of ``manager``. It takes the keywords of
+        :meth:`ndshm.Manager.array`.
+        """
     def to_xarray(self, data: np.ndarray | None = None) -> xarray.DataArray:
-        """A DataArray with the names of axes and the attributes: of ``data``, the ndarray of a guard say, else of a copy, or of a frozen array itself."""
+        """Return a DataArray with the array's axis names and attributes.
+
+        Its elements are ``data``, for example the ndarray of a guard; without ``data`` the memory
+        of a frozen array, or a copy of any other.
+        """
     def item(self) -> Any:
-        """The only element, as a scalar of Python."""
+        """Return the only element as a Python scalar."""
     def release(self) -> None:
-        """Deletes the array now, whoever owns it. What is open goes on working."""
+        """Delete the array now, whichever process owns it.
+
+        Processes that have the array open continue to use it.
+        """
     def flush(self) -> None:
-        """Writes changed pages to the disk of a persistent store, and waits for that."""
+        """Write changed pages to the disk of a persistent store, and wait for the disk."""
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray: ...
     def __dlpack__(
-        self, *, stream: Any = None, max_version: tuple[int, int] | None = None, dl_device: Any = None, copy: bool | None = None
+        self,
+        *,
+        stream: Any = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: Any = None,
+        copy: bool | None = None,
     ) -> Any: ...
     def __dlpack_device__(self) -> tuple[int, int]: ...
     def __buffer__(self, flags: int) -> memoryview: ...
@@ -168,7 +224,7 @@ class Array:
     def __bool__(self) -> bool: ...
 
 class Manager:
-    """What the class of managers stands on."""
+    """The base class of :class:`ndshm.Manager`."""
 
     def __new__(
         cls,
@@ -188,26 +244,29 @@ class Manager:
     ) -> _Manager: ...
     @property
     def path(self) -> str:
-        """The store's directory."""
+        """The path of the store's directory."""
     @property
     def is_owner(self) -> bool:
         """Whether the end of this manager deletes the store."""
     @property
     def closed(self) -> bool:
-        """Whether this manager has let go of its store."""
+        """Whether this manager has left or deleted its store."""
     def open(self, name: str) -> Array:
-        """The array with this name. Raises :class:`NotFound`."""
+        """Open the array with this name. Raises :class:`NotFound`."""
     def __getitem__(self, name: str) -> Array: ...
     def __contains__(self, name: object) -> bool: ...
     def remove(self, name: str) -> None:
-        """Deletes the array with this name, whoever owns it."""
+        """Delete the array with this name, whichever process owns it."""
     def close(self) -> None:
-        """Deletes the store with all its arrays, a persistent one too."""
+        """Delete the store with all its arrays, even a persistent store."""
     def leave(self) -> None:
-        """Lets go of the store, as the end of ``with`` does: an ephemeral one that this process made is deleted, another one stays."""
+        """Leave the store, as the end of a ``with`` block does.
+
+        This deletes an ephemeral store that this process created. Any other store stays.
+        """
     def persist(self) -> str:
-        """Makes the store persistent, and gives its path."""
-    def _make(
+        """Make the store persistent, and return its path."""
+    def _create(
         self,
         shape: SupportsIndex | Sequence[SupportsIndex],
         dtype: np.dtype[Any],

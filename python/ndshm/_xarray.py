@@ -1,4 +1,4 @@
-"""Arrays as those of xarray."""
+"""Conversion of arrays to xarray's."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 
 
 def to_xarray(array: Array, data: np.ndarray | None = None) -> xarray.DataArray:
-    """A DataArray with the array's names of axes and attributes.
+    """Return a DataArray with the array's axis names and attributes.
 
-    Its elements are ``data``, the ndarray of a guard say; without it those of a frozen array, or else a private copy. The names fit the whole array: a
-    view of another number of axes gets none.
+    Its elements are ``data``, for example the ndarray of a guard; without ``data`` the memory of a
+    frozen array, or a copy of any other. The names belong to the axes of the whole array: a view
+    with another number of axes gets none.
     """
     import xarray
 

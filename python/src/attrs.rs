@@ -1,4 +1,4 @@
-//! Attributes of arrays: Python's dictionaries, lists, numbers, texts and bytes, as CBOR.
+//! Attributes of arrays: conversion between Python's values and CBOR.
 
 use ciborium::Value;
 use pyo3::{
@@ -7,7 +7,7 @@ use pyo3::{
     types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple},
 };
 
-/// A Python value as CBOR.
+/// Converts a Python value to CBOR.
 pub(crate) fn to_value(value: &Bound<'_, PyAny>) -> PyResult<Value> {
     if value.is_none() {
         Ok(Value::Null)
@@ -38,17 +38,18 @@ pub(crate) fn to_value(value: &Bound<'_, PyAny>) -> PyResult<Value> {
                 .collect::<PyResult<_>>()?,
         ))
     } else if let Ok(item) = value.call_method0("item") {
-        // A number of NumPy's.
+        // One of NumPy's scalars.
         to_value(&item)
     } else {
         let name = value.get_type().name()?;
         Err(PyTypeError::new_err(format!(
-            "attributes are None, bool, int, float, str, bytes, lists and dictionaries of these, not {name}"
+            "attributes must be None, bool, int, float, str, bytes, or lists and dictionaries of \
+             these, not {name}"
         )))
     }
 }
 
-/// CBOR as a Python value.
+/// Converts CBOR to a Python value.
 pub(crate) fn to_python<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {
     Ok(match value {
         Value::Bool(flag) => PyBool::new(py, *flag).to_owned().into_any(),

@@ -1,7 +1,7 @@
-//! Element types: the library's and NumPy's.
+//! Element types: conversion between the library's and NumPy's.
 
 use crate::error::Raise;
-use ndshm::DType;
+use ndshm::{AnyArray, DType, Element};
 use pyo3::{
     exceptions::PyTypeError,
     intern,
@@ -9,33 +9,47 @@ use pyo3::{
     sync::PyOnceLock,
     types::{PyDict, PyModule, PyTuple},
 };
+use std::collections::BTreeMap;
 
-/// The attribute that says how NumPy takes the elements where they are integers that stand for
-/// something else: `<M8[ns]` for times.
+/// The attribute with NumPy's type of elements that are stored as integers: `<M8[ns]` for times.
 pub(crate) const NUMPY_DTYPE: &str = "numpy.dtype";
 
 static NUMPY: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
-static KNOWN: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
 
-pub(crate) fn numpy(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
-    Ok(NUMPY
-        .get_or_try_init(py, || Ok::<_, PyErr>(py.import("numpy")?.unbind()))?
-        .bind(py))
+/// NumPy's types that were made before, by the text of the library's.
+static MADE: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
+
+/// NumPy's type of the array's elements, as its attribute [`NUMPY_DTYPE`] says or else as
+/// [`to_numpy`] makes it.
+pub(crate) fn of_array<'py>(py: Python<'py>, array: &AnyArray) -> PyResult<Bound<'py, PyAny>> {
+    match stored_as_integers(array) {
+        Some(text) => numpy_dtype(py, text),
+        None => to_numpy(py, array.dtype()),
+    }
+}
+
+fn stored_as_integers(array: &AnyArray) -> Option<String> {
+    if *array.dtype() != i64::DTYPE {
+        return None;
+    }
+    let attrs: BTreeMap<String, ciborium::Value> = array.attrs().ok()?;
+    attrs.get(NUMPY_DTYPE)?.as_text().map(str::to_owned)
 }
 
 /// `numpy.dtype(of)`.
-pub(crate) fn dtype<'py>(
-    py: Python<'py>,
-    of: impl IntoPyObject<'py>,
-) -> PyResult<Bound<'py, PyAny>> {
-    numpy(py)?.getattr(intern!(py, "dtype"))?.call1((of,))
+fn numpy_dtype<'py>(py: Python<'py>, of: impl IntoPyObject<'py>) -> PyResult<Bound<'py, PyAny>> {
+    NUMPY
+        .get_or_try_init(py, || Ok::<_, PyErr>(py.import("numpy")?.unbind()))?
+        .bind(py)
+        .getattr(intern!(py, "dtype"))?
+        .call1((of,))
 }
 
-/// NumPy's type for elements of this one.
+/// NumPy's type for the library's.
 ///
-/// Integers of 128 bits, which NumPy does not have, are 16 raw bytes.
-pub(crate) fn to_numpy<'py>(py: Python<'py>, of: &DType) -> PyResult<Bound<'py, PyAny>> {
-    let known = KNOWN.get_or_init(py, || PyDict::new(py).unbind()).bind(py);
+/// NumPy has no integers of 128 bits: they become 16 raw bytes.
+fn to_numpy<'py>(py: Python<'py>, of: &DType) -> PyResult<Bound<'py, PyAny>> {
+    let known = MADE.get_or_init(py, || PyDict::new(py).unbind()).bind(py);
     let text = of.to_string();
     if let Some(found) = known.get_item(&text)? {
         return Ok(found);
@@ -46,141 +60,142 @@ pub(crate) fn to_numpy<'py>(py: Python<'py>, of: &DType) -> PyResult<Bound<'py, 
 }
 
 fn make<'py>(py: Python<'py>, of: &DType, text: &str) -> PyResult<Bound<'py, PyAny>> {
-    let fields = of.fields();
-    if !fields.is_empty() {
-        let description = PyDict::new(py);
-        description.set_item(
-            "names",
-            fields.iter().map(|field| field.name()).collect::<Vec<_>>(),
-        )?;
-        description.set_item(
-            "formats",
-            fields
-                .iter()
-                .map(|field| to_numpy(py, field.dtype()))
-                .collect::<PyResult<Vec<_>>>()?,
-        )?;
-        description.set_item(
-            "offsets",
-            fields
-                .iter()
-                .map(|field| field.offset())
-                .collect::<Vec<_>>(),
-        )?;
-        description.set_item("itemsize", of.itemsize())?;
-        return dtype(py, description);
+    if !of.fields().is_empty() {
+        return make_struct(py, of);
     }
     match text {
-        "bfloat16" => {
-            let missing = |_| {
-                PyTypeError::new_err(
-                    "the elements are bfloat16, which NumPy does not have: pip install ml_dtypes",
-                )
-            };
-            dtype(
-                py,
-                py.import("ml_dtypes")
-                    .map_err(missing)?
-                    .getattr("bfloat16")?,
-            )
-        }
-        "int128" | "uint128" => dtype(py, "V16"),
-        _ if text.starts_with('(') => match of.subarray() {
-            Some((len, mut part)) => {
-                let mut shape = vec![len];
-                while let Some((len, inner)) = part
-                    .subarray()
-                    .filter(|_| part.to_string().starts_with('('))
-                {
-                    shape.push(len);
-                    part = inner;
-                }
-                dtype(py, (to_numpy(py, &part)?, PyTuple::new(py, shape)?))
-            }
-            None => dtype(py, text),
-        },
-        _ => dtype(py, text),
+        "bfloat16" => numpy_dtype(py, bfloat16(py)?),
+        "int128" | "uint128" => numpy_dtype(py, "V16"),
+        _ if text.starts_with('(') => make_subarray(py, of, text),
+        _ => numpy_dtype(py, text),
     }
 }
 
-/// The library's type for elements of NumPy's, and what [`NUMPY_DTYPE`] says where the elements are
-/// stored as another type.
+fn make_struct<'py>(py: Python<'py>, of: &DType) -> PyResult<Bound<'py, PyAny>> {
+    let (mut names, mut formats, mut offsets) = (Vec::new(), Vec::new(), Vec::new());
+    for field in of.fields() {
+        names.push(field.name());
+        formats.push(to_numpy(py, field.dtype())?);
+        offsets.push(field.offset());
+    }
+    let description = PyDict::new(py);
+    description.set_item("names", names)?;
+    description.set_item("formats", formats)?;
+    description.set_item("offsets", offsets)?;
+    description.set_item("itemsize", of.itemsize())?;
+    numpy_dtype(py, description)
+}
+
+fn make_subarray<'py>(py: Python<'py>, of: &DType, text: &str) -> PyResult<Bound<'py, PyAny>> {
+    let Some((len, mut part)) = of.subarray() else {
+        return numpy_dtype(py, text);
+    };
+    let mut shape = vec![len];
+    while let Some((len, inner)) = part
+        .subarray()
+        .filter(|_| part.to_string().starts_with('('))
+    {
+        shape.push(len);
+        part = inner;
+    }
+    numpy_dtype(py, (to_numpy(py, &part)?, PyTuple::new(py, shape)?))
+}
+
+fn bfloat16(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    let module = py.import("ml_dtypes").map_err(|_| {
+        PyTypeError::new_err(
+            "the elements are bfloat16, which NumPy does not have: pip install ml_dtypes",
+        )
+    })?;
+    module.getattr("bfloat16")
+}
+
+/// The library's type for NumPy's, and the value of [`NUMPY_DTYPE`] if the elements are stored as
+/// another type.
 pub(crate) fn from_numpy(of: &Bound<'_, PyAny>) -> PyResult<(DType, Option<String>)> {
-    let py = of.py();
-    let kind: char = of.getattr(intern!(py, "kind"))?.extract()?;
-    let text: String = of.getattr(intern!(py, "str"))?.extract()?;
+    let (kind, text) = kind_and_text(of)?;
     match kind {
-        'M' | 'm' if text.starts_with('<') => Ok(("<i8".parse::<DType>().raise(py)?, Some(text))),
-        _ => plain(of, kind, &text).map(|dtype| (dtype, None)),
+        'M' | 'm' if text.starts_with('<') => {
+            Ok(("<i8".parse::<DType>().raise(of.py())?, Some(text)))
+        }
+        _ => plain(of).map(|dtype| (dtype, None)),
     }
 }
 
-fn plain(of: &Bound<'_, PyAny>, kind: char, text: &str) -> PyResult<DType> {
+/// The `kind` and `str` of one of NumPy's types.
+fn kind_and_text(of: &Bound<'_, PyAny>) -> PyResult<(char, String)> {
     let py = of.py();
+    Ok((
+        of.getattr(intern!(py, "kind"))?.extract()?,
+        of.getattr(intern!(py, "str"))?.extract()?,
+    ))
+}
+
+/// The library's type for one of NumPy's that is stored as it is.
+fn plain(of: &Bound<'_, PyAny>) -> PyResult<DType> {
+    let py = of.py();
+    let (kind, text) = kind_and_text(of)?;
     if text.starts_with('>') {
         return Err(PyTypeError::new_err(format!(
             "elements of {text} are in another byte order than this machine's: convert them first"
         )));
     }
     if matches!(kind, 'b' | 'i' | 'u' | 'f' | 'c') {
-        let unknown = |_| PyTypeError::new_err(format!("elements of type {text} cannot be shared"));
-        return text.parse::<DType>().map_err(unknown);
+        return text.parse::<DType>().map_err(|_| {
+            PyTypeError::new_err(format!("elements of type {text} cannot be shared"))
+        });
     }
-    let refused = || {
-        PyTypeError::new_err(format!(
-            "elements of type {of} cannot be shared: only numbers, booleans, raw bytes and structs of these"
-        ))
-    };
     if kind != 'V' {
-        return Err(refused());
+        return Err(refused(of));
     }
     if let Ok((part, shape)) = of
         .getattr(intern!(py, "subdtype"))?
         .extract::<(Bound<'_, PyAny>, Vec<usize>)>()
     {
-        let part_text: String = part.getattr(intern!(py, "str"))?.extract()?;
-        let part = plain(
-            &part,
-            part.getattr(intern!(py, "kind"))?.extract()?,
-            &part_text,
-        )?;
-        let lengths: String = shape.iter().map(|n| format!("{n},")).collect();
-        let lengths = if shape.len() == 1 {
-            lengths.as_str()
-        } else {
-            lengths.trim_end_matches(',')
-        };
-        return format!("({lengths}){part}")
-            .parse::<DType>()
-            .map_err(|_| refused());
+        return subarray(of, &part, &shape);
     }
     let fields = of.getattr(intern!(py, "fields"))?;
     if !fields.is_none() {
-        let names: Vec<String> = of.getattr(intern!(py, "names"))?.extract()?;
-        let field = |name: String| {
-            let field = fields.get_item(&name)?;
-            let (dtype, offset) = (field.get_item(0)?, field.get_item(1)?.extract::<usize>()?);
-            let text: String = dtype.getattr(intern!(py, "str"))?.extract()?;
-            Ok((
-                name,
-                plain(
-                    &dtype,
-                    dtype.getattr(intern!(py, "kind"))?.extract()?,
-                    &text,
-                )?,
-                offset,
-            ))
-        };
-        let fields = names.into_iter().map(field).collect::<PyResult<Vec<_>>>()?;
-        return DType::structure(fields, of.getattr(intern!(py, "itemsize"))?.extract()?).raise(py);
+        return structure(of, &fields);
     }
-    match of
-        .getattr(intern!(py, "name"))?
-        .extract::<String>()?
-        .as_str()
-    {
+    let name: String = of.getattr(intern!(py, "name"))?.extract()?;
+    match name.as_str() {
         "bfloat16" => "bfloat16".parse::<DType>().raise(py),
-        name if name.starts_with("void") => text.parse::<DType>().map_err(|_| refused()),
-        _ => Err(refused()),
+        name if name.starts_with("void") => text.parse::<DType>().map_err(|_| refused(of)),
+        _ => Err(refused(of)),
     }
+}
+
+fn subarray(of: &Bound<'_, PyAny>, part: &Bound<'_, PyAny>, shape: &[usize]) -> PyResult<DType> {
+    let part = plain(part)?;
+    let lengths = match shape {
+        [length] => format!("{length},"),
+        _ => shape
+            .iter()
+            .map(usize::to_string)
+            .collect::<Vec<_>>()
+            .join(","),
+    };
+    format!("({lengths}){part}")
+        .parse::<DType>()
+        .map_err(|_| refused(of))
+}
+
+fn structure(of: &Bound<'_, PyAny>, fields: &Bound<'_, PyAny>) -> PyResult<DType> {
+    let py = of.py();
+    let names: Vec<String> = of.getattr(intern!(py, "names"))?.extract()?;
+    let mut described = Vec::with_capacity(names.len());
+    for name in names {
+        let field = fields.get_item(&name)?;
+        let offset: usize = field.get_item(1)?.extract()?;
+        described.push((name, plain(&field.get_item(0)?)?, offset));
+    }
+    DType::structure(described, of.getattr(intern!(py, "itemsize"))?.extract()?).raise(py)
+}
+
+fn refused(of: &Bound<'_, PyAny>) -> PyErr {
+    PyTypeError::new_err(format!(
+        "elements of type {of} cannot be shared: only numbers, booleans, raw bytes and structs of \
+         these"
+    ))
 }

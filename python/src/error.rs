@@ -1,14 +1,22 @@
-//! The library's errors as Python's: the classes stand in `ndshm/_errors.py` and are called like
-//! the variants.
+//! The library's errors as exceptions. The classes are in `ndshm/_errors.py` and have the names of
+//! the library's variants.
 
 use ndshm::Error;
 use pyo3::{exceptions::PyRuntimeError, prelude::*, sync::PyOnceLock, types::PyModule};
 
 static CLASSES: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
 
-/// The exception for an error: the class that is called like its variant, with its text.
+/// The functions that reasons of the library name, and the words for them in Python.
+const RENAMED: [(&str, &str); 4] = [
+    ("ArrayOptions::name, Builder::name", "name="),
+    ("Builder::any_file_system", "any_file_system=True"),
+    ("Builder::path", "path"),
+    ("Builder::name", "name="),
+];
+
+/// The exception for an error: of the class with the variant's name.
 pub(crate) fn raised(py: Python<'_>, error: &Error) -> PyErr {
-    // `Debug` gives the name of the variant first: the library says so.
+    // The library promises that `Debug` begins with the name of the variant.
     let debug = format!("{error:?}");
     let variant = debug.split(':').next().unwrap_or_default();
     let class = CLASSES
@@ -19,13 +27,80 @@ pub(crate) fn raised(py: Python<'_>, error: &Error) -> PyErr {
                 .getattr(variant)
                 .or_else(|_| module.bind(py).getattr("Error"))
         });
-    match class.and_then(|class| class.call1((error.to_string(),))) {
+    match class.and_then(|class| class.call1((message(error),))) {
         Ok(exception) => PyErr::from_value(exception),
         Err(_) => PyRuntimeError::new_err(debug),
     }
 }
 
-/// What a function of the library gives, for Python.
+/// The text of an error, with advice for a Python program where the library's is for a Rust one.
+fn message(error: &Error) -> String {
+    match error {
+        Error::Released { path, .. } => format!(
+            "{}: the array was released, or its store was deleted: keep the manager, and a local \
+             array, until all handles are opened, or make the array with scope='remote' or \
+             scope=None",
+            path.display()
+        ),
+        Error::TooManyMappings { path, limit, .. } => format!(
+            "{}: this process has as many memory mappings as vm.max_map_count = {limit} allows; \
+             delete references to arrays, or raise the limit with sysctl",
+            path.display()
+        ),
+        Error::TooManyGuards { path, limit, .. } => format!(
+            "{}: all {limit} lock slots of the array are taken, and this thread holds at least one \
+             of them: leave the block of a guard first",
+            path.display()
+        ),
+        Error::WouldDeadlock { path, .. } => format!(
+            "{}: this thread holds a guard on overlapping bytes and would wait for itself: leave \
+             the block of that guard first",
+            path.display()
+        ),
+        Error::Poisoned {
+            path,
+            range,
+            member,
+            ..
+        } => format!(
+            "{}: the bytes {}..{} of the array's data may be half-written: their writer, member \
+             {member} of the store, died or raised an exception; set them anew with \
+             Array.recover()",
+            path.display(),
+            range.start,
+            range.end
+        ),
+        Error::NotFrozen { path, .. } => format!(
+            "{}: the array was not frozen yet; wait for its producer with ndshm.open_frozen()",
+            path.display()
+        ),
+        Error::NotShared { path, .. } => format!(
+            "{}: the given view does not lie in this array's memory; to share it, copy it with \
+             Manager.array()",
+            path.display()
+        ),
+        Error::Untrusted { path, reason, .. } => {
+            format!("{}: refused: {}", path.display(), renamed(reason))
+        }
+        Error::NotFound { path, what, .. } => {
+            format!("{}: not found: {}", path.display(), renamed(what))
+        }
+        Error::Name { name, reason, .. } => {
+            format!("{name:?} cannot be a name: {}", renamed(reason))
+        }
+        error => error.to_string(),
+    }
+}
+
+fn renamed(reason: &str) -> String {
+    RENAMED
+        .iter()
+        .fold(reason.to_owned(), |reason, (rust, python)| {
+            reason.replace(rust, python)
+        })
+}
+
+/// A result of the library as one of Python.
 pub(crate) trait Raise<T> {
     fn raise(self, py: Python<'_>) -> PyResult<T>;
 }

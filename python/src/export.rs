@@ -1,13 +1,10 @@
-//! Where shared memory becomes a NumPy array, and where such an array stops being one.
+//! NumPy arrays over shared memory: the only place that makes them and empties them.
 //!
-//! The ndarrays made here have a base of ours that keeps what they need: a [`Lease`] the lock, a
-//! [`Keeper`] the mapping. NumPy's views of an ndarray refer to it (`view.base`), and so do
-//! memoryviews, iterators and capsules of it; so does what is made of those.
+//! Each ndarray has a base object that keeps its resources: a [`Lease`] keeps the lock, a
+//! [`Keeper`] the mapping. NumPy's views of an ndarray refer to it (`view.base`). So do
+//! memoryviews, iterators and capsules of it, and all objects that are derived from those.
 
-use crate::{
-    array::{Array, numpy_strides},
-    error::Raise,
-};
+use crate::{error::Raise, strides::numpy_strides};
 use ndarray::IxDyn;
 use ndshm::{AnyArray, ReadGuard, WriteGuard};
 use numpy::{
@@ -31,7 +28,7 @@ pub(crate) enum Held {
 }
 
 impl Held {
-    /// Where the first element lies.
+    /// The address of the first element.
     pub(crate) fn address(&mut self) -> *mut u8 {
         match self {
             Held::Read(guard) => guard.as_ptr().cast_mut(),
@@ -40,26 +37,26 @@ impl Held {
     }
 }
 
-/// A guard that may end in another thread than it began in.
+/// A guard that may be dropped in another thread than the one that took it.
 pub(crate) struct Carried(pub(crate) Held);
 
-// SAFETY: the library says of its guards that nothing but the check for deadlocks depends on their
-// thread; the elements are bytes in shared memory.
+// SAFETY: the library documents that only the check for deadlocks depends on a guard's thread. The
+// elements are bytes in shared memory.
 unsafe impl Send for Carried {}
 
-/// What an ndarray over locked memory has as its base: the lock, until the block is left, or else
-/// until the last that refers to the ndarray is gone.
+/// The base of an ndarray over locked memory. It keeps the lock until the block ends, or until the
+/// last reference to the ndarray is gone.
 #[pyclass(frozen, module = "ndshm._ndshm")]
 pub(crate) struct Lease {
     held: Mutex<Option<Carried>>,
-    /// Whether what was written is poison when the lock goes back.
+    /// Whether the end of the lease poisons the elements.
     poisons: AtomicBool,
-    /// What an ndarray without axes shows after it was emptied.
+    /// The zeros that an emptied ndarray without axes shows.
     blank: Mutex<Vec<u128>>,
 }
 
 impl Lease {
-    /// Gives the lock back, if that was not done before.
+    /// Releases the lock, unless that happened before.
     pub(crate) fn end(&self) {
         let held = self
             .held
@@ -83,31 +80,16 @@ impl Drop for Lease {
     }
 }
 
-/// What an ndarray over memory without a lock has as its base: it keeps the array, and so its
-/// mapping, and a local array's file.
+/// The base of an ndarray without a lock: it keeps the array, and so its mapping and a local
+/// array's file.
 #[pyclass(frozen, module = "ndshm._ndshm")]
 pub(crate) struct Keeper {
-    array: AnyArray,
-    address: usize,
+    pub(crate) array: AnyArray,
+    pub(crate) address: usize,
     _guard: Option<Mutex<Carried>>,
 }
 
-#[pymethods]
-impl Keeper {
-    /// The array whose memory it is.
-    #[getter]
-    fn array(&self, py: Python<'_>) -> PyResult<Array> {
-        Array::new(py, self.array.view().raise(py)?)
-    }
-
-    /// Where the memory begins.
-    #[getter]
-    fn address(&self) -> usize {
-        self.address
-    }
-}
-
-/// An ndarray over the memory of a guard, and its base.
+/// Makes an ndarray over the memory of a guard, and its base.
 pub(crate) fn leased<'py>(
     py: Python<'py>,
     array: &AnyArray,
@@ -122,8 +104,8 @@ pub(crate) fn leased<'py>(
     };
     let lease = Py::new(py, lease)?;
     // SAFETY: the guard's view has its first element at `address`, and the shape, strides and item
-    // size of `array`, all of it mapped and locked until the lease ends: which is when nothing
-    // refers to the ndarray, or after it was emptied.
+    // size of `array`. All of it is mapped and locked until the lease ends. The lease ends when no
+    // object refers to the ndarray, or after the ndarray was emptied.
     let made = unsafe {
         over(
             py,
@@ -137,7 +119,7 @@ pub(crate) fn leased<'py>(
     Ok((made, lease))
 }
 
-/// A read-only ndarray over a frozen array.
+/// Makes a read-only ndarray over a frozen array.
 pub(crate) fn frozen<'py>(
     py: Python<'py>,
     array: AnyArray,
@@ -154,18 +136,19 @@ pub(crate) fn frozen<'py>(
             _guard: Some(Mutex::new(Carried(Held::Read(guard)))),
         },
     )?;
-    // SAFETY: as above; the base keeps the guard, and nobody writes a frozen array.
+    // SAFETY: the guard's view starts at `address` and has the layout of `array`. The base keeps
+    // the guard, and so the mapping. No process writes a frozen array.
     unsafe { over(py, &array, dtype, address, false, keeper.into_any()) }
 }
 
-/// An ndarray over the array's memory without a lock: writable if the array is.
+/// Makes an ndarray over the array's memory without a lock: writable if the array is.
 pub(crate) fn unlocked<'py>(
     py: Python<'py>,
     array: &AnyArray,
     dtype: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let is_writable = array.is_writable();
-    // SAFETY: the view is used for its address only.
+    // SAFETY: only the address of the view is used.
     let address = unsafe { array.view_unlocked() }.as_ptr().cast_mut();
     let keeper = Py::new(
         py,
@@ -175,16 +158,16 @@ pub(crate) fn unlocked<'py>(
             _guard: None,
         },
     )?;
-    // SAFETY: the base keeps the mapping. That nobody else uses the elements in a way that
-    // conflicts is what the caller of Python's `unlocked` promises.
+    // SAFETY: the base keeps the mapping. The caller of Python's `unlocked` promises that no thread
+    // or process uses the elements in a conflicting way.
     unsafe { over(py, array, dtype, address, is_writable, keeper.into_any()) }
 }
 
-/// An ndarray of the array's shape and strides at `address`.
+/// Makes an ndarray of the array's shape and strides at `address`.
 ///
 /// # Safety
 ///
-/// For as long as `base` lives the elements are mapped, writable if that is asked for.
+/// The elements are mapped for as long as `base` lives, and writable if `is_writable` is set.
 unsafe fn over<'py>(
     py: Python<'py>,
     array: &AnyArray,
@@ -198,9 +181,9 @@ unsafe fn over<'py>(
     let flags = if is_writable { NPY_ARRAY_WRITEABLE } else { 0 };
     // SAFETY: the thread is attached, and NumPy is imported by this call.
     let class = unsafe { get_type_object(py, NpyTypes::PyArray_Type) };
-    // SAFETY: class and type are NumPy's (the reference to the type is given away), shape and
-    // strides have one length, and the elements that they name lie in mapped memory (the caller's
-    // promise).
+    // SAFETY: class and type are NumPy's, and NumPy takes over the reference to the type. Shape and
+    // strides have the same length, and the elements that they address lie in mapped memory (the
+    // caller's promise).
     let made = unsafe {
         PY_ARRAY_API.PyArray_NewFromDescr(
             py,
@@ -214,28 +197,28 @@ unsafe fn over<'py>(
             ptr::null_mut(),
         )
     };
-    // SAFETY: a new reference, or null with an exception set.
+    // SAFETY: `made` is a new reference, or null with an exception set.
     let made = unsafe { Bound::from_owned_ptr_or_err(py, made) }?;
-    // SAFETY: `made` is an ndarray without a base; the reference to `base` is given away.
+    // SAFETY: `made` is an ndarray without a base, and NumPy takes over the reference to `base`.
     match unsafe { PY_ARRAY_API.PyArray_SetBaseObject(py, made.as_ptr().cast(), base.into_ptr()) } {
         0 => Ok(made),
         _ => Err(PyErr::fetch(py)),
     }
 }
 
-/// Elements that are seen where there are none.
+/// The memory that an emptied ndarray with axes points to.
 #[repr(align(64))]
 struct Blank([u8; 64]);
 static BLANK: Blank = Blank([0; 64]);
 
-/// Empties an ndarray that [`leased`] made: all its axes get the length 0, and its address is no
-/// shared memory any more. One without axes shows zeros.
+/// Empties an ndarray that [`leased`] made: all its axes get the length 0, and its address is
+/// outside of shared memory. An ndarray without axes shows zeros.
 ///
-/// The caller knows that nothing holds the address of its memory: see `names`.
+/// The caller has checked that no other object holds the address of its memory: see `names`.
 pub(crate) fn empty(made: &Bound<'_, PyAny>, lease: &Lease, itemsize: usize) {
     let object = made.as_ptr().cast::<PyArrayObject>();
-    // SAFETY: `made` is an ndarray, so this is its struct; the thread is attached, so nobody else
-    // looks at it now.
+    // SAFETY: `made` is an ndarray, so this is its struct. The thread is attached to the
+    // interpreter, so no other thread uses the ndarray now.
     let fields = unsafe { &mut (*object).fields };
     let mut address = BLANK.0.as_ptr().cast_mut();
     if fields.nd == 0 {
@@ -253,8 +236,8 @@ pub(crate) fn empty(made: &Bound<'_, PyAny>, lease: &Lease, itemsize: usize) {
     fields.flags &= !NPY_ARRAY_WRITEABLE;
 }
 
-/// How many references there are to an object.
+/// The number of references to an object.
 pub(crate) fn references(object: &Bound<'_, PyAny>) -> isize {
-    // SAFETY: a live object, and the thread is attached.
+    // SAFETY: `object` is a live object, and the thread is attached to the interpreter.
     unsafe { ffi::Py_REFCNT(object.as_ptr()) }
 }

@@ -1,118 +1,37 @@
-//! Guards: what `with a.read() as x` and `with a.write() as x` hold.
+//! The class `Guard`: a lock on the elements for the block of `with a.read() as x` or
+//! `with a.write() as x`.
 
 use crate::{
     array::Array,
-    error::{Raise, raised},
-    export::{self, Carried, Held, Lease},
+    export::{self, Lease},
+    lock::{self, Mode, Wait},
     names,
 };
-use ndshm::{AnyArray, Error};
 use pyo3::{
     exceptions::{PyBufferError, PyRuntimeError},
     intern,
     prelude::*,
 };
-use std::{
-    sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// How often a waiting thread looks for signals.
-const SLICE: Duration = Duration::from_millis(250);
+/// The error for a block that leaves references to its ndarray, or the note on the exception that
+/// ended the block.
+const STILL_REFERENCED: &str = "views, memoryviews or other references to the guard's array are \
+                                still in use: the lock is kept until the last of them is gone; \
+                                delete them before the block ends, or copy the array";
 
-/// What is asked for.
-#[derive(Clone, Copy, PartialEq)]
-pub(crate) enum Mode {
-    Read,
-    Write,
-    Recover,
-}
-
-/// How long to wait: not at all, for some time, or for as long as it takes (or the store's
-/// `lock_timeout` says).
-#[derive(Clone, Copy)]
-pub(crate) enum Wait {
-    Never,
-    AtMost(Duration),
-    Forever,
-}
-
-impl Wait {
-    /// From Python's arguments: seconds, or `None`.
-    pub(crate) fn new(timeout: Option<f64>) -> PyResult<Self> {
-        match timeout {
-            None => Ok(Wait::Forever),
-            Some(seconds) if seconds <= 0.0 => Ok(Wait::Never),
-            Some(seconds) => Ok(Wait::AtMost(
-                Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX),
-            )),
-        }
-    }
-}
-
-/// Takes a lock: at once if it can be had, else without the interpreter's lock.
-pub(crate) fn take(py: Python<'_>, array: &AnyArray, mode: Mode, wait: Wait) -> PyResult<Held> {
-    let taken = match mode {
-        Mode::Read => array.try_read().map(Held::Read),
-        Mode::Write => array.try_write().map(Held::Write),
-        // It has no form that does not wait.
-        Mode::Recover => {
-            return py
-                .detach(|| array.recover().map(Held::Write).map(Carried))
-                .map(|Carried(held)| held)
-                .raise(py);
-        }
-    };
-    match (taken, wait) {
-        (Err(Error::WouldBlock { .. }), Wait::AtMost(time)) => {
-            wait_for(py, array, mode, Some(time))
-        }
-        (Err(Error::WouldBlock { .. }), Wait::Forever) => {
-            wait_for(py, array, mode, array.manager().lock_timeout())
-        }
-        (taken, _) => taken.raise(py),
-    }
-}
-
-#[cold]
-fn wait_for(
-    py: Python<'_>,
-    array: &AnyArray,
-    mode: Mode,
-    limit: Option<Duration>,
-) -> PyResult<Held> {
-    let start = Instant::now();
-    loop {
-        let left = limit.map(|limit| limit.saturating_sub(start.elapsed()));
-        let slice = left.map_or(SLICE, |left| left.min(SLICE));
-        let taken = py.detach(|| {
-            let taken = match mode {
-                Mode::Read => array.read_timeout(slice).map(Held::Read),
-                Mode::Write | Mode::Recover => array.write_timeout(slice).map(Held::Write),
-            };
-            taken.map(Carried)
-        });
-        match taken {
-            Err(Error::Timeout { path, obstacle, .. }) => {
-                if let Some(limit) = limit.filter(|&limit| start.elapsed() >= limit) {
-                    return Err(raised(
-                        py,
-                        &Error::Timeout {
-                            path,
-                            obstacle,
-                            waited: limit,
-                        },
-                    ));
-                }
-                py.check_signals()?;
-            }
-            taken => return taken.map(|Carried(held)| held).raise(py),
-        }
-    }
-}
-
-/// A lock on the elements of an array or view, as a context manager that gives them as a zero-copy
-/// ndarray.
+/// A lock on the elements of an array or view, as a context manager.
+///
+/// ``with a.read() as x`` returns the elements as a read-only zero-copy ndarray of the array's
+/// shape; ``with a.write() as x`` as a writable one. The lock is held until the block ends. Then
+/// ``x`` is emptied: all its axes get the length 0 (an ndarray without axes shows a private zero).
+///
+/// Delete views of ``x``, memoryviews, iterators and capsules of it before the block ends, and keep
+/// ``x`` itself in variables only. Otherwise the guard raises ``BufferError``, these objects stay
+/// usable, and the lock is kept until the last of them is gone.
+///
+/// An exception that ends a writing block leaves the elements *poisoned*, as the death of the
+/// process does: see :meth:`Array.recover`.
 #[pyclass(frozen, module = "ndshm")]
 pub(crate) struct Guard {
     array: Py<Array>,
@@ -136,7 +55,7 @@ impl Guard {
         }
     }
 
-    fn entered(&self) -> std::sync::MutexGuard<'_, Option<Entered>> {
+    fn entered(&self) -> MutexGuard<'_, Option<Entered>> {
         self.entered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -150,8 +69,8 @@ impl Guard {
             ));
         }
         let array = self.array.get();
-        let held = take(py, array.any(), self.mode, self.wait)?;
-        let (ndarray, lease) = export::leased(py, array.any(), array.dtype_of(py), held)?;
+        let held = lock::take(py, array.any(), self.mode, self.wait)?;
+        let (ndarray, lease) = export::leased(py, array.any(), array.element_type(py), held)?;
         *self.entered() = Some(Entered {
             ndarray: ndarray.clone().unbind(),
             lease,
@@ -172,34 +91,29 @@ impl Guard {
             return Err(PyRuntimeError::new_err("the guard is not in use"));
         };
         let (ndarray, lease) = (ndarray.into_bound(py), lease.into_bound(py));
-        let failed = kind.is_some();
-        if failed && self.mode != Mode::Read {
+        let has_failed = kind.is_some();
+        if has_failed && self.mode != Mode::Read {
             lease.get().poison_at_end();
         }
         if export::references(&ndarray) == 1 {
-            // Nobody else knows the ndarray: it goes, and the lease with it.
+            // This is the only reference: the ndarray ends here, and the lease with it.
             drop(ndarray);
             lease.get().end();
             return Ok(false);
         }
         if names::are_all(&ndarray, 1, traceback)? {
-            export::empty(
-                &ndarray,
-                lease.get(),
-                self.array.get().any().dtype().itemsize(),
-            );
+            let itemsize = self.array.get().any().dtype().itemsize();
+            export::empty(&ndarray, lease.get(), itemsize);
             lease.get().end();
             return Ok(false);
         }
-        let advice = "views, memoryviews or other references to the guard's array are still in use: the lock is kept until the last of them is gone; \
-                      delete them, or copy what is to be kept, before the block ends";
         match value {
-            // The exception that ends the block is what the caller has to see.
-            Some(value) if failed => {
-                value.call_method1(intern!(py, "add_note"), (advice,))?;
+            // The caller must see the exception that ended the block.
+            Some(value) if has_failed => {
+                value.call_method1(intern!(py, "add_note"), (STILL_REFERENCED,))?;
                 Ok(false)
             }
-            _ => Err(PyBufferError::new_err(advice)),
+            _ => Err(PyBufferError::new_err(STILL_REFERENCED)),
         }
     }
 

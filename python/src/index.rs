@@ -1,4 +1,4 @@
-//! Basic indexing, as NumPy defines it: integers, slices, `...` and `None` name a view by numbers
+//! Basic indexing as NumPy defines it: integers, slices, `...` and `None` select a view by numbers
 //! alone.
 
 use pyo3::{
@@ -8,7 +8,8 @@ use pyo3::{
     types::{PyBool, PyEllipsis, PyInt, PySlice, PyTuple},
 };
 
-/// Where a view lies: bytes from the start of the array's data, lengths, strides in bytes.
+/// The layout of a view: its start in bytes from the start of the array's data, its lengths, and
+/// its strides in bytes.
 pub(crate) struct Place {
     pub(crate) offset: usize,
     pub(crate) shape: Vec<usize>,
@@ -19,10 +20,70 @@ enum Part<'py> {
     Index(isize),
     Slice(Bound<'py, PySlice>),
     NewAxis,
-    Rest,
+    Ellipsis,
 }
 
-/// A part of a basic index; `None` for what is something else, an array or a list of indices say.
+/// The place that a basic index selects in a view; `None` if the index is not basic.
+pub(crate) fn place(
+    index: &Bound<'_, PyAny>,
+    offset: usize,
+    shape: &[usize],
+    strides: &[isize],
+) -> PyResult<Option<Place>> {
+    let Some(mut parts) = parts(index)? else {
+        return Ok(None);
+    };
+    let indexed = indexed_axes(&mut parts, shape.len())?;
+    let mut place = Place {
+        offset,
+        shape: Vec::with_capacity(shape.len()),
+        strides: Vec::with_capacity(shape.len()),
+    };
+    let mut start = offset as isize;
+    let mut axis = 0;
+    for part in parts {
+        match part {
+            Part::NewAxis => {
+                place.shape.push(1);
+                place.strides.push(0);
+            }
+            Part::Ellipsis => {
+                let end = axis + shape.len() - indexed;
+                place.shape.extend(&shape[axis..end]);
+                place.strides.extend(&strides[axis..end]);
+                axis = end;
+            }
+            Part::Index(index) => {
+                start += position(index, axis, shape[axis] as isize)? * strides[axis];
+                axis += 1;
+            }
+            Part::Slice(slice) => {
+                let bounds = slice.indices(shape[axis] as isize)?;
+                if bounds.slicelength > 0 {
+                    start += bounds.start * strides[axis];
+                }
+                place.shape.push(bounds.slicelength);
+                place.strides.push(bounds.step.wrapping_mul(strides[axis]));
+                axis += 1;
+            }
+        }
+    }
+    // A view without elements keeps the offset: its start may lie outside of the data.
+    if !shape.contains(&0) && !place.shape.contains(&0) {
+        place.offset = start as usize;
+    }
+    Ok(Some(place))
+}
+
+/// The parts of a basic index; `None` if the index is not basic.
+fn parts<'py>(index: &Bound<'py, PyAny>) -> PyResult<Option<Vec<Part<'py>>>> {
+    match index.cast::<PyTuple>() {
+        Ok(tuple) => tuple.iter().map(|item| part(&item)).collect(),
+        Err(_) => Ok(part(index)?.map(|part| vec![part])),
+    }
+}
+
+/// One part of a basic index; `None` for anything else, such as an array or a list of indices.
 fn part<'py>(item: &Bound<'py, PyAny>) -> PyResult<Option<Part<'py>>> {
     if item.is_exact_instance_of::<PyInt>() {
         return Ok(Some(Part::Index(item.extract()?)));
@@ -34,21 +95,9 @@ fn part<'py>(item: &Bound<'py, PyAny>) -> PyResult<Option<Part<'py>>> {
         return Ok(Some(Part::NewAxis));
     }
     if item.is_instance_of::<PyEllipsis>() {
-        return Ok(Some(Part::Rest));
+        return Ok(Some(Part::Ellipsis));
     }
-    // Booleans are masks. Arrays and sequences, which have a length, are fancy, even those without
-    // axes; NumPy's integers are neither.
-    if item.is_instance_of::<PyBool>() || item.hasattr("__len__")? && !item.hasattr("dtype")? {
-        return Ok(None);
-    }
-    // SAFETY: a live object, and the thread is attached.
-    if unsafe { ffi::PyIndex_Check(item.as_ptr()) } == 0
-        || item.getattr("dtype").is_ok_and(|dtype| {
-            dtype
-                .getattr("kind")
-                .is_ok_and(|kind| kind.eq("b").unwrap_or(true))
-        })
-    {
+    if is_advanced(item)? {
         return Ok(None);
     }
     match item.call_method0("__index__") {
@@ -57,43 +106,41 @@ fn part<'py>(item: &Bound<'py, PyAny>) -> PyResult<Option<Part<'py>>> {
     }
 }
 
-/// Where a basic index leads from a view; `None` where the index is not basic.
-pub(crate) fn place(
-    index: &Bound<'_, PyAny>,
-    offset: usize,
-    shape: &[usize],
-    strides: &[isize],
-) -> PyResult<Option<Place>> {
-    let mut parts = Vec::new();
-    if let Ok(tuple) = index.cast::<PyTuple>() {
-        for item in tuple.iter() {
-            let Some(part) = part(&item)? else {
-                return Ok(None);
-            };
-            parts.push(part);
-        }
-    } else {
-        let Some(part) = part(index)? else {
-            return Ok(None);
-        };
-        parts.push(part);
+/// Whether an item is a mask, a sequence, or an object that cannot be an integer.
+///
+/// Booleans, NumPy's too, are masks. NumPy's scalars and other arrays pass: `__index__` then
+/// refuses all but integers without axes.
+fn is_advanced(item: &Bound<'_, PyAny>) -> PyResult<bool> {
+    if item.is_instance_of::<PyBool>() || item.hasattr("__len__")? && !item.hasattr("dtype")? {
+        return Ok(true);
     }
-    let named = parts
+    // SAFETY: `item` is a live object, and the thread is attached to the interpreter.
+    if unsafe { ffi::PyIndex_Check(item.as_ptr()) } == 0 {
+        return Ok(true);
+    }
+    Ok(item
+        .getattr("dtype")
+        .and_then(|dtype| dtype.getattr("kind"))
+        .is_ok_and(|kind| kind.eq("b").unwrap_or(true)))
+}
+
+/// Counts the parts that consume an axis, and adds the ellipsis that ends an index without one.
+fn indexed_axes(parts: &mut Vec<Part<'_>>, ndim: usize) -> PyResult<usize> {
+    let indexed = parts
         .iter()
         .filter(|part| matches!(part, Part::Index(_) | Part::Slice(_)))
         .count();
-    if named > shape.len() {
+    if indexed > ndim {
         return Err(PyIndexError::new_err(format!(
-            "too many indices: the array has {} axes, and {named} were indexed",
-            shape.len()
+            "too many indices: the array has {ndim} axes, and {indexed} were indexed"
         )));
     }
-    match parts
+    let ellipses = parts
         .iter()
-        .filter(|part| matches!(part, Part::Rest))
-        .count()
-    {
-        0 => parts.push(Part::Rest),
+        .filter(|part| matches!(part, Part::Ellipsis))
+        .count();
+    match ellipses {
+        0 => parts.push(Part::Ellipsis),
         1 => {}
         _ => {
             return Err(PyIndexError::new_err(
@@ -101,50 +148,17 @@ pub(crate) fn place(
             ));
         }
     }
-    let mut place = Place {
-        offset,
-        shape: Vec::with_capacity(shape.len()),
-        strides: Vec::with_capacity(shape.len()),
-    };
-    let is_empty = shape.contains(&0);
-    let mut first = offset as isize;
-    let mut axis = 0;
-    for part in parts {
-        match part {
-            Part::NewAxis => {
-                place.shape.push(1);
-                place.strides.push(0);
-            }
-            Part::Rest => {
-                let rest = shape.len() - named;
-                place.shape.extend(&shape[axis..axis + rest]);
-                place.strides.extend(&strides[axis..axis + rest]);
-                axis += rest;
-            }
-            Part::Index(index) => {
-                let length = shape[axis] as isize;
-                let at = if index < 0 { index + length } else { index };
-                if !(0..length).contains(&at) {
-                    return Err(PyIndexError::new_err(format!(
-                        "index {index} is out of bounds for axis {axis} with size {length}"
-                    )));
-                }
-                first += at * strides[axis];
-                axis += 1;
-            }
-            Part::Slice(slice) => {
-                let bounds = slice.indices(shape[axis] as isize)?;
-                if bounds.slicelength > 0 {
-                    first += bounds.start * strides[axis];
-                }
-                place.shape.push(bounds.slicelength);
-                place.strides.push(bounds.step.wrapping_mul(strides[axis]));
-                axis += 1;
-            }
-        }
+    Ok(indexed)
+}
+
+/// The position of an index from the start of its axis: a negative one counts from the end.
+fn position(index: isize, axis: usize, length: isize) -> PyResult<isize> {
+    let position = if index < 0 { index + length } else { index };
+    if (0..length).contains(&position) {
+        Ok(position)
+    } else {
+        Err(PyIndexError::new_err(format!(
+            "index {index} is out of bounds for axis {axis} with size {length}"
+        )))
     }
-    if !is_empty && !place.shape.contains(&0) {
-        place.offset = first as usize;
-    }
-    Ok(Some(place))
 }

@@ -1,9 +1,25 @@
-//! The Python package of ndshm, as far as it is not written in Python: the classes `Manager`,
-//! `Array` and `Guard`.
+//! The compiled part of the Python package of ndshm: the classes `Array`, `Guard` and `Manager`.
 //!
-//! A layer over the library's public interface: `AnyArray` for the arrays, `export` for the one
-//! place where memory becomes a NumPy array and stops being one.
+//! It is a layer over the library's public interface, mostly over [`AnyArray`](ndshm::AnyArray).
+//! The rest of the package is written in Python.
+//!
+//! A module imports only from modules above it in this list (`python/tests/test_layers.py` holds
+//! that):
+//!
+//! | module | owns |
+//! | --- | --- |
+//! | `error` | exceptions for the library's errors |
+//! | `dtype`, `attrs`, `arguments`, `index`, `strides` | Python's values and the library's |
+//! | `pickle` | managers as text |
+//! | `export` | the memory of NumPy arrays: the only module that makes and empties them |
+//! | `lock` | waiting for a guard of the library |
+//! | `array` | the class `Array`, without its Python methods |
+//! | `names` | the search for references to an ndarray |
+//! | `guard` | the class `Guard` |
+//! | `methods` | the Python methods of `Array` and `Keeper` |
+//! | `manager` | the class `Manager` |
 
+mod arguments;
 mod array;
 mod attrs;
 mod dtype;
@@ -11,8 +27,12 @@ mod error;
 mod export;
 mod guard;
 mod index;
+mod lock;
 mod manager;
+mod methods;
 mod names;
+mod pickle;
+mod strides;
 
 use pyo3::prelude::*;
 
@@ -21,7 +41,10 @@ use pyo3::prelude::*;
 mod _ndshm {
     #[pymodule_export]
     use crate::{
-        array::{Array, open, open_path, unpickle_array, wait_frozen},
+        array::{
+            Array,
+            open::{open, open_path, unpickle_array, wait_frozen},
+        },
         export::Keeper,
         guard::Guard,
         manager::Manager,

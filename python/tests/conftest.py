@@ -1,4 +1,4 @@
-"""What all tests share: a store root of their own, the Rust peer, and a look for leaks around every test."""
+"""Fixtures of all tests: a store root, the Rust peer, and a check for leaks around every test."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ import pytest
 
 import ndshm
 
-ROOT = pathlib.Path(tempfile.mkdtemp(prefix="ndshm-pytest-", dir=os.environ.get("NDSHM_TEST_PLACE", "/dev/shm")))
+ROOT = pathlib.Path(
+    tempfile.mkdtemp(prefix="ndshm-pytest-", dir=os.environ.get("NDSHM_TEST_PLACE", "/dev/shm"))
+)
 os.environ["NDSHM_ROOT"] = str(ROOT)
 
-
-# The first store of a process opens what the library keeps for all of them.
+# The first store of a process opens descriptors that the library keeps for all stores.
 ndshm.Manager().leave()
 
 
@@ -27,7 +28,7 @@ def pytest_sessionfinish() -> None:
 
 
 def descriptors() -> list[str]:
-    """What the open descriptors are, those of the test runner's own files left out."""
+    """Return the targets of the open descriptors, without the test runner's own files."""
     found = []
     for name in os.listdir("/proc/self/fd"):
         try:
@@ -40,18 +41,22 @@ def descriptors() -> list[str]:
 
 
 def mappings() -> list[str]:
-    """The mapped files of stores."""
+    """Return the mapped files of stores."""
     with open("/proc/self/maps") as lines:
-        return [line.split(maxsplit=5)[-1].strip() for line in lines if str(ROOT) in line or ".ndshm" in line]
+        return [
+            line.split(maxsplit=5)[-1].strip()
+            for line in lines
+            if str(ROOT) in line or ".ndshm" in line
+        ]
 
 
 def files() -> list[str]:
-    """What is in the store root."""
+    """Return the files and directories in the store root."""
     return [str(path) for path in ROOT.rglob("*")]
 
 
-def let_go() -> None:
-    """What the library keeps for a while, to have it at hand, goes with a sweep."""
+def empty_caches() -> None:
+    """Empty the library's caches: a sweep releases the mappings that it keeps for reuse."""
     gc.collect()
     with ndshm.Manager() as manager:
         manager.sweep()
@@ -59,46 +64,52 @@ def let_go() -> None:
 
 @pytest.fixture(autouse=True)
 def leaks() -> Iterator[None]:
-    """No test leaves a descriptor, a mapping or a file in the root."""
-    # What a test that failed keeps in its traceback is not the next one's.
-    let_go()
-    before, mapped, there = descriptors(), mappings(), files()
+    """Fail a test that leaves a descriptor, a mapping or a file in the root."""
+    # The traceback of a failed test may keep arrays, which must not count for the next test.
+    empty_caches()
+    descriptors_before, mappings_before, files_before = descriptors(), mappings(), files()
     yield
-    let_go()
-    assert files() == there
-    assert [name for name in mappings() if name not in mapped] == []
-    # The machinery of multiprocessing keeps pipes for its servers.
-    left = [target for target in descriptors() if not target.startswith(("pipe:", "socket:", "anon_inode:"))]
-    assert [target for target in left if target not in before] == []
+    empty_caches()
+    assert files() == files_before
+    assert [name for name in mappings() if name not in mappings_before] == []
+    # multiprocessing keeps pipes for its server processes.
+    remaining = [
+        target
+        for target in descriptors()
+        if not target.startswith(("pipe:", "socket:", "anon_inode:"))
+    ]
+    assert [target for target in remaining if target not in descriptors_before] == []
 
 
 @pytest.fixture
 def m() -> Iterator[ndshm.Manager]:
-    """An ephemeral store."""
+    """The manager of an ephemeral store."""
     with ndshm.Manager() as manager:
         yield manager
 
 
 class Peer:
-    """A process in Rust that does what it is told."""
+    """A Rust process that executes commands: one line each way for every command."""
 
     def __init__(self) -> None:
-        self.process = subprocess.Popen([os.environ["NDSHM_PEER"]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            [os.environ["NDSHM_PEER"]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
 
-    def tell(self, line: str) -> None:
+    def send(self, line: str) -> None:
         assert self.process.stdin is not None
         self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
 
-    def hear(self) -> str:
+    def receive(self) -> str:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert line, "the peer died"
         return line.rstrip("\n")
 
     def ask(self, line: str) -> str:
-        self.tell(line)
-        return self.hear()
+        self.send(line)
+        return self.receive()
 
     def kill(self) -> None:
         self.process.kill()
@@ -116,9 +127,9 @@ class Peer:
 
 @pytest.fixture
 def peer() -> Iterator[Peer]:
-    """The Rust peer; ``.ci/python`` builds it."""
+    """The Rust peer, which ``.ci/python`` builds."""
     if "NDSHM_PEER" not in os.environ:
-        pytest.skip("NDSHM_PEER names no built peer")
+        pytest.skip("NDSHM_PEER does not name a built peer")
     process = Peer()
     yield process
     process.close()

@@ -10,7 +10,26 @@ import pytest
 
 import ndshm
 
-DTYPES = ["?", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8", "c8", "c16", "V5", ml_dtypes.bfloat16, "M8[ns]", "m8[us]"]
+DTYPES = [
+    "?",
+    "u1",
+    "i1",
+    "u2",
+    "i2",
+    "u4",
+    "i4",
+    "u8",
+    "i8",
+    "f2",
+    "f4",
+    "f8",
+    "c8",
+    "c16",
+    "V5",
+    ml_dtypes.bfloat16,
+    "M8[ns]",
+    "m8[us]",
+]
 SHAPES = [(), (5,), (2, 3), (2, 3, 4), (2, 0, 3), (1, 1), (2,) * 8]
 
 
@@ -18,17 +37,26 @@ def sample(shape: tuple[int, ...], dtype: object, order: str = "C") -> np.ndarra
     dtype = np.dtype(dtype)
     count = int(np.prod(shape))
     if dtype.kind == "V" and dtype != ml_dtypes.bfloat16:
-        return np.frombuffer(bytes(k % 251 for k in range(count * dtype.itemsize)), dtype).reshape(shape, order=order)
+        return np.frombuffer(bytes(k % 251 for k in range(count * dtype.itemsize)), dtype).reshape(
+            shape, order=order
+        )
     return np.asarray(np.arange(count).reshape(shape), order=order).astype(dtype, order=order)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_every_type_and_order_and_rank_comes_back_as_it_was_made(m: ndshm.Manager, dtype: object) -> None:
+def test_every_type_and_order_and_rank_comes_back_as_it_was_made(
+    m: ndshm.Manager, dtype: object
+) -> None:
     for shape, order in itertools.product(SHAPES, "CF"):
         source = sample(shape, dtype, order)
         a = m.array(source)
         assert (a.dtype, a.shape, a.ndim, a.size, a.nbytes, a.itemsize) == (
-            source.dtype, source.shape, source.ndim, source.size, source.nbytes, source.itemsize,
+            source.dtype,
+            source.shape,
+            source.ndim,
+            source.size,
+            source.nbytes,
+            source.itemsize,
         )
         assert a.strides == source.strides or source.size == 0
         with a.read() as x:
@@ -41,15 +69,24 @@ def test_every_type_and_order_and_rank_comes_back_as_it_was_made(m: ndshm.Manage
         assert (opened.dtype, opened.shape, opened.strides) == (a.dtype, a.shape, a.strides)
 
 
-def test_the_verbs_make_what_numpys_make(m: ndshm.Manager) -> None:
+def test_arrays_are_created_as_numpy_creates_them(m: ndshm.Manager) -> None:
     assert m.zeros(3).to_numpy().tolist() == [0.0] * 3 and m.zeros(3).dtype == float
     assert m.ones((2, 2), "i4").to_numpy().tolist() == [[1, 1], [1, 1]]
     assert m.empty((2, 2), order="F").strides == (8, 16)
-    assert m.full((2,), 7).dtype == np.int64 and m.full(2, 2.5, "f4").to_numpy().tolist() == [2.5, 2.5]
-    assert m.full((), np.datetime64("2024-01-01", "D")).item() == np.datetime64("2024-01-01", "D").item()
+    assert m.full((2,), 7).dtype == np.int64 and m.full(2, 2.5, "f4").to_numpy().tolist() == [
+        2.5,
+        2.5,
+    ]
+    assert (
+        m.full((), np.datetime64("2024-01-01", "D")).item()
+        == np.datetime64("2024-01-01", "D").item()
+    )
     assert m.array([[1, 2], [3, 4]]).to_numpy().tolist() == [[1, 2], [3, 4]]
     assert m.array(np.arange(3, dtype=">i4")).to_numpy().tolist() == [0, 1, 2]
-    assert m.array(np.arange(12).reshape(3, 4)[::2, ::-1]).to_numpy().tolist() == [[3, 2, 1, 0], [11, 10, 9, 8]]
+    assert m.array(np.arange(12).reshape(3, 4)[::2, ::-1]).to_numpy().tolist() == [
+        [3, 2, 1, 0],
+        [11, 10, 9, 8],
+    ]
     assert m.from_ndarray(np.ones((2, 3), order="F")).order == "F"
     for wrong in ["O", "U3", "S3", np.longdouble]:
         with pytest.raises(TypeError):
@@ -65,7 +102,19 @@ def test_the_verbs_make_what_numpys_make(m: ndshm.Manager) -> None:
 def test_basic_indexing_gives_the_view_that_numpy_gives(m: ndshm.Manager) -> None:
     source = np.arange(120).reshape(4, 5, 6)
     a = m.array(source)
-    part = [0, -1, 2, slice(None), slice(1, 3), slice(None, None, -1), slice(3, 0, -2), slice(5, 2), slice(-100, 100, 3), None, ...]
+    part = [
+        0,
+        -1,
+        2,
+        slice(None),
+        slice(1, 3),
+        slice(None, None, -1),
+        slice(3, 0, -2),
+        slice(5, 2),
+        slice(-100, 100, 3),
+        None,
+        ...,
+    ]
     tried = 0
     for length in range(4):
         for index in itertools.product(part, repeat=length):
@@ -78,7 +127,12 @@ def test_basic_indexing_gives_the_view_that_numpy_gives(m: ndshm.Manager) -> Non
             tried += 1
     assert tried > 1000
     assert a[np.int64(1), np.array([1, 2])].tolist() == source[1, [1, 2]].tolist()
-    assert (a[np.int8(1)].to_numpy() == source[1]).all() and a[1, 2, 3].item() == 45 and int(a[1, 2, 3]) == 45 and float(a[0, 0, 1]) == 1.0
+    assert (
+        (a[np.int8(1)].to_numpy() == source[1]).all()
+        and a[1, 2, 3].item() == 45
+        and int(a[1, 2, 3]) == 45
+        and float(a[0, 0, 1]) == 1.0
+    )
     for index in [4, -5, (0, 5), (0, 0, 0, 0), (..., ...)]:
         with pytest.raises(IndexError):
             a[index]
@@ -88,17 +142,31 @@ def test_basic_indexing_gives_the_view_that_numpy_gives(m: ndshm.Manager) -> Non
 def test_fancy_indexing_gives_a_plain_ndarray_that_shares_nothing(m: ndshm.Manager) -> None:
     source = np.arange(12).reshape(3, 4)
     a = m.array(source)
-    for index in [[0, 2], (slice(None), [1, 1]), source > 5, True, ([0, 1], [1, 2]), np.ix_([0, 1], [2, 3])]:
+    for index in [
+        [0, 2],
+        (slice(None), [1, 1]),
+        source > 5,
+        True,
+        ([0, 1], [1, 2]),
+        np.ix_([0, 1], [2, 3]),
+    ]:
         taken = a[index]
         assert type(taken) is np.ndarray and (taken == source[index]).all()
         taken[...] = -1
     assert (a.to_numpy() == source).all()
 
 
-def test_assignment_locks_and_sets_what_numpy_sets(m: ndshm.Manager) -> None:
+def test_assignment_sets_the_same_elements_as_numpy(m: ndshm.Manager) -> None:
     source = np.arange(12.0).reshape(3, 4)
     a = m.array(source)
-    for index, value in [(0, 7), ((slice(None), 1), [1, 2, 3]), ([0, 2], 5), (source > 9, 0), ((1, 2), 3.5), (..., source)]:
+    for index, value in [
+        (0, 7),
+        ((slice(None), 1), [1, 2, 3]),
+        ([0, 2], 5),
+        (source > 9, 0),
+        ((1, 2), 3.5),
+        (..., source),
+    ]:
         a[index] = value
         source_copy = np.array(source)
         source_copy[index] = value
@@ -116,9 +184,15 @@ def test_other_views_share_the_memory(m: ndshm.Manager) -> None:
     source = np.arange(24).reshape(2, 3, 4)
     a = m.array(source)
     views = [
-        (a.T, source.T), (a.transpose(1, 0, 2), source.transpose(1, 0, 2)), (a.transpose((2, 0, 1)), source.transpose(2, 0, 1)),
-        (a.swapaxes(0, 2), source.swapaxes(0, 2)), (a.reshape(6, 4), source.reshape(6, 4)), (a.reshape(-1), source.reshape(-1)),
-        (a[None].squeeze(), source), (a.diagonal(0, 1, 2), source.diagonal(0, 1, 2)), (a.view(), source),
+        (a.T, source.T),
+        (a.transpose(1, 0, 2), source.transpose(1, 0, 2)),
+        (a.transpose((2, 0, 1)), source.transpose(2, 0, 1)),
+        (a.swapaxes(0, 2), source.swapaxes(0, 2)),
+        (a.reshape(6, 4), source.reshape(6, 4)),
+        (a.reshape(-1), source.reshape(-1)),
+        (a[None].squeeze(), source),
+        (a.diagonal(0, 1, 2), source.diagonal(0, 1, 2)),
+        (a.view(), source),
     ]
     for view, wanted in views:
         assert (view.to_numpy() == wanted).all() and view.id == a.id
@@ -132,41 +206,72 @@ def test_other_views_share_the_memory(m: ndshm.Manager) -> None:
 
 
 def test_record_arrays_have_fields(m: ndshm.Manager) -> None:
-    dtype = np.dtype([("position", "f4", (3,)), ("charge", "f4"), ("inner", [("n", "i8"), ("m", "f4", (2, 2))]), ("rest", "u8")])
+    dtype = np.dtype(
+        [
+            ("position", "f4", (3,)),
+            ("charge", "f4"),
+            ("inner", [("n", "i8"), ("m", "f4", (2, 2))]),
+            ("rest", "u8"),
+        ]
+    )
     source = np.zeros((2, 2), dtype)
     source["position"] = np.arange(12).reshape(2, 2, 3)
     source["inner"]["n"] = 7
     a = m.array(source)
-    assert a.dtype == dtype and (a["position"].to_numpy() == source["position"]).all() and a["position"].shape == (2, 2, 3)
-    assert (a["inner"]["m"].shape, a["inner"]["n"].to_numpy().tolist()) == ((2, 2, 2, 2), [[7, 7], [7, 7]])
+    assert (
+        a.dtype == dtype
+        and (a["position"].to_numpy() == source["position"]).all()
+        and a["position"].shape == (2, 2, 3)
+    )
+    assert (a["inner"]["m"].shape, a["inner"]["n"].to_numpy().tolist()) == (
+        (2, 2, 2, 2),
+        [[7, 7], [7, 7]],
+    )
     a["charge"] = 1.5
     with a.write() as x:
         x["position"][0, 0] = 9
     assert a["charge"].to_numpy().tolist() == [[1.5] * 2] * 2 and a["position"][0, 0, 2].item() == 9
     with pytest.raises(ndshm.Layout):
         a["nothing"]
-    # What is no multiple of its size apart cannot be a view: a guard's ndarray has it.
+    # A field whose stride is not a multiple of its size cannot be a view. A guard's ndarray has it.
     odd = m.zeros(3, [("c", "c16"), ("n", "u1")])
     with pytest.raises(ndshm.Layout, match="multiple"):
         odd["c"]
     with odd.write() as x:
         x["c"] = 1j
-    padded = np.dtype({"names": ["a", "b"], "formats": ["u1", "f8"], "offsets": [0, 8], "itemsize": 24})
+    padded = np.dtype(
+        {"names": ["a", "b"], "formats": ["u1", "f8"], "offsets": [0, 8], "itemsize": 24}
+    )
     assert m.zeros(3, padded).dtype == padded
-    # A copy of some fields, not a view that outlives the lock.
+    # Several fields are copied: a view would outlive the lock.
     assert a[["charge"]].base is None
 
 
 def test_times_are_integers_with_an_attribute(m: ndshm.Manager) -> None:
     a = m.array(np.array(["2024-02-29", "NaT"], "M8[ns]"), name="t", attrs={"zone": "UTC"})
-    assert a.dtype == np.dtype("M8[ns]") and a.attrs == {"zone": "UTC"} and m.list()[0].dtype == "<i8"
+    assert (
+        a.dtype == np.dtype("M8[ns]") and a.attrs == {"zone": "UTC"} and m.list()[0].dtype == "<i8"
+    )
     assert str(m["t"][0].to_numpy()) == "2024-02-29T00:00:00.000000000"
 
 
-def test_labels_come_back(m: ndshm.Manager) -> None:
-    attrs = {"unit": "m", "n": 1, "x": 0.5, "list": [1, "two", None, True, b"\0"], "big": 2**64 - 1, "nested": {"a": -1}, "np": np.float32(0.5)}
+def test_names_attributes_and_axis_names_are_read_back(m: ndshm.Manager) -> None:
+    attrs = {
+        "unit": "m",
+        "n": 1,
+        "x": 0.5,
+        "list": [1, "two", None, True, b"\0"],
+        "big": 2**64 - 1,
+        "nested": {"a": -1},
+        "np": np.float32(0.5),
+    }
     a = m.zeros((2, 3), name="a", attrs=attrs, axis_names=["row", "column"])
-    assert m["a"].attrs == attrs and m["a"].axis_names == ["row", "column"] and a.name == "a" and m.zeros(1).name is None
+    assert (
+        m["a"].attrs == attrs
+        and m["a"].axis_names == ["row", "column"]
+        and a.name == "a"
+        and m.zeros(1).name is None
+    )
     for wrong in [{"f": object()}, {1: 2}]:
         with pytest.raises((TypeError, ValueError)):
             m.zeros(1, attrs=wrong)
@@ -178,7 +283,11 @@ def test_copies_are_private_or_new(m: ndshm.Manager) -> None:
     a = m.array(np.arange(4.0))
     private, shared = a.to_numpy(), a.copy(name="b")
     a[:] = 0
-    assert private.tolist() == shared.to_numpy().tolist() == [0, 1, 2, 3] and shared.id != a.id and m["b"].id == shared.id
+    assert (
+        private.tolist() == shared.to_numpy().tolist() == [0, 1, 2, 3]
+        and shared.id != a.id
+        and m["b"].id == shared.id
+    )
     assert np.asarray(a).base is None and np.asarray(a, "f4").dtype == np.float32
     with pytest.raises(ValueError, match="lock"):
         np.array(a, copy=False)
@@ -196,8 +305,14 @@ def test_frozen_arrays_are_ndarrays_without_a_guard(m: ndshm.Manager) -> None:
         x.flags.writeable = True
     with pytest.raises(ndshm.Frozen), a.write():
         pass
-    assert np.shares_memory(np.asarray(a), x) and np.shares_memory(np.from_dlpack(a), x) and not np.from_dlpack(a).flags.writeable
-    assert memoryview(a).readonly and memoryview(a).shape == (2, 3) and bytes(a[0]) == x[0].tobytes()
+    assert (
+        np.shares_memory(np.asarray(a), x)
+        and np.shares_memory(np.from_dlpack(a), x)
+        and not np.from_dlpack(a).flags.writeable
+    )
+    assert (
+        memoryview(a).readonly and memoryview(a).shape == (2, 3) and bytes(a[0]) == x[0].tobytes()
+    )
     with pytest.raises(BufferError, match="version"):
         a.__dlpack__()
     assert not np.shares_memory(np.from_dlpack(a, copy=True), x)
@@ -211,8 +326,12 @@ def test_unlocked_is_the_memory_itself(m: ndshm.Manager) -> None:
     a = m.zeros(3)
     x = a.unlocked()
     x[1] = 5
-    assert a.to_numpy().tolist() == [0, 5, 0] and x.flags.writeable and not a.read_only().unlocked().flags.writeable
-    # It keeps the array's memory, and a local array's file.
+    assert (
+        a.to_numpy().tolist() == [0, 5, 0]
+        and x.flags.writeable
+        and not a.read_only().unlocked().flags.writeable
+    )
+    # The ndarray keeps the array's memory, and the file of a local array.
     handle = a.handle
     del a
     assert ndshm.open(handle)[1].item() == 5
@@ -221,9 +340,14 @@ def test_unlocked_is_the_memory_itself(m: ndshm.Manager) -> None:
         ndshm.open(handle)
 
 
-def test_scopes_say_who_deletes(m: ndshm.Manager) -> None:
+def test_the_scope_decides_when_an_array_is_deleted(m: ndshm.Manager) -> None:
     local, store = m.zeros(1), m.zeros(1, scope=None)
-    assert (local.scope, store.scope, m.zeros(1, name="n").scope, m.zeros(1, scope="remote").scope) == ("local", None, None, "remote")
+    assert (
+        local.scope,
+        store.scope,
+        m.zeros(1, name="n").scope,
+        m.zeros(1, scope="remote").scope,
+    ) == ("local", None, None, "remote")
     handles = local.handle, store.handle
     del local, store
     with pytest.raises(FileNotFoundError):
@@ -245,9 +369,16 @@ def test_scopes_say_who_deletes(m: ndshm.Manager) -> None:
 
 def test_xarray_gets_names_and_attributes(m: ndshm.Manager) -> None:
     xarray = pytest.importorskip("xarray")
-    a = m.array(np.arange(6.0).reshape(2, 3), name="speed", attrs={"unit": "m/s"}, axis_names=["time", "x"])
+    a = m.array(
+        np.arange(6.0).reshape(2, 3), name="speed", attrs={"unit": "m/s"}, axis_names=["time", "x"]
+    )
     d = a.to_xarray()
-    assert isinstance(d, xarray.DataArray) and d.dims == ("time", "x") and d.attrs == {"unit": "m/s"} and d.name == "speed"
+    assert (
+        isinstance(d, xarray.DataArray)
+        and d.dims == ("time", "x")
+        and d.attrs == {"unit": "m/s"}
+        and d.name == "speed"
+    )
     assert a[0].to_xarray().dims == ("dim_0",) and float(d.sel(time=1).sum()) == 12
     assert np.shares_memory(a.freeze(), a.to_xarray().values)
 
@@ -260,8 +391,15 @@ def test_stores_by_path_stay_and_ephemeral_ones_go(m: ndshm.Manager) -> None:
         p.array([1.0, 2.0], name="xs")
         assert not p.is_owner and "xs" in p and "ys" not in p and 3 not in p
     with ndshm.Manager(str(path)) as p:
-        assert p["xs"].to_numpy().tolist() == [1, 2] and [info.name for info in p.list()] == ["xs"] and p.list()[0].shape == (2,)
-        assert p.open_or_zeros("xs", 2).to_numpy().tolist() == [1, 2] and p.open_or_zeros("new", (2, 2), "i4").dtype == np.int32
+        assert (
+            p["xs"].to_numpy().tolist() == [1, 2]
+            and [info.name for info in p.list()] == ["xs"]
+            and p.list()[0].shape == (2,)
+        )
+        assert (
+            p.open_or_zeros("xs", 2).to_numpy().tolist() == [1, 2]
+            and p.open_or_zeros("new", (2, 2), "i4").dtype == np.int32
+        )
         with pytest.raises(ndshm.Layout):
             p.open_or_zeros("xs", 3)
         assert p.usage().arrays == 2 and p.sweep().skipped == ()

@@ -15,7 +15,10 @@ BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def blocks() -> list[object]:
-    """What begins with ```` ```python ignore ```` is left out: it needs what is not installed."""
+    """Return the code blocks of the guide.
+
+    A block that begins with ```` ```python ignore ```` needs packages that are not installed.
+    """
     found: list[object] = []
     for page in sorted(GUIDE.glob("*.md")):
         text = page.read_text()
@@ -25,7 +28,7 @@ def blocks() -> list[object]:
     return found
 
 
-def test_there_is_a_guide() -> None:
+def test_the_guide_has_code() -> None:
     assert len(blocks()) >= 7, f"the guide is not in {GUIDE}: set NDSHM_SOURCE to the repository"
 
 
@@ -33,5 +36,7 @@ def test_there_is_a_guide() -> None:
 def test_a_block_of_the_guide_runs(code: str, tmp_path: pathlib.Path) -> None:
     program = tmp_path / "block.py"
     program.write_text(code)
-    done = subprocess.run([sys.executable, "-W", "error", program], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", program], capture_output=True, text=True, timeout=60
+    )
     assert (done.returncode, done.stderr) == (0, "")

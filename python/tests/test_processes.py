@@ -1,4 +1,4 @@
-"""Arrays, views and managers in other processes: pickled by reference, in whatever way."""
+"""Arrays, views and managers in other processes: all ways of pickling keep the reference."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ def count(a: ndshm.Array, rounds: int) -> int:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_views_and_views_of_received_views_name_the_same_memory(m: ndshm.Manager, method: str) -> None:
+def test_views_and_views_of_received_views_name_the_same_memory(
+    m: ndshm.Manager, method: str
+) -> None:
     a = m.zeros((8, 4))
     with concurrent.futures.ProcessPoolExecutor(2, multiprocessing.get_context(method)) as pool:
         view = a[::-1, 1:]
@@ -76,7 +78,8 @@ def test_an_array_made_in_a_worker_is_handed_over(m: ndshm.Manager, method: str)
 def test_processes_that_contend_never_see_half_a_write(m: ndshm.Manager, method: str) -> None:
     a = m.zeros(1000)
     with concurrent.futures.ProcessPoolExecutor(3, multiprocessing.get_context(method)) as pool:
-        assert [task.result(120) for task in [pool.submit(count, a, 200) for _ in range(3)]] == [0] * 3
+        tasks = [pool.submit(count, a, 200) for _ in range(3)]
+        assert [task.result(120) for task in tasks] == [0] * 3
     assert a.to_numpy().tolist() == [600] * 1000
 
 
@@ -97,13 +100,18 @@ def test_pickles_are_small_and_change_nothing(m: ndshm.Manager) -> None:
     for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
         for thing in [a, a[50_000:, ::-2, 3], a.T, b, m]:
             assert len(pickle.dumps(thing, protocol)) < 300, len(pickle.dumps(thing, protocol))
-    # Serializing claims nothing; the first that opens it does.
+    # Pickling does not claim the array; the first process that opens it does.
     pickles = [pickle.dumps(b) for _ in range(3)]
     del b
     first, second = pickle.loads(pickles[0]), pickle.loads(pickles[1])
     assert first.scope == "local" and second.id == first.id
     member = pickle.loads(pickle.dumps(m))
-    assert not member.is_owner and member.path == m.path and type(member) is ndshm.Manager and member["frames"].shape == a.shape
+    assert (
+        not member.is_owner
+        and member.path == m.path
+        and type(member) is ndshm.Manager
+        and member["frames"].shape == a.shape
+    )
     member.leave()
     assert a.manager.list()[0].name == "frames"
 
@@ -121,7 +129,15 @@ def test_the_pickle_of_a_closed_store_says_so() -> None:
         ndshm.open("/nowhere/x.ndshm")
 
 
-HOLDER = """
+CREATE_AND_DIE = """
+import ndshm, os, signal
+m = ndshm.Manager()
+a = m.zeros(3)
+print(m.path, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+HOLD_GUARD = """
 import sys, time, ndshm
 a = ndshm.open(sys.argv[1])
 with (a.write() if sys.argv[2] == "write" else a.read()) as x:
@@ -132,13 +148,15 @@ with (a.write() if sys.argv[2] == "write" else a.read()) as x:
 """
 
 
-def holder(a: ndshm.Array, mode: str) -> subprocess.Popen[str]:
-    process = subprocess.Popen([sys.executable, "-c", HOLDER, a.handle, mode], stdout=subprocess.PIPE, text=True)
+def start_holder(a: ndshm.Array, mode: str) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD_GUARD, a.handle, mode], stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None and process.stdout.readline() == "held\n"
     return process
 
 
-def killed(process: subprocess.Popen[str]) -> None:
+def kill(process: subprocess.Popen[str]) -> None:
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert process.stdout is not None
@@ -147,35 +165,35 @@ def killed(process: subprocess.Popen[str]) -> None:
 
 def test_a_killed_writer_leaves_poison_and_a_killed_reader_nothing(m: ndshm.Manager) -> None:
     a = m.zeros((2, 4))
-    process = holder(a[0], "write")
+    process = start_holder(a[0], "write")
     with pytest.raises(ndshm.WouldBlock), a.read(timeout=0):
         pass
-    killed(process)
+    kill(process)
     with pytest.raises(ndshm.Poisoned), a.read():
         pass
     assert a.poisoned() == [(0, 32)] and a[1].to_numpy().tolist() == [0] * 4
     with a[0].recover() as x:
         x[:] = 0
-    process = holder(a, "read")
+    process = start_holder(a, "read")
     with pytest.raises(ndshm.WouldBlock), a.write(timeout=0):
         pass
-    killed(process)
+    kill(process)
     with a.write(timeout=30) as x:
         x[:] = 1
 
 
-def test_who_waits_is_told_of_a_death(m: ndshm.Manager) -> None:
+def test_a_waiting_reader_learns_of_the_death_of_the_writer(m: ndshm.Manager) -> None:
     a = m.zeros(4)
-    process = holder(a, "write")
+    process = start_holder(a, "write")
     import threading
 
     threading.Timer(0.3, process.kill).start()
     with pytest.raises(ndshm.Poisoned), a.read(timeout=30):
         pass
-    killed(process)
+    kill(process)
 
 
-def test_a_frozen_array_is_awaited(m: ndshm.Manager) -> None:
+def test_a_consumer_waits_until_an_array_is_frozen(m: ndshm.Manager) -> None:
     a = m.zeros(4)
     with pytest.raises(TimeoutError):
         ndshm.open_frozen(a.handle, 0.1)
@@ -189,18 +207,18 @@ def test_a_frozen_array_is_awaited(m: ndshm.Manager) -> None:
     del waiting
 
 
-def test_a_process_that_is_killed_leaves_a_store_that_the_next_sweep_deletes(m: ndshm.Manager) -> None:
-    code = "import ndshm, os, signal\nm = ndshm.Manager()\na = m.zeros(3)\nprint(m.path, flush=True)\nos.kill(os.getpid(), signal.SIGKILL)"
-    path = pathlib.Path(subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True).stdout.strip())
+def test_a_sweep_deletes_the_store_of_a_killed_process(m: ndshm.Manager) -> None:
+    command = [sys.executable, "-c", CREATE_AND_DIE]
+    path = pathlib.Path(subprocess.run(command, stdout=subprocess.PIPE, text=True).stdout.strip())
     assert path.exists()
     swept = m.sweep()
     assert (swept.stores, swept.skipped) == (1, ()) and not path.exists()
 
 
-# Rust on the other side.
+# A Rust process as the other side.
 
 
-def test_what_rust_makes_python_reads_and_writes(peer: Any) -> None:
+def test_python_reads_and_writes_an_array_that_rust_created(peer: Any) -> None:
     a = ndshm.open(peer.ask("make 2,3"))
     assert a.to_numpy().tolist() == [[0, 1, 2], [3, 4, 5]] and a.scope is None
     a[1] = 10
@@ -212,7 +230,7 @@ def test_what_rust_makes_python_reads_and_writes(peer: Any) -> None:
     assert peer.ask("drop") == "dropped"
 
 
-def test_what_python_makes_rust_reads_and_writes(m: ndshm.Manager, peer: Any) -> None:
+def test_rust_reads_and_writes_an_array_that_python_created(m: ndshm.Manager, peer: Any) -> None:
     a = m.array(np.arange(6.0).reshape(2, 3), order="F")
     assert peer.ask("open " + a.handle) == "[2, 3] [1, 2]" and peer.ask("sum") == "15"
     assert peer.ask("open " + a.T[1:].handle) == "[2, 2] [2, 1]" and peer.ask("fill 7") == "filled"
@@ -225,21 +243,25 @@ def test_both_languages_exclude_each_other(m: ndshm.Manager, peer: Any) -> None:
     a = m.zeros((2, 3))
     peer.ask("open " + a.handle)
     with a[0].write():
-        assert peer.ask("try_write").startswith("WouldBlock") and peer.ask("try_read").startswith("WouldBlock")
+        assert peer.ask("try_write").startswith("WouldBlock") and peer.ask("try_read").startswith(
+            "WouldBlock"
+        )
     with a[0].read():
         assert peer.ask("try_write").startswith("WouldBlock") and peer.ask("try_read") == "free"
     assert peer.ask("try_write") == "free"
-    peer.tell("count 3000")
+    peer.send("count 3000")
     torn = 0
     for _ in range(3000):
         with a.write() as x:
             torn += bool((x != x[0, 0]).any())
             x += 1
-    assert peer.hear() == "counted" and torn == 0 and a.to_numpy().tolist() == [[6000] * 3] * 2
+    assert peer.receive() == "counted" and torn == 0 and a.to_numpy().tolist() == [[6000] * 3] * 2
 
 
 @pytest.mark.parametrize("mode", ["read", "write"])
-def test_a_peer_that_is_killed_holding_a_guard(m: ndshm.Manager, peer: Any, mode: str) -> None:
+def test_a_killed_rust_process_frees_its_lock_and_poisons_only_if_it_wrote(
+    m: ndshm.Manager, peer: Any, mode: str
+) -> None:
     a = m.ones((2, 3))
     peer.ask("open " + a[1].handle)
     assert peer.ask("hold " + mode) == "held"
@@ -256,25 +278,25 @@ def test_a_peer_that_is_killed_holding_a_guard(m: ndshm.Manager, peer: Any, mode
         x += 1
 
 
-def test_a_python_that_is_killed_holding_a_guard_poisons_for_rust(m: ndshm.Manager, peer: Any) -> None:
+def test_rust_sees_the_poison_of_a_killed_python_writer(m: ndshm.Manager, peer: Any) -> None:
     a = m.ones((2, 3))
     peer.ask("open " + a.handle)
-    killed(holder(a[0], "write"))
+    kill(start_holder(a[0], "write"))
     assert peer.ask("sum").startswith("Poisoned") and peer.ask("poisoned") == "[0..24]"
     assert peer.ask("recover") == "recovered" and peer.ask("sum") == "0" and a.to_numpy().sum() == 0
     with pytest.raises(RuntimeError), a.write() as x:
         raise RuntimeError
     assert peer.ask("sum").startswith("Poisoned") and peer.ask("recover") == "recovered"
-    killed(holder(a, "read"))
+    kill(start_holder(a, "read"))
     assert peer.ask("try_write") == "free"
 
 
 def test_frozen_arrays_go_both_ways(m: ndshm.Manager, peer: Any) -> None:
     a = m.ones((2, 3))
-    peer.tell("frozen " + a.handle)
+    peer.send("frozen " + a.handle)
     time.sleep(0.1)
     a.freeze()
-    assert peer.hear() == "6"
+    assert peer.receive() == "6"
     b = m.ones(3)
     peer.ask("open " + b.handle)
     assert peer.ask("freeze") == "frozen" and b.frozen and b.freeze().sum() == 3

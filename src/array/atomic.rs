@@ -5,7 +5,7 @@
 use crate::{
     array::{
         SharedArray,
-        guard::{Access, Lock, Wait},
+        lock::{Access, Lock, Wait},
         view,
     },
     element::Element,
@@ -49,7 +49,7 @@ atomic! {
 
 /// The elements of an array or view as atomics: dereferences to an [`ndarray::ArrayRef`] of them.
 ///
-/// Any number of these may exist at once, in any processes; while one does,
+/// Any number of these may exist at once, in any processes. While one exists,
 /// [`read`](SharedArray::read) and [`write`](SharedArray::write) on overlapping bytes wait. It
 /// stays in its thread, but may be shared from it.
 ///
@@ -70,13 +70,13 @@ atomic! {
 /// # Ok::<(), ndshm::Error>(())
 /// ```
 pub struct AtomicArray<T: AtomicElement, D: Dimension> {
-    // Private, and its lifetime never leaves: it ends with the lock below.
+    // Private, and its lifetime never leaves this struct: it ends with the lock below.
     view: ArrayView<'static, T::Atomic, D>,
     _lock: Lock,
 }
 
 impl<T: AtomicElement, D: Dimension> SharedArray<T, D> {
-    /// The elements as atomics: for counters and flags that many processes change at once.
+    /// The elements as atomics, for counters and flags that many processes change at once.
     ///
     /// # Errors
     ///
@@ -94,20 +94,16 @@ impl<T: AtomicElement, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn atomic(&self) -> Result<AtomicArray<T, D>> {
-        self.check_writable()?;
-        let lock = Lock::take(
-            self.open_array(),
-            self.span(),
-            Access::Atomic,
-            Wait::Forever,
-        )?;
+        let core = &self.core;
+        core.check_writable()?;
+        let lock = Lock::take(&core.opened, core.span(), Access::Atomic, Wait::Forever)?;
         failpoint!(AtomicTaken);
         // SAFETY: `check_writable` says that the mapping is writable; the lock keeps readers and
         // writers away from all of the layout's bytes until it is dropped, and keeps the segment
-        // mapped as long; others with such a lock use atomics of the same size, because the array's
-        // elements have one type; the view, whose lifetime never leaves this struct, goes before
-        // the lock.
-        let view = unsafe { view::atomics::<T, D, T::Atomic>(self.open_array(), self.layout()) };
+        // mapped until then; other holders of such a lock use atomics of the same size, because the
+        // array's elements have one type; the view, whose lifetime never leaves this struct, is
+        // dropped before the lock.
+        let view = unsafe { view::atomics::<T, D, T::Atomic>(&core.opened, &core.layout) };
         Ok(AtomicArray { view, _lock: lock })
     }
 }

@@ -1,12 +1,15 @@
-//! Making arrays: a draft, filled before anybody else can see it, then published.
+//! Making arrays: a draft, filled before any other process can see it, then published.
 
 use super::SharedArray;
 use crate::{
-    array::{open_array::OpenArray, view},
+    array::{
+        core::{Core, Typed},
+        view,
+    },
     element::{Element, dtype::DType},
     error::{Error, Result},
-    format::{header::Header, id::ArrayId},
-    layout::{self, Layout, MAX_NDIM, Order},
+    format::{array_spec::ArraySpec, header::Header, id::ArrayId, name::ArrayName},
+    layout::{self, Layout, Order},
     scope::Scope,
     segment::{
         Segment,
@@ -17,25 +20,25 @@ use crate::{
 };
 use ciborium::Value;
 use ndarray::{ArrayRef, ArrayViewMut, Dimension};
-use std::{marker::PhantomData, sync::Arc};
+use std::sync::Arc;
 
-/// What a new array gets beside its elements.
+/// The settings of a new array, apart from its elements.
 #[derive(Clone, Default)]
 pub(crate) struct Labels {
-    pub(crate) name: Option<String>,
+    pub(crate) name: Option<ArrayName>,
     pub(crate) scope: Option<Scope>,
     pub(crate) attrs: Option<Value>,
     pub(crate) axis_names: Vec<Option<String>>,
 }
 
-/// What a new array holds when others can see it.
+/// The elements of a new array when other processes can see it.
 pub(crate) enum Content<'a, F> {
     Zeros,
-    /// Something, it does not matter what.
+    /// Any bytes, initialised.
     Anything,
     /// These bytes, in the order of the array's memory.
     Bytes(&'a [u8]),
-    /// What this function writes.
+    /// The elements that this function writes.
     Filled(F),
 }
 
@@ -50,16 +53,20 @@ impl<'a, F> Content<'a, F> {
     }
 }
 
+/// The specification of a new array of this type and shape.
+pub(crate) fn spec_of(dtype: &DType, shape: &[usize], order: Order) -> Result<ArraySpec> {
+    ArraySpec::new(dtype.clone(), shape, order)
+        .map_err(|impossible| Error::layout("create an array", impossible.to_string()))
+}
+
 /// Makes an array.
 pub(crate) fn create_any(
     member: &Arc<Member>,
     labels: Labels,
-    dtype: DType,
-    shape: &[usize],
-    order: Order,
+    spec: ArraySpec,
     content: Content<'_, impl FnOnce(&mut Draft)>,
 ) -> Result<Arc<Segment>> {
-    let draft = |payload| draft_any(member, labels, dtype, shape, order, payload);
+    let draft = |payload| draft(member, labels, spec, payload);
     let draft = match content {
         Content::Zeros => draft(Payload::Zeros)?,
         Content::Anything => draft(Payload::Anything)?,
@@ -73,7 +80,7 @@ pub(crate) fn create_any(
     draft.publish()
 }
 
-/// Makes the file of an array that nobody else can see yet.
+/// Makes the file of an array of this type and shape that no other process can see yet.
 pub(crate) fn draft_any(
     member: &Arc<Member>,
     labels: Labels,
@@ -82,53 +89,42 @@ pub(crate) fn draft_any(
     order: Order,
     payload: Payload<'_>,
 ) -> Result<Draft> {
-    if !labels.axis_names.is_empty() && labels.axis_names.len() != shape.len() {
+    draft(member, labels, spec_of(&dtype, shape, order)?, payload)
+}
+
+/// Makes the file of an array that no other process can see yet.
+pub(crate) fn draft(
+    member: &Arc<Member>,
+    labels: Labels,
+    spec: ArraySpec,
+    payload: Payload<'_>,
+) -> Result<Draft> {
+    let (names, axes) = (labels.axis_names.len(), spec.shape().len());
+    if names != 0 && names != axes {
         return Err(Error::Attrs {
-            reason: format!(
-                "{} axis names for {} axes",
-                labels.axis_names.len(),
-                shape.len()
-            ),
+            reason: format!("{names} axis names for {axes} axes"),
         });
     }
-    if shape.len() > MAX_NDIM {
-        return Err(Error::layout(
-            "create an array",
-            format!("{} axes, at most {MAX_NDIM} are possible", shape.len()),
-        ));
-    }
-    if layout::byte_len(shape, dtype.itemsize()).is_none() {
-        return Err(Error::layout(
-            "create an array",
-            format!("shape {shape:?} of {dtype} is too large"),
-        ));
-    }
-    let scope = labels.scope.unwrap_or(if labels.name.is_some() {
-        Scope::Store
-    } else {
-        Scope::Local
-    });
+    let default_scope = match labels.name {
+        Some(_) => Scope::Store,
+        None => Scope::Local,
+    };
     let header = Header {
         id: ArrayId::new(),
-        dtype,
-        shape: shape.into(),
-        order,
+        spec,
         axis_names: labels.axis_names,
         attrs: labels.attrs,
         created: Plan::created(member)?,
     };
-    Draft::new(
-        member,
-        Plan {
-            name: labels.name,
-            scope,
-            header,
-        },
-        payload,
-    )
+    let plan = Plan {
+        name: labels.name,
+        scope: labels.scope.unwrap_or(default_scope),
+        header,
+    };
+    Draft::new(member, plan, payload)
 }
 
-/// The same with elements whose type is known.
+/// Makes an array whose element type is known at compile time.
 pub(crate) fn create<T: Element, D: Dimension>(
     member: &Arc<Member>,
     labels: Labels,
@@ -136,16 +132,15 @@ pub(crate) fn create<T: Element, D: Dimension>(
     order: Order,
     content: Content<'_, impl FnOnce(ArrayViewMut<'_, T, D>)>,
 ) -> Result<SharedArray<T, D>> {
-    let shape = dim.slice().to_vec();
+    let spec = spec_of(&T::DTYPE, dim.slice(), order)?;
     let layout = || Layout::whole(dim.clone(), order, 1);
     let content = content.map(|fill| |draft: &mut Draft| view::fill(draft, &layout(), fill));
-    let segment = create_any(member, labels, T::DTYPE, &shape, order, content)?;
-    Ok(SharedArray {
-        open_array: OpenArray::new(segment, None),
-        layout: layout(),
-        is_writable: true,
-        _element: PhantomData,
-    })
+    let segment = create_any(member, labels, spec, content)?;
+    Ok(SharedArray::new(Core::published(
+        segment,
+        Typed::new(),
+        dim,
+    )))
 }
 
 /// A new shared array with a copy of these elements.

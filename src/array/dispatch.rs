@@ -1,8 +1,8 @@
 //! The macro that writes generic tools once: the same code for every scalar type.
 
-/// Does the same with an [`AnyArray`](crate::AnyArray) whatever its scalar type: the code after
-/// `=>` is compiled once for each, with `xs` a [`SharedArrayD<T>`](crate::SharedArrayD) and `T` its
-/// element type. What has another type (structs, `[T; N]`, raw bytes) goes to `else`.
+/// Runs the same code for an [`AnyArray`](crate::AnyArray) of any scalar type: the code after `=>`
+/// is compiled once for each type, with `xs` a [`SharedArrayD<T>`](crate::SharedArrayD) and `T` its
+/// element type. An array of another type (structs, `[T; N]`, raw bytes) goes to `else`.
 ///
 /// The scalar types are the integers to 128 bits, `f32`, `f64` and [`Bool`](crate::Bool), with the
 /// features `half` and `complex` theirs too. Gives a `Result`: an error where the view's elements
@@ -35,8 +35,8 @@ macro_rules! dispatch {
     }};
 }
 
-/// The arms of [`dispatch!`]: one macro for each set of features, because they are those of this
-/// crate, not of the caller's.
+/// The arms of [`dispatch!`]: one macro for each set of features, because the features are those of
+/// this crate, not those of the caller's.
 macro_rules! arms {
     ($dollar:tt $($scalar:ident)*) => {
         #[doc(hidden)]

@@ -1,12 +1,30 @@
-//! Frozen arrays: never written again, so that readers need no lock.
+//! Frozen arrays: no process writes them again, so readers need no lock.
 //!
-//! One of the modules with unsafe code: what makes the view sound, that nobody writes a frozen
-//! array, is promised here.
+//! # How an array becomes frozen
+//!
+//! The state block of an array file has a frozen flag, which is set once and never cleared.
+//!
+//! 1. The freezer takes a lock to write on the whole array. It waits for all other guards, and is
+//!    refused where a dead writer left poison.
+//! 2. With the lock held it sets the flag, wakes the processes that wait for it, and gives the lock
+//!    back. If it dies before it sets the flag, its slot becomes poison like that of any writer. If
+//!    it dies after that, the array is frozen, and the slot means nothing.
+//! 3. A writer looks at the flag after it got its slot (`lock`), so it precedes the freeze or is
+//!    refused. A reader that sees the flag takes no slot.
+//! 4. The freezing process and every later opener map the payload without the right to write. A bug
+//!    that writes to it then faults, in the process that has the bug.
+//!
+//! A consumer that comes before the freeze can wait for it. It looks at the flag whenever the
+//! waiting processes are woken, and every 20 ms, and gives up where the producer died or the array
+//! was released.
+//!
+//! One of the modules with unsafe code: it keeps the promise that makes the view sound, that no
+//! process writes a frozen array.
 
 use crate::{
     array::{
-        self, SharedArray,
-        guard::{Access, Lock, Wait},
+        SharedArray,
+        lock::{Access, Lock, Wait},
         open_array::OpenArray,
         view,
     },
@@ -14,26 +32,21 @@ use crate::{
     error::{Error, Result},
     handle::Handle,
     layout::{Layout, span::Span},
+    segment::Segment,
 };
 use ndarray::{ArrayRef, ArrayView, Dimension, IxDyn};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use std::{
-    fmt,
-    ops::Deref,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{fmt, ops::Deref, sync::Arc, time::Duration};
 
-/// An array, or a view of one, that nobody writes any more: dereferences to [`ndarray::ArrayRef`]
-/// without a guard.
+/// An array, or a view of one, that no process writes any more: dereferences to
+/// [`ndarray::ArrayRef`] without a guard.
 ///
-/// Made by [`SharedArray::freeze`] and [`Handle::open_frozen`]. Writing is refused everywhere from
-/// the moment of freezing, for ever, and the pages are mapped without the right to write them: a
-/// bug that writes all the same faults in the writer.
+/// Made by [`SharedArray::freeze`] and [`Handle::open_frozen`]. From the moment of freezing,
+/// writing is refused permanently and in every process. The pages are mapped without the right to
+/// write them, so a bug that writes to them anyway faults in the writer.
 ///
 /// # Deletion
 ///
-/// As that of [`SharedArray`]: the [scope](crate::Scope) says who deletes the memory.
+/// As that of [`SharedArray`]: the [scope](crate::Scope) says which process deletes the memory.
 ///
 /// # Examples
 ///
@@ -50,28 +63,28 @@ use std::{
 /// # Ok::<(), Error>(())
 /// ```
 pub struct FrozenArray<T: Element, D: Dimension> {
-    // Private, and its lifetime never leaves: it ends with the array below.
+    // Private, and its lifetime never leaves this struct: it ends with the array below.
     view: ArrayView<'static, T, D>,
     array: SharedArray<T, D>,
 }
 
-/// Freezes the whole array, if it is not yet; `is_writable` says whether the view from which that
-/// is asked could be written.
-pub(crate) fn freeze(open_array: &Arc<OpenArray>, is_writable: bool) -> Result<()> {
-    if open_array.is_frozen() {
+/// Freezes the whole array, if it is not frozen yet. `is_writable` says whether the caller's view
+/// of it can be written.
+pub(crate) fn freeze(array: &Arc<OpenArray>, is_writable: bool) -> Result<()> {
+    if array.is_frozen() {
         return Ok(());
     }
     if !is_writable {
         return Err(Error::ReadOnly {
-            path: open_array.path().into(),
+            path: array.path().into(),
             reason: "freezing is the last thing that a writer does",
         });
     }
-    let header = open_array.header();
-    let itemsize = header.dtype.itemsize();
-    let whole = Layout::whole(IxDyn(&header.shape), header.order, itemsize);
+    let spec = &array.header().spec;
+    let itemsize = spec.dtype().itemsize();
+    let whole = Layout::whole(IxDyn(spec.shape()), spec.order(), itemsize);
     match Lock::take(
-        open_array,
+        array,
         Span::of(&whole, 1, itemsize),
         Access::Write,
         Wait::Forever,
@@ -79,21 +92,21 @@ pub(crate) fn freeze(open_array: &Arc<OpenArray>, is_writable: bool) -> Result<(
         Ok(_lock) => {
             failpoint!(FreezeExclusive);
             // What can fail comes first: an array that could not be frozen is as it was.
-            open_array.protect()?;
-            open_array.freeze();
+            array.protect()?;
+            array.freeze();
             Ok(())
         }
-        // Somebody was faster.
+        // Another process or thread froze it first.
         Err(Error::Frozen { .. }) => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-/// Takes from this process's mapping of a frozen array the right to write.
-pub(crate) fn protect(open_array: &Arc<OpenArray>) -> Result<()> {
-    open_array.used();
+/// Takes the right to write from this process's mapping of a frozen array.
+pub(crate) fn protect(array: &Arc<OpenArray>) -> Result<()> {
+    array.mark_used();
     failpoint!(FreezeProtecting);
-    open_array.protect()?;
+    array.protect()?;
     failpoint!(FreezeProtected);
     Ok(())
 }
@@ -101,23 +114,22 @@ pub(crate) fn protect(open_array: &Arc<OpenArray>) -> Result<()> {
 impl<T: Element, D: Dimension> FrozenArray<T, D> {
     /// The frozen form of an array, if it was frozen.
     fn new(array: SharedArray<T, D>) -> Result<Self> {
-        let open_array = array.open_array();
-        if !open_array.is_frozen() {
+        if !array.is_frozen() {
             return Err(Error::NotFrozen {
                 path: array.path().into(),
             });
         }
-        protect(open_array)?;
-        // SAFETY: the array was frozen while it was held exclusively, so no guard that writes was
-        // left, and none is given since (`Lock::take`); the flag is never cleared; `array` keeps
-        // the segment mapped, and the view, whose lifetime never leaves this struct, goes before
+        protect(&array.core.opened)?;
+        // SAFETY: the array was frozen under an exclusive lock, so no guard to write existed then,
+        // and none was given since (`Lock::take`); the flag is never cleared; `array` keeps the
+        // segment mapped, and the view, whose lifetime never leaves this struct, is dropped before
         // it.
-        let view = unsafe { view::elements(open_array, array.layout()) };
+        let view = unsafe { view::elements(&array.core.opened, &array.core.layout) };
         Ok(Self { view, array })
     }
 
-    /// The shared array behind it: for its name, its views, its scope. Its guards are there too,
-    /// and writing is refused.
+    /// The shared array behind it, with its name, views and scope. It has guards too, but
+    /// refuses writing.
     ///
     /// # Examples
     ///
@@ -150,11 +162,10 @@ impl<T: Element, D: Dimension> FrozenArray<T, D> {
 }
 
 impl<T: Element, D: Dimension> SharedArray<T, D> {
-    /// Ends all writing to the array, for ever and for everybody, and gives the elements of this
-    /// view without a guard.
+    /// Ends all writing to the array, permanently and for all processes, and gives the elements of
+    /// this view without a guard.
     ///
-    /// It is the whole array that is frozen, from any view of it. Waits until no other guard on it
-    /// is held.
+    /// Freezes the whole array, from any view of it. Waits until no other guard on it is held.
     ///
     /// # Errors
     ///
@@ -173,29 +184,13 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn freeze(&self) -> Result<FrozenArray<T, D>> {
-        freeze(self.open_array(), self.is_writable())?;
+        self.core.freeze()?;
         FrozenArray::new(self.view()?)
-    }
-
-    /// Whether the array was frozen.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let manager = ndshm::Manager::new()?;
-    /// let xs = manager.ones::<f64, _>(5)?;
-    /// assert!(!xs.is_frozen());
-    /// xs.freeze()?;
-    /// assert!(xs.is_frozen() && !xs.is_writable());
-    /// # Ok::<(), ndshm::Error>(())
-    /// ```
-    pub fn is_frozen(&self) -> bool {
-        self.open_array().is_frozen()
     }
 }
 
 impl Handle {
-    /// Opens what the handle names, if it was frozen.
+    /// Opens the array or view that the handle names, if it was frozen.
     ///
     /// # Errors
     ///
@@ -223,8 +218,8 @@ impl Handle {
     /// # Errors
     ///
     /// `Abandoned` where the process that made the array ended before it was frozen, `Released`
-    /// where the array was released; both are told at once, not after the time. `Timeout` where it
-    /// was not frozen in time. Those of `open`.
+    /// where the array was released; both are reported at once, without waiting for the timeout.
+    /// `Timeout` where the array was not frozen in time. Those of `open`.
     ///
     /// # Examples
     ///
@@ -249,8 +244,8 @@ impl Handle {
         self.open_frozen()
     }
 
-    /// Waits until the array's producer has frozen it, and opens nothing: for who then opens it
-    /// with [`open_any`](Self::open_any).
+    /// Waits until the array's producer has frozen it, and opens nothing: for callers that open it
+    /// afterwards with [`open_any`](Self::open_any).
     ///
     /// # Errors
     ///
@@ -269,36 +264,7 @@ impl Handle {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn wait_frozen(&self, timeout: Duration) -> Result<()> {
-        let segment = array::segment_of(self)?;
-        let outcome = segment
-            .state()
-            .wait_until(Instant::now().checked_add(timeout), || {
-                failpoint!(FreezeAwaited);
-                if segment.is_frozen() {
-                    return Some(Ok(()));
-                }
-                if let Err(released) = segment.check_ready() {
-                    return Some(Err(released));
-                }
-                match segment.has_producer() {
-                    Ok(true) => None,
-                    // It may have frozen the array just before it ended.
-                    Ok(false) if segment.is_frozen() => Some(Ok(())),
-                    Ok(false) => Some(Err(Error::Abandoned {
-                        path: self.path().into(),
-                        member: segment.producer(),
-                    })),
-                    Err(error) => Some(Err(error)),
-                }
-            });
-        let too_late = |_| {
-            Err(Error::Timeout {
-                path: self.path().into(),
-                obstacle: "the array stayed unfrozen",
-                waited: timeout,
-            })
-        };
-        outcome.unwrap_or_else(too_late)
+        Segment::of_handle(self)?.wait_until_frozen(timeout)
     }
 }
 
@@ -313,19 +279,5 @@ impl<T: Element, D: Dimension> Deref for FrozenArray<T, D> {
 impl<T: Element + fmt::Debug, D: Dimension> fmt::Debug for FrozenArray<T, D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.view.fmt(f)
-    }
-}
-
-impl<T: Element, D: Dimension> Serialize for FrozenArray<T, D> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.handle().serialize(serializer)
-    }
-}
-
-impl<'de, T: Element, D: Dimension> Deserialize<'de> for FrozenArray<T, D> {
-    fn deserialize<De: Deserializer<'de>>(deserializer: De) -> Result<Self, De::Error> {
-        Handle::deserialize(deserializer)?
-            .open_frozen()
-            .map_err(de::Error::custom)
     }
 }

@@ -1,4 +1,12 @@
-//! One opening of an array: what arrays, their views and their guards keep alive together.
+//! One opening of an array, which arrays, their views and their guards keep alive together.
+//!
+//! # A claim that goes back
+//!
+//! Opening a `Remote` handle claims the array: this process becomes its owner. A deserializer that
+//! opens a handle, and then fails for another reason, must lose nothing. So an opening records
+//! whether its array was used: read, written, viewed, rescoped or released. Dropping an opening
+//! that was never used gives the claim back, and the next opener of the handle can take it. The
+//! first use makes the claim final.
 
 use crate::segment::Segment;
 use std::{
@@ -12,7 +20,7 @@ use std::{
     },
 };
 
-/// A segment with the claim that this opening took, which goes back if it is never used.
+/// A segment, with the claim that this opening took.
 pub(crate) struct OpenArray {
     segment: Arc<Segment>,
     claim: Option<u64>,
@@ -28,9 +36,10 @@ impl OpenArray {
         })
     }
 
-    /// The array was read, written or viewed.
-    pub(crate) fn used(&self) {
-        // Read first: every guard comes by here, and only the first one has something to write.
+    /// Records that the array was read, written or viewed, so that its claim stays.
+    pub(crate) fn mark_used(&self) {
+        // Loaded before it is swapped: every guard calls this, and only the first one has anything
+        // to write.
         if !self.is_used.load(Relaxed) && !self.is_used.swap(true, SeqCst) {
             self.segment.used();
         }

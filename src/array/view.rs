@@ -1,8 +1,19 @@
-//! Where a payload becomes an ndarray view: the one place that does so.
+//! The one place where a payload becomes an ndarray view.
 //!
-//! View operations run on ndarray's raw views, which hold an address, a shape and strides and never
-//! read an element; their results are read back as a [`Layout`]. The callers have checked every
-//! bound before, because ndarray panics.
+//! # From a layout to a view and back
+//!
+//! A [`Layout`] is numbers: an offset in the payload, lengths of axes, strides. It has two uses:
+//!
+//! - A guard shows its elements: the address of the payload in this process plus the layout is a
+//!   raw view, and a lock makes the raw view a view that may be read or written.
+//! - A view operation (a slice, a transposition) computes another layout. It runs on ndarray's raw
+//!   view, which holds an address, a shape and strides and never reads an element. The result is
+//!   read back as a layout. ndarray panics where an index does not fit, so callers check every
+//!   bound before.
+//!
+//! ndarray starts a view at its lowest address and with strides that are not negative. A layout
+//! with negative strides therefore starts with the axes turned upwards, which are inverted
+//! afterwards.
 //!
 //! One of the modules with unsafe code. Invariant of every `Layout` given to it: `layout::check`
 //! accepted it for this segment's payload.
@@ -20,8 +31,8 @@ use ndarray::{
 };
 use std::ptr::NonNull;
 
-/// Whether ndarray can start with the strides as they are: none of an axis that counts is negative,
-/// and there are elements.
+/// Whether ndarray can start with the strides as they are: none is negative, and there are
+/// elements.
 #[inline]
 fn is_plain<D: Dimension>(layout: &Layout<D>) -> bool {
     layout
@@ -32,11 +43,11 @@ fn is_plain<D: Dimension>(layout: &Layout<D>) -> bool {
         .all(|(&n, &stride)| n != 0 && stride >= 0)
 }
 
-/// A layout as ndarray wants to start with: the lowest address, strides that are not negative, and
-/// the axes that run downwards.
+/// A layout in the form in which ndarray starts: the lowest address, strides that are not negative,
+/// and the axes that run downwards.
 ///
-/// Axes of length 1 get a stride of zero; a view without elements gets the strides that ndarray
-/// gives one, which satisfy its checks.
+/// Axes of length 1 get a stride of zero. A view without elements gets ndarray's own strides, which
+/// satisfy its checks.
 #[cold]
 fn upwards<D: Dimension>(
     layout: &Layout<D>,
@@ -66,8 +77,8 @@ fn upwards<D: Dimension>(
     (offset, layout.dim.clone().strides(sizes), downwards)
 }
 
-/// Every payload is aligned for every element: mappings start at a page, payloads at a multiple of
-/// 64 in it.
+/// Checks at compile time that every payload is aligned for `T`: mappings start at a page, payloads
+/// at a multiple of 64 in it.
 const fn assert_aligned<T>() {
     assert!(
         align_of::<T>() <= MAX_ALIGN,
@@ -93,8 +104,8 @@ fn raw<T: Element, D: Dimension>(base: NonNull<u8>, layout: &Layout<D>) -> RawAr
     let start = address(offset);
     // SAFETY: `start` is not null and aligned, since the payload and `layout.offset` are (check);
     // strides are not negative; the number of elements and the reach in bytes fit isize (check);
-    // every element lies inside the mapping (check), which is all that may be assumed when one is
-    // read, and nothing is read here.
+    // every element lies inside the mapping (check), which is all that a reader may assume, and
+    // nothing is read here.
     let mut view = unsafe { RawArrayView::from_shape_ptr(shape, start) };
     downwards
         .into_iter()
@@ -102,7 +113,7 @@ fn raw<T: Element, D: Dimension>(base: NonNull<u8>, layout: &Layout<D>) -> RawAr
     view
 }
 
-/// The same for writing.
+/// [`raw`] for writing.
 #[inline]
 fn raw_mut<T: Element, D: Dimension>(
     base: NonNull<u8>,
@@ -140,7 +151,7 @@ pub(crate) fn apply<T: Element, D: Dimension, E: Dimension, X>(
     operation(raw(base, layout)).map(|view| read_back(base, &view))
 }
 
-/// The same where the operation makes two views.
+/// [`apply`] for an operation that makes two views.
 pub(crate) fn apply_pair<T: Element, D: Dimension>(
     segment: &Segment,
     layout: &Layout<D>,
@@ -160,8 +171,8 @@ pub(crate) fn broadcast<T: Element, D: Dimension, E: Dimension>(
     let base = segment.payload(0);
     let view = raw::<T, D>(base, layout);
     // SAFETY: the elements lie inside the mapping, which outlives this call (check), and are valid
-    // whatever their bytes; `broadcast` computes strides and reads none of them, so it does not
-    // matter who writes them now.
+    // with any bytes; `broadcast` computes strides and reads none of them, so concurrent writers do
+    // not matter.
     let view = unsafe { view.deref_into_view() };
     let wide = view.broadcast(dim)?;
     Some(read_back(base, &wide.raw_view()))
@@ -184,15 +195,16 @@ fn read_back<T: Element, D: Dimension>(base: NonNull<u8>, view: &RawArrayView<T,
 ///
 /// # Safety
 ///
-/// For as long as `'a` lasts the segment stays mapped and nobody writes these elements.
+/// For as long as `'a` lasts the segment stays mapped, and no thread or process writes these
+/// elements.
 #[inline]
 pub(crate) unsafe fn elements<'a, T: Element, D: Dimension>(
     segment: &Segment,
     layout: &Layout<D>,
 ) -> ArrayView<'a, T, D> {
     let view = raw::<T, D>(segment.payload(0), layout);
-    // SAFETY: the elements are inside the mapping (check), aligned, valid whatever their bytes
-    // (Element), and by the caller's promise mapped and unwritten during 'a.
+    // SAFETY: the elements are inside the mapping (check), aligned, valid with any bytes (Element),
+    // and by the caller's promise mapped and unwritten during 'a.
     unsafe { view.deref_into_view() }
 }
 
@@ -201,7 +213,7 @@ pub(crate) unsafe fn elements<'a, T: Element, D: Dimension>(
 /// # Safety
 ///
 /// `A` is the atomic integer of `T`. For as long as `'a` lasts the segment stays mapped writable,
-/// and nobody reads or writes these elements but by atomic operations of the same size.
+/// and every access to these elements is an atomic operation of the same size.
 pub(crate) unsafe fn atomics<'a, T: Element, D: Dimension, A>(
     segment: &Segment,
     layout: &Layout<D>,
@@ -217,7 +229,7 @@ pub(crate) unsafe fn atomics<'a, T: Element, D: Dimension, A>(
 /// # Safety
 ///
 /// `layout::disjoint` accepted the layout. For as long as `'a` lasts the segment stays mapped
-/// writable, and nobody else reads or writes these elements.
+/// writable, and the caller alone reads and writes these elements.
 #[inline]
 pub(crate) unsafe fn elements_mut<'a, T: Element, D: Dimension>(
     segment: &Segment,
@@ -225,12 +237,12 @@ pub(crate) unsafe fn elements_mut<'a, T: Element, D: Dimension>(
 ) -> ArrayViewMut<'a, T, D> {
     let view = raw_mut::<T, D>(segment.payload(0), layout);
     // SAFETY: as in `elements`; no two elements share a byte (disjoint), and by the caller's
-    // promise they are exclusively ours in 'a.
+    // promise no other code touches them in 'a.
     unsafe { view.deref_into_view_mut() }
 }
 
-/// Fills the payload of an array that nobody else can see yet. `layout` is the draft's own: its
-/// whole payload, contiguous.
+/// Fills the payload of an array that no other process can see yet. `layout` is the draft's own:
+/// its whole payload, contiguous.
 pub(crate) fn fill<T: Element, D: Dimension>(
     draft: &mut Draft,
     layout: &Layout<D>,
@@ -239,12 +251,12 @@ pub(crate) fn fill<T: Element, D: Dimension>(
     let view = raw_mut::<T, D>(draft.payload(), layout);
     // SAFETY: a contiguous layout of the draft's shape lies inside its payload and no two elements
     // share a byte; the draft is borrowed exclusively, no other process knows it, and its bytes are
-    // initialised, as every page of a file.
+    // initialised, as those of every page of a file are.
     fill(unsafe { view.deref_into_view_mut() });
 }
 
-/// Bytes as words of `N`: the last axis, along which they lie one behind the other, has so many
-/// times fewer. `None` where their places do not allow it, and where there are none.
+/// Bytes as words of `N` bytes: the last axis, along which the bytes are contiguous, gets `N` times
+/// shorter. `None` where the places of the bytes do not allow it, and where there are none.
 pub(crate) fn in_words<const N: usize>(
     mut bytes: ArrayView<'_, u8, IxDyn>,
 ) -> Option<ArrayView<'_, [u8; N], IxDyn>> {
@@ -270,9 +282,9 @@ pub(crate) fn in_words<const N: usize>(
     dim[last] /= N;
     strides[last] = 1;
     // SAFETY: the address is that of a byte, not null, and words of bytes are aligned anywhere; no
-    // stride is negative, all axes that run downwards were turned round; the words consist of the
-    // bytes of the view and of no others (is_fit, is_run), so number and reach fit isize, and they
-    // are borrowed for the same time.
+    // stride is negative, because all axes that run downwards were inverted; the words consist of
+    // the bytes of the view and of no others (is_fit, is_run), so number and reach fit isize, and
+    // they are borrowed for the same time.
     let mut words = unsafe {
         ArrayView::from_shape_ptr(dim.strides(strides), bytes.as_ptr().cast::<[u8; N]>())
     };
@@ -282,12 +294,12 @@ pub(crate) fn in_words<const N: usize>(
     Some(words)
 }
 
-/// The dimensions and the order of a shape given as ndarray's `ShapeBuilder`, which does not tell
-/// its order by itself.
+/// The dimensions and the order of a shape given as ndarray's `ShapeBuilder`, which does not give
+/// its order.
 pub(crate) fn shape_of<Sh: ShapeBuilder>(shape: Sh) -> Result<(Sh::Dim, Order)> {
     let shape = shape.into_shape_with_order();
     let dim = shape.raw_dim().clone();
-    if dim.ndim() > crate::layout::MAX_NDIM || layout::byte_len(dim.slice(), 1).is_none() {
+    if !layout::is_countable(dim.slice()) {
         return Err(Error::layout(
             "create an array",
             format!("shape {:?} is too large", dim.slice()),

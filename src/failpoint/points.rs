@@ -110,8 +110,8 @@ points! {
     WithdrawDone: "it is free, who waits was not woken",
     PoisonWanted: "a writer that panics is about to leave poison",
     PoisonDone: "the poison is there, who waits was not woken",
-    BuryWanted: "a dead member's slot is about to be cleared",
-    Buried: "it is cleared, who waits was not woken",
+    ClearDeadWanted: "a dead member's slot is about to be cleared",
+    DeadCleared: "it is cleared, who waits was not woken",
 
     // Waiting.
     IntentPublished: "an intent to write is published",

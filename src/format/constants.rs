@@ -32,7 +32,7 @@ pub(crate) const STATE_HEAD_AT: usize = 55;
 /// Where the state block starts.
 pub(crate) const STATE_AT: usize = 64;
 /// Where the lifecycle word (u32) stands.
-pub(crate) const LIFECYCLE_AT: u64 = 68;
+pub(crate) const LIFECYCLE_AT: usize = 68;
 /// Where the frozen flag (u32) stands.
 pub(crate) const FROZEN_AT: usize = 72;
 /// Where the number of openers (u32) stands.
@@ -41,14 +41,30 @@ pub(crate) const OPENERS_AT: usize = 76;
 pub(crate) const GENERATION_AT: usize = 80;
 /// Where the owner word (u64) stands.
 pub(crate) const OWNER_AT: usize = 88;
+/// Where the lock word (u64) stands.
+pub(crate) const LOCK_WORD_AT: usize = 96;
+/// Where the wake word (u32) stands.
+pub(crate) const WAKE_AT: usize = 104;
 /// Where the waiting flag (u32) stands.
 pub(crate) const WAITING_AT: usize = 108;
+/// Where the map of used slots (u64) stands.
+pub(crate) const USED_AT: usize = 112;
 /// Where the producer's member id (u64) stands.
 pub(crate) const PRODUCER_AT: usize = 120;
 /// Where the slots of the lock table start.
 pub(crate) const SLOTS_AT: usize = 128;
 /// Length of one slot.
 pub(crate) const SLOT_LEN: usize = 32;
+/// Where a slot's tag (u64) stands in it.
+pub(crate) const SLOT_TAG_AT: usize = 0;
+/// Where the first byte of a slot's span (u64) stands in it.
+pub(crate) const SLOT_START_AT: usize = 8;
+/// Where the end of a slot's span (u64) stands in it.
+pub(crate) const SLOT_END_AT: usize = 16;
+/// Where the pitch of a slot's span (u32) stands in it.
+pub(crate) const SLOT_PITCH_AT: usize = 24;
+/// Where the width of a slot's span (u32) stands in it.
+pub(crate) const SLOT_WIDTH_AT: usize = 28;
 /// Bytes of the state block.
 pub(crate) const STATE_LEN: usize = 2112;
 /// Slots of the lock table in the state block.
@@ -84,6 +100,28 @@ pub(crate) const LOCK_MAGIC: [u8; 8] = *b"ndshmlck";
 pub(crate) const LOCK_LEN: usize = 4096;
 /// Layout version of a lock file.
 pub(crate) const LOCK_VERSION: u32 = 1;
+/// Where the lock file's layout version (u32) stands.
+pub(crate) const LOCK_VERSION_AT: usize = 8;
+/// Where its endian probe (u32) stands.
+pub(crate) const LOCK_ENDIAN_AT: usize = 12;
+/// Where the next member id (u64) stands.
+pub(crate) const LOCK_NEXT_MEMBER_AT: usize = 16;
+/// Where the member id of the store's owner (u64) stands.
+pub(crate) const LOCK_OWNER_AT: usize = 24;
+/// Where the store's flags (u32) stand.
+pub(crate) const LOCK_FLAGS_AT: usize = 32;
+/// Four bytes that are zero.
+pub(crate) const LOCK_ZERO_AT: usize = 36;
+/// Where the store's id (16 bytes) stands.
+pub(crate) const LOCK_UUID_AT: usize = 40;
+/// Where the id of the boot (16 bytes) stands in which a process joined last.
+pub(crate) const LOCK_BOOT_AT: usize = 56;
+/// The lock file is zero from here on.
+pub(crate) const LOCK_END: usize = 72;
+/// A flag: the store stays when it has no member any more.
+pub(crate) const FLAG_PERSISTENT: u32 = 1;
+/// A flag: the store is being deleted, and nothing may be created or opened.
+pub(crate) const FLAG_CLOSING: u32 = 2;
 /// The byte locks of members start here: one byte for each member id.
 pub(crate) const MEMBER_LOCKS_AT: u64 = 1 << 32;
 /// The byte lock under which chosen names are published and unlinked.

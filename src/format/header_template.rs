@@ -93,8 +93,7 @@ impl Template {
     /// The head of a header that equals this one's but for id and time.
     fn write(&self, header: &Header, state: &[u8; STATE_LEN]) -> Option<Vec<u8>> {
         let (known, created) = (&self.parsed.header, &header.created);
-        let is_alike = (&header.dtype, &header.shape, header.order)
-            == (&known.dtype, &known.shape, known.order)
+        let is_alike = header.spec == known.spec
             && (&header.axis_names, &header.attrs) == (&known.axis_names, &known.attrs)
             && (&created.software, created.pid, created.boot, created.store)
                 == (
@@ -152,14 +151,12 @@ pub(crate) fn write(
         return Ok(head);
     }
     let head = header.encode(align, state)?;
-    let data_len =
-        crate::layout::byte_len(&header.shape, header.dtype.itemsize()).unwrap_or_default();
     remember(
         &head,
         &Parsed {
             header: header.clone(),
             data_offset: head.len(),
-            data_len,
+            data_len: header.spec.byte_len(),
         },
     );
     Ok(head)
@@ -208,7 +205,10 @@ fn remember(bytes: &[u8], parsed: &Parsed) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{DType, Element, Order, format::header::Created};
+    use crate::{
+        DType, Element, Order,
+        format::{array_spec::ArraySpec, header::Created},
+    };
     use uuid::Uuid;
 
     const STATE: [u8; STATE_LEN] = [0xa5; STATE_LEN];
@@ -223,9 +223,7 @@ mod tests {
         };
         Header {
             id: ArrayId::from_bytes([seed; 16]),
-            dtype,
-            shape: shape.into(),
-            order: Order::C,
+            spec: ArraySpec::new(dtype, shape, Order::C).unwrap(),
             axis_names: Vec::new(),
             attrs: None,
             created,
@@ -234,7 +232,7 @@ mod tests {
 
     fn template(header: &Header) -> (Vec<u8>, Parsed, Template) {
         let head = header.encode(MIN_ALIGN, &STATE).unwrap();
-        let data_len = crate::layout::byte_len(&header.shape, header.dtype.itemsize()).unwrap();
+        let data_len = header.spec.byte_len();
         let parsed = Parsed {
             header: header.clone(),
             data_offset: head.len(),
@@ -279,9 +277,10 @@ mod tests {
                 "{other:?}"
             );
         };
-        differs(&|header| header.shape = vec![3, 2]);
-        differs(&|header| header.order = Order::F);
-        differs(&|header| header.dtype = i64::DTYPE);
+        let spec = |dtype, shape: [usize; 2], order| ArraySpec::new(dtype, shape, order).unwrap();
+        differs(&|header| header.spec = spec(f64::DTYPE, [3, 2], Order::C));
+        differs(&|header| header.spec = spec(f64::DTYPE, [2, 3], Order::F));
+        differs(&|header| header.spec = spec(i64::DTYPE, [2, 3], Order::C));
         differs(&|header| header.axis_names = vec![Some("x".into()), None]);
         differs(&|header| header.attrs = Some(ciborium::Value::Map(vec![("ns".into(), 1.into())])));
         differs(&|header| header.created.pid = 4243);

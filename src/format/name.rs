@@ -1,46 +1,164 @@
-//! Names that users choose, for arrays and stores: which can be one, and how one is told from a
-//! name that was made.
+//! The names of arrays and stores: those that a user chooses, and those that are made of an id.
 
 use crate::{
     error::{Error, Result},
-    format::id::ArrayId,
+    format::{constants::SUFFIX, id::ArrayId},
 };
-use std::path::Path;
+use std::{
+    ffi::OsStr,
+    fmt,
+    path::{Path, PathBuf},
+};
 
-/// An error where this cannot be the name of a file or a store.
-pub(crate) fn check(name: &str) -> Result<()> {
-    let reason = match name {
-        "" => "a name is needed (ArrayOptions::name, Builder::name), and it must not be empty",
-        _ if name.len() > 200 => "it is longer than 200 bytes",
-        _ if name.starts_with('.') => "it starts with a dot",
-        _ if name.contains(['/', '\0']) => "it contains a slash or NUL",
-        _ if is_id(name.as_bytes()) => "32 hexadecimal digits are what arrays without a name have",
-        _ => return Ok(()),
-    };
-    Err(Error::Name {
-        name: name.into(),
-        reason,
-    })
+/// Most bytes of a chosen name.
+const MAX_LEN: usize = 200;
+
+/// A name that a user chose for an array.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ArrayName(String);
+
+/// A name that a user chose for a store's directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StoreName(String);
+
+/// The name of an array's file without its suffix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stem<'a> {
+    /// 32 hexadecimal digits: the array has no chosen name.
+    Id(&'a str),
+    /// A name that a user can choose.
+    Chosen(&'a str),
+    /// Neither: the file was renamed or copied by other means.
+    Illegal(&'a OsStr),
 }
 
-fn is_id(name: &[u8]) -> bool {
-    name.len() == 32 && name.iter().all(u8::is_ascii_hexdigit)
+impl ArrayName {
+    /// # Errors
+    ///
+    /// `Name` if an array cannot have this name.
+    pub(crate) fn parse(name: impl Into<String>) -> Result<Self> {
+        checked(name.into()).map(Self)
+    }
+
+    /// The file of the array with this name, in the store in `directory`.
+    pub(crate) fn file_in(&self, directory: &Path) -> PathBuf {
+        directory.join(file_name(&self.0))
+    }
 }
 
-/// Whether a file is called as arrays without a chosen name are.
-pub(crate) fn is_of_id(path: &Path) -> bool {
-    path.file_stem()
-        .is_some_and(|stem| is_id(stem.as_encoded_bytes()))
+impl StoreName {
+    /// # Errors
+    ///
+    /// `Name` if a store cannot have this name.
+    pub(crate) fn parse(name: impl Into<String>) -> Result<Self> {
+        checked(name.into()).map(Self)
+    }
+
+    /// The directory of the store with this name, in `root`.
+    pub(crate) fn directory_in(&self, root: &Path) -> PathBuf {
+        root.join(&self.0)
+    }
 }
 
-/// Whether a file is called by this id, as that of an array without a chosen name is.
-pub(crate) fn is_called(path: &Path, id: ArrayId) -> bool {
-    path.file_stem()
-        .is_some_and(|stem| *stem == *id.file_stem())
+impl fmt::Display for ArrayName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
-/// The chosen name of an array at this path, if it is not named after its id.
+fn checked(name: String) -> Result<String> {
+    match defect(&name) {
+        None => Ok(name),
+        Some(reason) => Err(Error::Name { name, reason }),
+    }
+}
+
+/// Why a user cannot choose this name, if so.
+fn defect(name: &str) -> Option<&'static str> {
+    match name {
+        "" => {
+            Some("a name is needed (ArrayOptions::name, Builder::name), and it must not be empty")
+        }
+        _ if name.len() > MAX_LEN => Some("it is longer than 200 bytes"),
+        _ if name.starts_with('.') => Some("it starts with a dot"),
+        _ if name.contains(['/', '\0']) => Some("it contains a slash or NUL"),
+        _ if is_id(name) => Some("32 hexadecimal digits are for arrays without a chosen name"),
+        _ => None,
+    }
+}
+
+fn is_id(name: &str) -> bool {
+    name.len() == 32 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+impl<'a> Stem<'a> {
+    pub(crate) fn of(stem: &'a OsStr) -> Self {
+        match stem.to_str() {
+            Some(digits) if is_id(digits) => Self::Id(digits),
+            Some(name) if defect(name).is_none() => Self::Chosen(name),
+            _ => Self::Illegal(stem),
+        }
+    }
+
+    /// That of the file at a path, whatever suffix it has.
+    pub(crate) fn at(path: &'a Path) -> Self {
+        Self::of(path.file_stem().unwrap_or_default())
+    }
+
+    /// Whether the file is named after an id.
+    pub(crate) fn is_id(self) -> bool {
+        matches!(self, Self::Id(_))
+    }
+
+    /// Whether the file is named after this id: the array that has it has no chosen name.
+    pub(crate) fn is_of(self, id: ArrayId) -> bool {
+        matches!(self, Self::Id(digits) if *digits == *id.file_stem())
+    }
+}
+
+/// The name of the file of an array with this stem.
+pub(crate) fn file_name(stem: &str) -> String {
+    format!("{stem}{SUFFIX}")
+}
+
+/// The name of an array at this path, if the file is not named after the array's id.
 pub(crate) fn of(path: &Path, id: ArrayId) -> Option<String> {
     let stem = path.file_stem()?.to_str()?;
-    (stem != id.file_stem()).then(|| stem.to_owned())
+    (!Stem::of(stem.as_ref()).is_of(id)).then(|| stem.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_has_up_to_200_bytes_and_neither_a_slash_nor_a_dot_in_front() {
+        let long = "x".repeat(200);
+        for name in ["xs", "a b", "a.b", "x.", "ä", "0189", "-", "~", &long] {
+            assert!(ArrayName::parse(name).is_ok(), "{name:?}");
+            assert!(StoreName::parse(name).is_ok(), "{name:?}");
+        }
+        let (too_long, digits) = ("x".repeat(201), "0".repeat(32));
+        let upper = "ABCDEF0123456789".repeat(2);
+        for name in [
+            "", ".", "..", ".x", "a/b", "/", "a\0b", &too_long, &digits, &upper,
+        ] {
+            let refused =
+                |error: Error| matches!(error, Error::Name { name: found, .. } if found == name);
+            assert!(ArrayName::parse(name).is_err_and(refused), "{name:?}");
+            assert!(StoreName::parse(name).is_err_and(refused), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_of_an_id_where_it_has_its_digits_in_small_letters() {
+        let id = ArrayId::from_bytes([0xab; 16]);
+        let (digits, upper) = ("ab".repeat(16), "AB".repeat(16));
+        assert!(Stem::of(digits.as_ref()).is_of(id) && Stem::of(digits.as_ref()).is_id());
+        assert!(!Stem::of(upper.as_ref()).is_of(id) && Stem::of(upper.as_ref()).is_id());
+        assert!(!Stem::of("xs".as_ref()).is_of(id) && !Stem::of("xs".as_ref()).is_id());
+        assert_eq!(of(Path::new(&format!("/s/{digits}.ndshm")), id), None);
+        assert_eq!(of(Path::new("/s/xs.ndshm"), id), Some("xs".into()));
+        assert_eq!(of(Path::new("/s/.x.ndshm"), id), Some(".x".into()));
+    }
 }

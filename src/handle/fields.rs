@@ -5,7 +5,7 @@ use crate::{format::id::ArrayId, scope::Scope};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::path::PathBuf;
 
-/// The fields as serde carries them.
+/// The fields of a handle in serde.
 #[derive(Serialize, Deserialize)]
 #[serde(rename = "Handle")]
 struct Fields {
@@ -71,7 +71,7 @@ impl<'de> Deserialize<'de> for Handle {
     }
 }
 
-/// Paths in serde: bytes, or percent-encoded text where people read it.
+/// Paths in serde: bytes, or percent-encoded text in formats that people read.
 pub(crate) mod path_field {
     use super::text;
     use serde::{Deserialize, Deserializer, Serializer, de};

@@ -1,7 +1,7 @@
 //! Handles: plain values that name an array or a view.
 //!
-//! What they are and what is well formed; as one line of text in `text`, in serde in `fields`.
-//! Opening one is the business of `array`; a handle is never trusted there.
+//! This file has the fields and the check that they are well formed, `text` a handle as one line of
+//! text, `fields` a handle in serde. `array` opens handles, and trusts none.
 
 mod fields;
 #[cfg(test)]
@@ -26,11 +26,12 @@ use std::{
 const VERSION: u8 = 1;
 /// Longest path, in bytes.
 const MAX_PATH: usize = 4095;
+
 /// The name of an array or of a view of it: a plain value that any process of the same user opens.
 ///
 /// A handle does no I/O and holds nothing: making, copying, serializing and dropping one has no
-/// effect on the array. It carries the [scope](Scope) that its source had when it was made. What
-/// the opener's scope becomes is decided when it is opened.
+/// effect on the array. It carries the [scope](Scope) that its source had when the handle was made.
+/// Opening it decides the scope of the opened array.
 ///
 /// As text it is one line of printable ASCII, of less than 300 bytes for usual paths and ranks, fit
 /// for arguments, the environment, logs and sockets: use `to_string` and `parse`. With serde it is
@@ -159,7 +160,7 @@ impl Handle {
         self.is_writable
     }
 
-    /// The same handle for reading only: what is opened with it cannot be written through.
+    /// The same handle for reading only: an array that is opened with it cannot be written.
     ///
     /// # Examples
     ///
@@ -176,10 +177,9 @@ impl Handle {
         }
     }
 
-    /// The same handle with another scope. With [`Scope::Store`] it claims nothing when it is
-    /// opened: for those who only look at an array that was sent to somebody else. Who deletes the
-    /// array is not changed by this; [`SharedArray::set_scope`](crate::SharedArray::set_scope) does
-    /// so.
+    /// The same handle with another scope. With [`Scope::Store`] opening it claims nothing: for
+    /// processes that only look at an array that was sent to another one. The array keeps its own
+    /// scope; [`SharedArray::set_scope`](crate::SharedArray::set_scope) changes that.
     ///
     /// # Examples
     ///
@@ -213,7 +213,7 @@ impl Handle {
     /// A handle to another view of the same array: `offset` and `strides` in bytes, the offset from
     /// the start of the array's data.
     ///
-    /// Whether it lies inside the array is checked when it is opened.
+    /// Opening the handle checks that the view lies inside the array.
     ///
     /// # Errors
     ///

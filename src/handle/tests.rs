@@ -1,4 +1,4 @@
-//! The text of handles there and back, and what is refused.
+//! The text of handles there and back, and the texts that are refused.
 
 use super::*;
 use std::ffi::OsStr;

@@ -1,4 +1,4 @@
-//! A handle as one line of text: there is one for each handle, and whatever does not print the same
+//! A handle as one line of text. Each handle has exactly one: a text that would not print the same
 //! is refused.
 
 use super::{Handle, Placement, VERSION, invalid};
@@ -83,7 +83,7 @@ impl FromStr for Handle {
                 "it starts with {version:?}, this library reads ndshm{VERSION}"
             )));
         }
-        // Each field is refused but in the one form that it has: there is one text for each handle.
+        // Each field has one form, and is refused in any other: each handle has one text.
         let mode = field(&mut rest, "m=")?;
         let scope = field(&mut rest, "s=")?;
         let id = field(&mut rest, "i=")?;
@@ -99,25 +99,12 @@ impl FromStr for Handle {
         let path = rest.strip_prefix("p=").ok_or_else(|| {
             invalid("no field \"p=\" where it should be, or one that is not known")
         })?;
-        let id: [u8; 16] = URL_SAFE_NO_PAD
-            .decode(id)
-            .ok()
-            .and_then(|bytes| bytes.try_into().ok())
-            .ok_or_else(|| invalid("its id is no id"))?;
-        let is_hex = fingerprint.len() == 16
-            && fingerprint
-                .bytes()
-                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        let fingerprint = u64::from_str_radix(fingerprint, 16)
-            .ok()
-            .filter(|_| is_hex)
-            .ok_or_else(|| invalid("its fingerprint is not 16 digits"))?;
         Handle {
+            id: id_of(id)?,
+            fingerprint: fingerprint_of(fingerprint)?,
             path: decoded(path).ok_or_else(|| {
                 invalid("its path is not percent-encoded in the one form that it has")
             })?,
-            id: ArrayId::from_bytes(id),
-            fingerprint,
             is_writable: match mode {
                 "w" => true,
                 "r" => false,
@@ -129,6 +116,22 @@ impl FromStr for Handle {
         }
         .checked()
     }
+}
+
+fn id_of(text: &str) -> Result<ArrayId> {
+    let bytes = URL_SAFE_NO_PAD.decode(text).ok();
+    bytes
+        .and_then(|bytes| bytes.try_into().ok())
+        .map(ArrayId::from_bytes)
+        .ok_or_else(|| invalid("its id is no id"))
+}
+
+fn fingerprint_of(text: &str) -> Result<u64> {
+    let is_digit = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    if text.len() != 16 || !text.bytes().all(is_digit) {
+        return Err(invalid("its fingerprint is not 16 digits"));
+    }
+    u64::from_str_radix(text, 16).map_err(|_| invalid("its fingerprint is not 16 digits"))
 }
 
 /// A path as text.

@@ -1,17 +1,16 @@
-//! What an array file says about itself, for people and programs that do not open it.
+//! The description of an array in its file, for people and programs that do not open it.
 
 use crate::{
-    cbor,
     element::dtype::DType,
-    error::{Error, Result},
-    format::{header::Header, id::ArrayId, name},
+    error::Result,
+    format::{attributes, header::Header, id::ArrayId, name},
     handle::Handle,
     layout::Order,
     scope::Scope,
     segment,
 };
 use ciborium::Value;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use std::{
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
@@ -34,7 +33,7 @@ use std::{
 pub struct ArrayInfo {
     /// The array's identity.
     pub id: ArrayId,
-    /// The name that was chosen for it, if any.
+    /// Its chosen name, if it has one.
     pub name: Option<String>,
     /// Its file.
     pub path: PathBuf,
@@ -55,7 +54,7 @@ pub struct ArrayInfo {
     /// The software that made it.
     pub software: String,
     attrs: Option<Value>,
-    /// Of the file, which may be used again for another array.
+    /// That of the file, which may be reused for another array.
     pub(crate) generation: u64,
 }
 
@@ -64,7 +63,7 @@ impl ArrayInfo {
     ///
     /// # Errors
     ///
-    /// `NotFound` where there is none; `Released`; `Header` and `Untrusted` where it is no array.
+    /// `NotFound` if there is none; `Released`; `Header` and `Untrusted` if the file is not an array.
     ///
     /// # Examples
     ///
@@ -105,13 +104,13 @@ impl ArrayInfo {
         let (parsed, generation) = segment::read_header(path, expected)?;
         let Header {
             id,
-            dtype,
-            shape,
-            order,
+            spec,
             axis_names,
             attrs,
             created,
         } = parsed.header;
+        let byte_len = spec.byte_len();
+        let (dtype, shape, order) = spec.into_parts();
         Ok(Self {
             id,
             name: name::of(path, id),
@@ -120,7 +119,7 @@ impl ArrayInfo {
             shape,
             order,
             axis_names,
-            byte_len: parsed.data_len,
+            byte_len,
             created: SystemTime::UNIX_EPOCH + Duration::from_nanos(created.ns),
             pid: created.pid,
             software: created.software,
@@ -129,12 +128,11 @@ impl ArrayInfo {
         })
     }
 
-    /// The array's attributes, as any type that deserializes from a map; an empty map where it has
-    /// none.
+    /// The array's attributes, as any type that deserializes from a map; an empty map if it has none.
     ///
     /// # Errors
     ///
-    /// `Attrs` where they do not fit the type.
+    /// `Attrs` if they do not fit the type.
     ///
     /// # Examples
     ///
@@ -147,17 +145,17 @@ impl ArrayInfo {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn attrs<A: DeserializeOwned>(&self) -> Result<A> {
-        from_attrs(self.attrs.as_ref())
+        attributes::from_value(self.attrs.as_ref())
     }
 }
 
 impl Handle {
-    /// Reads what the array's file says about it, without opening it.
+    /// Reads the description of the array from its file, without opening it.
     ///
     /// # Errors
     ///
-    /// `Released` where the file is gone, `PathReused` where another array took its path, `Header`
-    /// and `Untrusted` where it is none.
+    /// `Released` if the file is gone, `PathReused` if another array took its path, `Header` and
+    /// `Untrusted` if the file is not an array.
     ///
     /// # Examples
     ///
@@ -171,32 +169,4 @@ impl Handle {
     pub fn info(&self) -> Result<ArrayInfo> {
         ArrayInfo::read(self.path(), Some(self.id()))
     }
-}
-
-/// Attributes as they stand in a header: a map with text keys.
-pub(crate) fn to_attrs(attrs: &impl Serialize) -> Result<Value> {
-    let value = Value::serialized(attrs).map_err(|error| Error::Attrs {
-        reason: error.to_string(),
-    })?;
-    let is_map = value
-        .as_map()
-        .is_some_and(|entries| entries.iter().all(|(key, _)| key.is_text()));
-    if !is_map {
-        return Err(Error::Attrs {
-            reason: "they must be a map with text keys, or a struct".into(),
-        });
-    }
-    // What would not read back is refused here: one key twice, say.
-    cbor::decode(&cbor::encode(&value)).map_err(|reason| Error::Attrs { reason })
-}
-
-/// Attributes from a header.
-pub(crate) fn from_attrs<A: DeserializeOwned>(attrs: Option<&Value>) -> Result<A> {
-    let empty = Value::Map(Vec::new());
-    attrs
-        .unwrap_or(&empty)
-        .deserialized()
-        .map_err(|error| Error::Attrs {
-            reason: error.to_string(),
-        })
 }

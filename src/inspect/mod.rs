@@ -1,4 +1,4 @@
-//! Looks at stores and arrays without joining or mapping them.
+//! Looks at stores and arrays from outside: joins no store, maps no array.
 
 pub(crate) mod info;
 pub(crate) mod observer;

@@ -1,8 +1,8 @@
-//! Frozen arrays as DLPack tensors, which other libraries read without copying. Export only: what
-//! comes from elsewhere is not in shared memory.
+//! Frozen arrays as DLPack tensors, which other libraries read without copying. Export only: tensors
+//! of other libraries are not in shared memory.
 //!
-//! One of the modules with unsafe code: what a tensor promises about its memory is promised here.
-//! Only the versioned form is made, because only it can say that nobody may write.
+//! One of the modules with unsafe code: here is the proof of the promises that a tensor makes about
+//! its memory. Only the versioned form is made, because only it has a flag for read-only memory.
 
 use crate::{
     array::frozen::FrozenArray,
@@ -19,7 +19,7 @@ use dlpark::{
 use ndarray::Dimension;
 use std::{fmt::Display, ptr};
 
-/// What DLPack calls a type; `None` where it has no name for it that others know.
+/// DLPack's name for a type; `None` if it has none that other libraries know.
 fn data_type(dtype: &DType) -> Option<DLDataType> {
     Some(match dtype.to_string().as_str() {
         "|b1" => DLDataType::BOOL,
@@ -41,20 +41,24 @@ fn data_type(dtype: &DType) -> Option<DLDataType> {
     })
 }
 
+fn impossible(error: impl Display) -> Error {
+    Error::layout("make a DLPack tensor", error.to_string())
+}
+
 impl<T: Element, D: Dimension> FrozenArray<T, D> {
-    /// A DLPack tensor of this array or view: the same memory, on the CPU, with the flag that says
-    /// that nobody may write it.
+    /// A DLPack tensor of this array or view: the same memory, on the CPU, with the flag for
+    /// read-only memory.
     ///
     /// The tensor keeps the array mapped, and a [`Local`](crate::Scope::Local) one from being
-    /// deleted, until its deleter is called, in whatever thread. Strides are those of the view; not
-    /// every library takes negative ones. `into_raw` gives the C structure,
-    /// `DLManagedTensorVersioned`, for a capsule of Python or another library. A library that does
-    /// not know the flag, because it takes the older structure, gets nothing from here; one that
-    /// writes all the same faults, because the pages are mapped read-only.
+    /// deleted, until its deleter is called, in any thread. Strides are those of the view; not every
+    /// library takes negative ones. `into_raw` gives the C structure, `DLManagedTensorVersioned`, for
+    /// a capsule of Python or for another library. A library that takes only the older structure,
+    /// which has no flag, cannot use the tensor. A library that ignores the flag and writes faults,
+    /// because the pages are mapped read-only.
     ///
     /// # Errors
     ///
-    /// `Transfer` for elements that DLPack has no type for: structs, `[T; N]`, integers of 128
+    /// `Transfer` for element types that DLPack does not have: structs, `[T; N]`, integers of 128
     /// bits. Export their [fields](crate::SharedArray::field) or
     /// [parts](crate::SharedArray::unpack) as views. `Released`, `Io` as for a
     /// [view](crate::SharedArray::view).
@@ -68,7 +72,7 @@ impl<T: Element, D: Dimension> FrozenArray<T, D> {
     /// let frozen = manager.from_shape_fn::<f32, _>((2, 3), |(i, j)| (3 * i + j) as f32)?.freeze()?;
     /// let tensor = frozen.to_dlpack()?;
     /// assert_eq!(tensor.flags(), DlpackFlags::READ_ONLY);
-    /// drop((frozen, manager)); // the memory stays
+    /// drop((frozen, manager)); // the memory remains
     /// let tensor = tensor.validate().unwrap();
     /// assert_eq!((tensor.shape(), tensor.strides()), (&[2, 3][..], Some(&[3, 1][..])));
     /// // SAFETY: the tensor describes a frozen array, which it keeps.
@@ -77,16 +81,13 @@ impl<T: Element, D: Dimension> FrozenArray<T, D> {
     /// ```
     pub fn to_dlpack(&self) -> Result<Dlpack> {
         let array = self.shared();
-        let no_type = || {
-            Error::transfer(
-                array.path(),
-                format!(
-                    "DLPack has no type for elements of {}: export a view of a field or part",
-                    T::DTYPE
-                ),
-            )
+        let Some(dtype) = data_type(&T::DTYPE) else {
+            let text = T::DTYPE.to_string();
+            let reason = format!(
+                "DLPack has no type for elements of {text}: export a view of a field or part"
+            );
+            return Err(Error::transfer(array.path(), reason));
         };
-        let dtype = data_type(&T::DTYPE).ok_or_else(no_type)?;
         // The tensor owns an array of its own, whose memory is the same.
         let kept = array.freeze()?;
         // "If the tensor is of size zero, then the data pointer should be set to NULL" (dlpack.h).
@@ -96,11 +97,9 @@ impl<T: Element, D: Dimension> FrozenArray<T, D> {
             kept.as_ptr().cast_mut().cast()
         };
         let metadata = Dynamic::new(kept.shape().to_vec(), kept.strides().to_vec());
-        let impossible =
-            |error: &dyn Display| Error::layout("make a DLPack tensor", error.to_string());
         let made: Result<Initialized<DLManagedTensorVersioned>, _> =
             metadata.initialize(Box::new(kept));
-        let mut tensor = made.map_err(|error| impossible(&error))?;
+        let mut tensor = made.map_err(impossible)?;
         tensor
             .set_data(data)
             .set_dtype(dtype)
@@ -108,11 +107,11 @@ impl<T: Element, D: Dimension> FrozenArray<T, D> {
             .set_byte_offset(0);
         tensor
             .set_flags(DlpackFlags::READ_ONLY)
-            .map_err(|error| impossible(&error))?;
+            .map_err(impossible)?;
         // SAFETY: data, shape and strides are those of the view in `kept`, whose elements have this
         // type; the tensor's context owns `kept`, which keeps them mapped until the deleter drops
-        // it, in whatever thread, because it is Send. The flags tell the truth: nobody writes a
-        // frozen array, its memory is shared. The strides are explicit.
+        // it, in any thread, because it is Send. The flags are true: no process writes a frozen
+        // array, and its memory is shared. The strides are explicit.
         Ok(unsafe { tensor.finish() })
     }
 }

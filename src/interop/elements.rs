@@ -1,6 +1,6 @@
-//! Elements on their way: out of a guard into a file, out of a file into a draft, in pieces.
+//! The elements of a transfer: from a guard to a file, or from a file to a draft, in pieces.
 
-use super::{Failure, Meter, Swap, gather};
+use super::{described::Swap, failure::Failure, gather, meter::Meter};
 use crate::{
     array::view,
     layout::{Layout, Order},
@@ -9,18 +9,18 @@ use crate::{
 use ndarray::{ArrayView, ArrayViewMut, Axis, Ix1, IxDyn};
 use std::io::{Read, Write};
 
-/// How much is moved between two looks at the meter.
+/// Bytes that are moved between two reports of progress.
 const PIECE: usize = 4 << 20;
-/// Runs of elements from this length on go from the mapping into the file directly; shorter ones
-/// are brought into order first.
+/// Contiguous runs of at least this many bytes go from the mapping into the file directly. Shorter
+/// ones are gathered first.
 const DIRECT_FROM: usize = 64 << 10;
 
-/// Writes elements, whose last axis is that of their bytes, in C or F order. Truth values become 0
-/// and 1 where `are_truths`.
+/// Writes elements, whose last axis is that of their bytes, in C or F order. The bytes of booleans
+/// become 0 and 1.
 pub(super) fn write(
     elements: ArrayView<'_, u8, IxDyn>,
     order: Order,
-    are_truths: bool,
+    are_bools: bool,
     meter: &mut Meter<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
@@ -34,21 +34,21 @@ pub(super) fn write(
     if elements.is_empty() {
         return Ok(());
     }
-    // In words as wide as the elements and their places allow.
+    // In words that are as wide as the elements and their strides allow.
     macro_rules! by_width {
         ($($width:literal)*) => {$(
             if let Some(words) = view::in_words::<$width>(elements.view()) {
-                return write_words(words, are_truths, meter, out);
+                return write_words(words, are_bools, meter, out);
             }
         )*};
     }
     by_width!(16 8 4 2 1);
-    unreachable!("the bytes of an element lie one behind the other")
+    unreachable!("the bytes of an element are contiguous")
 }
 
 fn write_words<const N: usize>(
     words: ArrayView<'_, [u8; N], IxDyn>,
-    are_truths: bool,
+    are_bools: bool,
     meter: &mut Meter<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
@@ -61,7 +61,7 @@ fn write_words<const N: usize>(
     };
     let words = gather::merged(words);
     let last = Axis(words.ndim() - 1);
-    if words.len_of(last) * N >= DIRECT_FROM && words.stride_of(last) == 1 && !are_truths {
+    if words.len_of(last) * N >= DIRECT_FROM && words.stride_of(last) == 1 && !are_bools {
         return words
             .lanes(last)
             .into_iter()
@@ -70,7 +70,7 @@ fn write_words<const N: usize>(
     }
     gather::blocks(&words, |block| {
         let bytes = block.as_flattened_mut();
-        if are_truths {
+        if are_bools {
             bytes
                 .iter_mut()
                 .for_each(|byte| *byte = u8::from(*byte != 0));
@@ -79,7 +79,7 @@ fn write_words<const N: usize>(
     })
 }
 
-/// Fills a draft of `len` bytes with what comes next.
+/// Fills a draft of `len` bytes with the bytes that come next in `input`.
 pub(super) fn read(
     draft: &mut Draft,
     len: usize,
@@ -100,7 +100,7 @@ pub(super) fn read(
                 if !swaps.is_empty() {
                     piece
                         .chunks_exact_mut(itemsize)
-                        .for_each(|item| swaps.iter().for_each(|swap| turn_round(item, *swap)));
+                        .for_each(|item| swaps.iter().for_each(|swap| swap_bytes(item, *swap)));
                 }
                 meter.add(piece.len());
                 Ok(())
@@ -110,14 +110,13 @@ pub(super) fn read(
     result
 }
 
-fn turn_round(
-    item: &mut [u8],
-    Swap {
+/// Swaps the bytes of consecutive numbers of one element.
+fn swap_bytes(item: &mut [u8], swap: Swap) {
+    let Swap {
         offset,
         width,
         count,
-    }: Swap,
-) {
+    } = swap;
     let numbers = &mut item[offset..offset + width * count];
     match width {
         2 => numbers
@@ -141,18 +140,18 @@ fn turn_round(
 
 #[cfg(test)]
 mod tests {
-    use super::{super::Progress, *};
+    use super::*;
     use ndarray::{Array, s};
 
-    fn written(elements: ArrayView<'_, u8, IxDyn>, order: Order, are_truths: bool) -> Vec<u8> {
-        let (mut out, mut meter) = (Vec::new(), Meter::new(Progress::default(), 0));
-        write(elements, order, are_truths, &mut meter, &mut out).unwrap();
-        assert_eq!(meter.done, out.len() as u64);
+    fn written(elements: ArrayView<'_, u8, IxDyn>, order: Order, are_bools: bool) -> Vec<u8> {
+        let (mut out, mut meter) = (Vec::new(), Meter::new(None, 0));
+        write(elements, order, are_bools, &mut meter, &mut out).unwrap();
+        assert_eq!(meter.done(), out.len() as u64);
         out
     }
 
     #[test]
-    fn every_arrangement_comes_out_in_the_order_that_was_asked_for() {
+    fn every_view_is_written_in_the_requested_order() {
         let array = Array::from_shape_fn((3, 4, 5, 2), |(i, j, k, b)| {
             (i * 40 + j * 10 + k * 2 + b) as u8
         })
@@ -184,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn elements_of_every_size_are_brought_into_order_across_tiles_and_blocks() {
+    fn elements_of_every_size_are_gathered_across_tiles_and_blocks() {
         for itemsize in [1, 2, 3, 4, 8, 12, 16] {
             // More than a block; no side is a multiple of a tile's.
             let array = Array::from_shape_fn((67, 4, 41, 35, itemsize), |(i, j, k, l, b)| {
@@ -211,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_longer_than_a_piece_and_gathered_ones_longer_than_the_buffer_are_whole() {
+    fn runs_longer_than_a_piece_and_gathered_blocks_are_written_completely() {
         let array =
             Array::from_shape_fn((3, PIECE + 5, 1), |(i, j, _)| (i * 7 + j) as u8).into_dyn();
         let strided = array.slice(s![.., ..;2, ..]).into_dyn();
@@ -228,10 +227,10 @@ mod tests {
     }
 
     #[test]
-    fn numbers_of_every_width_are_turned_round_where_they_stand() {
+    fn numbers_of_every_width_are_swapped_in_place() {
         for width in [2, 4, 8, 16] {
             let mut item: Vec<u8> = (0..1 + 2 * width as u8).collect();
-            turn_round(
+            swap_bytes(
                 &mut item,
                 Swap {
                     offset: 1,

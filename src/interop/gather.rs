@@ -1,28 +1,28 @@
-//! Elements that do not lie one behind the other, brought into order block by block.
+//! Gathers elements that are not contiguous, block by block, in the order in which they are written.
 //!
-//! They are moved as words of a fixed size, so that a copy is a loop over loads and stores. Memory
-//! is read in the direction in which it lies, whatever the order in which it is written: a block of
-//! a transposed array is copied in tiles that fit the nearest cache.
+//! They are copied as words of a fixed size, so that a copy is a loop over loads and stores. Memory
+//! is read along its smallest stride, whatever the order of the output: a block of a transposed
+//! array is copied in tiles that fit the nearest cache.
 
 use ndarray::{ArrayView, ArrayViewMut, Axis, Ix1, Ix2, IxDyn, Zip};
 
-/// Bytes of a block, which stays in a processor's cache.
+/// Bytes of a block, which fits a processor's cache.
 const BLOCK: usize = 1 << 20;
-/// Where it takes a larger block to use all bytes of each cache line that is read, it may have so
-/// many.
+/// Bytes of the largest block, for arrays where only a large block uses all bytes of each cache line
+/// that it reads.
 const LARGEST: usize = 16 << 20;
-/// Bytes that are read from memory at once.
+/// Bytes of a cache line, which are read from memory at once.
 const LINE: usize = 64;
-/// A tile of a transposed block: so many words in the direction in which memory lies, and so many
-/// in that of the copy.
+/// Words of a tile of a transposed block, along the axis with the smallest stride.
 const ALONG: usize = 64;
+/// Words of such a tile along the last axis, in the direction of the output.
 const ACROSS: usize = 16;
 /// Rows shorter than this are copied column by column, in tiles of [`NARROW`] words.
 const SHORT: usize = 32;
 const NARROW: usize = 4096;
 
-/// Words in as few axes as describe them: those that lie one behind the other are one, those of
-/// length 1 are none.
+/// The same words with as few axes as possible: axes that continue each other in memory are merged,
+/// axes of length 1 are removed.
 pub(super) fn merged<const N: usize>(
     mut words: ArrayView<'_, [u8; N], IxDyn>,
 ) -> ArrayView<'_, [u8; N], IxDyn> {
@@ -40,7 +40,7 @@ pub(super) fn merged<const N: usize>(
     words
 }
 
-/// Hands on all words in C order, in blocks.
+/// Passes all words to `take` in C order, in blocks.
 pub(super) fn blocks<const N: usize, E>(
     words: &ArrayView<'_, [u8; N], IxDyn>,
     mut take: impl FnMut(&mut [[u8; N]]) -> Result<(), E>,
@@ -56,29 +56,28 @@ pub(super) fn blocks<const N: usize, E>(
     })
 }
 
-/// Words of a block.
+/// The number of words of a block.
 fn block_len<const N: usize>(words: &ArrayView<'_, [u8; N], IxDyn>) -> usize {
     let usual = BLOCK / N;
     let near = near_axis(words);
     let row: usize = words.shape()[near + 1..].iter().product();
-    // Each step along this axis writes a row; all steps within a cache line belong into one block.
+    // Each step along this axis writes a row; one block takes all steps within a cache line.
     match (LARGEST / N / row).min(LINE / N) {
         rows @ 2.. => usual.max(row * rows),
         _ => usual,
     }
 }
 
-/// The axis along which words lie nearest to each other.
+/// The axis with the smallest stride.
 fn near_axis<const N: usize>(words: &ArrayView<'_, [u8; N], IxDyn>) -> usize {
-    let distance = |axis: &usize| words.strides()[*axis].unsigned_abs();
+    let stride = |axis: &usize| words.strides()[*axis].unsigned_abs();
     let axes = (0..words.ndim())
         .rev()
-        .filter(|axis| words.len_of(Axis(*axis)) > 1 && distance(axis) > 0);
-    axes.min_by_key(distance).unwrap_or(words.ndim() - 1)
+        .filter(|axis| words.len_of(Axis(*axis)) > 1 && stride(axis) > 0);
+    axes.min_by_key(stride).unwrap_or(words.ndim() - 1)
 }
 
-/// Cuts words along the outer axes into parts of at most `most`, which follow one another in C
-/// order.
+/// Cuts words along the outer axes into parts of at most `most` words, and visits them in C order.
 fn cut<const N: usize, E>(
     words: ArrayView<'_, [u8; N], IxDyn>,
     most: usize,
@@ -94,8 +93,8 @@ fn cut<const N: usize, E>(
         .try_for_each(|part| cut(part, most, visit))
 }
 
-/// Copies a block, two axes at a time: the last one, along which it is written, and the one along
-/// which memory lies, or else the longest.
+/// Copies a block, two axes at a time: the last one, along which the output is contiguous, and the
+/// one with the smallest stride, or else the longest one.
 fn copy<const N: usize>(from: ArrayView<'_, [u8; N], IxDyn>, to: ArrayViewMut<'_, [u8; N], IxDyn>) {
     let len = |axis: usize| from.len_of(Axis(axis));
     let last = (0..from.ndim())
@@ -132,8 +131,8 @@ fn copy<const N: usize>(from: ArrayView<'_, [u8; N], IxDyn>, to: ArrayViewMut<'_
     );
 }
 
-/// Copies all planes of the last two axes, in tiles of so many words, lane by lane along the
-/// `inner` of these two axes.
+/// Copies all planes of the last two axes, in tiles of `tile` words, lane by lane along `inner`, one
+/// of these two axes.
 fn planes<const N: usize>(
     from: ArrayView<'_, [u8; N], IxDyn>,
     mut to: ArrayViewMut<'_, [u8; N], IxDyn>,

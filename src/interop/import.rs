@@ -1,204 +1,201 @@
-//! Files of other formats into new arrays.
+//! The builder that makes arrays from files of other formats.
 
-use super::{Described, Failure, Meter, Progress, elements, npy};
+#[cfg(feature = "zip")]
+use super::npz;
+#[cfg(feature = "safetensors")]
+use super::safetensors;
+use super::{
+    described::Described,
+    failure::{Failure, reading},
+    input,
+    meter::{Meter, Progress},
+    npy,
+    target::{self, Target},
+};
 use crate::{
-    array::{self, Labels, any::AnyArray},
+    array::{Labels, any::AnyArray},
     element::dtype::DType,
     error::{Error, Result},
-    format::name,
-    layout::{self, Order},
-    manager::{Manager, options::ArrayOptions},
-    segment::{draft::Draft, pages::Payload},
-    store::member::Member,
+    format::attributes,
+    manager::Manager,
+    scope::Scope,
 };
-use std::{
-    fs::{self, File},
-    io::Read,
-    path::Path,
-    sync::Arc,
-};
+use serde::Serialize;
+use std::{io::Read, path::Path};
 
-/// What an import goes by: the settings of its [`ArrayOptions`].
-pub(super) struct Importer<'a> {
-    member: &'a Arc<Member>,
-    labels: &'a Labels,
-    dtype: Option<&'a DType>,
-    pub(super) progress: Progress<'a>,
-    path: &'a Path,
+/// Settings for an import, and the verbs that make arrays from files of other formats.
+///
+/// [`Export`](crate::Export) is the way back. The settings are those of
+/// [`ArrayOptions`](crate::ArrayOptions), for the new arrays, and a few for the file.
+///
+/// Elements go from the file into the mapping; numbers of the other byte order are swapped on the
+/// way. Other processes see an array only when it is complete. An import that fails makes no array.
+/// A killed process leaves a file under construction, which a [sweep](Manager::sweep) deletes.
+///
+/// # Examples
+///
+/// One array, with a name and attributes:
+///
+/// ```
+/// use ndshm::{Export, Import};
+/// use std::collections::BTreeMap;
+///
+/// # let scratch = tempfile::tempdir().unwrap();
+/// # let path = scratch.path().join("frames.npy");
+/// let manager = ndshm::Manager::new()?;
+/// Export::new().npy(&manager.zeros::<u8, _>((480, 640))?, &path)?;
+/// let attrs = BTreeMap::from([("camera", "left")]);
+/// let frames = Import::new().name("frames").attrs(&attrs)?.npy(&manager, &path)?;
+/// assert_eq!((frames.name().as_deref(), frames.shape()), (Some("frames"), &[480, 640][..]));
+/// # Ok::<(), ndshm::Error>(())
+/// ```
+#[derive(Clone, Default)]
+#[must_use]
+pub struct Import<'a> {
+    name: Option<String>,
+    prefix: Option<String>,
+    /// All but the name.
+    labels: Labels,
+    dtype: Option<DType>,
+    progress: Progress<'a>,
 }
 
-impl<'a> Importer<'a> {
-    fn new(options: &'a ArrayOptions<'_>, path: &'a Path) -> Self {
-        let (member, labels, dtype, progress) = options.parts();
-        Self {
-            member,
-            labels,
-            dtype,
-            progress,
-            path,
-        }
+impl<'a> Import<'a> {
+    /// The default settings: arrays without names or attributes, of any type that the file has.
+    pub fn new() -> Self {
+        Self::default()
     }
 
-    /// The file, which must be a regular one, and its length.
-    pub(super) fn open(&self) -> Result<(File, u64)> {
-        let failed = || Error::io(self.path, "open the file");
-        // Opening a FIFO waits, and opening a device can have effects.
-        if !fs::metadata(self.path).map_err(failed())?.is_file() {
-            return Err(Error::transfer(self.path, "it is not a regular file"));
-        }
-        let file = File::open(self.path).map_err(failed())?;
-        let len = file.metadata().map_err(failed())?.len();
-        Ok((file, len))
+    /// The name of the array, for a file of one array; see
+    /// [`ArrayOptions::name`](crate::ArrayOptions::name). For a file of several arrays, use
+    /// [`prefix`](Self::prefix).
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
     }
 
-    /// A draft with what comes next of a file that says this of it. `left` is how many bytes of the
-    /// file are left; there must be no more of them than elements.
-    pub(super) fn receive(
-        &self,
-        key: Option<&str>,
-        described: Described,
-        left: u64,
-        meter: &mut Meter<'_>,
-        input: &mut dyn Read,
-    ) -> Result<Draft, Failure> {
-        let Described {
-            dtype,
-            shape,
-            order,
-            swaps,
-        } = described;
-        let dtype = self.dtype_for(dtype)?;
-        let itemsize = dtype.itemsize();
-        let Some(len) = layout::byte_len(&shape, itemsize) else {
-            return Err(format!("shape {shape:?} of {dtype} is too large").into());
-        };
-        match len as u64 {
-            len if left < len => {
-                return Err(format!(
-                    "it is cut off: {left} bytes of elements are there, its header says {len}"
-                )
-                .into());
-            }
-            len if left > len => {
-                return Err(format!(
-                    "{} more bytes follow behind its {len} bytes of elements",
-                    left - len
-                )
-                .into());
-            }
-            _ => {}
-        }
-        let mut labels = self.labels.clone();
-        if let (Some(name), Some(key)) = (&mut labels.name, key) {
-            name.push_str(key);
-        }
-        labels.name.as_deref().map_or(Ok(()), name::check)?;
-        let mut draft = array::draft_any(
-            self.member,
-            labels,
-            dtype,
-            &shape,
-            order,
-            Payload::ToBeFilled,
-        )?;
-        elements::read(&mut draft, len, itemsize, &swaps, meter, input)?;
-        Ok(draft)
-    }
-
-    /// The type that was asked for, if a file's elements can be ones of it.
-    fn dtype_for(&self, found: DType) -> Result<DType, Failure> {
-        let is_raw = found.to_string().starts_with("|V");
-        match self.dtype {
-            Some(wanted) if is_raw && wanted.itemsize() == found.itemsize() => Ok(wanted.clone()),
-            Some(wanted) if *wanted != found => Err(format!(
-                "its elements are {found}, and it was to be imported as one of {wanted}"
-            )
-            .into()),
-            _ => Ok(found),
-        }
-    }
-
-    /// Publishes arrays, all or none of them.
-    #[cfg(any(feature = "zip", feature = "safetensors"))]
-    pub(super) fn publish(drafts: Vec<(String, Draft)>) -> Result<Vec<(String, AnyArray)>> {
-        let mut arrays: Vec<(String, AnyArray)> = Vec::with_capacity(drafts.len());
-        for (key, draft) in drafts {
-            match draft.publish() {
-                Ok(segment) => arrays.push((key, AnyArray::of_published(segment))),
-                Err(error) => {
-                    arrays.iter().for_each(|(_, array)| drop(array.release()));
-                    return Err(error);
-                }
-            }
-        }
-        Ok(arrays)
-    }
-
-    fn npy(&self) -> Result<AnyArray> {
-        let (mut file, file_len) = self.open()?;
-        let mut receive = || {
-            let (described, header_len) = npy::read_header(&mut file)?;
-            let left = file_len.saturating_sub(header_len as u64);
-            self.receive(
-                None,
-                described,
-                left,
-                &mut Meter::new(self.progress, left),
-                &mut file,
-            )
-        };
-        let draft = receive().map_err(|failure| failure.at(self.path, "read the file"))?;
-        draft.publish().map(AnyArray::of_published)
-    }
-
-    fn raw(&self, dtype: &DType, shape: &[usize]) -> Result<AnyArray> {
-        let (mut file, len) = self.open()?;
-        let described = Described {
-            dtype: dtype.clone(),
-            shape: shape.into(),
-            order: Order::C,
-            swaps: Vec::new(),
-        };
-        let draft = self.receive(
-            None,
-            described,
-            len,
-            &mut Meter::new(self.progress, len),
-            &mut file,
-        );
-        let draft = draft.map_err(|failure| failure.at(self.path, "read the file"))?;
-        draft.publish().map(AnyArray::of_published)
-    }
-}
-
-impl ArrayOptions<'_> {
-    /// [`Manager::import_npy`] with these settings.
-    ///
-    /// # Errors
-    ///
-    /// Those of `Manager::import_npy`; `AlreadyExists` where the name is taken; `Name` where it
-    /// cannot be one.
+    /// Names each array of a `.npz` or safetensors file by this prefix and its key. The prefix may
+    /// be empty; without one the arrays have no names.
     ///
     /// # Examples
     ///
     /// ```
+    /// # #[cfg(feature = "zip")] {
+    /// use ndshm::{Export, Import};
+    ///
     /// # let scratch = tempfile::tempdir().unwrap();
-    /// # let path = scratch.path().join("xs.npy");
+    /// # let path = scratch.path().join("run7.npz");
     /// let manager = ndshm::Manager::new()?;
-    /// manager.zeros::<f64, _>(5)?.export_npy(&path)?;
-    /// manager.options().name("xs").import_npy(&path)?;
-    /// assert_eq!(manager.array::<f64, ndarray::Ix1>("xs")?.len(), 5);
+    /// let xs = manager.zeros::<f64, _>(5)?;
+    /// Export::new().npz(&[("a", &xs), ("b", &xs)], &path)?;
+    /// Import::new().prefix("run7.").npz(&manager, &path)?;
+    /// assert!(manager.contains("run7.a")? && manager.contains("run7.b")?);
+    /// # }
     /// # Ok::<(), ndshm::Error>(())
     /// ```
-    pub fn import_npy(&self, path: impl AsRef<Path>) -> Result<AnyArray> {
-        Importer::new(self, path.as_ref()).npy()
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = Some(prefix.into());
+        self
     }
 
-    /// [`Manager::import_raw`] with these settings.
+    /// The scope of each array; see [`ArrayOptions::scope`](crate::ArrayOptions::scope).
+    pub fn scope(mut self, scope: Scope) -> Self {
+        self.labels.scope = Some(scope);
+        self
+    }
+
+    /// The attributes of each array; see [`ArrayOptions::attrs`](crate::ArrayOptions::attrs).
     ///
     /// # Errors
     ///
-    /// Those of [`import_npy`](Self::import_npy).
+    /// `Attrs` where they do not serialize as a map with text keys.
+    pub fn attrs(mut self, attrs: &impl Serialize) -> Result<Self> {
+        self.labels.attrs = Some(attributes::to_value(attrs)?);
+        Ok(self)
+    }
+
+    /// The names of the axes of each array; see
+    /// [`ArrayOptions::axis_names`](crate::ArrayOptions::axis_names).
+    pub fn axis_names<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.labels.axis_names = names.into_iter().map(|name| Some(name.into())).collect();
+        self
+    }
+
+    /// The element type that the file must have. Raw bytes of the same size are taken for elements
+    /// of this type.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ndshm::{Export, Import};
+    ///
+    /// # let scratch = tempfile::tempdir().unwrap();
+    /// # let path = scratch.path().join("xs.npy");
+    /// let manager = ndshm::Manager::new()?;
+    /// let bfloat16 = "bfloat16".parse()?;
+    /// Export::new().npy(&manager.zeros_any(&bfloat16, &[5])?, &path)?;
+    /// assert_eq!(Import::new().npy(&manager, &path)?.dtype().to_string(), "|V2"); // NumPy has no such type
+    /// assert_eq!(*Import::new().dtype(&bfloat16).npy(&manager, &path)?.dtype(), bfloat16);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn dtype(mut self, dtype: &DType) -> Self {
+        self.dtype = Some(dtype.clone());
+        self
+    }
+
+    /// Calls a function every few megabytes, with the bytes read so far and the bytes to read.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ndshm::{Export, Import};
+    ///
+    /// # let scratch = tempfile::tempdir().unwrap();
+    /// # let path = scratch.path().join("xs.npy");
+    /// let manager = ndshm::Manager::new()?;
+    /// Export::new().npy(&manager.zeros::<f64, _>(1000)?, &path)?;
+    /// Import::new().progress(&|done, total| eprintln!("{done} of {total} bytes")).npy(&manager, &path)?;
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn progress(mut self, progress: &'a (dyn Fn(u64, u64) + Sync)) -> Self {
+        self.progress = Some(progress);
+        self
+    }
+
+    /// Makes an array from a `.npy` file (versions 1.0 to 3.0), in the order that the file has.
+    ///
+    /// # Errors
+    ///
+    /// `Transfer` where the file is not a regular one, is not a `.npy` file, is cut off or goes on
+    /// after the elements, or has elements without a type here (Python objects, text, times,
+    /// `longdouble`); `AlreadyExists` where the name is taken; `Name` where it cannot be one, and
+    /// where a prefix was given; `Io`; those of [`Manager::zeros`]. Then there is no new array.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ndshm::{Export, Import};
+    ///
+    /// # let scratch = tempfile::tempdir().unwrap();
+    /// # let path = scratch.path().join("xs.npy");
+    /// let manager = ndshm::Manager::new()?;
+    /// Export::new().npy(&manager.from_elem((2, 3), 7i32)?, &path)?;
+    /// let xs = Import::new().npy(&manager, &path)?.downcast::<i32, ndarray::Ix2>()?;
+    /// assert_eq!(xs.read()?.sum(), 42);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn npy(&self, manager: &Manager, path: impl AsRef<Path>) -> Result<AnyArray> {
+        self.single(manager, path.as_ref(), |file, len| {
+            let (described, header_len) = npy::read_header(file)?;
+            Ok((described, len.saturating_sub(header_len as u64)))
+        })
+    }
+
+    /// Makes an array from a file of elements and nothing else, in C order, native-endian.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`npy`](Self::npy).
     ///
     /// # Examples
     ///
@@ -207,166 +204,133 @@ impl ArrayOptions<'_> {
     /// # let path = scratch.path().join("xs");
     /// let manager = ndshm::Manager::new()?;
     /// std::fs::write(&path, [1, 0, 0, 1]).unwrap();
-    /// let xs = manager.options().name("xs").import_raw(&path, &"<u2".parse()?, &[2])?;
+    /// let xs = ndshm::Import::new().name("xs").raw(&manager, &path, &"<u2".parse()?, &[2])?;
     /// assert_eq!(xs.downcast::<u16, ndarray::Ix1>()?.to_ndarray()?, ndarray::array![1, 256]);
     /// # Ok::<(), ndshm::Error>(())
     /// ```
-    pub fn import_raw(
+    pub fn raw(
         &self,
+        manager: &Manager,
         path: impl AsRef<Path>,
         dtype: &DType,
         shape: &[usize],
     ) -> Result<AnyArray> {
-        Importer::new(self, path.as_ref()).raw(dtype, shape)
+        self.single(manager, path.as_ref(), |_, len| {
+            Ok((Described::native(dtype.clone(), shape.into()), len))
+        })
     }
 
-    /// [`Manager::import_npz`] with these settings. A name is put before the key of each array, be
-    /// it empty: without one the arrays have no names.
+    /// Makes arrays from a `.npz` file, compressed or not, each with its key; all or none.
     ///
     /// # Errors
     ///
-    /// Those of [`import_npy`](Self::import_npy), also where a key makes no name. Then no array was
-    /// made.
+    /// Those of [`npy`](Self::npy), but it is a name instead of a prefix that gives `Name`;
+    /// `Transfer` where a checksum differs; `Name` where prefix and key make no name. Then there is
+    /// no new array.
     ///
     /// # Examples
     ///
     /// ```
+    /// use ndshm::{Export, Import};
+    ///
     /// # let scratch = tempfile::tempdir().unwrap();
     /// # let path = scratch.path().join("xs.npz");
     /// let manager = ndshm::Manager::new()?;
-    /// let xs = manager.zeros::<f64, _>(5)?.into_any()?;
-    /// ndshm::Export::new().npz(&[("a", &xs), ("b", &xs)], &path)?;
-    /// manager.options().name("run7.").import_npz(&path)?;
-    /// assert!(manager.contains("run7.a")? && manager.contains("run7.b")?);
+    /// Export::new().npz(&[("xs", &manager.ones::<f64, _>((2, 3))?)], &path)?;
+    /// let arrays = Import::new().npz(&manager, &path)?;
+    /// assert_eq!((arrays[0].0.as_str(), arrays[0].1.shape()), ("xs", &[2, 3][..]));
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     #[cfg(feature = "zip")]
-    pub fn import_npz(&self, path: impl AsRef<Path>) -> Result<Vec<(String, AnyArray)>> {
-        super::npz::import(&Importer::new(self, path.as_ref()))
-            .map_err(|failure| failure.at(path.as_ref(), "read the file"))
-    }
-
-    /// [`Manager::import_safetensors`] with these settings. A name is put before the key of each
-    /// array, be it empty: without one the arrays have no names.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`import_npy`](Self::import_npy), also where a key makes no name. Then no array was
-    /// made.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # let scratch = tempfile::tempdir().unwrap();
-    /// # let path = scratch.path().join("xs.safetensors");
-    /// let manager = ndshm::Manager::new()?;
-    /// let xs = manager.zeros::<f64, _>(5)?.into_any()?;
-    /// ndshm::Export::new().safetensors(&[("a", &xs), ("b", &xs)], &path)?;
-    /// manager.options().name("").import_safetensors(&path)?;
-    /// assert!(manager.contains("a")? && manager.contains("b")?);
-    /// # Ok::<(), ndshm::Error>(())
-    /// ```
-    #[cfg(feature = "safetensors")]
-    pub fn import_safetensors(&self, path: impl AsRef<Path>) -> Result<Vec<(String, AnyArray)>> {
-        super::safetensors::import(&Importer::new(self, path.as_ref()))
-            .map_err(|failure| failure.at(path.as_ref(), "read the file"))
-    }
-}
-
-impl Manager {
-    /// A new array from a `.npy` file (versions 1.0 to 3.0), in the order that the file has.
-    ///
-    /// Elements go from the file into the mapping; numbers of the other byte order are turned round
-    /// on the way. Others see the array when it is complete. What is interrupted leaves none: a
-    /// killed process leaves a file under construction, which a [sweep](Self::sweep) deletes.
-    ///
-    /// # Errors
-    ///
-    /// `Transfer` where it is no such file, is cut off or followed by something, or has elements
-    /// that cannot be ones here: Python objects, text, times, `longdouble`; `Io`; those of
-    /// [`zeros`](Self::zeros). There is no new array then.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # let scratch = tempfile::tempdir().unwrap();
-    /// # let path = scratch.path().join("xs.npy");
-    /// let manager = ndshm::Manager::new()?;
-    /// manager.from_elem((2, 3), 7i32)?.export_npy(&path)?;
-    /// assert_eq!(manager.import_npy(&path)?.downcast::<i32, ndarray::Ix2>()?.read()?.sum(), 42);
-    /// # Ok::<(), ndshm::Error>(())
-    /// ```
-    pub fn import_npy(&self, path: impl AsRef<Path>) -> Result<AnyArray> {
-        self.options().import_npy(path)
-    }
-
-    /// A new array from a file of elements and nothing else, in C order, native-endian.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`import_npy`](Self::import_npy).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # let scratch = tempfile::tempdir().unwrap();
-    /// # let path = scratch.path().join("xs");
-    /// let manager = ndshm::Manager::new()?;
-    /// std::fs::write(&path, [7; 12]).unwrap();
-    /// assert_eq!(manager.import_raw(&path, &"|u1".parse()?, &[3, 4])?.shape(), [3, 4]);
-    /// # Ok::<(), ndshm::Error>(())
-    /// ```
-    pub fn import_raw(
+    pub fn npz(
         &self,
+        manager: &Manager,
         path: impl AsRef<Path>,
-        dtype: &DType,
-        shape: &[usize],
-    ) -> Result<AnyArray> {
-        self.options().import_raw(path, dtype, shape)
+    ) -> Result<Vec<(String, AnyArray)>> {
+        let path = path.as_ref();
+        let target = self.container(manager)?;
+        let (file, _) = input::open(path)?;
+        let drafts = npz::read(&target, self.progress, file).map_err(reading(path))?;
+        target::publish_all(drafts)
     }
 
-    /// New arrays from a `.npz` file, compressed or not, each with its key; all or none.
+    /// Makes arrays from a safetensors file, each with its key; all or none. The file's metadata are
+    /// ignored.
     ///
     /// # Errors
     ///
-    /// Those of [`import_npy`](Self::import_npy); `Transfer` where a checksum differs.
+    /// Those of [`npy`](Self::npy), but it is a name instead of a prefix that gives `Name`;
+    /// `Transfer` for tensors without an element type here (floats of 8 bits and fewer); `Name`
+    /// where prefix and key make no name. Then there is no new array.
     ///
     /// # Examples
     ///
     /// ```
-    /// # let scratch = tempfile::tempdir().unwrap();
-    /// # let path = scratch.path().join("xs.npz");
-    /// let manager = ndshm::Manager::new()?;
-    /// manager.ones::<f64, _>((2, 3))?.export_npz(&path)?;
-    /// let arrays = manager.import_npz(&path)?;
-    /// assert_eq!((arrays[0].0.as_str(), arrays[0].1.shape()), ("arr_0", &[2, 3][..]));
-    /// # Ok::<(), ndshm::Error>(())
-    /// ```
-    #[cfg(feature = "zip")]
-    pub fn import_npz(&self, path: impl AsRef<Path>) -> Result<Vec<(String, AnyArray)>> {
-        self.options().import_npz(path)
-    }
-
-    /// New arrays from a safetensors file, each with its key; all or none. The file's metadata are
-    /// not taken over.
+    /// use ndshm::{Export, Import};
     ///
-    /// # Errors
-    ///
-    /// Those of [`import_npy`](Self::import_npy); `Transfer` for tensors of types that cannot be
-    /// elements here: 8-bit floats and smaller ones.
-    ///
-    /// # Examples
-    ///
-    /// ```
     /// # let scratch = tempfile::tempdir().unwrap();
     /// # let path = scratch.path().join("xs.safetensors");
     /// let manager = ndshm::Manager::new()?;
-    /// manager.ones::<f64, _>((2, 3))?.export_safetensors(&path)?;
-    /// assert_eq!(manager.import_safetensors(&path)?[0].1.shape(), [2, 3]);
+    /// Export::new().safetensors(&[("xs", &manager.ones::<f64, _>((2, 3))?)], &path)?;
+    /// Import::new().prefix("").safetensors(&manager, &path)?;
+    /// assert_eq!(manager.array_any("xs")?.shape(), [2, 3]);
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     #[cfg(feature = "safetensors")]
-    pub fn import_safetensors(&self, path: impl AsRef<Path>) -> Result<Vec<(String, AnyArray)>> {
-        self.options().import_safetensors(path)
+    pub fn safetensors(
+        &self,
+        manager: &Manager,
+        path: impl AsRef<Path>,
+    ) -> Result<Vec<(String, AnyArray)>> {
+        let path = path.as_ref();
+        let target = self.container(manager)?;
+        let (file, len) = input::open(path)?;
+        let drafts = safetensors::read(&target, self.progress, file, len).map_err(reading(path))?;
+        target::publish_all(drafts)
+    }
+
+    /// Imports the array of a file of one array. `describe` reads up to the elements, and returns
+    /// how many bytes follow.
+    fn single(
+        &self,
+        manager: &Manager,
+        path: &Path,
+        describe: impl FnOnce(&mut dyn Read, u64) -> Result<(Described, u64), Failure>,
+    ) -> Result<AnyArray> {
+        if let Some(prefix) = &self.prefix {
+            return Err(Error::Name {
+                name: prefix.clone(),
+                reason: "the file has one array and no keys: give a name, not a prefix",
+            });
+        }
+        let target = self.target(manager, self.name.as_deref());
+        let (mut file, file_len) = input::open(path)?;
+        let (described, left) = describe(&mut file, file_len).map_err(reading(path))?;
+        let mut meter = Meter::new(self.progress, left);
+        let draft = target
+            .receive(None, described, left, &mut meter, &mut file)
+            .map_err(reading(path))?;
+        target::publish(draft)
+    }
+
+    /// The target for a file of several arrays.
+    #[cfg(any(feature = "zip", feature = "safetensors"))]
+    fn container<'t>(&'t self, manager: &'t Manager) -> Result<Target<'t>> {
+        if let Some(name) = &self.name {
+            return Err(Error::Name {
+                name: name.clone(),
+                reason: "the file has an array for each of its keys: give a prefix, not a name",
+            });
+        }
+        Ok(self.target(manager, self.prefix.as_deref()))
+    }
+
+    fn target<'t>(&'t self, manager: &'t Manager, name: Option<&'t str>) -> Target<'t> {
+        Target {
+            member: manager.member(),
+            name,
+            labels: &self.labels,
+            dtype: self.dtype.as_ref(),
+        }
     }
 }

@@ -1,23 +1,26 @@
-//! Literals of Python, as they stand in the headers of `.npy` files: texts, integers, truth values,
+//! Literals of Python, as they stand in the headers of `.npy` files: texts, integers, booleans,
 //! tuples, lists, dictionaries.
 //!
-//! Nothing is evaluated. What is nested too deep, or is anything else, is refused.
+//! Nothing is evaluated. Anything else is refused, and so is a literal that is nested too deep.
 
-/// Deepest nesting that is read.
+use std::str::Chars;
+
+/// The deepest nesting that is read.
 const MAX_DEPTH: usize = 40;
+const UNFINISHED_TEXT: &str = "its header ends within a text";
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Literal {
     Text(String),
     Integer(u64),
-    Truth(bool),
+    Bool(bool),
     None,
     Tuple(Vec<Literal>),
     List(Vec<Literal>),
     Dictionary(Vec<(Literal, Literal)>),
 }
 
-/// Reads a text that is one literal and white space around it.
+/// Reads a text of one literal with white space around it.
 pub(super) fn parse(text: &str) -> Result<Literal, String> {
     let mut parser = Parser { rest: text };
     let literal = parser.literal(0)?;
@@ -29,7 +32,7 @@ pub(super) fn parse(text: &str) -> Result<Literal, String> {
     }
 }
 
-/// Writes a text so that Python reads it.
+/// A text as a literal that Python reads.
 pub(super) fn quoted(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('\'');
@@ -51,7 +54,7 @@ struct Parser<'a> {
 impl<'a> Parser<'a> {
     fn unexpected(&self) -> String {
         match self.rest.chars().next() {
-            Some(found) => format!("its header has {found:?} where that cannot be"),
+            Some(found) => format!("its header has an unexpected {found:?}"),
             None => "its header ends within a value".into(),
         }
     }
@@ -60,7 +63,7 @@ impl<'a> Parser<'a> {
         self.rest = self.rest.trim_start_matches([' ', '\t', '\r', '\n']);
     }
 
-    /// Steps over a character if it is the next one.
+    /// Consumes a character if it is the next one after white space.
     fn take(&mut self, character: char) -> bool {
         self.skip_space();
         let rest = self.rest.strip_prefix(character);
@@ -75,8 +78,8 @@ impl<'a> Parser<'a> {
         self.skip_space();
         let rest = self.rest;
         for (word, literal) in [
-            ("True", Literal::Truth(true)),
-            ("False", Literal::Truth(false)),
+            ("True", Literal::Bool(true)),
+            ("False", Literal::Bool(false)),
             ("None", Literal::None),
         ] {
             if let Some(rest) = rest.strip_prefix(word) {
@@ -98,7 +101,7 @@ impl<'a> Parser<'a> {
         if self.take('{') {
             return self.dictionary(depth);
         }
-        // A prefix that Python 2 wrote.
+        // Python 2 wrote this prefix.
         let unprefixed = rest.strip_prefix('u').unwrap_or(rest);
         match unprefixed.chars().next() {
             Some(quote @ ('\'' | '"')) => {
@@ -110,7 +113,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// The items up to the closing bracket, and whether the last one has a comma behind it.
+    /// The items up to the closing bracket, and whether a comma follows the last one.
     fn items(&mut self, close: char, depth: usize) -> Result<(Vec<Literal>, bool), String> {
         let (mut items, mut has_comma) = (Vec::new(), true);
         loop {
@@ -151,7 +154,7 @@ impl<'a> Parser<'a> {
             .find(|c: char| !c.is_ascii_digit())
             .unwrap_or(self.rest.len());
         let (digits, rest) = self.rest.split_at(end);
-        // Python 2 wrote its long integers so.
+        // Python 2 wrote long integers with this suffix.
         self.rest = rest.strip_prefix('L').unwrap_or(rest);
         digits.parse().map_err(|_| {
             format!(
@@ -165,46 +168,40 @@ impl<'a> Parser<'a> {
         let mut text = String::new();
         let mut characters = self.rest.chars();
         loop {
-            match characters.next().ok_or("its header ends within a text")? {
+            match characters.next().ok_or(UNFINISHED_TEXT)? {
                 character if character == quote => {
                     self.rest = characters.as_str();
                     return Ok(text);
                 }
-                '\\' => {
-                    let escaped = characters.next().ok_or("its header ends within a text")?;
-                    let digits = match escaped {
-                        '\\' | '\'' | '"' => 0,
-                        'n' | 'r' | 't' => 0,
-                        'x' => 2,
-                        'u' => 4,
-                        'U' => 8,
-                        _ => {
-                            return Err(format!(
-                                "its header has the escape \\{escaped} in a text, which is not read here"
-                            ));
-                        }
-                    };
-                    text.push(match escaped {
-                        'n' => '\n',
-                        'r' => '\r',
-                        't' => '\t',
-                        _ if digits == 0 => escaped,
-                        _ => {
-                            let number: String = characters.by_ref().take(digits).collect();
-                            let is_number = number.len() == digits
-                                && number.bytes().all(|digit| digit.is_ascii_hexdigit());
-                            let number =
-                                u32::from_str_radix(&number, 16).ok().filter(|_| is_number);
-                            number
-                                .and_then(char::from_u32)
-                                .ok_or("its header has an escape in a text that is no character")?
-                        }
-                    });
-                }
+                '\\' => text.push(escaped(&mut characters)?),
                 character => text.push(character),
             }
         }
     }
+}
+
+/// The character that an escape stands for; the backslash is read already.
+fn escaped(characters: &mut Chars<'_>) -> Result<char, String> {
+    let digits = match characters.next().ok_or(UNFINISHED_TEXT)? {
+        same @ ('\\' | '\'' | '"') => return Ok(same),
+        'n' => return Ok('\n'),
+        'r' => return Ok('\r'),
+        't' => return Ok('\t'),
+        'x' => 2,
+        'u' => 4,
+        'U' => 8,
+        other => {
+            return Err(format!(
+                "its header has the escape \\{other} in a text, which is not supported"
+            ));
+        }
+    };
+    let number: String = characters.by_ref().take(digits).collect();
+    // The parser of integers takes a sign too.
+    let is_number = number.len() == digits && number.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let code = u32::from_str_radix(&number, 16).ok().filter(|_| is_number);
+    let character = code.and_then(char::from_u32);
+    Ok(character.ok_or("its header has an escape in a text that is not a character")?)
 }
 
 #[cfg(test)]
@@ -235,7 +232,7 @@ mod tests {
             ),
             (
                 "[True, False, None]",
-                List(vec![Truth(true), Truth(false), None]),
+                List(vec![Bool(true), Bool(false), None]),
             ),
             (r"'a\'b\\\x41\u00e9'", text("a'b\\Aé")),
         ];
@@ -276,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_quoted_is_read_back() {
+    fn quoted_texts_are_read_back() {
         for case in [
             "",
             "x",

@@ -1,4 +1,4 @@
-//! Files that appear complete or not at all.
+//! Files to export: they appear complete or not at all.
 
 use crate::{
     error::{Error, Result},
@@ -14,15 +14,13 @@ use std::{
 use tempfile::TempPath;
 use uuid::Uuid;
 
-/// Begins the names of files that are being written where the file system has no files without a
-/// name.
+/// The prefix of temporary names, on file systems without unnamed files.
 const PREFIX: &str = ".ndshm-export-";
 
-/// A new file that has no name yet, or a temporary one beside its place; gone when it is dropped.
+/// A new file without a name, or with a temporary name beside its place; dropping it deletes it.
 ///
-/// Without a name nothing is left of it when the process is killed, whatever the moment. Where the
-/// file system has no such files, a killed process leaves one that is called `.ndshm-export-` and
-/// letters.
+/// Without a name nothing remains when the process is killed, at whatever moment. On file systems
+/// without unnamed files, a killed process leaves a file called `.ndshm-export-` and letters.
 pub(super) struct Output {
     file: File,
     temporary: Option<TempPath>,
@@ -31,8 +29,7 @@ pub(super) struct Output {
 }
 
 impl Output {
-    /// An empty file that will be at `path`. An error where there is one already, unless it
-    /// `replaces` that.
+    /// An empty file for `path`. Fails if there is a file already, unless this one `replaces` it.
     pub(super) fn create(path: &Path, replaces: bool) -> Result<Self> {
         match fs::symlink_metadata(path) {
             Ok(metadata) if replaces && (metadata.is_file() || metadata.is_symlink()) => {}
@@ -40,25 +37,17 @@ impl Output {
             Err(_) => {}
         }
         let failed = || Error::io(path, "create the file");
+        if path.file_name().is_none() {
+            return Err(failed()(io::ErrorKind::InvalidInput.into()));
+        }
         let parent = path
             .parent()
             .filter(|parent| !parent.as_os_str().is_empty())
             .unwrap_or(Path::new("."));
-        if path.file_name().is_none() {
-            return Err(failed()(io::ErrorKind::InvalidInput.into()));
-        }
-        let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
-        let (file, temporary) = match rustix::fs::open(parent, flags, Mode::from_raw_mode(0o666)) {
-            // Its name will be made through /proc.
-            Ok(file) if Path::new("/proc/self/fd").exists() => (File::from(file), None),
-            _ => {
-                let permissions = fs::Permissions::from_mode(0o666);
-                let made = tempfile::Builder::new()
-                    .prefix(PREFIX)
-                    .permissions(permissions)
-                    .tempfile_in(parent)
-                    .map_err(failed())?;
-                let (file, temporary) = made.into_parts();
+        let (file, temporary) = match unnamed_in(parent) {
+            Some(file) => (file, None),
+            None => {
+                let (file, temporary) = temporary_in(parent).map_err(failed())?;
                 (file, Some(temporary))
             }
         };
@@ -77,39 +66,60 @@ impl Output {
 
     /// Gives the complete file its name.
     pub(super) fn commit(self) -> Result<()> {
-        let failed = |error: io::Error| match error.kind() {
-            io::ErrorKind::AlreadyExists => Error::AlreadyExists {
-                path: self.path.clone(),
-            },
-            _ => Error::io(&self.path, "give the new file its name")(error),
+        let Self {
+            file,
+            temporary,
+            path,
+            replaces,
+        } = self;
+        let named = match temporary {
+            None => name(&file, &path, replaces),
+            Some(temporary) if replaces => temporary.persist(&path).map_err(|failed| failed.error),
+            Some(temporary) => temporary
+                .persist_noclobber(&path)
+                .map_err(|failed| failed.error),
         };
-        let Some(temporary) = self.temporary else {
-            let unnamed = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-            let link = |path: &Path| {
-                rustix::fs::linkat(CWD, &unnamed, CWD, path, AtFlags::SYMLINK_FOLLOW)
-                    .map_err(io::Error::from)
-            };
-            return match link(&self.path) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && self.replaces => {
-                    // A name is replaced by a rename only.
-                    let beside = self
-                        .path
-                        .with_file_name(format!("{PREFIX}{}", Uuid::new_v4().simple()));
-                    link(&beside)
-                        .and_then(|()| {
-                            fs::rename(&beside, &self.path)
-                                .inspect_err(|_| drop(fs::remove_file(&beside)))
-                        })
-                        .map_err(failed)
-                }
-                linked => linked.map_err(failed),
-            };
-        };
-        let persisted = if self.replaces {
-            temporary.persist(&self.path)
-        } else {
-            temporary.persist_noclobber(&self.path)
-        };
-        persisted.map_err(|error| failed(error.error))
+        named.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => Error::AlreadyExists { path },
+            _ => Error::io(&path, "give the new file its name")(error),
+        })
     }
+}
+
+/// A file without a name, where the file system has such files and the process can name them later.
+fn unnamed_in(parent: &Path) -> Option<File> {
+    let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
+    let file = rustix::fs::open(parent, flags, Mode::from_raw_mode(0o666)).ok()?;
+    // The file gets its name through /proc.
+    Path::new("/proc/self/fd")
+        .exists()
+        .then(|| File::from(file))
+}
+
+/// A file with a temporary name.
+fn temporary_in(parent: &Path) -> io::Result<(File, TempPath)> {
+    let made = tempfile::Builder::new()
+        .prefix(PREFIX)
+        .permissions(fs::Permissions::from_mode(0o666))
+        .tempfile_in(parent)?;
+    Ok(made.into_parts())
+}
+
+/// Gives a file without a name the name `path`.
+fn name(file: &File, path: &Path, replaces: bool) -> io::Result<()> {
+    match link(file, path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && replaces => {
+            // Only a rename replaces a name.
+            let beside = path.with_file_name(format!("{PREFIX}{}", Uuid::new_v4().simple()));
+            link(file, &beside)?;
+            fs::rename(&beside, path).inspect_err(|_| drop(fs::remove_file(&beside)))
+        }
+        linked => linked,
+    }
+}
+
+fn link(file: &File, path: &Path) -> io::Result<()> {
+    let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let linked = rustix::fs::linkat(CWD, &unnamed, CWD, path, AtFlags::SYMLINK_FOLLOW);
+    linked.map_err(io::Error::from)
 }

@@ -59,6 +59,11 @@ pub(crate) fn byte_len(shape: &[usize], itemsize: usize) -> Option<usize> {
     Some(if shape.contains(&0) { 0 } else { nonzero })
 }
 
+/// Whether an array can have this shape: few enough axes, and elements that can be counted.
+pub(crate) fn is_countable(shape: &[usize]) -> bool {
+    shape.len() <= MAX_NDIM && byte_len(shape, 1).is_some()
+}
+
 /// The order of these strides: of C where both fit, `None` where neither does. Axes of length 0 and
 /// 1 do not count.
 pub(crate) fn order_of(shape: &[usize], strides: &[isize], unit: usize) -> Option<Order> {

@@ -5,6 +5,7 @@ use crate::{
     array::{self, SharedArray, any::AnyArray},
     element::{Element, dtype::DType},
     error::Result,
+    format::name::ArrayName,
     manager::options::ArrayOptions,
 };
 use ndarray::{ArrayRef, Dimension, ShapeBuilder};
@@ -32,8 +33,8 @@ impl Manager {
     ///
     /// # Errors
     ///
-    /// `NoSpace` where it does not fit, with nothing left behind; `Layout` where its size
-    /// overflows; `Closed`; `TooManyMappings`.
+    /// `NoSpace` if it does not fit, with nothing left behind; `Layout` if its size overflows;
+    /// `Closed`; `TooManyMappings`.
     ///
     /// # Examples
     ///
@@ -89,7 +90,7 @@ impl Manager {
         self.options().ones(shape)
     }
 
-    /// A new array whose contents are unspecified, but initialised: for who writes all of it
+    /// A new array whose contents are unspecified, but initialised: for callers that write all of it
     /// anyway.
     ///
     /// # Errors
@@ -135,7 +136,7 @@ impl Manager {
     /// A new array whose elements are computed from their indices, in the order in which they lie
     /// in memory.
     ///
-    /// Nobody sees the array before it is complete; if `f` panics, nothing is left.
+    /// No other process sees the array before it is complete; if `f` panics, nothing is left.
     ///
     /// # Errors
     ///
@@ -184,7 +185,7 @@ impl Manager {
     ///
     /// # Errors
     ///
-    /// `NotFound`; `Dtype` and `Rank` where it is of another type; the others of
+    /// `NotFound`; `Dtype` and `Rank` if it is of another type; the others of
     /// [`Handle::open`](crate::Handle::open).
     ///
     /// # Examples
@@ -198,7 +199,8 @@ impl Manager {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn array<T: Element, D: Dimension>(&self, name: &str) -> Result<SharedArray<T, D>> {
-        array::open_named(self.member(), &self.options().name(name).path()?)
+        let path = ArrayName::parse(name)?.file_in(self.path());
+        array::open_named(self.member(), &path)
     }
 
     /// Opens the array with this name whatever the type of its elements, for reading and writing.
@@ -216,7 +218,8 @@ impl Manager {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn array_any(&self, name: &str) -> Result<AnyArray> {
-        AnyArray::open_named(self.member(), &self.options().name(name).path()?)
+        let path = ArrayName::parse(name)?.file_in(self.path());
+        AnyArray::open_named(self.member(), &path)
     }
 }
 
@@ -232,7 +235,7 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn manager(&self) -> Manager {
-        Manager::from_member(self.open_array().member().clone(), false)
+        Manager::from_member(self.member().clone(), false)
     }
 
     /// A new shared array in another store with a copy of the elements; see [`copy`](Self::copy).

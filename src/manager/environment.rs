@@ -16,9 +16,9 @@ impl Manager {
     ///
     /// # Errors
     ///
-    /// `NotFound` where the variable is not set, where no store is where it says, and in a process
-    /// with raised rights (setuid), which believes no environment variable; `Untrusted` where it
-    /// says no absolute path; those of [`open`](Self::open).
+    /// `NotFound` if the variable is not set, if no store is at its path, and in a process with
+    /// raised rights (setuid), which believes no environment variable; `Untrusted` if its value is
+    /// not an absolute path; those of [`open`](Self::open).
     ///
     /// # Examples
     ///

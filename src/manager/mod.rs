@@ -1,4 +1,4 @@
-//! Managers: a process's grip on a store.
+//! Managers: a process's access to a store.
 
 mod arrays;
 pub(crate) mod builder;
@@ -27,7 +27,7 @@ use std::{
 };
 use uuid::Uuid;
 
-/// A process's grip on a store: makes, opens, lists and deletes arrays.
+/// A process's access to a store: makes, opens, lists and deletes arrays.
 ///
 /// Which one do you need?
 ///
@@ -36,17 +36,17 @@ use uuid::Uuid;
 /// | an ephemeral store | [`Manager::new`] | when the last clone of the owner is dropped |
 /// | a persistent store | [`Manager::create`], [`Manager::open_or_create`] | by [`close`](Manager::close) only |
 ///
-/// Clones share one grip. A manager that was opened or deserialized is a member of the store, never
+/// Clones share one membership. A manager that was opened or deserialized is a member of the store, never
 /// its owner.
 ///
 /// # Deletion
 ///
 /// The owner is the manager that made an ephemeral store, with its clones. When the last of them is
 /// dropped, or at [`close`](Manager::close), the store is deleted with all its arrays. Other
-/// managers then get [`Error::Closed`]; arrays that are open stay usable and cannot be opened
-/// again. Arrays do not keep their store. A process that is killed leaves its store, until the next
-/// [`Manager::new`] in the same root or [`sweep`](Manager::sweep) finds that all its processes are
-/// gone. A forked child owns nothing.
+/// managers then get [`Error::Closed`]; open arrays stay usable and cannot be opened again. Arrays
+/// do not keep their store. A killed process leaves its store, until the next [`Manager::new`] in
+/// the same root or the next [`sweep`](Manager::sweep) finds that all its processes are gone. A
+/// forked child owns nothing.
 ///
 /// # Examples
 ///
@@ -67,7 +67,7 @@ pub struct Manager {
     shared: Arc<Shared>,
 }
 
-/// What the clones of a manager share.
+/// The state that the clones of a manager share.
 struct Shared {
     member: Arc<Member>,
     is_owner: AtomicBool,
@@ -147,9 +147,9 @@ impl Manager {
     ///
     /// # Errors
     ///
-    /// `NotOwner` for an ephemeral store that another manager made; `Closed` where it is gone
-    /// already; `Untrusted` where files lie in the directory that are not the store's: then nothing
-    /// was deleted; `Io`.
+    /// `NotOwner` for an ephemeral store that another manager made; `Closed` if it is gone already;
+    /// `Untrusted` if the directory contains files that are not the store's: then nothing was deleted;
+    /// `Io`.
     ///
     /// # Examples
     ///
@@ -161,8 +161,8 @@ impl Manager {
     /// ```
     pub fn close(&self) -> Result<()> {
         let member = self.member();
-        // A closer that was killed has left its mark and the store: then this one goes on where
-        // that one ended.
+        // A store that a killed closer marked is still at its path: this closer finishes the
+        // deletion.
         if !member.is_at_its_path() {
             return Err(member.closed());
         }
@@ -176,12 +176,11 @@ impl Manager {
         store::remove(self.path(), member.inode()).map(|_| ())
     }
 
-    /// Keeps an ephemeral store: it is persistent from now on, and nobody's end deletes it. Returns
-    /// its path.
+    /// Makes an ephemeral store persistent: from now on it outlives its processes. Returns its path.
     ///
     /// # Errors
     ///
-    /// `NotOwner` where another manager made it; `Closed`.
+    /// `NotOwner` if another manager made it; `Closed`.
     ///
     /// # Examples
     ///
@@ -209,8 +208,8 @@ impl Manager {
         Ok(self.path().into())
     }
 
-    /// How long guards of this process's arrays of the store wait where they were given no time;
-    /// see [`Builder::lock_timeout`](crate::Builder::lock_timeout).
+    /// How long guards on this process's arrays of the store wait by default; see
+    /// [`Builder::lock_timeout`](crate::Builder::lock_timeout).
     ///
     /// # Examples
     ///
@@ -241,7 +240,7 @@ impl Shared {
 }
 
 impl Drop for Shared {
-    /// Deletes an ephemeral store; reports nothing. What could not be deleted is left to a sweep.
+    /// Deletes an ephemeral store; reports nothing. If that fails, a sweep deletes the rest.
     fn drop(&mut self) {
         let (page, directory) = (self.member.page(), self.member.directory());
         let deletes = self.owns()

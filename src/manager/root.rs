@@ -1,11 +1,10 @@
-//! The directory in which ephemeral stores are made: where it is, and how what the dead left in it
-//! is deleted.
+//! The root, the directory in which ephemeral stores are made: its path, and its sweep.
 
 use super::Manager;
 use crate::{
     error::{Error, Result},
-    inspect::observer::Observer,
-    store::{self, Swept, member::Member, permissions},
+    segment::sweep,
+    store::{self, Swept, janitor, listing, member::Member, permissions},
 };
 use std::{
     fs, io,
@@ -18,7 +17,7 @@ impl Manager {
     ///
     /// # Errors
     ///
-    /// `NotFound` where it is not there yet; `Untrusted` where it is not this user's alone.
+    /// `NotFound` if it does not exist yet; `Untrusted` if it is not this user's alone.
     ///
     /// # Examples
     ///
@@ -31,14 +30,14 @@ impl Manager {
         permissions::root(None, false, false)
     }
 
-    /// Deletes what the dead left in a root: stores whose processes are all gone, and in the others
-    /// the arrays of dead processes. No store has to be joined for it; [`Observer::leftovers_in`]
-    /// tells beforehand what would go.
+    /// Deletes the leftovers of dead processes in a root: stores whose processes are all gone, and in
+    /// the other stores the arrays of dead processes. The caller need not join a store.
+    /// [`Observer::leftovers_in`](crate::Observer::leftovers_in) shows beforehand what it deletes.
     ///
     /// # Errors
     ///
-    /// `Untrusted` where others may write the root, `Io` where it cannot be read. What cannot be
-    /// deleted stands in [`Swept::skipped`].
+    /// `Untrusted` if others may write the root, `Io` if it cannot be read. Leftovers that cannot be
+    /// deleted are in [`Swept::skipped`].
     ///
     /// # Examples
     ///
@@ -53,9 +52,9 @@ impl Manager {
         let root = root.as_ref();
         permissions::check_root(root, true)?;
         let mut swept = store::sweep(root)?;
-        for path in Observer::stores(root)? {
-            match Self::join(&path, true).and_then(|manager| manager.sweep_arrays()) {
-                // Its owner deleted it in the meantime.
+        for path in listing::stores(root)? {
+            match Self::join(&path, true).and_then(|manager| sweep::sweep_files(manager.member())) {
+                // Deleted by its owner in the meantime.
                 Err(Error::NotFound { .. } | Error::Closed { .. }) => {}
                 result => swept.note(result),
             }
@@ -64,17 +63,17 @@ impl Manager {
     }
 
     /// Waits until no process is a member of the ephemeral store at `path` any more, and deletes it
-    /// then: what [`Builder::janitor`](crate::Builder::janitor) has a process for, and
+    /// then. [`Builder::janitor`](crate::Builder::janitor) starts a process that does this, and so does
     /// `ndshm guard`.
     ///
-    /// It waits in the kernel, without polling, and keeps nobody from joining or leaving. Returns
-    /// at once where all are gone already. A store that was deleted or replaced by others
-    /// meanwhile, and one that was [made persistent](Self::persist), is left as it is.
+    /// It waits in the kernel, without polling, and keeps no process from joining or leaving. Returns
+    /// at once if all are gone already. It leaves a store that another process deleted or replaced
+    /// meanwhile, and one that was [made persistent](Self::persist).
     ///
     /// # Errors
     ///
-    /// `NotFound`; `Untrusted`, also where files lie in the store that are not its own: then
-    /// nothing was deleted; `Io`, also where this process itself is a member of the store.
+    /// `NotFound`; `Untrusted`, also if the store contains files that are not its own: then nothing
+    /// was deleted; `Io`, also if this process itself is a member of the store.
     ///
     /// # Examples
     ///
@@ -95,12 +94,49 @@ impl Manager {
         };
         let directory = fs::canonicalize(path).map_err(missing)?;
         Member::end_lingering(|member| member.directory() == directory);
-        if Member::known(&directory).is_some() {
+        if Member::lookup(&directory).is_some() {
             return Err(Error::io(
                 directory,
                 "wait for the end of a store that this process is a member of",
             )(io::ErrorKind::Deadlock.into()));
         }
         store::sweep_when_deserted(&directory, || Ok(()))
+    }
+
+    /// Makes this process the janitor of the store at `path`: the service of a program that
+    /// [`Builder::janitor_program`](crate::Builder::janitor_program) or `NDSHM_JANITOR` names.
+    ///
+    /// The library starts that program as `PROGRAM guard --janitor=STAGE STORE`, with `detach` as
+    /// `STAGE`, and the program passes both on to this function. It returns when the service is
+    /// done, and the program ends then. In the stage `detach` it starts the same program again with
+    /// the stage `wait`; that process waits for the end of the store, and answers on its standard
+    /// output before it waits. It must not have joined a store. The tool `ndshm` does the same.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` where `stage` is another word, or where there is no such store; those of
+    /// [`sweep_when_deserted`](Self::sweep_when_deserted).
+    ///
+    /// # Examples
+    ///
+    /// A program that is its own janitor:
+    ///
+    /// ```no_run
+    /// use ndshm::Manager;
+    ///
+    /// let arguments: Vec<String> = std::env::args().collect();
+    /// if let [_, verb, stage, store] = &arguments[..]
+    ///     && verb == "guard"
+    ///     && let Some(stage) = stage.strip_prefix("--janitor=")
+    /// {
+    ///     return Manager::serve_as_janitor(stage, store);
+    /// }
+    /// let program = std::env::current_exe().expect("the path of this program");
+    /// let manager = Manager::builder().janitor(true).janitor_program(program).create()?;
+    /// # drop(manager);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn serve_as_janitor(stage: &str, path: impl AsRef<Path>) -> Result<()> {
+        janitor::serve(stage, path.as_ref())
     }
 }

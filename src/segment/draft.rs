@@ -4,10 +4,11 @@ use crate::{
     error::{Error, Result},
     format::{
         constants::*,
+        directory_entry,
         header::{Created, Header, Parsed},
         header_template,
+        name::{self, ArrayName},
     },
-    layout,
     scope::Scope,
     segment::{
         NewFile, Segment, header_error,
@@ -27,22 +28,22 @@ use crate::{
 use std::{
     fs::{self, File},
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     ptr::NonNull,
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
-/// What a new array shall be.
+/// The name, scope and header of a new array.
 pub(crate) struct Plan {
     /// Chosen by the user; without one the file is named after its id.
-    pub(crate) name: Option<String>,
+    pub(crate) name: Option<ArrayName>,
     pub(crate) scope: Scope,
     pub(crate) header: Header,
 }
 
 impl Plan {
-    /// The record of an array made here and now.
+    /// The record of an array that this process makes now.
     pub(crate) fn created(member: &Member) -> Result<Created> {
         let ns = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -58,140 +59,259 @@ impl Plan {
     }
 }
 
-/// An array file that nobody else can see yet: deleted when it is dropped, visible when it is
-/// published.
+/// An array file that no other process can see yet: dropping it deletes the file, publishing it
+/// makes it visible.
 pub(crate) struct Draft {
     member: Arc<Member>,
-    file: TempName,
-    inode: (u64, u64),
-    mapping: Counted,
+    backing: Backing,
     parsed: Parsed,
     path: PathBuf,
     /// Chosen by the user.
-    name: Option<String>,
+    name: Option<ArrayName>,
     scope: Scope,
-    /// Whether it was made of the file of another array.
-    is_recycled: bool,
 }
 
 impl Draft {
     /// Makes the file with its space reserved.
     pub(crate) fn new(member: &Arc<Member>, plan: Plan, payload: Payload<'_>) -> Result<Draft> {
         member.check_open()?;
-        let (id, me) = (member.id()?, member.directory());
-        let state = StateBlock::initial(Ownership::owner_word(plan.scope, id), id);
+        let (id, directory) = (member.id()?, member.directory());
+        let Plan {
+            name,
+            scope,
+            header,
+        } = plan;
+        let owner = Ownership::owner_word(scope, id);
         let align = MIN_ALIGN.max(rustix::param::page_size());
-        let head = header_template::write(&plan.header, align, &state)
-            .map_err(|source| header_error(me, source))?;
-        let data_len = layout::byte_len(&plan.header.shape, plan.header.dtype.itemsize());
-        let total = data_len
-            .and_then(|len| len.checked_add(head.len()))
-            .filter(|&total| isize::try_from(total).is_ok());
-        let (Some(data_len), Some(total)) = (data_len, total) else {
-            return Err(Error::layout("create an array", "its size overflows"));
+        let head = header_template::write(&header, align, &StateBlock::initial(owner, id))
+            .map_err(|source| header_error(directory, source))?;
+        let data_len = header.spec.byte_len();
+        let len = data_len
+            .checked_add(head.len())
+            .filter(|&len| isize::try_from(len).is_ok())
+            .ok_or_else(|| Error::layout("create an array", "its size overflows"))?;
+        check_size_limit(directory, len)?;
+        let path = match &name {
+            Some(name) => name.file_in(directory),
+            None => directory.join(name::file_name(&header.id.file_stem())),
         };
-        if let Some(limit) = file_size_limit().filter(|&limit| (total as u64) > limit) {
-            let limited_by = "RLIMIT_FSIZE of this process";
-            return Err(Error::NoSpace {
-                path: me.into(),
-                needed: total as u64,
-                available: limit,
-                limited_by,
-            });
-        }
-        let failed = |source, action| match member.page().is_closing() || !member.is_at_its_path() {
-            true => member.closed(),
-            false => creation_error(source, me, total as u64, action),
-        };
-        let stem = plan
-            .name
-            .clone()
-            .unwrap_or_else(|| plan.header.id.file_stem());
-        let path = me.join(stem + SUFFIX);
-        // A name whose array was released is free, also where its deleter did not come to that, and
-        // where it does so just now.
-        let is_taken = || fs::symlink_metadata(&path).is_ok();
-        if plan.name.is_some()
-            && is_taken()
-            && !Segment::finish_release_at(member, &path).is_ok_and(|was_released| was_released)
-            && is_taken()
-        {
+        if name.is_some() && !is_free(member, &path) {
             return Err(Error::AlreadyExists { path });
         }
-        let (name, scope) = (plan.name, plan.scope);
-        let parsed = Parsed {
-            header: plan.header,
-            data_offset: head.len(),
-            data_len,
+        let content = FileContent {
+            len,
+            head: &head,
+            payload,
+            owner,
+            producer: id,
         };
-        let draft = |mapping, file, inode, is_recycled| Draft {
+        Ok(Draft {
             member: member.clone(),
-            file,
-            inode,
-            mapping,
+            backing: Backing::new(member, content)?,
+            parsed: Parsed {
+                header,
+                data_offset: head.len(),
+                data_len,
+            },
+            path,
+            name,
+            scope,
+        })
+    }
+
+    /// Whether the payload has the elements of another array instead of zeros, unless zeros or
+    /// bytes were asked for.
+    pub(crate) fn is_recycled(&self) -> bool {
+        self.backing.is_recycled
+    }
+
+    /// The payload: `data_len` bytes that belong to the caller alone until the draft is published.
+    pub(crate) fn payload(&mut self) -> NonNull<u8> {
+        self.backing.mapping.at(self.parsed.data_offset)
+    }
+
+    /// Gives the file its name, unless another array has it, and makes it visible to other
+    /// processes.
+    pub(crate) fn publish(self) -> Result<Arc<Segment>> {
+        failpoint!(CreateFilled);
+        let Draft {
+            member,
+            backing,
             parsed,
             path,
             name,
             scope,
+        } = self;
+        let Backing {
+            file,
+            inode,
+            mapping,
             is_recycled,
+        } = backing;
+        if !file.is_own() {
+            let reason =
+                "the process was forked while the array was being filled: its parent publishes it";
+            return Err(Error::NotOwner { path, reason });
+        }
+        if is_recycled {
+            mapping.state().finish_recycling();
+            failpoint!(RecycleReady);
+        }
+        let new = NewFile {
+            path,
+            parsed,
+            inode,
+            scope,
         };
-        if let Some(kept) = member.pool().take(total) {
-            match Self::renew(
-                kept,
-                total,
-                &head,
-                payload,
-                Ownership::owner_word(scope, id),
-                id,
-            ) {
-                Ok((mapping, file, inode)) => return Ok(draft(mapping, file, inode, true)),
-                // Somebody deleted the file that this process kept.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(failed(error, "use a file again")),
+        let segment = Segment::unpublished(&member, new, mapping);
+        let published = segment.publish(is_recycled, || {
+            let rename = || give_name(&member, file, segment.path());
+            if name.is_some() {
+                member.with_names(rename)
+            } else {
+                rename()
+            }
+        });
+        match published {
+            // Another process deleted the file that this process kept: the payload goes into
+            // another file.
+            Err(error) if is_recycled && is_not_found(&error) => {
+                let header = segment.header().clone();
+                // No other thread knows the id yet, so none has the segment.
+                let Some(mut lost) = Arc::into_inner(segment) else {
+                    return Err(error);
+                };
+                let plan = Plan {
+                    name,
+                    scope,
+                    header,
+                };
+                Self::new(&member, plan, Payload::Bytes(lost.lost_payload()))?.publish()
+            }
+            published => {
+                published?;
+                event!(DEBUG, path = %segment.path().display(), bytes = segment.data_len(), is_recycled, "created an array");
+                Ok(segment)
             }
         }
-        let make = || {
-            check_fits(me, total as u64, member.is_on_tmpfs())?;
-            let (file, temporary) = Self::make_file(member, id)
-                .map_err(|error| failed(error, "create an array file"))?;
-            failpoint!(CreateFileMade);
-            let mapping = Counted::new(pages::make(member, &file, total, &head, payload, failed)?);
-            failpoint!(CreateMapped);
-            let inode = inode_of_file(&file).map_err(Error::io(me, "look at the new file"))?;
-            Ok((mapping, temporary, inode))
-        };
-        let (mapping, temporary, inode) = match make() {
-            // What this process keeps for later gives way.
-            Err(Error::NoSpace { .. }) if Member::give_way() => make()?,
-            made => made?,
-        };
-        Ok(draft(mapping, temporary, inode, false))
+    }
+}
+
+/// An error where this process may not make a file of `len` bytes.
+fn check_size_limit(directory: &Path, len: usize) -> Result<()> {
+    match file_size_limit() {
+        Some(limit) if len as u64 > limit => Err(Error::NoSpace {
+            path: directory.into(),
+            needed: len as u64,
+            available: limit,
+            limited_by: "RLIMIT_FSIZE of this process",
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Whether no array has this path. The name of a released array is free, also where its deleter
+/// died before it removed the file, or removes it just now.
+fn is_free(member: &Arc<Member>, path: &Path) -> bool {
+    let is_taken = || fs::symlink_metadata(path).is_ok();
+    !is_taken()
+        || Segment::finish_release_at(member, path).is_ok_and(|was_released| was_released)
+        || !is_taken()
+}
+
+/// Gives a new file its name, at which other processes find it.
+fn give_name(member: &Member, file: TempName, path: &Path) -> Result<()> {
+    failpoint!(PublishWanted);
+    file.publish(path).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => Error::AlreadyExists { path: path.into() },
+        _ if member.page().is_closing() => member.closed(),
+        _ => creation_error(error, path, 0, "publish the array"),
+    })?;
+    failpoint!(PublishRenamed);
+    Ok(())
+}
+
+fn is_not_found(error: &Error) -> bool {
+    matches!(error, Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+}
+
+/// The file of a draft, under a temporary name.
+struct Backing {
+    file: TempName,
+    inode: (u64, u64),
+    mapping: Counted,
+    /// Whether it was the file of another array before.
+    is_recycled: bool,
+}
+
+/// The content of a new file.
+#[derive(Clone, Copy)]
+struct FileContent<'a> {
+    /// Bytes of the file.
+    len: usize,
+    /// All bytes before the payload.
+    head: &'a [u8],
+    payload: Payload<'a>,
+    /// The owner word of the state block.
+    owner: u64,
+    /// The member that makes the array.
+    producer: u64,
+}
+
+impl Backing {
+    /// A kept file of this length, or else a new one.
+    fn new(member: &Arc<Member>, content: FileContent<'_>) -> Result<Self> {
+        if let Some(kept) = member.pool().take(content.len) {
+            match Self::renewed(kept, content) {
+                Ok(renewed) => return Ok(renewed),
+                // Another process deleted the file that this process kept.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    return Err(failure(member, error, content.len, "use a file again"));
+                }
+            }
+        }
+        match Self::made(member, content) {
+            // The files that this process keeps for reuse give way.
+            Err(Error::NoSpace { .. }) if Member::give_way() => Self::made(member, content),
+            made => made,
+        }
     }
 
-    /// A new, empty file under a temporary name.
-    fn make_file(member: &Member, id: u64) -> io::Result<(File, TempName)> {
-        let prefix = format!("{NEW_PREFIX}{id}-");
-        let (file, name) = tempfile::Builder::new()
-            .prefix(&prefix)
-            .tempfile_in(member.directory())?
-            .into_parts();
-        Ok((above_the_streams(file)?, TempName::new(name)))
+    /// A new file.
+    fn made(member: &Arc<Member>, content: FileContent<'_>) -> Result<Self> {
+        let FileContent {
+            len,
+            head,
+            payload,
+            producer,
+            ..
+        } = content;
+        let failed = |source, action| failure(member, source, len, action);
+        check_fits(member.directory(), len as u64, member.is_on_tmpfs())?;
+        let (file, name) =
+            make_file(member, producer).map_err(|error| failed(error, "create an array file"))?;
+        failpoint!(CreateFileMade);
+        let mapping = Counted::new(pages::make(member, &file, len, head, payload, failed)?);
+        failpoint!(CreateMapped);
+        let inode =
+            inode_of_file(&file).map_err(Error::io(member.directory(), "look at the new file"))?;
+        Ok(Self {
+            file: name,
+            inode,
+            mapping,
+            is_recycled: false,
+        })
     }
 
-    /// Makes a file that was kept that of a new array.
-    fn renew(
-        kept: Kept,
-        len: usize,
-        head: &[u8],
-        payload: Payload<'_>,
-        owner: u64,
-        producer: u64,
-    ) -> io::Result<(Counted, TempName, (u64, u64))> {
+    /// A kept file, with another content.
+    fn renewed(kept: Kept, content: FileContent<'_>) -> io::Result<Self> {
         let Kept {
             mut mapping,
             path,
             inode,
         } = kept;
+        let FileContent { len, head, .. } = content;
         if len != mapping.len() {
             // Within the last page.
             let file = open_file(&path)?;
@@ -202,106 +322,37 @@ impl Draft {
             mapping.set_len(len);
         }
         mapping.put(0, &head[..STATE_AT]);
-        mapping.state().renew(owner, producer);
+        mapping.state().renew(content.owner, content.producer);
         mapping.put(HEADER_KEY_AT, &head[HEADER_KEY_AT..]);
         failpoint!(RecycleHeaderWritten);
-        match payload {
+        match content.payload {
             Payload::Zeros => mapping.clear(head.len()..len),
             Payload::Bytes(bytes) => mapping.put(head.len(), bytes),
             Payload::Anything | Payload::ToBeFilled => {}
         }
-        Ok((Counted::counted_before(mapping), path, inode))
-    }
-
-    /// Whether the payload has the elements of another array, and not zeros, unless it was asked
-    /// for as zeros or bytes.
-    pub(crate) fn is_recycled(&self) -> bool {
-        self.is_recycled
-    }
-
-    /// The payload: `data_len` bytes that belong to the caller alone until the draft is published.
-    pub(crate) fn payload(&mut self) -> NonNull<u8> {
-        self.mapping.at(self.parsed.data_offset)
-    }
-
-    /// Gives the file its name, unless somebody has it, and lets the others see it.
-    pub(crate) fn publish(self) -> Result<Arc<Segment>> {
-        failpoint!(CreateFilled);
-        let Draft {
-            member,
-            file,
+        Ok(Self {
+            file: path,
             inode,
-            mapping,
-            parsed,
-            path,
-            name,
-            scope,
-            is_recycled,
-        } = self;
-        if !file.is_own() {
-            let reason =
-                "the process was forked while the array was being filled: its parent publishes it";
-            return Err(Error::NotOwner { path, reason });
-        }
-        if is_recycled {
-            mapping.state().finish_recycling();
-            failpoint!(RecycleReady);
-        }
-        let segment = Segment::unpublished(
-            &member,
-            NewFile {
-                path,
-                parsed,
-                inode,
-                scope,
-            },
-            mapping,
-        );
-        let path = segment.path();
-        let rename = || {
-            failpoint!(PublishWanted);
-            file.publish(path).map_err(|error| match error.kind() {
-                io::ErrorKind::AlreadyExists => Error::AlreadyExists { path: path.into() },
-                _ if member.page().is_closing() => member.closed(),
-                _ => creation_error(error, path, 0, "publish the array"),
-            })?;
-            failpoint!(PublishRenamed);
-            Ok(())
-        };
-        match segment.publish(is_recycled, || {
-            if name.is_some() {
-                member.with_names(rename)
-            } else {
-                rename()
-            }
-        }) {
-            Err(Error::Io {
-                path,
-                action,
-                source,
-            }) if is_recycled && source.kind() == io::ErrorKind::NotFound => {
-                // Somebody deleted the file that this process kept: what is in it by now goes into
-                // another one.
-                let plan = Plan {
-                    name,
-                    scope,
-                    header: segment.header().clone(),
-                };
-                // Nobody knows the id yet, so nobody has the segment.
-                let Some(mut lost) = Arc::into_inner(segment) else {
-                    return Err(Error::Io {
-                        path,
-                        action,
-                        source,
-                    });
-                };
-                Self::new(&member, plan, Payload::Bytes(lost.lost_payload()))?.publish()
-            }
-            published => {
-                published?;
-                event!(DEBUG, path = %path.display(), bytes = segment.data_len(), is_recycled, "created an array");
-                Ok(segment)
-            }
-        }
+            mapping: Counted::counted_before(mapping),
+            is_recycled: true,
+        })
     }
+}
+
+/// A new, empty file under a temporary name, made by this member.
+fn make_file(member: &Member, id: u64) -> io::Result<(File, TempName)> {
+    let prefix = directory_entry::draft_prefix(id);
+    let (file, name) = tempfile::Builder::new()
+        .prefix(&prefix)
+        .tempfile_in(member.directory())?
+        .into_parts();
+    Ok((above_the_streams(file)?, TempName::new(name)))
+}
+
+/// The error of a failed action on a new file of `len` bytes.
+fn failure(member: &Member, source: io::Error, len: usize, action: &'static str) -> Error {
+    if member.page().is_closing() || !member.is_at_its_path() {
+        return member.closed();
+    }
+    creation_error(source, member.directory(), len as u64, action)
 }

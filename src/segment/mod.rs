@@ -1,11 +1,16 @@
-//! One published array file: mapped once for each process, unlinked once.
+//! One array file: mapped once for each process, unlinked once.
 
 pub(crate) mod draft;
+mod find;
+mod frozen;
+mod header;
 mod open;
 pub(crate) mod pages;
 mod release;
+mod scope;
+pub(crate) mod sweep;
 
-pub(crate) use open::read_header;
+pub(crate) use header::{read_header, read_state};
 
 use crate::{
     error::{Error, HeaderError, Result},
@@ -48,7 +53,7 @@ static SEGMENTS: fork::Mutex<Segments> = fork::Mutex::new(Segments {
 struct Segments {
     /// By device and inode: one for each file.
     by_inode: BTreeMap<(u64, u64), Weak<Segment>>,
-    /// The same by their ids; the last one that was opened where a file was copied.
+    /// The same by their ids; of a file and its copies, the one that was opened last.
     by_id: BTreeMap<ArrayId, Weak<Segment>>,
 }
 
@@ -59,17 +64,19 @@ impl Segments {
             .insert(segment.header().id, Arc::downgrade(segment));
     }
 
-    /// Forgets a segment that nobody holds any more, unless another one has its place.
+    /// Forgets a segment that is being dropped, unless another one has its place.
     fn remove(&mut self, segment: &Segment) {
-        let is_gone =
-            |known: Option<&Weak<Segment>>| known.is_some_and(|known| known.strong_count() == 0);
-        if is_gone(self.by_inode.get(&segment.inode)) {
+        if is_dropped(self.by_inode.get(&segment.inode)) {
             self.by_inode.remove(&segment.inode);
         }
-        if is_gone(self.by_id.get(&segment.header().id)) {
+        if is_dropped(self.by_id.get(&segment.header().id)) {
             self.by_id.remove(&segment.header().id);
         }
     }
+}
+
+fn is_dropped(segment: Option<&Weak<Segment>>) -> bool {
+    segment.is_some_and(|segment| segment.strong_count() == 0)
 }
 
 /// A published array, mapped by this process: at most one for each file.
@@ -80,38 +87,37 @@ pub(crate) struct Segment {
     inode: (u64, u64),
     /// With a writable payload.
     writable: fork::OnceLock<Counted>,
-    /// With a payload that is protected against writing, for who asked for no more.
+    /// With a payload that is protected against writing, for openings that only read.
     protected: fork::OnceLock<Counted>,
     ownership: fork::Mutex<Ownership>,
-    /// This process found the array frozen, and may have taken its own right to write away.
+    /// This process found the array frozen, and may have protected its mapping.
     was_frozen: AtomicBool,
     /// The thread of this process that holds each slot of the lock table.
     threads: [AtomicU64; SLOTS],
     /// The 64ths of the payload whose pages were mapped before they were written first.
     warm: AtomicU64,
-    /// The name that the file has after its release, where it may be used again.
+    /// The name of the file after its release, if this process keeps it for reuse.
     stash_for_reuse: fork::OnceLock<TempName>,
     generation: u64,
 }
 
 /// A file that is complete, but has no name yet.
 pub(crate) struct NewFile {
-    /// Where it shall be.
+    /// The path that it will have.
     pub(crate) path: PathBuf,
     pub(crate) parsed: Parsed,
     pub(crate) inode: (u64, u64),
     pub(crate) scope: Scope,
 }
 
-/// Views of fewer bytes are written as they are: to have their pages mapped costs as much as it
-/// saves.
+/// Pages of views of fewer bytes are not mapped in advance: that would cost as much as it saves.
 const WARM_FROM: u64 = 16 << 10;
 
 impl Segment {
     /// The segment of an array that has no name yet.
     ///
-    /// It is the process's mapping of its file before anybody can see the file: a thread that opens
-    /// it at once finds this one.
+    /// It is registered before any other thread or process can see the file: a thread that opens the
+    /// array at once finds this segment.
     pub(crate) fn unpublished(
         member: &Arc<Member>,
         file: NewFile,
@@ -131,23 +137,23 @@ impl Segment {
         segment
     }
 
-    /// Lets others see the array, which `rename` gives its name. A file that `was_in_store` before
-    /// had another array in it.
+    /// Publishes the array: `rename` gives it its name. A file that `was_in_store` before had another
+    /// array in it.
     pub(crate) fn publish(
         &self,
         was_in_store: bool,
         rename: impl FnOnce() -> Result<()>,
     ) -> Result<()> {
         if let Err(error) = rename() {
-            // What has this path, if anything, is another array.
+            // The file at this path, if any, is another array.
             self.ownership.lock().discard(self.state());
             return Err(error);
         }
         // A file that was in this store before could not have been renamed in another one's
         // directory.
         if self.member.page().is_closing() || !was_in_store && !self.member.is_at_its_path() {
-            // The closer may have looked before the array got its name, or somebody put another
-            // store into this one's place: what nobody else deletes goes here.
+            // The closer may have listed the store before the array got its name, or another store
+            // is in this one's place. No other process deletes the array then, so this one does.
             failpoint!(PublishClosingSeen);
             self.release()?;
             return Err(self.member.closed());
@@ -204,8 +210,8 @@ impl Segment {
         self.parsed.data_len
     }
 
-    /// Where a byte of the payload lies in memory: for reading, or for writing if this process
-    /// opened it so.
+    /// The address of a byte of the payload: for reading, or for writing if this process opened the
+    /// array so.
     #[inline]
     pub(crate) fn payload(&self, offset: usize) -> NonNull<u8> {
         assert!(
@@ -215,7 +221,7 @@ impl Segment {
         self.any_mapping().at(self.parsed.data_offset + offset)
     }
 
-    /// Where in the payload an address lies, be it of the one or the other mapping.
+    /// The offset in the payload of an address in either mapping.
     pub(crate) fn offset_of(&self, address: usize) -> Option<usize> {
         let mappings = [&self.writable, &self.protected]
             .into_iter()
@@ -242,11 +248,10 @@ impl Segment {
         self.any_mapping().state()
     }
 
-    /// Has the pages mapped that are going to be written, where the array was opened and this was
-    /// not done before.
+    /// Maps the pages that the caller is going to write, if the array was opened, not made, and they
+    /// are not mapped yet.
     ///
-    /// A page that is written first costs a fault of its own; mapping them all at once costs a
-    /// fifth of that.
+    /// The first write to a page costs a fault; mapping the pages all at once costs a fifth of that.
     #[inline]
     pub(crate) fn warm_up(&self, span: &Span) {
         if self.warm.load(Relaxed) != u64::MAX {
@@ -267,48 +272,10 @@ impl Segment {
             && let Some(mapping) = self.writable.get()
         {
             let start = self.parsed.data_offset;
-            // Without it they are mapped one by one.
+            // If this fails, they are mapped one by one.
             let _ =
                 mapping.populate_from_file(start + span.start as usize..start + span.end as usize);
         }
-    }
-
-    /// Whether the array was frozen. That is never undone: where somebody clears the flag all the
-    /// same, a write would fault in this process, whose mapping may be protected.
-    #[inline]
-    pub(crate) fn is_frozen(&self) -> bool {
-        let is_frozen = self.was_frozen.load(Relaxed) || self.state().frozen.load(SeqCst) != 0;
-        if is_frozen {
-            self.was_frozen.store(true, Relaxed);
-        }
-        is_frozen
-    }
-
-    /// Marks the array as frozen. The caller holds all of it exclusively.
-    pub(crate) fn freeze(&self) {
-        self.state().frozen.store(1, SeqCst);
-        failpoint!(FreezeFlagged);
-        self.state().wake();
-        failpoint!(FreezeWoken);
-    }
-
-    /// Takes from this process the right to write a frozen array's payload, so that a bug that does
-    /// so faults here.
-    pub(crate) fn protect(&self) -> Result<()> {
-        match self.writable.get() {
-            Some(mapping) => mapping.protect(self.parsed.data_offset..self.file_len(), &self.path),
-            None => Ok(()),
-        }
-    }
-
-    /// Whether the process that made the array lives.
-    pub(crate) fn has_producer(&self) -> Result<bool> {
-        self.member.is_alive(self.producer())
-    }
-
-    /// The member id of the process that made the array.
-    pub(crate) fn producer(&self) -> u64 {
-        self.state().producer.load(SeqCst)
     }
 
     fn any_mapping(&self) -> &Mapping {
@@ -322,7 +289,7 @@ impl Segment {
         self.parsed.data_offset + self.parsed.data_len
     }
 
-    /// An error where the array was released.
+    /// An error if the array was released.
     pub(crate) fn check_ready(&self) -> Result<()> {
         match self.state().lifecycle.load(SeqCst) {
             lifecycle::READY => Ok(()),
@@ -335,61 +302,6 @@ impl Segment {
             path: self.path.clone(),
             id: self.header().id,
         }
-    }
-
-    /// This process's scope; a forked child owns nothing.
-    pub(crate) fn scope(&self) -> Scope {
-        let scope = self.ownership.lock().scope();
-        if self.generation == fork::generation() {
-            scope
-        } else {
-            Scope::Store
-        }
-    }
-
-    /// Applies a handle's scope; see [`Ownership::receive`].
-    pub(crate) fn receive(&self, handle: Scope) -> Result<Option<u64>> {
-        let me = self.member.id()?;
-        Ok(self.ownership.lock().receive(handle, self.state(), me))
-    }
-
-    /// Marks the array as used, so that a claim is kept.
-    pub(crate) fn used(&self) {
-        self.ownership.lock().used();
-    }
-
-    /// Undoes a [`receive`](Self::receive) that gave a claim.
-    pub(crate) fn give_back(&self, token: u64) {
-        if self.generation == fork::generation()
-            && let Ok(me) = self.member.id()
-        {
-            self.ownership.lock().give_back(token, self.state(), me);
-        }
-    }
-
-    /// Changes who deletes the array.
-    pub(crate) fn set_scope(&self, scope: Scope) -> Result<()> {
-        self.check_ready()?;
-        let me = self.member.id()?;
-        let not_owner = |reason| Error::NotOwner {
-            path: self.path.clone(),
-            reason,
-        };
-        if self.generation != fork::generation() {
-            let reason = "the array was inherited over a fork, and a child owns nothing: open it from its handle first";
-            return if scope == Scope::Store {
-                Ok(())
-            } else {
-                Err(not_owner(reason))
-            };
-        }
-        let owned = |_| {
-            not_owner("another process owns the array and deletes it: only the owner changes that")
-        };
-        self.ownership
-            .lock()
-            .set(scope, self.state(), me)
-            .map_err(owned)
     }
 }
 

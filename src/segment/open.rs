@@ -1,7 +1,49 @@
-//! Opening array files: what is not trusted becomes a segment, one for each file and process, or an
-//! error.
+//! Opens array files: a file that is not trusted becomes a segment, one for each file and process,
+//! or an error.
+//!
+//! # Four ways to a segment
+//!
+//! An opening takes the first of these that works:
+//!
+//! 1. The process has the array mapped: [`lookup`](Segment::lookup) finds the segment by the
+//!    array's id.
+//! 2. The process kept a mapping of the array when it dropped the last use of it: `open_cached`
+//!    counts the mapping in again.
+//! 3. The process has the file mapped, at another path or under another id: `find` opens the file
+//!    and compares its inode.
+//! 4. None of these: `map_and_parse` maps the file, checks it and parses its header.
+//!
+//! The first two ways make no system call.
+//!
+//! # A file that is reused
+//!
+//! The owner of a released array may reuse its file for a new array
+//! ([`recycle_pool`](crate::store::recycle_pool)). An opener that got the file by the old name must
+//! not take the new array for the old one. `map_and_parse` excludes that in this order:
+//!
+//! 1. Read the first bytes of the file, with the generation in them.
+//! 2. Map the file, count the mapping in (`openers`), and only then read the lifecycle. The owner
+//!    does the reverse: it changes the lifecycle to "recycling", and only then looks at the count.
+//!    So either the owner sees the count and leaves the file alone, or the opener sees "recycling"
+//!    and reports that the array is gone.
+//! 3. Compare the generation in the bytes of step 1 with the mapped one. If they differ, the file
+//!    was reused before the count, and the bytes belong to the old array: it is gone.
+//! 4. Parse the header, and check the id and the store. From the count on the file does not change,
+//!    but it may have changed its length before.
+//!
+//! A mapping that was kept is not counted, so `open_cached` counts it in first, and then compares
+//! lifecycle and generation.
+//!
+//! # What an opening changes
+//!
+//! It counts itself in, and changes nothing else: no owner, no lock. If it fails, dropping the
+//! mapping counts it out. A claim is taken after the opening ([`receive`](Segment::receive)).
 
-use super::{SEGMENTS, Segment, header_error, inode_of};
+use super::{
+    SEGMENTS, Segment,
+    header::{check_id, gone, has_other_len, open_error},
+    header_error, inode_of,
+};
 use crate::{
     error::{Error, HeaderError, Result},
     format::{
@@ -9,14 +51,13 @@ use crate::{
         header::{Header, Parsed},
         header_template,
         id::ArrayId,
-        name,
     },
     state::{block::lifecycle, mapped::Counted, ownership::Ownership},
     store::{mapping_cache::Cached, member::Member, permissions},
     sys::{fork, fs::open_file, mapping::Mapping},
 };
 use std::{
-    fs::{self, File, Metadata},
+    fs::{File, Metadata},
     io,
     os::unix::fs::{FileExt, MetadataExt},
     path::Path,
@@ -50,19 +91,24 @@ impl Segment {
         Ok(segment)
     }
 
-    /// The array with this path and id if this process has it open as it is wanted, and nobody
-    /// released it or closed its store: without a system call, and so without a look at the file.
-    pub(crate) fn known(path: &Path, id: ArrayId, writable: bool) -> Option<Arc<Segment>> {
-        let known = SEGMENTS.lock().by_id.get(&id).and_then(Weak::upgrade)?;
-        let is_as_wanted = known.generation == fork::generation()
-            && known.path.as_os_str() == path.as_os_str()
-            && known.is_mapped_for(writable);
-        let is_there = || known.check_ready().is_ok() && known.member.check_open().is_ok();
-        (is_as_wanted && is_there()).then_some(known)
+    /// The array with this path and id, if this process has it mapped as it is wanted, and the array
+    /// was not released and its store not closed. Without a system call, and so without a look at
+    /// the file.
+    pub(crate) fn lookup(path: &Path, id: ArrayId, writable: bool) -> Option<Arc<Segment>> {
+        let segment = SEGMENTS.lock().by_id.get(&id).and_then(Weak::upgrade)?;
+        let is_same_mapping = segment.generation == fork::generation()
+            && segment.path.as_os_str() == path.as_os_str()
+            && segment.is_mapped_for(writable);
+        (is_same_mapping && segment.is_usable()).then_some(segment)
     }
 
-    /// The array by a mapping that this process kept of it, without a system call, if it is still
-    /// there.
+    /// Whether the array was not released and its store not closed.
+    pub(super) fn is_usable(&self) -> bool {
+        self.check_ready().is_ok() && self.member.check_open().is_ok()
+    }
+
+    /// The array by a mapping that this process kept of it, without a system call, if the array is
+    /// still in the file.
     fn open_cached(
         member: &Arc<Member>,
         path: &Path,
@@ -102,49 +148,25 @@ impl Segment {
             },
             writable,
         )?;
-        // The process's segment may have been there, open for reading only: then it lacks a
-        // mapping, as it would without this one.
+        // Another thread may have enlisted a segment meanwhile, for reading only: then that one
+        // lacks a mapping, as it would without this one.
         Ok(Some(segment.enlist()).filter(|enlisted| enlisted.is_mapped_for(writable)))
     }
 
-    /// Whether nothing has to be mapped for who wants to read, or to write what can be written.
+    /// Whether the current mappings suffice: always to read; to write if a writable one exists or
+    /// the array is frozen.
     fn is_mapped_for(&self, writable: bool) -> bool {
         !writable || self.writable.get().is_some() || self.is_frozen()
     }
 
-    /// Opens what may be half-deleted already.
+    /// Opens an array that may be released already.
     pub(crate) fn open_for_sweep(member: &Arc<Member>, path: &Path) -> Result<Arc<Segment>> {
         let file = open_file(path).map_err(|source| open_error(source, path, None))?;
         Self::find(member, path, &file, None, false)
     }
 
-    /// Whether a sweep has anything to do with a file: where it was released, its owner is dead, or
-    /// it is not what it should be. By one look at its first bytes, without mapping it; `is_dead`
-    /// is asked about its owner.
-    pub(crate) fn needs_sweep(
-        path: &Path,
-        is_dead: impl FnOnce(u64) -> Result<bool>,
-    ) -> Result<bool> {
-        let file = open_file(path).map_err(|source| open_error(source, path, None))?;
-        let mut head = [0; OWNER_AT + 8];
-        if file.read_exact_at(&mut head, 0).is_err() || !head.starts_with(&MAGIC) {
-            return Ok(true);
-        }
-        let lifecycle = head[LIFECYCLE_AT as usize..]
-            .first_chunk()
-            .map(|bytes| u32::from_ne_bytes(*bytes));
-        let owner = head[OWNER_AT..]
-            .first_chunk()
-            .map_or(0, |bytes| u64::from_ne_bytes(*bytes));
-        match owner {
-            _ if lifecycle != Some(lifecycle::READY) => Ok(true),
-            0 | CLAIMABLE => Ok(false),
-            owner => is_dead(owner),
-        }
-    }
-
-    /// Takes the name of a released array away, if its deleter did not come to it. False where
-    /// there is none.
+    /// Unlinks a released array that still has its name, because its deleter died or has not come
+    /// to it. Returns false if there is none.
     pub(crate) fn finish_release_at(member: &Arc<Member>, path: &Path) -> Result<bool> {
         match Self::open_for_sweep(member, path) {
             Ok(segment) => segment.finish_release(),
@@ -153,7 +175,7 @@ impl Segment {
         }
     }
 
-    /// The process's mapping of an open file, or a new one.
+    /// The process's segment of an open file, or a new one.
     fn find(
         member: &Arc<Member>,
         path: &Path,
@@ -169,16 +191,16 @@ impl Segment {
             });
         }
         let inode = inode_of(&metadata);
-        let known = SEGMENTS.lock().by_inode.get(&inode).and_then(Weak::upgrade);
-        let segment = match known.filter(|known| known.is_for(member, path)) {
-            Some(known) => {
-                // A published file keeps its length, so somebody changed this one by other means:
-                // the pages it lost must not be read.
-                let (expected, found) = (known.file_len() as u64, metadata.len());
+        let mapped = SEGMENTS.lock().by_inode.get(&inode).and_then(Weak::upgrade);
+        let segment = match mapped.filter(|segment| segment.is_for(member, path)) {
+            Some(segment) => {
+                // A published file keeps its length, so this one was changed by other means: the
+                // pages that it lost must not be read.
+                let (expected, found) = (segment.file_len() as u64, metadata.len());
                 if expected != found {
                     return Err(header_error(path, HeaderError::Length { expected, found }));
                 }
-                known
+                segment
             }
             None => {
                 let opened = map_and_parse(member, file, &metadata, path, expected, writable)?;
@@ -196,7 +218,7 @@ impl Segment {
             failpoint!(OpenWritableMapped);
         }
         if member.settings().prefault() {
-            // Without it the pages are mapped one by one.
+            // If this fails, the pages are mapped one by one.
             let _ = segment
                 .any_mapping()
                 .populate_from_file(segment.parsed.data_offset..segment.file_len());
@@ -204,7 +226,7 @@ impl Segment {
         Ok(segment)
     }
 
-    /// A segment of what was opened, with its mapping as the one for writing or not.
+    /// A segment of an opened file, whose mapping is the one for writing or the protected one.
     fn of_opened(
         member: &Arc<Member>,
         path: &Path,
@@ -230,8 +252,8 @@ impl Segment {
         Ok(segment)
     }
 
-    /// Makes this the process's mapping of its file, unless another thread was faster: then that
-    /// one.
+    /// Makes this the process's segment of its file, unless another thread was faster: then that
+    /// one is.
     fn enlist(self: Arc<Self>) -> Arc<Self> {
         let mut segments = SEGMENTS.lock();
         let other = segments.by_inode.get(&self.inode).and_then(Weak::upgrade);
@@ -244,107 +266,18 @@ impl Segment {
         // Unlocked before anything is dropped: the last reference to a segment locks it too.
         drop(segments);
         if is_same {
-            // The other one's hold is the process's, and may own the array by now.
+            // The other segment has the process's ownership, and may own the array by now.
             self.ownership.lock().abandon();
         }
         other.filter(|_| is_same).unwrap_or(self)
     }
 
-    /// Whether this is the segment of a file that was opened in this process, at this path or at
-    /// one that links make of it.
+    /// Whether this is this process's segment of a file that was opened at `path`, which may lead to
+    /// the same store through links.
     fn is_for(&self, member: &Arc<Member>, path: &Path) -> bool {
         self.generation == fork::generation()
             && Arc::ptr_eq(&self.member, member)
             && self.path.file_name() == path.file_name()
-    }
-}
-
-/// Reads the header of an array file without mapping it.
-pub(crate) fn read_header(path: &Path, expected: Option<ArrayId>) -> Result<(Parsed, u64)> {
-    // Opening a FIFO or a device can have effects, and the path may be anybody's: nothing has
-    // looked at its directory.
-    if fs::symlink_metadata(path)
-        .is_ok_and(|metadata| !metadata.is_file() && !metadata.is_symlink())
-    {
-        return Err(Error::Untrusted {
-            path: path.into(),
-            reason: "it is not a regular file".into(),
-        });
-    }
-    let file = open_file(path).map_err(|source| open_error(source, path, expected))?;
-    let metadata = permissions::check_file(&file, path)?;
-    let word = |at| {
-        let mut word = [0; 4];
-        file.read_exact_at(&mut word, at)
-            .map_err(Error::io(path, "read the state block"))?;
-        Ok::<_, Error>(u32::from_ne_bytes(word))
-    };
-    // Nobody is counted in here, so the file may be used again while it is read: then its
-    // generation has changed behind the header, or its length.
-    let generation = || {
-        let mut word = [0; 8];
-        file.read_exact_at(&mut word, GENERATION_AT as u64)
-            .map_err(Error::io(path, "read the state block"))?;
-        Ok::<_, Error>(u64::from_ne_bytes(word))
-    };
-    let before = if metadata.len() < HEADER_AT as u64 {
-        None
-    } else {
-        Some(generation()?)
-    };
-    let parsed = Header::parse(&file, metadata.len());
-    if let Some(before) = before {
-        let id = expected.or(parsed.as_ref().ok().map(|parsed| parsed.header.id));
-        if word(LIFECYCLE_AT)? == lifecycle::RECYCLING
-            || generation()? != before
-            || has_other_len(&file, &metadata)
-        {
-            return Err(gone(path, id));
-        }
-    }
-    let parsed = parsed.map_err(|source| header_error(path, source))?;
-    check_id(path, expected, parsed.header.id)?;
-    if word(STATE_AT as u64)? != ENDIAN_PROBE {
-        return Err(header_error(path, HeaderError::Endian));
-    }
-    match word(LIFECYCLE_AT)? {
-        lifecycle::READY => Ok((parsed, before.unwrap_or_default())),
-        lifecycle::RELEASED | lifecycle::RECYCLING => Err(Error::Released {
-            path: path.into(),
-            id: parsed.header.id,
-        }),
-        found => Err(header_error(path, HeaderError::Lifecycle { found })),
-    }
-}
-
-/// Checks that a file has the array that it was opened for. One that is called by its id and has
-/// another array was renamed and used again after it was opened here.
-fn check_id(path: &Path, expected: Option<ArrayId>, found: ArrayId) -> Result<()> {
-    match expected {
-        Some(expected) if expected == found => Ok(()),
-        Some(expected) if name::is_called(path, expected) => Err(gone(path, Some(expected))),
-        Some(expected) => Err(Error::PathReused {
-            path: path.into(),
-            expected: expected.to_string(),
-            found: found.to_string(),
-        }),
-        None if name::is_called(path, found) || !name::is_of_id(path) => Ok(()),
-        None => Err(gone(path, None)),
-    }
-}
-
-/// The error of whoever finds that a file was used again since it was opened: it was renamed
-/// before, so the array that was at `path` is gone.
-fn gone(path: &Path, expected: Option<ArrayId>) -> Error {
-    match expected {
-        Some(id) => Error::Released {
-            path: path.into(),
-            id,
-        },
-        None => Error::NotFound {
-            path: path.into(),
-            what: "the array was released",
-        },
     }
 }
 
@@ -358,7 +291,7 @@ struct Opened {
     warm: u64,
 }
 
-/// Maps a file, be it by a mapping that was kept of it, and parses its header.
+/// Maps a file, or takes a mapping that was kept of it, and parses its header.
 fn map_and_parse(
     member: &Member,
     file: &File,
@@ -371,20 +304,14 @@ fn map_and_parse(
     let mut head = [0; header_template::LONGEST];
     let head_len = read_head(file, &mut head, path)?;
     if !head.starts_with(&MAGIC) || head_len < HEADER_AT {
-        // Nothing is written into a file that is not an array; this names what it is instead.
+        // Nothing is written into a file that is not an array. The parser says why it is none.
         return Err(refuse(
             Header::parse(file, metadata.len())
                 .err()
                 .unwrap_or(HeaderError::Magic),
         ));
     }
-    let len = usize::try_from(metadata.len())
-        .ok()
-        .filter(|&len| isize::try_from(len).is_ok());
-    let len = len.ok_or(refuse(HeaderError::Bounds {
-        field: "file length",
-        value: metadata.len(),
-    }))?;
+    let len = addressable(metadata.len()).map_err(refuse)?;
     let (mapping, warm) = match member.cache().take_file(inode_of(metadata), len, writable) {
         Some(kept) => (kept.mapping, kept.warm),
         None => (Mapping::new(file, len, path)?, 0),
@@ -401,7 +328,7 @@ fn map_and_parse(
     if head[GENERATION_AT..].first_chunk() != Some(&state.generation.load(SeqCst).to_ne_bytes()) {
         return Err(gone(path, expected));
     }
-    // From the count on the file stays as it is, but its length was looked at before.
+    // From the count on the file stays as it is, but its length was read before.
     let parsed =
         header_template::read(&head[..head_len], file, metadata.len()).map_err(|source| {
             match has_other_len(file, metadata) {
@@ -428,46 +355,22 @@ fn map_and_parse(
     })
 }
 
-fn has_other_len(file: &File, before: &Metadata) -> bool {
-    file.metadata().is_ok_and(|now| now.len() != before.len())
+/// A file's length, if so many bytes can be mapped.
+fn addressable(len: u64) -> Result<usize, HeaderError> {
+    isize::try_from(len)
+        .map(isize::unsigned_abs)
+        .map_err(|_| HeaderError::Bounds {
+            field: "file length",
+            value: len,
+        })
 }
 
-/// Reads the first bytes of a file; gives how many there are.
+/// Reads the first bytes of a file. Returns how many there are.
 fn read_head(file: &File, head: &mut [u8; header_template::LONGEST], path: &Path) -> Result<usize> {
     loop {
         match file.read_at(head, 0) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             read => return read.map_err(Error::io(path, "read the header")),
         }
-    }
-}
-
-fn open_error(source: io::Error, path: &Path, expected: Option<ArrayId>) -> Error {
-    match (source.raw_os_error(), expected) {
-        (Some(libc::ENOENT), Some(id)) => Error::Released {
-            path: path.into(),
-            id,
-        },
-        (Some(libc::ENOENT), None) => Error::NotFound {
-            path: path.into(),
-            what: "no such array",
-        },
-        (Some(libc::ELOOP), _) => Error::Untrusted {
-            path: path.into(),
-            reason: "it is a symbolic link".into(),
-        },
-        (Some(libc::EISDIR | libc::ENXIO), _) => Error::Untrusted {
-            path: path.into(),
-            reason: "it is not a regular file".into(),
-        },
-        (Some(libc::EACCES), _) => Error::ReadOnly {
-            path: path.into(),
-            reason: "its file may not be written, and every opener counts itself in it: chmod u+rw",
-        },
-        _ => Error::Io {
-            path: path.into(),
-            action: "open the array file",
-            source,
-        },
     }
 }

@@ -1,10 +1,10 @@
-//! The pages of a new array file: huge or small, all of them there before anybody sees the file, so
-//! that no access can fail for want of one.
+//! The pages of a new array file: huge or small. All of them exist before the array is published, so
+//! that no access can fail for want of a page.
 //!
-//! A fresh page of 4 KiB costs more than to fill it. A huge page costs little more than its bytes,
-//! but the kernel makes one of a file on tmpfs by itself only where the file system was mounted so.
-//! Elsewhere it does so when it is asked to collapse pages that are there, which needs no privilege
-//! (Linux 6.1).
+//! A fresh page of 4 KiB costs more than filling it. A huge page costs little more than its bytes,
+//! but the kernel makes one for a file on tmpfs by itself only if the file system was mounted with
+//! an option for it. Elsewhere it makes one when a process asks it to collapse the file's small
+//! pages, which needs no privilege (Linux 6.1).
 
 use crate::{
     error::{Error, Result},
@@ -21,23 +21,23 @@ use std::{
     os::unix::fs::FileExt,
 };
 
-/// What the payload of a new file shall be when it is mapped.
+/// The payload of a new file when it is mapped.
 #[derive(Clone, Copy)]
 pub(crate) enum Payload<'a> {
-    /// Zeros, that may stay so.
+    /// Zeros, which may stay.
     Zeros,
-    /// Whatever is there: zeros in a new file.
+    /// Any bytes: zeros in a new file.
     Anything,
-    /// Whatever is there, all of which is overwritten at once.
+    /// Any bytes; the caller overwrites all of them at once.
     ToBeFilled,
     /// These bytes.
     Bytes(&'a [u8]),
 }
 
-/// Below so many bytes it costs more to ask for pages than to have them made one by one.
+/// Below so many bytes, mapping the pages at once costs more than mapping them one by one.
 const POPULATE_FROM: usize = 64 << 10;
 
-/// Gives a new, empty file its head, its payload, and all pages of its `len` bytes, and maps it.
+/// Gives a new, empty file its head, its payload and all pages of its `len` bytes, and maps it.
 /// `failed` makes the error of a step.
 pub(crate) fn make(
     member: &Member,
@@ -73,7 +73,7 @@ pub(crate) fn make(
                     "make huge pages: they need a tmpfs, Linux 6.1, and free memory in one piece; HugePages::Auto does without them",
                 )(source));
             }
-            // What was made on the way is a part of the file.
+            // The pages that were made on the way are a part of the file.
             Err(_error) => event!(DEBUG, len, error = %_error, "made no huge pages"),
         }
     }
@@ -82,8 +82,8 @@ pub(crate) fn make(
     } else {
         &[]
     };
-    // On tmpfs a page that was written is there. Elsewhere it may be on its way to the disk without
-    // a place there.
+    // On tmpfs a written page exists. Elsewhere it may be on its way to the disk without a place
+    // there.
     if head.len() + bytes.len() < len || !is_on_tmpfs {
         reserve(file, 0..len as u64).map_err(|error| failed(error, "reserve space"))?;
         failpoint!(CreateReserved);
@@ -94,7 +94,7 @@ pub(crate) fn make(
     if len >= POPULATE_FROM
         && (matches!(payload, Payload::ToBeFilled) || member.settings().prefault())
     {
-        // Without it the pages are mapped one by one.
+        // If this fails, the pages are mapped one by one.
         let _ = mapping.populate(0..len);
     }
     Ok(mapping)
@@ -112,15 +112,15 @@ fn make_huge(member: &Member, file: &File, len: usize) -> io::Result<Mapping> {
         return Ok(mapping);
     }
     for start in (0..huge_len).step_by(HUGE_PAGE) {
-        // The kernel does not collapse what has no page at all.
+        // The kernel does not collapse a range that has no page.
         file.write_all_at(&[0], start as u64)?;
     }
     mapping.collapse(huge_len)?;
     Ok(mapping)
 }
 
-/// Writes the head and what follows it, usually by one system call. Writing costs half of mapping
-/// fresh pages to copy into them.
+/// Writes the head and the bytes that follow it, usually by one system call. Writing costs half as
+/// much as mapping fresh pages to copy into them.
 fn write(file: &File, head: &[u8], bytes: &[u8]) -> io::Result<()> {
     let written = match rustix::io::pwritev(file, &[IoSlice::new(head), IoSlice::new(bytes)], 0) {
         Err(Errno::INTR) => 0,

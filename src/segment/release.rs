@@ -1,10 +1,33 @@
-//! How an array ends in a process, or for all: released, swept, its file unlinked, put by to be
-//! used again, or its mapping kept.
+//! The end of an array: for all processes, or in this one.
+//!
+//! # How an array is deleted
+//!
+//! A caller releases it, its owner drops the last use of it, or a sweep finds its owner dead. Each
+//! of them does the same three steps:
+//!
+//! 1. *Mark.* The lifecycle goes from "ready" to "released", by one compare-exchange, so exactly
+//!    one process deletes the array. From then on every opening is refused. Processes that have the
+//!    array open go on using its memory.
+//! 2. *Take the name away.* `unlink` removes it. A chosen name can be another array's by now, so it
+//!    is compared with the file's inode, under the lock on the store's names; the inode is not used
+//!    again while this process maps the file. A name that is an id is never given twice.
+//!    A process that reuses files renames the file instead, to the name of a draft of its own
+//!    (`stash_for_reuse`).
+//! 3. *Unmap.* When the last use of the array in this process is dropped, the mapping goes to the
+//!    recycle pool if the file was stashed and no other process has it mapped (`keep`), to the
+//!    mapping cache if the array still exists (`cache`), or away.
+//!
+//! # A process that dies on the way
+//!
+//! An array that is marked and still has its name cannot be opened. The next process that releases
+//! it, makes an array with its name, or sweeps, finishes step 2 (`finish_release`). A file that was
+//! stashed has the name of a draft, and a sweep deletes the drafts of dead members. An owner that
+//! dies before step 1 leaves a ready array with a dead owner: a sweep does all steps.
 
 use super::{SEGMENTS, Segment, inode_of};
 use crate::{
     error::{Error, Result},
-    format::{constants::*, name},
+    format::{directory_entry, name::Stem},
     scope::Scope,
     state::block::lifecycle,
     store::{mapping_cache::Cached, recycle_pool::Kept, temporary::TempName},
@@ -13,8 +36,8 @@ use crate::{
 use std::{fs, io, sync::atomic::Ordering::SeqCst};
 
 impl Segment {
-    /// Deletes the array now, whoever owns it. Where it was released before, finishes what the
-    /// deleter may not have come to.
+    /// Deletes the array now, whichever process owns it. If it was released before, finishes the
+    /// deletion in the place of its deleter, and reports `Released`.
     pub(crate) fn release(&self) -> Result<()> {
         let me = self.member.id()?;
         let was_owned = self.generation == fork::generation()
@@ -25,35 +48,15 @@ impl Segment {
         if !(released && was_owned && self.stash_for_reuse(me)) {
             self.unlink()?;
         }
-        if released {
-            event!(DEBUG, path = %self.path.display(), "released an array");
+        if !released {
+            return Err(self.released());
         }
-        if released {
-            Ok(())
-        } else {
-            Err(self.released())
-        }
+        event!(DEBUG, path = %self.path.display(), "released an array");
+        Ok(())
     }
 
-    /// Deletes what a dead process owned, and what was released and still has its name. False where
-    /// there is nothing to do.
-    pub(crate) fn sweep(&self) -> Result<bool> {
-        if self.finish_release()? {
-            return Ok(true);
-        }
-        let owner = self.state().owner.load(SeqCst);
-        if owner == 0 || owner == CLAIMABLE || self.member.is_alive(owner)? {
-            return Ok(false);
-        }
-        failpoint!(SweepDeadOwnerFound);
-        // Asked for before the hold is locked: in a child that has not joined yet, it takes another
-        // lock.
-        let me = self.member.id()?;
-        self.ownership.lock().release(self.state(), me);
-        failpoint!(ReleaseMarked);
-        self.unlink().map(|()| true)
-    }
-
+    /// Unlinks the file if the array was released and still has its name. Returns false if it was
+    /// not released.
     pub(super) fn finish_release(&self) -> Result<bool> {
         match self.state().lifecycle.load(SeqCst) {
             lifecycle::RELEASED => {
@@ -64,8 +67,8 @@ impl Segment {
         }
     }
 
-    /// Takes the name of a released array away by renaming the file, if this process wants to use
-    /// files like it again.
+    /// Takes the name of a released array away by renaming the file, if this process keeps files
+    /// like it for reuse. Returns false if it does not.
     fn stash_for_reuse(&self, me: u64) -> bool {
         let is_wanted = self.member.recycles() >= self.file_len()
             && !self.has_chosen_name()
@@ -76,18 +79,18 @@ impl Segment {
         let path = self
             .member
             .directory()
-            .join(format!("{NEW_PREFIX}{me}-{}", self.header().id.file_stem()));
+            .join(directory_entry::draft_prefix(me) + &self.header().id.file_stem());
         if fs::rename(&self.path, &path).is_err() {
             return false;
         }
         failpoint!(RecycleRenamed);
-        // Of an absolute path, so it cannot fail.
+        // The path is absolute, so this cannot fail.
         TempName::of(path).is_ok_and(|path| self.stash_for_reuse.set(path).is_ok())
     }
 
-    /// Hands a file that was put by over to those that are used again, if nobody else has it open.
+    /// Puts a stashed file into the recycle pool, if no other process has it open.
     fn keep(&mut self, path: TempName) {
-        // After its release: then the mapping cannot be written any more.
+        // Frozen after its release, the mapping cannot be written any more.
         let is_frozen = self.is_frozen();
         drop(self.protected.take());
         let Some(mapping) = self.writable.take() else {
@@ -110,12 +113,13 @@ impl Segment {
         }
     }
 
-    /// Keeps the mapping for the next opening of the same array, or of the next one in the same
+    /// Keeps the mapping for the next opening of the same array, or of the next array in the same
     /// file.
     fn cache(&mut self) {
         let limit = self.member.settings().cache();
-        let is_there = || self.check_ready().is_ok() && self.member.check_open().is_ok();
-        if self.file_len() > limit || !is_there() || !self.member.cache().is_used_often(self.inode)
+        if self.file_len() > limit
+            || !self.is_usable()
+            || !self.member.cache().is_used_often(self.inode)
         {
             return;
         }
@@ -139,32 +143,31 @@ impl Segment {
     }
 
     fn has_chosen_name(&self) -> bool {
-        !name::is_called(&self.path, self.header().id)
+        !Stem::at(&self.path).is_of(self.header().id)
     }
 
     /// Removes the file's name if it is still this array's.
-    fn unlink(&self) -> Result<()> {
-        let remove = || {
-            failpoint!(UnlinkWanted);
-            let removed = fs::remove_file(&self.path);
-            failpoint!(UnlinkDone);
-            match removed {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    Err(Error::io(&self.path, "delete the file")(error))
-                }
-                _ => Ok(()),
-            }
-        };
+    pub(super) fn unlink(&self) -> Result<()> {
         if !self.has_chosen_name() {
-            return remove();
+            return self.unlink_now();
         }
         self.member
             .with_names(|| match fs::symlink_metadata(&self.path) {
-                // An inode is not used again while it is mapped, so the file at this path is this
-                // array.
-                Ok(metadata) if inode_of(&metadata) == self.inode => remove(),
+                Ok(metadata) if inode_of(&metadata) == self.inode => self.unlink_now(),
                 _ => Ok(()),
             })
+    }
+
+    fn unlink_now(&self) -> Result<()> {
+        failpoint!(UnlinkWanted);
+        let removed = fs::remove_file(&self.path);
+        failpoint!(UnlinkDone);
+        match removed {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::io(&self.path, "delete the file")(error))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -175,7 +178,7 @@ impl Drop for Segment {
             return;
         }
         if let Ok(me) = self.member.id() {
-            let deletes = self.ownership.lock().end(self.state(), me);
+            let deletes = self.ownership.lock().release_if_owned(self.state(), me);
             if deletes {
                 failpoint!(DropMarked);
                 if !self.stash_for_reuse(me) {

@@ -1,7 +1,46 @@
-//! The state block of an array: the part of a file that changes while it is mapped.
+//! # The state block
 //!
-//! Everything is atomic, any bytes are a valid block, and nothing here knows of files. What the
-//! lock table in it means is the business of `table`.
+//! The part of an array file that changes while it is mapped: 2112 bytes at offset 64. Every field
+//! is atomic, in native byte order, and accessed at its full width. Any bytes are a valid block, so
+//! a reader computes with what it finds and trusts none of it.
+//!
+//! | field | meaning |
+//! | --- | --- |
+//! | `endian` | probe 0x01020304: a machine of the other byte order is refused |
+//! | `lifecycle` | ready, released or recycling |
+//! | `frozen` | 0 or 1, never cleared while the array exists |
+//! | `openers` | mappings of the file; may be too high after a crash, never too low |
+//! | `generation` | one more each time the file is recycled |
+//! | `owner` | member id that deletes the array; 0 none; 2^64-1 claimable (`ownership`) |
+//! | `lock`, `used`, `slots` | the lock table (`lock_table`) |
+//! | `wake`, `waiting` | how waiters sleep and are woken (`lock_table`) |
+//! | `producer` | member id that created the array |
+//!
+//! # Openers
+//!
+//! Every mapping in use is counted in `openers` before its opener trusts what it reads. A process
+//! that dies leaves its count, and a fork counts the child's mappings for good. Both only keep the
+//! file from being recycled. A mapping that is merely kept for the next opening is not counted: it
+//! is counted in again first, and then lifecycle and generation are compared.
+//!
+//! # Recycling
+//!
+//! A released file may hold a new array later, if no other process has it open. The race is between an
+//! opener, which still finds the file by its old name, and the recycler:
+//!
+//! ```text
+//! opener     openers += 1, then reads lifecycle           count_in
+//! recycler   lifecycle = RECYCLING, then reads openers    begin_recycling
+//! ```
+//!
+//! Each writes its word before it reads the other's, and all four accesses are SeqCst. So at least
+//! one sees the other: the recycler sees the count and gives up, or the opener sees the lifecycle
+//! and refuses. The other order of the recycler's two steps would let both go on.
+//!
+//! The recycler then rewrites header and block ([`StateBlock::renew`]), raises the generation, and
+//! sets the lifecycle to ready ([`StateBlock::finish_recycling`]); only then the file gets its new
+//! name. An opener that read the header early compares the generation, so it is refused at each of
+//! these steps: by *released*, by *recycling*, by the generation, or by the array's id.
 
 use crate::{
     format::constants::*,
@@ -34,7 +73,7 @@ pub(crate) struct StateBlock {
     pub(crate) slots: [Slot; SLOTS],
 }
 
-/// One guard, or what is left of one.
+/// One guard, intent or record of poison.
 #[repr(C)]
 pub(crate) struct Slot {
     /// Bits 0 to 55 member id, 56 to 63 mode; zero is free.
@@ -51,31 +90,30 @@ impl StateBlock {
         let mut bytes = [0; STATE_LEN];
         let mut put =
             |at: usize, value: &[u8]| bytes[at - STATE_AT..][..value.len()].copy_from_slice(value);
-        put(64, &ENDIAN_PROBE.to_ne_bytes());
-        put(68, &lifecycle::READY.to_ne_bytes());
-        put(88, &owner.to_ne_bytes());
-        put(120, &producer.to_ne_bytes());
+        put(STATE_AT, &ENDIAN_PROBE.to_ne_bytes());
+        put(LIFECYCLE_AT, &lifecycle::READY.to_ne_bytes());
+        put(OWNER_AT, &owner.to_ne_bytes());
+        put(PRODUCER_AT, &producer.to_ne_bytes());
         bytes
     }
 
-    /// Counts a mapping in, and gives the lifecycle as it is from then on: the array's file is not
-    /// used again while the count stands, if this is ready or released.
+    /// Counts a mapping in, and returns the lifecycle after that. If it is ready or released, the
+    /// file is not recycled while the count stands.
     ///
-    /// In this order, and with one order of all four accesses (SeqCst): who recycles changes the
-    /// lifecycle before it looks at the openers, so either it sees the count, or the lifecycle that
-    /// is seen here tells of it.
+    /// In this order: the recycler changes the lifecycle before it reads the openers, so it sees
+    /// this count, or this call sees its lifecycle. All four accesses are SeqCst.
     pub(crate) fn count_in(&self) -> u32 {
         self.openers.fetch_add(1, SeqCst);
         self.lifecycle.load(SeqCst)
     }
 
-    /// Counts a mapping out that is not used any more.
+    /// Counts out a mapping that is no longer used.
     pub(crate) fn count_out(&self) {
         self.openers.fetch_sub(1, SeqCst);
     }
 
-    /// Takes a released array, of which the caller has `own` mappings, for its file to be used
-    /// again. False where others may have it open: then it is left released, to be unlinked.
+    /// Takes a released file for recycling; the caller has `own` counted mappings of it. Returns
+    /// false if other processes may have it open: the file then stays released, to be unlinked.
     pub(crate) fn begin_recycling(&self, own: u32) -> bool {
         if self
             .lifecycle
@@ -92,8 +130,8 @@ impl StateBlock {
         is_alone
     }
 
-    /// Makes the block of a file that was taken for recycling that of a new array. Whoever still
-    /// opened the file is counting itself in and out.
+    /// Resets the block of a file that was taken for recycling to that of a new array. The openers
+    /// are left alone: late openers of the old name still count themselves in and out.
     pub(crate) fn renew(&self, owner: u64, producer: u64) {
         self.frozen.store(0, SeqCst);
         self.owner.store(owner, SeqCst);
@@ -101,14 +139,14 @@ impl StateBlock {
         self.lock.store(0, SeqCst);
         self.waiting.store(0, SeqCst);
         self.used.store(0, SeqCst);
-        // Most are free: to look costs less than to write.
+        // Most slots are free, and a read costs less than a write.
         self.slots
             .iter()
             .filter(|slot| slot.tag.load(SeqCst) != 0)
             .for_each(|slot| slot.tag.store(0, SeqCst));
     }
 
-    /// Makes a file ready that was taken for recycling, under the id that its header has now.
+    /// Marks a recycled file as ready, under the id that its header has now.
     pub(crate) fn finish_recycling(&self) {
         self.generation.fetch_add(1, SeqCst);
         self.lifecycle.store(lifecycle::READY, SeqCst);
@@ -116,7 +154,7 @@ impl StateBlock {
 }
 
 impl Slot {
-    /// Under the lock word, like every access to a span.
+    /// Writes the span. Under the lock word, like every access to a span.
     #[inline]
     pub(crate) fn put(&self, span: Span) {
         self.start.store(span.start, Relaxed);

@@ -1,6 +1,7 @@
-//! The state block inside a mapped file, and mappings that are counted in it.
+//! The state block inside a mapped file, and mappings that its openers count.
 //!
-//! One of the modules with unsafe code: it promises that the block consists of atomics.
+//! A module with unsafe code: it promises that the block consists of atomics, and it reads the
+//! bytes of a file that only the caller has.
 
 use crate::{
     format::constants::*,
@@ -15,22 +16,31 @@ use std::{
     sync::{Arc, atomic::Ordering::SeqCst},
 };
 
-// Here, not in `block`: in a model a word has another size.
+// Here, not in `block`: a model's words have another size.
 const _: () = assert!(size_of::<StateBlock>() == STATE_LEN);
 const _: () = {
+    assert!(std::mem::offset_of!(StateBlock, endian) == 0);
+    assert!(STATE_AT + std::mem::offset_of!(StateBlock, lifecycle) == LIFECYCLE_AT);
     assert!(STATE_AT + std::mem::offset_of!(StateBlock, frozen) == FROZEN_AT);
     assert!(STATE_AT + std::mem::offset_of!(StateBlock, openers) == OPENERS_AT);
+    assert!(STATE_AT + std::mem::offset_of!(StateBlock, generation) == GENERATION_AT);
     assert!(STATE_AT + std::mem::offset_of!(StateBlock, owner) == OWNER_AT);
+    assert!(STATE_AT + std::mem::offset_of!(StateBlock, lock) == LOCK_WORD_AT);
+    assert!(STATE_AT + std::mem::offset_of!(StateBlock, wake) == WAKE_AT);
     assert!(STATE_AT + std::mem::offset_of!(StateBlock, waiting) == WAITING_AT);
+    assert!(STATE_AT + std::mem::offset_of!(StateBlock, used) == USED_AT);
     assert!(STATE_AT + std::mem::offset_of!(StateBlock, producer) == PRODUCER_AT);
-    assert!(
-        STATE_AT + std::mem::offset_of!(StateBlock, slots) == SLOTS_AT
-            && size_of::<Slot>() == SLOT_LEN
-    );
+    assert!(STATE_AT + std::mem::offset_of!(StateBlock, slots) == SLOTS_AT);
+    assert!(size_of::<Slot>() == SLOT_LEN);
+    assert!(std::mem::offset_of!(Slot, tag) == SLOT_TAG_AT);
+    assert!(std::mem::offset_of!(Slot, start) == SLOT_START_AT);
+    assert!(std::mem::offset_of!(Slot, end) == SLOT_END_AT);
+    assert!(std::mem::offset_of!(Slot, pitch) == SLOT_PITCH_AT);
+    assert!(std::mem::offset_of!(Slot, width) == SLOT_WIDTH_AT);
 };
 
-// SAFETY: the block is `repr(C)` and consists of atomics of 4 and 8 bytes, for which any bytes are valid; the asserted offsets and its size leave no
-// room for padding.
+// SAFETY: the block is `repr(C)` and consists of atomics of 4 and 8 bytes, for which any bytes are
+// valid; the asserted offsets and its size leave no room for padding.
 unsafe impl Atomics for StateBlock {}
 
 impl Mapping {
@@ -41,8 +51,8 @@ impl Mapping {
 }
 
 impl AtFork for Mapping {
-    /// The child will have this mapping too, and nobody will ever count it out. Counted before there is a child: else the parent could take the file
-    /// for its own alone.
+    /// Counts the mapping that the child inherits; it is never counted out. The parent counts
+    /// before the fork: otherwise it could find itself the only opener and recycle the file.
     fn before(&self) {
         if self.len() >= STATE_AT + STATE_LEN {
             self.state().count_in();
@@ -52,11 +62,11 @@ impl AtFork for Mapping {
     fn in_child(&self) {}
 }
 
-/// A mapping that is counted in the file's openers, in a forked child too.
+/// A mapping that the file's openers count, in a forked child too.
 pub(crate) struct Counted {
     mapping: Arc<Mapping>,
     generation: u64,
-    /// Whether the count goes when this is dropped.
+    /// Whether dropping this counts the mapping out.
     counts_out: bool,
     registration: Option<Registration>,
 }
@@ -66,15 +76,15 @@ impl Counted {
         Self::opened(mapping).0
     }
 
-    /// Gives the lifecycle too, as it is from the count on; see [`StateBlock::count_in`].
+    /// Counts the mapping in, and returns the lifecycle after that; see [`StateBlock::count_in`].
     pub(crate) fn opened(mapping: Mapping) -> (Self, u32) {
-        // Read before it is written: a fault of reading maps the pages around too, and for writing.
+        // Read before the write: a read fault also maps the pages around, and maps them writable.
         mapping.state().endian.load(SeqCst);
         let lifecycle = mapping.state().count_in();
         (Self::counted_before(mapping), lifecycle)
     }
 
-    /// A mapping whose count stands.
+    /// Wraps a mapping that is counted in already.
     pub(crate) fn counted_before(mapping: Mapping) -> Self {
         let mapping = Arc::new(mapping);
         Self {
@@ -85,19 +95,20 @@ impl Counted {
         }
     }
 
-    /// Bytes behind the state block of a file that has no name any more, and that nobody else has open.
+    /// Bytes after the state block of an unlinked file that no other process has open.
     pub(crate) fn lost_bytes(&mut self, range: Range<usize>) -> &[u8] {
         assert!(
             HEADER_KEY_AT <= range.start && range.start <= range.end && range.end <= self.len(),
             "{range:?} of {} bytes",
             self.len()
         );
-        // SAFETY: no process or thread writes these bytes as long as the slice lives: the caller has the mapping exclusively but for the handler
-        // of forks, which touches the state block only, and the range lies behind that (asserted); and the caller is the only one that has the file.
+        // SAFETY: no process or thread writes these bytes while the slice lives: the caller has the
+        // mapping exclusively but for the fork handler, which touches the state block only, and the
+        // range lies behind that block (asserted); and no other process has the file.
         unsafe { self.mapping.bytes(range) }
     }
 
-    /// The mapping alone; its count stands.
+    /// Returns the mapping alone; the count stays.
     pub(crate) fn into_mapping(mut self) -> Option<Mapping> {
         self.counts_out = false;
         self.registration = None;

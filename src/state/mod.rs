@@ -1,4 +1,15 @@
-//! The shared words of an array and their protocols, without I/O: exactly the code that the models run.
+//! The shared words of an array and their protocols, without I/O.
+//!
+//! - `block`: the state block, its words, and the protocol of recycling.
+//! - `lock_table`: guards, waiting, poison, and the death of a holder.
+//! - `ownership`: the process that deletes the array, and claims.
+//! - `mapped`: the state block inside a mapped file, and the count of openers.
+//!
+//! Processes change these words at any time and may die between any two instructions, so every
+//! protocol promises a usable state after each single access. No value in them is trusted: any bytes
+//! are a valid block. All words, futexes and clocks come from `crate::sync`, so `models/` compiles
+//! this folder, without `mapped`, and runs it in every order. Nothing here opens, names or deletes a
+//! file: the callers in `segment` do.
 
 pub(crate) mod block;
 #[cfg_attr(test, allow(unsafe_code, reason = "tests make a block of zeros"))]
@@ -6,3 +17,4 @@ pub(crate) mod lock_table;
 #[allow(unsafe_code)]
 pub(crate) mod mapped;
 pub(crate) mod ownership;
+pub(crate) mod snapshot;

@@ -1,6 +1,31 @@
-//! A process's hold on an array: its scope, its claim, and the owner word that all processes share.
+//! # Ownership
 //!
-//! Files are not touched here: the functions say what to do, `segment` does it.
+//! The right to delete an array. One process has one [`Ownership`] for each array file, shared by
+//! all its arrays and views of the file. All processes share the owner word of the state block, the
+//! only authority:
+//!
+//! | owner word | meaning | scope of the creator |
+//! | --- | --- | --- |
+//! | a member id | that process deletes the array with its last opening | `Local` |
+//! | 2^64-1 | the next opener of a remote handle may claim the array | `Remote` |
+//! | 0 | none: the end of the store or a `release` deletes the array | `Store` |
+//!
+//! # Claims
+//!
+//! Opening a remote handle tries one compare-and-swap from 2^64-1 to the opener's id. The winner's
+//! scope is `Local`, every other opener's is `Store`. Claiming is the last step of opening. A claim
+//! is given back when the last opening that shares it is dropped unused: the word becomes 2^64-1
+//! again, by compare-and-swap, because another process may have released the array meanwhile. The
+//! first read, write, view, change of scope or release makes it permanent.
+//!
+//! # Deletion
+//!
+//! The owner word becomes the deleter's ([`Ownership::release`]) or is so already
+//! ([`Ownership::end`]). Then the lifecycle goes from ready to released by one compare-and-swap,
+//! which exactly one process wins; the winner unlinks the file. If the winner dies before that, the
+//! file is released and its owner is dead, so a sweep removes it.
+//!
+//! Nothing here touches files: the functions say what to do, and `segment` does it.
 
 use crate::{
     format::constants::CLAIMABLE,
@@ -9,33 +34,33 @@ use crate::{
 };
 use std::sync::atomic::Ordering::SeqCst;
 
-/// What this process may do to the array's memory; one for all arrays and views of it in the
+/// The right of this process to delete the array; one for all arrays and views of the file in the
 /// process.
 #[derive(Debug)]
 pub(crate) struct Ownership {
     scope: Scope,
     claim: Option<Claim>,
-    /// Claims that were taken so far.
+    /// Number of claims taken so far: the source of tokens.
     claims: u64,
 }
 
-/// A claim that was taken by opening a remote handle and not used yet.
+/// A claim that an opening of a remote handle took, not used yet.
 #[derive(Debug)]
 struct Claim {
-    /// Which of the process's claims it is.
+    /// Distinguishes this claim from earlier ones of the process.
     token: u64,
     /// Openings that share it.
     openings: usize,
-    /// The scope that the process goes back to when it gives the claim back.
+    /// The scope that the process returns to when it gives the claim back.
     before: Scope,
 }
 
-/// Somebody else owns the array.
+/// Another process owns the array.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Owned;
 
 impl Ownership {
-    /// The hold of the process that created the array.
+    /// The ownership of the process that created the array.
     pub(crate) fn created(scope: Scope) -> Self {
         Self {
             scope,
@@ -44,13 +69,13 @@ impl Ownership {
         }
     }
 
-    /// The hold of a process that opens the array for the first time, before it looks at the
-    /// handle.
+    /// The ownership of a process that opens the array for the first time, before it applies the
+    /// handle's scope.
     pub(crate) fn opened(state: &StateBlock, me: u64) -> Self {
         Self::created(Scope::Store.received(state.owner.load(SeqCst) == me))
     }
 
-    /// The word that a creator puts into the file.
+    /// The owner word that a creator of this scope writes into the file.
     pub(crate) fn owner_word(scope: Scope, me: u64) -> u64 {
         match scope {
             Scope::Local => me,
@@ -63,8 +88,8 @@ impl Ownership {
         self.scope
     }
 
-    /// Applies the transfer table for a handle of this scope. Gives a token where the opening holds
-    /// a claim that goes back unless it is used.
+    /// Applies the transfer table for a handle of this scope. Returns a token if the opening shares
+    /// a claim that is not used yet.
     pub(crate) fn receive(&mut self, handle: Scope, state: &StateBlock, me: u64) -> Option<u64> {
         if let Some(claim) = &mut self.claim {
             claim.openings += 1;
@@ -90,12 +115,12 @@ impl Ownership {
         Some(self.claims)
     }
 
-    /// The array is used from now on: an unused claim becomes ownership for good.
+    /// Makes an unused claim permanent: the array is used.
     pub(crate) fn used(&mut self) {
         self.claim = None;
     }
 
-    /// An opening that held a claim is dropped: the last one gives an unused claim back.
+    /// Drops one opening that shares a claim. The last one gives the unused claim back.
     pub(crate) fn give_back(&mut self, token: u64, state: &StateBlock, me: u64) {
         let Some(claim) = self.claim.as_mut().filter(|claim| claim.token == token) else {
             return;
@@ -104,8 +129,8 @@ impl Ownership {
         if claim.openings == 0 {
             self.scope = claim.before;
             self.claim = None;
-            // Fails where somebody released the array in the meantime: then nothing is left to
-            // give.
+            // Fails if another process released the array meanwhile: the claim then no longer
+            // exists.
             failpoint!(GiveBackWanted);
             let _ = state.owner.compare_exchange(me, CLAIMABLE, SeqCst, SeqCst);
             failpoint!(GiveBackDone);
@@ -115,8 +140,8 @@ impl Ownership {
     /// Changes who deletes the array.
     pub(crate) fn set(&mut self, scope: Scope, state: &StateBlock, me: u64) -> Result<(), Owned> {
         if scope == Scope::Store && self.scope == Scope::Store {
-            // Nothing changes here, and whether somebody may claim the array is the affair of
-            // others.
+            // Nothing changes for this process, and the owner word is not its to change: the array
+            // may be claimable.
             return Ok(());
         }
         let wanted = Self::owner_word(scope, me);
@@ -124,7 +149,7 @@ impl Ownership {
         failpoint!(ScopeWanted);
         match state.owner.fetch_update(SeqCst, SeqCst, change) {
             Ok(_) => {}
-            // Another process owns it: its hold is its own affair, and this one's is Store.
+            // Another process owns the array and keeps it; this one's scope becomes Store.
             Err(_) if scope == Scope::Store => {}
             Err(_) => return Err(Owned),
         }
@@ -134,27 +159,27 @@ impl Ownership {
         Ok(())
     }
 
-    /// Another hold is the process's: this one deletes nothing.
+    /// Gives up the right to delete: another `Ownership` of the process has it.
     pub(crate) fn abandon(&mut self) {
         self.scope = Scope::Store;
     }
 
-    /// The array never got its name: nothing is to be deleted, and nobody opens it again.
+    /// Ends an array that was never published: marks it released, and deletes nothing.
     pub(crate) fn discard(&mut self, state: &StateBlock) {
         self.abandon();
         mark_released(state);
     }
 
-    /// Whether this process is to delete the array now that its last hold goes. Marks it released
-    /// if so.
-    pub(crate) fn end(&mut self, state: &StateBlock, me: u64) -> bool {
+    /// Ends the last opening of the process. Marks the array released and returns true if this
+    /// process owns it and must delete the file.
+    pub(crate) fn release_if_owned(&mut self, state: &StateBlock, me: u64) -> bool {
         let owns = self.scope == Scope::Local && state.owner.load(SeqCst) == me;
         self.scope = Scope::Store;
         owns && mark_released(state)
     }
 
-    /// Takes the array for deletion, whoever owns it, and marks it released; false where somebody
-    /// did so before.
+    /// Takes the array for deletion from any owner, and marks it released. Returns false if it was
+    /// released before.
     pub(crate) fn release(&mut self, state: &StateBlock, me: u64) -> bool {
         if state.lifecycle.load(SeqCst) == lifecycle::RELEASED {
             return false;
@@ -236,7 +261,7 @@ mod tests {
         ownership.used();
         ownership.give_back(token, state, ME);
         assert_eq!(ownership.scope(), Scope::Local);
-        assert!(ownership.end(state, ME));
+        assert!(ownership.release_if_owned(state, ME));
         assert_eq!(state.lifecycle.load(SeqCst), lifecycle::RELEASED);
     }
 
@@ -268,7 +293,7 @@ mod tests {
         assert_eq!(ownership.set(Scope::Local, state, ME), Err(Owned));
         assert_eq!(ownership.set(Scope::Remote, state, ME), Err(Owned));
         assert_eq!(ownership.set(Scope::Store, state, ME), Ok(()));
-        assert!(!ownership.end(state, ME));
+        assert!(!ownership.release_if_owned(state, ME));
         assert_eq!(state.owner.load(SeqCst), OTHER);
     }
 
@@ -282,6 +307,6 @@ mod tests {
         );
         assert!(other.release(state, OTHER));
         assert!(!other.release(state, OTHER));
-        assert!(!owner.end(state, ME));
+        assert!(!owner.release_if_owned(state, ME));
     }
 }

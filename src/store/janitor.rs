@@ -1,10 +1,12 @@
 //! The janitor: a small process that deletes an ephemeral store the moment its last member is gone.
 //!
-//! It is the installed tool, started by exec: `ndshm guard --janitor=detach STORE`, which starts
-//! `ndshm guard --janitor=wait STORE` and ends, so that the janitor is nobody's child. That one has
-//! a session of its own, no descriptor but its streams, which lead to /dev/null, and `/` as its
-//! directory. It waits for the lock file's flock, exclusively, in the kernel. How it is found and
-//! what happens without it: `docs/design.md`.
+//! The library starts it by exec: `PROGRAM guard --janitor=detach STORE` starts
+//! `PROGRAM guard --janitor=wait STORE` and ends, so that the janitor is no process's child. The
+//! janitor has a session of its own, no descriptor but its streams, which lead to /dev/null, and
+//! `/` as its directory. It waits in the kernel for the exclusive flock of the lock file.
+//!
+//! The program is the tool `ndshm` or any that calls `Manager::serve_as_janitor`. How it is found,
+//! and the cases without one: `ARCHITECTURE.md`.
 
 use crate::{
     error::{Error, Result},
@@ -30,53 +32,68 @@ use std::{
 const VARIABLE: &str = "NDSHM_JANITOR";
 /// The program's name.
 const NAME: &str = "ndshm";
-/// What a janitor prints when it stands.
+/// The line that a janitor prints when it waits.
 const READY: &str = "the janitor waits\n";
-/// How much a program may say before that.
+/// Bytes that a program may print before that line.
 const LONGEST_ANSWER: usize = 1000;
-/// How long a program may take to say so.
+/// How long a program may take to print it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The program that can be a janitor: the one that `NDSHM_JANITOR` names, else `ndshm` beside this
-/// process's program, else on the PATH.
-pub(crate) fn program() -> Result<PathBuf> {
-    let is_program = |path: &PathBuf| {
-        fs::metadata(path)
-            .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
-    };
-    if let Some(named) = env::var_os(VARIABLE).filter(|named| !named.is_empty()) {
-        let named = PathBuf::from(named);
-        let what = "NDSHM_JANITOR names it as the janitor, and it is not a program";
-        return if named.is_absolute() && is_program(&named) {
-            Ok(named)
-        } else {
-            Err(Error::NotFound { path: named, what })
-        };
+/// The program of a janitor: `named` by the caller, else by `NDSHM_JANITOR`, else `ndshm` beside
+/// this process's program, else on the PATH.
+pub(crate) fn program(named: Option<&Path>) -> Result<PathBuf> {
+    if let Some(named) = named {
+        return checked(
+            named,
+            "the builder names it as the janitor, and it is not a program",
+        );
     }
-    let own = env::current_exe().ok();
-    let beside = own.as_deref().and_then(Path::parent).map(Path::to_path_buf);
-    // Cargo puts tests and examples a level deeper.
-    let above = beside
-        .as_deref()
-        .filter(|beside| {
-            ["deps", "examples"]
-                .iter()
-                .any(|name| beside.ends_with(name))
-        })
-        .and_then(Path::parent);
+    if let Some(named) = env::var_os(VARIABLE).filter(|named| !named.is_empty()) {
+        let what = "NDSHM_JANITOR names it as the janitor, and it is not a program";
+        return checked(Path::new(&named), what);
+    }
     let path = env::var_os("PATH").unwrap_or_default();
-    let directories = beside
-        .clone()
-        .into_iter()
-        .chain(above.map(Path::to_path_buf))
-        .chain(env::split_paths(&path));
-    directories.filter(|directory| directory.is_absolute()).map(|directory| directory.join(NAME)).find(is_program).ok_or_else(|| {
-        let what = "the janitor is this program, of ndshm's feature cli: install it beside yours or on the PATH, or name it in NDSHM_JANITOR";
-        Error::NotFound { path: NAME.into(), what }
-    })
+    beside_this_program()
+        .chain(env::split_paths(&path))
+        .filter(|directory| directory.is_absolute())
+        .map(|directory| directory.join(NAME))
+        .find(|path| is_program(path))
+        .ok_or_else(|| Error::NotFound {
+            path: NAME.into(),
+            what: "the janitor is this program, of the package ndshm-cli: install it beside yours \
+                   or on the PATH, or name it in NDSHM_JANITOR",
+        })
 }
 
-/// Starts a janitor for a store; when this returns, it waits.
+/// A program that was named: its path is absolute, because a janitor changes its directory.
+fn checked(named: &Path, what: &'static str) -> Result<PathBuf> {
+    if named.is_absolute() && is_program(named) {
+        Ok(named.into())
+    } else {
+        Err(Error::NotFound {
+            path: named.into(),
+            what,
+        })
+    }
+}
+
+fn is_program(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+}
+
+/// The directory of this process's program; for `deps` and `examples`, where Cargo puts tests and
+/// examples, the one above too.
+fn beside_this_program() -> impl Iterator<Item = PathBuf> {
+    let program = env::current_exe().ok();
+    let beside = program.as_deref().and_then(Path::parent);
+    let above = beside
+        .filter(|beside| beside.ends_with("deps") || beside.ends_with("examples"))
+        .and_then(Path::parent);
+    let directories = [beside, above].map(|directory| directory.map(Path::to_path_buf));
+    directories.into_iter().flatten()
+}
+
+/// Starts a janitor for a store, and returns when it waits.
 pub(crate) fn start(program: &Path, store: &Path) -> Result<()> {
     let failed = |source| Error::Io {
         path: program.into(),
@@ -91,7 +108,7 @@ pub(crate) fn start(program: &Path, store: &Path) -> Result<()> {
     if answer.is_err() {
         let _ = child.kill();
     }
-    // Where children are not waited for (SIGCHLD is ignored) this fails, and it does not matter.
+    // This fails in a process that ignores SIGCHLD: the kernel reaps its children then.
     let _ = child.wait();
     answer.map_err(failed)
 }
@@ -111,18 +128,19 @@ fn command(program: &Path, stage: &str, store: &Path) -> Command {
     command
 }
 
-/// Waits until a process says that the janitor stands.
+fn has_answered(said: &[u8]) -> bool {
+    said.windows(READY.len())
+        .any(|part| part == READY.as_bytes())
+}
+
+/// Waits until a process prints that the janitor waits.
 fn answer_of(child: &mut Child) -> io::Result<()> {
     let (Some(mut stdout), Some(mut stderr)) = (child.stdout.take(), child.stderr.take()) else {
         unreachable!("both are pipes")
     };
     let deadline = Instant::now() + PATIENCE;
     let mut said = Vec::new();
-    let has_said = |said: &[u8]| {
-        said.windows(READY.len())
-            .any(|part| part == READY.as_bytes())
-    };
-    while !has_said(&said) && said.len() < LONGEST_ANSWER {
+    while !has_answered(&said) && said.len() < LONGEST_ANSWER {
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout = left.try_into().map_err(|_| io::ErrorKind::InvalidInput)?;
         match poll(&mut [PollFd::new(&stdout, PollFlags::IN)], Some(&timeout)) {
@@ -141,12 +159,12 @@ fn answer_of(child: &mut Child) -> io::Result<()> {
             len => said.extend_from_slice(&piece[..len]),
         }
     }
-    if has_said(&said) {
+    if has_answered(&said) {
         return Ok(());
     }
     let mut complaint = Vec::new();
     if said.is_empty() {
-        // It has ended, or closed its streams.
+        // The process has ended, or closed its streams.
         let _ = (&mut stderr).take(1000).read_to_end(&mut complaint);
     }
     let complaint = String::from_utf8_lossy(&complaint).trim().to_owned();
@@ -157,23 +175,23 @@ fn answer_of(child: &mut Child) -> io::Result<()> {
     }))
 }
 
-/// What the tool does as a janitor, in one of its two stages.
-pub fn serve(stage: &str, store: &Path) -> Result<()> {
+/// Runs one of the two stages of a janitor in this process.
+pub(crate) fn serve(stage: &str, store: &Path) -> Result<()> {
     match stage {
         "detach" => detach(store),
         "wait" => wait(store),
         _ => Err(Error::NotFound {
             path: stage.into(),
-            what: "a janitor detaches or waits",
+            what: "the stages of a janitor are detach and wait",
         }),
     }
 }
 
 fn detach(store: &Path) -> Result<()> {
     let failed = |action| Error::io(store, action);
-    // What the program that started this left open for its children is not the janitor's.
+    // The janitor gets none of the descriptors that the starting program left open.
     fork::close_on_exec().map_err(failed("close inherited descriptors"))?;
-    let program = program()?;
+    let program = program(None)?;
     let mut janitor = command(&program, "wait", store)
         .spawn()
         .map_err(failed("start the janitor"))?;
@@ -189,7 +207,7 @@ fn detach(store: &Path) -> Result<()> {
 
 fn wait(store: &Path) -> Result<()> {
     let failed = |action| Error::io(store, action);
-    // Without a terminal: nothing that is typed ends it.
+    // A process without a terminal gets no signal from its keys.
     setsid().map_err(|errno| failed("begin a session")(errno.into()))?;
     store::sweep_when_deserted(store, || {
         let mut stdout = io::stdout();

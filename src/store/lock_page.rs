@@ -1,18 +1,17 @@
-//! The page of shared words in a store's lock file.
+//! The page of shared words in a store's lock file, as it is mapped.
 //!
 //! One of the modules with unsafe code: it promises that the page consists of atomics.
 
 use crate::{
     format::constants::*,
+    store::lock_snapshot,
     sys::mapping::{Atomics, Mapping},
 };
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
+use std::{
+    mem::offset_of,
+    sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst},
+};
 use uuid::Uuid;
-
-/// The store stays when its processes are gone.
-const FLAG_PERSISTENT: u32 = 1;
-/// The store is being deleted: nothing may be created or opened.
-const FLAG_CLOSING: u32 = 2;
 
 /// The lock file's page as it is mapped.
 #[repr(C)]
@@ -21,6 +20,7 @@ pub(crate) struct LockPage {
     version: AtomicU32,
     endian: AtomicU32,
     next_member: AtomicU64,
+    /// The member that deletes the store when it ends; 0 if it is persistent.
     pub(crate) owner: AtomicU64,
     flags: AtomicU32,
     zero: AtomicU32,
@@ -28,67 +28,44 @@ pub(crate) struct LockPage {
     boot: [AtomicU64; 2],
 }
 
-const _: () = assert!(size_of::<LockPage>() == 72);
+const _: () = {
+    assert!(size_of::<LockPage>() == LOCK_END);
+    assert!(offset_of!(LockPage, magic) == 0);
+    assert!(offset_of!(LockPage, version) == LOCK_VERSION_AT);
+    assert!(offset_of!(LockPage, endian) == LOCK_ENDIAN_AT);
+    assert!(offset_of!(LockPage, next_member) == LOCK_NEXT_MEMBER_AT);
+    assert!(offset_of!(LockPage, owner) == LOCK_OWNER_AT);
+    assert!(offset_of!(LockPage, flags) == LOCK_FLAGS_AT);
+    assert!(offset_of!(LockPage, zero) == LOCK_ZERO_AT);
+    assert!(offset_of!(LockPage, uuid) == LOCK_UUID_AT);
+    assert!(offset_of!(LockPage, boot) == LOCK_BOOT_AT);
+};
 
 impl LockPage {
-    /// The bytes of a new lock file. Its first member will have id 1, and is its owner unless the store is persistent.
+    /// The bytes of a new lock file. Its first member will have id 1, and is its owner unless the
+    /// store is persistent.
     pub(crate) fn initial(uuid: Uuid, boot: Uuid, persistent: bool) -> [u8; LOCK_LEN] {
+        let flags = if persistent { FLAG_PERSISTENT } else { 0 };
         let mut page = [0; LOCK_LEN];
         let mut put = |at: usize, value: &[u8]| page[at..at + value.len()].copy_from_slice(value);
         put(0, &LOCK_MAGIC);
-        put(8, &LOCK_VERSION.to_ne_bytes());
-        put(12, &ENDIAN_PROBE.to_ne_bytes());
-        put(16, &1u64.to_ne_bytes());
-        put(24, &u64::from(!persistent).to_ne_bytes());
-        put(
-            32,
-            &(if persistent { FLAG_PERSISTENT } else { 0 }).to_ne_bytes(),
-        );
-        put(40, uuid.as_bytes());
-        put(56, boot.as_bytes());
+        put(LOCK_VERSION_AT, &LOCK_VERSION.to_ne_bytes());
+        put(LOCK_ENDIAN_AT, &ENDIAN_PROBE.to_ne_bytes());
+        put(LOCK_NEXT_MEMBER_AT, &1u64.to_ne_bytes());
+        put(LOCK_OWNER_AT, &u64::from(!persistent).to_ne_bytes());
+        put(LOCK_FLAGS_AT, &flags.to_ne_bytes());
+        put(LOCK_UUID_AT, uuid.as_bytes());
+        put(LOCK_BOOT_AT, boot.as_bytes());
         page
     }
 
-    /// Why this is not a lock file that this library can use, if so.
+    /// Why this library cannot use the lock file, if so.
     pub(crate) fn defect(&self) -> Option<&'static str> {
-        let (magic, version, endian) = (
-            self.magic.load(SeqCst),
+        lock_snapshot::defect(
+            self.magic.load(SeqCst).to_ne_bytes(),
             self.version.load(SeqCst),
             self.endian.load(SeqCst),
-        );
-        match () {
-            () if magic.to_ne_bytes() != LOCK_MAGIC => {
-                Some("its .lock is not a lock file of a store")
-            }
-            () if endian != ENDIAN_PROBE => {
-                Some("the store was made on a machine of another byte order")
-            }
-            () if version != LOCK_VERSION => {
-                Some("the store was made by a later version of this library: update ndshm")
-            }
-            () => None,
-        }
-    }
-
-    /// The same for the bytes of a lock file.
-    pub(crate) fn defect_of(page: &[u8; LOCK_LEN]) -> Option<&'static str> {
-        let part = |at: usize| u32::from_ne_bytes(std::array::from_fn(|i| page[at + i]));
-        let magic = AtomicU64::new(u64::from_ne_bytes(std::array::from_fn(|i| page[i])));
-        let (version, endian) = (AtomicU32::new(part(8)), AtomicU32::new(part(12)));
-        let zero = || [AtomicU64::new(0), AtomicU64::new(0)];
-        let (next_member, owner, flags) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU32::new(0));
-        LockPage {
-            magic,
-            version,
-            endian,
-            next_member,
-            owner,
-            flags,
-            zero: AtomicU32::new(0),
-            uuid: zero(),
-            boot: zero(),
-        }
-        .defect()
+        )
     }
 
     pub(crate) fn uuid(&self) -> Uuid {
@@ -107,22 +84,23 @@ impl LockPage {
         self.flags.load(SeqCst) & FLAG_CLOSING != 0
     }
 
-    /// Marks the store as closing; false where it was already.
+    /// Marks the store as closing. Returns false if it was marked before.
     pub(crate) fn set_closing(&self) -> bool {
         self.flags.fetch_or(FLAG_CLOSING, SeqCst) & FLAG_CLOSING == 0
     }
 
-    /// A member id that nobody had before.
+    /// A member id that no process had before.
     pub(crate) fn next_member(&self) -> Option<u64> {
         Some(self.next_member.fetch_add(1, SeqCst)).filter(|id| (1..MAX_MEMBER).contains(id))
     }
 
-    /// Whether nobody joined since the machine was started with this boot id.
+    /// Whether no process joined since the machine was started with this boot id.
     pub(crate) fn is_of_another_boot(&self, boot: Uuid) -> bool {
         load_uuid(&self.boot) != boot
     }
 
-    /// Notes the boot. Ids of members that the disk never heard of are stepped over. The caller holds the names lock.
+    /// Notes the boot, and steps over the ids that were given before a crash and may never have
+    /// reached the disk. The caller holds the names lock.
     pub(crate) fn note_boot(&self, boot: Uuid) {
         if self.is_of_another_boot(boot) {
             self.next_member.fetch_add(BOOT_STEP, SeqCst);
@@ -140,7 +118,8 @@ fn load_uuid(words: &[AtomicU64; 2]) -> Uuid {
     Uuid::from_bytes(bytes)
 }
 
-// SAFETY: the page consists of atomics of 4 and 8 bytes, for which any bytes are valid, without padding (the size is asserted).
+// SAFETY: the page is `repr(C)` and consists of atomics of 4 and 8 bytes, for which any bytes are
+// valid; the asserted offsets and its size leave no room for padding.
 unsafe impl Atomics for LockPage {}
 
 impl Mapping {
@@ -164,7 +143,5 @@ mod tests {
             (&1u64.to_ne_bytes()[..], &1u64.to_ne_bytes()[..])
         );
         assert_eq!((&page[40..56], &page[56..72]), (&[7; 16][..], &[9; 16][..]));
-        assert_eq!(std::mem::offset_of!(LockPage, flags), 32);
-        assert_eq!(std::mem::offset_of!(LockPage, uuid), 40);
     }
 }

@@ -1,9 +1,10 @@
-//! Mappings of arrays that no array of this process uses any more, kept for the next opening of the
+//! Mappings of arrays that this process does not use any more, kept for the next opening of the
 //! same array.
 //!
-//! They are not counted in the file's openers: the owner may delete the array, or use its file
-//! again. So whoever takes one out counts it in first, and then looks whether it is still that
-//! array. What is found to be gone is unmapped.
+//! They are not counted in the file's openers, so the owner may delete the array or reuse its file
+//! meanwhile. An opening that takes a mapping counts it in first, and then checks whether the file
+//! still has the same array. Mappings of released arrays are unmapped when the process opens or
+//! drops another array of the store.
 
 use crate::{
     format::{header::Parsed, id::ArrayId},
@@ -19,21 +20,22 @@ use std::{
 /// How many mappings are kept at most, however small.
 const MOST: usize = 64;
 
-/// Of how many files it is known how often they were used.
+/// For how many files the cache remembers how often they were used.
 const MOST_SEEN: usize = 256;
 
-/// Uses of a file that end with its mapping: from the next one on it is kept.
+/// After so many uses of a file its mapping is kept at the end of the next one.
 const USES_BEFORE: u8 = 2;
 
-/// The mappings that one process keeps of one store, the one that was used last behind.
+/// The mappings that a process keeps of one store, the one that was used last behind.
 ///
-/// Only of files that are used a third time: most arrays are opened once or twice, and to keep
-/// those would only put off giving their memory back.
+/// It keeps only files that are used a third time. Most arrays are opened once or twice, and their
+/// memory is given back at once.
 pub(crate) struct Cache(fork::Mutex<Files>);
 
 struct Files {
     kept: Vec<Cached>,
-    /// Device and inode of files that were used and not kept, with how often, the latest behind.
+    /// Device and inode of files whose mappings were not kept, with the number of their uses; the
+    /// file that was used first is in front.
     seen: VecDeque<((u64, u64), u8)>,
 }
 
@@ -44,11 +46,11 @@ pub(crate) struct Cached {
     pub(crate) mapping: Mapping,
     /// Whether the payload may be written through it.
     pub(crate) is_writable: bool,
-    /// Whether the array was seen frozen through it: the mapping may be protected for ever.
+    /// Whether the array was seen frozen through it: the mapping may be protected.
     pub(crate) was_frozen: bool,
-    /// Parts of the payload whose pages were mapped to be written.
+    /// The 64ths of the payload whose pages were mapped to be written.
     pub(crate) warm: u64,
-    /// That of the file when the mapping was counted.
+    /// The file's generation when the mapping was counted.
     generation: u64,
 }
 
@@ -60,7 +62,7 @@ impl Cache {
         }))
     }
 
-    /// Counts a use of a file that ends now. Whether it was used often enough before.
+    /// Counts a use of a file that ends now. Returns whether it was used often enough before.
     pub(crate) fn is_used_often(&self, inode: (u64, u64)) -> bool {
         let seen = &mut self.0.lock().seen;
         match seen.iter_mut().find(|(known, _)| *known == inode) {
@@ -76,7 +78,8 @@ impl Cache {
         false
     }
 
-    /// Keeps a mapping, and lets others go; see [`shrink`](Self::shrink).
+    /// Keeps a mapping, in the place of an older one of the same file, and unmaps others; see
+    /// [`shrink`](Self::shrink).
     pub(crate) fn keep(&self, cached: Cached, limit: usize) {
         if cached.mapping.len() > limit {
             return;
@@ -92,12 +95,12 @@ impl Cache {
         self.shrink(limit);
     }
 
-    /// Lets go what is gone, and the oldest, so that no more than `limit` bytes are kept.
+    /// Unmaps released arrays, and the oldest mappings, so that no more than `limit` bytes are kept.
     pub(crate) fn shrink(&self, limit: usize) {
         let mut files = self.0.lock();
         let (mut stay, mut dropped): (Vec<_>, Vec<_>) = std::mem::take(&mut files.kept)
             .into_iter()
-            .partition(Cached::is_there);
+            .partition(Cached::is_unreleased);
         let mut total: usize = stay.iter().map(|cached| cached.mapping.len()).sum();
         while total > limit || stay.len() > MOST {
             let oldest = stay.remove(0);
@@ -110,20 +113,19 @@ impl Cache {
         drop(dropped);
     }
 
-    /// The mapping of the array with this path and id, writable or not.
+    /// Takes the mapping of the array with this path and id, writable or not.
     pub(crate) fn take(&self, path: &Path, id: ArrayId, writable: bool) -> Option<Cached> {
         let kept = &mut self.0.lock().kept;
-        let is_it = |cached: &Cached| {
+        let at = kept.iter().rposition(|cached| {
             cached.parsed.header.id == id
                 && cached.path.as_os_str() == path.as_os_str()
                 && cached.is_writable == writable
-        };
-        let at = kept.iter().rposition(is_it)?;
+        })?;
         Some(kept.remove(at))
     }
 
-    /// A mapping of a file, whatever array it has by now, of as many pages. Its owner may have used
-    /// the file again.
+    /// Takes a mapping of a file with as many pages as one of `len` bytes, whichever array the file
+    /// has by now: its owner may have reused it.
     pub(crate) fn take_file(
         &self,
         inode: (u64, u64),
@@ -131,22 +133,21 @@ impl Cache {
         writable: bool,
     ) -> Option<Cached> {
         let mut files = self.0.lock();
-        // A mapped file keeps its inode, so none else has it. What was frozen is never used again,
-        // and may be protected.
-        let is_it = |cached: &Cached| {
+        // No other file gets the inode of a mapped one. The file of a frozen array is never reused,
+        // and its mapping may be protected.
+        let at = files.kept.iter().rposition(|cached| {
             cached.inode == inode
                 && cached.mapping.has_pages_of(len)
                 && cached.is_writable == writable
                 && !cached.was_frozen
-        };
-        let at = files.kept.iter().rposition(is_it)?;
+        })?;
         let mut cached = files.kept.remove(at);
         drop(files);
         cached.mapping.set_len(len);
         Some(cached)
     }
 
-    /// Lets all mappings go. False where there were none.
+    /// Unmaps all. Returns false if there were none.
     pub(crate) fn clear(&self) -> bool {
         let kept = std::mem::take(&mut self.0.lock().kept);
         !kept.is_empty()
@@ -154,7 +155,7 @@ impl Cache {
 }
 
 impl Cached {
-    /// Of a mapping that is counted still.
+    /// For a mapping that is still counted.
     pub(crate) fn new(
         path: PathBuf,
         parsed: Parsed,
@@ -175,12 +176,12 @@ impl Cached {
         }
     }
 
-    /// Whether somebody may want the file still: it was not released, or is used again.
-    fn is_there(&self) -> bool {
+    /// Whether the file may be opened again: its array was not released, or the file is being reused.
+    fn is_unreleased(&self) -> bool {
         self.mapping.state().lifecycle.load(SeqCst) != lifecycle::RELEASED
     }
 
-    /// Whether the file is still that of the array and not released, if this is its lifecycle.
+    /// Whether the file still has the array and the array is ready, if this is its lifecycle.
     pub(crate) fn is_ready(&self, lifecycle: u32) -> bool {
         lifecycle == lifecycle::READY
             && self.generation == self.mapping.state().generation.load(SeqCst)

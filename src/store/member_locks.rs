@@ -1,7 +1,7 @@
 //! Byte locks of a store's lock file: one for each living member, and one for the names.
 //!
-//! A member holds the byte at 2^32 plus its id for as long as its process lives. The kernel frees the byte when the process ends,
-//! whatever ends it, so the byte answers whether a member lives.
+//! A member holds the byte at 2^32 plus its id for as long as its process lives. The kernel frees the
+//! byte when the process ends, whatever ends it, so the byte answers whether a member lives.
 
 use crate::{
     format::constants::{MAX_MEMBER, MEMBER_LOCKS_AT, NAMES_LOCK_AT},
@@ -9,7 +9,8 @@ use crate::{
 };
 use std::{fs::File, io};
 
-/// Neighbouring ids that one lock may stand for. No process has more in a row; other programs may lock as many bytes as they want.
+/// Neighbouring ids that one lock may stand for. No process has more in a row; other programs may
+/// lock as many bytes as they want.
 const MOST_IN_A_ROW: usize = 1024;
 
 /// Takes the byte of a member, without waiting. Returns false if another process has it.
@@ -17,8 +18,9 @@ pub(crate) fn try_live(file: &File, member: u64) -> io::Result<bool> {
     file_lock::try_lock_byte(file, MEMBER_LOCKS_AT + member)
 }
 
-/// Whether another open file description holds the byte of this member. A process must not ask about itself: the kernel would
-/// say no. A number that is not a member id has never lived.
+/// Whether another open file description holds the byte of this member. A process must not ask about
+/// itself through its own description: the kernel would say no. A number that is not a member id has
+/// never lived.
 pub(crate) fn is_alive(file: &File, member: u64) -> io::Result<bool> {
     if !(1..MAX_MEMBER).contains(&member) {
         return Ok(false);
@@ -27,10 +29,12 @@ pub(crate) fn is_alive(file: &File, member: u64) -> io::Result<bool> {
     file_lock::first_locked(file, at..at + 1).map(|locked| locked.is_some())
 }
 
-/// The members that live, by growing id. `file` must hold no byte itself: the kernel does not report a description's own locks.
+/// The living members, by ascending id. `file` must hold no byte itself: the kernel does not report a
+/// description's own locks.
 pub(crate) fn living(file: &File) -> io::Result<Vec<u64>> {
     let mut living = Vec::new();
-    // Parts of the bytes that the kernel was not asked about yet; a lock that is found leaves one on each side.
+    // Ranges of bytes that the kernel was not asked about yet. A lock that is found leaves one on
+    // each side.
     let all = MEMBER_LOCKS_AT + 1..MEMBER_LOCKS_AT + MAX_MEMBER;
     let mut parts = Vec::from([all]);
     while let Some(part) = parts.pop() {
@@ -38,7 +42,7 @@ pub(crate) fn living(file: &File) -> io::Result<Vec<u64>> {
             continue;
         }
         if let Some(locked) = file_lock::first_locked(file, part.clone())? {
-            // Locks of neighbouring ids that one process holds come as one.
+            // The kernel reports the locks of neighbouring ids that one process holds as one.
             living.extend(
                 locked
                     .clone()
@@ -58,7 +62,7 @@ pub(crate) fn lock_names(file: &File) -> io::Result<()> {
     file_lock::lock_byte(file, NAMES_LOCK_AT)
 }
 
-/// Gives the names lock back.
+/// Releases the names lock.
 pub(crate) fn unlock_names(file: &File) -> io::Result<()> {
     file_lock::unlock_byte(file, NAMES_LOCK_AT)
 }

@@ -1,5 +1,5 @@
-//! Which directories, files and file systems a process may trust: its own user's, where nobody else
-//! can write.
+//! Which directories, files and file systems a process may trust: those of its own user that no other
+//! user can write.
 
 use crate::{
     error::{Error, Result},
@@ -15,7 +15,7 @@ use std::{
 /// The environment variable that names the root.
 const ROOT_VARIABLE: &str = "NDSHM_ROOT";
 
-/// File systems where flock, byte locks and reserved space keep their promises: tmpfs, ext4, xfs,
+/// File systems on which flock, byte locks and reserved space keep their promises: tmpfs, ext4, xfs,
 /// and overlays over them.
 const FILE_SYSTEMS: [u64; 4] = [fs::TMPFS, 0xef53, 0x5846_5342, 0x794c_7630];
 
@@ -26,41 +26,28 @@ fn untrusted(path: &Path, reason: impl Into<String>) -> Error {
     }
 }
 
-/// The directory that stores are made in: the given one, that of `NDSHM_ROOT`, or
-/// `/dev/shm/ndshm-<uid>`; made where it does not exist, if `create`.
+/// The directory in which stores are made: the given one, that of `NDSHM_ROOT`, or
+/// `/dev/shm/ndshm-<uid>`. Makes it if `create` and it does not exist.
 pub(crate) fn root(given: Option<&Path>, any_file_system: bool, create: bool) -> Result<PathBuf> {
     let variable = trusted_variable(ROOT_VARIABLE).map(PathBuf::from);
-    let is_default = given.is_none() && variable.is_none();
-    let default = || {
-        PathBuf::from(format!(
-            "/dev/shm/ndshm-{}",
-            rustix::process::geteuid().as_raw()
-        ))
-    };
-    let root = given
-        .map(Path::to_path_buf)
-        .or(variable)
-        .unwrap_or_else(default);
+    let chosen = given.map(Path::to_path_buf).or(variable);
+    let is_default = chosen.is_none();
+    let root = chosen.unwrap_or_else(default_root);
     if !root.is_absolute() {
         return Err(untrusted(&root, "the store root must be an absolute path"));
     }
-    if create {
-        match DirBuilder::new().mode(0o700).create(&root) {
-            Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
-                let action = "create the store root; set NDSHM_ROOT to a directory of yours, best on a tmpfs";
-                return Err(Error::Io {
-                    path: root,
-                    action,
-                    source,
-                });
-            }
-            _ => {}
-        }
+    if create
+        && let Err(source) = DirBuilder::new().mode(0o700).create(&root)
+        && source.kind() != io::ErrorKind::AlreadyExists
+    {
+        let action =
+            "create the store root; set NDSHM_ROOT to a directory of yours, best on a tmpfs";
+        return Err(Error::io(root, action)(source));
     }
     if is_default && root.is_symlink() {
         return Err(untrusted(
             &root,
-            "it is a symbolic link, and anybody could have made it: remove it, or set NDSHM_ROOT",
+            "it is a symbolic link, which any user could have made: remove it, or set NDSHM_ROOT",
         ));
     }
     let root = std::fs::canonicalize(&root).map_err(|source| match source.kind() {
@@ -84,8 +71,13 @@ pub(crate) fn root(given: Option<&Path>, any_file_system: bool, create: bool) ->
     Ok(root)
 }
 
-/// Checks that a store's directory is this user's alone, and on a file system that keeps its
-/// promises.
+fn default_root() -> PathBuf {
+    let user = rustix::process::geteuid().as_raw();
+    PathBuf::from(format!("/dev/shm/ndshm-{user}"))
+}
+
+/// Checks that a store's directory is this user's alone, and on one of the file systems above unless
+/// `any_file_system`.
 pub(crate) fn check_directory(path: &Path, any_file_system: bool) -> Result<Metadata> {
     check(
         path,
@@ -95,7 +87,7 @@ pub(crate) fn check_directory(path: &Path, any_file_system: bool) -> Result<Meta
     )
 }
 
-/// Checks that nobody else can put stores into a root.
+/// Checks that no other user can put stores into a root.
 pub(crate) fn check_root(path: &Path, any_file_system: bool) -> Result<Metadata> {
     check(
         path,
@@ -120,15 +112,7 @@ fn check(path: &Path, any_file_system: bool, forbidden: u32, advice: &str) -> Re
     if !metadata.is_dir() {
         return Err(untrusted(path, "it is not a directory"));
     }
-    if metadata.uid() != rustix::process::geteuid().as_raw() {
-        return Err(untrusted(
-            path,
-            format!(
-                "it belongs to user {}, not to the user of this process",
-                metadata.uid()
-            ),
-        ));
-    }
+    check_owner(&metadata, path)?;
     if metadata.mode() & forbidden != 0 {
         return Err(untrusted(
             path,
@@ -143,7 +127,7 @@ fn check(path: &Path, any_file_system: bool, forbidden: u32, advice: &str) -> Re
     Ok(metadata)
 }
 
-/// Checks that an open file is a regular one of this user that no other can write.
+/// Checks that an open file is a regular file of this user that no other user can write.
 pub(crate) fn check_file(file: &File, path: &Path) -> Result<Metadata> {
     let metadata = file
         .metadata()
@@ -151,15 +135,7 @@ pub(crate) fn check_file(file: &File, path: &Path) -> Result<Metadata> {
     if !metadata.is_file() {
         return Err(untrusted(path, "it is not a regular file"));
     }
-    if metadata.uid() != rustix::process::geteuid().as_raw() {
-        return Err(untrusted(
-            path,
-            format!(
-                "it belongs to user {}, not to the user of this process",
-                metadata.uid()
-            ),
-        ));
-    }
+    check_owner(&metadata, path)?;
     if metadata.mode() & 0o022 != 0 {
         return Err(untrusted(
             path,
@@ -170,4 +146,15 @@ pub(crate) fn check_file(file: &File, path: &Path) -> Result<Metadata> {
         ));
     }
     Ok(metadata)
+}
+
+fn check_owner(metadata: &Metadata, path: &Path) -> Result<()> {
+    if metadata.uid() == rustix::process::geteuid().as_raw() {
+        return Ok(());
+    }
+    let reason = format!(
+        "it belongs to user {}, not to the user of this process",
+        metadata.uid()
+    );
+    Err(untrusted(path, reason))
 }

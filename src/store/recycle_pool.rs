@@ -1,9 +1,27 @@
-//! Files of released arrays that their owner keeps, to make the next arrays of them: with their
-//! pages, and mapped.
+//! Files of released arrays that their owner keeps for reuse, with their pages and mapped.
 //!
-//! A file comes here when its array was released, lost its name, and nobody else has it mapped. It
-//! has a name as files have that are being built, so that a sweep takes what a dead process kept.
-//! Its lifecycle is "recycling": whoever opened the file before it lost its name is refused.
+//! # Reusing a file
+//!
+//! Fresh pages cost more than the elements that are written into them. A process that asked for it
+//! (`Builder::recycle`) keeps the files of arrays that it owned and released, and makes its next
+//! arrays of them:
+//!
+//! 1. *Release.* The lifecycle of the array becomes "released".
+//! 2. *Rename.* The file gets the name of a draft of this member, so that a sweep deletes it if the
+//!    process dies. Arrays with a chosen name and frozen arrays are unlinked instead.
+//! 3. *Take.* When the last use of the array in this process ends, the process sets the lifecycle
+//!    to "recycling" and only then reads the number of openers (`StateBlock::begin_recycling`). If
+//!    another mapping is counted, the lifecycle goes back to "released", and the file is unlinked.
+//! 4. *Keep.* The file is in the [`Pool`], up to a limit of bytes. The oldest files go first.
+//! 5. *Renew.* A new array of as many pages takes the file. Its header is written under the draft's
+//!    name; then the generation grows, the lifecycle becomes "ready", and the rename publishes it.
+//!
+//! # Openers of the old array
+//!
+//! A process that opened the file by its old name counts itself in first, and then reads the
+//! lifecycle. If it reads "recycling", or another generation than in the header that it read, the
+//! array is gone for it (`segment::open`). A process that keeps an uncounted mapping in its
+//! [mapping cache](crate::store::mapping_cache) does the same before it uses the mapping again.
 
 use crate::{
     state::block::lifecycle,
@@ -12,12 +30,12 @@ use crate::{
 };
 use std::sync::atomic::Ordering::SeqCst;
 
-/// The files that one process keeps of one store.
+/// The files that a process keeps of one store, the one that was used last behind.
 pub(crate) struct Pool(fork::Mutex<Vec<Kept>>);
 
-/// One file.
+/// A kept file.
 pub(crate) struct Kept {
-    /// Counted, but not registered: a forked child has no array of it.
+    /// Counted, but not registered for forks: a child has no array of it.
     pub(crate) mapping: Mapping,
     pub(crate) path: TempName,
     pub(crate) inode: (u64, u64),
@@ -28,13 +46,13 @@ impl Pool {
         Self(fork::Mutex::new(Vec::new()))
     }
 
-    /// Keeps a file, and lets the oldest go that do not fit into `limit` bytes with it.
+    /// Keeps a file, and deletes the oldest files that do not fit into `limit` bytes with it.
     pub(crate) fn keep(&self, kept: Kept, limit: usize) {
         self.0.lock().push(kept);
         self.shrink(limit);
     }
 
-    /// Lets the oldest files go, so that no more than `limit` bytes are kept.
+    /// Deletes the oldest files, so that no more than `limit` bytes are kept.
     pub(crate) fn shrink(&self, limit: usize) {
         let mut dropped = Vec::new();
         let mut pool = self.0.lock();
@@ -49,8 +67,8 @@ impl Pool {
         dropped.into_iter().for_each(Kept::forget);
     }
 
-    /// A file that has as many pages as one of `len` bytes; the one that was used last, whose pages
-    /// are the likeliest to be in a cache.
+    /// Takes a file that has as many pages as one of `len` bytes: the one that was used last, because
+    /// its pages are the likeliest to be in the processor's caches.
     pub(crate) fn take(&self, len: usize) -> Option<Kept> {
         let mut pool = self.0.lock();
         let at = pool
@@ -59,7 +77,7 @@ impl Pool {
         Some(pool.remove(at))
     }
 
-    /// Lets all files go. False where there were none.
+    /// Deletes all files. Returns false if there were none.
     pub(crate) fn clear(&self) -> bool {
         let kept = std::mem::take(&mut *self.0.lock());
         let had_any = !kept.is_empty();
@@ -75,10 +93,10 @@ impl Drop for Pool {
 }
 
 impl Kept {
-    /// Deletes the file, unless it was inherited over a fork: then it is the parent's.
+    /// Deletes the file, unless this process inherited it over a fork: then it is the parent's.
     fn forget(self) {
         if self.path.is_own() {
-            // Who kept a mapping of it for later lets it go.
+            // A process that has the file in its mapping cache unmaps it then.
             self.mapping
                 .state()
                 .lifecycle

@@ -1,5 +1,5 @@
-//! What a process chose for its use of a store: one for each membership, whichever manager it was
-//! chosen with.
+//! A process's settings for a store: one set for each membership, shared by all managers of the store
+//! in the process.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed},
@@ -8,8 +8,8 @@ use std::{
 
 /// Whether new arrays get huge pages. Arrays of less than 2 MiB never do.
 ///
-/// Only on tmpfs. They need no privilege, also where huge pages are off for shared memory; Linux
-/// 6.1.
+/// Huge pages need a tmpfs and Linux 6.1. They need no privilege, even if the system has huge pages
+/// for shared memory turned off.
 ///
 /// # Examples
 ///
@@ -24,36 +24,36 @@ use std::{
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
 pub enum HugePages {
-    /// Where they can be had.
+    /// Yes, if the kernel gives them.
     #[default]
     Auto,
-    /// Not: where all processors are always busy, the kernel can take milliseconds to make the
+    /// No. On a machine whose processors are all busy, the kernel can take milliseconds to make the
     /// first one.
     Never,
-    /// Or it is an error.
+    /// Yes, or creating the array is an error.
     Require,
 }
 
-/// The choices; by default nothing was chosen. Whoever reads one sees it or the one before: nothing
-/// else depends on it.
+/// The settings; by default none was chosen. A thread that reads one sees the last choice or the one
+/// before: nothing else is ordered by them.
 #[derive(Debug, Default)]
 pub(crate) struct Settings {
-    /// Nanoseconds and one; zero is no limit.
+    /// Nanoseconds plus one; zero is no limit.
     lock_timeout: AtomicU64,
     /// A [`HugePages`].
     huge_pages: AtomicU8,
     prefault: AtomicBool,
     /// Bytes.
     recycle: AtomicUsize,
-    /// Bytes and one; zero where nothing was chosen.
+    /// Bytes plus one; zero if none was chosen.
     cache: AtomicUsize,
 }
 
-/// How many bytes of mappings are kept unless something else was chosen.
+/// How many bytes of mappings are kept by default.
 const CACHE: usize = 64 << 20;
 
 impl Settings {
-    /// How long a guard is waited for that was asked for without a limit of its own.
+    /// How long a guard waits that was asked for without a limit of its own.
     pub(crate) fn lock_timeout(&self) -> Option<Duration> {
         self.lock_timeout
             .load(Relaxed)
@@ -62,7 +62,7 @@ impl Settings {
     }
 
     pub(crate) fn set_lock_timeout(&self, timeout: Duration) {
-        // What does not fit is more than 500 years.
+        // A longer time than fits is more than 500 years.
         let nanos = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
         self.lock_timeout.store(nanos.saturating_add(1), Relaxed);
     }
@@ -79,7 +79,7 @@ impl Settings {
         self.huge_pages.store(choice as u8, Relaxed);
     }
 
-    /// Whether all pages of an array are mapped when it is made or opened.
+    /// Whether all pages of an array are mapped when it is created or opened.
     pub(crate) fn prefault(&self) -> bool {
         self.prefault.load(Relaxed)
     }
@@ -97,7 +97,7 @@ impl Settings {
         self.cache.store(bytes.saturating_add(1), Relaxed);
     }
 
-    /// How many bytes of released arrays are kept to be used again.
+    /// How many bytes of released arrays are kept for reuse.
     pub(crate) fn recycle(&self) -> usize {
         self.recycle.load(Relaxed)
     }

@@ -1,5 +1,5 @@
-//! Temporary names: of files that are being built, or kept to be used again. A process deletes its
-//! own when it is done with them.
+//! Temporary names: of files that are being built or kept for reuse. A process deletes the files that
+//! it made under such names.
 
 use crate::sys::fork;
 use std::{
@@ -9,10 +9,10 @@ use std::{
 };
 use tempfile::TempPath;
 
-/// The name of a file that is deleted when this is dropped, but for a forked child: there it is the
+/// The name of a file. Dropping it deletes the file, except in a forked child: there the file is the
 /// parent's.
 pub(crate) struct TempName {
-    /// Always there, but while this is dropped or used up.
+    /// `None` only while this is dropped or published.
     path: Option<TempPath>,
     /// The fork generation that made it.
     generation: u64,
@@ -26,7 +26,7 @@ impl TempName {
         }
     }
 
-    /// The name of a file that is there, an absolute path.
+    /// The name of an existing file, an absolute path.
     pub(crate) fn of(path: PathBuf) -> io::Result<Self> {
         TempPath::try_from_path(path).map(Self::new)
     }
@@ -36,7 +36,7 @@ impl TempName {
         self.generation == fork::generation()
     }
 
-    /// Renames the file, unless something has the new name.
+    /// Renames the file, unless another file has the new name.
     pub(crate) fn publish(mut self, path: &Path) -> io::Result<()> {
         match self.path.take() {
             Some(temporary) if self.is_own() => temporary

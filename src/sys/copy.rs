@@ -1,25 +1,25 @@
-//! Copying and clearing many bytes: by one thread, or with the feature `rayon` by several where
-//! there are so many that it pays.
+//! Copying and clearing many bytes: by one thread, or with the feature `rayon` by several threads
+//! from 16 MiB on.
 
 #[cfg(feature = "rayon")]
 use crate::sys::fork;
 
-/// From so many bytes on several threads are faster than one: with fewer, starting them costs more
-/// than they save.
+/// From this many bytes on, several threads are faster than one. With fewer, starting the threads
+/// costs more than they save.
 #[cfg(feature = "rayon")]
 const PARALLEL_FROM: usize = 16 << 20;
-/// What one thread does at once.
+/// Bytes that one thread copies or clears at once.
 #[cfg(feature = "rayon")]
 const PIECE: usize = 2 << 20;
 
-/// Whether several threads do it. Not in a forked child: it does not have the threads that rayon
+/// Whether several threads share the work. Never in a forked child: it lacks the threads that rayon
 /// may have started in its parent, and would wait for them for ever.
 #[cfg(feature = "rayon")]
 fn is_parallel(len: usize) -> bool {
     len >= PARALLEL_FROM && fork::generation() == 0
 }
 
-/// Copies all bytes; the two have the same length.
+/// Copies all bytes; both slices have the same length.
 pub(crate) fn copy(target: &mut [u8], source: &[u8]) {
     #[cfg(feature = "rayon")]
     if is_parallel(target.len()) {

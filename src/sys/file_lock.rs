@@ -1,24 +1,26 @@
-//! Locks of the kernel on files: flock, and byte-range locks of open file descriptions.
+//! The kernel's file locks: flock, and byte-range locks of open file descriptions.
 //!
-//! The only caller of either. A byte lock of an open file description (F_OFD_SETLK) vanishes with
-//! the last descriptor of the description that took it, and with nothing else.
+//! No other module calls either. The kernel drops a byte lock of an open file description
+//! (F_OFD_SETLK) when the last descriptor of the description that took it closes, and at no other
+//! event.
 //!
-//! One of the modules with unsafe code: libc's `fcntl` is the only way to those locks.
+//! A module with unsafe code: only libc's `fcntl` reaches those locks.
 
 use std::{fs::File, io, ops::Range, os::fd::AsRawFd};
 
-/// Takes flock shared without waiting. Returns false if another description holds it exclusively.
+/// Takes the shared flock without waiting. Returns false if another description holds it
+/// exclusively.
 pub(crate) fn try_share(file: &File) -> io::Result<bool> {
     attempt(|| fs2::FileExt::try_lock_shared(file))
 }
 
-/// Takes flock exclusively without waiting. Returns false if another description holds it. For a
+/// Takes the exclusive flock without waiting. Returns false if another description holds it. For a
 /// fresh descriptor only.
 pub(crate) fn try_exclude(file: &File) -> io::Result<bool> {
     attempt(|| fs2::FileExt::try_lock_exclusive(file))
 }
 
-/// Takes flock exclusively, and waits for it. For a fresh descriptor only.
+/// Waits for the exclusive flock and takes it. For a fresh descriptor only.
 pub(crate) fn exclude(file: &File) -> io::Result<()> {
     loop {
         match fs2::FileExt::lock_exclusive(file) {
@@ -33,7 +35,7 @@ pub(crate) fn try_lock_byte(file: &File, at: u64) -> io::Result<bool> {
     set(file, libc::F_OFD_SETLK, libc::F_WRLCK, at)
 }
 
-/// Locks one byte, and waits for it.
+/// Waits for the lock of one byte and takes it.
 pub(crate) fn lock_byte(file: &File, at: u64) -> io::Result<()> {
     set(file, libc::F_OFD_SETLKW, libc::F_WRLCK, at).map(|_| ())
 }
@@ -43,19 +45,19 @@ pub(crate) fn unlock_byte(file: &File, at: u64) -> io::Result<()> {
     set(file, libc::F_OFD_SETLK, libc::F_UNLCK, at).map(|_| ())
 }
 
-/// The first lock that another open file description holds on any of these bytes, as far as it lies
-/// within them. The kernel does not report the locks of the description that asks.
+/// The first lock that another open file description holds on any of these bytes, cut to the given
+/// range. The kernel does not report the locks of the asking description.
 pub(crate) fn first_locked(file: &File, bytes: Range<u64>) -> io::Result<Option<Range<u64>>> {
     let mut lock = flock(libc::F_WRLCK, bytes.start, bytes.end - bytes.start);
-    // SAFETY: F_OFD_GETLK reads and writes the flock it is given, which is a valid one with a pid
-    // of zero; the descriptor is open.
+    // SAFETY: F_OFD_GETLK reads and writes the flock it is given; that one is valid and has a pid
+    // of zero, and the descriptor is open.
     if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock) } == -1 {
         return Err(io::Error::last_os_error());
     }
     if i32::from(lock.l_type) == libc::F_UNLCK {
         return Ok(None);
     }
-    // A length of zero reaches to the end of all offsets.
+    // A length of zero means up to the largest offset.
     let start = (lock.l_start as u64).clamp(bytes.start, bytes.end);
     let len = if lock.l_len == 0 {
         u64::MAX
@@ -83,8 +85,8 @@ fn attempt(lock: impl Fn() -> io::Result<()>) -> io::Result<bool> {
 fn set(file: &File, command: i32, kind: i32, at: u64) -> io::Result<bool> {
     let lock = flock(kind, at, 1);
     loop {
-        // SAFETY: the F_OFD_SETLK commands read the flock they are given, which is a valid one with
-        // a pid of zero; the descriptor is open.
+        // SAFETY: the F_OFD_SETLK commands read the flock they are given; that one is valid and has
+        // a pid of zero, and the descriptor is open.
         if unsafe { libc::fcntl(file.as_raw_fd(), command, &raw const lock) } != -1 {
             return Ok(true);
         }

@@ -1,4 +1,5 @@
-//! Files and file systems: opening, asking what they are and what is left, and the errors of what could not be made.
+//! Files and file systems: opening files, asking for their inode, type and free space, and the
+//! error of a failed creation.
 
 use crate::{
     error::{Error, Result},
@@ -16,10 +17,10 @@ use std::{
     path::Path,
 };
 
-/// The type that statfs gives for a tmpfs.
+/// The type that statfs returns for a tmpfs.
 pub(crate) const TMPFS: u64 = 0x0102_1994;
 
-/// The type of the file system that a path is on, as statfs gives it.
+/// The type of the file system that holds a path, as statfs returns it.
 pub(crate) fn file_system(path: &Path) -> Result<u64> {
     let found = rustix::fs::statfs(path)
         .map_err(|errno| Error::io(path, "ask for its file system")(errno.into()))?;
@@ -31,7 +32,8 @@ pub(crate) fn is_on_tmpfs(path: &Path) -> bool {
     file_system(path).is_ok_and(|found| found == TMPFS)
 }
 
-/// Whether the file system with this device number was mounted with an option that gives its files huge pages. `/proc/self/mountinfo`, proc(5).
+/// Whether the file system with this device number was mounted with an option that gives its files
+/// huge pages. Reads `/proc/self/mountinfo`, proc(5).
 pub(crate) fn has_huge_mount(device: u64) -> bool {
     let number = format!(
         "{}:{}",
@@ -48,13 +50,14 @@ pub(crate) fn has_huge_mount(device: u64) -> bool {
         .any(|option| matches!(option, "huge=always" | "huge=within_size" | "huge=advise"))
 }
 
-/// Opens a file of a store, for reading and writing, without following a link or waiting for a FIFO.
+/// Opens a file for reading and writing, without following a link or waiting for a FIFO.
 pub(crate) fn open_file(path: &Path) -> io::Result<File> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     above_the_streams(File::from(rustix::fs::open(path, flags, Mode::empty())?))
 }
 
-/// The same open file under a number that is not of a standard stream: in a process that closed its streams, whatever prints would write into it.
+/// The same open file under a number above those of the standard streams. A process that closed its
+/// streams would otherwise print into the file.
 pub(crate) fn above_the_streams(file: File) -> io::Result<File> {
     match file.as_raw_fd() {
         0..=2 => Ok(File::from(rustix::io::fcntl_dupfd_cloexec(&file, 3)?)),
@@ -68,7 +71,8 @@ pub(crate) fn inode_of_file(file: &File) -> io::Result<(u64, u64)> {
     Ok((found.st_dev, found.st_ino))
 }
 
-/// Device and inode of the file at a path, of a link itself; none where there is none.
+/// Device and inode of the file at a path, of the link itself for a link. `None` if the path names
+/// nothing.
 pub(crate) fn inode_at(path: &Path) -> Option<(u64, u64)> {
     rustix::fs::lstat(path)
         .ok()
@@ -100,7 +104,7 @@ pub(crate) fn reserve(file: &File, range: Range<u64>) -> io::Result<()> {
     }
 }
 
-/// Bytes that are left for this user on the file system of `path`.
+/// Bytes that this user may still write on the file system of `path`.
 pub(crate) fn available(path: &Path) -> Result<u64> {
     let found = rustix::fs::statvfs(path)
         .map_err(|errno| Error::io(path, "ask for free space")(errno.into()))?;
@@ -151,7 +155,7 @@ pub(crate) fn check_fits(path: &Path, needed: u64, is_on_tmpfs: bool) -> Result<
 
 const OF_FILE_SYSTEM: &str = "the file system (its bytes, inodes or quota)";
 
-/// The error of a file that could not be made: `NoSpace` where that is the reason.
+/// The error of a failed creation: `NoSpace` if the file system lacks space.
 pub(crate) fn creation_error(
     source: io::Error,
     path: &Path,

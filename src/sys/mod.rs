@@ -1,4 +1,8 @@
-//! The kernel: mappings, forks, locks of files, copies. Nothing here knows a format.
+//! The kernel's services: mappings, forks, file locks, opening files, and copies of many bytes.
+//!
+//! `mapping` is the only module that maps memory, `file_lock` the only one that locks files, and
+//! `fork` the only one that handles forks. Nothing here knows a format, a store or an array:
+//! callers pass offsets, lengths and paths.
 
 pub(crate) mod copy;
 #[allow(unsafe_code)]

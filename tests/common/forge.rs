@@ -23,10 +23,10 @@ pub struct Forge {
     pub state: Vec<u8>,
     /// The encoded header map.
     pub map: Vec<u8>,
-    /// What stands between padding and payload.
+    /// The bytes between padding and payload.
     pub prefix: Vec<u8>,
     pub payload: Vec<u8>,
-    /// What the fixed block says of the payload's length.
+    /// The payload's length in the fixed block.
     pub data_len: u64,
 }
 

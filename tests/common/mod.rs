@@ -1,4 +1,4 @@
-//! What the tests share: a root of their own, and processes of their own.
+//! Helpers of all tests: a root for each test, and child processes.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -6,6 +6,7 @@
 )]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
+pub mod bad;
 mod peer;
 
 #[allow(unused_imports, reason = "not every test file has peers")]
@@ -13,6 +14,7 @@ pub use peer::Peer;
 
 use ndshm::Manager;
 use std::{
+    any::type_name,
     ffi::OsStr,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -22,14 +24,14 @@ use tempfile::TempDir;
 
 /// The variable that hands arguments to a child's test, separated by newlines.
 const ARGUMENTS: &str = "NDSHM_TEST_ARGUMENTS";
-/// What every child prints last: a test name that does not exist would exit with success too.
+/// Every child prints this last: a harness without a matching test exits with success too.
 pub const MARKER: &str = "the child's test ran to its end";
 
 /// Where roots are made; the process id and random letters follow.
 const ROOTS: &str = "/dev/shm/ndshm-test-";
 
-/// A root on tmpfs, deleted with all that is in it when the test ends, also when it fails. What a
-/// test that was aborted left is deleted by the next one.
+/// A root on tmpfs, deleted with its contents when the test ends, also when it fails. The next test
+/// deletes the leftovers of an aborted one.
 pub struct Root(TempDir);
 
 impl Root {
@@ -90,9 +92,15 @@ pub fn files_below(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// The name by which the test harness knows a test function: its path without the binary.
+pub fn test_name<F: Fn()>(_: F) -> &'static str {
+    let (_binary, name) = type_name::<F>().split_once("::").unwrap();
+    name
+}
+
 /// A command that runs one ignored test of this test binary in a process of its own, by exec, with
 /// these arguments.
-pub fn child_command<A: AsRef<OsStr>>(test: &str, arguments: &[A]) -> Command {
+pub fn child_command<A: AsRef<OsStr>>(test: impl Fn(), arguments: &[A]) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     let joined = arguments
         .iter()
@@ -101,7 +109,7 @@ pub fn child_command<A: AsRef<OsStr>>(test: &str, arguments: &[A]) -> Command {
         .join(OsStr::new("\n"));
     command
         .args([
-            test,
+            test_name(test),
             "--exact",
             "--ignored",
             "--nocapture",
@@ -112,7 +120,7 @@ pub fn child_command<A: AsRef<OsStr>>(test: &str, arguments: &[A]) -> Command {
 }
 
 /// Starts such a process; its output is kept for [`finish`].
-pub fn start<A: AsRef<OsStr>>(test: &str, arguments: &[A]) -> Child {
+pub fn start<A: AsRef<OsStr>>(test: impl Fn(), arguments: &[A]) -> Child {
     child_command(test, arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -121,7 +129,7 @@ pub fn start<A: AsRef<OsStr>>(test: &str, arguments: &[A]) -> Child {
         .unwrap()
 }
 
-/// Waits for a child, requires that its test ran and succeeded, and returns what it printed.
+/// Waits for a child, requires that its test ran and succeeded, and returns its output.
 #[track_caller]
 pub fn finish(child: Child) -> String {
     let Output {
@@ -142,14 +150,14 @@ pub fn finish(child: Child) -> String {
 
 /// Starts a child and waits for it.
 #[track_caller]
-pub fn run<A: AsRef<OsStr>>(test: &str, arguments: &[A]) -> String {
+pub fn run<A: AsRef<OsStr>>(test: impl Fn(), arguments: &[A]) -> String {
     finish(start(test, arguments))
 }
 
 /// Runs a child's test with a tmpfs mounted at `mount`, of this size and with the options that
 /// follow it, in a user and mount namespace of its own.
 #[track_caller]
-pub fn run_on_tmpfs(test: &str, child: &str, size: &str, mount: &Path) {
+pub fn run_on_tmpfs(test: &str, child: impl Fn(), size: &str, mount: &Path) {
     let namespace = || {
         let mut command = Command::new("unshare");
         command.arg("-Urm");
@@ -206,7 +214,7 @@ pub fn done() {
     println!("\n{MARKER}");
 }
 
-/// Says that a test cannot run on this machine: `.ci/run` counts and names what was skipped.
+/// Says that a test cannot run on this machine: `.ci/run` counts and names the skipped tests.
 pub fn skip(test: &str, reason: &str) {
     use std::io::Write;
     eprintln!("skipped {test}: {reason}");
@@ -220,7 +228,7 @@ pub fn skip(test: &str, reason: &str) {
     }
 }
 
-/// What another thread gets for an attempt.
+/// The result of an attempt in another thread.
 pub fn elsewhere<R: Send>(attempt: impl FnOnce() -> R + Send) -> R {
     std::thread::scope(|scope| scope.spawn(attempt).join().unwrap())
 }

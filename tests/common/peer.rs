@@ -14,7 +14,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    pub fn start<A: AsRef<OsStr>>(test: &str, arguments: &[A]) -> Self {
+    pub fn start<A: AsRef<OsStr>>(test: impl Fn(), arguments: &[A]) -> Self {
         let mut child = super::start(test, arguments);
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         Self { child, lines }
@@ -77,8 +77,8 @@ impl Peer {
         status
     }
 
-    /// After [`kill`](Self::kill): ends the input, and waits until nobody is left who could write a
-    /// line.
+    /// After [`kill`](Self::kill): ends the input, and waits until no process is left that could
+    /// write a line.
     pub fn wait_for_descendants(mut self) -> Vec<String> {
         drop(self.child.stdin.take());
         self.lines.by_ref().map(Result::unwrap).collect()

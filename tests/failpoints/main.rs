@@ -1,69 +1,69 @@
-//! Deaths at every step that has a name, one after the other, while other processes work on the
-//! same store and array.
+//! Crashes at every named step, one after the other, while other processes work on the same store
+//! and array.
 //!
 //! `cargo test --features failpoints --test failpoints` lets a process die at each point of the
 //! library's list, kills another one that stands there, and lets a third stand there and go on.
-//! Then: the others go on; what the dead one held is poison if it wrote, and gone if it did not;
-//! what was half-made is never seen, and swept; what was half-deleted is finished by the next one.
-//! With `-- --nocapture` it prints a table of points and outcomes.
+//! Then the others go on. The dead process's guard is poison if it wrote, and gone if it did not.
+//! Half-made files are never seen, and are swept; the next process finishes a half-done deletion.
+//! With `-- --nocapture` the test prints a table of points and outcomes.
 //!
-//! `NDSHM_FAILPOINTS_HITS=5` is the long run: in each scene, deaths at the first five hits of every
-//! point that it comes to. `NDSHM_FAILPOINTS_SCENE` plays one scene alone.
+//! `NDSHM_FAILPOINTS_HITS=5` is the long run: in each scenario, crashes at the first five hits of
+//! every point that it reaches. `NDSHM_FAILPOINTS_SCENARIO` runs one scenario alone.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 #![allow(
     unsafe_code,
     reason = "forks, and a look at the kernel's locks, are calls of libc"
 )]
 
-mod campaign;
+mod checks;
 #[path = "../common/mod.rs"]
 mod common;
-mod crew;
-mod ends;
-mod scenes;
-mod stage;
+mod run;
+mod scenarios;
+mod setup;
 mod victim;
+mod workers;
 
-use campaign::Campaign;
-use scenes::{Mode, SCENES, Scene};
+use run::Run;
+use scenarios::{Mode, SCENARIOS, Scenario};
 use std::collections::BTreeSet;
 
 #[test]
-fn whoever_dies_at_any_point_holds_nobody_up_and_leaves_nothing_behind() {
+fn a_crash_at_any_point_blocks_no_process_and_leaves_nothing_behind() {
     let root = common::Root::new();
-    let mut campaign = Campaign::new(root.path());
-    let only = std::env::var("NDSHM_FAILPOINTS_SCENE").ok();
-    let is_wanted = |scene: &Scene| only.as_deref().is_none_or(|only| only == scene.name);
-    for scene in SCENES.iter().filter(|scene| is_wanted(scene)) {
-        for death in scene.deaths {
-            campaign.play(scene, death, Mode::Dies);
-            if scene.can_stand {
-                campaign.play(scene, death, Mode::Stands);
-                campaign.play(scene, death, Mode::GoesOn);
+    let mut run = Run::new(root.path());
+    let only = std::env::var("NDSHM_FAILPOINTS_SCENARIO").ok();
+    let is_wanted = |scenario: &Scenario| only.as_deref().is_none_or(|only| only == scenario.name);
+    for scenario in SCENARIOS.iter().filter(|scenario| is_wanted(scenario)) {
+        for crash in scenario.crashes {
+            run.run(scenario, crash, Mode::Dies);
+            if scenario.can_stand {
+                run.run(scenario, crash, Mode::Stands);
+                run.run(scenario, crash, Mode::GoesOn);
             }
         }
     }
     let most = std::env::var("NDSHM_FAILPOINTS_HITS").map_or(0, |text| text.parse().unwrap());
-    SCENES
+    SCENARIOS
         .iter()
-        .filter(|scene| is_wanted(scene) && scene.is_alone && most > 0)
-        .for_each(|scene| campaign.play_all(scene, most));
-    campaign.report();
+        .filter(|scenario| is_wanted(scenario) && scenario.is_alone && most > 0)
+        .for_each(|scenario| run.run_all(scenario, most));
+    run.report();
     if only.is_some() {
-        return campaign.finish();
+        return run.finish();
     }
     let missing: BTreeSet<_> = ndshm::failpoint::NAMES
         .iter()
-        .filter(|name| !campaign.was_reached(name))
+        .filter(|name| !run.was_reached(name))
         .collect();
-    assert!(missing.is_empty(), "nobody died at {missing:?}");
-    campaign.finish();
+    assert!(missing.is_empty(), "no process died at {missing:?}");
+    run.finish();
 }
 
 #[test]
 #[ignore = "runs in a child"]
 fn child_works() {
-    crew::child();
+    workers::child();
 }
 
 #[test]

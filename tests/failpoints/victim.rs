@@ -1,8 +1,8 @@
-//! The processes that die: each sets a scene, arms a point, and goes on until it comes there.
+//! The processes that die: each sets a scenario, arms a point, and goes on until it comes there.
 
 use crate::{
     common,
-    stage::{COLUMNS, FREE, GIFT, GRAVES, PARTS, RECOVERED, VIEW, part, rows, soon, word},
+    setup::{COLUMNS, FREE, GIVEN, PARTS, POISONED_ROWS, RECOVERED, VIEW, part, rows, soon, word},
 };
 use ndarray::Ix1;
 use ndshm::{Error, Handle, Manager, Scope, SharedArray1, SharedArray2, failpoint};
@@ -22,17 +22,17 @@ struct Victim {
     point: String,
     nth: u64,
     /// The file to stand with, or none: to die.
-    sign: String,
+    marker: String,
     store: PathBuf,
     work: String,
-    gift: String,
-    signs: PathBuf,
+    given: String,
+    markers: PathBuf,
     /// How often each point was reached before one was armed.
     before: RefCell<Vec<u64>>,
 }
 
 pub(crate) fn child() {
-    let [scene, point, nth, sign, store, work, gift, signs] =
+    let [scenario, point, nth, marker, store, work, given, markers] =
         common::arguments().try_into().unwrap();
     // The test is gone: so is whatever stands here and waits.
     std::thread::spawn(|| {
@@ -42,14 +42,14 @@ pub(crate) fn child() {
     let victim = Victim {
         point,
         nth: nth.parse().unwrap(),
-        sign,
+        marker,
         store: store.into(),
         work,
-        gift,
-        signs: signs.into(),
+        given,
+        markers: markers.into(),
         before: RefCell::default(),
     };
-    victim.play(&scene);
+    victim.run(&scenario);
     let before = victim.before.into_inner();
     for (name, before) in failpoint::NAMES.iter().zip(before) {
         println!("reached {name} {}", failpoint::hits(name) - before);
@@ -63,10 +63,10 @@ impl Victim {
             .iter()
             .map(|name| failpoint::hits(name))
             .collect();
-        match (self.point.as_str(), self.sign.as_str()) {
+        match (self.point.as_str(), self.marker.as_str()) {
             ("", _) => {}
             (point, "") => failpoint::die(point, self.nth),
-            (point, sign) => failpoint::stand(point, self.nth, Path::new(sign)),
+            (point, marker) => failpoint::stand(point, self.nth, Path::new(marker)),
         }
     }
 
@@ -90,9 +90,9 @@ impl Victim {
             .open()
             .unwrap();
         let array = manager.from_elem(10, 3u64).unwrap();
-        std::fs::write(self.signs.join("written"), array.handle().to_string()).unwrap();
-        std::fs::rename(self.signs.join("written"), self.signs.join("old")).unwrap();
-        soon("the opener stands", || self.signs.join("opener").exists());
+        std::fs::write(self.markers.join("written"), array.handle().to_string()).unwrap();
+        std::fs::rename(self.markers.join("written"), self.markers.join("old")).unwrap();
+        soon("the opener stands", || self.markers.join("opener").exists());
         (manager, array)
     }
 
@@ -104,8 +104,8 @@ impl Victim {
         rows(&self.work(), VIEW)
     }
 
-    fn gift(&self) -> Handle {
-        self.gift.parse().unwrap()
+    fn given(&self) -> Handle {
+        self.given.parse().unwrap()
     }
 
     /// A store beside the one that others work in.
@@ -121,12 +121,12 @@ impl Victim {
         manager
     }
 
-    fn play(&self, scene: &str) {
-        match scene {
+    fn run(&self, scenario: &str) {
+        match scenario {
             "write" => self.write(&self.view()),
-            "write graves" => self.write(&rows(&self.work(), GRAVES)),
-            "write a part of the graves" => {
-                self.write(&rows(&self.work(), GRAVES.start..RECOVERED.end - 1))
+            "write the poisoned rows" => self.write(&rows(&self.work(), POISONED_ROWS)),
+            "write a part of the poisoned rows" => {
+                self.write(&rows(&self.work(), POISONED_ROWS.start..RECOVERED.end - 1))
             }
             "wait" | "convert" | "take over" => self.write(&self.view()),
             "read" => {
@@ -172,39 +172,40 @@ impl Victim {
             }
             "recover" | "recover after a wait" => {
                 let view = rows(&self.work(), RECOVERED);
-                // What a dead writer left becomes a record only when somebody looks, and the
-                // recovery would wait for it first.
-                assert!(scene != "recover" || view.is_poisoned().unwrap());
+                // A dead writer's slot becomes a record only when a process looks, and the recovery
+                // would wait for it first.
+                assert!(scenario != "recover" || view.is_poisoned().unwrap());
                 self.arm();
                 view.recover().unwrap().fill(9);
             }
             "freeze" => {
-                let frost = self
+                let frozen = self
                     .manager()
                     .options()
-                    .name("frost")
+                    .name("frozen")
                     .from_elem(10, 3u64)
                     .unwrap();
                 self.arm();
-                assert_eq!(frost.freeze().unwrap().sum(), 30);
+                assert_eq!(frozen.freeze().unwrap().sum(), 30);
             }
             "await" => {
-                let gift = self.gift();
+                let given = self.given();
                 self.arm();
                 assert_eq!(
-                    gift.open_frozen_timeout::<u64, Ix1>(Duration::from_secs(60))
+                    given
+                        .open_frozen_timeout::<u64, Ix1>(Duration::from_secs(60))
                         .unwrap()
                         .sum(),
                     20
                 );
             }
-            "fork" | "be forked" => self.fork(scene),
-            _ => self.play_with_files(scene),
+            "fork" | "be forked" => self.fork(scenario),
+            _ => self.run_with_files(scenario),
         }
     }
 
-    fn play_with_files(&self, scene: &str) {
-        match scene {
+    fn run_with_files(&self, scenario: &str) {
+        match scenario {
             "join" | "join after a boot" => {
                 self.arm();
                 self.manager();
@@ -212,18 +213,18 @@ impl Victim {
             "open" => {
                 let _member = self.manager_that_caches(0);
                 let protected = (self.point == "OpenWritableMapped").then(|| {
-                    self.gift()
+                    self.given()
                         .open::<u64, Ix1>()
                         .unwrap()
                         .read_only()
                         .unwrap()
                         .handle()
                 });
-                // What was opened for reading is opened for writing.
+                // An array that was opened for reading is opened for writing.
                 let opened = protected.map(|handle| handle.open::<u64, Ix1>().unwrap());
                 self.arm();
                 assert_eq!(
-                    self.gift()
+                    self.given()
                         .open::<u64, Ix1>()
                         .unwrap()
                         .read()
@@ -236,14 +237,14 @@ impl Victim {
             "claim" => {
                 let _member = self.manager();
                 self.arm();
-                let claimed: SharedArray1<u64> = self.gift().open().unwrap();
+                let claimed: SharedArray1<u64> = self.given().open().unwrap();
                 assert_eq!(claimed.scope(), Scope::Local);
             }
             "scope" => {
                 let array = self
                     .manager()
                     .options()
-                    .name(GIFT)
+                    .name(GIVEN)
                     .scope(Scope::Local)
                     .from_elem(10, 3u64)
                     .unwrap();
@@ -253,7 +254,7 @@ impl Victim {
             "create" => {
                 let manager = self.manager();
                 self.arm();
-                let made = manager.options().name(GIFT).from_elem(10, 3u64);
+                let made = manager.options().name(GIVEN).from_elem(10, 3u64);
                 assert!(
                     matches!(made, Ok(_) | Err(Error::AlreadyExists { .. })),
                     "{made:?}"
@@ -266,15 +267,15 @@ impl Victim {
             }
             "create while closing" => {
                 let manager = self.manager();
-                failpoint::stand("PublishWanted", 1, &self.signs.join("publishes"));
+                failpoint::stand("PublishWanted", 1, &self.markers.join("publishes"));
                 self.arm();
                 assert!(matches!(
-                    manager.options().name(GIFT).from_elem(10, 3u64),
+                    manager.options().name(GIVEN).from_elem(10, 3u64),
                     Err(Error::Closed { .. })
                 ));
             }
             "release" => {
-                let array = self.gift().open::<u64, Ix1>().unwrap();
+                let array = self.given().open::<u64, Ix1>().unwrap();
                 self.arm();
                 array.release().unwrap();
             }
@@ -282,7 +283,7 @@ impl Victim {
                 let array = self
                     .manager()
                     .options()
-                    .name(GIFT)
+                    .name(GIVEN)
                     .scope(Scope::Local)
                     .from_elem(10, 3u64)
                     .unwrap();
@@ -292,7 +293,7 @@ impl Victim {
             "drop and keep" | "release and keep" => {
                 let (_manager, array) = self.recyclable();
                 self.arm();
-                if scene == "release and keep" {
+                if scenario == "release and keep" {
                     array.release().unwrap();
                 }
                 drop(array);
@@ -302,8 +303,8 @@ impl Victim {
                 drop(array);
                 self.arm();
                 let options = manager.options();
-                let options = if scene.ends_with("named") {
-                    options.name(GIFT)
+                let options = if scenario.ends_with("named") {
+                    options.name(GIVEN)
                 } else {
                     options
                 };
@@ -315,7 +316,7 @@ impl Victim {
             }
             "open the old one" => {
                 let _member = self.manager();
-                let old: Handle = std::fs::read_to_string(self.signs.join("old"))
+                let old: Handle = std::fs::read_to_string(self.markers.join("old"))
                     .unwrap()
                     .parse()
                     .unwrap();
@@ -334,13 +335,13 @@ impl Victim {
                 let _member = self.manager_that_caches(if is_from_cache { 1 << 20 } else { 0 });
                 if is_from_cache {
                     // Kept from the third use on.
-                    (0..3).for_each(|_| drop(self.gift().open::<u64, Ix1>().unwrap()));
+                    (0..3).for_each(|_| drop(self.given().open::<u64, Ix1>().unwrap()));
                 }
                 self.arm();
-                match self.gift().open::<u64, Ix1>() {
+                match self.given().open::<u64, Ix1>() {
                     Ok(array) => match array.write() {
-                        // What is written here is nobody's if the array was released; if it is
-                        // another one, its owner will notice.
+                        // This write reaches no process if the array was released; the owner of
+                        // another array would notice it.
                         Ok(mut guard) => {
                             assert!(guard.iter().all(|&x| x == 2), "another array: {guard:?}");
                             guard.fill(7);
@@ -380,7 +381,7 @@ impl Victim {
             }
             "close another's place" => {
                 let manager = self.manager();
-                failpoint::stand("CloseMarked", 1, &self.signs.join("closes"));
+                failpoint::stand("CloseMarked", 1, &self.markers.join("closes"));
                 self.arm();
                 manager.close().unwrap();
             }
@@ -389,7 +390,7 @@ impl Victim {
                 self.arm();
                 manager.close().unwrap();
             }
-            other => panic!("no scene is called {other:?}"),
+            other => panic!("no scenario is called {other:?}"),
         }
     }
 
@@ -400,14 +401,14 @@ impl Victim {
         guard.fill(9);
     }
 
-    /// Gives guards back while somebody waits.
+    /// Gives guards back while a process waits.
     fn wake(&self) {
         let view = self.view();
         let block = File::open(view.path()).unwrap();
         self.arm();
         for _ in 0..1000 {
             let guard = view.write().unwrap();
-            soon("somebody waits", || word(&block, WAITING_AT) >> 32 != 0);
+            soon("a process waits", || word(&block, WAITING_AT) >> 32 != 0);
             drop(guard);
         }
     }
@@ -430,24 +431,24 @@ impl Victim {
             .name("released")
             .zeros::<u64, _>(10)
             .unwrap();
-        let sign = |point: &str| {
-            let file = self.signs.join(point);
+        let marker = |point: &str| {
+            let file = self.markers.join(point);
             failpoint::stand(point, 1, &file);
             file
         };
         std::thread::scope(|scope| {
             let root = self.store.parent().unwrap();
             let stands = |file: PathBuf| soon("a thread stands", || file.exists());
-            let file = sign("CreateHeaderWritten");
+            let file = marker("CreateHeaderWritten");
             scope.spawn(|| manager.zeros::<u64, _>(10));
             stands(file);
-            let file = sign("StoreLockWritten");
+            let file = marker("StoreLockWritten");
             scope.spawn(move || Manager::builder().root(root).name("never").create());
             stands(file);
-            let file = sign("StoreFileRemoved");
+            let file = marker("StoreFileRemoved");
             scope.spawn(|| _renamed_away.close());
             stands(file);
-            let file = sign("UnlinkWanted");
+            let file = marker("UnlinkWanted");
             scope.spawn(|| released.release());
             stands(file);
             die();
@@ -455,7 +456,7 @@ impl Victim {
     }
 
     /// Forks a child that may die before `fork` returns there, and goes on.
-    fn fork(&self, scene: &str) {
+    fn fork(&self, scenario: &str) {
         let view = self.view();
         let mut guard = view.write().unwrap();
         guard.fill(1);
@@ -470,7 +471,7 @@ impl Victim {
         // SAFETY: `waitpid` writes the status that it is given.
         assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
         let was_killed = libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGKILL;
-        assert!(was_killed == (scene == "fork"), "the child: {status}");
+        assert!(was_killed == (scenario == "fork"), "the child: {status}");
         assert!(
             matches!(
                 common::elsewhere(|| view.try_read().map(drop)),
@@ -480,7 +481,7 @@ impl Victim {
         );
         guard.fill(2);
         drop(guard);
-        assert!(scene != "fork" || view.read().unwrap().iter().all(|&x| x == 2));
+        assert!(scenario != "fork" || view.read().unwrap().iter().all(|&x| x == 2));
     }
 }
 

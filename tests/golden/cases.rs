@@ -1,4 +1,4 @@
-//! What stands in the golden files: one array for each type, order and rank that matters.
+//! The contents of the golden files: one array for each type, order and rank that matters.
 //!
 //! Shared by the test in the crate that compares bytes and the one outside that opens the files.
 
@@ -7,7 +7,7 @@ use ciborium::Value;
 use ndarray::{Array, Dimension, ShapeBuilder};
 use std::{array::from_fn, collections::BTreeMap};
 
-/// What a golden file says.
+/// The contents of a golden file.
 pub(crate) struct Case<T, D> {
     /// Name of the array, and of its file.
     pub(crate) name: &'static str,

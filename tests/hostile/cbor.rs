@@ -1,5 +1,5 @@
-//! Header maps that are not deterministic CBOR, or lack what they must have. The checksum is right
-//! in all of them.
+//! Header maps that are not deterministic CBOR, or lack required keys. All of them have the right
+//! checksum.
 
 use super::*;
 use ciborium::Value;
@@ -7,15 +7,15 @@ use ciborium::Value;
 const CBOR: &str = "Header::Cbor";
 const DETERMINISTIC: &str = "the header is not deterministic CBOR";
 
-pub(crate) fn try_all(bench: &mut Bench) {
-    items(bench);
-    maps(bench);
-    keys(bench);
+pub(crate) fn try_all(fixture: &mut Fixture) {
+    items(fixture);
+    maps(fixture);
+    keys(fixture);
 }
 
-fn items(bench: &mut Bench) {
-    let forge = bench.forge();
-    // As the value of a key that nobody knows, which is ignored where its value is well encoded.
+fn items(fixture: &mut Fixture) {
+    let forge = fixture.forge();
+    // As the value of an unknown key, which is ignored if its value is well encoded.
     let with_item = |item: &[u8]| {
         Forge {
             map: [&[forge.map[0] + 1, 0x61, b'.'], item, &forge.map[1..]].concat(),
@@ -23,8 +23,8 @@ fn items(bench: &mut Bench) {
         }
         .file()
     };
-    bench.put(&with_item(&[0x01]));
-    bench.manager.array::<f64, IxDyn>("x").unwrap();
+    fixture.put(&with_item(&[0x01]));
+    fixture.manager.array::<f64, IxDyn>("x").unwrap();
     let nested = |head: &[u8]| [head.repeat(60_000 / head.len()), vec![0x01]].concat();
     let rows: [(&str, &[u8]); 30] = [
         ("an integer that is not the shortest", &[0x18, 0x01]),
@@ -80,12 +80,12 @@ fn items(bench: &mut Bench) {
         ("a tag without an item", &[0xc6]),
     ];
     for (what, item) in rows {
-        bench.refuse(what, &with_item(item), CBOR, DETERMINISTIC);
+        fixture.refuse(what, &with_item(item), CBOR, DETERMINISTIC);
     }
 }
 
-fn maps(bench: &mut Bench) {
-    let forge = bench.forge();
+fn maps(fixture: &mut Fixture) {
+    let forge = fixture.forge();
     let map = forge.map.clone();
     let (count, entries) = (map[0], &map[1..]);
     // The first entry is that of "id": the key, a tag, 16 bytes.
@@ -150,7 +150,7 @@ fn maps(bench: &mut Bench) {
         ),
     ];
     for (what, map, piece) in rows {
-        bench.refuse(
+        fixture.refuse(
             what,
             &Forge {
                 map,
@@ -163,15 +163,15 @@ fn maps(bench: &mut Bench) {
     }
     let attrs = |len: usize| Some(Value::Map(vec![("x".into(), Value::Bytes(vec![7; len]))]));
     let rest = 65_536 - 2183 - forge.with(&[("attrs", attrs(60_000))]).map.len() + 60_000;
-    bench.put(&forge.with(&[("attrs", attrs(rest))]).file());
-    bench.manager.array::<f64, IxDyn>("x").unwrap();
-    bench.refuse(
+    fixture.put(&forge.with(&[("attrs", attrs(rest))]).file());
+    fixture.manager.array::<f64, IxDyn>("x").unwrap();
+    fixture.refuse(
         "a header of 64 KiB and one byte",
         &forge.with(&[("attrs", attrs(rest + 1))]).file(),
         "Header::Bounds",
         "header_end = 65537",
     );
-    bench.refuse(
+    fixture.refuse(
         "a header of 1 MiB",
         &forge.with(&[("attrs", attrs(1 << 20))]).file(),
         "Header::Bounds",
@@ -179,10 +179,10 @@ fn maps(bench: &mut Bench) {
     );
 }
 
-fn keys(bench: &mut Bench) {
-    let forge = bench.forge();
-    bench.put(&forge.with(&[("later", Some(1.into()))]).file());
-    bench.manager.array::<f64, IxDyn>("x").unwrap();
+fn keys(fixture: &mut Fixture) {
+    let forge = fixture.forge();
+    fixture.put(&forge.with(&[("later", Some(1.into()))]).file());
+    fixture.manager.array::<f64, IxDyn>("x").unwrap();
     let bytes = |len| Value::Bytes(vec![1; len]);
     let tagged = |tag, inner| Some(Value::Tag(tag, Box::new(inner)));
     let list = |items: &[Value]| Some(Value::Array(items.to_vec()));
@@ -255,7 +255,7 @@ fn keys(bench: &mut Bench) {
     ];
     for (key, value) in rows {
         let what = format!("{key} as {value:?}");
-        bench.refuse(
+        fixture.refuse(
             &what,
             &forge.with(&[(key, value)]).file(),
             "Header::Key",
@@ -265,7 +265,7 @@ fn keys(bench: &mut Bench) {
     let unknown = forge
         .with(&[("crit", list(&["compression".into(), "dims".into()]))])
         .file();
-    bench.refuse(
+    fixture.refuse(
         "a critical key that is not known",
         &unknown,
         "Header::Critical",
@@ -277,7 +277,7 @@ fn keys(bench: &mut Bench) {
             created_with("store".into(), Value::Tag(37, Box::new(bytes(16)))),
         )])
         .file();
-    bench.refuse_file(
+    fixture.refuse_file(
         "another store's",
         &foreign,
         "Header::ForeignStore",

@@ -1,18 +1,18 @@
-//! Claims that more than one makes, and handles whose scope is not the array's.
+//! Claims of several processes, and handles whose scope is not the array's.
 
 use super::*;
 use ndarray::Ix1;
 use ndshm::{Scope, SharedArray1};
 
-pub(crate) fn try_all(bench: &mut Bench) {
-    two_claimants(bench);
-    claims_without_a_right(bench);
+pub(crate) fn try_all(fixture: &mut Fixture) {
+    two_claimants(fixture);
+    claims_without_a_right(fixture);
 }
 
 /// The first that uses its claim deletes the array, here and in another process.
-fn two_claimants(bench: &mut Bench) {
-    fs::remove_file(&bench.path).unwrap();
-    let xs = bench
+fn two_claimants(fixture: &mut Fixture) {
+    fs::remove_file(&fixture.path).unwrap();
+    let xs = fixture
         .manager
         .options()
         .name("x")
@@ -26,23 +26,23 @@ fn two_claimants(bench: &mut Bench) {
         (first.scope(), first.read().unwrap().sum()),
         (Scope::Local, 3.0)
     );
-    let printed = common::run("claims::child_claims_too", std::slice::from_ref(&text));
+    let printed = common::run(child_claims_too, std::slice::from_ref(&text));
     assert!(printed.contains("got store"), "{printed}");
     assert!(first.path().exists());
     // The second in the process that has claimed it shares the claim.
     let again: SharedArray1<f64> = text.parse::<Handle>().unwrap().open().unwrap();
     drop(first);
-    assert!(bench.path.exists());
+    assert!(fixture.path.exists());
     drop(again);
-    assert!(!bench.path.exists());
+    assert!(!fixture.path.exists());
     expect(
         "claimed and gone",
         "Released",
         "was released",
         text.parse::<Handle>().unwrap().open::<f64, Ix1>(),
     );
-    drop(bench.restore());
-    bench.close_row("two claimants");
+    drop(fixture.restore());
+    fixture.close_row("two claimants");
 }
 
 #[test]
@@ -61,18 +61,18 @@ fn child_claims_too() {
 
 /// A handle that says remote, or local, where the array is neither: nothing to claim, nothing
 /// deleted.
-fn claims_without_a_right(bench: &mut Bench) {
+fn claims_without_a_right(fixture: &mut Fixture) {
     for scope in ["s=remote", "s=local"] {
-        drop(bench.restore());
-        let text = bench.handle.to_string().replacen("s=store", scope, 1);
+        drop(fixture.restore());
+        let text = fixture.handle.to_string().replacen("s=store", scope, 1);
         assert!(text.contains(scope));
-        let printed = common::run("claims::child_opens_and_drops", std::slice::from_ref(&text));
+        let printed = common::run(child_opens_and_drops, std::slice::from_ref(&text));
         assert!(printed.contains("got store"), "{printed}");
         let xs: SharedArrayD<f64> = text.parse::<Handle>().unwrap().open().unwrap();
         assert_eq!((xs.scope(), xs.read().unwrap().sum()), (Scope::Store, 15.0));
         drop(xs);
-        bench.close_row(scope);
-        drop(bench.restore());
+        fixture.close_row(scope);
+        drop(fixture.restore());
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 #[test]
 #[ignore = "runs in a child"]
-fn child_is_refused() {
+pub(super) fn child_is_refused() {
     println!(
         "{}",
         common::arguments()[0]
@@ -21,13 +21,13 @@ fn child_is_refused() {
     common::done();
 }
 
-/// Somebody who writes into published files breaks what every process of the store relies on, and
-/// gets no promise. But a header is read once and checked as it was read: what opens, opens with
-/// one of the headers that were whole.
+/// A process that writes into published files breaks the assumptions of every process of the store,
+/// and gets no promise. But a header is read once and checked as it was read: an array that opens
+/// has one of the headers that were whole.
 #[test]
 fn a_header_that_is_rewritten_while_it_is_opened_is_whole_or_refused() {
-    let bench = Bench::new();
-    let forge = bench.forge();
+    let fixture = Fixture::new();
+    let forge = fixture.forge();
     let list = |numbers: [i64; 2]| {
         Some(ciborium::Value::Array(
             numbers.map(ciborium::Value::from).to_vec(),
@@ -40,12 +40,12 @@ fn a_header_that_is_rewritten_while_it_is_opened_is_whole_or_refused() {
         ..forge.with(&[("shape", list([3, 2])), ("strides", list([16, 8]))])
     }
     .file();
-    bench.put(&turned);
+    fixture.put(&turned);
     assert_eq!(
-        bench.manager.array::<f64, Ix2>("x").unwrap().shape(),
+        fixture.manager.array::<f64, Ix2>("x").unwrap().shape(),
         [3, 2]
     );
-    bench.put(&bench.good);
+    fixture.put(&fixture.good);
     let (whole, broken, stop) = (
         AtomicBool::new(false),
         AtomicBool::new(false),
@@ -54,7 +54,7 @@ fn a_header_that_is_rewritten_while_it_is_opened_is_whole_or_refused() {
     let (mut opened, mut refused) = ([0, 0], 0);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            let file = fs::File::options().write(true).open(&bench.path).unwrap();
+            let file = fs::File::options().write(true).open(&fixture.path).unwrap();
             // Not the state block: it is not the header's.
             let write = |bytes: &[u8]| {
                 file.write_all_at(&bytes[..64], 0).unwrap();
@@ -64,7 +64,7 @@ fn a_header_that_is_rewritten_while_it_is_opened_is_whole_or_refused() {
             while !stop.load(Relaxed) {
                 turn += 1;
                 let from = if turn.is_multiple_of(2) {
-                    &bench.good
+                    &fixture.good
                 } else {
                     &turned
                 };
@@ -86,9 +86,9 @@ fn a_header_that_is_rewritten_while_it_is_opened_is_whole_or_refused() {
         }
         for turn in 0..10_000 {
             let array = match turn % 3 {
-                0 => bench.manager.array::<f64, Ix2>("x"),
-                1 => bench.handle.open(),
-                _ => read_only(&bench.handle).open(),
+                0 => fixture.manager.array::<f64, Ix2>("x"),
+                1 => fixture.handle.open(),
+                _ => read_only(&fixture.handle).open(),
             };
             match array {
                 Ok(xs) => {
@@ -101,7 +101,7 @@ fn a_header_that_is_rewritten_while_it_is_opened_is_whole_or_refused() {
                 Err(other) => panic!("{other}"),
             }
             if turn % 100 == 0 {
-                let _ = bench.manager.list();
+                let _ = fixture.manager.list();
             }
         }
         stop.store(true, Relaxed);
@@ -112,7 +112,7 @@ fn a_header_that_is_rewritten_while_it_is_opened_is_whole_or_refused() {
     );
     assert!(opened.iter().sum::<i32>() > 0);
     assert_eq!(
-        fs::read(&bench.path).unwrap()[76..80],
+        fs::read(&fixture.path).unwrap()[76..80],
         [0; 4],
         "every opening that failed was counted out again"
     );

@@ -1,4 +1,4 @@
-//! State blocks that somebody overwrites all the time, while they are used.
+//! State blocks that another process overwrites all the time, while they are used.
 
 use super::*;
 use ndarray::{Ix2, s};
@@ -11,13 +11,13 @@ use std::{
 const ROUNDS: usize = 4000;
 /// Of the whole of a round, on a machine that does other things too.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// What an array never comes back from: the hand leaves it alone.
+/// The words that an array never recovers from: the overwriting thread leaves them alone.
 const FROZEN_AT: u64 = 72;
 
-/// Who does not wait, or not for ever, is not made to by whatever stands in the block; and only
-/// what a guard was given for is written.
+/// A call that does not wait, or not for ever, returns in time for any contents of the block; and a
+/// write stays inside its guard's view.
 #[test]
-fn a_state_block_that_changes_all_the_time_keeps_nobody_who_does_not_wait() {
+fn a_state_block_that_changes_all_the_time_blocks_no_call_that_does_not_wait() {
     let root = Root::new();
     let manager = root.manager();
     let mut expected = Array2::from_shape_fn((8, 16), |(i, j)| (16 * i + j) as f64);
@@ -46,7 +46,7 @@ fn a_state_block_that_changes_all_the_time_keeps_nobody_who_does_not_wait() {
             (random >> 33) % limit
         };
         while !stop.load(Relaxed) {
-            // This process, two dead members, nobody, and what is no member.
+            // This process, two dead members, no member, and an invalid one.
             let member = [own, own + 1000, own + 1001, 0, u64::MAX >> below(16)][below(5) as usize];
             let slot = 128 + 32 * below(64);
             let (at, word) = match below(8) {

@@ -1,4 +1,5 @@
-//! What is no file of this user's: directories, FIFOs, devices, links, owners and modes.
+//! Everything but a regular file of this user: directories, FIFOs, devices, links, other owners and
+//! modes.
 
 use super::*;
 use ndarray::Ix2;
@@ -10,102 +11,111 @@ use std::os::unix::{
 
 const NO_FILE: &str = "it is not a regular file";
 
-pub(crate) fn try_all(bench: &mut Bench) {
-    bench.clear();
-    fs::create_dir(&bench.path).unwrap();
-    refuse(bench, "a directory", NO_FILE, |metadata| metadata.is_dir());
+pub(crate) fn try_all(fixture: &mut Fixture) {
+    fixture.clear();
+    fs::create_dir(&fixture.path).unwrap();
+    refuse(fixture, "a directory", NO_FILE, |metadata| {
+        metadata.is_dir()
+    });
 
-    mknodat(CWD, &bench.path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-    refuse(bench, "a FIFO", NO_FILE, |metadata| {
+    mknodat(
+        CWD,
+        &fixture.path,
+        FileType::Fifo,
+        Mode::RUSR | Mode::WUSR,
+        0,
+    )
+    .unwrap();
+    refuse(fixture, "a FIFO", NO_FILE, |metadata| {
         metadata.file_type().is_fifo()
     });
 
-    drop(UnixListener::bind(&bench.path).unwrap());
-    refuse(bench, "a socket", NO_FILE, |metadata| {
+    drop(UnixListener::bind(&fixture.path).unwrap());
+    refuse(fixture, "a socket", NO_FILE, |metadata| {
         metadata.file_type().is_socket()
     });
 
     // The device of /dev/zero, which reads as a file of zeros without end.
     match mknodat(
         CWD,
-        &bench.path,
+        &fixture.path,
         FileType::CharacterDevice,
         Mode::RUSR | Mode::WUSR,
         makedev(1, 5),
     ) {
-        Ok(()) => refuse(bench, "a device", NO_FILE, |metadata| {
+        Ok(()) => refuse(fixture, "a device", NO_FILE, |metadata| {
             metadata.file_type().is_char_device()
         }),
         Err(errno) => common::skip("a device as an array file", &format!("mknod: {errno}")),
     }
 
-    let target = bench.root.path().join("target.ndshm");
-    let (nothing, itself) = (bench.root.path().join("none"), bench.path.clone());
+    let target = fixture.root.path().join("target.ndshm");
+    let (nothing, itself) = (fixture.root.path().join("none"), fixture.path.clone());
     for (what, to) in [
         ("a link to a valid file", &target),
         ("a link to nothing", &nothing),
         ("a link to itself", &itself),
     ] {
-        fs::write(&target, &bench.good).unwrap();
-        symlink(to, &bench.path).unwrap();
-        refuse(bench, what, "it is a symbolic link", |metadata| {
+        fs::write(&target, &fixture.good).unwrap();
+        symlink(to, &fixture.path).unwrap();
+        refuse(fixture, what, "it is a symbolic link", |metadata| {
             metadata.is_symlink()
         });
-        assert!(fs::read(&target).unwrap() == bench.good, "{what}");
+        assert!(fs::read(&target).unwrap() == fixture.good, "{what}");
     }
     fs::remove_file(&target).unwrap();
 
-    owners_and_modes(bench);
-    a_link_to_the_store(bench);
+    owners_and_modes(fixture);
+    a_link_to_the_store(fixture);
 }
 
-/// A row: what is in the place of `x`, which is taken away afterwards.
+/// A row: the entry in the place of `x`, which is removed afterwards.
 #[track_caller]
-fn refuse(bench: &mut Bench, what: &str, piece: &str, is_still: impl Fn(fs::Metadata) -> bool) {
-    bench.refuse_openings(what, "Untrusted", piece, Seen::Always);
+fn refuse(fixture: &mut Fixture, what: &str, piece: &str, is_still: impl Fn(fs::Metadata) -> bool) {
+    fixture.refuse_openings(what, "Untrusted", piece, Seen::Always);
     assert!(
-        is_still(fs::symlink_metadata(&bench.path).unwrap()),
+        is_still(fs::symlink_metadata(&fixture.path).unwrap()),
         "{what}"
     );
-    bench.close_row(what);
-    bench.clear();
+    fixture.close_row(what);
+    fixture.clear();
 }
 
-fn owners_and_modes(bench: &mut Bench) {
-    let good = bench.good.clone();
+fn owners_and_modes(fixture: &mut Fixture) {
+    let good = fixture.good.clone();
     for mode in [0o666, 0o602, 0o620, 0o777] {
-        bench.put(&good);
-        fs::set_permissions(&bench.path, Permissions::from_mode(mode)).unwrap();
-        bench.refuse_openings(
+        fixture.put(&good);
+        fs::set_permissions(&fixture.path, Permissions::from_mode(mode)).unwrap();
+        fixture.refuse_openings(
             "others may write",
             "Untrusted",
             &format!("its mode is {mode:03o}, others may write it: chmod 600"),
             Seen::Always,
         );
-        assert!(fs::read(&bench.path).unwrap() == good, "{mode:o}");
-        bench.close_row("others may write");
+        assert!(fs::read(&fixture.path).unwrap() == good, "{mode:o}");
+        fixture.close_row("others may write");
     }
-    bench.put(&good);
+    fixture.put(&good);
     match rustix::process::geteuid().is_root() {
         true => {
-            chown(&bench.path, Some(12345), None).unwrap();
-            bench.refuse_openings(
+            chown(&fixture.path, Some(12345), None).unwrap();
+            fixture.refuse_openings(
                 "another user's",
                 "Untrusted",
                 "it belongs to user 12345",
                 Seen::Always,
             );
-            assert!(fs::read(&bench.path).unwrap() == good);
-            bench.close_row("another user's");
+            assert!(fs::read(&fixture.path).unwrap() == good);
+            fixture.close_row("another user's");
         }
         false => common::skip("a file of another user", "only root can give a file away"),
     }
-    bench.put(&good);
-    fs::set_permissions(&bench.path, Permissions::from_mode(0o444)).unwrap();
+    fixture.put(&good);
+    fs::set_permissions(&fixture.path, Permissions::from_mode(0o444)).unwrap();
     for result in [
-        bench.manager.array::<f64, Ix2>("x"),
-        SharedArray2::open_path(&bench.path),
-        bench.handle.open(),
+        fixture.manager.array::<f64, Ix2>("x"),
+        SharedArray2::open_path(&fixture.path),
+        fixture.handle.open(),
     ] {
         expect(
             "0444 for writing",
@@ -114,8 +124,8 @@ fn owners_and_modes(bench: &mut Bench) {
             result,
         );
     }
-    // Root may read what nobody may write; who is not, may not count itself in.
-    match read_only(&bench.handle).open::<f64, Ix2>() {
+    // Root may open a file that is not writable; another user may not count itself in.
+    match read_only(&fixture.handle).open::<f64, Ix2>() {
         Ok(xs) => {
             assert_eq!(xs.read().unwrap().sum(), 15.0);
             expect(
@@ -127,19 +137,19 @@ fn owners_and_modes(bench: &mut Bench) {
         }
         other => expect("0444 for reading", "ReadOnly", "chmod u+rw", other),
     }
-    fs::set_permissions(&bench.path, Permissions::from_mode(0o600)).unwrap();
+    fs::set_permissions(&fixture.path, Permissions::from_mode(0o600)).unwrap();
     // But for the lock table: a slot that was used keeps its range.
-    assert!(fs::read(&bench.path).unwrap()[2176..] == good[2176..]);
-    bench.close_row("a file that nobody may write");
+    assert!(fs::read(&fixture.path).unwrap()[2176..] == good[2176..]);
+    fixture.close_row("a file that no user may write");
 }
 
 /// A store that is reached over a link, or that others may enter.
-fn a_link_to_the_store(bench: &mut Bench) {
-    drop(bench.restore());
-    let store = bench.manager.path().to_path_buf();
-    let link = bench.root.path().join("link");
+fn a_link_to_the_store(fixture: &mut Fixture) {
+    drop(fixture.restore());
+    let store = fixture.manager.path().to_path_buf();
+    let link = fixture.root.path().join("link");
     symlink(&store, &link).unwrap();
-    let text = bench
+    let text = fixture
         .handle
         .to_string()
         .replace(store.to_str().unwrap(), link.to_str().unwrap());
@@ -149,14 +159,14 @@ fn a_link_to_the_store(bench: &mut Bench) {
         "it is not a directory",
         text.parse::<Handle>().unwrap().open::<f64, Ix2>(),
     );
-    bench.close_row("a link to a store");
+    fixture.close_row("a link to a store");
     fs::remove_file(&link).unwrap();
 
-    let copy = bench.root.path().join("copy");
+    let copy = fixture.root.path().join("copy");
     fs::create_dir(&copy).unwrap();
     for (mode, entry) in [(0o755, ".lock"), (0o711, ".lock"), (0o700, "none")] {
         fs::copy(store.join(".lock"), copy.join(entry)).unwrap();
-        fs::copy(&bench.path, copy.join("x.ndshm")).unwrap();
+        fs::copy(&fixture.path, copy.join("x.ndshm")).unwrap();
         fs::set_permissions(&copy, Permissions::from_mode(mode)).unwrap();
         let piece = if mode == 0o700 {
             "no .lock"
@@ -169,8 +179,8 @@ fn a_link_to_the_store(bench: &mut Bench) {
             piece,
             SharedArray2::<f64>::open_path(copy.join("x.ndshm")),
         );
-        assert!(fs::read(copy.join("x.ndshm")).unwrap() == fs::read(&bench.path).unwrap());
-        bench.close_row("a directory that is no store");
+        assert!(fs::read(copy.join("x.ndshm")).unwrap() == fs::read(&fixture.path).unwrap());
+        fixture.close_row("a directory that is no store");
         fs::remove_file(copy.join(entry)).unwrap();
     }
     fs::remove_dir_all(&copy).unwrap();

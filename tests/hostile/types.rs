@@ -3,9 +3,9 @@
 use super::*;
 use ciborium::Value;
 
-pub(crate) fn try_all(bench: &mut Bench) {
-    refused_types(bench);
-    other_types(bench);
+pub(crate) fn try_all(fixture: &mut Fixture) {
+    refused_types(fixture);
+    other_types(fixture);
 }
 
 fn text_map(entries: &[(&str, Value)]) -> Value {
@@ -38,8 +38,8 @@ fn nested(depth: usize) -> Value {
     })
 }
 
-fn refused_types(bench: &mut Bench) {
-    let forge = bench.forge();
+fn refused_types(fixture: &mut Fixture) {
+    let forge = fixture.forge();
     let many = format!("({}1)<f8", "1,".repeat(32));
     let texts = [
         "|O",
@@ -71,7 +71,7 @@ fn refused_types(bench: &mut Bench) {
         } else {
             "the element type is invalid"
         };
-        bench.refuse(&format!("type {text:?}"), &bytes, "Header::Dtype", piece);
+        fixture.refuse(&format!("type {text:?}"), &bytes, "Header::Dtype", piece);
     }
     let pair = |names: &[&str], offsets: &[u64]| {
         structure(names, &["<f8".into(), "<f8".into()], offsets, 16)
@@ -158,7 +158,7 @@ fn refused_types(bench: &mut Bench) {
         ),
     ];
     for (what, value, piece) in rows {
-        bench.refuse(
+        fixture.refuse(
             what,
             &forge.with(&[("dtype", Some(value))]).file(),
             "Header::Dtype",
@@ -168,7 +168,7 @@ fn refused_types(bench: &mut Bench) {
     let deep = (0..12).fold("<f8".into(), |inner, _| {
         structure(&["x"], &[inner], &[0], 8)
     });
-    bench.refuse(
+    fixture.refuse(
         "nesting that no decoder follows",
         &forge.with(&[("dtype", Some(deep))]).file(),
         "Header::Cbor",
@@ -177,8 +177,8 @@ fn refused_types(bench: &mut Bench) {
 }
 
 /// Valid files of another type than the one that is asked for.
-fn other_types(bench: &mut Bench) {
-    let forge = bench.forge();
+fn other_types(fixture: &mut Fixture) {
+    let forge = fixture.forge();
     let plain = |bytes: &[u8]| [&b"\x67payload"[..], bytes].concat();
     let shaped = |tag: u8| plain(&[0xd8, 40, 0x82, 0x82, 2, 3, 0xd8, tag, 0x58, 48]);
     let fields = |names: &[&str]| structure(names, &["<f4".into(), "<f4".into()], &[0, 4], 8);
@@ -226,21 +226,21 @@ fn other_types(bench: &mut Bench) {
             ..forge.with(&[("dtype", Some(dtype))])
         }
         .file();
-        bench.refuse_file(what, &bytes, "Dtype", piece, Seen::OnOpening);
+        fixture.refuse_file(what, &bytes, "Dtype", piece, Seen::OnOpening);
     }
     // One struct and the other with its names swapped are two types: they differ as values, and in
-    // what a handle says of them.
+    // their handles.
     let info = |names: &[&str]| {
         let bytes = Forge {
             prefix: plain(&[0x58, 48]),
             ..forge.with(&[("dtype", Some(fields(names)))])
         }
         .file();
-        bench.put(&bytes);
-        bench.handle.info().unwrap().dtype
+        fixture.put(&bytes);
+        fixture.handle.info().unwrap().dtype
     };
     assert_ne!(info(&["re", "im"]), info(&["im", "re"]));
     assert_eq!(info(&["re", "im"]), info(&["re", "im"]));
-    bench.close_row("swapped names");
-    drop(bench.restore());
+    fixture.close_row("swapped names");
+    drop(fixture.restore());
 }

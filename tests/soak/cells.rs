@@ -1,9 +1,9 @@
 //! Arrays of cells: every guard covers whole cells, and a writer sets all elements of a cell to
-//! what nobody else writes.
+//! values that no other write has.
 //!
 //! The first element of a cell counts how often it was written; each other one has a number that
 //! only one write had, and a hash of that number and of its own place. So under a guard a cell is
-//! uniform, or somebody else was in it.
+//! uniform, or another writer was in it.
 
 use ndarray::{ArrayRef, Ix2, ShapeBuilder, s};
 use ndshm::{Manager, SharedArray2};
@@ -177,7 +177,7 @@ impl Grid {
         elements[[0, 0]]
     }
 
-    /// What is wrong with the elements that a guard gives.
+    /// The fault in the elements of a guard, if any.
     pub(crate) fn check(&self, part: &Part, elements: &ArrayRef<u64, Ix2>) -> Result<(), String> {
         for cell in self.cells_of(part) {
             let mut places = self.places(part, cell).skip(1).peekable();
@@ -243,7 +243,7 @@ impl Grid {
     }
 }
 
-/// What the write with this number puts there.
+/// The element that the write with this number puts there.
 fn pattern(number: u64, row: usize, column: usize) -> u64 {
     let place = (row * 4096 + column + 1) as u64;
     let hash = (number.wrapping_mul(0x9e37_79b9_7f4a_7c15)

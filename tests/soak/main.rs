@@ -1,25 +1,25 @@
-//! Worker processes that are killed at random while they do everything at once, and what must hold
-//! all the same.
+//! Worker processes that are killed at random while they do everything at once, and the properties
+//! that hold all the same.
 //!
 //! Workers read, write, create, open, claim, release and sweep in one store; the test kills them
 //! with SIGKILL and starts new ones. Under every guard each cell of an array is as one writer left
-//! it; no write is lost; nobody waits for the dead; and in the end nothing is left that should not
-//! be.
+//! it; no write is lost; no process waits for a dead one; and in the end nothing is left that
+//! should not be.
 //!
 //! `NDSHM_SOAK_KILLS=5000 cargo test --release --test soak -- --nocapture` is the long run;
 //! `NDSHM_SOAK_SEED` repeats a choice of operations.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 #![allow(unsafe_code, reason = "words that processes share without the library")]
 
-mod board;
 mod cells;
 #[path = "../common/mod.rs"]
 mod common;
 mod killer;
+mod shared;
 mod worker;
 
-use board::Board;
 use killer::Killer;
+use shared::SharedWords;
 use std::{
     io::Read,
     os::unix::fs::FileExt,
@@ -51,7 +51,7 @@ fn number_from(variable: &str) -> Option<u64> {
 }
 
 #[test]
-fn kills_at_any_moment_tear_nothing_lose_nothing_and_block_nobody() {
+fn kills_at_any_moment_tear_nothing_lose_nothing_and_block_no_process() {
     let kills = number_from("NDSHM_SOAK_KILLS").unwrap_or(100);
     let seed = number_from("NDSHM_SOAK_SEED").unwrap_or_else(|| {
         u64::from(std::process::id()) << 20
@@ -75,14 +75,14 @@ fn kills_at_any_moment_tear_nothing_lose_nothing_and_block_nobody() {
 fn child_works() {
     let arguments = common::arguments();
     let number = |argument: usize| arguments[argument].parse::<u64>().unwrap();
-    let (first_lane, threads, incarnation, seed) =
+    let (first_thread, threads, incarnation, seed) =
         (number(1) as usize, number(2) as usize, number(3), number(4));
     let places = Places::in_directory(Path::new(&arguments[0]));
-    // Whoever finds a fault ends the whole process at once: its output says what it was.
+    // A thread that finds a fault ends the whole process at once: its output names the fault.
     let report = std::panic::take_hook();
-    let board = Board::open(&places.board);
+    let shared = SharedWords::open(&places.shared);
     std::panic::set_hook(Box::new(move |info| {
-        board.count_fault();
+        shared.count_fault();
         report(info);
         std::process::exit(70);
     }));
@@ -91,14 +91,14 @@ fn child_works() {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         std::process::exit(71);
     });
-    let board = Board::open(&places.board);
+    let shared = SharedWords::open(&places.shared);
     std::thread::scope(|scope| {
         for thread in 0..threads {
-            let (board, places) = (&board, &places);
+            let (shared, places) = (&shared, &places);
             scope.spawn(move || {
                 Worker::join(
-                    board,
-                    board.lane(first_lane + thread),
+                    shared,
+                    shared.thread(first_thread + thread),
                     places,
                     incarnation + thread as u64,
                     threads > 1,

@@ -1,1 +1,1 @@
-"""The names and ways of other packages, over this one: for code bases that were written for them."""
+"""The interfaces of other packages over this one, for code bases that were written for them."""

@@ -1,11 +1,20 @@
 # mypy: disable-error-code="override,no-any-return,arg-type,assignment"
-"""``jztools.shared_memory`` over ndshm: the same names, one import line changed.
+"""``jztools.shared_memory`` over ndshm: the same names, so that one import line changes.
 
-``from ndshm.compat.jztools import XSharedMemoryManager, xndarray`` instead of ``from jztools.shared_memory import ...``. There are no locks here, as there
-were none: processes that write the same elements have to know it. New code takes :class:`ndshm.Manager`, whose arrays have guards.
+Write ``from ndshm.compat.jztools import XSharedMemoryManager, xndarray`` instead of ``from
+jztools.shared_memory import ...``. Like the original, this module has no locks: processes that
+write the same elements must coordinate by other means. New code uses :class:`ndshm.Manager`, whose
+arrays have guards.
 
-What is different: there is no server process; a slice that is sent on keeps its place, any number of times, and one of a ``'remote'`` array releases it; ``order='F'`` is
-obeyed; ``copy()`` is shared; what a killed process left is deleted by the next one; arrays that are used after their release stay readable.
+The differences:
+
+- There is no server process.
+- A slice keeps its place when it is sent on, any number of times, and a received slice of a
+  ``'remote'`` array releases the array.
+- ``order='F'`` is obeyed.
+- ``copy()`` returns shared memory.
+- The next process deletes the leftovers of a killed one.
+- Arrays stay readable after their release.
 """
 
 from __future__ import annotations
@@ -25,26 +34,26 @@ _RECYCLED = 64 << 20
 
 
 class InvalidAsXndarray(Exception):
-    """The object is no array that lies in shared memory."""
+    """The object is not an array in shared memory."""
 
     def __init__(self, obj: object) -> None:
         super().__init__(f"Cannot view type `{type(obj).__name__}` as an `xndarray`.")
 
 
 class SharedMemory:
-    """The memory of an array, with the names that ``multiprocessing.shared_memory.SharedMemory`` has for it."""
+    """The memory of an array, with the interface of ``multiprocessing.shared_memory``."""
 
     def __init__(self, array: ndshm.Array) -> None:
         self.array = array
 
     @property
     def name(self) -> str:
-        """The text of the array's handle, which any process of the same user opens."""
+        """The text of the array's handle, from which any process of the same user opens it."""
         return self.array.handle
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """The size in bytes."""
         return self.array.nbytes
 
     @property
@@ -53,27 +62,30 @@ class SharedMemory:
         return memoryview(_bytes_of(self.array))
 
     def close(self) -> None:
-        """Does nothing: the memory stays mapped for as long as an array uses it."""
+        """Do nothing: the memory stays mapped for as long as an array uses it."""
 
     def unlink(self) -> None:
-        """Deletes the memory's file."""
+        """Delete the memory's file."""
         self.array.release()
 
 
 class XSharedMemoryManager:
-    """Makes shared arrays, and deletes those that are left when it ends. It can be pickled, and given to other processes as an argument."""
+    """Creates shared arrays, and deletes the remaining ones when it ends.
+
+    It can be pickled, and passed to other processes as an argument.
+    """
 
     def __init__(self, *_args: Any, **_keywords: Any) -> None:
         self._manager: ndshm.Manager | None = None
 
     def start(self, *_args: Any, **_keywords: Any) -> None:
-        """Makes the store."""
+        """Create the store."""
         if self._manager is None:
-            # Arrays come and go here: the memory of those that are gone is used for the next ones.
+            # Programs create and delete many arrays here: the memory of deleted ones is reused.
             self._manager = ndshm.Manager(recycle=_RECYCLED)
 
     def shutdown(self) -> None:
-        """Deletes the store with all its arrays."""
+        """Delete the store with all its arrays."""
         if self._manager is not None:
             self._manager.leave()
 
@@ -81,31 +93,38 @@ class XSharedMemoryManager:
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         self.shutdown()
 
     @property
     def manager(self) -> ndshm.Manager:
-        """The manager behind it."""
+        """The manager of the store."""
         if self._manager is None:
-            raise RuntimeError("the manager was not started: use it as a context manager, or call start()")
+            raise RuntimeError(
+                "the manager was not started: use it as a context manager, or call start()"
+            )
         return self._manager
 
     @property
     def address(self) -> str:
-        """The directory of the store."""
+        """The path of the store's directory."""
         return self.manager.path
 
     def SharedMemory(self, size: int) -> SharedMemory:  # noqa: N802
-        """New shared memory of so many bytes."""
+        """Create shared memory of ``size`` bytes."""
         return SharedMemory(self.manager.zeros(size, np.uint8, scope=None))
 
     def from_ndarray(self, arr: np.ndarray, **kwargs: Any) -> xndarray:
-        """A new shared array with a copy of an ndarray; keywords are those of :meth:`empty`."""
+        """Create a shared array with a copy of an ndarray. Takes the keywords of :meth:`empty`."""
         return xndarray.from_ndarray(self, arr, **kwargs)
 
     def empty(self, *args: Any, **kwargs: Any) -> xndarray:
-        """A new shared array: ``shape``, ``dtype=float``, ``order='C'``, ``scope='local'``."""
+        """Create a shared array: ``shape``, ``dtype=float``, ``order='C'``, ``scope='local'``."""
         return xndarray.empty(self, *args, **kwargs)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -119,7 +138,7 @@ def _manager_of(manager: ndshm.Manager | None) -> XSharedMemoryManager:
 
 
 def _bytes_of(array: ndshm.Array) -> np.ndarray:
-    """The bytes of a whole array, as they lie in memory."""
+    """Return the bytes of a whole array, in the order of memory."""
     elements = array.unlocked()
     if array.order == "F":
         elements = elements.T
@@ -127,9 +146,10 @@ def _bytes_of(array: ndshm.Array) -> np.ndarray:
 
 
 class xndarray(np.ndarray):  # noqa: N801
-    """An ndarray in shared memory, without locks, that is pickled by reference: slices and other views too.
+    """An ndarray in shared memory without locks. It and its views are pickled by reference.
 
-    Operators that do not work in place, and fancy indexing, give plain ndarrays; copying gives new shared memory.
+    Operators that do not work in place and fancy indexing return plain ndarrays. Copies are new
+    shared memory.
     """
 
     def __new__(
@@ -143,14 +163,19 @@ class xndarray(np.ndarray):  # noqa: N801
         scope: str | None = "local",
         **_kwargs: Any,
     ) -> xndarray:
-        """An array in shared memory that is there already: ``sh_mem`` names it, ``offset`` and ``strides`` are in bytes."""
+        """Return an array in existing shared memory.
+
+        ``sh_mem`` names the memory, ``offset`` and ``strides`` are in bytes.
+        """
         if scope not in _SCOPES:
             raise ValueError("Argument `scope` must be one of 'local', 'remote', or `None`.")
         if sh_mem is None:
             if np.prod(shape):
-                raise ValueError(f"without shared memory only an array of size 0 can be made, not one of shape {shape}")
+                raise ValueError(
+                    f"without shared memory an array must have size 0, not shape {shape}"
+                )
             if manager is None:
-                raise ValueError("a manager is needed")
+                raise ValueError("an array without shared memory needs a manager")
             return cls.empty(manager, shape, dtype, scope=scope)
         if isinstance(sh_mem, str):
             array = ndshm.open(sh_mem)
@@ -162,16 +187,23 @@ class xndarray(np.ndarray):  # noqa: N801
 
     @classmethod
     def empty(
-        cls, manager: XSharedMemoryManager, shape: int | Sequence[int], dtype: Any = float, order: str | None = "C", scope: str | None = "local"
+        cls,
+        manager: XSharedMemoryManager,
+        shape: int | Sequence[int],
+        dtype: Any = float,
+        order: str | None = "C",
+        scope: str | None = "local",
     ) -> xndarray:
-        """A new shared array whose contents are unspecified."""
+        """Create a shared array with unspecified contents."""
         if scope not in _SCOPES:
             raise ValueError("Argument `scope` must be one of 'local', 'remote', or `None`.")
         return manager.manager.empty(shape, dtype, order or "C", scope=scope).unlocked().view(cls)
 
     @classmethod
-    def from_ndarray(cls, manager: XSharedMemoryManager, arr: np.ndarray, **kwargs: Any) -> xndarray:
-        """A new shared array with a copy of an ndarray, in its order."""
+    def from_ndarray(
+        cls, manager: XSharedMemoryManager, arr: np.ndarray, **kwargs: Any
+    ) -> xndarray:
+        """Create a shared array with a copy of an ndarray, in the ndarray's order."""
         if not isinstance(arr, np.ndarray):
             raise InvalidAsXndarray(arr)
         kwargs.setdefault("scope", "local")
@@ -179,7 +211,7 @@ class xndarray(np.ndarray):  # noqa: N801
         return manager.manager.array(np.asarray(arr), **kwargs).unlocked().view(cls)
 
     def _keeper(self) -> Any:
-        """What keeps the shared memory; ``None`` where this is an ordinary array."""
+        """Return the object that keeps the shared memory, or ``None`` for an ordinary array."""
         base = self.base
         while isinstance(base, np.ndarray):
             base = base.base
@@ -213,7 +245,10 @@ class xndarray(np.ndarray):  # noqa: N801
 
     @property
     def scope(self) -> str | None:
-        """Who releases the memory: ``'local'``, ``'remote'`` or ``None``; one for all views of the array in this process."""
+        """The array's scope: ``'local'``, ``'remote'`` or ``None``.
+
+        All views of the array in this process have the same scope.
+        """
         keeper = self._keeper()
         return None if keeper is None else keeper.array.scope
 
@@ -222,22 +257,26 @@ class xndarray(np.ndarray):  # noqa: N801
         self._shared().scope = scope
 
     def release(self) -> None:
-        """Deletes the memory's file: nobody can attach to it any more."""
+        """Delete the memory's file: no process can attach to it any more."""
         try:
             self._shared().release()
         except (ndshm.Released, ndshm.Closed):
             pass
 
     def as_ndarray(self) -> np.ndarray:
-        """A copy in memory that is not shared."""
+        """Return a copy in private memory."""
         return np.array(self, subok=False)
 
     def copy(self, order: str = "C") -> np.ndarray:
-        """A copy in new shared memory; that of an array that is not shared is not either."""
+        """Return a copy: in new shared memory if this array is shared, else in private memory."""
         keeper = self._keeper()
         if keeper is None:
             return super().copy(order)
-        return keeper.array.manager.array(np.asarray(self), order=order, scope="local").unlocked().view(type(self))
+        return (
+            keeper.array.manager.array(np.asarray(self), order=order, scope="local")
+            .unlocked()
+            .view(type(self))
+        )
 
     def __copy__(self) -> np.ndarray:
         return self.copy("K")
@@ -247,9 +286,15 @@ class xndarray(np.ndarray):  # noqa: N801
 
     def __getitem__(self, index: Any) -> Any:
         taken = super().__getitem__(index)
-        return taken.view(np.ndarray) if isinstance(taken, xndarray) and not taken.is_shared() else taken
+        return (
+            taken.view(np.ndarray)
+            if isinstance(taken, xndarray) and not taken.is_shared()
+            else taken
+        )
 
-    def __array_wrap__(self, array: np.ndarray, context: Any = None, return_scalar: bool = False) -> Any:
+    def __array_wrap__(
+        self, array: np.ndarray, context: Any = None, return_scalar: bool = False
+    ) -> Any:
         if isinstance(array, xndarray) and array.is_shared():
             return array
         plain = array.view(np.ndarray)
@@ -261,13 +306,27 @@ class xndarray(np.ndarray):  # noqa: N801
             return np.asarray(self).__reduce__()
         offset = self.__array_interface__["data"][0] - keeper.address if self.size else 0
         dtype = self.dtype if self.dtype.names or self.dtype.kind == "V" else self.dtype.str
-        return _attached, (keeper.array.handle, self.shape, dtype, offset, self.strides, self.flags.writeable)
+        return _attached, (
+            keeper.array.handle,
+            self.shape,
+            dtype,
+            offset,
+            self.strides,
+            self.flags.writeable,
+        )
 
     def __reduce_ex__(self, _protocol: Any) -> Any:
         return self.__reduce__()
 
 
-def _attached(handle: str, shape: tuple[int, ...], dtype: Any, offset: int, strides: tuple[int, ...], writable: bool) -> xndarray:
+def _attached(
+    handle: str,
+    shape: tuple[int, ...],
+    dtype: Any,
+    offset: int,
+    strides: tuple[int, ...],
+    writable: bool,
+) -> xndarray:
     array = xndarray(handle, None, shape, dtype, offset, strides)
     if not writable:
         array.flags.writeable = False

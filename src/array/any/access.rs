@@ -1,17 +1,15 @@
-//! Access to the elements of an array whose type is known at run time: guards over their bytes.
-//!
-//! One of the modules with unsafe code: its functions without a lock are unsafe to call.
+//! Access to the elements of an `AnyArray`: guards over their bytes, copies, poison, freezing.
 
 use super::AnyArray;
 use crate::{
     array::{
         frozen,
-        guard::{self, Access, ReadGuard, Wait, WriteGuard},
-        view,
+        guard::{ReadGuard, WriteGuard},
+        lock::Wait,
     },
     error::{Error, Result},
 };
-use ndarray::{Array, ArrayView, ArrayViewMut, IxDyn};
+use ndarray::{Array, ArrayView, IxDyn};
 use std::{ops::Range, time::Duration};
 
 impl AnyArray {
@@ -19,8 +17,8 @@ impl AnyArray {
     /// axis for the bytes of an element.
     ///
     /// The lock is that of [`SharedArray::read`](crate::SharedArray::read), on the same bytes.
-    /// Addresses and strides of the guard are those of the elements: what hands them to another
-    /// language keeps the guard for as long as they are used there.
+    /// Addresses and strides of the guard are those of the elements: code that passes them to
+    /// another language keeps the guard for as long as that language uses them.
     ///
     /// # Errors
     ///
@@ -36,7 +34,7 @@ impl AnyArray {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn read(&self) -> Result<ReadGuard<u8, IxDyn>> {
-        self.read_waiting(Wait::Forever)
+        self.core.read(Wait::Forever)
     }
 
     /// [`read`](Self::read) without waiting.
@@ -53,14 +51,14 @@ impl AnyArray {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn try_read(&self) -> Result<ReadGuard<u8, IxDyn>> {
-        self.read_waiting(Wait::Never)
+        self.core.read(Wait::Never)
     }
 
     /// [`read`](Self::read) that waits no longer than `timeout`.
     ///
     /// # Errors
     ///
-    /// `Timeout` where that was not enough; those of `read`.
+    /// `Timeout` where the guard was not free by then; those of `read`.
     ///
     /// # Examples
     ///
@@ -71,7 +69,7 @@ impl AnyArray {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn read_timeout(&self, timeout: Duration) -> Result<ReadGuard<u8, IxDyn>> {
-        self.read_waiting(Wait::AtMost(timeout))
+        self.core.read(Wait::AtMost(timeout))
     }
 
     /// Exclusive access to the bytes of the elements; their shape as with [`read`](Self::read).
@@ -90,7 +88,7 @@ impl AnyArray {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn write(&self) -> Result<WriteGuard<u8, IxDyn>> {
-        self.write_waiting(Wait::Forever)
+        self.core.write(Wait::Forever)
     }
 
     /// [`write`](Self::write) without waiting.
@@ -107,14 +105,14 @@ impl AnyArray {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn try_write(&self) -> Result<WriteGuard<u8, IxDyn>> {
-        self.write_waiting(Wait::Never)
+        self.core.write(Wait::Never)
     }
 
     /// [`write`](Self::write) that waits no longer than `timeout`.
     ///
     /// # Errors
     ///
-    /// `Timeout` where that was not enough; those of `write`.
+    /// `Timeout` where the guard was not free by then; those of `write`.
     ///
     /// # Examples
     ///
@@ -124,7 +122,7 @@ impl AnyArray {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn write_timeout(&self, timeout: Duration) -> Result<WriteGuard<u8, IxDyn>> {
-        self.write_waiting(Wait::AtMost(timeout))
+        self.core.write(Wait::AtMost(timeout))
     }
 
     /// Exclusive access to bytes that may be poisoned; see
@@ -146,16 +144,7 @@ impl AnyArray {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn recover(&self) -> Result<WriteGuard<u8, IxDyn>> {
-        self.check_writable()?;
-        let span = self.span();
-        let is_exact = span.byte_len() == (self.len() * self.dtype.itemsize()) as u64;
-        WriteGuard::take(
-            &self.open_array,
-            &self.bytes(),
-            span,
-            Access::Recover { is_exact },
-            Wait::Forever,
-        )
+        self.core.recover()
     }
 
     /// A copy of the elements' bytes, in C order, native-endian.
@@ -195,8 +184,8 @@ impl AnyArray {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn write_bytes(&self, bytes: &[u8]) -> Result<()> {
-        let mut guard = self.write_waiting(Wait::Forever)?;
-        let expected = self.len() * self.dtype.itemsize();
+        let mut guard = self.write()?;
+        let expected = self.len() * self.dtype().itemsize();
         if bytes.len() != expected {
             return Err(Error::layout(
                 "write bytes",
@@ -226,8 +215,7 @@ impl AnyArray {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn poisoned(&self) -> Result<Vec<Range<usize>>> {
-        self.open_array.used();
-        guard::poisoned(&self.open_array, self.span())
+        self.core.poisoned()
     }
 
     /// Whether any element of this view is poisoned.
@@ -244,14 +232,14 @@ impl AnyArray {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn is_poisoned(&self) -> Result<bool> {
-        Ok(!self.poisoned()?.is_empty())
+        self.core.is_poisoned()
     }
 
-    /// Ends all writing to the array, for ever and for everybody; see
+    /// Ends all writing to the array, permanently and for all processes; see
     /// [`SharedArray::freeze`](crate::SharedArray::freeze).
     ///
-    /// From then on [`read`](Self::read) takes no lock, and its guard may be kept for as long as
-    /// one likes. Freezing what is frozen already maps it without the right to write.
+    /// From then on [`read`](Self::read) takes no lock, and its guard may be kept for any time.
+    /// Freezing a frozen array maps it in this process without the right to write.
     ///
     /// # Errors
     ///
@@ -267,21 +255,8 @@ impl AnyArray {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn freeze(&self) -> Result<()> {
-        frozen::freeze(&self.open_array, self.is_writable)?;
-        frozen::protect(&self.open_array)
-    }
-
-    /// Whether the array was frozen.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let manager = ndshm::Manager::new()?;
-    /// assert!(!manager.ones::<f64, _>(5)?.into_any()?.is_frozen());
-    /// # Ok::<(), ndshm::Error>(())
-    /// ```
-    pub fn is_frozen(&self) -> bool {
-        self.open_array.is_frozen()
+        self.core.freeze()?;
+        frozen::protect(&self.core.opened)
     }
 
     /// Writes changed pages of the array's file to its disk; see
@@ -299,86 +274,6 @@ impl AnyArray {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn flush(&self) -> Result<()> {
-        self.open_array.used();
-        self.open_array.flush()
-    }
-
-    /// The bytes of the elements without a lock; their shape as with [`read`](Self::read).
-    ///
-    /// # Safety
-    ///
-    /// As of [`SharedArray::view_unlocked`](crate::SharedArray::view_unlocked).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let manager = ndshm::Manager::new()?;
-    /// let any = manager.ones::<u16, _>(3)?.into_any()?;
-    /// // SAFETY: nobody else knows this array.
-    /// assert_eq!(unsafe { any.view_unlocked() }[[2, 0]], 1);
-    /// # Ok::<(), ndshm::Error>(())
-    /// ```
-    pub unsafe fn view_unlocked(&self) -> ArrayView<'_, u8, IxDyn> {
-        self.open_array.used();
-        // SAFETY: `self` keeps the segment mapped for as long as the view borrows it, and the bytes
-        // of a checked layout lie inside it; the rest is the caller's promise.
-        unsafe { view::elements(&self.open_array, &self.bytes()) }
-    }
-
-    /// The bytes of the elements for writing, without a lock; their shape as with
-    /// [`read`](Self::read).
-    ///
-    /// # Errors
-    ///
-    /// `ReadOnly` and `Frozen` for an array or view that cannot be written.
-    ///
-    /// # Safety
-    ///
-    /// As of [`SharedArray::view_mut_unlocked`](crate::SharedArray::view_mut_unlocked).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let manager = ndshm::Manager::new()?;
-    /// let any = manager.ones::<u16, _>(3)?.into_any()?;
-    /// // SAFETY: nobody else knows this array.
-    /// unsafe { any.view_mut_unlocked()? }.fill(0);
-    /// # Ok::<(), ndshm::Error>(())
-    /// ```
-    pub unsafe fn view_mut_unlocked(&self) -> Result<ArrayViewMut<'_, u8, IxDyn>> {
-        self.check_writable()?;
-        self.open_array.used();
-        // SAFETY: `check_writable` says that the layout is disjoint, so that of its bytes is, and
-        // that the mapping is writable; `self` keeps it mapped for as long as the view borrows it;
-        // the rest is the caller's promise.
-        Ok(unsafe { view::elements_mut(&self.open_array, &self.bytes()) })
-    }
-
-    fn read_waiting(&self, wait: Wait) -> Result<ReadGuard<u8, IxDyn>> {
-        ReadGuard::take(&self.open_array, &self.bytes(), self.span(), wait)
-    }
-
-    fn write_waiting(&self, wait: Wait) -> Result<WriteGuard<u8, IxDyn>> {
-        self.check_writable()?;
-        WriteGuard::take(
-            &self.open_array,
-            &self.bytes(),
-            self.span(),
-            Access::Write,
-            wait,
-        )
-    }
-
-    fn check_writable(&self) -> Result<()> {
-        match self.is_writable {
-            _ if self.open_array.is_frozen() => Err(Error::Frozen {
-                path: self.path().into(),
-            }),
-            true => Ok(()),
-            false => Err(Error::ReadOnly {
-                path: self.path().into(),
-                reason: "the view is read-only, or some of its elements share memory",
-            }),
-        }
+        self.core.flush()
     }
 }

@@ -1,19 +1,11 @@
-//! Views of an array whose element type is known at run time.
-//!
-//! They are computed as those of bytes: an element's address depends on strides in bytes alone.
+//! Views of an `AnyArray`.
 
-use super::{AnyArray, check_byte_len};
-use crate::{
-    array::{self, view},
-    element::dtype::DType,
-    error::{Error, Result},
-    layout::{self, Bounds, Layout},
-};
-use ndarray::{Axis, IxDyn, RawArrayView, SliceArg};
-use std::convert::Infallible;
+use super::AnyArray;
+use crate::error::Result;
+use ndarray::{Axis, IxDyn, SliceArg};
 
 impl AnyArray {
-    /// The same view once more.
+    /// The same view again.
     ///
     /// # Examples
     ///
@@ -24,7 +16,7 @@ impl AnyArray {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn view(&self) -> Result<Self> {
-        Ok(self.derived(self.layout.clone()))
+        Ok(Self::new(self.core.view()))
     }
 
     /// The same view, for reading only.
@@ -38,10 +30,7 @@ impl AnyArray {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn read_only(&self) -> Result<Self> {
-        Ok(Self {
-            is_writable: false,
-            ..self.view()?
-        })
+        Ok(Self::new(self.core.read_only()))
     }
 
     /// The part that a slice names; see [`SharedArray::slice`](crate::SharedArray::slice). The
@@ -63,8 +52,8 @@ impl AnyArray {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn slice<I: SliceArg<IxDyn>>(&self, info: I) -> Result<Self> {
-        array::check_slice_info(&info, self.shape())?;
-        Ok(self.derive(|view| view.slice_move(info).into_dyn()))
+        let view = self.core.slice(info)?;
+        Ok(Self::new(view.into_dyn()))
     }
 
     /// The part at one index of an axis, without that axis.
@@ -84,8 +73,7 @@ impl AnyArray {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn index_axis(&self, axis: Axis, index: usize) -> Result<Self> {
-        array::check_axis_index(self.shape(), axis, index)?;
-        Ok(self.derive(|view| view.index_axis_move(axis, index)))
+        self.core.index_axis(axis, index).map(Self::new)
     }
 
     /// The transposed view: all axes in reverse order.
@@ -98,7 +86,7 @@ impl AnyArray {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn t(&self) -> Result<Self> {
-        Ok(self.derive(RawArrayView::reversed_axes))
+        Ok(Self::new(self.core.reversed_axes()))
     }
 
     /// The parts of every element of type `[T; N]`, as a last axis of length N; see
@@ -118,29 +106,18 @@ impl AnyArray {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn unpack(&self) -> Result<Self> {
-        let no_parts = || {
-            Error::layout(
-                "take the parts",
-                format!("elements of type {} have none", self.dtype),
-            )
-        };
-        let (len, part) = self.dtype.subarray().ok_or_else(no_parts)?;
-        let shape: Vec<_> = self.shape().iter().copied().chain([len]).collect();
-        let strides: Vec<_> = self
-            .byte_strides()
-            .into_iter()
-            .chain([part.itemsize() as isize])
-            .collect();
-        self.placed(part, self.layout.offset, &shape, &strides)
+        self.core.unpack_any().map(Self::new)
     }
 
-    /// Any view of the same elements, by numbers: `offset` and `strides` in bytes, the offset from
-    /// the start of the whole array's data, as that of [`byte_offset`](Self::byte_offset).
+    /// Any view of the same elements, given by numbers: `offset` and `strides` in bytes, the offset
+    /// from the start of the whole array's data, like [`byte_offset`](Self::byte_offset).
+    ///
+    /// The view is read-only where some of its elements share bytes.
     ///
     /// # Errors
     ///
-    /// `Layout` where it does not lie inside of this view, or its elements are none of the array's.
-    /// Where some of them share bytes it is read-only.
+    /// `Layout` where it does not lie inside this view, or where its elements are not elements of
+    /// the array.
     ///
     /// # Examples
     ///
@@ -152,15 +129,7 @@ impl AnyArray {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn with_layout(&self, offset: usize, shape: &[usize], strides: &[isize]) -> Result<Self> {
-        let itemsize = self.dtype.itemsize();
-        if !offset.abs_diff(self.layout.offset).is_multiple_of(itemsize) {
-            let reason = format!(
-                "offset {offset} is no multiple of the element's {itemsize} bytes away from this view's {}",
-                self.layout.offset
-            );
-            return Err(Error::layout("take a view", reason));
-        }
-        self.placed(self.dtype.clone(), offset, shape, strides)
+        self.core.relaid(offset, shape, strides).map(Self::new)
     }
 
     /// Where the first element lies: bytes from the start of the whole array's data.
@@ -176,52 +145,7 @@ impl AnyArray {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn byte_offset(&self) -> usize {
-        self.layout.offset
-    }
-
-    /// A view inside of this one, of elements of this type.
-    fn placed(
-        &self,
-        dtype: DType,
-        offset: usize,
-        shape: &[usize],
-        strides: &[isize],
-    ) -> Result<Self> {
-        let operation = "take a view";
-        let itemsize = dtype.itemsize();
-        let bounds = Bounds {
-            len: self.open_array.data_len(),
-            itemsize,
-            align: 1,
-        };
-        let extent = layout::check(bounds, offset, shape, strides)
-            .map_err(|reason| Error::layout(operation, reason))?;
-        check_byte_len(shape, &dtype)?;
-        let own = self.layout.extent(1, self.dtype.itemsize());
-        if !extent.is_empty() && (extent.start < own.start || extent.end > own.end) {
-            return Err(Error::layout(
-                operation,
-                format!("its bytes {extent:?} lie outside of this view's {own:?}"),
-            ));
-        }
-        if !self
-            .open_array
-            .header()
-            .dtype
-            .has_view(&dtype, offset, shape, strides)
-        {
-            return Err(Error::layout(
-                operation,
-                format!("it names no elements or parts of type {dtype}"),
-            ));
-        }
-        let is_writable = self.is_writable && layout::disjoint(shape, strides, itemsize);
-        let layout = Layout::from_bytes(offset, IxDyn(shape), strides, 1);
-        Ok(Self {
-            dtype,
-            is_writable,
-            ..self.derived(layout)
-        })
+        self.core.layout.offset
     }
 
     /// One field of every struct; see [`SharedArray::field`](crate::SharedArray::field).
@@ -243,24 +167,7 @@ impl AnyArray {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn field(&self, name: &str) -> Result<Self> {
-        let (dtype, offset) = self.dtype.field(name)?;
-        let offset = self.layout.offset + if self.is_empty() { 0 } else { offset };
-        let strides = self.byte_strides();
-        let bounds = Bounds {
-            len: self.open_array.data_len(),
-            itemsize: dtype.itemsize(),
-            align: 1,
-        };
-        layout::check(bounds, offset, self.shape(), &strides)
-            .map_err(|reason| Error::layout("take a field", reason))?;
-        let layout = Layout {
-            offset,
-            ..self.layout.clone()
-        };
-        Ok(Self {
-            dtype: dtype.clone(),
-            ..self.derived(layout)
-        })
+        self.core.field(name).map(Self::new)
     }
 
     /// The parts of one field of type `[T; N]` of every struct, as further axes: of `[[T; 2]; 3]`
@@ -282,45 +189,6 @@ impl AnyArray {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn field_array(&self, name: &str) -> Result<Self> {
-        let (field, offset) = self.dtype.field(name)?;
-        let (mut part, mut shape, mut strides) =
-            (field.clone(), self.shape().to_vec(), self.byte_strides());
-        while let Some((len, inner)) = part.subarray() {
-            shape.push(len);
-            strides.push(if len > 1 {
-                inner.itemsize() as isize
-            } else {
-                0
-            });
-            part = inner;
-        }
-        if part == *field {
-            return Err(Error::layout(
-                "take a field",
-                format!("elements of type {part} have no parts"),
-            ));
-        }
-        let offset = self.layout.offset + if self.is_empty() { 0 } else { offset };
-        self.placed(part, offset, &shape, &strides)
-    }
-
-    fn derive(
-        &self,
-        operation: impl FnOnce(RawArrayView<u8, IxDyn>) -> RawArrayView<u8, IxDyn>,
-    ) -> Self {
-        let Ok(layout) = view::apply(&self.open_array, &self.layout, |view| {
-            Ok::<_, Infallible>(operation(view))
-        });
-        self.derived(layout)
-    }
-
-    fn derived(&self, layout: Layout<IxDyn>) -> Self {
-        self.open_array.used();
-        Self {
-            open_array: self.open_array.clone(),
-            dtype: self.dtype.clone(),
-            layout,
-            is_writable: self.is_writable,
-        }
+        self.core.field_array_any(name).map(Self::new)
     }
 }

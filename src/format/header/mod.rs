@@ -8,8 +8,12 @@ use crate::{
     cbor,
     element::dtype::DType,
     error::HeaderError,
-    format::{constants::*, id::ArrayId},
-    layout::{self, MAX_NDIM, Order},
+    format::{
+        array_spec::{ArraySpec, Impossible},
+        constants::*,
+        id::ArrayId,
+    },
+    layout::{MAX_NDIM, Order},
 };
 use ciborium::Value;
 use std::{fs::File, io, os::unix::fs::FileExt};
@@ -44,9 +48,7 @@ pub(crate) struct Created {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Header {
     pub(crate) id: ArrayId,
-    pub(crate) dtype: DType,
-    pub(crate) shape: Vec<usize>,
-    pub(crate) order: Order,
+    pub(crate) spec: ArraySpec,
     /// One entry for each axis, or none at all.
     pub(crate) axis_names: Vec<Option<String>>,
     /// Attributes: a map with text keys.
@@ -94,14 +96,8 @@ impl Header {
         align: usize,
         state: &[u8; STATE_LEN],
     ) -> Result<Vec<u8>, HeaderError> {
-        let shape_error = |reason| HeaderError::Shape { reason };
-        if self.shape.len() > MAX_NDIM {
-            return Err(shape_error("more than 32 dimensions"));
-        }
-        let itemsize = self.dtype.itemsize();
-        let data_len =
-            layout::byte_len(&self.shape, itemsize).ok_or(shape_error("its size overflows"))?;
-        let map = cbor::encode(&self.to_value()?);
+        let data_len = self.spec.byte_len();
+        let map = cbor::encode(&self.to_value());
         if self.attrs.is_some() {
             // Attributes are the user's: nested too deep, they could be written but not read.
             cbor::decode(&map).map_err(|reason| HeaderError::Cbor { reason })?;
@@ -169,7 +165,7 @@ impl Header {
         let value = cbor::decode(&keyed_map[HEADER_KEY.len()..])
             .map_err(|reason| HeaderError::Cbor { reason })?;
         let header = Header::from_value(&value)?;
-        if layout::byte_len(&header.shape, header.dtype.itemsize()) != Some(data_len) {
+        if header.spec.byte_len() != data_len {
             return Err(HeaderError::Shape {
                 reason: "it does not make data_len bytes",
             });
@@ -191,12 +187,8 @@ impl Header {
         })
     }
 
-    pub(crate) fn to_value(&self) -> Result<Value, HeaderError> {
-        let overflow = HeaderError::Shape {
-            reason: "its strides overflow",
-        };
-        let strides = layout::contiguous_strides(&self.shape, self.order, self.dtype.itemsize())
-            .ok_or(overflow)?;
+    pub(crate) fn to_value(&self) -> Value {
+        let strides = self.spec.strides_in(self.spec.order());
         let created = vec![
             ("ns".into(), self.created.ns.into()),
             ("sw".into(), self.created.software.as_str().into()),
@@ -206,10 +198,10 @@ impl Header {
         ];
         let mut entries = vec![
             ("id".into(), uuid_value(self.id.as_bytes())),
-            ("dtype".into(), self.dtype.to_value()),
+            ("dtype".into(), self.spec.dtype().to_value()),
             (
                 "shape".into(),
-                Value::Array(self.shape.iter().map(|&n| cbor::size(n)).collect()),
+                Value::Array(self.spec.shape().iter().map(|&n| cbor::size(n)).collect()),
             ),
             (
                 "strides".into(),
@@ -227,7 +219,7 @@ impl Header {
         if let Some(attrs) = &self.attrs {
             entries.push(("attrs".into(), attrs.clone()));
         }
-        Ok(Value::Map(entries))
+        Value::Map(entries)
     }
 
     pub(crate) fn from_value(value: &Value) -> Result<Self, HeaderError> {
@@ -248,36 +240,15 @@ impl Header {
         let id = ArrayId::from_bytes(get(entries, "id", uuid_of)?);
         let dtype = find(entries, "dtype").ok_or(HeaderError::Key { key: "dtype" })?;
         let dtype = DType::from_value(dtype).map_err(|reason| HeaderError::Dtype { reason })?;
-        let shape = get(entries, "shape", sizes)?;
-        let strides = get(entries, "strides", sizes)?;
-        if shape.len() > MAX_NDIM {
-            return Err(HeaderError::Shape {
-                reason: "more than 32 dimensions",
-            });
-        }
-        if shape.len() != strides.len() {
-            return Err(HeaderError::Shape {
-                reason: "shape and strides differ in length",
-            });
-        }
-        layout::byte_len(&shape, dtype.itemsize()).ok_or(HeaderError::Shape {
-            reason: "its size overflows",
-        })?;
-        let strides: Vec<isize> = strides.into_iter().map(|stride| stride as isize).collect();
-        let is = |order: &Order| {
-            layout::contiguous_strides(&shape, *order, dtype.itemsize())
-                .is_some_and(|expected| expected == strides)
-        };
-        let order = [Order::C, Order::F]
-            .into_iter()
-            .find(is)
-            .ok_or(HeaderError::Shape {
-                reason: "strides of neither C nor F order",
-            })?;
+        let spec = spec_of(
+            dtype,
+            get(entries, "shape", sizes)?,
+            get(entries, "strides", sizes)?,
+        )?;
         let axis_names = match find(entries, "dims") {
             None => Vec::new(),
             Some(value) => names_of(value)
-                .filter(|names| names.len() == shape.len())
+                .filter(|names| names.len() == spec.shape().len())
                 .ok_or(HeaderError::Key { key: "dims" })?,
         };
         let attrs = find(entries, "attrs").cloned();
@@ -290,9 +261,7 @@ impl Header {
         let created = get(entries, "created", created_of)?;
         Ok(Header {
             id,
-            dtype,
-            shape,
-            order,
+            spec,
             axis_names,
             attrs,
             created,
@@ -302,11 +271,12 @@ impl Header {
     /// The bytes between padding and payload: a pure function of the header.
     pub(crate) fn prefix(&self, data_len: usize) -> Vec<u8> {
         let mut bytes = PAYLOAD_KEY.to_vec();
-        if let Some(tag) = self.dtype.typed_array_tag() {
-            if !self.shape.is_empty() && !self.shape.contains(&0) {
-                let strides = |order| layout::contiguous_strides(&self.shape, order, 1);
+        let (spec, shape) = (&self.spec, self.spec.shape());
+        if let Some(tag) = spec.dtype().typed_array_tag() {
+            if !shape.is_empty() && !shape.contains(&0) {
                 // Where both orders have the same strides, a reader cannot tell them apart.
-                let is_row_major = self.order == Order::C || strides(Order::C) == strides(Order::F);
+                let is_row_major = spec.order() == Order::C
+                    || spec.strides_in(Order::C) == spec.strides_in(Order::F);
                 bytes.extend(cbor::head(
                     6,
                     if is_row_major {
@@ -316,8 +286,8 @@ impl Header {
                     },
                 ));
                 bytes.extend(cbor::head(4, 2));
-                bytes.extend(cbor::head(4, self.shape.len() as u64));
-                self.shape
+                bytes.extend(cbor::head(4, shape.len() as u64));
+                shape
                     .iter()
                     .for_each(|&n| bytes.extend(cbor::head(0, n as u64)));
             }
@@ -523,6 +493,33 @@ fn sizes(value: &Value) -> Option<Vec<usize>> {
             .filter(|&n| isize::try_from(n).is_ok())
     };
     value.as_array()?.iter().map(size).collect()
+}
+
+/// The specification of an array with these strides.
+fn spec_of(dtype: DType, shape: Vec<usize>, strides: Vec<usize>) -> Result<ArraySpec, HeaderError> {
+    let shape_error = |reason| HeaderError::Shape { reason };
+    let ndim = shape.len();
+    let spec = ArraySpec::new(dtype, shape, Order::C)?;
+    if ndim != strides.len() {
+        return Err(shape_error("shape and strides differ in length"));
+    }
+    let strides: Vec<isize> = strides.into_iter().map(|stride| stride as isize).collect();
+    let order = [Order::C, Order::F]
+        .into_iter()
+        .find(|order| spec.strides_in(*order) == strides)
+        .ok_or(shape_error("strides of neither C nor F order"))?;
+    Ok(spec.with_order(order))
+}
+
+impl From<Impossible> for HeaderError {
+    fn from(impossible: Impossible) -> Self {
+        HeaderError::Shape {
+            reason: match impossible {
+                Impossible::Rank { .. } => "more than 32 dimensions",
+                Impossible::Size { .. } => "its size overflows",
+            },
+        }
+    }
 }
 
 fn names_of(value: &Value) -> Option<Vec<Option<String>>> {

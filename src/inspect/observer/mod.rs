@@ -1,7 +1,8 @@
-//! A look at a store from outside: nothing is joined, mapped, counted or kept alive by it.
+//! A look at a store from outside: an observer joins no store, maps no array, counts itself in
+//! nowhere and keeps nothing alive.
 //!
-//! Reads the lock file's page and asks the kernel about its byte locks; reads the state blocks of
-//! arrays. Writes nothing.
+//! It reads the lock page, asks the kernel about the byte locks on the lock file, and reads the
+//! state blocks of arrays. It writes nothing.
 
 mod leftovers;
 mod state;
@@ -11,17 +12,19 @@ pub use state::{ArrayState, GuardKind, GuardState, MemberState};
 
 use crate::{
     error::{Error, Result},
-    format::constants::{LOCK_NAME, SUFFIX},
     inspect::info::ArrayInfo,
-    store::{self, StoreReader, member_locks},
+    store::{StoreReader, listing},
 };
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::atomic::Ordering::SeqCst,
+};
 
-/// A look at a store from outside, for tools that show what is there.
+/// A look at a store from outside, for tools that show stores and arrays.
 ///
-/// A [`Manager`](crate::Manager) is a member of its store and keeps it alive; an observer is none.
-/// What it tells is true when it looks, and may have changed when it is read. One descriptor is
-/// open for as long as it lives.
+/// A [`Manager`](crate::Manager) is a member of its store and keeps it alive; an observer is not.
+/// Its answers are true when it looks, and may have changed when the caller reads them. It holds
+/// one descriptor open.
 ///
 /// # Examples
 ///
@@ -51,8 +54,8 @@ impl Observer {
     ///
     /// # Errors
     ///
-    /// `NotFound` where there is none; `Untrusted` where the directory is not this user's alone, or
-    /// the lock file is none; `Io`.
+    /// `NotFound` if there is none; `Untrusted` if the directory is not this user's alone, or its lock
+    /// file is not one; `Io`.
     ///
     /// # Examples
     ///
@@ -75,11 +78,11 @@ impl Observer {
     }
 
     /// The directories in a root that have a lock file, in the order of their names. Opening one
-    /// may still be refused.
+    /// may still be refused. A root that does not exist has no stores.
     ///
     /// # Errors
     ///
-    /// `Io` where the root cannot be read; one that is not there has no stores.
+    /// `Io` if the root cannot be read.
     ///
     /// # Examples
     ///
@@ -91,14 +94,7 @@ impl Observer {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn stores(root: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
-        let root = root.as_ref();
-        let mut stores: Vec<_> = store::entries(root)?
-            .into_iter()
-            .map(|name| root.join(name))
-            .filter(|path| path.join(LOCK_NAME).is_file())
-            .collect();
-        stores.sort();
-        Ok(stores)
+        listing::stores(root.as_ref())
     }
 
     /// The store's directory.
@@ -114,7 +110,7 @@ impl Observer {
         &self.directory
     }
 
-    /// Whether the store stays when its processes are gone.
+    /// Whether the store stays when it has no process any more.
     ///
     /// # Examples
     ///
@@ -127,8 +123,8 @@ impl Observer {
         self.store.page().is_persistent()
     }
 
-    /// Whether somebody began to delete the store. One that is still there then was left so by a
-    /// process that died.
+    /// Whether a process began to delete the store. A closing store that stays was left by a process
+    /// that died.
     ///
     /// # Examples
     ///
@@ -144,11 +140,11 @@ impl Observer {
         self.store.page().is_closing()
     }
 
-    /// The member that deletes the store when it ends; none has a persistent one.
+    /// The member that deletes the store when it ends; `None` for a persistent store.
     ///
     /// # Errors
     ///
-    /// `Io` where it cannot be found out whether it lives.
+    /// `Io` if the kernel does not say whether it lives.
     ///
     /// # Examples
     ///
@@ -158,26 +154,21 @@ impl Observer {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn owner(&self) -> Result<Option<MemberState>> {
-        match self
-            .store
-            .page()
-            .owner
-            .load(std::sync::atomic::Ordering::SeqCst)
-        {
+        match self.store.page().owner.load(SeqCst) {
             0 => Ok(None),
             id => Ok(Some(MemberState {
                 id,
-                is_alive: self.is_alive(id)?,
+                is_alive: self.store.is_alive(id)?,
             })),
         }
     }
 
-    /// The ids of the members that live, in their order. Each process that uses the store is one, a
-    /// manager or an open array suffices.
+    /// The ids of the living members, in ascending order. Each process that has a manager or an open
+    /// array of the store is a member.
     ///
     /// # Errors
     ///
-    /// `Io` where the kernel does not say.
+    /// `Io` if the kernel does not say.
     ///
     /// # Examples
     ///
@@ -187,16 +178,15 @@ impl Observer {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn members(&self) -> Result<Vec<u64>> {
-        member_locks::living(self.store.lock()?)
-            .map_err(Error::io(&self.directory, "ask which members live"))
+        self.store.living()
     }
 
-    /// The arrays, in the order of their creation. What cannot be read as one is an error that
-    /// names the file, and comes last; the others are listed all the same.
+    /// The arrays, in the order of their creation. A file that cannot be read as an array is an
+    /// error that names it; the errors come last.
     ///
     /// # Errors
     ///
-    /// `Io` where the directory cannot be read.
+    /// `Io` if the directory cannot be read.
     ///
     /// # Examples
     ///
@@ -212,14 +202,11 @@ impl Observer {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn arrays(&self) -> Result<Vec<Result<ArrayInfo>>> {
-        let mut paths: Vec<_> = store::entries(&self.directory)?
-            .into_iter()
-            .filter(|name| name.as_encoded_bytes().ends_with(SUFFIX.as_bytes()))
-            .collect();
+        let mut paths = listing::arrays(&self.directory)?;
         paths.sort();
         let (mut infos, mut errors) = (Vec::new(), Vec::new());
-        for name in paths {
-            match ArrayInfo::at(self.directory.join(name)) {
+        for path in paths {
+            match ArrayInfo::at(path) {
                 Ok(info) => infos.push(info),
                 // Deleted since the directory was read, or about to be.
                 Err(Error::NotFound { .. } | Error::Released { .. }) => {}
@@ -230,12 +217,12 @@ impl Observer {
         Ok(infos.into_iter().map(Ok).chain(errors).collect())
     }
 
-    /// What is going on with an array of this store: who owns it, whether it is frozen or poisoned,
-    /// and the guards on it.
+    /// The state of an array of this store: its owner, whether it is frozen or poisoned, and the
+    /// guards on it.
     ///
     /// # Errors
     ///
-    /// `Released` where it is gone, or its file is another array's by now; `Io`.
+    /// `Released` if it is gone, or its file is another array's by now; `Io`.
     ///
     /// # Examples
     ///
@@ -249,15 +236,15 @@ impl Observer {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn state(&self, info: &ArrayInfo) -> Result<ArrayState> {
-        ArrayState::read(info, |member| self.is_alive(member))
+        ArrayState::read(info, |member| self.store.is_alive(member))
     }
 
-    /// What of the store a sweep would delete: all of it, or what the dead left in it. Nothing is
-    /// deleted.
+    /// The parts of the store that a sweep would delete: the whole store, or files of dead members.
+    /// Deletes nothing.
     ///
     /// # Errors
     ///
-    /// `Io` where the directory cannot be read, or it cannot be found out who lives.
+    /// `Io` if the directory cannot be read, or the kernel does not say which members live.
     ///
     /// # Examples
     ///
@@ -271,12 +258,12 @@ impl Observer {
         leftovers::of_store(self)
     }
 
-    /// What of a root [`Manager::sweep_root`](crate::Manager::sweep_root) would delete. Half-built
-    /// stores are not told: only a sweep finds out whether somebody is still building them.
+    /// The stores and files that [`Manager::sweep_root`](crate::Manager::sweep_root) would delete.
+    /// Half-built stores are left out: only a sweep finds out whether a process is building one.
     ///
     /// # Errors
     ///
-    /// `Io` where a directory cannot be read, or it cannot be found out who lives.
+    /// `Io` if a directory cannot be read, or the kernel does not say which members live.
     ///
     /// # Examples
     ///
@@ -288,11 +275,6 @@ impl Observer {
     /// ```
     pub fn leftovers_in(root: impl AsRef<Path>) -> Result<Vec<Leftovers>> {
         leftovers::of_root(root.as_ref())
-    }
-
-    fn is_alive(&self, member: u64) -> Result<bool> {
-        member_locks::is_alive(self.store.lock()?, member)
-            .map_err(Error::io(&self.directory, "ask whether a member lives"))
     }
 }
 

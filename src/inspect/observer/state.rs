@@ -1,5 +1,4 @@
-//! The state of an array as it stands in its file: a copy of the state block, read without mapping
-//! the file.
+//! The state of an array: a copy of the state block in its file, read without mapping the file.
 
 use crate::{
     error::{Error, Result},
@@ -9,12 +8,13 @@ use crate::{
     state::{
         block::lifecycle,
         lock_table::{Mode, member_of},
+        snapshot::{SlotSnapshot, StateSnapshot},
     },
     sys::fs::open_file,
 };
 use std::{ops::Range, os::unix::fs::FileExt};
 
-/// What goes on with an array, when it was looked at. Given by
+/// The state of an array when it was looked at. Given by
 /// [`Observer::state`](crate::Observer::state).
 ///
 /// # Examples
@@ -34,33 +34,33 @@ use std::{ops::Range, os::unix::fs::FileExt};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ArrayState {
-    /// Who deletes it: `Local` its owner, `Remote` whoever opens its handle first, `Store` the end
-    /// of the store.
+    /// What deletes it: its owner (`Local`), the first opener of a handle of it, which becomes its
+    /// owner (`Remote`), or the end of the store (`Store`).
     pub scope: Scope,
-    /// The member that owns a `Local` array. If it is dead, the array is what a sweep deletes.
+    /// The member that owns a `Local` array. If it is dead, a sweep deletes the array.
     pub owner: Option<MemberState>,
     /// The member that made it.
     pub producer: MemberState,
     /// Whether it was frozen.
     pub is_frozen: bool,
-    /// Mappings of the file: after processes were killed it may be too high, never too low.
+    /// Mappings of the file. After a process was killed the number may be too high, never too low.
     pub openers: u32,
-    /// Bytes of the data that a writer left half-written, those included that a dead writer still
-    /// seems to hold.
+    /// Bytes of the data that a writer left half-written, the bytes under the guard of a dead writer
+    /// included.
     pub poisoned: Vec<Range<usize>>,
-    /// The guards that living members hold, and those that writers wait for.
+    /// The guards that living members hold, and those that living writers wait for.
     pub guards: Vec<GuardState>,
-    /// Whether somebody waits for a guard, or for the array to be frozen.
+    /// Whether a process waits for a guard, or for the array to be frozen.
     pub is_waited_for: bool,
 }
 
-/// A process in a store, by the number that it has there: never given twice.
+/// A process in a store, by its member id, which is never given twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MemberState {
-    /// Its number.
+    /// The member id.
     pub id: u64,
-    /// Whether it lives.
+    /// Whether the process lives.
     pub is_alive: bool,
 }
 
@@ -70,8 +70,8 @@ pub struct MemberState {
 pub struct GuardState {
     /// What it is for.
     pub kind: GuardKind,
-    /// From the first byte of its view to the last, from the start of the array's data; it need not
-    /// cover all of them.
+    /// From the first byte of its view to the last, counted from the start of the array's data; the
+    /// view need not have all bytes in between.
     pub range: Range<usize>,
     /// The member that holds it.
     pub member: u64,
@@ -87,7 +87,7 @@ pub enum GuardKind {
     Write,
     /// It waits to write.
     Waiting,
-    /// It lets others do atomic access to the same bytes.
+    /// It does atomic access, beside others that do so to the same bytes.
     Atomic,
 }
 
@@ -106,19 +106,21 @@ impl ArrayState {
                 source,
             },
         })?;
-        let mut head = [0; HEADER_AT];
+        let mut head = [0; HEADER_KEY_AT];
         file.read_exact_at(&mut head, 0)
             .map_err(Error::io(&info.path, "read the state block"))?;
-        let is_same = u64_at(&head, GENERATION_AT) == info.generation
-            && u32_at(&head, LIFECYCLE_AT as usize) == lifecycle::READY;
-        if !is_same || !head.starts_with(&MAGIC) || is_another(info, &file)? {
+        let state = StateSnapshot::in_head(&head);
+        let is_same = head.starts_with(&MAGIC)
+            && state.generation == info.generation
+            && state.lifecycle == lifecycle::READY;
+        if !is_same || is_another(info, &file)? {
             return Err(released());
         }
-        Self::parse(&head, info.byte_len, is_alive)
+        Self::of(&state, info.byte_len, is_alive)
     }
 
-    fn parse(
-        head: &[u8; HEADER_AT],
+    fn of(
+        state: &StateSnapshot,
         byte_len: usize,
         is_alive: impl Fn(u64) -> Result<bool>,
     ) -> Result<Self> {
@@ -128,72 +130,79 @@ impl ArrayState {
                 is_alive: is_alive(id)?,
             })
         };
-        let (scope, owner) = match u64_at(head, OWNER_AT) {
+        let (scope, owner) = match state.owner {
             0 => (Scope::Store, None),
             CLAIMABLE => (Scope::Remote, None),
             id => (Scope::Local, Some(member(id)?)),
         };
-        let is_frozen = u32_at(head, FROZEN_AT) != 0;
-        let (mut poisoned, mut guards) = (Vec::new(), Vec::new());
-        for slot in 0..SLOTS {
-            let at = SLOTS_AT + slot * SLOT_LEN;
-            let tag = u64_at(head, at);
-            if tag == 0 {
-                continue;
-            }
-            // Whatever stands there: a range within the data.
-            let bound = |at| {
-                usize::try_from(u64_at(head, at))
-                    .unwrap_or(usize::MAX)
-                    .min(byte_len)
-            };
-            let (start, end) = (bound(at + 8), bound(at + 16));
-            let (range, id) = (start..end.max(start), member_of(tag));
-            if Mode::Poisoned.is(tag) {
-                poisoned.push(range);
-                continue;
-            }
-            let kinds = [
-                (Mode::Read, GuardKind::Read),
-                (Mode::Write, GuardKind::Write),
-                (Mode::Intent, GuardKind::Waiting),
-                (Mode::Atomic, GuardKind::Atomic),
-            ];
-            let Some((_, kind)) = kinds.into_iter().find(|(mode, _)| mode.is(tag)) else {
-                continue;
-            };
-            match is_alive(id)? {
-                true => guards.push(GuardState {
-                    kind,
-                    range,
-                    member: id,
-                }),
-                false if kind == GuardKind::Write => poisoned.push(range),
-                false => {}
-            }
-        }
-        if is_frozen {
-            // Nobody writes a frozen array, so what is left in its table means nothing.
+        let (mut poisoned, guards) = slots(state, byte_len, &is_alive)?;
+        if state.frozen != 0 {
+            // No process writes a frozen array, so records of poison in its table mean nothing.
             poisoned.clear();
         }
-        poisoned.sort_unstable_by_key(|range| (range.start, range.end));
-        let producer = member(u64_at(head, PRODUCER_AT))?;
-        let (openers, is_waited_for) = (u32_at(head, OPENERS_AT), u32_at(head, WAITING_AT) != 0);
         Ok(Self {
             scope,
             owner,
-            producer,
-            is_frozen,
-            openers,
+            producer: member(state.producer)?,
+            is_frozen: state.frozen != 0,
+            openers: state.openers,
             poisoned,
             guards,
-            is_waited_for,
+            is_waited_for: state.waiting != 0,
         })
     }
 }
 
-/// Whether the path is another file's than when the description was read: then it has another
-/// header, because ids are never used twice.
+/// The poisoned ranges in a lock table, in ascending order, and the guards of living members.
+fn slots(
+    state: &StateSnapshot,
+    byte_len: usize,
+    is_alive: impl Fn(u64) -> Result<bool>,
+) -> Result<(Vec<Range<usize>>, Vec<GuardState>)> {
+    let (mut poisoned, mut guards) = (Vec::new(), Vec::new());
+    for slot in state.slots.iter().filter(|slot| slot.tag != 0) {
+        let (range, member) = (range_of(slot, byte_len), member_of(slot.tag));
+        if Mode::Poisoned.is(slot.tag) {
+            poisoned.push(range);
+            continue;
+        }
+        let Some(kind) = kind_of(slot.tag) else {
+            continue;
+        };
+        if is_alive(member)? {
+            guards.push(GuardState {
+                kind,
+                range,
+                member,
+            });
+        } else if kind == GuardKind::Write {
+            poisoned.push(range);
+        }
+    }
+    poisoned.sort_unstable_by_key(|range| (range.start, range.end));
+    Ok((poisoned, guards))
+}
+
+/// The range of a slot, whatever stands in it: one within the data.
+fn range_of(slot: &SlotSnapshot, byte_len: usize) -> Range<usize> {
+    let bound = |at| usize::try_from(at).unwrap_or(usize::MAX).min(byte_len);
+    let (start, end) = (bound(slot.start), bound(slot.end));
+    start..end.max(start)
+}
+
+fn kind_of(tag: u64) -> Option<GuardKind> {
+    [
+        (Mode::Read, GuardKind::Read),
+        (Mode::Write, GuardKind::Write),
+        (Mode::Intent, GuardKind::Waiting),
+        (Mode::Atomic, GuardKind::Atomic),
+    ]
+    .into_iter()
+    .find_map(|(mode, kind)| mode.is(tag).then_some(kind))
+}
+
+/// Whether another file has taken the path since the description was read: then its header has
+/// another id, because ids are never given twice.
 fn is_another(info: &ArrayInfo, file: &std::fs::File) -> Result<bool> {
     // The id is the first entry of the header map: a text of two letters, a tag, a byte string.
     let mut start = [0; 64];
@@ -205,24 +214,12 @@ fn is_another(info: &ArrayInfo, file: &std::fs::File) -> Result<bool> {
         .any(|bytes| bytes == info.id.as_bytes()))
 }
 
-fn u32_at(head: &[u8], at: usize) -> u32 {
-    head[at..]
-        .first_chunk()
-        .map_or(0, |bytes| u32::from_ne_bytes(*bytes))
-}
-
-fn u64_at(head: &[u8], at: usize) -> u64 {
-    head[at..]
-        .first_chunk()
-        .map_or(0, |bytes| u64::from_ne_bytes(*bytes))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn head(words: &[(usize, u64)]) -> [u8; HEADER_AT] {
-        let mut head = [0; HEADER_AT];
+    fn head(words: &[(usize, u64)]) -> [u8; HEADER_KEY_AT] {
+        let mut head = [0; HEADER_KEY_AT];
         words
             .iter()
             .for_each(|(at, word)| head[*at..at + 8].copy_from_slice(&word.to_ne_bytes()));
@@ -230,12 +227,17 @@ mod tests {
     }
 
     fn parse(words: &[(usize, u64)]) -> ArrayState {
-        ArrayState::parse(&head(words), 1000, |member| Ok(member == 1)).unwrap()
+        let state = StateSnapshot::in_head(&head(words));
+        ArrayState::of(&state, 1000, |member| Ok(member == 1)).unwrap()
     }
 
     fn slot(index: usize, mode: u64, member: u64, start: u64, end: u64) -> [(usize, u64); 3] {
         let at = SLOTS_AT + index * SLOT_LEN;
-        [(at, mode << 56 | member), (at + 8, start), (at + 16, end)]
+        [
+            (at + SLOT_TAG_AT, mode << 56 | member),
+            (at + SLOT_START_AT, start),
+            (at + SLOT_END_AT, end),
+        ]
     }
 
     #[test]

@@ -4,11 +4,11 @@ use super::{Severity, Verification, is_at, lock::Store, open, reason_of, state};
 use crate::{
     error::{Error, HeaderError, Result},
     format::{
-        constants::*,
         header::{self, Header},
         id::ArrayId,
-        name,
+        name::Stem,
     },
+    segment,
     store::permissions,
 };
 use std::{
@@ -18,12 +18,12 @@ use std::{
     path::Path,
 };
 
-/// How often a file is looked at again that is being used again by its store.
+/// How often a file is looked at that its owner keeps reusing.
 const LOOKS: usize = 5;
 /// How much of the padding is read at once.
 const PIECE: usize = 64 << 10;
 
-/// Notes what is wrong with a file. Gives its id, where it has one.
+/// Notes the defects of a file. Returns its id, if it has one.
 pub(super) fn check(
     path: &Path,
     store: Option<&Store>,
@@ -40,15 +40,14 @@ pub(super) fn check(
             }
         };
         let generation = || {
-            let mut word = [0; 8];
-            file.read_exact_at(&mut word, GENERATION_AT as u64)
-                .map(|()| word)
+            segment::read_state(&file, path)
+                .map(|state| state.generation)
                 .ok()
         };
         let first = generation();
         let id = check_open(path, &file, store, found)?;
-        // A file that is used again loses its name, which is its id, and then changes, and says so.
-        // It may have done so before the first look.
+        // A file that is reused loses its name first, and has another generation after. It may have
+        // changed in between, before the first look.
         if look == LOOKS || is_at(path, &file) && generation() == first {
             found.arrays += 1;
             found.bytes += file.metadata().map_or(0, |metadata| metadata.len());
@@ -88,13 +87,13 @@ fn check_open(
     if store.is_some_and(|store| store.uuid != parsed.header.created.store) {
         damage(HeaderError::ForeignStore.to_string());
     }
-    if name::is_of_id(path) && path.file_stem().is_none_or(|stem| *stem != *id.file_stem()) {
+    if Stem::at(path).is_id() && !Stem::at(path).is_of(id) {
         damage(format!(
             "it is called like another array: its id is {}",
             id.file_stem()
         ));
     }
-    // Blocks have 512 bytes here on every file system, stat(2).
+    // stat(2) counts in blocks of 512 bytes on every file system.
     if metadata.blocks() * 512 < len {
         damage(format!(
             "only {} of its {len} bytes have space: writing the others may fail by SIGBUS",
@@ -105,7 +104,7 @@ fn check_open(
     Ok(Some(id))
 }
 
-/// Where the first byte of the padding stands that is not zero.
+/// The offset of the first byte of the padding that is not zero.
 fn first_in_padding(file: &File, len: u64) -> io::Result<Option<usize>> {
     let Ok(range) = header::padding_of(file, len) else {
         return Ok(None);
@@ -124,6 +123,7 @@ fn first_in_padding(file: &File, len: u64) -> io::Result<Option<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::constants::{STATE_AT, STATE_LEN};
 
     #[test]
     fn all_of_a_long_padding_is_looked_at() {

@@ -1,119 +1,55 @@
-//! The lock file, looked at without mapping it.
+//! The lock file, read without mapping it.
 
 use super::{Severity, Verification, open, reason_of};
 use crate::{
     error::{Error, Result},
     format::constants::*,
-    store::{lock_page::LockPage, member_locks, permissions},
+    store::{lock_snapshot::LockPageSnapshot, member_locks, permissions, plan::Reason},
 };
-use std::{fs::File, os::unix::fs::FileExt, path::Path};
+use std::{fs::File, path::Path};
 use uuid::Uuid;
 
-/// Where the fields of the page stand.
-const NEXT_MEMBER_AT: usize = 16;
-const OWNER_AT: usize = 24;
-const FLAGS_AT: usize = 32;
-const ZERO_AT: usize = 36;
-const UUID_AT: usize = 40;
-const END: usize = 72;
-
-const PERSISTENT: u32 = 1;
-const CLOSING: u32 = 2;
-
-/// What the lock file says that the arrays beside it are checked against.
+/// The lock file that the arrays beside it are checked against.
 pub(super) struct Store {
     lock: File,
     pub(super) uuid: Uuid,
 }
 
 impl Store {
-    /// Looks at the lock file in a directory, and notes what is wrong with it. `None` where it is
-    /// so wrong that nothing can be compared with it.
+    /// Looks at the lock file in a directory, and notes its defects. `None` if the file is so wrong
+    /// that nothing can be compared with it.
     pub(super) fn look(directory: &Path, found: &mut Verification) -> Result<Option<Self>> {
         let path = directory.join(LOCK_NAME);
-        let lock = match open(&path) {
-            Ok(Some(lock)) => lock,
-            Ok(None) => {
-                found.note(directory, Severity::Damage, "it has arrays but no .lock: the store is damaged, or the files were copied here");
-                return Ok(None);
-            }
-            Err(error) => {
-                found.note(&path, Severity::Damage, error.to_string());
-                return Ok(None);
-            }
-        };
-        let len = match permissions::check_file(&lock, &path) {
-            Ok(metadata) => metadata.len(),
-            Err(error) => {
-                found.note(&path, Severity::Damage, reason_of(error));
-                return Ok(None);
-            }
-        };
-        if len != LOCK_LEN as u64 {
-            found.note(
-                &path,
-                Severity::Damage,
-                format!("it has {len} bytes, a lock file has {LOCK_LEN}"),
-            );
+        let Some(lock) = open_lock(directory, &path, found) else {
             return Ok(None);
-        }
-        let mut page = [0; LOCK_LEN];
-        lock.read_exact_at(&mut page, 0)
-            .map_err(Error::io(&path, "read the lock file"))?;
-        if let Some(defect) = LockPage::defect_of(&page) {
+        };
+        let page = LockPageSnapshot::read(&lock, &path)?;
+        if let Some(defect) = page.defect() {
             found.note(&path, Severity::Damage, defect);
             return Ok(None);
         }
-        let (word, long) = (
-            |at: usize| u32::from_ne_bytes(part(&page, at)),
-            |at: usize| u64::from_ne_bytes(part(&page, at)),
-        );
-        let (flags, next_member, owner) = (word(FLAGS_AT), long(NEXT_MEMBER_AT), long(OWNER_AT));
-        let mut damage = |text: String| found.note(&path, Severity::Damage, text);
-        if !(1..MAX_MEMBER).contains(&next_member) {
-            damage(format!(
-                "the next member id is {next_member}, which is none"
-            ));
+        for damage in damages(&page) {
+            found.note(&path, Severity::Damage, damage);
         }
-        if owner >= next_member {
-            damage(format!(
-                "its owner has the member id {owner}, which was never given"
-            ));
-        }
-        if flags & !(PERSISTENT | CLOSING) != 0 {
-            damage(format!(
-                "its flags are {flags:#x}, which this library does not know"
-            ));
-        }
-        if word(ZERO_AT) != 0 || page[END..].iter().any(|&byte| byte != 0) {
-            damage("bytes that are zero by the format are not".into());
-        }
-        let uuid = Uuid::from_bytes(part(&page, UUID_AT));
-        if uuid.is_nil() {
-            damage("the store's id is zero".into());
-        }
-        let living = member_locks::living(&lock).map_err(Error::io(&path, "ask who lives"))?;
-        // Who has joined since the page was read has a higher id, and raised the next one before.
-        lock.read_exact_at(&mut page, 0)
-            .map_err(Error::io(&path, "read the lock file"))?;
-        let next_member = u64::from_ne_bytes(part(&page, NEXT_MEMBER_AT));
+        let living =
+            member_locks::living(&lock).map_err(Error::io(&path, "ask which members live"))?;
+        // A process that joined since the page was read has a higher id, and raised the next one
+        // before.
+        let next_member = LockPageSnapshot::read(&lock, &path)?.next_member;
         if let Some(member) = living.iter().find(|&&member| member >= next_member) {
-            damage(format!("member {member} lives, whose id was never given"));
+            let text = format!("member {member} lives, whose id was never given");
+            found.note(&path, Severity::Damage, text);
         }
-        if flags & CLOSING != 0 {
-            found.note(
-                directory,
-                Severity::Leftover,
-                "it is being deleted; if its closer was killed, a sweep goes on with that",
-            );
-        } else if flags & PERSISTENT == 0 && living.is_empty() {
-            found.note(
-                directory,
-                Severity::Leftover,
-                "all its processes are gone: a sweep deletes it",
-            );
+        let has_members = !living.is_empty();
+        let reason = Reason::of_store(page.is_persistent(), page.is_closing(), has_members)
+            .or(page.is_closing().then_some(Reason::Closing));
+        if let Some(reason) = reason {
+            found.note(directory, Severity::Leftover, reason.to_string());
         }
-        Ok(Some(Self { lock, uuid }))
+        Ok(Some(Self {
+            lock,
+            uuid: page.uuid,
+        }))
     }
 
     pub(super) fn is_alive(&self, member: u64) -> Result<bool> {
@@ -121,20 +57,78 @@ impl Store {
             .map_err(Error::io(LOCK_NAME, "ask whether a member lives"))
     }
 
-    /// Whether this id was given to a member. Who joined since the last look has raised the next
-    /// one.
+    /// Whether this id was given to a member. A process that joined since the last look has raised
+    /// the next id.
     pub(super) fn has_given(&self, member: u64) -> Result<bool> {
         if !(1..MAX_MEMBER).contains(&member) {
             return Ok(false);
         }
-        let mut next = [0; 8];
-        self.lock
-            .read_exact_at(&mut next, NEXT_MEMBER_AT as u64)
-            .map_err(Error::io(LOCK_NAME, "read the lock file"))?;
-        Ok(member < u64::from_ne_bytes(next))
+        let page = LockPageSnapshot::read(&self.lock, LOCK_NAME.as_ref())?;
+        Ok(member < page.next_member)
     }
 }
 
-fn part<const N: usize>(page: &[u8], at: usize) -> [u8; N] {
-    std::array::from_fn(|i| page[at + i])
+/// Opens the lock file, and notes why if it cannot be one.
+fn open_lock(directory: &Path, path: &Path, found: &mut Verification) -> Option<File> {
+    let lock = match open(path) {
+        Ok(Some(lock)) => lock,
+        Ok(None) => {
+            found.note(
+                directory,
+                Severity::Damage,
+                "it has arrays but no .lock: the store is damaged, or the files were copied here",
+            );
+            return None;
+        }
+        Err(error) => {
+            found.note(path, Severity::Damage, error.to_string());
+            return None;
+        }
+    };
+    let len = match permissions::check_file(&lock, path) {
+        Ok(metadata) => metadata.len(),
+        Err(error) => {
+            found.note(path, Severity::Damage, reason_of(error));
+            return None;
+        }
+    };
+    if len != LOCK_LEN as u64 {
+        let text = format!("it has {len} bytes, a lock file has {LOCK_LEN}");
+        found.note(path, Severity::Damage, text);
+        return None;
+    }
+    Some(lock)
+}
+
+/// The words of a lock page that no process of this library leaves so.
+fn damages(page: &LockPageSnapshot) -> Vec<String> {
+    let LockPageSnapshot {
+        next_member,
+        owner,
+        flags,
+        ..
+    } = *page;
+    let mut damages = Vec::new();
+    if !(1..MAX_MEMBER).contains(&next_member) {
+        damages.push(format!(
+            "the next member id is {next_member}, which is not a member id"
+        ));
+    }
+    if owner >= next_member {
+        damages.push(format!(
+            "its owner has the member id {owner}, which was never given"
+        ));
+    }
+    if flags & !(FLAG_PERSISTENT | FLAG_CLOSING) != 0 {
+        damages.push(format!(
+            "its flags are {flags:#x}, which this library does not know"
+        ));
+    }
+    if !page.is_zero_elsewhere {
+        damages.push("bytes that are zero by the format are not".into());
+    }
+    if page.uuid.is_nil() {
+        damages.push("the store's id is zero".into());
+    }
+    damages
 }

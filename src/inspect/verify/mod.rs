@@ -1,9 +1,8 @@
-//! Every check of the file format on files as they lie there: nothing is joined, mapped, counted or
-//! written.
+//! Every check of the file format, on files as they are: `verify` joins no store, maps no file,
+//! counts itself in nowhere and writes nothing.
 //!
-//! An opening checks what it must be able to rely on, and stops at the first thing that is wrong.
-//! Here all is looked at that can be told from the bytes, and all that was found is told.
-//! `docs/design.md` lists the checks.
+//! An opening checks the words that it relies on, and stops at the first defect. `verify` checks
+//! every byte that the format fixes, and reports every defect. `docs/format.md` lists the checks.
 
 mod array;
 mod lock;
@@ -11,8 +10,8 @@ mod state;
 
 use crate::{
     error::{Error, Result},
-    format::{constants::*, id::ArrayId},
-    store::{self, permissions},
+    format::{directory_entry::StoreEntry, id::ArrayId},
+    store::{listing, permissions, plan::Reason},
     sys::fs::{above_the_streams, inode_at, inode_of_file},
 };
 use lock::Store;
@@ -25,19 +24,19 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What [`verify`] found.
+/// The findings of [`verify`].
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Verification {
-    /// How many arrays were looked at.
+    /// How many arrays were checked.
     pub arrays: usize,
     /// Bytes of their files.
     pub bytes: u64,
-    /// What is not as it should be, file by file.
+    /// The findings, file by file.
     pub findings: Vec<Finding>,
 }
 
-/// Something that is not as it should be.
+/// A defect, a leftover or a stray file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
@@ -45,7 +44,7 @@ pub struct Finding {
     pub path: PathBuf,
     /// How bad it is.
     pub severity: Severity,
-    /// What it is, and what to do where that is known.
+    /// What is wrong, and what to do if that is known.
     pub text: String,
 }
 
@@ -53,12 +52,12 @@ pub struct Finding {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Severity {
-    /// What processes leave that die: a sweep, a recovery or the next one that comes by deals with
-    /// it.
+    /// A process that died left it: a sweep, a recovery or the next process that needs the place
+    /// deals with it.
     Leftover,
-    /// What is not the store's: it keeps the store from being deleted.
+    /// A file that is not the store's: it keeps the store from being deleted.
     Stray,
-    /// What contradicts the file format: no process of this library leaves it so.
+    /// It contradicts the file format: no process of this library leaves it so.
     Damage,
 }
 
@@ -101,17 +100,17 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Checks an array's file, or a store with all that is in it, against the file format, and writes
-/// nothing.
+/// Checks an array's file, or a store with all its files, against the file format. Writes nothing.
 ///
-/// Headers, checksums, all of the padding, the state block and its lock table, whether all space is
-/// reserved, names, and the lock file; of a store also that nothing else lies in it. What is used
-/// meanwhile is no finding. Elements are not looked at: any bytes are elements.
+/// It checks headers, checksums, all of the padding, the state block with its lock table, whether
+/// all space is reserved, names, and the lock file; in a store also that it has no other files.
+/// Changes by processes that use the arrays meanwhile are no findings. Elements are not checked:
+/// any bytes are elements.
 ///
 /// # Errors
 ///
-/// `NotFound` where neither is at the path; `Io` where something cannot be read. What is wrong with
-/// a file is no error but a finding.
+/// `NotFound` if neither an array nor a store is at the path; `Io` if something cannot be read. A
+/// defect of a file is not an error but a finding.
 ///
 /// # Examples
 ///
@@ -139,86 +138,78 @@ pub fn verify(path: impl AsRef<Path>) -> Result<Verification> {
             .parent()
             .filter(|parent| !parent.as_os_str().is_empty())
             .unwrap_or(Path::new("."));
-        // Beside its store, what is wrong with that is of no interest here.
+        // Defects of the store beside it are not reported here.
         let store = Store::look(parent, &mut Verification::default())?;
         array::check(path, store.as_ref(), &mut found)?;
         return Ok(found);
     }
-    let directory = fs::canonicalize(path).map_err(missing)?;
-    let names = store::entries(&directory)?;
-    let is_array = |name: &std::ffi::OsStr| name.as_encoded_bytes().ends_with(SUFFIX.as_bytes());
-    if !names.iter().any(|name| name == LOCK_NAME || is_array(name)) {
-        return Err(Error::NotFound {
-            path: path.into(),
-            what: "no store is here",
-        });
-    }
-    if let Err(error) = permissions::check_directory(&directory, true) {
-        found.note(&directory, Severity::Damage, reason_of(error));
-    }
-    let store = Store::look(&directory, &mut found)?;
-    let mut ids: HashMap<ArrayId, PathBuf> = HashMap::new();
-    let mut names: Vec<_> = names.into_iter().filter(|name| name != LOCK_NAME).collect();
-    names.sort();
-    for name in names {
-        let path = directory.join(&name);
-        let is_file = fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_file());
-        if is_array(&name) && is_file {
-            if let Some(id) = array::check(&path, store.as_ref(), &mut found)?
-                && let Some(other) = ids.insert(id, path.clone())
-            {
-                found.note(
-                    &path,
-                    Severity::Damage,
-                    format!("it has the id of {}", other.display()),
-                );
-            }
-        } else if path.symlink_metadata().is_ok() {
-            check_other(
-                &path,
-                &name.to_string_lossy(),
-                is_file,
-                store.as_ref(),
-                &mut found,
-            )?;
-        }
-    }
+    check_store(&fs::canonicalize(path).map_err(missing)?, &mut found)?;
     Ok(found)
 }
 
-/// What is no array: a file under construction, or something that is not the store's.
-fn check_other(
-    path: &Path,
-    name: &str,
-    is_file: bool,
-    store: Option<&Store>,
-    found: &mut Verification,
-) -> Result<()> {
-    let builder = name
-        .strip_prefix(NEW_PREFIX)
-        .and_then(|rest| rest.split('-').next()?.parse().ok());
-    match (builder, store) {
-        (Some(builder), Some(store)) if is_file => {
-            if !store.is_alive(builder)? {
-                found.note(
-                    path,
-                    Severity::Leftover,
-                    "its maker died before it was complete: a sweep deletes it",
-                );
+/// Checks a store and all its files.
+fn check_store(directory: &Path, found: &mut Verification) -> Result<()> {
+    let mut names = listing::names(directory)?;
+    names.sort();
+    let is_store = names.iter().any(|name| {
+        matches!(
+            StoreEntry::of(name),
+            StoreEntry::LockFile | StoreEntry::Array(_)
+        )
+    });
+    if !is_store {
+        return Err(Error::NotFound {
+            path: directory.into(),
+            what: "no store is here",
+        });
+    }
+    if let Err(error) = permissions::check_directory(directory, true) {
+        found.note(directory, Severity::Damage, reason_of(error));
+    }
+    let store = Store::look(directory, found)?;
+    let mut ids: HashMap<ArrayId, PathBuf> = HashMap::new();
+    for name in names {
+        let path = directory.join(&name);
+        let Ok(metadata) = fs::symlink_metadata(&path) else {
+            continue;
+        };
+        match StoreEntry::of(&name) {
+            StoreEntry::LockFile => {}
+            StoreEntry::Array(_) if metadata.is_file() => {
+                let id = array::check(&path, store.as_ref(), found)?;
+                if let Some(other) = id.and_then(|id| ids.insert(id, path.clone())) {
+                    let text = format!("it has the id of {}", other.display());
+                    found.note(&path, Severity::Damage, text);
+                }
             }
+            StoreEntry::Draft { maker: Some(maker) } if metadata.is_file() => {
+                check_draft(&path, maker, store.as_ref(), found)?;
+            }
+            StoreEntry::Array(_) | StoreEntry::Draft { .. } | StoreEntry::Foreign => found.note(
+                &path,
+                Severity::Stray,
+                "it is not the store's, and keeps it from being deleted: move it away",
+            ),
         }
-        (Some(_), None) if is_file => {}
-        _ => found.note(
-            path,
-            Severity::Stray,
-            "it is not the store's, and keeps it from being deleted: move it away",
-        ),
     }
     Ok(())
 }
 
-/// Opens a file for reading, without following a link or waiting for a FIFO. `None` where it is
-/// gone.
+fn check_draft(
+    path: &Path,
+    maker: u64,
+    store: Option<&Store>,
+    found: &mut Verification,
+) -> Result<()> {
+    if let Some(store) = store
+        && let Some(reason) = Reason::of_draft(maker, |maker| store.is_alive(maker))?
+    {
+        found.note(path, Severity::Leftover, reason.to_string());
+    }
+    Ok(())
+}
+
+/// Opens a file for reading, without following a link or waiting for a FIFO. `None` if it is gone.
 fn open(path: &Path) -> Result<Option<File>> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     match rustix::fs::open(path, flags, Mode::empty()) {

@@ -1,16 +1,16 @@
-//! Element types as `.npy` headers have them: a typestr, or a list of fields with raw bytes for the
-//! padding between.
+//! Element types in `.npy` headers: a typestr, or a list of fields with raw bytes as the padding
+//! between them.
 
 use super::super::{
-    Swap,
+    described::Swap,
     literal::{Literal, quoted},
 };
 use crate::element::dtype::DType;
 
-/// The literal of a type, which is no subarray. Fields come in the order of their offsets: NumPy's
+/// The literal of a type that is not a subarray. Fields come in the order of their offsets: NumPy's
 /// form has no other.
 ///
-/// What NumPy has no type for becomes raw bytes, as NumPy itself writes the types of `ml_dtypes`.
+/// A type that NumPy lacks becomes raw bytes, as NumPy itself writes the types of `ml_dtypes`.
 pub(super) fn write(dtype: &DType) -> String {
     if dtype.fields().is_empty() {
         return quoted(&typestr(&dtype.to_string()));
@@ -19,8 +19,6 @@ pub(super) fn write(dtype: &DType) -> String {
     fields.sort_by_key(|field| field.offset());
     let mut items = Vec::new();
     let mut end = 0;
-    let padding =
-        |from: usize, upto: usize| (upto > from).then(|| format!("('', '|V{}')", upto - from));
     for field in fields {
         items.extend(padding(end, field.offset()));
         let name = quoted(field.name());
@@ -37,6 +35,11 @@ pub(super) fn write(dtype: &DType) -> String {
     format!("[{}]", items.join(", "))
 }
 
+/// The field of raw bytes that fills a gap between fields, if there is one.
+fn padding(from: usize, upto: usize) -> Option<String> {
+    (upto > from).then(|| format!("('', '|V{}')", upto - from))
+}
+
 fn typestr(text: &str) -> String {
     match text {
         "bfloat16" => "<V2".into(),
@@ -45,7 +48,7 @@ fn typestr(text: &str) -> String {
     }
 }
 
-/// The type of a literal, and where its elements have numbers of the other byte order.
+/// The type of a literal, and the numbers of its elements that have the other byte order.
 pub(super) fn read(descr: &Literal) -> Result<(DType, Vec<Swap>), String> {
     match descr {
         Literal::Text(text) => scalar(text),
@@ -61,73 +64,88 @@ pub(super) fn read(descr: &Literal) -> Result<(DType, Vec<Swap>), String> {
 fn unknown(descr: &Literal) -> String {
     match descr {
         Literal::Text(text) => {
-            format!("its elements have the type {text:?}, which is no element type here")
+            format!("its element type {text:?} is not supported")
         }
-        _ => "its 'descr' is no element type".into(),
+        _ => "its 'descr' is not a supported element type".into(),
     }
 }
 
 fn scalar(text: &str) -> Result<(DType, Vec<Swap>), String> {
-    let unknown = || unknown(&Literal::Text(text.into()));
+    let unsupported = || unknown(&Literal::Text(text.into()));
     let Some(rest) = text.strip_prefix(['<', '>', '|', '=']) else {
-        return Err(unknown());
+        return Err(unsupported());
     };
     let Some(kind) = rest.chars().next().filter(char::is_ascii) else {
-        return Err(unknown());
+        return Err(unsupported());
     };
-    let rest = &rest[1..];
-    let size = rest
+    let digits = &rest[1..];
+    let size = digits
         .parse::<usize>()
         .ok()
-        .filter(|size| size.to_string() == rest);
-    let is_big = text.starts_with('>');
-    let dtype = match (kind, size) {
-        ('O', _) => return Err("its elements are Python objects, which are never unpickled: convert them with .astype(..) first".into()),
-        ('M' | 'm', _) => return Err(format!("its elements are times ({text}): save them as integers, with .view('<i8')")),
-        ('U', _) => return Err(format!("its elements are text ({text}): save their code points, with .view('<u4')")),
-        ('S' | 'a', Some(size)) => return Err(format!("its elements are text ({text}): save their bytes, with .view('V{size}')")),
-        ('f', Some(10 | 12 | 16)) | ('c', Some(20 | 24 | 32)) => {
-            return Err(format!("its elements are of numpy.longdouble ({text}), which differs between machines: convert them with .astype('<f8')"));
-        }
-        ('b', Some(1)) | ('u' | 'i', Some(1)) | ('V', Some(_)) => format!("|{kind}{rest}"),
-        ('u' | 'i' | 'f', Some(2 | 4 | 8)) | ('c', Some(8 | 16)) => format!("<{kind}{rest}"),
-        _ => return Err(unknown()),
+        .filter(|size| size.to_string() == digits);
+    if let Some(advice) = foreign(text, kind, size) {
+        return Err(advice);
+    }
+    let native = match (kind, size) {
+        ('b' | 'u' | 'i', Some(1)) | ('V', Some(_)) => format!("|{kind}{digits}"),
+        ('u' | 'i' | 'f', Some(2 | 4 | 8)) | ('c', Some(8 | 16)) => format!("<{kind}{digits}"),
+        _ => return Err(unsupported()),
     };
-    let dtype: DType = dtype.parse().map_err(|_| unknown())?;
+    let dtype: DType = native.parse().map_err(|_| unsupported())?;
     let (width, count) = match (kind, dtype.itemsize()) {
         ('V', _) | (_, 1) => (0, 0),
         ('c', size) => (size / 2, 2),
         (_, size) => (size, 1),
     };
-    Ok((
-        dtype,
-        if is_big && width > 0 {
-            vec![Swap {
-                offset: 0,
-                width,
-                count,
-            }]
-        } else {
-            Vec::new()
-        },
-    ))
+    let swap = Swap {
+        offset: 0,
+        width,
+        count,
+    };
+    let needs_swap = text.starts_with('>') && width > 0;
+    Ok((dtype, needs_swap.then_some(swap).into_iter().collect()))
 }
 
-/// The type of `len` elements of a type, one behind the other, and so on inwards. That of raw bytes
-/// where they are single ones.
+/// Why elements of a type of NumPy cannot be elements here, and the conversion that helps.
+fn foreign(text: &str, kind: char, size: Option<usize>) -> Option<String> {
+    Some(match (kind, size) {
+        ('O', _) => "its elements are Python objects, which are never unpickled: convert them \
+                     with .astype(..) first"
+            .into(),
+        ('M' | 'm', _) => {
+            format!("its elements are times ({text}): save them as integers, with .view('<i8')")
+        }
+        ('U', _) => {
+            format!("its elements are text ({text}): save their code points, with .view('<u4')")
+        }
+        ('S' | 'a', Some(size)) => {
+            format!("its elements are text ({text}): save their bytes, with .view('V{size}')")
+        }
+        ('f', Some(10 | 12 | 16)) | ('c', Some(20 | 24 | 32)) => format!(
+            "its elements are of numpy.longdouble ({text}), which differs between machines: \
+             convert them with .astype('<f8')"
+        ),
+        _ => return None,
+    })
+}
+
+/// The type of an array with these lengths of elements of a type. Single bytes make raw bytes.
 fn subarray(base: &Literal, lengths: &Literal) -> Result<(DType, Vec<Swap>), String> {
-    let length = |literal: &Literal| match literal {
-        Literal::Integer(n) if *n > 0 => Ok(*n),
-        _ => Err("a field is an array whose length is not a number above 0".to_owned()),
-    };
     let mut lengths = match lengths {
-        Literal::Tuple(lengths) => lengths.iter().map(length).collect::<Result<Vec<_>, _>>()?,
-        one => vec![length(one)?],
+        Literal::Tuple(lengths) => lengths
+            .iter()
+            .map(field_length)
+            .collect::<Result<Vec<_>, _>>()?,
+        one => vec![field_length(one)?],
     };
     let (dtype, mut swaps) = read(base)?;
     let text = dtype.to_string();
     if !dtype.fields().is_empty() || text.starts_with('(') {
-        return Err("it has arrays of structs, or of arrays, as fields, which cannot be elements here: save the fields apart".into());
+        return Err(
+            "it has arrays of structs, or of arrays, as fields, which cannot be elements \
+                    here: save the fields apart"
+                .into(),
+        );
     }
     let text = match lengths.pop() {
         None => return Ok((dtype, swaps)),
@@ -152,26 +170,17 @@ fn subarray(base: &Literal, lengths: &Literal) -> Result<(DType, Vec<Swap>), Str
     Ok((total, swaps))
 }
 
+fn field_length(literal: &Literal) -> Result<u64, String> {
+    match literal {
+        Literal::Integer(n) if *n > 0 => Ok(*n),
+        _ => Err("a field is an array whose length is not a number above 0".into()),
+    }
+}
+
 fn structure(entries: &[Literal]) -> Result<(DType, Vec<Swap>), String> {
     let (mut fields, mut swaps, mut offset) = (Vec::new(), Vec::new(), 0usize);
     for entry in entries {
-        let Literal::Tuple(parts) = entry else {
-            return Err("its 'descr' has a field that is no tuple".into());
-        };
-        let (name, base, lengths) = match &parts[..] {
-            [name, base] => (name, base, None),
-            [name, base, lengths] => (name, base, Some(lengths)),
-            _ => return Err("its 'descr' has a field that is no tuple of two or three".into()),
-        };
-        let name = match name {
-            Literal::Text(name) => name,
-            // A title comes before the name.
-            Literal::Tuple(names) => match &names[..] {
-                [Literal::Text(_), Literal::Text(name)] => name,
-                _ => return Err("its 'descr' has a field without a name".into()),
-            },
-            _ => return Err("its 'descr' has a field without a name".into()),
-        };
+        let (name, base, lengths) = field(entry)?;
         let (dtype, inner) =
             lengths.map_or_else(|| read(base), |lengths| subarray(base, lengths))?;
         let itemsize = dtype.itemsize();
@@ -182,10 +191,34 @@ fn structure(entries: &[Literal]) -> Result<(DType, Vec<Swap>), String> {
                 offset: swap.offset + offset,
                 ..swap
             }));
-            fields.push((name.clone(), dtype, offset));
+            fields.push((name.to_owned(), dtype, offset));
         }
         offset += itemsize;
     }
     let dtype = DType::structure(fields, offset).map_err(|error| error.to_string())?;
     Ok((dtype, swaps))
+}
+
+/// The name, the type and, for an array, the lengths of a field.
+fn field(entry: &Literal) -> Result<(&str, &Literal, Option<&Literal>), String> {
+    let Literal::Tuple(parts) = entry else {
+        return Err("its 'descr' has a field that is not a tuple".into());
+    };
+    let (name, base, lengths) = match &parts[..] {
+        [name, base] => (name, base, None),
+        [name, base, lengths] => (name, base, Some(lengths)),
+        _ => return Err("its 'descr' has a field that is not a tuple of two or three".into()),
+    };
+    let name = match name {
+        // A title comes before the name.
+        Literal::Tuple(names) => match &names[..] {
+            [Literal::Text(_), name] => name,
+            _ => name,
+        },
+        _ => name,
+    };
+    match name {
+        Literal::Text(name) => Ok((name, base, lengths)),
+        _ => Err("its 'descr' has a field without a name".into()),
+    }
 }

@@ -1,15 +1,15 @@
 //! The header of `.npy` files: NumPy's format specification, versions 1.0, 2.0 and 3.0
 //! (`numpy.lib.format`), without the file.
 //!
-//! Written by hand, because the elements shall go into a mapping without a copy and their type is
-//! known at run time only, structs included. Nothing is evaluated and nothing is unpickled.
+//! Written by hand, because elements go into a mapping without a copy, and their type is known only
+//! at run time, structs included. Nothing is evaluated and nothing is unpickled.
 
 mod descr;
 
 use super::{
-    Described, Failure,
+    described::{Described, without_subarray},
+    failure::Failure,
     literal::{self, Literal},
-    without_subarray,
 };
 use crate::{
     element::dtype::DType,
@@ -20,12 +20,12 @@ use std::io::Read;
 const MAGIC: [u8; 6] = *b"\x93NUMPY";
 /// The elements start at a multiple of this.
 const ALIGN: usize = 64;
-/// Longest header that is read. NumPy itself reads 10,000 bytes unless it is told to trust the
-/// file.
+/// The longest header that is read. NumPy itself reads at most 10,000 bytes, unless the caller tells
+/// it to trust the file.
 const MAX_HEADER_LEN: usize = 1 << 20;
 
-/// All bytes before the elements of an array, whose dimensions those of `[T; N]` elements are
-/// appended to.
+/// All bytes before the elements of an array. The lengths of `[T; N]` elements follow those of the
+/// array.
 pub(super) fn header(dtype: &DType, shape: &[usize], order: Order) -> Vec<u8> {
     let (dtype, shape) = without_subarray(dtype, shape);
     let is_fortran = if order == Order::F { "True" } else { "False" };
@@ -43,15 +43,8 @@ pub(super) fn header(dtype: &DType, shape: &[usize], order: Order) -> Vec<u8> {
         .chars()
         .map(|character| u8::try_from(character as u32).ok())
         .collect();
-    let padded = |body: &[u8], width: usize| {
-        let before = MAGIC.len() + 2 + width;
-        let total = (before + body.len() + 1).next_multiple_of(ALIGN);
-        let mut padded = body.to_vec();
-        padded.resize(total - before - 1, b' ');
-        padded.push(b'\n');
-        padded
-    };
-    // Version 3 is 2 in UTF-8 instead of Latin-1; version 1 has two bytes for the length.
+    // Version 1 has two bytes for the length, the others four. Version 3 is version 2 with UTF-8
+    // instead of Latin-1.
     let (version, body) = match latin {
         Some(latin) if padded(&latin, 2).len() <= usize::from(u16::MAX) => (1, padded(&latin, 2)),
         Some(latin) => (2, padded(&latin, 4)),
@@ -64,7 +57,17 @@ pub(super) fn header(dtype: &DType, shape: &[usize], order: Order) -> Vec<u8> {
     bytes
 }
 
-/// Reads a header up to the first element. The number of its bytes comes with it.
+/// The text of a header after a length of `width` bytes, padded so that the elements are aligned.
+fn padded(body: &[u8], width: usize) -> Vec<u8> {
+    let before = MAGIC.len() + 2 + width;
+    let total = (before + body.len() + 1).next_multiple_of(ALIGN);
+    let mut padded = body.to_vec();
+    padded.resize(total - before - 1, b' ');
+    padded.push(b'\n');
+    padded
+}
+
+/// Reads a header up to the first element. Returns the number of its bytes too.
 pub(super) fn read_header(input: &mut dyn Read) -> Result<(Described, usize), Failure> {
     let mut start = [0; 8];
     input.read_exact(&mut start)?;
@@ -103,23 +106,22 @@ pub(super) fn read_header(input: &mut dyn Read) -> Result<(Described, usize), Fa
     Ok((described(&text)?, start.len() + width + len))
 }
 
+/// The description of an array, from the text of its header.
 fn described(text: &str) -> Result<Described, Failure> {
     let Literal::Dictionary(entries) = literal::parse(text)? else {
         return Err("its header is not a dictionary".into());
     };
-    let get = |key: &str| {
-        entries
-            .iter()
-            .find(|(k, _)| *k == Literal::Text(key.into()))
-            .map(|(_, value)| value)
-    };
-    let (Some(descr), Some(Literal::Truth(is_fortran)), Some(Literal::Tuple(lengths)), 3) = (
-        get("descr"),
-        get("fortran_order"),
-        get("shape"),
+    let (Some(descr), Some(Literal::Bool(is_fortran)), Some(Literal::Tuple(lengths)), 3) = (
+        value_of(&entries, "descr"),
+        value_of(&entries, "fortran_order"),
+        value_of(&entries, "shape"),
         entries.len(),
     ) else {
-        return Err("its header needs 'descr', 'fortran_order' and 'shape', each once and of the right kind, and nothing else".into());
+        return Err(
+            "its header needs 'descr', 'fortran_order' and 'shape', each once and of the right \
+             kind, and nothing else"
+                .into(),
+        );
     };
     if lengths.len() > MAX_NDIM {
         return Err(format!(
@@ -128,10 +130,6 @@ fn described(text: &str) -> Result<Described, Failure> {
         )
         .into());
     }
-    let length = |literal: &Literal| match literal {
-        Literal::Integer(n) => usize::try_from(*n).ok(),
-        _ => None,
-    };
     let shape: Option<Vec<usize>> = lengths.iter().map(length).collect();
     let shape = shape.ok_or("its shape has something that is not a length")?;
     let (dtype, swaps) = descr::read(descr)?;
@@ -147,9 +145,23 @@ fn described(text: &str) -> Result<Described, Failure> {
     })
 }
 
+fn value_of<'a>(entries: &'a [(Literal, Literal)], key: &str) -> Option<&'a Literal> {
+    let entry = entries
+        .iter()
+        .find(|(found, _)| matches!(found, Literal::Text(text) if text == key));
+    entry.map(|(_, value)| value)
+}
+
+fn length(literal: &Literal) -> Option<usize> {
+    match literal {
+        Literal::Integer(n) => usize::try_from(*n).ok(),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{super::Swap, *};
+    use super::{super::described::Swap, *};
 
     fn read(bytes: &[u8]) -> Result<Described, String> {
         match read_header(&mut &bytes[..]) {
@@ -173,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_back_and_ends_at_a_multiple_of_64() {
+    fn headers_are_read_back_and_end_at_a_multiple_of_64() {
         let structure = DType::structure(
             [
                 ("b", "<u2".parse().unwrap(), 9),
@@ -223,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn arrays_as_elements_become_axes_and_what_numpy_has_not_raw_bytes() {
+    fn arrays_as_elements_become_axes_and_types_unknown_to_numpy_raw_bytes() {
         let described = read(&header(&"(3,2)<f4".parse().unwrap(), &[5], Order::C)).unwrap();
         assert_eq!(
             (described.dtype.to_string().as_str(), described.shape),
@@ -239,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_header_is_of_version_2_and_one_that_is_not_latin_of_version_3() {
+    fn a_long_header_has_version_2_and_one_beyond_latin_1_has_version_3() {
         let many: Vec<_> = (0..4000)
             .map(|i| (format!("field{i}"), "|u1".parse().unwrap(), i))
             .collect();
@@ -263,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn the_other_byte_order_is_told_with_the_place_of_every_number() {
+    fn the_other_byte_order_is_described_with_the_place_of_every_number() {
         let descr =
             "[('', '|V1'), ('a', '>f8', (2,)), ('b', '<i4'), ('c', [('d', '>c8'), ('e', '|u1')])]";
         let described = read(&file(
@@ -302,12 +314,12 @@ mod tests {
             (dictionary("'<M8[ns]'", "(3,)"), "view('<i8')"),
             (dictionary("'<U5'", "(3,)"), "text"),
             (dictionary("'|S5'", "(3,)"), "view('V5')"),
-            (dictionary("'|V0'", "(3,)"), "no element type"),
-            (dictionary("'|V2000000'", "(3,)"), "no element type"),
-            (dictionary("'f8'", "(3,)"), "no element type"),
-            (dictionary("'<é8'", "(3,)"), "no element type"),
-            (dictionary("''", "(3,)"), "no element type"),
-            (dictionary("5", "(3,)"), "no element type"),
+            (dictionary("'|V0'", "(3,)"), "supported"),
+            (dictionary("'|V2000000'", "(3,)"), "supported"),
+            (dictionary("'f8'", "(3,)"), "supported"),
+            (dictionary("'<é8'", "(3,)"), "supported"),
+            (dictionary("''", "(3,)"), "supported"),
+            (dictionary("5", "(3,)"), "supported"),
             (dictionary("[]", "(3,)"), "itemsize 0"),
             (
                 dictionary("[('x', '<f8'), ('x', '<f8')]", "(3,)"),
@@ -323,7 +335,7 @@ mod tests {
                 "arrays of structs",
             ),
             (dictionary(&deep, "(3,)"), "deeper"),
-            (dictionary("'<f8'", "(-3,)"), "cannot be"),
+            (dictionary("'<f8'", "(-3,)"), "unexpected"),
             (dictionary("'<f8'", "3"), "right kind"),
             (dictionary("'<f8'", "('3',)"), "not a length"),
             (dictionary("'<f8'", "(9223372036854775807, 2)"), "too large"),

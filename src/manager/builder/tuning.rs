@@ -1,18 +1,18 @@
-//! Settings of a store that are this process's own: how long it waits, what it does about pages,
-//! what it keeps; and whether its store gets a janitor.
+//! Settings for a store in this process: how long it waits for guards, which pages it uses, how much
+//! it keeps for reuse, and whether its store gets a janitor.
 
 use super::Builder;
 use crate::store::settings::HugePages;
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 impl Builder {
-    /// How long [`read`](crate::SharedArray::read), [`write`](crate::SharedArray::write) and all
-    /// that locks like them wait before they give [`Error::Timeout`](crate::Error::Timeout); for
-    /// ever by default. Those that are told how long to wait (`try_*`, `*_timeout`) are not
-    /// changed.
+    /// How long [`read`](crate::SharedArray::read), [`write`](crate::SharedArray::write) and the other
+    /// verbs that lock wait before they fail with [`Error::Timeout`](crate::Error::Timeout); without a
+    /// limit by default. The verbs that have a limit of their own (`try_*`, `*_timeout`) do not
+    /// change.
     ///
-    /// It is a setting of this process for the whole store: arrays that are opened from handles
-    /// have it too, and of several managers the one that was built last with it decides.
+    /// It is a setting of this process for the whole store: arrays that are opened from handles have
+    /// it too. Of several managers, the one that was built last with this setting decides.
     ///
     /// # Examples
     ///
@@ -34,14 +34,14 @@ impl Builder {
 
     /// Whether new arrays of 2 MiB and more get huge pages; [`HugePages::Auto`] by default.
     ///
-    /// Arrays of huge pages are made and filled in a fifth of the time or less, opened and read for
-    /// the first time in a twentieth, and deleted in a fiftieth (`docs/performance.md`). A setting
-    /// of this process, as [`lock_timeout`](Self::lock_timeout) is.
+    /// Arrays of huge pages are created and filled in a fifth of the time or less, opened and read for
+    /// the first time in a twentieth, and deleted in a fiftieth (`docs/performance.md`). A setting of
+    /// this process, as [`lock_timeout`](Self::lock_timeout) is.
     ///
     /// # Errors
     ///
-    /// With [`HugePages::Require`] the verbs that make arrays fail with `Io` where the file system
-    /// or the kernel gives none.
+    /// With [`HugePages::Require`] the verbs that create arrays fail with `Io` if the file system or
+    /// the kernel gives no huge pages.
     ///
     /// # Examples
     ///
@@ -58,8 +58,8 @@ impl Builder {
         self
     }
 
-    /// Maps all pages of an array when it is made or opened, so that no access waits for one later.
-    /// Costs time for each page then; on huge pages hardly any.
+    /// Maps all pages of an array when it is created or opened, so that no later access waits for one.
+    /// That costs time for each page; little on huge pages.
     ///
     /// A setting of this process, as [`lock_timeout`](Self::lock_timeout) is.
     ///
@@ -76,11 +76,11 @@ impl Builder {
         self
     }
 
-    /// Keeps the mappings of arrays that are not used any more, up to so many bytes, for when the
-    /// same arrays are opened again; 64 MiB by default.
+    /// Keeps the mappings of arrays that are not used any more, up to so many bytes, for the next
+    /// opening of the same arrays; 64 MiB by default.
     ///
     /// An array whose mapping was kept is opened without a system call, and its pages are mapped
-    /// already. The memory of an array that somebody deletes meanwhile is given back when this
+    /// already. If another process deletes the array meanwhile, its memory is given back when this
     /// process opens or drops another array of the store, at the latest when it ends. A setting of
     /// this process, as [`lock_timeout`](Self::lock_timeout) is.
     ///
@@ -102,15 +102,15 @@ impl Builder {
         self
     }
 
-    /// Keeps the memory of released arrays, up to so many bytes, for new ones of the same number of
+    /// Keeps the memory of released arrays, up to so many bytes, for new arrays of the same number of
     /// pages; 0 by default.
     ///
-    /// An array that is made of kept memory costs no more than to write its elements, and a release
-    /// hardly anything. What is kept is that of arrays without a chosen name which this process
-    /// owned and nobody else has open, and which were not frozen. It is a part of the store
-    /// ([`Usage::kept`](crate::Usage::kept)) until it is used again, until space runs out for an
-    /// array of this process, or until the last manager of the store is dropped in it. A setting of
-    /// this process, as [`lock_timeout`](Self::lock_timeout) is.
+    /// A new array in kept memory costs no more than writing its elements, and a release costs little.
+    /// The process keeps the memory of arrays that it owned, that have no chosen name, that no other
+    /// process has open, and that were not frozen. The memory is a part of the store
+    /// ([`Usage::kept`](crate::Usage::kept)) until it is reused, until space runs out for an array of
+    /// this process, or until the process drops its last manager of the store. A setting of this
+    /// process, as [`lock_timeout`](Self::lock_timeout) is.
     ///
     /// # Examples
     ///
@@ -118,7 +118,7 @@ impl Builder {
     /// # let scratch = tempfile::tempdir().unwrap();
     /// let manager = ndshm::Manager::builder().root(scratch.path()).recycle(1 << 30).create()?;
     /// for frame in 0..100 {
-    ///     let pixels = manager.empty::<u8, _>((480, 640))?; // one file, used a hundred times
+    ///     let pixels = manager.empty::<u8, _>((480, 640))?; // one file, reused a hundred times
     ///     pixels.write()?.fill(frame);
     /// }
     /// # Ok::<(), ndshm::Error>(())
@@ -128,20 +128,21 @@ impl Builder {
         self
     }
 
-    /// Gives an ephemeral store that this makes a janitor: a small process that deletes it the
-    /// moment its last process is gone, however that ended.
+    /// Gives a new ephemeral store a janitor: a small process that deletes the store the moment its
+    /// last process is gone, however that ended.
     ///
-    /// Without one, what SIGKILL, `abort` and `process::exit` leave stays until somebody sweeps.
-    /// The janitor is the tool `ndshm` (feature `cli`): the program that the environment variable
-    /// `NDSHM_JANITOR` names, else `ndshm` beside this process's program, else on the PATH. It
-    /// waits in the kernel, in a session of its own, and ends when the store has ended. Whoever
-    /// kills it too, by hand or with a whole container or control group, leaves the store to the
-    /// next sweep. Nothing changes for stores that are persistent or only opened.
+    /// Without one, a store that SIGKILL, `abort` or `process::exit` leaves behind stays until the
+    /// next sweep. The janitor is the tool `ndshm` (package `ndshm-cli`): the program that
+    /// [`janitor_program`](Self::janitor_program) or else the environment variable `NDSHM_JANITOR`
+    /// names, else `ndshm` beside this process's program, else on the PATH. It waits in the kernel,
+    /// in a session of its own, and ends with the store. If it is killed too, alone or with a whole
+    /// container or control group, the store stays until the next sweep. Stores that are persistent
+    /// or only opened get no janitor.
     ///
     /// # Errors
     ///
-    /// [`create`](Self::create) then fails with `NotFound` where there is no such program, with
-    /// `Io` where it does not start; no store is left.
+    /// [`create`](Self::create) then fails with `NotFound` if there is no such program, and with `Io`
+    /// if it does not start; no store is left.
     ///
     /// # Examples
     ///
@@ -156,6 +157,21 @@ impl Builder {
     /// ```
     pub fn janitor(mut self, janitor: bool) -> Self {
         self.janitor = janitor;
+        self
+    }
+
+    /// Names the program of the [`janitor`](Self::janitor) by its absolute path.
+    ///
+    /// It is for software that installs the tool elsewhere, and for programs that are their own
+    /// janitor: see [`Manager::serve_as_janitor`](crate::Manager::serve_as_janitor). Without
+    /// `janitor(true)` it changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`create`](Self::create) then fails with `NotFound` where the path is relative or no program
+    /// is there.
+    pub fn janitor_program(mut self, program: impl Into<PathBuf>) -> Self {
+        self.janitor_program = Some(program.into());
         self
     }
 }

@@ -1,48 +1,126 @@
-//! The lock table of an array: who may read and write which bytes, robust against the death of any
-//! holder at any instruction.
+//! # The lock table
 //!
-//! A guard is a slot: a span, a mode, a member. Every change of the table is one atomic swap of a
-//! slot's tag; the span is written before it, so a slot with a free tag means nothing, and nothing
-//! has to be repaired after a death. Changes that look at several slots happen under the lock word,
-//! which a dead holder's successor takes over. A slot of mode write whose member is dead *is* the
-//! record that its bytes are poisoned.
+//! A table of 64 slots in the state block says which member may access which bytes of the array. It
+//! works between processes, and it stays usable when a holder dies between any two instructions.
+//! Nothing here panics, nothing allocates under the lock word, and nothing knows of files.
 //!
-//! Nothing here panics, allocates or waits without a bound; nothing knows of files. Spans are
-//! written and read under the lock word only, whose release and acquire order them; the bytes that
-//! a guard protects are ordered by the tags: a swap releases, and a scan acquires.
+//! # Guards
+//!
+//! A guard is a slot: a tag (member id and [`Mode`]) and a [`Span`] of bytes. Two guards conflict if
+//! their spans overlap and at least one of them writes; atomic access conflicts with readers and
+//! writers, but not with other atomic access. To take a guard:
+//!
+//! 1. take the lock word, by compare-and-swap from free to the own member id;
+//! 2. scan the used slots for a conflict;
+//! 3. write the span into a free slot, set its bit in the map of used slots, and publish the slot
+//!    by writing its tag;
+//! 4. free the lock word.
+//!
+//! To give it back: swap the tag to 0 (free) and wake the waiters. This needs no lock word. Without
+//! contention neither makes a system call. One membership serves all threads of a process, so the
+//! caller tells by [`Liveness::is_own`] which slots the calling thread itself holds.
+//!
+//! # Waiting
+//!
+//! A waiter reads the wake word, sets the waiting flag, looks at the table once more, and sleeps
+//! while the wake word has the value that it read. A waker that finds the flag set clears it, bumps
+//! the wake word and wakes every sleeper. No wake-up is lost: a waker that clears the flag after
+//! the waiter set it also changes the word, and a waker whose slot the last look still saw taken
+//! finds the flag set. A sleep lasts 20 ms at most: then the waiter checks that the holders in its
+//! way are alive.
+//!
+//! # Intents
+//!
+//! A writer that has to wait publishes an intent in a slot. New readers and atomic accesses of
+//! overlapping bytes then wait too, so a stream of readers cannot starve a writer. The intent
+//! becomes the writer's guard in the same slot. Eight slots are never given to intents.
+//!
+//! # Deadlock
+//!
+//! A thread that would wait for a guard of its own gets [`Refusal::WouldDeadlock`], and so does a
+//! thread that asks for bytes that a waiting writer claims while that writer waits for a guard of
+//! this thread. A thread that holds a guard while the table is full gets
+//! [`Refusal::TooManyGuards`].
+//!
+//! # Death
+//!
+//! Every change of the table is one atomic write of a tag, and the span is written before it. A slot
+//! with a free tag means nothing, and the map of used slots is a hint. So a death between any two
+//! instructions leaves nothing to repair, only slots and possibly the lock word of a dead member:
+//!
+//! - The lock word is taken over by compare-and-swap from the dead holder's id. A thread that waits
+//!   for it asks whether the holder lives after every 100 tries, and after a millisecond at every
+//!   try.
+//! - A dead member's slot is cleared by the process that finds it in its way, by compare-and-swap of
+//!   the tag and without the lock word. That is safe because member ids are never reused: a tag
+//!   names a dead member for ever. A slot of a reader, an atomic access or an intent becomes free; a
+//!   writer's becomes a record of poison.
+//!
+//! # Poison
+//!
+//! A record is a slot of mode [`Mode::Poisoned`] (or of mode write whose member is dead): its bytes
+//! may be half-written, and guards on them are refused. A guard whose thread panics becomes a record
+//! in place. Beyond 32 records, the two that lie closest together are merged: one grows word by
+//! word, covers more after each write, and then the other is freed. A death amid a merge therefore
+//! loses no poison.
+//!
+//! # Recovery
+//!
+//! [`StateBlock::recover`] takes poisoned bytes exclusively. It publishes its guard, then the parts
+//! of the overlapping records that the guard does not cover, then frees those records. A death in
+//! between leaves no byte less poisoned than before, because the guard of a dead member is poison
+//! too. The recovery is refused if the rest of a record cannot be told in at most three spans, and
+//! if its own span covers bytes that its view does not: their poison would be lost. If the rest
+//! would not fit even after all guards are given back, records are merged.
+//!
+//! # Freezing
+//!
+//! The freezer takes a guard on the whole array, sets the frozen flag, and wakes the waiters. A
+//! writer checks the flag while it holds its slot, so it precedes the freeze or is refused.
+//!
+//! # Memory orders
+//!
+//! - Spans are written and read under the lock word only. Its acquire and release order them.
+//! - The bytes that a guard protects are ordered by tags: the swap that gives a slot back releases
+//!   them, and a scan acquires them.
+//! - The waiting flag, the wake word and the tags that are given back are SeqCst: waker and waiter
+//!   each write one word and read the other's.
+//! - A tag is published by a plain release store and a compiler fence. Other processes scan under
+//!   the lock word, which orders the store for them. Against a death only the order of the
+//!   instructions counts: no element may be written before the slot says so.
+//!
+//! # A hostile table
+//!
+//! Any process of the user can write any bytes into the block at any time, without the lock word.
+//! So values are copied before use, arithmetic does not overflow, nothing that was counted is
+//! assumed to be still true, and looking again is bounded. Calls with a deadline return in time.
+//! Only a call without a deadline waits as long as the block names a living member.
+//!
+//! `place` finds and takes slots, `recovery` handles records of poison, `word` is the lock word, and
+//! `waiting` is waking and sleeping.
 
 mod place;
+mod recovery;
 #[cfg(test)]
 mod tests;
+mod waiting;
+mod word;
 
 use crate::{
     format::constants::{MAX_MEMBER, SLOTS},
     layout::span::Span,
     state::block::StateBlock,
-    sync::{self, Instant, SPINS, fence},
+    sync::Instant,
 };
-use std::{
-    sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst},
-    time::Duration,
-};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
 /// The set of all slots.
 const ALL: u64 = u64::MAX >> (64 - SLOTS);
 
-/// The longest sleep of a waiter before it looks whether those it waits for still live. In tests it
-/// is so long that a wake-up that is lost is noticed.
-const LONGEST_SLEEP: Duration = if cfg!(test) {
-    Duration::from_secs(3600)
-} else {
-    Duration::from_millis(20)
-};
-/// How long whoever does not wait for guards waits for the lock word, which is held for less than a
-/// microsecond by who runs.
-const WORD_PATIENCE: Duration = Duration::from_millis(50);
-/// Slots that waiting writers leave to guards.
+/// Slots that are never given to intents.
 const KEPT_FROM_INTENTS: u32 = SLOTS.div_ceil(8) as u32;
-/// How often whoever found something to clear away looks again at once: more often than there can
-/// be anything, unless somebody writes into the table all the time who has no business there.
+/// How often a call that cleared or merged something looks again at once. More looks than slots are
+/// needed only if a foreign process keeps writing into the table.
 const LOOKS: u32 = 2 * SLOTS as u32;
 /// Records of poison are merged beyond this number.
 const MAX_POISONED: u32 = SLOTS as u32 / 2;
@@ -53,11 +131,11 @@ const MAX_POISONED: u32 = SLOTS as u32 / 2;
 pub(crate) enum Mode {
     Read = 1,
     Write = 2,
-    /// A writer waits: new readers of its bytes do, too.
+    /// A writer waits: new readers of its bytes wait too.
     Intent = 3,
     /// A writer died or panicked.
     Poisoned = 4,
-    /// Atomic access: beside others of its kind, but not beside readers and writers.
+    /// Atomic access: coexists with its own kind, excludes readers and writers.
     Atomic = 5,
 }
 
@@ -75,7 +153,7 @@ pub(crate) fn member_of(tag: u64) -> u64 {
     tag & (MAX_MEMBER - 1)
 }
 
-/// What the table asks about its surroundings.
+/// Answers that the table needs from its caller.
 pub(crate) trait Liveness {
     /// Whether the member lives. Called without the lock word, and only about others.
     fn is_alive(&self, member: u64) -> bool;
@@ -83,18 +161,18 @@ pub(crate) trait Liveness {
     fn is_own(&self, slot: usize) -> bool;
 }
 
-/// What is asked for.
+/// A request for a guard.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Request {
     pub(crate) member: u64,
     pub(crate) span: Span,
     /// Read, write or atomic.
     pub(crate) mode: Mode,
-    /// Waits until then, for ever where there is none.
+    /// The end of waiting; `None` waits for ever.
     pub(crate) deadline: Option<Instant>,
 }
 
-/// Bytes that a writer left half-written.
+/// Bytes that a writer may have left half-written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Poison {
     pub(crate) span: Span,
@@ -102,31 +180,31 @@ pub(crate) struct Poison {
     pub(crate) member: u64,
 }
 
-/// Why no guard is given.
+/// The reason for a final refusal.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     WouldBlock,
     WouldDeadlock,
     TooManyGuards,
     Poisoned(Poison),
-    /// A record of poison cannot be split where a recovery wants it.
+    /// A record of poison cannot be split as a recovery needs it.
     Interleaved(Poison),
 }
 
-/// Why a guard is not given at once.
+/// The reason why one attempt gives no guard.
 enum Obstacle {
-    /// Slots whose guards are in the way.
+    /// The slots whose guards are in the way.
     Conflict(u64),
     /// Too few slots are free.
     Full,
-    /// Two records of poison became one, which may be in the way where they were not.
+    /// Two records of poison became one, which may now be in the way.
     Merged,
     Refused(Refusal),
 }
 
 impl StateBlock {
-    /// Takes a slot for a guard where the lock word is free and nothing is in the way, as it is for
-    /// nearly every guard; else ask [`acquire`](Self::acquire).
+    /// Takes a slot for a guard if the lock word is free and nothing is in the way, the usual case.
+    /// If it returns `None`, call [`acquire`](Self::acquire).
     #[inline]
     pub(crate) fn acquire_at_once(&self, member: u64, span: Span, mode: Mode) -> Option<usize> {
         self.lock
@@ -151,11 +229,11 @@ impl StateBlock {
         })
     }
 
-    /// Takes a slot for a guard on bytes that may be poisoned; their poison is gone when it is
-    /// withdrawn.
+    /// Takes a slot for a guard on bytes that may be poisoned, and clears their poison. If the
+    /// guard is dropped in a panic or its process dies, its own bytes are poisoned again.
     ///
-    /// A span that is not exact covers bytes that will not be written, whose poison must stay: it
-    /// takes no record away.
+    /// A span that is not exact covers bytes that are not written and whose poison must stay: it
+    /// clears no record.
     pub(crate) fn recover(
         &self,
         request: Request,
@@ -167,7 +245,7 @@ impl StateBlock {
         })
     }
 
-    /// Gives a slot back and wakes who waits.
+    /// Gives a slot back and wakes the waiters.
     pub(crate) fn withdraw(&self, slot: usize) {
         failpoint!(WithdrawWanted);
         self.slots[slot].tag.swap(0, SeqCst);
@@ -175,7 +253,7 @@ impl StateBlock {
         self.wake();
     }
 
-    /// Leaves the slot of a writer that panicked as a record of poison.
+    /// Turns the slot of a writer that panicked into a record of poison.
     pub(crate) fn poison(&self, slot: usize, member: u64) {
         failpoint!(PoisonWanted);
         self.slots[slot]
@@ -185,23 +263,7 @@ impl StateBlock {
         self.wake();
     }
 
-    /// Waits until `is_done` gives something; looks again whenever somebody wakes the waiters, and
-    /// every 20 ms.
-    pub(crate) fn wait_until<R>(
-        &self,
-        deadline: Option<Instant>,
-        mut is_done: impl FnMut() -> Option<R>,
-    ) -> Result<R, Refusal> {
-        loop {
-            let seen = self.expect_wake();
-            if let Some(result) = is_done() {
-                return Ok(result);
-            }
-            self.sleep(seen, deadline)?;
-        }
-    }
-
-    /// The poison on these bytes, that of writers included that nobody found dead before.
+    /// The poison on these bytes, including that of writers whose death is noticed only now.
     pub(crate) fn poisoned(
         &self,
         request: Request,
@@ -212,7 +274,7 @@ impl StateBlock {
             table.slots_where(|slot, tag| !Mode::Poisoned.is(tag) && overlapping(slot))
         })?;
         self.clear_dead(held, request.member, liveness);
-        // Not allocated under the lock word.
+        // Allocate before taking the lock word.
         let mut found = Vec::with_capacity(SLOTS);
         self.locked(request, liveness, |table| {
             each(
@@ -229,8 +291,7 @@ impl StateBlock {
         Ok(found)
     }
 
-    /// [`wait_for`](Self::wait_for) with the slot of an intent, which is withdrawn where no guard
-    /// is given.
+    /// [`wait_for`](Self::wait_for) with an intent, which is withdrawn if no guard is given.
     fn wait_with_intent(
         &self,
         request: Request,
@@ -245,7 +306,7 @@ impl StateBlock {
         result
     }
 
-    /// Tries until `place` gives a slot, and sleeps between.
+    /// Tries until `place` returns a slot, and sleeps between tries.
     fn wait_for(
         &self,
         request: Request,
@@ -280,13 +341,13 @@ impl StateBlock {
         }
     }
 
-    /// Clears the slots among these whose members are dead: a writer's becomes poison. True where
-    /// there was one.
+    /// Clears those of these slots whose members are dead: a writer's becomes poison. Returns
+    /// whether there was one.
     ///
-    /// Without the lock word: a tag names a dead member for ever, so one compare-and-swap is
-    /// enough, whoever else does the same.
+    /// Needs no lock word: a tag names a dead member for ever, so one compare-and-swap is enough
+    /// even if other processes do the same.
     fn clear_dead(&self, slots: u64, me: u64, liveness: &impl Liveness) -> bool {
-        let mut buried = false;
+        let mut cleared = false;
         each(slots, |slot| {
             let tag = self.slots[slot].tag.load(Acquire);
             let member = member_of(tag);
@@ -298,20 +359,20 @@ impl StateBlock {
             } else {
                 0
             };
-            failpoint!(BuryWanted);
-            buried |= self.slots[slot]
+            failpoint!(ClearDeadWanted);
+            cleared |= self.slots[slot]
                 .tag
                 .compare_exchange(tag, left, SeqCst, Acquire)
                 .is_ok();
-            failpoint!(Buried);
+            failpoint!(DeadCleared);
         });
-        if buried {
+        if cleared {
             self.wake();
         }
-        buried
+        cleared
     }
 
-    /// Calls `action` with each slot that is taken, and its tag.
+    /// Calls `action` with each used slot and its tag.
     #[inline]
     fn each_used(&self, mut action: impl FnMut(usize, u64)) {
         each(self.used.load(Relaxed), |slot| {
@@ -332,133 +393,9 @@ impl StateBlock {
         let tag = self.slots[slot].tag.load(Acquire);
         tag != 0 && member_of(tag) == member
     }
-
-    /// Runs `section` with the lock word held.
-    fn locked<R>(
-        &self,
-        request: Request,
-        liveness: &impl Liveness,
-        section: impl FnOnce(&Self) -> R,
-    ) -> Result<R, Refusal> {
-        self.take_word(request, liveness)?;
-        failpoint!(WordTaken);
-        let result = section(self);
-        failpoint!(WordFreeing);
-        self.lock.store(0, Release);
-        Ok(result)
-    }
-
-    fn take_word(&self, request: Request, liveness: &impl Liveness) -> Result<(), Refusal> {
-        match self
-            .lock
-            .compare_exchange(0, request.member, Acquire, Relaxed)
-        {
-            Ok(_) => Ok(()),
-            Err(_) => self.wait_for_word(request, liveness),
-        }
-    }
-
-    #[cold]
-    fn wait_for_word(
-        &self,
-        Request {
-            member, deadline, ..
-        }: Request,
-        liveness: &impl Liveness,
-    ) -> Result<(), Refusal> {
-        let mut tries = 0;
-        let mut since = None;
-        loop {
-            let Err(holder) = self.lock.compare_exchange(0, member, Acquire, Relaxed) else {
-                return Ok(());
-            };
-            tries += 1;
-            if tries < SPINS {
-                sync::spin_loop();
-                continue;
-            }
-            // Threads of one process have one member id: who holds the word lives, or nobody here
-            // does. Who sleeps between its tries asks each time.
-            let is_time = tries % SPINS == 0
-                || since.is_some_and(|since: Instant| {
-                    Instant::now() > since + Duration::from_millis(1)
-                });
-            let is_dead = holder != 0 && holder != member && is_time && !liveness.is_alive(holder);
-            if is_dead
-                && self
-                    .lock
-                    .compare_exchange(holder, member, Acquire, Relaxed)
-                    .is_ok()
-            {
-                failpoint!(WordTakenOver);
-                return Ok(());
-            }
-            let now = Instant::now();
-            let since = *since.get_or_insert(now);
-            if deadline.is_some_and(|deadline| now >= deadline.max(since + WORD_PATIENCE)) {
-                return Err(Refusal::WouldBlock);
-            }
-            if now < since + Duration::from_millis(1) {
-                sync::yield_now()
-            } else {
-                sync::sleep(Duration::from_micros(100))
-            }
-        }
-    }
-
-    /// Wakes who waits, if anybody does: for a guard, or for the array to be frozen.
-    ///
-    /// What they wait for was done before, a tag swapped for instance; a waiter looks at the tags
-    /// after it has set the flag and a fence. All of that has one order (SeqCst): either the flag
-    /// is seen here, or the waiter sees the tag.
-    #[inline]
-    pub(crate) fn wake(&self) {
-        if self.waiting.load(SeqCst) != 0 {
-            self.wake_all();
-        }
-    }
-
-    #[cold]
-    fn wake_all(&self) {
-        if self.waiting.swap(0, SeqCst) != 0 {
-            failpoint!(WakeFlagCleared);
-            self.wake.fetch_add(1, SeqCst);
-            failpoint!(WakeBumped);
-            sync::wake_all(&self.wake);
-            failpoint!(WakeDone);
-        }
-    }
-
-    /// Says that somebody waits, before a last look at what is waited for. What
-    /// [`sleep`](Self::sleep) needs.
-    ///
-    /// In this order: whoever clears the flag after this changes the word too, and whoever does
-    /// something that the look misses sees the flag.
-    fn expect_wake(&self) -> u32 {
-        let seen = self.wake.load(SeqCst);
-        self.waiting.store(1, SeqCst);
-        fence(SeqCst);
-        failpoint!(WaitFlagged);
-        seen
-    }
-
-    /// Sleeps until a slot is given back after `seen` was read, but not long.
-    fn sleep(&self, seen: u32, deadline: Option<Instant>) -> Result<(), Refusal> {
-        let mut time = LONGEST_SLEEP;
-        if let Some(deadline) = deadline {
-            time = time.min(deadline.saturating_duration_since(Instant::now()));
-            if time.is_zero() {
-                return Err(Refusal::WouldBlock);
-            }
-        }
-        failpoint!(WaitSleeping);
-        sync::sleep_on(&self.wake, seen, time);
-        failpoint!(WaitWoken);
-        Ok(())
-    }
 }
 
-/// Calls `action` with each member of a set of slots.
+/// Calls `action` with each slot of a set.
 #[inline]
 fn each(mut slots: u64, mut action: impl FnMut(usize)) {
     while slots != 0 {

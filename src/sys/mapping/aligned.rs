@@ -1,5 +1,5 @@
-//! Mappings that start at a multiple of the size of a huge page: only there the kernel can map a
-//! huge page as one.
+//! Mappings that start at a multiple of the huge page size. The kernel maps a huge page as one only
+//! at such an address.
 
 use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, msync, munmap};
 use std::{
@@ -10,28 +10,27 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
-/// Bytes of a huge page: of what one entry of a page table's second level maps, where pages have 4
-/// KiB.
+/// Bytes of a huge page: the memory that one entry of a page table's second level maps where pages
+/// have 4 KiB.
 pub(crate) const HUGE_PAGE: usize = 2 << 20;
 
-/// Where such a mapping was until a moment ago: the next one is likely to fit there, and the kernel
-/// says if it does not. Zero where none was.
+/// Address of the last mapping that was unmapped, or zero. The next mapping probably fits there,
+/// and the kernel refuses if it does not.
 static FREED: AtomicUsize = AtomicUsize::new(0);
 
 /// The first bytes of a file, mapped shared for reading and writing.
 ///
 /// Invariant: `len` bytes from `address`, rounded up to whole pages, are mapped until the value is
-/// dropped, and belong to nobody else.
+/// dropped, and no other value owns them.
 pub(super) struct Aligned {
     address: NonNull<u8>,
     len: usize,
 }
 
-// SAFETY: the value is an address and a length; it may be dropped in any thread, and what lies at
-// the address is shared with other processes anyway.
+// SAFETY: the value is an address and a length; any thread may drop it, and the memory at the
+// address is shared with other processes anyway.
 unsafe impl Send for Aligned {}
-// SAFETY: as above; nothing is done through a shared reference but to tell the address and to
-// flush.
+// SAFETY: as above; a shared reference only returns the address and flushes.
 unsafe impl Sync for Aligned {}
 
 impl Aligned {
@@ -42,12 +41,12 @@ impl Aligned {
         {
             return Ok(mapped);
         }
-        // A range that is large enough to have such an address in it is free at the moment. If
-        // somebody is faster the kernel refuses.
+        // Find a free range that is large enough to contain an aligned address. If another thread
+        // maps there first, the kernel refuses below.
         let reserved = len
             .checked_add(HUGE_PAGE)
             .ok_or(io::ErrorKind::OutOfMemory)?;
-        // SAFETY: no address is asked for, so the kernel takes a range that nobody uses.
+        // SAFETY: no address is asked for, so the kernel chooses an unused range.
         let free = unsafe {
             mmap_anonymous(
                 ptr::null_mut(),
@@ -56,7 +55,7 @@ impl Aligned {
                 MapFlags::PRIVATE | MapFlags::NORESERVE,
             )
         }?;
-        // SAFETY: mapped above, and nothing refers to it.
+        // SAFETY: the range was mapped above, and nothing refers to it.
         unsafe { munmap(free, reserved) }?;
         Self::at(
             free.wrapping_byte_add(free.addr().next_multiple_of(HUGE_PAGE) - free.addr()),
@@ -65,13 +64,13 @@ impl Aligned {
         )
     }
 
-    /// Maps at an address, unless something is mapped there.
+    /// Maps at an address, or fails if something is mapped there.
     fn at(address: *mut c_void, file: &File, len: usize) -> io::Result<Self> {
         let (protection, flags) = (
             ProtFlags::READ | ProtFlags::WRITE,
             MapFlags::SHARED | MapFlags::FIXED_NOREPLACE,
         );
-        // SAFETY: the kernel replaces no mapping that is there.
+        // SAFETY: with `FIXED_NOREPLACE` the kernel replaces no existing mapping.
         let mapped = unsafe { mmap(address, len, protection, flags, file, 0) }?;
         let address = NonNull::new(mapped.cast()).ok_or(io::ErrorKind::AddrNotAvailable)?;
         Ok(Self { address, len })
@@ -82,8 +81,8 @@ impl Aligned {
     }
 
     pub(super) fn flush(&self) -> io::Result<()> {
-        // SAFETY: the range is mapped (invariant); its pages are written to the file, which changes
-        // nothing that is seen here.
+        // SAFETY: the range is mapped (invariant); `msync` writes its pages to the file and changes
+        // no byte of them.
         Ok(unsafe {
             msync(
                 self.address().cast(),
@@ -96,7 +95,7 @@ impl Aligned {
 
 impl Drop for Aligned {
     fn drop(&mut self) {
-        // SAFETY: the range was mapped by `new`, and whoever was given an address in it keeps the
+        // SAFETY: the range was mapped by `new`, and every holder of an address in it keeps the
         // mapping alive.
         if unsafe { munmap(self.address().cast(), self.len) }.is_ok() {
             FREED.store(self.address().expose_provenance(), Relaxed);

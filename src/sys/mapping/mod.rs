@@ -1,9 +1,32 @@
-//! Memory-mapped files: the only place that maps, protects and unmaps, and hands out references to
-//! shared words.
+//! # Mappings
 //!
-//! One of the modules with unsafe code. Its promise: every pointer and reference it gives lies
-//! inside a mapping that lives at least as long as the [`Mapping`] it was asked from, and
-//! references are to atomics only, so that nothing another process does is undefined.
+//! The only module that maps, protects and unmaps files, and that returns references to shared
+//! words. Every mapping is shared and starts at offset 0 of its file. Its unsafe code is mapping,
+//! protecting, and making references into mapped memory.
+//!
+//! # Promise
+//!
+//! Every pointer and reference that a [`Mapping`] returns lies inside mapped memory for as long as
+//! the `Mapping` lives. References are to atomics only, so no write of another process is undefined
+//! behaviour. Slices come in two cases only: bytes of a file that no other process knows yet, and
+//! bytes that the caller promises nobody writes.
+//!
+//! # Truncation
+//!
+//! A file that shrinks takes its pages away: an access then raises SIGBUS. No code of this library
+//! shrinks a published file, and no process can be protected from a program that does.
+//!
+//! # Protection
+//!
+//! The first page holds the state block and stays writable: opening, claiming and waiting write it.
+//! The payload's pages can lose the right to be written, for read-only openings and for frozen
+//! arrays.
+//!
+//! # Huge pages
+//!
+//! From 2 MiB on, a mapping starts at a multiple of the huge page size ([`aligned`]), because only
+//! there the kernel maps a huge page as one. If no such range can be had, the mapping starts
+//! anywhere.
 
 mod aligned;
 
@@ -30,12 +53,12 @@ use std::{
 /// From linux/mman.h: libc has it for glibc only.
 const MADV_COLLAPSE: libc::c_int = 25;
 
-/// Bytes from the start of a mapping that stay writable whatever is protected: the smallest page of
-/// any machine.
+/// Bytes at the start of a mapping that always stay writable: the smallest page size of any
+/// machine.
 const FIRST_PAGE: usize = 4096;
 
-/// Types that consist of atomics, so that a reference to one in shared memory is sound, whatever
-/// other processes do.
+/// Types that consist of atomics. A reference to one in shared memory is sound, whatever other
+/// processes write.
 ///
 /// # Safety
 ///
@@ -58,8 +81,8 @@ enum Pages {
 }
 
 impl Mapping {
-    /// Maps the first `len` bytes of a file, which has at least so many; where there could be huge
-    /// pages among them, so that these are mapped as such.
+    /// Maps the first `len` bytes of a file that has at least that many. From 2 MiB on, the mapping
+    /// is aligned so that the kernel can map huge pages.
     pub(crate) fn new(file: &File, len: usize, path: &Path) -> Result<Self> {
         if len >= HUGE_PAGE
             && let Ok(aligned) = Aligned::new(file, len)
@@ -86,16 +109,15 @@ impl Mapping {
         }
     }
 
-    /// Gives the kernel advice that changes no byte: about `range`, rounded outwards to whole
-    /// pages.
+    /// Gives the kernel advice that changes no byte, about `range` rounded outwards to whole pages.
     fn advise(&self, range: Range<usize>, advice: Advice) -> io::Result<()> {
         let start = range.start - range.start % rustix::param::page_size();
         let end = range.end.min(self.len);
         if start >= end {
             return Ok(());
         }
-        // SAFETY: the pages are mapped (invariant). The advice that this module gives leaves what
-        // is in them as it is.
+        // SAFETY: the pages are mapped (invariant). The advice that this module gives changes none
+        // of their bytes.
         Ok(unsafe {
             madvise(
                 self.address().wrapping_add(start).cast(),
@@ -105,39 +127,40 @@ impl Mapping {
         }?)
     }
 
-    /// Has the kernel map all pages of a range, and make those that the file does not have yet.
+    /// Maps all pages of a range now, and allocates those that the file does not have yet.
     pub(crate) fn populate(&self, range: Range<usize>) -> io::Result<()> {
         self.advise(range, Advice::LinuxPopulateWrite)
     }
 
-    /// Has the kernel map all pages of a range that the file has. Much cheaper than to have each
-    /// mapped when it is written first.
+    /// Maps all pages of a range that the file has. Much cheaper than one page fault for the first
+    /// write to each page.
     pub(crate) fn populate_from_file(&self, range: Range<usize>) -> io::Result<()> {
         self.advise(range, Advice::LinuxPopulateRead)
     }
 
-    /// Has the kernel make huge pages of a range by itself, where its file system was mounted so
-    /// that it does.
+    /// Asks the kernel for huge pages. It follows on a file system that was mounted with an option
+    /// that allows them.
     pub(crate) fn prefer_huge_pages(&self) -> io::Result<()> {
         self.advise(0..self.len, Advice::LinuxHugepage)
     }
 
-    /// Makes huge pages of the first `len` bytes, a multiple of their size, each of which has at
-    /// least one page already.
+    /// Collapses the first `len` bytes, a multiple of the huge page size, into huge pages. Each
+    /// piece of 2 MiB must have at least one page already.
     pub(crate) fn collapse(&self, len: usize) -> io::Result<()> {
         assert!(
             len <= self.len && len.is_multiple_of(HUGE_PAGE),
             "{len} bytes are not huge pages of {} bytes",
             self.len
         );
-        // SAFETY: the pages are mapped (assertion, invariant); what is in them stays as it is.
+        // SAFETY: the pages are mapped (assertion, invariant); collapsing changes none of their
+        // bytes.
         match unsafe { libc::madvise(self.address().cast(), len, MADV_COLLAPSE) } {
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()),
         }
     }
 
-    /// Takes away the right to write the pages that lie in `range` as a whole.
+    /// Makes the pages that lie entirely in `range` read-only.
     pub(crate) fn protect(&self, range: Range<usize>, path: &Path) -> Result<()> {
         let start = range.start.next_multiple_of(rustix::param::page_size());
         if start >= range.end.min(self.len) {
@@ -146,13 +169,13 @@ impl Mapping {
         let len = range.end.min(self.len) - start;
         let address = self.address().wrapping_add(start);
         // SAFETY: the pages from `start`, a page boundary of this mapping, to its end at most are
-        // mapped (invariant); references that can write to them do not exist: either no reference
-        // does yet, or the array was frozen, while it was held exclusively. Reading goes on.
+        // mapped (invariant); no reference that can write to them exists: either there is no
+        // reference yet, or the array was frozen while it was held exclusively. Reads stay valid.
         unsafe { rustix::mm::mprotect(address.cast(), len, rustix::mm::MprotectFlags::READ) }
             .map_err(|errno| map_error(errno.into(), path))
     }
 
-    /// The atomics that lie `at` bytes from the start, in the first page.
+    /// The atomics at offset `at`, in the first page.
     pub(crate) fn atomics<T: Atomics>(&self, at: usize) -> &T {
         let end = at + size_of::<T>();
         assert!(
@@ -166,9 +189,9 @@ impl Mapping {
         );
         let address = self.address().cast_const().wrapping_add(at).cast::<T>();
         // SAFETY: the bytes lie inside the mapping, in its first page, which stays writable
-        // (asserted, invariant); the mapping starts at a page, so the address is aligned as `at` is
-        // (asserted); `T` consists of atomics ([`Atomics`]), for which any bytes are valid and
-        // which others may change.
+        // (asserted, invariant); the mapping starts at a page boundary, so the address is aligned
+        // as `at` is (asserted); `T` consists of atomics ([`Atomics`]), for which any bytes are
+        // valid and which other processes may change.
         unsafe { &*address }
     }
 
@@ -189,13 +212,12 @@ impl Mapping {
         self.len
     }
 
-    /// Whether a file of `len` bytes has as many pages.
+    /// Whether a file of `len` bytes has as many pages as this mapping.
     pub(crate) fn has_pages_of(&self, len: usize) -> bool {
-        let pages = |len: usize| len.div_ceil(rustix::param::page_size());
-        pages(len) == pages(self.len)
+        pages_of(len) == pages_of(self.len)
     }
 
-    /// Says that the file has another length now, within the last page of what is mapped.
+    /// Records a new length of the file, which ends in the same last page.
     pub(crate) fn set_len(&mut self, len: usize) {
         assert!(
             self.has_pages_of(len),
@@ -205,28 +227,27 @@ impl Mapping {
         self.len = len;
     }
 
-    /// Sets the bytes of a range of a file that nobody else knows yet to zero.
+    /// Sets a range to zero, in a file that no other process knows yet.
     pub(crate) fn clear(&mut self, range: Range<usize>) {
         copy::clear(self.bytes_mut(range));
     }
 
-    /// Puts bytes into the mapping of a file that nobody else knows yet.
+    /// Writes bytes into the mapping of a file that no other process knows yet.
     pub(crate) fn put(&mut self, offset: usize, bytes: &[u8]) {
         copy::copy(self.bytes_mut(offset..offset + bytes.len()), bytes);
     }
 
-    /// Bytes of a file that nobody else knows yet; not those of its state block, which may be
-    /// looked at by whoever opened the file before it was taken to be used again.
+    /// Bytes of a file that no other process knows yet. Not those of the state block of a recycled
+    /// file: a process that opened the file before may still read them.
     fn bytes_mut(&mut self, range: Range<usize>) -> &mut [u8] {
         assert!(
             range.start <= range.end && range.end <= self.len,
             "{range:?} lies outside of {} bytes",
             self.len
         );
-        // SAFETY: the range lies inside the mapping (asserted, invariant), which can be written and
-        // is initialised, as every page of a file; nothing else refers to it as long as the slice
-        // lives, because the caller has the mapping exclusively and is the only one that knows of
-        // the file.
+        // SAFETY: the range lies inside the mapping (asserted, invariant), which is writable and
+        // initialised, as every page of a file is; nothing else refers to it while the slice lives,
+        // because the caller has the mapping exclusively and no other process knows the file.
         unsafe {
             std::slice::from_raw_parts_mut(self.address().wrapping_add(range.start), range.len())
         }
@@ -244,11 +265,11 @@ impl Mapping {
             self.len
         );
         // SAFETY: the range lies inside the mapping (asserted, invariant), which is initialised, as
-        // every page of a file; nothing writes it (the caller's promise).
+        // every page of a file is; nothing writes it (the caller's promise).
         unsafe { std::slice::from_raw_parts(self.address().wrapping_add(range.start), range.len()) }
     }
 
-    /// Has the kernel write the file's pages to its disk, and waits for it.
+    /// Writes the file's pages to its disk, and waits for the end of the write.
     pub(crate) fn flush(&self) -> io::Result<()> {
         match &self.pages {
             Pages::Anywhere(raw) => raw.flush(),
@@ -257,15 +278,19 @@ impl Mapping {
     }
 }
 
-/// The error of a mapping that failed; the kernel says ENOMEM for too many mappings as well as for
-/// too little address space.
+fn pages_of(len: usize) -> usize {
+    len.div_ceil(rustix::param::page_size())
+}
+
+/// The error of a failed mapping. The kernel reports ENOMEM both for too many mappings and for too
+/// little address space.
 fn map_error(source: io::Error, path: &Path) -> Error {
     if source.raw_os_error() == Some(Errno::NOMEM.raw_os_error()) {
         let limit = fs::read_to_string("/proc/sys/vm/max_map_count")
             .ok()
             .and_then(|text| text.trim().parse().ok());
         let count = count_mappings().unwrap_or(0);
-        // One mapping is split in up to three by a change of its protection.
+        // A change of protection splits one mapping into up to three.
         if let Some(limit) = limit.filter(|&limit| count + 3 >= limit) {
             return Error::TooManyMappings {
                 path: path.into(),
@@ -280,8 +305,8 @@ fn map_error(source: io::Error, path: &Path) -> Error {
     }
 }
 
-/// How many mappings this process has. Read in pieces: a process that cannot map may not be able to
-/// allocate much either.
+/// The number of mappings of this process. Read in pieces: a process that cannot map may not be
+/// able to allocate much either.
 fn count_mappings() -> io::Result<u64> {
     let mut maps = File::open("/proc/self/maps")?;
     let mut piece = [0; 4096];

@@ -1,10 +1,10 @@
-//! The end of a soak: the workers stop, what they left is verified, and what happened is told.
+//! The end of a soak: the workers stop, the test checks their leftovers, and prints a report.
 
 use super::{CLAIMABLE, Killer, WATCHDOG};
 use crate::{
     OWNER_AT,
-    board::{COUNTERS, OPS, STATES},
     cells::GRIDS,
+    shared::{COUNTERS, OPS, STATES},
     worker::{COUNTERS_NAME, NAMES, frame_number_of},
 };
 use ndarray::Ix1;
@@ -18,7 +18,7 @@ use std::{
 impl Killer {
     /// Tells all workers to stop, and requires that they do.
     pub(crate) fn stop(&mut self) {
-        self.board.stop();
+        self.shared.stop();
         let deadline = Instant::now() + WATCHDOG;
         for worker in 0..self.workers.len() {
             loop {
@@ -34,14 +34,14 @@ impl Killer {
         }
         self.workers.clear();
         assert_eq!(
-            self.board.faults(),
+            self.shared.faults(),
             0,
             "a worker found a fault, and was killed before it ended"
         );
     }
 
-    /// Recovers what is poisoned and looks at every cell; then nothing of the dead is left after a
-    /// sweep.
+    /// Recovers all poison and looks at every cell; then a sweep leaves nothing of the dead
+    /// members.
     pub(crate) fn verify(&mut self) {
         for (grid, array) in GRIDS.iter().zip(&self.grids) {
             for cell in 0..grid.cells() {
@@ -64,7 +64,7 @@ impl Killer {
             for cell in 0..grid.cells() {
                 // The recovery was one more.
                 let count = grid.counter(&grid.view(array, &grid.cell(cell)).read().unwrap()) - 1;
-                let (done, doubt) = (self.board.done(index, cell), self.in_doubt[index][cell]);
+                let (done, doubt) = (self.shared.done(index, cell), self.in_doubt[index][cell]);
                 assert!(
                     (done..=done + doubt).contains(&count),
                     "{} cell {cell}: {count} writes, {done} done and {doubt} in doubt",
@@ -75,7 +75,7 @@ impl Killer {
         self.verify_counters();
         self.manager.sweep().unwrap();
         self.verify_frames();
-        // What was handed on and never claimed is the store's; whoever wants it may have it.
+        // The store owns an array that was handed on and never claimed; any process may take it.
         for info in self
             .manager
             .list()
@@ -125,7 +125,7 @@ impl Killer {
     fn verify_counters(&mut self) {
         let counts = self.counters.recover().unwrap().to_vec();
         for (counter, &count) in counts.iter().enumerate() {
-            let (added, doubt) = (self.board.added(counter), self.adds_in_doubt[counter]);
+            let (added, doubt) = (self.shared.added(counter), self.adds_in_doubt[counter]);
             assert!(
                 (added..=added + doubt).contains(&count),
                 "counter {counter} is {count}, {added} were added and {doubt} are in doubt"
@@ -134,14 +134,14 @@ impl Killer {
         let (sum, added) = (
             counts.iter().sum::<u64>(),
             (0..COUNTERS)
-                .map(|counter| self.board.added(counter))
+                .map(|counter| self.shared.added(counter))
                 .sum::<u64>(),
         );
         self.sums = (sum, added);
     }
 
-    /// What is left of frames was frozen as its producer filled it, or its producer died; it goes
-    /// now.
+    /// The remaining frames were frozen as their producer filled them, or their producer died; they
+    /// are deleted now.
     fn verify_frames(&mut self) {
         for name in self
             .manager
@@ -188,7 +188,7 @@ impl Killer {
         self.tally.print();
         println!("operations:");
         OPS.iter()
-            .for_each(|&op| println!("  {:24} {}", format!("{op:?}"), self.board.counted(op)));
+            .for_each(|&op| println!("  {:24} {}", format!("{op:?}"), self.shared.counted(op)));
         let (sum, added) = self.sums;
         println!(
             "the counters' sum is {sum}: {added} additions that were told, {} of {} in doubt",

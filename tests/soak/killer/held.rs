@@ -1,4 +1,4 @@
-//! What workers held when they were killed, as the state blocks of the arrays say.
+//! The locks that workers held when they were killed, by the state blocks of the arrays.
 
 use super::Killer;
 use crate::worker::frame_name;
@@ -14,7 +14,7 @@ use std::{
 const MODES: [&str; 6] = ["", "read", "write", "intent", "poisoned", "atomic"];
 pub(super) const WRITE: usize = 2;
 
-/// What one worker has.
+/// The locks of one worker.
 #[derive(Default)]
 pub(super) struct Held {
     pub(super) lock_words: usize,
@@ -35,7 +35,7 @@ enum Frame {
     Frozen,
 }
 
-/// How many of the killed had what.
+/// The number of killed workers that held each kind.
 #[derive(Default)]
 pub(super) struct Tally {
     stopped: usize,
@@ -113,7 +113,10 @@ impl Block {
 impl Killer {
     pub(super) fn held_by(&self, worker: usize) -> Held {
         let mut held = Held::default();
-        let member = self.board.lane(self.workers[worker].first_lane).member();
+        let member = self
+            .shared
+            .thread(self.workers[worker].first_thread)
+            .member();
         for file in &self.files {
             let block = Block::read(file);
             held.lock_words += usize::from(block.word(32) == member);
@@ -122,8 +125,8 @@ impl Killer {
                 .for_each(|mode| held.slots[mode] += 1);
         }
         let frames = self.workers[worker]
-            .lanes()
-            .map(|lane| self.board.lane(lane).frame())
+            .threads()
+            .map(|thread| self.shared.thread(thread).frame())
             .filter(|&number| number != 0);
         held.frame = frames
             .filter_map(|number| self.look_at_frame(number, member))
@@ -132,11 +135,11 @@ impl Killer {
     }
 
     /// Reads a frame that is not frozen yet, if one is found in time: freezing it has to wait.
-    pub(super) fn be_in_the_way(&self) -> Option<ReadGuard<u64, Ix1>> {
+    pub(super) fn hold_a_reader(&self) -> Option<ReadGuard<u64, Ix1>> {
         let deadline = Instant::now() + Duration::from_millis(100);
         while Instant::now() < deadline {
-            for letter in fs::read_dir(&self.places.frames).unwrap().flatten() {
-                let Ok(text) = fs::read_to_string(letter.path()) else {
+            for entry in fs::read_dir(&self.places.frames).unwrap().flatten() {
+                let Ok(text) = fs::read_to_string(entry.path()) else {
                     continue;
                 };
                 let Ok(array) = text

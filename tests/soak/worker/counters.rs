@@ -1,8 +1,8 @@
-//! What a worker does with the counters: integers that all workers add to, as atomics and
+//! The operations of a worker on the counters: integers that all workers add to, as atomics and
 //! otherwise.
 
 use super::Worker;
-use crate::board::{COUNTERS, Op, State};
+use crate::shared::{COUNTERS, Op, State};
 use ndarray::{Ix1, s};
 use ndshm::{Error, SharedArray1};
 use std::sync::atomic::Ordering::Relaxed;
@@ -13,7 +13,7 @@ pub(crate) const NAME: &str = "counters";
 impl Worker<'_> {
     /// Some of the counters, with the number of the first.
     fn some_counters(&mut self) -> (usize, SharedArray1<u64>) {
-        self.lane.set(State::Opening);
+        self.words.set(State::Opening);
         let first = self.random.below(COUNTERS);
         let end = first + 1 + self.random.below(COUNTERS - first);
         (
@@ -28,44 +28,44 @@ impl Worker<'_> {
 
     pub(super) fn count_up(&mut self) {
         let (first, counters) = self.some_counters();
-        self.lane.set(State::WaitingToCount);
+        self.words.set(State::WaitingToCount);
         match counters.atomic() {
             Ok(atomics) => {
-                self.lane.set(State::Counting);
+                self.words.set(State::Counting);
                 for _ in 0..1 + self.random.below(40) {
                     let index = self.random.below(atomics.len());
-                    self.lane.about_to_add(first + index);
+                    self.words.about_to_add(first + index);
                     atomics[index].fetch_add(1, Relaxed);
                     if self.chance(10) {
                         // Killed here, it has added and did not say so.
                         self.pause();
                     }
-                    self.lane.added();
+                    self.words.added();
                 }
-                self.lane.set(State::Leaving);
+                self.words.set(State::Leaving);
                 drop(atomics);
-                self.lane.count(Op::Count);
+                self.words.count(Op::Count);
             }
             Err(error) => self.settle_counters(&counters, error),
         }
     }
 
-    /// One more, not atomically: nobody else may add meanwhile.
+    /// Adds one, not atomically: no other process may add meanwhile.
     pub(super) fn count_by_writing(&mut self) {
         let (first, counters) = self.some_counters();
-        self.lane.set(State::WaitingToWrite);
+        self.words.set(State::WaitingToWrite);
         match counters.write() {
             Ok(mut guard) => {
-                self.lane.set(State::Writing);
+                self.words.set(State::Writing);
                 let index = self.random.below(guard.len());
                 let before = guard[index];
-                self.lane.about_to_add(first + index);
+                self.words.about_to_add(first + index);
                 self.pause();
                 guard[index] = before + 1;
-                self.lane.added();
-                self.lane.set(State::Leaving);
+                self.words.added();
+                self.words.set(State::Leaving);
                 drop(guard);
-                self.lane.count(Op::CountByWriting);
+                self.words.count(Op::CountByWriting);
             }
             Err(error) => self.settle_counters(&counters, error),
         }
@@ -74,20 +74,24 @@ impl Worker<'_> {
     /// They stand still while they are read, and never shrink.
     pub(super) fn read_counters(&mut self) {
         let (first, counters) = self.some_counters();
-        self.lane.set(State::WaitingToRead);
+        self.words.set(State::WaitingToRead);
         match counters.read() {
             Ok(guard) => {
-                self.lane.set(State::Reading);
+                self.words.set(State::Reading);
                 let before = guard.to_vec();
                 self.pause();
-                assert_eq!(guard.to_vec(), before, "somebody adds while they are read");
+                assert_eq!(
+                    guard.to_vec(),
+                    before,
+                    "another process adds while they are read"
+                );
                 for (seen, now) in self.counted[first..].iter_mut().zip(before) {
                     assert!(now >= *seen, "a counter was {seen} and is {now}");
                     *seen = now;
                 }
-                self.lane.set(State::Leaving);
+                self.words.set(State::Leaving);
                 drop(guard);
-                self.lane.count(Op::ReadCounters);
+                self.words.count(Op::ReadCounters);
             }
             Err(error) => self.settle_counters(&counters, error),
         }
@@ -96,12 +100,12 @@ impl Worker<'_> {
     /// A writer that died added one or did not: there is nothing to make good.
     fn settle_counters(&mut self, counters: &SharedArray1<u64>, error: Error) {
         assert!(matches!(error, Error::Poisoned { .. }), "{error}");
-        assert!(self.board.kills() > 0, "nobody died: {error}");
-        self.lane.count(Op::Poisoned);
-        self.lane.set(State::WaitingToRecover);
+        assert!(self.shared.kills() > 0, "no process died: {error}");
+        self.words.count(Op::Poisoned);
+        self.words.set(State::WaitingToRecover);
         let guard = counters.recover().unwrap();
-        self.lane.set(State::Recovering);
+        self.words.set(State::Recovering);
         drop(guard);
-        self.lane.count(Op::Recover);
+        self.words.count(Op::Recover);
     }
 }

@@ -1,16 +1,16 @@
-//! What a worker does with frames: arrays that are made, filled and frozen by one, and read without
-//! a lock by all.
+//! The operations of a worker on frames: arrays that one worker makes, fills and freezes, and all
+//! read without a lock.
 
-use super::{LEN, Worker, lifecycle::post};
-use crate::board::{Op, State};
+use super::{LEN, Worker, lifecycle::announce};
+use crate::shared::{Op, State};
 use ndarray::{Ix1, s};
 use ndshm::{Error, FrozenArray, Handle, Scope, SharedArray1};
 use std::{fs, time::Duration};
 
 /// Frozen arrays that a thread keeps.
 const KEPT: usize = 4;
-/// Frames beyond this number are released by whoever has read them: what sweeps and lists should
-/// not have to look at thousands.
+/// A worker that has read a frame beyond this number releases it: sweeps and lists should not have
+/// to look at thousands.
 const CROWDED: usize = 12;
 
 /// The name of a frame.
@@ -26,9 +26,9 @@ pub(crate) fn number_of(name: &str) -> Option<u64> {
 impl Worker<'_> {
     /// Makes a frame, which others wait for from the start, and freezes it.
     pub(super) fn produce(&mut self) {
-        self.lane.set(State::Creating);
+        self.words.set(State::Creating);
         let number = self.number();
-        self.lane.set_frame(number);
+        self.words.set_frame(number);
         // One of the store's is left unfrozen where its producer dies; one of the producer's own is
         // swept.
         let scope = if self.chance(2) {
@@ -43,54 +43,53 @@ impl Worker<'_> {
             .scope(scope)
             .zeros::<u64, _>(LEN)
             .unwrap();
-        post(&self.places.frames, number, &frame.handle());
-        self.lane.set(State::Filling);
+        announce(&self.places.frames, number, &frame.handle());
+        self.words.set(State::Filling);
         let mut guard = frame.write().unwrap();
         guard.slice_mut(s![..LEN / 2]).fill(number);
         self.pause();
         guard.fill(number);
         drop(guard);
         if self.chance(2) {
-            // Somebody has time to come and read it, and freezing has to wait.
+            // Another worker has time to read it, and freezing has to wait.
             std::thread::sleep(Duration::from_millis(1));
         }
         if self.chance(8) {
-            self.lane.set(State::Releasing);
+            self.words.set(State::Releasing);
             frame.release().unwrap();
-            self.lane.set_frame(0);
-            return self.lane.count(Op::GiveUp);
+            self.words.set_frame(0);
+            return self.words.count(Op::GiveUp);
         }
-        // Only what is frozen, or was left by the dead, is released by others.
+        // Other workers release only frozen frames and those of dead producers.
         frame.set_scope(scope).unwrap();
-        self.lane.set(State::Freezing);
+        self.words.set(State::Freezing);
         let frozen = frame.freeze().unwrap();
-        self.lane.set(State::HoldingFrozen);
-        self.lane.count(Op::Freeze);
+        self.words.set(State::HoldingFrozen);
+        self.words.count(Op::Freeze);
         check(number, &frozen);
         if self.chance(4) {
-            // It outlives its producer; who has read it may have released it already.
+            // It outlives its producer; a worker that has read it may have released it already.
             match frame.set_scope(Scope::Store) {
                 Ok(()) | Err(Error::Released { .. }) => {}
                 Err(error) => panic!("{error}"),
             }
         }
         self.pause();
-        self.lane.set_frame(0);
+        self.words.set_frame(0);
         self.keep_frozen(number, frozen);
     }
 
     /// Waits for a frame that is announced.
     pub(super) fn consume(&mut self) {
-        let Some((letter, text)) = self.pick_letter(&self.places.frames) else {
+        let Some((entry, text)) = self.pick_entry(&self.places.frames) else {
             return;
         };
-        let number =
-            u64::from_str_radix(letter.file_name().unwrap().to_str().unwrap(), 16).unwrap();
+        let number = u64::from_str_radix(entry.file_name().unwrap().to_str().unwrap(), 16).unwrap();
         let handle: Handle = text.parse().unwrap();
         if self.chance(3) {
-            self.be_in_the_way(number, &handle);
+            self.hold_a_reader(number, &handle);
         }
-        self.lane.set(State::Awaiting);
+        self.words.set(State::Awaiting);
         let timeout = if self.chance(3) {
             Duration::from_secs(2)
         } else {
@@ -98,7 +97,7 @@ impl Worker<'_> {
         };
         match handle.open_frozen_timeout::<u64, Ix1>(timeout) {
             Ok(frozen) => {
-                self.lane.set(State::HoldingFrozen);
+                self.words.set(State::HoldingFrozen);
                 check(number, &frozen);
                 assert!(matches!(
                     frozen.shared().try_write(),
@@ -108,38 +107,38 @@ impl Worker<'_> {
                 check(number, &frozen);
                 let is_crowded = fs::read_dir(&self.places.frames).unwrap().count() > CROWDED;
                 if is_crowded || self.chance(4) {
-                    self.lane.set(State::Releasing);
+                    self.words.set(State::Releasing);
                     let released = frozen.shared().release();
                     assert!(
                         matches!(released, Ok(()) | Err(Error::Released { .. })),
                         "{released:?}"
                     );
-                    let _ = fs::remove_file(&letter);
+                    let _ = fs::remove_file(&entry);
                 }
-                self.lane.count(Op::Consume);
+                self.words.count(Op::Consume);
                 self.keep_frozen(number, frozen);
             }
-            Err(Error::Timeout { .. }) => self.lane.count(Op::TooLate),
+            Err(Error::Timeout { .. }) => self.words.count(Op::TooLate),
             Err(Error::Abandoned { member, .. }) => {
                 assert!(
-                    self.board.kills() > 0 && member != self.lane.member(),
-                    "nobody died"
+                    self.shared.kills() > 0 && member != self.words.member(),
+                    "no process died"
                 );
-                self.lane.count(Op::Abandoned);
+                self.words.count(Op::Abandoned);
                 self.clear_away(&handle);
-                let _ = fs::remove_file(&letter);
+                let _ = fs::remove_file(&entry);
             }
             Err(Error::Released { .. }) => {
-                self.lane.count(Op::FrameLost);
-                let _ = fs::remove_file(&letter);
+                self.words.count(Op::FrameLost);
+                let _ = fs::remove_file(&entry);
             }
             Err(error) => panic!("{error}"),
         }
     }
 
     /// Reads a frame that may not be frozen yet, so that freezing has to wait.
-    fn be_in_the_way(&mut self, number: u64, handle: &Handle) {
-        self.lane.set(State::Opening);
+    fn hold_a_reader(&mut self, number: u64, handle: &Handle) {
+        self.words.set(State::Opening);
         let array: SharedArray1<u64> = match handle.open() {
             Ok(array) => array,
             Err(Error::Released { .. }) => return,
@@ -147,7 +146,7 @@ impl Worker<'_> {
         };
         match array.try_read() {
             Ok(guard) => {
-                self.lane.set(State::Reading);
+                self.words.set(State::Reading);
                 let first = guard[0];
                 assert!(
                     guard.iter().all(|element| *element == first)
@@ -157,16 +156,16 @@ impl Worker<'_> {
                 );
                 self.pause();
                 assert_eq!(guard[LEN - 1], first);
-                self.lane.set(State::Leaving);
+                self.words.set(State::Leaving);
             }
             Err(Error::WouldBlock { .. } | Error::Poisoned { .. }) => {}
             Err(error) => panic!("{error}"),
         }
     }
 
-    /// Deletes what its producer left unfrozen.
+    /// Deletes a frame that its producer left unfrozen.
     fn clear_away(&mut self, handle: &Handle) {
-        self.lane.set(State::Releasing);
+        self.words.set(State::Releasing);
         match handle.open::<u64, Ix1>().and_then(|array| {
             assert!(!array.is_frozen(), "frozen by the dead");
             array.release()
@@ -176,13 +175,13 @@ impl Worker<'_> {
         }
     }
 
-    /// What is frozen never changes.
+    /// Checks that frozen frames never change.
     pub(super) fn look_at_frozen(&mut self) {
-        self.lane.set(State::HoldingFrozen);
+        self.words.set(State::HoldingFrozen);
         self.frozen
             .iter()
             .for_each(|(number, frozen)| check(*number, frozen));
-        self.lane.count(Op::Recheck);
+        self.words.count(Op::Recheck);
     }
 
     fn keep_frozen(&mut self, number: u64, frozen: FrozenArray<u64, Ix1>) {

@@ -1,9 +1,10 @@
-//! What a worker does with whole arrays: makes, hands on, claims, names, releases and sweeps them.
+//! The operations of a worker on whole arrays: it makes, hands on, claims, names, releases and
+//! sweeps them.
 
 use super::{LEN, NAMES, Worker, check_uniform};
 use crate::{
-    board::{Op, State},
     cells::GRIDS,
+    shared::{Op, State},
 };
 use ndarray::Ix1;
 use ndshm::{Error, Handle, Scope, SharedArray1};
@@ -18,7 +19,7 @@ impl Worker<'_> {
             let local = self.locals.swap_remove(0);
             return self.drop_local(local);
         }
-        self.lane.set(State::Creating);
+        self.words.set(State::Creating);
         let number = self.number();
         let local = self
             .manager
@@ -27,32 +28,33 @@ impl Worker<'_> {
             .unwrap();
         assert!(local.path().exists());
         self.locals.push(local);
-        self.lane.count(Op::Create);
+        self.words.count(Op::Create);
     }
 
     pub(super) fn drop_local(&mut self, local: SharedArray1<u64>) {
-        self.lane.set(State::Reading);
+        self.words.set(State::Reading);
         check_uniform(&local.read().unwrap().to_vec());
         let path = local.path().to_path_buf();
         assert!(
             path.exists(),
-            "{} was deleted by somebody else",
+            "{} was deleted by another process",
             path.display()
         );
-        self.lane.set(State::Dropping);
+        self.words.set(State::Dropping);
         drop(local);
-        // Another thread that sweeps holds for a moment what it looks at, and deletes it then.
+        // A sweep in another thread holds each array that it looks at for a moment, and deletes it
+        // then.
         let deadline = Instant::now() + Duration::from_secs(10);
-        while self.has_company && path.exists() && Instant::now() < deadline {
+        while self.shares_process && path.exists() && Instant::now() < deadline {
             std::thread::yield_now();
         }
         assert!(!path.exists(), "{} was not deleted", path.display());
-        self.lane.count(Op::Drop);
+        self.words.count(Op::Drop);
     }
 
-    /// Makes an array for whoever claims it.
+    /// Makes an array for the next claimant.
     pub(super) fn hand_on(&mut self) {
-        self.lane.set(State::Creating);
+        self.words.set(State::Creating);
         let number = self.number();
         let is_local_first = self.chance(2);
         let options = self.manager.options();
@@ -66,37 +68,37 @@ impl Worker<'_> {
             array.set_scope(Scope::Remote).unwrap();
             array
         };
-        post(&self.places.mail, number, &array.handle());
-        self.lane.count(Op::HandOn);
+        announce(&self.places.offers, number, &array.handle());
+        self.words.count(Op::HandOn);
     }
 
-    /// Any letter of a box, often the newest, with its text.
-    pub(super) fn pick_letter(&mut self, letters_in: &Path) -> Option<(PathBuf, String)> {
-        let is_letter = |name: &str| !name.starts_with("draft");
-        let entries = std::fs::read_dir(letters_in)
+    /// Any entry of a directory of handles, often the newest, with its text.
+    pub(super) fn pick_entry(&mut self, directory: &Path) -> Option<(PathBuf, String)> {
+        let is_entry = |name: &str| !name.starts_with("draft");
+        let entries = std::fs::read_dir(directory)
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        let letters: Vec<_> = entries.filter(|name| is_letter(name)).collect();
-        if letters.is_empty() {
+        let entries: Vec<_> = entries.filter(|name| is_entry(name)).collect();
+        if entries.is_empty() {
             return None;
         }
-        // A tmpfs lists what is new first.
-        let limit = if self.chance(2) { letters.len() } else { 1 };
-        let letter = letters_in.join(&letters[self.random.below(limit)]);
-        let text = std::fs::read_to_string(&letter).ok()?;
-        Some((letter, text))
+        // A tmpfs lists the newest files first.
+        let limit = if self.chance(2) { entries.len() } else { 1 };
+        let entry = directory.join(&entries[self.random.below(limit)]);
+        let text = std::fs::read_to_string(&entry).ok()?;
+        Some((entry, text))
     }
 
     pub(super) fn claim(&mut self) {
-        let Some((letter, text)) = self.pick_letter(&self.places.mail) else {
+        let Some((entry, text)) = self.pick_entry(&self.places.offers) else {
             return;
         };
-        self.lane.set(State::Claiming);
+        self.words.set(State::Claiming);
         let array: SharedArray1<u64> = match text.parse::<Handle>().unwrap().open() {
             Ok(array) => array,
             Err(Error::Released { .. }) => {
-                let _ = std::fs::remove_file(&letter);
-                return self.lane.count(Op::ClaimLost);
+                let _ = std::fs::remove_file(&entry);
+                return self.words.count(Op::ClaimLost);
             }
             Err(error) => panic!("{error}"),
         };
@@ -106,29 +108,29 @@ impl Worker<'_> {
         }
         check_uniform(&array.read().unwrap().to_vec());
         if array.scope() != Scope::Local {
-            return self.lane.count(Op::ClaimLost);
+            return self.words.count(Op::ClaimLost);
         }
         let path = array.path().to_path_buf();
         self.pause();
         assert!(
-            self.has_company || path.exists(),
-            "{} is claimed and was deleted by somebody else",
+            self.shares_process || path.exists(),
+            "{} is claimed and was deleted by another process",
             path.display()
         );
-        self.lane.set(State::Dropping);
+        self.words.set(State::Dropping);
         drop(array);
         assert!(
-            self.has_company || !path.exists(),
+            self.shares_process || !path.exists(),
             "{} was claimed and not deleted",
             path.display()
         );
-        let _ = std::fs::remove_file(&letter);
-        self.lane.count(Op::Claim);
+        let _ = std::fs::remove_file(&entry);
+        self.words.count(Op::Claim);
     }
 
     pub(super) fn use_a_name(&mut self) {
         let name = NAMES[self.random.below(NAMES.len())];
-        self.lane.set(State::Opening);
+        self.words.set(State::Opening);
         let array = match self.random.below(4) {
             0 => match self.manager.array::<u64, Ix1>(name) {
                 Ok(array) => array,
@@ -136,7 +138,7 @@ impl Worker<'_> {
                 Err(error) => panic!("{error}"),
             },
             1 => {
-                self.lane.set(State::Creating);
+                self.words.set(State::Creating);
                 match self
                     .manager
                     .options()
@@ -158,7 +160,7 @@ impl Worker<'_> {
         let guard = match self.chance(2) {
             true => array.write(),
             false => {
-                self.lane.set(State::WaitingToRead);
+                self.words.set(State::WaitingToRead);
                 let read = array.read().map(|guard| check_uniform(&guard.to_vec()));
                 match read {
                     Ok(()) => array.try_write(),
@@ -172,7 +174,7 @@ impl Worker<'_> {
         };
         match guard {
             Ok(mut guard) => {
-                self.lane.set(State::Writing);
+                self.words.set(State::Writing);
                 let number = self.number();
                 guard
                     .iter_mut()
@@ -184,10 +186,10 @@ impl Worker<'_> {
             Err(Error::WouldBlock { .. }) => {}
             Err(error) => panic!("{error}"),
         }
-        self.lane.set(State::Opening);
+        self.words.set(State::Opening);
         self.check_names();
         self.named.push((name, array));
-        self.lane.count(Op::Named);
+        self.words.count(Op::Named);
     }
 
     /// An array that was not released has its name, and its file.
@@ -212,13 +214,13 @@ impl Worker<'_> {
     }
 
     pub(super) fn release(&mut self) {
-        self.lane.set(State::Releasing);
+        self.words.set(State::Releasing);
         let result = match self.named.pop() {
             Some((_, array)) if self.random.below(4) > 0 => array.release(),
             _ => self.manager.remove(NAMES[self.random.below(NAMES.len())]),
         };
         match result {
-            Ok(()) => self.lane.count(Op::Release),
+            Ok(()) => self.words.count(Op::Release),
             Err(Error::Released { .. } | Error::NotFound { .. }) => {}
             Err(error) => panic!("{error}"),
         }
@@ -226,7 +228,7 @@ impl Worker<'_> {
     }
 
     pub(super) fn sweep(&mut self) {
-        self.lane.set(State::Sweeping);
+        self.words.set(State::Sweeping);
         let swept = self.manager.sweep().unwrap();
         assert!(swept.skipped.is_empty(), "{:?}", swept.skipped);
         self.locals.iter().for_each(|local| {
@@ -236,11 +238,11 @@ impl Worker<'_> {
                 local.path().display()
             )
         });
-        self.lane.count(Op::Sweep);
+        self.words.count(Op::Sweep);
     }
 
     pub(super) fn list(&mut self) {
-        self.lane.set(State::Opening);
+        self.words.set(State::Opening);
         let list = self.manager.list().unwrap();
         for local in &self.locals {
             assert!(
@@ -257,16 +259,16 @@ impl Worker<'_> {
                 grid.name
             );
         }
-        self.lane.count(Op::List);
+        self.words.count(Op::List);
     }
 }
 
 /// Puts a handle where others find it, in one step.
-pub(super) fn post(letters_in: &Path, number: u64, handle: &Handle) {
-    let (draft, letter) = (
-        letters_in.join(format!("draft-{number:x}")),
-        letters_in.join(format!("{number:x}")),
+pub(super) fn announce(directory: &Path, number: u64, handle: &Handle) {
+    let (draft, entry) = (
+        directory.join(format!("draft-{number:x}")),
+        directory.join(format!("{number:x}")),
     );
     std::fs::write(&draft, handle.to_string()).unwrap();
-    std::fs::rename(&draft, &letter).unwrap();
+    std::fs::rename(&draft, &entry).unwrap();
 }

@@ -1,5 +1,6 @@
-//! The other language: does with arrays of float64 what it is told, a line at a time, and answers
-//! each line with one.
+//! The Rust process in the tests of the Python package.
+//!
+//! It executes commands on an array of float64: one line in and one line out for each command.
 
 use ndarray::IxDyn;
 use ndshm::{Error, Handle, Manager, SharedArrayD};
@@ -8,22 +9,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What a store and an array are asked for.
+/// The store and the array that the commands use.
 struct Peer {
     manager: Option<Manager>,
     array: Option<SharedArrayD<f64>>,
 }
 
-fn missing() -> Error {
+/// The error for a command that needs an array, before `make` or `open`.
+fn no_array() -> Error {
     Error::NotFound {
         path: "-".into(),
-        what: "make or open something first",
+        what: "make or open an array first",
     }
 }
 
 impl Peer {
     fn array(&self) -> ndshm::Result<&SharedArrayD<f64>> {
-        self.array.as_ref().ok_or_else(missing)
+        self.array.as_ref().ok_or_else(no_array)
     }
 
     fn answer(&mut self, verb: &str, rest: &str) -> ndshm::Result<String> {
@@ -69,7 +71,7 @@ impl Peer {
                 self.array()?.try_read()?;
                 "free".to_owned()
             }
-            // All elements count together: whoever saw them differ saw somebody in between.
+            // Every write sets all elements to one value: different values are half a write.
             "count" => {
                 for _ in 0..rest.parse().unwrap_or(0) {
                     let mut guard = self.array()?.write()?;
@@ -90,7 +92,7 @@ impl Peer {
                 println!("held");
                 io::stdout().flush().ok();
                 std::thread::sleep(Duration::from_secs(60));
-                "let go".to_owned()
+                "released".to_owned()
             }
             "poisoned" => format!("{:?}", self.array()?.poisoned()?),
             "recover" => {
@@ -115,7 +117,7 @@ impl Peer {
     }
 }
 
-/// The best of several runs of a call, in microseconds.
+/// The cost of a call in microseconds, the best of several runs.
 fn best(mut call: impl FnMut() -> ndshm::Result<()>) -> ndshm::Result<f64> {
     let mut best = f64::INFINITY;
     for _ in 0..7 {
@@ -128,7 +130,7 @@ fn best(mut call: impl FnMut() -> ndshm::Result<()>) -> ndshm::Result<f64> {
     Ok(best)
 }
 
-/// What the calls that the Python package's figures have cost here.
+/// Prints the costs of the calls that the Python package's figures have.
 fn bench() -> ndshm::Result<()> {
     let manager = Manager::builder().recycle(1 << 24).create()?;
     let array = manager.zeros::<f64, _>((32, 16))?;

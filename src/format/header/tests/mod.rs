@@ -3,7 +3,7 @@
 mod refusals;
 
 use super::*;
-use crate::Element;
+use crate::{Element, layout};
 
 const STATE: [u8; STATE_LEN] = [0xa5; STATE_LEN];
 
@@ -17,9 +17,7 @@ fn header(dtype: DType, shape: &[usize], order: Order) -> Header {
     };
     Header {
         id: ArrayId::from_bytes([0x1d; 16]),
-        dtype,
-        shape: shape.into(),
-        order,
+        spec: ArraySpec::new(dtype, shape, order).unwrap(),
         axis_names: Vec::new(),
         attrs: None,
         created,
@@ -70,8 +68,7 @@ fn nested_structs(depth: usize) -> Value {
 /// A whole file with a payload of zeros.
 fn file(header: &Header, align: usize) -> Vec<u8> {
     let mut bytes = header.encode(align, &STATE).unwrap();
-    let data_len = layout::byte_len(&header.shape, header.dtype.itemsize()).unwrap();
-    bytes.resize(bytes.len() + data_len, 0);
+    bytes.resize(bytes.len() + header.spec.byte_len(), 0);
     bytes
 }
 
@@ -80,7 +77,7 @@ fn parse(bytes: &[u8]) -> Result<Parsed, HeaderError> {
 }
 
 fn plain_map() -> Vec<u8> {
-    cbor::encode(&plain().to_value().unwrap())
+    cbor::encode(&plain().to_value())
 }
 
 #[test]
@@ -135,7 +132,7 @@ fn a_header_parses_back_to_itself() {
         let strides = |order| layout::contiguous_strides(shape, order, dtype.itemsize());
         if strides(Order::C) == strides(Order::F) {
             // The file says nothing but its strides.
-            header.order = Order::C;
+            header.spec = header.spec.with_order(Order::C);
         }
         assert_eq!(
             parsed,
@@ -309,7 +306,7 @@ fn the_whole_file_is_one_item_of_cbor() {
         );
         assert_eq!(
             cbor::encode(&entries[3].1),
-            cbor::encode(&header.to_value().unwrap())
+            cbor::encode(&header.to_value())
         );
         assert!(
             entries[4]

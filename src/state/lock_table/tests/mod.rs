@@ -1,11 +1,11 @@
-//! The table without files: in a plain box, with members that live and die as the test says.
+//! The table without files: in a plain box, with members that live and die as the test decides.
 
 mod scribble;
 mod threads;
 
 use super::*;
 use proptest::{prelude::*, test_runner::TestRunner};
-use std::{cell::RefCell, collections::HashSet};
+use std::{cell::RefCell, collections::HashSet, time::Duration};
 
 const ME: u64 = 7;
 const OTHER: u64 = 8;
@@ -15,20 +15,20 @@ fn block() -> Box<StateBlock> {
     unsafe { Box::<StateBlock>::new_zeroed().assume_init() }
 }
 
-/// Members that died, and slots that the calling thread holds.
+/// The dead members, and the slots that the calling thread holds.
 #[derive(Default)]
-struct Scene {
+struct Members {
     dead: RefCell<HashSet<u64>>,
     own: RefCell<u64>,
 }
 
-impl Scene {
+impl Members {
     fn kill(&self, member: u64) {
         self.dead.borrow_mut().insert(member);
     }
 }
 
-impl Liveness for Scene {
+impl Liveness for Members {
     fn is_alive(&self, member: u64) -> bool {
         !self.dead.borrow().contains(&member)
     }
@@ -71,9 +71,9 @@ fn poison(start: u64, end: u64, member: u64) -> Poison {
 }
 
 #[test]
-fn writers_exclude_overlapping_readers_and_writers_and_nobody_else() {
-    let (block, scene) = (block(), Scene::default());
-    let take = |member, span, mode| block.acquire(now(member, span, mode), &scene);
+fn writers_exclude_overlapping_readers_and_writers_only() {
+    let (block, members) = (block(), Members::default());
+    let take = |member, span, mode| block.acquire(now(member, span, mode), &members);
     let first = take(ME, span(0, 10), Mode::Write).unwrap();
     assert!(take(ME, span(10, 20), Mode::Write).is_ok());
     assert_eq!(take(ME, span(9, 11), Mode::Read), Err(Refusal::WouldBlock));
@@ -89,109 +89,109 @@ fn writers_exclude_overlapping_readers_and_writers_and_nobody_else() {
 
 #[test]
 fn a_thread_that_would_wait_for_itself_is_told() {
-    let (block, scene) = (block(), Scene::default());
-    *scene.own.borrow_mut() = 1
+    let (block, members) = (block(), Members::default());
+    *members.own.borrow_mut() = 1
         << block
-            .acquire(now(ME, span(0, 10), Mode::Read), &scene)
+            .acquire(now(ME, span(0, 10), Mode::Read), &members)
             .unwrap();
     assert_eq!(
-        block.acquire(now(ME, span(5, 6), Mode::Write), &scene),
+        block.acquire(now(ME, span(5, 6), Mode::Write), &members),
         Err(Refusal::WouldDeadlock)
     );
     // A writer waits for the guard of this thread, which then wants to read again.
-    let waiting = block.publish(!*scene.own.borrow(), span(9, 20), Mode::Intent.tag(OTHER));
+    let waiting = block.publish(!*members.own.borrow(), span(9, 20), Mode::Intent.tag(OTHER));
     assert_eq!(
-        block.acquire(now(ME, span(12, 13), Mode::Read), &scene),
+        block.acquire(now(ME, span(12, 13), Mode::Read), &members),
         Err(Refusal::WouldDeadlock)
     );
     assert_eq!(
-        block.acquire(now(OTHER, span(12, 13), Mode::Read), &scene),
+        block.acquire(now(OTHER, span(12, 13), Mode::Read), &members),
         Err(Refusal::WouldBlock),
-        "who holds nothing waits"
+        "a thread that holds no guard waits"
     );
     block.withdraw(waiting);
     assert!(
         block
-            .acquire(now(ME, span(12, 13), Mode::Read), &scene)
+            .acquire(now(ME, span(12, 13), Mode::Read), &members)
             .is_ok()
     );
 }
 
 #[test]
-fn a_full_table_refuses_who_holds_a_part_of_it() {
-    let (block, scene) = (block(), Scene::default());
+fn a_full_table_refuses_a_thread_that_holds_a_slot() {
+    let (block, members) = (block(), Members::default());
     let slots: Vec<_> = (0..64)
         .map(|i| {
             block
-                .acquire(now(ME, span(i, i + 1), Mode::Write), &scene)
+                .acquire(now(ME, span(i, i + 1), Mode::Write), &members)
                 .unwrap()
         })
         .collect();
     assert_eq!(
-        block.acquire(now(ME, span(99, 100), Mode::Read), &scene),
+        block.acquire(now(ME, span(99, 100), Mode::Read), &members),
         Err(Refusal::WouldBlock)
     );
-    *scene.own.borrow_mut() = 1 << slots[3];
+    *members.own.borrow_mut() = 1 << slots[3];
     assert_eq!(
-        block.acquire(now(ME, span(99, 100), Mode::Read), &scene),
+        block.acquire(now(ME, span(99, 100), Mode::Read), &members),
         Err(Refusal::TooManyGuards)
     );
     block.withdraw(slots[40]);
     assert_eq!(
-        block.acquire(now(ME, span(99, 100), Mode::Read), &scene),
+        block.acquire(now(ME, span(99, 100), Mode::Read), &members),
         Ok(slots[40])
     );
 }
 
 #[test]
 fn a_waiting_writer_keeps_new_readers_out_and_gets_the_bytes_in_its_slot() {
-    let (block, scene) = (block(), Scene::default());
+    let (block, members) = (block(), Members::default());
     let reader = block
-        .acquire(now(OTHER, span(0, 10), Mode::Read), &scene)
+        .acquire(now(OTHER, span(0, 10), Mode::Read), &members)
         .unwrap();
     assert_eq!(
-        block.acquire(soon(ME, span(0, 10), Mode::Write), &scene),
+        block.acquire(soon(ME, span(0, 10), Mode::Write), &members),
         Err(Refusal::WouldBlock)
     );
     assert_eq!(
         block.slots_where(|_, _| true),
         1 << reader,
-        "who gives up withdraws what it meant to do"
+        "a writer that gives up withdraws its intent"
     );
     let mut intent = None;
     let forever = Request {
         deadline: None,
         ..now(ME, span(0, 10), Mode::Write)
     };
-    assert!(block.place(forever, &mut intent, &scene).is_err());
+    assert!(block.place(forever, &mut intent, &members).is_err());
     assert_eq!(
-        block.acquire(now(9, span(5, 6), Mode::Read), &scene),
+        block.acquire(now(9, span(5, 6), Mode::Read), &members),
         Err(Refusal::WouldBlock)
     );
     assert!(
         block
-            .acquire(now(9, span(10, 11), Mode::Read), &scene)
+            .acquire(now(9, span(10, 11), Mode::Read), &members)
             .is_ok(),
         "other bytes are free"
     );
     block.withdraw(reader);
     let slot = intent.unwrap();
-    assert!(matches!(block.place(forever, &mut intent, &scene), Ok(taken) if taken == slot));
+    assert!(matches!(block.place(forever, &mut intent, &members), Ok(taken) if taken == slot));
     assert!(Mode::Write.is(block.slots[slot].tag.load(Acquire)));
 }
 
 #[test]
 fn eight_slots_are_never_given_to_waiting_writers() {
-    let (block, scene) = (block(), Scene::default());
+    let (block, members) = (block(), Members::default());
     let forever = |member| Request {
         deadline: None,
         ..now(member, span(0, 10), Mode::Write)
     };
     block
-        .acquire(now(ME, span(0, 10), Mode::Write), &scene)
+        .acquire(now(ME, span(0, 10), Mode::Write), &members)
         .unwrap();
     for member in 100..200 {
-        assert!(block.place(forever(member), &mut None, &scene).is_err());
+        assert!(block.place(forever(member), &mut None, &members).is_err());
     }
     assert_eq!(
         block
@@ -201,62 +201,62 @@ fn eight_slots_are_never_given_to_waiting_writers() {
     );
     assert!(
         block
-            .acquire(now(ME, span(20, 30), Mode::Read), &scene)
+            .acquire(now(ME, span(20, 30), Mode::Read), &members)
             .is_ok()
     );
 }
 
 #[test]
 fn dead_readers_and_waiters_are_removed_and_a_dead_writer_is_poison() {
-    let (block, scene) = (block(), Scene::default());
+    let (block, members) = (block(), Members::default());
     block
-        .acquire(now(OTHER, span(0, 10), Mode::Read), &scene)
+        .acquire(now(OTHER, span(0, 10), Mode::Read), &members)
         .unwrap();
     block.publish(!1, span(0, 10), Mode::Intent.tag(OTHER));
     block
-        .acquire(now(OTHER, span(10, 20), Mode::Write), &scene)
+        .acquire(now(OTHER, span(10, 20), Mode::Write), &members)
         .unwrap();
     assert_eq!(
-        block.acquire(now(ME, span(0, 10), Mode::Write), &scene),
+        block.acquire(now(ME, span(0, 10), Mode::Write), &members),
         Err(Refusal::WouldBlock)
     );
-    scene.kill(OTHER);
+    members.kill(OTHER);
     let mine = block
-        .acquire(now(ME, span(0, 10), Mode::Write), &scene)
+        .acquire(now(ME, span(0, 10), Mode::Write), &members)
         .unwrap();
     assert_eq!(
-        block.acquire(now(ME, span(15, 16), Mode::Read), &scene),
+        block.acquire(now(ME, span(15, 16), Mode::Read), &members),
         Err(Refusal::Poisoned(poison(10, 20, OTHER)))
     );
     assert!(
         block
-            .acquire(now(ME, span(20, 30), Mode::Write), &scene)
+            .acquire(now(ME, span(20, 30), Mode::Write), &members)
             .is_ok(),
         "the rest stays usable"
     );
     block.withdraw(mine);
     assert_eq!(
-        block.poisoned(now(ME, span(0, 100), Mode::Read), &scene),
+        block.poisoned(now(ME, span(0, 100), Mode::Read), &members),
         Ok(vec![poison(10, 20, OTHER)])
     );
     assert_eq!(
-        block.poisoned(now(ME, span(0, 10), Mode::Read), &scene),
+        block.poisoned(now(ME, span(0, 10), Mode::Read), &members),
         Ok(vec![])
     );
 }
 
 #[test]
 fn the_word_of_a_dead_holder_is_taken_over_and_that_of_a_living_one_is_not() {
-    let (block, scene) = (block(), Scene::default());
+    let (block, members) = (block(), Members::default());
     block.lock.store(OTHER, SeqCst);
     assert_eq!(
-        block.acquire(now(ME, span(0, 10), Mode::Read), &scene),
+        block.acquire(now(ME, span(0, 10), Mode::Read), &members),
         Err(Refusal::WouldBlock)
     );
-    scene.kill(OTHER);
+    members.kill(OTHER);
     assert!(
         block
-            .acquire(now(ME, span(0, 10), Mode::Read), &scene)
+            .acquire(now(ME, span(0, 10), Mode::Read), &members)
             .is_ok()
     );
     assert_eq!(block.lock.load(SeqCst), 0);
@@ -264,25 +264,25 @@ fn the_word_of_a_dead_holder_is_taken_over_and_that_of_a_living_one_is_not() {
 
 #[test]
 fn a_recovery_ends_the_poison_of_its_bytes_and_leaves_the_rest() {
-    let (block, scene) = (block(), Scene::default());
-    scene.kill(OTHER);
+    let (block, members) = (block(), Members::default());
+    members.kill(OTHER);
     block
-        .acquire(now(OTHER, span(10, 50), Mode::Write), &scene)
+        .acquire(now(OTHER, span(10, 50), Mode::Write), &members)
         .unwrap();
     block
-        .acquire(now(OTHER, span(60, 70), Mode::Write), &scene)
+        .acquire(now(OTHER, span(60, 70), Mode::Write), &members)
         .unwrap();
     let all = || {
         block
-            .poisoned(now(ME, span(0, 100), Mode::Read), &scene)
+            .poisoned(now(ME, span(0, 100), Mode::Read), &members)
             .unwrap()
     };
     assert_eq!(all(), [poison(10, 50, OTHER), poison(60, 70, OTHER)]);
     let recovery = block
-        .recover(now(ME, span(20, 30), Mode::Write), true, &scene)
+        .recover(now(ME, span(20, 30), Mode::Write), true, &members)
         .unwrap();
     assert_eq!(
-        block.acquire(now(9, span(20, 21), Mode::Read), &scene),
+        block.acquire(now(9, span(20, 21), Mode::Read), &members),
         Err(Refusal::WouldBlock),
         "exclusive"
     );
@@ -297,33 +297,33 @@ fn a_recovery_ends_the_poison_of_its_bytes_and_leaves_the_rest() {
     block.withdraw(recovery);
     block.withdraw(
         block
-            .acquire(now(ME, span(20, 30), Mode::Write), &scene)
+            .acquire(now(ME, span(20, 30), Mode::Write), &members)
             .unwrap(),
     );
-    // One that panics, or dies, leaves all of it as it was.
+    // A recovery that panics or dies leaves its bytes poisoned.
     block.poison(
         block
-            .recover(now(ME, span(10, 20), Mode::Write), true, &scene)
+            .recover(now(ME, span(10, 20), Mode::Write), true, &members)
             .unwrap(),
         ME,
     );
     assert!(
         block
-            .acquire(now(ME, span(15, 16), Mode::Write), &scene)
+            .acquire(now(ME, span(15, 16), Mode::Write), &members)
             .is_err()
     );
     block
-        .recover(now(9, span(0, 100), Mode::Write), true, &scene)
+        .recover(now(9, span(0, 100), Mode::Write), true, &members)
         .unwrap();
-    scene.kill(9);
+    members.kill(9);
     assert!(
         block
-            .acquire(now(ME, span(65, 66), Mode::Read), &scene)
+            .acquire(now(ME, span(65, 66), Mode::Read), &members)
             .is_err()
     );
     block.withdraw(
         block
-            .recover(now(ME, span(0, 100), Mode::Write), true, &scene)
+            .recover(now(ME, span(0, 100), Mode::Write), true, &members)
             .unwrap(),
     );
     assert_eq!(all(), []);
@@ -332,25 +332,25 @@ fn a_recovery_ends_the_poison_of_its_bytes_and_leaves_the_rest() {
 
 #[test]
 fn a_thousand_deaths_do_not_jam_the_table() {
-    let (block, scene) = (block(), Scene::default());
+    let (block, members) = (block(), Members::default());
     for death in 0..1000u64 {
         let bytes = span(100 * death, 100 * death + 10);
-        scene.kill(1000 + death);
+        members.kill(1000 + death);
         block
-            .acquire(now(1000 + death, bytes, Mode::Write), &scene)
+            .acquire(now(1000 + death, bytes, Mode::Write), &members)
             .unwrap();
         assert!(matches!(
-            block.acquire(now(ME, bytes, Mode::Read), &scene),
+            block.acquire(now(ME, bytes, Mode::Read), &members),
             Err(Refusal::Poisoned(_))
         ));
     }
     block.withdraw(
         block
-            .acquire(now(ME, span(200_000, 200_001), Mode::Write), &scene)
+            .acquire(now(ME, span(200_000, 200_001), Mode::Write), &members)
             .unwrap(),
     );
     let records = block
-        .poisoned(now(ME, span(0, u64::MAX), Mode::Read), &scene)
+        .poisoned(now(ME, span(0, u64::MAX), Mode::Read), &members)
         .unwrap();
     assert!(records.len() <= MAX_POISONED as usize, "{}", records.len());
     for death in 0..1000u64 {
@@ -364,34 +364,34 @@ fn a_thousand_deaths_do_not_jam_the_table() {
     }
     block.withdraw(
         block
-            .recover(now(ME, span(0, 200_000), Mode::Write), true, &scene)
+            .recover(now(ME, span(0, 200_000), Mode::Write), true, &members)
             .unwrap(),
     );
     assert_eq!(block.slots_where(|_, _| true), 0);
 }
 
-/// A process that holds all slots and is killed leaves a record in each. Acquiring merges records
-/// only where the bytes are not poisoned; a recovery did not merge, and waited for a slot that
-/// nobody was there to give back.
+/// A killed process that held all slots leaves a record in each. Acquiring merges records only for
+/// bytes that are not poisoned. A recovery did not merge, and waited for a slot that no process
+/// would give back.
 #[test]
 fn records_in_all_slots_do_not_keep_a_recovery_out() {
-    let (block, scene) = (block(), Scene::default());
+    let (block, members) = (block(), Members::default());
     (0..SLOTS as u64).for_each(|i| {
         _ = block
-            .acquire(now(OTHER, span(8 * i, 8 * i + 8), Mode::Write), &scene)
+            .acquire(now(OTHER, span(8 * i, 8 * i + 8), Mode::Write), &members)
             .unwrap()
     });
-    scene.kill(OTHER);
+    members.kill(OTHER);
     assert!(
         block
-            .acquire(now(ME, span(0, 8), Mode::Read), &scene)
+            .acquire(now(ME, span(0, 8), Mode::Read), &members)
             .is_err()
     );
     let recovery = block
-        .recover(now(ME, span(20, 44), Mode::Write), true, &scene)
+        .recover(now(ME, span(20, 44), Mode::Write), true, &members)
         .unwrap();
     let records = block
-        .poisoned(now(ME, span(0, 512), Mode::Read), &scene)
+        .poisoned(now(ME, span(0, 512), Mode::Read), &members)
         .unwrap();
     let is_poisoned = |byte| {
         records
@@ -405,17 +405,17 @@ fn records_in_all_slots_do_not_keep_a_recovery_out() {
     block.withdraw(recovery);
     block.withdraw(
         block
-            .recover(now(ME, span(0, 512), Mode::Write), true, &scene)
+            .recover(now(ME, span(0, 512), Mode::Write), true, &members)
             .unwrap(),
     );
     assert_eq!(block.slots_where(|_, _| true), 0);
 }
 
-/// What is left of 31 columns around a row needs 62 slots beside the 31 and the guard's, which
-/// there never are.
+/// The rest of 31 columns around a row needs 62 slots beside the 31 and the guard's: more than the
+/// table has.
 #[test]
 fn a_recovery_that_leaves_more_than_fits_merges_what_is_poisoned() {
-    let (block, scene) = (block(), Scene::default());
+    let (block, members) = (block(), Members::default());
     let column = |j: u64| Span {
         start: 8 * j,
         end: 8 * j + 256 * 7 + 8,
@@ -425,16 +425,16 @@ fn a_recovery_that_leaves_more_than_fits_merges_what_is_poisoned() {
     (0..31).for_each(|j| {
         block.poison(
             block
-                .acquire(now(ME, column(j), Mode::Write), &scene)
+                .acquire(now(ME, column(j), Mode::Write), &members)
                 .unwrap(),
             ME,
         )
     });
     let row = block
-        .recover(now(ME, span(512, 768), Mode::Write), true, &scene)
+        .recover(now(ME, span(512, 768), Mode::Write), true, &members)
         .unwrap();
     let records = block
-        .poisoned(now(ME, span(0, 2048), Mode::Read), &scene)
+        .poisoned(now(ME, span(0, 2048), Mode::Read), &members)
         .unwrap();
     let is_poisoned = |byte| {
         records
@@ -450,11 +450,11 @@ fn a_recovery_that_leaves_more_than_fits_merges_what_is_poisoned() {
     block.withdraw(row);
 }
 
-/// Recoveries that all wait for slots keep their intents meanwhile: counted as what will be given
-/// back, those kept all of them out.
+/// Recoveries that all wait for slots keep their intents meanwhile. Counting the intents as slots
+/// that will be given back kept all of them out.
 #[test]
 fn recoveries_do_not_wait_for_each_other_s_intents() {
-    let (block, scene) = (block(), Scene::default());
+    let (block, members) = (block(), Members::default());
     let column = |j: u64| Span {
         start: 8 * j,
         end: 8 * j + 256 * 7 + 8,
@@ -464,7 +464,7 @@ fn recoveries_do_not_wait_for_each_other_s_intents() {
     (0..20).for_each(|j| {
         block.poison(
             block
-                .acquire(now(ME, column(j), Mode::Write), &scene)
+                .acquire(now(ME, column(j), Mode::Write), &members)
                 .unwrap(),
             ME,
         )
@@ -473,7 +473,7 @@ fn recoveries_do_not_wait_for_each_other_s_intents() {
     (0..20).for_each(|_| _ = block.publish(free(), span(512, 768), Mode::Intent.tag(OTHER)));
     assert!(
         block
-            .recover(now(ME, span(512, 768), Mode::Write), true, &scene)
+            .recover(now(ME, span(512, 768), Mode::Write), true, &members)
             .is_ok()
     );
 }
@@ -481,7 +481,7 @@ fn recoveries_do_not_wait_for_each_other_s_intents() {
 #[test]
 fn any_bytes_are_a_table_that_is_left_in_time() {
     let property = |(words, start, len): (Vec<u64>, u64, u64)| {
-        let (block, scene) = (block(), Scene::default());
+        let (block, members) = (block(), Members::default());
         block.used.store(u64::MAX, SeqCst);
         for (i, chunk) in words.chunks(4).enumerate().take(SLOTS) {
             if let [tag, first, second, third] = *chunk {
@@ -494,11 +494,11 @@ fn any_bytes_are_a_table_that_is_left_in_time() {
         }
         let bytes = span(start, start + len);
         for mode in [Mode::Read, Mode::Write] {
-            let _ = block.acquire(now(ME, bytes, mode), &scene);
-            let _ = block.poisoned(now(ME, bytes, mode), &scene);
-            let _ = block.recover(now(ME, bytes, Mode::Write), true, &scene);
+            let _ = block.acquire(now(ME, bytes, mode), &members);
+            let _ = block.poisoned(now(ME, bytes, mode), &members);
+            let _ = block.recover(now(ME, bytes, Mode::Write), true, &members);
         }
-        scene.kill(ME);
+        members.kill(ME);
         let _ = block.acquire(
             now(
                 OTHER,
@@ -509,7 +509,7 @@ fn any_bytes_are_a_table_that_is_left_in_time() {
                 },
                 Mode::Write,
             ),
-            &scene,
+            &members,
         );
         let _ = block.recover(
             now(
@@ -522,7 +522,7 @@ fn any_bytes_are_a_table_that_is_left_in_time() {
                 Mode::Write,
             ),
             true,
-            &scene,
+            &members,
         );
         Ok(())
     };
@@ -547,8 +547,7 @@ fn any_bytes_are_a_table_that_is_left_in_time() {
     .unwrap();
 }
 
-/// What the table should hold, in the simplest words: for each byte who reads it, who writes it,
-/// whether it is poisoned.
+/// The expected content of the table: the guards, and the poisoned bytes.
 #[derive(Default)]
 struct Model {
     guards: Vec<(usize, Span, Mode, u64)>,
@@ -593,7 +592,7 @@ fn long_random_histories_agree_with_a_simple_model() {
             10 => span(100, 300),
             _ => span(64, 128),
         };
-        let (block, scene) = (block(), Scene::default());
+        let (block, members) = (block(), Members::default());
         let mut model = Model::default();
         let mut ids: Vec<u64> = (1..7).collect();
         let mut next = 7;
@@ -607,7 +606,8 @@ fn long_random_histories_agree_with_a_simple_model() {
                     });
                     let poisoned = bytes(span).any(|byte| model.poison.contains(&byte));
                     let taken = block.acquire_at_once(member, span, mode);
-                    match taken.map_or_else(|| block.acquire(now(member, span, mode), &scene), Ok) {
+                    match taken.map_or_else(|| block.acquire(now(member, span, mode), &members), Ok)
+                    {
                         Ok(slot) => {
                             prop_assert!(
                                 !excluded && !poisoned,
@@ -616,7 +616,8 @@ fn long_random_histories_agree_with_a_simple_model() {
                             model.guards.push((slot, span, mode, member));
                         }
                         Err(Refusal::Poisoned(record)) => {
-                            // Records may be wider than what was held, but never without reason.
+                            // Merged records may be wider than the guards were, but never without
+                            // poison.
                             prop_assert!(record.span.overlaps(&span) && !model.poison.is_empty());
                         }
                         Err(refusal) => {
@@ -626,7 +627,7 @@ fn long_random_histories_agree_with_a_simple_model() {
                 }
                 Step::Recover(member, number) => {
                     let (member, span) = (ids[member as usize], view(number));
-                    match block.recover(now(member, span, Mode::Write), true, &scene) {
+                    match block.recover(now(member, span, Mode::Write), true, &members) {
                         Ok(slot) => {
                             prop_assert!(
                                 !model
@@ -660,7 +661,7 @@ fn long_random_histories_agree_with_a_simple_model() {
                 Step::Kill(member) => {
                     let dead = std::mem::replace(&mut ids[member as usize], next);
                     next += 1;
-                    scene.kill(dead);
+                    members.kill(dead);
                     model.guards.retain(|(_, span, mode, holder)| {
                         if *holder == dead && *mode == Mode::Write {
                             model.poison.extend(bytes(*span));
@@ -672,7 +673,7 @@ fn long_random_histories_agree_with_a_simple_model() {
             }
             // Every poisoned byte is in a record.
             let records = block
-                .poisoned(now(1 << 40, span(0, 512), Mode::Read), &scene)
+                .poisoned(now(1 << 40, span(0, 512), Mode::Read), &members)
                 .unwrap();
             for &byte in &model.poison {
                 prop_assert!(

@@ -1,4 +1,4 @@
-//! A table that somebody writes into all the time: nobody waits longer than it said, and nothing
+//! A table that another thread overwrites all the time: no call outlasts its deadline, and nothing
 //! panics.
 
 use super::*;
@@ -7,17 +7,17 @@ use std::sync::{
     mpsc,
 };
 
-/// What a hostile hand puts into the table in the very moment that somebody cleared a slot away.
-struct Hydra<'a> {
+/// A hostile process: it puts another dead reader into the table whenever one is cleared.
+struct Reappearing<'a> {
     block: &'a StateBlock,
-    heads: AtomicUsize,
+    asked: AtomicUsize,
 }
 
-impl Liveness for Hydra<'_> {
+impl Liveness for Reappearing<'_> {
     fn is_alive(&self, member: u64) -> bool {
-        let head = self.heads.fetch_add(1, SeqCst);
-        // In the other slot than that which is being cleared.
-        self.block.slots[(head + 1) % 2 * 40]
+        let asked = self.asked.fetch_add(1, SeqCst);
+        // In the other slot than the one that is being cleared.
+        self.block.slots[(asked + 1) % 2 * 40]
             .tag
             .store(Mode::Read.tag(member + 1), SeqCst);
         self.block.used.store(1 << 40 | 1, SeqCst);
@@ -29,9 +29,9 @@ impl Liveness for Hydra<'_> {
     }
 }
 
-/// `try_write` used to clear_dead the dead for as long as there were some, whatever its deadline.
+/// `try_write` used to clear dead members as long as there were any, whatever its deadline.
 #[test]
-fn dead_readers_that_come_again_and_again_do_not_keep_who_does_not_wait() {
+fn dead_readers_that_keep_reappearing_do_not_delay_a_call_that_does_not_wait() {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         let block = block();
@@ -40,25 +40,25 @@ fn dead_readers_that_come_again_and_again_do_not_keep_who_does_not_wait() {
             .iter()
             .for_each(|&slot| block.slots[slot].put(span(0, 10)));
         block.slots[0].tag.store(Mode::Read.tag(OTHER), SeqCst);
-        let hydra = Hydra {
+        let reappearing = Reappearing {
             block: &block,
-            heads: AtomicUsize::new(0),
+            asked: AtomicUsize::new(0),
         };
         sender
             .send((
-                block.acquire(now(ME, span(0, 10), Mode::Write), &hydra),
-                hydra.heads.load(SeqCst),
+                block.acquire(now(ME, span(0, 10), Mode::Write), &reappearing),
+                reappearing.asked.load(SeqCst),
             ))
             .unwrap();
     });
-    let (result, heads) = receiver
+    let (result, asked) = receiver
         .recv_timeout(Duration::from_secs(60))
-        .expect("still burying");
+        .expect("still clearing dead members");
     assert_eq!(result, Err(Refusal::WouldBlock));
-    assert!(heads as u32 >= LOOKS);
+    assert!(asked as u32 >= LOOKS);
 }
 
-/// Tells the other thread to end, also where this one panics.
+/// Ends the other thread, also if this one panics.
 struct Over<'a>(&'a AtomicBool);
 
 impl Drop for Over<'_> {
@@ -67,8 +67,8 @@ impl Drop for Over<'_> {
     }
 }
 
-/// Calls `round` with each number below `rounds`, while another thread calls `change` all the time,
-/// with a source of random numbers below a limit.
+/// Calls `round` with each number below `rounds`, while another thread keeps calling `change` with
+/// a source of random numbers below a limit.
 fn amid(
     change: impl Fn(&mut dyn FnMut(u64) -> u64) + Sync,
     rounds: u64,
@@ -90,7 +90,7 @@ fn amid(
         });
         let _over = Over(&is_over);
         for number in 0..rounds {
-            // Now and then it is made sure that the other thread runs.
+            // Now and then wait until the other thread has run.
             let seen = changes.load(Relaxed);
             while number % 16 == 0 && changes.load(Relaxed) == seen {
                 std::thread::yield_now();
@@ -112,11 +112,11 @@ fn in_time<R>(action: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Merging used to go on, and deeper, for as long as there were too many records, whoever added
-/// some. Now it comes back after each one, and is called no more than some times.
+/// Merging used to recurse as long as there were too many records, even if a hostile process added
+/// some. Now it returns after each merge, and its caller looks again a bounded number of times.
 #[test]
 fn records_are_merged_one_by_one_and_not_for_as_long_as_there_are_too_many() {
-    let (block, scene) = (block(), Scene::default());
+    let (block, members) = (block(), Members::default());
     (0..40).for_each(|slot| {
         _ = block.publish(
             u64::MAX << slot,
@@ -131,20 +131,20 @@ fn records_are_merged_one_by_one_and_not_for_as_long_as_there_are_too_many() {
     };
     let request = now(ME, span(1000, 1010), Mode::Read);
     assert!(matches!(
-        block.place(request, &mut None, &scene),
+        block.place(request, &mut None, &members),
         Err(Obstacle::Merged)
     ));
     assert_eq!(records(), 39);
-    assert!(block.acquire(request, &scene).is_ok() && LOOKS as usize > SLOTS);
+    assert!(block.acquire(request, &members).is_ok() && LOOKS as usize > SLOTS);
     assert_eq!(records(), MAX_POISONED);
 }
 
-/// A recovery counts the room that it needs, and looked at the spans again when it took it: a span
-/// that was changed in between took it beyond the table's end, with a panic under the lock word.
+/// A recovery counts the slots that it needs, and read the spans again when it took them. A span
+/// that was changed in between led it beyond the table's end, and it panicked under the lock word.
 #[test]
 fn a_record_that_grows_while_it_is_recovered_stays_where_there_is_no_room_for_the_rest() {
-    let (block, scene) = (block(), Scene::default());
-    // All but the record's slot and one more are taken by others.
+    let (block, members) = (block(), Members::default());
+    // Other members hold all slots but the record's and one more.
     (1..63).for_each(|slot| {
         _ = block.publish(
             1 << slot,
@@ -162,7 +162,7 @@ fn a_record_that_grows_while_it_is_recovered_stays_where_there_is_no_room_for_th
     amid(change, 2000, |_| {
         block.slots[0].tag.store(Mode::Poisoned.tag(20), SeqCst);
         block.used.store(u64::MAX, SeqCst);
-        match in_time(|| block.recover(now(ME, span(10, 40), Mode::Write), true, &scene)) {
+        match in_time(|| block.recover(now(ME, span(10, 40), Mode::Write), true, &members)) {
             Ok(slot) => {
                 given += 1;
                 block.withdraw(slot);
@@ -175,11 +175,11 @@ fn a_record_that_grows_while_it_is_recovered_stays_where_there_is_no_room_for_th
 
 #[test]
 fn a_table_that_changes_all_the_time_is_left_in_time() {
-    let (block, scene) = (block(), Scene::default());
-    (0..5).for_each(|member| scene.kill(20 + member));
+    let (block, members) = (block(), Members::default());
+    (0..5).for_each(|member| members.kill(20 + member));
     let change = |below: &mut dyn FnMut(u64) -> u64| {
         let slot = &block.slots[below(64) as usize];
-        // Most of it is poison of bytes that are asked for in part, which is what takes work.
+        // Mostly poison that partly overlaps the request: the case with the most work.
         let start = below(300);
         slot.start
             .store([start, 0, u64::MAX][(below(20) / 18) as usize], Relaxed);
@@ -233,13 +233,13 @@ fn a_table_that_changes_all_the_time_is_left_in_time() {
             span(1000, 1010),
         ][round as usize % 3];
         let result = in_time(|| match round % 5 {
-            0 => block.recover(now(ME, bytes, Mode::Write), true, &scene),
-            1 => block.recover(shortly(bytes), true, &scene),
+            0 => block.recover(now(ME, bytes, Mode::Write), true, &members),
+            1 => block.recover(shortly(bytes), true, &members),
             2 => block
-                .poisoned(now(ME, bytes, Mode::Read), &scene)
+                .poisoned(now(ME, bytes, Mode::Read), &members)
                 .map(|_| 0),
-            3 => block.acquire(shortly(bytes), &scene),
-            _ => block.acquire(now(ME, bytes, Mode::Read), &scene),
+            3 => block.acquire(shortly(bytes), &members),
+            _ => block.acquire(now(ME, bytes, Mode::Read), &members),
         });
         match result {
             Ok(slot) => {

@@ -7,10 +7,10 @@ use std::sync::{
     mpsc,
 };
 
-/// A scene for threads: nobody dies, and nobody holds two guards.
-struct Peace;
+/// No member dies, and no thread holds two guards.
+struct AllAlive;
 
-impl Liveness for Peace {
+impl Liveness for AllAlive {
     fn is_alive(&self, _: u64) -> bool {
         true
     }
@@ -41,7 +41,7 @@ fn a_waiter_gets_the_slot_when_it_is_released_and_no_wake_up_is_lost() {
                             mode,
                             deadline: None,
                         },
-                        &Peace,
+                        &AllAlive,
                     )
                     .unwrap();
                 if mode == Mode::Write {
@@ -65,8 +65,7 @@ fn a_stream_of_readers_does_not_starve_a_writer() {
     let block: Arc<StateBlock> = block().into();
     let stop = Arc::new(AtomicU32::new(0));
     let reads = Arc::new(AtomicU64::new(0));
-    // At any time some reader holds a guard: each takes its next one before it gives the last one
-    // back.
+    // Three readers whose guards overlap in time, again and again.
     let readers: Vec<_> = (1..=3)
         .map(|member| {
             let (block, stop, reads) = (block.clone(), stop.clone(), reads.clone());
@@ -80,7 +79,7 @@ fn a_stream_of_readers_does_not_starve_a_writer() {
                                 mode: Mode::Read,
                                 deadline: None,
                             },
-                            &Peace,
+                            &AllAlive,
                         )
                         .unwrap()
                 };
@@ -105,7 +104,7 @@ fn a_stream_of_readers_does_not_starve_a_writer() {
                     mode: Mode::Write,
                     deadline: None,
                 },
-                &Peace,
+                &AllAlive,
             )
             .unwrap();
         block.withdraw(slot);

@@ -1,0 +1,30 @@
+//! `freeze`: ends all writing to arrays.
+
+use crate::{
+    Outcome,
+    context::Context,
+    failure::Failure,
+    target::{For, Target},
+};
+use std::process::ExitCode;
+
+/// Freeze arrays: no process can write them from then on
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The arrays
+    #[arg(required = true)]
+    arrays: Vec<String>,
+}
+
+pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
+    for text in &args.arrays {
+        let target = Target::find(context, text)?;
+        if target.is_sliced() {
+            return Err(Failure::usage(format!(
+                "{text}: arrays are frozen as a whole: leave the slice out"
+            )));
+        }
+        target.open(For::Writing)?.freeze()?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

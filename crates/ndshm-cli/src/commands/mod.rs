@@ -1,0 +1,75 @@
+//! The commands, a module for each.
+//!
+//! A command's module has `struct Args` (clap; its doc comment is the help) and
+//! `fn run(&Context, &Args) -> Outcome`. A new command also takes a line in [`Command`] and one in
+//! [`Command::run`].
+
+mod completions;
+mod cp;
+mod export;
+mod freeze;
+mod guard;
+mod handle;
+mod import;
+mod ls;
+mod man;
+mod new;
+mod plot;
+mod recover;
+mod rm;
+mod run;
+mod show;
+mod sweep;
+mod top;
+mod verify;
+
+use crate::{Outcome, context::Context};
+use clap::Subcommand;
+
+/// In the order of the help.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    Ls(ls::Args),
+    Show(show::Args),
+    Plot(plot::Args),
+    New(new::Args),
+    Cp(cp::Args),
+    Handle(handle::Args),
+    Freeze(freeze::Args),
+    Recover(recover::Args),
+    Rm(rm::Args),
+    Sweep(sweep::Args),
+    Top(top::Args),
+    Export(export::Args),
+    Import(import::Args),
+    Verify(verify::Args),
+    Run(run::Args),
+    Guard(guard::Args),
+    Completions(completions::Args),
+    Man(man::Args),
+}
+
+impl Command {
+    pub(crate) fn run(&self, context: &Context) -> Outcome {
+        match self {
+            Self::Ls(args) => ls::run(context, args),
+            Self::Show(args) => show::run(context, args),
+            Self::Plot(args) => plot::run(context, args),
+            Self::New(args) => new::run(context, args),
+            Self::Cp(args) => cp::run(context, args),
+            Self::Handle(args) => handle::run(context, args),
+            Self::Freeze(args) => freeze::run(context, args),
+            Self::Recover(args) => recover::run(context, args),
+            Self::Rm(args) => rm::run(context, args),
+            Self::Sweep(args) => sweep::run(context, args),
+            Self::Top(args) => top::run(context, args),
+            Self::Export(args) => export::run(context, args),
+            Self::Import(args) => import::run(context, args),
+            Self::Verify(args) => verify::run(context, args),
+            Self::Run(args) => run::run(context, args),
+            Self::Guard(args) => guard::run(context, args),
+            Self::Completions(args) => completions::run(context, args),
+            Self::Man(args) => man::run(context, args),
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! `new`: makes an array.
+
+use crate::{
+    Outcome,
+    context::Context,
+    elements::chunks,
+    elements::scalar,
+    failure::{Failure, printable},
+};
+use ndshm::{DType, Manager, Scope};
+use serde_json::json;
+use std::{collections::BTreeMap, io::Write, path::Path, process::ExitCode};
+
+/// Make an array, and print its path, or with --scope remote its handle
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The name of the array, or STORE/NAME
+    name: String,
+    /// The type of the elements in NumPy's notation: <f8, |u1, <c16, '(3,)<f4', bfloat16, ...; or
+    /// in Rust's: f64, u8, ...
+    dtype: String,
+    /// The lengths of the axes: 3,4 or '(3, 4)'; () for no axis
+    shape: String,
+    /// The value of all elements
+    #[arg(
+        long,
+        value_name = "VALUE",
+        default_value = "0",
+        allow_hyphen_values = true
+    )]
+    fill: String,
+    /// An attribute with a text as its value: unit=m/s
+    #[arg(long = "attr", value_name = "KEY=VALUE", value_parser = key_and_value)]
+    attrs: Vec<(String, String)>,
+    /// The names of the axes: time,channel
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    axes: Vec<String>,
+    /// The array's end: that of the store, or that of the first process that opens its handle
+    #[arg(long, value_enum, default_value = "store")]
+    scope: Keeper,
+    /// Make the store, a persistent one, if it does not exist
+    #[arg(long)]
+    create_store: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Keeper {
+    Store,
+    Remote,
+}
+
+fn key_and_value(text: &str) -> Result<(String, String), String> {
+    text.split_once('=')
+        .map(|(key, value)| (key.into(), value.into()))
+        .ok_or_else(|| "write KEY=VALUE".into())
+}
+
+pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
+    let (manager, name) = place(context, &args.name, args.create_store)?;
+    let (dtype, shape) = (dtype(&args.dtype)?, shape(&args.shape)?);
+    // This process owns the array until it is filled: a killed process leaves no array.
+    let mut options = manager.options().name(name).scope(Scope::Local);
+    if !args.attrs.is_empty() {
+        options = options.attrs(&args.attrs.iter().cloned().collect::<BTreeMap<_, _>>())?;
+    }
+    if !args.axes.is_empty() {
+        options = options.axis_names(args.axes.clone());
+    }
+    let array = options.zeros_any(&dtype, &shape)?;
+    if args.fill != "0" {
+        for piece in chunks::of(&array, chunks::PIECE) {
+            scalar::fill(&chunks::view(&array, &piece)?, &args.fill)?;
+        }
+    }
+    array.set_scope(if args.scope == Keeper::Remote {
+        Scope::Remote
+    } else {
+        Scope::Store
+    })?;
+    let (path, handle) = (array.path().to_path_buf(), array.handle().to_string());
+    if context.is_json {
+        context.print_json(&json!({ "path": path, "handle": handle }))?;
+    } else {
+        let mut out = context.out();
+        match args.scope {
+            Keeper::Remote => writeln!(out, "{handle}")?,
+            Keeper::Store => writeln!(out, "{}", printable(&path.to_string_lossy()))?,
+        }
+        out.flush()?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The store and the name in `NAME` or `STORE/NAME`.
+pub(crate) fn place(
+    context: &Context,
+    text: &str,
+    create_store: bool,
+) -> Result<(Manager, String), Failure> {
+    let (store, name) = match text.rsplit_once('/') {
+        Some((store, name)) => (Some(store), name),
+        None => (None, text),
+    };
+    let manager = match store {
+        Some(store) => context.open_store(Path::new(store), create_store)?,
+        None => context.manager(create_store)?,
+    };
+    Ok((
+        manager,
+        name.strip_suffix(".ndshm").unwrap_or(name).to_owned(),
+    ))
+}
+
+/// A type in NumPy's notation, or by its name in Rust.
+pub(crate) fn dtype(text: &str) -> Result<DType, Failure> {
+    const RUST: [(&str, &str); 17] = [
+        ("bool", "|b1"),
+        ("u8", "|u1"),
+        ("i8", "|i1"),
+        ("u16", "<u2"),
+        ("i16", "<i2"),
+        ("u32", "<u4"),
+        ("i32", "<i4"),
+        ("u64", "<u8"),
+        ("i64", "<i8"),
+        ("u128", "uint128"),
+        ("i128", "int128"),
+        ("f16", "<f2"),
+        ("bf16", "bfloat16"),
+        ("f32", "<f4"),
+        ("f64", "<f8"),
+        ("complex64", "<c8"),
+        ("complex128", "<c16"),
+    ];
+    let numpy = RUST
+        .iter()
+        .find(|(rust, _)| *rust == text)
+        .map_or(text, |(_, numpy)| numpy);
+    numpy.parse().map_err(|_| Failure::usage(format!("{text:?} is no element type; some are f64 or <f8, u8 or |u1, complex128 or <c16, '(3,)<f4'")))
+}
+
+/// `3,4`, `(3, 4)`, `3x4`, `5`, `()`.
+fn shape(text: &str) -> Result<Vec<usize>, Failure> {
+    let inner = text
+        .trim()
+        .trim_start_matches('(')
+        .trim_end_matches(')')
+        .trim()
+        .trim_end_matches(',');
+    if inner.is_empty() {
+        return Ok(Vec::new());
+    }
+    let refuse = |_| Failure::usage(format!("{text:?} is no shape: write 3,4 or '(3, 4)'"));
+    inner
+        .split([',', 'x'])
+        .map(|length| length.trim().parse().map_err(refuse))
+        .collect()
+}

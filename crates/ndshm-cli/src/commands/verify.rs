@@ -1,0 +1,107 @@
+//! `verify`: every check of the file format.
+
+use crate::{
+    Outcome,
+    context::Context,
+    display::text,
+    failure::{Code, printable},
+    target::Target,
+};
+use ndshm::{Severity, Verification};
+use serde_json::json;
+use std::{io::Write, path::PathBuf, process::ExitCode};
+
+/// Check stores and arrays against the file format without writing; damage gives the exit code 5
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Stores and arrays; by default the store of --store, else all stores of the root
+    #[arg(value_name = "STORE|ARRAY")]
+    what: Vec<String>,
+}
+
+pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
+    let paths = match (&args.what[..], context.store()?) {
+        ([], Some(store)) => vec![store],
+        ([], None) => context.stores()?,
+        (what, _) => what
+            .iter()
+            .map(|what| find(context, what))
+            .collect::<Result<_, _>>()?,
+    };
+    let (mut all, mut items) = (Verification::default(), Vec::new());
+    for path in &paths {
+        let found = ndshm::verify(path)?;
+        let findings = found.findings.iter();
+        let findings = findings.map(|finding| json!({ "path": finding.path, "severity": finding.severity.to_string(), "text": finding.text }));
+        let findings: Vec<_> = findings.collect();
+        items.push(json!({ "path": path, "sound": found.is_sound(), "arrays": found.arrays, "bytes": found.bytes, "findings": findings }));
+        all.arrays += found.arrays;
+        all.bytes += found.bytes;
+        all.findings.extend(found.findings);
+    }
+    if context.is_json {
+        context.print_json(&json!(items))?;
+    } else {
+        print(context, &all)?;
+    }
+    Ok(if all.is_sound() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(Code::Damaged as u8)
+    })
+}
+
+/// A store by its path or name, or an array.
+fn find(context: &Context, what: &str) -> Result<PathBuf, crate::failure::Failure> {
+    let path = PathBuf::from(what);
+    // A damaged file may have no valid header to find it by: a path is taken as it stands.
+    if what.contains('/') && path.symlink_metadata().is_ok() {
+        return Ok(path);
+    }
+    match context.find_store(&path) {
+        Ok(store) => Ok(store),
+        Err(failure) => match Target::find(context, what) {
+            Ok(target) => Ok(target.info()?.path),
+            Err(_) if !what.contains(['[', ':']) => Err(failure),
+            Err(other) => Err(other),
+        },
+    }
+}
+
+fn print(context: &Context, all: &Verification) -> Result<(), crate::failure::Failure> {
+    let mut out = context.out();
+    for finding in &all.findings {
+        let color = match finding.severity {
+            Severity::Damage => anstyle::AnsiColor::Red.on_default().bold(),
+            _ => anstyle::AnsiColor::Yellow.on_default(),
+        };
+        let (path, text) = (
+            printable(&finding.path.display().to_string()),
+            printable(&finding.text),
+        );
+        writeln!(out, "{path}: {color}{}{color:#}: {text}", finding.severity)?;
+    }
+    let damaged = all
+        .findings
+        .iter()
+        .filter(|finding| finding.severity == Severity::Damage)
+        .count();
+    let verdict = if damaged == 0 {
+        "sound".to_owned()
+    } else {
+        text::count(damaged, "damage")
+    };
+    let others = all.findings.len() - damaged;
+    let others = if others == 0 {
+        String::new()
+    } else {
+        format!(", {}", text::count(others, "other finding"))
+    };
+    writeln!(
+        out,
+        "{}, {}: {verdict}{others}",
+        text::count(all.arrays, "array"),
+        text::bytes(all.bytes)
+    )?;
+    Ok(out.flush()?)
+}

@@ -1,0 +1,151 @@
+//! The error of a command: one line with the cause and the remedy, and an exit code for scripts.
+
+use ndshm::Error;
+use std::{fmt, io, io::Write, process::ExitCode};
+
+/// The exit codes of the tool, as its help lists them; 2 is clap's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Code {
+    Failed = 1,
+    Usage = 2,
+    NotFound = 3,
+    Refused = 4,
+    Damaged = 5,
+    Busy = 6,
+}
+
+/// An error of a command.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    code: Code,
+    message: String,
+    /// The reader of the output has closed it: that is not reported.
+    is_closed_pipe: bool,
+}
+
+impl Failure {
+    pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            is_closed_pipe: false,
+        }
+    }
+
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new(Code::Usage, message)
+    }
+
+    pub(crate) fn code(&self) -> Code {
+        self.code
+    }
+
+    /// Prints the line, and returns the exit code.
+    pub(crate) fn report(self) -> ExitCode {
+        if self.is_closed_pipe {
+            return ExitCode::SUCCESS;
+        }
+        let red = anstyle::AnsiColor::Red.on_default().bold();
+        let _ = writeln!(anstream::stderr(), "{red}ndshm:{red:#} {self}");
+        ExitCode::from(self.code as u8)
+    }
+}
+
+impl fmt::Display for Failure {
+    /// Writes one line, whatever the message contains: control characters of names never reach the
+    /// terminal.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&printable(&self.message))
+    }
+}
+
+/// The same text with its control characters replaced.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::new(code_of(&error), message_of(&error))
+    }
+}
+
+fn code_of(error: &Error) -> Code {
+    match error {
+        Error::NotFound { .. } | Error::Released { .. } | Error::Closed { .. } => Code::NotFound,
+        Error::AlreadyExists { .. }
+        | Error::NotOwner { .. }
+        | Error::PathReused { .. }
+        | Error::Frozen { .. }
+        | Error::NotFrozen { .. }
+        | Error::Abandoned { .. }
+        | Error::ReadOnly { .. }
+        | Error::Poisoned { .. }
+        | Error::Untrusted { .. } => Code::Refused,
+        Error::Header { .. } => Code::Damaged,
+        Error::WouldBlock { .. } | Error::Timeout { .. } | Error::WouldDeadlock { .. } => {
+            Code::Busy
+        }
+        Error::Handle { .. }
+        | Error::Name { .. }
+        | Error::Layout { .. }
+        | Error::Dtype { .. }
+        | Error::Rank { .. } => Code::Usage,
+        _ => Code::Failed,
+    }
+}
+
+/// The message of an error. Where the library's names a function, the tool's names a command.
+fn message_of(error: &Error) -> String {
+    match error {
+        Error::Poisoned {
+            path,
+            range,
+            member,
+        } => format!(
+            "{}: the bytes {}..{} may be half-written: their writer, member {member} of the store, died or panicked; set them anew with ndshm recover",
+            path.display(),
+            range.start,
+            range.end
+        ),
+        Error::Frozen { path } => {
+            format!(
+                "{}: the array is frozen for ever; copy it with ndshm cp to change the copy",
+                path.display()
+            )
+        }
+        Error::Released { path, .. } => {
+            format!(
+                "{}: the array was released, or its store was deleted; ndshm ls lists the arrays",
+                path.display()
+            )
+        }
+        Error::NotFound { path, what } => format!(
+            "{}: not found: {what}; ndshm ls lists the arrays",
+            path.display()
+        ),
+        Error::Closed { path } => format!(
+            "{}: the store was closed; ndshm ls lists the stores",
+            path.display()
+        ),
+        _ => error.to_string(),
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self {
+            code: Code::Failed,
+            message: error.to_string(),
+            is_closed_pipe: error.kind() == io::ErrorKind::BrokenPipe,
+        }
+    }
+}
+
+impl From<serde_json::Error> for Failure {
+    fn from(error: serde_json::Error) -> Self {
+        io::Error::from(error).into()
+    }
+}

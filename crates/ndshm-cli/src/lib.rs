@@ -1,0 +1,109 @@
+//! The command-line tool `ndshm`: see, check, move and delete the arrays in /dev/shm.
+//!
+//! It uses the public interface of the library, and /proc. Its modules:
+//!
+//! - `commands`: a module for each command.
+//! - `context`: the options that all commands share: the store, output, colours, JSON.
+//! - `target`: finds an array by its name, path or handle, each with an optional `[slice]`.
+//!   `target::slice`: NumPy's syntax.
+//! - `failure`: the only error type, with its line for users and its exit code.
+//! - `survey`: all stores and arrays at once, for `ls` and `top`, and the fields of `--json`.
+//!   `survey::proc`: the files that each process has mapped, from /proc.
+//! - `elements`: arrays of any size, read piece by piece (`chunks`, `tally`), and their elements as
+//!   numbers (`scalar`).
+//! - `display`: elements, pictures, numbers and words for the terminal.
+
+mod commands;
+mod context;
+mod display;
+mod elements;
+mod failure;
+mod survey;
+mod target;
+
+use clap::{ColorChoice, Parser};
+use commands::Command;
+use context::Context;
+use failure::Failure;
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+/// The result of a command: the exit code of its success, mostly 0.
+type Outcome = Result<ExitCode, Failure>;
+
+/// The names of arrays, the exit codes and the variables, for --help and the manual page.
+const AFTER_HELP: &str = "\
+Arrays:
+  NAME            in the store of --store or NDSHM_STORE; else in the only store with an array of this name
+  STORE/NAME      in a store of the root, by name
+  PATH            its file
+  ndshm1:...      a handle
+  each with an optional slice as in NumPy: 'xs[0:10, ::2]', 'xs[-1]', 'xs[..., 0]'. The name of an array without one is its id, or the
+  first digits of it.
+
+Exit codes:
+  0  done
+  1  failed: no space, an error of the operating system, ...
+  2  the command line is wrong
+  3  no such store or array
+  4  refused: it exists already, is frozen, read-only, poisoned, owned by another process, or not trusted
+  5  a file is damaged
+  6  another process holds a guard on it, and the time of --wait is over
+
+Environment:
+  NDSHM_STORE     the store of the names
+  NDSHM_ROOT      the directory of the stores; else /dev/shm/ndshm-<uid>
+  NDSHM_JANITOR   the program that ndshm run starts as the janitor of its store; else this one
+  NO_COLOR        no colours on a terminal; elsewhere there are none";
+
+/// See, check, move and delete shared arrays.
+#[derive(Parser)]
+#[command(name = "ndshm", version, after_help = AFTER_HELP, max_term_width = 120, infer_subcommands = false)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// The store: its directory, or its name in the root
+    #[arg(
+        long,
+        global = true,
+        env = "NDSHM_STORE",
+        value_name = "STORE",
+        hide_env_values = true
+    )]
+    store: Option<PathBuf>,
+    /// Print JSON; later versions keep the names of its fields
+    #[arg(long, global = true)]
+    json: bool,
+    /// The longest wait for guards that other processes hold
+    #[arg(long, global = true, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    wait: Duration,
+    /// When to print colours
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_possible_values = false
+    )]
+    color: ColorChoice,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    text.parse()
+        .ok()
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .ok_or_else(|| "a number of seconds is needed".into())
+}
+
+fn run(cli: &Cli) -> Outcome {
+    let context = Context::new(cli.store.clone(), cli.json, cli.wait, cli.color);
+    cli.command.run(&context)
+}
+
+/// Runs the tool with the arguments of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli) {
+        Ok(code) => code,
+        Err(failure) => failure.report(),
+    }
+}

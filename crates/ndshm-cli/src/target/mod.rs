@@ -1,0 +1,233 @@
+//! Finds the array that an argument of the command line names.
+
+mod slice;
+
+use crate::{
+    context::Context,
+    failure::{Code, Failure},
+    target::slice::Slice,
+};
+use ndshm::{AnyArray, ArrayInfo, Handle, Manager, Observer, Scope};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// An array or a part of it, from `NAME`, `STORE/NAME`, a path or a handle, each with an optional
+/// `[slice]`.
+pub(crate) struct Target {
+    /// A handle that claims nothing: opening it never takes a remote array from its receiver.
+    handle: Handle,
+    slice: Option<Slice>,
+    patience: Duration,
+}
+
+/// The purpose of opening an array.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum For {
+    Reading,
+    Writing,
+}
+
+impl Target {
+    /// Finds the array that a text names.
+    pub(crate) fn find(context: &Context, text: &str) -> Result<Self, Failure> {
+        if text.starts_with("ndshm1:") {
+            let (handle, slice) = split(text)?;
+            return Ok(Self {
+                handle: handle.parse::<Handle>()?.with_scope(Scope::Store),
+                slice,
+                patience: context.patience,
+            });
+        }
+        // A name may contain brackets: if an array of the whole name exists, there is no slice.
+        let (name, slice) = match info_of(context, text) {
+            Ok(info) => {
+                return Ok(Self {
+                    handle: info.handle(),
+                    slice: None,
+                    patience: context.patience,
+                });
+            }
+            Err(failure) => match split(text)? {
+                (_, None) => return Err(failure),
+                found => found,
+            },
+        };
+        Ok(Self {
+            handle: info_of(context, name)?.handle(),
+            slice,
+            patience: context.patience,
+        })
+    }
+
+    /// The whole array's description.
+    pub(crate) fn info(&self) -> Result<ArrayInfo, Failure> {
+        Ok(self.handle.info()?)
+    }
+
+    /// Whether the argument has a slice.
+    pub(crate) fn is_sliced(&self) -> bool {
+        self.slice.is_some()
+    }
+
+    /// A handle to the array or slice, as writable as the handle in the argument.
+    pub(crate) fn view_handle(&self) -> Result<Handle, Failure> {
+        match &self.slice {
+            None => Ok(self.handle.clone()),
+            Some(slice) => Ok(slice.of(&self.handle.open_any()?)?.handle()),
+        }
+    }
+
+    /// An observer of the array's store.
+    pub(crate) fn observer(&self) -> Result<Observer, Failure> {
+        Ok(Observer::open(
+            self.handle.path().parent().unwrap_or(Path::new("/")),
+        )?)
+    }
+
+    /// Opens the array or slice.
+    pub(crate) fn open(&self, purpose: For) -> Result<AnyArray, Failure> {
+        let handle = if purpose == For::Reading {
+            self.handle.read_only()
+        } else {
+            self.handle.clone()
+        };
+        // Joins the store, and sets the longest wait for its guards.
+        let store = handle.path().parent().unwrap_or(Path::new("/"));
+        let _manager = match Manager::builder()
+            .path(store)
+            .lock_timeout(self.patience)
+            .open()
+        {
+            // The handle's error is clearer for a store that is closed or gone.
+            Err(ndshm::Error::NotFound { .. } | ndshm::Error::Closed { .. }) => None,
+            manager => Some(manager?),
+        };
+        let array = handle.open_any()?;
+        match &self.slice {
+            Some(slice) => slice.of(&array),
+            None => Ok(array),
+        }
+    }
+}
+
+/// Splits a slice off the end.
+fn split(text: &str) -> Result<(&str, Option<Slice>), Failure> {
+    match text.strip_suffix(']').and_then(|text| text.split_once('[')) {
+        Some((name, slice)) => Ok((name, Some(Slice::parse(slice)?))),
+        None if text.contains('[') => Err(Failure::usage(format!(
+            "{text}: the slice has no ] at its end; quote it for the shell, '{text}]'"
+        ))),
+        None => Ok((text, None)),
+    }
+}
+
+/// The array of this name or path.
+fn info_of(context: &Context, name: &str) -> Result<ArrayInfo, Failure> {
+    if name.contains('/') {
+        return Ok(ArrayInfo::at(path_of(context, name)?)?);
+    }
+    let stores = match context.store()? {
+        Some(store) => vec![store],
+        None => context.stores()?,
+    };
+    let mut found = Vec::new();
+    for store in &stores {
+        let path = store.join(format!("{name}.ndshm"));
+        if path.symlink_metadata().is_ok() {
+            found.push(path);
+        }
+    }
+    let digits = name.replace('-', "");
+    if found.is_empty() && digits.len() >= 4 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+    {
+        found = stores
+            .iter()
+            .flat_map(|store| ids_from(store, &digits))
+            .collect();
+    }
+    match &found[..] {
+        [path] => Ok(ArrayInfo::at(path)?),
+        [] if stores.is_empty() => Err(Failure::new(
+            Code::NotFound,
+            format!(
+                "{name}: there are no stores; name one with --store or NDSHM_STORE, or give a path"
+            ),
+        )),
+        [] if stores.len() == 1 => Err(Failure::new(
+            Code::NotFound,
+            format!(
+                "{name}: no such array in {}; ndshm ls lists the arrays, and --store chooses another store",
+                stores[0].display()
+            ),
+        )),
+        [] => Err(Failure::new(
+            Code::NotFound,
+            format!(
+                "{name}: no such array in {} stores; ndshm ls lists the arrays",
+                stores.len()
+            ),
+        )),
+        [first, second, ..] => Err(Failure::usage(format!(
+            "{name}: there are {}, {} and {}: choose the store with --store or NDSHM_STORE, or give more digits of the id",
+            found.len(),
+            first.display(),
+            second.display()
+        ))),
+    }
+}
+
+/// The path, with or without the suffix, or that of `STORE/NAME` in the root.
+fn path_of(context: &Context, name: &str) -> Result<PathBuf, Failure> {
+    let given = PathBuf::from(name);
+    let with_suffix = PathBuf::from(format!("{name}.ndshm"));
+    let is_there = |path: &PathBuf| {
+        path.symlink_metadata()
+            .is_ok_and(|metadata| !metadata.is_dir())
+    };
+    let in_root = context.root().ok().map(|root| root.join(&with_suffix));
+    let found = [Some(given), Some(with_suffix), in_root]
+        .into_iter()
+        .flatten()
+        .find(is_there);
+    let found = found.ok_or_else(|| {
+        Failure::new(
+            Code::NotFound,
+            format!(
+                "{name}: no such file, and no such array in the root; ndshm ls lists the arrays"
+            ),
+        )
+    })?;
+    let (directory, file) = (
+        found.parent().unwrap_or(Path::new(".")),
+        found.file_name().unwrap_or_default(),
+    );
+    let directory = if directory.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        directory
+    };
+    Ok(std::fs::canonicalize(directory)?.join(file))
+}
+
+/// Arrays without a name whose ids begin with these digits.
+fn ids_from(store: &Path, digits: &str) -> Vec<PathBuf> {
+    let digits = digits.to_ascii_lowercase();
+    let is_meant = |path: &PathBuf| {
+        let stem = path
+            .file_stem()
+            .and_then(|stem| stem.to_str())
+            .unwrap_or_default();
+        path.extension().is_some_and(|suffix| suffix == "ndshm")
+            && stem.len() == 32
+            && stem.starts_with(&digits)
+    };
+    std::fs::read_dir(store)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(is_meant)
+        .collect()
+}

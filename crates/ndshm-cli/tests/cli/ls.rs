@@ -1,0 +1,152 @@
+//! `ls`.
+
+use crate::fixture::{Fixture, leave_a_dead_store, start_a_writer};
+use snapbox::str;
+
+#[test]
+fn an_empty_root_has_no_stores() {
+    let root = crate::common::Root::new();
+    crate::fixture::tool(root.path())
+        .arg("ls")
+        .assert()
+        .success()
+        .stdout_eq(str![[r#"
+0 stores, 0 arrays, 0 B; [..] has [..] of [..] in use ([..] %)
+
+"#]]);
+}
+
+#[test]
+fn arrays_are_listed_with_type_shape_size_and_mapping_processes() {
+    let fixture = Fixture::new();
+    let _xs = fixture.arange("xs", &[3, 4]);
+    fixture.arange("ys", &[5]).freeze().unwrap();
+    fixture.ndshm("ls").success().stdout_eq(str![[r#"
+run  persistent, 1 member, 2 arrays, 16 KiB
+  NAME  DTYPE  SHAPE   SIZE   AGE  SCOPE  MAPPED BY[..]STATE
+  xs    <f8    (3, 4)  8 KiB  [..] s  store  cli[..]
+  ys    <f8    (5,)    8 KiB  [..] s  store [..] frozen
+1 store, 2 arrays, 16 KiB; [..]
+
+"#]]);
+}
+
+#[test]
+fn leftovers_are_red_and_can_be_listed_alone() {
+    let fixture = Fixture::new();
+    fixture.arange("xs", &[3, 4]);
+    leave_a_dead_store(&fixture);
+    fixture.ndshm("ls --dead").success().stdout_eq(str![[r#"
+dead  ephemeral, owner dead, dead: ndshm sweep deletes it, 1 array, 12 KiB
+  NAME  DTYPE  SHAPE    SIZE    AGE  SCOPE  MAPPED BY  STATE
+  left  <f8    (1000,)  12 KiB  [..] s  local [..] dead
+1 store, 1 array, 12 KiB; [..]
+12 KiB of it belong to dead processes: ndshm sweep frees them
+
+"#]]);
+    let red = fixture
+        .command("--color always ls --dead")
+        .assert()
+        .success()
+        .get_output()
+        .stdout
+        .clone();
+    assert!(
+        String::from_utf8(red)
+            .unwrap()
+            .contains("\u{1b}[1m\u{1b}[31mdead")
+    );
+}
+
+#[test]
+fn guards_poison_and_owners_are_in_the_json() {
+    let fixture = Fixture::new();
+    let _xs = fixture.arange("xs", &[8]);
+    let mut writer = start_a_writer(&fixture);
+    let array = fixture.json("ls")["stores"][0]["arrays"][0].clone();
+    let guard = &array["guards"][0];
+    assert_eq!(
+        (&guard["kind"], &guard["start"], &guard["end"]),
+        (&"write".into(), &16.into(), &32.into()),
+        "{array:#}"
+    );
+    let pids: Vec<_> = array["mapped_by"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|mapped| mapped["pid"].clone())
+        .collect();
+    assert!(
+        guard["pid"].is_u64()
+            && pids.contains(&guard["pid"])
+            && pids.contains(&std::process::id().into()),
+        "{array:#}"
+    );
+    writer.kill();
+    let array = fixture.json("ls")["stores"][0]["arrays"][0].clone();
+    assert_eq!(
+        (
+            array["poisoned"].to_string().as_str(),
+            array["guards"].as_array().unwrap().len()
+        ),
+        ("[[16,32]]", 0),
+        "{array:#}"
+    );
+    assert_eq!(
+        (&array["name"], &array["dtype"], &array["scope"]),
+        (&"xs".into(), &"<f8".into(), &"store".into())
+    );
+}
+
+#[test]
+fn one_damaged_file_does_not_hide_the_others() {
+    let fixture = Fixture::new();
+    fixture.arange("xs", &[8]);
+    std::fs::write(fixture.run.path().join("bad.ndshm"), "no array").unwrap();
+    let text = fixture.output("ls");
+    assert!(
+        text.contains("damaged: ")
+            && text.contains("bad.ndshm: the file has 8 bytes")
+            && text.contains("  xs "),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_released_array_that_is_still_mapped_is_listed() {
+    let fixture = Fixture::new();
+    let xs = fixture.arange("xs", &[100_000]);
+    xs.release().unwrap();
+    let text = fixture.output("ls");
+    assert!(
+        text.contains("released, still in memory:")
+            && text.contains(&format!("mapped by {}", std::process::id())),
+        "{text}"
+    );
+}
+
+#[test]
+fn arrays_are_sorted_and_stores_are_listed_in_brief() {
+    let fixture = Fixture::new();
+    fixture.arange("b", &[2]);
+    fixture.arange("a", &[100_000]);
+    fixture.arange("c", &[10_000]);
+    let order = |sort: &str| -> Vec<String> {
+        let arrays = fixture.json(&format!("ls --sort {sort}"))["stores"][0]["arrays"].clone();
+        arrays
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|array| array["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(
+        (order("created"), order("name"), order("size")),
+        (words("b a c"), words("a b c"), words("a c b"))
+    );
+    assert_eq!(fixture.output("ls --brief run").lines().count(), 2);
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split(' ').map(str::to_owned).collect()
+}

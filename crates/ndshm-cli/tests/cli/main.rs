@@ -1,0 +1,27 @@
+//! The command-line tool, as users and scripts run it.
+#![allow(clippy::unwrap_used, reason = "tests fail by panics")]
+
+#[path = "../../../../tests/common/mod.rs"]
+mod common;
+mod fixture;
+
+mod cp;
+mod errors;
+mod export;
+mod freeze;
+mod guard;
+mod handle;
+mod import;
+mod janitor;
+mod ls;
+mod new;
+mod pages;
+mod plot;
+mod recover;
+mod rm;
+mod run;
+mod show;
+mod slices;
+mod sweep;
+mod top;
+mod verify;

@@ -1,0 +1,69 @@
+//! `new`.
+
+use crate::fixture::Fixture;
+
+#[test]
+fn an_array_is_made_with_a_type_a_shape_a_value_and_attributes() {
+    let fixture = Fixture::new();
+    let path = fixture
+        .output("new xs complex128 '(2, 3)' --fill -1+2j --attr unit=m --attr by=me --axes a,b");
+    assert_eq!(
+        path.trim(),
+        fixture.run.path().join("xs.ndshm").to_str().unwrap()
+    );
+    let json = fixture.json("show xs");
+    assert_eq!(
+        (
+            json["dtype"].as_str(),
+            json["shape"].to_string(),
+            json["axis_names"].to_string()
+        ),
+        (Some("<c16"), "[2,3]".into(), r#"["a","b"]"#.into())
+    );
+    assert_eq!(json["attributes"].to_string(), r#"{"by":"me","unit":"m"}"#);
+    assert_eq!(json["scope"], "store");
+}
+
+#[test]
+fn a_store_is_made_only_on_request() {
+    let fixture = Fixture::new();
+    assert!(
+        fixture
+            .failure("new later/xs u8 5")
+            .0
+            .contains("no such store")
+    );
+    fixture.ndshm("new later/xs u8 5 --create-store").success();
+    fixture.ndshm("new later/ys u8 5x2").success();
+    assert_eq!(
+        fixture.json("ls later")["stores"][0]["arrays"]
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
+}
+
+#[test]
+fn an_invalid_type_shape_or_value_is_refused_and_leaves_no_array() {
+    let fixture = Fixture::new();
+    for (arguments, reason) in [
+        ("new xs f65 3", "\"f65\" is no element type"),
+        ("new xs f64 3,b", "\"3,b\" is no shape"),
+        ("new xs u8 3 --fill 256", "\"256\" is no value of type |u1"),
+        ("new xs '(2,)<f4' 3 --fill 1", "can be filled with 0 only"),
+        ("new .xs u8 3", "starts with a dot"),
+    ] {
+        let (line, code) = fixture.failure(arguments);
+        assert!(line.contains(reason) && code == 2, "{line}");
+    }
+    assert_eq!(fixture.run.list().unwrap().len(), 0);
+    fixture.ndshm("new xs u8 3").success();
+    assert_eq!(fixture.failure("new xs u8 3").1, 4);
+    assert!(
+        fixture
+            .failure("new big u8 1000000000000000")
+            .0
+            .contains("no space")
+    );
+}

@@ -1,0 +1,65 @@
+//! Reading and assigning by index.
+
+use super::Array;
+use crate::lock::Mode;
+use pyo3::{intern, prelude::*, types::PyString};
+
+impl Array {
+    /// A view for a basic index or the name of a field; for any other index a plain ndarray, copied
+    /// under the lock.
+    pub(crate) fn item<'py>(
+        &self,
+        py: Python<'py>,
+        index: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        if let Ok(name) = index.cast::<PyString>() {
+            return Ok(Bound::new(py, self.field(py, name)?)?.into_any());
+        }
+        if let Some(view) = self.indexed(py, index)? {
+            return Ok(Bound::new(py, view)?.into_any());
+        }
+        self.locked(py, Mode::Read, |ndarray| {
+            let taken = ndarray.get_item(index)?;
+            match taken.getattr(intern!(py, "base")) {
+                // NumPy may return a view here too, for example of several fields. The view would
+                // outlive the lock.
+                Ok(base) if !base.is_none() => taken.call_method0("copy"),
+                _ => Ok(taken),
+            }
+        })
+    }
+
+    /// Assigns to the elements that an index selects, and locks only these if the index is basic or
+    /// the name of a field.
+    pub(crate) fn set_item<'py>(
+        &self,
+        py: Python<'py>,
+        index: &Bound<'py, PyAny>,
+        value: &Bound<'py, PyAny>,
+    ) -> PyResult<()> {
+        // Copied before this array is locked: the value may be a shared array, even of the same
+        // memory.
+        let value = if value.is_instance_of::<Array>() {
+            value.call_method0("to_numpy")?
+        } else {
+            value.clone()
+        };
+        let all = py.Ellipsis().into_bound(py);
+        if let Ok(name) = index.cast::<PyString>() {
+            return self.field(py, name)?.assign(py, &all, &value);
+        }
+        match self.indexed(py, index)? {
+            Some(view) => view.assign(py, &all, &value),
+            None => self.assign(py, index, &value),
+        }
+    }
+
+    fn assign<'py>(
+        &self,
+        py: Python<'py>,
+        index: &Bound<'py, PyAny>,
+        value: &Bound<'py, PyAny>,
+    ) -> PyResult<()> {
+        self.locked(py, Mode::Write, |ndarray| ndarray.set_item(index, value))
+    }
+}

@@ -1,0 +1,117 @@
+//! Elements as plain ndarrays and buffers: copies under the lock, and the memory of frozen arrays.
+
+use super::Array;
+use crate::{error::Raise, export, lock::Mode};
+use pyo3::{
+    exceptions::{PyBufferError, PyValueError},
+    ffi, intern,
+    prelude::*,
+    types::PyDict,
+};
+use std::ffi::c_int;
+
+/// The error for consumers that would hold the memory of an array that is not frozen.
+const NEEDS_LOCK: &str =
+    "other processes may write this memory: use `with a.read() as x`, or a.freeze(), for its lock";
+
+/// The arguments of `__dlpack__` that select the consumer's version and device.
+pub(crate) struct DlpackOptions {
+    pub(crate) stream: Option<Py<PyAny>>,
+    pub(crate) max_version: Option<(u32, u32)>,
+    pub(crate) dl_device: Option<Py<PyAny>>,
+}
+
+impl Array {
+    /// A private copy, made while the elements are locked.
+    pub(crate) fn copied<'py>(&self, py: Python<'py>, order: &str) -> PyResult<Bound<'py, PyAny>> {
+        // NumPy lets other threads run while it copies.
+        self.locked(py, Mode::Read, |ndarray| {
+            ndarray.call_method1(intern!(py, "copy"), (order,))
+        })
+    }
+
+    /// A read-only ndarray over the memory of this array, which is frozen.
+    pub(crate) fn frozen_ndarray<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        export::frozen(
+            py,
+            self.any.view().raise(py)?,
+            self.element_type(py),
+            self.any.read().raise(py)?,
+        )
+    }
+
+    /// `__array__`: the memory of a frozen array, else a copy.
+    pub(crate) fn to_array<'py>(
+        &self,
+        py: Python<'py>,
+        dtype: Option<Bound<'py, PyAny>>,
+        copy: Option<bool>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let made = match copy {
+            None | Some(false) if self.any.is_frozen() => self.frozen_ndarray(py)?,
+            Some(false) => {
+                return Err(PyValueError::new_err(
+                    "an ndarray that is no copy needs a lock: use `with a.read() as x`, or \
+                     a.freeze(), or a.unlocked()",
+                ));
+            }
+            _ => self.copied(py, "K")?,
+        };
+        match dtype {
+            Some(dtype) if !dtype.eq(self.element_type(py))? => {
+                let options = PyDict::new(py);
+                options.set_item("copy", copy.unwrap_or(false))?;
+                made.call_method("astype", (dtype,), Some(&options))
+            }
+            _ => Ok(made),
+        }
+    }
+
+    /// `__dlpack__`: a capsule of a frozen array's memory, or of a copy on request.
+    pub(crate) fn to_dlpack<'py>(
+        &self,
+        py: Python<'py>,
+        options: DlpackOptions,
+        copy: Option<bool>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        if options.max_version.is_none_or(|version| version < (1, 0)) {
+            return Err(PyBufferError::new_err(
+                "memory can be marked read-only only since DLPack version 1.0: ask for it by \
+                 max_version",
+            ));
+        }
+        let ndarray = match copy {
+            Some(true) => self.copied(py, "K")?,
+            _ if self.any.is_frozen() => self.frozen_ndarray(py)?,
+            _ => return Err(PyBufferError::new_err(NEEDS_LOCK)),
+        };
+        let keywords = PyDict::new(py);
+        keywords.set_item("stream", options.stream)?;
+        keywords.set_item("max_version", options.max_version)?;
+        keywords.set_item("dl_device", options.dl_device)?;
+        ndarray.call_method("__dlpack__", (), Some(&keywords))
+    }
+
+    /// `__buffer__`: exports the memory of a frozen array.
+    ///
+    /// # Safety
+    ///
+    /// `view` points to a buffer structure that the call may fill.
+    pub(crate) unsafe fn fill_buffer(
+        &self,
+        py: Python<'_>,
+        view: *mut ffi::Py_buffer,
+        flags: c_int,
+    ) -> PyResult<()> {
+        if !self.any.is_frozen() {
+            return Err(PyBufferError::new_err(NEEDS_LOCK));
+        }
+        let ndarray = self.frozen_ndarray(py)?;
+        // SAFETY: the ndarray is a live object, and `view` may be filled (the caller's promise).
+        // The ndarray becomes the exporter in `view`, which keeps it, and so the array.
+        match unsafe { ffi::PyObject_GetBuffer(ndarray.as_ptr(), view, flags) } {
+            0 => Ok(()),
+            _ => Err(PyErr::fetch(py)),
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Views of the same memory.
+
+use super::Array;
+use crate::{
+    error::Raise,
+    export,
+    index::{self, Place},
+};
+use numpy::{PyUntypedArray, PyUntypedArrayMethods};
+use pyo3::{
+    exceptions::{PyAttributeError, PyValueError},
+    prelude::*,
+    types::{PyString, PyTuple},
+};
+
+impl Array {
+    /// The view that a basic index selects; `None` if the index is not basic.
+    pub(super) fn indexed(
+        &self,
+        py: Python<'_>,
+        index: &Bound<'_, PyAny>,
+    ) -> PyResult<Option<Self>> {
+        let place = index::place(
+            index,
+            self.any.byte_offset(),
+            self.any.shape(),
+            &self.any.byte_strides(),
+        )?;
+        place.map(|place| self.at(py, &place)).transpose()
+    }
+
+    /// A view of one field of every struct.
+    pub(super) fn field(&self, py: Python<'_>, name: &Bound<'_, PyString>) -> PyResult<Self> {
+        let name = name.to_cow()?;
+        let is_array = self
+            .any
+            .dtype()
+            .fields()
+            .iter()
+            .any(|field| field.name() == name && field.dtype().to_string().starts_with('('));
+        let field = if is_array {
+            self.any.field_array(&name)
+        } else {
+            self.any.field(&name)
+        };
+        Array::new(py, field.raise(py)?)
+    }
+
+    /// The view that an operation of NumPy makes of an ndarray. The operation must neither read
+    /// elements nor copy them.
+    pub(crate) fn viewed<'py>(
+        &self,
+        py: Python<'py>,
+        operation: impl FnOnce(&Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>>,
+    ) -> PyResult<Self> {
+        let whole = export::unlocked(py, &self.any, self.element_type(py))?;
+        let made = operation(&whole)?;
+        let array = made.cast::<PyUntypedArray>()?;
+        // NumPy may move the start of a view without elements anywhere.
+        let distance = if array.shape().contains(&0) {
+            0
+        } else {
+            address(&made)? - address(&whole)?
+        };
+        self.at(
+            py,
+            &Place {
+                offset: (self.any.byte_offset() as isize + distance) as usize,
+                shape: array.shape().to_vec(),
+                strides: array.strides().to_vec(),
+            },
+        )
+    }
+
+    /// A view in another shape; `ValueError` if that needs a copy.
+    pub(crate) fn reshaped(&self, py: Python<'_>, shape: &Bound<'_, PyTuple>) -> PyResult<Self> {
+        let shape = if shape.len() == 1 {
+            shape.get_item(0)?
+        } else {
+            shape.clone().into_any()
+        };
+        self.viewed(py, |whole| {
+            // `reshape` would copy; setting the shape fails instead.
+            let view = whole.call_method0("view")?;
+            match view.setattr("shape", shape) {
+                Err(error) if error.is_instance_of::<PyAttributeError>(py) => {
+                    Err(PyValueError::new_err(
+                        "elements with this layout cannot take that shape without a copy",
+                    ))
+                }
+                set => set.map(|()| view),
+            }
+        })
+    }
+
+    fn at(&self, py: Python<'_>, place: &Place) -> PyResult<Self> {
+        let view = self
+            .any
+            .with_layout(place.offset, &place.shape, &place.strides);
+        Ok(self.derived(py, view.raise(py)?))
+    }
+}
+
+fn address(ndarray: &Bound<'_, PyAny>) -> PyResult<isize> {
+    ndarray
+        .getattr("__array_interface__")?
+        .get_item("data")?
+        .get_item(0)?
+        .extract()
+}

@@ -1,0 +1,45 @@
+//! The keywords of all functions that create an array: name, scope, attributes, axis names.
+
+use crate::{arguments::ScopeArgument, attrs, dtype, error::Raise};
+use ciborium::Value;
+use ndshm::ArrayOptions;
+use pyo3::{prelude::*, types::PyDict};
+use std::collections::BTreeMap;
+
+pub(super) struct Labels<'a, 'py> {
+    pub(super) name: Option<String>,
+    pub(super) scope: ScopeArgument,
+    pub(super) attrs: Option<&'a Bound<'py, PyDict>>,
+    pub(super) axis_names: Option<Vec<String>>,
+    /// The value of [`dtype::NUMPY_DTYPE`], if the elements are stored as another type.
+    pub(super) numpy_dtype: Option<String>,
+}
+
+impl Labels<'_, '_> {
+    pub(super) fn apply<'m>(
+        self,
+        py: Python<'_>,
+        mut options: ArrayOptions<'m>,
+    ) -> PyResult<ArrayOptions<'m>> {
+        if let Some(name) = self.name {
+            options = options.name(name);
+        }
+        if let ScopeArgument::Given(scope) = self.scope {
+            options = options.scope(scope);
+        }
+        if let Some(names) = self.axis_names {
+            options = options.axis_names(names);
+        }
+        if self.attrs.is_none() && self.numpy_dtype.is_none() {
+            return Ok(options);
+        }
+        let mut map = BTreeMap::new();
+        for (key, value) in self.attrs.into_iter().flatten() {
+            map.insert(key.extract::<String>()?, attrs::to_value(&value)?);
+        }
+        if let Some(text) = self.numpy_dtype {
+            map.insert(dtype::NUMPY_DTYPE.to_owned(), Value::Text(text));
+        }
+        options.attrs(&map).raise(py)
+    }
+}

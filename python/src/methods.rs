@@ -1,0 +1,439 @@
+//! The Python methods of `Array` and `Keeper`. Their documentation repeats the type stubs in
+//! `ndshm/_ndshm.pyi` (`python/tests/test_help.py` holds that).
+
+use crate::{
+    arguments::{ScopeArgument, order_name, scope_name},
+    array::{Array, ndarrays::DlpackOptions},
+    attrs, dtype,
+    error::Raise,
+    export::{self, Keeper},
+    guard::Guard,
+    lock::{Mode, Wait},
+    pickle,
+    strides::numpy_strides,
+};
+use ciborium::Value;
+use pyo3::{
+    exceptions::{PyTypeError, PyValueError},
+    ffi,
+    prelude::*,
+    sync::PyOnceLock,
+    types::{PyDict, PyTuple},
+};
+use std::{collections::BTreeMap, ffi::c_int};
+
+#[pymethods]
+impl Keeper {
+    /// The array that owns the memory.
+    #[getter]
+    fn array(&self, py: Python<'_>) -> PyResult<Array> {
+        Array::new(py, self.array.view().raise(py)?)
+    }
+
+    /// The address of the memory.
+    #[getter]
+    fn address(&self) -> usize {
+        self.address
+    }
+}
+
+#[pymethods]
+impl Array {
+    /// The lengths of the axes.
+    #[getter]
+    fn shape<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        PyTuple::new(py, self.any().shape())
+    }
+
+    /// The strides of the axes in bytes.
+    #[getter]
+    fn strides<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        PyTuple::new(py, numpy_strides(self.any()))
+    }
+
+    /// The number of axes.
+    #[getter]
+    fn ndim(&self) -> usize {
+        self.any().ndim()
+    }
+
+    /// The number of elements.
+    #[getter]
+    fn size(&self) -> usize {
+        self.any().len()
+    }
+
+    /// The size of one element in bytes.
+    #[getter]
+    fn itemsize(&self) -> usize {
+        self.any().dtype().itemsize()
+    }
+
+    /// The size of all elements in bytes.
+    #[getter]
+    fn nbytes(&self) -> usize {
+        self.size() * self.itemsize()
+    }
+
+    /// NumPy's type of the elements.
+    #[getter]
+    fn dtype(&self, py: Python<'_>) -> Py<PyAny> {
+        self.element_type(py).clone().unbind()
+    }
+
+    /// The order of the elements in memory, or ``None`` if they are not contiguous.
+    #[getter]
+    fn order(&self) -> Option<&'static str> {
+        self.any().order().map(order_name)
+    }
+
+    /// The name in the store, or ``None`` for an array without a name.
+    #[getter]
+    fn name(&self) -> Option<String> {
+        self.any().name()
+    }
+
+    /// The identity of the array: the same for all its views, in all processes.
+    #[getter]
+    fn id(&self) -> String {
+        self.any().id().to_string()
+    }
+
+    /// The path of the array's file.
+    #[getter]
+    fn path(&self) -> String {
+        self.any().path().to_string_lossy().into_owned()
+    }
+
+    /// One line of text from which any process of the same user opens this array or view.
+    ///
+    /// The process may be written in Rust or Python. See :func:`ndshm.open`.
+    #[getter]
+    fn handle(&self) -> String {
+        self.any().handle().to_string()
+    }
+
+    /// The array's scope in this process: ``'local'``, ``'remote'`` or ``None``.
+    ///
+    /// It decides when the array is deleted: see :class:`ndshm.Manager`.
+    #[getter]
+    fn scope(&self) -> Option<&'static str> {
+        scope_name(self.any().scope())
+    }
+
+    #[setter]
+    fn set_scope(&self, py: Python<'_>, scope: ScopeArgument) -> PyResult<()> {
+        match scope {
+            ScopeArgument::Given(scope) => self.any().set_scope(scope).raise(py),
+            ScopeArgument::Default => Err(PyValueError::new_err(
+                "scope must be 'local', 'remote' or None",
+            )),
+        }
+    }
+
+    /// Whether this process may write the elements.
+    #[getter]
+    fn writable(&self) -> bool {
+        self.any().is_writable()
+    }
+
+    /// Whether this is a part of the whole array, or has another layout.
+    #[getter]
+    fn is_view(&self) -> bool {
+        self.any().is_view()
+    }
+
+    /// Whether the array is frozen: no process will ever write it again.
+    #[getter]
+    fn frozen(&self) -> bool {
+        self.any().is_frozen()
+    }
+
+    /// The attributes from the array's creation, as a new dict each time.
+    #[getter]
+    fn attrs<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let map: BTreeMap<String, Value> = self.any().attrs().raise(py)?;
+        let dict = PyDict::new(py);
+        for (key, value) in map.iter().filter(|(key, _)| *key != dtype::NUMPY_DTYPE) {
+            dict.set_item(key, attrs::to_python(py, value)?)?;
+        }
+        Ok(dict)
+    }
+
+    /// The names of the whole array's axes: one for each axis, or none at all.
+    #[getter]
+    fn axis_names(&self) -> Vec<Option<String>> {
+        self.any().axis_names().to_vec()
+    }
+
+    /// A new manager of the array's store, as a member.
+    #[getter]
+    fn manager<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        pickle::manager(py, &self.any().manager())
+    }
+
+    /// The view with its axes in the opposite order.
+    #[getter(T)]
+    fn transposed(&self, py: Python<'_>) -> PyResult<Self> {
+        Ok(self.derived(py, self.any().t().raise(py)?))
+    }
+
+    /// Return a view with its axes in another order, as ``numpy.transpose`` does.
+    #[pyo3(signature = (*axes))]
+    fn transpose(&self, py: Python<'_>, axes: &Bound<'_, PyTuple>) -> PyResult<Self> {
+        self.viewed(py, |whole| whole.call_method1("transpose", axes.clone()))
+    }
+
+    /// Return a view with two axes exchanged.
+    fn swapaxes(&self, py: Python<'_>, axis1: isize, axis2: isize) -> PyResult<Self> {
+        self.viewed(py, |whole| whole.call_method1("swapaxes", (axis1, axis2)))
+    }
+
+    /// Return a view without the axes of length 1, or without the given ones of them.
+    #[pyo3(signature = (axis=None))]
+    fn squeeze(&self, py: Python<'_>, axis: Option<Py<PyAny>>) -> PyResult<Self> {
+        self.viewed(py, |whole| whole.call_method1("squeeze", (axis,)))
+    }
+
+    /// Return a view of a diagonal of two axes, which becomes the last axis.
+    #[pyo3(signature = (offset=0, axis1=0, axis2=1))]
+    fn diagonal(
+        &self,
+        py: Python<'_>,
+        offset: isize,
+        axis1: isize,
+        axis2: isize,
+    ) -> PyResult<Self> {
+        let axes = (offset, axis1, axis2);
+        self.viewed(py, |whole| whole.call_method1("diagonal", axes))
+    }
+
+    /// Return a view of the same memory in another shape.
+    ///
+    /// Raises ``ValueError`` if the shape needs a copy.
+    #[pyo3(signature = (*shape))]
+    fn reshape(&self, py: Python<'_>, shape: &Bound<'_, PyTuple>) -> PyResult<Self> {
+        self.reshaped(py, shape)
+    }
+
+    /// Return the same view without the right to write through it.
+    fn read_only(&self, py: Python<'_>) -> PyResult<Self> {
+        Ok(self.derived(py, self.any().read_only().raise(py)?))
+    }
+
+    /// Return the same view as a new object.
+    fn view(&self, py: Python<'_>) -> PyResult<Self> {
+        Ok(self.derived(py, self.any().view().raise(py)?))
+    }
+
+    /// Return a guard for shared access: ``with a.read() as x``.
+    ///
+    /// The guard waits at most ``timeout`` seconds while overlapping bytes are written; without
+    /// ``timeout``, as long as the store's ``lock_timeout`` allows.
+    ///
+    /// Raises :class:`WouldBlock` (only with ``timeout=0``), :class:`Timeout`, :class:`Poisoned`,
+    /// and :class:`WouldDeadlock` if this thread itself holds the other guard.
+    #[pyo3(signature = (timeout=None))]
+    fn read(slf: Py<Self>, timeout: Option<f64>) -> PyResult<Guard> {
+        Ok(Guard::new(slf, Mode::Read, Wait::new(timeout)?))
+    }
+
+    /// Return a guard for exclusive access: ``with a.write() as x``.
+    ///
+    /// The guard waits at most ``timeout`` seconds while overlapping bytes are read or written;
+    /// without ``timeout``, as long as the store's ``lock_timeout`` allows. Guards on other bytes
+    /// of the same array do not exclude each other.
+    ///
+    /// Raises the exceptions of :meth:`read`, and :class:`ReadOnly` and :class:`Frozen`.
+    #[pyo3(signature = (timeout=None))]
+    fn write(slf: Py<Self>, timeout: Option<f64>) -> PyResult<Guard> {
+        Ok(Guard::new(slf, Mode::Write, Wait::new(timeout)?))
+    }
+
+    /// Return a guard for exclusive access to elements that may be poisoned.
+    ///
+    /// Set the elements anew in its block. The poison is gone when the block ends without an
+    /// exception.
+    fn recover(slf: Py<Self>) -> Guard {
+        Guard::new(slf, Mode::Recover, Wait::Forever)
+    }
+
+    /// Return the poisoned ranges that touch this view.
+    ///
+    /// A range is its first byte and the byte after its last, from the start of the array's data.
+    fn poisoned(&self, py: Python<'_>) -> PyResult<Vec<(usize, usize)>> {
+        let ranges = self.any().poisoned().raise(py)?;
+        Ok(ranges
+            .into_iter()
+            .map(|range| (range.start, range.end))
+            .collect())
+    }
+
+    /// Freeze the array, and return a read-only ndarray that needs no guard.
+    ///
+    /// No process ever writes a frozen array again.
+    fn freeze<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        py.detach(|| self.any().freeze()).raise(py)?;
+        self.frozen_ndarray(py)
+    }
+
+    /// Return the memory as an ndarray without a lock.
+    ///
+    /// Its users coordinate by other means. The ndarray keeps a local array from being deleted.
+    fn unlocked<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        export::unlocked(py, self.any(), self.element_type(py))
+    }
+
+    /// Return a private copy of the elements, made under the lock.
+    #[pyo3(signature = (order="K"))]
+    fn to_numpy<'py>(&self, py: Python<'py>, order: &str) -> PyResult<Bound<'py, PyAny>> {
+        self.copied(py, order)
+    }
+
+    /// Return a DataArray with the array's axis names and attributes.
+    ///
+    /// Its elements are ``data``, for example the ndarray of a guard; without ``data`` the memory
+    /// of a frozen array, or a copy of any other.
+    #[pyo3(signature = (data=None))]
+    fn to_xarray<'py>(
+        slf: &Bound<'py, Self>,
+        data: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        slf.py()
+            .import("ndshm._xarray")?
+            .getattr("to_xarray")?
+            .call1((slf, data))
+    }
+
+    /// Return a new shared array with a copy of the elements.
+    ///
+    /// The copy is in the same store, or in the store of ``manager``. It takes the keywords of
+    /// :meth:`ndshm.Manager.array`.
+    #[pyo3(signature = (manager=None, **labels))]
+    fn copy<'py>(
+        slf: &Bound<'py, Self>,
+        manager: Option<Bound<'py, PyAny>>,
+        labels: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let manager = manager.map_or_else(|| slf.getattr("manager"), Ok)?;
+        manager.call_method("array", (slf.get().copied(slf.py(), "K")?,), labels)
+    }
+
+    /// Return the only element as a Python scalar.
+    #[pyo3(name = "item")]
+    fn only_item<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.copied(py, "K")?.call_method0("item")
+    }
+
+    /// Delete the array now, whichever process owns it.
+    ///
+    /// Processes that have the array open continue to use it.
+    fn release(&self, py: Python<'_>) -> PyResult<()> {
+        self.any().release().raise(py)
+    }
+
+    /// Write changed pages to the disk of a persistent store, and wait for the disk.
+    fn flush(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| self.any().flush()).raise(py)
+    }
+
+    #[pyo3(signature = (dtype=None, copy=None))]
+    fn __array__<'py>(
+        &self,
+        py: Python<'py>,
+        dtype: Option<Bound<'py, PyAny>>,
+        copy: Option<bool>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.to_array(py, dtype, copy)
+    }
+
+    #[pyo3(signature = (*, stream=None, max_version=None, dl_device=None, copy=None))]
+    fn __dlpack__<'py>(
+        &self,
+        py: Python<'py>,
+        stream: Option<Py<PyAny>>,
+        max_version: Option<(u32, u32)>,
+        dl_device: Option<Py<PyAny>>,
+        copy: Option<bool>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let options = DlpackOptions {
+            stream,
+            max_version,
+            dl_device,
+        };
+        self.to_dlpack(py, options, copy)
+    }
+
+    fn __dlpack_device__(&self) -> (i32, i32) {
+        (1, 0)
+    }
+
+    /// Exports the memory of a frozen array. Other arrays need a guard.
+    ///
+    /// # Safety
+    ///
+    /// Python's: `view` points to a buffer structure that the call may fill.
+    unsafe fn __getbuffer__(
+        slf: PyRef<'_, Self>,
+        view: *mut ffi::Py_buffer,
+        flags: c_int,
+    ) -> PyResult<()> {
+        // SAFETY: the same promise.
+        unsafe { slf.fill_buffer(slf.py(), view, flags) }
+    }
+
+    fn __getitem__<'py>(
+        &self,
+        py: Python<'py>,
+        index: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.item(py, index)
+    }
+
+    fn __setitem__(
+        &self,
+        py: Python<'_>,
+        index: &Bound<'_, PyAny>,
+        value: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        self.set_item(py, index, value)
+    }
+
+    fn __len__(&self) -> PyResult<usize> {
+        let length = self.any().shape().first().copied();
+        length.ok_or_else(|| PyTypeError::new_err("an array without axes has no length"))
+    }
+
+    fn __float__(&self, py: Python<'_>) -> PyResult<f64> {
+        self.copied(py, "K")?.call_method0("__float__")?.extract()
+    }
+
+    fn __int__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.copied(py, "K")?.call_method0("__int__")
+    }
+
+    fn __bool__(&self, py: Python<'_>) -> PyResult<bool> {
+        self.copied(py, "K")?.is_truthy()
+    }
+
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (String,))> {
+        static UNPICKLE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let unpickle = UNPICKLE.get_or_try_init(py, || {
+            let module = py.import("ndshm._ndshm")?;
+            Ok::<_, PyErr>(module.getattr("unpickle_array")?.unbind())
+        })?;
+        Ok((unpickle.bind(py).clone(), (self.handle(),)))
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        let name = self
+            .name()
+            .map(|name| format!(", name={name:?}"))
+            .unwrap_or_default();
+        Ok(format!(
+            "<ndshm.Array: shape={}, dtype={}{name}>",
+            self.shape(py)?,
+            self.element_type(py)
+        ))
+    }
+}

@@ -1,0 +1,61 @@
+//! Access to the elements: guards, poison, freezing, flushing.
+
+use super::{Core, ElementType};
+use crate::{
+    array::{
+        frozen,
+        guard::{ReadGuard, WriteGuard},
+        lock::{self, Access, Wait},
+    },
+    error::Result,
+};
+use ndarray::Dimension;
+use std::ops::Range;
+
+impl<K: ElementType, D: Dimension> Core<K, D> {
+    #[inline(always)]
+    pub(in crate::array) fn read(&self, wait: Wait) -> Result<ReadGuard<K::Unit, K::GuardDim<D>>> {
+        let layout = self.element_type.guard_layout(&self.layout);
+        ReadGuard::take(&self.opened, &layout, self.span(), wait)
+    }
+
+    #[inline(always)]
+    pub(in crate::array) fn write(
+        &self,
+        wait: Wait,
+    ) -> Result<WriteGuard<K::Unit, K::GuardDim<D>>> {
+        self.check_writable()?;
+        let layout = self.element_type.guard_layout(&self.layout);
+        WriteGuard::take(&self.opened, &layout, self.span(), Access::Write, wait)
+    }
+
+    pub(in crate::array) fn recover(&self) -> Result<WriteGuard<K::Unit, K::GuardDim<D>>> {
+        self.check_writable()?;
+        let span = self.span();
+        let own_bytes = self.len() * self.element_type.itemsize();
+        let access = Access::Recover {
+            is_exact: span.byte_len() == own_bytes as u64,
+        };
+        let layout = self.element_type.guard_layout(&self.layout);
+        WriteGuard::take(&self.opened, &layout, span, access, Wait::Forever)
+    }
+
+    pub(in crate::array) fn poisoned(&self) -> Result<Vec<Range<usize>>> {
+        self.opened.mark_used();
+        lock::poisoned(&self.opened, self.span())
+    }
+
+    pub(in crate::array) fn is_poisoned(&self) -> Result<bool> {
+        Ok(!self.poisoned()?.is_empty())
+    }
+
+    /// Freezes the whole array. This process may still have the right to write its pages.
+    pub(in crate::array) fn freeze(&self) -> Result<()> {
+        frozen::freeze(&self.opened, self.is_writable)
+    }
+
+    pub(in crate::array) fn flush(&self) -> Result<()> {
+        self.opened.mark_used();
+        self.opened.flush()
+    }
+}

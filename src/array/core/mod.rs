@@ -1,0 +1,181 @@
+//! The core of every array: an opening of its file, a layout over the payload, and a type of
+//! elements.
+//!
+//! `SharedArray` and `AnyArray` wrap a [`Core`] each. They differ in their [`ElementType`] alone,
+//! so every verb is written here, once: properties and lifetime in this file, `views` and `reshape`
+//! for views of the same elements, `parts` for views of elements of another type, `access` for
+//! guards, `open` for the way from a handle to an array.
+
+mod access;
+mod bounds;
+mod element_type;
+mod open;
+mod parts;
+mod reshape;
+mod views;
+
+pub(crate) use element_type::{ElementType, Typed};
+
+use crate::{
+    array::open_array::OpenArray,
+    error::{Error, Result},
+    format::{attributes, id::ArrayId, name},
+    handle::{Handle, Placement},
+    layout::{self, Layout, Order, span::Span},
+    scope::Scope,
+    segment::Segment,
+    store::member::Member,
+};
+use ndarray::Dimension;
+use serde::de::DeserializeOwned;
+use std::{ops::Range, path::Path, sync::Arc};
+
+/// An array, or a view of one, with elements of the type `K` and `D` dimensions.
+pub(crate) struct Core<K, D> {
+    pub(in crate::array) element_type: K,
+    pub(in crate::array) opened: Arc<OpenArray>,
+    /// Strides count units of the element type. Invariant: `layout::check` accepted it for this
+    /// segment's payload and the size of an element; of elements whose type is known at run time
+    /// only, `ElementType::check_byte_len` accepted it too.
+    pub(in crate::array) layout: Layout<D>,
+    /// Invariant: true only if `layout::disjoint` accepted the layout and the segment is mapped
+    /// writable.
+    pub(in crate::array) is_writable: bool,
+}
+
+impl<K: ElementType, D: Dimension> Core<K, D> {
+    /// The whole array in a segment that this process has just published; `dim` is its shape.
+    pub(in crate::array) fn published(segment: Arc<Segment>, element_type: K, dim: D) -> Self {
+        let layout = Layout::whole(dim, segment.header().spec.order(), element_type.units());
+        Self {
+            element_type,
+            opened: OpenArray::new(segment, None),
+            layout,
+            is_writable: true,
+        }
+    }
+
+    pub(in crate::array) fn handle(&self) -> Handle {
+        let view = self
+            .is_view()
+            .then(|| Placement::new(self.layout.offset, self.shape(), &self.byte_strides()));
+        Handle::new(
+            self.path(),
+            self.id(),
+            self.element_type.dtype().fingerprint(),
+            self.is_writable(),
+            self.scope(),
+            view,
+        )
+    }
+
+    pub(in crate::array) fn shape(&self) -> &[usize] {
+        self.layout.dim.slice()
+    }
+
+    /// The strides in bytes; zero for axes of length 0 and 1.
+    pub(in crate::array) fn byte_strides(&self) -> Vec<isize> {
+        self.layout.byte_strides(size_of::<K::Unit>())
+    }
+
+    pub(in crate::array) fn ndim(&self) -> usize {
+        self.layout.dim.ndim()
+    }
+
+    pub(in crate::array) fn len(&self) -> usize {
+        self.layout.dim.size()
+    }
+
+    pub(in crate::array) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(in crate::array) fn order(&self) -> Option<Order> {
+        let strides = self.layout.element_strides();
+        layout::order_of(self.shape(), strides, self.element_type.units())
+    }
+
+    pub(in crate::array) fn name(&self) -> Option<String> {
+        name::of(self.path(), self.id())
+    }
+
+    pub(in crate::array) fn id(&self) -> ArrayId {
+        self.opened.header().id
+    }
+
+    pub(in crate::array) fn path(&self) -> &Path {
+        self.opened.path()
+    }
+
+    pub(in crate::array) fn member(&self) -> &Arc<Member> {
+        self.opened.member()
+    }
+
+    pub(in crate::array) fn scope(&self) -> Scope {
+        self.opened.scope()
+    }
+
+    pub(in crate::array) fn set_scope(&self, scope: Scope) -> Result<()> {
+        self.opened.mark_used();
+        self.opened.set_scope(scope)
+    }
+
+    pub(in crate::array) fn release(&self) -> Result<()> {
+        self.opened.mark_used();
+        self.opened.release()
+    }
+
+    pub(in crate::array) fn axis_names(&self) -> &[Option<String>] {
+        &self.opened.header().axis_names
+    }
+
+    pub(in crate::array) fn attrs<A: DeserializeOwned>(&self) -> Result<A> {
+        attributes::from_value(self.opened.header().attrs.as_ref())
+    }
+
+    pub(in crate::array) fn is_view(&self) -> bool {
+        let whole = &self.opened.header().spec;
+        whole.dtype() != self.element_type.dtype()
+            || !self
+                .layout
+                .is_whole(whole.shape(), whole.order(), self.element_type.units())
+    }
+
+    pub(in crate::array) fn is_writable(&self) -> bool {
+        self.is_writable && !self.is_frozen()
+    }
+
+    pub(in crate::array) fn is_frozen(&self) -> bool {
+        self.opened.is_frozen()
+    }
+
+    /// An error where no element can be written through this array.
+    pub(in crate::array) fn check_writable(&self) -> Result<()> {
+        let path = || self.path().into();
+        if self.is_frozen() {
+            return Err(Error::Frozen { path: path() });
+        }
+        if !self.is_writable {
+            return Err(Error::ReadOnly {
+                path: path(),
+                reason: "the view is read-only, or some of its elements share memory",
+            });
+        }
+        Ok(())
+    }
+
+    /// The bytes of the payload from the first to the last of this view.
+    pub(in crate::array) fn extent(&self) -> Range<usize> {
+        self.layout
+            .extent(size_of::<K::Unit>(), self.element_type.itemsize())
+    }
+
+    /// The bytes that a guard covers.
+    pub(in crate::array) fn span(&self) -> Span {
+        Span::of(
+            &self.layout,
+            size_of::<K::Unit>(),
+            self.element_type.itemsize(),
+        )
+    }
+}

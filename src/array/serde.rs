@@ -1,0 +1,28 @@
+//! Arrays in serde: an array travels as its handle, and is opened where it arrives.
+
+use super::{SharedArray, any::AnyArray, frozen::FrozenArray};
+use crate::{element::Element, handle::Handle};
+use ndarray::Dimension;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// Serializes an array as its handle, and deserializes it by this method of `Handle`.
+macro_rules! travels_as_handle {
+    ([$($parameter:ident: $bound:ident),*] $array:ty, $open:ident) => {
+        impl<$($parameter: $bound),*> Serialize for $array {
+            fn serialize<Ser: Serializer>(&self, serializer: Ser) -> Result<Ser::Ok, Ser::Error> {
+                self.handle().serialize(serializer)
+            }
+        }
+
+        impl<'de, $($parameter: $bound),*> Deserialize<'de> for $array {
+            fn deserialize<De: Deserializer<'de>>(deserializer: De) -> Result<Self, De::Error> {
+                let handle = Handle::deserialize(deserializer)?;
+                handle.$open().map_err(de::Error::custom)
+            }
+        }
+    };
+}
+
+travels_as_handle!([T: Element, D: Dimension] SharedArray<T, D>, open);
+travels_as_handle!([T: Element, D: Dimension] FrozenArray<T, D>, open_frozen);
+travels_as_handle!([] AnyArray, open_any);

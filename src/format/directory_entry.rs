@@ -1,0 +1,182 @@
+//! The names in a store's directory and in a root: what each stands for, and how each is made.
+//!
+//! The only place that compares names with the suffix and the prefixes of the format. A name alone
+//! decides: whether the file behind it has the type, the owner and the content that the name
+//! promises is for the caller to check (`store::listing`).
+
+use crate::format::{
+    constants::{GONE_PREFIX, LOCK_NAME, NEW_PREFIX, SUFFIX},
+    name::Stem,
+};
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+use uuid::Uuid;
+
+/// The start of the name of a store that is being made; random letters follow.
+pub(crate) const HALF_BUILT_PREFIX: &str = NEW_PREFIX;
+
+/// A name in a store's directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StoreEntry<'a> {
+    /// The lock file.
+    LockFile,
+    /// An array's file.
+    Array(Stem<'a>),
+    /// A file under a temporary name: an array that is being made, or the file of a released array
+    /// that its owner keeps.
+    Draft {
+        /// The member that made the file. No version of the library makes a name without one.
+        maker: Option<u64>,
+    },
+    /// Not a name of this library.
+    Foreign,
+}
+
+/// A name in a root, the directory around stores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RootEntry {
+    /// A store that is being made, or whose maker died.
+    HalfBuilt,
+    /// A store that is being deleted, or whose closer died.
+    Gone,
+    /// Any other name: a store, or not of this library. The directory's content decides.
+    Other,
+}
+
+impl<'a> StoreEntry<'a> {
+    pub(crate) fn of(name: &'a OsStr) -> Self {
+        let bytes = name.as_bytes();
+        if name == LOCK_NAME {
+            Self::LockFile
+        } else if let Some(rest) = bytes.strip_prefix(NEW_PREFIX.as_bytes()) {
+            Self::Draft {
+                maker: maker_in(rest),
+            }
+        } else if let Some(stem) = bytes.strip_suffix(SUFFIX.as_bytes()) {
+            Self::Array(Stem::of(OsStr::from_bytes(stem)))
+        } else {
+            Self::Foreign
+        }
+    }
+}
+
+impl RootEntry {
+    pub(crate) fn of(name: &OsStr) -> Self {
+        if name.as_bytes().starts_with(NEW_PREFIX.as_bytes()) {
+            Self::HalfBuilt
+        } else if name.as_bytes().starts_with(GONE_PREFIX.as_bytes()) {
+            Self::Gone
+        } else {
+            Self::Other
+        }
+    }
+}
+
+/// The member id up to the next hyphen, if it is one.
+fn maker_in(rest: &[u8]) -> Option<u64> {
+    std::str::from_utf8(rest)
+        .ok()?
+        .split('-')
+        .next()?
+        .parse()
+        .ok()
+}
+
+/// The start of the names of all files that this member makes under temporary names.
+pub(crate) fn draft_prefix(maker: u64) -> String {
+    format!("{NEW_PREFIX}{maker}-")
+}
+
+/// The name of a store that is being deleted.
+pub(crate) fn gone_name(random: Uuid) -> String {
+    format!("{GONE_PREFIX}{}", random.simple())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::name;
+
+    const DIGITS: &str = "0189f7e2c3d47a5b8c9d0e1f2a3b4c5d";
+
+    fn bytes(name: &[u8]) -> &OsStr {
+        OsStr::from_bytes(name)
+    }
+
+    #[test]
+    fn every_name_in_a_store_stands_for_one_thing() {
+        let draft = |maker| StoreEntry::Draft { maker };
+        let illegal = |stem| StoreEntry::Array(Stem::Illegal(bytes(stem)));
+        let long = [&[b'x'; 201], SUFFIX.as_bytes()].concat();
+        let unnamed = name::file_name(DIGITS);
+        for (name, expected) in [
+            (&b".lock"[..], StoreEntry::LockFile),
+            (b".lock.ndshm", illegal(b".lock")),
+            (b"xs.ndshm", StoreEntry::Array(Stem::Chosen("xs"))),
+            (b"a b.c.ndshm", StoreEntry::Array(Stem::Chosen("a b.c"))),
+            (b"\xc3\xa4.ndshm", StoreEntry::Array(Stem::Chosen("ä"))),
+            (unnamed.as_bytes(), StoreEntry::Array(Stem::Id(DIGITS))),
+            // Names that a user cannot choose, and a file that has one all the same.
+            (b".ndshm", illegal(b"")),
+            (b".x.ndshm", illegal(b".x")),
+            (b"\xff.ndshm", illegal(b"\xff")),
+            (&long, illegal(&[b'x'; 201])),
+            (b".ndshm-gone-1.ndshm", illegal(b".ndshm-gone-1")),
+            (b".ndshm-new-7-abc", draft(Some(7))),
+            (b".ndshm-new-7-a-b", draft(Some(7))),
+            (b".ndshm-new-7", draft(Some(7))),
+            (b".ndshm-new-7-abc.ndshm", draft(Some(7))),
+            (b".ndshm-new-18446744073709551615-x", draft(Some(u64::MAX))),
+            (b".ndshm-new-18446744073709551616-x", draft(None)),
+            (b".ndshm-new-thesis", draft(None)),
+            (b".ndshm-new-", draft(None)),
+            (b".ndshm-new--7", draft(None)),
+            (b".ndshm-new-\xff", draft(None)),
+            (b".ndshm-new", StoreEntry::Foreign),
+            (b".ndshm-gone-x", StoreEntry::Foreign),
+            (b"xs.NDSHM", StoreEntry::Foreign),
+            (b"xs.ndshm~", StoreEntry::Foreign),
+            (b"ndshm", StoreEntry::Foreign),
+            (b".LOCK", StoreEntry::Foreign),
+            (b"lock", StoreEntry::Foreign),
+            (b"notes.txt", StoreEntry::Foreign),
+            (b"\xff\xfe", StoreEntry::Foreign),
+            (b"", StoreEntry::Foreign),
+        ] {
+            assert_eq!(StoreEntry::of(bytes(name)), expected, "{:?}", bytes(name));
+        }
+    }
+
+    #[test]
+    fn every_name_in_a_root_stands_for_one_thing() {
+        for (name, expected) in [
+            (&b".ndshm-new-abcdef"[..], RootEntry::HalfBuilt),
+            (b".ndshm-new-thesis", RootEntry::HalfBuilt),
+            (b".ndshm-new-", RootEntry::HalfBuilt),
+            (b".ndshm-new-\xff", RootEntry::HalfBuilt),
+            (b".ndshm-gone-x", RootEntry::Gone),
+            (b".ndshm-gone-\xff", RootEntry::Gone),
+            (b".ndshm-gone", RootEntry::Other),
+            (b".ndshm-export-abc", RootEntry::Other),
+            (b".lock", RootEntry::Other),
+            (b"run-7", RootEntry::Other),
+            (b"\xff", RootEntry::Other),
+            (b"", RootEntry::Other),
+        ] {
+            assert_eq!(RootEntry::of(bytes(name)), expected, "{:?}", bytes(name));
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_made_stands_for_what_it_was_made_for() {
+        let draft = draft_prefix(7) + "abc";
+        let entry = StoreEntry::of(draft.as_ref());
+        assert_eq!(entry, StoreEntry::Draft { maker: Some(7) });
+        let array = name::file_name("xs");
+        let entry = StoreEntry::of(array.as_ref());
+        assert_eq!(entry, StoreEntry::Array(Stem::Chosen("xs")));
+        let gone = gone_name(Uuid::from_bytes([7; 16]));
+        assert_eq!(RootEntry::of(gone.as_ref()), RootEntry::Gone);
+        let half_built = format!("{HALF_BUILT_PREFIX}abcdef");
+        assert_eq!(RootEntry::of(half_built.as_ref()), RootEntry::HalfBuilt);
+    }
+}

@@ -1,0 +1,123 @@
+//! Finds the segment that a handle or a path names, and the elements of the handle in it.
+
+use super::Segment;
+use crate::{
+    element::dtype::DType,
+    error::{Error, Result},
+    handle::Handle,
+    layout::{self, Bounds, Layout},
+    store::member::Member,
+};
+use ndarray::IxDyn;
+use std::{path::Path, sync::Arc};
+
+impl Segment {
+    /// The segment that a handle names.
+    pub(crate) fn of_handle(handle: &Handle) -> Result<Arc<Segment>> {
+        let (path, id, is_writable) = (handle.path(), handle.id(), handle.is_writable());
+        if let Some(segment) = Segment::lookup(path, id, is_writable) {
+            return Ok(segment);
+        }
+        let released = || Error::Released {
+            path: path.into(),
+            id,
+        };
+        let directory = path.parent().ok_or_else(released)?;
+        if let Some(member) = Member::lookup(directory) {
+            // The array names its store, so an opened one is of the right store. If the opening
+            // fails, another store may be at the directory by now.
+            match Segment::open(&member, path, Some(id), is_writable) {
+                Err(_) if !member.is_at_its_path() => {}
+                opened => return opened,
+            }
+        }
+        let member = Member::join(directory, false).map_err(|error| match error {
+            Error::NotFound { .. } => released(),
+            other => other,
+        })?;
+        Segment::open(&member, path, Some(id), is_writable)
+    }
+
+    /// The segment of the file at a path, for reading and writing.
+    pub(crate) fn at_path(path: &Path) -> Result<Arc<Segment>> {
+        let missing = || Error::NotFound {
+            path: path.into(),
+            what: "no such array",
+        };
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(missing());
+        };
+        let parent = if parent.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            parent
+        };
+        let directory = std::fs::canonicalize(parent).map_err(|_| missing())?;
+        let member = Member::join(&directory, false)?;
+        Segment::open(&member, &directory.join(name), None, true)
+    }
+
+    /// The type of a handle's elements: that of the array, or of a field or part of it.
+    pub(crate) fn dtype_of(&self, handle: Option<&Handle>) -> Result<DType> {
+        let whole = self.header().spec.dtype();
+        let Some(handle) = handle else {
+            return Ok(whole.clone());
+        };
+        let unknown = || Error::Handle {
+            reason: format!("its fingerprint is neither that of {whole} nor that of a part of it"),
+        };
+        whole
+            .find(handle.fingerprint())
+            .filter(|found| found == whole || handle.view().is_some())
+            .ok_or_else(unknown)
+    }
+
+    /// Where the elements of a handle, or those of the whole array, lie in the payload; strides in
+    /// units of `unit` bytes. Elements have the type `dtype`, which is the array's or a part of it,
+    /// and are aligned to `align`.
+    ///
+    /// # Errors
+    ///
+    /// `Layout` if the view leaves the payload, names no elements of this type, or is for writing
+    /// and two of its elements share bytes.
+    pub(crate) fn locate(
+        &self,
+        handle: Option<&Handle>,
+        dtype: &DType,
+        align: usize,
+        unit: usize,
+    ) -> Result<Layout<IxDyn>> {
+        let whole = &self.header().spec;
+        let Some(view) = handle.and_then(Handle::view) else {
+            let units = whole.dtype().itemsize() / unit;
+            return Ok(Layout::whole(IxDyn(whole.shape()), whole.order(), units));
+        };
+        let shape: Vec<usize> = view.shape.iter().map(|&n| n as usize).collect();
+        let strides: Vec<isize> = view.strides.iter().map(|&stride| stride as isize).collect();
+        let (offset, itemsize) = (view.offset as usize, dtype.itemsize());
+        let bounds = Bounds {
+            len: self.data_len(),
+            itemsize,
+            align,
+        };
+        layout::check(bounds, offset, &shape, &strides)
+            .map_err(|reason| Error::layout("open the view", reason))?;
+        if !whole.dtype().has_view(dtype, offset, &shape, &strides) {
+            return Err(Error::layout(
+                "open the view",
+                format!(
+                    "it names no elements, fields or parts of type {dtype} of an array of {}",
+                    whole.dtype()
+                ),
+            ));
+        }
+        if handle.is_some_and(Handle::is_writable) && !layout::disjoint(&shape, &strides, itemsize)
+        {
+            return Err(Error::layout(
+                "open the view for writing",
+                "some of its elements share bytes; ask for reading",
+            ));
+        }
+        Ok(Layout::from_bytes(offset, IxDyn(&shape), &strides, unit))
+    }
+}

@@ -1,0 +1,143 @@
+//! Reads an array's header without mapping the file, and the errors of files that are not the array
+//! that was asked for.
+
+use super::header_error;
+use crate::{
+    error::{Error, HeaderError, Result},
+    format::{
+        constants::{ENDIAN_PROBE, HEADER_AT, STATE_AT, STATE_LEN},
+        header::{Header, Parsed},
+        id::ArrayId,
+        name::Stem,
+    },
+    state::{block::lifecycle, snapshot::StateSnapshot},
+    store::permissions,
+    sys::fs::open_file,
+};
+use std::{
+    fs::{self, File, Metadata},
+    io,
+    os::unix::fs::FileExt,
+    path::Path,
+};
+
+/// Reads the header of an array file without mapping it. Gives the file's generation too.
+pub(crate) fn read_header(path: &Path, expected: Option<ArrayId>) -> Result<(Parsed, u64)> {
+    // Opening a FIFO or a device can have effects, and no check has looked at this directory.
+    if fs::symlink_metadata(path)
+        .is_ok_and(|metadata| !metadata.is_file() && !metadata.is_symlink())
+    {
+        return Err(Error::Untrusted {
+            path: path.into(),
+            reason: "it is not a regular file".into(),
+        });
+    }
+    let file = open_file(path).map_err(|source| open_error(source, path, expected))?;
+    let metadata = permissions::check_file(&file, path)?;
+    if metadata.len() < HEADER_AT as u64 {
+        let parsed = Header::parse(&file, metadata.len());
+        return Err(header_error(
+            path,
+            parsed.err().unwrap_or(HeaderError::Magic),
+        ));
+    }
+    // This reader is not counted in, so the owner may reuse the file while it is read.
+    let generation = read_state(&file, path)?.generation;
+    let parsed = Header::parse(&file, metadata.len());
+    // In this order: a file that is reused has another generation before it is ready again.
+    let state = read_state(&file, path)?;
+    let is_reused = state.lifecycle == lifecycle::RECYCLING
+        || read_state(&file, path)?.generation != generation
+        || has_other_len(&file, &metadata);
+    if is_reused {
+        let id = expected.or(parsed.ok().map(|parsed| parsed.header.id));
+        return Err(gone(path, id));
+    }
+    let parsed = parsed.map_err(|source| header_error(path, source))?;
+    check_id(path, expected, parsed.header.id)?;
+    if state.endian != ENDIAN_PROBE {
+        return Err(header_error(path, HeaderError::Endian));
+    }
+    match state.lifecycle {
+        lifecycle::READY => Ok((parsed, generation)),
+        lifecycle::RELEASED => Err(Error::Released {
+            path: path.into(),
+            id: parsed.header.id,
+        }),
+        found => Err(header_error(path, HeaderError::Lifecycle { found })),
+    }
+}
+
+/// Copies the state block of an open array file.
+pub(crate) fn read_state(file: &File, path: &Path) -> Result<StateSnapshot> {
+    let mut block = [0; STATE_LEN];
+    file.read_exact_at(&mut block, STATE_AT as u64)
+        .map_err(Error::io(path, "read the state block"))?;
+    Ok(StateSnapshot::of(&block))
+}
+
+/// An error if a file does not have the array that it was opened for. A file that is named after an
+/// id and has another array was renamed and reused after it was opened here.
+pub(super) fn check_id(path: &Path, expected: Option<ArrayId>, found: ArrayId) -> Result<()> {
+    let stem = Stem::at(path);
+    match expected {
+        Some(expected) if expected == found => Ok(()),
+        Some(expected) if stem.is_of(expected) => Err(gone(path, Some(expected))),
+        Some(expected) => Err(Error::PathReused {
+            path: path.into(),
+            expected: expected.to_string(),
+            found: found.to_string(),
+        }),
+        None if stem.is_of(found) || !stem.is_id() => Ok(()),
+        None => Err(gone(path, None)),
+    }
+}
+
+/// The error if a file was reused since it was opened: its owner renamed it before, so the array
+/// that was at `path` is gone.
+pub(super) fn gone(path: &Path, expected: Option<ArrayId>) -> Error {
+    match expected {
+        Some(id) => Error::Released {
+            path: path.into(),
+            id,
+        },
+        None => Error::NotFound {
+            path: path.into(),
+            what: "the array was released",
+        },
+    }
+}
+
+pub(super) fn has_other_len(file: &File, before: &Metadata) -> bool {
+    file.metadata().is_ok_and(|now| now.len() != before.len())
+}
+
+pub(super) fn open_error(source: io::Error, path: &Path, expected: Option<ArrayId>) -> Error {
+    match (source.raw_os_error(), expected) {
+        (Some(libc::ENOENT), Some(id)) => Error::Released {
+            path: path.into(),
+            id,
+        },
+        (Some(libc::ENOENT), None) => Error::NotFound {
+            path: path.into(),
+            what: "no such array",
+        },
+        (Some(libc::ELOOP), _) => Error::Untrusted {
+            path: path.into(),
+            reason: "it is a symbolic link".into(),
+        },
+        (Some(libc::EISDIR | libc::ENXIO), _) => Error::Untrusted {
+            path: path.into(),
+            reason: "it is not a regular file".into(),
+        },
+        (Some(libc::EACCES), _) => Error::ReadOnly {
+            path: path.into(),
+            reason: "its file may not be written, and every opener counts itself in it: chmod u+rw",
+        },
+        _ => Error::Io {
+            path: path.into(),
+            action: "open the array file",
+            source,
+        },
+    }
+}

@@ -1,0 +1,313 @@
+//! The sweep of the files in a store: arrays that were released or whose owner is dead, and drafts
+//! of dead members.
+//!
+//! [`plan_files`] decides by one look at the first bytes of each file, without mapping it.
+//! [`sweep_files`] executes that plan: it opens each array and decides again on the mapped state
+//! block. A draft needs no second look: its maker is dead, and member ids are never given twice.
+
+use super::{Segment, header, header_error};
+use crate::{
+    error::{Error, HeaderError, Result},
+    format::{
+        constants::{CLAIMABLE, HEADER_KEY_AT, MAGIC},
+        directory_entry::{RootEntry, StoreEntry},
+        header::Header,
+    },
+    state::{block::lifecycle, snapshot::StateSnapshot},
+    store::{
+        self, StoreReader, Swept, listing,
+        member::Member,
+        permissions,
+        plan::{Kind, Plan, PlannedDeletion, Reason},
+    },
+    sys::fs::{inode_at, inode_of_file, open_file},
+};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io,
+    os::unix::fs::FileExt,
+    path::Path,
+    sync::{Arc, atomic::Ordering::SeqCst},
+};
+use uuid::Uuid;
+
+/// The deletions of a sweep of a root: whole stores, then files in the stores that stay.
+pub(crate) fn plan_root(root: &Path) -> Result<Plan> {
+    let mut plan = store::sweep::plan(root)?;
+    let whole: Vec<_> = plan
+        .deletions
+        .iter()
+        .map(|whole| whole.path.clone())
+        .collect();
+    for directory in listing::stores(root)? {
+        if !whole.contains(&directory)
+            && let Ok(store) = StoreReader::open(&directory)
+        {
+            let files = plan_files_of(&store, &directory)?;
+            plan.deletions.extend(files.deletions);
+            plan.skipped.extend(files.skipped);
+        }
+    }
+    Ok(plan)
+}
+
+/// The deletions of a sweep in one store: the whole store, or files in it.
+pub(crate) fn plan_store(store: &StoreReader, directory: &Path) -> Result<Plan> {
+    // Only a sweep of the root finds out whether a store is still being made.
+    let is_half_built = directory
+        .file_name()
+        .is_some_and(|name| RootEntry::of(name) == RootEntry::HalfBuilt);
+    let whole = match store::sweep::reason_to_delete(store, directory) {
+        _ if is_half_built => None,
+        Ok(reason) => reason,
+        // It is not deleted as a whole; its files are.
+        Err(Error::Untrusted { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    match whole {
+        Some(reason) => Ok(Plan {
+            deletions: vec![store::sweep::whole(directory, reason)?],
+            skipped: Vec::new(),
+        }),
+        None => plan_files_of(store, directory),
+    }
+}
+
+fn plan_files_of(store: &StoreReader, directory: &Path) -> Result<Plan> {
+    plan_files(directory, store.page().uuid(), |member| {
+        store.is_alive(member)
+    })
+}
+
+/// The files in the store in `directory`, which has this id, that a sweep deletes.
+fn plan_files(
+    directory: &Path,
+    store: Uuid,
+    is_alive: impl Fn(u64) -> Result<bool>,
+) -> Result<Plan> {
+    // Most arrays belong to one of few owners, and a question to the kernel costs as much as a look
+    // at a file.
+    let mut known = BTreeMap::new();
+    let mut is_alive = |member| match known.get(&member) {
+        Some(&is_alive) => Ok(is_alive),
+        None => is_alive(member).map(|is_alive| *known.entry(member).or_insert(is_alive)),
+    };
+    let mut plan = Plan::default();
+    for name in listing::names(directory)? {
+        let path = directory.join(&name);
+        let reason = match StoreEntry::of(&name) {
+            StoreEntry::Array(_) => judge_array(&path, store, &mut is_alive),
+            StoreEntry::Draft { maker: Some(maker) } => Ok(Reason::of_draft(maker, &mut is_alive)?),
+            StoreEntry::Draft { maker: None } | StoreEntry::LockFile | StoreEntry::Foreign => {
+                Ok(None)
+            }
+        };
+        match reason {
+            Ok(None) | Err(Error::NotFound { .. }) => {}
+            Ok(Some(reason)) => plan.deletions.push(PlannedDeletion {
+                bytes: listing::allocated(&path),
+                arrays: usize::from(reason.kind() == Kind::Array),
+                path,
+                reason,
+            }),
+            Err(error) => plan.skipped.push(error),
+        }
+    }
+    Ok(plan)
+}
+
+/// Why a sweep deletes an array, if so. An error if the file is not an array that can be opened.
+fn judge_array(
+    path: &Path,
+    store: Uuid,
+    is_alive: impl FnOnce(u64) -> Result<bool>,
+) -> Result<Option<Reason>> {
+    let file = open_file(path).map_err(|source| header::open_error(source, path, None))?;
+    let mut head = [0; HEADER_KEY_AT];
+    let is_array = file.read_exact_at(&mut head, 0).is_ok() && head.starts_with(&MAGIC);
+    let state = StateSnapshot::in_head(&head);
+    let reason = if is_array {
+        Reason::of_array(&state, is_alive)?
+    } else {
+        None
+    };
+    if is_array && reason.is_none() && state.lifecycle == lifecycle::READY {
+        return Ok(None);
+    }
+    match check_array(&file, path, store, state.lifecycle) {
+        // A released file that lost its name is another array's by now, or about to be.
+        _ if !names(path, &file) => Ok(None),
+        Ok(()) => Ok(reason),
+        Err(error) => Err(error),
+    }
+}
+
+/// An error if an array file cannot be opened, and so not swept.
+fn check_array(file: &File, path: &Path, store: Uuid, lifecycle: u32) -> Result<()> {
+    let len = permissions::check_file(file, path)?.len();
+    let parsed = Header::parse(file, len).map_err(|source| header_error(path, source))?;
+    if parsed.header.created.store != store {
+        return Err(header_error(path, HeaderError::ForeignStore));
+    }
+    match lifecycle {
+        lifecycle::READY | lifecycle::RELEASED | lifecycle::RECYCLING => Ok(()),
+        found => Err(header_error(path, HeaderError::Lifecycle { found })),
+    }
+}
+
+/// Whether a path still names the file that was opened by it.
+fn names(path: &Path, file: &File) -> bool {
+    inode_at(path).is_some_and(|named| inode_of_file(file).is_ok_and(|opened| opened == named))
+}
+
+/// Deletes the leftovers among the files of a store.
+pub(crate) fn sweep_files(member: &Arc<Member>) -> Result<Swept> {
+    member.check_open()?;
+    let Plan { deletions, skipped } =
+        plan_files(member.directory(), member.page().uuid(), |owner| {
+            member.is_alive(owner)
+        })?;
+    let mut swept = Swept {
+        skipped,
+        ..Swept::default()
+    };
+    let (drafts, arrays): (Vec<_>, Vec<_>) = deletions
+        .iter()
+        .partition(|deletion| deletion.reason.kind() == Kind::Draft);
+    for array in arrays {
+        swept.note(sweep_array(member, array));
+    }
+    for draft in drafts {
+        swept.note(sweep_draft(draft));
+    }
+    failpoint!(SweepStoreDone);
+    Ok(swept)
+}
+
+fn sweep_array(member: &Arc<Member>, array: &PlannedDeletion) -> Result<Swept> {
+    match Segment::open_for_sweep(member, &array.path).and_then(|segment| segment.sweep()) {
+        Ok(true) => Ok(Swept {
+            arrays: 1,
+            bytes: array.bytes,
+            ..Swept::default()
+        }),
+        Ok(false) | Err(Error::NotFound { .. }) => Ok(Swept::default()),
+        Err(error) => Err(error),
+    }
+}
+
+fn sweep_draft(draft: &PlannedDeletion) -> Result<Swept> {
+    failpoint!(SweepHalfMadeFound);
+    let removed = fs::remove_file(&draft.path);
+    failpoint!(SweepHalfMadeRemoved);
+    match removed {
+        Ok(()) => Ok(Swept {
+            bytes: draft.bytes,
+            ..Swept::default()
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Swept::default()),
+        Err(error) => Err(Error::io(&draft.path, "delete a half-built array")(error)),
+    }
+}
+
+impl Segment {
+    /// Deletes the array if its owner is dead, or if it was released and still has its name.
+    /// Returns false if there is nothing to do.
+    fn sweep(&self) -> Result<bool> {
+        if self.finish_release()? {
+            return Ok(true);
+        }
+        let owner = self.state().owner.load(SeqCst);
+        if owner == 0 || owner == CLAIMABLE || self.member.is_alive(owner)? {
+            return Ok(false);
+        }
+        failpoint!(SweepDeadOwnerFound);
+        // Asked for before the ownership is locked: in a child that has not joined yet, this takes
+        // another lock.
+        let me = self.member.id()?;
+        self.ownership.lock().release(self.state(), me);
+        failpoint!(ReleaseMarked);
+        self.unlink().map(|()| true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Manager,
+        format::constants::{LIFECYCLE_AT, OWNER_AT},
+    };
+
+    /// Changes bytes of an array's file.
+    fn change(path: &Path, at: usize, bytes: &[u8]) {
+        let file = File::options().write(true).open(path).unwrap();
+        file.write_all_at(bytes, at as u64).unwrap();
+    }
+
+    #[test]
+    fn a_sweep_deletes_the_files_of_its_plan_and_skips_the_same_files() {
+        let scratch = tempfile::tempdir().unwrap();
+        let manager = Manager::builder().root(scratch.path()).create().unwrap();
+        let array = |name: &str| {
+            let array = manager.options().name(name).zeros::<u8, _>(5).unwrap();
+            array.path().to_path_buf()
+        };
+        let _local = manager.zeros::<u8, _>(5).unwrap();
+        array("stays");
+        change(&array("dead"), OWNER_AT, &77u64.to_ne_bytes());
+        change(&array("released"), LIFECYCLE_AT, &2u32.to_ne_bytes());
+        change(&array("wrong"), LIFECYCLE_AT, &7u32.to_ne_bytes());
+        let other = Manager::builder().root(scratch.path()).create().unwrap();
+        let foreign = other.options().name("foreign").zeros::<u8, _>(5).unwrap();
+        let copy = manager.path().join("copy.ndshm");
+        fs::copy(foreign.path(), &copy).unwrap();
+        change(&copy, OWNER_AT, &77u64.to_ne_bytes());
+        for name in [
+            ".ndshm-new-77-x",
+            ".ndshm-new-thesis",
+            "broken.ndshm",
+            "notes.txt",
+        ] {
+            fs::write(manager.path().join(name), "x").unwrap();
+        }
+        let list = || {
+            let mut names = listing::names(manager.path()).unwrap();
+            names.sort();
+            names
+        };
+        let before = list();
+        let store = StoreReader::open(manager.path()).unwrap();
+        let plan = plan_store(&store, manager.path()).unwrap();
+        let swept = sweep_files(manager.member()).unwrap();
+        let mut planned: Vec<_> = plan
+            .deletions
+            .iter()
+            .map(|deletion| deletion.path.file_name().unwrap().to_owned())
+            .collect();
+        planned.sort();
+        let after = list();
+        let (stayed, gone): (Vec<_>, Vec<_>) =
+            before.into_iter().partition(|name| after.contains(name));
+        assert_eq!(planned, gone);
+        assert_eq!(gone, [".ndshm-new-77-x", "dead.ndshm", "released.ndshm"]);
+        assert_eq!(stayed, after);
+        let texts = |errors: &[Error]| {
+            let mut texts: Vec<_> = errors.iter().map(ToString::to_string).collect();
+            texts.sort();
+            texts
+        };
+        assert_eq!(texts(&plan.skipped), texts(&swept.skipped));
+        assert_eq!(swept.skipped.len(), 3, "{:?}", swept.skipped);
+        assert_eq!((swept.stores, swept.arrays), (0, 2));
+        assert_eq!(
+            swept.bytes,
+            plan.deletions
+                .iter()
+                .map(|deletion| deletion.bytes)
+                .sum::<u64>()
+        );
+        fs::remove_file(manager.path().join("notes.txt")).unwrap();
+    }
+}

@@ -1,0 +1,90 @@
+//! The lock word: taken by compare-and-swap, and taken over from a dead holder.
+
+use super::{Liveness, Refusal, Request};
+use crate::{
+    state::block::StateBlock,
+    sync::{self, Instant, SPINS},
+};
+use std::{
+    sync::atomic::Ordering::{Acquire, Relaxed, Release},
+    time::Duration,
+};
+
+/// How long a call whose deadline is over still waits for the lock word. A running holder keeps the
+/// word for less than a microsecond.
+const WORD_PATIENCE: Duration = Duration::from_millis(50);
+
+impl StateBlock {
+    /// Runs `section` with the lock word held.
+    pub(super) fn locked<R>(
+        &self,
+        request: Request,
+        liveness: &impl Liveness,
+        section: impl FnOnce(&Self) -> R,
+    ) -> Result<R, Refusal> {
+        self.take_word(request, liveness)?;
+        failpoint!(WordTaken);
+        let result = section(self);
+        failpoint!(WordFreeing);
+        self.lock.store(0, Release);
+        Ok(result)
+    }
+
+    fn take_word(&self, request: Request, liveness: &impl Liveness) -> Result<(), Refusal> {
+        match self
+            .lock
+            .compare_exchange(0, request.member, Acquire, Relaxed)
+        {
+            Ok(_) => Ok(()),
+            Err(_) => self.wait_for_word(request, liveness),
+        }
+    }
+
+    #[cold]
+    fn wait_for_word(
+        &self,
+        Request {
+            member, deadline, ..
+        }: Request,
+        liveness: &impl Liveness,
+    ) -> Result<(), Refusal> {
+        let mut tries = 0;
+        let mut since = None;
+        loop {
+            let Err(holder) = self.lock.compare_exchange(0, member, Acquire, Relaxed) else {
+                return Ok(());
+            };
+            tries += 1;
+            if tries < SPINS {
+                sync::spin_loop();
+                continue;
+            }
+            // All threads of a process have one member id, so a holder with the own id lives. A
+            // thread that sleeps between its tries asks at each try.
+            let is_time = tries % SPINS == 0
+                || since.is_some_and(|since: Instant| {
+                    Instant::now() > since + Duration::from_millis(1)
+                });
+            let is_dead = holder != 0 && holder != member && is_time && !liveness.is_alive(holder);
+            if is_dead
+                && self
+                    .lock
+                    .compare_exchange(holder, member, Acquire, Relaxed)
+                    .is_ok()
+            {
+                failpoint!(WordTakenOver);
+                return Ok(());
+            }
+            let now = Instant::now();
+            let since = *since.get_or_insert(now);
+            if deadline.is_some_and(|deadline| now >= deadline.max(since + WORD_PATIENCE)) {
+                return Err(Refusal::WouldBlock);
+            }
+            if now < since + Duration::from_millis(1) {
+                sync::yield_now()
+            } else {
+                sync::sleep(Duration::from_micros(100))
+            }
+        }
+    }
+}

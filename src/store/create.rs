@@ -1,0 +1,135 @@
+//! Makes stores: under a temporary name, complete with its lock file and its first member, then
+//! renamed into place. No process sees a store without a lock file or without a member.
+
+use crate::{
+    error::{Error, Result},
+    format::{
+        constants::{LOCK_LEN, LOCK_NAME},
+        directory_entry::{self, RootEntry},
+    },
+    store::{
+        lock_page::LockPage,
+        member::{self, Member},
+        permissions,
+        reader::open_directory,
+        remove,
+    },
+    sys::{file_lock, fork::Private, fs::creation_error},
+};
+use rustix::fs::{CWD, FallocateFlags, RenameFlags, fallocate, renameat_with};
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use uuid::Uuid;
+
+/// How long a maker waits for a sweep that deletes half-built stores in the same directory.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Makes a store and joins it as its first member.
+pub(crate) fn create(
+    directory: &Path,
+    persistent: bool,
+    any_file_system: bool,
+) -> Result<Arc<Member>> {
+    let (parent, directory) = place_of(directory)?;
+    let _builders = lock_builders(&parent)?;
+    failpoint!(BuildersShared);
+    let failed = |source| creation_error(source, &parent, LOCK_LEN as u64, "build a store here");
+    let building = tempfile::Builder::new()
+        .prefix(directory_entry::HALF_BUILT_PREFIX)
+        .permissions(PermissionsExt::from_mode(0o700))
+        .tempdir_in(&parent)
+        .map_err(failed)?;
+    failpoint!(StoreBuilt);
+    permissions::check_directory(building.path(), any_file_system)?;
+    let page = LockPage::initial(Uuid::new_v4(), member::boot_id()?, persistent);
+    write_lock_file(&building.path().join(LOCK_NAME), &page).map_err(failed)?;
+    failpoint!(StoreLockWritten);
+    let member = Member::join_new(building.path(), &directory)?;
+    failpoint!(StoreJoined);
+    match put_in_place(building.path(), &directory) {
+        // The store that is there was marked as closing by a closer that died.
+        Err(Error::AlreadyExists { .. }) if remove::finish_closing(&directory)? => {
+            put_in_place(building.path(), &directory)?;
+        }
+        result => result?,
+    }
+    failpoint!(StoreInPlace);
+    let _ = building.keep();
+    Ok(member.enlist())
+}
+
+/// The directory around a new store, without links, and the store's own path in it.
+fn place_of(directory: &Path) -> Result<(PathBuf, PathBuf)> {
+    let (Some(parent), Some(name)) = (directory.parent(), directory.file_name()) else {
+        return Err(Error::Untrusted {
+            path: directory.into(),
+            reason: "a store needs a directory of its own".into(),
+        });
+    };
+    if RootEntry::of(name) != RootEntry::Other {
+        return Err(Error::Name {
+            name: name.to_string_lossy().into_owned(),
+            reason: "names of stores that are being made or deleted begin like this",
+        });
+    }
+    let parent = if parent.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        parent
+    };
+    let parent = fs::canonicalize(parent).map_err(Error::io(
+        parent,
+        "find the directory for the new store, which must exist",
+    ))?;
+    let directory = parent.join(name);
+    Ok((parent, directory))
+}
+
+/// Gives a complete store its name, unless something has it.
+fn put_in_place(building: &Path, directory: &Path) -> Result<()> {
+    match renameat_with(CWD, building, CWD, directory, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(()),
+        Err(rustix::io::Errno::EXIST) => Err(Error::AlreadyExists {
+            path: directory.into(),
+        }),
+        Err(errno) => Err(Error::io(directory, "rename the new store into place")(
+            errno.into(),
+        )),
+    }
+}
+
+fn write_lock_file(path: &Path, page: &[u8]) -> io::Result<()> {
+    let mut file = File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    fallocate(&file, FallocateFlags::empty(), 0, page.len() as u64)?;
+    file.write_all(page)
+}
+
+/// Locks the directory around a new store, shared: while the lock is held, no sweep deletes
+/// half-built stores there.
+fn lock_builders(parent: &Path) -> Result<Private> {
+    let builders = open_directory(parent)?;
+    let deadline = Instant::now() + PATIENCE;
+    while !builders
+        .file()
+        .and_then(file_lock::try_share)
+        .map_err(Error::io(parent, "lock the directory"))?
+    {
+        if Instant::now() > deadline {
+            let action =
+                "lock the directory: another process holds it with flock, choose another one";
+            return Err(Error::io(parent, action)(io::ErrorKind::TimedOut.into()));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(builders)
+}

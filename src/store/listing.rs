@@ -1,0 +1,82 @@
+//! The files in a store's directory.
+//!
+//! [`StoreEntry::of`] says what a name stands for. Whether the library made the file behind the
+//! name is decided here, and nowhere else.
+
+use crate::{
+    error::{Error, Result},
+    format::{constants::LOCK_NAME, directory_entry::StoreEntry},
+};
+use std::{
+    ffi::{OsStr, OsString},
+    fs, io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+/// The names in a directory; none if the directory is gone.
+pub(crate) fn names(directory: &Path) -> Result<Vec<OsString>> {
+    let failed = || Error::io(directory, "list the directory");
+    match fs::read_dir(directory) {
+        Ok(entries) => entries
+            .map(|entry| entry.map(|entry| entry.file_name()).map_err(failed()))
+            .collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(failed()(error)),
+    }
+}
+
+/// The paths of the array files in a store's directory.
+pub(crate) fn arrays(directory: &Path) -> Result<Vec<PathBuf>> {
+    let names = names(directory)?.into_iter();
+    Ok(names
+        .filter(|name| matches!(StoreEntry::of(name), StoreEntry::Array(_)))
+        .map(|name| directory.join(name))
+        .collect())
+}
+
+/// The number of array files in a store's directory, and the bytes that all of its files take.
+pub(crate) fn size(directory: &Path) -> Result<(usize, u64)> {
+    let names = names(directory)?;
+    let arrays = names
+        .iter()
+        .filter(|name| matches!(StoreEntry::of(name), StoreEntry::Array(_)))
+        .count();
+    let bytes = names
+        .iter()
+        .map(|name| allocated(&directory.join(name)))
+        .sum();
+    Ok((arrays, bytes))
+}
+
+/// The name of a file in a store's directory that this library did not put there.
+pub(crate) fn foreign_entry(directory: &Path) -> Result<Option<PathBuf>> {
+    Ok(names(directory)?
+        .into_iter()
+        .find(|name| !is_of_store(directory, name))
+        .map(PathBuf::from))
+}
+
+/// Whether the library put a file into a store's directory, by its name and its type.
+fn is_of_store(directory: &Path, name: &OsStr) -> bool {
+    let is_directory =
+        fs::symlink_metadata(directory.join(name)).is_ok_and(|metadata| metadata.is_dir());
+    StoreEntry::of(name) != StoreEntry::Foreign && !is_directory
+}
+
+/// The bytes that a file takes on its file system; none if it is gone.
+pub(crate) fn allocated(path: &Path) -> u64 {
+    // stat(2) counts in blocks of 512 bytes on every file system.
+    fs::symlink_metadata(path).map_or(0, |metadata| metadata.blocks() * 512)
+}
+
+/// The directories in a root that have a lock file, in the order of their names.
+pub(crate) fn stores(root: &Path) -> Result<Vec<PathBuf>> {
+    let mut stores: Vec<_> = names(root)?
+        .into_iter()
+        .map(|name| root.join(name))
+        .filter(|path| path.join(LOCK_NAME).is_file())
+        .collect();
+    stores.sort();
+    Ok(stores)
+}

@@ -1,0 +1,283 @@
+//! How a process becomes a member of a store.
+//!
+//! # Joining
+//!
+//! 1. *Open* the lock file, through a description that a forked child does not share.
+//! 2. *Share* its flock. A sweep holds the flock exclusively while it deletes the store, so a join
+//!    that does not get the lock waits and begins again.
+//! 3. *Map* the lock page, and compare the file's inode with the one at the path. They differ if
+//!    the store was deleted between steps 1 and 2: the join begins again, and finds no store or
+//!    another one.
+//! 4. *Note the boot.* The first join after the machine was started adds [`BOOT_STEP`] to the next
+//!    member id: ids that were given before a crash and never reached the disk are not given again.
+//! 5. *Take an id* from the lock page, and lock its byte. From then on the process counts as alive,
+//!    until the kernel frees the byte. If another process holds the byte, the join takes the next
+//!    id.
+//!
+//! [`BOOT_STEP`]: crate::format::constants::BOOT_STEP
+//!
+//! # One membership for each store
+//!
+//! A process has at most one membership for each store, however many managers and arrays it has,
+//! and at whatever paths it finds the store. `MEMBERS` finds it by the path, without keeping it
+//! alive. `LINGERING` keeps the last few alive: a process that opens a handle, drops the array and
+//! opens the next one stays a member in between.
+
+use super::Member;
+use crate::{
+    error::{Error, Result},
+    format::constants::{LOCK_LEN, LOCK_NAME},
+    store::{
+        listing, lock_page::LockPage, mapping_cache::Cache, member_locks, permissions,
+        recycle_pool::Pool, settings::Settings,
+    },
+    sys::{
+        file_lock,
+        fork::{self, Private},
+        fs::{inode_at, open_file},
+        mapping::Mapping,
+    },
+};
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fs, io,
+    os::unix::fs::MetadataExt,
+    path::Path,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, AtomicUsize},
+    },
+    time::Duration,
+};
+use uuid::Uuid;
+
+/// The memberships of this process, by the store's directory.
+pub(super) static MEMBERS: fork::Mutex<BTreeMap<OsString, Weak<Member>>> =
+    fork::Mutex::new(BTreeMap::new());
+/// Memberships that this process keeps although nothing uses them at the moment.
+static LINGERING: fork::Mutex<Vec<Arc<Member>>> = fork::Mutex::new(Vec::new());
+/// How many linger at most.
+const MOST_LINGERING: usize = 4;
+/// How long a join waits before it tries again, while a sweep holds the lock file.
+pub(super) const RETRY: Duration = Duration::from_millis(1);
+
+/// The kernel's id of this boot.
+pub(crate) fn boot_id() -> Result<Uuid> {
+    static BOOT: fork::OnceLock<Uuid> = fork::OnceLock::new();
+    if let Some(boot) = BOOT.get() {
+        return Ok(*boot);
+    }
+    let path = "/proc/sys/kernel/random/boot_id";
+    let text = fs::read_to_string(path).map_err(Error::io(path, "read the boot id"))?;
+    let boot = text
+        .trim()
+        .parse()
+        .map_err(|error| Error::io(path, "parse the boot id")(io::Error::other(error)))?;
+    Ok(*BOOT.get_or_init(|| boot))
+}
+
+impl Member {
+    /// Joins the store in `directory`, an absolute path without links, or finds the membership that
+    /// this process has.
+    pub(crate) fn join(directory: &Path, any_file_system: bool) -> Result<Arc<Member>> {
+        let existing = Self::lookup(directory).filter(|member| member.is_at(directory));
+        // A process that joined once has accepted the file system; the directory's mode may have
+        // changed since.
+        permissions::check_directory(directory, any_file_system || existing.is_some())?;
+        if let Some(member) = existing {
+            member.id()?;
+            return Ok(member);
+        }
+        Self::end_lingering(|member| member.page().is_closing() || !member.is_at_its_path());
+        let joined = Arc::new(Self::join_anew(directory, directory)?);
+        let member = register(directory, &joined);
+        linger(&member);
+        Ok(member)
+    }
+
+    /// Ends the lingering memberships for which `ends` is true. A sweep does this for the stores
+    /// that it looks at: otherwise it would find them in use by its own process.
+    pub(crate) fn end_lingering(ends: impl Fn(&Member) -> bool) {
+        let lingering = std::mem::take(&mut *LINGERING.lock());
+        let (ended, staying): (Vec<_>, Vec<_>) =
+            lingering.into_iter().partition(|member| ends(member));
+        // Other threads may have added some meanwhile.
+        LINGERING.lock().extend(staying);
+        drop(ended);
+    }
+
+    /// The membership that this process took in a store in this directory. The store may be gone by
+    /// now, or another one may be in its place.
+    pub(crate) fn lookup(directory: &Path) -> Option<Arc<Member>> {
+        MEMBERS
+            .lock()
+            .get(directory.as_os_str())
+            .and_then(Weak::upgrade)
+    }
+
+    /// All memberships of this process.
+    pub(super) fn all() -> Vec<Arc<Member>> {
+        MEMBERS.lock().values().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Joins a store that is still being built in `building` and will be at `directory`.
+    pub(crate) fn join_new(building: &Path, directory: &Path) -> Result<Member> {
+        Self::join_anew(building, directory)
+    }
+
+    /// Makes a membership from [`join_new`](Self::join_new) the one that this process finds.
+    pub(crate) fn enlist(self) -> Arc<Member> {
+        let member = Arc::new(self);
+        MEMBERS
+            .lock()
+            .insert(member.directory.clone().into(), Arc::downgrade(&member));
+        member
+    }
+
+    fn join_anew(at: &Path, directory: &Path) -> Result<Member> {
+        let path = at.join(LOCK_NAME);
+        loop {
+            let lock = Private::open(|| open_file(&path))
+                .map_err(|source| open_error(source, at, &path))?;
+            failpoint!(JoinOpened);
+            if !share(&lock, &path)? {
+                std::thread::sleep(RETRY);
+                continue;
+            }
+            failpoint!(JoinShared);
+            let (page, inode) = map_lock_file(&lock, &path)?;
+            failpoint!(JoinMapped);
+            if inode_at(&path) != Some(inode) {
+                continue;
+            }
+            let id = AtomicU64::new(take_id(&lock, page.lock_page(), &path)?);
+            let generation = AtomicU64::new(fork::generation());
+            return Ok(Member {
+                directory: directory.into(),
+                lock,
+                page,
+                inode,
+                id,
+                generation,
+                settings: Settings::default(),
+                pool: Pool::new(),
+                managers: AtomicUsize::new(0),
+                cache: Cache::new(),
+                is_on_tmpfs: fork::OnceLock::new(),
+                has_huge_mount: fork::OnceLock::new(),
+            });
+        }
+    }
+}
+
+/// Makes a membership the one that this process finds at `directory`, unless another thread was
+/// faster, or the process found the same store at another path: then that one.
+fn register(directory: &Path, joined: &Arc<Member>) -> Arc<Member> {
+    let mut members = MEMBERS.lock();
+    // All of them, until the mutex is unlocked: any may be the last reference by now.
+    let others: Vec<_> = members.values().filter_map(Weak::upgrade).collect();
+    let is_same_store = |other: &&Arc<Member>| {
+        other.inode == joined.inode && (other.directory == directory || other.is_at_its_path())
+    };
+    let member = others.iter().find(is_same_store).unwrap_or(joined).clone();
+    members.insert(directory.into(), Arc::downgrade(&member));
+    // Unlocked before anything is dropped: the last reference to a membership locks it too.
+    drop(members);
+    member
+}
+
+/// Keeps a membership alive until others take its place.
+fn linger(member: &Arc<Member>) {
+    let mut lingering = LINGERING.lock();
+    let excess = (lingering.len() + 1).saturating_sub(MOST_LINGERING);
+    let ended: Vec<_> = lingering.drain(..excess).collect();
+    lingering.push(member.clone());
+    drop(lingering);
+    drop(ended);
+}
+
+fn open_error(source: io::Error, directory: &Path, path: &Path) -> Error {
+    match source.kind() {
+        io::ErrorKind::NotFound
+            if listing::arrays(directory).is_ok_and(|arrays| !arrays.is_empty()) =>
+        {
+            Error::Untrusted {
+                path: directory.into(),
+                reason: "it has arrays but no .lock: the store is damaged, or the files were copied here"
+                    .into(),
+            }
+        }
+        io::ErrorKind::NotFound => Error::NotFound {
+            path: directory.into(),
+            what: "no store is here",
+        },
+        _ => Error::Io {
+            path: path.into(),
+            action: "open the lock file",
+            source,
+        },
+    }
+}
+
+/// Checks and maps a lock file. Gives its page, and its device and inode.
+pub(crate) fn map_lock_file(lock: &Private, path: &Path) -> Result<(Mapping, (u64, u64))> {
+    let file = lock.file().map_err(Error::io(path, "use the lock file"))?;
+    let metadata = permissions::check_file(file, path)?;
+    if metadata.len() != LOCK_LEN as u64 {
+        return Err(Error::Untrusted {
+            path: path.into(),
+            reason: "it is not a lock file of a store".into(),
+        });
+    }
+    // Through a description of its own: a forked child inherits the mapping, and must not keep
+    // `lock` and its locks alive by that.
+    let other = lock
+        .reopen()
+        .map_err(Error::io(path, "open the lock file again"))?;
+    let page = Mapping::new(
+        other.file().map_err(Error::io(path, "map the lock file"))?,
+        LOCK_LEN,
+        path,
+    )?;
+    match page.lock_page().defect() {
+        Some(defect) => Err(Error::Untrusted {
+            path: path.into(),
+            reason: defect.into(),
+        }),
+        None => Ok((page, (metadata.dev(), metadata.ino()))),
+    }
+}
+
+/// Shares the lock file's flock. Returns false if a sweep holds it exclusively.
+pub(super) fn share(lock: &Private, path: &Path) -> Result<bool> {
+    lock.file()
+        .and_then(file_lock::try_share)
+        .map_err(Error::io(path, "lock the lock file"))
+}
+
+/// Takes a member id that counts as alive from now on: steps 4 and 5.
+pub(super) fn take_id(lock: &Private, page: &LockPage, path: &Path) -> Result<u64> {
+    let failed = || Error::io(path, "lock a member id");
+    let boot = boot_id()?;
+    let file = lock.file().map_err(failed())?;
+    if page.is_of_another_boot(boot) {
+        member_locks::lock_names(file).map_err(failed())?;
+        failpoint!(JoinBootLocked);
+        page.note_boot(boot);
+        failpoint!(JoinBootNoted);
+        member_locks::unlock_names(file).map_err(failed())?;
+    }
+    loop {
+        let exhausted = || Error::Untrusted {
+            path: path.into(),
+            reason: "its member ids are used up or damaged".into(),
+        };
+        let id = page.next_member().ok_or_else(exhausted)?;
+        failpoint!(JoinIdTaken);
+        if member_locks::try_live(file, id).map_err(failed())? {
+            failpoint!(JoinAlive);
+            return Ok(id);
+        }
+    }
+}

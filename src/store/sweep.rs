@@ -1,0 +1,244 @@
+//! The sweep of a root: deletes the stores that have no process any more.
+//!
+//! [`plan`] decides which these are, without a lock. [`sweep`] executes the plan and decides again,
+//! for each store under the exclusive flock of its lock file, for half-built stores under that of
+//! the root. `segment::sweep` does the same for the files in a store.
+
+use crate::{
+    error::{Error, Result},
+    format::{constants::LOCK_NAME, directory_entry::RootEntry},
+    store::{
+        StoreReader, listing,
+        member::Member,
+        permissions,
+        plan::{Plan, PlannedDeletion, Reason},
+        reader::open_directory,
+        remove::{check_removable, empty, remove},
+    },
+    sys::file_lock,
+};
+use std::path::Path;
+
+/// What a sweep deleted.
+///
+/// # Examples
+///
+/// ```
+/// let manager = ndshm::Manager::new()?;
+/// let swept = manager.sweep()?;
+/// println!("deleted {} stores and {} arrays, {} bytes", swept.stores, swept.arrays, swept.bytes);
+/// # Ok::<(), ndshm::Error>(())
+/// ```
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Swept {
+    /// Deleted stores.
+    pub stores: usize,
+    /// Deleted arrays, those of the deleted stores included.
+    pub arrays: usize,
+    /// Bytes that the files of these arrays took, and those of half-made arrays.
+    pub bytes: u64,
+    /// Why other leftovers were not deleted, or could not be judged: an error with a path for each.
+    pub skipped: Vec<Error>,
+}
+
+impl Swept {
+    /// Adds the outcome of one part of a sweep.
+    pub(crate) fn note(&mut self, result: Result<Swept>) {
+        match result {
+            Ok(other) => {
+                self.stores += other.stores;
+                self.arrays += other.arrays;
+                self.bytes += other.bytes;
+                self.skipped.extend(other.skipped);
+            }
+            Err(error) => self.skipped.push(error),
+        }
+    }
+}
+
+/// The stores in a root that a sweep deletes.
+pub(crate) fn plan(root: &Path) -> Result<Plan> {
+    let mut plan = Plan::default();
+    for name in listing::names(root)? {
+        let path = root.join(&name);
+        match judge(&path, RootEntry::of(&name)) {
+            Ok(None) => {}
+            Ok(Some(deletion)) => plan.deletions.push(deletion),
+            Err(error) => plan.skipped.push(error),
+        }
+    }
+    Ok(plan)
+}
+
+fn judge(path: &Path, entry: RootEntry) -> Result<Option<PlannedDeletion>> {
+    if entry == RootEntry::HalfBuilt {
+        return whole(path, Reason::HalfBuilt).map(Some);
+    }
+    let reason = match StoreReader::open(path) {
+        Ok(store) => reason_to_delete(&store, path)?,
+        Err(_) if entry == RootEntry::Gone => Some(Reason::RenamedAway),
+        // Not a store, not of this user, or gone in the meantime.
+        Err(Error::NotFound { .. }) => None,
+        Err(Error::Untrusted { .. }) if !path.join(LOCK_NAME).exists() => None,
+        Err(error) => return Err(error),
+    };
+    reason.map(|reason| whole(path, reason)).transpose()
+}
+
+/// Why a sweep deletes a store, if so. An error if the store is a leftover and must not be deleted
+/// all the same.
+pub(crate) fn reason_to_delete(store: &StoreReader, directory: &Path) -> Result<Option<Reason>> {
+    let page = store.page();
+    let is_gone = directory
+        .file_name()
+        .is_some_and(|name| RootEntry::of(name) == RootEntry::Gone);
+    if is_gone && page.is_closing() {
+        return Ok(Some(Reason::RenamedAway));
+    }
+    let has_members = !store.outlives_its_members() && !store.living()?.is_empty();
+    let reason = Reason::of_store(page.is_persistent(), page.is_closing(), has_members);
+    match reason {
+        None if is_gone => Err(put_back(directory)),
+        None => Ok(None),
+        Some(reason) => {
+            check_removable(directory)?;
+            let reason = if is_gone { Reason::RenamedAway } else { reason };
+            Ok(Some(reason))
+        }
+    }
+}
+
+/// The planned deletion of a whole store.
+pub(crate) fn whole(directory: &Path, reason: Reason) -> Result<PlannedDeletion> {
+    let (arrays, bytes) = listing::size(directory)?;
+    Ok(PlannedDeletion {
+        path: directory.into(),
+        reason,
+        arrays,
+        bytes,
+    })
+}
+
+/// Deletes the stores in a root whose processes are all gone, and the half-built and half-deleted
+/// stores there.
+pub(crate) fn sweep(root: &Path) -> Result<Swept> {
+    Member::end_lingering(|member| member.directory().parent() == Some(root));
+    let Plan { deletions, skipped } = plan(root)?;
+    let mut swept = Swept {
+        skipped,
+        ..Swept::default()
+    };
+    let (half_built, stores): (Vec<_>, Vec<_>) = deletions
+        .into_iter()
+        .partition(|deletion| deletion.reason == Reason::HalfBuilt);
+    for PlannedDeletion { path, reason, .. } in stores {
+        if reason == Reason::RenamedAway {
+            failpoint!(SweepGoneFound);
+            swept.note(sweep_gone(&path));
+        } else {
+            match sweep_store(&path) {
+                // Deleted by another process since it was planned.
+                Err(Error::NotFound { .. }) => {}
+                result => swept.note(result),
+            }
+        }
+    }
+    if !half_built.is_empty() {
+        sweep_half_built(root, &half_built, &mut swept)?;
+    }
+    Ok(swept)
+}
+
+/// Deletes half-built stores, if no process is building one: a builder holds the root's flock,
+/// shared.
+fn sweep_half_built(root: &Path, half_built: &[PlannedDeletion], swept: &mut Swept) -> Result<()> {
+    let builders = open_directory(root)?;
+    let is_exclusive = builders
+        .file()
+        .and_then(file_lock::try_exclude)
+        .map_err(Error::io(root, "lock the root"))?;
+    if is_exclusive {
+        failpoint!(SweepBuildersExcluded);
+        for deletion in half_built {
+            swept.note(empty(&deletion.path));
+        }
+    }
+    Ok(())
+}
+
+/// Deletes an ephemeral store if no process is its member any more, and any store whose closer was
+/// killed.
+fn sweep_store(directory: &Path) -> Result<Swept> {
+    let store = StoreReader::open(directory)?;
+    if store.outlives_its_members() || !store.lock_if_deserted()? {
+        Ok(Swept::default())
+    } else {
+        sweep_deserted(&store, directory)
+    }
+}
+
+/// Waits until no process is a member of a store any more, and deletes it if it is ephemeral then
+/// and still in its place. Calls `ready` just before the wait.
+pub(crate) fn sweep_when_deserted(
+    directory: &Path,
+    ready: impl FnOnce() -> Result<()>,
+) -> Result<Swept> {
+    let store = StoreReader::open(directory)?;
+    ready()?;
+    store.wait_until_deserted()?;
+    if store.is_at_its_path() {
+        return sweep_deserted(&store, directory);
+    }
+    // Another process deleted the store. If it was killed midway, the directory remains as
+    // `.ndshm-gone-*`.
+    let mut swept = Swept::default();
+    if let Some(parent) = directory
+        .parent()
+        .filter(|parent| store.page().is_closing() && permissions::check_root(parent, true).is_ok())
+    {
+        for name in listing::names(parent)? {
+            if RootEntry::of(&name) == RootEntry::Gone {
+                swept.note(sweep_gone(&parent.join(name)));
+            }
+        }
+    }
+    Ok(swept)
+}
+
+/// Deletes a store that no process can join while `store` holds its lock.
+fn sweep_deserted(store: &StoreReader, directory: &Path) -> Result<Swept> {
+    if store.outlives_its_members() {
+        return Ok(Swept::default());
+    }
+    failpoint!(SweepStoreDeserted);
+    check_removable(directory)?;
+    store.page().set_closing();
+    failpoint!(SweepStoreMarked);
+    let swept = remove(directory, store.inode())?;
+    Ok(Swept { stores: 1, ..swept })
+}
+
+/// Deletes a store that a closer renamed away.
+///
+/// A store that is not marked as closing was in the place of the closed one: its closer has not put
+/// it back yet, or was killed before it could. It is deleted under the same conditions as in its
+/// place.
+fn sweep_gone(gone: &Path) -> Result<Swept> {
+    match StoreReader::open(gone) {
+        Ok(store) if !store.page().is_closing() => {}
+        _ => return empty(gone),
+    }
+    let swept = sweep_store(gone)?;
+    if swept.stores == 0 && gone.exists() {
+        return Err(put_back(gone));
+    }
+    Ok(swept)
+}
+
+fn put_back(gone: &Path) -> Error {
+    Error::Untrusted {
+        path: gone.into(),
+        reason: "it is a store that is not closed, renamed away where another one was: rename it back into its place".into(),
+    }
+}

@@ -1,0 +1,94 @@
+//! Views of atomics, beside each other and beside guards.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
+use crate::common::{self, Peer, Root, elsewhere};
+use ndarray::s;
+use ndshm::{Error, Handle, SharedArray1};
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
+
+#[test]
+fn processes_count_in_one_array_without_a_lock_between_them() {
+    let root = Root::new();
+    let manager = root.manager();
+    let counts = manager.zeros::<u64, _>(3).unwrap();
+    let mut children: Vec<_> = (0..2)
+        .map(|_| Peer::start(child_counts, &[counts.handle().to_string()]))
+        .collect();
+    children
+        .iter_mut()
+        .for_each(|child| drop(child.hear("holding")));
+    {
+        let atomics = counts.atomic().unwrap();
+        assert_eq!(
+            atomics[2].load(Relaxed),
+            2,
+            "both children have their views of it"
+        );
+        assert!(matches!(
+            elsewhere(|| counts.try_read().map(drop)),
+            Err(Error::WouldBlock { .. })
+        ));
+        assert!(matches!(
+            elsewhere(|| counts.try_write().map(drop)),
+            Err(Error::WouldBlock { .. })
+        ));
+        assert!(matches!(counts.read(), Err(Error::WouldDeadlock { .. })));
+        (0..10_000).for_each(|_| _ = atomics[0].fetch_add(1, Relaxed));
+    }
+    children.into_iter().for_each(Peer::finish);
+    assert_eq!(counts.read().unwrap().to_vec(), [30_000, 0, 2]);
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_counts() {
+    let counts: SharedArray1<u64> = common::arguments()[0]
+        .parse::<Handle>()
+        .unwrap()
+        .open()
+        .unwrap();
+    let atomics = counts.atomic().unwrap();
+    atomics[2].fetch_add(1, Relaxed);
+    println!("holding");
+    (0..10_000).for_each(|_| _ = atomics[0].fetch_add(1, Relaxed));
+    std::io::stdin().lines().for_each(drop);
+    drop(atomics);
+    common::done();
+}
+
+#[test]
+fn atomics_and_guards_wait_for_each_other_where_they_overlap() {
+    let root = Root::new();
+    let manager = root.manager();
+    let xs = manager.zeros::<i32, _>(10).unwrap();
+    let (left, right) = (xs.slice(s![..5]).unwrap(), xs.slice(s![5..]).unwrap());
+    let reading = left.read().unwrap();
+    assert!(matches!(left.atomic(), Err(Error::WouldDeadlock { .. })));
+    right.atomic().unwrap()[0].store(7, Relaxed);
+    drop(reading);
+    let every_other = xs.slice(s![..;-2]).unwrap();
+    every_other
+        .atomic()
+        .unwrap()
+        .iter()
+        .for_each(|x| _ = x.fetch_add(1, Relaxed));
+    assert_eq!(xs.read().unwrap().to_vec(), [0, 1, 0, 1, 0, 8, 0, 1, 0, 1]);
+    assert!(matches!(
+        xs.read_only().unwrap().atomic(),
+        Err(Error::ReadOnly { .. })
+    ));
+    let frozen = xs.freeze().unwrap();
+    assert!(matches!(xs.atomic(), Err(Error::Frozen { .. })) && frozen.sum() == 12);
+}
+
+#[test]
+fn a_killed_process_leaves_no_poison_where_it_used_atomics() {
+    let root = Root::new();
+    let manager = root.manager();
+    let counts = manager.zeros::<u64, _>(3).unwrap();
+    let mut child = Peer::start(child_counts, &[counts.handle().to_string()]);
+    child.hear("holding");
+    child.kill();
+    assert_eq!(counts.read_timeout(Duration::from_secs(60)).unwrap()[2], 1);
+    assert!(!counts.is_poisoned().unwrap());
+}

@@ -1,0 +1,284 @@
+//! Golden files, opened as any program would: every later version of the library reads the files of
+//! every version of the format.
+//!
+//! `src/golden.rs` compares the bytes of the same files and says how new ones are made.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+#[path = "../golden/cases.rs"]
+mod cases;
+
+use crate::common::Root;
+use cases::{Case, Visitor};
+use ciborium::Value;
+use ndarray::{Dimension, Ix1, Ix2, IxDyn};
+use ndshm::{ArrayId, ArrayInfo, Bool, Element, Error, HeaderError, Manager, Order};
+use std::{
+    collections::BTreeMap,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden");
+
+fn golden(name: &str) -> Vec<u8> {
+    fs::read(Path::new(DIRECTORY).join(name)).unwrap()
+}
+
+fn write(path: &Path, bytes: &[u8]) {
+    fs::write(path, bytes).unwrap();
+    fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+}
+
+/// The store of the golden files, without any of them.
+fn store(root: &Root) -> PathBuf {
+    let path = root.path().join("golden");
+    fs::create_dir(&path).unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o700)).unwrap();
+    write(&path.join(".lock"), &golden("lock"));
+    path
+}
+
+/// Copies the golden files of all cases into the store, and notes their names.
+struct Copier<'a> {
+    store: &'a Path,
+    names: Vec<&'static str>,
+}
+
+impl Visitor for Copier<'_> {
+    fn visit<T: Element, D: Dimension>(&mut self, case: Case<T, D>) {
+        let file = format!("{}.ndshm", case.name);
+        write(&self.store.join(&file), &golden(&file));
+        self.names.push(case.name);
+    }
+}
+
+/// Opens each array and compares it with its case.
+struct Reader<'a> {
+    manager: &'a Manager,
+    list: Vec<ArrayInfo>,
+}
+
+impl Visitor for Reader<'_> {
+    fn visit<T: Element, D: Dimension>(&mut self, case: Case<T, D>) {
+        let name = case.name;
+        let array = self.manager.array::<T, D>(name).unwrap();
+        assert_eq!(
+            (array.shape(), array.strides()),
+            (case.array.shape(), case.array.strides()),
+            "{name}"
+        );
+        assert_eq!(
+            (array.dtype(), array.dtype().to_string().as_str()),
+            (T::DTYPE, case.dtype),
+            "{name}"
+        );
+        assert_eq!(
+            (array.id(), array.name().as_deref()),
+            (ArrayId::from_bytes(case.id()), Some(name))
+        );
+        assert_eq!(array.axis_names(), case.axis_names, "{name}");
+        assert_eq!(
+            array.attrs::<BTreeMap<String, Value>>().unwrap(),
+            case.attrs,
+            "{name}"
+        );
+        let same =
+            |found: &T, expected: &T| bytemuck::bytes_of(found) == bytemuck::bytes_of(expected);
+        let guard = array.read().unwrap();
+        assert!(
+            guard.len() == case.array.len()
+                && guard
+                    .iter()
+                    .zip(&case.array)
+                    .all(|(found, expected)| same(found, expected)),
+            "{name}"
+        );
+        drop(guard);
+        // Written with what it has: locks and mappings for writing work on it too.
+        array.write().unwrap().assign(&case.array);
+        let dynamic = self.manager.array::<T, IxDyn>(name).unwrap();
+        assert_eq!(
+            (dynamic.ndim(), dynamic.read().unwrap().shape()),
+            (case.array.ndim(), case.array.shape()),
+            "{name}"
+        );
+
+        let info = self
+            .list
+            .iter()
+            .find(|info| info.name.as_deref() == Some(name))
+            .unwrap();
+        assert_eq!(
+            (&info.dtype, info.shape.as_slice(), info.order),
+            (&T::DTYPE, case.array.shape(), case.order),
+            "{name}"
+        );
+        assert_eq!(
+            array.order(),
+            Some(if case.array.is_empty() {
+                Order::C
+            } else {
+                case.order
+            }),
+            "{name}"
+        );
+        assert_eq!(
+            (info.byte_len, info.id),
+            (case.array.len() * size_of::<T>(), array.id()),
+            "{name}"
+        );
+        let created = SystemTime::UNIX_EPOCH + Duration::from_nanos(1_767_225_600_123_456_789);
+        assert_eq!(
+            (info.created, info.pid, info.software.as_str()),
+            (created, 4242, "ndshm 0.1.0")
+        );
+    }
+}
+
+#[test]
+fn every_golden_file_opens_with_its_type_shape_order_and_values() {
+    let root = Root::new();
+    let path = store(&root);
+    let mut copier = Copier {
+        store: &path,
+        names: Vec::new(),
+    };
+    cases::visit_all(&mut copier);
+    let names = copier.names;
+    let manager = Manager::open(&path).unwrap();
+    let list = manager.list().unwrap();
+    assert!(list.is_sorted_by_key(|info| info.id) && list.len() == names.len() && names.len() > 25);
+    cases::visit_all(&mut Reader {
+        manager: &manager,
+        list,
+    });
+    for name in names {
+        let file = format!("{name}.ndshm");
+        let (before, after) = (golden(&file), fs::read(path.join(&file)).unwrap());
+        assert!(
+            before[..64] == after[..64] && before[2176..] == after[2176..],
+            "{name}: what is outside the state block never changes"
+        );
+        assert_eq!(
+            before[76..80],
+            after[76..80],
+            "{name}: no process has it open any more"
+        );
+    }
+    manager.close().unwrap();
+    assert!(root.contents().is_empty());
+}
+
+#[test]
+fn the_golden_lock_file_is_that_of_a_persistent_store_of_another_boot() {
+    let root = Root::new();
+    let path = store(&root);
+    let manager = Manager::open(&path).unwrap();
+    assert!(!manager.is_owner());
+    let (before, after) = (golden("lock"), fs::read(path.join(".lock")).unwrap());
+    assert_eq!(
+        (&before[..16], &before[24..56]),
+        (&after[..16], &after[24..56])
+    );
+    let next = |lock: &[u8]| u64::from_ne_bytes(lock[16..24].try_into().unwrap());
+    assert_eq!(
+        (next(&before), next(&after)),
+        (1, 1 + (1 << 20) + 1),
+        "ids that the last boot may have given are stepped over"
+    );
+    assert!(before[56..72] != after[56..72] && after[72..].iter().all(|&byte| byte == 0));
+    drop(manager);
+    let again = Manager::open(&path).unwrap();
+    assert_eq!(
+        next(&fs::read(path.join(".lock")).unwrap()),
+        1 + (1 << 20) + 2
+    );
+    again.zeros::<u8, _>(1).unwrap();
+    again.close().unwrap();
+}
+
+#[test]
+fn a_file_of_another_byte_order_state_store_or_type_is_refused_and_stays() {
+    let root = Root::new();
+    let path = store(&root);
+    let file = path.join("f64-c-9.ndshm");
+    let manager = Manager::open(&path).unwrap();
+    let open = |at: usize, new: &[u8]| {
+        let mut bytes = golden("f64-c-9.ndshm");
+        bytes[at..at + new.len()].copy_from_slice(new);
+        write(&file, &bytes);
+        let error = manager.array::<f64, Ix1>("f64-c-9").unwrap_err();
+        assert!(
+            fs::read(&file).unwrap() == bytes,
+            "{error}: the file is as it was, openers included"
+        );
+        error
+    };
+    let header = |error: Error| match error {
+        Error::Header { path, source } if path == file => source,
+        other => panic!("{other}"),
+    };
+    assert_eq!(
+        header(open(64, &0x0403_0201u32.to_ne_bytes())),
+        HeaderError::Endian
+    );
+    assert_eq!(
+        header(open(68, &0u32.to_ne_bytes())),
+        HeaderError::Lifecycle { found: 0 }
+    );
+    assert_eq!(
+        header(open(68, &4u32.to_ne_bytes())),
+        HeaderError::Lifecycle { found: 4 }
+    );
+    assert!(matches!(
+        open(68, &2u32.to_ne_bytes()),
+        Error::Released { .. }
+    ));
+    assert!(matches!(
+        open(68, &3u32.to_ne_bytes()),
+        Error::NotFound { .. }
+    ));
+    assert_eq!(header(open(9, &[2])), HeaderError::Version { found: 2 });
+    assert_eq!(header(open(0, b"\x93NUMPY")), HeaderError::Magic);
+    assert!(matches!(
+        header(open(2200, &[0xff])),
+        HeaderError::Checksum { .. }
+    ));
+
+    write(&file, &golden("f64-c-9.ndshm"));
+    assert!(matches!(
+        manager.array::<i64, Ix1>("f64-c-9"),
+        Err(Error::Dtype { .. })
+    ));
+    assert!(matches!(
+        manager.array::<f32, Ix1>("f64-c-9"),
+        Err(Error::Dtype { .. })
+    ));
+    assert!(matches!(
+        manager.array::<f64, Ix2>("f64-c-9"),
+        Err(Error::Rank {
+            expected: 2,
+            found: 1,
+            ..
+        })
+    ));
+    let other = root.manager();
+    fs::copy(&file, other.path().join("f64-c-9.ndshm")).unwrap();
+    assert!(matches!(
+        other.array::<f64, Ix1>("f64-c-9"),
+        Err(Error::Header {
+            source: HeaderError::ForeignStore,
+            ..
+        })
+    ));
+    assert_eq!(
+        manager
+            .array::<f64, Ix1>("f64-c-9")
+            .unwrap()
+            .read()
+            .unwrap()[8],
+        8.5
+    );
+}

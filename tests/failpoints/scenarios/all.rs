@@ -1,0 +1,426 @@
+//! All scenarios, with their crashes and outcomes.
+
+use super::*;
+
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    // Guards.
+    scenario(
+        "write",
+        &[
+            Crash("WordTaken", 1, Free),
+            Crash("SlotSpanWritten", 1, Free),
+            Crash("SlotUsedSet", 1, Free),
+            Crash("SlotPublished", 1, Poison),
+            Crash("WordFreeing", 1, Poison),
+            Crash("GuardTaken", 1, Poison),
+            Crash("WithdrawWanted", 1, Poison),
+            Crash("WithdrawDone", 1, Free),
+        ],
+    ),
+    scenario(
+        "read",
+        &[
+            Crash("SlotPublished", 1, Free),
+            Crash("GuardTaken", 1, Free),
+            Crash("WithdrawWanted", 1, Free),
+            Crash("WithdrawDone", 1, Free),
+        ],
+    ),
+    scenario(
+        "atomic",
+        &[
+            Crash("SlotPublished", 1, Free),
+            Crash("AtomicTaken", 1, Free),
+            Crash("WithdrawWanted", 1, Free),
+        ],
+    ),
+    scenario(
+        "panic",
+        &[
+            Crash("PoisonWanted", 1, Poison),
+            Crash("PoisonDone", 1, Poison),
+        ],
+    ),
+    helped(
+        "wait",
+        &[
+            Crash("IntentPublished", 1, Free),
+            Crash("WaitFlagged", 1, Free),
+            Crash("WaitSleeping", 1, Free),
+            Crash("WaitWoken", 1, Free),
+            Crash("WaitFlagged", 2, Free),
+        ],
+    ),
+    helped(
+        "convert",
+        &[
+            Crash("IntentReady", 1, Free),
+            Crash("IntentConverted", 1, Poison),
+        ],
+    ),
+    Scenario {
+        is_quiet: true,
+        ..helped(
+            "wake",
+            &[
+                Crash("WakeFlagCleared", 1, Free),
+                Crash("WakeBumped", 1, Free),
+                Crash("WakeDone", 1, Free),
+            ],
+        )
+    },
+    quiet(
+        "take over",
+        &[Crash("WordTakenOver", 1, Free), Crash("WordTaken", 1, Free)],
+    ),
+    // Poison.
+    scenario(
+        "bury",
+        &[
+            Crash("ClearDeadWanted", 1, Poison),
+            Crash("DeadCleared", 1, Poison),
+        ],
+    ),
+    quiet(
+        "merge",
+        &[
+            Crash("MergeBegun", 1, Free),
+            Crash("MergePitch", 1, Free),
+            Crash("MergeWidth", 1, Free),
+            Crash("MergeStart", 1, Free),
+            Crash("MergeEnd", 1, Free),
+            Crash("MergeDone", 1, Free),
+            Crash("MergeStart", 2, Free),
+            Crash("MergeEnd", 2, Free),
+            Crash("MergePitch", 8, Free),
+            Crash("MergeDone", 8, Free),
+        ],
+    ),
+    scenario(
+        "recover",
+        &[
+            Crash("SlotPublished", 1, Poison),
+            Crash("RecoverGuardPublished", 1, Poison),
+            Crash("RecoverRestPublished", 1, Poison),
+            Crash("RecoverRestPublished", 2, Poison),
+            Crash("RecoverRecordFreed", 1, Poison),
+            Crash("WithdrawWanted", 1, Poison),
+            Crash("WithdrawDone", 1, Free),
+        ],
+    ),
+    helped(
+        "recover after a wait",
+        &[
+            Crash("IntentReady", 1, Poison),
+            Crash("IntentConverted", 1, Poison),
+            Crash("RecoverGuardPublished", 1, Poison),
+            Crash("RecoverRestPublished", 1, Poison),
+            Crash("RecoverRecordFreed", 1, Poison),
+            Crash("WithdrawDone", 1, Free),
+        ],
+    ),
+    // Frozen arrays.
+    scenario(
+        "freeze",
+        &[
+            Crash("FreezeExclusive", 1, Abandoned),
+            Crash("FreezeFlagged", 1, Frozen),
+            Crash("FreezeWoken", 1, Frozen),
+            Crash("FreezeProtecting", 1, Frozen),
+            Crash("FreezeProtected", 1, Frozen),
+        ],
+    ),
+    helped(
+        "await",
+        &[
+            Crash("FreezeAwaited", 1, Frozen),
+            Crash("WaitSleeping", 1, Frozen),
+            Crash("WaitWoken", 2, Frozen),
+        ],
+    ),
+    // Opening and owning arrays.
+    scenario(
+        "open",
+        &[
+            Crash("OpenMapped", 1, Free),
+            Crash("OpenCounted", 1, Free),
+            Crash("OpenHeaderRead", 1, Free),
+            Crash("OpenEnlisted", 1, Free),
+            Crash("OpenReceived", 1, Free),
+            Crash("OpenWritableMapped", 1, Free),
+            Crash("MappingCountedOut", 1, Free),
+        ],
+    ),
+    scenario(
+        "claim",
+        &[
+            Crash("ClaimWanted", 1, Claimable),
+            Crash("ClaimTaken", 1, Owned),
+            Crash("OpenReceived", 1, Owned),
+            Crash("GiveBackWanted", 1, Owned),
+            Crash("GiveBackDone", 1, Claimable),
+        ],
+    ),
+    scenario(
+        "scope",
+        &[
+            Crash("ScopeWanted", 1, Owned),
+            Crash("ScopeChanged", 1, Claimable),
+        ],
+    ),
+    // Making and deleting them.
+    scenario(
+        "create",
+        &[
+            Crash("CreateFileMade", 1, Free),
+            Crash("CreateReserved", 1, Free),
+            Crash("CreateHeaderWritten", 1, Free),
+            Crash("CreateMapped", 1, Free),
+            Crash("CreateFilled", 1, Free),
+            Crash("PublishEnlisted", 1, Free),
+            Crash("NamesLocked", 1, Free),
+            Crash("PublishWanted", 1, Free),
+            Crash("PublishRenamed", 1, Taken),
+            Crash("PublishLooked", 1, Taken),
+        ],
+    ),
+    scenario(
+        "create unnamed",
+        &[
+            Crash("CreateFilled", 1, Free),
+            Crash("PublishWanted", 1, Free),
+            Crash("PublishRenamed", 1, Owned),
+            Crash("PublishLooked", 1, Owned),
+        ],
+    ),
+    helped(
+        "create while closing",
+        &[
+            Crash("PublishClosingSeen", 1, Closed),
+            Crash("ReleaseOwnerTaken", 1, Closed),
+            Crash("UnlinkWanted", 1, Closed),
+        ],
+    ),
+    scenario(
+        "release",
+        &[
+            Crash("ReleaseOwnerTaken", 1, Taken),
+            Crash("ReleaseMarked", 1, Free),
+            Crash("NamesLocked", 1, Free),
+            Crash("UnlinkWanted", 1, Free),
+            Crash("UnlinkDone", 1, Free),
+        ],
+    ),
+    scenario(
+        "drop",
+        &[
+            Crash("DropMarked", 1, Free),
+            Crash("UnlinkWanted", 1, Free),
+            Crash("UnlinkDone", 1, Free),
+        ],
+    ),
+    // Files that are used again: by the victim, and by another process while the victim opens one.
+    opened(
+        "drop and keep",
+        &[
+            Crash("DropMarked", 1, Gone),
+            Crash("RecycleRenamed", 1, Gone),
+            Crash("RecycleTaken", 1, Gone),
+            Crash("RecycleBegun", 1, Gone),
+            Crash("RecycleKept", 1, Gone),
+        ],
+    ),
+    opened(
+        "release and keep",
+        &[
+            Crash("ReleaseOwnerTaken", 1, Owned),
+            Crash("ReleaseMarked", 1, Gone),
+            Crash("RecycleRenamed", 1, Gone),
+            Crash("RecycleTaken", 1, Gone),
+            Crash("RecycleBegun", 1, Gone),
+            Crash("RecycleKept", 1, Gone),
+        ],
+    ),
+    opened(
+        "make of a kept file",
+        &[
+            Crash("RecycleHeaderWritten", 1, Gone),
+            Crash("CreateFilled", 1, Gone),
+            Crash("RecycleReady", 1, Gone),
+            Crash("PublishEnlisted", 1, Gone),
+            Crash("PublishWanted", 1, Gone),
+            Crash("PublishRenamed", 1, Owned),
+            Crash("PublishLooked", 1, Owned),
+        ],
+    ),
+    opened(
+        "make of a kept file, named",
+        &[
+            Crash("RecycleHeaderWritten", 1, Free),
+            Crash("RecycleReady", 1, Free),
+            Crash("NamesLocked", 1, Free),
+            Crash("PublishWanted", 1, Free),
+            Crash("PublishRenamed", 1, Taken),
+        ],
+    ),
+    scenario(
+        "open what is dropped",
+        &[
+            Crash("OpenMapped", 1, Reused),
+            Crash("OpenCounted", 1, Left),
+            Crash("OpenHeaderRead", 1, Left),
+            Crash("OpenEnlisted", 1, Left),
+            Crash("OpenReceived", 1, Left),
+            Crash("OpenFromCache", 1, Left),
+            Crash("MappingCountedOut", 1, Reused),
+            Crash("MappingKept", 1, Reused),
+        ],
+    ),
+    scenario(
+        "open what is released",
+        &[
+            Crash("OpenMapped", 1, Reused),
+            Crash("OpenCounted", 1, Left),
+            Crash("OpenHeaderRead", 1, Left),
+            Crash("OpenReceived", 1, Left),
+            Crash("OpenFromCache", 1, Left),
+            Crash("MappingKept", 1, Reused),
+        ],
+    ),
+    helped(
+        "open what is frozen",
+        &[
+            Crash("OpenMapped", 1, Frozen),
+            Crash("OpenCounted", 1, Frozen),
+            Crash("OpenHeaderRead", 1, Frozen),
+            Crash("OpenReceived", 1, Frozen),
+            Crash("OpenFromCache", 1, Frozen),
+        ],
+    ),
+    // Whole stores.
+    scenario(
+        "join",
+        &[
+            Crash("JoinOpened", 1, Free),
+            Crash("JoinShared", 1, Free),
+            Crash("JoinMapped", 1, Free),
+            Crash("JoinIdTaken", 1, Free),
+            Crash("JoinAlive", 1, Free),
+        ],
+    ),
+    helped(
+        "join after a boot",
+        &[
+            Crash("JoinBootLocked", 1, Free),
+            Crash("JoinBootNoted", 1, Free),
+        ],
+    ),
+    scenario(
+        "make a store",
+        &[
+            Crash("BuildersShared", 1, Swept),
+            Crash("StoreBuilt", 1, Swept),
+            Crash("StoreLockWritten", 1, Swept),
+            Crash("StoreJoined", 1, Swept),
+            Crash("StoreInPlace", 1, Swept),
+        ],
+    ),
+    scenario(
+        "persist",
+        &[
+            Crash("PersistWanted", 1, Swept),
+            Crash("PersistMarked", 1, Kept),
+            Crash("PersistDisowned", 1, Kept),
+        ],
+    ),
+    scenario(
+        "sweep",
+        &[
+            Crash("SweepReleasedFound", 1, Swept),
+            Crash("SweepDeadOwnerFound", 1, Swept),
+            Crash("SweepDeadOwnerFound", 2, Swept),
+            Crash("ReleaseOwnerTaken", 1, Swept),
+            Crash("ReleaseMarked", 1, Swept),
+            Crash("NamesLocked", 1, Swept),
+            Crash("UnlinkWanted", 1, Swept),
+            Crash("UnlinkDone", 1, Swept),
+            Crash("SweepHalfMadeFound", 1, Swept),
+            Crash("SweepHalfMadeRemoved", 1, Swept),
+            Crash("SweepStoreDone", 1, Swept),
+            Crash("SweepGoneFound", 1, Swept),
+            Crash("SweepStoreDeserted", 1, Swept),
+            Crash("SweepStoreMarked", 1, Swept),
+            Crash("SweepBuildersExcluded", 1, Swept),
+            Crash("StoreRenamedAway", 1, Swept),
+            Crash("StoreFileRemoved", 1, Swept),
+            Crash("StoreFileRemoved", 3, Swept),
+            Crash("StoreEmptied", 1, Swept),
+            Crash("StoreEmptied", 2, Swept),
+            Crash("StoreRemoved", 1, Swept),
+            Crash("StoreRemoved", 3, Swept),
+        ],
+    ),
+    // Another sweeper was killed before, in the middle of the same work.
+    scenario(
+        "sweep after a dead sweeper",
+        &[
+            Crash("SweepGoneFound", 1, Swept),
+            Crash("StoreFileRemoved", 1, Swept),
+            Crash("StoreEmptied", 1, Swept),
+            Crash("StoreRemoved", 1, Swept),
+            Crash("SweepBuildersExcluded", 1, Swept),
+        ],
+    ),
+    scenario(
+        "close",
+        &[
+            Crash("CloseMarked", 1, Closed),
+            Crash("StoreRenamedAway", 1, Closed),
+            Crash("StoreFileRemoved", 1, Closed),
+            Crash("StoreFileRemoved", 2, Closed),
+            Crash("StoreEmptied", 1, Closed),
+            Crash("StoreRemoved", 1, Closed),
+        ],
+    ),
+    scenario(
+        "close, then open or create",
+        &[
+            Crash("CloseMarked", 1, Closed),
+            Crash("StoreRenamedAway", 1, Closed),
+            Crash("StoreFileRemoved", 1, Closed),
+        ],
+    ),
+    scenario(
+        "close, then create",
+        &[
+            Crash("CloseMarked", 1, Closed),
+            Crash("StoreFileRemoved", 1, Closed),
+        ],
+    ),
+    helped("close, then close", &[Crash("CloseMarked", 1, Closed)]),
+    scenario(
+        "drop a store",
+        &[
+            Crash("CloseMarked", 1, Swept),
+            Crash("StoreRenamedAway", 1, Swept),
+            Crash("StoreFileRemoved", 1, Swept),
+        ],
+    ),
+    helped("close another's place", &[Crash("StorePutBack", 1, Kept)]),
+    // Forks. The process that forks dies, or the child dies inside `fork` and the one that forked
+    // goes on.
+    scenario("be forked", &[Crash("ForkCounted", 1, Poison)]),
+    Scenario {
+        can_stand: false,
+        is_alone: false,
+        ..scenario(
+            "fork",
+            &[
+                Crash("ForkBegun", 1, Free),
+                Crash("ForkPartDone", 1, Free),
+                Crash("ForkPartDone", 2, Free),
+                Crash("ForkDone", 1, Free),
+            ],
+        )
+    },
+];

@@ -1,0 +1,136 @@
+//! Closing a store while other processes create and open in it.
+
+use crate::common::{self, Root};
+use ndarray::Ix1;
+use ndshm::{Error, Manager, SharedArray1};
+use std::{
+    io::{BufRead, BufReader, Write},
+    process::Child,
+    time::Duration,
+};
+
+const ROUNDS: usize = 1000;
+const WORKERS: usize = 2;
+
+/// The errors that a store gives which is just being deleted.
+fn is_gone(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Closed { .. } | Error::NotFound { .. } | Error::Released { .. }
+    )
+}
+
+#[test]
+fn a_store_that_is_closed_amid_creates_and_opens_leaves_nothing_in_a_thousand_rounds() {
+    let root = Root::new();
+    let mut workers: Vec<Child> = (0..WORKERS)
+        .map(|worker| {
+            common::start(
+                child_creates_and_opens_until_the_store_is_gone,
+                &[&worker.to_string()],
+            )
+        })
+        .collect();
+    let mut answers: Vec<_> = workers
+        .iter_mut()
+        .map(|worker| BufReader::new(worker.stdout.take().unwrap()).lines())
+        .collect();
+    let mut next = |worker: usize, start: &str| loop {
+        let line = answers[worker]
+            .next()
+            .expect("a worker ended early")
+            .unwrap();
+        if let Some(rest) = line.strip_prefix(start) {
+            return rest.to_owned();
+        }
+    };
+    let (mut created, mut opened) = (0, 0);
+    for round in 0..ROUNDS {
+        let owner = Manager::builder().root(root.path()).create().unwrap();
+        let shared = owner.options().name("shared").ones::<f64, _>(100).unwrap();
+        let line = format!("{}\n{}\n", owner.path().display(), shared.handle());
+        workers.iter_mut().for_each(|worker| {
+            worker
+                .stdin
+                .as_mut()
+                .unwrap()
+                .write_all(line.as_bytes())
+                .unwrap()
+        });
+        // Both are at work; the moment of the close moves through what they do.
+        (0..WORKERS).for_each(|worker| drop(next(worker, "working")));
+        std::thread::sleep(Duration::from_micros((round % 50) as u64 * 10));
+        owner.close().unwrap();
+        assert_eq!(
+            root.contents(),
+            Vec::<std::path::PathBuf>::new(),
+            "round {round}"
+        );
+        assert_eq!(shared.read().unwrap().sum(), 100.0);
+        for worker in 0..WORKERS {
+            let counts = next(worker, "counts ");
+            let (creates, opens) = counts.split_once(' ').unwrap();
+            created += creates.parse::<usize>().unwrap();
+            opened += opens.parse::<usize>().unwrap();
+        }
+        assert_eq!(
+            root.contents(),
+            Vec::<std::path::PathBuf>::new(),
+            "after the workers of round {round}"
+        );
+    }
+    println!("{created} arrays were created and {opened} opened by others in {ROUNDS} rounds");
+    assert!(
+        created > ROUNDS && opened > ROUNDS,
+        "{created} {opened}: the workers were not at work"
+    );
+    for (mut worker, lines) in workers.into_iter().zip(answers) {
+        drop(worker.stdin.take());
+        assert!(
+            lines
+                .map(Result::unwrap)
+                .filter(|line| line == common::MARKER)
+                .count()
+                == 1
+        );
+        assert!(worker.wait().unwrap().success());
+    }
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_creates_and_opens_until_the_store_is_gone() {
+    let worker = common::arguments().remove(0);
+    let mut lines = std::io::stdin().lines();
+    while let (Some(Ok(path)), Some(Ok(handle))) = (lines.next(), lines.next()) {
+        let manager = Manager::open(path).unwrap();
+        let handle: ndshm::Handle = handle.parse().unwrap();
+        let (mut created, mut opened, mut kept) = (0, 0, Vec::<SharedArray1<f64>>::new());
+        println!("working");
+        let error = loop {
+            let named = manager
+                .options()
+                .name(format!("{worker}-{created}"))
+                .zeros::<f64, _>(10);
+            match named.and_then(|array| manager.zeros::<f64, _>(1000).map(|other| (array, other)))
+            {
+                Ok((array, other)) => kept.extend([array, other]),
+                Err(error) => break error,
+            }
+            created += 2;
+            match handle.open::<f64, Ix1>() {
+                Ok(array) => assert_eq!(array.read().unwrap().sum(), 100.0),
+                Err(error) => break error,
+            }
+            opened += 1;
+        };
+        assert!(is_gone(&error), "{error:?}");
+        let error = manager.zeros::<f64, _>(1).unwrap_err();
+        assert!(is_gone(&error), "{error:?}");
+        kept.iter()
+            .for_each(|array| array.write().unwrap().fill(1.0));
+        drop(kept);
+        println!("counts {created} {opened}");
+    }
+    common::done();
+}

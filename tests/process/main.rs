@@ -1,0 +1,25 @@
+//! Several processes, and the limits of one: deletion, crashes, forks, full file systems.
+//!
+//! A module for each part; `cargo test --test process forks::` runs one. A test that changes
+//! something of its whole process, such as a limit, or that looks at all of it, such as its
+//! descriptors, runs in a child by [`common::run`]: other tests run beside it.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod caching;
+mod churn;
+mod claims;
+mod closing;
+mod forks;
+mod janitor;
+mod lifecycle;
+mod poison;
+mod predecessor;
+mod raised_rights;
+mod recycling;
+mod refused_calls;
+mod scopes;
+mod space;
+mod stores;
+mod syscalls;

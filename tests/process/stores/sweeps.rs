@@ -1,0 +1,216 @@
+//! Sweeps: the leftovers of dead processes that they delete, the files that they leave, and their
+//! report.
+
+use super::{
+    NOTHING, chmod,
+    common::{self, Root},
+};
+use ndarray::Ix1;
+use ndshm::{Error, Manager, Scope};
+use std::{io::Write, os::unix::process::ExitStatusExt, path::PathBuf};
+
+#[test]
+fn a_killed_process_leaves_a_store_that_the_next_manager_in_the_root_sweeps() {
+    let root = Root::new();
+    let killed = || {
+        let child = common::start(child_kills_itself, &[root.path()]);
+        assert_eq!(child.wait_with_output().unwrap().status.signal(), Some(9));
+    };
+    killed();
+    assert!(!root.contents().is_empty());
+    let manager = root.manager();
+    assert_eq!(
+        manager.sweep().unwrap().stores,
+        0,
+        "create has swept already"
+    );
+    assert_eq!(
+        root.contents().len(),
+        2,
+        "the own store and its lock file: {:?}",
+        root.contents()
+    );
+    killed();
+    let swept = manager.sweep().unwrap();
+    assert_eq!((swept.stores, swept.arrays), (1, 2));
+    assert!(swept.bytes >= 80_000 && swept.skipped.is_empty());
+    assert_eq!(root.contents().len(), 2);
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_kills_itself() {
+    let manager = Manager::builder()
+        .root(common::arguments().remove(0))
+        .create()
+        .unwrap();
+    let _named = manager.options().name("xs").zeros::<f64, _>(5000).unwrap();
+    let _unnamed = manager.zeros::<f64, _>(5000).unwrap();
+    rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL)
+        .unwrap();
+}
+
+#[test]
+fn a_sweep_deletes_what_a_dead_member_owned_in_a_store_that_lives() {
+    let root = Root::new();
+    let manager = root.manager();
+    let mine = manager.zeros::<f64, _>(10).unwrap();
+    let child = common::start(child_dies_as_an_owner, &[manager.path()]);
+    assert_eq!(child.wait_with_output().unwrap().status.signal(), Some(9));
+    std::fs::File::create(manager.path().join(".ndshm-new-2-abcdef"))
+        .unwrap()
+        .write_all(b"half")
+        .unwrap();
+    assert_eq!(manager.list().unwrap().len(), 3);
+    let swept = manager.sweep().unwrap();
+    assert_eq!((swept.stores, swept.arrays), (0, 1));
+    let left: Vec<_> = manager
+        .list()
+        .unwrap()
+        .into_iter()
+        .map(|info| info.name)
+        .collect();
+    assert_eq!(left, [None, Some("kept".to_owned())]);
+    assert!(
+        mine.path().exists() && root.contents().len() == 4,
+        "{:?}",
+        root.contents()
+    );
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_dies_as_an_owner() {
+    let manager = Manager::open(common::arguments().remove(0)).unwrap();
+    let _local = manager
+        .options()
+        .name("owned")
+        .scope(Scope::Local)
+        .zeros::<f64, _>(10)
+        .unwrap();
+    let _kept = manager.options().name("kept").zeros::<f64, _>(10).unwrap();
+    rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL)
+        .unwrap();
+}
+
+#[test]
+fn a_sweep_leaves_living_stores_and_what_is_not_a_store() {
+    let root = Root::new();
+    let living = root.manager();
+    let mut child = common::start(child_lives_until_it_is_told, &[root.path()]);
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+    assert!(lines.by_ref().any(|line| line.unwrap().contains("alive")));
+    std::fs::create_dir(root.path().join("not a store")).unwrap();
+    std::fs::write(root.path().join("notes.txt"), "mine").unwrap();
+    let before = root.contents().len();
+    assert_eq!(living.sweep().unwrap().stores, 0);
+    assert_eq!(root.contents().len(), before);
+    drop(child.stdin.take());
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_lives_until_it_is_told() {
+    let _manager = Manager::builder()
+        .root(common::arguments().remove(0))
+        .create()
+        .unwrap();
+    println!("alive");
+    std::io::stdin().lines().for_each(drop);
+    common::done();
+}
+
+#[test]
+fn half_built_and_half_deleted_stores_are_swept() {
+    let root = Root::new();
+    for name in [".ndshm-new-abcdef", ".ndshm-gone-0123"] {
+        std::fs::create_dir(root.path().join(name)).unwrap();
+        std::fs::write(root.path().join(name).join("x.ndshm"), "half").unwrap();
+    }
+    let manager = root.manager();
+    assert_eq!(root.contents().len(), 2, "{:?}", root.contents());
+    drop(manager);
+    assert_eq!(root.contents(), NOTHING);
+}
+
+#[test]
+fn a_leftover_that_cannot_be_swept_is_reported_and_does_not_stop_the_rest() {
+    let root = Root::new();
+    let manager = root.manager();
+    let child = common::start(child_dies_as_an_owner, &[manager.path()]);
+    assert_eq!(child.wait_with_output().unwrap().status.signal(), Some(9));
+    let broken = manager.path().join("broken.ndshm");
+    std::fs::write(&broken, "x").unwrap();
+    chmod(&broken, 0o600);
+    // Member ids that cannot be, and one that never lived.
+    for builder in ["18446744073709551615", "9223372036854775807", "0", "777"] {
+        std::fs::write(
+            manager.path().join(format!(".ndshm-new-{builder}-x")),
+            "half",
+        )
+        .unwrap();
+    }
+    std::fs::create_dir_all(root.path().join(".ndshm-gone-1/not ours")).unwrap();
+    std::fs::create_dir(root.path().join(".ndshm-gone-2")).unwrap();
+    let swept = manager.sweep().unwrap();
+    assert_eq!((swept.stores, swept.arrays), (0, 1));
+    let skipped: Vec<_> = swept.skipped.iter().map(ToString::to_string).collect();
+    assert_eq!(skipped.len(), 2, "{skipped:?}");
+    assert!(
+        skipped[0].contains("broken.ndshm") && skipped[1].contains("not ours"),
+        "{skipped:?}"
+    );
+    assert_eq!(
+        root.contents().len(),
+        4 + 2,
+        "the store, its lock, the array that was kept, the broken one; the other: {:?}",
+        root.contents()
+    );
+    root.manager();
+}
+
+/// A closer that finds another store in the place of its own has renamed that one away by mistake,
+/// and puts it back. A sweep in between, or one after the closer was killed there, used to empty
+/// it.
+#[test]
+fn a_store_that_was_renamed_away_by_mistake_is_not_emptied() {
+    let root = Root::new();
+    let path = root.path().join("run-7");
+    let store = Manager::create(&path).unwrap();
+    store.options().name("xs").ones::<f64, _>(3).unwrap();
+    let away = root.path().join(".ndshm-gone-0123");
+    std::fs::rename(&path, &away).unwrap();
+    let sweeper = root.manager();
+    let skipped = sweeper.sweep().unwrap().skipped;
+    assert!(
+        matches!(&skipped[..], [Error::Untrusted { path, .. }] if *path == away),
+        "{skipped:?}"
+    );
+    assert!(
+        skipped[0].to_string().contains("rename it back"),
+        "{}",
+        skipped[0]
+    );
+    std::fs::rename(&away, &path).unwrap();
+    assert_eq!(
+        store.array::<f64, Ix1>("xs").unwrap().read().unwrap().sum(),
+        3.0
+    );
+    store.close().unwrap();
+    // One that dies with its processes is deleted there, too.
+    common::run(child_leaves_a_store_that_was_renamed, &[root.path()]);
+    assert_eq!(sweeper.sweep().unwrap().stores, 1);
+    drop(sweeper);
+    assert_eq!(root.contents(), NOTHING);
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_leaves_a_store_that_was_renamed() {
+    let root = PathBuf::from(common::arguments().remove(0));
+    let manager = Manager::builder().root(&root).create().unwrap();
+    std::fs::rename(manager.path(), root.join(".ndshm-gone-4567")).unwrap();
+    std::mem::forget(manager);
+    common::done();
+}
