@@ -70,6 +70,7 @@ class Manager(_ndshm.Manager):
     Other arguments: ``root``, the directory of ephemeral stores instead of ``NDSHM_ROOT`` or ``/dev/shm/ndshm-<uid>``; ``persistent``;
     ``any_file_system``, to allow others than tmpfs; ``lock_timeout`` in seconds, for guards without one of their own; ``huge_pages`` (``'auto'``,
     ``'never'``, ``'require'``); ``prefault``; ``recycle`` and ``cache``, bytes that are kept for new arrays and of arrays that may be opened again;
+    ``janitor``, to give an ephemeral store a small process that deletes it when its last process is gone, even after ``kill -9``;
     ``mode``, ``'a'`` to open or create, ``'x'`` to create, ``'r+'`` to open.
 
     A manager is pickled as the name of its store: who unpickles it is a member, and deletes nothing.

@@ -112,6 +112,17 @@ fn to_json(manager: &ndshm::Manager) -> PyResult<String> {
     serde_json::to_string(manager).map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
+/// The tool of this package, unless `NDSHM_JANITOR` names a program for janitors.
+fn tool(py: Python<'_>) -> PyResult<Option<PathBuf>> {
+    if std::env::var_os("NDSHM_JANITOR").is_some_and(|named| !named.is_empty()) {
+        return Ok(None);
+    }
+    py.import("ndshm._tool")?
+        .getattr("path")?
+        .call0()?
+        .extract()
+}
+
 /// What the verbs that make an array are told beside its elements.
 struct Labels<'a, 'py> {
     name: Option<String>,
@@ -167,7 +178,7 @@ fn lengths(shape: &Bound<'_, PyAny>) -> PyResult<Vec<usize>> {
 #[pymethods]
 impl Manager {
     #[new]
-    #[pyo3(signature = (path=None, *, name=None, root=None, persistent=None, any_file_system=false, lock_timeout=None, huge_pages=None, prefault=false, recycle=None, cache=None, mode="a", _pickled=None))]
+    #[pyo3(signature = (path=None, *, name=None, root=None, persistent=None, any_file_system=false, lock_timeout=None, huge_pages=None, prefault=false, recycle=None, cache=None, janitor=false, mode="a", _pickled=None))]
     #[allow(clippy::too_many_arguments, reason = "Python's keywords")]
     fn new(
         py: Python<'_>,
@@ -181,6 +192,7 @@ impl Manager {
         prefault: bool,
         recycle: Option<usize>,
         cache: Option<usize>,
+        janitor: bool,
         mode: &str,
         _pickled: Option<&str>,
     ) -> PyResult<Self> {
@@ -233,6 +245,13 @@ impl Manager {
         }
         if let Some(bytes) = cache {
             builder = builder.cache(bytes);
+        }
+        if janitor {
+            builder = builder.janitor(true);
+            // An interpreter of a virtual environment runs elsewhere, so the tool is not beside it.
+            if let Some(program) = tool(py)? {
+                builder = builder.janitor_program(program);
+            }
         }
         let made = match (mode, is_named) {
             ("a", true) => py.detach(|| builder.open_or_create()),
