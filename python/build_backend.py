@@ -1,7 +1,7 @@
 """Builds the package with maturin, and the command-line tool `ndshm` into its scripts.
 
-maturin builds an extension module or programs, not both in one wheel. So the tool is built first, into the folder that maturin copies into the wheel as its
-data. The build of a source distribution needs no more than maturin does.
+maturin builds an extension module or programs, not both in one wheel. So the tool is built first,
+into the folder that maturin copies into the wheel as its data. Source distributions are maturin's.
 """
 
 from __future__ import annotations
@@ -23,14 +23,16 @@ from maturin import get_requires_for_build_wheel as get_requires_for_build_wheel
 from maturin import prepare_metadata_for_build_editable as prepare_metadata_for_build_editable
 from maturin import prepare_metadata_for_build_wheel as prepare_metadata_for_build_wheel
 
-# The manifest of the extension module and the tool, from the folder of pyproject.toml: in a source distribution that folder is one level higher.
-MANIFEST = next(path for path in (pathlib.Path("Cargo.toml"), pathlib.Path("python/Cargo.toml")) if path.exists())
-# Where maturin looks for the data of the module `ndshm._ndshm`: files in its `scripts` become programs.
+# The manifest of the extension module and the tool. A source distribution has it one level below
+# pyproject.toml, and the library's manifest beside that.
+CANDIDATES = (pathlib.Path("python/Cargo.toml"), pathlib.Path("Cargo.toml"))
+MANIFEST = next(path for path in CANDIDATES if path.exists())
+# Where maturin looks for the data of `ndshm._ndshm`: files in its `scripts` become programs.
 DATA = pathlib.Path("ndshm._ndshm.data")
 
 
 def environment() -> dict[str, str]:
-    """The environment of cargo; where no cargo is installed, that of the one that maturin fetches."""
+    """The environment of cargo; without an installed cargo, that of the one that maturin fetches."""
     if shutil.which("cargo"):
         return dict(os.environ)
     from puccinialin import setup_rust  # type: ignore[import-not-found, unused-ignore]
@@ -40,16 +42,18 @@ def environment() -> dict[str, str]:
 
 def build_tool() -> str:
     """Builds the tool, and returns the path of its program."""
-    command = ["cargo", "build", "--release", "--locked", "--manifest-path", str(MANIFEST), "--bin", "ndshm"]
-    command += ["--features", "tool,pyo3/extension-module", "--message-format", "json-render-diagnostics"]
-    messages = subprocess.run(command, env=environment(), stdout=subprocess.PIPE, check=True).stdout.splitlines()
-    programs = (json.loads(message).get("executable") for message in messages)
+    command = ["cargo", "build", "--release", "--locked", "--manifest-path", str(MANIFEST)]
+    command += ["--bin", "ndshm", "--features", "tool,pyo3/extension-module"]
+    command += ["--message-format", "json-render-diagnostics"]
+    built = subprocess.run(command, env=environment(), stdout=subprocess.PIPE, check=True)
+    messages = map(json.loads, built.stdout.splitlines())
+    programs = (message.get("executable") for message in messages)
     return next(str(program) for program in programs if program)
 
 
 @contextmanager
 def tool() -> Iterator[None]:
-    """The tool stands where maturin copies it from. It goes afterwards, so that no later build finds an old one."""
+    """Puts the tool where maturin takes it from, and removes it: no later build finds an old one."""
     scripts = DATA / "scripts"
     scripts.mkdir(parents=True, exist_ok=True)
     try:
@@ -59,11 +63,15 @@ def tool() -> Iterator[None]:
         shutil.rmtree(DATA)
 
 
-def build_wheel(directory: str, settings: dict[str, Any] | None = None, metadata: str | None = None) -> str:
+def build_wheel(
+    directory: str, settings: dict[str, Any] | None = None, metadata: str | None = None
+) -> str:
     with tool():
         return str(maturin.build_wheel(directory, settings, metadata))
 
 
-def build_editable(directory: str, settings: dict[str, Any] | None = None, metadata: str | None = None) -> str:
+def build_editable(
+    directory: str, settings: dict[str, Any] | None = None, metadata: str | None = None
+) -> str:
     with tool():
         return str(maturin.build_editable(directory, settings, metadata))

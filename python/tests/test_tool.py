@@ -23,11 +23,16 @@ input()
 
 
 def start_owner(**variables: str) -> subprocess.Popen[str]:
-    """Starts a process that makes a store with a janitor, prints the path of the store, and waits."""
+    """Starts a process that makes a store with a janitor, prints the store's path, and waits."""
     # Without a PATH: the package knows where its tool is.
     environment = {**os.environ, "PATH": "/nowhere", **variables}
     return subprocess.Popen(
-        [sys.executable, "-c", OWNER], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", OWNER],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -42,16 +47,16 @@ def test_the_tool_is_installed_beside_the_interpreter() -> None:
     tool = _tool.path()
     assert tool is not None
     assert os.path.samefile(tool, os.path.join(sysconfig.get_path("scripts"), "ndshm"))
-    version = subprocess.run([tool, "--version"], capture_output=True, text=True, check=True).stdout
-    assert version == f"ndshm {ndshm.__version__}\n"
+    version = subprocess.run([tool, "--version"], capture_output=True, text=True, check=True)
+    assert version.stdout == f"ndshm {ndshm.__version__}\n"
 
 
 def test_the_tool_lists_the_arrays_of_this_process(m: ndshm.Manager) -> None:
     tool = _tool.path()
     assert tool is not None
     m.zeros((3, 4), name="xs")
-    listed = subprocess.run([tool, "ls", m.path], capture_output=True, text=True, check=True).stdout
-    assert "(3, 4)" in listed
+    listed = subprocess.run([tool, "ls", m.path], capture_output=True, text=True, check=True)
+    assert "(3, 4)" in listed.stdout
 
 
 def test_a_janitor_deletes_the_store_of_a_killed_process() -> None:
