@@ -32,7 +32,7 @@ DATA = pathlib.Path("ndshm._ndshm.data")
 
 
 def environment() -> dict[str, str]:
-    """The environment of cargo; without an installed cargo, that of the one that maturin fetches."""
+    """The environment of cargo: the installed one, else the one that maturin fetches."""
     if shutil.which("cargo"):
         return dict(os.environ)
     from puccinialin import setup_rust  # type: ignore[import-not-found, unused-ignore]
@@ -53,7 +53,7 @@ def build_tool() -> str:
 
 @contextmanager
 def tool() -> Iterator[None]:
-    """Puts the tool where maturin takes it from, and removes it: no later build finds an old one."""
+    """Puts the tool where maturin takes it from, and removes it afterwards."""
     scripts = DATA / "scripts"
     scripts.mkdir(parents=True, exist_ok=True)
     try:

@@ -24,4 +24,5 @@ def _candidates() -> Iterator[str]:
 
 def path() -> str | None:
     """The tool's path, or ``None`` where the package was installed without it."""
-    return next((path for path in _candidates() if os.path.isfile(path) and os.access(path, os.X_OK)), None)
+    programs = (path for path in _candidates() if os.path.isfile(path) and os.access(path, os.X_OK))
+    return next(programs, None)
