@@ -400,7 +400,10 @@ fn leftovers_of_dead_members_are_reported_as_such() {
         .collect();
     assert!(found.is_sound() && texts.len() == 2, "{texts:?}");
     assert!(
-        texts.iter().any(|text| text.contains("xs.ndshm: leftover: the bytes 0..100 of its data may be half-written, by member 2: recover")),
+        texts.iter().any(|text| text.contains(
+            "xs.ndshm: leftover: the bytes 0..100 of its data may be half-written, \
+             by member 2: recover"
+        )),
         "{texts:?}"
     );
     assert!(

@@ -38,9 +38,10 @@ fn travels<T: Element + PartialEq + std::fmt::Debug>(
             && file.len().is_multiple_of(4096) == bytes.len().is_multiple_of(4096)
     );
     if dtype != "|u1" {
-        assert!(
-            matches!(array.handle().open::<u8, Ix1>(), Err(Error::Dtype { found, .. }) if found == T::DTYPE)
-        );
+        assert!(matches!(
+            array.handle().open::<u8, Ix1>(),
+            Err(Error::Dtype { found, .. }) if found == T::DTYPE
+        ));
     }
 }
 

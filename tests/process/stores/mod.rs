@@ -239,7 +239,10 @@ fn foreign_files_in_a_store_are_not_deleted() {
     assert_eq!(std::fs::read_to_string(&notes).unwrap(), "mine");
     let swept = root.manager().sweep().unwrap();
     assert!(
-        matches!(&swept.skipped[..], [Error::Untrusted { path, .. }] if path == notes.parent().unwrap()),
+        matches!(
+            &swept.skipped[..],
+            [Error::Untrusted { path, .. }] if path == notes.parent().unwrap()
+        ),
         "{:?}",
         swept.skipped
     );
