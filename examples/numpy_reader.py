@@ -1,6 +1,9 @@
-"""Opens ndshm's array files without ndshm, with numpy and cbor2 only: python numpy_reader.py FILE_OR_HANDLE ...
+"""Opens ndshm's array files without ndshm, with numpy and cbor2 only.
 
-There are no locks here: read what is frozen, or what nobody writes at that moment."""
+Usage: python numpy_reader.py FILE_OR_HANDLE ...
+
+It takes no locks: read arrays that are frozen, or that no process writes at the moment.
+"""
 
 import re
 import struct
@@ -12,11 +15,17 @@ import numpy as np
 
 
 def numpy_dtype(dtype):
-    """The type as it stands in a header, or in a part of one, as NumPy's. Integers of 128 bits are raw bytes; bfloat16 needs ml_dtypes."""
+    """NumPy's type for a type of a header, or for a part of one.
+
+    Integers of 128 bits are raw bytes; bfloat16 needs ml_dtypes.
+    """
     if isinstance(dtype, dict):
         return np.dtype({**dtype, "formats": [numpy_dtype(part) for part in dtype["formats"]]})
-    known = {"int128": "V16", "uint128": "V16"}
-    return np.dtype(known.get(dtype, dtype) if dtype != "bfloat16" else __import__("ml_dtypes").bfloat16)
+    if dtype == "bfloat16":
+        import ml_dtypes
+
+        return np.dtype(ml_dtypes.bfloat16)
+    return np.dtype({"int128": "V16", "uint128": "V16"}.get(dtype, dtype))
 
 
 def fingerprint(dtype):
@@ -28,7 +37,7 @@ def fingerprint(dtype):
 
 
 def parts(dtype):
-    """A type, and those of its fields and parts, any of which a view may have."""
+    """A type, and the types of its fields and parts: a view may have any of them."""
     yield dtype
     if isinstance(dtype, dict):
         for part in dtype["formats"]:
@@ -38,11 +47,16 @@ def parts(dtype):
         yield from parts(f"({rest}{'' if ',' in rest else ','}){scalar}" if rest else scalar)
 
 
-def open_array(what):
-    """A read-only ndarray of the elements, and the header: dtype, shape, strides (bytes), id, created, and perhaps dims and attrs."""
-    fields = dict(field.split("=", 1) for field in what.split(":")[1:]) if what.startswith("ndshm1:") else {"p": what}
+def open_array(name):
+    """A read-only ndarray of the elements, and the header.
+
+    The header has dtype, shape, strides (bytes), id, created, and perhaps dims and attrs.
+    """
+    fields = {"p": name}
+    if name.startswith("ndshm1:"):
+        fields = dict(field.split("=", 1) for field in name.split(":")[1:])
     data = np.memmap(unquote(fields["p"]), np.uint8, "r")
-    assert bytes(data[:10]) == b"\xd9\xd9\xf7\xa6dndsh\x01", "no array file of version 1"
+    assert bytes(data[:10]) == b"\xd9\xd9\xf7\xa6dndsh\x01", "not an array file of version 1"
     header_end, offset = struct.unpack_from("<I4xQ", data, 18)
     header = cbor2.loads(bytes(data[2183:header_end]))
     dtype, shape, strides = header["dtype"], header["shape"], header["strides"]

@@ -440,13 +440,13 @@ fn other_arrays(bench: &mut Bench) {
     expect(
         "another id",
         "PathReused",
-        "another one took this path",
+        "another array or store took this path",
         other.open::<f64, Ix2>(),
     );
     expect(
         "another id",
         "PathReused",
-        "another one took this path",
+        "another array or store took this path",
         other.info(),
     );
     drop(beside);

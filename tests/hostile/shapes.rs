@@ -168,14 +168,14 @@ fn of_views(bench: &mut Bench) {
             56,
             &[0],
             &[8],
-            "lies behind the array's 48 bytes",
+            "lies beyond the array's 48 bytes",
         ),
         (
             "an empty view at 2^64-8",
             usize::MAX - 7,
             &[0, 5],
             &[8, 8],
-            "lies behind the array's 48 bytes",
+            "lies beyond the array's 48 bytes",
         ),
         ("below the first element", 0, &[2], &[-8], below),
         (
