@@ -107,14 +107,14 @@ fn state_block(fixture: &mut Fixture) {
         68,
         0,
         "Header::Lifecycle",
-        "the lifecycle word is 0, which is none",
+        "invalid lifecycle value 0",
     );
     with(
         "state 4",
         68,
         4,
         "Header::Lifecycle",
-        "the lifecycle word is 4, which is none",
+        "invalid lifecycle value 4",
     );
     with(
         "state 2^32-1",

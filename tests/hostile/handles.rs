@@ -212,13 +212,13 @@ fn other_arrays(fixture: &mut Fixture) {
     expect(
         "another id",
         "PathReused",
-        "another one took this path",
+        "another array or store took this path",
         other.open::<f64, Ix2>(),
     );
     expect(
         "another id",
         "PathReused",
-        "another one took this path",
+        "another array or store took this path",
         other.info(),
     );
     drop(beside);

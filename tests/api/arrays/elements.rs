@@ -129,7 +129,7 @@ fn another_type_of_the_same_size_or_another_nesting_is_another_type() {
     ));
     let error = xs.handle().open::<[f64; 3], Ix1>().unwrap_err().to_string();
     assert!(
-        error.contains("elements are (3,2)<f4, and it was asked for as one of (3,)<f8"),
+        error.contains("element type is (3,2)<f4, expected (3,)<f8"),
         "{error}"
     );
 }

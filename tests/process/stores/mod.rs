@@ -115,7 +115,9 @@ fn a_manager_travels_through_serde_as_a_member() {
     let _other = Manager::builder().path(&path).ephemeral().create().unwrap();
     let error = serde_json::from_str::<Manager>(&json).unwrap_err();
     assert!(
-        error.to_string().contains("another one took this path"),
+        error
+            .to_string()
+            .contains("another array or store took this path"),
         "{error}"
     );
 }
