@@ -217,8 +217,7 @@ fn other_types(fixture: &mut Fixture) {
             "a struct opened as f64",
             fields(&["re", "im"]),
             plain(&[0x58, 48]),
-            "the array's elements are {'names': ['re', 'im'], 'formats': ['<f4', '<f4'], 'offsets': [0, 4], 'itemsize': 8}, \
-             and it was asked for as one of <f8",
+            "element type is {'names': ['re', 'im'], 'formats': ['<f4', '<f4'], 'offsets': [0, 4], 'itemsize': 8}, expected <f8",
         ),
     ];
     for (what, dtype, prefix, piece) in rows {
