@@ -230,7 +230,7 @@ fn other_arrays(fixture: &mut Fixture) {
     expect(
         "a reused path",
         "PathReused",
-        "it is 09090909-0909-0909-0909-090909090909 now",
+        "found 09090909-0909-0909-0909-090909090909",
         fixture.handle.open::<f64, Ix2>(),
     );
     expect(
