@@ -236,7 +236,7 @@ fn other_arrays(fixture: &mut Fixture) {
     expect(
         "a reused path",
         "PathReused",
-        "it is 09090909",
+        "found 09090909",
         fixture.handle.info(),
     );
     fixture.close_row("a reused path");
