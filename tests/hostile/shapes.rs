@@ -146,7 +146,7 @@ fn of_views(bench: &mut Bench) {
     let before = fs::read(&bench.path).unwrap();
     let (min, max, big) = (isize::MIN, isize::MAX, 1usize << 40);
     let below = "below offset";
-    let behind = "behind the array's 48 bytes";
+    let behind = "beyond the array's 48 bytes";
     let multiple = "is not a multiple of";
     // Offset, shape, strides; all in bytes. The array has 48.
     type Row<'a> = (&'a str, usize, &'a [usize], &'a [isize], &'a str);
