@@ -320,7 +320,7 @@ fn state_block(bench: &mut Bench) {
         68,
         u32::MAX,
         "Header::Lifecycle",
-        "the lifecycle word is 4294967295",
+        "invalid lifecycle value 4294967295",
     );
     for (what, lifecycle, by_name, piece) in [
         ("released", 2u32, "Released", "was released"),
