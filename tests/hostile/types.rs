@@ -95,7 +95,7 @@ fn refused_types(fixture: &mut Fixture) {
         (
             "a pointer in a struct",
             structure(&["x"], &["|O".into()], &[0], 8),
-            "is not an element type",
+            "is no element type",
         ),
         (
             "a field past itemsize",

@@ -133,13 +133,13 @@ fn note(
         .split_once(' ')
         .ok_or_else(|| format!("{}: {line}", variant.name))?;
     if operation == "memory" {
-        let (who, figures) = rest
+        let (process, figures) = rest
             .split_once(' ')
             .ok_or("a line of memory has no figures")?;
         let memory = Memory::parse(figures)?;
         results.occupied.push(Occupied {
             variant: variant.name.into(),
-            who: who.into(),
+            process: process.into(),
             bytes: job.bytes(),
             memory,
         });

@@ -113,7 +113,7 @@ there. ndshm and the floor reserve their space.
 pub fn write(results: &Results, directory: &Path) -> Result<()> {
     let mut document = head(results);
     document += &tables::goals(&goals::all(results));
-    document += "\n## What was measured\n\n";
+    document += "\n## Method\n\n";
     document += METHOD;
     if !RECYCLES {
         document += "- This version of the library does not recycle yet: the recycled variant equals the plain one.\n";

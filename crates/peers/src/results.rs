@@ -1,4 +1,4 @@
-//! What a run measured, as it is written to a file and rendered from there.
+//! The measurements of a run: written to a file, and rendered from it.
 
 use crate::{memory::Memory, peer::Result, stats};
 use serde::{Deserialize, Serialize};
@@ -23,7 +23,7 @@ pub struct Occupied {
     /// The variant's name.
     pub variant: String,
     /// `alone`: the producer that made it; `shared`: the same with a consumer; `consumer`.
-    pub who: String,
+    pub process: String,
     /// Bytes of the array.
     pub bytes: usize,
     /// How much.

@@ -118,7 +118,7 @@ impl DType {
     }
 
     fn from_text(text: &str) -> Result<Self, String> {
-        let invalid = || format!("{text:?} is not an element type of this format");
+        let invalid = || format!("{text:?} is no element type of this format");
         if let Some(rest) = text.strip_prefix('(') {
             let (dims, base) = rest.split_once(')').ok_or_else(invalid)?;
             let dims = match dims.strip_suffix(',') {

@@ -126,7 +126,7 @@ const LOOKS: u32 = 2 * SLOTS as u32;
 /// Records of poison are merged beyond this number.
 const MAX_POISONED: u32 = SLOTS as u32 / 2;
 
-/// What a slot is for: bits 56 to 63 of its tag.
+/// The purpose of a slot: bits 56 to 63 of its tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
 pub(crate) enum Mode {

@@ -252,9 +252,9 @@ pub fn large(results: &Results) -> String {
 
 /// The memory of an array.
 pub fn memory(results: &Results) -> String {
-    let of = |variant: &Variant, who: &str| {
+    let of = |variant: &Variant, process: &str| {
         let is_wanted = |occupied: &&crate::results::Occupied| {
-            occupied.variant == variant.name && occupied.who == who
+            occupied.variant == variant.name && occupied.process == process
         };
         let memory = results
             .occupied
@@ -268,7 +268,7 @@ pub fn memory(results: &Results) -> String {
     };
     let cells = |variant: &Variant| {
         ["alone", "shared", "consumer"]
-            .map(|who| of(variant, who))
+            .map(|process| of(variant, process))
             .to_vec()
     };
     let size = results
