@@ -1,5 +1,4 @@
-//! What a guard costs that nobody contends for, against a lock of this process and a lock of the
-//! kernel.
+//! The cost of an uncontended guard, beside a lock within the process and a lock of the kernel.
 #![allow(
     clippy::unwrap_used,
     reason = "a bench that fails has nothing to measure"
@@ -16,7 +15,7 @@ use ndshm::{Manager, SharedArray2};
 use ratios::{is_test, medians, report, title};
 use std::{fs::File, hint::black_box, os::fd::AsRawFd, sync::RwLock};
 
-/// Takes and gives back an exclusive lock of the kernel on eight bytes.
+/// Takes and releases an exclusive lock of the kernel on eight bytes.
 fn lock_by_kernel(file: &File) {
     for kind in [libc::F_WRLCK, libc::F_UNLCK] {
         let lock = libc::flock {

@@ -1,11 +1,10 @@
-//! What it costs to make, open, hand over and read an array.
+//! The cost of making, opening, handing over and reading an array.
 //!
-//! `cargo bench` prints two things: criterion's times, and before them a table of ratios, in which
-//! each figure is divided by a floor that was measured in turns with it in the same run. The floors
-//! are what the kernel or ndarray needs for the least of the same job:
+//! `cargo bench` prints a table of ratios and then criterion's times. Each ratio divides a time by
+//! a floor that was measured in turns with it in the same run. A floor is the time of the kernel or
+//! of ndarray for the minimum of the same job:
 //!
-//! - create, open: the same system calls by hand, without names, locks, checks or a header that
-//!   says anything;
+//! - create, open: the same system calls by hand, without names, locks, checks or a real header;
 //! - crowd: the same operation in a store that holds a hundred arrays instead of ten thousand;
 //! - view access: the same operation on a plain ndarray array.
 
@@ -26,7 +25,7 @@ use std::{fs::File, hint::black_box, os::unix::fs::FileExt, path::Path, time::Du
 
 const PAGE: usize = 4096;
 
-/// An array file by hand: made, its space reserved, its first page written, mapped, unmapped,
+/// An array file by hand: created, its space reserved, its first page written, mapped, unmapped,
 /// deleted.
 fn create_by_hand(directory: &Path, len: usize) {
     let path = directory.join(".by-hand");

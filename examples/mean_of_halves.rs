@@ -1,7 +1,8 @@
 //! A million random numbers, two worker processes, no copies.
 //!
-//! The parent makes an array in shared memory and starts itself twice with a handle to one half as
-//! an argument; each worker opens its half, which is the same memory, and prints its mean.
+//! The parent makes an array in shared memory and starts its own program twice, each time with a
+//! handle to one half as the argument. Each worker opens its half, which is the same memory, and
+//! prints its mean.
 
 use ndarray::{Ix1, s};
 use ndshm::{Handle, Manager};
@@ -46,7 +47,7 @@ fn worker(handle: &str) -> Result<(), Box<dyn Error>> {
         half.len()
     );
     if (mean - 0.5).abs() > 0.002 {
-        Err("a mean that is not within 0.002 of 0.5".into())
+        Err("the mean is not within 0.002 of 0.5".into())
     } else {
         Ok(())
     }

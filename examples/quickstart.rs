@@ -1,4 +1,4 @@
-//! The shortest tour: make an array, view it, hand it over as text, open it from there.
+//! The shortest tour: make an array, view it, and open the view from its handle as text.
 
 use ndarray::{Ix1, s};
 use ndshm::{Handle, Manager};
@@ -10,7 +10,7 @@ fn main() -> ndshm::Result<()> {
     let text = left.handle().to_string();
     println!("{text}");
 
-    // In any other process of this user; here it is the same one.
+    // In any other process of this user; here in the same process.
     let left = text.parse::<Handle>()?.open::<f64, Ix1>()?;
     println!("mean {:?}", left.read()?.mean());
     left.write()?.mapv_inplace(f64::sqrt);

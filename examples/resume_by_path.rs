@@ -1,12 +1,12 @@
 //! A workflow that is killed half-way and resumes from its named arrays.
 //!
-//! The store lies at a path, so that it outlives the process. Each row is computed into `results`,
-//! and then its entry in `done` is set. A run that is killed in a row leaves that row poisoned and
-//! its entry at zero, and the next run recovers the row and computes it again.
+//! The store has a path, so it outlives the process. Each row is computed into `results`, and then
+//! its entry in `done` is set. A run that is killed in a row leaves that row poisoned and its entry
+//! at zero. The next run recovers the row and computes it again.
 //!
-//! Without arguments this shows the whole story: a run that kills itself half-way, and a second one
-//! that finishes. With a path it is the workflow alone:
-//! `resume_by_path PATH [ROWS BEFORE THE KILL]`.
+//! Without arguments the example runs the workflow twice: the first run kills itself half-way, and
+//! the second one finishes. With a path it is the workflow alone: `resume_by_path PATH [ROWS BEFORE
+//! THE KILL]`.
 
 use ndarray::{Axis, Ix1, Ix2};
 use ndshm::Manager;
@@ -22,12 +22,12 @@ fn main() -> Result<(), Box<dyn Error>> {
             Path::new(&path),
             arguments.next().map(|rows| rows.parse()).transpose()?,
         ),
-        None => story(),
+        None => kill_and_resume(),
     }
 }
 
-/// Computes the rows that are not done. `kill_after` rows the process kills itself in the middle of
-/// the next one.
+/// Computes the rows that are not done. After `kill_after` rows the process kills itself in the
+/// middle of the next row.
 fn workflow(path: &Path, kill_after: Option<usize>) -> Result<(), Box<dyn Error>> {
     let manager = Manager::open_or_create(path)?;
     let results = manager
@@ -43,7 +43,7 @@ fn workflow(path: &Path, kill_after: Option<usize>) -> Result<(), Box<dyn Error>
         if done.read()?[row] == 1 {
             continue;
         }
-        // Like `write`, whether or not somebody died while writing this row.
+        // Like `write`, even if a process died while writing this row.
         let mut values = results.index_axis(Axis(0), row)?.recover()?;
         for (column, value) in values.iter_mut().enumerate() {
             if kill_after == Some(computed) && column == COLUMNS / 2 {
@@ -56,7 +56,7 @@ fn workflow(path: &Path, kill_after: Option<usize>) -> Result<(), Box<dyn Error>
             *value = (row * column) as f64;
         }
         drop(values);
-        // Not by a guard on all of `done`, which a death would poison.
+        // Not through a guard on all of `done`: a death would poison it.
         done.atomic()?[row].store(1, Release);
         computed += 1;
     }
@@ -67,8 +67,8 @@ fn workflow(path: &Path, kill_after: Option<usize>) -> Result<(), Box<dyn Error>
     Ok(())
 }
 
-fn story() -> Result<(), Box<dyn Error>> {
-    // A directory of its own next to the other stores; `close` deletes the store in it.
+fn kill_and_resume() -> Result<(), Box<dyn Error>> {
+    // A temporary directory; `close` deletes the store in it.
     let root = tempfile::tempdir()?;
     let path = root.path().join("workflow");
     let run = |arguments: &[&str]| {

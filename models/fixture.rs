@@ -68,7 +68,8 @@ impl Deaths {
         Self(Bits::new(0))
     }
 
-    /// Records a death. As the kernel does, it frees the dead member's lock after all of its writes.
+    /// Records a death. As the kernel does, it frees the dead member's lock after all of its
+    /// writes.
     pub(crate) fn add(&self, member: u64) {
         self.0.fetch_or(1 << member, Release);
         sync::let_time_pass();

@@ -1,26 +1,25 @@
-//! Deterministic CBOR (RFC 8949, section 4.2.1): one encoding for each value, checked by encoding
-//! again.
+//! Deterministic CBOR (RFC 8949, section 4.2.1): one encoding for each value, checked by
+//! re-encoding.
 
 use ciborium::Value;
 
-/// Deepest nesting that is decoded: struct types, two levels for each, may be nested 8 deep.
+/// Deepest nesting that is decoded. Struct types take two levels each and may be nested 8 deep.
 const MAX_DEPTH: usize = 20;
 
-/// The bytes of a value, with the keys of its maps in the order of their own bytes.
+/// The bytes of a value, with the keys of its maps in the order of their encoded bytes.
 pub(crate) fn encode(value: &Value) -> Vec<u8> {
     encode_sorted(&sorted(value))
 }
 
-/// The value that these bytes encode; refused unless they are its one deterministic encoding,
-/// without a byte left.
+/// The value of these bytes. Refuses any bytes but the deterministic encoding of the whole value.
 pub(crate) fn decode(bytes: &[u8]) -> Result<Value, String> {
     let value: Value = ciborium::de::from_reader_with_recursion_limit(bytes, MAX_DEPTH)
         .map_err(|error| error.to_string())?;
     if encode(&value) != bytes {
-        return Err("another encoding of the same value, or bytes behind it".into());
+        return Err("not the deterministic encoding, or bytes after it".into());
     }
     if has_duplicate_keys(&value) {
-        return Err("a map has one key twice".into());
+        return Err("duplicate key".into());
     }
     Ok(value)
 }
@@ -30,7 +29,7 @@ pub(crate) fn size(n: usize) -> Value {
     Value::from(n as u64)
 }
 
-/// Head of an item of this major type: the shortest form.
+/// The head of an item of this major type, in the shortest form.
 pub(crate) fn head(major: u8, value: u64) -> Vec<u8> {
     let first = major << 5;
     match value {
@@ -51,8 +50,8 @@ fn encode_sorted(value: &Value) -> Vec<u8> {
     }
 }
 
-/// Each key is sorted once on its way up: once more for each map around it, and the work would
-/// double with every level of keys in keys.
+/// Each key is sorted once, on the way up. Sorting it again for each map around it would double the
+/// work with every level of keys in keys.
 fn sorted(value: &Value) -> Value {
     match value {
         Value::Array(items) => Value::Array(items.iter().map(sorted).collect()),
@@ -69,7 +68,7 @@ fn sorted(value: &Value) -> Value {
     }
 }
 
-/// The maps are sorted, so that equal keys are neighbours.
+/// Expects sorted maps, in which equal keys are neighbours.
 fn has_duplicate_keys(value: &Value) -> bool {
     match value {
         Value::Array(items) => items.iter().any(has_duplicate_keys),

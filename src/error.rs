@@ -1,4 +1,4 @@
-//! The one error type, and the reasons why a file is not an array.
+//! The error type of the crate, and the reasons why a file is not an array.
 
 use crate::{element::dtype::DType, format::id::ArrayId};
 use std::{fmt, io, ops::Range, path::PathBuf, time::Duration};
@@ -7,10 +7,10 @@ use thiserror::Error as ThisError;
 /// The result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Everything that can go wrong, with the path and what was expected and found.
+/// The error of every operation, with the path and the expected and found values.
 ///
-/// Its text says what to do where that is known. `Debug` gives the name of the variant and the same
-/// text, because that is what a `main` that returns an error prints.
+/// The text says what to do if that is known. `Debug` prints the name of the variant and the same
+/// text, because a `main` that returns an error prints `Debug`.
 ///
 /// # Examples
 ///
@@ -29,23 +29,29 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(ThisError)]
 #[non_exhaustive]
 pub enum Error {
-    /// The array does not fit; nothing was left behind. Bytes.
+    /// The array does not fit. The failed call leaves nothing behind. Sizes are in bytes.
     #[error(
-        "{}: no space for an array file of {needed} bytes: {limited_by} leaves {available}; free some, choose another root with NDSHM_ROOT, \
-         or enlarge the file system (a container's /dev/shm: start it with a larger --shm-size)", path.display()
+        "{}: no space for an array file of {needed} bytes: {limited_by} leaves {available}; free \
+         some, choose another root with NDSHM_ROOT, or enlarge the file system (a container's \
+         /dev/shm: start it with a larger --shm-size)",
+        path.display()
     )]
     NoSpace {
         /// The store that has no space.
         path: PathBuf,
         /// Bytes of the whole array file.
         needed: u64,
-        /// Bytes that are left.
+        /// Bytes that are available.
         available: u64,
-        /// What sets the limit: the file system, or `RLIMIT_FSIZE` of this process.
+        /// The limit: the file system, or `RLIMIT_FSIZE` of this process.
         limited_by: &'static str,
     },
     /// The process has as many mappings as the kernel allows (vm.max_map_count).
-    #[error("{}: this process has as many memory mappings as vm.max_map_count = {limit} allows; drop some arrays or raise the limit with sysctl", path.display())]
+    #[error(
+        "{}: this process has as many memory mappings as vm.max_map_count = {limit} allows; drop \
+         some arrays or raise the limit with sysctl",
+        path.display()
+    )]
     TooManyMappings {
         /// The array that could not be mapped.
         path: PathBuf,
@@ -53,7 +59,11 @@ pub enum Error {
         limit: u64,
     },
     /// The thread holds a guard on the array and no slot for another is free.
-    #[error("{}: all {limit} lock slots of the array are taken, and this thread holds at least one of them: drop a guard first", path.display())]
+    #[error(
+        "{}: all {limit} lock slots of the array are taken, and this thread holds at least one \
+         of them: drop a guard first",
+        path.display()
+    )]
     TooManyGuards {
         /// The array.
         path: PathBuf,
@@ -62,27 +72,29 @@ pub enum Error {
     },
     /// The array that a handle names was released, or its store was deleted.
     #[error(
-        "{}: the array was released, or its store was deleted: keep the manager, and a local array, until all handles are opened, or make the \
-         array with Scope::Remote or Scope::Store", path.display()
+        "{}: the array was released, or its store was deleted: keep the manager, and a local \
+         array, until all handles are opened, or make the array with Scope::Remote or \
+         Scope::Store",
+        path.display()
     )]
     Released {
         /// Where the array was.
         path: PathBuf,
-        /// Which array it was.
+        /// The array's id.
         id: ArrayId,
     },
     /// There is no such store or array.
     #[error("{}: not found: {what}", path.display())]
     NotFound {
-        /// What was looked for.
+        /// The path of the missing store or array.
         path: PathBuf,
-        /// What was expected there.
+        /// The kind of thing that was expected there.
         what: &'static str,
     },
     /// The name is taken.
     #[error("{}: already exists; open it, or choose another name", path.display())]
     AlreadyExists {
-        /// What is in the way.
+        /// The existing file or directory.
         path: PathBuf,
     },
     /// The store was closed, or its owner ended.
@@ -96,26 +108,29 @@ pub enum Error {
     NotOwner {
         /// The store or array.
         path: PathBuf,
-        /// Who is the owner.
+        /// Why this process is not the owner.
         reason: &'static str,
     },
-    /// Another array took the path of the one that a handle names, or another store that of a
-    /// manager.
-    #[error("{}: another one took this path: it is {found} now, not {expected}", path.display())]
+    /// Another array took the path of the array that a handle names, or another store the path of a
+    /// manager's.
+    #[error(
+        "{}: another array or store took this path: found {found}, expected {expected}",
+        path.display()
+    )]
     PathReused {
         /// The path.
         path: PathBuf,
-        /// The id that was named.
+        /// The expected id.
         expected: String,
-        /// The id that is there.
+        /// The id at that path now.
         found: String,
     },
     /// The array has another element type.
-    #[error("{}: the array's elements are {found}, and it was asked for as one of {expected}", path.display())]
+    #[error("{}: element type is {found}, expected {expected}", path.display())]
     Dtype {
         /// The array.
         path: PathBuf,
-        /// The type that was asked for.
+        /// The requested type.
         expected: DType,
         /// The type in the file.
         found: DType,
@@ -125,23 +140,27 @@ pub enum Error {
     Rank {
         /// The array.
         path: PathBuf,
-        /// The number that was asked for.
+        /// The requested number.
         expected: usize,
-        /// The number that is there.
+        /// The number of the array or view.
         found: usize,
     },
     /// A shape, a stride, an index or an axis does not fit.
     #[error("{operation}: {reason}")]
     Layout {
-        /// What was tried.
+        /// The operation that failed.
         operation: &'static str,
-        /// Why it cannot be done.
+        /// Why it is impossible.
         reason: String,
     },
-    /// The memory is not the shared array's.
-    #[error("{}: the given view does not lie in this array's memory; to share it, copy it with Manager::from_ndarray", path.display())]
+    /// The view is not one of the shared array's memory.
+    #[error(
+        "{}: the given view does not lie in this array's memory; to share it, copy it with \
+         Manager::from_ndarray",
+        path.display()
+    )]
     NotShared {
-        /// The array that it was compared with.
+        /// The array that the view was compared with.
         path: PathBuf,
     },
     /// A guard on overlapping bytes is held, and the caller does not wait.
@@ -150,50 +169,67 @@ pub enum Error {
         /// The array.
         path: PathBuf,
     },
-    /// What was waited for did not come in time.
+    /// The wait ended before the obstacle was gone.
     #[error("{}: {obstacle} for all of {waited:?}", path.display())]
     Timeout {
         /// The array.
         path: PathBuf,
-        /// What was in the way.
+        /// The obstacle.
         obstacle: &'static str,
-        /// How long was waited.
+        /// The time that was waited.
         waited: Duration,
     },
-    /// The thread would wait for a guard of its own.
-    #[error("{}: this thread holds a guard on overlapping bytes and would wait for itself: drop that guard first", path.display())]
+    /// The thread would wait for its own guard.
+    #[error(
+        "{}: this thread holds a guard on overlapping bytes and would wait for itself: drop that \
+         guard first",
+        path.display()
+    )]
     WouldDeadlock {
         /// The array.
         path: PathBuf,
     },
-    /// A writer died or panicked while it held a guard on some of the bytes: they may be
+    /// A writer died or panicked while it held a guard on some of the bytes. They may be
     /// half-written.
     #[error(
-        "{}: the bytes {}..{} of the array's data may be half-written: their writer, member {member} of the store, died or panicked; set them \
-         anew through SharedArray::recover", path.display(), range.start, range.end
+        "{}: the bytes {}..{} of the array's data may be half-written: their writer, member \
+         {member} of the store, died or panicked; rewrite them through SharedArray::recover",
+        path.display(),
+        range.start,
+        range.end
     )]
     Poisoned {
         /// The array.
         path: PathBuf,
-        /// From the first poisoned byte to the last, from the start of the array's data.
+        /// The range from the first poisoned byte to the last, counted from the start of the
+        /// array's data.
         range: Range<usize>,
         /// The member id of the writer.
         member: u64,
     },
-    /// The array was frozen: nobody writes it any more.
-    #[error("{}: the array was frozen and is never written again; copy it to change it", path.display())]
+    /// The array is frozen and never written again.
+    #[error(
+        "{}: the array is frozen and never written again; copy it to change it",
+        path.display()
+    )]
     Frozen {
         /// The array.
         path: PathBuf,
     },
-    /// The array was not frozen.
-    #[error("{}: the array was not frozen yet; wait for its producer with Handle::open_frozen_timeout", path.display())]
+    /// The array is not frozen.
+    #[error(
+        "{}: the array is not frozen yet; wait for its producer with Handle::open_frozen_timeout",
+        path.display()
+    )]
     NotFrozen {
         /// The array.
         path: PathBuf,
     },
     /// The process that made the array ended before it froze it.
-    #[error("{}: its producer, member {member} of the store, ended before it froze the array", path.display())]
+    #[error(
+        "{}: its producer, member {member} of the store, ended before it froze the array",
+        path.display()
+    )]
     Abandoned {
         /// The array.
         path: PathBuf,
@@ -208,21 +244,21 @@ pub enum Error {
         /// Why not.
         reason: &'static str,
     },
-    /// A directory or file that this process must not trust.
+    /// This process must not trust a directory or file.
     #[error("{}: refused: {reason}", path.display())]
     Untrusted {
-        /// What was refused.
+        /// The refused directory or file.
         path: PathBuf,
         /// Why, and what to do.
         reason: String,
     },
-    /// A text or a value that is not a handle.
+    /// A text or value is not a handle.
     #[error("not a handle: {reason}")]
     Handle {
-        /// What is wrong with it.
+        /// The fault.
         reason: String,
     },
-    /// A name that cannot be a file name here.
+    /// A name cannot be the name of an array.
     #[error("{name:?} cannot be a name: {reason}")]
     Name {
         /// The name.
@@ -230,7 +266,7 @@ pub enum Error {
         /// Why not.
         reason: &'static str,
     },
-    /// Attributes or axis names that cannot be stored or read as asked.
+    /// Attributes or axis names cannot be stored or read as requested.
     #[error("attributes: {reason}")]
     Attrs {
         /// Why not.
@@ -241,11 +277,10 @@ pub enum Error {
     Header {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault.
         source: HeaderError,
     },
-    /// A file of another format that cannot be imported, or an array that cannot be exported to
-    /// one.
+    /// A file of another format cannot be imported, or an array cannot be exported to it.
     #[error("{}: {reason}", path.display())]
     Transfer {
         /// The file of the other format.
@@ -253,12 +288,12 @@ pub enum Error {
         /// Why not, and what to do.
         reason: String,
     },
-    /// The operating system refused.
+    /// A system call failed.
     #[error("{}: {action}: {source}", path.display())]
     Io {
-        /// What it was about.
+        /// The path of the operation.
         path: PathBuf,
-        /// What was tried.
+        /// The step that failed.
         action: &'static str,
         /// The operating system's error.
         source: io::Error,
@@ -340,7 +375,8 @@ impl Error {
 /// let manager = ndshm::Manager::new()?;
 /// std::fs::write(manager.path().join("xs.ndshm"), "no array").unwrap();
 /// let error = manager.array::<f64, Ix1>("xs").unwrap_err();
-/// assert!(matches!(error, Error::Header { source: HeaderError::Magic | HeaderError::Length { .. }, .. }), "{error}");
+/// let Error::Header { source, .. } = error else { panic!("{error}") };
+/// assert!(matches!(source, HeaderError::Magic | HeaderError::Length { .. }), "{source}");
 /// # Ok::<(), ndshm::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, ThisError)]
@@ -355,55 +391,55 @@ pub enum HeaderError {
         /// The version in the file.
         found: u8,
     },
-    /// Bytes that the format fixes differ.
+    /// Bytes that are constant in the format differ.
     #[error("the fixed bytes at offset {at} are damaged")]
     Template {
-        /// Where, in bytes from the start.
+        /// The offset, in bytes from the start.
         at: usize,
     },
     /// `header_end`, `data_offset` and `data_len` do not fit each other.
     #[error("{field} = {value} is out of its bounds")]
     Bounds {
-        /// Which number.
+        /// The number's name.
         field: &'static str,
         /// Its value.
         value: u64,
     },
-    /// The file is longer or shorter than its header says. Bytes.
+    /// The file is longer or shorter than its header says. Sizes are in bytes.
     #[error("the file has {found} bytes, its header says {expected}")]
     Length {
-        /// What the header says.
+        /// The length according to the header.
         expected: u64,
-        /// What the file has.
+        /// The file's length.
         found: u64,
     },
     /// The checksum differs.
     #[error("the header's checksum is {expected:08x}, its bytes give {found:08x}")]
     Checksum {
-        /// What the file says.
+        /// The checksum in the file.
         expected: u32,
-        /// What its bytes give.
+        /// The checksum of its bytes.
         found: u32,
     },
     /// The header is not deterministically encoded CBOR.
     #[error("the header is not deterministic CBOR: {reason}")]
     Cbor {
-        /// Where it differs.
+        /// The difference.
         reason: String,
     },
     /// A key is missing, or its value has the wrong type.
-    #[error("the header's key {key:?} is missing or of a wrong kind")]
+    #[error("header key {key:?} is missing or has the wrong type")]
     Key {
         /// The key.
         key: &'static str,
     },
-    /// The header asks for something that this library does not know.
+    /// The header requires an extension that this library does not know.
     #[error("the file needs {key:?}, which this library does not know: update ndshm")]
     Critical {
         /// The entry of `crit`.
         key: String,
     },
-    /// The element type is none.
+    /// The element type is invalid.
     #[error("the element type is invalid: {reason}")]
     Dtype {
         /// Why.
@@ -424,15 +460,16 @@ pub enum HeaderError {
     /// The file was written on a machine of the other byte order.
     #[error("the state block was written on a machine of another byte order")]
     Endian,
-    /// The lifecycle word is unknown.
-    #[error("the lifecycle word is {found}, which is none")]
+    /// The lifecycle word has an unknown value.
+    #[error("invalid lifecycle value {found}")]
     Lifecycle {
         /// Its value.
         found: u32,
     },
     /// The file was copied in from another store.
     #[error(
-        "the file belongs to another store: it was copied or moved here; create a new array and copy the contents into it"
+        "the file belongs to another store: it was copied or moved here; create a new array and \
+         copy the contents into it"
     )]
     ForeignStore,
 }

@@ -1,8 +1,8 @@
-//! What the library tells who traces it: the feature `tracing`.
+//! Events for `tracing` subscribers, with the feature `tracing`.
 //!
-//! `event!(DEBUG, path = %path.display(), "created");` is an event of `tracing` with the target
-//! `ndshm`. Without the feature it is nothing. Never under a lock of the library: a subscriber is
-//! anybody's code.
+//! `event!(DEBUG, path = %path.display(), "created");` emits an event with the target `ndshm`.
+//! Without the feature it expands to nothing. Never emit one under a lock of the library: a
+//! subscriber runs foreign code.
 
 #[cfg(feature = "tracing")]
 macro_rules! event {

@@ -1,5 +1,5 @@
-//! What the fuzz targets reach inside the crate. There only with `--cfg fuzzing`, and no part of
-//! the interface.
+//! Entry points of the fuzz targets into the crate. They exist only with `--cfg fuzzing` and are no
+//! part of the interface.
 
 use crate::{
     cbor,
@@ -15,20 +15,19 @@ const KEYS: [&str; 7] = [
 ];
 const CREATED_KEYS: [&str; 5] = ["ns", "sw", "pid", "boot", "store"];
 
-/// The payload prefix and the length that belong to a header map, if it is one but for its
-/// encoding.
+/// The payload prefix and the length that belong to a header map, which may be encoded in any way.
 pub fn prefix_of(map: &[u8]) -> Option<(Vec<u8>, u64)> {
     let header = Header::from_value(&ciborium::from_reader(map).ok()?).ok()?;
     let data_len = header.spec.byte_len();
     Some((header.prefix(data_len), data_len as u64))
 }
 
-/// Parses the head of a file of `file_len` bytes. Whether it is accepted.
+/// Parses the head of a file of `file_len` bytes, and returns whether it is accepted.
 ///
 /// # Panics
 ///
-/// Where one is accepted that this library would have written otherwise, but for unknown keys and
-/// longer padding.
+/// Panics if a head is accepted that this library would have written in other bytes, but for
+/// unknown keys and longer padding.
 pub fn check_header(head: &[u8], file_len: u64) -> bool {
     let Ok(Parsed {
         header,
@@ -41,7 +40,7 @@ pub fn check_header(head: &[u8], file_len: u64) -> bool {
     let header_end = u32::from_le_bytes(head[18..22].try_into().unwrap_or_default()) as usize;
     let map = &head[2183..header_end];
     let whole: Value = ciborium::from_reader(map).unwrap_or(Value::Null);
-    assert!(!repeats_a_key(&whole), "a map has one key twice");
+    assert!(!repeats_a_key(&whole), "duplicate key");
     let known = known(whole);
     let is_all = cbor::encode(&known) == map;
     assert_eq!(cbor::encode(&header.to_value()), cbor::encode(&known));
@@ -54,9 +53,9 @@ pub fn check_header(head: &[u8], file_len: u64) -> bool {
         Ok(again) => {
             assert!(
                 !is_all || again.len() != data_offset || again == head[..data_offset],
-                "written, it has other bytes"
+                "encoded again, the head has other bytes"
             );
-            // As bytes: a header with a NaN is not equal to itself.
+            // Compared as bytes, because a header with a NaN is not equal to itself.
             let parsed = Header::parse(&again[..], (again.len() + data_len) as u64);
             let parsed = parsed.map(|parsed| {
                 (
@@ -67,7 +66,7 @@ pub fn check_header(head: &[u8], file_len: u64) -> bool {
             });
             assert_eq!(parsed, Ok((again.len(), data_len, Ok(again))));
         }
-        Err(error) => panic!("read, but not to be written: {error}"),
+        Err(error) => panic!("accepted, but not encodable: {error}"),
     }
     true
 }
@@ -94,7 +93,7 @@ fn known(mut map: Value) -> Value {
     map
 }
 
-/// Whether any two keys of a map, neighbours or not, have the same bytes.
+/// Whether any two keys of a map have the same bytes, neighbours or not.
 fn repeats_a_key(value: &Value) -> bool {
     match value {
         Value::Array(items) => items.iter().any(repeats_a_key),

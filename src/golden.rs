@@ -1,10 +1,10 @@
-//! Golden files: what every version of the format wrote, byte for byte. They are checked in, kept
-//! for ever, and never changed.
+//! Golden files: the files of every format version, byte for byte. They are checked in, kept for
+//! ever, and never changed.
 //!
-//! The bytes are compared here, where the ids and the records of creation, random and of the moment
-//! outside, can be fixed. `tests/golden.rs` opens the same files as any program would. A change of
-//! the format gets another version and files of its own beside these: delete nothing, add the
-//! cases, and run the ignored test, which writes the files that are not there.
+//! This module compares the bytes, because only inside the crate a test can fix the ids and records
+//! of creation. `tests/golden.rs` opens the same files as any program does. A change of the format
+//! gets another version and its own files beside these: delete nothing, add the cases, and run the
+//! ignored test, which writes the missing files.
 
 #[path = "../tests/golden/cases.rs"]
 mod cases;
@@ -41,14 +41,14 @@ const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden");
 const STORE: Uuid = uuid!("5eed0000-0000-4000-8000-00000000c0de");
 const BOOT: Uuid = uuid!("b0070000-0000-4000-8000-000000000001");
 
-/// The bytes of all golden files, by their names.
+/// The bytes of all golden files, by name.
 struct Writer {
     manager: Manager,
     files: BTreeMap<String, Vec<u8>>,
 }
 
 impl Visitor for Writer {
-    /// Writes the array as the library writes any, under a fixed id and record.
+    /// Writes the array as the library writes any array, under a fixed id and record.
     fn visit<T: Element, D: Dimension>(&mut self, case: Case<T, D>) {
         let created = Created {
             ns: 1_767_225_600_123_456_789,
@@ -86,7 +86,7 @@ impl Visitor for Writer {
             ..
         } = Header::parse(&written[..], written.len() as u64).unwrap();
         assert_eq!(parsed, header);
-        // Where pages are larger, payloads start later; the rest is the same.
+        // On machines with larger pages the payload starts later; the rest is equal.
         let state = written[STATE_AT..][..STATE_LEN].try_into().unwrap();
         let bytes = [
             &header.encode(MIN_ALIGN, state).unwrap(),
@@ -103,7 +103,7 @@ impl Visitor for Writer {
     }
 }
 
-/// What today's library writes.
+/// The files that the current library writes.
 fn files() -> BTreeMap<String, Vec<u8>> {
     let root = tempfile::tempdir_in("/dev/shm").unwrap();
     let mut writer = Writer {
@@ -148,7 +148,7 @@ fn every_golden_file_has_a_case() {
 }
 
 #[test]
-#[ignore = "writes the golden files that are not there"]
+#[ignore = "writes the missing golden files"]
 fn write_the_golden_files() {
     for (name, bytes) in files() {
         if let Ok(mut file) = File::create_new(Path::new(DIRECTORY).join(name)) {

@@ -1,5 +1,5 @@
-// The guide as it stands in docs/guide, with its links pointing here: of two definitions of a link
-// the first counts. It is there for rustdoc only, which also runs its code and that of the README.
+// The guide of docs/guide, with its links pointing here: of two definitions of a link the first
+// counts. The module exists for rustdoc only, which also runs the code of the guide and the README.
 #![doc = "
 [worker-pools]: crate::guide::worker_pools
 [frozen-frames]: crate::guide::frozen_frames

@@ -1,17 +1,19 @@
-//! The order of the folders: a folder imports from the folders before it and from the files at the root, from nothing else.
+//! The order of the folders: a folder imports only from the folders before it and from the files at
+//! the root.
 
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
-/// The folders, lowest first. ARCHITECTURE.md says what each of them is.
+/// The folders, lowest first. ARCHITECTURE.md describes each of them.
 const FOLDERS: [&str; 12] = [
     "sys", "layout", "element", "format", "state", "store", "handle", "segment", "inspect",
     "array", "manager", "interop",
 ];
 
-/// What a file may name directly: the re-exports of the root are for users of the library.
+/// The names that a file may import from the root. The other re-exports are for users of the
+/// library.
 const FROM_THE_ROOT: [&str; 2] = ["Error", "Result"];
 
 #[test]
@@ -57,7 +59,7 @@ fn src() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
 
-/// All `.rs` files in a folder that are compiled outside of tests too.
+/// All `.rs` files of a folder that are compiled outside of tests too.
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -73,20 +75,21 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The first names of all paths that begin with `crate::`, in imports and elsewhere, comments left out.
+/// The first names of all paths that begin with `crate::`, in imports and elsewhere, without
+/// comments.
 fn first_names(code: &str) -> Vec<String> {
     let without_comments: String = code
         .lines()
         .filter(|line| !line.trim_start().starts_with("//"))
         .collect();
-    // In a macro, `$crate` is the caller's way here.
+    // In a macro, `$crate` is the caller's path to this crate.
     let own = without_comments
         .replace("$crate::", "")
         .replace("$dollar crate::", "");
     own.split("crate::").skip(1).flat_map(names_after).collect()
 }
 
-/// The name that a path goes on with, or the names in its braces.
+/// The next name of a path, or the names in its braces.
 fn names_after(path: &str) -> Vec<String> {
     let Some(group) = path.strip_prefix('{') else {
         return vec![leading_name(path)];

@@ -20,8 +20,8 @@
 //!
 //! Each array is one memory-mapped file in a store directory, on tmpfs by default. A handle to it,
 //! or to any view of it, is a plain value of a few bytes that any process of the same user opens,
-//! across exec too. Scopes say who deletes; a store outlives a crash and is opened again by its
-//! path.
+//! also after exec. A scope says which process deletes an array. A store outlives a crash and is
+//! opened again by its path.
 //!
 //! # Choose by need
 //!
@@ -29,24 +29,24 @@
 //! | --- | --- | --- |
 //! | arrays for the workers of this run | [`Manager::new`], [`SharedArray::axis_chunks`], [`SharedArray::handle`], [`Handle::open`] | [worker pools](guide::worker_pools) |
 //! | arrays that a crashed workflow finds again | [`Manager::open_or_create`], [`ArrayOptions::open_or_zeros`], [`SharedArray::recover`] | [resume](guide::resume) |
-//! | to hand on what will not change any more | [`SharedArray::freeze`], [`Handle::open_frozen_timeout`] | [producer and consumers](guide::frozen_frames) |
+//! | arrays that never change again | [`SharedArray::freeze`], [`Handle::open_frozen_timeout`] | [producer and consumers](guide::frozen_frames) |
 //! | elements | [`SharedArray::read`], [`SharedArray::write`]: guards that are ndarray arrays | [`ReadGuard`], [`WriteGuard`] |
 //! | counters and flags | [`SharedArray::atomic`] | [`AtomicArray`] |
 //! | a part of an array | [`slice`](SharedArray::slice), [`index_axis`](SharedArray::index_axis), [`field`](SharedArray::field) and other views | [`SharedArray`] |
 //! | structs as elements | `#[derive(Element)]` | [`Element`](trait@Element) |
 //! | names, attributes, names of axes, scopes | [`Manager::options`] | [`ArrayOptions`], [`Scope`] |
 //! | one code for all types | [`AnyArray`], [`dispatch!`] | [run-time types](guide::run_time_types) |
-//! | another place, time-outs, huge pages, memory that is used again | [`Manager::builder`] | [`Builder`], [where it runs](guide::where_it_runs) |
-//! | to know what is there | [`Manager::list`], [`Manager::usage`]; from outside, with locks and owners, [`Observer`] | [`verify`](fn@verify) |
-//! | to delete | nothing for what is local; [`SharedArray::release`], [`Manager::remove`], [`Manager::close`]; what the dead left, [`Manager::sweep`] | [`Scope`] |
+//! | another directory, timeouts, huge pages, recycled memory | [`Manager::builder`] | [`Builder`], [where it runs](guide::where_it_runs) |
+//! | to see what a store holds | [`Manager::list`], [`Manager::usage`]; from outside, with locks and owners, [`Observer`] | [`verify`](fn@verify) |
+//! | to delete | drop local arrays; for others [`SharedArray::release`], [`Manager::remove`], [`Manager::close`]; for leftovers of dead processes [`Manager::sweep`] | [`Scope`] |
 //! | files of other formats | [`Export::npy`], [`Import::npy`] and their siblings | [`Export`], [`Import`] |
 //!
 //! Arrays, handles and managers are serde values too. [The guide](guide) has a page for each larger
-//! thing, and one for [who comes from another library](guide::coming_from).
+//! topic, and one for [users of other libraries](guide::coming_from).
 //!
 //! # Features
 //!
-//! | feature | what it adds |
+//! | feature | adds |
 //! | --- | --- |
 //! | `derive`, on by default | `#[derive(Element)]` for structs |
 //! | `half`, `complex`, on by default | `f16` and `bf16`; `Complex<f32>` and `Complex<f64>` as elements |
@@ -54,39 +54,40 @@
 //! | `rayon` | copies of large arrays by several threads; ndarray's parallel iterators over guards |
 //! | `dlpack` | `FrozenArray::to_dlpack`: frozen arrays for other libraries, without a copy |
 //! | `zip`, `safetensors` | files of these formats, written and read |
-//! | `tracing` | events of what is made, opened, claimed, released and swept, and of poison |
+//! | `tracing` | events for arrays and stores that are made, opened, claimed, released and swept, and for poison |
 //! | `cli` | the command-line tool `ndshm` |
 //!
 //! # What it is not
 //!
 //! - Not for several users or machines: a store is a directory that only its user may enter.
-//! - Not a queue: handles travel by whatever you have. Not a database: arrays are changed in place.
+//! - Not a queue: send handles by any means you have. Not a database: arrays are changed in place.
 //! - Not for values that are more than their bytes: no `String`, no `Vec`, no enums.
 //! - Not for other systems than Linux.
 //!
 //! # Status
 //!
-//! The file format has version 1, and files of it will be readable for ever. The interface may
-//! change until version 1.0. Minimum Rust: 1.89.
+//! The file format has version 1, and later versions of the library will always read it. The
+//! interface may change until version 1.0. Minimum Rust: 1.89.
 //!
 //! # Pitfalls
 //!
-//! - **The manager goes first.** An array does not keep its store. `Manager::new()?.zeros(..)` as
-//!   the result of a function gives an array whose store is deleted already: usable, but not to be
-//!   opened by anybody. Keep the manager for as long as handles travel.
-//! - **Arrays made in children.** A [`Scope::Local`] array goes with the process that made it; a
-//!   parent that wants to have it makes the child use [`Scope::Remote`] or [`Scope::Store`].
-//! - **Exit without drop.** `process::exit`, `abort` and signals drop nothing: what such a process
-//!   owned stays until a sweep. A sweep is a part of every [`Manager::new`]; [`Builder::janitor`]
-//!   does not wait for one.
-//! - **Leaked guards** hold their lock until their process ends; a leaked write guard leaves poison
-//!   then.
-//! - **Poison** marks what was *being* written when a writer died or panicked. What was never
-//!   started is the workflow's own knowledge: keep a `done` array, and set its entry after the
+//! - **The manager is dropped first.** An array does not keep its store alive. A function that
+//!   returns `Manager::new()?.zeros(..)` returns an array whose store is already deleted: the array
+//!   is usable, but no process can open it. Keep the manager for as long as handles travel.
+//! - **Arrays made in children.** A [`Scope::Local`] array is deleted with the process that made
+//!   it. For an array that the parent keeps, let the child use [`Scope::Remote`] or
+//!   [`Scope::Store`].
+//! - **Exit without drop.** `process::exit`, `abort` and signals drop nothing. The arrays and
+//!   stores that such a process owned stay until a sweep. Every [`Manager::new`] sweeps; with
+//!   [`Builder::janitor`] a deserted store is deleted without a sweep.
+//! - **Leaked guards** hold their lock until their process ends. A leaked write guard then leaves
+//!   poison.
+//! - **Poison** marks bytes that were *being* written when a writer died or panicked. It does not
+//!   tell which parts were never started. Keep a `done` array for that, and set its entry after the
 //!   guard of each part is dropped, by [`atomic`](SharedArray::atomic), which a death cannot
 //!   poison.
-//! - **`close` deletes.** [`Manager::close`] ends the store, of a persistent one with all its
-//!   arrays. To leave one, drop the manager.
+//! - **`close` deletes.** [`Manager::close`] deletes the store with all its arrays, a persistent
+//!   one too. To leave a persistent store, drop the manager.
 //! - **Ambiguous methods.** Where a function takes `&ArrayRef`, pass `&*guard`; compare by
 //!   `*guard == array`. `slice` and its siblings on a *guard* are ndarray's and give ndarray views;
 //!   on the *array* they give shared arrays.
@@ -94,12 +95,12 @@
 //! # Safety
 //!
 //! No sequence of safe calls, no handle, no header and no crash of another process gives undefined
-//! behaviour. [The page on safety](guide::safety) says why, and where it ends: within a store,
-//! which is one user's, every process uses this library. One that scribbles on the files by other
-//! means could as well write to the memory of the others, which is outside of what a safe interface
-//! can promise (the standard library takes the same stand on `/proc/self/mem`). What is promised is
-//! promised for the death of processes. After a loss of power there is only what was
-//! [flushed](SharedArray::flush), in persistent stores on a disk.
+//! behaviour. [The page on safety](guide::safety) gives the reasons and the limits. The assumption
+//! is that every process that writes to a store, which belongs to one user, uses this library. A
+//! process that writes to the files by other means could as well write to the memory of the other
+//! processes. No safe interface can prevent that (the standard library treats `/proc/self/mem` the
+//! same way). The promises hold for the death of processes. After a loss of power only
+//! [flushed](SharedArray::flush) bytes in persistent stores on a disk remain.
 
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 compile_error!(
@@ -169,13 +170,12 @@ pub use scope::Scope;
 pub use store::Swept;
 pub use store::settings::HugePages;
 
-/// Makes a `Clone + Copy` struct with `repr(C)` an [`Element`](trait@Element): one of elements,
-/// `[T; N]` of them, and other such structs, without padding.
+/// Makes a `Clone + Copy` struct with `repr(C)` an [`Element`](trait@Element). Its fields are
+/// elements, `[T; N]` of elements, and other such structs, without padding.
 ///
-/// The struct becomes bytemuck's `Pod` too; where it is that by other means, say `#[element(pod)]`.
-/// Fields keep their names, those of tuple structs are called `f0`, `f1`, ... as in NumPy. A
-/// generic struct needs `T: Element`, and fields of one type only. What cannot be an element is
-/// refused by the compiler, with the reason.
+/// The struct becomes bytemuck's `Pod` too; write `#[element(pod)]` if it is `Pod` already. Fields
+/// keep their names; those of tuple structs are `f0`, `f1`, ... as in NumPy. A generic struct needs
+/// `T: Element`, and fields of one type only. The compiler refuses other types, with the reason.
 ///
 /// ```
 /// use ndshm::{Element, Manager};
@@ -189,7 +189,11 @@ pub use store::settings::HugePages;
 /// }
 ///
 /// let manager = Manager::new()?;
-/// let particles = manager.from_shape_fn(100, |i| Particle { position: [i as f32; 3], charge: -1.0, id: i as u64 })?;
+/// let particles = manager.from_shape_fn(100, |i| Particle {
+///     position: [i as f32; 3],
+///     charge: -1.0,
+///     id: i as u64,
+/// })?;
 /// assert_eq!(particles.read()?[7].id, 7);
 /// particles.field::<f32>("charge")?.write()?.fill(1.0);
 /// assert_eq!(particles.field_array::<f32>("position")?.read()?[[7, 2]], 7.0);
@@ -198,7 +202,7 @@ pub use store::settings::HugePages;
 #[cfg(feature = "derive")]
 pub use ndshm_derive::Element;
 
-/// Names for the code of the macros.
+/// Items for the code of the macros.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::element::Element;
@@ -224,6 +228,6 @@ pub mod __private {
     }
 }
 
-/// The derive macro's code calls the library by its name, also in the library's own tests.
+/// The derive macro's code names the library by its crate name, also in the library's own tests.
 #[cfg(test)]
 extern crate self as ndshm;

@@ -1,24 +1,24 @@
-//! Who deletes an array's memory: the scopes and their transfer table, as pure functions.
+//! Scopes: which process deletes an array's memory, and the transfer table as pure functions.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Who deletes an array's memory.
+/// Which process deletes an array's memory.
 ///
 /// # Deletion
 ///
-/// | scope | deleted |
+/// | scope | deletion |
 /// | --- | --- |
 /// | [`Local`](Scope::Local) | when the last array or view in the process that owns it is dropped |
-/// | [`Remote`](Scope::Remote) | not by this process: the first process that opens a handle owns it |
+/// | [`Remote`](Scope::Remote) | not by this process: the first process that opens a handle owns the array |
 /// | [`Store`](Scope::Store) | with the store, or by `release` |
 ///
-/// A handle carries its source's scope. What the opener gets is decided once, when the handle is
-/// opened:
+/// A handle carries its source's scope. The opener's scope is decided once, when it opens the
+/// handle:
 ///
 /// | source | opener |
 /// | --- | --- |
-/// | `Local` | `Store`; in the process that owns the array `Local` again |
+/// | `Local` | `Store`; `Local` in the process that owns the array |
 /// | `Remote` | `Local` for the one opener that claims it, `Store` for every other |
 /// | `Store` | `Store` |
 ///
@@ -48,13 +48,12 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// What the opener of a handle with this scope tries to become.
+    /// Whether the opener of a handle with this scope tries to claim the array.
     pub(crate) fn wants_claim(self) -> bool {
         self == Scope::Remote
     }
 
-    /// The transfer table: the opener's scope, from the handle's and from whether the opener owns
-    /// the array now.
+    /// The transfer table: the opener's scope, if the opener owns the array now or not.
     pub(crate) fn received(self, opener_owns: bool) -> Scope {
         if opener_owns {
             Scope::Local

@@ -3,12 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-/// Whether everything is only to be run once, to see that it runs: `cargo bench -- --test`.
+/// Whether to run everything once only, as a test: `cargo bench -- --test`.
 pub fn is_test() -> bool {
     std::env::args().any(|argument| argument == "--test")
 }
 
-/// The heads of the columns of [`report`].
+/// Prints the column heads of [`report`].
 pub fn title() {
     println!("{:<44} {:>10} {:>9}  floor", "operation", "median", "ratio");
 }
@@ -16,7 +16,7 @@ pub fn title() {
 /// The median time of one call of each, measured in turns.
 pub fn medians(operations: &mut [&mut dyn FnMut()]) -> Vec<Duration> {
     const ROUNDS: usize = 61;
-    // Enough calls that reading the clock does not count.
+    // Enough calls to make the time of reading the clock negligible.
     let calls: Vec<u32> = operations
         .iter_mut()
         .map(|operation| {

@@ -1,5 +1,5 @@
-//! Any bytes as a serialized handle, JSON or postcard as the first byte says: what is one has a
-//! text that reads back.
+//! Any bytes as a serialized handle, JSON or postcard by the first byte. A valid handle has a text
+//! that parses back.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

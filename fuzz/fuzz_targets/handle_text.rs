@@ -1,4 +1,5 @@
-//! Any text as a handle: what parses prints the same, and goes through serde unchanged.
+//! Any text as a handle: a text that parses prints the same, and the handle goes through serde
+//! unchanged.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,8 +1,9 @@
-//! Any bytes as the head of a file. The first byte says what is made right before they are parsed:
+//! Any bytes as the head of a file. The first byte chooses the form of the input and the
+//! corrections before parsing:
 //!
-//! - bit 0: they are a whole head, as it is; else the length of a prefix (one byte), the prefix,
-//!   and a header map;
-//! - bit 1: the checksum of a whole head; prefix and length of a map's payload.
+//! - bit 0: the rest is a whole head; otherwise it is the length of a prefix (one byte), the
+//!   prefix, and a header map;
+//! - bit 1: correct the checksum of a whole head, or the prefix and payload length of a map.
 #![no_main]
 
 #[path = "../../tests/common/forge.rs"]

@@ -1,9 +1,9 @@
-//! A golden file, changed as the input says, opened in a store and read whole. One file, written
-//! again for each input.
+//! A golden file, changed by the input, opened in a store and read completely. Each input
+//! overwrites the same file.
 //!
-//! The input: which golden file (one byte), what is made right afterwards (bit 0 the checksum, bit
-//! 1 the file's length, bit 2: the header map is the rest of the input), then changes of four
-//! bytes: a place (two), how to change it, and with what.
+//! The input: one byte for the golden file; one byte of bits (bit 0: correct the checksum, bit 1:
+//! correct the file's length, bit 2: the rest of the input is the header map); then changes of four
+//! bytes each: an offset (two bytes), an operation and a value.
 #![no_main]
 
 #[path = "../../tests/common/forge.rs"]
@@ -30,8 +30,8 @@ struct Store {
 
 static STORE: OnceLock<Store> = OnceLock::new();
 
-/// The store of the golden files, with none of them, in TMPDIR. It stays: a fuzz target never
-/// learns that it ends.
+/// The store of the golden files, empty, in TMPDIR. It is not deleted: a fuzz target is not told
+/// that it ends.
 fn store() -> Store {
     let directory = tempfile::Builder::new()
         .prefix("ndshm-fuzz-")
@@ -139,9 +139,9 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-/// One change: of a byte, or of the length.
+/// Applies one change: of a byte, or of the length.
 fn apply(bytes: &mut Vec<u8>, change: &[u8]) {
-    // Most of a head is padding: places beyond the map count from the end.
+    // Most of a head is padding: offsets beyond the map count from the end.
     let place = usize::from(change[0]) << 8 | usize::from(change[1]);
     let at = if place < 0x4000 {
         place
@@ -164,7 +164,7 @@ fn read<T: Element>(manager: &Manager) {
         return;
     };
     let whole = visit(&array, None);
-    // Views from all corners, through handles, of the same memory.
+    // Open views of the same memory from all corners, through handles.
     let (shape, size) = (array.shape().to_vec(), size_of::<T>() as isize);
     let zeros = vec![0; shape.len()];
     let backwards: Vec<_> = shape.iter().map(|_| -size).collect();
@@ -188,8 +188,8 @@ fn read<T: Element>(manager: &Manager) {
     }
 }
 
-/// Reads all elements (the first million), which must lie within the given addresses; and returns
-/// where they lie.
+/// Reads the elements (the first million), checks that they lie within the given addresses, and
+/// returns their range.
 fn visit<T: Element>(
     array: &SharedArray<T, IxDyn>,
     within: Option<(usize, usize)>,
@@ -210,8 +210,7 @@ fn visit<T: Element>(
     let found = Some(bounds).filter(|(start, end)| start < end);
     match (found, within) {
         (Some(found), None) => assert!(found.1 - found.0 <= array.len() * size_of::<T>()),
-        // A process has one mapping of a file that it has open for writing, for whatever it opens
-        // besides.
+        // A process that has a file open for writing uses one mapping for all openings of it.
         (Some(found), Some(within)) => assert!(
             within.0 <= found.0 && found.1 <= within.1,
             "{found:?} lies outside of {within:?}"

@@ -1,32 +1,32 @@
-//! The state block of a real array, overwritten by a hostile hand before and between operations on
-//! the array.
+//! The state block of a real array, overwritten by a hostile writer before and between operations
+//! on the array.
 //!
-//! Nothing crashes and nothing waits longer than it said; what waits for ever by contract ends when
-//! the block is made good. Whatever a guard shows is where the array has it, and nothing changes
-//! but the elements that a guard was given for: not the head of the file, not the array beside. The
-//! one thing that the hand does not do is to freeze an array that is being written.
+//! Nothing crashes and no call outlasts its deadline. A call that waits for ever by contract ends
+//! when the block is repaired. A guard shows the array's elements, and only elements under a write
+//! guard change: not the head of the file, not the array beside. The hostile writer never freezes
+//! an array that is being written.
 //!
-//! The input: steps. The first byte says which, those that follow are its arguments, zeros where
-//! the input ends.
+//! The input is a sequence of steps. The first byte chooses the step, the next ones are its
+//! arguments; zeros follow the end of the input.
 #![no_main]
 
 mod state_block {
     pub mod block;
-    pub mod play;
+    pub mod session;
 }
 
 use libfuzzer_sys::fuzz_target;
-use state_block::play::Play;
+use state_block::session::Session;
 
-/// Steps of one input: each may have to wait for 50 ms.
+/// Steps of one input. Each may wait for 50 ms.
 const STEPS: usize = 20;
 
 fuzz_target!(|data: &[u8]| {
-    let mut play = Play::new(data);
+    let mut session = Session::new(data);
     for _ in 0..STEPS {
-        if !play.step() {
+        if !session.step() {
             break;
         }
     }
-    play.end();
+    session.end();
 });

@@ -6,7 +6,7 @@ use crate::{
     engine::thread,
     fixture::{Members, assert_empty, at_once, span, waiting},
     layout::span::Span,
-    state::lock_table::{Mode, Refusal},
+    state::lock_table::{Mode, Poison, Refusal},
     sync::{Ordering::SeqCst, dying},
     table::{Table, beside},
 };
@@ -242,8 +242,9 @@ fn clear_the_dead(table: &Table, member: u64) {
         .write(waiting(member, span(20, 28), Mode::Write))
         .unwrap();
     let refused = table.take(waiting(member, span(0, 8), Mode::Read));
-    assert!(
-        matches!(refused, Err(Refusal::Poisoned(record)) if record.member == DEAD && record.span == span(0, 8)),
-        "{refused:?}"
-    );
+    let expected = Poison {
+        span: span(0, 8),
+        member: DEAD,
+    };
+    assert_eq!(refused, Err(Refusal::Poisoned(expected)));
 }

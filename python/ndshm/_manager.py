@@ -96,6 +96,8 @@ class Manager(_ndshm.Manager):
     - ``prefault``: map all pages of an array when it is created or opened;
     - ``recycle``: bytes of freed memory to keep for new arrays;
     - ``cache``: bytes of mappings to keep for arrays that may be opened again;
+    - ``janitor``: give an ephemeral store a small process that deletes it when its last process is
+      gone, even after ``kill -9``;
     - ``mode``: ``'a'`` to open or create, ``'x'`` to create, ``'r+'`` to open.
 
     A manager is pickled as the name of its store. The process that unpickles it is a member of the

@@ -1,7 +1,9 @@
-//! The types that can be elements, known at compile time.
+//! Element types: the trait [`Element`] for types known at compile time, and [`dtype`] for the same
+//! types at run time.
 //!
-//! One of the modules with unsafe code: every `unsafe impl` here promises that the type's bytes are
-//! what its `DTYPE` says.
+//! A `DType` always describes a valid element. An `unsafe impl Element` promises that any bytes are
+//! a value of the type, and that its `DTYPE` describes exactly these bytes; all of them but those
+//! of the derive macro are here. Knows CBOR values, but no files and no other part of a header.
 
 pub(crate) mod dtype;
 
@@ -10,17 +12,22 @@ use bytemuck::{Pod, Zeroable};
 
 /// A type whose values can be elements of a shared array.
 ///
-/// All integers of fixed width to 128 bits (not `usize`, whose size depends on the machine), `f32`,
-/// `f64`, [`Bool`], `[T; N]` of elements (N > 0), with feature `half` `f16` and `bf16`, with
-/// feature `complex` `Complex<f32>` and `Complex<f64>`, with feature `nalgebra` its `SMatrix` (a
-/// matrix of R rows and C columns is `[[T; R]; C]`, a vector `[T; N]`), `Point` and `Quaternion`,
-/// and structs with [`#[derive(Element)]`](derive@crate::Element).
+/// These types are elements:
+///
+/// - integers of fixed width up to 128 bits (not `usize`, whose size depends on the machine),
+///   `f32`, `f64` and [`Bool`];
+/// - `[T; N]` of elements, with N > 0;
+/// - with feature `half`, `f16` and `bf16`; with feature `complex`, `Complex<f32>` and
+///   `Complex<f64>`;
+/// - with feature `nalgebra`, its `SMatrix` (a matrix of R rows and C columns is `[[T; R]; C]`, a
+///   vector `[T; N]`), `Point` and `Quaternion`;
+/// - structs with [`#[derive(Element)]`](derive@crate::Element).
 ///
 /// # Safety
 ///
 /// Any bytes must be a valid value without padding ([`bytemuck::Pod`] demands it), `DTYPE` must
 /// describe exactly these bytes, and its itemsize must be the size of the type. The alignment is at
-/// most 64: what is aligned to more does not compile where it is used.
+/// most 64: the use of a type with a larger alignment does not compile.
 ///
 /// # Examples
 ///
@@ -34,7 +41,8 @@ use bytemuck::{Pod, Zeroable};
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be an element of a shared array",
-    note = "elements are integers of fixed width (not `usize`), floats, `ndshm::Bool` (not `bool`), `[T; N]` of elements, and structs with \
+    note = "elements are integers of fixed width (not `usize`), floats, `ndshm::Bool` (not \
+            `bool`), `[T; N]` of elements, and structs with \
             #[derive(Clone, Copy, ndshm::Element)] and #[repr(C)]",
     note = "`f16` and `bf16` need ndshm's feature `half`, complex numbers its feature `complex`"
 )]
@@ -104,8 +112,8 @@ impl std::fmt::Display for Bool {
 
 macro_rules! scalar {
     ($($type:ty => $scalar:ident),* $(,)?) => {$(
-        // SAFETY: the type is Pod; the table in `dtype` gives this scalar's size and meaning, and
-        // the test below compares the sizes.
+        // SAFETY: the type is Pod; the table in `dtype` has this scalar's size and meaning, and the
+        // test below compares the sizes.
         unsafe impl Element for $type {
             const DTYPE: DType = DType::scalar(Scalar::$scalar);
         }
@@ -113,15 +121,15 @@ macro_rules! scalar {
 }
 
 scalar! {
-    Bool => Bool, u8 => U8, i8 => I8, u16 => U16, i16 => I16, u32 => U32, i32 => I32, u64 => U64, i64 => I64,
-    u128 => U128, i128 => I128, f32 => F32, f64 => F64,
+    Bool => Bool, u8 => U8, i8 => I8, u16 => U16, i16 => I16, u32 => U32, i32 => I32,
+    u64 => U64, i64 => I64, u128 => U128, i128 => I128, f32 => F32, f64 => F64,
 }
 #[cfg(feature = "half")]
 scalar! { half::f16 => F16, half::bf16 => Bf16 }
 #[cfg(feature = "complex")]
 scalar! { num_complex::Complex<f32> => Complex32, num_complex::Complex<f64> => Complex64 }
 
-/// A place for the description of `T`, so that constants can refer to it.
+/// Holds the description of `T`, so that constants can refer to it.
 struct Of<T>(std::marker::PhantomData<T>);
 
 impl<T: Element> Of<T> {
@@ -135,9 +143,9 @@ unsafe impl<T: Element, const N: usize> Element for [T; N] {
     const DTYPE: DType = DType::array(Of::<T>::DTYPE, N);
 }
 
-// SAFETY: the type is Pod where its elements are, and `repr(transparent)` around `[[T; R]; C]`: its
-// columns lie one behind the other, so it has the bytes of that array of arrays, and the
-// description too; with one column, of `[T; R]`, which has the same bytes.
+// SAFETY: the type is Pod if its elements are, and `repr(transparent)` around `[[T; R]; C]`: its
+// columns lie one after the other, so it has the bytes and the description of that array of arrays;
+// with one column it has those of `[T; R]`, which has the same bytes.
 #[cfg(feature = "nalgebra")]
 unsafe impl<T: Element + nalgebra::Scalar, const R: usize, const C: usize> Element
     for nalgebra::SMatrix<T, R, C>
@@ -149,14 +157,14 @@ unsafe impl<T: Element + nalgebra::Scalar, const R: usize, const C: usize> Eleme
     };
 }
 
-// SAFETY: the type is Pod where its elements are, and `repr(transparent)` around a vector of N of
+// SAFETY: the type is Pod if its elements are, and `repr(transparent)` around a vector of N of
 // them.
 #[cfg(feature = "nalgebra")]
 unsafe impl<T: Element + nalgebra::Scalar, const N: usize> Element for nalgebra::Point<T, N> {
     const DTYPE: DType = <[T; N]>::DTYPE;
 }
 
-// SAFETY: the type is Pod where its elements are, and `repr(C)` with one field, a vector of four of
+// SAFETY: the type is Pod if its elements are, and `repr(C)` with one field, a vector of four of
 // them.
 #[cfg(feature = "nalgebra")]
 unsafe impl<T: Element + nalgebra::Scalar> Element for nalgebra::Quaternion<T> {

@@ -1,11 +1,11 @@
-//! Steps at which the library's own tests let a process die or stand still.
+//! Fail-points: steps at which the library's own tests kill or stop a process.
 //!
-//! `failpoint!(SlotPublished);` marks a step, one of the list in `points`. Without the feature
-//! `failpoints` it expands to nothing. With it, a process that armed the point ends there as by
-//! kill -9, or stands there until it is killed or told to go on. A step that is not in the list
-//! does not compile.
+//! `failpoint!(SlotPublished);` marks a step of the list in `points`. Without the feature
+//! `failpoints` it expands to nothing. With it, a process that armed the point dies there as by
+//! kill -9, or stops there until it is killed or told to go on. A step that is not in the list does
+//! not compile.
 //!
-//! Points stand under locks and in the handler of a fork: reaching one that is not armed is two
+//! Points stand under locks and in the fork handlers. So reaching an unarmed point costs three
 //! operations on atomics, and dying one system call.
 
 #[cfg(feature = "failpoints")]
@@ -44,13 +44,13 @@ mod armed {
         time::Duration,
     };
 
-    /// How often each point was reached.
+    /// The hits of each point.
     static HITS: [AtomicU64; NAMES.len()] = [const { AtomicU64::new(0) }; NAMES.len()];
-    /// Hits until the process dies at each point; 0 where it does not.
+    /// Hits until the process dies at each point; 0 means never.
     static DEATHS: [AtomicU64; NAMES.len()] = [const { AtomicU64::new(0) }; NAMES.len()];
-    /// Hits until a thread stands still at each point; 0 where it does not.
+    /// Hits until a thread stops at each point; 0 means never.
     static STOPS: [AtomicU64; NAMES.len()] = [const { AtomicU64::new(0) }; NAMES.len()];
-    /// The files that say that somebody stands at a point.
+    /// The files that mark a stopped thread.
     static FILES: Mutex<Vec<(usize, PathBuf)>> = Mutex::new(Vec::new());
 
     fn index(name: &str) -> usize {
@@ -60,13 +60,13 @@ mod armed {
         }
     }
 
-    /// Has the process die when the point is reached for the n-th time from now.
+    /// Kills the process when it reaches the point for the n-th time from now.
     pub fn die(name: &str, nth: u64) {
         DEATHS[index(name)].store(nth, SeqCst);
     }
 
-    /// Has a thread make `file` when it reaches the point for the n-th time from now, and stand
-    /// there for as long as the file exists.
+    /// Stops a thread when it reaches the point for the n-th time from now: it makes `file`, and
+    /// waits as long as the file exists.
     pub fn stand(name: &str, nth: u64, file: &Path) {
         FILES
             .lock()

@@ -1,14 +1,14 @@
-//! The list of all fail-points, and the only one.
+//! The one list of all fail-points.
 
 macro_rules! points {
     ($($point:ident: $what:literal,)*) => {
-        /// A step at which a process can be made to die.
+        /// A step at which a process can be killed or stopped.
         #[derive(Clone, Copy)]
         pub(crate) enum Point {
             $(#[doc = $what] $point,)*
         }
 
-        /// The names of all points, in the order in which a life comes to them.
+        /// The names of all points, in the order in which a process usually reaches them.
         pub const NAMES: &[&str] = &[$(stringify!($point)),*];
     };
 }
@@ -16,7 +16,7 @@ macro_rules! points {
 points! {
     // Making a store.
     BuildersShared: "the directory around the new store is locked, shared",
-    StoreBuilt: "the new store has its directory, under a name that says so",
+    StoreBuilt: "the new store has its directory, under a temporary name",
     StoreLockWritten: "and its lock file",
     StoreJoined: "and its first member",
     StoreInPlace: "it was renamed into its place",
@@ -30,7 +30,7 @@ points! {
     JoinMapped: "its page is mapped",
     JoinBootLocked: "the names are locked, to note another boot",
     JoinBootNoted: "the boot is noted, the names still locked",
-    JoinIdTaken: "a member id is taken that nobody locked yet",
+    JoinIdTaken: "a member id is taken, and its byte is not locked yet",
     JoinAlive: "its byte is locked",
 
     // Opening an array.
@@ -38,57 +38,58 @@ points! {
     OpenCounted: "and counted in its openers",
     OpenHeaderRead: "its header was read and accepted",
     OpenFromCache: "or a mapping that was kept is counted again",
-    OpenEnlisted: "the process finds the segment by its file",
-    OpenWritableMapped: "a second mapping is there, for writing",
+    OpenEnlisted: "the process's table of segments has the file",
+    OpenWritableMapped: "a second mapping exists, for writing",
     OpenReceived: "the handle's scope was applied, the claim included",
-    MappingCountedOut: "a mapping was counted out and is still there",
+    MappingCountedOut: "a mapping is counted out and still mapped",
     MappingKept: "or it is kept, counted out, for the next opening",
-    ClaimWanted: "the owner word is about to be looked at by an opener",
+    ClaimWanted: "an opener is about to claim the owner word",
     ClaimTaken: "the owner word is the claimant's",
-    GiveBackWanted: "an unused claim is about to go back",
+    GiveBackWanted: "an unused claim is about to be given back",
     GiveBackDone: "the array can be claimed again",
     ScopeWanted: "the owner word is about to be changed by its owner",
     ScopeChanged: "it was changed",
 
     // Making one.
-    CreateFileMade: "the temporary file is there, empty",
+    CreateFileMade: "the temporary file exists, empty",
     CreateReserved: "its space is reserved",
     CreateHeaderWritten: "its header is written",
     CreateMapped: "it is mapped",
     CreateFilled: "its elements are written",
-    RecycleHeaderWritten: "or, made of the file of another array, has another header",
+    RecycleHeaderWritten: "or a recycled file has its new header",
     RecycleReady: "and is ready, under a temporary name",
-    PublishEnlisted: "the process finds the segment by the file that has no name yet",
+    PublishEnlisted: "the process's table of segments has the file, which has no name yet",
     NamesLocked: "the names are locked, to publish or to unlink one",
     PublishWanted: "the file is about to get its name",
-    PublishRenamed: "the file has its name; whether the store is being closed was not looked at",
+    PublishRenamed: "the file has its name; the closing flag was not checked yet",
     PublishLooked: "the store is not being closed",
     PublishClosingSeen: "the store is being closed, and the new array is still in it",
 
     // Deleting one.
     ReleaseOwnerTaken: "the owner word is the deleter's",
     ReleaseMarked: "the array is marked as released",
-    DropMarked: "the owner that drops its last array of it has marked it as released",
-    UnlinkWanted: "the file is about to lose its name",
-    UnlinkDone: "it has lost it",
-    RecycleRenamed: "or it has another one, to be used again",
-    RecycleTaken: "nobody opens it any more; whether somebody has it open was not looked at",
-    RecycleBegun: "nobody else has it open, and it is marked as being used again",
+    DropMarked: "the owner that dropped its last array has marked the file as released",
+    UnlinkWanted: "the file is about to be unlinked",
+    UnlinkDone: "it is unlinked",
+    RecycleRenamed: "or it is renamed, to be recycled",
+    RecycleTaken: "it is marked as recycling; its openers were not checked yet",
+    RecycleBegun: "no other process has it open",
     RecycleKept: "it is kept",
 
     // Sweeping.
-    SweepReleasedFound: "an array was found that was released and has its name still",
+    SweepReleasedFound: "a released array was found that still has its name",
     SweepDeadOwnerFound: "an array of a dead owner was found",
     SweepHalfMadeFound: "a file of a dead maker was found",
     SweepHalfMadeRemoved: "it was removed",
-    SweepStoreDone: "the own store is swept, the root is not",
-    SweepGoneFound: "a store was found that somebody renamed away",
+    SweepStoreDone: "the own store is swept, the root is not yet",
+    SweepGoneFound: "a store was found that another process renamed away",
     SweepStoreDeserted: "a store without members was found, and is locked against new ones",
     SweepStoreMarked: "it is marked as closing",
-    SweepBuildersExcluded: "the root is locked against makers of stores, to delete half-built ones",
+    SweepBuildersExcluded: "the root is locked against builders, to delete half-built stores",
 
     // Closing.
     CloseMarked: "the store is marked as closing",
+    ClosingLocked: "the closing lock of a marked store is held",
     StoreRenamedAway: "it was renamed away",
     StoreFileRemoved: "one of its files was removed",
     StoreEmptied: "all of them were",
@@ -107,11 +108,11 @@ points! {
     GuardTaken: "a guard's slot is noted in its process",
     AtomicTaken: "an atomic view is about to be given",
     WithdrawWanted: "a slot is about to be given back",
-    WithdrawDone: "it is free, who waits was not woken",
+    WithdrawDone: "it is free, the waiters are not woken yet",
     PoisonWanted: "a writer that panics is about to leave poison",
-    PoisonDone: "the poison is there, who waits was not woken",
+    PoisonDone: "the poison is published, the waiters are not woken yet",
     ClearDeadWanted: "a dead member's slot is about to be cleared",
-    DeadCleared: "it is cleared, who waits was not woken",
+    DeadCleared: "it is cleared, the waiters are not woken yet",
 
     // Waiting.
     IntentPublished: "an intent to write is published",
@@ -120,8 +121,8 @@ points! {
     WaitWoken: "it has woken",
     IntentReady: "an intent is about to become a guard",
     IntentConverted: "it has become one",
-    WakeFlagCleared: "the waiting flag is cleared by who wakes",
-    WakeBumped: "the wake word is bumped, nobody was woken",
+    WakeFlagCleared: "a waker has cleared the waiting flag",
+    WakeBumped: "the wake word is bumped, the waiters are not woken yet",
     WakeDone: "they were woken",
 
     // Poison.
@@ -137,15 +138,15 @@ points! {
 
     // Freezing.
     FreezeExclusive: "all of the array is held exclusively, to be frozen",
-    FreezeFlagged: "it is frozen, who waits was not woken",
-    FreezeWoken: "who waits was woken, the guard is held",
+    FreezeFlagged: "it is frozen, the waiters are not woken yet",
+    FreezeWoken: "the waiters are woken, the guard is held",
     FreezeProtecting: "the guard is given back, the pages can still be written",
     FreezeProtected: "the pages cannot be written any more",
-    FreezeAwaited: "a consumer looks whether the array is frozen",
+    FreezeAwaited: "a consumer checks whether the array is frozen",
 
     // Forking.
-    ForkCounted: "the mappings that the child will have are counted in the parent",
+    ForkCounted: "the parent has counted the mappings that the child inherits",
     ForkBegun: "the child has its generation",
-    ForkPartDone: "one part of the library is put right in the child",
-    ForkDone: "all of them are",
+    ForkPartDone: "one part of the library has handled the fork in the child",
+    ForkDone: "all parts have",
 }

@@ -1,14 +1,14 @@
-//! Every name and number that stands on disk: offsets, keys, file names.
+//! Every name and number of the format: offsets, keys, file names.
 //!
-//! `docs/design.md` draws them; nothing here computes.
+//! `docs/format.md` describes the format that they make up. Nothing here computes.
 
 /// Suffix of every array file.
 pub(crate) const SUFFIX: &str = ".ndshm";
 /// Name of a store's lock file.
 pub(crate) const LOCK_NAME: &str = ".lock";
-/// Prefix of a file or directory that is still being built; member id and random letters follow.
+/// Prefix of a file or directory under construction; member id and random letters follow.
 pub(crate) const NEW_PREFIX: &str = ".ndshm-new-";
-/// Prefix of a store directory that is being deleted: nobody opens it again.
+/// Prefix of a store directory that is being deleted: no process opens it again.
 pub(crate) const GONE_PREFIX: &str = ".ndshm-gone-";
 
 /// Tag 55799, map of 6, `"ndsh"` and format version 1.
@@ -83,10 +83,9 @@ pub(crate) const PAYLOAD_KEY: [u8; 8] = [0x67, b'p', b'a', b'y', b'l', b'o', b'a
 pub(crate) const MAX_HEADER_END: usize = 64 * 1024;
 /// Payloads start at a multiple of this or of the page size, whichever is larger.
 pub(crate) const MIN_ALIGN: usize = 4096;
-/// How much of the padding an open compares with zero.
+/// Bytes of the padding that an open compares with zero.
 pub(crate) const CHECKED_PADDING: usize = 4096;
-/// Payloads start at a multiple of this in every file that is read: the largest alignment of an
-/// element.
+/// A reader accepts payloads at a multiple of this: the largest alignment of an element.
 pub(crate) const MAX_ALIGN: usize = 64;
 
 /// Endian probe of the state block and of the lock file.
@@ -126,6 +125,8 @@ pub(crate) const FLAG_CLOSING: u32 = 2;
 pub(crate) const MEMBER_LOCKS_AT: u64 = 1 << 32;
 /// The byte lock under which chosen names are published and unlinked.
 pub(crate) const NAMES_LOCK_AT: u64 = 1 << 31;
+/// The byte lock under which a store is renamed away.
+pub(crate) const CLOSING_LOCK_AT: u64 = NAMES_LOCK_AT + 1;
 /// Member ids stay below this.
 pub(crate) const MAX_MEMBER: u64 = 1 << 56;
 /// The first join after another boot adds this to the next member id.

@@ -71,14 +71,11 @@ impl RootEntry {
     }
 }
 
-/// The member id up to the next hyphen, if it is one.
+/// The member id before the hyphen, if letters or digits follow it as in the names that are made.
 fn maker_in(rest: &[u8]) -> Option<u64> {
-    std::str::from_utf8(rest)
-        .ok()?
-        .split('-')
-        .next()?
-        .parse()
-        .ok()
+    let (maker, random) = std::str::from_utf8(rest).ok()?.split_once('-')?;
+    let is_random = !random.is_empty() && random.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    maker.parse().ok().filter(|_| is_random)
 }
 
 /// The start of the names of all files that this member makes under temporary names.
@@ -122,9 +119,9 @@ mod tests {
             (&long, illegal(&[b'x'; 201])),
             (b".ndshm-gone-1.ndshm", illegal(b".ndshm-gone-1")),
             (b".ndshm-new-7-abc", draft(Some(7))),
-            (b".ndshm-new-7-a-b", draft(Some(7))),
-            (b".ndshm-new-7", draft(Some(7))),
-            (b".ndshm-new-7-abc.ndshm", draft(Some(7))),
+            (b".ndshm-new-7-a-b", draft(None)),
+            (b".ndshm-new-7", draft(None)),
+            (b".ndshm-new-7-abc.ndshm", draft(None)),
             (b".ndshm-new-18446744073709551615-x", draft(Some(u64::MAX))),
             (b".ndshm-new-18446744073709551616-x", draft(None)),
             (b".ndshm-new-thesis", draft(None)),

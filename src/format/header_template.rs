@@ -15,19 +15,19 @@ use crate::{
 };
 use std::{fs::File, ops::Range, sync::Arc};
 
-/// How many heads are known at once.
+/// The most templates that are known at once.
 const KNOWN: usize = 8;
-/// Longer heads are not remembered.
+/// Longer heads do not become templates.
 pub(crate) const LONGEST: usize = 4096;
-/// Key and head of the id, the first entry of a header map, whatever else is in it.
+/// Key and head of the id, always the first entry of a header map.
 const ID_HEAD: [u8; 6] = [0x62, b'i', b'd', 0xd8, 0x25, 0x50];
-/// Key and head of the time of creation, where it has eight bytes.
+/// Key and head of the time of creation, if it has eight bytes.
 const NS_HEAD: [u8; 4] = [0x62, b'n', b's', 0x1b];
 
-/// Known heads, the one that was of use last in front.
+/// The known templates, the last used one first.
 static TEMPLATES: fork::Mutex<Vec<Arc<Template>>> = fork::Mutex::new(Vec::new());
 
-/// A head that was checked, and where in it an id and a time stand.
+/// A checked head, and the ranges of its id and its time.
 struct Template {
     bytes: Vec<u8>,
     parsed: Parsed,
@@ -38,12 +38,12 @@ struct Template {
 }
 
 impl Template {
-    /// `bytes` are those of the whole head, its state block included, which were made of, or parsed
-    /// as, what follows.
+    /// A template from the bytes of a whole head, state block included, that `parsed` was encoded
+    /// as or parsed from. `None` if the id or the time cannot be located.
     fn new(bytes: &[u8], parsed: &Parsed) -> Option<Self> {
         let header_end = u32::from_le_bytes(*bytes.get(HEADER_END_AT..)?.first_chunk()?) as usize;
         let map = bytes.get(HEADER_AT..header_end)?;
-        // The map's own head has one byte: it has less than 24 entries.
+        // The map's own head has one byte, because it has fewer than 24 entries.
         let id = HEADER_AT + 1 + ID_HEAD.len()..HEADER_AT + 1 + ID_HEAD.len() + 16;
         let times: Vec<_> = map
             .windows(12)
@@ -68,7 +68,7 @@ impl Template {
         is_as_it_seems.then_some(template)
     }
 
-    /// What a head says that equals this one but for id, time and state block.
+    /// Reads a head that equals this one but for id, time and state block.
     fn read(&self, head: &[u8], file_len: u64) -> Option<Parsed> {
         let same = |range: Range<usize>| head[range.clone()] == self.bytes[range];
         let is_alike = head.len() >= self.bytes.len()
@@ -82,7 +82,7 @@ impl Template {
             return None;
         }
         let ns = u64::from_be_bytes(*head[self.ns.clone()].first_chunk()?);
-        // Otherwise its shortest form were shorter.
+        // A smaller value would have a shorter deterministic form.
         (ns > u64::from(u32::MAX)).then_some(())?;
         let mut parsed = self.parsed.clone();
         parsed.header.id = ArrayId::from_bytes(*head[self.id.clone()].first_chunk()?);
@@ -90,7 +90,7 @@ impl Template {
         Some(parsed)
     }
 
-    /// The head of a header that equals this one's but for id and time.
+    /// Makes the head of a header that equals this one's but for id and time.
     fn write(&self, header: &Header, state: &[u8; STATE_LEN]) -> Option<Vec<u8>> {
         let (known, created) = (&self.parsed.header, &header.created);
         let is_alike = header.spec == known.spec
@@ -124,8 +124,8 @@ impl Template {
     }
 }
 
-/// Parses the head of a file of which the first bytes were read already; what they are not enough
-/// for is read from the file.
+/// Parses the head of a file whose first bytes were read already. If they do not suffice, the rest
+/// is read from the file.
 pub(crate) fn read(head: &[u8], file: &File, file_len: u64) -> Result<Parsed, HeaderError> {
     if let Some(parsed) = by_template(|template| template.read(head, file_len)) {
         return Ok(parsed);
@@ -163,7 +163,7 @@ pub(crate) fn write(
 }
 
 fn by_template<R>(attempt: impl Fn(&Template) -> Option<R>) -> Option<R> {
-    // Outside the lock: an attempt allocates.
+    // The attempt runs outside the lock, because it allocates.
     let first = TEMPLATES.lock().first().cloned()?;
     if let Some(result) = attempt(&first) {
         return Some(result);

@@ -1,4 +1,4 @@
-//! Names that are never used twice: of arrays and of stores.
+//! The ids of arrays, which are never used twice.
 
 use serde::{Deserialize, Serialize};
 use std::{
@@ -8,10 +8,10 @@ use std::{
 };
 use uuid::{NoContext, Timestamp, Uuid};
 
-/// The identity of one array: 16 bytes that no other array ever has.
+/// The identity of an array: 16 bytes that no other array ever has.
 ///
-/// An array file that is deleted and made anew under the same path has another id, so a handle can
-/// tell the two apart. Displays as a hyphenated UUID (version 7: the first bytes are the time of
+/// An array file that is deleted and created again at the same path has another id, so a handle
+/// tells the two apart. Displays as a hyphenated UUID (version 7: the first bytes are the time of
 /// creation, in milliseconds) and parses from one.
 ///
 /// # Examples
@@ -29,8 +29,8 @@ use uuid::{NoContext, Timestamp, Uuid};
 pub struct ArrayId(Uuid);
 
 impl ArrayId {
-    /// Of this moment, and else random: the generator's own sequence would take a mutex that a fork
-    /// may find locked.
+    /// A new id, of this moment and otherwise random. The generator's own sequence would take a
+    /// mutex that a fork may find locked.
     pub(crate) fn new() -> Self {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)

@@ -1,5 +1,5 @@
-//! Frozen arrays as DLPack tensors, which other libraries read without copying. Export only: tensors
-//! of other libraries are not in shared memory.
+//! Frozen arrays as DLPack tensors, which other libraries read without copying. Export only:
+//! tensors of other libraries are not in shared memory.
 //!
 //! One of the modules with unsafe code: here is the proof of the promises that a tensor makes about
 //! its memory. Only the versioned form is made, because only it has a flag for read-only memory.

@@ -1,4 +1,4 @@
-//! Gathers elements that are not contiguous, block by block, in the order in which they are written.
+//! Gathers elements that are not contiguous, block by block, in the order of the output.
 //!
 //! They are copied as words of a fixed size, so that a copy is a loop over loads and stores. Memory
 //! is read along its smallest stride, whatever the order of the output: a block of a transposed

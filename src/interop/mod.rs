@@ -6,9 +6,9 @@
 //! import fills a draft, which other processes see only when it is complete. No process ever sees a
 //! half-written file.
 //!
-//! Files import downwards only: the builders ([`export`], [`import`]) use the containers (`npz`,
-//! `safetensors`). Containers use `source` (an array to write) and `target` (arrays to make). All of
-//! them use the rest: headers, elements, files, failures.
+//! Files import downwards only. The builders (`export`, `import`) use the containers (`npz`,
+//! `safetensors`); these use `source` (the arrays to write) and `target` (the arrays to make); all
+//! of them use the rest: headers, elements, files, failures.
 
 mod described;
 #[cfg(feature = "dlpack")]

@@ -1,7 +1,9 @@
-//! Checked shape and stride arithmetic: where the elements of a view lie in a payload.
+//! Geometry: checked arithmetic of shapes and strides, and the bytes of a view in a payload.
 //!
-//! Everything is in bytes unless a name says elements, and nothing here touches memory. Unsafe code
-//! relies on [`check`] and [`disjoint`].
+//! Numbers are in bytes unless a name says elements. [`check`] promises that every element of an
+//! accepted view lies inside its payload, and [`disjoint`] that no two elements share a byte;
+//! unsafe code relies on both. The spans of guards are in [`span`]. Nothing here touches memory,
+//! files or the state block, and nothing knows an element type but by its size and alignment.
 
 pub(crate) mod span;
 
@@ -31,8 +33,8 @@ pub enum Order {
     F,
 }
 
-/// The strides of a contiguous array, in units of `unit`; a zero-sized dimension counts as one.
-/// `None` where they overflow.
+/// The strides of a contiguous array, in units of `unit`. A zero-sized dimension counts as one.
+/// `None` if they overflow.
 pub(crate) fn contiguous_strides(shape: &[usize], order: Order, unit: usize) -> Option<Vec<isize>> {
     let mut strides = vec![0; shape.len()];
     let mut step = isize::try_from(unit).ok()?;
@@ -48,8 +50,8 @@ pub(crate) fn contiguous_strides(shape: &[usize], order: Order, unit: usize) -> 
     Some(strides)
 }
 
-/// The number of bytes of a contiguous array. `None` where it overflows, be it hidden by a
-/// zero-sized dimension.
+/// The number of bytes of a contiguous array. `None` if it overflows, even if a zero-sized
+/// dimension hides the overflow.
 pub(crate) fn byte_len(shape: &[usize], itemsize: usize) -> Option<usize> {
     let nonzero = shape
         .iter()
@@ -64,8 +66,8 @@ pub(crate) fn is_countable(shape: &[usize]) -> bool {
     shape.len() <= MAX_NDIM && byte_len(shape, 1).is_some()
 }
 
-/// The order of these strides: of C where both fit, `None` where neither does. Axes of length 0 and
-/// 1 do not count.
+/// The order of these strides: C if both fit, `None` if neither does. Axes of length 0 and 1 do not
+/// count.
 pub(crate) fn order_of(shape: &[usize], strides: &[isize], unit: usize) -> Option<Order> {
     let fits = |order: &Order| {
         contiguous_strides(shape, *order, unit).is_some_and(|expected| {
@@ -76,7 +78,7 @@ pub(crate) fn order_of(shape: &[usize], strides: &[isize], unit: usize) -> Optio
     [Order::C, Order::F].into_iter().find(fits)
 }
 
-/// What a typed view must fit into.
+/// The payload that a typed view must fit into.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     /// Bytes of the payload.
@@ -87,10 +89,11 @@ pub(crate) struct Bounds {
     pub(crate) align: usize,
 }
 
-/// Checks that a view lies inside its payload, and returns the bytes it reaches from first to last.
+/// Checks that a view lies inside its payload, and returns the range from its first byte to its
+/// last.
 ///
-/// `offset` is that of the element at index zero; strides are in bytes, and those of axes of length
-/// 0 and 1 do not count. The answer is empty where the view has no elements.
+/// `offset` is that of the element at index zero. Strides are in bytes, and those of axes of length
+/// 0 and 1 do not count. The range is empty if the view has no elements. All arithmetic is checked.
 pub(crate) fn check(
     bounds: Bounds,
     offset: usize,
@@ -127,7 +130,8 @@ pub(crate) fn check(
         let size = stride.unsigned_abs();
         if stride == isize::MIN || !size.is_multiple_of(align) || !size.is_multiple_of(itemsize) {
             return Err(format!(
-                "stride {stride} is not a multiple of the element's {itemsize} bytes and of its alignment {align}"
+                "stride {stride} is not a multiple of the element's {itemsize} bytes and of its \
+                 alignment {align}"
             ));
         }
         let side = if stride < 0 { &mut below } else { &mut above };
@@ -145,7 +149,7 @@ pub(crate) fn check(
             Ok(offset..offset)
         } else {
             Err(format!(
-                "offset {offset} lies behind the array's {len} bytes"
+                "offset {offset} lies beyond the array's {len} bytes"
             ))
         };
     }
@@ -157,11 +161,11 @@ pub(crate) fn check(
         .and_then(|last| last.checked_add(itemsize));
     match end {
         Some(end) if end <= len => Ok(start..end),
-        _ => Err(format!("the view reaches behind the array's {len} bytes")),
+        _ => Err(format!("the view reaches beyond the array's {len} bytes")),
     }
 }
 
-/// Whether no two elements of a view share a byte. Sufficient and cheap: a few exotic disjoint
+/// Whether no two elements of a view share a byte. Sufficient and cheap: a few unusual disjoint
 /// layouts are refused.
 pub(crate) fn disjoint(shape: &[usize], strides: &[isize], itemsize: usize) -> bool {
     if shape.contains(&0) {
@@ -175,7 +179,7 @@ pub(crate) fn disjoint(shape: &[usize], strides: &[isize], itemsize: usize) -> b
     })
 }
 
-/// The axes longer than one, as (size of the stride, length), smallest stride first.
+/// The axes longer than one, as (absolute stride, length), smallest stride first.
 fn by_stride(shape: &[usize], strides: &[isize]) -> Vec<(usize, usize)> {
     let mut axes: Vec<_> = shape
         .iter()
@@ -187,8 +191,8 @@ fn by_stride(shape: &[usize], strides: &[isize]) -> Vec<(usize, usize)> {
     axes
 }
 
-/// Where a view lies: the byte offset of its element at index zero, its dimensions, and its strides
-/// in elements.
+/// The place of a view: the byte offset of its element at index zero, its dimensions, and its
+/// strides in elements.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Layout<D> {
     /// Bytes from the start of the payload.
@@ -205,8 +209,8 @@ impl<D: Dimension> Layout<D> {
         bytemuck::cast_slice(self.strides.slice())
     }
 
-    /// The strides in bytes; they were checked, so they do not overflow for axes longer than one;
-    /// others give zero.
+    /// The strides in bytes. They were checked, so they do not overflow for axes longer than one.
+    /// Other axes have stride zero.
     pub(crate) fn byte_strides(&self, itemsize: usize) -> Vec<isize> {
         let sizes = self.dim.slice().iter().zip(self.element_strides());
         sizes
@@ -220,8 +224,8 @@ impl<D: Dimension> Layout<D> {
             .collect()
     }
 
-    /// The bytes of the payload from the first to the last of this view, whose strides count `unit`
-    /// bytes each; empty where it has no elements.
+    /// The range from the view's first byte to its last in the payload; its strides count `unit`
+    /// bytes each. Empty if the view has no elements.
     pub(crate) fn extent(&self, unit: usize, itemsize: usize) -> Range<usize> {
         if self.dim.slice().contains(&0) {
             return self.offset..self.offset;
@@ -229,8 +233,8 @@ impl<D: Dimension> Layout<D> {
         let (mut below, mut above) = (0, 0);
         for (&n, &stride) in self.dim.slice().iter().zip(self.element_strides()) {
             let side = if stride < 0 { &mut below } else { &mut above };
-            // The layout was checked: nothing overflows. The stride of an axis of length 1 does not
-            // count.
+            // The layout was checked, so nothing overflows. The stride of an axis of length 1 does
+            // not count.
             *side += (n - 1)
                 * if n > 1 {
                     stride.unsigned_abs() * unit
@@ -241,8 +245,8 @@ impl<D: Dimension> Layout<D> {
         self.offset - below..self.offset + above + itemsize
     }
 
-    /// The layout of a whole array in this order, whose elements take `itemsize` units; its size
-    /// was checked.
+    /// The layout of a whole array in this order, whose elements take `itemsize` units. The caller
+    /// has checked its size.
     pub(crate) fn whole(dim: D, order: Order, itemsize: usize) -> Self {
         let mut strides = D::zeros(dim.ndim());
         if !dim.slice().contains(&0) {
@@ -260,7 +264,7 @@ impl<D: Dimension> Layout<D> {
         }
     }
 
-    /// Whether this is that of the whole array of this shape and order.
+    /// Whether this is the layout of the whole array of this shape and order.
     pub(crate) fn is_whole(&self, shape: &[usize], order: Order, itemsize: usize) -> bool {
         let whole = contiguous_strides(shape, order, itemsize).unwrap_or_default();
         let same = |axis: usize| shape[axis] <= 1 || whole[axis] == self.element_strides()[axis];
@@ -268,7 +272,7 @@ impl<D: Dimension> Layout<D> {
             && (shape.contains(&0) || self.offset == 0 && (0..shape.len()).all(same))
     }
 
-    /// The same layout with another dimension type; `None` where the number of dimensions differs.
+    /// The same layout with another dimension type; `None` if the number of dimensions differs.
     pub(crate) fn to_dimensionality<E: Dimension>(&self) -> Option<Layout<E>> {
         Some(Layout {
             offset: self.offset,

@@ -3,11 +3,11 @@
 use crate::layout::Layout;
 use ndarray::Dimension;
 
-/// Views of at most so many axes need no memory for their span.
+/// The span of a view with at most this many axes needs no allocation.
 const FEW: usize = 6;
 
-/// Bytes of a payload: those `r` of the range with `(r - start) mod pitch < width`, or all of it
-/// where the pitch is zero.
+/// Bytes of a payload: each `r` of the range with `(r - start) mod pitch < width`, or the whole
+/// range if the pitch is zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Span {
     pub(crate) start: u64,
@@ -17,11 +17,11 @@ pub(crate) struct Span {
 }
 
 impl Span {
-    /// The smallest span that covers a view: its elements have `itemsize` bytes, its strides count
-    /// `unit` bytes each.
+    /// The smallest span that covers a view. Its elements have `itemsize` bytes, and its strides
+    /// count `unit` bytes each.
     ///
-    /// Of all the strides that every larger one is a multiple of, the pitch is the one that leaves
-    /// out most. Made for every guard, so without allocating where there are few axes.
+    /// A stride qualifies as pitch if every larger stride is a multiple of it; the one that leaves
+    /// out the most bytes is chosen. Every guard computes its span, so few axes need no allocation.
     pub(crate) fn of<D: Dimension>(layout: &Layout<D>, unit: usize, itemsize: usize) -> Self {
         let extent = layout.extent(unit, itemsize);
         let mut best = Self {
@@ -31,8 +31,8 @@ impl Span {
             width: 0,
         };
         if layout.dim.size().checked_mul(itemsize) == Some(extent.len()) {
-            // Contiguous, in whatever order: nothing is left out. (A broadcast may have more
-            // elements than bytes can be counted.)
+            // Contiguous, in any order: no byte is left out. (The byte count of a broadcast may
+            // overflow.)
             return best;
         }
         let (mut few, mut many) = ([(0, 0); FEW], Vec::new());
@@ -56,8 +56,8 @@ impl Span {
         let mut share = 1.0;
         for position in 0..axes.len() {
             let (stride, n) = axes[position];
-            // A stride that leaves nothing out is no pitch: so it is in contiguous views, which
-            // need no division.
+            // A stride that leaves no byte out is no pitch. Contiguous axes take this path and need
+            // no division.
             if stride > width {
                 let larger_are_multiples = axes[position..]
                     .iter()
@@ -77,7 +77,8 @@ impl Span {
         best
     }
 
-    /// Whether a byte may be in both. Spans of different pitches count as their whole ranges.
+    /// Whether both spans may have a byte in common. Spans of different pitches count as their
+    /// whole ranges.
     #[inline]
     pub(crate) fn overlaps(&self, other: &Span) -> bool {
         if self.start >= other.end || other.start >= self.end {
@@ -91,8 +92,8 @@ impl Span {
         distance < u64::from(self.width) || distance + u64::from(other.width) > pitch
     }
 
-    /// What is left of these bytes without those of `cut`; never less, and none of `cut`'s. `None`
-    /// where the two interleave so that at most three spans cannot say it.
+    /// The bytes of this span that are not in `cut`, exactly, as at most three spans. `None` if the
+    /// two interleave so that three spans do not suffice.
     pub(crate) fn without(&self, cut: &Span) -> Option<[Option<Span>; 3]> {
         if !self.overlaps(cut) {
             return Some([Some(*self), None, None]);
@@ -100,8 +101,8 @@ impl Span {
         if cut.pitch != 0 && !self.is_inside_windows_of(cut) {
             return None;
         }
-        // Between its first and its last byte `cut` takes all of these bytes; what lies before and
-        // behind stays.
+        // `cut` takes all bytes of this span between its first and its last byte. The bytes before
+        // and after remain.
         let before = (self.start < cut.start).then_some(Span {
             end: cut.start,
             ..*self
@@ -119,7 +120,7 @@ impl Span {
                 }),
             ]);
         }
-        // The window that reaches over the end of `cut`, if any, and those behind it.
+        // The window that reaches across the end of `cut`, if any, and the windows after it.
         let (pitch, width) = (u64::from(self.pitch), u64::from(self.width));
         let into = (cut.end - self.start) % pitch;
         let next = cut.end - into + if into == 0 { 0 } else { pitch };
@@ -136,8 +137,8 @@ impl Span {
         Some([before, reaching, behind])
     }
 
-    /// Whether every byte of this one that lies between the first and the last byte of `other` is
-    /// one of `other`.
+    /// Whether `other` contains every byte of this span that lies between the first and the last
+    /// byte of `other`.
     fn is_inside_windows_of(&self, other: &Span) -> bool {
         let (pitch, width) = (u64::from(other.pitch), u64::from(other.width));
         let into = (self.start % pitch + pitch - other.start % pitch) % pitch;
@@ -146,7 +147,7 @@ impl Span {
         } else {
             self.end.saturating_sub(self.start)
         };
-        // The table may say anything: an end so far away that the sum overflows is not inside.
+        // The table may hold any numbers. A sum that overflows is not inside.
         into.saturating_add(own_width) <= width
     }
 
@@ -154,7 +155,7 @@ impl Span {
         self.start == self.end
     }
 
-    /// Number of bytes that are covered; more than a view has, where no pitch tells it exactly.
+    /// The number of covered bytes. More than the view has if no pitch describes it exactly.
     pub(crate) fn byte_len(&self) -> u64 {
         let len = self.end - self.start;
         match u64::from(self.pitch) {
@@ -169,7 +170,7 @@ mod tests {
     use super::*;
     use ndarray::IxDyn;
 
-    /// The span of a view that starts at a byte, with strides in bytes, of elements of 8 bytes.
+    /// The span of a view of elements of 8 bytes, from its first byte and strides in bytes.
     fn view(first: usize, shape: &[usize], strides: &[isize]) -> Span {
         Span::of(&Layout::from_bytes(first, IxDyn(shape), strides, 1), 1, 8)
     }
@@ -211,9 +212,8 @@ mod tests {
         assert!(even.overlaps(&view(0, &[10], &[8])));
     }
 
-    /// Cutting a span with the whole address range and an offset into the window of the cut used to
-    /// overflow: a panic under the lock word where overflow is checked, and poison lost where it is
-    /// not.
+    /// Cutting a span over the whole address range that starts inside a window of the cut used to
+    /// overflow. With overflow checks it panicked under the lock word; without, it lost poison.
     #[test]
     fn spans_with_any_numbers_are_compared_and_cut() {
         let numbers = [0, 1, 7, 8, 4096, u64::MAX - 1, u64::MAX];
@@ -264,8 +264,7 @@ mod tests {
         );
     }
 
-    /// A broadcast view may have more elements than bytes can be counted: counting its bytes used
-    /// to overflow.
+    /// The byte count of a broadcast view may overflow, and counting it used to.
     #[test]
     fn a_broadcast_view_of_any_size_covers_one_element() {
         assert_eq!(

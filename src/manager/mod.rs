@@ -173,7 +173,7 @@ impl Manager {
         member.page().set_closing();
         failpoint!(CloseMarked);
         member.let_go();
-        store::remove(self.path(), member.inode()).map(|_| ())
+        store::remove(self.path(), member.lock_file(), member.inode()).map(|_| ())
     }
 
     /// Makes an ephemeral store persistent: from now on it outlives its processes. Returns its path.
@@ -250,7 +250,7 @@ impl Drop for Shared {
         if deletes && page.set_closing() {
             failpoint!(CloseMarked);
             self.member.let_go();
-            let _ = store::remove(directory, self.member.inode());
+            let _ = store::remove(directory, self.member.lock_file(), self.member.inode());
         }
         self.member.end_managing();
     }

@@ -15,7 +15,9 @@ use crate::{
     },
     state::{block::lifecycle, snapshot::StateSnapshot},
     store::{
-        self, StoreReader, Swept, listing,
+        self, StoreReader, Swept,
+        directory::Directory,
+        listing,
         member::Member,
         permissions,
         plan::{Kind, Plan, PlannedDeletion, Reason},
@@ -24,6 +26,7 @@ use crate::{
 };
 use std::{
     collections::BTreeMap,
+    ffi::OsStr,
     fs::{self, File},
     io,
     os::unix::fs::FileExt,
@@ -93,15 +96,21 @@ fn plan_files(
         Some(&is_alive) => Ok(is_alive),
         None => is_alive(member).map(|is_alive| *known.entry(member).or_insert(is_alive)),
     };
+    let opened = Directory::open(directory)?;
+    let identity = opened.as_ref().and_then(Directory::identity);
+    let is_draft = |name: &OsStr| {
+        let known = opened.as_ref().zip(identity.as_ref());
+        known.is_some_and(|(directory, store)| directory.is_of_store(name, store))
+    };
     let mut plan = Plan::default();
     for name in listing::names(directory)? {
         let path = directory.join(&name);
         let reason = match StoreEntry::of(&name) {
             StoreEntry::Array(_) => judge_array(&path, store, &mut is_alive),
-            StoreEntry::Draft { maker: Some(maker) } => Ok(Reason::of_draft(maker, &mut is_alive)?),
-            StoreEntry::Draft { maker: None } | StoreEntry::LockFile | StoreEntry::Foreign => {
-                Ok(None)
+            StoreEntry::Draft { maker: Some(maker) } if is_draft(&name) => {
+                Ok(Reason::of_draft(maker, &mut is_alive)?)
             }
+            StoreEntry::Draft { .. } | StoreEntry::LockFile | StoreEntry::Foreign => Ok(None),
         };
         match reason {
             Ok(None) | Err(Error::NotFound { .. }) => {}
@@ -237,7 +246,7 @@ mod tests {
     use super::*;
     use crate::{
         Manager,
-        format::constants::{LIFECYCLE_AT, OWNER_AT},
+        format::constants::{LIFECYCLE_AT, LOCK_NAME, LOCK_NEXT_MEMBER_AT, OWNER_AT},
     };
 
     /// Changes bytes of an array's file.
@@ -255,6 +264,9 @@ mod tests {
             array.path().to_path_buf()
         };
         let _local = manager.zeros::<u8, _>(5).unwrap();
+        // As if member 77 had lived.
+        let lock = manager.path().join(LOCK_NAME);
+        change(&lock, LOCK_NEXT_MEMBER_AT, &78u64.to_ne_bytes());
         array("stays");
         change(&array("dead"), OWNER_AT, &77u64.to_ne_bytes());
         change(&array("released"), LIFECYCLE_AT, &2u32.to_ne_bytes());
@@ -266,6 +278,7 @@ mod tests {
         change(&copy, OWNER_AT, &77u64.to_ne_bytes());
         for name in [
             ".ndshm-new-77-x",
+            ".ndshm-new-78-x",
             ".ndshm-new-thesis",
             "broken.ndshm",
             "notes.txt",

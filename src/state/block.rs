@@ -25,8 +25,8 @@
 //!
 //! # Recycling
 //!
-//! A released file may hold a new array later, if no other process has it open. The race is between an
-//! opener, which still finds the file by its old name, and the recycler:
+//! A released file may hold a new array later, if no other process has it open. The race is between
+//! an opener, which still finds the file by its old name, and the recycler:
 //!
 //! ```text
 //! opener     openers += 1, then reads lifecycle           count_in

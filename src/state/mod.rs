@@ -6,10 +6,10 @@
 //! - `mapped`: the state block inside a mapped file, and the count of openers.
 //!
 //! Processes change these words at any time and may die between any two instructions, so every
-//! protocol promises a usable state after each single access. No value in them is trusted: any bytes
-//! are a valid block. All words, futexes and clocks come from `crate::sync`, so `models/` compiles
-//! this folder, without `mapped`, and runs it in every order. Nothing here opens, names or deletes a
-//! file: the callers in `segment` do.
+//! protocol promises a usable state after each single access. No value in them is trusted: any
+//! bytes are a valid block. All words, futexes and clocks come from `crate::sync`, so `models/`
+//! compiles this folder, without `mapped`, and runs it in every order. Nothing here opens, names or
+//! deletes a file: the callers in `segment` do.
 
 pub(crate) mod block;
 #[cfg_attr(test, allow(unsafe_code, reason = "tests make a block of zeros"))]

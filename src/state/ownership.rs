@@ -137,7 +137,7 @@ impl Ownership {
         }
     }
 
-    /// Changes who deletes the array.
+    /// Changes the scope: which process deletes the array.
     pub(crate) fn set(&mut self, scope: Scope, state: &StateBlock, me: u64) -> Result<(), Owned> {
         if scope == Scope::Store && self.scope == Scope::Store {
             // Nothing changes for this process, and the owner word is not its to change: the array

@@ -14,9 +14,13 @@ use crate::{
         reader::open_directory,
         remove,
     },
-    sys::{file_lock, fork::Private, fs::creation_error},
+    sys::{
+        file_lock,
+        fork::Private,
+        fs::{creation_error, rename_without_replacing, reserve},
+        process,
+    },
 };
-use rustix::fs::{CWD, FallocateFlags, RenameFlags, fallocate, renameat_with};
 use std::{
     fs::{self, File},
     io::{self, Write},
@@ -47,7 +51,7 @@ pub(crate) fn create(
         .map_err(failed)?;
     failpoint!(StoreBuilt);
     permissions::check_directory(building.path(), any_file_system)?;
-    let page = LockPage::initial(Uuid::new_v4(), member::boot_id()?, persistent);
+    let page = LockPage::initial(random_uuid(&parent)?, member::boot_id()?, persistent);
     write_lock_file(&building.path().join(LOCK_NAME), &page).map_err(failed)?;
     failpoint!(StoreLockWritten);
     let member = Member::join_new(building.path(), &directory)?;
@@ -91,17 +95,19 @@ fn place_of(directory: &Path) -> Result<(PathBuf, PathBuf)> {
     Ok((parent, directory))
 }
 
+fn random_uuid(parent: &Path) -> Result<Uuid> {
+    let random = process::random_bytes().map_err(Error::io(parent, "take random bytes"))?;
+    Ok(uuid::Builder::from_random_bytes(random).into_uuid())
+}
+
 /// Gives a complete store its name, unless something has it.
 fn put_in_place(building: &Path, directory: &Path) -> Result<()> {
-    match renameat_with(CWD, building, CWD, directory, RenameFlags::NOREPLACE) {
-        Ok(()) => Ok(()),
-        Err(rustix::io::Errno::EXIST) => Err(Error::AlreadyExists {
+    rename_without_replacing(building, directory).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => Error::AlreadyExists {
             path: directory.into(),
-        }),
-        Err(errno) => Err(Error::io(directory, "rename the new store into place")(
-            errno.into(),
-        )),
-    }
+        },
+        _ => Error::io(directory, "rename the new store into place")(error),
+    })
 }
 
 fn write_lock_file(path: &Path, page: &[u8]) -> io::Result<()> {
@@ -110,7 +116,11 @@ fn write_lock_file(path: &Path, page: &[u8]) -> io::Result<()> {
         .create_new(true)
         .mode(0o600)
         .open(path)?;
-    fallocate(&file, FallocateFlags::empty(), 0, page.len() as u64)?;
+    // Exceeding the limit would be a signal.
+    if process::file_size_limit().is_some_and(|limit| limit < page.len() as u64) {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    reserve(&file, 0..page.len() as u64)?;
     file.write_all(page)
 }
 

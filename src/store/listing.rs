@@ -1,14 +1,15 @@
 //! The files in a store's directory.
 //!
-//! [`StoreEntry::of`] says what a name stands for. Whether the library made the file behind the
-//! name is decided here, and nowhere else.
+//! [`StoreEntry::of`] says what a name stands for; [`Directory::is_of_store`] whether the library made
+//! the file behind the name.
 
 use crate::{
     error::{Error, Result},
     format::{constants::LOCK_NAME, directory_entry::StoreEntry},
+    store::directory::Directory,
 };
 use std::{
-    ffi::{OsStr, OsString},
+    ffi::OsString,
     fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -51,17 +52,15 @@ pub(crate) fn size(directory: &Path) -> Result<(usize, u64)> {
 
 /// The name of a file in a store's directory that this library did not put there.
 pub(crate) fn foreign_entry(directory: &Path) -> Result<Option<PathBuf>> {
-    Ok(names(directory)?
-        .into_iter()
-        .find(|name| !is_of_store(directory, name))
-        .map(PathBuf::from))
-}
-
-/// Whether the library put a file into a store's directory, by its name and its type.
-fn is_of_store(directory: &Path, name: &OsStr) -> bool {
-    let is_directory =
-        fs::symlink_metadata(directory.join(name)).is_ok_and(|metadata| metadata.is_dir());
-    StoreEntry::of(name) != StoreEntry::Foreign && !is_directory
+    let Some(directory) = Directory::open(directory)? else {
+        return Ok(None);
+    };
+    let mut names = directory.names()?.into_iter();
+    let foreign = match directory.identity() {
+        Some(store) => names.find(|name| !directory.is_of_store(name, &store)),
+        None => names.next(),
+    };
+    Ok(foreign.map(PathBuf::from))
 }
 
 /// The bytes that a file takes on its file system; none if it is gone.

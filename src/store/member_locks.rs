@@ -4,7 +4,7 @@
 //! byte when the process ends, whatever ends it, so the byte answers whether a member lives.
 
 use crate::{
-    format::constants::{MAX_MEMBER, MEMBER_LOCKS_AT, NAMES_LOCK_AT},
+    format::constants::{CLOSING_LOCK_AT, MAX_MEMBER, MEMBER_LOCKS_AT, NAMES_LOCK_AT},
     sys::file_lock,
 };
 use std::{fs::File, io};
@@ -60,6 +60,12 @@ pub(crate) fn living(file: &File) -> io::Result<Vec<u64>> {
 /// Takes the lock under which chosen names are published and unlinked, and waits for it.
 pub(crate) fn lock_names(file: &File) -> io::Result<()> {
     file_lock::lock_byte(file, NAMES_LOCK_AT)
+}
+
+/// Takes the lock under which the store is renamed away, and waits for it. For a fresh descriptor: the
+/// lock goes with it.
+pub(crate) fn lock_closing(file: &File) -> io::Result<()> {
+    file_lock::lock_byte(file, CLOSING_LOCK_AT)
 }
 
 /// Releases the names lock.

@@ -6,6 +6,7 @@
 //! ([`sweep`](mod@sweep)) can tell which stores have no process any more.
 
 mod create;
+pub(crate) mod directory;
 pub(crate) mod janitor;
 pub(crate) mod listing;
 #[allow(unsafe_code)]

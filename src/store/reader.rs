@@ -97,6 +97,10 @@ impl StoreReader {
         file_lock::exclude(self.lock()?).map_err(Error::io(&self.path, "wait for the lock file"))
     }
 
+    pub(super) fn lock_file(&self) -> &Private {
+        &self.lock
+    }
+
     fn lock(&self) -> Result<&File> {
         self.lock
             .file()

@@ -5,27 +5,36 @@
 //! 1. *Mark.* The closer sets the closing flag in the lock page, and never clears it. From then on
 //!    every join and every opening is refused. A process that publishes an array looks at the flag
 //!    after its rename, so either the closer finds the new file, or its maker deletes it.
-//! 2. *Rename away.* One rename gives the directory the name `.ndshm-gone-` and random digits, in
-//!    the same parent. The path is free for another store at once.
-//! 3. *Check.* The closer compares device and inode of the lock file in the renamed directory with
-//!    those of the store that it marked. They differ if a user deleted the store by hand and made
-//!    another one at its path: the closer renames that one back.
-//! 4. *Empty.* The closer unlinks every file and removes the directory. Several processes may do
-//!    this at once, so a file that is gone is no error. A file that arrives between the listing and
-//!    the removal makes the closer list again.
+//! 2. *Rename away.* Under the closing lock of the marked store, a byte of its lock file, the closer
+//!    compares device and inode of the lock file at the path with those of the store that it marked.
+//!    Then one rename gives the directory the name `.ndshm-gone-` and random digits, in the same
+//!    parent. Each process that renames a store away holds that store's lock, so between the look
+//!    and the rename no other process moves the marked store, and no other store can take its path.
+//!    Without the lock, a second closer could rename away a store that a third process made in
+//!    between. Afterwards the path is free for another store.
+//! 3. *Empty.* The closer unlinks the store's files, the lock file last, and removes the directory.
+//!    Several processes may do this at once, so a file that is gone is no error. A file that arrives
+//!    between the listing and the removal makes the closer list again.
 //!
 //! # A closer that dies
 //!
 //! After step 1 the marked store is still in its place: the next process that makes a store there
-//! finishes the deletion ([`finish_closing`]), and so does a sweep or the janitor. After step 2 the
-//! directory remains as `.ndshm-gone-*`, and a sweep empties it. If the closer dies between step 2
-//! and the rename back, the store in `.ndshm-gone-*` is not marked as closing. A sweep does not
-//! empty that store: it asks the user to rename it back, unless it is ephemeral and has no member.
+//! finishes the deletion ([`finish_closing`]), and so does a sweep or the janitor. The kernel frees
+//! the closing lock of a dead closer. After step 2 the directory remains as `.ndshm-gone-*`, and a
+//! sweep empties it.
+//!
+//! # A user who moves directories
+//!
+//! A user may rename another store to the path between the look and the rename of step 2. So the
+//! closer compares once more after the rename, and renames the other store back. If it cannot, the
+//! store in `.ndshm-gone-*` is not marked as closing, and a sweep does not empty it: it asks the user
+//! to rename it back, unless the store is ephemeral and has no member.
 //!
 //! # Files of others
 //!
 //! A store that contains a file that this library did not put there is not deleted
-//! ([`check_removable`]): the user moves that file away first.
+//! ([`check_removable`]): the user moves that file away first. `store::directory` decides which files
+//! these are.
 
 use crate::{
     error::{Error, Result},
@@ -33,12 +42,23 @@ use crate::{
         constants::LOCK_NAME,
         directory_entry::{self, StoreEntry},
     },
-    store::{StoreReader, listing, sweep::Swept},
-    sys::fs::inode_at,
+    store::{
+        StoreReader,
+        directory::{Directory, Identity},
+        listing, member_locks,
+        sweep::Swept,
+    },
+    sys::{
+        fork::Private,
+        fs::{inode_at, rename_without_replacing},
+        process,
+    },
 };
-use rustix::fs::{CWD, RenameFlags, renameat_with};
-use std::{fs, io, path::Path};
-use uuid::Uuid;
+use std::{
+    ffi::OsStr,
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 /// Deletes the store in a directory if it is marked as closing: its closer died, or has not come to
 /// the rename yet. Returns false if no such store is there.
@@ -52,50 +72,81 @@ pub(crate) fn finish_closing(directory: &Path) -> Result<bool> {
         return Ok(false);
     }
     check_removable(directory)?;
-    remove(directory, store.inode()).map(|_| true)
+    remove(directory, store.lock_file(), store.inode()).map(|_| true)
 }
 
 /// An error if the store contains a file that this library did not put there.
 pub(crate) fn check_removable(directory: &Path) -> Result<()> {
     match listing::foreign_entry(directory)? {
         None => Ok(()),
-        Some(foreign) => Err(Error::Untrusted {
-            path: directory.into(),
-            reason: format!(
-                "{} is not the store's: move it away, then delete the store",
-                foreign.display()
-            ),
-        }),
+        Some(foreign) => Err(not_removable(directory, &foreign)),
     }
 }
 
-/// Deletes a store that was marked as closing, whose lock file has this device and inode: steps 2
-/// to 4.
-pub(crate) fn remove(directory: &Path, inode: (u64, u64)) -> Result<Swept> {
-    let gone = directory.with_file_name(directory_entry::gone_name(Uuid::new_v4()));
-    match renameat_with(CWD, directory, CWD, &gone, RenameFlags::NOREPLACE) {
+pub(super) fn not_removable(directory: &Path, foreign: &Path) -> Error {
+    let foreign = foreign.display();
+    Error::Untrusted {
+        path: directory.into(),
+        reason: format!("{foreign} is not the store's: move it away, then delete the store"),
+    }
+}
+
+/// Deletes a store that was marked as closing, whose open lock file has this device and inode: steps
+/// 2 and 3. Does nothing if another process renamed it away first.
+pub(crate) fn remove(directory: &Path, lock: &Private, inode: (u64, u64)) -> Result<Swept> {
+    match rename_away(directory, lock, inode)? {
+        Some(gone) => empty(&gone),
+        None => Ok(Swept::default()),
+    }
+}
+
+/// Step 2. Returns the directory's new path.
+fn rename_away(directory: &Path, lock: &Private, inode: (u64, u64)) -> Result<Option<PathBuf>> {
+    let path = directory.join(LOCK_NAME);
+    // The lock goes with its description, when this is dropped.
+    let closing = lock
+        .reopen()
+        .map_err(Error::io(&path, "open the lock file again"))?;
+    closing
+        .file()
+        .and_then(member_locks::lock_closing)
+        .map_err(Error::io(&path, "lock the store to rename it away"))?;
+    failpoint!(ClosingLocked);
+    if inode_at(&path) != Some(inode) {
+        return Ok(None);
+    }
+    let random = process::random_bytes().map_err(Error::io(directory, "take random bytes"))?;
+    let random = uuid::Builder::from_random_bytes(random).into_uuid();
+    let gone = directory.with_file_name(directory_entry::gone_name(random));
+    match rename_without_replacing(directory, &gone) {
         Ok(()) => {}
-        Err(rustix::io::Errno::NOENT) => return Ok(Swept::default()),
-        Err(errno) => return Err(Error::io(directory, "rename the store away")(errno.into())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io(directory, "rename the store away")(error)),
     }
     failpoint!(StoreRenamedAway);
     if inode_at(&gone.join(LOCK_NAME)).is_some_and(|found| found != inode) {
         failpoint!(StorePutBack);
-        return match renameat_with(CWD, &gone, CWD, directory, RenameFlags::NOREPLACE) {
-            Ok(()) => Ok(Swept::default()),
-            Err(errno) => Err(Error::io(gone, "put another store back into its place")(
-                errno.into(),
+        return match rename_without_replacing(&gone, directory) {
+            Ok(()) => Ok(None),
+            Err(error) => Err(Error::io(gone, "put another store back into its place")(
+                error,
             )),
         };
     }
-    empty(&gone)
+    Ok(Some(gone))
 }
 
-/// Unlinks every file in a directory that was renamed away, and removes the directory.
+/// Unlinks the files of a store that was renamed away, and removes its directory: step 3.
 pub(super) fn empty(gone: &Path) -> Result<Swept> {
     let mut swept = Swept::default();
+    let Some(directory) = Directory::open(gone)? else {
+        return Ok(swept);
+    };
+    let store = directory.identity();
     loop {
-        unlink_files(gone, &mut swept)?;
+        if let Some(store) = &store {
+            unlink_files(&directory, store, &mut swept)?;
+        }
         failpoint!(StoreEmptied);
         let removed = fs::remove_dir(gone);
         failpoint!(StoreRemoved);
@@ -105,24 +156,52 @@ pub(super) fn empty(gone: &Path) -> Result<Swept> {
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
             Err(error) => return Err(Error::io(gone, "delete the directory")(error)),
         }
+        let names = directory.names()?;
+        let foreign = names
+            .into_iter()
+            .find(|name| store.is_none_or(|store| !directory.is_of_store(name, &store)));
+        if let Some(foreign) = foreign {
+            return Err(not_removable(gone, Path::new(&foreign)));
+        }
     }
 }
 
-fn unlink_files(directory: &Path, swept: &mut Swept) -> Result<()> {
-    for name in listing::names(directory)? {
-        let path = directory.join(&name);
-        let bytes = listing::allocated(&path);
-        let removed = fs::remove_file(&path);
+/// Unlinks all files of the store, the lock file last: while there are others, they are known by it.
+fn unlink_files(directory: &Directory, store: &Identity, swept: &mut Swept) -> Result<()> {
+    for name in directory.names()? {
+        let entry = StoreEntry::of(&name);
+        if entry == StoreEntry::LockFile || !directory.is_of_store(&name, store) {
+            continue;
+        }
+        let bytes = directory.allocated(&name);
+        let is_unlinked = directory.unlink(&name)?;
         failpoint!(StoreFileRemoved);
-        match removed {
-            Ok(()) if matches!(StoreEntry::of(&name), StoreEntry::Array(_)) => {
-                swept.arrays += 1;
-                swept.bytes += bytes;
-            }
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(Error::io(path, "delete the file")(error)),
+        if is_unlinked && matches!(entry, StoreEntry::Array(_)) {
+            swept.arrays += 1;
+            swept.bytes += bytes;
         }
     }
+    let is_rest_foreign = directory.names()?.iter().any(|name| name != LOCK_NAME);
+    if !is_rest_foreign {
+        directory.unlink(OsStr::new(LOCK_NAME))?;
+        failpoint!(StoreFileRemoved);
+    }
     Ok(())
+}
+
+/// Removes a store that no process is making any more: a lock file and its directory. Returns false
+/// if the directory has something else, and so is none.
+pub(super) fn remove_half_built(path: &Path) -> Result<bool> {
+    let Some(directory) =
+        Directory::open(path)?.filter(|found| found.is_half_built().is_ok_and(|is| is))
+    else {
+        return Ok(false);
+    };
+    directory.unlink(OsStr::new(LOCK_NAME))?;
+    match fs::remove_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::io(path, "delete the directory")(error))
+        }
+        _ => Ok(true),
+    }
 }

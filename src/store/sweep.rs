@@ -8,12 +8,14 @@ use crate::{
     error::{Error, Result},
     format::{constants::LOCK_NAME, directory_entry::RootEntry},
     store::{
-        StoreReader, listing,
+        StoreReader,
+        directory::Directory,
+        listing,
         member::Member,
         permissions,
         plan::{Plan, PlannedDeletion, Reason},
         reader::open_directory,
-        remove::{check_removable, empty, remove},
+        remove::{check_removable, empty, not_removable, remove, remove_half_built},
     },
     sys::file_lock,
 };
@@ -73,11 +75,25 @@ pub(crate) fn plan(root: &Path) -> Result<Plan> {
 
 fn judge(path: &Path, entry: RootEntry) -> Result<Option<PlannedDeletion>> {
     if entry == RootEntry::HalfBuilt {
-        return whole(path, Reason::HalfBuilt).map(Some);
+        let is_half_built = match Directory::open(path)? {
+            Some(directory) => directory.is_half_built()?,
+            None => false,
+        };
+        return is_half_built
+            .then(|| whole(path, Reason::HalfBuilt))
+            .transpose();
     }
     let reason = match StoreReader::open(path) {
         Ok(store) => reason_to_delete(&store, path)?,
-        Err(_) if entry == RootEntry::Gone => Some(Reason::RenamedAway),
+        // Its closer died just before it removed the directory. A link, or a directory that has other
+        // files and no lock file, is not of this library, whatever its name is.
+        Err(_) if entry == RootEntry::Gone => match Directory::open(path)? {
+            Some(directory) => match directory.names()?.first() {
+                None => Some(Reason::RenamedAway),
+                Some(foreign) => return Err(not_removable(path, foreign.as_ref())),
+            },
+            None => None,
+        },
         // Not a store, not of this user, or gone in the meantime.
         Err(Error::NotFound { .. }) => None,
         Err(Error::Untrusted { .. }) if !path.join(LOCK_NAME).exists() => None,
@@ -161,7 +177,7 @@ fn sweep_half_built(root: &Path, half_built: &[PlannedDeletion], swept: &mut Swe
     if is_exclusive {
         failpoint!(SweepBuildersExcluded);
         for deletion in half_built {
-            swept.note(empty(&deletion.path));
+            swept.note(remove_half_built(&deletion.path).map(|_| Swept::default()));
         }
     }
     Ok(())
@@ -215,7 +231,7 @@ fn sweep_deserted(store: &StoreReader, directory: &Path) -> Result<Swept> {
     check_removable(directory)?;
     store.page().set_closing();
     failpoint!(SweepStoreMarked);
-    let swept = remove(directory, store.inode())?;
+    let swept = remove(directory, store.lock_file(), store.inode())?;
     Ok(Swept { stores: 1, ..swept })
 }
 

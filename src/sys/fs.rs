@@ -6,7 +6,7 @@ use crate::{
     sys::memory::{self, Left},
 };
 use rustix::{
-    fs::{FallocateFlags, Mode, OFlags, fallocate},
+    fs::{CWD, FallocateFlags, Mode, OFlags, RenameFlags, fallocate, renameat_with},
     io::Errno,
 };
 use std::{
@@ -77,6 +77,28 @@ pub(crate) fn inode_at(path: &Path) -> Option<(u64, u64)> {
     rustix::fs::lstat(path)
         .ok()
         .map(|found| (found.st_dev, found.st_ino))
+}
+
+/// Renames a file or a directory, unless something has the new name.
+///
+/// By renameat2. Where the kernel or the file system does not have it, a file gets its new name by a
+/// link, and a directory by a rename that could only replace an empty directory.
+pub(crate) fn rename_without_replacing(from: &Path, to: &Path) -> io::Result<()> {
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Err(Errno::NOSYS | Errno::INVAL | Errno::PERM | Errno::OPNOTSUPP) => {}
+        renamed => return Ok(renamed?),
+    }
+    if !fs::symlink_metadata(from)?.is_dir() {
+        fs::hard_link(from, to)?;
+        return fs::remove_file(from);
+    }
+    if fs::symlink_metadata(to).is_ok() {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    match rustix::fs::rename(from, to) {
+        Err(Errno::NOTEMPTY | Errno::NOTDIR) => Err(io::ErrorKind::AlreadyExists.into()),
+        renamed => Ok(renamed?),
+    }
 }
 
 /// Bytes that one call reserves.

@@ -1,4 +1,4 @@
-//! Frozen arrays as DLPack tensors: what they say, and how long their memory lives.
+//! Frozen arrays as DLPack tensors: their description, and the lifetime of their memory.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 #![allow(
     unsafe_code,
@@ -142,7 +142,7 @@ fn every_scalar_type_has_its_name() {
 }
 
 #[test]
-fn elements_without_a_name_in_dlpack_are_refused_and_their_parts_are_not() {
+fn types_that_dlpack_lacks_are_refused_and_their_parts_are_exported() {
     let root = Root::new();
     let manager = root.manager();
     let wide = manager.zeros::<i128, _>(3).unwrap().freeze().unwrap();

@@ -206,9 +206,10 @@ fn consumers_wait_for_their_producer_and_learn_of_its_end() {
         Err(Error::NotFrozen { .. })
     ));
     let waited = Duration::from_millis(30);
-    assert!(
-        matches!(frames.open_frozen_timeout::<f64, Ix1>(waited), Err(Error::Timeout { waited: said, .. }) if said == waited)
-    );
+    assert!(matches!(
+        frames.open_frozen_timeout::<f64, Ix1>(waited),
+        Err(Error::Timeout { waited: said, .. }) if said == waited
+    ));
     let consumers: Vec<_> = (0..3)
         .map(|_| common::start(child_consumes, &[frames.to_string()]))
         .collect();
@@ -233,9 +234,10 @@ fn consumers_wait_for_their_producer_and_learn_of_its_end() {
     let consumer = common::start(child_consumes, &[frames.to_string()]);
     producer.kill();
     assert!(common::finish(consumer).contains("abandoned"));
-    assert!(
-        matches!(frames.open_frozen_timeout::<f64, Ix1>(LONG), Err(Error::Abandoned { member, .. }) if member > 1)
-    );
+    assert!(matches!(
+        frames.open_frozen_timeout::<f64, Ix1>(LONG),
+        Err(Error::Abandoned { member, .. }) if member > 1
+    ));
     // One that gives up.
     let xs = manager.zeros::<f64, _>(1000).unwrap();
     let consumer = common::start(child_consumes, &[xs.handle().to_string()]);

@@ -62,9 +62,10 @@ fn overlapping_guards_exclude_each_other_and_say_how() {
         Err(Error::WouldBlock { .. })
     ));
     let waited = Duration::from_millis(20);
-    assert!(
-        matches!(elsewhere(|| right.read_timeout(waited).map(drop)), Err(Error::Timeout { waited: said, .. }) if said == waited)
-    );
+    assert!(matches!(
+        elsewhere(|| right.read_timeout(waited).map(drop)),
+        Err(Error::Timeout { waited: said, .. }) if said == waited
+    ));
     assert!(matches!(
         elsewhere(|| right.write_timeout(waited).map(drop)),
         Err(Error::Timeout { .. })
@@ -91,7 +92,8 @@ fn the_lock_timeout_of_a_store_limits_whatever_waits_without_a_limit_of_its_own(
     let xs: SharedArray1<f64> = manager.zeros(10).unwrap();
     let opened: SharedArray1<f64> = xs.handle().open().unwrap();
     let guard = xs.write().unwrap();
-    let waited = |error: Error| matches!(error, Error::Timeout { waited, .. } if waited == Duration::from_millis(5));
+    let limit = Duration::from_millis(5);
+    let waited = |error: Error| matches!(error, Error::Timeout { waited, .. } if waited == limit);
     assert!(elsewhere(|| waited(opened.read().unwrap_err())));
     assert!(elsewhere(|| waited(opened.write().unwrap_err())));
     assert!(elsewhere(|| waited(opened.freeze().unwrap_err())));
@@ -102,9 +104,10 @@ fn the_lock_timeout_of_a_store_limits_whatever_waits_without_a_limit_of_its_own(
         Err(Error::WouldBlock { .. })
     )));
     let limit = Duration::from_millis(1);
-    assert!(elsewhere(
-        || matches!(opened.read_timeout(limit), Err(Error::Timeout { waited, .. }) if waited == limit)
-    ));
+    assert!(elsewhere(|| matches!(
+        opened.read_timeout(limit),
+        Err(Error::Timeout { waited, .. }) if waited == limit
+    )));
     drop(guard);
     assert_eq!(elsewhere(|| opened.read().unwrap().sum()), 0.0);
 }

@@ -1,5 +1,5 @@
-//! Files of other formats, beside NumPy itself: what is exported here is read there, and the other
-//! way round. Started by `.ci/numpy`.
+//! Files of other formats against NumPy itself: NumPy reads exported files, and its files are
+//! imported. Started by `.ci/numpy`.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use crate::common::Root;
@@ -49,8 +49,7 @@ fn patterned<T: Element>(manager: &Manager, f: bool) -> SharedArray<T, ndarray::
     array
 }
 
-/// Writes an array in every format that has its type. `descr` is what NumPy's type for it is, in
-/// Python.
+/// Writes an array in every format that has its type. `descr` is NumPy's type for it, in Python.
 fn write(
     array: &AnyArray,
     descr: Option<&str>,
@@ -98,7 +97,7 @@ fn write(
 
 #[test]
 #[ignore = "needs NumPy: started by .ci/numpy"]
-fn numpy_reads_what_is_exported() {
+fn numpy_reads_exported_files() {
     let (root, scratch) = (Root::new(), tempfile::tempdir().unwrap());
     let manager = root.manager();
     let (mut number, mut cases) = (0, Vec::new());
@@ -141,7 +140,7 @@ fn numpy_reads_what_is_exported() {
                  'offsets': [1, 4, 8], 'itemsize': 40}";
     for shape in [&[][..], &[4], &[2, 3], &[0]] {
         let array = manager.zeros_any(&outer, shape).unwrap();
-        // NumPy does not say what it loads as padding.
+        // NumPy does not specify the padding that it loads.
         let is_element = |i: usize| matches!(i % 40, 1 | 4..6 | 8..12 | 16..24);
         array
             .write_bytes(
@@ -163,7 +162,7 @@ fn numpy_reads_what_is_exported() {
 
 #[test]
 #[ignore = "needs NumPy: started by .ci/numpy"]
-fn what_numpy_writes_is_imported() {
+fn files_of_numpy_are_imported() {
     let (root, scratch) = (Root::new(), tempfile::tempdir().unwrap());
     let manager = root.manager();
     python("write", scratch.path());

@@ -79,9 +79,10 @@ fn an_array_file_must_be_the_user_s_and_writable_by_no_other_user() {
     assert_untrusted(handle.info(), path, "its mode is 620");
     // For root opening succeeds, for others it fails: the error is one.
     chmod(path, 0o400);
-    assert!(
-        matches!(handle.open::<f64, Ix1>(), Err(Error::ReadOnly { path: found, .. }) if found == path)
-    );
+    assert!(matches!(
+        handle.open::<f64, Ix1>(),
+        Err(Error::ReadOnly { path: found, .. }) if found == path
+    ));
     chmod(path, 0o600);
     if geteuid().is_root() {
         chown(path, Some(12345), None).unwrap();
@@ -160,9 +161,10 @@ fn paths_that_lead_nowhere_are_errors() {
         "a directory of its own",
     );
     let below_nothing = root.path().join("none/store");
-    assert!(
-        matches!(Manager::create(below_nothing), Err(Error::Io { path, .. }) if path == root.path().join("none"))
-    );
+    assert!(matches!(
+        Manager::create(below_nothing),
+        Err(Error::Io { path, .. }) if path == root.path().join("none")
+    ));
 }
 
 #[test]

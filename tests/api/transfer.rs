@@ -1,5 +1,5 @@
-//! Export to other formats and import from them: what is written is read back, and nothing is ever
-//! half there.
+//! Export to other formats and import from them: arrays come back as they were, and no file or array
+//! is ever incomplete.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use crate::common::{self, Root};
@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-/// Every type that an element can have, or one of its kind.
+/// Every element type, or one of its kind.
 fn dtypes() -> Vec<DType> {
     let mut dtypes: Vec<DType> = [
         "|b1", "|u1", "|i1", "<u2", "<i2", "<u4", "<i4", "<u8", "<i8", "uint128", "int128", "<f2",
@@ -45,7 +45,7 @@ fn dtypes() -> Vec<DType> {
     dtypes
 }
 
-/// An array of such elements whose bytes all differ from those beside them.
+/// An array of such elements, whose bytes differ from the bytes beside them.
 fn sample(manager: &Manager, dtype: &DType, shape: &[usize]) -> AnyArray {
     let array = manager.zeros_any(dtype, shape).unwrap();
     let is_bool = dtype.to_string() == "|b1";
@@ -94,7 +94,7 @@ fn every_type_and_shape_comes_back_from_npy() {
 }
 
 #[test]
-fn views_of_any_strides_are_written_as_they_look() {
+fn views_with_any_strides_are_written_in_their_logical_order() {
     let (root, scratch) = (Root::new(), tempfile::tempdir().unwrap());
     let manager = root.manager();
     let array = manager
@@ -162,7 +162,7 @@ fn the_order_in_memory_is_kept_by_npy() {
 }
 
 #[test]
-fn truth_values_are_written_as_numpy_wants_them() {
+fn booleans_are_written_as_0_and_1() {
     let (root, scratch) = (Root::new(), tempfile::tempdir().unwrap());
     let manager = root.manager();
     let array = manager.zeros_any(&"|b1".parse().unwrap(), &[4]).unwrap();
@@ -172,7 +172,7 @@ fn truth_values_are_written_as_numpy_wants_them() {
 }
 
 #[test]
-fn nothing_is_replaced_unless_that_was_asked_for() {
+fn no_file_is_replaced_unless_the_caller_asks_for_it() {
     let (root, scratch) = (Root::new(), tempfile::tempdir().unwrap());
     let array = root.manager().ones::<u8, _>(3).unwrap();
     let path = scratch.path().join("x");
@@ -184,7 +184,7 @@ fn nothing_is_replaced_unless_that_was_asked_for() {
     assert_eq!(fs::read(&path).unwrap(), b"mine");
     Export::new().replace().raw(&array, &path).unwrap();
     assert_eq!(fs::read(&path).unwrap(), [1; 3]);
-    // A file that comes while this one is written stays too.
+    // A file that appears while this one is written stays too.
     let late = scratch.path().join("late");
     let comes = |_, _| fs::write(&late, "mine").unwrap();
     assert!(matches!(
@@ -192,7 +192,7 @@ fn nothing_is_replaced_unless_that_was_asked_for() {
         Err(Error::AlreadyExists { .. })
     ));
     assert_eq!(fs::read(&late).unwrap(), b"mine");
-    // A link is replaced itself, not what it leads to.
+    // A link itself is replaced, not its target.
     let link = scratch.path().join("link");
     symlink(&late, &link).unwrap();
     Export::new().replace().raw(&array, &link).unwrap();
@@ -225,7 +225,7 @@ fn an_export_that_fails_leaves_no_file() {
 }
 
 #[test]
-fn an_exported_file_may_be_read_by_those_whom_the_umask_lets() {
+fn an_exported_file_has_the_permissions_that_the_umask_leaves() {
     let (root, scratch) = (Root::new(), tempfile::tempdir().unwrap());
     let array = root.manager().ones::<u8, _>(3).unwrap();
     let (path, plain) = (scratch.path().join("x"), scratch.path().join("plain"));
@@ -237,8 +237,8 @@ fn an_exported_file_may_be_read_by_those_whom_the_umask_lets() {
     );
 }
 
-/// What is left of a file of one array when `spoil` has changed it; whatever it is, no array is
-/// made and nothing stays.
+/// The reason for which a file with these bytes is refused; no array is made, and nothing stays in
+/// the store.
 #[track_caller]
 fn refused(manager: &Manager, bytes: &[u8]) -> String {
     let scratch = tempfile::tempdir().unwrap();
@@ -272,7 +272,7 @@ fn files_that_are_cut_off_or_go_on_make_no_array() {
     }
     assert!(refused(&manager, &whole[..whole.len() - 1]).contains("cut off"));
     assert!(refused(&manager, &[&whole[..], &[0]].concat()).contains("1 more bytes follow"));
-    // No memory is asked for before the length was compared.
+    // The length is compared before any memory is allocated.
     let huge = String::from_utf8_lossy(&whole[10..128]).replace("(3, 4)", "(3000000000000, 4)");
     let huge = [
         b"\x93NUMPY\x01\x00".as_slice(),
@@ -285,7 +285,7 @@ fn files_that_are_cut_off_or_go_on_make_no_array() {
 }
 
 #[test]
-fn what_is_no_regular_file_is_not_opened() {
+fn only_regular_files_are_opened() {
     let (root, scratch) = (Root::new(), tempfile::tempdir().unwrap());
     let manager = root.manager();
     let fifo = scratch.path().join("fifo");
@@ -309,7 +309,7 @@ fn what_is_no_regular_file_is_not_opened() {
 }
 
 #[test]
-fn an_import_takes_no_name_that_is_taken() {
+fn an_import_refuses_a_name_that_is_taken() {
     let (root, scratch) = (Root::new(), tempfile::tempdir().unwrap());
     let manager = root.manager();
     let path = scratch.path().join("x.npy");
@@ -380,9 +380,11 @@ fn imported_arrays_get_the_name_attributes_axis_names_and_scope_that_were_set() 
     let array = manager.ones::<u8, _>((3, 4)).unwrap();
     Export::new().npy(&array, &path).unwrap();
     check_labels(&labelled().name("npy").npy(&manager, &path).unwrap(), "npy");
-    let (u1, file) = (u8::DTYPE, Export::new().replace());
+    let file = Export::new().replace();
     file.raw(&array, &path).unwrap();
-    let raw = labelled().name("raw").raw(&manager, &path, &u1, &[3, 4]);
+    let raw = labelled()
+        .name("raw")
+        .raw(&manager, &path, &u8::DTYPE, &[3, 4]);
     check_labels(&raw.unwrap(), "raw");
     #[cfg(feature = "zip")]
     {
@@ -414,7 +416,7 @@ fn a_name_is_for_one_array_and_a_prefix_for_several() {
     let path = scratch.path().join("x");
     let array = manager.ones::<u8, _>(3).unwrap();
     let file = Export::new().replace();
-    let (named, prefixed) = (Import::new().name("x"), Import::new().prefix("x"));
+    let prefixed = Import::new().prefix("x");
     file.npy(&array, &path).unwrap();
     let found = prefixed.npy(&manager, &path);
     assert!(matches!(found, Err(Error::Name { reason, .. }) if reason.contains("give a name")));
@@ -424,7 +426,7 @@ fn a_name_is_for_one_array_and_a_prefix_for_several() {
     #[cfg(feature = "zip")]
     {
         file.npz(&[("x", &array)], &path).unwrap();
-        let found = named.npz(&manager, &path);
+        let found = Import::new().name("x").npz(&manager, &path);
         assert!(
             matches!(found, Err(Error::Name { reason, .. }) if reason.contains("give a prefix"))
         );
@@ -432,11 +434,10 @@ fn a_name_is_for_one_array_and_a_prefix_for_several() {
     #[cfg(feature = "safetensors")]
     {
         file.safetensors(&[("x", &array)], &path).unwrap();
-        let found = named.safetensors(&manager, &path);
+        let found = Import::new().name("x").safetensors(&manager, &path);
         assert!(matches!(found, Err(Error::Name { .. })));
     }
     assert_eq!(manager.list().unwrap().len(), 1);
-    drop((named, prefixed));
 }
 
 #[test]
@@ -515,7 +516,7 @@ fn killed_amid(verb: &str, manager: &Manager, file: &Path) {
 }
 
 #[test]
-fn a_kill_amid_an_export_leaves_no_file_and_one_amid_an_import_what_a_sweep_deletes() {
+fn a_kill_during_an_export_leaves_no_file_and_during_an_import_a_file_for_the_sweep() {
     let (root, scratch) = (Root::new(), tempfile::tempdir().unwrap());
     let manager = root.manager();
     let big = manager
@@ -599,7 +600,7 @@ mod npz {
                 .len(),
             3
         );
-        // A name that is taken when the others are published already: they go again.
+        // Another array takes a name after some arrays are published: these are deleted again.
         let taken = std::sync::Mutex::new(None);
         let calls = std::sync::atomic::AtomicUsize::new(0);
         let takes = |_, _| {
@@ -646,7 +647,7 @@ mod npz {
                 changed[at] ^= 0x55;
                 fs::write(&path, &changed).unwrap();
                 match Import::new().npz(&manager, &path) {
-                    // Times and attributes of an entry may be anything.
+                    // The times and attributes of an entry can have any value.
                     Ok(read) => assert!(read.iter().all(|(_, read)| read.read_bytes().unwrap()
                         == array.into_any().unwrap().read_bytes().unwrap())),
                     Err(error) => {
@@ -673,7 +674,7 @@ mod safetensors {
     use super::*;
 
     #[test]
-    fn every_type_that_the_format_has_comes_back() {
+    fn every_type_of_the_format_comes_back() {
         let (root, scratch) = (Root::new(), tempfile::tempdir().unwrap());
         let manager = root.manager();
         let texts = [

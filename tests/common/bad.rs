@@ -69,8 +69,8 @@ const MAX: isize = isize::MAX;
 /// Views that do not lie inside of the array, or between its elements, with a part of the error.
 pub const VIEWS: [(View, &str); 28] = {
     let below = "below offset";
-    let behind = "behind the array's 48 bytes";
-    let empty_behind = "lies behind the array's 48 bytes";
+    let behind = "beyond the array's 48 bytes";
+    let empty_behind = "lies beyond the array's 48 bytes";
     let multiple = "is not a multiple of";
     let product = "the product of the dimensions overflows";
     [

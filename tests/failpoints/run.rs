@@ -372,7 +372,8 @@ impl Run {
             .max_by_key(|row| row.blocked)
             .unwrap();
         println!(
-            "{} crashes at {} points, and {} that went on, in {:.1} s; the longest that one held somebody up: {} ({} {:?} at {}); load {:.1}",
+            "{} crashes at {} points, and {} that went on, in {:.1} s; \
+             the longest block of another process: {} ({} {:?} at {}); load {:.1}",
             self.rows
                 .iter()
                 .filter(|row| row.mode != Mode::GoesOn)

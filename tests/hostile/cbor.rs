@@ -95,17 +95,17 @@ fn maps(fixture: &mut Fixture) {
         (
             "a duplicate key",
             [&[count + 1], id, entries].concat(),
-            "a map has one key twice",
+            "duplicate key",
         ),
         (
             "a duplicate key with another value",
             [&[count + 1], id, b"\x62id\x01", &entries[22..]].concat(),
-            "a map has one key twice",
+            "duplicate key",
         ),
         (
             "an unknown key twice",
             [&[count + 2], &b"\x61.\x01\x61.\x01"[..], entries].concat(),
-            "a map has one key twice",
+            "duplicate key",
         ),
         (
             "unsorted keys",
@@ -259,7 +259,7 @@ fn keys(fixture: &mut Fixture) {
             &what,
             &forge.with(&[(key, value)]).file(),
             "Header::Key",
-            &format!("key {key:?} is missing or of a wrong kind"),
+            &format!("key {key:?} is missing or has the wrong type"),
         );
     }
     let unknown = forge

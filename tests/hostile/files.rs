@@ -107,21 +107,21 @@ fn state_block(fixture: &mut Fixture) {
         68,
         0,
         "Header::Lifecycle",
-        "the lifecycle word is 0, which is none",
+        "invalid lifecycle value 0",
     );
     with(
         "state 4",
         68,
         4,
         "Header::Lifecycle",
-        "the lifecycle word is 4, which is none",
+        "invalid lifecycle value 4",
     );
     with(
         "state 2^32-1",
         68,
         u32::MAX,
         "Header::Lifecycle",
-        "the lifecycle word is 4294967295",
+        "invalid lifecycle value 4294967295",
     );
     for (what, lifecycle, by_name, piece) in [
         ("released", 2u32, "Released", "was released"),

@@ -212,13 +212,13 @@ fn other_arrays(fixture: &mut Fixture) {
     expect(
         "another id",
         "PathReused",
-        "another one took this path",
+        "another array or store took this path",
         other.open::<f64, Ix2>(),
     );
     expect(
         "another id",
         "PathReused",
-        "another one took this path",
+        "another array or store took this path",
         other.info(),
     );
     drop(beside);
@@ -230,13 +230,13 @@ fn other_arrays(fixture: &mut Fixture) {
     expect(
         "a reused path",
         "PathReused",
-        "it is 09090909-0909-0909-0909-090909090909 now",
+        "found 09090909-0909-0909-0909-090909090909",
         fixture.handle.open::<f64, Ix2>(),
     );
     expect(
         "a reused path",
         "PathReused",
-        "it is 09090909",
+        "found 09090909",
         fixture.handle.info(),
     );
     fixture.close_row("a reused path");

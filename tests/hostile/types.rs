@@ -120,7 +120,7 @@ fn refused_types(fixture: &mut Fixture) {
         (
             "one name for two fields",
             pair(&["x", "x"], &[0, 8]),
-            "two fields have one name",
+            "two fields have the same name",
         ),
         ("an empty name", pair(&["x", ""], &[0, 8]), "name is empty"),
         ("fewer names", pair(&["x"], &[0, 8]), "lists of one length"),
@@ -187,37 +187,37 @@ fn other_types(fixture: &mut Fixture) {
             "i64 opened as f64",
             "<i8".into(),
             shaped(79),
-            "the array's elements are <i8, and it was asked for as one of <f8",
+            "element type is <i8, expected <f8",
         ),
         (
             "u64 opened as f64",
             "<u8".into(),
             shaped(71),
-            "the array's elements are <u8, and it was asked for as one of <f8",
+            "element type is <u8, expected <f8",
         ),
         (
             "complex opened as f64",
             "<c8".into(),
             plain(&[0x58, 48]),
-            "the array's elements are <c8, and it was asked for as one of <f8",
+            "element type is <c8, expected <f8",
         ),
         (
             "eight bytes opened as f64",
             "|V8".into(),
             plain(&[0x58, 48]),
-            "the array's elements are |V8, and it was asked for as one of <f8",
+            "element type is |V8, expected <f8",
         ),
         (
             "a subarray opened as f64",
             "(2,)<f4".into(),
             plain(&[0x58, 48]),
-            "the array's elements are (2,)<f4, and it was asked for as one of <f8",
+            "element type is (2,)<f4, expected <f8",
         ),
         (
             "a struct opened as f64",
             fields(&["re", "im"]),
             plain(&[0x58, 48]),
-            "the array's elements are {'names': ['re', 'im'], 'formats': ['<f4', '<f4'], 'offsets': [0, 4], 'itemsize': 8}, and it was asked for as one of <f8",
+            "element type is {'names': ['re', 'im'], 'formats': ['<f4', '<f4'], 'offsets': [0, 4], 'itemsize': 8}, expected <f8",
         ),
     ];
     for (what, dtype, prefix, piece) in rows {

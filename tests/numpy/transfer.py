@@ -1,7 +1,7 @@
 """The other side of tests/numpy.rs: real NumPy, ml_dtypes and safetensors.
 
     transfer.py check DIR   reads every file that DIR/written.json names, and compares elements, shape and order
-    transfer.py write DIR   writes files of every kind, and what is in them into DIR/expected.json
+    transfer.py write DIR   writes files of every kind, and their contents into DIR/expected.json
 """
 
 import io
@@ -55,7 +55,7 @@ def write(directory):
     cases = []
 
     def note(file, key, array, **more):
-        # What stands in the memory of an array: native, in C order.
+        # The bytes in the memory of an array: native, in C order.
         native = filled(array, array.dtype.newbyteorder("<"), "C")
         cases.append({"file": file, "key": key, "shape": array.shape, "bytes": native.tobytes().hex(), "itemsize": array.dtype.itemsize} | more)
 
@@ -105,7 +105,7 @@ def write(directory):
 
 
 def filled(source, dtype, order):
-    """The same elements in an array of this type and order. NumPy does not say what a copy has as padding: here it is zero."""
+    """The same elements in an array of this type and order. NumPy does not specify the padding of a copy: here it is zero."""
     target = numpy.zeros(source.shape, dtype, order=order)
 
     def walk(source, target):

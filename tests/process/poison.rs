@@ -69,7 +69,10 @@ fn what_a_killed_writer_held_is_poisoned_and_the_rest_stays_usable() {
     let error = row.read().unwrap_err();
     println!("told of the death after {:?}", began.elapsed());
     assert!(
-        matches!(&error, Error::Poisoned { range, member, .. } if *range == (64..128) && *member > 1),
+        matches!(
+            &error,
+            Error::Poisoned { range, member, .. } if *range == (64..128) && *member > 1
+        ),
         "{error}"
     );
     assert!(
@@ -329,9 +332,10 @@ fn poison_outlives_all_processes_of_a_persistent_store() {
         .unwrap();
     let manager = Manager::open(&path).unwrap();
     let xs = manager.array::<f64, Ix2>("xs").unwrap();
-    assert!(
-        matches!(xs.slice(s![1, ..]).unwrap().read(), Err(Error::Poisoned { range, .. }) if range == (64..128))
-    );
+    assert!(matches!(
+        xs.slice(s![1, ..]).unwrap().read(),
+        Err(Error::Poisoned { range, .. }) if range == (64..128)
+    ));
     assert_eq!(xs.slice(s![0, ..]).unwrap().read().unwrap().sum(), 8.0);
     let handle = xs.handle();
     drop((xs, manager));

@@ -268,10 +268,13 @@ fn child_has_a_limit_on_file_sizes() {
     )
     .unwrap();
     let error = manager.zeros::<u8, _>(1 << 20).unwrap_err();
-    assert!(
-        matches!(error, Error::NoSpace { needed, available, limited_by, .. }
-        if needed == (1 << 20) + 4096 && available == 1 << 20 && limited_by.contains("RLIMIT_FSIZE"))
-    );
+    assert!(matches!(
+        error,
+        Error::NoSpace { needed, available, limited_by, .. }
+            if needed == (1 << 20) + 4096
+                && available == 1 << 20
+                && limited_by.contains("RLIMIT_FSIZE")
+    ));
     assert!(manager.zeros::<u8, _>((1 << 20) - 4096).is_ok());
     assert_eq!(manager.list().unwrap().len(), 0);
     common::done();

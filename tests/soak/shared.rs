@@ -34,7 +34,10 @@ const FAULTS: usize = 2;
 
 /// An enum, and the list of its variants.
 macro_rules! listed {
-    ($(#[$of_enum:meta])* $name:ident as $list:ident { $($(#[$of_variant:meta])* $variant:ident,)* }) => {
+    (
+        $(#[$of_enum:meta])*
+        $name:ident as $list:ident { $($(#[$of_variant:meta])* $variant:ident,)* }
+    ) => {
         $(#[$of_enum])*
         pub(crate) enum $name {
             $($(#[$of_variant])* $variant,)*

@@ -1,15 +1,17 @@
-//! What cannot be an element, as far as its source shows it.
+//! Refusals of types that cannot be elements, as far as their source shows it.
 
 use quote::ToTokens;
 use syn::{
-    Attribute, Data, DeriveInput, Error, Expr, Fields, GenericParam, Result, Type, TypeParamBound,
-    WherePredicate, spanned::Spanned,
+    Attribute, Data, DeriveInput, Error, Expr, Fields, GenericParam, Ident, Result, Token, Type,
+    TypeParamBound, WherePredicate, punctuated::Punctuated, spanned::Spanned,
 };
+
+type Bounds = Punctuated<TypeParamBound, Token![+]>;
 
 /// A struct that may be an element.
 pub(crate) struct Checked<'a> {
     pub(crate) fields: &'a Fields,
-    /// It implements `Pod` by other means.
+    /// Whether it implements `Pod` by other means.
     pub(crate) is_pod: bool,
 }
 
@@ -17,8 +19,8 @@ pub(crate) fn check(input: &DeriveInput) -> Result<Checked<'_>> {
     let fields = match &input.data {
         Data::Struct(data) => &data.fields,
         Data::Enum(data) => {
-            let message = "an enum cannot be an element: not every byte is one of its variants, and another process could write any; \
-                           store an integer and convert it";
+            let message = "an enum cannot be an element: not every byte is one of its variants, \
+                           and another process could write any; store an integer and convert it";
             return Err(Error::new(data.enum_token.span, message));
         }
         Data::Union(data) => {
@@ -57,8 +59,9 @@ fn check_repr(input: &DeriveInput) -> Result<bool> {
             is_c |= meta.path.is_ident("C");
             is_aligned |= meta.path.is_ident("align");
             if meta.path.is_ident("packed") {
-                let message = "a packed struct cannot be an element: its fields are not aligned, so there are no views of them; remove `packed` and \
-                               order the fields so that there is no padding";
+                let message = "a packed struct cannot be an element: its fields are not aligned, \
+                               so there are no views of them; remove `packed` and order the \
+                               fields so that there is no padding";
                 return Err(meta.error(message));
             }
             if meta.input.peek(syn::token::Paren) {
@@ -88,7 +91,8 @@ fn check_type(ty: &Type) -> Result<()> {
             "an address means nothing in another process: store an index or an offset"
         }
         Type::Tuple(_) => {
-            "the layout of a tuple is not fixed: use a struct with #[repr(C)] that derives Element, too"
+            "the layout of a tuple is not fixed: use a struct with #[repr(C)] that derives Element, \
+             too"
         }
         Type::Path(path) if path.path.is_ident("bool") => {
             "another process could write a byte that is no bool: use ndshm::Bool"
@@ -97,7 +101,8 @@ fn check_type(ty: &Type) -> Result<()> {
             "another process could write a number that is no char: use u32, or bytes of UTF-8"
         }
         Type::Path(path) if path.path.is_ident("usize") || path.path.is_ident("isize") => {
-            "its size depends on the machine, and the file's readers may be on another one: use u64 or i64"
+            "its size depends on the machine, and the file's readers may be on another one: \
+             use u64 or i64"
         }
         Type::Path(path)
             if path.path.segments.last().is_some_and(|last| {
@@ -106,7 +111,8 @@ fn check_type(ty: &Type) -> Result<()> {
                     .any(|name| last.ident == name)
             }) =>
         {
-            "it holds an address or is not plain bytes: elements are numbers, [T; N] and structs of them"
+            "it holds an address or is not plain bytes: elements are numbers, [T; N] and structs of \
+             them"
         }
         _ => return Ok(()),
     };
@@ -120,7 +126,8 @@ fn check_generics(input: &DeriveInput, fields: &Fields, is_aligned: bool) -> Res
         return Ok(());
     }
     if is_aligned {
-        let message = "a generic element cannot have an alignment of its own, because it could have padding at its end: remove `align`";
+        let message = "a generic element cannot have an alignment of its own, because it could \
+                       have padding at its end: remove `align`";
         return Err(Error::new(input.ident.span(), message));
     }
     for parameter in &input.generics.params {
@@ -132,13 +139,12 @@ fn check_generics(input: &DeriveInput, fields: &Fields, is_aligned: bool) -> Res
                 ));
             }
             GenericParam::Type(ty) => {
-                let in_where = input.generics.where_clause.iter().flat_map(|clause| &clause.predicates).filter_map(|predicate| match predicate {
-                    WherePredicate::Type(bound) if matches!(&bound.bounded_ty, Type::Path(path) if path.path.is_ident(&ty.ident)) => {
-                        Some(&bound.bounds)
-                    }
-                    _ => None,
-                });
-                let is_element = |bound: &TypeParamBound| matches!(bound, TypeParamBound::Trait(of) if of.path.segments.last().is_some_and(|last| last.ident == "Element"));
+                let predicates = input
+                    .generics
+                    .where_clause
+                    .iter()
+                    .flat_map(|clause| &clause.predicates);
+                let in_where = predicates.filter_map(|predicate| bounds_of(predicate, &ty.ident));
                 if !ty.bounds.iter().chain(in_where.flatten()).any(is_element) {
                     return Err(Error::new(
                         ty.span(),
@@ -162,14 +168,36 @@ fn check_generics(input: &DeriveInput, fields: &Fields, is_aligned: bool) -> Res
     match fields.iter().map(|field| base(&field.ty)).find(is_other) {
         None => Ok(()),
         Some(other) => {
-            let message = "a generic element has fields of one type and arrays of it only, because others could have padding between them: \
-                           write a struct for each case";
+            let message = "a generic element has fields of one type and arrays of it only, because \
+                           others could have padding between them: write a struct for each case";
             Err(Error::new(other.span(), message))
         }
     }
 }
 
-/// The type that an array is made of in the end.
+/// The bounds that a predicate of a `where` clause puts on this parameter.
+fn bounds_of<'a>(predicate: &'a WherePredicate, parameter: &Ident) -> Option<&'a Bounds> {
+    let WherePredicate::Type(bound) = predicate else {
+        return None;
+    };
+    match &bound.bounded_ty {
+        Type::Path(path) if path.path.is_ident(parameter) => Some(&bound.bounds),
+        _ => None,
+    }
+}
+
+fn is_element(bound: &TypeParamBound) -> bool {
+    let TypeParamBound::Trait(bound) = bound else {
+        return false;
+    };
+    bound
+        .path
+        .segments
+        .last()
+        .is_some_and(|last| last.ident == "Element")
+}
+
+/// The innermost element type of nested arrays.
 fn base(ty: &Type) -> &Type {
     match ty {
         Type::Array(array) => base(&array.elem),

@@ -1,8 +1,8 @@
 //! `#[derive(Element)]` of ndshm: see `ndshm::Element`.
 //!
-//! The macro refuses what it can see to be no element, with a message that says what to do. What it
-//! cannot see, the types of fields and their places, the code that it makes leaves to the compiler:
-//! trait bounds and assertions in constants.
+//! The macro refuses a type that it can see to be no element, with a message that says what to do.
+//! It cannot see the types and offsets of fields. The generated code leaves these to the compiler,
+//! by trait bounds and assertions in constants.
 
 mod check;
 
@@ -13,7 +13,7 @@ use syn::{DeriveInput, Ident, Member, parse_macro_input, parse_quote};
 
 #[allow(
     missing_docs,
-    reason = "ndshm documents it where it exports it, and both texts would be shown"
+    reason = "ndshm documents its re-export, and rustdoc would show both texts"
 )]
 #[proc_macro_derive(Element, attributes(element))]
 pub fn derive_element(input: TokenStream) -> TokenStream {
@@ -45,29 +45,40 @@ fn implementation(input: &DeriveInput) -> syn::Result<Tokens> {
     let no_gaps = members.iter().enumerate().map(|(i, member)| {
         let before = types[..i].iter();
         let message = format!(
-            "`{name}` has padding before `{}`: put the fields with the largest alignment first, or fill the gap with a field of its own",
+            "`{name}` has padding before `{}`: put the fields with the largest alignment first, or \
+             fill the gap with a field of its own",
             field_name(member)
         );
-        quote!(::core::assert!(::core::mem::offset_of!(Self, #member) == 0 #(+ ::core::mem::size_of::<#before>())*, #message);)
+        quote! {
+            ::core::assert!(
+                ::core::mem::offset_of!(Self, #member)
+                    == 0 #(+ ::core::mem::size_of::<#before>())*,
+                #message
+            );
+        }
     });
     let no_end = format!(
-        "`{name}` has padding at its end: put the smaller fields together, or fill the gap with a field of its own"
+        "`{name}` has padding at its end: put the smaller fields together, or fill the gap with a \
+         field of its own"
     );
     let alignment = format!(
-        "`{name}` is aligned to more than 64 bytes, which the payload of an array is not: use a smaller `repr(align)`"
+        "`{name}` is aligned to more than 64 bytes, which the payload of an array is not: use a \
+         smaller `repr(align)`"
     );
 
     let pod = (!is_pod).then(|| {
         quote! {
             // SAFETY: all fields are `Element`s, so zeros are valid for each of them.
-            unsafe impl #for_generics ::ndshm::__private::bytemuck::Zeroable for #name #arguments #bounds {}
+            unsafe impl #for_generics ::ndshm::__private::bytemuck::Zeroable
+                for #name #arguments #bounds {}
             // SAFETY: the struct is `repr(C)`, all its fields are `Element`s and so `Pod`, and it
             // has no padding: the constants above do not compile otherwise, and a generic struct
             // has fields of one type only.
-            unsafe impl #for_generics ::ndshm::__private::bytemuck::Pod for #name #arguments #bounds {}
+            unsafe impl #for_generics ::ndshm::__private::bytemuck::Pod
+                for #name #arguments #bounds {}
         }
     });
-    // A generic struct is checked where it is used, any other here.
+    // A generic struct is checked at its uses, any other struct here.
     let checked = (!is_generic)
         .then(|| quote!(const _: ::ndshm::DType = <#name as ::ndshm::Element>::DTYPE;));
     let bounded = types.iter().map(|ty| quote!(assert_element::<#ty>();));
@@ -98,7 +109,11 @@ fn implementation(input: &DeriveInput) -> syn::Result<Tokens> {
             impl #for_generics ::ndshm::__private::Struct for #name #arguments #bounds {
                 const FIELDS: &'static [::ndshm::Field] = {
                     #(#no_gaps)*
-                    ::core::assert!(::core::mem::size_of::<Self>() == 0 #(+ ::core::mem::size_of::<#types>())*, #no_end);
+                    ::core::assert!(
+                        ::core::mem::size_of::<Self>()
+                            == 0 #(+ ::core::mem::size_of::<#types>())*,
+                        #no_end
+                    );
                     ::core::assert!(::core::mem::align_of::<Self>() <= 64, #alignment);
                     &[#(::ndshm::Field::constant(
                         #names,
@@ -113,10 +128,12 @@ fn implementation(input: &DeriveInput) -> syn::Result<Tokens> {
             #pod
 
             // SAFETY: the struct is Pod; the fields are described by their own names, types and
-            // places, and the size is that of the struct.
+            // offsets, and the size is that of the struct.
             unsafe impl #for_generics ::ndshm::Element for #name #arguments #bounds {
-                const DTYPE: ::ndshm::DType =
-                    ::ndshm::DType::constant_struct(<Self as ::ndshm::__private::Struct>::FIELDS, ::core::mem::size_of::<Self>());
+                const DTYPE: ::ndshm::DType = ::ndshm::DType::constant_struct(
+                    <Self as ::ndshm::__private::Struct>::FIELDS,
+                    ::core::mem::size_of::<Self>(),
+                );
             }
 
             #checked
@@ -124,7 +141,7 @@ fn implementation(input: &DeriveInput) -> syn::Result<Tokens> {
     })
 }
 
-/// The name of a field: that of NumPy for a field of a tuple struct.
+/// The name of a field; NumPy's name for a field of a tuple struct.
 fn field_name(member: &Member) -> String {
     match member {
         Member::Named(name) => unraw(name),

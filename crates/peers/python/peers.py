@@ -1,6 +1,7 @@
-"""The variants in Python: `peers.py producer NAME DIRECTORY`. Speaks the lines of src/producer.rs, and measures inside of Python.
+"""The variants in Python: `peers.py producer NAME DIRECTORY`.
 
-Producer and consumer are two processes of multiprocessing ("spawn") and share its resource tracker, as a program's processes do.
+Exchanges the lines of src/producer.rs, and measures inside of Python. Producer and consumer are two
+processes of multiprocessing ("spawn") and share its resource tracker, as a program's processes do.
 """
 
 import contextlib
@@ -33,7 +34,7 @@ def memory():
 
 
 def warm_for(size):
-    """Touches and frees some more memory than an array needs: see src/memory.rs."""
+    """Touches and frees somewhat more memory than an array needs: see src/memory.rs."""
     if size >= 16 << 20:
         with mmap.mmap(-1, size + size // 4, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as pages:
             pages.madvise(mmap.MADV_HUGEPAGE)
@@ -64,7 +65,9 @@ def consume(name, directory, wire, side):
                 answer = memory()
             elif command in (b"first", b"sum"):
                 opened = peer.open(rest, length)
-                value = float(peer.array(opened).sum() if command == b"sum" else peer.array(opened)[0])
+                array = peer.array(opened)
+                value = float(array.sum() if command == b"sum" else array[0])
+                del array
                 peer.close(opened)
                 del opened
                 answer = now() - start, value
@@ -105,7 +108,7 @@ class Producer:
         their_side.close()
 
     def stop(self):
-        # By a word: a manager's server process has inherited this end, so that closing it is not enough.
+        # With a message: a manager's server process inherited this end, so closing it is not enough.
         self.wire.send_bytes(b"quit")
         self.consumer.join(10)
         self.peer.stop()
@@ -121,7 +124,10 @@ class Producer:
         return answer
 
     def exchange(self, command, made):
-        """Publishes an array and has the consumer do `command`: the whole time, and what the consumer measured and read."""
+        """Publishes an array and has the consumer run `command`.
+
+        Returns the whole time, the consumer's own time, and the value that it read.
+        """
         start = now()
         self.wire.send_bytes(command + b" " + self.peer.token(made))
         self.peer.transfer(made)
@@ -189,7 +195,7 @@ class Producer:
                 self.peer.release(made.pop())
             released = now() - start
         finally:
-            # After an error: what was made goes too, and so does what the consumer has open.
+            # After an error the arrays go too, and so do those that the consumer has open.
             with contextlib.suppress(Exception):
                 self.ask(b"drop")
             while made:
@@ -229,7 +235,7 @@ class Producer:
 
 
 def produce(name, directory):
-    # What a library prints must not get between the answers.
+    # The output of a library must not get between the answers.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     producer = Producer(name, directory)
@@ -237,7 +243,8 @@ def produce(name, directory):
         for job in sys.stdin:
             verb, *numbers = job.split()
             try:
-                lines = [f"{operation} {figure}" for operation, figure in getattr(producer, verb)(*map(int, numbers))]
+                figures = getattr(producer, verb)(*map(int, numbers))
+                lines = [f"{operation} {figure}" for operation, figure in figures]
                 answers.write("\n".join([*lines, "end\n"]))
             except Exception as error:
                 answers.write(f"error {error!r}\n")

@@ -1,6 +1,7 @@
 """How each variant in Python makes an array, hands it over, opens it and gives it back.
 
-A peer is made in the producer and in the consumer. A token is what the consumer gets in its line; `transfer` sends what does not fit there.
+A peer is made in the producer and in the consumer. A token travels in the line to the consumer;
+`transfer` sends data that does not fit there.
 """
 
 import contextlib
@@ -27,7 +28,8 @@ class Peer:
     def __init__(self, directory, side):
         self.directory, self.side, self.count = directory, side, 0
         self.prefix = os.path.basename(directory)
-        # Names that are chosen by the standard library begin with the run's prefix too, so that an interrupted run can be cleaned up.
+        # Names that the standard library chooses begin with the run's prefix too, so that an
+        # interrupted run can be cleaned up.
         shared_memory._SHM_NAME_PREFIX = f"/{self.prefix}-"
         # With as many random digits as without that prefix.
         shared_memory._SHM_SAFE_NAME_LENGTH = len(shared_memory._SHM_NAME_PREFIX) + 8
@@ -55,7 +57,7 @@ class Peer:
         return opened
 
     def again(self, held, token, length):
-        """What a consumer does that gets the name of an array which it has open already."""
+        """The consumer's step for the name of an array that it has open already."""
         return held
 
     def close(self, opened):
@@ -94,7 +96,10 @@ class NamedMemory(Peer):
 
 
 class Managed(NamedMemory):
-    """The same by a SharedMemoryManager. It has no verb that releases one segment: this is what its users do instead."""
+    """The same by a SharedMemoryManager.
+
+    It cannot release one segment: `release` does as its users do instead.
+    """
 
     def start(self):
         self.manager = SharedMemoryManager()
@@ -109,7 +114,8 @@ class Managed(NamedMemory):
     def release(self, made):
         name = made.name
         made.close()
-        with self.manager._Client(self.manager.address, authkey=self.manager._authkey) as connection:
+        key = self.manager._authkey
+        with self.manager._Client(self.manager.address, authkey=key) as connection:
             dispatch(connection, None, "release_segment", (name,))
 
 
@@ -138,7 +144,7 @@ class Memmap(Peer):
 
 
 class Pickled(Peer):
-    """Nothing is shared: the array is pickled, written to a socket, read and unpickled each time."""
+    """No sharing: the array is pickled, written to a socket, read and unpickled each time."""
 
     def create(self, source):
         return source.copy()
@@ -160,7 +166,7 @@ class Pickled(Peer):
 
 
 class Joblib(Peer):
-    """joblib's files that are mapped when they are loaded: what its memmapping of large arguments does."""
+    """joblib's files, mapped when they are loaded, as by its memmapping of large arguments."""
 
     def create(self, source):
         path = self.path()
@@ -200,7 +206,7 @@ class ByName(Peer):
 
 
 class Jztools(Peer):
-    """jztools.shared_memory: an xndarray travels pickled, and whoever unpickles it calls its manager."""
+    """jztools.shared_memory: an xndarray travels pickled; its receiver calls the manager."""
 
     def __init__(self, directory, side):
         super().__init__(directory, side)
@@ -226,7 +232,7 @@ class Jztools(Peer):
 
     def release(self, made):
         made.release()
-        # Else the end of the object would release it once more.
+        # Otherwise the end of the object would release it again.
         made.scope = None
 
     def open(self, token, length):

@@ -1,12 +1,12 @@
 //! Elements and their bytes.
 #![allow(unsafe_code, reason = "f64 and bytes are viewed as each other")]
 
-/// What is summed in every process, by the same code: ndarray's sum of contiguous elements.
+/// The sum, by the same code in every process: ndarray's sum of contiguous elements.
 pub fn sum(elements: &[f64]) -> f64 {
     ndarray::aview1(elements).sum()
 }
 
-/// What arrays are filled from: whole numbers, whose sum is exact in any order.
+/// The elements that fill the arrays: whole numbers, whose sum is exact in any order.
 pub fn source(len: usize) -> Vec<f64> {
     (0..len).map(|i| (i % 1024) as f64).collect()
 }

@@ -1,5 +1,4 @@
-//! What each bare system call of making a file costs, call by call: where the time goes that no
-//! library can save.
+//! The cost of each bare system call that makes a file: the time that no library can save.
 #![allow(unsafe_code, reason = "maps by hand, and calls libc")]
 
 use crate::{
@@ -96,7 +95,7 @@ fn one(clock: &mut Clock<'_>, place: &Place, body: &[u8]) -> Result<()> {
     clock.time(1, || rustix::io::pwritev(&file, &parts, 0))?;
     clock.time(2, || rustix::io::pwritev(&file, &parts, 0))?;
     let address = clock.time(5, || map(&file, len))?;
-    // SAFETY: the first byte of the mapping, of a file that has it.
+    // SAFETY: the address is that of the first byte of the mapping, and the file has that byte.
     clock.time(6, || black_box(unsafe { address.read_volatile() }));
     drop(file);
     clock.time(7, || {
@@ -107,7 +106,7 @@ fn one(clock: &mut Clock<'_>, place: &Place, body: &[u8]) -> Result<()> {
         rustix::process::getrlimit(rustix::process::Resource::Fsize)
     });
     let mut random = [0u8; 16];
-    // SAFETY: sixteen bytes that may be written.
+    // SAFETY: the pointer and length are those of sixteen writable bytes.
     clock.time(10, || unsafe {
         libc::getrandom(random.as_mut_ptr().cast(), random.len(), 0)
     });
@@ -119,8 +118,8 @@ fn one(clock: &mut Clock<'_>, place: &Place, body: &[u8]) -> Result<()> {
         rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, len as u64)
     })?;
     let address = map(&file, len)?;
-    // SAFETY: the bytes after the first page of the mapping, all of them in the file, and those of
-    // a slice elsewhere.
+    // SAFETY: the target is the bytes after the first page of the mapping, all of them in the file;
+    // the source is a slice elsewhere.
     clock.time(4, || unsafe {
         ptr::copy_nonoverlapping(body.as_ptr(), address.wrapping_add(PAGE), body.len())
     });
@@ -128,7 +127,7 @@ fn one(clock: &mut Clock<'_>, place: &Place, body: &[u8]) -> Result<()> {
     Ok(std::fs::remove_file(&path)?)
 }
 
-/// All of them.
+/// Measures all calls, and sums of the heap in and out of the cache.
 pub fn run(results: &mut Results, place: &Place, is_quick: bool) -> Result<()> {
     eprintln!("bare system calls");
     for size in SIZES {
@@ -146,7 +145,8 @@ pub fn run(results: &mut Results, place: &Place, is_quick: bool) -> Result<()> {
             )?;
         }
     }
-    // What is summed again and again is in a cache; what another process has just written is not.
+    // Bytes that are summed repeatedly are in a cache; bytes that another process just wrote are
+    // not.
     let source = bytes::source(SUM.1 / 8);
     let mut other = vec![1u8; 256 << 20];
     for round in 0..if is_quick { 2 } else { 20 } {

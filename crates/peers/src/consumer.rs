@@ -1,30 +1,31 @@
-//! The consumer: opens what the producer publishes, reads it, and says how long that took.
+//! The consumer: opens the arrays that the producer publishes, reads them, and reports the times.
 //!
 //! | line | answer |
 //! | --- | --- |
 //! | `ping` | `pong` |
 //! | `prepare LEN ARRAYS`, `finish`, `drop` | `done` |
-//! | `first TOKEN`, `sum TOKEN` | nanoseconds to open, read one or all elements, and close; and what was read |
+//! | `first TOKEN`, `sum TOKEN` | nanoseconds to open, read one or all elements, and close; and the value read |
 //! | `hold TOKEN` | opens and keeps, answers as `sum` |
 //! | `again TOKEN` | the same of the array that is held |
 //! | `keep TOKEN` | opens one more, reads one element and keeps it; answers as `first` |
 //! | `memory` | the process's figures |
 //!
-//! An error is answered by `error` and its text.
+//! The answer to a failed command is `error` and the text of the error.
 
 use crate::{
     bytes,
     memory::Memory,
-    peer::{Peer, Place, Result, Role, Visitor},
+    peer::{Peer, Place, Result, Role},
+    variants::Visitor,
     wire::Wire,
 };
 use std::time::Instant;
 
-/// Runs the consumer of a variant, until the producer has gone.
+/// Runs the consumer of a variant until the producer ends.
 pub struct Consume {
     /// Where.
     pub place: Place,
-    /// What the producer said.
+    /// The producer's greeting.
     pub greeting: String,
 }
 

@@ -1,5 +1,5 @@
-//! A store with many arrays: whether others are made and opened in it as fast as in an empty one,
-//! and what a sweep of it costs.
+//! A store with many arrays: creating and opening others in it beside an empty store, and the cost
+//! of a sweep.
 
 use crate::{
     floors::PAGE,
@@ -18,7 +18,7 @@ use std::{
     path::Path,
 };
 
-/// Reads a page of every file in a directory: the least that looks at each of them.
+/// Reads a page of every file in a directory: the minimum that looks at each file.
 fn look_at_all(directory: &Path) -> Result<usize> {
     let mut page = [0; PAGE];
     let mut count = 0;
@@ -31,7 +31,7 @@ fn look_at_all(directory: &Path) -> Result<usize> {
     Ok(count)
 }
 
-/// An array that nobody has open.
+/// Makes an array that no process has open.
 fn leave(manager: &Manager) -> Result<ndshm::Handle> {
     Ok(manager
         .options()

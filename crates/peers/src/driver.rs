@@ -2,19 +2,20 @@
 
 use crate::{
     memory::Memory,
-    peer::{Kind, Place, Result, VARIANTS, Variant},
+    peer::{Place, Result},
     plan::{Job, Section},
     python::Python,
     results::{Occupied, Results, Skipped},
+    variants::{Kind, VARIANTS, Variant},
     worker::Worker,
 };
 use std::time::Instant;
 
-/// Bytes that are touched and given back before a section, because a machine that was idle may have
-/// to fetch its free pages anew.
+/// Bytes that are touched and freed before a section, because a machine that was idle may have to
+/// fetch its free pages again.
 const WARMTH: usize = 2 << 30;
 
-/// With more rounds than this the first one is thrown away.
+/// With more rounds than this, the first one is discarded.
 const WARMING: usize = 2;
 
 /// Touches free memory, so that the first variant does not pay for all.
@@ -51,7 +52,8 @@ pub fn run(section: Section, place: &Place, python: &Python, results: &mut Resul
             Err(error) => skip(results, variant, &job, error.to_string()),
         }
     }
-    // They start side by side; the first one is not measured while the last one still starts.
+    // The workers start in parallel; wait until all of them have started before measuring the
+    // first.
     runners.retain_mut(|runner| match runner.worker.work("ready") {
         Ok(_) => true,
         Err(error) => {
@@ -59,14 +61,14 @@ pub fn run(section: Section, place: &Place, python: &Python, results: &mut Resul
             false
         }
     });
-    // Rounds of an earlier section on the same arrays stay what they are.
+    // Rounds of an earlier section with the same arrays keep their numbers.
     let earlier = results
         .of("heap", "create", section.job.bytes())
         .map_or(0, |series| series.rounds.len());
     let start = Instant::now();
     for round in 0..section.rounds {
-        // The order of the section before, moved on by one: what follows on a slow variant is not
-        // always the same.
+        // The order of the round before, moved on by one, so that a slow variant is not always
+        // followed by the same one.
         let mut failed = Vec::new();
         for at in 0..runners.len() {
             let at = (round + at) % runners.len();
@@ -131,13 +133,13 @@ fn note(
         .split_once(' ')
         .ok_or_else(|| format!("{}: {line}", variant.name))?;
     if operation == "memory" {
-        let (who, figures) = rest
+        let (process, figures) = rest
             .split_once(' ')
             .ok_or("a line of memory has no figures")?;
         let memory = Memory::parse(figures)?;
         results.occupied.push(Occupied {
             variant: variant.name.into(),
-            who: who.into(),
+            process: process.into(),
             bytes: job.bytes(),
             memory,
         });

@@ -1,4 +1,4 @@
-//! The least of the same jobs: bare system calls, and a heap that is not shared.
+//! The floors of the same jobs: bare system calls, and a heap that is not shared.
 #![allow(unsafe_code, reason = "a floor maps and reads memory by hand")]
 
 use crate::{
@@ -39,7 +39,7 @@ impl Mapped {
     /// The bytes after the first page.
     pub fn payload(&self) -> &[u8] {
         // SAFETY: `len` bytes are mapped and reserved in the file, whose length is more than a
-        // page; nobody writes them while the consumer reads.
+        // page; no process writes them while the consumer reads.
         unsafe {
             std::slice::from_raw_parts(
                 self.address.cast::<u8>().wrapping_add(PAGE),
@@ -49,7 +49,8 @@ impl Mapped {
     }
 
     fn payload_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as in `payload`; the file was made by this process and nobody knows its name yet.
+        // SAFETY: as in `payload`; this process made the file, and no other process knows its name
+        // yet.
         unsafe {
             std::slice::from_raw_parts_mut(
                 self.address.cast::<u8>().wrapping_add(PAGE),

@@ -1,4 +1,4 @@
-//! What the library wants to reach, and whether a run shows it.
+//! The goals of the library, and whether a run met them.
 
 use crate::{
     plan::{GOAL_SIZE, SMALL},
@@ -6,26 +6,26 @@ use crate::{
     text,
 };
 
-/// The check that `strict` makes.
+/// The check of `strict`.
 pub const NO_SYSTEM_CALL: &str = "an open array is opened without a system call";
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 const GIB: usize = 1 << 30;
 
-/// What was measured, and where the goal is.
+/// A goal with its bound and the measured values.
 pub struct Goal {
-    /// In words.
+    /// The goal in words.
     pub what: String,
     /// The bound, as text.
     pub bound: String,
-    /// The median, as text; `None` where this run does not have it.
+    /// The median, as text; `None` if this run did not measure it.
     pub median: Option<String>,
-    /// The same of the times that one in a hundred exceeds.
+    /// The same for the 99th percentile.
     pub p99: String,
     /// The times behind a ratio.
     pub times: String,
-    /// Whether it was reached.
+    /// Whether it was met; `None` if this run did not measure it.
     pub is_met: Option<bool>,
 }
 
@@ -42,7 +42,7 @@ impl<'a> Goals<'a> {
         self.results.of(variant, operation, bytes)
     }
 
-    /// One series divided by another; at most the bound, or at least.
+    /// One series divided by another: at most the bound, or at least.
     fn ratio(
         &mut self,
         what: String,

@@ -1,4 +1,4 @@
-//! What the figures belong to: the machine and the versions. Nothing that names a host, a user or a
+//! The machine and the versions that the figures belong to, without the name of a host, a user or a
 //! path.
 
 use crate::{python::Python, results::Machine};
@@ -8,7 +8,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
 
-/// What follows a name and a colon in a file of /proc.
+/// The text after a name and a colon in a file of /proc.
 fn field(text: &str, name: &str) -> String {
     let line = text
         .lines()
@@ -33,7 +33,7 @@ fn first_line(program: &str, arguments: &[&str]) -> String {
         .unwrap_or_else(|| "unknown".into())
 }
 
-/// The word in brackets, which is the setting that is on.
+/// The word in brackets: the active setting.
 fn chosen(text: &str) -> String {
     text.split_once('[')
         .and_then(|(_, rest)| rest.split_once(']'))

@@ -1,11 +1,11 @@
-//! Measures ndshm beside what else hands arrays to another process, and the floors below all of
-//! them, in one run.
+//! Measures ndshm, other ways to hand arrays to another process, and the floors below all of them,
+//! in one run.
 //!
-//! `run` does everything. Its parts: `measure` drives a producer and a consumer process for each
-//! [variant](peer::VARIANTS) in turns and writes what they measured to a file; `render` makes
-//! `docs/performance.md` and its plots of that file; `producer`, `consumer` and `strict` are the
-//! processes that `measure` starts. Variants in Python are in `python/peers.py` and speak the same
-//! lines.
+//! `run` does everything. `measure` drives a producer and a consumer process for each
+//! [variant](variants::VARIANTS) in turns and writes the results to a file. `render` makes
+//! `docs/performance.md` and its plots from that file. `producer`, `consumer` and `strict` are the
+//! processes that `measure` starts. The variants in Python are in `python/peers.py` and exchange
+//! the same lines.
 
 mod bytes;
 mod calls;
@@ -28,12 +28,14 @@ mod results;
 mod stats;
 mod strict;
 mod text;
+mod variants;
 mod wire;
 mod worker;
 
-use peer::{Place, Result, with_peer};
+use peer::{Place, Result};
 use results::Results;
 use std::{path::Path, time::Instant};
+use variants::with_peer;
 
 const USAGE: &str =
     "usage: ndshm-peers measure PLACE PYTHON RESULTS [--quick] | render RESULTS DOCUMENTS";

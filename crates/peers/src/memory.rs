@@ -1,4 +1,4 @@
-//! What a process occupies, as the kernel counts it.
+//! The memory of a process, as the kernel counts it.
 
 use crate::peer::Result;
 use serde::{Deserialize, Serialize};
@@ -15,12 +15,12 @@ pub struct Memory {
     pub tables: i64,
 }
 
-/// Arrays of so many bytes and more get their pages warmed before each call.
+/// Arrays of this many bytes and more have their pages warmed before each call.
 const WARM_FROM: usize = 16 << 20;
 
-/// Touches and frees some more memory than an array needs. A virtual machine gives pages back to
-/// its host some seconds after they were freed, large free pieces first; whoever is given them next
-/// waits for the host, which is no property of a variant.
+/// Touches and frees somewhat more memory than an array needs. A virtual machine gives pages back
+/// to its host some seconds after they were freed, large free pieces first. The next process that
+/// gets them waits for the host, and that is no property of a variant.
 pub fn warm_for(bytes: usize) {
     if bytes < WARM_FROM {
         return;
@@ -40,7 +40,7 @@ fn field(text: &str, name: &str) -> Option<i64> {
 }
 
 impl Memory {
-    /// That of this process now.
+    /// The memory of this process now.
     pub fn now() -> Result<Self> {
         let maps = fs::read_to_string("/proc/self/smaps_rollup")?;
         let status = fs::read_to_string("/proc/self/status")?;
@@ -50,12 +50,12 @@ impl Memory {
             field(&status, "VmPTE"),
         );
         let (Some(rss), Some(pss), Some(tables)) = parts else {
-            return Err("/proc/self has no figures of memory".into());
+            return Err("/proc/self has no memory figures".into());
         };
         Ok(Self { rss, pss, tables })
     }
 
-    /// What was added since `before`.
+    /// The growth since `before`.
     pub fn since(self, before: Self) -> Self {
         Self {
             rss: self.rss - before.rss,
@@ -69,14 +69,14 @@ impl Memory {
         format!("{} {} {}", self.rss, self.pss, self.tables)
     }
 
-    /// From such a line.
+    /// Parses such a line.
     pub fn parse(line: &str) -> Result<Self> {
         let words = line
             .split_whitespace()
             .map(str::parse)
             .collect::<Result<Vec<i64>, _>>()?;
         let [rss, pss, tables] = words[..] else {
-            return Err(format!("not figures of memory: {line}").into());
+            return Err(format!("not memory figures: {line}").into());
         };
         Ok(Self { rss, pss, tables })
     }

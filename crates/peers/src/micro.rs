@@ -1,4 +1,4 @@
-//! What one process can measure by itself, in turns with its floor: cached opens, guards, elements
+//! Measurements within one process, in turns with their floors: cached opens, guards, elements
 //! through guards, recycled files.
 
 use crate::{
@@ -18,7 +18,7 @@ use std::{
     time::Instant,
 };
 
-/// One variant of an operation: does it so many times and returns the nanoseconds of one.
+/// One variant of an operation: runs it and returns the nanoseconds of one call.
 pub type Measure<'a> = Box<dyn FnMut() -> Result<f64> + 'a>;
 
 /// An operation whose calls follow each other; their mean is one time.
@@ -32,7 +32,7 @@ pub fn calls<'a, T>(count: u32, mut call: impl FnMut() -> Result<T> + 'a) -> Mea
     })
 }
 
-/// An operation whose result goes before the next one, and is not measured with it.
+/// An operation whose result is dropped before the next call and outside of the measured time.
 pub fn once<'a, T>(mut call: impl FnMut() -> Result<T> + 'a) -> Measure<'a> {
     Box::new(move || {
         let start = Instant::now();
@@ -46,8 +46,8 @@ pub fn once<'a, T>(mut call: impl FnMut() -> Result<T> + 'a) -> Measure<'a> {
 /// Variants of one operation, each with its name.
 pub type Contest<'a> = Vec<(&'static str, Measure<'a>)>;
 
-/// Measures variants in turns: in each round every one of them `times` times. The first round is
-/// thrown away.
+/// Measures variants in turns: each of them `times` times in each round. The first round is
+/// discarded.
 pub fn rotate(
     results: &mut Results,
     operation: &str,
@@ -70,7 +70,7 @@ pub fn rotate(
     Ok(())
 }
 
-/// Takes and gives back an exclusive lock of the kernel on eight bytes.
+/// Takes and releases an exclusive lock of the kernel on eight bytes.
 #[allow(
     unsafe_code,
     reason = "the kernel's locks on open file descriptions are calls of libc"
@@ -92,7 +92,7 @@ fn lock_by_kernel(file: &File) -> Result<()> {
     Ok(())
 }
 
-/// Locks, and opens of what is open already.
+/// Locks, and opening an array that is open already.
 fn small(results: &mut Results, manager: &Manager, place: &Place, rounds: usize) -> Result<()> {
     const CALLS: u32 = 200;
     let array: SharedArray1<f64> = manager.zeros(PAGE / 8)?;
@@ -135,7 +135,7 @@ fn small(results: &mut Results, manager: &Manager, place: &Place, rounds: usize)
     rotate(results, "call", PAGE, (rounds, 5), contest)
 }
 
-/// Sum, fill and copy through a guard, and of the heap.
+/// Sum, fill and copy through a guard, and in the heap.
 fn elements(
     results: &mut Results,
     manager: &Manager,
@@ -180,7 +180,7 @@ fn elements(
     of("copy", once(copy), once(heap_copy))
 }
 
-/// New arrays that nobody fills, from a manager that recycles, after one of the same size was
+/// New arrays without filling, from a manager that recycles, after one of the same size was
 /// released.
 fn recycled(results: &mut Results, place: &Place, byte_len: usize, rounds: usize) -> Result<()> {
     let manager = manager(&place.directory, true)?;
@@ -195,7 +195,7 @@ fn recycled(results: &mut Results, place: &Place, byte_len: usize, rounds: usize
     )
 }
 
-/// All of it.
+/// Measures all of it.
 pub fn run(results: &mut Results, place: &Place, is_quick: bool) -> Result<()> {
     const MIB: usize = 1 << 20;
     let manager = manager(&place.directory, false)?;

@@ -1,33 +1,33 @@
-//! How often what is measured.
+//! The plan of a run: sizes, jobs, and the number of calls and rounds.
 
 /// A part of the run: one job for every variant, in rounds.
 #[derive(Clone, Copy, Debug)]
 pub struct Section {
     /// The job.
     pub job: Job,
-    /// How many rounds at most.
+    /// The most rounds.
     pub rounds: usize,
     /// Seconds after which no further round starts.
     pub seconds: f64,
-    /// Whether only what the goals need is measured: floors, this library, memmap2.
+    /// Whether only the variants that the goals need are measured: floors, this library, memmap2.
     pub is_narrow: bool,
 }
 
-/// What a producer is told to do.
+/// A job for a producer.
 #[derive(Clone, Copy, Debug)]
 pub enum Job {
     /// All operations on arrays of `bytes`, `calls` times.
     Turn { bytes: usize, calls: usize },
     /// Many small arrays at the same time.
     Crowd { arrays: usize, bytes: usize },
-    /// Arrays that nobody wrote to.
+    /// Arrays whose elements were not written.
     Large { bytes: usize, calls: usize },
-    /// What an array occupies.
+    /// The memory of an array.
     Memory { bytes: usize },
 }
 
 impl Job {
-    /// The line that a producer gets.
+    /// The line that tells a producer the job.
     pub fn line(self) -> String {
         match self {
             Self::Turn { bytes, calls } => format!("turn {bytes} {calls}"),
@@ -37,7 +37,7 @@ impl Job {
         }
     }
 
-    /// Arrays of which the time is that of all.
+    /// The number of arrays whose common time is reported.
     pub fn arrays(self) -> usize {
         if let Self::Crowd { arrays, .. } = self {
             arrays
@@ -46,7 +46,7 @@ impl Job {
         }
     }
 
-    /// What is tried instead of a crowd that was too large for a variant, unless that was tried
+    /// A smaller job for a variant that failed at this crowd; `None` if it was made smaller
     /// already.
     pub fn smaller(self, first: Self) -> Option<Self> {
         match (self, first) {
@@ -88,7 +88,7 @@ pub const CROWD: usize = 10_000;
 pub const SMALL: usize = 4 * KIB;
 /// Bytes of the array that is opened and not filled.
 pub const LARGE: usize = 8 * GIB;
-/// Bytes of the array whose memory is looked at.
+/// Bytes of the array whose memory is measured.
 pub const OCCUPYING: usize = 256 * MIB;
 /// Arrays that a store holds while others are made and opened in it.
 pub const STORE: usize = 100_000;

@@ -5,15 +5,15 @@ use std::fmt::Write;
 
 /// One line of a plot.
 pub struct Line {
-    /// In the legend.
+    /// Its name in the legend.
     pub label: String,
-    /// How it is drawn.
+    /// Its style.
     pub style: Style,
     /// Bytes and nanoseconds.
     pub points: Vec<(usize, f64)>,
 }
 
-/// How a line is drawn.
+/// The style of a line.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Style {
     /// Grey and dashed.

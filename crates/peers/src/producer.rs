@@ -1,21 +1,22 @@
-//! The producer: makes arrays, has its consumer open them, and says how long that took.
+//! The producer: makes arrays, has its consumer open them, and reports the times.
 //!
-//! It takes jobs from its standard input, a line each, and answers on its standard output: any
-//! number of lines of an operation and nanoseconds, or of `memory`, then `end`, or `error` and its
-//! text. `python/peers.py` speaks the same.
+//! It reads jobs from its standard input, one in a line, and answers on its standard output: any
+//! number of lines with an operation and nanoseconds, or with `memory`, then `end`, or `error` and
+//! its text. `python/peers.py` exchanges the same lines.
 //!
 //! | job | operations |
 //! | --- | --- |
 //! | `ready` | none |
 //! | `turn BYTES CALLS` | `ping`, `create`, `open_first`, `open_sum`, `reopened`, `steady`, `release`, `fresh`, CALLS times each |
 //! | `crowd ARRAYS BYTES` | `crowd_create`, `crowd_open`, `crowd_release`: the time of all arrays together |
-//! | `large BYTES CALLS` | `large_create`, `large_open`: an array that nobody wrote to |
+//! | `large BYTES CALLS` | `large_create`, `large_open`: an array whose elements were not written |
 //! | `memory BYTES` | growth of the producer with the array made, and with the consumer having it open; that of the consumer |
 
 use crate::{
     bytes,
     memory::{self, Memory},
-    peer::{Peer, Place, Result, Role, Visitor},
+    peer::{Peer, Place, Result, Role},
+    variants::Visitor,
     wire::Wire,
 };
 use std::{
@@ -23,10 +24,10 @@ use std::{
     time::Instant,
 };
 
-/// Arrays of a turn that exist at the same time, with room for those that are on the way.
+/// Arrays of a turn that exist at the same time, with room for those in transit.
 const ARRAYS_OF_A_TURN: usize = 4;
 
-/// Runs the producer of a variant, until the driver has gone.
+/// Runs the producer of a variant until the driver ends.
 pub struct Produce {
     /// The variant.
     pub name: String,
@@ -64,7 +65,7 @@ impl Visitor for Produce {
             output.write_all(answer.as_bytes())?;
             output.flush()?;
         }
-        // The consumer ends when its socket does, and before the producer takes away what it has
+        // The consumer ends with its socket, before the producer deletes the arrays that it has
         // open.
         drop(producer.consumer);
         child.wait()?;
@@ -100,8 +101,8 @@ impl<P: Peer> Producer<P> {
         Ok(())
     }
 
-    /// Publishes, and has the consumer do `command`: the time of the whole exchange, and what the
-    /// consumer measured and read.
+    /// Publishes, and has the consumer run `command`. Returns the time of the whole exchange, the
+    /// consumer's own time, and the value that it read.
     fn exchange(&mut self, command: &str, made: &mut P::Made) -> Result<(u128, u128, f64)> {
         let start = Instant::now();
         let token = self.peer.publish(made)?;
@@ -111,7 +112,7 @@ impl<P: Peer> Producer<P> {
         Ok((whole, inner.parse()?, value.parse()?))
     }
 
-    /// The array, or a new one where it cannot be published once more.
+    /// The array, or a new one if an array can be published only once.
     fn renewed(&mut self, made: P::Made, source: &Vec<f64>) -> Result<P::Made> {
         if P::RESENDS {
             return Ok(made);
@@ -210,7 +211,7 @@ impl<P: Peer> Producer<P> {
         let mut lines = String::new();
         for _ in 0..calls {
             let (create, made) = timed(|| self.peer.create_empty(len))?;
-            let mut made = made.ok_or("it makes no array without filling it")?;
+            let mut made = made.ok_or("it cannot make an array without filling it")?;
             let (_, open, _) = self.exchange("first", &mut made)?;
             self.peer.release(made)?;
             lines.push_str(&format!("large_create {create}\nlarge_open {open}\n"));

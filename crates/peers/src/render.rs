@@ -1,24 +1,26 @@
-//! The document and its plots, made of a run's results.
+//! The document and its plots, made from a run's results.
 
 mod tables;
 
 use crate::{
     goals,
-    peer::{Kind, Result, VARIANTS},
+    peer::Result,
     peers::ndshm::RECYCLES,
     plan::SIZES,
     plot::{self, Line, Style},
     results::Results,
+    text,
+    variants::{Kind, VARIANTS, Variant},
 };
 use std::{fs, path::Path};
 
-/// An operation of a turn, as the document has it.
+/// An operation of a turn, as the document presents it.
 pub struct Operation {
-    /// In the results.
+    /// Its name in the results.
     pub name: &'static str,
-    /// As a heading.
+    /// Its heading.
     pub title: &'static str,
-    /// What is measured.
+    /// The measured steps.
     pub what: &'static str,
     /// The variant, and its operation, that the ratios divide by.
     pub floor: (&'static str, &'static str),
@@ -43,7 +45,7 @@ pub const OPERATIONS: &[Operation] = &[
     operation(
         "create",
         "Create and fill",
-        "A new array with a copy of a heap buffer, so that others can open it.",
+        "A new array with a copy of a heap buffer, ready for other processes to open.",
         ("raw", "create"),
     ),
     operation(
@@ -61,7 +63,7 @@ pub const OPERATIONS: &[Operation] = &[
     operation(
         "release",
         "Release",
-        "In the process that made the array, while nobody else has it open: the memory is given back.",
+        "In the process that made the array, while no other process has it open: the memory is freed.",
         ("raw", "release"),
     ),
     operation(
@@ -79,36 +81,42 @@ pub const OPERATIONS: &[Operation] = &[
     operation(
         "steady",
         "Hand over again",
-        "The same array again, which the other process has open. Divided by a ping and a sum of the receiver's own heap.",
+        "The same array again, while the other process has it open. Divided by a ping and a sum of the receiver's own heap.",
         ("heap", "steady"),
     ),
 ];
 
 const METHOD: &str = "\
-A producer and a consumer process for each variant do the same work with arrays of `f64`, and measure it by their own monotonic clocks. The \
-driver gives each variant its turn, in an order that moves on by one with each round, so that no variant always follows the same other one. Ratios are \
-medians over the rounds of the quotient of two medians of the same round; a p99 of a ratio is the quotient of the two p99s. Medians and p99s of times are \
-those of all calls of all rounds; with few calls a p99 is the slowest. The first of more than two rounds is thrown away. Before each section 2 GiB are touched and \
-freed, and from 16 MiB on before each call a quarter more than an array needs, because a virtual machine gives free pages back to its host after some seconds and has to fetch them anew. Every sum is checked. What travels between the two processes is one line \
-on a socket (in Python a message on a `multiprocessing.Pipe`), so that a hand-over contains a wake-up on both sides: see `ping`.
+A producer process and a consumer process of each variant do the same work with arrays of `f64`, and measure it by their \
+own monotonic clocks. The driver gives each variant its turn. The order moves on by one with each round, so that no \
+variant always follows the same other one. A ratio is the median over the rounds of the quotient of two medians of the \
+same round; the p99 of a ratio is the quotient of the two p99s. Medians and p99s of times are over all calls of all rounds; \
+with few calls a p99 is the slowest call. The first of more than two rounds is discarded. Before each section 2 GiB are \
+touched and freed. From 16 MiB on, a quarter more than an array needs is touched and freed before each call, because a \
+virtual machine gives free pages back to its host after some seconds and then has to fetch them again. Every sum is \
+checked. The two processes exchange one line on a socket (in Python a message on a `multiprocessing.Pipe`), so a hand-over \
+contains a wake-up on both sides: see `ping`.
 
-- A variant that pools its memory (recycled, iceoryx2, mmap-sync with one synchronizer for all) creates arrays in pages that exist already; the others get new ones from the \
-kernel.
-- iceoryx2 sends a sample once: there is no opening anew, *hand over again* is without a name to look up, and *release* drops a loan that was not sent.
-- A pickled array is nowhere until it is sent: its *open* is receiving it, and contains sending.
-- joblib and numpy.memmap unmap when the last reference goes, which is measured; joblib's create is a dump through `write`, which maps nothing.
-- mmap-sync serializes and checks before it copies, which is the price of structured values; its *open* takes a reader's lock.
-- `shared_memory`, `memmap2` by hand, SharedArray and those of Python make sparse files: a full tmpfs is a SIGBUS there. ndshm and the floor reserve their space.
+- A variant that pools its memory (recycled, iceoryx2, mmap-sync with one synchronizer for all) creates arrays in existing \
+pages. The others get new pages from the kernel.
+- iceoryx2 sends a sample once. So it has no opening anew, *hand over again* looks up no name, and *release* drops a loan \
+that was not sent.
+- A pickled array does not exist anywhere until it is sent: its *open* receives it, and includes the sending.
+- joblib and numpy.memmap unmap when the last reference goes, and that is measured. joblib's create is a dump through \
+`write`, which maps nothing.
+- mmap-sync serializes and checks before it copies: the price of structured values. Its *open* takes a reader's lock.
+- `shared_memory`, `memmap2` by hand, SharedArray and the variants in Python make sparse files: a full tmpfs raises SIGBUS \
+there. ndshm and the floor reserve their space.
 ";
 
 /// Writes `performance.md` and the plots into a directory.
 pub fn write(results: &Results, directory: &Path) -> Result<()> {
     let mut document = head(results);
     document += &tables::goals(&goals::all(results));
-    document += "\n## What was measured\n\n";
+    document += "\n## Method\n\n";
     document += METHOD;
     if !RECYCLES {
-        document += "- This version of the library does not recycle yet: the variant called so does what the plain one does.\n";
+        document += "- This version of the library does not recycle yet: the recycled variant equals the plain one.\n";
     }
     document += "\n";
     document += &tables::variants();
@@ -129,14 +137,17 @@ pub fn write(results: &Results, directory: &Path) -> Result<()> {
     document += &tables::locks(results);
     document += &tables::bare_calls(results);
     document += &tables::skipped(results);
-    Ok(fs::write(directory.join("performance.md"), document)?)
+    Ok(fs::write(
+        directory.join("performance.md"),
+        text::wrapped(&document),
+    )?)
 }
 
 fn head(results: &Results) -> String {
     let machine = &results.machine;
     let which = match machine.is_quick {
         true => {
-            "**These figures are of a quick run, which only shows that the benchmark works: few calls, and a machine that was busy. Do not quote them.**"
+            "**These figures are of a quick run, which only shows that the benchmark works: few calls on a busy machine. Do not quote them.**"
         }
         false => "These figures are of a full run.",
     };
@@ -146,7 +157,7 @@ fn head(results: &Results) -> String {
         .map(|(name, value)| format!("| {name} | {value} |\n"))
         .collect();
     format!(
-        "# Performance\n\nMade by `crates/peers/run{}` in {:.0} s; do not edit. {which}\n\n| | |\n| --- | --- |\n{facts}\n",
+        "# Performance\n\nWritten by `crates/peers/run{}` in {:.0} s; do not edit. {which}\n\n| | |\n| --- | --- |\n{facts}\n",
         if machine.is_quick { " --quick" } else { "" },
         machine.seconds
     )
@@ -154,7 +165,7 @@ fn head(results: &Results) -> String {
 
 fn lines(results: &Results, operation: &str) -> Vec<Line> {
     let mut peers = 0;
-    let line = |variant: &crate::peer::Variant| {
+    let line = |variant: &Variant| {
         let style = match variant.kind {
             Kind::Floor => Style::Floor,
             Kind::Own if variant.name == "ndshm-recycled" => Style::OwnRecycled,

@@ -1,4 +1,4 @@
-//! What a run measured, as it is written to a file and rendered from there.
+//! The measurements of a run: written to a file, and rendered from it.
 
 use crate::{memory::Memory, peer::Result, stats};
 use serde::{Deserialize, Serialize};
@@ -23,21 +23,21 @@ pub struct Occupied {
     /// The variant's name.
     pub variant: String,
     /// `alone`: the producer that made it; `shared`: the same with a consumer; `consumer`.
-    pub who: String,
+    pub process: String,
     /// Bytes of the array.
     pub bytes: usize,
     /// How much.
     pub memory: Memory,
 }
 
-/// What a variant could not do, and why.
+/// A job that a variant could not do, and the reason.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Skipped {
     /// The variant's name.
     pub variant: String,
-    /// What was asked of it.
+    /// The job.
     pub job: String,
-    /// Its own words.
+    /// The variant's own error.
     pub reason: String,
 }
 
@@ -63,7 +63,7 @@ pub struct Results {
     pub occupied: Vec<Occupied>,
     /// Yes or no.
     pub checks: Vec<(String, bool)>,
-    /// What is missing.
+    /// Jobs that were skipped.
     pub skipped: Vec<Skipped>,
 }
 
@@ -111,10 +111,10 @@ impl Results {
         })
     }
 
-    /// The floor of a hand-over, with the wake-ups of the variant's own two processes: their pings,
-    /// each with the time that the sum of a heap takes beyond the pings of those who do nothing
-    /// else. Where the scheduler has put two processes, and what is in their caches, decides about
-    /// a ping.
+    /// The floor of a hand-over with the wake-ups of the variant's own two processes: their pings,
+    /// each plus the time that a sum of the heap adds to the pings of two otherwise idle processes.
+    /// The time of a ping depends on the scheduler's placement of the two processes and on the
+    /// content of their caches.
     pub fn ping_and_sum(&self, variant: &str, bytes: usize) -> Option<Series> {
         let (pings, steady, idle) = (
             self.of(variant, "ping", bytes)?,
@@ -150,7 +150,7 @@ impl Series {
         stats::median(self.rounds.concat())
     }
 
-    /// The time that one in a hundred exceeds.
+    /// The 99th percentile.
     pub fn p99(&self) -> f64 {
         stats::quantile(self.rounds.concat(), 0.99)
     }

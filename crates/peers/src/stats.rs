@@ -1,6 +1,6 @@
 //! Medians and quantiles.
 
-/// The value that this part of the values does not exceed (nearest rank); NaN of none.
+/// The value that this part of the values does not exceed (nearest rank); NaN without values.
 pub fn quantile(mut values: Vec<f64>, part: f64) -> f64 {
     values.sort_by(f64::total_cmp);
     let rank = (part * values.len() as f64).ceil() as usize;

@@ -1,6 +1,6 @@
 //! Figures as text.
 
-/// A time with three digits that count.
+/// A time with three significant digits.
 pub fn time(nanoseconds: f64) -> String {
     let (value, unit) = match nanoseconds {
         n if n.is_nan() => return "–".into(),
@@ -12,7 +12,7 @@ pub fn time(nanoseconds: f64) -> String {
     format!("{} {unit}", digits(value))
 }
 
-/// Three digits that count.
+/// Three significant digits.
 pub fn digits(value: f64) -> String {
     match value {
         v if v < 9.995 => format!("{v:.2}"),
@@ -35,6 +35,38 @@ pub fn mebibytes(kib: i64) -> String {
     format!("{:.1}", kib as f64 / 1024.0)
 }
 
+/// Columns of the document's prose.
+const WIDTH: usize = 120;
+
+/// Markdown with its prose wrapped. Tables, headings and images stay on one line.
+pub fn wrapped(document: &str) -> String {
+    document.lines().map(wrapped_line).collect()
+}
+
+fn wrapped_line(line: &str) -> String {
+    let indent = if line.starts_with("- ") { "  " } else { "" };
+    if line.starts_with(['|', '#', '!']) {
+        return format!("{line}\n");
+    }
+    let mut out = String::new();
+    let mut column = 0;
+    for word in line.split(' ') {
+        let len = word.chars().count();
+        if column > 0 && column + 1 + len > WIDTH {
+            out += "\n";
+            out += indent;
+            out += word;
+            column = indent.len() + len;
+        } else {
+            let space = if column > 0 { " " } else { "" };
+            out += space;
+            out += word;
+            column += space.len() + len;
+        }
+    }
+    out + "\n"
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,5 +85,18 @@ mod tests {
             [size(4096), size(16 << 20), size(8 << 30)],
             ["4 KiB", "16 MiB", "8 GiB"]
         );
+    }
+
+    #[test]
+    fn prose_is_wrapped_and_tables_are_not() {
+        let row = format!("| {} |", "cell ".repeat(50));
+        let text = wrapped(&format!(
+            "# Head\n\n- {}\n{row}\n",
+            "word ".repeat(40).trim_end()
+        ));
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!((lines[0], lines[1], lines[4]), ("# Head", "", row.as_str()));
+        assert!(lines[2].starts_with("- word") && lines[2].len() <= WIDTH);
+        assert!(lines[3].starts_with("  word"));
     }
 }

@@ -1,4 +1,4 @@
-//! Lines between processes: what a producer tells its consumer, and what a driver tells a producer.
+//! Lines between processes: from a producer to its consumer and back.
 
 use crate::peer::Result;
 use std::{
@@ -26,13 +26,13 @@ impl Wire {
         })
     }
 
-    /// The end that a consumer got as its standard input.
+    /// The consumer's end: its standard input.
     pub fn of_consumer() -> Result<Self> {
         let socket: OwnedFd = std::io::stdin().as_fd().try_clone_to_owned()?;
         Self::new(UnixStream::from(socket))
     }
 
-    /// Starts this program again as a consumer, and gives the producer's end.
+    /// Starts this program again as a consumer, and returns the producer's end.
     pub fn to_consumer(arguments: &[&str]) -> Result<(Self, Child)> {
         let (ours, theirs) = UnixStream::pair()?;
         let mut command = Command::new(std::env::current_exe()?);
@@ -44,7 +44,7 @@ impl Wire {
         Ok((Self::new(ours)?, child))
     }
 
-    /// Sends a line, which has no end of line yet.
+    /// Sends a line, and appends the end of line.
     pub fn send(&mut self, mut line: String) -> Result<()> {
         line.push('\n');
         Ok(self.writer.write_all(line.as_bytes())?)
@@ -54,7 +54,7 @@ impl Wire {
     pub fn receive(&mut self) -> Result<&str> {
         self.line.clear();
         if self.reader.read_line(&mut self.line)? == 0 {
-            return Err("the other process has gone".into());
+            return Err("the other process ended".into());
         }
         Ok(self.line.trim_end())
     }

@@ -1,8 +1,9 @@
-//! A variant's producer, as the driver has it.
+//! A variant's producer process, from the driver's side.
 
 use crate::{
-    peer::{Kind, Place, Result, Variant},
+    peer::{Place, Result},
     python::Python,
+    variants::{Kind, Variant},
 };
 use std::{
     fs::OpenOptions,
@@ -13,12 +14,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a job may take.
+/// The longest time of a job.
 const PATIENCE: Duration = Duration::from_secs(240);
-/// How long a producer may take to end.
+/// The longest time that a producer takes to end.
 const FAREWELL: Duration = Duration::from_secs(20);
 
-/// A running producer. When it is dropped its input ends, and so does it; where it does not, it is
+/// A running producer. A drop closes its input, so that it ends; if it does not end in time, it is
 /// killed.
 pub struct Worker {
     child: Child,
@@ -27,8 +28,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts the producer of a variant. What it writes to its standard error goes into a file of
-    /// the place.
+    /// Starts the producer of a variant. Its standard error goes to a file in the place.
     pub fn start(variant: &Variant, place: &Place, python: &Python) -> Result<Self> {
         let mut command = match variant.kind {
             Kind::Python => python.command(),
@@ -62,7 +62,7 @@ impl Worker {
         })
     }
 
-    /// Gives it a job, and returns the lines of its answer.
+    /// Sends a job, and returns the lines of the answer.
     pub fn work(&mut self, job: &str) -> Result<Vec<String>> {
         writeln!(
             self.input.as_mut().ok_or("the producer has no input")?,
@@ -95,7 +95,7 @@ impl Worker {
 }
 
 impl Worker {
-    /// Tells it that there are no more jobs, without waiting for its end.
+    /// Ends the jobs, without waiting for the end of the process.
     pub fn dismiss(&mut self) {
         self.input = None;
     }

@@ -1,6 +1,6 @@
-//! The block as the hostile hand sees it: bytes of a file, at the places that docs/design.md gives.
+//! The block as the hostile writer sees it: bytes of a file, at the offsets of docs/format.md.
 
-use super::play::Input;
+use super::session::Input;
 use std::{
     fs::File,
     os::unix::fs::FileExt,
@@ -13,7 +13,7 @@ const AT: u64 = 64;
 const SLOTS_AT: u64 = 128;
 const FROZEN: std::ops::Range<u64> = 72..76;
 
-/// Members: this process, one that lives, one that is dead, and what is none.
+/// Member ids: this process, a living member and a dead one.
 #[derive(Clone, Copy)]
 pub struct Members {
     pub own: u64,
@@ -33,7 +33,8 @@ impl Members {
     }
 }
 
-/// One word of 8 bytes, at an offset from the start of the file.
+/// Writes bytes at an offset from the start of the file, unless they would touch a spared frozen
+/// flag.
 fn put(file: &File, at: u64, bytes: &[u8], spares_frozen: bool) {
     let touches_frozen = at < FROZEN.end && FROZEN.start < at + bytes.len() as u64;
     if !(spares_frozen && touches_frozen) {
@@ -41,14 +42,14 @@ fn put(file: &File, at: u64, bytes: &[u8], spares_frozen: bool) {
     }
 }
 
-/// One change. `is_written` says that a guard to write is held.
+/// Makes one change. `is_written` means that a write guard is held.
 pub fn change(file: &File, members: Members, input: &mut Input, is_written: bool) {
     let word = |at: u64, value: u64| put(file, at, &value.to_ne_bytes(), is_written);
     let half = |at: u64, value: u32| put(file, at, &value.to_ne_bytes(), is_written);
     match input.byte() % 12 {
         0..3 => slot(file, u64::from(input.byte()) % 64, members, input),
         3 => {
-            // Many at once: the table is full, or full of poison.
+            // Many slots at once, to fill the table, also with poison.
             let (first, last) = (u64::from(input.byte()) % 64, u64::from(input.byte()) % 64);
             let rest = input.clone();
             for index in first..=last.max(first) {
@@ -117,7 +118,7 @@ fn slot(file: &File, index: u64, members: Members, input: &mut Input) {
     let (start, end) = (number(input), number(input));
     let (pitch, width) = match input.byte() {
         0..96 => (0, 0),
-        // Those of columns.
+        // The pitches of columns.
         byte @ 96..192 => (256, u32::from(byte % 32) * 8),
         192..224 => (u32::MAX, u32::MAX),
         _ => (input.word() as u32, input.word() as u32),
@@ -151,9 +152,9 @@ pub fn free_the_word(file: &File) {
     file.write_all_at(&[0; 8], 96).unwrap();
 }
 
-/// Whose block is to be mended, and since when somebody waits there.
+/// The file whose block is repaired, and the start of the wait for it.
 static WAITING: Mutex<Option<(File, Instant)>> = Mutex::new(None);
-/// Mends what somebody waits at for more than some milliseconds.
+/// Repairs the block of a call that has waited for more than two milliseconds.
 static RESCUER: LazyLock<()> = LazyLock::new(|| {
     std::thread::spawn(|| {
         loop {
@@ -170,7 +171,7 @@ static RESCUER: LazyLock<()> = LazyLock::new(|| {
     });
 });
 
-/// Runs what may wait for ever by contract, and makes the block good where it does.
+/// Runs an action that may wait for ever by contract, and repairs the block if it does.
 pub fn rescued<R>(file: &File, action: impl FnOnce() -> R) -> R {
     LazyLock::force(&RESCUER);
     let set = |waiting| *WAITING.lock().unwrap_or_else(PoisonError::into_inner) = waiting;

@@ -66,8 +66,8 @@ impl Manager {
     #[new]
     #[pyo3(signature = (
         path=None, *, name=None, root=None, persistent=None, any_file_system=false,
-        lock_timeout=None, huge_pages=None, prefault=false, recycle=None, cache=None, mode="a",
-        _pickled=None
+        lock_timeout=None, huge_pages=None, prefault=false, recycle=None, cache=None,
+        janitor=false, mode="a", _pickled=None
     ))]
     #[allow(clippy::too_many_arguments, reason = "Python's keywords")]
     fn new(
@@ -82,6 +82,7 @@ impl Manager {
         prefault: bool,
         recycle: Option<usize>,
         cache: Option<usize>,
+        janitor: bool,
         mode: &str,
         _pickled: Option<&str>,
     ) -> PyResult<Self> {
@@ -101,6 +102,8 @@ impl Manager {
             prefault,
             recycle,
             cache,
+
+            janitor,
             mode,
         };
         Ok(Self::wrapped(settings.manager(py)?))

@@ -16,6 +16,7 @@ pub(super) struct Settings<'a> {
     pub(super) prefault: bool,
     pub(super) recycle: Option<usize>,
     pub(super) cache: Option<usize>,
+    pub(super) janitor: bool,
     pub(super) mode: &'a str,
 }
 
@@ -24,7 +25,7 @@ impl Settings<'_> {
     pub(super) fn manager(self, py: Python<'_>) -> PyResult<Manager> {
         let mode = self.mode;
         let is_named = self.path.is_some() || self.name.is_some();
-        let builder = self.builder()?;
+        let builder = self.builder(py)?;
         let manager = match (mode, is_named) {
             ("a", true) => py.detach(|| builder.open_or_create()),
             ("a" | "x", _) => py.detach(|| builder.create()),
@@ -38,7 +39,7 @@ impl Settings<'_> {
         manager.raise(py)
     }
 
-    fn builder(self) -> PyResult<Builder> {
+    fn builder(self, py: Python<'_>) -> PyResult<Builder> {
         let mut builder = Manager::builder();
         if let Some(path) = self.path {
             builder = builder.path(path);
@@ -74,6 +75,24 @@ impl Settings<'_> {
         if let Some(bytes) = self.cache {
             builder = builder.cache(bytes);
         }
+        if self.janitor {
+            builder = builder.janitor(true);
+            // An interpreter of a virtual environment runs elsewhere, so the tool is not beside it.
+            if let Some(program) = tool(py)? {
+                builder = builder.janitor_program(program);
+            }
+        }
         Ok(builder)
     }
+}
+
+/// The tool of this package, unless `NDSHM_JANITOR` names a program for janitors.
+fn tool(py: Python<'_>) -> PyResult<Option<PathBuf>> {
+    if std::env::var_os("NDSHM_JANITOR").is_some_and(|named| !named.is_empty()) {
+        return Ok(None);
+    }
+    py.import("ndshm._tool")?
+        .getattr("path")?
+        .call0()?
+        .extract()
 }

@@ -1,17 +1,16 @@
-//! The run-time description of elements, in NumPy's words: typestrs, subarrays, structs.
+//! The run-time description of elements, in NumPy's terms: typestrs, subarrays, structs.
 //!
-//! A `DType` is always a valid one: constants are checked by the compiler, what is read from text
-//! or CBOR in [`parse`].
+//! A `DType` is always valid: the compiler checks constants, and [`parse`] checks types from text
+//! or CBOR.
 
 mod parse;
+mod shared;
 mod subtypes;
+mod text;
 
-use crate::{
-    cbor,
-    error::{Error, Result},
-};
-use ciborium::Value;
-use std::{borrow::Cow, fmt, ops::Deref, sync::Arc};
+use crate::error::{Error, Result};
+use shared::Shared;
+use std::borrow::Cow;
 
 /// Largest element, in bytes.
 pub(crate) const MAX_ITEMSIZE: usize = 1_048_576;
@@ -21,8 +20,8 @@ const MAX_NESTING: usize = 8;
 /// The type of an array's elements, known at run time.
 ///
 /// Displays as NumPy writes it (`<f8`, `(3,2)<f4`, `|V16`, a dictionary for structs); all but
-/// structs parse from that. Two are equal if they are equal in structure, the names of fields
-/// included.
+/// structs parse from that text. Two types are equal if their structures are equal, including the
+/// names of fields.
 ///
 /// ```
 /// use ndshm::{DType, Element};
@@ -39,7 +38,7 @@ enum Kind {
     Scalar(Scalar),
     /// Raw bytes: `|VN`.
     Bytes(usize),
-    /// `[T; N]`; nesting makes several dimensions. The parts are no structs.
+    /// `[T; N]`; nesting makes several dimensions. The parts are never structs.
     Array {
         len: usize,
         itemsize: usize,
@@ -48,7 +47,7 @@ enum Kind {
     Struct {
         fields: Shared<[Field]>,
         itemsize: usize,
-        /// How many structs lie in each other, this one included.
+        /// The depth of nested structs, this one included.
         depth: usize,
     },
 }
@@ -66,7 +65,8 @@ enum Kind {
 /// }
 /// let dtype = Particle::DTYPE;
 /// let charge = &dtype.fields()[1];
-/// assert_eq!((charge.name(), charge.dtype().to_string().as_str(), charge.offset()), ("charge", "<f8", 24));
+/// assert_eq!(charge.name(), "charge");
+/// assert_eq!((charge.dtype(), charge.offset()), (&f64::DTYPE, 24));
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Field {
@@ -76,7 +76,7 @@ pub struct Field {
 }
 
 impl Field {
-    /// A field that a derived implementation of `Element` describes.
+    /// A field in a derived implementation of `Element`.
     #[doc(hidden)]
     pub const fn constant(name: &'static str, dtype: DType, offset: usize) -> Self {
         Self {
@@ -102,41 +102,7 @@ impl Field {
     }
 }
 
-/// A value that a constant refers to, or that was made at run time.
-enum Shared<T: ?Sized + 'static> {
-    Constant(&'static T),
-    Counted(Arc<T>),
-}
-
-impl<T: ?Sized> Clone for Shared<T> {
-    fn clone(&self) -> Self {
-        match self {
-            Shared::Constant(value) => Shared::Constant(value),
-            Shared::Counted(value) => Shared::Counted(value.clone()),
-        }
-    }
-}
-
-impl<T: ?Sized> Deref for Shared<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        match self {
-            Shared::Constant(value) => value,
-            Shared::Counted(value) => value,
-        }
-    }
-}
-
-impl<T: ?Sized + PartialEq> PartialEq for Shared<T> {
-    fn eq(&self, other: &Self) -> bool {
-        **self == **other
-    }
-}
-
-impl<T: ?Sized + Eq> Eq for Shared<T> {}
-
-/// The elements that have no parts.
+/// The elements without parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scalar {
     Bool,
@@ -158,7 +124,7 @@ pub(crate) enum Scalar {
     Complex64,
 }
 
-/// Every scalar: its name, its bytes, its RFC 8746 typed-array tag.
+/// Every scalar: its name, its size in bytes, its RFC 8746 typed-array tag.
 const SCALARS: [(Scalar, &str, usize, Option<u64>); 17] = [
     (Scalar::Bool, "|b1", 1, Some(64)),
     (Scalar::U8, "|u1", 1, Some(64)),
@@ -253,13 +219,12 @@ impl DType {
         })
     }
 
-    /// The type of a struct that is made at run time, of fields given as (name, type, offset in
-    /// bytes).
+    /// The type of a struct made at run time, from fields given as (name, type, offset in bytes).
     ///
     /// # Errors
     ///
-    /// `Layout` where there are no fields, names are empty or the same, fields overlap or reach
-    /// past `itemsize`, or structs are nested deeper than 8.
+    /// `Layout` if there are no fields, names are empty or equal, fields overlap or reach past
+    /// `itemsize`, or structs are nested deeper than 8.
     ///
     /// # Examples
     ///
@@ -267,7 +232,10 @@ impl DType {
     /// use ndshm::{DType, Element};
     ///
     /// let dtype = DType::structure([("x", f64::DTYPE, 0), ("n", u32::DTYPE, 8)], 16)?;
-    /// assert_eq!(dtype.to_string(), "{'names': ['x', 'n'], 'formats': ['<f8', '<u4'], 'offsets': [0, 8], 'itemsize': 16}");
+    /// assert_eq!(
+    ///     dtype.to_string(),
+    ///     "{'names': ['x', 'n'], 'formats': ['<f8', '<u4'], 'offsets': [0, 8], 'itemsize': 16}"
+    /// );
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn structure<N: Into<String>>(
@@ -305,7 +273,7 @@ impl DType {
         }
     }
 
-    /// The fields of a struct type in their order; none for other types.
+    /// The fields of a struct type, in order; empty for other types.
     ///
     /// # Examples
     ///
@@ -321,8 +289,8 @@ impl DType {
         }
     }
 
-    /// The type and the offset of the field with this name, of `a.b` for field `b` of field `a`; an
-    /// error that names the fields that there are.
+    /// The type and the offset of the field with this name; `a.b` names field `b` of field `a`. The
+    /// error lists the existing fields.
     pub(crate) fn field(&self, name: &str) -> Result<(&DType, usize)> {
         let find = |name: &str| self.fields().iter().find(|field| field.name == name);
         if let Some(field) = find(name) {
@@ -340,7 +308,7 @@ impl DType {
         let reason = match names.is_empty() {
             true => format!("the elements are {self} and have no fields"),
             false => format!(
-                "no field is called {name:?}: there are {}",
+                "no field is called {name:?}: the fields are {}",
                 names.join(", ")
             ),
         };
@@ -382,93 +350,5 @@ impl DType {
             Kind::Scalar(scalar) => scalar.row().3,
             _ => None,
         }
-    }
-
-    /// FNV-1a (64 bit) over the deterministic CBOR of the type.
-    pub(crate) fn fingerprint(&self) -> u64 {
-        let hash = |hash: u64, bytes: &[u8]| {
-            bytes.iter().fold(hash, |hash, &byte| {
-                (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-            })
-        };
-        let start = 0xcbf2_9ce4_8422_2325;
-        match &self.0 {
-            // Of a short text, without making it: every handle is compared with it.
-            Kind::Scalar(scalar) => hash(
-                hash(start, &[0x60 | scalar.row().1.len() as u8]),
-                scalar.row().1.as_bytes(),
-            ),
-            _ => hash(start, &cbor::encode(&self.to_value())),
-        }
-    }
-
-    /// The type as it stands in a header.
-    pub(crate) fn to_value(&self) -> Value {
-        let Kind::Struct {
-            fields, itemsize, ..
-        } = &self.0
-        else {
-            return Value::Text(self.to_string());
-        };
-        let list = |of: &dyn Fn(&Field) -> Value| Value::Array(fields.iter().map(of).collect());
-        Value::Map(vec![
-            ("names".into(), list(&|field| field.name.as_ref().into())),
-            ("formats".into(), list(&|field| field.dtype.to_value())),
-            ("offsets".into(), list(&|field| cbor::size(field.offset))),
-            ("itemsize".into(), cbor::size(*itemsize)),
-        ])
-    }
-}
-
-impl fmt::Display for DType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Kind::Scalar(scalar) => f.write_str(scalar.row().1),
-            Kind::Bytes(len) => write!(f, "|V{len}"),
-            Kind::Array { len, element, .. } => {
-                write!(f, "({len},")?;
-                let mut inner: &DType = element;
-                let mut dims = 1;
-                while let Kind::Array { len, element, .. } = &inner.0 {
-                    write!(f, "{}{len}", if dims == 1 { "" } else { "," })?;
-                    (inner, dims) = (element, dims + 1);
-                }
-                write!(f, "){inner}")
-            }
-            Kind::Struct {
-                fields, itemsize, ..
-            } => {
-                let list = |of: &dyn Fn(&Field) -> String| {
-                    fields.iter().map(of).collect::<Vec<_>>().join(", ")
-                };
-                let quoted =
-                    |text: &str| format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"));
-                let names = list(&|field| quoted(&field.name));
-                let formats = list(&|field| {
-                    if field.dtype.fields().is_empty() {
-                        quoted(&field.dtype.to_string())
-                    } else {
-                        field.dtype.to_string()
-                    }
-                });
-                let offsets = list(&|field| field.offset.to_string());
-                write!(
-                    f,
-                    "{{'names': [{names}], 'formats': [{formats}], 'offsets': [{offsets}], 'itemsize': {itemsize}}}"
-                )
-            }
-        }
-    }
-}
-
-impl fmt::Debug for DType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "DType({self})")
-    }
-}
-
-impl fmt::Debug for Field {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Field({} at {}: {})", self.name, self.offset, self.dtype)
     }
 }

@@ -1,4 +1,4 @@
-//! Types from text and from the CBOR of a header, checked completely.
+//! Types from text and from the CBOR of a header, with all checks.
 
 use super::{DType, Field, Kind, MAX_ITEMSIZE, MAX_NESTING, SCALARS, Shared};
 use crate::layout::MAX_NDIM;
@@ -6,7 +6,7 @@ use ciborium::Value;
 use std::{str::FromStr, sync::Arc};
 
 impl DType {
-    /// The type that stands in a header.
+    /// The type of a header's CBOR value.
     pub(crate) fn from_value(value: &Value) -> Result<Self, String> {
         Self::from_nested(value, 1)
     }
@@ -44,13 +44,17 @@ impl DType {
             || names.len() != formats.len()
             || names.len() != offsets.len()
         {
-            return Err("names, formats and offsets must be lists of one length, at least 1, with itemsize and nothing else".into());
+            return Err(
+                "names, formats and offsets must be lists of one length, at least 1, \
+                        with itemsize and nothing else"
+                    .into(),
+            );
         }
         let mut fields = Vec::with_capacity(names.len());
         for ((name, format), offset) in names.iter().zip(formats).zip(offsets) {
             let name = name
                 .as_text()
-                .ok_or("a field's name is no text")?
+                .ok_or("a field's name is not a text")?
                 .to_owned();
             fields.push(Field {
                 name: name.into(),
@@ -61,7 +65,7 @@ impl DType {
         Self::checked_struct(fields, itemsize)
     }
 
-    /// A struct type, if its fields can be ones.
+    /// A struct type, if its fields are valid.
     pub(super) fn checked_struct(fields: Vec<Field>, itemsize: usize) -> Result<Self, String> {
         if itemsize == 0 || itemsize > MAX_ITEMSIZE {
             return Err(format!(
@@ -96,7 +100,7 @@ impl DType {
         let mut names: Vec<_> = fields.iter().map(Field::name).collect();
         names.sort_unstable();
         if names.windows(2).any(|pair| pair[0] == pair[1]) {
-            return Err("two fields have one name".into());
+            return Err("two fields have the same name".into());
         }
         let depth = 1 + fields
             .iter()

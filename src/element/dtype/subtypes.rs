@@ -1,14 +1,14 @@
-//! Where elements of one type lie inside those of another: fields of structs, parts of `[T; N]`.
+//! Elements inside elements of another type: fields of structs, parts of `[T; N]`.
 
 use super::{DType, Kind, Scalar};
 use std::ops::Range;
 
 impl DType {
-    /// Whether a view with elements of type `wanted`, inside an array with elements of this type,
-    /// names fields or parts of that type.
+    /// Whether every element of a view in an array of this type is a field or part of type
+    /// `wanted`.
     ///
-    /// `offset` is that of the view's first element, `strides` are in bytes; the view lies inside
-    /// the array.
+    /// `offset` is that of the view's first element, and `strides` are in bytes. The view lies
+    /// inside the array.
     pub(crate) fn has_view(
         &self,
         wanted: &DType,
@@ -31,8 +31,8 @@ impl DType {
             return !runs.is_empty();
         }
         let (size, part) = (self.itemsize(), wanted.itemsize());
-        // Axes that step over whole elements stay at one place in them; the others must stay within
-        // one run.
+        // Axes that step over whole elements stay at one place inside them. The others must stay
+        // within one run.
         let (mut below, mut above) = (0usize, 0usize);
         for (&n, &stride) in shape.iter().zip(strides) {
             let step = stride.unsigned_abs();
@@ -57,7 +57,7 @@ impl DType {
         })
     }
 
-    /// The type among this one and its fields and parts that has this fingerprint.
+    /// The type with this fingerprint, among this type and its fields and parts.
     pub(crate) fn find(&self, fingerprint: u64) -> Option<DType> {
         if self.fingerprint() == fingerprint {
             return Some(self.clone());
@@ -71,7 +71,7 @@ impl DType {
         }
     }
 
-    /// Whether elements of this type are `wanted` from their first byte to their last.
+    /// Whether elements of this type consist of `wanted`s from the first byte to the last.
     fn is_made_of(&self, wanted: &DType) -> bool {
         self == wanted
             || match &self.0 {
@@ -81,7 +81,7 @@ impl DType {
             }
     }
 
-    /// The bytes of an element at `base` that consist of `wanted`s side by side.
+    /// Adds the byte ranges of an element at `base` that consist of adjacent `wanted`s.
     fn runs(&self, wanted: &DType, base: usize, runs: &mut Vec<Range<usize>>) {
         if self.is_made_of(wanted) {
             runs.push(base..base + self.itemsize());

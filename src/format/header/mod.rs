@@ -1,8 +1,8 @@
-//! The head of an array file, without the file: all bytes before the payload, made and checked.
+//! The head of an array file: all bytes before the payload, made and checked without the file.
 //!
-//! Reading follows the order of checks of `docs/design.md` and trusts nothing; whatever it accepts,
-//! [`Header::encode`] would have written in the same bytes, but for keys that this version does not
-//! know. The state block between is not looked at: it changes while it is read.
+//! Parsing follows the order of checks in `docs/format.md` and trusts nothing. [`Header::encode`]
+//! would have written every accepted head in the same bytes, but for keys that this version does
+//! not know. The state block inside the head is not read: it changes while it is read.
 
 use crate::{
     cbor,
@@ -30,7 +30,7 @@ const MAX_PREFIX: usize = 8 + 3 + 3 + 1 + 2 + 9 * MAX_NDIM + 9;
 /// Longest head of the padding: its key and a byte string's head.
 const MAX_PADDING_HEAD: usize = 8 + 9;
 
-/// Who made an array, when, and where.
+/// The record of an array's creation.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Created {
     /// Nanoseconds since 1970.
@@ -40,11 +40,11 @@ pub(crate) struct Created {
     pub(crate) pid: u32,
     /// The kernel's boot id.
     pub(crate) boot: Uuid,
-    /// The store that the array was made in.
+    /// The uuid of the store that the array was made in.
     pub(crate) store: Uuid,
 }
 
-/// What an array file says about itself.
+/// The content of a header map.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Header {
     pub(crate) id: ArrayId,
@@ -66,7 +66,7 @@ pub(crate) struct Parsed {
     pub(crate) data_len: usize,
 }
 
-/// Where header bytes are read from: a file, or memory in tests.
+/// The source of header bytes: a file, or memory in tests.
 pub(crate) trait Source {
     fn read_at(&self, at: usize, buffer: &mut [u8]) -> io::Result<()>;
 }
@@ -89,8 +89,8 @@ impl Source for [u8] {
 }
 
 impl Header {
-    /// All bytes before the payload, whose offset is a multiple of `align`; their state block is
-    /// `state`.
+    /// All bytes before the payload, with `state` as the state block. The payload starts at a
+    /// multiple of `align`.
     pub(crate) fn encode(
         &self,
         align: usize,
@@ -99,7 +99,7 @@ impl Header {
         let data_len = self.spec.byte_len();
         let map = cbor::encode(&self.to_value());
         if self.attrs.is_some() {
-            // Attributes are the user's: nested too deep, they could be written but not read.
+            // Attributes come from the user: nested too deep, they could be written but not read.
             cbor::decode(&map).map_err(|reason| HeaderError::Cbor { reason })?;
         }
         let header_end = HEADER_AT + map.len();
@@ -359,8 +359,8 @@ fn bounds(fixed: &[u8; HEADER_AT], file_len: u64) -> Result<(usize, usize, usize
     Ok((header_end as usize, data_offset as usize, data_len as usize))
 }
 
-/// The head of the padding, and where the payload starts: at the first multiple of `align` that a
-/// shortest head can reach.
+/// The head of the padding, and the payload's offset: the first multiple of `align` that a shortest
+/// head can reach.
 fn padding(header_end: usize, prefix_len: usize, align: usize) -> (Vec<u8>, usize) {
     let least = header_end + PADDING_KEY.len() + prefix_len;
     let mut data_offset = (least + 1).next_multiple_of(align);
@@ -376,7 +376,7 @@ fn padding(header_end: usize, prefix_len: usize, align: usize) -> (Vec<u8>, usiz
     }
 }
 
-/// Where the padding of a file lies whose header was accepted.
+/// The range of the padding, in a file whose header was accepted.
 pub(crate) fn padding_of(
     source: &(impl Source + ?Sized),
     file_len: u64,

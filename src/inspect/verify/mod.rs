@@ -185,15 +185,15 @@ fn check_store(directory: &Path, found: &mut Verification) -> Result<()> {
             StoreEntry::Draft { maker: Some(maker) } if metadata.is_file() => {
                 check_draft(&path, maker, store.as_ref(), found)?;
             }
-            StoreEntry::Array(_) | StoreEntry::Draft { .. } | StoreEntry::Foreign => found.note(
-                &path,
-                Severity::Stray,
-                "it is not the store's, and keeps it from being deleted: move it away",
-            ),
+            StoreEntry::Array(_) | StoreEntry::Draft { .. } | StoreEntry::Foreign => {
+                found.note(&path, Severity::Stray, STRAY);
+            }
         }
     }
     Ok(())
 }
+
+const STRAY: &str = "it is not the store's, and keeps it from being deleted: move it away";
 
 fn check_draft(
     path: &Path,
@@ -201,9 +201,12 @@ fn check_draft(
     store: Option<&Store>,
     found: &mut Verification,
 ) -> Result<()> {
-    if let Some(store) = store
-        && let Some(reason) = Reason::of_draft(maker, |maker| store.is_alive(maker))?
-    {
+    let Some(store) = store else {
+        return Ok(());
+    };
+    if !store.has_given(maker)? {
+        found.note(path, Severity::Stray, STRAY);
+    } else if let Some(reason) = Reason::of_draft(maker, |maker| store.is_alive(maker))? {
         found.note(path, Severity::Leftover, reason.to_string());
     }
     Ok(())

@@ -323,7 +323,7 @@ mod tests {
             (dictionary("[]", "(3,)"), "itemsize 0"),
             (
                 dictionary("[('x', '<f8'), ('x', '<f8')]", "(3,)"),
-                "one name",
+                "same name",
             ),
             (
                 dictionary("[('x', '<f8', (99999999, 99999999))]", "(3,)"),

@@ -6,8 +6,8 @@
 //!
 //! # Guards
 //!
-//! A guard is a slot: a tag (member id and [`Mode`]) and a [`Span`] of bytes. Two guards conflict if
-//! their spans overlap and at least one of them writes; atomic access conflicts with readers and
+//! A guard is a slot: a tag (member id and [`Mode`]) and a [`Span`] of bytes. Two guards conflict
+//! if their spans overlap and at least one of them writes; atomic access conflicts with readers and
 //! writers, but not with other atomic access. To take a guard:
 //!
 //! 1. take the lock word, by compare-and-swap from free to the own member id;
@@ -44,25 +44,26 @@
 //!
 //! # Death
 //!
-//! Every change of the table is one atomic write of a tag, and the span is written before it. A slot
-//! with a free tag means nothing, and the map of used slots is a hint. So a death between any two
-//! instructions leaves nothing to repair, only slots and possibly the lock word of a dead member:
+//! Every change of the table is one atomic write of a tag, and the span is written before it. A
+//! slot with a free tag means nothing, and the map of used slots is a hint. So a death between any
+//! two instructions leaves nothing to repair, only slots and possibly the lock word of a dead
+//! member:
 //!
 //! - The lock word is taken over by compare-and-swap from the dead holder's id. A thread that waits
 //!   for it asks whether the holder lives after every 100 tries, and after a millisecond at every
 //!   try.
-//! - A dead member's slot is cleared by the process that finds it in its way, by compare-and-swap of
-//!   the tag and without the lock word. That is safe because member ids are never reused: a tag
-//!   names a dead member for ever. A slot of a reader, an atomic access or an intent becomes free; a
-//!   writer's becomes a record of poison.
+//! - A dead member's slot is cleared by the process that finds it in its way, by compare-and-swap
+//!   of the tag and without the lock word. That is safe because member ids are never reused: a tag
+//!   names a dead member for ever. A slot of a reader, an atomic access or an intent becomes free;
+//!   a writer's becomes a record of poison.
 //!
 //! # Poison
 //!
 //! A record is a slot of mode [`Mode::Poisoned`] (or of mode write whose member is dead): its bytes
-//! may be half-written, and guards on them are refused. A guard whose thread panics becomes a record
-//! in place. Beyond 32 records, the two that lie closest together are merged: one grows word by
-//! word, covers more after each write, and then the other is freed. A death amid a merge therefore
-//! loses no poison.
+//! may be half-written, and guards on them are refused. A guard whose thread panics becomes a
+//! record in place. Beyond 32 records, the two that lie closest together are merged: one grows word
+//! by word, covers more after each write, and then the other is freed. A death amid a merge
+//! therefore loses no poison.
 //!
 //! # Recovery
 //!
@@ -96,8 +97,8 @@
 //! assumed to be still true, and looking again is bounded. Calls with a deadline return in time.
 //! Only a call without a deadline waits as long as the block names a living member.
 //!
-//! `place` finds and takes slots, `recovery` handles records of poison, `word` is the lock word, and
-//! `waiting` is waking and sleeping.
+//! `place` finds and takes slots, `recovery` handles records of poison, `word` is the lock word,
+//! and `waiting` is waking and sleeping.
 
 mod place;
 mod recovery;
@@ -125,7 +126,7 @@ const LOOKS: u32 = 2 * SLOTS as u32;
 /// Records of poison are merged beyond this number.
 const MAX_POISONED: u32 = SLOTS as u32 / 2;
 
-/// What a slot is for: bits 56 to 63 of its tag.
+/// The purpose of a slot: bits 56 to 63 of its tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
 pub(crate) enum Mode {

@@ -7,8 +7,8 @@ use crate::{
 };
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
-/// The longest sleep of a waiter before it checks that the holders in its way live. In tests it is so
-/// long that a lost wake-up is noticed.
+/// The longest sleep of a waiter before it checks that the holders in its way live. In tests it is
+/// so long that a lost wake-up is noticed.
 const LONGEST_SLEEP: Duration = if cfg!(test) {
     Duration::from_secs(3600)
 } else {

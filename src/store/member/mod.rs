@@ -189,6 +189,11 @@ impl Member {
         }
     }
 
+    /// The lock file, through the description that holds this process's locks.
+    pub(crate) fn lock_file(&self) -> &Private {
+        &self.lock
+    }
+
     /// Device and inode of the lock file.
     pub(crate) fn inode(&self) -> (u64, u64) {
         self.inode

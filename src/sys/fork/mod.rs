@@ -2,8 +2,8 @@
 //!
 //! A forked child inherits descriptors and mappings, but it is another process: it owns nothing,
 //! and it must not keep a dead parent alive. This module counts forks, keeps every short critical
-//! section of the library out of a fork, and calls each [`register`]ed part in the child. Its unsafe
-//! code installs handlers with `pthread_atfork` and replaces descriptors in the child.
+//! section of the library out of a fork, and calls each [`register`]ed part in the child. Its
+//! unsafe code installs handlers with `pthread_atfork` and replaces descriptors in the child.
 //!
 //! # Generations
 //!
@@ -28,8 +28,8 @@
 //!    count themselves in their file's openers once more, for good: otherwise the parent could
 //!    find itself the only opener and reuse the file while the child still maps it.
 //! 2. `after_in_parent` opens the gate.
-//! 3. `after_in_child` raises the generation, calls [`AtFork::in_child`] of every part and opens the
-//!    gate. The child has one thread then, so nothing may wait or allocate.
+//! 3. `after_in_child` raises the generation, calls [`AtFork::in_child`] of every part and opens
+//!    the gate. The child has one thread then, so nothing may wait or allocate.
 //!
 //! # Descriptors
 //!

@@ -9,7 +9,7 @@
 //! Every pointer and reference that a [`Mapping`] returns lies inside mapped memory for as long as
 //! the `Mapping` lives. References are to atomics only, so no write of another process is undefined
 //! behaviour. Slices come in two cases only: bytes of a file that no other process knows yet, and
-//! bytes that the caller promises nobody writes.
+//! bytes that, by the caller's promise, no process writes.
 //!
 //! # Truncation
 //!

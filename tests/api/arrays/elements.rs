@@ -38,9 +38,10 @@ fn travels<T: Element + PartialEq + std::fmt::Debug>(
             && file.len().is_multiple_of(4096) == bytes.len().is_multiple_of(4096)
     );
     if dtype != "|u1" {
-        assert!(
-            matches!(array.handle().open::<u8, Ix1>(), Err(Error::Dtype { found, .. }) if found == T::DTYPE)
-        );
+        assert!(matches!(
+            array.handle().open::<u8, Ix1>(),
+            Err(Error::Dtype { found, .. }) if found == T::DTYPE
+        ));
     }
 }
 
@@ -128,7 +129,7 @@ fn another_type_of_the_same_size_or_another_nesting_is_another_type() {
     ));
     let error = xs.handle().open::<[f64; 3], Ix1>().unwrap_err().to_string();
     assert!(
-        error.contains("elements are (3,2)<f4, and it was asked for as one of (3,)<f8"),
+        error.contains("element type is (3,2)<f4, expected (3,)<f8"),
         "{error}"
     );
 }

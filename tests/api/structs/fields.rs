@@ -201,7 +201,7 @@ fn fields_that_ndarray_cannot_view_are_refused() {
     ));
     let error = xs.field::<f64>("large").unwrap_err().to_string();
     assert!(
-        error.contains("no field is called \"large\": there are wide, small"),
+        error.contains("no field is called \"large\": the fields are wide, small"),
         "{error}"
     );
     let error = manager

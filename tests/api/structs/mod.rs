@@ -75,12 +75,15 @@ fn array(manager: &ndshm::Manager) -> SharedArray<Particle, Ix2> {
 #[test]
 fn the_description_has_the_fields_as_they_lie() {
     let expected = "{'names': ['position', 'charge', 'id', 'type', 'visible', 'tag'], \
-                    'formats': ['(3,)<f4', '<f4', '<u8', '|u1', '|b1', '|V6'], 'offsets': [0, 12, 16, 24, 25, 26], 'itemsize': 32}";
+                    'formats': ['(3,)<f4', '<f4', '<u8', '|u1', '|b1', '|V6'], \
+                    'offsets': [0, 12, 16, 24, 25, 26], 'itemsize': 32}";
     assert_eq!(Particle::DTYPE.to_string(), expected);
     assert_eq!(Outer::DTYPE.to_string(), {
-        let inner = "{'names': ['n', 'm'], 'formats': ['<i8', '(2,2)<f8'], 'offsets': [0, 8], 'itemsize': 40}";
+        let inner = "{'names': ['n', 'm'], 'formats': ['<i8', '(2,2)<f8'], \
+                     'offsets': [0, 8], 'itemsize': 40}";
         format!(
-            "{{'names': ['inner', 'x'], 'formats': [{inner}, '<f8'], 'offsets': [0, 40], 'itemsize': 48}}"
+            "{{'names': ['inner', 'x'], 'formats': [{inner}, '<f8'], \
+             'offsets': [0, 40], 'itemsize': 48}}"
         )
     });
     assert_eq!(Meters::DTYPE.fields()[0].name(), "f0");

@@ -39,12 +39,16 @@ fn operation() -> impl Strategy<Value = Operation> {
     let step =
         prop_oneof![2 => -3isize..0, 2 => 1isize..4, 1 => Just(isize::MAX), 1 => Just(-isize::MAX)];
     prop_oneof![
-        4 => prop::collection::vec((0..8usize, 0..8usize, step.clone()), 8).prop_map(Operation::Slice),
-        2 => (0..7usize, 0..8usize, 0..8usize, step).prop_map(|(axis, start, len, step)| Operation::SliceAxis(axis, start, len, step)),
+        4 => prop::collection::vec((0..8usize, 0..8usize, step.clone()), 8)
+            .prop_map(Operation::Slice),
+        2 => (0..7usize, 0..8usize, 0..8usize, step)
+            .prop_map(|(axis, start, len, step)| Operation::SliceAxis(axis, start, len, step)),
         1 => (0..7usize, 0..8usize).prop_map(|(axis, index)| Operation::IndexAxis(axis, index)),
         1 => (0..7usize).prop_map(Operation::InsertAxis),
-        1 => (0..7usize, 0..8usize, any::<bool>()).prop_map(|(axis, index, first)| Operation::SplitAt(axis, index, first)),
-        1 => (0..7usize, 1..4usize, 0..4usize).prop_map(|(axis, size, which)| Operation::Chunk(axis, size, which)),
+        1 => (0..7usize, 0..8usize, any::<bool>())
+            .prop_map(|(axis, index, first)| Operation::SplitAt(axis, index, first)),
+        1 => (0..7usize, 1..4usize, 0..4usize)
+            .prop_map(|(axis, size, which)| Operation::Chunk(axis, size, which)),
         1 => Just(Operation::Reverse),
         1 => (1..7usize).prop_map(Operation::Rotate),
         1 => Just(Operation::Diag),
@@ -336,7 +340,8 @@ fn bad_bounds_are_errors_and_what_is_accepted_is_what_ndarray_makes_of_it() {
     let element = prop_oneof![
         1 => Just(SliceInfoElem::NewAxis),
         3 => wild().prop_map(SliceInfoElem::Index),
-        6 => (wild(), prop::option::of(wild()), wild()).prop_map(|(start, end, step)| SliceInfoElem::Slice { start, end, step }),
+        6 => (wild(), prop::option::of(wild()), wild())
+            .prop_map(|(start, end, step)| SliceInfoElem::Slice { start, end, step }),
     ];
     let (accepted, refused) = (Cell::new(0), Cell::new(0));
     let property =

@@ -62,8 +62,10 @@ pub(crate) fn change() -> impl Strategy<Value = Change> {
         3 => (place(), few_bytes()).prop_map(|(at, new)| Change::Set(at, new)),
         2 => (place(), few_bytes()).prop_map(|(at, new)| Change::Insert(at, new)),
         2 => (place(), 1..40usize).prop_map(|(at, len)| Change::Delete(at, len)),
-        1 => (place(), place(), 1..20usize).prop_map(|(one, other, len)| Change::Swap(one, other, len)),
-        1 => (any::<Index>(), place(), place()).prop_map(|(other, end, start)| Change::Splice(other, end, start)),
+        1 => (place(), place(), 1..20usize)
+            .prop_map(|(one, other, len)| Change::Swap(one, other, len)),
+        1 => (any::<Index>(), place(), place())
+            .prop_map(|(other, end, start)| Change::Splice(other, end, start)),
     ]
 }
 

@@ -69,7 +69,8 @@ pub(crate) fn edit() -> impl Strategy<Value = Edit> {
         4 => value.clone().prop_map(Edit::Replace),
         4 => any::<u8>().prop_map(Edit::Alike),
         2 => ("[a-z]{0,3}", value).prop_map(|(key, value)| Edit::Add(key, value)),
-        1 => prop::sample::select(vec![2u64, 3, 37, 40, 1040, 55799, u64::MAX]).prop_map(Edit::Wrap),
+        1 => prop::sample::select(vec![2u64, 3, 37, 40, 1040, 55799, u64::MAX])
+            .prop_map(Edit::Wrap),
         1 => (1..200usize).prop_map(Edit::Nest),
         1 => Just(Edit::Remove),
         1 => Just(Edit::Twice),
@@ -160,6 +161,10 @@ pub(crate) type Axes = Vec<(u64, i64)>;
 pub(crate) fn axes() -> impl Strategy<Value = Axes> {
     let number =
         prop_oneof![4 => 0..7u64, 2 => (0..64u32).prop_map(|bits| 1 << bits), 1 => any::<u64>()];
-    let stride = prop_oneof![4 => (0..7i64).prop_map(|n| 8 * n), 2 => (0..63u32).prop_map(|bits| 1 << bits), 1 => any::<i64>()];
+    let stride = prop_oneof![
+        4 => (0..7i64).prop_map(|n| 8 * n),
+        2 => (0..63u32).prop_map(|bits| 1 << bits),
+        1 => any::<i64>(),
+    ];
     prop::collection::vec((number, stride), 0..5)
 }

@@ -364,8 +364,16 @@ fn a_view_of_any_numbers_is_refused_or_lies_inside() {
         .unwrap();
     let offset =
         prop_oneof![8 => (0..8usize).prop_map(|n| 8 * n), 1 => any::<usize>(), 1 => 0..60usize];
-    let length = prop_oneof![8 => 0..4usize, 1 => any::<usize>(), 1 => (0..63u32).prop_map(|bits| 1 << bits)];
-    let stride = prop_oneof![8 => (-4..5isize).prop_map(|n| 8 * n), 1 => any::<isize>(), 1 => (0..64u32).prop_map(|bits| isize::MIN >> bits)];
+    let length = prop_oneof![
+        8 => 0..4usize,
+        1 => any::<usize>(),
+        1 => (0..63u32).prop_map(|bits| 1 << bits),
+    ];
+    let stride = prop_oneof![
+        8 => (-4..5isize).prop_map(|n| 8 * n),
+        1 => any::<isize>(),
+        1 => (0..64u32).prop_map(|bits| isize::MIN >> bits),
+    ];
     let input = (
         any::<bool>(),
         offset,

@@ -9,6 +9,7 @@
 
 mod many;
 mod recycling;
+mod steps;
 mod threads;
 
 use crate::common::{self, Peer, Root};

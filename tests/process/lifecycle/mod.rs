@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 #![allow(
     unsafe_code,
-    reason = "default signal actions, closed standard streams and waiting for a stranger's end are calls of libc"
+    reason = "default signals, closed standard streams and waits for other processes are calls of libc"
 )]
 
 mod ends;

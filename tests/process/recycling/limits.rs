@@ -58,9 +58,10 @@ fn child_has_a_limit() {
         (1, 8 * LEN + 1)
     );
     drop(longer);
-    assert!(
-        matches!(manager.zeros::<u8, _>(8 * LEN + 2), Err(Error::NoSpace { available, .. }) if available == limit)
-    );
+    assert!(matches!(
+        manager.zeros::<u8, _>(8 * LEN + 2),
+        Err(Error::NoSpace { available, .. }) if available == limit
+    ));
     common::done();
 }
 

@@ -115,7 +115,9 @@ fn a_manager_travels_through_serde_as_a_member() {
     let _other = Manager::builder().path(&path).ephemeral().create().unwrap();
     let error = serde_json::from_str::<Manager>(&json).unwrap_err();
     assert!(
-        error.to_string().contains("another one took this path"),
+        error
+            .to_string()
+            .contains("another array or store took this path"),
         "{error}"
     );
 }
@@ -239,7 +241,10 @@ fn foreign_files_in_a_store_are_not_deleted() {
     assert_eq!(std::fs::read_to_string(&notes).unwrap(), "mine");
     let swept = root.manager().sweep().unwrap();
     assert!(
-        matches!(&swept.skipped[..], [Error::Untrusted { path, .. }] if path == notes.parent().unwrap()),
+        matches!(
+            &swept.skipped[..],
+            [Error::Untrusted { path, .. }] if path == notes.parent().unwrap()
+        ),
         "{:?}",
         swept.skipped
     );

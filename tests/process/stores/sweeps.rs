@@ -7,7 +7,11 @@ use super::{
 };
 use ndarray::Ix1;
 use ndshm::{Error, Manager, Scope};
-use std::{io::Write, os::unix::process::ExitStatusExt, path::PathBuf};
+use std::{
+    io::Write,
+    os::unix::{fs::FileExt, process::ExitStatusExt},
+    path::PathBuf,
+};
 
 #[test]
 fn a_killed_process_leaves_a_store_that_the_next_manager_in_the_root_sweeps() {
@@ -124,10 +128,25 @@ fn child_lives_until_it_is_told() {
 #[test]
 fn half_built_and_half_deleted_stores_are_swept() {
     let root = Root::new();
-    for name in [".ndshm-new-abcdef", ".ndshm-gone-0123"] {
+    for name in [".ndshm-new-abcdef", ".ndshm-new-ghijkl", ".ndshm-gone-0123"] {
         std::fs::create_dir(root.path().join(name)).unwrap();
-        std::fs::write(root.path().join(name).join("x.ndshm"), "half").unwrap();
     }
+    std::fs::write(root.path().join(".ndshm-new-abcdef/.lock"), "half").unwrap();
+    // A closer was killed after it renamed the store away.
+    let closed = root.manager();
+    let left = root.path().join(".ndshm-gone-4567");
+    closed
+        .zeros::<u8, _>(5)
+        .unwrap()
+        .set_scope(Scope::Store)
+        .unwrap();
+    let path = closed.path().join(".lock");
+    let lock = std::fs::File::options().write(true).open(path).unwrap();
+    const FLAGS_AT: u64 = 32;
+    const CLOSING: u32 = 2;
+    lock.write_all_at(&CLOSING.to_ne_bytes(), FLAGS_AT).unwrap();
+    std::fs::rename(closed.path(), &left).unwrap();
+    drop(closed);
     let manager = root.manager();
     assert_eq!(root.contents().len(), 2, "{:?}", root.contents());
     drop(manager);
@@ -143,13 +162,18 @@ fn a_leftover_that_cannot_be_swept_is_reported_and_does_not_stop_the_rest() {
     let broken = manager.path().join("broken.ndshm");
     std::fs::write(&broken, "x").unwrap();
     chmod(&broken, 0o600);
-    // Member ids that cannot be, and one that never lived.
-    for builder in ["18446744073709551615", "9223372036854775807", "0", "777"] {
-        std::fs::write(
-            manager.path().join(format!(".ndshm-new-{builder}-x")),
-            "half",
-        )
-        .unwrap();
+    // Drafts of a dead member, and files that have names like theirs.
+    let draft = |maker: &str| manager.path().join(format!(".ndshm-new-{maker}-x"));
+    std::fs::write(draft("2"), "half").unwrap();
+    let others = [
+        "18446744073709551615",
+        "9223372036854775807",
+        "0",
+        "777",
+        "2-x",
+    ];
+    for maker in others {
+        std::fs::write(draft(maker), "mine").unwrap();
     }
     std::fs::create_dir_all(root.path().join(".ndshm-gone-1/not ours")).unwrap();
     std::fs::create_dir(root.path().join(".ndshm-gone-2")).unwrap();
@@ -163,8 +187,8 @@ fn a_leftover_that_cannot_be_swept_is_reported_and_does_not_stop_the_rest() {
     );
     assert_eq!(
         root.contents().len(),
-        4 + 2,
-        "the store, its lock, the array that was kept, the broken one; the other: {:?}",
+        4 + others.len() + 2,
+        "the store, its lock, the array that was kept, the broken one; the others: {:?}",
         root.contents()
     );
     root.manager();

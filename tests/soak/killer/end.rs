@@ -205,7 +205,8 @@ impl Killer {
         {
             let count = self.waits.len();
             println!(
-                "{count} readers waited for a writer that died: told after {median:.1?} (median), {longest:.1?} (longest)"
+                "{count} readers waited for a writer that died: told after {median:.1?} (median), \
+                 {longest:.1?} (longest)"
             );
             println!(
                 "  {} of them by a lock, because others were faster to recover",

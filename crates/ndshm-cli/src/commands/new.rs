@@ -35,7 +35,7 @@ pub(crate) struct Args {
     /// The names of the axes: time,channel
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     axes: Vec<String>,
-    /// The array's end: that of the store, or that of the first process that opens its handle
+    /// The array is deleted with the store, or by the first process that opens its handle
     #[arg(long, value_enum, default_value = "store")]
     scope: Keeper,
     /// Make the store, a persistent one, if it does not exist

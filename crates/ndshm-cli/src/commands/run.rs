@@ -44,7 +44,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(_: &Context, args: &Args) -> Outcome {
     // Before the store exists: from here on no catchable signal ends this process before it deletes
-    // the store. The command gets the default dispositions.
+    // the store. Its exec resets the handlers for the command.
     let mut signals = SignalsInfo::<WithOrigin>::new(FORWARDED)?;
     let builder = Manager::builder();
     let builder = args

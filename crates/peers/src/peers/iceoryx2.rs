@@ -14,7 +14,7 @@ use iceoryx2::{
     service::port_factory::publish_subscribe::PortFactory,
 };
 
-/// How often a consumer looks for the sample that it was told of.
+/// How often a consumer looks for an announced sample.
 const LOOKS: usize = 10_000_000;
 
 /// A node, and the service and port for the length that is measured.
@@ -105,8 +105,7 @@ impl Peer for Iceoryx2 {
     fn create_empty(&mut self, len: usize) -> Result<Option<Self::Made>> {
         let publisher = self.publisher.as_ref().ok_or("not prepared")?;
         let mut sample = publisher.loan_slice_uninit(len)?;
-        // One element, so that there is something to read; the others are the zeros of a new
-        // segment.
+        // Write one element for the consumer to read; the others are the zeros of a new segment.
         sample.payload_mut()[0].write(0.0);
         Ok(Some(Some(assume_zeros(sample))))
     }
@@ -144,7 +143,7 @@ impl Peer for Iceoryx2 {
     }
 }
 
-/// A loaned sample of a segment that nobody wrote to, as one that is initialized.
+/// A loaned sample of a segment without writes, as an initialized one.
 #[allow(
     unsafe_code,
     reason = "the crate leaves it to the caller that all elements are initialized"

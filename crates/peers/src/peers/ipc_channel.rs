@@ -53,7 +53,7 @@ impl Peer for IpcChannel {
         Ok(IpcSharedMemory::from_bytes(bytes_of(source)))
     }
 
-    /// The crate has no memory that nobody wrote to: this is filled.
+    /// The crate cannot make memory without filling it.
     fn create_empty(&mut self, len: usize) -> Result<Option<IpcSharedMemory>> {
         Ok(Some(IpcSharedMemory::from_byte(0, len * 8)))
     }

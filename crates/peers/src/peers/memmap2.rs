@@ -1,7 +1,7 @@
-//! A file on tmpfs, mapped with memmap2: what one writes without a library.
+//! A file on tmpfs, mapped with memmap2: the code of a user without a library.
 #![allow(
     unsafe_code,
-    reason = "memmap2 leaves it to the caller that nobody truncates the file"
+    reason = "memmap2 requires the caller to rule out truncation of the file"
 )]
 
 use crate::{

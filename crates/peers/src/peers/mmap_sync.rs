@@ -109,7 +109,7 @@ impl<const ALL: bool> Peer for MmapSync<ALL> {
             .or(self.shared.as_mut())
             .ok_or("only a consumer reads")?;
         // SAFETY: the result is dropped before this returns, and the producer writes the next array
-        // only after that; what is read was written by `write` as a `Vec<f64>`.
+        // only after that; the bytes were written by `write` as a `Vec<f64>`.
         let values = unsafe { synchronizer.read::<Vec<f64>>(false) }?;
         Ok(reader(values.as_slice()))
     }

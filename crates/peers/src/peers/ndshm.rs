@@ -5,13 +5,12 @@ use ndarray::{Ix1, aview1};
 use ndshm::{Handle, Manager, SharedArray1};
 use std::path::Path;
 
-/// Whether [`manager`] makes one that recycles when it is asked to.
+/// Whether [`manager`] can make a manager that recycles.
 pub const RECYCLES: bool = true;
-/// What is kept of released arrays: more than any measurement releases at once.
+/// Bytes of released arrays that are kept: more than any measurement releases at once.
 const KEPT: usize = 4 << 30;
 
-/// An ephemeral store in `root`, of its own. The one place that says what the variant "recycled"
-/// is.
+/// A new ephemeral store in `root`. The only code that defines the variant "recycled".
 pub fn manager(root: &Path, is_recycling: bool) -> Result<Manager> {
     let builder = Manager::builder().root(root.join("stores"));
     Ok(if is_recycling {

@@ -36,7 +36,7 @@ impl Peer for SharedMemory {
 
     fn create(&mut self, source: &Vec<f64>) -> Result<Shmem> {
         let mut made = self.make(bytes_of(source).len())?;
-        // SAFETY: the segment is new, so that nobody else reads or writes it yet.
+        // SAFETY: the segment is new, so no other process reads or writes it yet.
         unsafe { made.as_slice_mut() }.copy_from_slice(bytes_of(source));
         Ok(made)
     }

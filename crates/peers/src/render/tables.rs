@@ -4,10 +4,10 @@ use super::Operation;
 use crate::{
     calls,
     goals::Goal,
-    peer::{VARIANTS, Variant},
     plan::{LARGE, SIZES, SMALL},
     results::{Results, Series},
     text,
+    variants::{VARIANTS, Variant},
 };
 
 /// A table: its head, and rows of cells.
@@ -49,7 +49,8 @@ pub fn goals(goals: &[Goal]) -> String {
             .count()
     };
     let head = words(&["goal", "bound", "median", "p99", "median times", ""]);
-    let intro = "Ratios, unless a unit is given: what stands before the colon divided by what stands after it.";
+    let intro =
+        "Ratios, unless a unit is given: the time before the colon divided by the time after it.";
     format!(
         "## Goals\n\n{} met, {} missed. {intro}\n\n{}",
         count(true),
@@ -58,7 +59,7 @@ pub fn goals(goals: &[Goal]) -> String {
     )
 }
 
-/// Who does the work, and how.
+/// The variants, and the calls that do the work.
 pub fn variants() -> String {
     table(
         &words(&["variant", "how"]),
@@ -69,7 +70,7 @@ pub fn variants() -> String {
     .replace("---:", "---")
 }
 
-/// How many calls the times by size are of.
+/// The number of calls behind the times by size.
 pub fn calls_by_size(results: &Results) -> String {
     let count = |&bytes: &usize| {
         let of = |variant: &str| {
@@ -87,7 +88,7 @@ pub fn calls_by_size(results: &Results) -> String {
         })
     };
     let counts: Vec<String> = SIZES.iter().filter_map(count).collect();
-    let what = "Median, p99, and the ratio to the floor. Calls of the floors, ndshm and memmap2:";
+    let what = "Median, p99, and the ratio to the floor. Number of calls of the floors, ndshm and memmap2:";
     format!("\n## Time by size\n\n{what} {}.\n", counts.join(", "))
 }
 
@@ -105,7 +106,7 @@ fn cell(series: Option<&Series>, floor: Option<&Series>) -> String {
     )
 }
 
-/// The rows of variants that have something to show.
+/// The rows of the variants that have values.
 fn rows(cells: impl Fn(&Variant) -> Vec<String>) -> Vec<Vec<String>> {
     let row = |variant: &Variant| {
         let cells = cells(variant);
@@ -170,10 +171,10 @@ pub fn bare_calls(results: &Results) -> String {
         .concat()
     };
     let rows = calls::CALLS.iter().map(row);
-    let what = "What making, naming and removing a file of a page and so many bytes on tmpfs is made of, call by call in one process: medians.";
+    let what = "The calls that make, name and remove a file of a page and this many bytes on tmpfs, in one process: medians.";
     let sums = ["in a cache", "elsewhere"].map(|variant| time(variant, calls::SUM.0, calls::SUM.1));
     let sum = format!(
-        "The sum of {} of the heap takes {} where it was just read, and {} where something else was read in between: the difference is in every hand-over of new pages.",
+        "The sum of {} of the heap takes {} if the bytes were just read, and {} if other bytes were read in between. Every hand-over of new pages contains the difference.",
         text::size(calls::SUM.1),
         sums[0],
         sums[1]
@@ -184,10 +185,10 @@ pub fn bare_calls(results: &Results) -> String {
     )
 }
 
-/// A wake-up of the other process and back.
+/// A line to the other process and back.
 pub fn ping(results: &Results) -> String {
     let cells = |variant: &Variant| vec![cell(results.of(variant.name, "ping", SIZES[0]), None)];
-    let what = "A line to the other process and one back: what every hand-over contains, whatever is handed over.";
+    let what = "A line to the other process and one back: the part that every hand-over contains.";
     format!(
         "\n### Ping\n\n{what}\n\n{}",
         table(&words(&["", "median / p99"]), rows(cells))
@@ -219,8 +220,9 @@ pub fn crowd(results: &Results) -> String {
             .to_vec()
     };
     let rows = rows(cells);
-    let what = "Ten thousand arrays of 4 KiB (a thousand in a quick run) are made, then all opened by the other process and one element of each read, then all \
-                released: time for each of them. With a star: a quarter of them, because that many were too many, see the end.";
+    let what = "The producer makes ten thousand arrays of 4 KiB (a thousand in a quick run). The consumer opens all of them and reads one \
+                element of each, and then all are released. The times are for one array. A star marks a variant that failed with \
+                that many arrays and was measured with a quarter of them; the end of this document gives the reason.";
     format!(
         "\n## Many small arrays\n\n{what}\n\n{}",
         table(&words(&["", "create and fill", "open", "release"]), rows)
@@ -243,16 +245,16 @@ pub fn large(results: &Results) -> String {
             rows,
         )
     };
-    let what = "What reserves its space when an array is made pays for 8 GiB there; what does not pays with every page that is touched, or with a SIGBUS. \
-                ipc-channel fills what it makes.";
+    let what = "A variant that reserves its space when it makes an array pays for 8 GiB at that time. The others pay with every page that is \
+                touched, or with a SIGBUS. ipc-channel fills the arrays that it makes.";
     format!("\n## Opening 8 GiB\n\n{what} Median / p99.\n\n{table}")
 }
 
-/// What an array occupies.
+/// The memory of an array.
 pub fn memory(results: &Results) -> String {
-    let of = |variant: &Variant, who: &str| {
+    let of = |variant: &Variant, process: &str| {
         let is_wanted = |occupied: &&crate::results::Occupied| {
-            occupied.variant == variant.name && occupied.who == who
+            occupied.variant == variant.name && occupied.process == process
         };
         let memory = results
             .occupied
@@ -266,7 +268,7 @@ pub fn memory(results: &Results) -> String {
     };
     let cells = |variant: &Variant| {
         ["alone", "shared", "consumer"]
-            .map(|who| of(variant, who))
+            .map(|process| of(variant, process))
             .to_vec()
     };
     let size = results
@@ -274,8 +276,8 @@ pub fn memory(results: &Results) -> String {
         .first()
         .map_or_else(String::new, |occupied| text::size(occupied.bytes));
     let what = format!(
-        "Growth of the processes by one array of {size}, in MiB: resident / proportional / page tables, of `smaps_rollup` and `VmPTE`. The proportional \
-         part counts a page that both have mapped as half."
+        "Growth of the processes by one array of {size}, in MiB: resident / proportional / page tables, from `smaps_rollup` and \
+         `VmPTE`. The proportional part counts half of a page that both processes map."
     );
     let head = words(&[
         "",
@@ -286,7 +288,7 @@ pub fn memory(results: &Results) -> String {
     format!("\n## Memory\n\n{what}\n\n{}", table(&head, rows(cells)))
 }
 
-/// What one process measured by itself.
+/// The measurements within one process.
 pub fn locks(results: &Results) -> String {
     let of = |operation: &'static str| {
         results
@@ -322,11 +324,11 @@ pub fn locks(results: &Results) -> String {
         &words(&["", "through a guard", "heap", "heap : guard"]),
         through,
     );
-    let what = "Means of 200 calls that follow each other, median and p99 of those.";
+    let what = "Median and p99 of means over 200 consecutive calls.";
     format!("\n## Locks and calls\n\n{what}\n\n{locks}\n## Elements through a guard\n\n{through}")
 }
 
-/// What could not be measured, with the reason in the variant's own words.
+/// The jobs that a variant could not do, with the variant's own error.
 pub fn skipped(results: &Results) -> String {
     let row = |skipped: &crate::results::Skipped| {
         vec![
@@ -343,5 +345,5 @@ pub fn skipped(results: &Results) -> String {
         )
         .replace("---:", "---"),
     };
-    format!("\n## What a variant cannot do\n\n{table}")
+    format!("\n## Jobs that a variant could not do\n\n{table}")
 }

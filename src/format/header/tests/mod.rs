@@ -1,4 +1,5 @@
-//! Headers there and back, for all types, orders, ranks and lengths. All in memory, without files.
+//! Headers encoded and parsed again, for all types, orders, ranks and lengths. In memory, without
+//! files.
 
 mod refusals;
 
@@ -24,7 +25,7 @@ fn header(dtype: DType, shape: &[usize], order: Order) -> Header {
     }
 }
 
-/// The header that the tests of refusals start from.
+/// The header that the refusal tests change.
 fn plain() -> Header {
     header(f64::DTYPE, &[2, 3], Order::C)
 }
@@ -336,7 +337,7 @@ fn padding_fills_every_gap_with_the_shortest_head_there_is() {
                         && head == [&PADDING_KEY[..], &cbor::head(2, room as u64)].concat()
                 );
                 assert_eq!(parse_padding(&head), Ok((head.len(), room)));
-                // The page before could not have been reached with any head.
+                // No head could have reached the page before.
                 let before =
                     (data_offset - align).checked_sub(prefix_len + header_end + PADDING_KEY.len());
                 let fits = |room: usize| {
@@ -386,9 +387,8 @@ fn headers_of_every_length_come_back() {
     assert_eq!(offsets, [4096, 8192, 24576, 65536, 69632, 131072]);
 }
 
-/// Somebody who writes into the file meanwhile: what was read once has other bytes when it is read
-/// again. Not the key of the header, which is compared with the fixed block and summed with the
-/// map.
+/// A file that another process writes meanwhile: bytes that are read a second time differ. Except
+/// the key of the header, which is compared with the fixed block and summed with the map.
 struct Changing {
     bytes: Vec<u8>,
     was_read: std::cell::RefCell<Vec<bool>>,
@@ -411,8 +411,8 @@ impl Source for Changing {
 
 #[test]
 fn what_was_checked_is_not_read_again() {
-    // With a payload that starts later than the padding that is compared: else the prefix lies in
-    // what was read with that.
+    // The payload starts after the compared padding. Otherwise the prefix is read together with the
+    // padding.
     let bytes = file(&plain(), 16384);
     let source = Changing {
         was_read: vec![false; bytes.len()].into(),

@@ -1,5 +1,5 @@
-//! Heads that must be refused, each for its own reason. Where the checksum covers what is wrong, it
-//! was made right again.
+//! Heads that must be refused, each for its own reason. If the checksum covers the fault, it is
+//! corrected.
 
 use super::*;
 use std::{
@@ -11,8 +11,8 @@ fn put(bytes: &mut [u8], at: usize, new: &[u8]) {
     bytes[at..at + new.len()].copy_from_slice(new);
 }
 
-/// Makes the checksum right again, by the words of the format: all of [0, 55) with the field as
-/// zero, the header, the prefix.
+/// Corrects the checksum as the format defines it: all of [0, 55) with the field as zero, the
+/// header, the prefix.
 fn mend(bytes: &mut [u8], header_end: usize, prefix: Range<usize>) {
     put(bytes, CRC_AT, &[0; 4]);
     let crc = crc32fast::hash(&[&bytes[..55], &bytes[2176..header_end], &bytes[prefix]].concat());
@@ -23,7 +23,7 @@ fn refusal(bytes: &[u8]) -> HeaderError {
     parse(bytes).unwrap_err()
 }
 
-/// A file put together from any map and prefix, right in all else.
+/// A file with any map and prefix that is valid otherwise.
 fn assemble(map: &[u8], prefix: &[u8], data_len: usize) -> Vec<u8> {
     let header_end = HEADER_AT + map.len();
     let (padding_head, data_offset) = padding(header_end, prefix.len(), MIN_ALIGN);
@@ -69,7 +69,7 @@ fn with_key(key: &str, value: Option<Value>) -> Vec<u8> {
     with_map(&cbor::encode(&Value::Map(entries)))
 }
 
-/// The plain file of another shape and other strides, if they are given as any values.
+/// The plain file with another shape, and with other strides if they are given, as any values.
 fn with_shape(shape: Value, strides: Value) -> Vec<u8> {
     let mut entries = plain().to_value().into_map().unwrap();
     entries.retain(|(name, _)| !["shape", "strides"].contains(&name.as_text().unwrap()));
@@ -151,7 +151,7 @@ fn a_file_of_another_length_is_refused() {
         refusal(&[&bytes[..], &[0]].concat()),
         length(bytes.len(), bytes.len() + 1)
     );
-    // A file that shrinks between the look at its length and the reading of its head.
+    // A file that shrinks between reading its length and reading its head.
     for cut in 0..bytes.len() - 48 {
         assert!(
             matches!(
@@ -304,9 +304,10 @@ fn a_damaged_fixed_block_is_refused_for_what_is_wrong_in_it() {
     }
     let mut bytes = good.clone();
     bytes[CRC_AT] ^= 1;
-    assert!(
-        matches!(refusal(&bytes), HeaderError::Checksum { expected, found } if expected ^ found == 1)
-    );
+    let HeaderError::Checksum { expected, found } = refusal(&bytes) else {
+        panic!("another refusal than that of the checksum");
+    };
+    assert_eq!(expected ^ found, 1);
 }
 
 #[test]
@@ -330,7 +331,7 @@ fn damaged_padding_is_refused() {
         put(&mut bytes, header_end + at, new);
         assert_eq!(refusal(&bytes), HeaderError::Padding, "{new:02x?} at {at}");
     }
-    // The same number of bytes with a head that is longer than it must be.
+    // The same number of bytes with a head that is longer than necessary.
     let mut bytes = good.clone();
     put(
         &mut bytes,
@@ -433,8 +434,8 @@ fn cbor_that_is_not_deterministic_is_refused() {
 
 #[test]
 fn refusing_takes_no_longer_than_reading() {
-    // Keys that are maps whose keys are maps ...: encoding each key of each level anew would double
-    // the work with every level.
+    // Keys that are maps whose keys are maps, and so on. Encoding each key of each level again
+    // would double the work with every level.
     let key = (0..14).fold(vec![0x00], |inner, _| {
         [&[0xa1], &inner[..], &[0x00]].concat()
     });

@@ -571,7 +571,8 @@ fn long_random_histories_agree_with_a_simple_model() {
         Kill(u64),
     }
     let step = prop_oneof![
-        6 => (0..6u64, 0..12usize, any::<bool>()).prop_map(|(member, view, writes)| Step::Take(member, view, writes)),
+        6 => (0..6u64, 0..12usize, any::<bool>())
+            .prop_map(|(member, view, writes)| Step::Take(member, view, writes)),
         2 => (0..6u64, 0..12usize).prop_map(|(member, view)| Step::Recover(member, view)),
         6 => (0..8usize).prop_map(Step::Drop),
         1 => (0..8usize).prop_map(Step::Panic),

@@ -1,5 +1,4 @@
-//! Operations on an array whose state block is not to be trusted, and a private copy of what the
-//! array must hold.
+//! Operations on an array with a hostile state block, and a private copy of the expected elements.
 
 use super::block::{self, LEN, Members, rescued};
 use ndarray::{Array2, Ix2, s};
@@ -19,12 +18,12 @@ use std::{
 
 const ROWS: usize = 16;
 const COLUMNS: usize = 32;
-/// Longer than any step may take, whatever else the machine does.
+/// Longer than any step may take, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Guards that are held at once.
+/// The most guards that are held at once.
 const HELD: usize = 6;
 
-/// The bytes of an input, and zeros behind them.
+/// The bytes of an input, then zeros.
 #[derive(Clone)]
 pub struct Input<'a>(&'a [u8]);
 
@@ -46,18 +45,18 @@ impl Input<'_> {
     }
 }
 
-/// What lives as long as the process: a store in TMPDIR with an array that nobody touches.
-struct Stage {
+/// Lives as long as the process: a store in TMPDIR, with an array that no step touches.
+struct Fixture {
     manager: Manager,
     beside: SharedArray2<u64>,
     members: Members,
-    /// Another description of the lock file, whose byte lock says that a member lives.
+    /// Another description of the lock file, whose byte lock marks a member as living.
     _lock: File,
 }
 
-static STAGE: OnceLock<Stage> = OnceLock::new();
+static FIXTURE: OnceLock<Fixture> = OnceLock::new();
 
-fn stage() -> Stage {
+fn fixture() -> Fixture {
     let directory = tempfile::Builder::new()
         .prefix("ndshm-fuzz-")
         .permissions(Permissions::from_mode(0o700))
@@ -97,7 +96,7 @@ fn stage() -> Stage {
         unsafe { libc::fcntl(lock.as_raw_fd(), libc::F_OFD_SETLK, &raw const byte) },
         0
     );
-    Stage {
+    Fixture {
         manager,
         beside,
         members,
@@ -156,7 +155,7 @@ impl Part {
     }
 }
 
-/// What is held over steps; fields are only dropped, and read.
+/// A value that is held over steps.
 enum Held {
     Read(ReadGuard<u64, Ix2>, Part),
     Write(WriteGuard<u64, Ix2>, Part),
@@ -165,12 +164,12 @@ enum Held {
     Array(SharedArray2<u64>),
 }
 
-pub struct Play<'a> {
+pub struct Session<'a> {
     input: Input<'a>,
-    stage: &'static Stage,
+    fixture: &'static Fixture,
     array: Option<SharedArray2<u64>>,
     held: Vec<Held>,
-    /// What the array must hold.
+    /// The elements that the array must hold.
     shadow: Array2<u64>,
     handle: Handle,
     path: PathBuf,
@@ -180,13 +179,13 @@ pub struct Play<'a> {
     next: u64,
 }
 
-impl<'a> Play<'a> {
+impl<'a> Session<'a> {
     pub fn new(data: &'a [u8]) -> Self {
-        let stage = STAGE.get_or_init(stage);
+        let fixture = FIXTURE.get_or_init(fixture);
         let mut input = Input(data);
         let scope = [Scope::Store, Scope::Local, Scope::Remote][usize::from(input.byte()) % 3];
         let shadow = Array2::from_shape_fn((ROWS, COLUMNS), |(i, j)| (i * COLUMNS + j) as u64);
-        let array = stage
+        let array = fixture
             .manager
             .options()
             .name("x")
@@ -200,7 +199,7 @@ impl<'a> Play<'a> {
         file.read_exact_at(&mut head, 0).unwrap();
         Self {
             input,
-            stage,
+            fixture,
             array: Some(array),
             held: Vec::new(),
             shadow,
@@ -213,7 +212,7 @@ impl<'a> Play<'a> {
         }
     }
 
-    /// One step. False where the input ends.
+    /// Runs one step. Returns false at the end of the input.
     pub fn step(&mut self) -> bool {
         let began = Instant::now();
         if self.input.0.is_empty() {
@@ -222,7 +221,12 @@ impl<'a> Play<'a> {
         match self.input.byte() % 32 {
             0..12 => {
                 let is_written = self.is_written();
-                block::change(&self.file, self.stage.members, &mut self.input, is_written);
+                block::change(
+                    &self.file,
+                    self.fixture.members,
+                    &mut self.input,
+                    is_written,
+                );
             }
             12..15 => self.read(),
             15..18 => self.write(),
@@ -244,7 +248,7 @@ impl<'a> Play<'a> {
             began.elapsed()
         );
         if began.elapsed() > Duration::from_millis(20) {
-            // Waited for the lock word: once is enough, there is more to try.
+            // The step waited for the lock word. Once is enough: free the word for the next steps.
             block::free_the_word(&self.file);
         }
         true
@@ -321,8 +325,8 @@ impl<'a> Play<'a> {
     }
 
     fn freeze(&mut self) {
-        // The table has forgotten what this process writes, if the hand wanted it so: what would
-        // wait, or be refused, freezes.
+        // The hostile writer may have removed this process's write guard from the table. Freezing
+        // would then succeed instead of waiting or being refused.
         if self.is_written() {
             return;
         }
@@ -353,7 +357,7 @@ impl<'a> Play<'a> {
     fn open(&mut self) {
         let opened: Result<SharedArray2<u64>, Error> =
             match self.input.byte() % 5 {
-                0 => self.stage.manager.array("x"),
+                0 => self.fixture.manager.array("x"),
                 1 => SharedArray2::open_path(&self.path),
                 2 => self.handle.to_string().parse::<Handle>().unwrap().open(),
                 3 => serde_json::from_str(&serde_json::to_string(&self.handle).unwrap()).map_err(
@@ -390,7 +394,7 @@ impl<'a> Play<'a> {
         }
     }
 
-    /// Who deletes the array.
+    /// Changes which process deletes the array, or deletes it.
     fn own(&mut self) {
         let Some(array) = &self.array else { return };
         let _ = match self.input.byte() % 8 {
@@ -398,14 +402,19 @@ impl<'a> Play<'a> {
             2..4 => array.set_scope(Scope::Remote),
             4..6 => array.set_scope(Scope::Store),
             6 => array.release(),
-            _ => self.stage.manager.remove("x"),
+            _ => self.fixture.manager.remove("x"),
         };
     }
 
     fn look_around(&mut self) {
         match self.input.byte() % 3 {
-            0 => drop(self.stage.manager.list().map(|list| format!("{list:?}"))),
-            1 => drop(self.stage.manager.sweep().map(|swept| format!("{swept:?}"))),
+            0 => drop(self.fixture.manager.list().map(|list| format!("{list:?}"))),
+            1 => drop(
+                self.fixture
+                    .manager
+                    .sweep()
+                    .map(|swept| format!("{swept:?}")),
+            ),
             _ => drop(
                 self.array
                     .as_ref()
@@ -414,7 +423,7 @@ impl<'a> Play<'a> {
         }
     }
 
-    /// From one part to another, through two guards.
+    /// Copies one part to another, through two guards.
     fn assign(&mut self) {
         let Some((source, from)) = self.view() else {
             return;
@@ -439,8 +448,7 @@ impl<'a> Play<'a> {
         }
     }
 
-    /// Looks once more at what is held, and drops it; a writer writes once more where nobody froze
-    /// the array under it.
+    /// Checks a held value once more, and drops it. A write guard writes once more.
     fn let_go(&mut self) {
         if self.held.is_empty() {
             return;
@@ -463,7 +471,7 @@ impl<'a> Play<'a> {
         }
     }
 
-    /// Drops everything, and looks at all bytes but those of the block.
+    /// Drops everything, and checks all bytes but those of the block.
     pub fn end(mut self) {
         while !self.held.is_empty() {
             self.let_go();
@@ -480,23 +488,23 @@ impl<'a> Play<'a> {
         assert_eq!(
             bytes[self.data_offset..],
             payload,
-            "bytes that no guard was given for"
+            "bytes without a write guard changed"
         );
         let state = 64..64 + LEN as usize;
         assert_eq!(
             bytes[..state.start],
             self.head[..state.start],
-            "before the block"
+            "bytes before the block changed"
         );
         assert_eq!(
             bytes[state.end..self.data_offset],
             self.head[state.end..],
-            "behind the block"
+            "bytes after the block changed"
         );
-        let beside = self.stage.beside.try_read().unwrap();
+        let beside = self.fixture.beside.try_read().unwrap();
         assert!(
             beside.iter().all(|element| *element == 0x5555),
-            "the array beside"
+            "the array beside changed"
         );
     }
 }

@@ -1,0 +1,194 @@
+//! A directory that is held by its descriptor, and the question which of its files are a store's.
+//!
+//! # What may be deleted
+//!
+//! A name is no proof. A user may call a note `x.ndshm`, copy an array of another store here, or put
+//! a link where a sweep expects a store. So a file counts as the store's only if its type, its owner
+//! and its content say so ([`Directory::is_of_store`]): a regular file of this user; an array whose
+//! header names this store; a draft of a member of this store. Everything else stays, and keeps the
+//! store from being deleted.
+//!
+//! Looks and deletions go through the descriptor and never follow a link: a directory or a link that
+//! another process puts at the path meanwhile is not touched.
+
+use crate::{
+    error::{Error, Result},
+    format::{
+        constants::{HEADER_AT, LOCK_NAME, MAGIC, MAX_HEADER_END},
+        directory_entry::StoreEntry,
+    },
+    store::lock_snapshot::LockPageSnapshot,
+    sys::fs::above_the_streams,
+};
+use rustix::{
+    fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, openat, statat, unlinkat},
+    io::Errno,
+};
+use std::{
+    ffi::{OsStr, OsString},
+    fs::File,
+    io,
+    os::unix::{ffi::OsStrExt, fs::FileExt},
+    path::{Path, PathBuf},
+};
+use uuid::Uuid;
+
+/// An open directory of this user.
+pub(crate) struct Directory {
+    file: File,
+    path: PathBuf,
+}
+
+/// What the files of a store have in common.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Identity {
+    /// The header of each array has it.
+    uuid: Uuid,
+    /// Ids from here on were given to no member, so no draft has one.
+    next_member: u64,
+}
+
+impl Directory {
+    /// Opens a directory, not through a link. `None` if nothing is there, or no directory, or one of
+    /// another user.
+    pub(crate) fn open(path: &Path) -> Result<Option<Self>> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let failed = |errno: Errno| Error::io(path, "open the directory")(errno.into());
+        let file = match rustix::fs::open(path, flags, Mode::empty()) {
+            Ok(file) => File::from(file),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
+            Err(errno) => return Err(failed(errno)),
+        };
+        let file = above_the_streams(file).map_err(Error::io(path, "open the directory"))?;
+        let found = rustix::fs::fstat(&file).map_err(failed)?;
+        let directory = Self {
+            file,
+            path: path.into(),
+        };
+        Ok((found.st_uid == user()).then_some(directory))
+    }
+
+    /// The names in it.
+    pub(crate) fn names(&self) -> Result<Vec<OsString>> {
+        let failed = |errno: Errno| Error::io(&self.path, "list the directory")(errno.into());
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&self.file).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name().to_bytes().to_vec();
+            if name != b"." && name != b".." {
+                names.push(OsStr::from_bytes(&name).to_owned());
+            }
+        }
+        Ok(names)
+    }
+
+    /// What the store's files have in common, as its lock file says; `None` without one.
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        let lock = self.open_file(OsStr::new(LOCK_NAME)).ok()?;
+        let page = LockPageSnapshot::read(&lock, &self.path).ok()?;
+        page.defect().is_none().then_some(Identity {
+            uuid: page.uuid,
+            next_member: page.next_member,
+        })
+    }
+
+    /// Whether the library put this file into the store that has this identity. A file that is gone
+    /// counts as the store's: it is in nobody's way.
+    pub(crate) fn is_of_store(&self, name: &OsStr, store: &Identity) -> bool {
+        let Some(found) = self.stat(name) else {
+            return true;
+        };
+        if !is_own_file(&found) {
+            return false;
+        }
+        match StoreEntry::of(name) {
+            StoreEntry::LockFile => true,
+            StoreEntry::Draft { maker } => {
+                maker.is_some_and(|maker| (1..store.next_member).contains(&maker))
+            }
+            StoreEntry::Array(_) => match self.open_file(name) {
+                Ok(file) => is_array_of(&file, store.uuid),
+                Err(error) => error.kind() == io::ErrorKind::NotFound,
+            },
+            StoreEntry::Foreign => false,
+        }
+    }
+
+    /// Whether it has only what a store has that is being made: a lock file, or nothing.
+    pub(crate) fn is_half_built(&self) -> Result<bool> {
+        let mut names = self.names()?.into_iter();
+        Ok(names.all(|name| {
+            name == LOCK_NAME && self.stat(&name).is_none_or(|found| is_own_file(&found))
+        }))
+    }
+
+    /// The bytes that a file takes on its file system; none if it is gone.
+    pub(crate) fn allocated(&self, name: &OsStr) -> u64 {
+        // stat(2) counts in blocks of 512 bytes on every file system.
+        self.stat(name)
+            .map_or(0, |found| found.st_blocks as u64 * 512)
+    }
+
+    /// Removes a file's name. Returns false if it is gone already.
+    pub(crate) fn unlink(&self, name: &OsStr) -> Result<bool> {
+        match unlinkat(&self.file, name, AtFlags::empty()) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(Error::io(self.path.join(name), "delete the file")(
+                errno.into(),
+            )),
+        }
+    }
+
+    fn stat(&self, name: &OsStr) -> Option<Stat> {
+        statat(&self.file, name, AtFlags::SYMLINK_NOFOLLOW).ok()
+    }
+
+    fn open_file(&self, name: &OsStr) -> io::Result<File> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let file = openat(&self.file, name, flags, Mode::empty())?;
+        above_the_streams(File::from(file))
+    }
+}
+
+fn user() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+fn is_own_file(found: &Stat) -> bool {
+    FileType::from_raw_mode(found.st_mode) == FileType::RegularFile && found.st_uid == user()
+}
+
+/// Whether a file begins as an array does, and its header names this store. The header need not be
+/// whole: a damaged array is still the store's.
+fn is_array_of(file: &File, store: Uuid) -> bool {
+    let mut head = vec![0; 4096];
+    let Ok(mut len) = read(file, &mut head) else {
+        return false;
+    };
+    if !head.starts_with(&MAGIC) || len <= HEADER_AT {
+        return false;
+    }
+    // The key "store" and a UUID, as deterministic CBOR has them.
+    let entry = [&b"\x65store\xd8\x25\x50"[..], store.as_bytes()].concat();
+    let has_entry = |head: &[u8]| head.windows(entry.len()).any(|part| part == entry);
+    if len == head.len() && !has_entry(&head[HEADER_AT..]) {
+        // A long header.
+        head.resize(MAX_HEADER_END, 0);
+        len = read(file, &mut head).unwrap_or(0);
+    }
+    has_entry(head.get(HEADER_AT..len).unwrap_or_default())
+}
+
+/// Reads from the start of a file; returns how many bytes there are.
+fn read(file: &File, into: &mut [u8]) -> io::Result<usize> {
+    let mut len = 0;
+    while len < into.len() {
+        match file.read_at(&mut into[len..], len as u64) {
+            Ok(0) => break,
+            Ok(more) => len += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(len)
+}
