@@ -89,7 +89,7 @@ points! {
 
     // Closing.
     CloseMarked: "the store is marked as closing",
-    ClosingLocked: "the closing lock of a marked store is held",
+    RenameAwayWanted: "the marked store is in its place, locked to be renamed away",
     StoreRenamedAway: "it was renamed away",
     StoreFileRemoved: "one of its files was removed",
     StoreEmptied: "all of them were",

@@ -246,7 +246,7 @@ mod tests {
     use super::*;
     use crate::{
         Manager,
-        format::constants::{LIFECYCLE_AT, LOCK_NAME, LOCK_NEXT_MEMBER_AT, OWNER_AT},
+        format::constants::{LIFECYCLE_AT, OWNER_AT},
     };
 
     /// Changes bytes of an array's file.
@@ -264,9 +264,6 @@ mod tests {
             array.path().to_path_buf()
         };
         let _local = manager.zeros::<u8, _>(5).unwrap();
-        // As if member 77 had lived.
-        let lock = manager.path().join(LOCK_NAME);
-        change(&lock, LOCK_NEXT_MEMBER_AT, &78u64.to_ne_bytes());
         array("stays");
         change(&array("dead"), OWNER_AT, &77u64.to_ne_bytes());
         change(&array("released"), LIFECYCLE_AT, &2u32.to_ne_bytes());
@@ -278,7 +275,7 @@ mod tests {
         change(&copy, OWNER_AT, &77u64.to_ne_bytes());
         for name in [
             ".ndshm-new-77-x",
-            ".ndshm-new-78-x",
+            ".ndshm-new-0-x",
             ".ndshm-new-thesis",
             "broken.ndshm",
             "notes.txt",

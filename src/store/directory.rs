@@ -5,7 +5,7 @@
 //! A name is no proof. A user may call a note `x.ndshm`, copy an array of another store here, or put
 //! a link where a sweep expects a store. So a file counts as the store's only if its type, its owner
 //! and its content say so ([`Directory::is_of_store`]): a regular file of this user; an array whose
-//! header names this store; a draft of a member of this store. Everything else stays, and keeps the
+//! header names this store; a draft that has a member's id in its name. Everything else stays, and keeps the
 //! store from being deleted.
 //!
 //! Looks and deletions go through the descriptor and never follow a link: a directory or a link that
@@ -14,11 +14,11 @@
 use crate::{
     error::{Error, Result},
     format::{
-        constants::{HEADER_AT, LOCK_NAME, MAGIC, MAX_HEADER_END},
+        constants::{HEADER_AT, LOCK_NAME, MAGIC, MAX_HEADER_END, MAX_MEMBER},
         directory_entry::StoreEntry,
     },
     store::lock_snapshot::LockPageSnapshot,
-    sys::fs::above_the_streams,
+    sys::fs::{above_the_streams, inode_at, inode_of_file},
 };
 use rustix::{
     fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, openat, statat, unlinkat},
@@ -44,8 +44,6 @@ pub(crate) struct Directory {
 pub(crate) struct Identity {
     /// The header of each array has it.
     uuid: Uuid,
-    /// Ids from here on were given to no member, so no draft has one.
-    next_member: u64,
 }
 
 impl Directory {
@@ -68,6 +66,12 @@ impl Directory {
         Ok((found.st_uid == user()).then_some(directory))
     }
 
+    /// Whether its path still names it.
+    pub(crate) fn is_at_its_path(&self) -> bool {
+        inode_at(&self.path)
+            .is_some_and(|named| inode_of_file(&self.file).is_ok_and(|own| own == named))
+    }
+
     /// The names in it.
     pub(crate) fn names(&self) -> Result<Vec<OsString>> {
         let failed = |errno: Errno| Error::io(&self.path, "list the directory")(errno.into());
@@ -85,10 +89,9 @@ impl Directory {
     pub(crate) fn identity(&self) -> Option<Identity> {
         let lock = self.open_file(OsStr::new(LOCK_NAME)).ok()?;
         let page = LockPageSnapshot::read(&lock, &self.path).ok()?;
-        page.defect().is_none().then_some(Identity {
-            uuid: page.uuid,
-            next_member: page.next_member,
-        })
+        page.defect()
+            .is_none()
+            .then_some(Identity { uuid: page.uuid })
     }
 
     /// Whether the library put this file into the store that has this identity. A file that is gone
@@ -102,8 +105,9 @@ impl Directory {
         }
         match StoreEntry::of(name) {
             StoreEntry::LockFile => true,
+            // Its maker may be a member of a store that was at this path a moment ago.
             StoreEntry::Draft { maker } => {
-                maker.is_some_and(|maker| (1..store.next_member).contains(&maker))
+                maker.is_some_and(|maker| (1..MAX_MEMBER).contains(&maker))
             }
             StoreEntry::Array(_) => match self.open_file(name) {
                 Ok(file) => is_array_of(&file, store.uuid),

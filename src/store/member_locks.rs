@@ -62,10 +62,10 @@ pub(crate) fn lock_names(file: &File) -> io::Result<()> {
     file_lock::lock_byte(file, NAMES_LOCK_AT)
 }
 
-/// Takes the lock under which the store is renamed away, and waits for it. For a fresh descriptor: the
-/// lock goes with it.
-pub(crate) fn lock_closing(file: &File) -> io::Result<()> {
-    file_lock::lock_byte(file, CLOSING_LOCK_AT)
+/// Takes the lock under which the store is renamed away, without waiting. Returns false if another
+/// process has it. For a fresh descriptor: the lock goes with it.
+pub(crate) fn try_lock_closing(file: &File) -> io::Result<bool> {
+    file_lock::try_lock_byte(file, CLOSING_LOCK_AT)
 }
 
 /// Releases the names lock.

@@ -58,6 +58,7 @@ use std::{
     ffi::OsStr,
     fs, io,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 /// Deletes the store in a directory if it is marked as closing: its closer died, or has not come to
@@ -75,12 +76,23 @@ pub(crate) fn finish_closing(directory: &Path) -> Result<bool> {
     remove(directory, store.lock_file(), store.inode()).map(|_| true)
 }
 
+/// How often a file is looked at before it counts as one of others.
+const LOOKS: usize = 5;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
+
 /// An error if the store contains a file that this library did not put there.
+///
+/// A process that publishes an array while its store is closed may put it into the store that took
+/// the path, and deletes it at once. So a file of others counts if it is there at every look.
 pub(crate) fn check_removable(directory: &Path) -> Result<()> {
-    match listing::foreign_entry(directory)? {
-        None => Ok(()),
-        Some(foreign) => Err(not_removable(directory, &foreign)),
+    for look in 1..=LOOKS {
+        match listing::foreign_entry(directory)? {
+            None => break,
+            Some(foreign) if look == LOOKS => return Err(not_removable(directory, &foreign)),
+            Some(_) => std::thread::sleep(BETWEEN_LOOKS),
+        }
     }
+    Ok(())
 }
 
 pub(super) fn not_removable(directory: &Path, foreign: &Path) -> Error {
@@ -107,14 +119,11 @@ fn rename_away(directory: &Path, lock: &Private, inode: (u64, u64)) -> Result<Op
     let closing = lock
         .reopen()
         .map_err(Error::io(&path, "open the lock file again"))?;
-    closing
-        .file()
-        .and_then(member_locks::lock_closing)
-        .map_err(Error::io(&path, "lock the store to rename it away"))?;
-    failpoint!(ClosingLocked);
+    lock_closing(&closing, &path)?;
     if inode_at(&path) != Some(inode) {
         return Ok(None);
     }
+    failpoint!(RenameAwayWanted);
     let random = process::random_bytes().map_err(Error::io(directory, "take random bytes"))?;
     let random = uuid::Builder::from_random_bytes(random).into_uuid();
     let gone = directory.with_file_name(directory_entry::gone_name(random));
@@ -136,6 +145,24 @@ fn rename_away(directory: &Path, lock: &Private, inode: (u64, u64)) -> Result<Op
     Ok(Some(gone))
 }
 
+/// How long a closer waits for another one. That one holds the lock for a few system calls, unless it
+/// is stopped.
+const PATIENCE: Duration = Duration::from_secs(10);
+const BETWEEN_TRIES: Duration = Duration::from_millis(1);
+
+fn lock_closing(closing: &Private, path: &Path) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    let try_lock = || closing.file().and_then(member_locks::try_lock_closing);
+    while !try_lock().map_err(Error::io(path, "lock the store to rename it away"))? {
+        if Instant::now() > deadline {
+            let action = "wait for another process that deletes this store: it is stopped, end it";
+            return Err(Error::io(path, action)(io::ErrorKind::TimedOut.into()));
+        }
+        std::thread::sleep(BETWEEN_TRIES);
+    }
+    Ok(())
+}
+
 /// Unlinks the files of a store that was renamed away, and removes its directory: step 3.
 pub(super) fn empty(gone: &Path) -> Result<Swept> {
     let mut swept = Swept::default();
@@ -143,6 +170,7 @@ pub(super) fn empty(gone: &Path) -> Result<Swept> {
         return Ok(swept);
     };
     let store = directory.identity();
+    let mut looks = 1;
     loop {
         if let Some(store) = &store {
             unlink_files(&directory, store, &mut swept)?;
@@ -160,8 +188,15 @@ pub(super) fn empty(gone: &Path) -> Result<Swept> {
         let foreign = names
             .into_iter()
             .find(|name| store.is_none_or(|store| !directory.is_of_store(name, &store)));
-        if let Some(foreign) = foreign {
-            return Err(not_removable(gone, Path::new(&foreign)));
+        match foreign {
+            None => {}
+            Some(foreign) if looks == LOOKS => {
+                return Err(not_removable(gone, Path::new(&foreign)));
+            }
+            Some(_) => {
+                looks += 1;
+                std::thread::sleep(BETWEEN_LOOKS);
+            }
         }
     }
 }
@@ -198,7 +233,10 @@ pub(super) fn remove_half_built(path: &Path) -> Result<bool> {
         return Ok(false);
     };
     directory.unlink(OsStr::new(LOCK_NAME))?;
-    match fs::remove_dir(path) {
+    failpoint!(StoreFileRemoved);
+    let removed = fs::remove_dir(path);
+    failpoint!(StoreRemoved);
+    match removed {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(Error::io(path, "delete the directory")(error))
         }

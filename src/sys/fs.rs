@@ -22,8 +22,14 @@ pub(crate) const TMPFS: u64 = 0x0102_1994;
 
 /// The type of the file system that holds a path, as statfs returns it.
 pub(crate) fn file_system(path: &Path) -> Result<u64> {
-    let found = rustix::fs::statfs(path)
-        .map_err(|errno| Error::io(path, "ask for its file system")(errno.into()))?;
+    let found = rustix::fs::statfs(path).map_err(|errno| match errno {
+        // Deleted since the caller looked at it.
+        Errno::NOENT => Error::NotFound {
+            path: path.into(),
+            what: "no such directory",
+        },
+        errno => Error::io(path, "ask for its file system")(errno.into()),
+    })?;
     Ok(found.f_type as u64)
 }
 

@@ -305,7 +305,7 @@ fn what_does_not_belong_in_a_store_is_found() {
     only(Severity::Stray, "move it away");
     fs::remove_file(store.join("link.ndshm")).unwrap();
     fs::write(store.join(".ndshm-new-99-abc"), "").unwrap();
-    only(Severity::Stray, "move it away");
+    only(Severity::Leftover, "its maker died");
     fs::remove_file(store.join(".ndshm-new-99-abc")).unwrap();
     // Copies and arrays of other stores.
     let copy = store.join("copy.ndshm");

@@ -381,7 +381,7 @@ impl Victim {
             }
             "close another's place" => {
                 let manager = self.manager();
-                failpoint::stand("CloseMarked", 1, &self.markers.join("closes"));
+                failpoint::stand("RenameAwayWanted", 1, &self.markers.join("closes"));
                 self.arm();
                 manager.close().unwrap();
             }

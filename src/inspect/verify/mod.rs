@@ -10,7 +10,7 @@ mod state;
 
 use crate::{
     error::{Error, Result},
-    format::{directory_entry::StoreEntry, id::ArrayId},
+    format::{constants::MAX_MEMBER, directory_entry::StoreEntry, id::ArrayId},
     store::{listing, permissions, plan::Reason},
     sys::fs::{above_the_streams, inode_at, inode_of_file},
 };
@@ -182,7 +182,9 @@ fn check_store(directory: &Path, found: &mut Verification) -> Result<()> {
                     found.note(&path, Severity::Damage, text);
                 }
             }
-            StoreEntry::Draft { maker: Some(maker) } if metadata.is_file() => {
+            StoreEntry::Draft { maker: Some(maker) }
+                if metadata.is_file() && (1..MAX_MEMBER).contains(&maker) =>
+            {
                 check_draft(&path, maker, store.as_ref(), found)?;
             }
             StoreEntry::Array(_) | StoreEntry::Draft { .. } | StoreEntry::Foreign => {
@@ -201,12 +203,9 @@ fn check_draft(
     store: Option<&Store>,
     found: &mut Verification,
 ) -> Result<()> {
-    let Some(store) = store else {
-        return Ok(());
-    };
-    if !store.has_given(maker)? {
-        found.note(path, Severity::Stray, STRAY);
-    } else if let Some(reason) = Reason::of_draft(maker, |maker| store.is_alive(maker))? {
+    if let Some(store) = store
+        && let Some(reason) = Reason::of_draft(maker, |maker| store.is_alive(maker))?
+    {
         found.note(path, Severity::Leftover, reason.to_string());
     }
     Ok(())

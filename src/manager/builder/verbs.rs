@@ -5,7 +5,7 @@ use crate::{
     error::{Error, Result},
     format::{constants::LOCK_NAME, name::StoreName},
     manager::Manager,
-    store::{self, janitor, permissions},
+    store::{self, directory::Directory, janitor, permissions},
 };
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
@@ -111,16 +111,14 @@ impl Builder {
             match self.open() {
                 Err(Error::NotFound { .. }) => {}
                 // The user made the directory beforehand. To correct its mode would not help.
-                Err(Error::Untrusted { path, .. }) if is_empty(&path) => {
+                Err(Error::Untrusted { path, .. }) if is_no_store(&path) => {
                     return Err(not_a_store(path));
                 }
                 Err(Error::Closed { path }) => drop(store::finish_closing(&path)?),
                 opened => return opened,
             }
             match self.create() {
-                Err(Error::AlreadyExists { path })
-                    if !path.join(LOCK_NAME).exists() && path.exists() =>
-                {
+                Err(Error::AlreadyExists { path }) if is_no_store(&path) => {
                     return Err(not_a_store(path));
                 }
                 // Another process was faster: open its store.
@@ -158,10 +156,17 @@ impl Builder {
     }
 }
 
-fn is_empty(directory: &Path) -> bool {
-    directory
-        .read_dir()
-        .is_ok_and(|mut entries| entries.next().is_none())
+/// Whether a directory without a lock file, or another file, is at a path: never a store, which is
+/// renamed into place and away with its lock file in it.
+fn is_no_store(path: &Path) -> bool {
+    let Ok(Some(directory)) = Directory::open(path) else {
+        return path.symlink_metadata().is_ok_and(|found| !found.is_dir());
+    };
+    // A store that was renamed away after it was opened here loses its lock file, but not its place.
+    let has_lock_file = directory
+        .names()
+        .is_ok_and(|names| names.iter().any(|name| name == LOCK_NAME));
+    !has_lock_file && directory.is_at_its_path()
 }
 
 fn not_a_store(path: PathBuf) -> Error {

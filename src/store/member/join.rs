@@ -26,9 +26,12 @@
 use super::Member;
 use crate::{
     error::{Error, Result},
-    format::constants::{LOCK_LEN, LOCK_NAME},
+    format::{
+        constants::{LOCK_LEN, LOCK_NAME},
+        directory_entry::StoreEntry,
+    },
     store::{
-        listing, lock_page::LockPage, mapping_cache::Cache, member_locks, permissions,
+        directory::Directory, lock_page::LockPage, mapping_cache::Cache, member_locks, permissions,
         recycle_pool::Pool, settings::Settings,
     },
     sys::{
@@ -197,17 +200,28 @@ fn linger(member: &Arc<Member>) {
     drop(ended);
 }
 
+/// Whether a directory has arrays and no lock file. One look through a descriptor: a store that is
+/// deleted or made at this moment has both, or neither.
+fn has_arrays_alone(directory: &Path) -> bool {
+    let Ok(Some(directory)) = Directory::open(directory) else {
+        return false;
+    };
+    let names = directory.names().unwrap_or_default();
+    let has =
+        |wanted: fn(StoreEntry<'_>) -> bool| names.iter().any(|name| wanted(StoreEntry::of(name)));
+    has(|entry| matches!(entry, StoreEntry::Array(_)))
+        && !has(|entry| entry == StoreEntry::LockFile)
+        && directory.is_at_its_path()
+}
+
 fn open_error(source: io::Error, directory: &Path, path: &Path) -> Error {
     match source.kind() {
-        io::ErrorKind::NotFound
-            if listing::arrays(directory).is_ok_and(|arrays| !arrays.is_empty()) =>
-        {
-            Error::Untrusted {
-                path: directory.into(),
-                reason: "it has arrays but no .lock: the store is damaged, or the files were copied here"
+        io::ErrorKind::NotFound if has_arrays_alone(directory) => Error::Untrusted {
+            path: directory.into(),
+            reason:
+                "it has arrays but no .lock: the store is damaged, or the files were copied here"
                     .into(),
-            }
-        }
+        },
         io::ErrorKind::NotFound => Error::NotFound {
             path: directory.into(),
             what: "no store is here",

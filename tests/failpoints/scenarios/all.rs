@@ -351,6 +351,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
             Crash("SweepStoreDeserted", 1, Swept),
             Crash("SweepStoreMarked", 1, Swept),
             Crash("SweepBuildersExcluded", 1, Swept),
+            Crash("RenameAwayWanted", 1, Swept),
             Crash("StoreRenamedAway", 1, Swept),
             Crash("StoreFileRemoved", 1, Swept),
             Crash("StoreFileRemoved", 3, Swept),
@@ -375,6 +376,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         "close",
         &[
             Crash("CloseMarked", 1, Closed),
+            Crash("RenameAwayWanted", 1, Closed),
             Crash("StoreRenamedAway", 1, Closed),
             Crash("StoreFileRemoved", 1, Closed),
             Crash("StoreFileRemoved", 2, Closed),

@@ -162,7 +162,7 @@ fn a_leftover_that_cannot_be_swept_is_reported_and_does_not_stop_the_rest() {
     let broken = manager.path().join("broken.ndshm");
     std::fs::write(&broken, "x").unwrap();
     chmod(&broken, 0o600);
-    // Drafts of a dead member, and files that have names like theirs.
+    // Drafts of a dead member and of one that never was, and files that have names like theirs.
     let draft = |maker: &str| manager.path().join(format!(".ndshm-new-{maker}-x"));
     std::fs::write(draft("2"), "half").unwrap();
     let others = [
