@@ -164,14 +164,10 @@ fn a_leftover_that_cannot_be_swept_is_reported_and_does_not_stop_the_rest() {
     chmod(&broken, 0o600);
     // Drafts of a dead member and of one that never was, and files that have names like theirs.
     let draft = |maker: &str| manager.path().join(format!(".ndshm-new-{maker}-x"));
-    std::fs::write(draft("2"), "half").unwrap();
-    let others = [
-        "18446744073709551615",
-        "9223372036854775807",
-        "0",
-        "777",
-        "2-x",
-    ];
+    for maker in ["2", "777"] {
+        std::fs::write(draft(maker), "half").unwrap();
+    }
+    let others = ["18446744073709551615", "9223372036854775807", "0", "2-x"];
     for maker in others {
         std::fs::write(draft(maker), "mine").unwrap();
     }
@@ -185,11 +181,11 @@ fn a_leftover_that_cannot_be_swept_is_reported_and_does_not_stop_the_rest() {
         skipped[0].contains("broken.ndshm") && skipped[1].contains("not ours"),
         "{skipped:?}"
     );
+    let contents = root.contents();
     assert_eq!(
-        root.contents().len(),
+        contents.len(),
         4 + others.len() + 2,
-        "the store, its lock, the array that was kept, the broken one; the others: {:?}",
-        root.contents()
+        "the store, its lock, the array that was kept, the broken one; the others: {contents:?}"
     );
     root.manager();
 }
