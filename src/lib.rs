@@ -102,6 +102,9 @@
 //! same way). The promises hold for the death of processes. After a loss of power only
 //! [flushed](SharedArray::flush) bytes in persistent stores on a disk remain.
 
+// Badges of features beside the items that need them, where documentation is hosted.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 #[macro_use]
 mod event;
 #[cfg(not(feature = "failpoints"))]
