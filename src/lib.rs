@@ -102,6 +102,8 @@
 //! same way). The promises hold for the death of processes. After a loss of power only
 //! [flushed](SharedArray::flush) bytes in persistent stores on a disk remain.
 
+// Badges of features beside the items that need them, where documentation is hosted.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 compile_error!(
     "ndshm needs 64-bit Linux: arrays are mapped whole, and processes share words of 64 bits"

@@ -69,10 +69,11 @@ impl<T: Element, D: Dimension> FrozenArray<T, D> {
     /// use dlpark::DlpackFlags;
     ///
     /// let manager = ndshm::Manager::new()?;
-    /// let frozen = manager.from_shape_fn::<f32, _>((2, 3), |(i, j)| (3 * i + j) as f32)?.freeze()?;
+    /// let xs = manager.from_shape_fn::<f32, _>((2, 3), |(i, j)| (3 * i + j) as f32)?;
+    /// let frozen = xs.freeze()?;
     /// let tensor = frozen.to_dlpack()?;
     /// assert_eq!(tensor.flags(), DlpackFlags::READ_ONLY);
-    /// drop((frozen, manager)); // the memory remains
+    /// drop((frozen, xs, manager)); // the memory remains
     /// let tensor = tensor.validate().unwrap();
     /// assert_eq!((tensor.shape(), tensor.strides()), (&[2, 3][..], Some(&[3, 1][..])));
     /// // SAFETY: the tensor describes a frozen array, which it keeps.

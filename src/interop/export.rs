@@ -36,7 +36,8 @@ use std::{fs::File, path::Path};
 /// let xs = manager.zeros::<f64, _>((3, 4))?;
 /// Export::new().npy(&xs, &path)?;
 /// assert!(matches!(Export::new().npy(&xs, &path), Err(Error::AlreadyExists { .. })));
-/// Export::new().replace().progress(&|done, total| eprintln!("{done} of {total} bytes")).npy(&xs.t()?, &path)?;
+/// let show = |done, total| eprintln!("{done} of {total} bytes");
+/// Export::new().replace().progress(&show).npy(&xs.t()?, &path)?;
 /// assert_eq!(Import::new().npy(&manager, &path)?.shape(), [4, 3]);
 /// # Ok::<(), Error>(())
 /// ```

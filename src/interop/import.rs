@@ -134,7 +134,8 @@ impl<'a> Import<'a> {
     /// let manager = ndshm::Manager::new()?;
     /// let bfloat16 = "bfloat16".parse()?;
     /// Export::new().npy(&manager.zeros_any(&bfloat16, &[5])?, &path)?;
-    /// assert_eq!(Import::new().npy(&manager, &path)?.dtype().to_string(), "|V2"); // NumPy has no such type
+    /// // NumPy has no such type.
+    /// assert_eq!(Import::new().npy(&manager, &path)?.dtype().to_string(), "|V2");
     /// assert_eq!(*Import::new().dtype(&bfloat16).npy(&manager, &path)?.dtype(), bfloat16);
     /// # Ok::<(), ndshm::Error>(())
     /// ```
@@ -154,7 +155,8 @@ impl<'a> Import<'a> {
     /// # let path = scratch.path().join("xs.npy");
     /// let manager = ndshm::Manager::new()?;
     /// Export::new().npy(&manager.zeros::<f64, _>(1000)?, &path)?;
-    /// Import::new().progress(&|done, total| eprintln!("{done} of {total} bytes")).npy(&manager, &path)?;
+    /// let show = |done, total| eprintln!("{done} of {total} bytes");
+    /// Import::new().progress(&show).npy(&manager, &path)?;
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn progress(mut self, progress: &'a (dyn Fn(u64, u64) + Sync)) -> Self {
