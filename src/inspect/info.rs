@@ -63,7 +63,8 @@ impl ArrayInfo {
     ///
     /// # Errors
     ///
-    /// `NotFound` if there is none; `Released`; `Header` and `Untrusted` if the file is not an array.
+    /// `NotFound` if there is none; `Released`; `Header` and `Untrusted` if the file is not an
+    /// array.
     ///
     /// # Examples
     ///
@@ -128,7 +129,8 @@ impl ArrayInfo {
         })
     }
 
-    /// The array's attributes, as any type that deserializes from a map; an empty map if it has none.
+    /// The array's attributes, as any type that deserializes from a map; an empty map if it has
+    /// none.
     ///
     /// # Errors
     ///

@@ -90,8 +90,8 @@ impl Manager {
         self.options().ones(shape)
     }
 
-    /// A new array whose contents are unspecified, but initialised: for callers that write all of it
-    /// anyway.
+    /// A new array whose contents are unspecified, but initialised: for callers that write all of
+    /// it anyway.
     ///
     /// # Errors
     ///

@@ -124,8 +124,8 @@ impl Manager {
         Ok(fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file()))
     }
 
-    /// Deletes the array with this name, whichever process owns it. Processes that have it open can go
-    /// on using it.
+    /// Deletes the array with this name, whichever process owns it. Processes that have it open can
+    /// go on using it.
     ///
     /// # Errors
     ///
@@ -151,14 +151,14 @@ impl Manager {
         }
     }
 
-    /// Deletes the leftovers of dead processes: in this store half-built arrays and arrays whose owner
-    /// is gone; in the directory around it, if only this user can write there, ephemeral stores whose
-    /// processes are all gone. Never deletes a persistent store.
+    /// Deletes the leftovers of dead processes: in this store half-built arrays and arrays whose
+    /// owner is gone; in the directory around it, if only this user can write there, ephemeral
+    /// stores whose processes are all gone. Never deletes a persistent store.
     ///
     /// # Errors
     ///
-    /// `Closed`; `Io` if the store cannot be listed. A file that cannot be judged or deleted does not
-    /// stop the sweep: see [`Swept::skipped`].
+    /// `Closed`; `Io` if the store cannot be listed. A file that cannot be judged or deleted does
+    /// not stop the sweep: see [`Swept::skipped`].
     ///
     /// # Examples
     ///

@@ -13,8 +13,8 @@ impl Manager {
     ///
     /// # Errors
     ///
-    /// `NotFound` if the variable is not set, or no store is at its path; `Untrusted` if its value is
-    /// not an absolute path; those of [`open`](Self::open).
+    /// `NotFound` if the variable is not set, or no store is at its path; `Untrusted` if its value
+    /// is not an absolute path; those of [`open`](Self::open).
     ///
     /// # Examples
     ///

@@ -1,5 +1,5 @@
-//! The pages of a new array file: huge or small. All of them exist before the array is published, so
-//! that no access can fail for want of a page.
+//! The pages of a new array file: huge or small. All of them exist before the array is published,
+//! so that no access can fail for want of a page.
 //!
 //! A fresh page of 4 KiB costs more than filling it. A huge page costs little more than its bytes,
 //! but the kernel makes one for a file on tmpfs by itself only if the file system was mounted with

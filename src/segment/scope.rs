@@ -18,7 +18,8 @@ impl Segment {
         }
     }
 
-    /// Applies a handle's scope; see [`Ownership::receive`](crate::state::ownership::Ownership::receive).
+    /// Applies a handle's scope; see
+    /// [`Ownership::receive`](crate::state::ownership::Ownership::receive).
     pub(crate) fn receive(&self, handle: Scope) -> Result<Option<u64>> {
         let me = self.member.id()?;
         Ok(self.ownership.lock().receive(handle, self.state(), me))

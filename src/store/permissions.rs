@@ -1,5 +1,5 @@
-//! Which directories, files and file systems a process may trust: those of its own user that no other
-//! user can write.
+//! Which directories, files and file systems a process may trust: those of its own user that no
+//! other user can write.
 
 use crate::{
     error::{Error, Result},
@@ -15,8 +15,8 @@ use std::{
 /// The environment variable that names the root.
 const ROOT_VARIABLE: &str = "NDSHM_ROOT";
 
-/// File systems on which flock, byte locks and reserved space keep their promises: tmpfs, ext4, xfs,
-/// and overlays over them.
+/// File systems on which flock, byte locks and reserved space keep their promises: tmpfs, ext4,
+/// xfs, and overlays over them.
 const FILE_SYSTEMS: [u64; 4] = [fs::TMPFS, 0xef53, 0x5846_5342, 0x794c_7630];
 
 fn untrusted(path: &Path, reason: impl Into<String>) -> Error {
@@ -78,8 +78,8 @@ fn default_root() -> PathBuf {
     PathBuf::from(format!("/dev/shm/ndshm-{user}"))
 }
 
-/// Checks that a store's directory is this user's alone, and on one of the file systems above unless
-/// `any_file_system`.
+/// Checks that a store's directory is this user's alone, and on one of the file systems above
+/// unless `any_file_system`.
 pub(crate) fn check_directory(path: &Path, any_file_system: bool) -> Result<Metadata> {
     check(
         path,

@@ -124,8 +124,8 @@ impl Context {
         self.open_store(&store, create)
     }
 
-    /// Joins the store of this path, or of this name in the root. With `create` it makes a persistent
-    /// one if none exists.
+    /// Joins the store of this path, or of this name in the root. With `create` it makes a
+    /// persistent one if none exists.
     pub(crate) fn open_store(&self, store: &Path, create: bool) -> Result<Manager, Failure> {
         let builder = Manager::builder().lock_timeout(self.patience);
         match self.find_store(store) {

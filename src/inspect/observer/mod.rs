@@ -54,8 +54,8 @@ impl Observer {
     ///
     /// # Errors
     ///
-    /// `NotFound` if there is none; `Untrusted` if the directory is not this user's alone, or its lock
-    /// file is not one; `Io`.
+    /// `NotFound` if there is none; `Untrusted` if the directory is not this user's alone, or its
+    /// lock file is not one; `Io`.
     ///
     /// # Examples
     ///
@@ -123,8 +123,8 @@ impl Observer {
         self.store.page().is_persistent()
     }
 
-    /// Whether a process began to delete the store. A closing store that stays was left by a process
-    /// that died.
+    /// Whether a process began to delete the store. A closing store that stays was left by a
+    /// process that died.
     ///
     /// # Examples
     ///
@@ -163,8 +163,8 @@ impl Observer {
         }
     }
 
-    /// The ids of the living members, in ascending order. Each process that has a manager or an open
-    /// array of the store is a member.
+    /// The ids of the living members, in ascending order. Each process that has a manager or an
+    /// open array of the store is a member.
     ///
     /// # Errors
     ///

@@ -172,7 +172,8 @@ fn not_a_store(path: PathBuf) -> Error {
     }
 }
 
-/// A name for a store without a chosen one: of the program's name, the process id and random letters.
+/// A name for a store without a chosen one: of the program's name, the process id and random
+/// letters.
 fn random_name() -> String {
     let program = std::env::current_exe()
         .ok()

@@ -56,7 +56,8 @@ impl ArrayOptions<'_> {
     ///
     /// # Errors
     ///
-    /// `Layout` if the number of bytes is not that of the elements; those of [`zeros`](Self::zeros).
+    /// `Layout` if the number of bytes is not that of the elements; those of
+    /// [`zeros`](Self::zeros).
     ///
     /// # Examples
     ///

@@ -43,8 +43,8 @@ pub struct ArrayOptions<'a> {
     labels: Labels,
 }
 
-/// How often an array that can neither be opened nor made is tried again, while other processes make
-/// and delete it.
+/// How often an array that can neither be opened nor made is tried again, while other processes
+/// make and delete it.
 const TRIES: usize = 1000;
 
 type NoDraft = fn(&mut Draft);
@@ -278,8 +278,8 @@ impl<'a> ArrayOptions<'a> {
         array::from_ndarray(self.member, self.labels()?, source)
     }
 
-    /// Opens the array with this name, or makes it of zeros if there is none: the start of a workflow
-    /// that may be resumed.
+    /// Opens the array with this name, or makes it of zeros if there is none: the start of a
+    /// workflow that may be resumed.
     ///
     /// # Errors
     ///

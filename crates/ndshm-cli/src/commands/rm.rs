@@ -9,7 +9,8 @@ use crate::{
 use ndshm::{Manager, Observer};
 use std::{path::Path, process::ExitCode};
 
-/// Delete arrays, or with --whole-store a whole store; processes that have them open keep using them
+/// Delete arrays, or with --whole-store a whole store; processes that have them open keep using
+/// them
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The arrays

@@ -17,8 +17,8 @@ use ndshm::{AnyArray, ArrayInfo, ArrayState, Order};
 use serde_json::{Value, json};
 use std::{io::Write, process::ExitCode, time::Instant};
 
-/// Show an array: header, attributes, corners, minimum, maximum, mean, NaN, a histogram, and for two
-/// axes a heat map
+/// Show an array: header, attributes, corners, minimum, maximum, mean, NaN, a histogram, and for
+/// two axes a heat map
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The array, with an optional slice

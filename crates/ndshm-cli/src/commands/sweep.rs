@@ -36,8 +36,8 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
         return report(context, &leftovers, None);
     }
     let swept = match (&store, &root) {
-        // A store without members is not joined: this process would be its member, and a sweep would
-        // leave it.
+        // A store without members is not joined: this process would be its member, and a sweep
+        // would leave it.
         (Some(store), _) if is_dead(&Observer::open(store)?)? => {
             Manager::sweep_root(store.parent().unwrap_or(store))?
         }
