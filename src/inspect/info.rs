@@ -24,7 +24,10 @@ use std::{
 /// let manager = ndshm::Manager::new()?;
 /// manager.options().name("xs").zeros::<f64, _>((3, 4))?;
 /// for info in manager.list()? {
-///     println!("{:?} {} {:?}, {} bytes, made by process {}", info.name, info.dtype, info.shape, info.byte_len, info.pid);
+///     println!(
+///         "{:?} {} {:?}, {} bytes, made by process {}",
+///         info.name, info.dtype, info.shape, info.byte_len, info.pid
+///     );
 /// }
 /// # Ok::<(), ndshm::Error>(())
 /// ```

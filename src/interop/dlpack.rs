@@ -69,7 +69,9 @@ impl<T: Element, D: Dimension> FrozenArray<T, D> {
     /// use dlpark::DlpackFlags;
     ///
     /// let manager = ndshm::Manager::new()?;
-    /// let frozen = manager.from_shape_fn::<f32, _>((2, 3), |(i, j)| (3 * i + j) as f32)?.freeze()?;
+    /// let frozen = manager
+    ///     .from_shape_fn::<f32, _>((2, 3), |(i, j)| (3 * i + j) as f32)?
+    ///     .freeze()?;
     /// let tensor = frozen.to_dlpack()?;
     /// assert_eq!(tensor.flags(), DlpackFlags::READ_ONLY);
     /// drop((frozen, manager)); // the memory remains

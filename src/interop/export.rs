@@ -36,8 +36,14 @@ use std::{fs::File, path::Path};
 /// let manager = ndshm::Manager::new()?;
 /// let xs = manager.zeros::<f64, _>((3, 4))?;
 /// Export::new().npy(&xs, &path)?;
-/// assert!(matches!(Export::new().npy(&xs, &path), Err(Error::AlreadyExists { .. })));
-/// Export::new().replace().progress(&|done, total| eprintln!("{done} of {total} bytes")).npy(&xs.t()?, &path)?;
+/// assert!(matches!(
+///     Export::new().npy(&xs, &path),
+///     Err(Error::AlreadyExists { .. })
+/// ));
+/// Export::new()
+///     .replace()
+///     .progress(&|done, total| eprintln!("{done} of {total} bytes"))
+///     .npy(&xs.t()?, &path)?;
 /// assert_eq!(Import::new().npy(&manager, &path)?.shape(), [4, 3]);
 /// # Ok::<(), Error>(())
 /// ```

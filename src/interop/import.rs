@@ -134,8 +134,12 @@ impl<'a> Import<'a> {
     /// let manager = ndshm::Manager::new()?;
     /// let bfloat16 = "bfloat16".parse()?;
     /// Export::new().npy(&manager.zeros_any(&bfloat16, &[5])?, &path)?;
-    /// assert_eq!(Import::new().npy(&manager, &path)?.dtype().to_string(), "|V2"); // NumPy has no such type
-    /// assert_eq!(*Import::new().dtype(&bfloat16).npy(&manager, &path)?.dtype(), bfloat16);
+    /// let imported = Import::new().npy(&manager, &path)?;
+    /// assert_eq!(imported.dtype().to_string(), "|V2"); // NumPy has no such type
+    /// assert_eq!(
+    ///     *Import::new().dtype(&bfloat16).npy(&manager, &path)?.dtype(),
+    ///     bfloat16
+    /// );
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn dtype(mut self, dtype: &DType) -> Self {
@@ -154,7 +158,9 @@ impl<'a> Import<'a> {
     /// # let path = scratch.path().join("xs.npy");
     /// let manager = ndshm::Manager::new()?;
     /// Export::new().npy(&manager.zeros::<f64, _>(1000)?, &path)?;
-    /// Import::new().progress(&|done, total| eprintln!("{done} of {total} bytes")).npy(&manager, &path)?;
+    /// Import::new()
+    ///     .progress(&|done, total| eprintln!("{done} of {total} bytes"))
+    ///     .npy(&manager, &path)?;
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn progress(mut self, progress: &'a (dyn Fn(u64, u64) + Sync)) -> Self {

@@ -20,7 +20,10 @@ use std::io::Write;
 ///
 /// # let scratch = tempfile::tempdir().unwrap();
 /// let manager = ndshm::Manager::new()?;
-/// let arrays: [&dyn Exportable; 2] = [&manager.zeros::<f64, _>(5)?, &manager.ones::<u8, _>((2, 2))?.freeze()?];
+/// let arrays: [&dyn Exportable; 2] = [
+///     &manager.zeros::<f64, _>(5)?,
+///     &manager.ones::<u8, _>((2, 2))?.freeze()?,
+/// ];
 /// for (number, array) in arrays.into_iter().enumerate() {
 ///     Export::new().npy(array, scratch.path().join(format!("{number}.npy")))?;
 /// }

@@ -19,7 +19,10 @@ use std::fs;
 /// let manager = ndshm::Manager::new()?;
 /// let _xs = manager.zeros::<f64, _>(1000)?;
 /// let usage = manager.usage()?;
-/// println!("{} arrays, {} bytes; {} are available", usage.arrays, usage.allocated, usage.available);
+/// println!(
+///     "{} arrays, {} bytes; {} are available",
+///     usage.arrays, usage.allocated, usage.available
+/// );
 /// # Ok::<(), ndshm::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -177,7 +180,14 @@ impl Manager {
         {
             swept.note(store::sweep(parent));
         }
-        event!(INFO, path = %self.path().display(), stores = swept.stores, arrays = swept.arrays, bytes = swept.bytes, "swept");
+        event!(
+            INFO,
+            path = %self.path().display(),
+            stores = swept.stores,
+            arrays = swept.arrays,
+            bytes = swept.bytes,
+            "swept"
+        );
         Ok(swept)
     }
 }

@@ -33,7 +33,8 @@ impl Manager {
             .filter(|value| !value.is_empty())
             .map(PathBuf::from)
         else {
-            let what = "this environment variable is not set: set it to the directory of a store, or start the program by ndshm run";
+            let what = "this environment variable is not set: set it to the directory of a store, \
+                        or start the program by ndshm run";
             return Err(Error::NotFound {
                 path: STORE_VARIABLE.into(),
                 what,

@@ -34,7 +34,7 @@ use uuid::Uuid;
 /// | | made by | deleted |
 /// | --- | --- | --- |
 /// | an ephemeral store | [`Manager::new`] | when the last clone of the owner is dropped |
-/// | a persistent store | [`Manager::create`], [`Manager::open_or_create`] | by [`close`](Manager::close) only |
+/// | a persistent store | [`Manager::create`], [`Manager::open_or_create`] | by [`Manager::close`] only |
 ///
 /// Clones share one membership. A manager that was opened or deserialized is a member of the store,
 /// never its owner.
@@ -226,7 +226,8 @@ impl Manager {
     }
 
     fn not_owner(&self) -> Error {
-        let reason = "only the manager that made an ephemeral store, and its clones, can close or persist it";
+        let reason = "only the manager that made an ephemeral store, and its clones, can close or \
+                      persist it";
         Error::NotOwner {
             path: self.path().into(),
             reason,

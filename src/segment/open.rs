@@ -207,7 +207,13 @@ impl Segment {
                 check_id(path, expected, opened.parsed.header.id)?;
                 let enlisted = Self::of_opened(member, path, inode, opened, writable)?.enlist();
                 failpoint!(OpenEnlisted);
-                event!(DEBUG, path = %path.display(), bytes = enlisted.data_len(), writable, "opened an array");
+                event!(
+                    DEBUG,
+                    path = %path.display(),
+                    bytes = enlisted.data_len(),
+                    writable,
+                    "opened an array"
+                );
                 enlisted
             }
         };

@@ -70,7 +70,8 @@ pub(crate) fn make(
             Err(error) if wanted == HugePages::Require => {
                 return Err(failed(
                     error,
-                    "make huge pages: they need a tmpfs, Linux 6.1, and free memory in one piece; HugePages::Auto does without them",
+                    "make huge pages: they need a tmpfs, Linux 6.1, and free memory in one piece; \
+                     HugePages::Auto does without them",
                 ));
             }
             // The pages that were made on the way are a part of the file.

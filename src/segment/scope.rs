@@ -46,7 +46,10 @@ impl Segment {
         if self.generation != fork::generation() {
             return match scope {
                 Scope::Store => Ok(()),
-                _ => Err(self.not_owner("the array was inherited over a fork, and a child owns nothing: open it from its handle first")),
+                _ => Err(self.not_owner(
+                    "the array was inherited over a fork, and a child owns nothing: open it from \
+                     its handle first",
+                )),
             };
         }
         self.ownership

@@ -67,7 +67,8 @@ pub(crate) fn root(given: Option<&Path>, any_file_system: bool, create: bool) ->
     if is_default && !any_file_system && fs::file_system(&root)? != fs::TMPFS {
         return Err(untrusted(
             &root,
-            "it is not on a tmpfs, so arrays would lie on a disk; set NDSHM_ROOT to the directory that you want",
+            "it is not on a tmpfs, so arrays would lie on a disk; set NDSHM_ROOT to the directory \
+             that you want",
         ));
     }
     Ok(root)
@@ -122,8 +123,9 @@ fn check(path: &Path, any_file_system: bool, forbidden: u32, advice: &str) -> Re
         ));
     }
     if !any_file_system && !FILE_SYSTEMS.contains(&fs::file_system(path)?) {
-        let reason = "its file system is not tmpfs, ext4, xfs or an overlay over them, so locks and reserved space may not hold; \
-                      Builder::any_file_system allows it at your own risk";
+        let reason = "its file system is not tmpfs, ext4, xfs or an overlay over them, so locks \
+                      and reserved space may not hold; Builder::any_file_system allows it at your \
+                      own risk";
         return Err(untrusted(path, reason));
     }
     Ok(metadata)

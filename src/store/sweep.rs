@@ -239,6 +239,8 @@ fn sweep_gone(gone: &Path) -> Result<Swept> {
 fn put_back(gone: &Path) -> Error {
     Error::Untrusted {
         path: gone.into(),
-        reason: "it is a store that is not closed, renamed away where another one was: rename it back into its place".into(),
+        reason: "it is a store that is not closed, renamed away where another one was: rename it \
+                 back into its place"
+            .into(),
     }
 }

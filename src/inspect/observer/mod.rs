@@ -39,7 +39,10 @@ use std::{
 /// for info in observer.arrays()? {
 ///     let info = info?; // one damaged file is one error here, and the others are still listed
 ///     let state = observer.state(&info)?;
-///     println!("{:?}: frozen {}, poisoned {:?}, guards {:?}", info.name, state.is_frozen, state.poisoned, state.guards);
+///     println!(
+///         "{:?}: frozen {}, poisoned {:?}, guards {:?}",
+///         info.name, state.is_frozen, state.poisoned, state.guards
+///     );
 ///     assert_eq!((state.scope, state.guards.len()), (Scope::Store, 1));
 /// }
 /// # Ok::<(), ndshm::Error>(())
@@ -150,7 +153,11 @@ impl Observer {
     ///
     /// ```
     /// let manager = ndshm::Manager::new()?;
-    /// assert!(ndshm::Observer::open(manager.path())?.owner()?.is_some_and(|owner| owner.is_alive));
+    /// assert!(
+    ///     ndshm::Observer::open(manager.path())?
+    ///         .owner()?
+    ///         .is_some_and(|owner| owner.is_alive)
+    /// );
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn owner(&self) -> Result<Option<MemberState>> {

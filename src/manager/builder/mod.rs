@@ -15,7 +15,11 @@ use std::{
 ///
 /// ```
 /// # let scratch = tempfile::tempdir().unwrap();
-/// let manager = ndshm::Manager::builder().root(scratch.path()).name("run-7").persistent().open_or_create()?;
+/// let manager = ndshm::Manager::builder()
+///     .root(scratch.path())
+///     .name("run-7")
+///     .persistent()
+///     .open_or_create()?;
 /// manager.close()?;
 /// # Ok::<(), ndshm::Error>(())
 /// ```
@@ -148,7 +152,10 @@ impl Builder {
     /// ```
     /// # let scratch = tempfile::tempdir().unwrap();
     /// let manager = ndshm::Manager::builder().root(scratch.path()).create()?;
-    /// assert_eq!(manager.path().parent(), Some(std::fs::canonicalize(scratch.path()).unwrap().as_path()));
+    /// assert_eq!(
+    ///     manager.path().parent(),
+    ///     Some(std::fs::canonicalize(scratch.path()).unwrap().as_path())
+    /// );
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn root(mut self, root: impl AsRef<Path>) -> Self {

@@ -20,11 +20,15 @@ impl Builder {
     /// use std::time::Duration;
     ///
     /// # let scratch = tempfile::tempdir().unwrap();
-    /// let manager = ndshm::Manager::builder().root(scratch.path()).lock_timeout(Duration::from_millis(1)).create()?;
+    /// let manager = ndshm::Manager::builder()
+    ///     .root(scratch.path())
+    ///     .lock_timeout(Duration::from_millis(1))
+    ///     .create()?;
     /// let xs = manager.zeros::<f64, _>(10)?;
     /// let _held = xs.write()?;
     /// let view = xs.view()?;
-    /// std::thread::spawn(move || assert!(matches!(view.read(), Err(ndshm::Error::Timeout { .. })))).join().unwrap();
+    /// let waited = std::thread::spawn(move || view.read().map(drop)).join().unwrap();
+    /// assert!(matches!(waited, Err(ndshm::Error::Timeout { .. })));
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn lock_timeout(mut self, timeout: Duration) -> Self {
@@ -49,7 +53,10 @@ impl Builder {
     /// use ndshm::{HugePages, Manager};
     ///
     /// # let scratch = tempfile::tempdir().unwrap();
-    /// let manager = Manager::builder().root(scratch.path()).huge_pages(HugePages::Never).create()?;
+    /// let manager = Manager::builder()
+    ///     .root(scratch.path())
+    ///     .huge_pages(HugePages::Never)
+    ///     .create()?;
     /// let xs = manager.zeros::<f64, _>(1_000_000)?;
     /// # Ok::<(), ndshm::Error>(())
     /// ```

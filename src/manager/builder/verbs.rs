@@ -26,7 +26,11 @@ impl Builder {
     ///
     /// ```
     /// # let scratch = tempfile::tempdir().unwrap();
-    /// let manager = ndshm::Manager::builder().root(scratch.path()).name("run-7").persistent().create()?;
+    /// let manager = ndshm::Manager::builder()
+    ///     .root(scratch.path())
+    ///     .name("run-7")
+    ///     .persistent()
+    ///     .create()?;
     /// assert!(!manager.is_owner());
     /// # Ok::<(), ndshm::Error>(())
     /// ```
@@ -165,7 +169,8 @@ fn is_empty(directory: &Path) -> bool {
 }
 
 fn not_a_store(path: PathBuf) -> Error {
-    let reason = "the directory exists and is not a store: name one that does not exist yet, it is made with the store";
+    let reason = "the directory exists and is not a store: name one that does not exist yet, it \
+                  is made with the store";
     Error::Untrusted {
         path,
         reason: reason.into(),

@@ -29,7 +29,12 @@ use std::sync::Arc;
 /// use ndshm::Scope;
 ///
 /// let manager = ndshm::Manager::new()?;
-/// let frames = manager.options().name("frames").scope(Scope::Local).axis_names(["row", "column"]).ones::<u8, _>((480, 640))?;
+/// let frames = manager
+///     .options()
+///     .name("frames")
+///     .scope(Scope::Local)
+///     .axis_names(["row", "column"])
+///     .ones::<u8, _>((480, 640))?;
 /// assert_eq!(frames.scope(), Scope::Local);
 /// # Ok::<(), ndshm::Error>(())
 /// ```
@@ -107,7 +112,10 @@ impl<'a> ArrayOptions<'a> {
     /// struct Camera { exposure_ms: f64 }
     ///
     /// let manager = ndshm::Manager::new()?;
-    /// let frame = manager.options().attrs(&Camera { exposure_ms: 2.5 })?.zeros::<u8, _>((480, 640))?;
+    /// let frame = manager
+    ///     .options()
+    ///     .attrs(&Camera { exposure_ms: 2.5 })?
+    ///     .zeros::<u8, _>((480, 640))?;
     /// assert_eq!(frame.attrs::<Camera>()?.exposure_ms, 2.5);
     /// # Ok::<(), ndshm::Error>(())
     /// ```

@@ -204,7 +204,8 @@ fn open_error(source: io::Error, directory: &Path, path: &Path) -> Error {
         {
             Error::Untrusted {
                 path: directory.into(),
-                reason: "it has arrays but no .lock: the store is damaged, or the files were copied here"
+                reason: "it has arrays but no .lock: the store is damaged, or the files were \
+                         copied here"
                     .into(),
             }
         }
