@@ -34,12 +34,12 @@
 //! | counters and flags | [`SharedArray::atomic`] | [`AtomicArray`] |
 //! | a part of an array | [`slice`](SharedArray::slice), [`index_axis`](SharedArray::index_axis), [`field`](SharedArray::field) and other views | [`SharedArray`] |
 //! | structs as elements | `#[derive(Element)]` | [`Element`](trait@Element) |
-//! | names, attributes, names of axes, scopes | [`Manager::options`] | [`ArrayOptions`], [`Scope`] |
-//! | one code for all types | [`AnyArray`], [`dispatch!`] | [run-time types](guide::run_time_types) |
+//! | names, attributes, axis names, scopes | [`Manager::options`] | [`ArrayOptions`], [`Scope`] |
+//! | code for all types | [`AnyArray`], [`dispatch!`] | [run-time types](guide::run_time_types) |
 //! | another directory, timeouts, huge pages, recycled memory | [`Manager::builder`] | [`Builder`], [where it runs](guide::where_it_runs) |
 //! | to see what a store holds | [`Manager::list`], [`Manager::usage`]; from outside, with locks and owners, [`Observer`] | [`verify`](fn@verify) |
 //! | to delete | drop local arrays; for others [`SharedArray::release`], [`Manager::remove`], [`Manager::close`]; for leftovers of dead processes [`Manager::sweep`] | [`Scope`] |
-//! | files of other formats | [`Export::npy`], [`Import::npy`] and their siblings | [`Export`], [`Import`] |
+//! | files of other formats | [`Export::npy`], [`Import::npy`] and siblings | [`Export`], [`Import`] |
 //!
 //! Arrays, handles and managers are serde values too. [The guide](guide) has a page for each larger
 //! topic, and one for [users of other libraries](guide::coming_from).
@@ -49,12 +49,12 @@
 //! | feature | adds |
 //! | --- | --- |
 //! | `derive`, on by default | `#[derive(Element)]` for structs |
-//! | `half`, `complex`, on by default | `f16` and `bf16`; `Complex<f32>` and `Complex<f64>` as elements |
+//! | `half`, `complex`, on by default | the elements `f16`, `bf16`; `Complex<f32>`, `Complex<f64>` |
 //! | `nalgebra` | its matrices and vectors of fixed size as elements |
-//! | `rayon` | copies of large arrays by several threads; ndarray's parallel iterators over guards |
+//! | `rayon` | large arrays copied by several threads; ndarray's parallel iterators over guards |
 //! | `dlpack` | `FrozenArray::to_dlpack`: frozen arrays for other libraries, without a copy |
 //! | `zip`, `safetensors` | files of these formats, written and read |
-//! | `tracing` | events for arrays and stores that are made, opened, claimed, released and swept, and for poison |
+//! | `tracing` | events: arrays and stores made, opened, claimed, released, swept; poison |
 //! | `cli` | the command-line tool `ndshm` |
 //!
 //! # What it is not
@@ -211,8 +211,8 @@ pub mod __private {
     pub use bytemuck;
     pub use ndarray::IxDyn;
 
-    /// What the derive macro tells of a struct: here, so that it brings no name into the scope of the
-    /// struct.
+    /// The fields of a struct, as the derive macro describes them. The trait stands here so that the
+    /// macro brings no name into the scope of the struct.
     pub trait Struct {
         const FIELDS: &'static [crate::Field];
 

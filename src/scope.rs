@@ -10,7 +10,7 @@ use std::fmt;
 /// | scope | deletion |
 /// | --- | --- |
 /// | [`Local`](Scope::Local) | when the last array or view in the process that owns it is dropped |
-/// | [`Remote`](Scope::Remote) | not by this process: the first process that opens a handle owns the array |
+/// | [`Remote`](Scope::Remote) | not by this process: the first opener of a handle owns the array |
 /// | [`Store`](Scope::Store) | with the store, or by `release` |
 ///
 /// A handle carries its source's scope. The opener's scope is decided once, when it opens the

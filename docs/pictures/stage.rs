@@ -1,7 +1,8 @@
 //! The scene of the pictures: stores with arrays, and processes that use them. `docs/pictures/make`
 //! starts one process of this program for each part.
 //!
-//! A process plays its part, prints `ready`, and runs until its standard input ends or it is killed.
+//! A process plays its part, prints `ready`, and runs until its standard input ends or it is
+//! killed.
 
 use ndarray::{Axis, s};
 use ndshm::{Manager, Scope};

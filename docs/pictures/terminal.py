@@ -1,4 +1,7 @@
-"""Turns the output of `tmux capture-pane -e -p` into an SVG picture of the terminal: terminal.py TITLE < SCREEN > FILE.svg"""
+"""Turns the output of `tmux capture-pane -e -p` into an SVG picture of the terminal:
+
+terminal.py TITLE < SCREEN > FILE.svg
+"""
 
 import html
 import re
@@ -21,7 +24,8 @@ def indexed(index):
     if index >= 232:
         return "#" + f"{8 + 10 * (index - 232):02x}" * 3
     index -= 16
-    return "#" + "".join(f"{0 if part == 0 else 55 + 40 * part:02x}" for part in (index // 36, index // 6 % 6, index % 6))
+    parts = (index // 36, index // 6 % 6, index % 6)
+    return "#" + "".join(f"{0 if part == 0 else 55 + 40 * part:02x}" for part in parts)
 
 
 class Style:
@@ -43,7 +47,10 @@ class Style:
                 setattr(self, {24: "underline", 27: "reverse"}[code], False)
             elif code in (38, 48):
                 kind = codes.pop(0)
-                color = indexed(codes.pop(0)) if kind == 5 else "#" + "".join(f"{codes.pop(0):02x}" for _ in range(3))
+                if kind == 5:
+                    color = indexed(codes.pop(0))
+                else:
+                    color = "#" + "".join(f"{codes.pop(0):02x}" for _ in range(3))
                 setattr(self, "fore" if code == 38 else "back", color)
             elif code in (39, 49):
                 setattr(self, "fore" if code == 39 else "back", None)
@@ -70,7 +77,10 @@ class Style:
 
 
 def cells(line, style):
-    """The characters of a line, each with its colours and the other attributes. The next line continues with the style."""
+    """The characters of a line, each with its colours and the other attributes.
+
+    The next line continues with the style.
+    """
     for part in re.split("(\x1b\\[[0-9;:]*m)", line):
         if part.startswith("\x1b["):
             style.apply(part[2:-1])
@@ -98,7 +108,9 @@ def rectangles(line, row):
 
     def fill(layer, color, left, top, right, bottom):
         x, y = EDGE + left * CELL, BAR + EDGE / 2 + (row + top) * LINE
-        paths.append(((layer, color), f"M{number(x)} {number(y)}h{number((right - left) * CELL)}v{number((bottom - top) * LINE)}h-{number((right - left) * CELL)}z"))
+        width, height = number((right - left) * CELL), number((bottom - top) * LINE)
+        path = f"M{number(x)} {number(y)}h{width}v{height}h-{width}z"
+        paths.append(((layer, color), path))
 
     for at, back, part in runs(line, lambda cell: cell[2]):
         if back:
@@ -118,7 +130,8 @@ def texts(line, row):
         for words in re.finditer(r"\S+(?: \S+)*", text):
             x, length = number(EDGE + (at + words.start()) * CELL), number(len(words[0]) * CELL)
             color = "" if fore == FORE else f' fill="{fore}"'
-            yield f'<text x="{x}" y="{y}" textLength="{length}"{color}{attributes}>{html.escape(words[0])}</text>'
+            text = html.escape(words[0])
+            yield f'<text x="{x}" y="{y}" textLength="{length}"{color}{attributes}>{text}</text>'
 
 
 def main():
@@ -126,17 +139,25 @@ def main():
     style = Style()
     lines = [list(cells(line, style)) for line in sys.stdin.read().rstrip("\n").split("\n")]
     columns = max(int(sys.argv[2]) if len(sys.argv) > 2 else 0, *map(len, lines))
-    width, height = number(2 * EDGE + columns * CELL), number(BAR + EDGE + len(lines) * LINE + EDGE / 2)
+    width = number(2 * EDGE + columns * CELL)
+    height = number(BAR + EDGE + len(lines) * LINE + EDGE / 2)
     paths = {}
     for row, line in enumerate(lines):
         for key, path in rectangles(line, row):
             paths.setdefault(key, []).append(path)
-    print(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="DejaVu Sans Mono, Menlo, Consolas, monospace" font-size="{SIZE}" fill="{FORE}">')
+    print(
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+        'font-family="DejaVu Sans Mono, Menlo, Consolas, monospace" '
+        f'font-size="{SIZE}" fill="{FORE}">'
+    )
     print(f"<title>{html.escape(title)}</title>")
     print(f'<rect width="{width}" height="{height}" rx="8" fill="{BACK}"/>')
     for at, color in enumerate(["#ff5f57", "#febc2e", "#28c840"]):
         print(f'<circle cx="{20 + 20 * at}" cy="17" r="6" fill="{color}"/>')
-    print(f'<text x="{number(float(width) / 2)}" y="22" text-anchor="middle" opacity=".7">{html.escape(title)}</text>')
+    print(
+        f'<text x="{number(float(width) / 2)}" y="22" text-anchor="middle" opacity=".7">'
+        f"{html.escape(title)}</text>"
+    )
     print('<g shape-rendering="crispEdges">')
     for (_, color), parts in sorted(paths.items(), key=lambda item: item[0][0]):
         print(f'<path fill="{color}" d="{"".join(parts)}"/>')

@@ -32,7 +32,10 @@ pub unsafe trait AtomicElement: Element {
 
 macro_rules! atomic {
     ($($type:ty => $atomic:ty),* $(,)?) => {$(
-        const _: () = assert!(size_of::<$type>() == size_of::<$atomic>() && align_of::<$type>() == align_of::<$atomic>());
+        const _: () = assert!(
+            size_of::<$type>() == size_of::<$atomic>()
+                && align_of::<$type>() == align_of::<$atomic>()
+        );
 
         // SAFETY: the standard library gives the atomic integers the size and representation of the
         // integers, and the assertion above compares the alignments.

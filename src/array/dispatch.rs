@@ -42,13 +42,27 @@ macro_rules! arms {
         #[doc(hidden)]
         #[macro_export]
         macro_rules! __dispatch {
-            ($dollar array:ident, $dollar xs:ident, $dollar T:ident, $dollar body:expr, $dollar otherwise:expr) => {
+            (
+                $dollar array:ident,
+                $dollar xs:ident,
+                $dollar T:ident,
+                $dollar body:expr,
+                $dollar otherwise:expr
+            ) => {
                 match $dollar array.dtype() {
-                    $(dtype if *dtype == <$dollar crate::__private::scalar::$scalar as $dollar crate::__private::Element>::DTYPE => {
+                    $(dtype if *dtype
+                        == <$dollar crate::__private::scalar::$scalar
+                            as $dollar crate::__private::Element>::DTYPE =>
+                    {
                         type $dollar T = $dollar crate::__private::scalar::$scalar;
-                        match $dollar array.downcast::<$dollar T, $dollar crate::__private::IxDyn>() {
-                            ::core::result::Result::Ok($dollar xs) => ::core::result::Result::Ok($dollar body),
-                            ::core::result::Result::Err(error) => ::core::result::Result::Err(error),
+                        match $dollar array.downcast::<$dollar T, $dollar crate::__private::IxDyn>()
+                        {
+                            ::core::result::Result::Ok($dollar xs) => {
+                                ::core::result::Result::Ok($dollar body)
+                            }
+                            ::core::result::Result::Err(error) => {
+                                ::core::result::Result::Err(error)
+                            }
                         }
                     })*
                     _ => ::core::result::Result::<_, $dollar crate::Error>::Ok($dollar otherwise),

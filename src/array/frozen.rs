@@ -230,7 +230,12 @@ impl Handle {
     /// let manager = ndshm::Manager::new()?;
     /// let xs = manager.zeros::<f64, _>(5)?;
     /// let handle = xs.handle();
-    /// let consumer = std::thread::spawn(move || handle.open_frozen_timeout::<f64, Ix1>(Duration::from_secs(60)).unwrap().sum());
+    /// let consumer = std::thread::spawn(move || {
+    ///     handle
+    ///         .open_frozen_timeout::<f64, Ix1>(Duration::from_secs(60))
+    ///         .unwrap()
+    ///         .sum()
+    /// });
     /// xs.write()?.fill(1.0);
     /// xs.freeze()?;
     /// assert_eq!(consumer.join().unwrap(), 5.0);
@@ -258,7 +263,10 @@ impl Handle {
     ///
     /// let manager = ndshm::Manager::new()?;
     /// let xs = manager.zeros::<f64, _>(5)?;
-    /// assert!(matches!(xs.handle().wait_frozen(Duration::ZERO), Err(ndshm::Error::Timeout { .. })));
+    /// assert!(matches!(
+    ///     xs.handle().wait_frozen(Duration::ZERO),
+    ///     Err(ndshm::Error::Timeout { .. })
+    /// ));
     /// xs.freeze()?;
     /// xs.handle().wait_frozen(Duration::from_secs(60))?;
     /// # Ok::<(), ndshm::Error>(())

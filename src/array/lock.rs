@@ -242,7 +242,11 @@ impl Lock {
         };
         self.array.thread_of(self.slot).store(0, Relaxed);
         self.array.state().poison(self.slot, member);
-        event!(WARN, path = %self.array.path().display(), "a panic poisoned what was being written");
+        event!(
+            WARN,
+            path = %self.array.path().display(),
+            "a panic poisoned what was being written"
+        );
     }
 }
 
@@ -286,7 +290,14 @@ fn refused(array: &OpenArray, refusal: Refusal, wait: Wait) -> Error {
         (Refusal::WouldDeadlock, _) => Error::WouldDeadlock { path },
         (Refusal::TooManyGuards, _) => Error::TooManyGuards { path, limit: SLOTS },
         (Refusal::Poisoned(poison), _) => {
-            event!(WARN, path = %path.display(), start = poison.span.start, end = poison.span.end, member = poison.member, "found poison");
+            event!(
+                WARN,
+                path = %path.display(),
+                start = poison.span.start,
+                end = poison.span.end,
+                member = poison.member,
+                "found poison"
+            );
             Error::Poisoned {
                 path,
                 range: range_of(poison),
@@ -295,7 +306,8 @@ fn refused(array: &OpenArray, refusal: Refusal, wait: Wait) -> Error {
         }
         (Refusal::Interleaved(poison), _) => {
             let reason = format!(
-                "the poisoned bytes {:?} interleave with those of this view: recover a view that contains them",
+                "the poisoned bytes {:?} interleave with those of this view: recover a view that \
+                 contains them",
                 range_of(poison)
             );
             Error::layout("recover", reason)

@@ -26,8 +26,8 @@ fn placed(offset: u64, shape: &[u64], strides: &[i64]) -> Option<Placement> {
 fn the_text_is_one_printable_line_and_reads_back() {
     let view = placed(8192, &[64, 128, 3], &[-4096, 24, 8]);
     let text = handle(b"/dev/shm/ndshm-0/a store/frames.ndshm", view.clone()).to_string();
-    let expected = "ndshm1:m=w:s=remote:i=-_v7-_v7-_v7-_v7-_v7-w:f=cbf29ce484222325:o=8192:n=64,128,3:t=-4096,24,8:\
-                    p=/dev/shm/ndshm-0/a%20store/frames.ndshm";
+    let expected = "ndshm1:m=w:s=remote:i=-_v7-_v7-_v7-_v7-_v7-w:f=cbf29ce484222325:o=8192:\
+                    n=64,128,3:t=-4096,24,8:p=/dev/shm/ndshm-0/a%20store/frames.ndshm";
     assert_eq!(text, expected);
     for (path, view) in [
         (&b"/x"[..], None),
@@ -47,7 +47,8 @@ fn the_text_is_one_printable_line_and_reads_back() {
 
 #[test]
 fn a_view_of_rank_four_in_the_default_root_stays_under_300_bytes() {
-    let path = b"/dev/shm/ndshm-4294967294/twenty-four-letters-long-4194304-0123456789ab/0189f7e2c3d47a5b8c9d0e1f2a3b4c5d.ndshm";
+    let path = b"/dev/shm/ndshm-4294967294/twenty-four-letters-long-4194304-0123456789ab/\
+                 0189f7e2c3d47a5b8c9d0e1f2a3b4c5d.ndshm";
     let text = handle(path, placed(1 << 33, &[100_000; 4], &[-100_000_000; 4])).to_string();
     assert!(text.len() < 300, "{}", text.len());
 }

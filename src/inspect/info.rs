@@ -24,7 +24,10 @@ use std::{
 /// let manager = ndshm::Manager::new()?;
 /// manager.options().name("xs").zeros::<f64, _>((3, 4))?;
 /// for info in manager.list()? {
-///     println!("{:?} {} {:?}, {} bytes, made by process {}", info.name, info.dtype, info.shape, info.byte_len, info.pid);
+///     println!(
+///         "{:?} {} {:?}, {} bytes, made by process {}",
+///         info.name, info.dtype, info.shape, info.byte_len, info.pid
+///     );
 /// }
 /// # Ok::<(), ndshm::Error>(())
 /// ```
@@ -63,7 +66,8 @@ impl ArrayInfo {
     ///
     /// # Errors
     ///
-    /// `NotFound` if there is none; `Released`; `Header` and `Untrusted` if the file is not an array.
+    /// `NotFound` if there is none; `Released`; `Header` and `Untrusted` if the file is not an
+    /// array.
     ///
     /// # Examples
     ///
@@ -128,7 +132,8 @@ impl ArrayInfo {
         })
     }
 
-    /// The array's attributes, as any type that deserializes from a map; an empty map if it has none.
+    /// The array's attributes, as any type that deserializes from a map; an empty map if it has
+    /// none.
     ///
     /// # Errors
     ///

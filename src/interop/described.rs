@@ -33,8 +33,8 @@ pub(super) struct Swap {
     pub(super) count: usize,
 }
 
-/// The element type and the shape for formats without `[T; N]` elements: the lengths of these follow
-/// those of the array.
+/// The element type and the shape for formats without `[T; N]` elements: the lengths of these
+/// follow those of the array.
 pub(super) fn without_subarray(dtype: &DType, shape: &[usize]) -> (DType, Vec<usize>) {
     let (mut dtype, mut shape) = (dtype.clone(), shape.to_vec());
     while dtype.to_string().starts_with('(')

@@ -50,11 +50,11 @@ impl<T: Element, D: Dimension> FrozenArray<T, D> {
     /// read-only memory.
     ///
     /// The tensor keeps the array mapped, and a [`Local`](crate::Scope::Local) one from being
-    /// deleted, until its deleter is called, in any thread. Strides are those of the view; not every
-    /// library takes negative ones. `into_raw` gives the C structure, `DLManagedTensorVersioned`, for
-    /// a capsule of Python or for another library. A library that takes only the older structure,
-    /// which has no flag, cannot use the tensor. A library that ignores the flag and writes faults,
-    /// because the pages are mapped read-only.
+    /// deleted, until its deleter is called, in any thread. Strides are those of the view; not
+    /// every library takes negative ones. `into_raw` gives the C structure,
+    /// `DLManagedTensorVersioned`, for a capsule of Python or for another library. A library that
+    /// takes only the older structure, which has no flag, cannot use the tensor. A library that
+    /// ignores the flag and writes faults, because the pages are mapped read-only.
     ///
     /// # Errors
     ///

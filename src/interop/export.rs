@@ -18,12 +18,13 @@ use std::{fs::File, path::Path};
 /// Settings for an export, and the verbs that write arrays into files of other formats.
 ///
 /// Each verb takes arrays and views of any kind: [`SharedArray`](crate::SharedArray),
-/// [`FrozenArray`](crate::FrozenArray), [`AnyArray`](crate::AnyArray). [`Import`](crate::Import) is the way back.
+/// [`FrozenArray`](crate::FrozenArray), [`AnyArray`](crate::AnyArray). [`Import`](crate::Import) is
+/// the way back.
 ///
 /// A file gets its name only when it is complete: an export that fails leaves no file, nor does one
 /// whose process is killed. (On file systems without unnamed files, such as NFS, a killed process
-/// leaves a file called `.ndshm-export-` and letters beside it.) Each array is read under one guard,
-/// so the file shows it at one moment; writers of its bytes wait as long.
+/// leaves a file called `.ndshm-export-` and letters beside it.) Each array is read under one
+/// guard, so the file shows it at one moment; writers of its bytes wait as long.
 ///
 /// # Examples
 ///
@@ -69,8 +70,8 @@ impl<'a> Export<'a> {
         self
     }
 
-    /// Calls a function every few megabytes, with the bytes of elements written so far and the bytes
-    /// of all elements.
+    /// Calls a function every few megabytes, with the bytes of elements written so far and the
+    /// bytes of all elements.
     pub fn progress(mut self, progress: &'a (dyn Fn(u64, u64) + Sync)) -> Self {
         self.progress = Some(progress);
         self
@@ -136,8 +137,8 @@ impl<'a> Export<'a> {
         })
     }
 
-    /// Writes arrays into a `.npz` file, each under its key and as [`npy`](Self::npy) writes it. Each
-    /// array is read under a guard of its own, one after another.
+    /// Writes arrays into a `.npz` file, each under its key and as [`npy`](Self::npy) writes it.
+    /// Each array is read under a guard of its own, one after another.
     ///
     /// # Errors
     ///

@@ -8,8 +8,8 @@ use ndarray::{ArrayView, ArrayViewMut, Axis, Ix1, Ix2, IxDyn, Zip};
 
 /// Bytes of a block, which fits a processor's cache.
 const BLOCK: usize = 1 << 20;
-/// Bytes of the largest block, for arrays where only a large block uses all bytes of each cache line
-/// that it reads.
+/// Bytes of the largest block, for arrays where only a large block uses all bytes of each cache
+/// line that it reads.
 const LARGEST: usize = 16 << 20;
 /// Bytes of a cache line, which are read from memory at once.
 const LINE: usize = 64;
@@ -131,8 +131,8 @@ fn copy<const N: usize>(from: ArrayView<'_, [u8; N], IxDyn>, to: ArrayViewMut<'_
     );
 }
 
-/// Copies all planes of the last two axes, in tiles of `tile` words, lane by lane along `inner`, one
-/// of these two axes.
+/// Copies all planes of the last two axes, in tiles of `tile` words, lane by lane along `inner`,
+/// one of these two axes.
 fn planes<const N: usize>(
     from: ArrayView<'_, [u8; N], IxDyn>,
     mut to: ArrayViewMut<'_, [u8; N], IxDyn>,

@@ -256,8 +256,8 @@ impl<'a> Import<'a> {
         target::publish_all(drafts)
     }
 
-    /// Makes arrays from a safetensors file, each with its key; all or none. The file's metadata are
-    /// ignored.
+    /// Makes arrays from a safetensors file, each with its key; all or none. The file's metadata
+    /// are ignored.
     ///
     /// # Errors
     ///

@@ -20,7 +20,11 @@ impl Manager {
     /// use ndarray::Ix2;
     ///
     /// let manager = ndshm::Manager::new()?;
-    /// let frames = manager.options().name("frames").axis_names(["row", "column"]).zeros::<u8, _>((480, 640))?;
+    /// let frames = manager
+    ///     .options()
+    ///     .name("frames")
+    ///     .axis_names(["row", "column"])
+    ///     .zeros::<u8, _>((480, 640))?;
     /// assert_eq!(manager.array::<u8, Ix2>("frames")?.id(), frames.id());
     /// # Ok::<(), ndshm::Error>(())
     /// ```
@@ -90,8 +94,8 @@ impl Manager {
         self.options().ones(shape)
     }
 
-    /// A new array whose contents are unspecified, but initialised: for callers that write all of it
-    /// anyway.
+    /// A new array whose contents are unspecified, but initialised: for callers that write all of
+    /// it anyway.
     ///
     /// # Errors
     ///

@@ -19,7 +19,10 @@ use std::fs;
 /// let manager = ndshm::Manager::new()?;
 /// let _xs = manager.zeros::<f64, _>(1000)?;
 /// let usage = manager.usage()?;
-/// println!("{} arrays, {} bytes; {} are available", usage.arrays, usage.allocated, usage.available);
+/// println!(
+///     "{} arrays, {} bytes; {} are available",
+///     usage.arrays, usage.allocated, usage.available
+/// );
 /// # Ok::<(), ndshm::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,8 +37,8 @@ pub struct Usage {
     /// Bytes of files without an array: kept for reuse
     /// ([`Builder::recycle`](crate::Builder::recycle)), or being made.
     pub kept: u64,
-    /// Bytes that are available: on the file system, and on a tmpfs in the memory of the machine and
-    /// of this process's control group, whichever is least.
+    /// Bytes that are available: on the file system, and on a tmpfs in the memory of the machine
+    /// and of this process's control group, whichever is least.
     pub available: u64,
 }
 
@@ -127,8 +130,8 @@ impl Manager {
         Ok(fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file()))
     }
 
-    /// Deletes the array with this name, whichever process owns it. Processes that have it open can go
-    /// on using it.
+    /// Deletes the array with this name, whichever process owns it. Processes that have it open can
+    /// go on using it.
     ///
     /// # Errors
     ///
@@ -154,14 +157,14 @@ impl Manager {
         }
     }
 
-    /// Deletes the leftovers of dead processes: in this store half-built arrays and arrays whose owner
-    /// is gone; in the directory around it, if only this user can write there, ephemeral stores whose
-    /// processes are all gone. Never deletes a persistent store.
+    /// Deletes the leftovers of dead processes: in this store half-built arrays and arrays whose
+    /// owner is gone; in the directory around it, if only this user can write there, ephemeral
+    /// stores whose processes are all gone. Never deletes a persistent store.
     ///
     /// # Errors
     ///
-    /// `Closed`; `Io` if the store cannot be listed. A file that cannot be judged or deleted does not
-    /// stop the sweep: see [`Swept::skipped`].
+    /// `Closed`; `Io` if the store cannot be listed. A file that cannot be judged or deleted does
+    /// not stop the sweep: see [`Swept::skipped`].
     ///
     /// # Examples
     ///
@@ -180,7 +183,14 @@ impl Manager {
         {
             swept.note(store::sweep(parent));
         }
-        event!(INFO, path = %self.path().display(), stores = swept.stores, arrays = swept.arrays, bytes = swept.bytes, "swept");
+        event!(
+            INFO,
+            path = %self.path().display(),
+            stores = swept.stores,
+            arrays = swept.arrays,
+            bytes = swept.bytes,
+            "swept"
+        );
         Ok(swept)
     }
 }

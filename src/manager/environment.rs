@@ -34,7 +34,8 @@ impl Manager {
     /// ```
     pub fn from_env() -> Result<Self> {
         let Some(path) = trusted_variable(STORE_VARIABLE).map(PathBuf::from) else {
-            let what = "this environment variable is not set: set it to the directory of a store, or start the program by ndshm run";
+            let what = "this environment variable is not set: set it to the directory of a store, \
+                        or start the program by ndshm run";
             return Err(Error::NotFound {
                 path: STORE_VARIABLE.into(),
                 what,

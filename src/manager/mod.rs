@@ -34,10 +34,10 @@ use uuid::Uuid;
 /// | | made by | deleted |
 /// | --- | --- | --- |
 /// | an ephemeral store | [`Manager::new`] | when the last clone of the owner is dropped |
-/// | a persistent store | [`Manager::create`], [`Manager::open_or_create`] | by [`close`](Manager::close) only |
+/// | a persistent store | [`Manager::create`], [`Manager::open_or_create`] | by [`Manager::close`] only |
 ///
-/// Clones share one membership. A manager that was opened or deserialized is a member of the store, never
-/// its owner.
+/// Clones share one membership. A manager that was opened or deserialized is a member of the store,
+/// never its owner.
 ///
 /// # Deletion
 ///
@@ -148,8 +148,8 @@ impl Manager {
     /// # Errors
     ///
     /// `NotOwner` for an ephemeral store that another manager made; `Closed` if it is gone already;
-    /// `Untrusted` if the directory contains files that are not the store's: then nothing was deleted;
-    /// `Io`.
+    /// `Untrusted` if the directory contains files that are not the store's: then nothing was
+    /// deleted; `Io`.
     ///
     /// # Examples
     ///
@@ -176,7 +176,8 @@ impl Manager {
         store::remove(self.path(), member.lock_file(), member.inode()).map(|_| ())
     }
 
-    /// Makes an ephemeral store persistent: from now on it outlives its processes. Returns its path.
+    /// Makes an ephemeral store persistent: from now on it outlives its processes. Returns its
+    /// path.
     ///
     /// # Errors
     ///
@@ -225,7 +226,8 @@ impl Manager {
     }
 
     fn not_owner(&self) -> Error {
-        let reason = "only the manager that made an ephemeral store, and its clones, can close or persist it";
+        let reason = "only the manager that made an ephemeral store, and its clones, can close or \
+                      persist it";
         Error::NotOwner {
             path: self.path().into(),
             reason,

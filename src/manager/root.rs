@@ -30,14 +30,14 @@ impl Manager {
         permissions::root(None, false, false)
     }
 
-    /// Deletes the leftovers of dead processes in a root: stores whose processes are all gone, and in
-    /// the other stores the arrays of dead processes. The caller need not join a store.
+    /// Deletes the leftovers of dead processes in a root: stores whose processes are all gone, and
+    /// in the other stores the arrays of dead processes. The caller need not join a store.
     /// [`Observer::leftovers_in`](crate::Observer::leftovers_in) shows beforehand what it deletes.
     ///
     /// # Errors
     ///
-    /// `Untrusted` if others may write the root, `Io` if it cannot be read. Leftovers that cannot be
-    /// deleted are in [`Swept::skipped`].
+    /// `Untrusted` if others may write the root, `Io` if it cannot be read. Leftovers that cannot
+    /// be deleted are in [`Swept::skipped`].
     ///
     /// # Examples
     ///
@@ -63,12 +63,12 @@ impl Manager {
     }
 
     /// Waits until no process is a member of the ephemeral store at `path` any more, and deletes it
-    /// then. [`Builder::janitor`](crate::Builder::janitor) starts a process that does this, and so does
-    /// `ndshm guard`.
+    /// then. [`Builder::janitor`](crate::Builder::janitor) starts a process that does this, and so
+    /// does `ndshm guard`.
     ///
-    /// It waits in the kernel, without polling, and keeps no process from joining or leaving. Returns
-    /// at once if all are gone already. It leaves a store that another process deleted or replaced
-    /// meanwhile, and one that was [made persistent](Self::persist).
+    /// It waits in the kernel, without polling, and keeps no process from joining or leaving.
+    /// Returns at once if all are gone already. It leaves a store that another process deleted or
+    /// replaced meanwhile, and one that was [made persistent](Self::persist).
     ///
     /// # Errors
     ///

@@ -190,7 +190,13 @@ impl Draft {
             }
             published => {
                 published?;
-                event!(DEBUG, path = %segment.path().display(), bytes = segment.data_len(), is_recycled, "created an array");
+                event!(
+                    DEBUG,
+                    path = %segment.path().display(),
+                    bytes = segment.data_len(),
+                    is_recycled,
+                    "created an array"
+                );
                 Ok(segment)
             }
         }

@@ -116,8 +116,8 @@ const WARM_FROM: u64 = 16 << 10;
 impl Segment {
     /// The segment of an array that has no name yet.
     ///
-    /// It is registered before any other thread or process can see the file: a thread that opens the
-    /// array at once finds this segment.
+    /// It is registered before any other thread or process can see the file: a thread that opens
+    /// the array at once finds this segment.
     pub(crate) fn unpublished(
         member: &Arc<Member>,
         file: NewFile,
@@ -137,8 +137,8 @@ impl Segment {
         segment
     }
 
-    /// Publishes the array: `rename` gives it its name. A file that `was_in_store` before had another
-    /// array in it.
+    /// Publishes the array: `rename` gives it its name. A file that `was_in_store` before had
+    /// another array in it.
     pub(crate) fn publish(
         &self,
         was_in_store: bool,
@@ -248,10 +248,11 @@ impl Segment {
         self.any_mapping().state()
     }
 
-    /// Maps the pages that the caller is going to write, if the array was opened, not made, and they
-    /// are not mapped yet.
+    /// Maps the pages that the caller is going to write, if the array was opened, not made, and
+    /// they are not mapped yet.
     ///
-    /// The first write to a page costs a fault; mapping the pages all at once costs a fifth of that.
+    /// The first write to a page costs a fault; mapping the pages all at once costs a fifth of
+    /// that.
     #[inline]
     pub(crate) fn warm_up(&self, span: &Span) {
         if self.warm.load(Relaxed) != u64::MAX {

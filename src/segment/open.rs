@@ -91,9 +91,9 @@ impl Segment {
         Ok(segment)
     }
 
-    /// The array with this path and id, if this process has it mapped as it is wanted, and the array
-    /// was not released and its store not closed. Without a system call, and so without a look at
-    /// the file.
+    /// The array with this path and id, if this process has it mapped as it is wanted, and the
+    /// array was not released and its store not closed. Without a system call, and so without a
+    /// look at the file.
     pub(crate) fn lookup(path: &Path, id: ArrayId, writable: bool) -> Option<Arc<Segment>> {
         let segment = SEGMENTS.lock().by_id.get(&id).and_then(Weak::upgrade)?;
         let is_same_mapping = segment.generation == fork::generation()
@@ -207,7 +207,13 @@ impl Segment {
                 check_id(path, expected, opened.parsed.header.id)?;
                 let enlisted = Self::of_opened(member, path, inode, opened, writable)?.enlist();
                 failpoint!(OpenEnlisted);
-                event!(DEBUG, path = %path.display(), bytes = enlisted.data_len(), writable, "opened an array");
+                event!(
+                    DEBUG,
+                    path = %path.display(),
+                    bytes = enlisted.data_len(),
+                    writable,
+                    "opened an array"
+                );
                 enlisted
             }
         };
@@ -272,8 +278,8 @@ impl Segment {
         other.filter(|_| is_same).unwrap_or(self)
     }
 
-    /// Whether this is this process's segment of a file that was opened at `path`, which may lead to
-    /// the same store through links.
+    /// Whether this is this process's segment of a file that was opened at `path`, which may lead
+    /// to the same store through links.
     fn is_for(&self, member: &Arc<Member>, path: &Path) -> bool {
         self.generation == fork::generation()
             && Arc::ptr_eq(&self.member, member)

@@ -1,5 +1,5 @@
-//! The pages of a new array file: huge or small. All of them exist before the array is published, so
-//! that no access can fail for want of a page.
+//! The pages of a new array file: huge or small. All of them exist before the array is published,
+//! so that no access can fail for want of a page.
 //!
 //! A fresh page of 4 KiB costs more than filling it. A huge page costs little more than its bytes,
 //! but the kernel makes one for a file on tmpfs by itself only if the file system was mounted with
@@ -70,7 +70,8 @@ pub(crate) fn make(
             Err(source) if wanted == HugePages::Require => {
                 return Err(Error::io(
                     member.directory(),
-                    "make huge pages: they need a tmpfs, Linux 6.1, and free memory in one piece; HugePages::Auto does without them",
+                    "make huge pages: they need a tmpfs, Linux 6.1, and free memory in one piece; \
+                     HugePages::Auto does without them",
                 )(source));
             }
             // The pages that were made on the way are a part of the file.

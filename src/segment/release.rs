@@ -108,7 +108,12 @@ impl Segment {
                     self.member.recycles(),
                 );
                 failpoint!(RecycleKept);
-                event!(DEBUG, path = %self.path.display(), bytes = self.parsed.data_len, "kept a file to use it again");
+                event!(
+                    DEBUG,
+                    path = %self.path.display(),
+                    bytes = self.parsed.data_len,
+                    "kept a file to use it again"
+                );
             }
         }
     }
@@ -184,7 +189,11 @@ impl Drop for Segment {
                 if !self.stash_for_reuse(me) {
                     let _ = self.unlink();
                 }
-                event!(DEBUG, path = %self.path.display(), "dropped an array that this process owned");
+                event!(
+                    DEBUG,
+                    path = %self.path.display(),
+                    "dropped an array that this process owned"
+                );
             }
         }
         SEGMENTS.lock().remove(self);

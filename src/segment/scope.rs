@@ -18,7 +18,8 @@ impl Segment {
         }
     }
 
-    /// Applies a handle's scope; see [`Ownership::receive`](crate::state::ownership::Ownership::receive).
+    /// Applies a handle's scope; see
+    /// [`Ownership::receive`](crate::state::ownership::Ownership::receive).
     pub(crate) fn receive(&self, handle: Scope) -> Result<Option<u64>> {
         let me = self.member.id()?;
         Ok(self.ownership.lock().receive(handle, self.state(), me))
@@ -45,7 +46,10 @@ impl Segment {
         if self.generation != fork::generation() {
             return match scope {
                 Scope::Store => Ok(()),
-                _ => Err(self.not_owner("the array was inherited over a fork, and a child owns nothing: open it from its handle first")),
+                _ => Err(self.not_owner(
+                    "the array was inherited over a fork, and a child owns nothing: open it from \
+                     its handle first",
+                )),
             };
         }
         self.ownership

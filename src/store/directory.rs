@@ -2,14 +2,14 @@
 //!
 //! # What may be deleted
 //!
-//! A name is no proof. A user may call a note `x.ndshm`, copy an array of another store here, or put
-//! a link where a sweep expects a store. So a file counts as the store's only if its type, its owner
-//! and its content say so ([`Directory::is_of_store`]): a regular file of this user; an array whose
-//! header names this store; a draft that has a member's id in its name. Everything else stays, and keeps the
-//! store from being deleted.
+//! A name is no proof. A user may call a note `x.ndshm`, copy an array of another store here, or
+//! put a link where a sweep expects a store. So a file counts as the store's only if its type, its
+//! owner and its content say so ([`Directory::is_of_store`]): a regular file of this user; an array
+//! whose header names this store; a draft that has a member's id in its name. Everything else
+//! stays, and keeps the store from being deleted.
 //!
-//! Looks and deletions go through the descriptor and never follow a link: a directory or a link that
-//! another process puts at the path meanwhile is not touched.
+//! Looks and deletions go through the descriptor and never follow a link: a directory or a link
+//! that another process puts at the path meanwhile is not touched.
 
 use crate::{
     error::{Error, Result},
@@ -47,8 +47,8 @@ pub(crate) struct Identity {
 }
 
 impl Directory {
-    /// Opens a directory, not through a link. `None` if nothing is there, or no directory, or one of
-    /// another user.
+    /// Opens a directory, not through a link. `None` if nothing is there, or no directory, or one
+    /// of another user.
     pub(crate) fn open(path: &Path) -> Result<Option<Self>> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let failed = |errno: Errno| Error::io(path, "open the directory")(errno.into());

@@ -1,7 +1,7 @@
 //! The files in a store's directory.
 //!
-//! [`StoreEntry::of`] says what a name stands for; [`Directory::is_of_store`] whether the library made
-//! the file behind the name.
+//! [`StoreEntry::of`] says what a name stands for; [`Directory::is_of_store`] whether the library
+//! made the file behind the name.
 
 use crate::{
     error::{Error, Result},

@@ -95,7 +95,8 @@ impl Cache {
         self.shrink(limit);
     }
 
-    /// Unmaps released arrays, and the oldest mappings, so that no more than `limit` bytes are kept.
+    /// Unmaps released arrays, and the oldest mappings, so that no more than `limit` bytes are
+    /// kept.
     pub(crate) fn shrink(&self, limit: usize) {
         let mut files = self.0.lock();
         let (mut stay, mut dropped): (Vec<_>, Vec<_>) = std::mem::take(&mut files.kept)
@@ -176,7 +177,8 @@ impl Cached {
         }
     }
 
-    /// Whether the file may be opened again: its array was not released, or the file is being reused.
+    /// Whether the file may be opened again: its array was not released, or the file is being
+    /// reused.
     fn is_unreleased(&self) -> bool {
         self.mapping.state().lifecycle.load(SeqCst) != lifecycle::RELEASED
     }

@@ -1,7 +1,7 @@
 //! Byte locks of a store's lock file: one for each living member, and one for the names.
 //!
-//! A member holds the byte at 2^32 plus its id for as long as its process lives. The kernel frees the
-//! byte when the process ends, whatever ends it, so the byte answers whether a member lives.
+//! A member holds the byte at 2^32 plus its id for as long as its process lives. The kernel frees
+//! the byte when the process ends, whatever ends it, so the byte answers whether a member lives.
 
 use crate::{
     format::constants::{CLOSING_LOCK_AT, MAX_MEMBER, MEMBER_LOCKS_AT, NAMES_LOCK_AT},
@@ -18,9 +18,9 @@ pub(crate) fn try_live(file: &File, member: u64) -> io::Result<bool> {
     file_lock::try_lock_byte(file, MEMBER_LOCKS_AT + member)
 }
 
-/// Whether another open file description holds the byte of this member. A process must not ask about
-/// itself through its own description: the kernel would say no. A number that is not a member id has
-/// never lived.
+/// Whether another open file description holds the byte of this member. A process must not ask
+/// about itself through its own description: the kernel would say no. A number that is not a member
+/// id has never lived.
 pub(crate) fn is_alive(file: &File, member: u64) -> io::Result<bool> {
     if !(1..MAX_MEMBER).contains(&member) {
         return Ok(false);
@@ -29,8 +29,8 @@ pub(crate) fn is_alive(file: &File, member: u64) -> io::Result<bool> {
     file_lock::first_locked(file, at..at + 1).map(|locked| locked.is_some())
 }
 
-/// The living members, by ascending id. `file` must hold no byte itself: the kernel does not report a
-/// description's own locks.
+/// The living members, by ascending id. `file` must hold no byte itself: the kernel does not report
+/// a description's own locks.
 pub(crate) fn living(file: &File) -> io::Result<Vec<u64>> {
     let mut living = Vec::new();
     // Ranges of bytes that the kernel was not asked about yet. A lock that is found leaves one on

@@ -1,5 +1,5 @@
-//! Which directories, files and file systems a process may trust: those of its own user that no other
-//! user can write.
+//! Which directories, files and file systems a process may trust: those of its own user that no
+//! other user can write.
 
 use crate::{
     error::{Error, Result},
@@ -15,8 +15,8 @@ use std::{
 /// The environment variable that names the root.
 const ROOT_VARIABLE: &str = "NDSHM_ROOT";
 
-/// File systems on which flock, byte locks and reserved space keep their promises: tmpfs, ext4, xfs,
-/// and overlays over them.
+/// File systems on which flock, byte locks and reserved space keep their promises: tmpfs, ext4,
+/// xfs, and overlays over them.
 const FILE_SYSTEMS: [u64; 4] = [fs::TMPFS, 0xef53, 0x5846_5342, 0x794c_7630];
 
 fn untrusted(path: &Path, reason: impl Into<String>) -> Error {
@@ -65,7 +65,8 @@ pub(crate) fn root(given: Option<&Path>, any_file_system: bool, create: bool) ->
     if is_default && !any_file_system && fs::file_system(&root)? != fs::TMPFS {
         return Err(untrusted(
             &root,
-            "it is not on a tmpfs, so arrays would lie on a disk; set NDSHM_ROOT to the directory that you want",
+            "it is not on a tmpfs, so arrays would lie on a disk; set NDSHM_ROOT to the directory \
+             that you want",
         ));
     }
     Ok(root)
@@ -76,8 +77,8 @@ fn default_root() -> PathBuf {
     PathBuf::from(format!("/dev/shm/ndshm-{user}"))
 }
 
-/// Checks that a store's directory is this user's alone, and on one of the file systems above unless
-/// `any_file_system`.
+/// Checks that a store's directory is this user's alone, and on one of the file systems above
+/// unless `any_file_system`.
 pub(crate) fn check_directory(path: &Path, any_file_system: bool) -> Result<Metadata> {
     check(
         path,
@@ -120,8 +121,9 @@ fn check(path: &Path, any_file_system: bool, forbidden: u32, advice: &str) -> Re
         ));
     }
     if !any_file_system && !FILE_SYSTEMS.contains(&fs::file_system(path)?) {
-        let reason = "its file system is not tmpfs, ext4, xfs or an overlay over them, so locks and reserved space may not hold; \
-                      Builder::any_file_system allows it at your own risk";
+        let reason = "its file system is not tmpfs, ext4, xfs or an overlay over them, so locks \
+                      and reserved space may not hold; Builder::any_file_system allows it at your \
+                      own risk";
         return Err(untrusted(path, reason));
     }
     Ok(metadata)

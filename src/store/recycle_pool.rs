@@ -67,8 +67,8 @@ impl Pool {
         dropped.into_iter().for_each(Kept::forget);
     }
 
-    /// Takes a file that has as many pages as one of `len` bytes: the one that was used last, because
-    /// its pages are the likeliest to be in the processor's caches.
+    /// Takes a file that has as many pages as one of `len` bytes: the one that was used last,
+    /// because its pages are the likeliest to be in the processor's caches.
     pub(crate) fn take(&self, len: usize) -> Option<Kept> {
         let mut pool = self.0.lock();
         let at = pool

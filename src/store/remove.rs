@@ -6,15 +6,15 @@
 //!    every join and every opening is refused. A process that publishes an array looks at the flag
 //!    after its rename, so either the closer finds the new file, or its maker deletes it.
 //! 2. *Rename away.* Under the closing lock of the marked store, a byte of its lock file, the closer
-//!    compares device and inode of the lock file at the path with those of the store that it marked.
-//!    Then one rename gives the directory the name `.ndshm-gone-` and random digits, in the same
-//!    parent. Each process that renames a store away holds that store's lock, so between the look
-//!    and the rename no other process moves the marked store, and no other store can take its path.
-//!    Without the lock, a second closer could rename away a store that a third process made in
-//!    between. Afterwards the path is free for another store.
+//! compares device and inode of the lock file at the path with those of the store that it marked.
+//! Then one rename gives the directory the name `.ndshm-gone-` and random digits, in the same
+//! parent. Each process that renames a store away holds that store's lock, so between the look and
+//! the rename no other process moves the marked store, and no other store can take its path.
+//! Without the lock, a second closer could rename away a store that a third process made in
+//! between. Afterwards the path is free for another store.
 //! 3. *Empty.* The closer unlinks the store's files, the lock file last, and removes the directory.
-//!    Several processes may do this at once, so a file that is gone is no error. A file that arrives
-//!    between the listing and the removal makes the closer list again.
+//! Several processes may do this at once, so a file that is gone is no error. A file that arrives
+//! between the listing and the removal makes the closer list again.
 //!
 //! # A closer that dies
 //!
@@ -27,14 +27,14 @@
 //!
 //! A user may rename another store to the path between the look and the rename of step 2. So the
 //! closer compares once more after the rename, and renames the other store back. If it cannot, the
-//! store in `.ndshm-gone-*` is not marked as closing, and a sweep does not empty it: it asks the user
-//! to rename it back, unless the store is ephemeral and has no member.
+//! store in `.ndshm-gone-*` is not marked as closing, and a sweep does not empty it: it asks the
+//! user to rename it back, unless the store is ephemeral and has no member.
 //!
 //! # Files of others
 //!
 //! A store that contains a file that this library did not put there is not deleted
-//! ([`check_removable`]): the user moves that file away first. `store::directory` decides which files
-//! these are.
+//! ([`check_removable`]): the user moves that file away first. `store::directory` decides which
+//! files these are.
 
 use crate::{
     error::{Error, Result},
@@ -103,8 +103,8 @@ pub(super) fn not_removable(directory: &Path, foreign: &Path) -> Error {
     }
 }
 
-/// Deletes a store that was marked as closing, whose open lock file has this device and inode: steps
-/// 2 and 3. Does nothing if another process renamed it away first.
+/// Deletes a store that was marked as closing, whose open lock file has this device and inode:
+/// steps 2 and 3. Does nothing if another process renamed it away first.
 pub(crate) fn remove(directory: &Path, lock: &Private, inode: (u64, u64)) -> Result<Swept> {
     match rename_away(directory, lock, inode)? {
         Some(gone) => empty(&gone),
@@ -145,8 +145,8 @@ fn rename_away(directory: &Path, lock: &Private, inode: (u64, u64)) -> Result<Op
     Ok(Some(gone))
 }
 
-/// How long a closer waits for another one. That one holds the lock for a few system calls, unless it
-/// is stopped.
+/// How long a closer waits for another one. That one holds the lock for a few system calls, unless
+/// it is stopped.
 const PATIENCE: Duration = Duration::from_secs(10);
 const BETWEEN_TRIES: Duration = Duration::from_millis(1);
 
@@ -201,7 +201,8 @@ pub(super) fn empty(gone: &Path) -> Result<Swept> {
     }
 }
 
-/// Unlinks all files of the store, the lock file last: while there are others, they are known by it.
+/// Unlinks all files of the store, the lock file last: while there are others, they are known by
+/// it.
 fn unlink_files(directory: &Directory, store: &Identity, swept: &mut Swept) -> Result<()> {
     for name in directory.names()? {
         let entry = StoreEntry::of(&name);

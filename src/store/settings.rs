@@ -1,5 +1,5 @@
-//! A process's settings for a store: one set for each membership, shared by all managers of the store
-//! in the process.
+//! A process's settings for a store: one set for each membership, shared by all managers of the
+//! store in the process.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed},
@@ -34,8 +34,8 @@ pub enum HugePages {
     Require,
 }
 
-/// The settings; by default none was chosen. A thread that reads one sees the last choice or the one
-/// before: nothing else is ordered by them.
+/// The settings; by default none was chosen. A thread that reads one sees the last choice or the
+/// one before: nothing else is ordered by them.
 #[derive(Debug, Default)]
 pub(crate) struct Settings {
     /// Nanoseconds plus one; zero is no limit.

@@ -85,8 +85,8 @@ fn judge(path: &Path, entry: RootEntry) -> Result<Option<PlannedDeletion>> {
     }
     let reason = match StoreReader::open(path) {
         Ok(store) => reason_to_delete(&store, path)?,
-        // Its closer died just before it removed the directory. A link, or a directory that has other
-        // files and no lock file, is not of this library, whatever its name is.
+        // Its closer died just before it removed the directory. A link, or a directory that has
+        // other files and no lock file, is not of this library, whatever its name is.
         Err(_) if entry == RootEntry::Gone => match Directory::open(path)? {
             Some(directory) => match directory.names()?.first() {
                 None => Some(Reason::RenamedAway),
@@ -255,6 +255,8 @@ fn sweep_gone(gone: &Path) -> Result<Swept> {
 fn put_back(gone: &Path) -> Error {
     Error::Untrusted {
         path: gone.into(),
-        reason: "it is a store that is not closed, renamed away where another one was: rename it back into its place".into(),
+        reason: "it is a store that is not closed, renamed away where another one was: rename it \
+                 back into its place"
+            .into(),
     }
 }

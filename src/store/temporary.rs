@@ -1,5 +1,5 @@
-//! Temporary names: of files that are being built or kept for reuse. A process deletes the files that
-//! it made under such names.
+//! Temporary names: of files that are being built or kept for reuse. A process deletes the files
+//! that it made under such names.
 
 use crate::sys::fork;
 use std::{
@@ -9,8 +9,8 @@ use std::{
 };
 use tempfile::TempPath;
 
-/// The name of a file. Dropping it deletes the file, except in a forked child: there the file is the
-/// parent's.
+/// The name of a file. Dropping it deletes the file, except in a forked child: there the file is
+/// the parent's.
 pub(crate) struct TempName {
     /// `None` only while this is dropped or published.
     path: Option<TempPath>,

@@ -70,7 +70,8 @@ pub(crate) fn first_locked(file: &File, bytes: Range<u64>) -> io::Result<Option<
     Ok(Some(start..end))
 }
 
-/// Tries a flock, again where a signal interrupts it. Returns false if another description holds it.
+/// Tries a flock, again where a signal interrupts it. Returns false if another description holds
+/// it.
 fn attempt(lock: impl Fn() -> io::Result<()>) -> io::Result<bool> {
     loop {
         match lock() {

@@ -87,8 +87,8 @@ pub(crate) fn inode_at(path: &Path) -> Option<(u64, u64)> {
 
 /// Renames a file or a directory, unless something has the new name.
 ///
-/// By renameat2. Where the kernel or the file system does not have it, a file gets its new name by a
-/// link, and a directory by a rename that could only replace an empty directory.
+/// By renameat2. Where the kernel or the file system does not have it, a file gets its new name by
+/// a link, and a directory by a rename that could only replace an empty directory.
 pub(crate) fn rename_without_replacing(from: &Path, to: &Path) -> io::Result<()> {
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         Err(Errno::NOSYS | Errno::INVAL | Errno::PERM | Errno::OPNOTSUPP) => {}
@@ -163,8 +163,8 @@ pub(crate) fn left(path: &Path, is_on_tmpfs: bool) -> Result<Left> {
         .unwrap_or(of_files))
 }
 
-/// An error where `needed` bytes cannot fit: before a page is asked for, because a kernel that tries
-/// takes what its neighbours need, and where memory runs out it ends other processes.
+/// An error where `needed` bytes cannot fit: before a page is asked for, because a kernel that
+/// tries takes what its neighbours need, and where memory runs out it ends other processes.
 pub(crate) fn check_fits(path: &Path, needed: u64, is_on_tmpfs: bool) -> Result<()> {
     if needed < ASK_FROM {
         return Ok(());

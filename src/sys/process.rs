@@ -1,7 +1,7 @@
 //! Facts about this process that the kernel knows: its rights, its limits, random bytes.
 //!
-//! One of the modules with unsafe code: `getauxval` and `getrlimit` are calls of libc, because rustix
-//! takes the latter for one that cannot fail.
+//! One of the modules with unsafe code: `getauxval` and `getrlimit` are calls of libc, because
+//! rustix takes the latter for one that cannot fail.
 
 use std::{
     env,

@@ -71,7 +71,15 @@ fn write(
     let shape: Vec<usize> = array.shape().iter().copied().chain(dims).collect();
     let is_fortran = array.order() == Some(Order::F) && inner.is_none();
     let mut note = |file: String, key: Option<&str>, fortran| {
-        cases.push(json!({"file": file, "key": key, "shape": shape, "dtype": text, "descr": descr, "fortran": fortran, "bytes": hex(&array.read_bytes().unwrap())}));
+        cases.push(json!({
+            "file": file,
+            "key": key,
+            "shape": shape,
+            "dtype": text,
+            "descr": descr,
+            "fortran": fortran,
+            "bytes": hex(&array.read_bytes().unwrap()),
+        }));
     };
     let name = format!("out{number}.npy");
     Export::new().npy(array, directory.join(&name)).unwrap();
@@ -112,14 +120,30 @@ fn numpy_reads_exported_files() {
                     array.slice(s![1, 2, 3]).unwrap().into_any().unwrap(),
                     array.t().unwrap().into_any().unwrap(),
                 ];
-                views.iter().for_each(|view| write(view, $descr, &mut number, scratch.path(), &mut cases));
+                for view in &views {
+                    write(view, $descr, &mut number, scratch.path(), &mut cases);
+                }
             }
         )*};
     }
     scalars! {
-        ndshm::Bool: Some("'?'"), u8: Some("'u1'"), i8: Some("'i1'"), u16: Some("'<u2'"), i16: Some("'<i2'"), u32: Some("'<u4'"), i32: Some("'<i4'"),
-        u64: Some("'<u8'"), i64: Some("'<i8'"), u128: Some("'V16'"), i128: Some("'V16'"), half::f16: Some("'<f2'"), half::bf16: Some("ml_dtypes.bfloat16"),
-        f32: Some("'<f4'"), f64: Some("'<f8'"), num_complex::Complex32: Some("'<c8'"), num_complex::Complex64: Some("'<c16'"),
+        ndshm::Bool: Some("'?'"),
+        u8: Some("'u1'"),
+        i8: Some("'i1'"),
+        u16: Some("'<u2'"),
+        i16: Some("'<i2'"),
+        u32: Some("'<u4'"),
+        i32: Some("'<i4'"),
+        u64: Some("'<u8'"),
+        i64: Some("'<i8'"),
+        u128: Some("'V16'"),
+        i128: Some("'V16'"),
+        half::f16: Some("'<f2'"),
+        half::bf16: Some("ml_dtypes.bfloat16"),
+        f32: Some("'<f4'"),
+        f64: Some("'<f8'"),
+        num_complex::Complex32: Some("'<c8'"),
+        num_complex::Complex64: Some("'<c16'"),
         [u8; 5]: Some("'V5'"), [f32; 3]: Some("'<f4'"), [[u16; 2]; 3]: Some("'<u2'"),
     }
     let inner = DType::structure(
@@ -136,7 +160,8 @@ fn numpy_reads_exported_files() {
         40,
     )
     .unwrap();
-    let descr = "{'names': ['n', '日', 'é\\''], 'formats': ['u1', 'V2', {'names': ['y', 'x'], 'formats': [('<i2', (2,)), '<f8'], 'offsets': [0, 8], 'itemsize': 24}], \
+    let descr = "{'names': ['n', '日', 'é\\''], 'formats': ['u1', 'V2', {'names': ['y', 'x'], \
+                 'formats': [('<i2', (2,)), '<f8'], 'offsets': [0, 8], 'itemsize': 24}], \
                  'offsets': [1, 4, 8], 'itemsize': 40}";
     for shape in [&[][..], &[4], &[2, 3], &[0]] {
         let array = manager.zeros_any(&outer, shape).unwrap();

@@ -1,5 +1,5 @@
-//! Export to other formats and import from them: arrays come back as they were, and no file or array
-//! is ever incomplete.
+//! Export to other formats and import from them: arrays come back as they were, and no file or
+//! array is ever incomplete.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use crate::common::{self, Root};

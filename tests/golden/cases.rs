@@ -87,9 +87,9 @@ pub(crate) fn visit_all(visitor: &mut impl Visitor) {
     #[cfg(feature = "derive")]
     {
         let dtype = "{'names': ['position', 'charge', 'kind', 'visible', 'tag', 'inner'], \
-                     'formats': ['(3,)<f4', '<f4', '<u2', '|b1', '|V5', \
-                     {'names': ['n', 'm'], 'formats': ['<i8', '(2,2)<f4'], \
-                     'offsets': [0, 8], 'itemsize': 24}], 'offsets': [0, 12, 16, 18, 19, 24], 'itemsize': 48}";
+                     'formats': ['(3,)<f4', '<f4', '<u2', '|b1', '|V5', {'names': ['n', 'm'], \
+                     'formats': ['<i8', '(2,2)<f4'], 'offsets': [0, 8], 'itemsize': 24}], \
+                     'offsets': [0, 12, 16, 18, 19, 24], 'itemsize': 48}";
         show::<structure::Particle, _>(v, "struct-c-2x3", dtype, (2, 3));
         show::<structure::Particle, _>(v, "struct-f-2x2", dtype, (2, 2).f());
     }

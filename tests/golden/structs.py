@@ -1,4 +1,7 @@
-"""Reads the golden files of structs without this library, as NumPy structured arrays, and compares their fields with what was written."""
+"""Reads the golden files of structs without this library, as NumPy structured arrays.
+
+Compares their fields with the written values.
+"""
 
 import pathlib
 import struct
@@ -21,7 +24,8 @@ def load(path):
 def expected(dtype, shape):
     array = np.zeros(shape, dtype)
     for k, index in enumerate(np.ndindex(*shape)):
-        array[index] = ([k, k + 0.25, k + 0.5], -k, 1000 + k, k % 2 == 0, b"tag-\0", (-k, [[0.5, 1.5], [2.5, k]]))
+        inner = (-k, [[0.5, 1.5], [2.5, k]])
+        array[index] = ([k, k + 0.25, k + 0.5], -k, 1000 + k, k % 2 == 0, b"tag-\0", inner)
     return array
 
 
@@ -31,7 +35,8 @@ def main():
     for path in files:
         array = load(path)
         wanted = expected(array.dtype, array.shape)
-        assert array.dtype.itemsize == 48 and array.dtype.names == ("position", "charge", "kind", "visible", "tag", "inner")
+        names = ("position", "charge", "kind", "visible", "tag", "inner")
+        assert array.dtype.itemsize == 48 and array.dtype.names == names
         for name in array.dtype.names:
             assert (array[name] == wanted[name]).all(), (path.name, name)
         assert (array["inner"]["m"][..., 1, 1] == wanted["inner"]["m"][..., 1, 1]).all()

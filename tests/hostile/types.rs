@@ -217,7 +217,8 @@ fn other_types(fixture: &mut Fixture) {
             "a struct opened as f64",
             fields(&["re", "im"]),
             plain(&[0x58, 48]),
-            "element type is {'names': ['re', 'im'], 'formats': ['<f4', '<f4'], 'offsets': [0, 4], 'itemsize': 8}, expected <f8",
+            "element type is {'names': ['re', 'im'], 'formats': ['<f4', '<f4'], 'offsets': [0, \
+             4], 'itemsize': 8}, expected <f8",
         ),
     ];
     for (what, dtype, prefix, piece) in rows {

@@ -1,6 +1,7 @@
 """The other side of tests/numpy.rs: real NumPy, ml_dtypes and safetensors.
 
-    transfer.py check DIR   reads every file that DIR/written.json names, and compares elements, shape and order
+    transfer.py check DIR   reads every file that DIR/written.json names, and compares elements,
+                            shape and order
     transfer.py write DIR   writes files of every kind, and their contents into DIR/expected.json
 """
 
@@ -35,9 +36,20 @@ def check(directory):
     print("checked", len(json.loads((directory / "written.json").read_text())))
 
 
-STRUCT = numpy.dtype({"names": ["n", "x", "é"], "formats": ["u1", ("<f4", (2, 3)), [("a", "<i8"), ("b", "V3")]], "offsets": [1, 4, 32], "itemsize": 48})
-BIG_STRUCT = numpy.dtype([("a", ">i2"), ("b", "u1"), ("c", ">c16", (2,)), ("d", [("e", ">f8"), ("f", "<u4")])])
-TYPES = ["?", "u1", "i1", "<u2", ">u2", "<i2", "<u4", ">u4", ">i4", "<u8", ">u8", "<i8", "<f2", ">f2", "<f4", ">f4", "<f8", ">f8", "<c8", ">c8", "<c16", ">c16", "V5", STRUCT, BIG_STRUCT]
+STRUCT = numpy.dtype(
+    {
+        "names": ["n", "x", "é"],
+        "formats": ["u1", ("<f4", (2, 3)), [("a", "<i8"), ("b", "V3")]],
+        "offsets": [1, 4, 32],
+        "itemsize": 48,
+    }
+)
+BIG_STRUCT = numpy.dtype(
+    [("a", ">i2"), ("b", "u1"), ("c", ">c16", (2,)), ("d", [("e", ">f8"), ("f", "<u4")])]
+)
+TYPES = ["?", "u1", "i1", "<u2", ">u2", "<i2", "<u4", ">u4", ">i4", "<u8", ">u8", "<i8"]
+TYPES += ["<f2", ">f2", "<f4", ">f4", "<f8", ">f8", "<c8", ">c8", "<c16", ">c16", "V5"]
+TYPES += [STRUCT, BIG_STRUCT]
 SHAPES = [(), (7,), (3, 4, 5), (0,), (2, 0, 3)]
 REFUSED = {
     "object": numpy.array([{}, []], dtype=object),
@@ -57,7 +69,14 @@ def write(directory):
     def note(file, key, array, **more):
         # The bytes in the memory of an array: native, in C order.
         native = filled(array, array.dtype.newbyteorder("<"), "C")
-        cases.append({"file": file, "key": key, "shape": array.shape, "bytes": native.tobytes().hex(), "itemsize": array.dtype.itemsize} | more)
+        case = {
+            "file": file,
+            "key": key,
+            "shape": array.shape,
+            "bytes": native.tobytes().hex(),
+            "itemsize": array.dtype.itemsize,
+        }
+        cases.append(case | more)
 
     number = 0
     for dtype in map(numpy.dtype, TYPES):
@@ -65,7 +84,10 @@ def write(directory):
             count = int(numpy.prod(shape)) * dtype.itemsize
             raw = numpy.arange(count, dtype="u8").astype("u1") * 37 + 11
             raw = raw % 2 if dtype == "?" else raw
-            array = numpy.frombuffer(raw.astype("u1").tobytes(), dtype=dtype).reshape(shape) if count else numpy.zeros(shape, dtype)
+            if count:
+                array = numpy.frombuffer(raw.astype("u1").tobytes(), dtype=dtype).reshape(shape)
+            else:
+                array = numpy.zeros(shape, dtype)
             for order in "CF":
                 arranged = filled(array, dtype, order)
                 number += 1
@@ -85,10 +107,13 @@ def write(directory):
     named = numpy.zeros(3, [("日本", "<i4")])
     numpy.save(directory / "names.npy", named)
     note("names.npy", None, named, fortran=False)
-    for name in ["bool", "uint8", "int8", "uint16", "int16", "float16", "uint32", "int32", "float32", "uint64", "int64", "float64", "complex64"]:
+    names = ["bool", "uint8", "int8", "uint16", "int16", "float16", "uint32", "int32", "float32"]
+    names += ["uint64", "int64", "float64", "complex64"]
+    for name in names:
         array = numpy.arange(24).reshape(2, 3, 4).astype(name)
         try:
-            safetensors.numpy.save_file({"x": array}, directory / f"{name}.safetensors", metadata={"a": "b"})
+            path = directory / f"{name}.safetensors"
+            safetensors.numpy.save_file({"x": array}, path, metadata={"a": "b"})
         except Exception as error:
             print("safetensors does not write", name, error)
             continue
@@ -105,7 +130,10 @@ def write(directory):
 
 
 def filled(source, dtype, order):
-    """The same elements in an array of this type and order. NumPy does not specify the padding of a copy: here it is zero."""
+    """The same elements in an array of this type and order.
+
+    NumPy does not specify the padding of a copy: here it is zero.
+    """
     target = numpy.zeros(source.shape, dtype, order=order)
 
     def walk(source, target):

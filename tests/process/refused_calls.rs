@@ -1,5 +1,5 @@
-//! System calls that a signal interrupts, or that a sandbox or an older kernel refuses. strace gives
-//! the answers of such kernels.
+//! System calls that a signal interrupts, or that a sandbox or an older kernel refuses. strace
+//! gives the answers of such kernels.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use crate::common::{self, Root};
@@ -44,8 +44,8 @@ fn run_with(injections: &[&str], test: &str, child: impl Fn() + Copy) {
     }
 }
 
-// fallocate under a timer gives EINTR on kernels before about 6.7, each time anew for a large range;
-// a creation failed then.
+// fallocate under a timer gives EINTR on kernels before about 6.7, each time anew for a large
+// range; a creation failed then.
 #[test]
 fn interrupted_calls_are_tried_again() {
     run_with(

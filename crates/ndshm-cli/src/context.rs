@@ -96,7 +96,11 @@ impl Context {
         let found = found.ok_or_else(|| {
             Failure::new(
                 Code::NotFound,
-                format!("{}: no such store, neither at this path nor of this name in the root; ndshm ls lists the stores", store.display()),
+                format!(
+                    "{}: no such store, neither at this path nor of this name in the root; \
+                     ndshm ls lists the stores",
+                    store.display()
+                ),
             )
         })?;
         Ok(std::fs::canonicalize(found)?)
@@ -110,7 +114,8 @@ impl Context {
                 [store] => store.clone(),
                 [] => {
                     return Err(Failure::usage(
-                        "there are no stores: name one with --store or NDSHM_STORE, and make it with --create-store",
+                        "there are no stores: name one with --store or NDSHM_STORE, and make it \
+                         with --create-store",
                     ));
                 }
                 stores => {
@@ -124,8 +129,8 @@ impl Context {
         self.open_store(&store, create)
     }
 
-    /// Joins the store of this path, or of this name in the root. With `create` it makes a persistent
-    /// one if none exists.
+    /// Joins the store of this path, or of this name in the root. With `create` it makes a
+    /// persistent one if none exists.
     pub(crate) fn open_store(&self, store: &Path, create: bool) -> Result<Manager, Failure> {
         let builder = Manager::builder().lock_timeout(self.patience);
         match self.find_store(store) {

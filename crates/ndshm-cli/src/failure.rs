@@ -105,7 +105,8 @@ fn message_of(error: &Error) -> String {
             range,
             member,
         } => format!(
-            "{}: the bytes {}..{} may be half-written: their writer, member {member} of the store, died or panicked; set them anew with ndshm recover",
+            "{}: the bytes {}..{} may be half-written: their writer, member {member} of the \
+             store, died or panicked; set them anew with ndshm recover",
             path.display(),
             range.start,
             range.end

@@ -33,11 +33,13 @@ type Outcome = Result<ExitCode, Failure>;
 /// The names of arrays, the exit codes and the variables, for --help and the manual page.
 const AFTER_HELP: &str = "\
 Arrays:
-  NAME            in the store of --store or NDSHM_STORE; else in the only store with an array of this name
+  NAME            in the store of --store or NDSHM_STORE; else in the only store with an array of \
+this name
   STORE/NAME      in a store of the root, by name
   PATH            its file
   ndshm1:...      a handle
-  each with an optional slice as in NumPy: 'xs[0:10, ::2]', 'xs[-1]', 'xs[..., 0]'. The name of an array without one is its id, or the
+  each with an optional slice as in NumPy: 'xs[0:10, ::2]', 'xs[-1]', 'xs[..., 0]'. The name of an \
+array without one is its id, or the
   first digits of it.
 
 Exit codes:
@@ -45,7 +47,8 @@ Exit codes:
   1  failed: no space, an error of the operating system, ...
   2  the command line is wrong
   3  no such store or array
-  4  refused: it exists already, is frozen, read-only, poisoned, owned by another process, or not trusted
+  4  refused: it exists already, is frozen, read-only, poisoned, owned by another process, or not \
+trusted
   5  a file is damaged
   6  another process holds a guard on it, and the time of --wait is over
 
@@ -57,7 +60,13 @@ Environment:
 
 /// See, check, move and delete shared arrays.
 #[derive(Parser)]
-#[command(name = "ndshm", version, after_help = AFTER_HELP, max_term_width = 120, infer_subcommands = false)]
+#[command(
+    name = "ndshm",
+    version,
+    after_help = AFTER_HELP,
+    max_term_width = 120,
+    infer_subcommands = false
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -74,7 +83,13 @@ struct Cli {
     #[arg(long, global = true)]
     json: bool,
     /// The longest wait for guards that other processes hold
-    #[arg(long, global = true, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "SECONDS",
+        default_value = "10",
+        value_parser = seconds
+    )]
     wait: Duration,
     /// When to print colours
     #[arg(

@@ -91,8 +91,8 @@ fn check_type(ty: &Type) -> Result<()> {
             "an address means nothing in another process: store an index or an offset"
         }
         Type::Tuple(_) => {
-            "the layout of a tuple is not fixed: use a struct with #[repr(C)] that derives Element, \
-             too"
+            "the layout of a tuple is not fixed: use a struct with #[repr(C)] that derives \
+             Element, too"
         }
         Type::Path(path) if path.path.is_ident("bool") => {
             "another process could write a byte that is no bool: use ndshm::Bool"
@@ -111,8 +111,8 @@ fn check_type(ty: &Type) -> Result<()> {
                     .any(|name| last.ident == name)
             }) =>
         {
-            "it holds an address or is not plain bytes: elements are numbers, [T; N] and structs of \
-             them"
+            "it holds an address or is not plain bytes: elements are numbers, [T; N] and structs \
+             of them"
         }
         _ => return Ok(()),
     };

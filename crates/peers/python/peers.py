@@ -108,7 +108,8 @@ class Producer:
         their_side.close()
 
     def stop(self):
-        # With a message: a manager's server process inherited this end, so closing it is not enough.
+        # With a message: a manager's server process inherited this end, so closing it is not
+        # enough.
         self.wire.send_bytes(b"quit")
         self.consumer.join(10)
         self.peer.stop()

@@ -63,7 +63,8 @@ pub const OPERATIONS: &[Operation] = &[
     operation(
         "release",
         "Release",
-        "In the process that made the array, while no other process has it open: the memory is freed.",
+        "In the process that made the array, while no other process has it open: the memory is \
+         freed.",
         ("raw", "release"),
     ),
     operation(
@@ -75,38 +76,44 @@ pub const OPERATIONS: &[Operation] = &[
     operation(
         "reopened",
         "Hand over, opened anew",
-        "The same array again: the other process opens, sums, closes and answers. Divided by a ping and a sum of the receiver's own heap.",
+        "The same array again: the other process opens, sums, closes and answers. Divided by a \
+         ping and a sum of the receiver's own heap.",
         ("heap", "steady"),
     ),
     operation(
         "steady",
         "Hand over again",
-        "The same array again, while the other process has it open. Divided by a ping and a sum of the receiver's own heap.",
+        "The same array again, while the other process has it open. Divided by a ping and a sum \
+         of the receiver's own heap.",
         ("heap", "steady"),
     ),
 ];
 
 const METHOD: &str = "\
-A producer process and a consumer process of each variant do the same work with arrays of `f64`, and measure it by their \
-own monotonic clocks. The driver gives each variant its turn. The order moves on by one with each round, so that no \
-variant always follows the same other one. A ratio is the median over the rounds of the quotient of two medians of the \
-same round; the p99 of a ratio is the quotient of the two p99s. Medians and p99s of times are over all calls of all rounds; \
-with few calls a p99 is the slowest call. The first of more than two rounds is discarded. Before each section 2 GiB are \
-touched and freed. From 16 MiB on, a quarter more than an array needs is touched and freed before each call, because a \
-virtual machine gives free pages back to its host after some seconds and then has to fetch them again. Every sum is \
-checked. The two processes exchange one line on a socket (in Python a message on a `multiprocessing.Pipe`), so a hand-over \
-contains a wake-up on both sides: see `ping`.
+A producer process and a consumer process of each variant do the same work with arrays of `f64`, \
+and measure it by their own monotonic clocks. The driver gives each variant its turn. The order \
+moves on by one with each round, so that no variant always follows the same other one. A ratio \
+is the median over the rounds of the quotient of two medians of the same round; the p99 of a \
+ratio is the quotient of the two p99s. Medians and p99s of times are over all calls of all \
+rounds; with few calls a p99 is the slowest call. The first of more than two rounds is \
+discarded. Before each section 2 GiB are touched and freed. From 16 MiB on, a quarter more than \
+an array needs is touched and freed before each call, because a virtual machine gives free pages \
+back to its host after some seconds and then has to fetch them again. Every sum is checked. The \
+two processes exchange one line on a socket (in Python a message on a `multiprocessing.Pipe`), \
+so a hand-over contains a wake-up on both sides: see `ping`.
 
-- A variant that pools its memory (recycled, iceoryx2, mmap-sync with one synchronizer for all) creates arrays in existing \
-pages. The others get new pages from the kernel.
-- iceoryx2 sends a sample once. So it has no opening anew, *hand over again* looks up no name, and *release* drops a loan \
-that was not sent.
-- A pickled array does not exist anywhere until it is sent: its *open* receives it, and includes the sending.
-- joblib and numpy.memmap unmap when the last reference goes, and that is measured. joblib's create is a dump through \
-`write`, which maps nothing.
-- mmap-sync serializes and checks before it copies: the price of structured values. Its *open* takes a reader's lock.
-- `shared_memory`, `memmap2` by hand, SharedArray and the variants in Python make sparse files: a full tmpfs raises SIGBUS \
-there. ndshm and the floor reserve their space.
+- A variant that pools its memory (recycled, iceoryx2, mmap-sync with one synchronizer for all) \
+creates arrays in existing pages. The others get new pages from the kernel.
+- iceoryx2 sends a sample once. So it has no opening anew, *hand over again* looks up no name, \
+and *release* drops a loan that was not sent.
+- A pickled array does not exist anywhere until it is sent: its *open* receives it, and includes \
+the sending.
+- joblib and numpy.memmap unmap when the last reference goes, and that is measured. joblib's \
+create is a dump through `write`, which maps nothing.
+- mmap-sync serializes and checks before it copies: the price of structured values. Its *open* \
+takes a reader's lock.
+- `shared_memory`, `memmap2` by hand, SharedArray and the variants in Python make sparse files: \
+a full tmpfs raises SIGBUS there. ndshm and the floor reserve their space.
 ";
 
 /// Writes `performance.md` and the plots into a directory.
@@ -116,7 +123,8 @@ pub fn write(results: &Results, directory: &Path) -> Result<()> {
     document += "\n## Method\n\n";
     document += METHOD;
     if !RECYCLES {
-        document += "- This version of the library does not recycle yet: the recycled variant equals the plain one.\n";
+        document += "- This version of the library does not recycle yet: the recycled variant \
+                     equals the plain one.\n";
     }
     document += "\n";
     document += &tables::variants();
@@ -147,7 +155,8 @@ fn head(results: &Results) -> String {
     let machine = &results.machine;
     let which = match machine.is_quick {
         true => {
-            "**These figures are of a quick run, which only shows that the benchmark works: few calls on a busy machine. Do not quote them.**"
+            "**These figures are of a quick run, which only shows that the benchmark works: few \
+             calls on a busy machine. Do not quote them.**"
         }
         false => "These figures are of a full run.",
     };
@@ -157,7 +166,8 @@ fn head(results: &Results) -> String {
         .map(|(name, value)| format!("| {name} | {value} |\n"))
         .collect();
     format!(
-        "# Performance\n\nWritten by `crates/peers/run{}` in {:.0} s; do not edit. {which}\n\n| | |\n| --- | --- |\n{facts}\n",
+        "# Performance\n\nWritten by `crates/peers/run{}` in {:.0} s; do not edit. \
+         {which}\n\n| | |\n| --- | --- |\n{facts}\n",
         if machine.is_quick { " --quick" } else { "" },
         machine.seconds
     )

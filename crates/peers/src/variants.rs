@@ -52,13 +52,15 @@ pub const VARIANTS: &[Variant] = &[
         "heap",
         "heap (floor)",
         Kind::Floor,
-        "no sharing: create is a memcpy into a warm heap buffer, a hand-over is a ping and a sum of the receiver's own heap",
+        "no sharing: create is a memcpy into a warm heap buffer, a hand-over is a ping and a sum \
+         of the receiver's own heap",
     ),
     variant(
         "raw",
         "system calls (floor)",
         Kind::Floor,
-        "openat(O_EXCL), fallocate, mmap, copy; openat, fstat, pread of a page, mmap, close; munmap, unlink",
+        "openat(O_EXCL), fallocate, mmap, copy; openat, fstat, pread of a page, mmap, close; \
+         munmap, unlink",
     ),
     variant(
         "ndshm",
@@ -76,7 +78,8 @@ pub const VARIANTS: &[Variant] = &[
         "memmap2",
         "memmap2 by hand",
         Kind::Rust,
-        "a file on tmpfs: `create_new`, `set_len`, `MmapMut::map_mut`, `copy_from_slice`; `Mmap::map`; `remove_file`",
+        "a file on tmpfs: `create_new`, `set_len`, `MmapMut::map_mut`, `copy_from_slice`; \
+         `Mmap::map`; `remove_file`",
     ),
     variant(
         "shared_memory",
@@ -100,7 +103,8 @@ pub const VARIANTS: &[Variant] = &[
         "mmap-sync",
         "mmap-sync 2",
         Kind::Rust,
-        "a new `Synchronizer` for each array: `write` of a `Vec<f64>`; `read` without `check_bytes`",
+        "a new `Synchronizer` for each array: `write` of a `Vec<f64>`; `read` without \
+         `check_bytes`",
     ),
     variant(
         "mmap-sync-again",
@@ -130,7 +134,8 @@ pub const VARIANTS: &[Variant] = &[
         "py-pickle",
         "pickled through a Pipe",
         Kind::Python,
-        "create is a copy in the heap; every opening sends the pickled ndarray through a `multiprocessing.Pipe`",
+        "create is a copy in the heap; every opening sends the pickled ndarray through a \
+         `multiprocessing.Pipe`",
     ),
     variant(
         "py-joblib",

@@ -118,7 +118,10 @@ impl AnyArray {
     ///
     /// ```
     /// let manager = ndshm::Manager::new()?;
-    /// manager.zeros_any(&"<f4".parse()?, &[5])?.write_timeout(std::time::Duration::from_secs(1))?.fill(0);
+    /// manager
+    ///     .zeros_any(&"<f4".parse()?, &[5])?
+    ///     .write_timeout(std::time::Duration::from_secs(1))?
+    ///     .fill(0);
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn write_timeout(&self, timeout: Duration) -> Result<WriteGuard<u8, IxDyn>> {

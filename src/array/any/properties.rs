@@ -124,7 +124,10 @@ impl AnyArray {
     /// use std::collections::BTreeMap;
     ///
     /// let manager = ndshm::Manager::new()?;
-    /// let any = manager.options().attrs(&BTreeMap::from([("unit", "m")]))?.zeros_any(&"<f4".parse()?, &[5])?;
+    /// let any = manager
+    ///     .options()
+    ///     .attrs(&BTreeMap::from([("unit", "m")]))?
+    ///     .zeros_any(&"<f4".parse()?, &[5])?;
     /// assert_eq!(any.attrs::<BTreeMap<String, String>>()?["unit"], "m");
     /// # Ok::<(), ndshm::Error>(())
     /// ```

@@ -101,8 +101,18 @@ impl AnyArray {
     ///
     /// ```
     /// let manager = ndshm::Manager::new()?;
-    /// let parts = manager.zeros_any(&"(3,2)<f4".parse()?, &[5])?.unpack()?.unpack()?;
-    /// assert_eq!((parts.dtype().to_string().as_str(), parts.shape(), parts.byte_strides()), ("<f4", &[5, 3, 2][..], vec![24, 8, 4]));
+    /// let parts = manager
+    ///     .zeros_any(&"(3,2)<f4".parse()?, &[5])?
+    ///     .unpack()?
+    ///     .unpack()?;
+    /// assert_eq!(
+    ///     (
+    ///         parts.dtype().to_string().as_str(),
+    ///         parts.shape(),
+    ///         parts.byte_strides()
+    ///     ),
+    ///     ("<f4", &[5, 3, 2][..], vec![24, 8, 4])
+    /// );
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn unpack(&self) -> Result<Self> {
@@ -183,9 +193,15 @@ impl AnyArray {
     /// use ndshm::{DType, Element};
     ///
     /// let manager = ndshm::Manager::new()?;
-    /// let dtype = DType::structure([("m", <[[f32; 2]; 3]>::DTYPE, 0), ("n", u32::DTYPE, 24)], 28)?;
+    /// let dtype = DType::structure(
+    ///     [("m", <[[f32; 2]; 3]>::DTYPE, 0), ("n", u32::DTYPE, 24)],
+    ///     28,
+    /// )?;
     /// let m = manager.zeros_any(&dtype, &[5])?.field_array("m")?;
-    /// assert_eq!((m.dtype(), m.shape(), m.byte_strides()), (&f32::DTYPE, &[5, 3, 2][..], vec![28, 8, 4]));
+    /// assert_eq!(
+    ///     (m.dtype(), m.shape(), m.byte_strides()),
+    ///     (&f32::DTYPE, &[5, 3, 2][..], vec![28, 8, 4])
+    /// );
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn field_array(&self, name: &str) -> Result<Self> {

@@ -219,7 +219,8 @@ impl Core<DType, IxDyn> {
         let (own, itemsize) = (self.layout.offset, self.element_type.itemsize());
         if !offset.abs_diff(own).is_multiple_of(itemsize) {
             let reason = format!(
-                "offset {offset} is no multiple of the element's {itemsize} bytes away from this view's {own}"
+                "offset {offset} is no multiple of the element's {itemsize} bytes away from this \
+                 view's {own}"
             );
             return Err(Error::layout("take a view", reason));
         }

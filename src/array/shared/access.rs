@@ -49,7 +49,8 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// let xs = manager.ones::<f64, _>(5)?;
     /// let _held = xs.write()?;
     /// let view = xs.view()?;
-    /// std::thread::spawn(move || assert!(matches!(view.try_read(), Err(ndshm::Error::WouldBlock { .. })))).join().unwrap();
+    /// let tried = std::thread::spawn(move || view.try_read().map(drop)).join().unwrap();
+    /// assert!(matches!(tried, Err(ndshm::Error::WouldBlock { .. })));
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn try_read(&self) -> Result<ReadGuard<T, D>> {

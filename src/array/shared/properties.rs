@@ -119,7 +119,14 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     ///
     /// let manager = ndshm::Manager::new()?;
     /// let xs = manager.zeros::<f64, _>((3, 4))?;
-    /// assert_eq!((xs.order(), xs.t()?.order(), xs.slice(ndarray::s![.., 1])?.order()), (Some(Order::C), Some(Order::F), None));
+    /// assert_eq!(
+    ///     (
+    ///         xs.order(),
+    ///         xs.t()?.order(),
+    ///         xs.slice(ndarray::s![.., 1])?.order()
+    ///     ),
+    ///     (Some(Order::C), Some(Order::F), None)
+    /// );
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn order(&self) -> Option<Order> {

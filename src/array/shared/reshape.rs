@@ -85,7 +85,10 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// ```
     /// let manager = ndshm::Manager::new()?;
     /// let row = manager.from_shape_fn::<f64, _>(3, |i| i as f64)?;
-    /// assert_eq!(row.broadcast((2, 3))?.to_ndarray()?, ndarray::array![[0.0, 1.0, 2.0], [0.0, 1.0, 2.0]]);
+    /// assert_eq!(
+    ///     row.broadcast((2, 3))?.to_ndarray()?,
+    ///     ndarray::array![[0.0, 1.0, 2.0], [0.0, 1.0, 2.0]]
+    /// );
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn broadcast<E: IntoDimension>(&self, shape: E) -> Result<SharedArray<T, E::Dim>> {

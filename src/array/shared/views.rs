@@ -165,7 +165,10 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// let guard = xs.read()?;
     /// let shared = xs.subview(&guard.slice(s![3..5]))?;
     /// assert_eq!(shared.to_ndarray()?, ndarray::array![3.0, 4.0]);
-    /// assert!(matches!(xs.subview(&ndarray::array![3.0, 4.0]), Err(ndshm::Error::NotShared { .. })));
+    /// assert!(matches!(
+    ///     xs.subview(&ndarray::array![3.0, 4.0]),
+    ///     Err(ndshm::Error::NotShared { .. })
+    /// ));
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn subview<E: Dimension>(&self, part: &ArrayRef<T, E>) -> Result<SharedArray<T, E>> {

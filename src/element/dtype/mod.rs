@@ -171,7 +171,8 @@ impl DType {
             Kind::Scalar(Scalar::U8) => DType(Kind::Bytes(len)),
             Kind::Struct { .. } => {
                 panic!(
-                    "an array of structs cannot be an element or a field of one: use a struct of arrays, or another axis of the shared array"
+                    "an array of structs cannot be an element or a field of one: use a struct of \
+                     arrays, or another axis of the shared array"
                 )
             }
             _ => DType(Kind::Array {

@@ -39,7 +39,10 @@ use std::{
 /// for info in observer.arrays()? {
 ///     let info = info?; // one damaged file is one error here, and the others are still listed
 ///     let state = observer.state(&info)?;
-///     println!("{:?}: frozen {}, poisoned {:?}, guards {:?}", info.name, state.is_frozen, state.poisoned, state.guards);
+///     println!(
+///         "{:?}: frozen {}, poisoned {:?}, guards {:?}",
+///         info.name, state.is_frozen, state.poisoned, state.guards
+///     );
 ///     assert_eq!((state.scope, state.guards.len()), (Scope::Store, 1));
 /// }
 /// # Ok::<(), ndshm::Error>(())
@@ -54,8 +57,8 @@ impl Observer {
     ///
     /// # Errors
     ///
-    /// `NotFound` if there is none; `Untrusted` if the directory is not this user's alone, or its lock
-    /// file is not one; `Io`.
+    /// `NotFound` if there is none; `Untrusted` if the directory is not this user's alone, or its
+    /// lock file is not one; `Io`.
     ///
     /// # Examples
     ///
@@ -123,8 +126,8 @@ impl Observer {
         self.store.page().is_persistent()
     }
 
-    /// Whether a process began to delete the store. A closing store that stays was left by a process
-    /// that died.
+    /// Whether a process began to delete the store. A closing store that stays was left by a
+    /// process that died.
     ///
     /// # Examples
     ///
@@ -150,7 +153,11 @@ impl Observer {
     ///
     /// ```
     /// let manager = ndshm::Manager::new()?;
-    /// assert!(ndshm::Observer::open(manager.path())?.owner()?.is_some_and(|owner| owner.is_alive));
+    /// assert!(
+    ///     ndshm::Observer::open(manager.path())?
+    ///         .owner()?
+    ///         .is_some_and(|owner| owner.is_alive)
+    /// );
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn owner(&self) -> Result<Option<MemberState>> {
@@ -163,8 +170,8 @@ impl Observer {
         }
     }
 
-    /// The ids of the living members, in ascending order. Each process that has a manager or an open
-    /// array of the store is a member.
+    /// The ids of the living members, in ascending order. Each process that has a manager or an
+    /// open array of the store is a member.
     ///
     /// # Errors
     ///

@@ -45,8 +45,8 @@ pub struct ArrayState {
     pub is_frozen: bool,
     /// Mappings of the file. After a process was killed the number may be too high, never too low.
     pub openers: u32,
-    /// Bytes of the data that a writer left half-written, the bytes under the guard of a dead writer
-    /// included.
+    /// Bytes of the data that a writer left half-written, the bytes under the guard of a dead
+    /// writer included.
     pub poisoned: Vec<Range<usize>>,
     /// The guards that living members hold, and those that living writers wait for.
     pub guards: Vec<GuardState>,

@@ -186,7 +186,8 @@ impl Block<'_> {
         }
         if mode == Mode::Poisoned || mode == Mode::Write && !self.is_alive(member)? {
             let text = format!(
-                "the bytes {start}..{end} of its data may be half-written, by member {member}: recover them"
+                "the bytes {start}..{end} of its data may be half-written, by member {member}: \
+                 recover them"
             );
             return Ok(Some((Severity::Leftover, text)));
         }

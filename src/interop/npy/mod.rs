@@ -20,8 +20,8 @@ use std::io::Read;
 const MAGIC: [u8; 6] = *b"\x93NUMPY";
 /// The elements start at a multiple of this.
 const ALIGN: usize = 64;
-/// The longest header that is read. NumPy itself reads at most 10,000 bytes, unless the caller tells
-/// it to trust the file.
+/// The longest header that is read. NumPy itself reads at most 10,000 bytes, unless the caller
+/// tells it to trust the file.
 const MAX_HEADER_LEN: usize = 1 << 20;
 
 /// All bytes before the elements of an array. The lengths of `[T; N]` elements follow those of the

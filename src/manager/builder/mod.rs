@@ -15,7 +15,11 @@ use std::{
 ///
 /// ```
 /// # let scratch = tempfile::tempdir().unwrap();
-/// let manager = ndshm::Manager::builder().root(scratch.path()).name("run-7").persistent().open_or_create()?;
+/// let manager = ndshm::Manager::builder()
+///     .root(scratch.path())
+///     .name("run-7")
+///     .persistent()
+///     .open_or_create()?;
 /// manager.close()?;
 /// # Ok::<(), ndshm::Error>(())
 /// ```
@@ -44,8 +48,8 @@ impl Manager {
     ///
     /// # Errors
     ///
-    /// `Untrusted` if the root is not this user's alone, or if the default root is not on a tmpfs; `Io`
-    /// if the store cannot be made. There is no fall-back to another place.
+    /// `Untrusted` if the root is not this user's alone, or if the default root is not on a tmpfs;
+    /// `Io` if the store cannot be made. There is no fall-back to another place.
     ///
     /// # Examples
     ///
@@ -85,8 +89,8 @@ impl Manager {
     ///
     /// # Errors
     ///
-    /// `NotFound` if there is none; `Closed`; `Untrusted` if the directory is not this user's alone or
-    /// not a store.
+    /// `NotFound` if there is none; `Closed`; `Untrusted` if the directory is not this user's alone
+    /// or not a store.
     ///
     /// # Examples
     ///
@@ -102,8 +106,8 @@ impl Manager {
         Self::builder().path(path).open()
     }
 
-    /// Joins the store at `path`, or makes a persistent one there: the start of a workflow that may be
-    /// resumed.
+    /// Joins the store at `path`, or makes a persistent one there: the start of a workflow that may
+    /// be resumed.
     ///
     /// # Errors
     ///
@@ -140,15 +144,18 @@ impl Manager {
 }
 
 impl Builder {
-    /// The directory in which the store is made, instead of `NDSHM_ROOT` or `/dev/shm/ndshm-<uid>`. It
-    /// is made if it does not exist.
+    /// The directory in which the store is made, instead of `NDSHM_ROOT` or `/dev/shm/ndshm-<uid>`.
+    /// It is made if it does not exist.
     ///
     /// # Examples
     ///
     /// ```
     /// # let scratch = tempfile::tempdir().unwrap();
     /// let manager = ndshm::Manager::builder().root(scratch.path()).create()?;
-    /// assert_eq!(manager.path().parent(), Some(std::fs::canonicalize(scratch.path()).unwrap().as_path()));
+    /// assert_eq!(
+    ///     manager.path().parent(),
+    ///     Some(std::fs::canonicalize(scratch.path()).unwrap().as_path())
+    /// );
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn root(mut self, root: impl AsRef<Path>) -> Self {
@@ -225,9 +232,9 @@ impl Builder {
     /// Accepts file systems other than tmpfs, ext4, xfs and overlays, at your own risk.
     ///
     /// On NFS flock is a byte lock, so a living process may seem dead. A file system that copies on
-    /// write can run out of space when a process writes to a reserved file: that is a signal (SIGBUS),
-    /// not an error. Other processes that open arrays from handles must first join the store with this
-    /// setting too.
+    /// write can run out of space when a process writes to a reserved file: that is a signal
+    /// (SIGBUS), not an error. Other processes that open arrays from handles must first join the
+    /// store with this setting too.
     ///
     /// # Examples
     ///

@@ -1,18 +1,18 @@
-//! Settings for a store in this process: how long it waits for guards, which pages it uses, how much
-//! it keeps for reuse, and whether its store gets a janitor.
+//! Settings for a store in this process: how long it waits for guards, which pages it uses, how
+//! much it keeps for reuse, and whether its store gets a janitor.
 
 use super::Builder;
 use crate::store::settings::HugePages;
 use std::{path::PathBuf, time::Duration};
 
 impl Builder {
-    /// How long [`read`](crate::SharedArray::read), [`write`](crate::SharedArray::write) and the other
-    /// verbs that lock wait before they fail with [`Error::Timeout`](crate::Error::Timeout); without a
-    /// limit by default. The verbs that have a limit of their own (`try_*`, `*_timeout`) do not
-    /// change.
+    /// How long [`read`](crate::SharedArray::read), [`write`](crate::SharedArray::write) and the
+    /// other verbs that lock wait before they fail with [`Error::Timeout`](crate::Error::Timeout);
+    /// without a limit by default. The verbs that have a limit of their own (`try_*`, `*_timeout`)
+    /// do not change.
     ///
-    /// It is a setting of this process for the whole store: arrays that are opened from handles have
-    /// it too. Of several managers, the one that was built last with this setting decides.
+    /// It is a setting of this process for the whole store: arrays that are opened from handles
+    /// have it too. Of several managers, the one that was built last with this setting decides.
     ///
     /// # Examples
     ///
@@ -20,11 +20,15 @@ impl Builder {
     /// use std::time::Duration;
     ///
     /// # let scratch = tempfile::tempdir().unwrap();
-    /// let manager = ndshm::Manager::builder().root(scratch.path()).lock_timeout(Duration::from_millis(1)).create()?;
+    /// let manager = ndshm::Manager::builder()
+    ///     .root(scratch.path())
+    ///     .lock_timeout(Duration::from_millis(1))
+    ///     .create()?;
     /// let xs = manager.zeros::<f64, _>(10)?;
     /// let _held = xs.write()?;
     /// let view = xs.view()?;
-    /// std::thread::spawn(move || assert!(matches!(view.read(), Err(ndshm::Error::Timeout { .. })))).join().unwrap();
+    /// let waited = std::thread::spawn(move || view.read().map(drop)).join().unwrap();
+    /// assert!(matches!(waited, Err(ndshm::Error::Timeout { .. })));
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn lock_timeout(mut self, timeout: Duration) -> Self {
@@ -34,14 +38,14 @@ impl Builder {
 
     /// Whether new arrays of 2 MiB and more get huge pages; [`HugePages::Auto`] by default.
     ///
-    /// Arrays of huge pages are created and filled in a fifth of the time or less, opened and read for
-    /// the first time in a twentieth, and deleted in a fiftieth (`docs/performance.md`). A setting of
-    /// this process, as [`lock_timeout`](Self::lock_timeout) is.
+    /// Arrays of huge pages are created and filled in a fifth of the time or less, opened and read
+    /// for the first time in a twentieth, and deleted in a fiftieth (`docs/performance.md`). A
+    /// setting of this process, as [`lock_timeout`](Self::lock_timeout) is.
     ///
     /// # Errors
     ///
-    /// With [`HugePages::Require`] the verbs that create arrays fail with `Io` if the file system or
-    /// the kernel gives no huge pages.
+    /// With [`HugePages::Require`] the verbs that create arrays fail with `Io` if the file system
+    /// or the kernel gives no huge pages.
     ///
     /// # Examples
     ///
@@ -49,7 +53,10 @@ impl Builder {
     /// use ndshm::{HugePages, Manager};
     ///
     /// # let scratch = tempfile::tempdir().unwrap();
-    /// let manager = Manager::builder().root(scratch.path()).huge_pages(HugePages::Never).create()?;
+    /// let manager = Manager::builder()
+    ///     .root(scratch.path())
+    ///     .huge_pages(HugePages::Never)
+    ///     .create()?;
     /// let xs = manager.zeros::<f64, _>(1_000_000)?;
     /// # Ok::<(), ndshm::Error>(())
     /// ```
@@ -58,8 +65,8 @@ impl Builder {
         self
     }
 
-    /// Maps all pages of an array when it is created or opened, so that no later access waits for one.
-    /// That costs time for each page; little on huge pages.
+    /// Maps all pages of an array when it is created or opened, so that no later access waits for
+    /// one. That costs time for each page; little on huge pages.
     ///
     /// A setting of this process, as [`lock_timeout`](Self::lock_timeout) is.
     ///
@@ -102,14 +109,14 @@ impl Builder {
         self
     }
 
-    /// Keeps the memory of released arrays, up to so many bytes, for new arrays of the same number of
-    /// pages; 0 by default.
+    /// Keeps the memory of released arrays, up to so many bytes, for new arrays of the same number
+    /// of pages; 0 by default.
     ///
-    /// A new array in kept memory costs no more than writing its elements, and a release costs little.
-    /// The process keeps the memory of arrays that it owned, that have no chosen name, that no other
-    /// process has open, and that were not frozen. The memory is a part of the store
-    /// ([`Usage::kept`](crate::Usage::kept)) until it is reused, until space runs out for an array of
-    /// this process, or until the process drops its last manager of the store. A setting of this
+    /// A new array in kept memory costs no more than writing its elements, and a release costs
+    /// little. The process keeps the memory of arrays that it owned, that have no chosen name, that
+    /// no other process has open, and that were not frozen. The memory is a part of the store
+    /// ([`Usage::kept`](crate::Usage::kept)) until it is reused, until space runs out for an array
+    /// of this process, or until the process drops its last manager of the store. A setting of this
     /// process, as [`lock_timeout`](Self::lock_timeout) is.
     ///
     /// # Examples
@@ -141,8 +148,8 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`create`](Self::create) then fails with `NotFound` if there is no such program, and with `Io`
-    /// if it does not start; no store is left.
+    /// [`create`](Self::create) then fails with `NotFound` if there is no such program, and with
+    /// `Io` if it does not start; no store is left.
     ///
     /// # Examples
     ///

@@ -26,7 +26,11 @@ impl Builder {
     ///
     /// ```
     /// # let scratch = tempfile::tempdir().unwrap();
-    /// let manager = ndshm::Manager::builder().root(scratch.path()).name("run-7").persistent().create()?;
+    /// let manager = ndshm::Manager::builder()
+    ///     .root(scratch.path())
+    ///     .name("run-7")
+    ///     .persistent()
+    ///     .create()?;
     /// assert!(!manager.is_owner());
     /// # Ok::<(), ndshm::Error>(())
     /// ```
@@ -162,7 +166,7 @@ fn is_no_store(path: &Path) -> bool {
     let Ok(Some(directory)) = Directory::open(path) else {
         return path.symlink_metadata().is_ok_and(|found| !found.is_dir());
     };
-    // A store that was renamed away after it was opened here loses its lock file, but not its place.
+    // A store that a closer empties has no lock file either, but is not at its path any more.
     let has_lock_file = directory
         .names()
         .is_ok_and(|names| names.iter().any(|name| name == LOCK_NAME));
@@ -170,14 +174,16 @@ fn is_no_store(path: &Path) -> bool {
 }
 
 fn not_a_store(path: PathBuf) -> Error {
-    let reason = "the directory exists and is not a store: name one that does not exist yet, it is made with the store";
+    let reason = "the directory exists and is not a store: name one that does not exist yet, it \
+                  is made with the store";
     Error::Untrusted {
         path,
         reason: reason.into(),
     }
 }
 
-/// A name for a store without a chosen one: of the program's name, the process id and random letters.
+/// A name for a store without a chosen one: of the program's name, the process id and random
+/// letters.
 fn random_name() -> String {
     let program = std::env::current_exe()
         .ok()

@@ -56,7 +56,8 @@ impl ArrayOptions<'_> {
     ///
     /// # Errors
     ///
-    /// `Layout` if the number of bytes is not that of the elements; those of [`zeros`](Self::zeros).
+    /// `Layout` if the number of bytes is not that of the elements; those of
+    /// [`zeros`](Self::zeros).
     ///
     /// # Examples
     ///
@@ -100,7 +101,9 @@ impl ArrayOptions<'_> {
     /// use ndshm::Order;
     ///
     /// let manager = ndshm::Manager::new()?;
-    /// let any = manager.options().from_bytes_fn(&"<u2".parse()?, &[3], Order::C, |bytes| bytes.fill(1))?;
+    /// let any = manager
+    ///     .options()
+    ///     .from_bytes_fn(&"<u2".parse()?, &[3], Order::C, |bytes| bytes.fill(1))?;
     /// assert_eq!(any.downcast::<u16, ndarray::Ix1>()?.read()?[2], 257);
     /// # Ok::<(), ndshm::Error>(())
     /// ```

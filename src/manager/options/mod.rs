@@ -29,7 +29,12 @@ use std::sync::Arc;
 /// use ndshm::Scope;
 ///
 /// let manager = ndshm::Manager::new()?;
-/// let frames = manager.options().name("frames").scope(Scope::Local).axis_names(["row", "column"]).ones::<u8, _>((480, 640))?;
+/// let frames = manager
+///     .options()
+///     .name("frames")
+///     .scope(Scope::Local)
+///     .axis_names(["row", "column"])
+///     .ones::<u8, _>((480, 640))?;
 /// assert_eq!(frames.scope(), Scope::Local);
 /// # Ok::<(), ndshm::Error>(())
 /// ```
@@ -43,8 +48,8 @@ pub struct ArrayOptions<'a> {
     labels: Labels,
 }
 
-/// How often an array that can neither be opened nor made is tried again, while other processes make
-/// and delete it.
+/// How often an array that can neither be opened nor made is tried again, while other processes
+/// make and delete it.
 const TRIES: usize = 1000;
 
 type NoDraft = fn(&mut Draft);
@@ -107,7 +112,10 @@ impl<'a> ArrayOptions<'a> {
     /// struct Camera { exposure_ms: f64 }
     ///
     /// let manager = ndshm::Manager::new()?;
-    /// let frame = manager.options().attrs(&Camera { exposure_ms: 2.5 })?.zeros::<u8, _>((480, 640))?;
+    /// let frame = manager
+    ///     .options()
+    ///     .attrs(&Camera { exposure_ms: 2.5 })?
+    ///     .zeros::<u8, _>((480, 640))?;
     /// assert_eq!(frame.attrs::<Camera>()?.exposure_ms, 2.5);
     /// # Ok::<(), ndshm::Error>(())
     /// ```
@@ -278,8 +286,8 @@ impl<'a> ArrayOptions<'a> {
         array::from_ndarray(self.member, self.labels()?, source)
     }
 
-    /// Opens the array with this name, or makes it of zeros if there is none: the start of a workflow
-    /// that may be resumed.
+    /// Opens the array with this name, or makes it of zeros if there is none: the start of a
+    /// workflow that may be resumed.
     ///
     /// # Errors
     ///

@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 #![allow(
     unsafe_code,
-    reason = "default signals, closed standard streams and waits for other processes are calls of libc"
+    reason = "default signals, closed standard streams and waits for other processes are calls of \
+              libc"
 )]
 
 mod ends;

@@ -1,5 +1,5 @@
-//! Files and directories of others in a store and in a root: neither a close nor a sweep deletes one,
-//! whatever its name is, and none follows a link.
+//! Files and directories of others in a store and in a root: neither a close nor a sweep deletes
+//! one, whatever its name is, and none follows a link.
 
 use super::NOTHING;
 use crate::common::Root;
@@ -153,7 +153,8 @@ const NAMES: [&str; 4] = [
     ".ndshm-gone-0189f7e2c3d47a5b8c9d0e1f2a3b4c5d",
 ];
 
-// Each new manager sweeps its root, so each deleted the files in these directories, behind links too.
+// Each new manager sweeps its root, so each deleted the files in these directories, behind links
+// too.
 #[test]
 fn a_sweep_of_a_root_deletes_no_directory_of_others_and_follows_no_link() {
     for name in NAMES {

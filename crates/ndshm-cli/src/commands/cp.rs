@@ -79,6 +79,10 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
 }
 
 fn assign(to: &AnyArray, from: &AnyArray) -> Result<(), Failure> {
-    ndshm::dispatch!(from, xs: T => to.downcast::<T, ndarray::IxDyn>()?.assign(&xs)?, else => to.write_bytes(&from.read_bytes()?)?)?;
+    ndshm::dispatch!(
+        from,
+        xs: T => to.downcast::<T, ndarray::IxDyn>()?.assign(&xs)?,
+        else => to.write_bytes(&from.read_bytes()?)?
+    )?;
     Ok(())
 }

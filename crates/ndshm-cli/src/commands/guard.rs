@@ -28,7 +28,8 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     }
     let store = context.find_store(&args.guarded)?;
     if Observer::open(&store)?.is_persistent() {
-        let why = "the store is persistent and stays when its processes are gone; ndshm rm --whole-store deletes it";
+        let why = "the store is persistent and stays when its processes are gone; ndshm rm \
+                   --whole-store deletes it";
         return Err(Failure::new(
             Code::Refused,
             format!("{}: {why}", store.display()),
@@ -36,7 +37,12 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     }
     let swept = Manager::sweep_when_deserted(&store)?;
     if context.is_json {
-        context.print_json(&json!({ "path": store, "deleted": swept.stores == 1, "arrays": swept.arrays, "bytes": swept.bytes }))?;
+        context.print_json(&json!({
+            "path": store,
+            "deleted": swept.stores == 1,
+            "arrays": swept.arrays,
+            "bytes": swept.bytes,
+        }))?;
     } else {
         let mut out = context.out();
         match swept.stores {

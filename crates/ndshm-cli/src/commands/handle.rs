@@ -23,7 +23,11 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
         handle
     };
     match context.is_json {
-        true => context.print_json(&json!({ "handle": handle.to_string(), "path": handle.path(), "writable": handle.is_writable() }))?,
+        true => context.print_json(&json!({
+            "handle": handle.to_string(),
+            "path": handle.path(),
+            "writable": handle.is_writable(),
+        }))?,
         false => {
             let mut out = context.out();
             writeln!(out, "{handle}")?;

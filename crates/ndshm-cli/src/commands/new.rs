@@ -136,7 +136,12 @@ pub(crate) fn dtype(text: &str) -> Result<DType, Failure> {
         .iter()
         .find(|(rust, _)| *rust == text)
         .map_or(text, |(_, numpy)| numpy);
-    numpy.parse().map_err(|_| Failure::usage(format!("{text:?} is no element type; some are f64 or <f8, u8 or |u1, complex128 or <c16, '(3,)<f4'")))
+    numpy.parse().map_err(|_| {
+        Failure::usage(format!(
+            "{text:?} is no element type; some are f64 or <f8, u8 or |u1, complex128 or <c16, \
+             '(3,)<f4'"
+        ))
+    })
 }
 
 /// `3,4`, `(3, 4)`, `3x4`, `5`, `()`.

@@ -9,7 +9,8 @@ use crate::{
 use ndshm::{Manager, Observer};
 use std::{path::Path, process::ExitCode};
 
-/// Delete arrays, or with --whole-store a whole store; processes that have them open keep using them
+/// Delete arrays, or with --whole-store a whole store; processes that have them open keep using
+/// them
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The arrays
@@ -89,7 +90,8 @@ pub(crate) fn remove_store(store: &Path, force: bool) -> Result<(), Failure> {
     if !observer.is_persistent() || observer.is_closing() {
         if members > 0 {
             return refuse(format!(
-                "it is ephemeral and has {members} living members: it ends with the process that made it"
+                "it is ephemeral and has {members} living members: it ends with the process that \
+                 made it"
             ));
         }
         drop(observer);

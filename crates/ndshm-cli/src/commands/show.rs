@@ -17,8 +17,8 @@ use ndshm::{AnyArray, ArrayInfo, ArrayState, Order};
 use serde_json::{Value, json};
 use std::{io::Write, process::ExitCode, time::Instant};
 
-/// Show an array: header, attributes, corners, minimum, maximum, mean, NaN, a histogram, and for two
-/// axes a heat map
+/// Show an array: header, attributes, corners, minimum, maximum, mean, NaN, a histogram, and for
+/// two axes a heat map
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The array, with an optional slice
@@ -27,7 +27,12 @@ pub(crate) struct Args {
     #[arg(short, long)]
     quick: bool,
     /// The number of bins of the histogram
-    #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(
+        long,
+        default_value_t = 10,
+        value_name = "N",
+        value_parser = clap::value_parser!(u16).range(1..=1000)
+    )]
     bins: u16,
 }
 
@@ -99,7 +104,11 @@ fn json_of(
 ) -> Result<Value, Failure> {
     let mut value = survey::info_json(info);
     value["attributes"] = to_json(&info.attrs::<Cbor>()?);
-    value["view"] = json!({ "dtype": array.dtype().to_string(), "shape": array.shape(), "byte_strides": array.byte_strides() });
+    value["view"] = json!({
+        "dtype": array.dtype().to_string(),
+        "shape": array.shape(),
+        "byte_strides": array.byte_strides(),
+    });
     value["scope"] = state.scope.to_string().into();
     value["frozen"] = state.is_frozen.into();
     let poisoned = state.poisoned.iter();
@@ -299,7 +308,10 @@ fn tally_json(tally: &Tally, histogram: &[u64]) -> Value {
     };
     json!({
         "min": min, "max": max, "mean": tally.mean(),
-        "finite": tally.finite, "nan": tally.nan, "infinite": tally.infinite, "unread": tally.unread,
+        "finite": tally.finite,
+        "nan": tally.nan,
+        "infinite": tally.infinite,
+        "unread": tally.unread,
         "histogram": histogram,
     })
 }

@@ -36,8 +36,8 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
         return report(context, &leftovers, None);
     }
     let swept = match (&store, &root) {
-        // A store without members is not joined: this process would be its member, and a sweep would
-        // leave it.
+        // A store without members is not joined: this process would be its member, and a sweep
+        // would leave it.
         (Some(store), _) if is_dead(&Observer::open(store)?)? => {
             Manager::sweep_root(store.parent().unwrap_or(store))?
         }
@@ -73,10 +73,22 @@ fn report(context: &Context, leftovers: &[Leftovers], swept: Option<&Swept>) -> 
 }
 
 fn json_of(leftovers: &[Leftovers], swept: Option<&Swept>) -> Value {
-    let found = |found: &Leftovers| json!({ "path": found.path, "store": found.is_store, "arrays": found.arrays, "bytes": found.bytes });
+    let found = |found: &Leftovers| {
+        json!({
+            "path": found.path,
+            "store": found.is_store,
+            "arrays": found.arrays,
+            "bytes": found.bytes,
+        })
+    };
     let swept = swept.map_or(Value::Null, |swept| {
         let skipped: Vec<_> = swept.skipped.iter().map(ToString::to_string).collect();
-        json!({ "stores": swept.stores, "arrays": swept.arrays, "bytes": swept.bytes, "skipped": skipped })
+        json!({
+            "stores": swept.stores,
+            "arrays": swept.arrays,
+            "bytes": swept.bytes,
+            "skipped": skipped,
+        })
     });
     json!({ "found": leftovers.iter().map(found).collect::<Vec<_>>(), "swept": swept })
 }

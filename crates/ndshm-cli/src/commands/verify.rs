@@ -32,9 +32,21 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     for path in &paths {
         let found = ndshm::verify(path)?;
         let findings = found.findings.iter();
-        let findings = findings.map(|finding| json!({ "path": finding.path, "severity": finding.severity.to_string(), "text": finding.text }));
+        let findings = findings.map(|finding| {
+            json!({
+                "path": finding.path,
+                "severity": finding.severity.to_string(),
+                "text": finding.text,
+            })
+        });
         let findings: Vec<_> = findings.collect();
-        items.push(json!({ "path": path, "sound": found.is_sound(), "arrays": found.arrays, "bytes": found.bytes, "findings": findings }));
+        items.push(json!({
+            "path": path,
+            "sound": found.is_sound(),
+            "arrays": found.arrays,
+            "bytes": found.bytes,
+            "findings": findings,
+        }));
         all.arrays += found.arrays;
         all.bytes += found.bytes;
         all.findings.extend(found.findings);

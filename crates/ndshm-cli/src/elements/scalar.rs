@@ -48,9 +48,13 @@ macro_rules! integers {
             }
 
             fn extremes(elements: &[Self]) -> Option<(Whole, Whole)> {
-                let whole = |integer: $integer| i128::try_from(integer).map_or(Whole::Large(integer as u128), Whole::Usual);
+                let whole = |integer: $integer| {
+                    i128::try_from(integer).map_or(Whole::Large(integer as u128), Whole::Usual)
+                };
                 let first = *elements.first()?;
-                let (least, greatest) = elements.iter().fold((first, first), |(least, greatest), &x| (least.min(x), greatest.max(x)));
+                let (least, greatest) = elements
+                    .iter()
+                    .fold((first, first), |(least, greatest), &x| (least.min(x), greatest.max(x)));
                 Some((whole(least), whole(greatest)))
             }
         }

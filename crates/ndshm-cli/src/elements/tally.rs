@@ -100,11 +100,7 @@ impl Tally {
         if !is_number(array)? {
             return Ok(None);
         }
-        let (parts, unread) = scan(
-            array,
-            || Self::EMPTY,
-            |tally, _, view| ndshm::dispatch!(view, xs: T => tally.add_all::<T>(&*xs.read()?), else => ()),
-        )?;
+        let (parts, unread) = scan(array, || Self::EMPTY, |tally, _, view| tally.add_view(view))?;
         let mut total = Self {
             unread,
             ..Self::EMPTY
@@ -115,6 +111,11 @@ impl Tally {
 
     pub(crate) fn mean(&self) -> Option<f64> {
         (self.finite > 0).then(|| self.sum / self.finite as f64)
+    }
+
+    /// Adds the elements of a view, if they are numbers.
+    fn add_view(&mut self, view: &AnyArray) -> ndshm::Result<()> {
+        ndshm::dispatch!(view, xs: T => self.add_all::<T>(&*xs.read()?), else => ())
     }
 
     fn add_all<T: Scalar>(&mut self, elements: &ArrayRef<T, IxDyn>) {
@@ -279,7 +280,8 @@ impl Grid {
             [height, width] => (height, width),
             _ => {
                 return Err(Failure::usage(format!(
-                    "an array of {} axes cannot be drawn: take a slice of one or two, 'name[0, ...]'",
+                    "an array of {} axes cannot be drawn: take a slice of one or two, \
+                     'name[0, ...]'",
                     array.ndim()
                 )));
             }
@@ -303,7 +305,10 @@ impl Grid {
                     while at < width_here {
                         // All elements of one cell at once.
                         let column = (left + at) * columns / width;
-                        let end = ((column + 1) * width).div_ceil(columns).saturating_sub(left).clamp(at + 1, width_here);
+                        let end = ((column + 1) * width)
+                            .div_ceil(columns)
+                            .saturating_sub(left)
+                            .clamp(at + 1, width_here);
                         let mut cell = Cell::EMPTY;
                         (at..end).for_each(|index| cell.add(lane[index].to_f64()));
                         cells[base + column].merge(cell);

@@ -97,7 +97,11 @@ impl Survey {
         json!({
             "root": self.root,
             "file_system": { "total": self.total, "available": self.available },
-            "stores": self.stores.iter().map(|store| store.to_json(&self.processes)).collect::<Vec<_>>(),
+            "stores": self
+                .stores
+                .iter()
+                .map(|store| store.to_json(&self.processes))
+                .collect::<Vec<_>>(),
             "released_but_mapped": unlinked.collect::<Vec<_>>(),
         })
     }
@@ -187,9 +191,17 @@ impl StoreView {
             "closing": self.is_closing,
             "dead": self.is_dead(),
             "owner": owner,
-            "members": self.members.iter().map(|id| json!({ "member": id, "pid": self.pids.get(id) })).collect::<Vec<_>>(),
+            "members": self
+                .members
+                .iter()
+                .map(|id| json!({ "member": id, "pid": self.pids.get(id) }))
+                .collect::<Vec<_>>(),
             "bytes": self.bytes(),
-            "arrays": self.arrays.iter().map(|array| array.to_json(self, processes)).collect::<Vec<_>>(),
+            "arrays": self
+                .arrays
+                .iter()
+                .map(|array| array.to_json(self, processes))
+                .collect::<Vec<_>>(),
             "damaged": self.damaged,
         })
     }
@@ -220,7 +232,13 @@ impl ArrayView {
                 "member": guard.member, "pid": store.pids.get(&guard.member),
             })
         };
-        let mapped = |mapped: &Mapped| json!({ "pid": mapped.pid, "command": processes.command(mapped.pid), "bytes": mapped.bytes });
+        let mapped = |mapped: &Mapped| {
+            json!({
+                "pid": mapped.pid,
+                "command": processes.command(mapped.pid),
+                "bytes": mapped.bytes,
+            })
+        };
         let mut fields = info_json(info);
         let more = json!({
             "allocated": self.allocated,
@@ -230,7 +248,11 @@ impl ArrayView {
             "producer": store.member_json(state.producer),
             "frozen": state.is_frozen,
             "openers": state.openers,
-            "poisoned": state.poisoned.iter().map(|range| [range.start, range.end]).collect::<Vec<_>>(),
+            "poisoned": state
+                .poisoned
+                .iter()
+                .map(|range| [range.start, range.end])
+                .collect::<Vec<_>>(),
             "guards": state.guards.iter().map(guard).collect::<Vec<_>>(),
             "waited_for": state.is_waited_for,
             "mapped_by": self.mapped.iter().map(mapped).collect::<Vec<_>>(),

@@ -108,8 +108,8 @@ impl Processes {
             .collect()
     }
 
-    /// The process of each member of the store with this lock file. The kernel lists a process's byte
-    /// locks with its descriptors.
+    /// The process of each member of the store with this lock file. The kernel lists a process's
+    /// byte locks with its descriptors.
     pub(crate) fn members(&self, lock: &Path) -> HashMap<u64, u32> {
         let Ok(metadata) = fs::metadata(lock) else {
             return HashMap::new();

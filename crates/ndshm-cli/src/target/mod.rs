@@ -158,7 +158,8 @@ fn info_of(context: &Context, name: &str) -> Result<ArrayInfo, Failure> {
         [] if stores.len() == 1 => Err(Failure::new(
             Code::NotFound,
             format!(
-                "{name}: no such array in {}; ndshm ls lists the arrays, and --store chooses another store",
+                "{name}: no such array in {}; ndshm ls lists the arrays, and --store chooses \
+                 another store",
                 stores[0].display()
             ),
         )),
@@ -170,7 +171,8 @@ fn info_of(context: &Context, name: &str) -> Result<ArrayInfo, Failure> {
             ),
         )),
         [first, second, ..] => Err(Failure::usage(format!(
-            "{name}: there are {}, {} and {}: choose the store with --store or NDSHM_STORE, or give more digits of the id",
+            "{name}: there are {}, {} and {}: choose the store with --store or NDSHM_STORE, or \
+             give more digits of the id",
             found.len(),
             first.display(),
             second.display()

@@ -89,7 +89,8 @@ impl Slice {
                     let length = shape[axis] as isize;
                     if index >= length || index < -length {
                         return Err(Failure::usage(format!(
-                            "[{}]: index {index} is out of range for axis {axis} of length {length}",
+                            "[{}]: index {index} is out of range for axis {axis} of length \
+                             {length}",
                             self.text
                         )));
                     }

@@ -75,8 +75,8 @@ fn a_leftover_that_cannot_be_deleted_is_reported_with_an_exit_code() {
     assert!(fixture.root.path().join("dead/notes.txt").exists());
 }
 
-/// A dry run used to announce that a dead store with files of others goes as a whole. A sweep leaves
-/// that store, and deletes the arrays of dead owners in it.
+/// A dry run used to announce that a dead store with files of others goes as a whole. A sweep
+/// leaves that store, and deletes the arrays of dead owners in it.
 #[test]
 fn a_dead_store_with_files_of_others_stays_and_its_dead_arrays_are_announced() {
     let fixture = Fixture::new();

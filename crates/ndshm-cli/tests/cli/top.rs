@@ -31,7 +31,8 @@ impl Terminal {
         };
         let tool = snapbox::cmd::cargo_bin!("ndshm");
         let script = format!(
-            "NDSHM_ROOT={} {} top -d 0.2; echo \"code=$?\"; stty -a | grep -o '[-]*echo ' ; sleep 600",
+            "NDSHM_ROOT={} {} top -d 0.2; echo \"code=$?\"; stty -a | grep -o '[-]*echo ' ; \
+             sleep 600",
             fixture.root.path().display(),
             tool.display()
         );

@@ -88,7 +88,8 @@ pub fn calls_by_size(results: &Results) -> String {
         })
     };
     let counts: Vec<String> = SIZES.iter().filter_map(count).collect();
-    let what = "Median, p99, and the ratio to the floor. Number of calls of the floors, ndshm and memmap2:";
+    let what = "Median, p99, and the ratio to the floor. Number of calls of the floors, ndshm and \
+                memmap2:";
     format!("\n## Time by size\n\n{what} {}.\n", counts.join(", "))
 }
 
@@ -171,10 +172,12 @@ pub fn bare_calls(results: &Results) -> String {
         .concat()
     };
     let rows = calls::CALLS.iter().map(row);
-    let what = "The calls that make, name and remove a file of a page and this many bytes on tmpfs, in one process: medians.";
+    let what = "The calls that make, name and remove a file of a page and this many bytes on \
+                tmpfs, in one process: medians.";
     let sums = ["in a cache", "elsewhere"].map(|variant| time(variant, calls::SUM.0, calls::SUM.1));
     let sum = format!(
-        "The sum of {} of the heap takes {} if the bytes were just read, and {} if other bytes were read in between. Every hand-over of new pages contains the difference.",
+        "The sum of {} of the heap takes {} if the bytes were just read, and {} if other bytes \
+         were read in between. Every hand-over of new pages contains the difference.",
         text::size(calls::SUM.1),
         sums[0],
         sums[1]
@@ -220,9 +223,11 @@ pub fn crowd(results: &Results) -> String {
             .to_vec()
     };
     let rows = rows(cells);
-    let what = "The producer makes ten thousand arrays of 4 KiB (a thousand in a quick run). The consumer opens all of them and reads one \
-                element of each, and then all are released. The times are for one array. A star marks a variant that failed with \
-                that many arrays and was measured with a quarter of them; the end of this document gives the reason.";
+    let what = "The producer makes ten thousand arrays of 4 KiB (a thousand in a quick run). The \
+                consumer opens all of them and reads one element of each, and then all are \
+                released. The times are for one array. A star marks a variant that failed with \
+                that many arrays and was measured with a quarter of them; the end of this \
+                document gives the reason.";
     format!(
         "\n## Many small arrays\n\n{what}\n\n{}",
         table(&words(&["", "create and fill", "open", "release"]), rows)
@@ -245,8 +250,9 @@ pub fn large(results: &Results) -> String {
             rows,
         )
     };
-    let what = "A variant that reserves its space when it makes an array pays for 8 GiB at that time. The others pay with every page that is \
-                touched, or with a SIGBUS. ipc-channel fills the arrays that it makes.";
+    let what = "A variant that reserves its space when it makes an array pays for 8 GiB at that \
+                time. The others pay with every page that is touched, or with a SIGBUS. \
+                ipc-channel fills the arrays that it makes.";
     format!("\n## Opening 8 GiB\n\n{what} Median / p99.\n\n{table}")
 }
 
@@ -276,8 +282,9 @@ pub fn memory(results: &Results) -> String {
         .first()
         .map_or_else(String::new, |occupied| text::size(occupied.bytes));
     let what = format!(
-        "Growth of the processes by one array of {size}, in MiB: resident / proportional / page tables, from `smaps_rollup` and \
-         `VmPTE`. The proportional part counts half of a page that both processes map."
+        "Growth of the processes by one array of {size}, in MiB: resident / proportional / page \
+         tables, from `smaps_rollup` and `VmPTE`. The proportional part counts half of a page \
+         that both processes map."
     );
     let head = words(&[
         "",

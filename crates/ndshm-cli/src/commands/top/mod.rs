@@ -39,7 +39,13 @@ use std::{
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The time between two surveys
-    #[arg(short = 'd', long, value_name = "SECONDS", default_value = "1", value_parser = crate::seconds)]
+    #[arg(
+        short = 'd',
+        long,
+        value_name = "SECONDS",
+        default_value = "1",
+        value_parser = crate::seconds
+    )]
     interval: Duration,
 }
 
