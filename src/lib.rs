@@ -211,8 +211,8 @@ pub mod __private {
     pub use bytemuck;
     pub use ndarray::IxDyn;
 
-    /// The fields of a struct, as the derive macro describes them. The trait stands here so that the
-    /// macro brings no name into the scope of the struct.
+    /// The fields of a struct, as the derive macro describes them. The trait stands here so that
+    /// the macro brings no name into the scope of the struct.
     pub trait Struct {
         const FIELDS: &'static [crate::Field];
 
