@@ -90,18 +90,17 @@ const fn assert_aligned<T>() {
 #[inline]
 fn raw<T: Element, D: Dimension>(base: NonNull<u8>, layout: &Layout<D>) -> RawArrayView<T, D> {
     const { assert_aligned::<T>() };
-    let address = |offset| base.as_ptr().wrapping_add(offset).cast::<T>().cast_const();
     if is_plain(layout) {
         // SAFETY: as below, with the strides as they are: none is negative.
         return unsafe {
             RawArrayView::from_shape_ptr(
                 layout.dim.clone().strides(layout.strides.clone()),
-                address(layout.offset),
+                address(base, layout.offset),
             )
         };
     }
     let (offset, shape, downwards) = upwards(layout, size_of::<T>());
-    let start = address(offset);
+    let start = address(base, offset);
     // SAFETY: `start` is not null and aligned, since the payload and `layout.offset` are (check);
     // strides are not negative; the number of elements and the reach in bytes fit isize (check);
     // every element lies inside the mapping (check), which is all that a reader may assume, and
@@ -120,18 +119,17 @@ fn raw_mut<T: Element, D: Dimension>(
     layout: &Layout<D>,
 ) -> RawArrayViewMut<T, D> {
     const { assert_aligned::<T>() };
-    let address = |offset| base.as_ptr().wrapping_add(offset).cast::<T>();
     if is_plain(layout) {
         // SAFETY: as below, with the strides as they are: none is negative.
         return unsafe {
             RawArrayViewMut::from_shape_ptr(
                 layout.dim.clone().strides(layout.strides.clone()),
-                address(layout.offset),
+                address(base, layout.offset),
             )
         };
     }
     let (offset, shape, downwards) = upwards(layout, size_of::<T>());
-    let start = address(offset);
+    let start = address(base, offset);
     // SAFETY: as in `raw`; the callers of this function checked in addition that no two elements
     // share a byte (disjoint).
     let mut view = unsafe { RawArrayViewMut::from_shape_ptr(shape, start) };
@@ -139,6 +137,12 @@ fn raw_mut<T: Element, D: Dimension>(
         .into_iter()
         .for_each(|axis| view.invert_axis(axis));
     view
+}
+
+/// The element at `offset` bytes from the start of a payload.
+#[inline]
+fn address<T>(base: NonNull<u8>, offset: usize) -> *mut T {
+    base.as_ptr().wrapping_add(offset).cast()
 }
 
 /// The layout that ndarray's operation makes of this one.

@@ -127,11 +127,14 @@ fn id_of(text: &str) -> Result<ArrayId> {
 }
 
 fn fingerprint_of(text: &str) -> Result<u64> {
-    let is_digit = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    if text.len() != 16 || !text.bytes().all(is_digit) {
+    if text.len() != 16 || !text.bytes().all(is_hex_digit) {
         return Err(invalid("its fingerprint is not 16 digits"));
     }
     u64::from_str_radix(text, 16).map_err(|_| invalid("its fingerprint is not 16 digits"))
+}
+
+fn is_hex_digit(byte: u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'a'..=b'f')
 }
 
 /// A path as text.

@@ -219,10 +219,13 @@ fn check_size_limit(directory: &Path, len: usize) -> Result<()> {
 /// Whether no array has this path. The name of a released array is free, also where its deleter
 /// died before it removed the file, or removes it just now.
 fn is_free(member: &Arc<Member>, path: &Path) -> bool {
-    let is_taken = || fs::symlink_metadata(path).is_ok();
-    !is_taken()
+    !is_taken(path)
         || Segment::finish_release_at(member, path).is_ok_and(|was_released| was_released)
-        || !is_taken()
+        || !is_taken(path)
+}
+
+fn is_taken(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
 }
 
 /// Gives a new file its name, at which other processes find it.

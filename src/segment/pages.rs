@@ -103,9 +103,9 @@ pub(crate) fn make(
 
 /// Maps a new file that has huge pages as far as they go.
 fn make_huge(member: &Member, file: &File, len: usize) -> io::Result<Mapping> {
-    let unmapped = |_| io::Error::from(io::ErrorKind::OutOfMemory);
     file.set_len(len as u64)?;
-    let mapping = Mapping::new(file, len, member.directory()).map_err(unmapped)?;
+    let mapping =
+        Mapping::new(file, len, member.directory()).map_err(|_| io::ErrorKind::OutOfMemory)?;
     let huge_len = len - len % HUGE_PAGE;
     if member.has_huge_mount() {
         mapping.prefer_huge_pages()?;

@@ -33,7 +33,6 @@ impl LockPageSnapshot {
     pub(crate) fn of(page: &[u8; LOCK_LEN]) -> Self {
         let word = |at: usize| u32::from_ne_bytes(part(page, at));
         let long = |at: usize| u64::from_ne_bytes(part(page, at));
-        let is_zero = |bytes: &[u8]| bytes.iter().all(|&byte| byte == 0);
         Self {
             magic: part(page, 0),
             version: word(LOCK_VERSION_AT),
@@ -59,6 +58,10 @@ impl LockPageSnapshot {
     pub(crate) fn defect(&self) -> Option<&'static str> {
         defect(self.magic, self.version, self.endian)
     }
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|&byte| byte == 0)
 }
 
 /// Why this library cannot use a lock file that begins like this, if so.

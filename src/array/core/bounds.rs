@@ -4,13 +4,12 @@ use crate::error::{Error, Result};
 use ndarray::{Axis, Dimension, SliceArg, SliceInfoElem};
 
 pub(super) fn axis_length(operation: &'static str, shape: &[usize], axis: Axis) -> Result<usize> {
-    let missing = || {
+    shape.get(axis.index()).copied().ok_or_else(|| {
         Error::layout(
             operation,
             format!("axis {} of {}", axis.index(), shape.len()),
         )
-    };
-    shape.get(axis.index()).copied().ok_or_else(missing)
+    })
 }
 
 /// Checks a slice against the axes of an array.

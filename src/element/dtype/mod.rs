@@ -290,15 +290,18 @@ impl DType {
         }
     }
 
+    fn own_field(&self, name: &str) -> Option<&Field> {
+        self.fields().iter().find(|field| field.name == name)
+    }
+
     /// The type and the offset of the field with this name; `a.b` names field `b` of field `a`. The
     /// error lists the existing fields.
     pub(crate) fn field(&self, name: &str) -> Result<(&DType, usize)> {
-        let find = |name: &str| self.fields().iter().find(|field| field.name == name);
-        if let Some(field) = find(name) {
+        if let Some(field) = self.own_field(name) {
             return Ok((&field.dtype, field.offset));
         }
         if let Some((outer, rest)) = name.split_once('.')
-            && let Some(outer) = find(outer)
+            && let Some(outer) = self.own_field(outer)
         {
             return outer
                 .dtype

@@ -31,14 +31,8 @@ impl DType {
                 .ok_or(format!("no {key:?}"))
         };
         let list = |key: &str| get(key)?.as_array().ok_or(format!("{key:?} is not a list"));
-        let size = |value: &Value| {
-            value
-                .as_integer()
-                .and_then(|n| usize::try_from(n).ok())
-                .ok_or("not a size".to_owned())
-        };
         let (names, formats, offsets) = (list("names")?, list("formats")?, list("offsets")?);
-        let itemsize = size(get("itemsize")?)?;
+        let itemsize = Self::size_from(get("itemsize")?)?;
         if entries.len() != 4
             || names.is_empty()
             || names.len() != formats.len()
@@ -59,10 +53,17 @@ impl DType {
             fields.push(Field {
                 name: name.into(),
                 dtype: Self::from_nested(format, depth + 1)?,
-                offset: size(offset)?,
+                offset: Self::size_from(offset)?,
             });
         }
         Self::checked_struct(fields, itemsize)
+    }
+
+    fn size_from(value: &Value) -> Result<usize, String> {
+        value
+            .as_integer()
+            .and_then(|n| usize::try_from(n).ok())
+            .ok_or("not a size".to_owned())
     }
 
     /// A struct type, if its fields are valid.

@@ -210,10 +210,9 @@ impl Header {
             ("created".into(), Value::Map(created)),
         ];
         if !self.axis_names.is_empty() {
-            let name = |name: &Option<String>| name.as_deref().map_or(Value::Null, Value::from);
             entries.push((
                 "dims".into(),
-                Value::Array(self.axis_names.iter().map(name).collect()),
+                Value::Array(self.axis_names.iter().map(name_value).collect()),
             ));
         }
         if let Some(attrs) = &self.attrs {
@@ -337,19 +336,18 @@ fn check_template(fixed: &[u8; HEADER_AT]) -> Result<(), HeaderError> {
 
 /// `header_end`, `data_offset` and `data_len`, each within its bounds.
 fn bounds(fixed: &[u8; HEADER_AT], file_len: u64) -> Result<(usize, usize, usize), HeaderError> {
-    let bounds = |field, value| HeaderError::Bounds { field, value };
     let header_end = u64::from(u32_at(fixed, HEADER_END_AT));
     let (data_offset, data_len) = (u64_at(fixed, DATA_OFFSET_AT), u64_at(fixed, DATA_LEN_AT));
     if header_end <= HEADER_AT as u64 || header_end > (MAX_HEADER_END as u64).min(data_offset) {
-        return Err(bounds("header_end", header_end));
+        return Err(out_of_bounds("header_end", header_end));
     }
     if !data_offset.is_multiple_of(MAX_ALIGN as u64) || i64::try_from(data_offset).is_err() {
-        return Err(bounds("data_offset", data_offset));
+        return Err(out_of_bounds("data_offset", data_offset));
     }
     let expected = data_offset
         .checked_add(data_len)
         .filter(|&end| end <= i64::MAX as u64)
-        .ok_or(bounds("data_len", data_len))?;
+        .ok_or(out_of_bounds("data_len", data_len))?;
     if expected != file_len {
         return Err(HeaderError::Length {
             expected,
@@ -357,6 +355,10 @@ fn bounds(fixed: &[u8; HEADER_AT], file_len: u64) -> Result<(usize, usize, usize
         });
     }
     Ok((header_end as usize, data_offset as usize, data_len as usize))
+}
+
+fn out_of_bounds(field: &'static str, value: u64) -> HeaderError {
+    HeaderError::Bounds { field, value }
 }
 
 /// The head of the padding, and the payload's offset: the first multiple of `align` that a shortest
@@ -486,18 +488,18 @@ fn uuid_of(value: &Value) -> Option<[u8; 16]> {
 }
 
 fn sizes(value: &Value) -> Option<Vec<usize>> {
-    let size = |value: &Value| {
-        value
-            .as_integer()
-            .and_then(|n| usize::try_from(n).ok())
-            .filter(|&n| isize::try_from(n).is_ok())
-    };
-    value.as_array()?.iter().map(size).collect()
+    value.as_array()?.iter().map(size_from).collect()
+}
+
+fn size_from(value: &Value) -> Option<usize> {
+    value
+        .as_integer()
+        .and_then(|n| usize::try_from(n).ok())
+        .filter(|&n| isize::try_from(n).is_ok())
 }
 
 /// The specification of an array with these strides.
 fn spec_of(dtype: DType, shape: Vec<usize>, strides: Vec<usize>) -> Result<ArraySpec, HeaderError> {
-    let shape_error = |reason| HeaderError::Shape { reason };
     let ndim = shape.len();
     let spec = ArraySpec::new(dtype, shape, Order::C)?;
     if ndim != strides.len() {
@@ -509,6 +511,10 @@ fn spec_of(dtype: DType, shape: Vec<usize>, strides: Vec<usize>) -> Result<Array
         .find(|order| spec.strides_in(*order) == strides)
         .ok_or(shape_error("strides of neither C nor F order"))?;
     Ok(spec.with_order(order))
+}
+
+fn shape_error(reason: &'static str) -> HeaderError {
+    HeaderError::Shape { reason }
 }
 
 impl From<Impossible> for HeaderError {
@@ -523,14 +529,19 @@ impl From<Impossible> for HeaderError {
 }
 
 fn names_of(value: &Value) -> Option<Vec<Option<String>>> {
-    let name = |value: &Value| {
-        if value.is_null() {
-            Some(None)
-        } else {
-            value.as_text().map(|text| Some(text.to_owned()))
-        }
-    };
-    value.as_array()?.iter().map(name).collect()
+    value.as_array()?.iter().map(name_of).collect()
+}
+
+fn name_of(value: &Value) -> Option<Option<String>> {
+    if value.is_null() {
+        Some(None)
+    } else {
+        value.as_text().map(|text| Some(text.to_owned()))
+    }
+}
+
+fn name_value(name: &Option<String>) -> Value {
+    name.as_deref().map_or(Value::Null, Value::from)
 }
 
 fn created_of(value: &Value) -> Option<Created> {

@@ -185,9 +185,12 @@ fn slots(
 
 /// The range of a slot, whatever stands in it: one within the data.
 fn range_of(slot: &SlotSnapshot, byte_len: usize) -> Range<usize> {
-    let bound = |at| usize::try_from(at).unwrap_or(usize::MAX).min(byte_len);
-    let (start, end) = (bound(slot.start), bound(slot.end));
+    let (start, end) = (clamped(slot.start, byte_len), clamped(slot.end, byte_len));
     start..end.max(start)
+}
+
+fn clamped(at: u64, byte_len: usize) -> usize {
+    usize::try_from(at).unwrap_or(usize::MAX).min(byte_len)
 }
 
 fn kind_of(tag: u64) -> Option<GuardKind> {

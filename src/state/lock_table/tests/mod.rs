@@ -411,17 +411,21 @@ fn records_in_all_slots_do_not_keep_a_recovery_out() {
     assert_eq!(block.slots_where(|_, _| true), 0);
 }
 
+/// A column of eight rows of 256 bytes.
+fn column(j: u64) -> Span {
+    Span {
+        start: 8 * j,
+        end: 8 * j + 256 * 7 + 8,
+        pitch: 256,
+        width: 8,
+    }
+}
+
 /// The rest of 31 columns around a row needs 62 slots beside the 31 and the guard's: more than the
 /// table has.
 #[test]
 fn a_recovery_that_leaves_more_than_fits_merges_what_is_poisoned() {
     let (block, members) = (block(), Members::default());
-    let column = |j: u64| Span {
-        start: 8 * j,
-        end: 8 * j + 256 * 7 + 8,
-        pitch: 256,
-        width: 8,
-    };
     (0..31).for_each(|j| {
         block.poison(
             block
@@ -455,12 +459,6 @@ fn a_recovery_that_leaves_more_than_fits_merges_what_is_poisoned() {
 #[test]
 fn recoveries_do_not_wait_for_each_other_s_intents() {
     let (block, members) = (block(), Members::default());
-    let column = |j: u64| Span {
-        start: 8 * j,
-        end: 8 * j + 256 * 7 + 8,
-        pitch: 256,
-        width: 8,
-    };
     (0..20).for_each(|j| {
         block.poison(
             block
@@ -469,8 +467,10 @@ fn recoveries_do_not_wait_for_each_other_s_intents() {
             ME,
         )
     });
-    let free = || !block.slots_where(|_, _| true);
-    (0..20).for_each(|_| _ = block.publish(free(), span(512, 768), Mode::Intent.tag(OTHER)));
+    (0..20).for_each(|_| {
+        let free = !block.slots_where(|_, _| true);
+        _ = block.publish(free, span(512, 768), Mode::Intent.tag(OTHER));
+    });
     assert!(
         block
             .recover(now(ME, span(512, 768), Mode::Write), true, &members)
