@@ -13,8 +13,8 @@
 //!    path. Without the lock, a second closer could rename away a store that a third process made
 //!    in between. Afterwards the path is free for another store.
 //! 3. *Empty.* The closer unlinks the store's files, the lock file last, and removes the directory.
-//! Several processes may do this at once, so a file that is gone is no error. A file that arrives
-//! between the listing and the removal makes the closer list again.
+//!    Several processes may do this at once, so a file that is gone is no error. A file that
+//!    arrives between the listing and the removal makes the closer list again.
 //!
 //! # A closer that dies
 //!
