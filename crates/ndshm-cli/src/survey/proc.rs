@@ -137,7 +137,7 @@ impl Processes {
     }
 }
 
-/// The offset of the members' byte locks: see docs/design.md, "The store".
+/// The offset of the members' byte locks: see docs/format.md, "The store".
 const MEMBER_LOCKS_AT: u64 = 1 << 32;
 
 /// The members whose byte locks a descriptor's `fdinfo` lists:
