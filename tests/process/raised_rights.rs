@@ -24,8 +24,8 @@ fn a_setuid_program_believes_no_variable() {
             "only root can make a program that another user runs as root",
         );
     }
-    // To start a program as another user takes a fork, after which this process would recycle no file
-    // that it has open: tests beside this one look for that.
+    // To start a program as another user takes a fork, after which this process would recycle no
+    // file that it has open: tests beside this one look for that.
     let root = Root::new();
     let manager = root.manager();
     let printed = common::run(
