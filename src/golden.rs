@@ -2,9 +2,9 @@
 //! ever, and never changed.
 //!
 //! This module compares the bytes, because only inside the crate a test can fix the ids and records
-//! of creation. `tests/api/golden.rs` opens the same files as any program does. A change of the format
-//! gets another version and its own files beside these: delete nothing, add the cases, and run the
-//! ignored test, which writes the missing files.
+//! of creation. `tests/api/golden.rs` opens the same files as any program does. A change of the
+//! format gets another version and its own files beside these: delete nothing, add the cases, and
+//! run the ignored test, which writes the missing files.
 
 #[path = "../tests/golden/cases.rs"]
 mod cases;
