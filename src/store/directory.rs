@@ -14,9 +14,10 @@
 use crate::{
     error::{Error, Result},
     format::{
-        constants::{HEADER_AT, LOCK_NAME, MAGIC, MAX_HEADER_END, MAX_MEMBER},
+        constants::{HEADER_AT, LIFECYCLE_AT, LOCK_NAME, MAGIC, MAX_HEADER_END, MAX_MEMBER},
         directory_entry::StoreEntry,
     },
+    state::block::lifecycle,
     store::lock_snapshot::LockPageSnapshot,
     sys::fs::{above_the_streams, inode_at, inode_of_file},
 };
@@ -171,6 +172,11 @@ fn is_array_of(file: &File, store: Uuid) -> bool {
     };
     if !head.starts_with(&MAGIC) || len <= HEADER_AT {
         return false;
+    }
+    // A maker whose store was closed released the array that it had put into the next store, but
+    // found no path to unlink it by: it is a leftover wherever it lies.
+    if head[LIFECYCLE_AT..].starts_with(&lifecycle::RELEASED.to_ne_bytes()) {
+        return true;
     }
     // The key "store" and a UUID, as deterministic CBOR has them.
     let entry = [&b"\x65store\xd8\x25\x50"[..], store.as_bytes()].concat();
