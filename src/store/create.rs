@@ -29,7 +29,6 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use uuid::Uuid;
 
 /// How long a maker waits for a sweep that deletes half-built stores in the same directory.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -51,7 +50,11 @@ pub(crate) fn create(
         .map_err(failed)?;
     failpoint!(StoreBuilt);
     permissions::check_directory(building.path(), any_file_system)?;
-    let page = LockPage::initial(random_uuid(&parent)?, member::boot_id()?, persistent);
+    let page = LockPage::initial(
+        process::random_uuid().map_err(Error::io(&parent, "take random bytes"))?,
+        member::boot_id()?,
+        persistent,
+    );
     write_lock_file(&building.path().join(LOCK_NAME), &page).map_err(failed)?;
     failpoint!(StoreLockWritten);
     let member = Member::join_new(building.path(), &directory)?;
@@ -93,11 +96,6 @@ fn place_of(directory: &Path) -> Result<(PathBuf, PathBuf)> {
     ))?;
     let directory = parent.join(name);
     Ok((parent, directory))
-}
-
-fn random_uuid(parent: &Path) -> Result<Uuid> {
-    let random = process::random_bytes().map_err(Error::io(parent, "take random bytes"))?;
-    Ok(uuid::Builder::from_random_bytes(random).into_uuid())
 }
 
 /// Gives a complete store its name, unless something has it.

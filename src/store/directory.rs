@@ -96,7 +96,7 @@ impl Directory {
     }
 
     /// Whether the library put this file into the store that has this identity. A file that is gone
-    /// counts as the store's: it is in nobody's way.
+    /// counts as the store's: it does not keep the store from being deleted.
     pub(crate) fn is_of_store(&self, name: &OsStr, store: &Identity) -> bool {
         let Some(found) = self.stat(name) else {
             return true;

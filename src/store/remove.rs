@@ -124,8 +124,7 @@ fn rename_away(directory: &Path, lock: &Private, inode: (u64, u64)) -> Result<Op
         return Ok(None);
     }
     failpoint!(RenameAwayWanted);
-    let random = process::random_bytes().map_err(Error::io(directory, "take random bytes"))?;
-    let random = uuid::Builder::from_random_bytes(random).into_uuid();
+    let random = process::random_uuid().map_err(Error::io(directory, "take random bytes"))?;
     let gone = directory.with_file_name(directory_entry::gone_name(random));
     match rename_without_replacing(directory, &gone) {
         Ok(()) => {}

@@ -9,6 +9,7 @@ use std::{
     fs::File,
     io::{self, Read},
 };
+use uuid::Uuid;
 
 /// An environment variable, unless it is empty.
 ///
@@ -44,7 +45,7 @@ pub(crate) fn file_size_limit() -> Option<u64> {
 }
 
 /// Random bytes from the kernel: by getrandom, and by /dev/urandom where a sandbox refuses that.
-pub(crate) fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
+fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     match rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()) {
         // Up to 256 bytes come whole, random(4).
@@ -52,6 +53,11 @@ pub(crate) fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
         _ => File::open("/dev/urandom")?.read_exact(&mut bytes)?,
     }
     Ok(bytes)
+}
+
+/// A random UUID, without the panic of `Uuid::new_v4` where the kernel gives no random bytes.
+pub(crate) fn random_uuid() -> io::Result<Uuid> {
+    random_bytes().map(|random| uuid::Builder::from_random_bytes(random).into_uuid())
 }
 
 #[cfg(test)]
