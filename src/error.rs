@@ -377,6 +377,7 @@ impl Error {
 /// let error = manager.array::<f64, Ix1>("xs").unwrap_err();
 /// let Error::Header { source, .. } = error else { panic!("{error}") };
 /// assert!(matches!(source, HeaderError::Magic | HeaderError::Length { .. }), "{source}");
+/// # std::fs::remove_file(manager.path().join("xs.ndshm")).unwrap();
 /// # Ok::<(), ndshm::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, ThisError)]

@@ -206,6 +206,7 @@ impl Observer {
     /// let arrays = Observer::open(manager.path())?.arrays()?;
     /// assert_eq!(arrays[0].as_ref().unwrap().id, xs.id());
     /// assert!(matches!(arrays[1], Err(Error::Header { .. })));
+    /// # std::fs::remove_file(manager.path().join("ys.ndshm")).unwrap();
     /// # Ok::<(), Error>(())
     /// ```
     pub fn arrays(&self) -> Result<Vec<Result<ArrayInfo>>> {
