@@ -1,6 +1,7 @@
 //! The shared words of an array and their protocols, without I/O.
 //!
 //! - `block`: the state block, its words, and the protocol of recycling.
+//! - `lanes`: the lanes of a store, one for each guard, and how a thread gets one.
 //! - `lock_table`: guards, waiting, poison, and the death of a holder.
 //! - `ownership`: the process that deletes the array, and claims.
 //! - `mapped`: the state block inside a mapped file, and the count of openers.
@@ -12,6 +13,7 @@
 //! deletes a file: the callers in `segment` do.
 
 pub(crate) mod block;
+pub(crate) mod lanes;
 #[cfg_attr(test, allow(unsafe_code, reason = "tests make a block of zeros"))]
 pub(crate) mod lock_table;
 #[allow(unsafe_code)]

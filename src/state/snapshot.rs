@@ -4,7 +4,7 @@
 //! The block may change while it is copied. Each word is one that stood there; two words need not
 //! have stood there at the same time.
 
-use crate::format::constants::*;
+use crate::{format::constants::*, layout::span::Span, state::lanes::Mode};
 
 /// The words of a state block.
 #[derive(Clone, Debug)]
@@ -18,20 +18,22 @@ pub(crate) struct StateSnapshot {
     /// The lock word: the member that holds it, or 0.
     pub(crate) lock: u64,
     pub(crate) waiting: u32,
-    /// A bit for each slot that was ever taken.
-    pub(crate) used: u64,
     pub(crate) producer: u64,
-    pub(crate) slots: [SlotSnapshot; SLOTS],
+    /// A bit for each entry of the list of lanes that is used.
+    pub(crate) used: u64,
+    pub(crate) list: [u16; LIST_LEN],
+    pub(crate) overflown: u32,
+    pub(crate) groups: [u64; GROUP_WORDS],
+    /// A bit for each record that is used.
+    pub(crate) poisoned: u64,
+    pub(crate) records: [RecordSnapshot; RECORDS],
 }
 
-/// The words of a slot.
+/// The words of a record of poison.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct SlotSnapshot {
+pub(crate) struct RecordSnapshot {
     pub(crate) tag: u64,
-    pub(crate) start: u64,
-    pub(crate) end: u64,
-    pub(crate) pitch: u32,
-    pub(crate) width: u32,
+    pub(crate) span: Span,
 }
 
 impl StateSnapshot {
@@ -53,26 +55,81 @@ impl StateSnapshot {
             owner: long(OWNER_AT),
             lock: long(LOCK_WORD_AT),
             waiting: word(WAITING_AT),
-            used: long(USED_AT),
             producer: long(PRODUCER_AT),
-            slots: std::array::from_fn(|slot| {
-                SlotSnapshot::of(&part(block, SLOTS_AT - STATE_AT + slot * SLOT_LEN))
+            used: long(USED_AT),
+            list: std::array::from_fn(|entry| {
+                u16::from_ne_bytes(part(block, LIST_AT - STATE_AT + entry * 2))
+            }),
+            overflown: word(OVERFLOWN_AT),
+            groups: std::array::from_fn(|i| long(GROUPS_AT + i * 8)),
+            poisoned: long(POISONED_AT),
+            records: std::array::from_fn(|record| {
+                RecordSnapshot::of(&part(block, RECORDS_AT - STATE_AT + record * RECORD_LEN))
             }),
         }
     }
 }
 
-impl SlotSnapshot {
-    fn of(slot: &[u8; SLOT_LEN]) -> Self {
-        let word = |at: usize| u32::from_ne_bytes(part(slot, at));
-        let long = |at: usize| u64::from_ne_bytes(part(slot, at));
+impl RecordSnapshot {
+    fn of(record: &[u8; RECORD_LEN]) -> Self {
+        let word = |at: usize| u32::from_ne_bytes(part(record, at));
+        let long = |at: usize| u64::from_ne_bytes(part(record, at));
         Self {
-            tag: long(SLOT_TAG_AT),
-            start: long(SLOT_START_AT),
-            end: long(SLOT_END_AT),
-            pitch: word(SLOT_PITCH_AT),
-            width: word(SLOT_WIDTH_AT),
+            tag: long(RECORD_TAG_AT),
+            span: Span {
+                start: long(RECORD_START_AT),
+                end: long(RECORD_END_AT),
+                pitch: word(RECORD_PITCH_AT),
+                width: word(RECORD_WIDTH_AT),
+            },
         }
+    }
+}
+
+/// The words of a lane.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LaneSnapshot {
+    pub(crate) tag: u64,
+    pub(crate) key: u64,
+    pub(crate) span: Span,
+}
+
+impl LaneSnapshot {
+    pub(crate) fn of(lane: &[u8; LANE_LEN]) -> Self {
+        let word = |at: usize| u32::from_ne_bytes(part(lane, at));
+        let long = |at: usize| u64::from_ne_bytes(part(lane, at));
+        Self {
+            tag: long(LANE_TAG_AT),
+            key: long(LANE_KEY_AT),
+            span: Span {
+                start: long(LANE_START_AT),
+                end: long(LANE_END_AT),
+                pitch: word(LANE_PITCH_AT),
+                width: word(LANE_WIDTH_AT),
+            },
+        }
+    }
+}
+
+impl StateSnapshot {
+    /// Whether a hint of the block leads to a lane.
+    pub(crate) fn leads_to(&self, lane: usize) -> bool {
+        let group = lane / GROUP;
+        let is_listed = (0..LIST_LEN)
+            .any(|entry| self.used >> entry & 1 != 0 && usize::from(self.list[entry]) == lane);
+        let is_in_group = self.overflown != 0
+            && self
+                .groups
+                .get(group / 64)
+                .is_some_and(|word| word >> (group % 64) & 1 != 0);
+        is_listed || is_in_group
+    }
+
+    /// The records of poison.
+    pub(crate) fn poison(&self) -> impl Iterator<Item = (usize, &RecordSnapshot)> {
+        let is_used = |record: usize| self.poisoned >> record & 1 != 0;
+        let records = self.records.iter().enumerate();
+        records.filter(move |(record, words)| is_used(*record) && Mode::Poisoned.is(words.tag))
     }
 }
 

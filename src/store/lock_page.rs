@@ -26,10 +26,14 @@ pub(crate) struct LockPage {
     zero: AtomicU32,
     uuid: [AtomicU64; 2],
     boot: [AtomicU64; 2],
+    /// Lanes whose pages exist: only ever raised.
+    lanes: AtomicU32,
+    zero_too: AtomicU32,
 }
 
 const _: () = {
-    assert!(size_of::<LockPage>() == LOCK_END);
+    assert!(offset_of!(LockPage, lanes) == LOCK_LANES_AT);
+    assert!(size_of::<LockPage>() == LOCK_LANES_AT + 8);
     assert!(offset_of!(LockPage, magic) == 0);
     assert!(offset_of!(LockPage, version) == LOCK_VERSION_AT);
     assert!(offset_of!(LockPage, endian) == LOCK_ENDIAN_AT);
@@ -56,6 +60,7 @@ impl LockPage {
         put(LOCK_FLAGS_AT, &flags.to_ne_bytes());
         put(LOCK_UUID_AT, uuid.as_bytes());
         put(LOCK_BOOT_AT, boot.as_bytes());
+        put(LOCK_LANES_AT, &(FIRST_LANES as u32).to_ne_bytes());
         page
     }
 
@@ -87,6 +92,15 @@ impl LockPage {
     /// Marks the store as closing. Returns false if it was marked before.
     pub(crate) fn set_closing(&self) -> bool {
         self.flags.fetch_or(FLAG_CLOSING, SeqCst) & FLAG_CLOSING == 0
+    }
+
+    /// The number of lanes in the file. Not to be trusted: see `lane_pool`.
+    pub(crate) fn lanes(&self) -> u32 {
+        self.lanes.load(SeqCst)
+    }
+
+    pub(crate) fn raise_lanes(&self, lanes: u32) {
+        self.lanes.fetch_max(lanes, SeqCst);
     }
 
     /// A member id that no process had before.

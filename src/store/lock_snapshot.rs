@@ -3,6 +3,8 @@
 use crate::{
     error::{Error, Result},
     format::constants::*,
+    state::snapshot::LaneSnapshot,
+    store::lane_pool::LONGEST,
 };
 use std::{fs::File, os::unix::fs::FileExt, path::Path};
 use uuid::Uuid;
@@ -42,7 +44,7 @@ impl LockPageSnapshot {
             flags: word(LOCK_FLAGS_AT),
             uuid: Uuid::from_bytes(part(page, LOCK_UUID_AT)),
             is_zero_elsewhere: is_zero(&page[LOCK_ZERO_AT..LOCK_UUID_AT])
-                && is_zero(&page[LOCK_END..]),
+                && is_zero(&page[LOCK_END..LANES_AT]),
         }
     }
 
@@ -58,6 +60,17 @@ impl LockPageSnapshot {
     pub(crate) fn defect(&self) -> Option<&'static str> {
         defect(self.magic, self.version, self.endian)
     }
+}
+
+/// Copies the lanes of an open lock file, the free ones too.
+pub(crate) fn read_lanes(lock: &File, path: &Path) -> Result<Vec<LaneSnapshot>> {
+    let failed = || Error::io(path, "read the lanes of the lock file");
+    let len = lock.metadata().map_err(failed())?.len().min(LONGEST as u64) as usize;
+    let mut bytes = vec![0; len.saturating_sub(LANES_AT)];
+    lock.read_exact_at(&mut bytes, LANES_AT as u64)
+        .map_err(failed())?;
+    let (lanes, _) = bytes.as_chunks::<LANE_LEN>();
+    Ok(lanes.iter().map(LaneSnapshot::of).collect())
 }
 
 fn is_zero(bytes: &[u8]) -> bool {
@@ -94,7 +107,7 @@ mod tests {
         assert_eq!((found.next_member, found.owner, found.uuid), (1, 0, uuid));
         assert!(found.is_persistent() && !found.is_closing() && found.is_zero_elsewhere);
         assert_eq!(found.defect(), None);
-        for at in [LOCK_ZERO_AT, LOCK_UUID_AT - 1, LOCK_END, LOCK_LEN - 1] {
+        for at in [LOCK_ZERO_AT, LOCK_UUID_AT - 1, LOCK_END, LANES_AT - 1] {
             page[at] = 1;
             assert!(!LockPageSnapshot::of(&page).is_zero_elsewhere, "{at}");
             page[at] = 0;

@@ -8,6 +8,7 @@
 mod create;
 pub(crate) mod directory;
 pub(crate) mod janitor;
+pub(crate) mod lane_pool;
 pub(crate) mod listing;
 #[allow(unsafe_code)]
 pub(crate) mod lock_page;
@@ -23,6 +24,7 @@ mod remove;
 pub(crate) mod settings;
 pub(crate) mod sweep;
 pub(crate) mod temporary;
+pub(crate) mod thread_lanes;
 
 pub use sweep::Swept;
 

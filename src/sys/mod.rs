@@ -11,6 +11,8 @@ pub(crate) mod file_lock;
 pub(crate) mod fork;
 pub(crate) mod fs;
 #[allow(unsafe_code)]
+pub(crate) mod futex;
+#[allow(unsafe_code)]
 pub(crate) mod mapping;
 pub(crate) mod memory;
 #[allow(unsafe_code)]

@@ -244,7 +244,7 @@ impl Observer {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn state(&self, info: &ArrayInfo) -> Result<ArrayState> {
-        ArrayState::read(info, |member| self.store.is_alive(member))
+        ArrayState::read(info, &self.store)
     }
 
     /// The parts of the store that a sweep would delete: the whole store, or files of dead members.

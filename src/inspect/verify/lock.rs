@@ -4,9 +4,18 @@ use super::{Severity, Verification, open, reason_of};
 use crate::{
     error::{Error, Result},
     format::constants::*,
-    store::{lock_snapshot::LockPageSnapshot, member_locks, permissions, plan::Reason},
+    state::{
+        lanes::{Mode, OF_ARRAYS, is_in, member_of},
+        snapshot::LaneSnapshot,
+    },
+    store::{
+        lane_pool::LONGEST,
+        lock_snapshot::{LockPageSnapshot, read_lanes},
+        member_locks, permissions,
+        plan::Reason,
+    },
 };
-use std::{fs::File, path::Path};
+use std::{collections::HashSet, fs::File, path::Path};
 use uuid::Uuid;
 
 /// The lock file that the arrays beside it are checked against.
@@ -57,6 +66,42 @@ impl Store {
             .map_err(Error::io(LOCK_NAME, "ask whether a member lives"))
     }
 
+    /// Copies the lanes of the array that has this key.
+    pub(super) fn lanes_of(&self, key: u64) -> Result<Vec<(usize, LaneSnapshot)>> {
+        let lanes = read_lanes(&self.lock, LOCK_NAME.as_ref())?;
+        let is_of_array = |lane: &LaneSnapshot| lane.key == key && is_in(lane.tag, OF_ARRAYS);
+        Ok(lanes
+            .into_iter()
+            .enumerate()
+            .filter(|(_, lane)| is_of_array(lane))
+            .collect())
+    }
+
+    /// Notes lanes that name an array which is not one of these.
+    pub(super) fn check_lanes(
+        &self,
+        path: &Path,
+        keys: &HashSet<u64>,
+        found: &mut Verification,
+    ) -> Result<()> {
+        let lanes = read_lanes(&self.lock, path)?;
+        for (index, lane) in lanes.iter().enumerate() {
+            let member = member_of(lane.tag);
+            if !is_in(lane.tag, OF_ARRAYS | Mode::Leased.bit() | 1) {
+                let mode = lane.tag & 0xf;
+                let text = format!("lane {index} has the mode {mode}, which does not exist");
+                found.note(path, Severity::Damage, text);
+            } else if is_in(lane.tag, OF_ARRAYS) && !keys.contains(&lane.key) {
+                // A released array that a process still has mapped, or one of a process that died.
+                if Mode::Poisoned.is(lane.tag) || !self.is_alive(member)? {
+                    let text = format!("lane {index} belongs to an array that is gone");
+                    found.note(path, Severity::Leftover, text);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Whether this id was given to a member. A process that joined since the last look has raised
     /// the next id.
     pub(super) fn has_given(&self, member: u64) -> Result<bool> {
@@ -92,8 +137,8 @@ fn open_lock(directory: &Path, path: &Path, found: &mut Verification) -> Option<
             return None;
         }
     };
-    if len != LOCK_LEN as u64 {
-        let text = format!("it has {len} bytes, a lock file has {LOCK_LEN}");
+    if !(LOCK_LEN as u64..=LONGEST as u64).contains(&len) {
+        let text = format!("it has {len} bytes, a lock file has {LOCK_LEN} to {LONGEST}");
         found.note(path, Severity::Damage, text);
         return None;
     }

@@ -31,8 +31,13 @@ use crate::{
         directory_entry::StoreEntry,
     },
     store::{
-        directory::Directory, lock_page::LockPage, mapping_cache::Cache, member_locks, permissions,
-        recycle_pool::Pool, settings::Settings,
+        directory::Directory,
+        lane_pool::{LONGEST, LanePool},
+        lock_page::LockPage,
+        mapping_cache::Cache,
+        member_locks, permissions,
+        recycle_pool::Pool,
+        settings::Settings,
     },
     sys::{
         file_lock,
@@ -149,7 +154,7 @@ impl Member {
                 continue;
             }
             failpoint!(JoinShared);
-            let (page, inode) = map_lock_file(&lock, &path)?;
+            let (page, inode) = map_lock_file(&lock, &path, LONGEST)?;
             failpoint!(JoinMapped);
             if inode_at(&path) != Some(inode) {
                 continue;
@@ -159,7 +164,7 @@ impl Member {
             return Ok(Member {
                 directory: directory.into(),
                 lock,
-                page,
+                lanes: Arc::new(LanePool::new(page)),
                 inode,
                 id,
                 generation,
@@ -234,11 +239,16 @@ fn open_error(source: io::Error, directory: &Path, path: &Path) -> Error {
     }
 }
 
-/// Checks and maps a lock file. Gives its page, and its device and inode.
-pub(crate) fn map_lock_file(lock: &Private, path: &Path) -> Result<(Mapping, (u64, u64))> {
+/// Checks a lock file and maps its first `len` bytes, of which only the first page need exist. Gives
+/// the mapping, and its device and inode.
+pub(crate) fn map_lock_file(
+    lock: &Private,
+    path: &Path,
+    len: usize,
+) -> Result<(Mapping, (u64, u64))> {
     let file = lock.file().map_err(Error::io(path, "use the lock file"))?;
     let metadata = permissions::check_file(file, path)?;
-    if metadata.len() != LOCK_LEN as u64 {
+    if !(LOCK_LEN as u64..=LONGEST as u64).contains(&metadata.len()) {
         return Err(Error::Untrusted {
             path: path.into(),
             reason: "it is not a lock file of a store".into(),
@@ -251,7 +261,7 @@ pub(crate) fn map_lock_file(lock: &Private, path: &Path) -> Result<(Mapping, (u6
         .map_err(Error::io(path, "open the lock file again"))?;
     let page = Mapping::new(
         other.file().map_err(Error::io(path, "map the lock file"))?,
-        LOCK_LEN,
+        len,
         path,
     )?;
     match page.lock_page().defect() {

@@ -29,18 +29,18 @@ use crate::{
     error::{Error, Result},
     format::constants::LOCK_NAME,
     store::{
-        lock_page::LockPage, mapping_cache::Cache, member_locks, recycle_pool::Pool,
-        settings::Settings,
+        lane_pool::LanePool, lock_page::LockPage, mapping_cache::Cache, member_locks,
+        recycle_pool::Pool, settings::Settings,
     },
     sys::{
         fork::{self, Private},
         fs::{has_huge_mount, inode_at, is_on_tmpfs},
-        mapping::Mapping,
     },
 };
 use join::{MEMBERS, RETRY, share, take_id};
 use std::{
     path::{Path, PathBuf},
+    sync::Arc,
     sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
 };
 
@@ -48,7 +48,7 @@ use std::{
 pub(crate) struct Member {
     directory: PathBuf,
     lock: Private,
-    page: Mapping,
+    lanes: Arc<LanePool>,
     /// Device and inode of the lock file.
     inode: (u64, u64),
     id: AtomicU64,
@@ -69,7 +69,12 @@ impl Member {
     }
 
     pub(crate) fn page(&self) -> &LockPage {
-        self.page.lock_page()
+        self.lanes.page()
+    }
+
+    /// The lanes of the store.
+    pub(crate) fn lanes(&self) -> &Arc<LanePool> {
+        &self.lanes
     }
 
     /// This process's settings for the store.
@@ -226,6 +231,9 @@ impl Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
+        if *self.generation.get_mut() == fork::generation() {
+            self.lanes.free_all(*self.id.get_mut());
+        }
         MEMBERS.lock().retain(|_, member| member.strong_count() > 0);
     }
 }

@@ -1,0 +1,205 @@
+//! The lanes that each thread keeps.
+//!
+//! A thread that gave a guard back keeps its lane for the next one, up to [`KEPT`] in a store. So
+//! the usual guard finds its lane without a search, in a line that no other processor has. A thread
+//! that holds more guards at once leases a lane for each further one, and frees it with the guard.
+//!
+//! # Whose lane is it?
+//!
+//! All threads of a process have one member id, so a tag does not say which of them leased a lane. A
+//! thread recognizes its own by the *epoch* that the lane had when it leased it. A lane leaves its
+//! thread in two ways only: the thread ends, or the lane becomes poison. Poison raises the epoch
+//! before it changes the tag, so a thread never takes a lane back that another thread leased since.
+//!
+//! # Ends
+//!
+//! A thread that ends frees its lanes. One that still has a guard, which was moved into another
+//! thread, goes to the process ([`LanePool::orphan`]), and a thread that needs a lane adopts it. A
+//! forked child touches none of its parent's lanes: they belong to another member.
+
+use crate::{
+    error::Result,
+    state::lanes::{self, Lanes, Mode},
+    store::{lane_pool::LanePool, member::Member},
+    sys::fork,
+};
+use std::{
+    cell::RefCell,
+    sync::{
+        Arc, Weak,
+        atomic::{
+            AtomicU32,
+            Ordering::{Acquire, Relaxed},
+        },
+    },
+};
+
+/// How many lanes of a store a thread keeps.
+const KEPT: usize = 4;
+
+/// A lane that a thread has leased for a guard.
+#[derive(Clone, Copy)]
+pub(crate) struct LeasedLane {
+    pub(crate) index: u32,
+    /// Whether the thread keeps the lane after the guard.
+    pub(crate) is_kept: bool,
+    /// The number of the thread in its process.
+    pub(crate) thread: u32,
+}
+
+struct Own {
+    /// This thread's number, which no other thread of the process has.
+    number: u32,
+    stores: Vec<OwnLanes>,
+}
+
+struct OwnLanes {
+    pool: Weak<LanePool>,
+    serial: u64,
+    generation: u64,
+    member: u64,
+    /// Indices and epochs.
+    lanes: Vec<(u32, u32)>,
+}
+
+thread_local! {
+    static OWN: RefCell<Own> = const {
+        RefCell::new(Own {
+            number: 0,
+            stores: Vec::new(),
+        })
+    };
+}
+
+/// Leases a lane of the member's store for a guard of the calling thread.
+#[inline]
+pub(crate) fn lease(member: &Member, id: u64) -> Result<LeasedLane> {
+    let leased = OWN.try_with(|own| {
+        let own = &mut *own.borrow_mut();
+        match own.kept(member.lanes(), id) {
+            Some(index) => Ok(LeasedLane {
+                index,
+                is_kept: true,
+                thread: own.number,
+            }),
+            None => own.lease(member, id),
+        }
+    });
+    // The thread ends, and its destructors take guards.
+    leased.unwrap_or_else(|_| {
+        Ok(LeasedLane {
+            index: member.lease_lane(id)?,
+            is_kept: false,
+            thread: 0,
+        })
+    })
+}
+
+/// The number of the calling thread.
+pub(crate) fn number() -> u32 {
+    OWN.try_with(|own| own.borrow_mut().number()).unwrap_or(0)
+}
+
+impl Own {
+    /// A kept lane that has no guard.
+    #[inline]
+    fn kept(&self, pool: &LanePool, member: u64) -> Option<u32> {
+        let store = self
+            .stores
+            .iter()
+            .find(|store| store.serial == pool.serial() && store.member == member)?;
+        if store.generation != fork::generation() {
+            return None;
+        }
+        let free = Mode::Leased.tag(member);
+        store.lanes.iter().find_map(|&(index, epoch)| {
+            pool.lane(index)
+                .is_some_and(|lane| {
+                    lane.tag.load(Acquire) == free && lane.epoch.load(Relaxed) == epoch
+                })
+                .then_some(index)
+        })
+    }
+
+    fn number(&mut self) -> u32 {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        while self.number == 0 {
+            self.number = NEXT.fetch_add(1, Relaxed);
+        }
+        self.number
+    }
+
+    #[cold]
+    fn lease(&mut self, member: &Member, id: u64) -> Result<LeasedLane> {
+        let thread = self.number();
+        let pool = member.lanes();
+        self.stores.retain(|store| {
+            store.pool.strong_count() > 0
+                && (store.serial != pool.serial()
+                    || store.member == id && store.generation == fork::generation())
+        });
+        let at = match self
+            .stores
+            .iter()
+            .position(|store| store.serial == pool.serial())
+        {
+            Some(at) => at,
+            None => {
+                self.stores.push(OwnLanes {
+                    pool: Arc::downgrade(pool),
+                    serial: pool.serial(),
+                    generation: fork::generation(),
+                    member: id,
+                    lanes: Vec::with_capacity(KEPT),
+                });
+                self.stores.len() - 1
+            }
+        };
+        let kept = &mut self.stores[at].lanes;
+        // Lanes that became poison.
+        kept.retain(|&(index, epoch)| {
+            pool.lane(index)
+                .is_some_and(|lane| lane.epoch.load(Relaxed) == epoch)
+        });
+        if kept.len() >= KEPT {
+            return Ok(LeasedLane {
+                index: member.lease_lane(id)?,
+                is_kept: false,
+                thread,
+            });
+        }
+        let (index, epoch) = match pool.adopt(id) {
+            Some(orphan) => orphan,
+            None => {
+                let index = member.lease_lane(id)?;
+                let epoch = pool.lane(index).map_or(0, |lane| lane.epoch.load(Relaxed));
+                (index, epoch)
+            }
+        };
+        kept.push((index, epoch));
+        Ok(LeasedLane {
+            index,
+            is_kept: true,
+            thread,
+        })
+    }
+}
+
+impl Drop for OwnLanes {
+    fn drop(&mut self) {
+        let Some(pool) = self.pool.upgrade() else {
+            return;
+        };
+        if self.generation != fork::generation() {
+            return;
+        }
+        for &(index, epoch) in &self.lanes {
+            let Some(lane) = pool.lane(index) else {
+                continue;
+            };
+            if lane.epoch.load(Acquire) == epoch && !lanes::free(lane, self.member) {
+                pool.orphan(index, epoch);
+            }
+        }
+    }
+}
