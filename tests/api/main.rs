@@ -23,6 +23,7 @@ mod phases;
 mod refusals;
 #[cfg(feature = "derive")]
 mod structs;
+mod together;
 #[cfg(feature = "tracing")]
 mod tracing;
 mod transfer;
