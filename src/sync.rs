@@ -13,6 +13,12 @@ pub(crate) use std::{
 
 pub(crate) use crate::sys::futex::{sleep_on, sleep_on_low_half, wake_all, wake_low_half};
 
+/// The machine's monotonic clock, in milliseconds modulo 2^32: the same for all processes.
+pub(crate) fn milliseconds() -> u32 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    (now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000) as u32
+}
+
 /// Tries for a lock word before the thread yields, and from then on between two checks that its
 /// holder lives.
 pub(crate) const SPINS: u32 = 100;

@@ -1,6 +1,6 @@
 //! The array's answers to the questions of its lock table, and the poison of a deleted array.
 
-use super::{Segment, read_header};
+use super::{SEGMENTS, Segment, read_header};
 use crate::{
     error::{Error, Result},
     layout::span::Span,
@@ -8,10 +8,13 @@ use crate::{
         lanes::{Lanes, Mode},
         lock_table::{Request, Surroundings},
     },
-    store::{listing, member::Member},
+    store::{deadlock, listing, member::Member},
     sync::Instant,
 };
-use std::{collections::HashSet, sync::atomic::Ordering::Acquire};
+use std::{
+    collections::HashSet,
+    sync::{Weak, atomic::Ordering::Acquire},
+};
 
 impl Surroundings for Segment {
     fn is_alive(&self, member: u64) -> bool {
@@ -26,6 +29,10 @@ impl Surroundings for Segment {
     fn lease(&self) -> Option<u32> {
         let member = &self.member;
         member.id().and_then(|id| member.lease_lane(id)).ok()
+    }
+
+    fn is_deadlocked(&self, lane: u32) -> bool {
+        deadlock::is_victim(&self.member, lane)
     }
 }
 
@@ -42,10 +49,17 @@ pub(super) fn free_lanes_of_gone_arrays(member: &Member) -> Result<()> {
     if gone.is_empty() || member.count_living()? > 1 {
         return Ok(());
     }
-    for segment in super::SEGMENTS.lock().by_inode.values() {
-        if let Some(segment) = segment.upgrade() {
-            gone.remove(&segment.key);
-        }
+    // All of them, until the mutex is unlocked: any may be the last reference by now.
+    let mapped: Vec<_> = {
+        let segments = SEGMENTS.lock();
+        segments
+            .by_inode
+            .values()
+            .filter_map(Weak::upgrade)
+            .collect()
+    };
+    for segment in mapped {
+        gone.remove(&segment.key);
     }
     for path in listing::arrays(member.directory())? {
         match read_header(&path, None) {

@@ -50,9 +50,28 @@ pub(crate) struct Lane {
     pub(crate) thread: AtomicU32,
     /// Raised before the lane becomes poison: its thread then knows that it lost the lane.
     pub(crate) epoch: AtomicU32,
-    /// The turn of a waiter.
+    /// The ticket of a waiter, and the number of this use of the lane: see [`turns`].
     pub(crate) turn: AtomicU64,
-    pub(crate) reserved: AtomicU64,
+    /// The process that leased the lane: its pid, and some bits of its pid namespace.
+    pub(crate) process: AtomicU32,
+    /// When the wait in this lane began: milliseconds of the machine's monotonic clock, modulo 2^32.
+    pub(crate) since: AtomicU32,
+}
+
+/// The word `turn` of a lane: a ticket in bits 0 to 31, the flags *ripe* and *has a deadline*, and
+/// from bit 34 on a number that no other recent use of the lane has.
+pub(crate) mod turns {
+    /// The waiter was awake twice without success.
+    pub(crate) const RIPE: u64 = 1 << 32;
+    /// The wait ends by itself.
+    pub(crate) const ENDS: u64 = 1 << 33;
+    /// The number of a use.
+    pub(crate) const NUMBER: u64 = 1 << 34;
+
+    /// The turn of the next use of a lane.
+    pub(crate) fn next(turn: u64, ticket_and_flags: u64) -> u64 {
+        (turn & !(NUMBER - 1)).wrapping_add(NUMBER) | ticket_and_flags
+    }
 }
 
 /// The purpose of a lane.
@@ -113,6 +132,64 @@ pub(crate) const OF_ARRAYS: u32 = Mode::Read.bit()
     | Mode::Atomic.bit()
     | Mode::ReadWait.bit()
     | Mode::AtomicWait.bit();
+
+const WAITERS: u32 = Mode::WriteWait.bit() | Mode::ReadWait.bit() | Mode::AtomicWait.bit();
+
+/// Whether a lane with this tag waits for a guard.
+#[inline]
+pub(crate) fn is_waiting(tag: u64) -> bool {
+    is_in(tag, WAITERS)
+}
+
+/// The mode of a lane that waits for a guard of this mode.
+pub(crate) fn waiting_for(mode: Mode) -> Mode {
+    match mode {
+        Mode::Read => Mode::ReadWait,
+        Mode::Atomic => Mode::AtomicWait,
+        _ => Mode::WriteWait,
+    }
+}
+
+/// The mode of the guard that a waiting lane waits for.
+pub(crate) fn wanted_by(tag: u64) -> Mode {
+    match tag {
+        _ if Mode::ReadWait.is(tag) => Mode::Read,
+        _ if Mode::AtomicWait.is(tag) => Mode::Atomic,
+        _ => Mode::Write,
+    }
+}
+
+/// The modes of lanes that keep a request from its guard.
+#[derive(Clone, Copy)]
+pub(crate) struct Conflicts(u32);
+
+impl Conflicts {
+    /// Guards that exclude one of this mode.
+    pub(crate) const fn of(mode: Mode) -> Self {
+        let (read, write, atomic) = (Mode::Read.bit(), Mode::Write.bit(), Mode::Atomic.bit());
+        Self(match mode {
+            Mode::Read => write | atomic,
+            Mode::Atomic => write | read,
+            _ => read | write | atomic,
+        })
+    }
+
+    /// Guards that exclude one of this mode, poison, and all waiters that a request may have to let
+    /// go first.
+    pub(crate) const fn at_once(mode: Mode) -> Self {
+        let waiters = match mode {
+            Mode::Read => Mode::WriteWait.bit() | Mode::AtomicWait.bit(),
+            Mode::Atomic => Mode::WriteWait.bit() | Mode::ReadWait.bit(),
+            _ => WAITERS,
+        };
+        Self(Self::of(mode).0 | Mode::Poisoned.bit() | waiters)
+    }
+
+    #[inline]
+    pub(crate) fn has(self, tag: u64) -> bool {
+        is_in(tag, self.0)
+    }
+}
 
 /// The lanes of a store that this process may touch.
 pub(crate) trait Lanes {

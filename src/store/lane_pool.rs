@@ -30,7 +30,7 @@ use std::{
     io,
     sync::atomic::{
         AtomicU32, AtomicU64,
-        Ordering::{Relaxed, SeqCst},
+        Ordering::{Relaxed, Release, SeqCst},
     },
 };
 
@@ -124,6 +124,14 @@ impl Member {
     /// `NoSpace` if the file system has no room for more; `TooManyGuards` if the file has its
     /// greatest length.
     pub(crate) fn lease_lane(&self, member: u64) -> Result<u32> {
+        let lane = self.lease_any_lane(member)?;
+        if let Some(lane) = self.lanes().lane(lane) {
+            lane.process.store(self.process(), Release);
+        }
+        Ok(lane)
+    }
+
+    fn lease_any_lane(&self, member: u64) -> Result<u32> {
         let pool = self.lanes();
         // Members begin at different lanes, so that they do not meet.
         let start = (member as u32).wrapping_mul(14);

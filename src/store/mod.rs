@@ -6,6 +6,7 @@
 //! ([`sweep`](mod@sweep)) can tell which stores have no process any more.
 
 mod create;
+pub(crate) mod deadlock;
 pub(crate) mod directory;
 pub(crate) mod janitor;
 pub(crate) mod lane_pool;

@@ -21,7 +21,7 @@ use crate::{
     error::Result,
     state::lanes::{self, Lanes, Mode},
     store::{lane_pool::LanePool, member::Member},
-    sys::fork,
+    sys::{fork, process},
 };
 use std::{
     cell::RefCell,
@@ -122,9 +122,13 @@ impl Own {
     }
 
     fn number(&mut self) -> u32 {
-        static NEXT: AtomicU32 = AtomicU32::new(1);
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        // Threads of other processes have other numbers as a rule: see `store::deadlock`.
+        static FIRST: fork::OnceLock<u32> = fork::OnceLock::new();
         while self.number == 0 {
-            self.number = NEXT.fetch_add(1, Relaxed);
+            let first =
+                FIRST.get_or_init(|| process::random_uuid().map_or(1, |id| id.as_fields().0));
+            self.number = first.wrapping_add(NEXT.fetch_add(1, Relaxed));
         }
         self.number
     }

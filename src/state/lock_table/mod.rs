@@ -157,6 +157,9 @@ pub(crate) trait Surroundings {
     fn reach_lanes(&self) -> bool;
     /// Leases one more lane. Returns `None` if no lane can be had.
     fn lease(&self) -> Option<u32>;
+    /// Whether the wait in this lane belongs to a circle of waits, and is the one that is to give
+    /// up. Called now and then, without the lock word.
+    fn is_deadlocked(&self, lane: u32) -> bool;
 }
 
 /// A request for a guard.
@@ -344,6 +347,13 @@ impl<L: Lanes> LockTable<'_, L> {
                 if time.is_zero() {
                     return Err(Refusal::WouldBlock);
                 }
+            }
+            if wait.is_published
+                && request.deadline.is_none()
+                && wait.is_time_to_search()
+                && surroundings.is_deadlocked(request.lane)
+            {
+                return Err(Refusal::WouldDeadlock);
             }
             wait.begin();
             failpoint!(WaitSleeping);

@@ -3,39 +3,13 @@
 use super::{LockTable, Obstacle, Poison, Refusal, Request, announce, hints::Hints, waiting::Wait};
 use crate::{
     layout::span::Span,
-    state::lanes::{Lane, Lanes, Mode, is_in, member_of},
-    sync::Instant,
+    state::lanes::{Conflicts, Lane, Lanes, Mode, is_waiting, member_of, turns, waiting_for},
+    sync::{Instant, milliseconds},
 };
 use std::sync::atomic::{
     Ordering::{AcqRel, Relaxed, Release, SeqCst},
     compiler_fence,
 };
-
-/// The modes in the way of a request at once: guards that exclude it, and all waiters that it may
-/// have to let go first.
-const fn in_the_way(mode: Mode) -> u32 {
-    let always = Mode::Write.bit() | Mode::WriteWait.bit() | Mode::Poisoned.bit();
-    let (read, atomic) = (
-        Mode::Read.bit() | Mode::ReadWait.bit(),
-        Mode::Atomic.bit() | Mode::AtomicWait.bit(),
-    );
-    match mode {
-        Mode::Read => always | atomic,
-        Mode::Atomic => always | read,
-        _ => always | read | atomic,
-    }
-}
-
-const WAITERS: u32 = Mode::WriteWait.bit() | Mode::ReadWait.bit() | Mode::AtomicWait.bit();
-
-/// The mode of a lane that waits for a guard of this mode.
-fn waiting_for(mode: Mode) -> Mode {
-    match mode {
-        Mode::Read => Mode::ReadWait,
-        Mode::Atomic => Mode::AtomicWait,
-        _ => Mode::WriteWait,
-    }
-}
 
 /// Spans of guards that the calling thread holds on this array: the first ones, and the hull of the
 /// others.
@@ -82,13 +56,13 @@ impl<L: Lanes> LockTable<'_, L> {
     /// Takes the lane if there is nothing to decide: no other lane and no poison is in the way.
     #[inline]
     pub(super) fn place_at_once(&self, request: &Request) -> bool {
-        let obstacles = in_the_way(request.mode);
+        let obstacles = Conflicts::at_once(request.mode);
         let mut is_clear = true;
         let mut hints = self.each_lane(request.lane, |_, lane, tag| {
-            is_clear &= !is_in(tag, obstacles) || !lane.span().overlaps(&request.span);
+            is_clear &= !obstacles.has(tag) || !lane.span().overlaps(&request.span);
         });
         let is_clear = is_clear && hints.is_complete && self.block.poisoned.load(Relaxed) == 0;
-        is_clear && self.publish(request, request.mode, &mut hints)
+        is_clear && self.publish(request, request.mode, 0, &mut hints)
     }
 
     /// Takes the lane for a guard, or for the wait for one.
@@ -100,21 +74,21 @@ impl<L: Lanes> LockTable<'_, L> {
             mode,
             ..
         } = *request;
-        let obstacles = in_the_way(mode);
+        let obstacles = Conflicts::at_once(mode);
         let is_mine = |lane: &Lane, tag: u64| {
             member_of(tag) == member && thread != 0 && lane.thread.load(Relaxed) == thread
         };
         let (mut poison, mut holder, mut waiter) = (self.poison_over(&span), None, None);
         let (mut deadlock, mut own) = (false, OwnSpans::none());
         let mut hints = self.each_lane(request.lane, |index, lane, tag| {
-            if !is_in(tag, WAITERS) && is_mine(lane, tag) {
+            if !is_waiting(tag) && is_mine(lane, tag) {
                 own.add(lane.span());
             }
-            if !is_in(tag, obstacles) || !lane.span().overlaps(&span) {
+            if !obstacles.has(tag) || !lane.span().overlaps(&span) {
                 // Not in the way.
             } else if Mode::Poisoned.is(tag) {
                 poison = Some(self.fold(lane, tag));
-            } else if !is_in(tag, WAITERS) {
+            } else if !is_waiting(tag) {
                 holder.get_or_insert((index, tag));
                 deadlock |= is_mine(lane, tag);
             } else if wait.lets_go_first(lane, tag, mode) {
@@ -131,7 +105,8 @@ impl<L: Lanes> LockTable<'_, L> {
             // Waiters that wait for a guard of this thread.
             waiter = None;
             self.each_lane(request.lane, |index, lane, tag| {
-                let is_obstacle = is_in(tag, WAITERS & obstacles)
+                let is_obstacle = is_waiting(tag)
+                    && obstacles.has(tag)
                     && lane.span().overlaps(&span)
                     && wait.lets_go_first(lane, tag, mode);
                 if is_obstacle && !own.overlap(&lane.span()) {
@@ -148,7 +123,7 @@ impl<L: Lanes> LockTable<'_, L> {
             return Err(self.wait_for_lane(request, wait, &mut hints, index, tag));
         }
         if !wait.is_published {
-            return match self.publish(request, mode, &mut hints) {
+            return match self.publish(request, mode, 0, &mut hints) {
                 true => Ok(()),
                 false => Err(Obstacle::OutOfReach),
             };
@@ -195,25 +170,40 @@ impl<L: Lanes> LockTable<'_, L> {
                 self.block
                     .ticket
                     .store(wait.ticket.wrapping_add(1), Relaxed);
-                lane.turn.store(wait.turn(), Relaxed);
-                wait.is_published = self.publish(request, waiting_for(request.mode), hints);
+                let ends = if request.deadline.is_some() {
+                    turns::ENDS
+                } else {
+                    0
+                };
+                let turn = u64::from(wait.ticket) | ends;
+                lane.since.store(milliseconds(), Relaxed);
+                wait.is_published = self.publish(request, waiting_for(request.mode), turn, hints);
                 failpoint!(IntentPublished);
-            } else {
-                lane.turn.store(wait.turn(), Relaxed);
+            } else if wait.is_ripe() {
+                lane.turn.fetch_or(turns::RIPE, Relaxed);
             }
         }
         Obstacle::Lane(index, tag)
     }
 
-    /// Publishes the request's lane. Returns false if this process may not touch it.
+    /// Publishes the request's lane, with the ticket and flags of a waiter. Returns false if this
+    /// process may not touch the lane.
     #[inline]
-    pub(super) fn publish(&self, request: &Request, mode: Mode, hints: &mut Hints) -> bool {
+    pub(super) fn publish(
+        &self,
+        request: &Request,
+        mode: Mode,
+        turn: u64,
+        hints: &mut Hints,
+    ) -> bool {
         let Some(lane) = self.lane(request.lane) else {
             return false;
         };
         self.lead_to(request.lane, hints);
         lane.put(self.key, request.span);
-        lane.thread.store(request.thread, Relaxed);
+        lane.thread.store(request.thread, Release);
+        let last = lane.turn.load(Relaxed);
+        lane.turn.store(turns::next(last, turn), Release);
         failpoint!(LaneSpanWritten);
         // Other processes scan under the lock word, whose release orders this for them. Against a
         // death only the order of the instructions counts: the elements must not be written before

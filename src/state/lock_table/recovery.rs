@@ -56,7 +56,7 @@ impl<L: Lanes> LockTable<'_, L> {
         if wait.is_published {
             self.convert(request);
             wait.is_published = false;
-        } else if !self.publish(request, Mode::Write, &mut hints) {
+        } else if !self.publish(request, Mode::Write, 0, &mut hints) {
             return Err(Obstacle::OutOfReach);
         }
         failpoint!(RecoverGuardPublished);

@@ -4,7 +4,7 @@ use super::Refusal;
 use crate::{
     state::{
         block::StateBlock,
-        lanes::{Lane, Mode},
+        lanes::{Lane, Mode, turns},
     },
     sync::{self, Instant, fence},
 };
@@ -23,10 +23,11 @@ pub(super) const LONGEST_SLEEP: Duration = if cfg!(test) {
 
 /// How long the order of waiters and the rule of ripe waiters bind a request.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a wait is when it first searches for a circle of waits.
+const FIRST_SEARCH: Duration = Duration::from_millis(100);
+const LONGEST_BETWEEN_SEARCHES: Duration = Duration::from_millis(1600);
 /// A waiter that was awake so often without success is ripe.
 const LOOKS_UNTIL_RIPE: u32 = 2;
-/// In a lane's turn: its waiter is ripe. The ticket stands below.
-const RIPE: u64 = 1 << 32;
 
 /// The progress of one request.
 pub(super) struct Wait {
@@ -38,6 +39,8 @@ pub(super) struct Wait {
     /// The request has waited so long that only guards, and a waiting writer before readers, are in
     /// its way.
     is_impatient: bool,
+    /// How long the wait is when it next searches for a circle of waits.
+    next_search: Duration,
 }
 
 impl Wait {
@@ -48,6 +51,7 @@ impl Wait {
             looks: 0,
             began: None,
             is_impatient: false,
+            next_search: FIRST_SEARCH,
         }
     }
 
@@ -71,14 +75,22 @@ impl Wait {
         is_over
     }
 
-    /// The waiter's turn, for its lane.
-    pub(super) fn turn(&self) -> u64 {
-        let ripe = if self.looks >= LOOKS_UNTIL_RIPE {
-            RIPE
-        } else {
-            0
+    /// Whether to search for a circle of waits: 100 ms after the wait began, and then each time that
+    /// it has become twice as long, up to every 1.6 s.
+    pub(super) fn is_time_to_search(&mut self) -> bool {
+        let Some(began) = self.began else {
+            return false;
         };
-        u64::from(self.ticket) | ripe
+        let is_time = Instant::now().saturating_duration_since(began) >= self.next_search;
+        if is_time {
+            self.next_search += self.next_search.min(LONGEST_BETWEEN_SEARCHES);
+        }
+        is_time
+    }
+
+    /// Whether the waiter was awake so often that new requests let it go first.
+    pub(super) fn is_ripe(&self) -> bool {
+        self.looks >= LOOKS_UNTIL_RIPE
     }
 
     /// Whether a request of this mode lets another waiter go first, which excludes it.
@@ -87,7 +99,7 @@ impl Wait {
         let is_writer_before_reader = mode != Mode::Write && Mode::WriteWait.is(tag);
         let comes_first = match self.is_published {
             true => (turn as u32).wrapping_sub(self.ticket) > u32::MAX / 2,
-            false => is_writer_before_reader || turn & RIPE != 0,
+            false => is_writer_before_reader || turn & turns::RIPE != 0,
         };
         comes_first && (is_writer_before_reader || !self.is_impatient)
     }

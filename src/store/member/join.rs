@@ -44,6 +44,7 @@ use crate::{
         fork::{self, Private},
         fs::{inode_at, open_file},
         mapping::Mapping,
+        process,
     },
 };
 use std::{
@@ -54,7 +55,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Weak,
-        atomic::{AtomicU64, AtomicUsize},
+        atomic::{AtomicU32, AtomicU64, AtomicUsize},
     },
     time::Duration,
 };
@@ -125,7 +126,7 @@ impl Member {
     }
 
     /// All memberships of this process.
-    pub(super) fn all() -> Vec<Arc<Member>> {
+    pub(in crate::store) fn all() -> Vec<Arc<Member>> {
         MEMBERS.lock().values().filter_map(Weak::upgrade).collect()
     }
 
@@ -167,6 +168,7 @@ impl Member {
                 lanes: Arc::new(LanePool::new(page)),
                 inode,
                 id,
+                process: AtomicU32::new(process::number()),
                 generation,
                 settings: Settings::default(),
                 pool: Pool::new(),

@@ -35,13 +35,14 @@ use crate::{
     sys::{
         fork::{self, Private},
         fs::{has_huge_mount, inode_at, is_on_tmpfs},
+        process,
     },
 };
 use join::{MEMBERS, RETRY, share, take_id};
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
-    sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
+    sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst},
 };
 
 /// A membership: it lasts until this is dropped or the process ends.
@@ -52,6 +53,8 @@ pub(crate) struct Member {
     /// Device and inode of the lock file.
     inode: (u64, u64),
     id: AtomicU64,
+    /// The number of the process that took `id`: see [`process::number`].
+    process: AtomicU32,
     /// The fork generation in which `id` was taken: a child takes its own.
     generation: AtomicU64,
     settings: Settings,
@@ -156,10 +159,16 @@ impl Member {
         static REJOIN: fork::Mutex<()> = fork::Mutex::new(());
         let _rejoin = REJOIN.lock();
         if self.generation.load(SeqCst) != generation {
+            self.process.store(process::number(), SeqCst);
             self.id.store(id, SeqCst);
             self.generation.store(generation, SeqCst);
         }
         Ok(self.id.load(SeqCst))
+    }
+
+    /// The number of this process among those of the machine.
+    pub(crate) fn process(&self) -> u32 {
+        self.process.load(SeqCst)
     }
 
     /// Whether the member with this id lives.
