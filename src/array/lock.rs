@@ -234,6 +234,11 @@ fn give_back(array: &OpenArray, lane: u32) {
 }
 
 impl Lock {
+    /// The locked array.
+    pub(super) fn array(&self) -> &OpenArray {
+        &self.array
+    }
+
     /// Turns the lane into a record of poison, so that the drop has nothing to give back.
     pub(super) fn leave_poison(&mut self) {
         if self.lane != NO_LANE && self.generation == fork::generation() {

@@ -125,6 +125,10 @@ points! {
     WakeBumped: "the wake word is bumped, the waiters are not woken yet",
     WakeDone: "they were woken",
 
+    // Waiting for an event.
+    SignalAwaited: "a thread is about to sleep until an event",
+    SignalRaised: "the word of an event is raised, the waiters are not woken yet",
+
     // Poison.
     MergeBegun: "two records of poison are about to become one",
     MergePitch: "the kept one has no pitch any more",

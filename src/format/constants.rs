@@ -57,6 +57,10 @@ pub(crate) const WAITING_AT: usize = 160;
 pub(crate) const OVERFLOWN_AT: usize = 164;
 /// Where the next waiter's ticket (u32) stands.
 pub(crate) const TICKET_AT: usize = 168;
+/// Where the words start on which threads wait for a change of atomics (u32).
+pub(crate) const SIGNALS_AT: usize = 192;
+/// The number of these words.
+pub(crate) const SIGNALS: usize = 8;
 /// Where the list of lanes (u16) starts.
 pub(crate) const LIST_AT: usize = 256;
 /// Entries of the list of lanes.
@@ -133,8 +137,12 @@ pub(crate) const LOCK_UUID_AT: usize = 40;
 pub(crate) const LOCK_BOOT_AT: usize = 56;
 /// Where the number of lanes (u32) stands.
 pub(crate) const LOCK_LANES_AT: usize = 72;
+/// Where the words start on which processes wait for an array of a name (u32).
+pub(crate) const LOCK_PUBLISHED_AT: usize = 80;
+/// The number of these words.
+pub(crate) const PUBLISHED: usize = 8;
 /// The lock file's words end here, and zeros follow up to the lanes.
-pub(crate) const LOCK_END: usize = 76;
+pub(crate) const LOCK_END: usize = 112;
 /// Where the lanes start in the lock file.
 pub(crate) const LANES_AT: usize = 128;
 /// Length of one lane.

@@ -14,7 +14,7 @@ use crate::{
         NewFile, Segment, header_error,
         pages::{self, Payload},
     },
-    state::{block::StateBlock, mapped::Counted, ownership::Ownership},
+    state::{block::StateBlock, mapped::Counted, ownership::Ownership, signals},
     store::{
         member::{self, Member},
         recycle_pool::Kept,
@@ -237,6 +237,9 @@ fn give_name(member: &Member, file: TempName, path: &Path) -> Result<()> {
         _ => creation_error(error, path, 0, "publish the array"),
     })?;
     failpoint!(PublishRenamed);
+    if !name::Stem::at(path).is_id() {
+        signals::raise(member.page().published(path));
+    }
     Ok(())
 }
 

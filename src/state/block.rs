@@ -16,6 +16,7 @@
 //! | `lock`, `ticket` | the lock table (`lock_table`) |
 //! | `used`, `list`, `overflown`, `groups` | which lanes of the store are this array's (`lock_table::hints`) |
 //! | `poisoned`, `records` | bytes that a writer left half-written (`lock_table::poison`) |
+//! | `signals` | how a thread waits for a change of an atomic element (`signals`) |
 //! | `wake`, `waiting` | how a thread waits for the array to be frozen (`lock_table::waiting`) |
 //!
 //! The first 64 bytes change only when the array is made, released, frozen or claimed; the words of
@@ -82,7 +83,9 @@ pub(crate) struct StateBlock {
     pub(crate) overflown: AtomicU32,
     pub(crate) ticket: AtomicU32,
     pub(crate) zero_too: AtomicU32,
-    pub(crate) reserved_too: [AtomicU64; 10],
+    pub(crate) reserved_too: [AtomicU64; 2],
+    pub(crate) signals: [AtomicU32; SIGNALS],
+    pub(crate) reserved_more: [AtomicU64; 4],
     pub(crate) list: [AtomicU16; LIST_LEN],
     pub(crate) groups: [AtomicU64; GROUP_WORDS],
     pub(crate) reserved_last: [AtomicU64; 3],

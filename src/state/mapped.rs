@@ -36,6 +36,7 @@ const _: () = {
     assert!(STATE_AT + std::mem::offset_of!(StateBlock, waiting) == WAITING_AT);
     assert!(STATE_AT + std::mem::offset_of!(StateBlock, overflown) == OVERFLOWN_AT);
     assert!(STATE_AT + std::mem::offset_of!(StateBlock, ticket) == TICKET_AT);
+    assert!(STATE_AT + std::mem::offset_of!(StateBlock, signals) == SIGNALS_AT);
     assert!(STATE_AT + std::mem::offset_of!(StateBlock, list) == LIST_AT);
     assert!(STATE_AT + std::mem::offset_of!(StateBlock, groups) == GROUPS_AT);
     assert!(STATE_AT + std::mem::offset_of!(StateBlock, records) == RECORDS_AT);

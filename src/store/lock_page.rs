@@ -9,6 +9,7 @@ use crate::{
 };
 use std::{
     mem::offset_of,
+    path::Path,
     sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst},
 };
 use uuid::Uuid;
@@ -29,11 +30,14 @@ pub(crate) struct LockPage {
     /// Lanes whose pages exist: only ever raised.
     lanes: AtomicU32,
     zero_too: AtomicU32,
+    /// Raised when an array gets its name: by a hash of the name.
+    published: [AtomicU32; PUBLISHED],
 }
 
 const _: () = {
     assert!(offset_of!(LockPage, lanes) == LOCK_LANES_AT);
-    assert!(size_of::<LockPage>() == LOCK_LANES_AT + 8);
+    assert!(offset_of!(LockPage, published) == LOCK_PUBLISHED_AT);
+    assert!(size_of::<LockPage>() == LOCK_END);
     assert!(offset_of!(LockPage, magic) == 0);
     assert!(offset_of!(LockPage, version) == LOCK_VERSION_AT);
     assert!(offset_of!(LockPage, endian) == LOCK_ENDIAN_AT);
@@ -101,6 +105,17 @@ impl LockPage {
 
     pub(crate) fn raise_lanes(&self, lanes: u32) {
         self.lanes.fetch_max(lanes, SeqCst);
+    }
+
+    /// The word that is raised when an array gets this path, or another one in the store whose file
+    /// name has the same hash.
+    pub(crate) fn published(&self, path: &Path) -> &AtomicU32 {
+        let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+        // FNV-1a: every process must compute the same.
+        let hash = name.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, &byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        &self.published[(hash % PUBLISHED as u64) as usize]
     }
 
     /// A member id that no process had before.
