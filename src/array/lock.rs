@@ -195,8 +195,35 @@ fn take_lane(array: &OpenArray, span: Span, access: Access, wait: Wait) -> Resul
 }
 
 /// Leases a lane. Where none can be had, this array's records of poison give their lanes.
+#[inline]
 fn lease(array: &OpenArray, member: u64) -> Result<LeasedLane> {
-    thread_lanes::lease(array.member(), member)
+    match thread_lanes::lease(array.member(), member) {
+        Err(error @ (Error::NoSpace { .. } | Error::TooManyGuards { .. })) => {
+            lease_of_poison(array, member, error)
+        }
+        result => result,
+    }
+}
+
+#[cold]
+fn lease_of_poison(array: &OpenArray, member: u64, error: Error) -> Result<LeasedLane> {
+    let request = Request {
+        member,
+        thread: 0,
+        lane: NO_LANE,
+        span: Span {
+            start: 0,
+            end: u64::MAX,
+            pitch: 0,
+            width: 0,
+        },
+        mode: Mode::Read,
+        deadline: Some(Instant::now()),
+    };
+    match array.lock_table().free_a_lane(&request, &**array) {
+        true => thread_lanes::lease(array.member(), member),
+        false => Err(error),
+    }
 }
 
 #[cold]

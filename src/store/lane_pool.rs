@@ -128,6 +128,7 @@ impl Member {
         if let Some(lane) = self.lanes().lane(lane) {
             lane.process.store(self.process(), Release);
         }
+        failpoint!(LaneLeased);
         Ok(lane)
     }
 
@@ -143,7 +144,6 @@ impl Member {
         lanes::bury(&**pool, is_alive);
         loop {
             if let Some(lane) = lanes::lease(&**pool, member, start) {
-                failpoint!(LaneLeased);
                 return Ok(lane);
             }
             if !self.add_lanes()? {

@@ -97,15 +97,22 @@ fn one_thread_holds_four_thousand_guards() {
         .map(|i| xs.slice(s![i..i + 1]).unwrap())
         .collect();
     for _ in 0..2 {
-        let mut guards = ndshm::lock(parts.iter().map(|part| part.writing()).collect::<Vec<_>>())
-            .unwrap();
+        let mut guards =
+            ndshm::lock(parts.iter().map(|part| part.writing()).collect::<Vec<_>>()).unwrap();
         for guard in &mut guards {
             guard[0] += 1;
         }
         let other = xs.slice(s![GUARDS - 1..]).unwrap();
         assert!(common::elsewhere(|| other.try_read().is_err()));
     }
-    assert_eq!(xs.read().unwrap().iter().map(|&x| u32::from(x)).sum::<u32>(), 2 * GUARDS as u32);
+    assert_eq!(
+        xs.read()
+            .unwrap()
+            .iter()
+            .map(|&x| u32::from(x))
+            .sum::<u32>(),
+        2 * GUARDS as u32
+    );
     let lock = manager.path().join(".lock");
     let len = std::fs::metadata(lock).unwrap().len();
     assert!(len > 4096 * 64 && len <= 4096 + (1 << 20), "{len}");

@@ -38,14 +38,21 @@ fn child_answers_each_step() {
 }
 
 fn opened(handle: &str) -> SharedArray1<u64> {
-    handle.parse::<Handle>().unwrap().open::<u64, Ix1>().unwrap()
+    handle
+        .parse::<Handle>()
+        .unwrap()
+        .open::<u64, Ix1>()
+        .unwrap()
 }
 
 #[test]
 fn the_death_of_the_producer_ends_a_wait_for_a_change() {
     let root = Root::new();
     let manager = Manager::create(root.path().join("run")).unwrap();
-    let mut peer = Peer::start(child_makes_and_stays, &[manager.path().display().to_string()]);
+    let mut peer = Peer::start(
+        child_makes_and_stays,
+        &[manager.path().display().to_string()],
+    );
     let steps: SharedArray1<u64> = opened(&peer.hear("made "));
     let atomics = steps.atomic().unwrap();
     std::thread::scope(|scope| {
@@ -81,14 +88,23 @@ fn a_name_is_waited_for() {
     assert!(matches!(late, Err(Error::Timeout { .. })), "{late:?}");
     std::thread::scope(|scope| {
         let waiter = scope.spawn(|| manager.wait_for("steps", MINUTE));
-        let mut peer = Peer::start(child_makes_and_stays, &[manager.path().display().to_string()]);
+        let mut peer = Peer::start(
+            child_makes_and_stays,
+            &[manager.path().display().to_string()],
+        );
         peer.hear("made ");
         let found = waiter.join().unwrap().unwrap();
-        assert_eq!((found.name.as_deref(), &found.shape[..]), (Some("steps"), &[2][..]));
+        assert_eq!(
+            (found.name.as_deref(), &found.shape[..]),
+            (Some("steps"), &[2][..])
+        );
         peer.tell("end");
         peer.finish();
     });
-    assert!(matches!(manager.wait_for(".bad", MINUTE), Err(Error::Name { .. })));
+    assert!(matches!(
+        manager.wait_for(".bad", MINUTE),
+        Err(Error::Name { .. })
+    ));
     // The store is closed meanwhile.
     let other = Manager::open(manager.path()).unwrap();
     std::thread::scope(|scope| {

@@ -428,20 +428,16 @@ impl<L: Lanes> LockTable<'_, L> {
             return;
         }
         let _ = self.locked(request, surroundings, || {
-            for _ in 0..count {
-                let is_full = self.free_record().is_none();
-                if is_full && !self.merge_poison() {
-                    break;
-                }
-                let mut is_moved = is_full;
-                self.each_lane(u32::MAX, |_, lane, tag| {
-                    if Mode::Poisoned.is(tag) && !is_moved {
-                        self.fold(lane, tag);
-                        is_moved = true;
-                    }
-                });
-            }
+            (0..count).all(|_| self.move_poison())
         });
+    }
+
+    /// Moves one record of poison from a lane into the block, so that the lane is free: for a call
+    /// that cannot have another lane. Returns false if there is none, or the lock word cannot be
+    /// had.
+    pub(crate) fn free_a_lane(&self, request: &Request, surroundings: &impl Surroundings) -> bool {
+        self.locked(request, surroundings, || self.move_poison())
+            .unwrap_or(false)
     }
 
     fn lane(&self, index: u32) -> Option<&Lane> {

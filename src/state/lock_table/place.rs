@@ -136,11 +136,11 @@ impl<L: Lanes> LockTable<'_, L> {
     /// Turns the lane of a wait into that of the guard. The bit of waiters stays.
     pub(super) fn convert(&self, request: &Request) {
         if let Some(lane) = self.lane(request.lane) {
-            failpoint!(IntentReady);
+            failpoint!(WaitReady);
             let change = waiting_for(request.mode) as u64 ^ request.mode as u64;
             lane.tag.fetch_xor(change, AcqRel);
             compiler_fence(SeqCst);
-            failpoint!(IntentConverted);
+            failpoint!(WaitConverted);
         }
     }
 
@@ -178,7 +178,7 @@ impl<L: Lanes> LockTable<'_, L> {
                 let turn = u64::from(wait.ticket) | ends;
                 lane.since.store(milliseconds(), Relaxed);
                 wait.is_published = self.publish(request, waiting_for(request.mode), turn, hints);
-                failpoint!(IntentPublished);
+                failpoint!(WaitPublished);
             } else if wait.is_ripe() {
                 lane.turn.fetch_or(turns::RIPE, Relaxed);
             }

@@ -107,8 +107,27 @@ impl<L: Lanes> LockTable<'_, L> {
         }
     }
 
-    /// Merges the two records of the block that lie closest together, and moves a record from a lane
-    /// into the one that became free. Returns false if there are no two.
+    /// Moves one record of poison from a lane into the block, and merges two records there if none is
+    /// free. Returns false if no lane has one.
+    pub(super) fn move_poison(&self) -> bool {
+        let mut found = None;
+        self.each_lane(u32::MAX, |index, _, tag| {
+            if Mode::Poisoned.is(tag) {
+                found.get_or_insert((index, tag));
+            }
+        });
+        let Some((index, tag)) = found else {
+            return false;
+        };
+        if self.free_record().is_none() && !self.merge_poison() {
+            return false;
+        }
+        self.lane(index).inspect(|lane| _ = self.fold(lane, tag));
+        true
+    }
+
+    /// Merges the two records of the block that lie closest together. Returns false if there are no
+    /// two.
     ///
     /// The kept one grows word by word and covers more after each word, so a death at any point
     /// loses no poison.
@@ -142,13 +161,6 @@ impl<L: Lanes> LockTable<'_, L> {
         failpoint!(MergeEnd);
         self.free_poison(Place::Record(gone));
         failpoint!(MergeDone);
-        let mut is_moved = false;
-        self.each_lane(u32::MAX, |_, lane, tag| {
-            if Mode::Poisoned.is(tag) && !is_moved {
-                self.fold(lane, tag);
-                is_moved = true;
-            }
-        });
         true
     }
 }

@@ -156,7 +156,7 @@ impl StateBlock {
         let seen = self.wake.load(SeqCst);
         self.waiting.store(1, SeqCst);
         fence(SeqCst);
-        failpoint!(WaitFlagged);
+        failpoint!(FrozenAwaited);
         seen
     }
 

@@ -44,7 +44,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     helped(
         "wait",
         &[
-            Crash("IntentPublished", 1, Free),
+            Crash("WaitPublished", 1, Free),
             Crash("WaitFlagged", 1, Free),
             Crash("WaitSleeping", 1, Free),
             Crash("WaitWoken", 1, Free),
@@ -54,8 +54,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     helped(
         "convert",
         &[
-            Crash("IntentReady", 1, Free),
-            Crash("IntentConverted", 1, Poison),
+            Crash("WaitReady", 1, Free),
+            Crash("WaitConverted", 1, Poison),
         ],
     ),
     Scenario {
@@ -111,8 +111,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     helped(
         "recover after a wait",
         &[
-            Crash("IntentReady", 1, Poison),
-            Crash("IntentConverted", 1, Poison),
+            Crash("WaitReady", 1, Poison),
+            Crash("WaitConverted", 1, Poison),
             Crash("RecoverGuardPublished", 1, Poison),
             Crash("RecoverRestPublished", 1, Poison),
             Crash("RecoverRecordFreed", 1, Poison),
