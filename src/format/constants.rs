@@ -165,6 +165,10 @@ pub(crate) const LANE_THREAD_AT: usize = 40;
 pub(crate) const LANE_EPOCH_AT: usize = 44;
 /// Where a lane's turn (u64) stands in it.
 pub(crate) const LANE_TURN_AT: usize = 48;
+/// Where the number of a lane's process (u32) stands in it.
+pub(crate) const LANE_PROCESS_AT: usize = 56;
+/// Where the time of a lane's wait (u32) stands in it.
+pub(crate) const LANE_SINCE_AT: usize = 60;
 /// Lanes of a new lock file: as many as its page has room for.
 pub(crate) const FIRST_LANES: usize = (LOCK_LEN - LANES_AT) / LANE_LEN;
 /// Lanes by which the lock file grows.

@@ -56,6 +56,8 @@ const _: () = {
     assert!(std::mem::offset_of!(Lane, thread) == LANE_THREAD_AT);
     assert!(std::mem::offset_of!(Lane, epoch) == LANE_EPOCH_AT);
     assert!(std::mem::offset_of!(Lane, turn) == LANE_TURN_AT);
+    assert!(std::mem::offset_of!(Lane, process) == LANE_PROCESS_AT);
+    assert!(std::mem::offset_of!(Lane, since) == LANE_SINCE_AT);
 };
 
 // SAFETY: the block is `repr(C)` and consists of atomics of 2, 4 and 8 bytes, for which any bytes

@@ -92,6 +92,8 @@ pub(crate) struct LaneSnapshot {
     pub(crate) tag: u64,
     pub(crate) key: u64,
     pub(crate) span: Span,
+    pub(crate) process: u32,
+    pub(crate) since: u32,
 }
 
 impl LaneSnapshot {
@@ -107,6 +109,8 @@ impl LaneSnapshot {
                 pitch: word(LANE_PITCH_AT),
                 width: word(LANE_WIDTH_AT),
             },
+            process: word(LANE_PROCESS_AT),
+            since: word(LANE_SINCE_AT),
         }
     }
 }

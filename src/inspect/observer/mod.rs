@@ -5,9 +5,11 @@
 //! state blocks of arrays. It writes nothing.
 
 mod leftovers;
+pub(crate) mod locks;
 mod state;
 
 pub use leftovers::Leftovers;
+pub use locks::LockState;
 pub use state::{ArrayState, GuardKind, GuardState, MemberState};
 
 use crate::{

@@ -261,6 +261,8 @@ mod tests {
                 pitch: 0,
                 width: 0,
             },
+            process: 0,
+            since: 0,
         }
     }
 
