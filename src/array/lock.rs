@@ -316,6 +316,11 @@ fn refused(array: &OpenArray, refusal: Refusal, wait: Wait) -> Error {
             path,
             limit: MOST_LANES,
         },
+        (Refusal::OutOfReach, _) => match array.member().reach_lanes() {
+            Err(error) => error,
+            // It could not a moment ago.
+            Ok(()) => Error::WouldBlock { path },
+        },
         (Refusal::Poisoned(poison), _) => {
             event!(
                 WARN,

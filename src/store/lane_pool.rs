@@ -184,8 +184,9 @@ impl Member {
             .lock_file()
             .file()
             .map_err(Error::io(&path, "use the lock file"))?;
-        // Exceeding the limit would be a signal.
-        let is_beyond = process::file_size_limit().is_some_and(|limit| limit < end);
+        // Exceeding the limit would be a signal. A file that is longer already is not limited.
+        let len = file.metadata().map_or(0, |metadata| metadata.len());
+        let is_beyond = len < end && process::file_size_limit().is_some_and(|limit| limit < end);
         let reserved = match is_beyond {
             true => Err(io::ErrorKind::FileTooLarge.into()),
             false => reserve(file, 0..end),

@@ -192,6 +192,8 @@ pub(crate) enum Refusal {
     WouldDeadlock,
     /// No lane could be had.
     TooManyGuards,
+    /// A guard is in a lane that this process cannot touch.
+    OutOfReach,
     Poisoned(Poison),
     /// A record of poison cannot be split as a recovery needs it.
     Interleaved(Poison),
@@ -209,6 +211,15 @@ enum Obstacle {
     /// The table changed meanwhile.
     Changed,
     Refused(Refusal),
+}
+
+/// The end of a wait for one lane.
+#[derive(PartialEq)]
+enum Waited {
+    /// The thread slept, and the lane has changed.
+    Slept,
+    /// The lane was a dead member's.
+    Cleared,
 }
 
 impl<L: Lanes> LockTable<'_, L> {
@@ -286,11 +297,12 @@ impl<L: Lanes> LockTable<'_, L> {
         let mut looks = 0;
         loop {
             let placed = self.locked(&request, surroundings, || place(wait, spare))?;
-            let is_clear = match placed {
+            match placed {
                 Ok(()) => return Ok(()),
                 Err(Obstacle::Refused(refusal)) => return Err(refusal),
-                Err(Obstacle::Changed) => true,
-                Err(Obstacle::OutOfReach) => surroundings.reach_lanes(),
+                Err(Obstacle::Changed) => {}
+                Err(Obstacle::OutOfReach) if surroundings.reach_lanes() => {}
+                Err(Obstacle::OutOfReach) => return Err(Refusal::OutOfReach),
                 Err(Obstacle::Lanes(count)) => {
                     let more: Vec<_> = (0..count).map_while(|_| surroundings.lease()).collect();
                     let is_enough = more.len() == count;
@@ -298,20 +310,16 @@ impl<L: Lanes> LockTable<'_, L> {
                     if !is_enough && !self.locked(&request, surroundings, || self.merge_poison())? {
                         return Err(Refusal::TooManyGuards);
                     }
-                    true
                 }
                 Err(Obstacle::Lane(lane, tag)) => {
-                    match self.wait_on(lane, tag, &request, surroundings, wait) {
-                        Ok(()) => {
-                            looks = 0;
-                            continue;
-                        }
-                        Err(refusal) => return Err(refusal),
+                    if self.wait_on(lane, tag, &request, surroundings, wait)? == Waited::Slept {
+                        looks = 0;
+                        continue;
                     }
                 }
-            };
+            }
             looks += 1;
-            if !is_clear || looks > LOOKS {
+            if looks > LOOKS {
                 sync::sleep(Duration::from_millis(1));
                 if request
                     .deadline
@@ -331,15 +339,15 @@ impl<L: Lanes> LockTable<'_, L> {
         request: &Request,
         surroundings: &impl Surroundings,
         wait: &mut Wait,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Waited, Refusal> {
         let Some(lane) = self.lane(index) else {
-            return Ok(());
+            return Ok(Waited::Cleared);
         };
         loop {
             let member = member_of(tag);
             if member != request.member && !surroundings.is_alive(member) {
                 self.clear_dead(request.member, surroundings);
-                return Ok(());
+                return Ok(Waited::Cleared);
             }
             let mut time = LONGEST_SLEEP;
             if let Some(deadline) = request.deadline {
@@ -361,7 +369,7 @@ impl<L: Lanes> LockTable<'_, L> {
             failpoint!(WaitWoken);
             if lane.tag.load(SeqCst) != tag || wait.loses_patience() {
                 wait.note_look();
-                return Ok(());
+                return Ok(Waited::Slept);
             }
         }
     }
