@@ -19,7 +19,7 @@
 
 use crate::{
     error::Result,
-    state::lanes::{self, Lanes, Mode},
+    state::lanes::{self, Lanes},
     store::{lane_pool::LanePool, member::Member},
     sys::{fork, process},
 };
@@ -27,10 +27,7 @@ use std::{
     cell::RefCell,
     sync::{
         Arc, Weak,
-        atomic::{
-            AtomicU32,
-            Ordering::{Acquire, Relaxed},
-        },
+        atomic::{AtomicU32, Ordering::Relaxed},
     },
 };
 
@@ -111,14 +108,9 @@ impl Own {
         if store.generation != fork::generation() {
             return None;
         }
-        let free = Mode::Leased.tag(member);
-        store.lanes.iter().find_map(|&(index, epoch)| {
-            pool.lane(index)
-                .is_some_and(|lane| {
-                    lane.tag.load(Acquire) == free && lane.epoch.load(Relaxed) == epoch
-                })
-                .then_some(index)
-        })
+        let idle =
+            |&(index, epoch): &(u32, u32)| pool.is_idle(index, epoch, member).then_some(index);
+        store.lanes.iter().find_map(idle)
     }
 
     fn number(&mut self) -> u32 {
@@ -198,11 +190,12 @@ impl Drop for OwnLanes {
             return;
         }
         for &(index, epoch) in &self.lanes {
-            let Some(lane) = pool.lane(index) else {
-                continue;
-            };
-            if lane.epoch.load(Acquire) == epoch && !lanes::free(lane, self.member) {
-                pool.orphan(index, epoch);
+            match pool.lane(index) {
+                Some(lane) if pool.is_idle(index, epoch, self.member) => {
+                    lanes::free(lane, self.member);
+                }
+                // A guard that was moved, or poison: a thread that adopts it finds out.
+                _ => pool.orphan(index, epoch),
             }
         }
     }
