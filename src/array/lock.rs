@@ -100,6 +100,8 @@ pub(crate) struct Lock {
 
 /// The lane of a lock that took none.
 const NO_LANE: u32 = u32::MAX;
+/// How often a thread tries to get a lane that it freed.
+const LEASES: usize = 64;
 /// A bit of a lock's lane: the lane is freed with the lock.
 const FREED_AFTER: u32 = 1 << 31;
 
@@ -195,8 +197,42 @@ fn take_lane(array: &OpenArray, span: Span, access: Access, wait: Wait) -> Resul
 }
 
 /// Leases a lane. Where none can be had, this array's records of poison give their lanes.
+#[inline]
 fn lease(array: &OpenArray, member: u64) -> Result<LeasedLane> {
-    thread_lanes::lease(array.member(), member)
+    match thread_lanes::lease(array.member(), member) {
+        Err(error @ (Error::TooManyGuards { .. } | Error::NoSpace { .. })) => {
+            lease_from_poison(array, member, error)
+        }
+        leased => leased,
+    }
+}
+
+#[cold]
+fn lease_from_poison(array: &OpenArray, member: u64, error: Error) -> Result<LeasedLane> {
+    let request = Request {
+        member,
+        thread: thread_lanes::number(),
+        lane: NO_LANE,
+        span: Span {
+            start: 0,
+            end: 0,
+            pitch: 0,
+            width: 0,
+        },
+        mode: Mode::Read,
+        deadline: Some(Instant::now()),
+    };
+    // Another thread may take the lane that becomes free.
+    for _ in 0..LEASES {
+        let yielded = array.lock_table().yield_lane(&request, &Around(array));
+        if yielded != Ok(true) {
+            break;
+        }
+        if let Ok(leased) = thread_lanes::lease(array.member(), member) {
+            return Ok(leased);
+        }
+    }
+    Err(error)
 }
 
 #[cold]

@@ -107,12 +107,38 @@ impl<L: Lanes> LockTable<'_, L> {
         }
     }
 
-    /// Merges the two records of the block that lie closest together, and moves a record from a lane
-    /// into the one that became free. Returns false if there are no two.
+    /// Makes room for one more part of a record: in a lane or in the block. Returns false if there
+    /// is no poison to move or to merge.
+    pub(super) fn make_room(&self) -> bool {
+        self.free_a_lane() || self.merge_records()
+    }
+
+    /// Moves a record of poison from a lane into the block, after merging two there if all are used.
+    /// Returns false if no lane has poison.
+    pub(super) fn free_a_lane(&self) -> bool {
+        let mut found = None;
+        self.each_lane(u32::MAX, |index, _, tag| {
+            if Mode::Poisoned.is(tag) {
+                found = Some((index, tag));
+            }
+        });
+        let Some((lane, tag)) = found.and_then(|(index, tag)| Some((self.lane(index)?, tag)))
+        else {
+            return false;
+        };
+        if self.free_record().is_none() && !self.merge_records() {
+            return false;
+        }
+        self.fold(lane, tag);
+        true
+    }
+
+    /// Merges the two records of the block that lie closest together. Returns false if there are no
+    /// two.
     ///
     /// The kept one grows word by word and covers more after each word, so a death at any point
     /// loses no poison.
-    pub(super) fn merge_poison(&self) -> bool {
+    fn merge_records(&self) -> bool {
         let mut closest: Option<(u64, usize, usize)> = None;
         self.each_record(|kept, first| {
             self.each_record(|gone, second| {
@@ -142,13 +168,6 @@ impl<L: Lanes> LockTable<'_, L> {
         failpoint!(MergeEnd);
         self.free_poison(Place::Record(gone));
         failpoint!(MergeDone);
-        let mut is_moved = false;
-        self.each_lane(u32::MAX, |_, lane, tag| {
-            if Mode::Poisoned.is(tag) && !is_moved {
-                self.fold(lane, tag);
-                is_moved = true;
-            }
-        });
         true
     }
 }
