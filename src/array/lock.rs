@@ -224,7 +224,7 @@ fn lease_from_poison(array: &OpenArray, member: u64, error: Error) -> Result<Lea
     };
     // Another thread may take the lane that becomes free.
     for _ in 0..LEASES {
-        let yielded = array.lock_table().yield_lane(&request, &Around(array));
+        let yielded = array.lock_table().yield_lane(&request, &**array);
         if yielded != Ok(true) {
             break;
         }

@@ -1,6 +1,7 @@
 //! Waits that would never end, and those that only look so.
 
 use super::*;
+use crate::state::lanes::turns;
 
 const THREAD: u32 = 3;
 
@@ -113,7 +114,7 @@ fn a_thread_goes_before_a_ripe_waiter_that_waits_for_its_guard() {
     let store = Fixture::new(70);
     store.request(own(span(0, 10), Mode::Write)).unwrap();
     let ripe = store.put(OTHER, span(5, 20), Mode::ReadWait);
-    store.lane(ripe).turn.store(1 << 32, SeqCst);
+    store.lane(ripe).turn.fetch_or(turns::RIPE, SeqCst);
     assert_eq!(
         store.take(9, span(12, 15), Mode::Write),
         Err(Refusal::WouldBlock)

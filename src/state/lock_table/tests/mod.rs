@@ -43,7 +43,8 @@ fn free_lane() -> Lane {
         thread: half(),
         epoch: half(),
         turn: zero(),
-        reserved: zero(),
+        process: half(),
+        since: half(),
     }
 }
 
@@ -90,7 +91,7 @@ impl Lanes for Pool {
         self.reached.load(SeqCst)
     }
 
-    fn added(&self) -> u32 {
+    fn total(&self) -> u32 {
         self.added.load(SeqCst)
     }
 }
@@ -126,6 +127,10 @@ impl Surroundings for Around<'_> {
 
     fn lease(&self) -> Option<u32> {
         self.fixture.lease(self.member)
+    }
+
+    fn is_deadlocked(&self, _: u32) -> bool {
+        false
     }
 }
 
@@ -230,7 +235,7 @@ impl Fixture {
     fn put_in(&self, request: Request) {
         let table = self.table();
         let mut hints = table.each_lane(request.lane, |_, _, _| {});
-        assert!(table.publish(&request, request.mode, &mut hints));
+        assert!(table.publish(&request, request.mode, 0, &mut hints));
     }
 
     fn poisoned(&self, member: u64, span: Span) -> Vec<Poison> {

@@ -381,7 +381,7 @@ fn hints_that_a_recovery_sets_while_it_scans_stay() {
         ..now(ME, span((1 << 30) + 40, (1 << 30) + 60), Mode::Write)
     };
     let mut hints = table.each_lane(970, |_, _, _| {});
-    assert!(table.publish(&request, Mode::Write, &mut hints));
+    assert!(table.publish(&request, Mode::Write, 0, &mut hints));
     // Stale since the last scan: a guard was given back, which needs no lock word.
     table.lead_to(1008, &mut hints);
     table.lead_to(984, &mut hints);

@@ -30,6 +30,10 @@ impl Surroundings for Reappearing<'_> {
     fn lease(&self) -> Option<u32> {
         None
     }
+
+    fn is_deadlocked(&self, _: u32) -> bool {
+        false
+    }
 }
 
 /// A call that does not wait cleared dead members for as long as there were any.
@@ -219,7 +223,7 @@ fn scribble(store: &Fixture, below: &mut dyn FnMut(u64) -> u64) {
     if lanes > 4 {
         let lane = &store.pool.lanes[(4 + below(lanes - 4)) as usize];
         lane.put(if below(8) == 0 { ELSEWHERE } else { KEY }, span);
-        lane.turn.store(below(4) << 31, Relaxed);
+        lane.turn.store(below(8) << 31, Relaxed);
         lane.thread.store(below(3) as u32, Relaxed);
         lane.tag.store(tag, SeqCst);
     }
