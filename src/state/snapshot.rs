@@ -27,6 +27,8 @@ pub(crate) struct StateSnapshot {
     /// A bit for each record that is used.
     pub(crate) poisoned: u64,
     pub(crate) records: [RecordSnapshot; RECORDS],
+    /// Whether all bytes are zero that the format says are.
+    pub(crate) is_zero_elsewhere: bool,
 }
 
 /// The words of a record of poison.
@@ -66,6 +68,10 @@ impl StateSnapshot {
             records: std::array::from_fn(|record| {
                 RecordSnapshot::of(&part(block, RECORDS_AT - STATE_AT + record * RECORD_LEN))
             }),
+            is_zero_elsewhere: STATE_ZEROS
+                .into_iter()
+                .flat_map(|zeros| zeros.start - STATE_AT..zeros.end - STATE_AT)
+                .all(|at| block[at] == 0),
         }
     }
 }
@@ -123,6 +129,15 @@ impl StateSnapshot {
                 .get(group / 64)
                 .is_some_and(|word| word >> (group % 64) & 1 != 0);
         is_listed || is_in_group
+    }
+
+    /// A record that is marked as used and is neither poison nor free.
+    pub(crate) fn odd_record(&self) -> Option<usize> {
+        let is_odd = |record: usize| {
+            let tag = self.records[record].tag;
+            self.poisoned >> record & 1 != 0 && tag != 0 && !Mode::Poisoned.is(tag)
+        };
+        (0..RECORDS).find(|&record| is_odd(record))
     }
 
     /// The records of poison.
@@ -183,6 +198,14 @@ mod tests {
             .map(|(record, words)| (record, words.tag, words.span))
             .collect();
         assert_eq!(poison, [(RECORDS - 1, tag, span)]);
+        assert!(found.is_zero_elsewhere && found.odd_record().is_none());
+        for zeros in STATE_ZEROS {
+            for at in [zeros.start, zeros.end - 1] {
+                block[at - STATE_AT] = 1;
+                assert!(!StateSnapshot::of(&block).is_zero_elsewhere, "{at}");
+                block[at - STATE_AT] = 0;
+            }
+        }
         let led_to = [16, 17, 18, 16_445].map(|lane| found.leads_to(lane));
         assert_eq!(led_to, [false, true, false, true]);
     }
