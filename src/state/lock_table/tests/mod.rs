@@ -394,6 +394,16 @@ fn guards_on_another_array_of_the_store_exclude_nothing() {
     };
     assert!(elsewhere.acquire_at_once(&request));
     assert_eq!(store.visited().len(), 1);
+    // A bit of the groups leads to lanes of all arrays.
+    store.block.overflown.store(1, SeqCst);
+    store.block.groups[0].store(1, SeqCst);
+    let request = Request {
+        lane,
+        ..now(OTHER, span(20, 30), Mode::Write)
+    };
+    withdraw(store.lane(lane));
+    assert!(elsewhere.acquire_at_once(&request));
+    assert!(store.take(ME, span(20, 30), Mode::Write).is_ok());
 }
 
 #[test]

@@ -262,7 +262,7 @@ fn a_table_that_changes_all_the_time(lanes: u32) {
         ..now(ME, bytes, Mode::Write)
     };
     let (mut given, mut refused) = (0, 0);
-    amid(change, 4000, |round| {
+    amid(change, 1500, |round| {
         let at = round * 7 % 400;
         let bytes = [
             span(at, at + 30),
