@@ -100,6 +100,8 @@ pub(crate) struct Lock {
 
 /// The lane of a lock that took none.
 const NO_LANE: u32 = u32::MAX;
+/// How often a thread tries to get a lane that it freed.
+const LEASES: usize = 64;
 /// A bit of a lock's lane: the lane is freed with the lock.
 const FREED_AFTER: u32 = 1 << 31;
 
@@ -198,32 +200,39 @@ fn take_lane(array: &OpenArray, span: Span, access: Access, wait: Wait) -> Resul
 #[inline]
 fn lease(array: &OpenArray, member: u64) -> Result<LeasedLane> {
     match thread_lanes::lease(array.member(), member) {
-        Err(error @ (Error::NoSpace { .. } | Error::TooManyGuards { .. })) => {
-            lease_of_poison(array, member, error)
+        Err(error @ (Error::TooManyGuards { .. } | Error::NoSpace { .. })) => {
+            lease_from_poison(array, member, error)
         }
-        result => result,
+        leased => leased,
     }
 }
 
 #[cold]
-fn lease_of_poison(array: &OpenArray, member: u64, error: Error) -> Result<LeasedLane> {
+fn lease_from_poison(array: &OpenArray, member: u64, error: Error) -> Result<LeasedLane> {
     let request = Request {
         member,
-        thread: 0,
+        thread: thread_lanes::number(),
         lane: NO_LANE,
         span: Span {
             start: 0,
-            end: u64::MAX,
+            end: 0,
             pitch: 0,
             width: 0,
         },
         mode: Mode::Read,
         deadline: Some(Instant::now()),
     };
-    match array.lock_table().free_a_lane(&request, &**array) {
-        true => thread_lanes::lease(array.member(), member),
-        false => Err(error),
+    // Another thread may take the lane that becomes free.
+    for _ in 0..LEASES {
+        let yielded = array.lock_table().yield_lane(&request, &**array);
+        if yielded != Ok(true) {
+            break;
+        }
+        if let Ok(leased) = thread_lanes::lease(array.member(), member) {
+            return Ok(leased);
+        }
     }
+    Err(error)
 }
 
 #[cold]

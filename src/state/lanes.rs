@@ -198,7 +198,7 @@ pub(crate) trait Lanes {
     /// The number of lanes that this process may touch.
     fn count(&self) -> u32;
     /// The number of lanes that there are. Raised before the first of the new ones is leased, so a
-    /// hint to a lane beyond it is damaged.
+    /// hint to a lane beyond it is damaged, or left from before a crash of the machine.
     fn total(&self) -> u32;
 }
 
@@ -267,7 +267,8 @@ impl Lane {
 /// Leases a free lane, looking from `start` on. Returns `None` if no lane is free.
 pub(crate) fn lease(lanes: &impl Lanes, member: u64, start: u32) -> Option<u32> {
     let count = lanes.count();
-    let at = |step: u32| (start.wrapping_add(step)) % count.max(1);
+    let start = start % count.max(1);
+    let at = |step: u32| (start + step) % count.max(1);
     // Lanes of even index first: some processors fetch lines in pairs.
     let even = (0..count).map(at).filter(|index| index.is_multiple_of(2));
     let odd = (0..count).map(at).filter(|index| !index.is_multiple_of(2));

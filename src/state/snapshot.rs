@@ -27,6 +27,8 @@ pub(crate) struct StateSnapshot {
     /// A bit for each record that is used.
     pub(crate) poisoned: u64,
     pub(crate) records: [RecordSnapshot; RECORDS],
+    /// Whether all bytes are zero that the format says are.
+    pub(crate) is_zero_elsewhere: bool,
 }
 
 /// The words of a record of poison.
@@ -66,6 +68,10 @@ impl StateSnapshot {
             records: std::array::from_fn(|record| {
                 RecordSnapshot::of(&part(block, RECORDS_AT - STATE_AT + record * RECORD_LEN))
             }),
+            is_zero_elsewhere: STATE_ZEROS
+                .into_iter()
+                .flat_map(|zeros| zeros.start - STATE_AT..zeros.end - STATE_AT)
+                .all(|at| block[at] == 0),
         }
     }
 }
@@ -129,6 +135,15 @@ impl StateSnapshot {
         is_listed || is_in_group
     }
 
+    /// A record that is marked as used and is neither poison nor free.
+    pub(crate) fn odd_record(&self) -> Option<usize> {
+        let is_odd = |record: usize| {
+            let tag = self.records[record].tag;
+            self.poisoned >> record & 1 != 0 && tag != 0 && !Mode::Poisoned.is(tag)
+        };
+        (0..RECORDS).find(|&record| is_odd(record))
+    }
+
     /// The records of poison.
     pub(crate) fn poison(&self) -> impl Iterator<Item = (usize, &RecordSnapshot)> {
         let is_used = |record: usize| self.poisoned >> record & 1 != 0;
@@ -167,21 +182,50 @@ mod tests {
             pitch: 13,
             width: 14,
         };
-        state.slots[SLOTS - 1].put(span);
-        state.slots[SLOTS - 1].tag.store(15, SeqCst);
-        state.used.store(16, SeqCst);
+        let tag = Mode::Poisoned.tag(15);
+        state.records[RECORDS - 1].put(span);
+        state.records[RECORDS - 1].tag.store(tag, SeqCst);
+        state.poisoned.store(1 << (RECORDS - 1), SeqCst);
+        state.used.store(0b101, SeqCst);
+        state.list[0].store(17, SeqCst);
+        state.list[1].store(18, SeqCst);
+        state.list[2].store(16_445, SeqCst);
         let mut block = [0; STATE_LEN];
         file.read_exact_at(&mut block, STATE_AT as u64).unwrap();
         let found = StateSnapshot::of(&block);
         assert_eq!((found.endian, found.lifecycle), (ENDIAN_PROBE, 1));
         assert_eq!((found.owner, found.producer), (3, 4));
         assert_eq!((found.frozen, found.openers, found.generation), (5, 6, 7));
-        assert_eq!((found.lock, found.waiting, found.used), (8, 10, 16));
-        let slot = found.slots[SLOTS - 1];
-        assert_eq!(
-            (slot.start, slot.end, slot.pitch, slot.width),
-            (11, 12, 13, 14)
-        );
-        assert_eq!((slot.tag, found.slots[0].tag), (15, 0));
+        assert_eq!((found.lock, found.waiting, found.used), (8, 10, 5));
+        let poison: Vec<_> = found
+            .poison()
+            .map(|(record, words)| (record, words.tag, words.span))
+            .collect();
+        assert_eq!(poison, [(RECORDS - 1, tag, span)]);
+        assert!(found.is_zero_elsewhere && found.odd_record().is_none());
+        for zeros in STATE_ZEROS {
+            for at in [zeros.start, zeros.end - 1] {
+                block[at - STATE_AT] = 1;
+                assert!(!StateSnapshot::of(&block).is_zero_elsewhere, "{at}");
+                block[at - STATE_AT] = 0;
+            }
+        }
+        let led_to = [16, 17, 18, 16_445].map(|lane| found.leads_to(lane));
+        assert_eq!(led_to, [false, true, false, true]);
+    }
+
+    #[test]
+    fn a_bit_of_the_groups_leads_to_sixteen_lanes() {
+        let mut block = StateBlock::initial(3, 4);
+        let put = |block: &mut [u8], at: usize, value: u64| {
+            block[at - STATE_AT..][..8].copy_from_slice(&value.to_ne_bytes());
+        };
+        // Group 64 + 3.
+        put(&mut block, GROUPS_AT + 8, 1 << 3);
+        assert!(!StateSnapshot::of(&block).leads_to(67 * GROUP));
+        block[OVERFLOWN_AT - STATE_AT] = 1;
+        let found = StateSnapshot::of(&block);
+        assert!((67 * GROUP..68 * GROUP).all(|lane| found.leads_to(lane)));
+        assert!(!found.leads_to(67 * GROUP - 1) && !found.leads_to(68 * GROUP));
     }
 }

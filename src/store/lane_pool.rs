@@ -10,9 +10,9 @@
 //! # Growth
 //!
 //! Where no lane is free and no dead member has any, the file grows by 1,024 lanes. The pages are
-//! reserved first, and then the number of lanes in the file is raised. Two members may do so at
-//! once, and one may die in between: the file is then longer than the number says, which does no
-//! harm.
+//! reserved first, then the number of lanes in the file is raised, and only then the member leases
+//! one of them: a lane beyond the number has no guard. Two members may do so at once, and one may die
+//! in between: the file is then longer than the number says, which does no harm.
 
 use crate::{
     error::{Error, Result},
@@ -30,7 +30,7 @@ use std::{
     io,
     sync::atomic::{
         AtomicU32, AtomicU64,
-        Ordering::{Relaxed, Release, SeqCst},
+        Ordering::{Acquire, Relaxed, Release, SeqCst},
     },
 };
 
@@ -81,12 +81,21 @@ impl LanePool {
             self.lane(lane)
                 .is_some_and(|lane| lane.epoch.load(SeqCst) == epoch)
         });
-        let is_free = |&(lane, _): &(u32, u32)| {
-            self.lane(lane)
-                .is_some_and(|lane| Mode::Leased.tag(member) == lane.tag.load(SeqCst))
-        };
-        let at = orphans.iter().position(is_free)?;
+        let at = orphans
+            .iter()
+            .position(|&(lane, epoch)| self.is_idle(lane, epoch, member))?;
         Some(orphans.swap_remove(at))
+    }
+
+    /// Whether a lane that was leased in this epoch has no guard. Then no other thread has it.
+    ///
+    /// In this order: poison raises the epoch before it changes the tag. So if another thread of the
+    /// process leased the lane since, its tag is seen with a later epoch.
+    #[inline]
+    pub(super) fn is_idle(&self, lane: u32, epoch: u32, member: u64) -> bool {
+        self.lane(lane).is_some_and(|lane| {
+            lane.tag.load(Acquire) == Mode::Leased.tag(member) && lane.epoch.load(Relaxed) == epoch
+        })
     }
 
     /// Frees the lanes that a member has leased and that have no guard: it leaves the store.
@@ -111,7 +120,7 @@ impl Lanes for LanePool {
     }
 
     fn total(&self) -> u32 {
-        self.page().lanes().min(MOST_LANES as u32)
+        self.page().lanes().max(self.count()).min(MOST_LANES as u32)
     }
 }
 
@@ -160,6 +169,7 @@ impl Member {
         let added = self.page().lanes().min(MOST_LANES as u32);
         if added > self.lanes().count() {
             self.reserve_lanes(added)?;
+            self.lanes().count.fetch_max(added, SeqCst);
         }
         Ok(())
     }
@@ -173,6 +183,7 @@ impl Member {
             failpoint!(LanesReserved);
             self.page().raise_lanes(more);
             failpoint!(LanesAdded);
+            self.lanes().count.fetch_max(more, SeqCst);
         }
         Ok(more > count)
     }
@@ -198,8 +209,6 @@ impl Member {
                 end,
                 "make the lock file longer for more guards",
             )
-        })?;
-        self.lanes().count.fetch_max(count, SeqCst);
-        Ok(())
+        })
     }
 }

@@ -19,6 +19,7 @@ pub(crate) struct LockPageSnapshot {
     pub(crate) owner: u64,
     pub(crate) flags: u32,
     pub(crate) uuid: Uuid,
+    pub(crate) lanes: u32,
     /// Whether all bytes are zero that the format says are.
     pub(crate) is_zero_elsewhere: bool,
 }
@@ -43,6 +44,7 @@ impl LockPageSnapshot {
             owner: long(LOCK_OWNER_AT),
             flags: word(LOCK_FLAGS_AT),
             uuid: Uuid::from_bytes(part(page, LOCK_UUID_AT)),
+            lanes: word(LOCK_LANES_AT),
             is_zero_elsewhere: is_zero(&page[LOCK_ZERO_AT..LOCK_UUID_AT])
                 && is_zero(&page[LOCK_END..LANES_AT]),
         }

@@ -19,7 +19,7 @@
 
 use crate::{
     error::Result,
-    state::lanes::{self, Lanes, Mode},
+    state::lanes::{self, Lanes},
     store::{lane_pool::LanePool, member::Member},
     sys::{fork, process},
 };
@@ -27,10 +27,7 @@ use std::{
     cell::RefCell,
     sync::{
         Arc, Weak,
-        atomic::{
-            AtomicU32,
-            Ordering::{Acquire, Relaxed},
-        },
+        atomic::{AtomicU32, Ordering::Relaxed},
     },
 };
 
@@ -111,14 +108,9 @@ impl Own {
         if store.generation != fork::generation() {
             return None;
         }
-        let free = Mode::Leased.tag(member);
-        store.lanes.iter().find_map(|&(index, epoch)| {
-            pool.lane(index)
-                .is_some_and(|lane| {
-                    lane.tag.load(Acquire) == free && lane.epoch.load(Relaxed) == epoch
-                })
-                .then_some(index)
-        })
+        let idle =
+            |&(index, epoch): &(u32, u32)| pool.is_idle(index, epoch, member).then_some(index);
+        store.lanes.iter().find_map(idle)
     }
 
     fn number(&mut self) -> u32 {
@@ -198,12 +190,149 @@ impl Drop for OwnLanes {
             return;
         }
         for &(index, epoch) in &self.lanes {
-            let Some(lane) = pool.lane(index) else {
-                continue;
-            };
-            if lane.epoch.load(Acquire) == epoch && !lanes::free(lane, self.member) {
-                pool.orphan(index, epoch);
+            match pool.lane(index) {
+                Some(lane) if pool.is_idle(index, epoch, self.member) => {
+                    lanes::free(lane, self.member);
+                }
+                // A guard that was moved, or poison: a thread that adopts it finds out.
+                _ => pool.orphan(index, epoch),
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        state::{
+            lanes::{Lane, Mode},
+            lock_table::{poison, withdraw},
+        },
+        store::create,
+    };
+    use std::sync::atomic::Ordering::SeqCst;
+
+    struct Store {
+        member: Arc<Member>,
+        id: u64,
+        _root: tempfile::TempDir,
+    }
+
+    impl Store {
+        fn new() -> Self {
+            let root = tempfile::tempdir().unwrap();
+            let member = create::create(&root.path().join("store"), false, true).unwrap();
+            let id = member.id().unwrap();
+            Self {
+                member,
+                id,
+                _root: root,
+            }
+        }
+
+        fn lease(&self) -> LeasedLane {
+            lease(&self.member, self.id).unwrap()
+        }
+
+        fn lane(&self, index: u32) -> &Lane {
+            self.member.lanes().lane(index).unwrap()
+        }
+
+        /// Leases a lane and takes a guard in it.
+        fn guard(&self, mode: Mode) -> LeasedLane {
+            let leased = self.lease();
+            self.lane(leased.index).replace(mode.tag(self.id));
+            leased
+        }
+
+        fn tag(&self, index: u32) -> u64 {
+            self.lane(index).tag.load(SeqCst)
+        }
+
+        /// Runs `action` in a thread that ends.
+        fn elsewhere<R: Send>(&self, action: impl FnOnce() -> R + Send) -> R {
+            std::thread::scope(|scope| scope.spawn(action).join().unwrap())
+        }
+
+        /// Turns the guard in a lane into poison that is then moved into its array.
+        fn poison_and_free(&self, index: u32) {
+            poison(self.lane(index), self.id);
+            self.lane(index).replace(0);
+        }
+    }
+
+    #[test]
+    fn a_thread_takes_its_lane_again_and_another_thread_has_another() {
+        let store = Store::new();
+        let first = store.guard(Mode::Write);
+        withdraw(store.lane(first.index));
+        let second = store.lease();
+        assert!(first.is_kept && second.is_kept && first.index == second.index);
+        let other = store.elsewhere(|| store.lease());
+        assert!(other.index != first.index && other.thread != first.thread);
+    }
+
+    #[test]
+    fn a_thread_with_more_guards_than_it_keeps_lanes_leases_one_for_each() {
+        let store = Store::new();
+        let guards: Vec<_> = (0..10).map(|_| store.guard(Mode::Read)).collect();
+        let kept: Vec<_> = guards.iter().map(|leased| leased.is_kept).collect();
+        assert_eq!(kept, [[true; 4].as_slice(), &[false; 6]].concat());
+        let mut indices: Vec<_> = guards.iter().map(|leased| leased.index).collect();
+        indices.sort_unstable();
+        indices.dedup();
+        assert_eq!(indices.len(), 10);
+        withdraw(store.lane(guards[2].index));
+        assert_eq!(store.lease().index, guards[2].index);
+    }
+
+    /// The tag of a lane that another thread leased since is the same as before.
+    #[test]
+    fn a_lane_that_became_poison_is_not_taken_back_by_its_thread() {
+        let store = Store::new();
+        let lost = store.guard(Mode::Write).index;
+        store.poison_and_free(lost);
+        // Another thread leases the lane, and has no guard in it.
+        store.lane(lost).replace(Mode::Leased.tag(store.id));
+        for _ in 0..10 {
+            assert_ne!(store.guard(Mode::Read).index, lost);
+        }
+    }
+
+    #[test]
+    fn a_thread_that_ends_frees_its_lanes_and_none_that_it_lost() {
+        let store = Store::new();
+        let (kept, lost) = store.elsewhere(|| {
+            let lost = store.guard(Mode::Write).index;
+            store.poison_and_free(lost);
+            store.lane(lost).replace(Mode::Leased.tag(store.id));
+            (store.lease().index, lost)
+        });
+        assert_eq!(store.tag(kept), 0);
+        assert_eq!(store.tag(lost), Mode::Leased.tag(store.id));
+    }
+
+    #[test]
+    fn the_lane_of_a_moved_guard_outlives_its_thread_and_is_adopted_after_the_guard() {
+        let store = Store::new();
+        let moved = store.elsewhere(|| store.guard(Mode::Read).index);
+        assert_eq!(store.tag(moved), Mode::Read.tag(store.id));
+        let other = store.guard(Mode::Read).index;
+        assert_ne!(other, moved, "a guard is in it");
+        withdraw(store.lane(moved));
+        let adopted = store.lease();
+        assert!(adopted.index == moved && adopted.is_kept);
+    }
+
+    #[test]
+    fn the_lane_of_a_moved_guard_that_became_poison_is_not_adopted() {
+        let store = Store::new();
+        let moved = store.elsewhere(|| store.guard(Mode::Write).index);
+        store.poison_and_free(moved);
+        store.lane(moved).replace(Mode::Leased.tag(store.id));
+        for _ in 0..10 {
+            assert_ne!(store.guard(Mode::Read).index, moved);
         }
     }
 }

@@ -37,7 +37,12 @@ impl Store {
             found.note(&path, Severity::Damage, defect);
             return Ok(None);
         }
-        for damage in damages(&page) {
+        // After the page: a file grows before its number of lanes does.
+        let len = lock
+            .metadata()
+            .map_err(Error::io(&path, "look at the lock file"))?
+            .len();
+        for damage in damages(&page, len) {
             found.note(&path, Severity::Damage, damage);
         }
         let living =
@@ -90,6 +95,10 @@ impl Store {
             if !is_in(lane.tag, OF_ARRAYS | Mode::Leased.bit() | 1) {
                 let mode = lane.tag & 0xf;
                 let text = format!("lane {index} has the mode {mode}, which does not exist");
+                found.note(path, Severity::Damage, text);
+            } else if is_in(lane.tag, OF_ARRAYS | Mode::Leased.bit()) && !self.has_given(member)? {
+                let text =
+                    format!("lane {index} has the member id {member}, which was never given");
                 found.note(path, Severity::Damage, text);
             } else if is_in(lane.tag, OF_ARRAYS) && !keys.contains(&lane.key) {
                 // A released array that a process still has mapped, or one of a process that died.
@@ -146,11 +155,12 @@ fn open_lock(directory: &Path, path: &Path, found: &mut Verification) -> Option<
 }
 
 /// The words of a lock page that no process of this library leaves so.
-fn damages(page: &LockPageSnapshot) -> Vec<String> {
+fn damages(page: &LockPageSnapshot, len: u64) -> Vec<String> {
     let LockPageSnapshot {
         next_member,
         owner,
         flags,
+        lanes,
         ..
     } = *page;
     let mut damages = Vec::new();
@@ -168,6 +178,14 @@ fn damages(page: &LockPageSnapshot) -> Vec<String> {
         damages.push(format!(
             "its flags are {flags:#x}, which this library does not know"
         ));
+    }
+    let more = (lanes as usize).checked_sub(FIRST_LANES);
+    if more.is_none_or(|more| !more.is_multiple_of(MORE_LANES)) || lanes as usize > MOST_LANES {
+        damages.push(format!(
+            "it has {lanes} lanes, which is not {FIRST_LANES} and a multiple of {MORE_LANES}"
+        ));
+    } else if len < (LANES_AT + lanes as usize * LANE_LEN) as u64 {
+        damages.push(format!("its {len} bytes have no room for {lanes} lanes"));
     }
     if !page.is_zero_elsewhere {
         damages.push("bytes that are zero by the format are not".into());

@@ -93,6 +93,19 @@ impl Block<'_> {
         {
             notes.push((Severity::Leftover, reason.to_string()));
         }
+        if !self.state.is_zero_elsewhere {
+            notes.push(damage(
+                "bytes of its state that are zero by the format are not".into(),
+            ));
+        }
+        if let Some(record) = self.state.odd_record() {
+            notes.push(damage(format!("record {record} of its poison is none")));
+        }
+        if self.state.poisoned >> RECORDS != 0 {
+            notes.push(damage(format!(
+                "records of poison are marked that do not exist: it has {RECORDS}"
+            )));
+        }
         for (record, words) in self.state.poison() {
             let what = format!("record {record} of its poison");
             notes.extend(self.guard(&what, words.tag, words.span)?);
@@ -118,6 +131,7 @@ impl Block<'_> {
         let flags = [
             ("frozen", self.state.frozen),
             ("waiting", self.state.waiting),
+            ("overflown", self.state.overflown),
         ];
         flags
             .into_iter()

@@ -4,10 +4,13 @@
 //! means something. Where the list is full, a bit of `groups` stands for 16 neighbouring lanes, and
 //! `overflown` says that any bit is set. A hint is set before its lane is published, and cleared by
 //! a scan that finds that it leads nowhere.
+//!
+//! A member leases a lane only after the store's number of lanes includes it. So a hint that leads
+//! beyond this number is stale too: it is left from before a crash of the machine.
 
 use super::LockTable;
 use crate::{
-    format::constants::{GROUP, GROUP_WORDS, LIST_LEN, MOST_LANES},
+    format::constants::{GROUP, GROUP_WORDS, LIST_LEN},
     state::lanes::{Lane, Lanes},
 };
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
@@ -62,19 +65,17 @@ impl<L: Lanes> LockTable<'_, L> {
         visit: &mut impl FnMut(u32, &Lane, u64),
     ) -> bool {
         let (mut is_complete, mut is_any_left) = (true, false);
-        for word in 0..GROUP_WORDS {
-            let bits = self.block.groups[word].load(Relaxed);
-            let (mut rest, mut left) = (bits, bits);
+        let total = self.lanes.total();
+        for (word, bits) in self.block.groups.iter().enumerate() {
+            let mut rest = bits.load(Relaxed);
             while rest != 0 {
                 let bit = rest.trailing_zeros() as usize;
                 rest &= rest - 1;
                 let first = ((word * 64 + bit) * GROUP) as u32;
                 let mut has_any = false;
-                for index in first..(first + GROUP as u32).min(MOST_LANES as u32) {
+                for index in first..(first + GROUP as u32).min(total) {
                     let Some(lane) = self.lanes.lane(index) else {
-                        if index < self.lanes.total() {
-                            (is_complete, has_any) = (false, true);
-                        }
+                        (is_complete, has_any) = (false, true);
                         break;
                     };
                     let tag = lane.tag.load(Acquire);
@@ -85,14 +86,12 @@ impl<L: Lanes> LockTable<'_, L> {
                         }
                     }
                 }
-                if !has_any {
-                    left &= !(1 << bit);
+                // At once: a visit to a lane of another group may set bits of this word.
+                if clears && !has_any {
+                    bits.store(bits.load(Relaxed) & !(1 << bit), Relaxed);
                 }
             }
-            if clears && left != bits {
-                self.block.groups[word].store(left, Relaxed);
-            }
-            is_any_left |= left != 0;
+            is_any_left |= bits.load(Relaxed) != 0;
         }
         if clears && !is_any_left {
             self.block.overflown.store(0, Relaxed);

@@ -75,9 +75,10 @@
 //! Poisoned bytes may be half-written, and guards on them are refused. A record of poison stands in
 //! a lane (mode *poisoned*) where a writer died or panicked, and a scan moves it into one of the 51
 //! records of the array's block: the record is published first, then the lane is freed. If all
-//! records are used, it stays in its lane. Only when no lane of the store can be had, the two records
-//! that lie closest together are merged: one grows word by word, covers more after each write, and
-//! then the other is freed. So neither a move nor a merge loses poison by a death.
+//! records are used, it stays in its lane. Only when no lane of the store can be had, an array that
+//! has poison in lanes gives one ([`LockTable::yield_lane`]): if it has no free record, the two
+//! records that lie closest together are merged. One grows word by word, covers more after each
+//! write, and then the other is freed. So neither a move nor a merge loses poison by a death.
 //!
 //! # Recovery
 //!
@@ -307,7 +308,7 @@ impl<L: Lanes> LockTable<'_, L> {
                     let more: Vec<_> = (0..count).map_while(|_| surroundings.lease()).collect();
                     let is_enough = more.len() == count;
                     spare.extend(more);
-                    if !is_enough && !self.locked(&request, surroundings, || self.merge_poison())? {
+                    if !is_enough && !self.locked(&request, surroundings, || self.make_room())? {
                         return Err(Refusal::TooManyGuards);
                     }
                 }
@@ -331,7 +332,8 @@ impl<L: Lanes> LockTable<'_, L> {
         }
     }
 
-    /// Waits until the tag of a lane in the way is another one, or its member is dead and cleared.
+    /// Sleeps until the guard or waiter in a lane may no longer be in the way. Returns false if it
+    /// cleared the lanes of dead members instead.
     fn wait_on(
         &self,
         index: u32,
@@ -363,11 +365,18 @@ impl<L: Lanes> LockTable<'_, L> {
             {
                 return Err(Refusal::WouldDeadlock);
             }
-            wait.begin();
+            let began = wait.begin();
             failpoint!(WaitSleeping);
             sync::sleep_on_low_half(&lane.tag, tag, time);
             failpoint!(WaitWoken);
-            if lane.tag.load(SeqCst) != tag || wait.loses_patience() {
+            // The lane may have got the same tag again: with another guard, for which another waiter
+            // set the bit. So a waiter that was woken looks again whatever the tag is, and one that
+            // slept to the end asks where the guard is.
+            let is_woken = Instant::now().saturating_duration_since(began) < time;
+            let is_in_the_way = lane.tag.load(SeqCst) == tag
+                && self.is_of_this(lane, tag)
+                && lane.span().overlaps(&request.span);
+            if wait.loses_patience() || is_woken || !is_in_the_way {
                 wait.note_look();
                 return Ok(Waited::Slept);
             }
@@ -436,16 +445,20 @@ impl<L: Lanes> LockTable<'_, L> {
             return;
         }
         let _ = self.locked(request, surroundings, || {
-            (0..count).all(|_| self.move_poison())
+            (0..count).all(|_| self.free_a_lane());
         });
     }
 
-    /// Moves one record of poison from a lane into the block, so that the lane is free: for a call
-    /// that cannot have another lane. Returns false if there is none, or the lock word cannot be
-    /// had.
-    pub(crate) fn free_a_lane(&self, request: &Request, surroundings: &impl Surroundings) -> bool {
-        self.locked(request, surroundings, || self.move_poison())
-            .unwrap_or(false)
+    /// Frees a lane that has poison of this array, for a thread that finds no free one: the poison
+    /// moves into a record, and where none is free, two records are merged. Returns false if it has
+    /// no such lane.
+    #[cold]
+    pub(crate) fn yield_lane(
+        &self,
+        request: &Request,
+        surroundings: &impl Surroundings,
+    ) -> Result<bool, Refusal> {
+        self.locked(request, surroundings, || self.free_a_lane())
     }
 
     fn lane(&self, index: u32) -> Option<&Lane> {

@@ -160,9 +160,16 @@ impl<L: Lanes> LockTable<'_, L> {
         if !waits {
             return Obstacle::Lane(index, tag);
         }
-        let Some(tag) = self.lane(index).and_then(|lane| announce(lane, tag)) else {
+        let announced = self
+            .lane(index)
+            .and_then(|lane| Some((lane, announce(lane, tag)?)));
+        let Some((lane, tag)) = announced else {
             return Obstacle::Changed;
         };
+        // Since the scan the lane may have come to another array, with the same tag.
+        if !self.is_of_this(lane, tag) {
+            return Obstacle::Changed;
+        }
         failpoint!(WaitFlagged);
         if let Some(lane) = self.lane(request.lane) {
             if !wait.is_published {

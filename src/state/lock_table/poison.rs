@@ -107,22 +107,29 @@ impl<L: Lanes> LockTable<'_, L> {
         }
     }
 
-    /// Moves one record of poison from a lane into the block, and merges two records there if none is
-    /// free. Returns false if no lane has one.
-    pub(super) fn move_poison(&self) -> bool {
+    /// Makes room for one more part of a record: in a lane or in the block. Returns false if there
+    /// is no poison to move or to merge.
+    pub(super) fn make_room(&self) -> bool {
+        self.free_a_lane() || self.merge_records()
+    }
+
+    /// Moves a record of poison from a lane into the block, after merging two there if all are used.
+    /// Returns false if no lane has poison.
+    pub(super) fn free_a_lane(&self) -> bool {
         let mut found = None;
         self.each_lane(u32::MAX, |index, _, tag| {
             if Mode::Poisoned.is(tag) {
-                found.get_or_insert((index, tag));
+                found = Some((index, tag));
             }
         });
-        let Some((index, tag)) = found else {
+        let Some((lane, tag)) = found.and_then(|(index, tag)| Some((self.lane(index)?, tag)))
+        else {
             return false;
         };
-        if self.free_record().is_none() && !self.merge_poison() {
+        if self.free_record().is_none() && !self.merge_records() {
             return false;
         }
-        self.lane(index).inspect(|lane| _ = self.fold(lane, tag));
+        self.fold(lane, tag);
         true
     }
 
@@ -131,7 +138,7 @@ impl<L: Lanes> LockTable<'_, L> {
     ///
     /// The kept one grows word by word and covers more after each word, so a death at any point
     /// loses no poison.
-    pub(super) fn merge_poison(&self) -> bool {
+    fn merge_records(&self) -> bool {
         let mut closest: Option<(u64, usize, usize)> = None;
         self.each_record(|kept, first| {
             self.each_record(|gone, second| {

@@ -79,7 +79,7 @@ impl<L: Lanes> LockTable<'_, L> {
     }
 
     /// Replaces each record over `span` by its rest beside it.
-    fn replace_records(&self, span: &Span, hints: &mut Hints, spare: &mut Vec<u32>) {
+    pub(super) fn replace_records(&self, span: &Span, hints: &mut Hints, spare: &mut Vec<u32>) {
         self.each_poison(|place, poison| {
             if !poison.span.overlaps(span) {
                 return;

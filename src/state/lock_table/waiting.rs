@@ -55,9 +55,11 @@ impl Wait {
         }
     }
 
-    /// Notes the first sleep.
-    pub(super) fn begin(&mut self) {
-        self.began.get_or_insert_with(Instant::now);
+    /// Notes the first sleep. Returns the time.
+    pub(super) fn begin(&mut self) -> Instant {
+        let now = Instant::now();
+        self.began.get_or_insert(now);
+        now
     }
 
     /// Notes that the waiter was awake and looks again.
