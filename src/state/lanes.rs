@@ -120,6 +120,9 @@ pub(crate) trait Lanes {
     fn lane(&self, index: u32) -> Option<&Lane>;
     /// The number of lanes that this process may touch.
     fn count(&self) -> u32;
+    /// The number of lanes that there are. Raised before the first of the new ones is leased, so a
+    /// hint to a lane beyond it is damaged.
+    fn total(&self) -> u32;
 }
 
 impl Lane {

@@ -109,6 +109,10 @@ impl Lanes for LanePool {
     fn count(&self) -> u32 {
         self.count.load(Relaxed)
     }
+
+    fn total(&self) -> u32 {
+        self.page().lanes().min(MOST_LANES as u32)
+    }
 }
 
 impl Member {

@@ -35,7 +35,7 @@ impl<L: Lanes> LockTable<'_, L> {
             rest &= rest - 1;
             let index = u32::from(self.block.list[entry].load(Relaxed));
             match self.lanes.lane(index) {
-                None if index as usize >= MOST_LANES => hints.used &= !(1 << entry),
+                None if index >= self.lanes.total() => hints.used &= !(1 << entry),
                 None => hints.is_complete = false,
                 Some(lane) => {
                     let tag = lane.tag.load(Acquire);
@@ -72,7 +72,9 @@ impl<L: Lanes> LockTable<'_, L> {
                 let mut has_any = false;
                 for index in first..(first + GROUP as u32).min(MOST_LANES as u32) {
                     let Some(lane) = self.lanes.lane(index) else {
-                        (is_complete, has_any) = (false, true);
+                        if index < self.lanes.total() {
+                            (is_complete, has_any) = (false, true);
+                        }
                         break;
                     };
                     let tag = lane.tag.load(Acquire);
