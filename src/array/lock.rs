@@ -12,7 +12,7 @@
 //! 2. The thread takes a lane that it keeps for its guards, or leases one (`store::thread_lanes`).
 //! 3. Where nothing is in the way, the table gives the lock at once. Nearly every guard ends here.
 //! 4. Otherwise the thread waits in the table, for as long as [`Wait`] allows. Meanwhile the table
-//!    asks whether a member is alive ([`Surroundings`]). A dead member's locks do not exclude: those
+//!    asks whether a member is alive (`segment::surroundings`). A dead member's locks do not exclude: those
 //!    that read are cleared, those that write are poison. A lane has the number of its thread: to
 //!    wait for a lock of the own thread would be a deadlock, so that is refused.
 //! 5. A writer looks at the frozen flag with its lock in hand. A freezer sets the flag while it
@@ -30,7 +30,7 @@ use crate::{
     layout::span::Span,
     state::{
         lanes::{Lanes, Mode},
-        lock_table::{Poison, Refusal, Request, Surroundings, poison, withdraw},
+        lock_table::{Poison, Refusal, Request, poison, withdraw},
     },
     store::thread_lanes::{self, LeasedLane},
     sys::fork,
@@ -214,13 +214,10 @@ fn wait_for_lane(
         deadline: wait.deadline(),
         ..request
     };
-    let surroundings = Around(array);
     let taken = match access {
-        Access::Recover { is_exact } => {
-            array.lock_table().recover(request, is_exact, &surroundings)
-        }
+        Access::Recover { is_exact } => array.lock_table().recover(request, is_exact, &**array),
         Access::Read | Access::Write | Access::Atomic => {
-            array.lock_table().acquire(request, &surroundings)
+            array.lock_table().acquire(request, &**array)
         }
     };
     Ok(taken.map_err(|refusal| refused(array, refusal, wait))?)
@@ -275,25 +272,6 @@ impl Drop for Lock {
         } else {
             give_back(&self.array, self.lane)
         }
-    }
-}
-
-/// The answers to the lock table's questions.
-struct Around<'a>(&'a OpenArray);
-
-impl Surroundings for Around<'_> {
-    fn is_alive(&self, member: u64) -> bool {
-        // A member counts as alive where the kernel does not tell: waiting is safe.
-        self.0.member().is_alive(member).unwrap_or(true)
-    }
-
-    fn reach_lanes(&self) -> bool {
-        self.0.member().reach_lanes().is_ok()
-    }
-
-    fn lease(&self) -> Option<u32> {
-        let member = self.0.member();
-        member.id().and_then(|id| member.lease_lane(id)).ok()
     }
 }
 
@@ -355,7 +333,7 @@ pub(crate) fn poisoned(array: &OpenArray, span: Span) -> Result<Vec<Range<usize>
     };
     let found = array
         .lock_table()
-        .poisoned(&request, &Around(array))
+        .poisoned(&request, &**array)
         .map_err(|refusal| refused(array, refusal, Wait::Forever))?;
     if array.is_frozen() {
         return Ok(Vec::new());

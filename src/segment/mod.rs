@@ -8,6 +8,7 @@ mod open;
 pub(crate) mod pages;
 mod release;
 mod scope;
+mod surroundings;
 pub(crate) mod sweep;
 
 pub(crate) use header::{read_header, read_state};

@@ -51,6 +51,7 @@ impl Segment {
         if !released {
             return Err(self.released());
         }
+        self.settle_poison(me);
         event!(DEBUG, path = %self.path.display(), "released an array");
         Ok(())
     }
@@ -186,6 +187,7 @@ impl Drop for Segment {
             let deletes = self.ownership.lock().release_if_owned(self.state(), me);
             if deletes {
                 failpoint!(DropMarked);
+                self.settle_poison(me);
                 if !self.stash_for_reuse(me) {
                     let _ = self.unlink();
                 }

@@ -409,6 +409,31 @@ impl<L: Lanes> LockTable<'_, L> {
         Ok(found)
     }
 
+    /// Moves the poison of this array from its lanes into its block, and merges records where they
+    /// do not fit. Does nothing where the lock word cannot be had.
+    pub(crate) fn settle_poison(&self, request: &Request, surroundings: &impl Surroundings) {
+        let mut count = 0;
+        self.each_lane_at_any_time(|_, _, tag| count += u32::from(Mode::Poisoned.is(tag)));
+        if count == 0 {
+            return;
+        }
+        let _ = self.locked(request, surroundings, || {
+            for _ in 0..count {
+                let is_full = self.free_record().is_none();
+                if is_full && !self.merge_poison() {
+                    break;
+                }
+                let mut is_moved = is_full;
+                self.each_lane(u32::MAX, |_, lane, tag| {
+                    if Mode::Poisoned.is(tag) && !is_moved {
+                        self.fold(lane, tag);
+                        is_moved = true;
+                    }
+                });
+            }
+        });
+    }
+
     fn lane(&self, index: u32) -> Option<&Lane> {
         self.lanes.lane(index)
     }

@@ -173,6 +173,19 @@ impl Member {
             .map_err(Error::io(&self.directory, "ask whether a member lives"))
     }
 
+    /// How many members live, this process included.
+    pub(crate) fn count_living(&self) -> Result<usize> {
+        let other = self
+            .lock
+            .reopen()
+            .map_err(Error::io(&self.directory, "open the lock file again"))?;
+        other
+            .file()
+            .and_then(member_locks::living)
+            .map(|living| living.len())
+            .map_err(Error::io(&self.directory, "ask which members live"))
+    }
+
     /// An error if the store was closed; then this process also gives back the files and mappings
     /// that it kept of it.
     pub(crate) fn check_open(&self) -> Result<()> {
