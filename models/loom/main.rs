@@ -27,8 +27,11 @@ mod table;
 
 use library::{format, layout, scope, state};
 
-/// Slots of the lock table.
-const SLOTS: usize = 4;
+/// Lanes of the pool, entries of an array's list, and records of poison: so few that the third lane
+/// of an array is found by its group, and that the third record needs a lane.
+const LANES: u32 = 8;
+const LIST_LEN: usize = 2;
+const RECORDS: usize = 2;
 
 /// A model, run in every order.
 struct Model {
