@@ -1,6 +1,8 @@
 //! Taking a lane for a guard, or for a wait. Everything here runs under the lock word.
 
-use super::{LockTable, Obstacle, Poison, Refusal, Request, announce, hints::Hints, waiting::Wait};
+use super::{
+    HELD, LockTable, Obstacle, Poison, Refusal, Request, announce, hints::Hints, waiting::Wait,
+};
 use crate::{
     layout::span::Span,
     state::lanes::{Lane, Lanes, Mode, is_in, member_of},
@@ -107,7 +109,7 @@ impl<L: Lanes> LockTable<'_, L> {
         let (mut poison, mut holder, mut waiter) = (self.poison_over(&span), None, None);
         let (mut deadlock, mut own) = (false, OwnSpans::none());
         let mut hints = self.each_lane(request.lane, |index, lane, tag| {
-            if !is_in(tag, WAITERS) && is_mine(lane, tag) {
+            if is_in(tag, HELD) && is_mine(lane, tag) {
                 own.add(lane.span());
             }
             if !is_in(tag, obstacles) || !lane.span().overlaps(&span) {
@@ -185,7 +187,11 @@ impl<L: Lanes> LockTable<'_, L> {
         if !waits {
             return Obstacle::Lane(index, tag);
         }
-        let Some(tag) = self.lane(index).and_then(|lane| announce(lane, tag)) else {
+        // Looked at again: the lane may have got the same tag by a guard on another array.
+        let announced = self
+            .lane(index)
+            .and_then(|lane| announce(lane, tag).filter(|&awaited| self.is_of_this(lane, awaited)));
+        let Some(tag) = announced else {
             return Obstacle::Changed;
         };
         failpoint!(WaitFlagged);
