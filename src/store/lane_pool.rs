@@ -81,11 +81,11 @@ impl LanePool {
             self.lane(lane)
                 .is_some_and(|lane| lane.epoch.load(SeqCst) == epoch)
         });
-        let is_free = |&(lane, _): &(u32, u32)| {
+        let is_idle = |&(lane, epoch): &(u32, u32)| {
             self.lane(lane)
-                .is_some_and(|lane| Mode::Leased.tag(member) == lane.tag.load(SeqCst))
+                .is_some_and(|lane| lanes::is_idle(lane, member, epoch))
         };
-        let at = orphans.iter().position(is_free)?;
+        let at = orphans.iter().position(is_idle)?;
         Some(orphans.swap_remove(at))
     }
 

@@ -9,7 +9,8 @@
 //! All threads of a process have one member id, so a tag does not say which of them leased a lane. A
 //! thread recognizes its own by the *epoch* that the lane had when it leased it. A lane leaves its
 //! thread in two ways only: the thread ends, or the lane becomes poison. Poison raises the epoch
-//! before it changes the tag, so a thread never takes a lane back that another thread leased since.
+//! before it changes the tag, and a thread reads the tag first ([`lanes::is_idle`]), so it never takes
+//! or frees a lane that another thread leased since.
 //!
 //! # Ends
 //!
@@ -19,7 +20,7 @@
 
 use crate::{
     error::Result,
-    state::lanes::{self, Lanes, Mode},
+    state::lanes::{self, Lanes},
     store::{lane_pool::LanePool, member::Member},
     sys::fork,
 };
@@ -27,10 +28,7 @@ use std::{
     cell::RefCell,
     sync::{
         Arc, Weak,
-        atomic::{
-            AtomicU32,
-            Ordering::{Acquire, Relaxed},
-        },
+        atomic::{AtomicU32, Ordering::Relaxed},
     },
 };
 
@@ -111,12 +109,9 @@ impl Own {
         if store.generation != fork::generation() {
             return None;
         }
-        let free = Mode::Leased.tag(member);
         store.lanes.iter().find_map(|&(index, epoch)| {
             pool.lane(index)
-                .is_some_and(|lane| {
-                    lane.tag.load(Acquire) == free && lane.epoch.load(Relaxed) == epoch
-                })
+                .is_some_and(|lane| lanes::is_idle(lane, member, epoch))
                 .then_some(index)
         })
     }
@@ -194,10 +189,10 @@ impl Drop for OwnLanes {
             return;
         }
         for &(index, epoch) in &self.lanes {
-            let Some(lane) = pool.lane(index) else {
-                continue;
-            };
-            if lane.epoch.load(Acquire) == epoch && !lanes::free(lane, self.member) {
+            let has_guard = pool
+                .lane(index)
+                .is_some_and(|lane| lanes::leave(lane, self.member, epoch));
+            if has_guard {
                 pool.orphan(index, epoch);
             }
         }
