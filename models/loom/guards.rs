@@ -65,6 +65,18 @@ pub(crate) const MODELS: &[Model] = &[
         3,
     ),
     Model::new(
+        "a reader that sleeps on a waiting writer reads after it",
+        sleeper_on_a_waiter,
+        UNORDERED,
+        2,
+    ),
+    Model::new(
+        "two waiting writers and two readers have no cycle",
+        four_turns,
+        UNORDERED,
+        1,
+    ),
+    Model::new(
         "a panic wakes the waiter, which is refused",
         panic_wakes,
         UNORDERED,
@@ -200,6 +212,43 @@ fn intent_and_new_reader(_: u32) {
     table.give_back(lane_of(1));
     table.read(waiting(1, span(0, 8), Mode::Read)).unwrap();
     writer.join().unwrap().unwrap();
+    table.assert_empty();
+}
+
+/// The lane of the wait becomes that of the guard, and wakes the reader only when it is given back.
+fn sleeper_on_a_waiter(_: u32) {
+    let table = Table::new(false);
+    table.take(at_once(1, span(0, 8), Mode::Read)).unwrap();
+    let writer = beside(&table, |table| {
+        table.write(waiting(2, span(0, 8), Mode::Write))
+    });
+    let reader = beside(&table, |table| {
+        table.read(waiting(3, span(0, 8), Mode::Read))
+    });
+    table.payload.read();
+    table.give_back(lane_of(1));
+    reader.join().unwrap().unwrap();
+    writer.join().unwrap().unwrap();
+    table.assert_empty();
+}
+
+fn four_turns(_: u32) {
+    let table = Table::new(false);
+    table.take(at_once(1, span(0, 8), Mode::Write)).unwrap();
+    let writers = [2, 3].map(|member| {
+        beside(&table, move |table| {
+            table.write(waiting(member, span(0, 8), Mode::Write))
+        })
+    });
+    let reader = beside(&table, |table| {
+        table.read(waiting(4, span(4, 12), Mode::Read))
+    });
+    table.payload.write();
+    table.give_back(lane_of(1));
+    table.read(waiting(1, span(0, 8), Mode::Read)).unwrap();
+    for other in writers.into_iter().chain([reader]) {
+        other.join().unwrap().unwrap();
+    }
     table.assert_empty();
 }
 

@@ -22,6 +22,7 @@ mod sync;
 mod deaths;
 mod files;
 mod guards;
+mod lanes;
 mod payload;
 mod table;
 
@@ -131,7 +132,7 @@ fn main() {
         "model", "bound", "deaths", "executions"
     );
     let (mut models, mut executions) = (0, 0);
-    for model in [guards::MODELS, deaths::MODELS, files::MODELS]
+    for model in [guards::MODELS, lanes::MODELS, deaths::MODELS, files::MODELS]
         .into_iter()
         .flatten()
         .filter(|model| model.name.contains(&name))

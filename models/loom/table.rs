@@ -28,17 +28,17 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// A table in a pool with a lane for each member, and one that is free.
+    /// A table in a pool with a lane for each of five members, and three that are free.
     pub(crate) fn new(is_half_written: bool) -> Arc<Self> {
-        Self::with_lanes(LANES, is_half_written)
+        Self::with_lanes(LANES, LAST, is_half_written)
     }
 
-    /// A table in a pool of so many lanes, at most five of them leased.
-    pub(crate) fn with_lanes(lanes: u32, is_half_written: bool) -> Arc<Self> {
+    /// A table in a pool of so many lanes, the first ones leased by members 1, 2, 3 ...
+    pub(crate) fn with_lanes(lanes: u32, leased: u64, is_half_written: bool) -> Arc<Self> {
         Arc::new(Self {
             block: block(0),
             payload: Payload::new(is_half_written),
-            pool: Arc::new(Pool::new(lanes, LAST)),
+            pool: Arc::new(Pool::new(lanes, leased)),
             deaths: Arc::new(Deaths::none()),
             key: 1,
         })
