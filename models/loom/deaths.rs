@@ -6,6 +6,7 @@ use crate::{
     engine::thread,
     fixture::{NO_LANE, at_once, lane_of, span, waiting},
     layout::span::Span,
+    spawn,
     state::{
         lanes::{self, Mode},
         lock_table::{Poison, Refusal, Request},
@@ -37,14 +38,14 @@ pub(crate) const MODELS: &[Model] = &[
         "a recovery with spare lanes dies anywhere",
         recovery_with_spare_lanes,
         UNORDERED,
-        2,
+        1,
     )
     .with_a_victim(),
     Model::new(
         "a recovery that merges records dies anywhere",
         recovery_that_merges,
         UNORDERED,
-        3,
+        1,
     )
     .with_a_victim(),
     Model::new(
@@ -65,7 +66,7 @@ pub(crate) const MODELS: &[Model] = &[
         "a member that clears a dead writer dies anywhere",
         clearer,
         UNORDERED,
-        3,
+        1,
     )
     .with_a_victim(),
     Model::new(
@@ -92,7 +93,7 @@ pub(crate) const MODELS: &[Model] = &[
         "two members clear the same dead member",
         two_clearers,
         UNORDERED,
-        3,
+        1,
     ),
     Model::new(
         "poison that two members move is in a record",
@@ -111,7 +112,7 @@ pub(crate) fn victim(
     life: impl FnOnce(&Table) + 'static,
 ) -> thread::JoinHandle<bool> {
     let table = table.clone();
-    thread::spawn(move || {
+    spawn(move || {
         let lived = dying(step, || life(&table)).is_some();
         if !lived {
             table.deaths.add(VICTIM);

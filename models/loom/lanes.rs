@@ -7,6 +7,7 @@ use crate::{
     engine::thread,
     fixture::{at_once, lane_of, span, waiting},
     payload::Payload,
+    spawn,
     state::{
         lanes::{self, Mode},
         lock_table::{Request, Surroundings, poison},
@@ -54,13 +55,13 @@ pub(crate) const MODELS: &[Model] = &[
         "a lane that goes to another array excludes there",
         in_both_arrays,
         UNORDERED,
-        3,
+        1,
     ),
     Model::new(
         "a waiter sleeps on no guard that came into the lane later",
         sleeper_on_a_later_guard,
         UNORDERED,
-        3,
+        1,
     ),
     Model::new(
         "a lane that another member leases wakes its waiter",
@@ -99,7 +100,7 @@ impl Lessees {
 fn one_lane(_: u32) {
     let lessees = Lessees::new(1);
     let other = lessees.clone();
-    let other = thread::spawn(move || other.lease(1));
+    let other = spawn(move || other.lease(1));
     let mine = lessees.lease(2);
     assert!(other.join().unwrap() || mine);
 }
@@ -107,7 +108,7 @@ fn one_lane(_: u32) {
 fn two_lanes(_: u32) {
     let lessees = Lessees::new(2);
     let other = lessees.clone();
-    let other = thread::spawn(move || other.lease(1));
+    let other = spawn(move || other.lease(1));
     assert!(lessees.lease(2));
     assert!(other.join().unwrap());
 }
@@ -117,7 +118,7 @@ fn lane_of_the_dead(_: u32) {
     lessees.table.members(DEAD).lease();
     lessees.table.deaths.add(DEAD);
     let other = lessees.clone();
-    let other = thread::spawn(move || other.lease(1));
+    let other = spawn(move || other.lease(1));
     let mine = lessees.lease(2);
     assert!(other.join().unwrap() || mine);
 }

@@ -6,7 +6,7 @@ use std::{
     panic,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
     },
     time::Instant,
 };
@@ -82,8 +82,10 @@ impl Model {
         let start = Instant::now();
         let (mut executions, mut deaths) = (0, 0);
         let preemptions = [self.preemptions, bound].into_iter().flatten().min();
-        for &fences in self.fences {
+        let begins = [false, true].map(|others| self.fences.iter().map(move |&f| (f, others)));
+        for (fences, others_begin) in begins.into_iter().flatten() {
             sync::set_fences(fences);
+            OTHERS_BEGIN.store(others_begin, SeqCst);
             let mut step = if self.dies { 0 } else { u32::MAX };
             loop {
                 executions += check(self.body, step, preemptions);
@@ -102,6 +104,20 @@ impl Model {
         );
         executions
     }
+}
+
+/// Whether the main thread lets each other thread begin before it goes on. Every model runs both
+/// ways: loom keeps the last access to a word only, so it does not see that a change of a word races
+/// with an earlier read, if the changing thread has read the word in between.
+static OTHERS_BEGIN: AtomicBool = AtomicBool::new(false);
+
+/// Starts a thread.
+fn spawn<R: 'static>(life: impl FnOnce() -> R + 'static) -> engine::thread::JoinHandle<R> {
+    let thread = engine::thread::spawn(life);
+    if OTHERS_BEGIN.load(SeqCst) {
+        engine::thread::yield_now();
+    }
+    thread
 }
 
 /// No bound on preemptions.

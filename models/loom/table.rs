@@ -7,6 +7,7 @@ use crate::{
     fixture::{Deaths, Members, NO_LANE, Pool, block, lane_of, lock_table, span, take, waiting},
     layout::span::Span,
     payload::Payload,
+    spawn,
     state::block::StateBlock,
     state::lanes::{self, Mode},
     state::lock_table::{LockTable, Poison, Refusal, Request, poison, withdraw},
@@ -195,5 +196,5 @@ pub(crate) fn beside<R: 'static>(
     action: impl FnOnce(&Table) -> R + 'static,
 ) -> thread::JoinHandle<R> {
     let table = table.clone();
-    thread::spawn(move || action(&table))
+    spawn(move || action(&table))
 }
