@@ -86,6 +86,10 @@ impl Model {
         for (fences, others_begin) in begins.into_iter().flatten() {
             sync::set_fences(fences);
             OTHERS_BEGIN.store(others_begin, SeqCst);
+            let preemptions = match others_begin {
+                true => Some(1),
+                false => preemptions,
+            };
             let mut step = if self.dies { 0 } else { u32::MAX };
             loop {
                 executions += check(self.body, step, preemptions);
@@ -107,8 +111,8 @@ impl Model {
 }
 
 /// Whether the main thread lets each other thread begin before it goes on. Every model runs both
-/// ways: loom keeps the last access to a word only, so it does not see that a change of a word races
-/// with an earlier read, if the changing thread has read the word in between.
+/// ways: loom keeps the last access to a word only, so it does not see that a change of a word
+/// races with an earlier read, if the changing thread has read the word in between.
 static OTHERS_BEGIN: AtomicBool = AtomicBool::new(false);
 
 /// Starts a thread.

@@ -35,8 +35,8 @@
 //! guard back swaps the tag, so it sees the bit if it was set before, and wakes the sleepers; if the
 //! bit comes later, the waiter sees that the guard is gone. One word decides, so no wake-up is lost.
 //! A sleep lasts 20 ms at most: then the waiter checks that the holder lives, and that the guard in
-//! the lane is still in its way. A lane can get the tag that it had before, with another guard: that
-//! costs a waiter that fell asleep late one such sleep.
+//! the lane is still in its way. A lane can get the tag that it had before, with another guard:
+//! that costs a waiter that fell asleep late one such sleep.
 //!
 //! While it waits, the waiter's own lane says so: mode *write-wait*, *read-wait* or *atomic-wait*.
 //! The lane of the wait becomes the lane of the guard by one atomic operation.
