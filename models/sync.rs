@@ -61,6 +61,8 @@ fn fence_if(fences: Fences, order: Ordering) {
 thread_local! {
     /// Accesses that a dying thread may still make.
     static LEFT: Cell<u32> = Cell::new(u32::MAX);
+    /// Whether the thread lets others run after each of its loads.
+    static YIELDS: Cell<bool> = Cell::new(false);
     /// The number of deaths that ended sleeps of this thread.
     static DEATHS_SEEN: Cell<u32> = Cell::new(0);
     /// Words, and the number of their changes when this thread accessed them last.
@@ -84,6 +86,14 @@ pub(crate) fn dying<R>(step: u32, life: impl FnOnce() -> R) -> Option<R> {
         }
         Err(panic) => resume_unwind(panic),
     }
+}
+
+/// Runs a part of a thread that lets others run after each of its loads, without a preemption.
+pub(crate) fn slowly<R>(part: impl FnOnce() -> R) -> R {
+    YIELDS.with(|yields| yields.set(true));
+    let result = part();
+    YIELDS.with(|yields| yields.set(false));
+    result
 }
 
 /// Whether any thread died since the last call.
@@ -120,6 +130,9 @@ macro_rules! word {
                 fence_if(Fences::BeforeLoads, order);
                 let value = self.0.load(if order == SeqCst { Acquire } else { order });
                 self.1.note();
+                if YIELDS.with(Cell::get) {
+                    engine::thread::yield_now();
+                }
                 value
             }
 

@@ -12,7 +12,7 @@ use crate::{
         lanes::{self, Mode},
         lock_table::{Request, Surroundings, poison},
     },
-    sync::Ordering::SeqCst,
+    sync::{Ordering::SeqCst, slowly},
     table::{DEAD, Table, beside},
 };
 use std::sync::Arc;
@@ -61,7 +61,7 @@ pub(crate) const MODELS: &[Model] = &[
         "a waiter sleeps on no guard that came into the lane later",
         sleeper_on_a_later_guard,
         UNORDERED,
-        1,
+        2,
     ),
     Model::new(
         "a lane that another member leases wakes its waiter",
@@ -163,20 +163,17 @@ fn given_back_elsewhere(_: u32) {
 
 /// Beside a thread that had the lane: its guard was moved into another thread, where it becomes
 /// poison; a reader moves that into a record, and a third thread of the same process leases the
-/// lane.
-fn poisoned_and_leased_anew(table: &Arc<Table>) -> [thread::JoinHandle<()>; 2] {
+/// lane. Each returns whether it leased one.
+fn poisoned_and_leased_anew(table: &Arc<Table>) -> [thread::JoinHandle<bool>; 2] {
     let lane = lane_of(1);
     table.take(at_once(1, span(0, 8), Mode::Write)).unwrap();
-    let panicking = beside(table, move |table| poison(table.pool.at(lane), 1));
+    let panicking = beside(table, move |table| {
+        poison(table.pool.at(lane), 1);
+        false
+    });
     let third = beside(table, move |table| {
         assert!(table.take(at_once(2, span(0, 8), Mode::Read)).is_err());
-        if let Some(found) = lanes::lease(&*table.pool, 1, lane) {
-            assert_eq!(found, lane);
-            assert!(
-                lanes::free(table.pool.at(lane), 1),
-                "another thread took it"
-            );
-        }
+        lanes::lease(&*table.pool, 1, lane).is_some()
     });
     [panicking, third]
 }
@@ -184,15 +181,24 @@ fn poisoned_and_leased_anew(table: &Arc<Table>) -> [thread::JoinHandle<()>; 2] {
 fn lost_to_poison(_: u32) {
     let table = Table::with_lanes(2, 2, false);
     let others = poisoned_and_leased_anew(&table);
-    assert!(!lanes::is_idle(table.pool.at(lane_of(1)), 1, 0));
-    others.into_iter().for_each(|other| other.join().unwrap());
+    let is_mine = slowly(|| lanes::is_idle(table.pool.at(lane_of(1)), 1, 0));
+    assert!(!is_mine, "another thread has the lane");
+    others
+        .into_iter()
+        .for_each(|other| _ = other.join().unwrap());
 }
 
 fn left_after_poison(_: u32) {
     let table = Table::with_lanes(2, 2, false);
     let others = poisoned_and_leased_anew(&table);
-    lanes::leave(table.pool.at(lane_of(1)), 1, 0);
-    others.into_iter().for_each(|other| other.join().unwrap());
+    slowly(|| lanes::leave(table.pool.at(lane_of(1)), 1, 0));
+    let leases = others.map(|other| other.join().unwrap());
+    let is_leased = Mode::Leased.is(table.pool.at(lane_of(1)).tag.load(SeqCst));
+    assert_eq!(
+        is_leased,
+        leases.contains(&true),
+        "another thread has the lane"
+    );
 }
 
 fn gone_to_another_array(_: u32) {
