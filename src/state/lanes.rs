@@ -289,6 +289,26 @@ pub(crate) fn free(lane: &Lane, member: u64) -> bool {
     lane.replace_if(Mode::Leased.tag(member), 0)
 }
 
+/// Whether a lane has no guard and is still that of a thread that leased it at this epoch.
+///
+/// The tag is read before the epoch. The epoch is raised before the lane becomes poison, so a
+/// thread that sees a later lease of the lane sees the later epoch too.
+#[inline]
+pub(crate) fn is_idle(lane: &Lane, member: u64, epoch: u32) -> bool {
+    lane.tag.load(Acquire) == Mode::Leased.tag(member) && lane.epoch.load(Relaxed) == epoch
+}
+
+/// Frees a lane that a thread leased at this epoch: the thread ends. Returns true if a guard is
+/// still in it, which another thread has.
+pub(crate) fn leave(lane: &Lane, member: u64, epoch: u32) -> bool {
+    if is_idle(lane, member, epoch) {
+        // No other thread puts a guard into it, so it cannot become poison now.
+        free(lane, member);
+        return false;
+    }
+    lane.epoch.load(Acquire) == epoch
+}
+
 /// The tag that the lane of a dead member gets: that of poison if it wrote, else free.
 pub(crate) fn left_by_the_dead(tag: u64) -> u64 {
     if Mode::Write.is(tag) {

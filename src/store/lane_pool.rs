@@ -81,21 +81,12 @@ impl LanePool {
             self.lane(lane)
                 .is_some_and(|lane| lane.epoch.load(SeqCst) == epoch)
         });
-        let at = orphans
-            .iter()
-            .position(|&(lane, epoch)| self.is_idle(lane, epoch, member))?;
+        let is_idle = |&(lane, epoch): &(u32, u32)| {
+            self.lane(lane)
+                .is_some_and(|lane| lanes::is_idle(lane, member, epoch))
+        };
+        let at = orphans.iter().position(is_idle)?;
         Some(orphans.swap_remove(at))
-    }
-
-    /// Whether a lane that was leased in this epoch has no guard. Then no other thread has it.
-    ///
-    /// In this order: poison raises the epoch before it changes the tag. So if another thread of the
-    /// process leased the lane since, its tag is seen with a later epoch.
-    #[inline]
-    pub(super) fn is_idle(&self, lane: u32, epoch: u32, member: u64) -> bool {
-        self.lane(lane).is_some_and(|lane| {
-            lane.tag.load(Acquire) == Mode::Leased.tag(member) && lane.epoch.load(Relaxed) == epoch
-        })
     }
 
     /// Frees the lanes that a member has leased and that have no guard: it leaves the store.

@@ -9,7 +9,8 @@
 //! All threads of a process have one member id, so a tag does not say which of them leased a lane. A
 //! thread recognizes its own by the *epoch* that the lane had when it leased it. A lane leaves its
 //! thread in two ways only: the thread ends, or the lane becomes poison. Poison raises the epoch
-//! before it changes the tag, so a thread never takes a lane back that another thread leased since.
+//! before it changes the tag, and a thread reads the tag first ([`lanes::is_idle`]), so it never
+//! takes or frees a lane that another thread leased since.
 //!
 //! # Ends
 //!
@@ -108,9 +109,11 @@ impl Own {
         if store.generation != fork::generation() {
             return None;
         }
-        let idle =
-            |&(index, epoch): &(u32, u32)| pool.is_idle(index, epoch, member).then_some(index);
-        store.lanes.iter().find_map(idle)
+        store.lanes.iter().find_map(|&(index, epoch)| {
+            pool.lane(index)
+                .is_some_and(|lane| lanes::is_idle(lane, member, epoch))
+                .then_some(index)
+        })
     }
 
     fn number(&mut self) -> u32 {
@@ -190,12 +193,11 @@ impl Drop for OwnLanes {
             return;
         }
         for &(index, epoch) in &self.lanes {
-            match pool.lane(index) {
-                Some(lane) if pool.is_idle(index, epoch, self.member) => {
-                    lanes::free(lane, self.member);
-                }
-                // A guard that was moved, or poison: a thread that adopts it finds out.
-                _ => pool.orphan(index, epoch),
+            let has_guard = pool
+                .lane(index)
+                .is_some_and(|lane| lanes::leave(lane, self.member, epoch));
+            if has_guard {
+                pool.orphan(index, epoch);
             }
         }
     }

@@ -75,7 +75,9 @@ impl<L: Lanes> LockTable<'_, L> {
                 let mut has_any = false;
                 for index in first..(first + GROUP as u32).min(total) {
                     let Some(lane) = self.lanes.lane(index) else {
-                        (is_complete, has_any) = (false, true);
+                        if index < self.lanes.total() {
+                            (is_complete, has_any) = (false, true);
+                        }
                         break;
                     };
                     let tag = lane.tag.load(Acquire);

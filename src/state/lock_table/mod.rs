@@ -34,7 +34,9 @@
 //! [`AWAITED`] in that tag, and then sleeps while the tag has that value. The thread that gives the
 //! guard back swaps the tag, so it sees the bit if it was set before, and wakes the sleepers; if the
 //! bit comes later, the waiter sees that the guard is gone. One word decides, so no wake-up is lost.
-//! A sleep lasts 20 ms at most: then the waiter checks that the holder lives.
+//! A sleep lasts 20 ms at most: then the waiter checks that the holder lives, and that the guard in
+//! the lane is still in its way. A lane can get the tag that it had before, with another guard:
+//! that costs a waiter that fell asleep late one such sleep.
 //!
 //! While it waits, the waiter's own lane says so: mode *write-wait*, *read-wait* or *atomic-wait*.
 //! The lane of the wait becomes the lane of the guard by one atomic operation.
@@ -137,6 +139,9 @@ use std::{
     time::Duration,
 };
 use waiting::{LONGEST_SLEEP, Wait};
+
+/// The modes of guards.
+const HELD: u32 = Mode::Read.bit() | Mode::Write.bit() | Mode::Atomic.bit();
 
 /// How often a call that cleared or moved something looks again at once. More looks are needed only
 /// if a foreign process keeps writing into the table.
@@ -365,22 +370,24 @@ impl<L: Lanes> LockTable<'_, L> {
             {
                 return Err(Refusal::WouldDeadlock);
             }
-            let began = wait.begin();
+            wait.begin();
             failpoint!(WaitSleeping);
             sync::sleep_on_low_half(&lane.tag, tag, time);
             failpoint!(WaitWoken);
-            // The lane may have got the same tag again: with another guard, for which another waiter
-            // set the bit. So a waiter that was woken looks again whatever the tag is, and one that
-            // slept to the end asks where the guard is.
-            let is_woken = Instant::now().saturating_duration_since(began) < time;
-            let is_in_the_way = lane.tag.load(SeqCst) == tag
-                && self.is_of_this(lane, tag)
-                && lane.span().overlaps(&request.span);
-            if wait.loses_patience() || is_woken || !is_in_the_way {
+            if wait.loses_patience() || !self.is_in_the_way(lane, tag, request, wait) {
                 wait.note_look();
                 return Ok(Waited::Slept);
             }
         }
+    }
+
+    /// Whether a lane with this tag is in the way of a request. The tag alone does not tell: its
+    /// member may have put another guard into the lane, and another waiter may sleep on that.
+    fn is_in_the_way(&self, lane: &Lane, tag: u64, request: &Request, wait: &Wait) -> bool {
+        lane.tag.load(SeqCst) == tag
+            && self.is_of_this(lane, tag)
+            && lane.span().overlaps(&request.span)
+            && (is_in(tag, HELD) || wait.lets_go_first(lane, tag, request.mode))
     }
 
     /// Clears the lanes of dead members on this array: a writer's becomes poison. Needs no lock

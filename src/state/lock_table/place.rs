@@ -1,9 +1,11 @@
 //! Taking a lane for a guard, or for a wait. Everything here runs under the lock word.
 
-use super::{LockTable, Obstacle, Poison, Refusal, Request, announce, hints::Hints, waiting::Wait};
+use super::{
+    HELD, LockTable, Obstacle, Poison, Refusal, Request, announce, hints::Hints, waiting::Wait,
+};
 use crate::{
     layout::span::Span,
-    state::lanes::{Conflicts, Lane, Lanes, Mode, is_waiting, member_of, turns, waiting_for},
+    state::lanes::{Conflicts, Lane, Lanes, Mode, is_in, is_waiting, member_of, turns, waiting_for},
     sync::{Instant, milliseconds},
 };
 use std::sync::atomic::{
@@ -81,7 +83,7 @@ impl<L: Lanes> LockTable<'_, L> {
         let (mut poison, mut holder, mut waiter) = (self.poison_over(&span), None, None);
         let (mut deadlock, mut own) = (false, OwnSpans::none());
         let mut hints = self.each_lane(request.lane, |index, lane, tag| {
-            if !is_waiting(tag) && is_mine(lane, tag) {
+            if is_in(tag, HELD) && is_mine(lane, tag) {
                 own.add(lane.span());
             }
             if !obstacles.has(tag) || !lane.span().overlaps(&span) {
@@ -160,16 +162,13 @@ impl<L: Lanes> LockTable<'_, L> {
         if !waits {
             return Obstacle::Lane(index, tag);
         }
+        // Looked at again: the lane may have got the same tag by a guard on another array.
         let announced = self
             .lane(index)
-            .and_then(|lane| Some((lane, announce(lane, tag)?)));
-        let Some((lane, tag)) = announced else {
+            .and_then(|lane| announce(lane, tag).filter(|&awaited| self.is_of_this(lane, awaited)));
+        let Some(tag) = announced else {
             return Obstacle::Changed;
         };
-        // Since the scan the lane may have come to another array, with the same tag.
-        if !self.is_of_this(lane, tag) {
-            return Obstacle::Changed;
-        }
         failpoint!(WaitFlagged);
         if let Some(lane) = self.lane(request.lane) {
             if !wait.is_published {

@@ -1,14 +1,11 @@
 //! Recoveries of poisoned bytes. Everything here runs under the lock word.
 
-use super::{LockTable, Obstacle, Poison, Refusal, Request, hints::Hints, waiting::Wait};
+use super::{HELD, LockTable, Obstacle, Poison, Refusal, Request, hints::Hints, waiting::Wait};
 use crate::{
     layout::span::Span,
     state::lanes::{Lanes, Mode, is_in, member_of},
 };
 use std::sync::atomic::Ordering::{Relaxed, Release};
-
-/// The modes of guards.
-const HELD: u32 = Mode::Read.bit() | Mode::Write.bit() | Mode::Atomic.bit();
 
 impl<L: Lanes> LockTable<'_, L> {
     /// Takes the lane for a recovery, and the poison of its bytes away. `spare` are leased lanes for

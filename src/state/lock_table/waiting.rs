@@ -56,10 +56,8 @@ impl Wait {
     }
 
     /// Notes the first sleep. Returns the time.
-    pub(super) fn begin(&mut self) -> Instant {
-        let now = Instant::now();
-        self.began.get_or_insert(now);
-        now
+    pub(super) fn begin(&mut self) {
+        self.began.get_or_insert_with(Instant::now);
     }
 
     /// Notes that the waiter was awake and looks again.
