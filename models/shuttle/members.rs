@@ -398,7 +398,7 @@ impl<'a> Member<'a> {
             let lane = self.store.pool.at(index);
             let turn = lane.turn.load(SeqCst);
             let tag = lane.tag.load(SeqCst);
-            let is_one = turn >> 32 != 0
+            let is_one = turn >> 32 & 1 != 0
                 && excludes.iter().any(|mode| mode.is(tag))
                 && lane.key.load(SeqCst) == self.store.arrays[array].key
                 && lane.span().overlaps(&request.span);
