@@ -24,16 +24,16 @@
 //! stashed has the name of a draft, and a sweep deletes the drafts of dead members. An owner that
 //! dies before step 1 leaves a ready array with a dead owner: a sweep does all steps.
 
-use super::{SEGMENTS, Segment, inode_of};
+use super::{SEGMENTS, Segment};
 use crate::{
-    error::{Error, Result},
+    error::Result,
     format::{directory_entry, name::Stem},
     scope::Scope,
     state::block::lifecycle,
     store::{mapping_cache::Cached, recycle_pool::Kept, temporary::TempName},
     sys::fork,
 };
-use std::{fs, io, sync::atomic::Ordering::SeqCst};
+use std::{ffi::OsStr, sync::atomic::Ordering::SeqCst};
 
 impl Segment {
     /// Deletes the array now, whichever process owns it. If it was released before, finishes the
@@ -80,7 +80,8 @@ impl Segment {
             .member
             .directory()
             .join(directory_entry::draft_prefix(me) + &self.header().id.file_stem());
-        if fs::rename(&self.path, &path).is_err() {
+        let name = path.file_name().unwrap_or_default();
+        if self.member.place().take_in(&self.path, name).is_err() {
             return false;
         }
         failpoint!(RecycleRenamed);
@@ -157,22 +158,22 @@ impl Segment {
             return self.unlink_now();
         }
         self.member
-            .with_names(|| match fs::symlink_metadata(&self.path) {
-                Ok(metadata) if inode_of(&metadata) == self.inode => self.unlink_now(),
+            .with_names(|| match self.member.place().inode_of(self.file_name()) {
+                Some(found) if found == self.inode => self.unlink_now(),
                 _ => Ok(()),
             })
     }
 
+    fn file_name(&self) -> &OsStr {
+        self.path.file_name().unwrap_or_default()
+    }
+
     fn unlink_now(&self) -> Result<()> {
         failpoint!(UnlinkWanted);
-        let removed = fs::remove_file(&self.path);
+        // In the store's own directory, wherever it is by now.
+        let removed = self.member.place().unlink(self.file_name());
         failpoint!(UnlinkDone);
-        match removed {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(Error::io(&self.path, "delete the file")(error))
-            }
-            _ => Ok(()),
-        }
+        removed.map(|_| ())
     }
 }
 

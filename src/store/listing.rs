@@ -55,8 +55,10 @@ pub(crate) fn foreign_entry(directory: &Path) -> Result<Option<PathBuf>> {
     let Some(directory) = Directory::open(directory)? else {
         return Ok(None);
     };
+    // In this order: another process that deletes the store unlinks the lock file last.
+    let store = directory.identity();
     let mut names = directory.names()?.into_iter();
-    let foreign = match directory.identity() {
+    let foreign = match store {
         Some(store) => names.find(|name| !directory.is_of_store(name, &store)),
         None => names.next(),
     };

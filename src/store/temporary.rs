@@ -1,8 +1,9 @@
 //! Temporary names: of files that are being built or kept for reuse. A process deletes the files
 //! that it made under such names.
 
-use crate::sys::fork;
+use crate::{store::directory::Directory, sys::fork};
 use std::{
+    ffi::OsStr,
     io,
     ops::Deref,
     path::{Path, PathBuf},
@@ -36,12 +37,13 @@ impl TempName {
         self.generation == fork::generation()
     }
 
-    /// Renames the file, unless another file has the new name.
-    pub(crate) fn publish(mut self, path: &Path) -> io::Result<()> {
+    /// Moves the file to a name in its store's directory, unless another file has the name.
+    pub(crate) fn publish(mut self, directory: &Directory, name: &OsStr) -> io::Result<()> {
         match self.path.take() {
-            Some(temporary) if self.is_own() => temporary
-                .persist_noclobber(path)
-                .map_err(|failed| failed.error),
+            Some(temporary) if self.is_own() => {
+                directory.take_in(&temporary, name)?;
+                temporary.keep().map(|_| ()).map_err(|failed| failed.error)
+            }
             inherited => {
                 self.path = inherited;
                 Err(io::Error::other(

@@ -2,7 +2,8 @@
 //!
 //! # Joining
 //!
-//! 1. *Open* the lock file, through a description that a forked child does not share.
+//! 1. *Open* the directory, and the lock file in it, through a description that a forked child does
+//!    not share. The directory's flock, shared, keeps programs off that delete old files.
 //! 2. *Share* its flock. A sweep holds the flock exclusively while it deletes the store, so a join
 //!    that does not get the lock waits and begins again.
 //! 3. *Map* the lock page, and compare the file's inode with the one at the path. They differ if
@@ -37,7 +38,7 @@ use crate::{
     sys::{
         file_lock,
         fork::{self, Private},
-        fs::{inode_at, open_file},
+        fs::inode_at,
         mapping::Mapping,
     },
 };
@@ -141,7 +142,10 @@ impl Member {
     fn join_anew(at: &Path, directory: &Path) -> Result<Member> {
         let path = at.join(LOCK_NAME);
         loop {
-            let lock = Private::open(|| open_file(&path))
+            let missing = || open_error(io::ErrorKind::NotFound.into(), at, &path);
+            let place = Directory::open(at)?.ok_or_else(missing)?;
+            place.keep_cleaners_off();
+            let lock = Private::open(|| place.open_lock_file())
                 .map_err(|source| open_error(source, at, &path))?;
             failpoint!(JoinOpened);
             if !share(&lock, &path)? {
@@ -158,6 +162,7 @@ impl Member {
             let generation = AtomicU64::new(fork::generation());
             return Ok(Member {
                 directory: directory.into(),
+                place: place.renamed_to(directory),
                 lock,
                 page,
                 inode,

@@ -29,8 +29,8 @@ use crate::{
     error::{Error, Result},
     format::constants::LOCK_NAME,
     store::{
-        lock_page::LockPage, mapping_cache::Cache, member_locks, recycle_pool::Pool,
-        settings::Settings,
+        directory::Directory, lock_page::LockPage, mapping_cache::Cache, member_locks,
+        recycle_pool::Pool, settings::Settings,
     },
     sys::{
         fork::{self, Private},
@@ -47,6 +47,8 @@ use std::{
 /// A membership: it lasts until this is dropped or the process ends.
 pub(crate) struct Member {
     directory: PathBuf,
+    /// The directory itself, wherever it is by now.
+    place: Directory,
     lock: Private,
     page: Mapping,
     /// Device and inode of the lock file.
@@ -66,6 +68,12 @@ pub(crate) struct Member {
 impl Member {
     pub(crate) fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// The store's directory by its descriptor: new files go into it, not into another store that
+    /// has its path.
+    pub(crate) fn place(&self) -> &Directory {
+        &self.place
     }
 
     pub(crate) fn page(&self) -> &LockPage {
