@@ -21,7 +21,7 @@ use crate::{
         temporary::TempName,
     },
     sys::{
-        fs::{check_fits, creation_error, inode_of_file, open_file},
+        fs::{check_fits, creation_error, inode_of_file},
         process::file_size_limit,
     },
 };
@@ -232,7 +232,7 @@ fn is_taken(path: &Path) -> bool {
 fn give_name(member: &Member, file: TempName, path: &Path) -> Result<()> {
     failpoint!(PublishWanted);
     let file_name = path.file_name().unwrap_or_default();
-    let published = file.publish(member.place(), file_name);
+    let published = file.publish(file_name);
     published.map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => Error::AlreadyExists { path: path.into() },
         _ if member.page().is_closing() || !member.is_at_its_path() => member.closed(),
@@ -325,7 +325,7 @@ impl Backing {
         let FileContent { len, head, .. } = content;
         if len != mapping.len() {
             // Within the last page.
-            let file = open_file(&path)?;
+            let file = path.open()?;
             if inode_of_file(&file)? != inode {
                 return Err(io::ErrorKind::NotFound.into());
             }
@@ -353,8 +353,8 @@ impl Backing {
 /// A new, empty file under a temporary name, made by this member.
 fn make_file(member: &Member, id: u64) -> io::Result<(File, TempName)> {
     let prefix = directory_entry::draft_prefix(id);
-    let (file, path) = member.place().make_file(&prefix)?;
-    Ok((file, TempName::new(path)))
+    let (file, name) = member.place().make_file(&prefix)?;
+    Ok((file, TempName::new(member.place(), name)))
 }
 
 /// The error of a failed action on a new file of `len` bytes.

@@ -33,7 +33,10 @@ use crate::{
     store::{mapping_cache::Cached, recycle_pool::Kept, temporary::TempName},
     sys::fork,
 };
-use std::{ffi::OsStr, sync::atomic::Ordering::SeqCst};
+use std::{
+    ffi::{OsStr, OsString},
+    sync::atomic::Ordering::SeqCst,
+};
 
 impl Segment {
     /// Deletes the array now, whichever process owns it. If it was released before, finishes the
@@ -76,17 +79,13 @@ impl Segment {
         if !is_wanted || self.writable.get().is_none() {
             return false;
         }
-        let path = self
-            .member
-            .directory()
-            .join(directory_entry::draft_prefix(me) + &self.header().id.file_stem());
-        let name = path.file_name().unwrap_or_default();
-        if self.member.place().take_in(&self.path, name).is_err() {
+        let name = directory_entry::draft_prefix(me) + &self.header().id.file_stem();
+        let (name, place) = (OsString::from(name), self.member.place());
+        if place.rename(self.file_name(), &name).is_err() {
             return false;
         }
         failpoint!(RecycleRenamed);
-        // The path is absolute, so this cannot fail.
-        TempName::of(path).is_ok_and(|path| self.stash_for_reuse.set(path).is_ok())
+        self.stash_for_reuse.set(TempName::new(place, name)).is_ok()
     }
 
     /// Puts a stashed file into the recycle pool, if no other process has it open.

@@ -35,7 +35,6 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use tempfile::TempPath;
 use uuid::Uuid;
 
 /// How often a member tries to lock its directory, while a process that deletes old files holds it.
@@ -106,14 +105,14 @@ impl Directory {
         }
     }
 
-    /// Opens the lock file in it, for reading and writing.
-    pub(crate) fn open_lock_file(&self) -> io::Result<File> {
-        open_file_in(&self.file, OsStr::new(LOCK_NAME))
+    /// Opens a file in it, for reading and writing.
+    pub(crate) fn open_to_write(&self, name: &OsStr) -> io::Result<File> {
+        open_file_in(self.own()?, name)
     }
 
     /// Makes an empty file with a random name that begins with `prefix`. The file is in this
     /// directory, also where another one has its path by now.
-    pub(crate) fn make_file(&self, prefix: &str) -> io::Result<(File, TempPath)> {
+    pub(crate) fn make_file(&self, prefix: &str) -> io::Result<(File, OsString)> {
         let directory = self.own()?;
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
         let made = tempfile::Builder::new()
@@ -124,13 +123,15 @@ impl Directory {
                 Ok(File::from(file))
             })?;
         let (file, path) = made.into_parts();
-        Ok((above_the_streams(file)?, path))
+        let file = above_the_streams(file)?;
+        let path = path.keep().map_err(|failed| failed.error)?;
+        Ok((file, path.file_name().unwrap_or_default().into()))
     }
 
-    /// Moves a file to a name in it, unless something has the name. Another directory that has the
-    /// path of this one by now does not get the file.
-    pub(crate) fn take_in(&self, from: &Path, name: &OsStr) -> io::Result<()> {
-        move_into(from, self.own()?, name)
+    /// Renames a file in it, unless something has the name. The file is not found if the directory
+    /// has lost its path; another directory that has the path by now does not get the file.
+    pub(crate) fn rename(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        move_into(&self.path.join(from), self.own()?, to)
     }
 
     /// Its descriptor. An error if the process closed the descriptor, as `closerange` does: its

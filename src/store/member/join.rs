@@ -145,7 +145,7 @@ impl Member {
             let missing = || open_error(io::ErrorKind::NotFound.into(), at, &path);
             let place = Directory::open(at)?.ok_or_else(missing)?;
             place.keep_cleaners_off();
-            let lock = Private::open(|| place.open_lock_file())
+            let lock = Private::open(|| place.open_to_write(LOCK_NAME.as_ref()))
                 .map_err(|source| open_error(source, at, &path))?;
             failpoint!(JoinOpened);
             if !share(&lock, &path)? {
@@ -162,7 +162,7 @@ impl Member {
             let generation = AtomicU64::new(fork::generation());
             return Ok(Member {
                 directory: directory.into(),
-                place: place.renamed_to(directory),
+                place: Arc::new(place.renamed_to(directory)),
                 lock,
                 page,
                 inode,

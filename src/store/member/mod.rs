@@ -41,14 +41,17 @@ use crate::{
 use join::{MEMBERS, RETRY, share, take_id};
 use std::{
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
+    },
 };
 
 /// A membership: it lasts until this is dropped or the process ends.
 pub(crate) struct Member {
     directory: PathBuf,
     /// The directory itself, wherever it is by now.
-    place: Directory,
+    place: Arc<Directory>,
     lock: Private,
     page: Mapping,
     /// Device and inode of the lock file.
@@ -72,7 +75,7 @@ impl Member {
 
     /// The store's directory by its descriptor: new files go into it, not into another store that
     /// has its path.
-    pub(crate) fn place(&self) -> &Directory {
+    pub(crate) fn place(&self) -> &Arc<Directory> {
         &self.place
     }
 
