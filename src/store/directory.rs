@@ -16,6 +16,7 @@ use crate::{
     format::{
         constants::{HEADER_AT, LOCK_NAME, MAGIC, MAX_HEADER_END, MAX_MEMBER},
         directory_entry::StoreEntry,
+        header::Header,
     },
     store::lock_snapshot::LockPageSnapshot,
     sys::{
@@ -40,6 +41,10 @@ use uuid::Uuid;
 /// How often a member tries to lock its directory, while a process that deletes old files holds it.
 const CLEANER_LOOKS: usize = 500;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
+
+/// How reports call what is in a store's directory and is not the store's.
+pub(crate) const STRAY: &str =
+    "it is not the store's, and keeps it from being deleted: move it away";
 
 /// An open directory of this user.
 pub(crate) struct Directory {
@@ -190,6 +195,19 @@ impl Directory {
         }
     }
 
+    /// Whether a file that is not the store's, as it stands, looks like an array with a damaged
+    /// header: it begins as an array does and has no valid header, or has this store's id.
+    pub(crate) fn looks_damaged(&self, name: &OsStr, store: &Identity) -> bool {
+        if !self.stat(name).is_some_and(|found| is_own_file(&found)) {
+            return false;
+        }
+        self.open_file(name).is_ok_and(|file| {
+            let len = file.metadata().map_or(0, |metadata| metadata.len());
+            let begins_as_array = read_head(&file, 4096).is_ok_and(|head| head.starts_with(&MAGIC));
+            begins_as_array && Header::parse(&file, len).is_err() || names_store(&file, store.uuid)
+        })
+    }
+
     /// Whether it has only what a store has that is being made: a lock file, or nothing.
     pub(crate) fn is_half_built(&self) -> Result<bool> {
         let mut names = self.names()?.into_iter();
@@ -243,22 +261,27 @@ fn is_own_file(found: &Stat) -> bool {
 /// whole: a damaged array is still the store's. A maker publishes into the directory that it holds,
 /// so its array is in no other store.
 fn is_array_of(file: &File, store: Uuid) -> bool {
-    let mut head = vec![0; 4096];
-    let Ok(mut len) = read(file, &mut head) else {
-        return false;
-    };
-    if !head.starts_with(&MAGIC) || len <= HEADER_AT {
-        return false;
-    }
+    read_head(file, MAGIC.len()).is_ok_and(|head| head == MAGIC) && names_store(file, store)
+}
+
+/// Whether a file has this store's id where the header of an array has it.
+fn names_store(file: &File, store: Uuid) -> bool {
     // The key "store" and a UUID, as deterministic CBOR has them.
     let entry = [&b"\x65store\xd8\x25\x50"[..], store.as_bytes()].concat();
-    let has_entry = |head: &[u8]| head.windows(entry.len()).any(|part| part == entry);
-    if len == head.len() && !has_entry(&head[HEADER_AT..]) {
-        // A long header.
-        head.resize(MAX_HEADER_END, 0);
-        len = read(file, &mut head).unwrap_or(0);
-    }
-    has_entry(head.get(HEADER_AT..len).unwrap_or_default())
+    // Most headers are short.
+    [4096, MAX_HEADER_END].into_iter().any(|longest| {
+        let head = read_head(file, longest).unwrap_or_default();
+        let header = head.get(HEADER_AT..).unwrap_or_default();
+        header.windows(entry.len()).any(|part| part == entry)
+    })
+}
+
+/// The first bytes of a file, `longest` at most.
+fn read_head(file: &File, longest: usize) -> io::Result<Vec<u8>> {
+    let mut head = vec![0; longest];
+    let len = read(file, &mut head)?;
+    head.truncate(len);
+    Ok(head)
 }
 
 /// Reads from the start of a file; returns how many bytes there are.

@@ -80,9 +80,9 @@ pub(crate) fn finish_closing(directory: &Path) -> Result<bool> {
 
 /// An error if the store contains a file that this library did not put there.
 pub(crate) fn check_removable(directory: &Path) -> Result<()> {
-    match listing::foreign_entry(directory)? {
+    match listing::strays(directory)?.first() {
         None => Ok(()),
-        Some(foreign) => Err(not_removable(directory, &foreign)),
+        Some(stray) => Err(not_removable(directory, stray.as_ref())),
     }
 }
 
