@@ -278,6 +278,22 @@ impl Segment {
         }
     }
 
+    /// Whether the file system is mounted read-only: then this process only reads the array, and the
+    /// state block is its own copy.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.any_mapping().is_private()
+    }
+
+    fn check_writable(&self) -> Result<()> {
+        if self.is_read_only() {
+            return Err(Error::ReadOnly {
+                path: self.path.clone(),
+                reason: "its file system is mounted read-only here",
+            });
+        }
+        Ok(())
+    }
+
     fn file_len(&self) -> usize {
         self.parsed.data_offset + self.parsed.data_len
     }

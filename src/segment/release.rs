@@ -43,6 +43,7 @@ impl Segment {
     /// deletion in the place of its deleter, and reports `Released`.
     pub(crate) fn release(&self) -> Result<()> {
         let me = self.member.id()?;
+        self.check_writable()?;
         let was_owned = self.generation == fork::generation()
             && self.ownership.lock().scope() == Scope::Local
             && self.state().owner.load(SeqCst) == me;
@@ -122,7 +123,9 @@ impl Segment {
     /// file.
     fn cache(&mut self) {
         let limit = self.member.settings().cache();
-        if self.file_len() > limit
+        // A private mapping would not see that the array is released.
+        if self.is_read_only()
+            || self.file_len() > limit
             || !self.is_usable()
             || !self.member.cache().is_used_often(self.inode)
         {
@@ -182,7 +185,9 @@ impl Drop for Segment {
         if self.generation != fork::generation() {
             return;
         }
-        if let Ok(me) = self.member.id() {
+        if !self.is_read_only()
+            && let Ok(me) = self.member.id()
+        {
             let deletes = self.ownership.lock().release_if_owned(self.state(), me);
             if deletes {
                 failpoint!(DropMarked);

@@ -185,6 +185,9 @@ pub(crate) fn sweep_files(member: &Arc<Member>) -> Result<Swept> {
         plan_files(member.directory(), member.page().uuid(), |owner| {
             member.is_alive(owner)
         })?;
+    if !deletions.is_empty() {
+        member.check_writable()?;
+    }
     let mut swept = Swept {
         skipped,
         ..Swept::default()

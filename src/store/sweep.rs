@@ -211,7 +211,12 @@ fn sweep_half_built(root: &Path, half_built: &[PlannedDeletion], swept: &mut Swe
 /// killed.
 fn sweep_store(directory: &Path) -> Result<Swept> {
     let store = StoreReader::open(directory)?;
-    if store.outlives_its_members() || !store.lock_if_deserted()? {
+    if store.is_read_only() {
+        Err(Error::ReadOnly {
+            path: directory.into(),
+            reason: "its file system is mounted read-only: sweep it where it can be written",
+        })
+    } else if store.outlives_its_members() || !store.lock_if_deserted()? {
         Ok(Swept::default())
     } else {
         sweep_deserted(&store, directory)

@@ -60,15 +60,26 @@ pub(crate) fn has_huge_mount(device: u64) -> bool {
         .any(|option| matches!(option, "huge=always" | "huge=within_size" | "huge=advise"))
 }
 
-/// Opens a file for reading and writing, without following a link or waiting for a FIFO.
+/// Opens a file for reading and writing, without following a link or waiting for a FIFO. On a file
+/// system that is mounted read-only, opens it for reading.
 pub(crate) fn open_file(path: &Path) -> io::Result<File> {
     open_file_in(CWD, path.as_os_str())
 }
 
 /// Opens a file by its name in an open directory, as [`open_file`] does.
 pub(crate) fn open_file_in(directory: impl AsFd, name: &OsStr) -> io::Result<File> {
-    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    above_the_streams(File::from(openat(directory, name, flags, Mode::empty())?))
+    let flags = OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let open = |access| openat(directory.as_fd(), name, flags | access, Mode::empty());
+    let file = match open(OFlags::RDWR) {
+        Err(Errno::ROFS) => open(OFlags::RDONLY),
+        opened => opened,
+    };
+    above_the_streams(File::from(file?))
+}
+
+/// Whether an open file can be read only.
+pub(crate) fn is_read_only(file: &File) -> bool {
+    rustix::fs::fcntl_getfl(file).is_ok_and(|flags| flags & OFlags::ACCMODE == OFlags::RDONLY)
 }
 
 /// The same open file under a number above those of the standard streams. A process that closed its
