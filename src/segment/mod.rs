@@ -278,8 +278,8 @@ impl Segment {
         }
     }
 
-    /// Whether the file system is mounted read-only: then this process only reads the array, and the
-    /// state block is its own copy.
+    /// Whether the file system is mounted read-only: then this process only reads the array, and
+    /// the state block is its own copy.
     pub(crate) fn is_read_only(&self) -> bool {
         self.any_mapping().is_private()
     }

@@ -7,11 +7,11 @@
 //!    after its rename, so either the closer finds the new file, or its maker deletes it.
 //! 2. *Rename away.* Under the closing lock of the marked store, a byte of its lock file, the
 //!    closer compares device and inode of the lock file at the path with those of the store that it
-//!    marked. Then one rename gives the directory the name `.ndshm-gone-`, random digits and its old
-//!    name, in the same parent. Each process that renames a store away holds that store's lock, so between the
-//!    look and the rename no other process moves the marked store, and no other store can take its
-//!    path. Without the lock, a second closer could rename away a store that a third process made
-//!    in between. Afterwards the path is free for another store.
+//!    marked. Then one rename gives the directory the name `.ndshm-gone-`, random digits and its
+//!    old name, in the same parent. Each process that renames a store away holds that store's lock,
+//!    so between the look and the rename no other process moves the marked store, and no other
+//!    store can take its path. Without the lock, a second closer could rename away a store that a
+//!    third process made in between. Afterwards the path is free for another store.
 //! 3. *Empty.* The closer unlinks the store's files, the lock file last, and removes the directory.
 //!    Several processes may do this at once, so a file that is gone is no error. A file that
 //!    arrives between the listing and the removal makes the closer list again.
