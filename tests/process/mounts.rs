@@ -1,4 +1,5 @@
 //! Stores on file systems that are mounted read-only, and on unusual ones.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use crate::common::{self, Root};
 use ndarray::{Ix1, s};

@@ -3,6 +3,7 @@
     unsafe_code,
     reason = "a number of a descriptor is given to another file"
 )]
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use super::{
     NOTHING,
