@@ -18,6 +18,9 @@ mod src {
     pub(crate) mod constants;
     pub(crate) mod layout;
     pub(crate) mod scope;
+    pub(crate) mod store {
+        pub(crate) mod closing;
+    }
     /// The whole folder but `mapped`, which needs files.
     pub(crate) mod state {
         pub(crate) mod block;
@@ -30,7 +33,7 @@ mod src {
     unused_imports,
     reason = "each binary imports the part that its models need"
 )]
-pub(crate) use src::{layout, scope, state};
+pub(crate) use src::{layout, scope, state, store};
 
 pub(crate) mod format {
     pub(crate) mod constants {

@@ -148,12 +148,12 @@ fn take_slot(
     wait: Wait,
 ) -> Result<usize, Box<Error>> {
     array.mark_used();
-    let member = array.member().id()?;
     // No process writes a frozen array, so its readers need no slot. The slot of a freezer that
     // died is no poison.
     if span.is_empty() || access == Access::Read && array.is_frozen() {
         return Ok(NO_SLOT);
     }
+    let member = array.member().id()?;
     if access == Access::Write {
         array.warm_up(&span);
     }

@@ -121,6 +121,8 @@ pub(crate) const LOCK_END: usize = 72;
 pub(crate) const FLAG_PERSISTENT: u32 = 1;
 /// A flag: the store is being deleted, and nothing may be created or opened.
 pub(crate) const FLAG_CLOSING: u32 = 2;
+/// A flag: the store may be on any file system; its maker chose that for all processes.
+pub(crate) const FLAG_ANY_FILE_SYSTEM: u32 = 4;
 /// The byte locks of members start here: one byte for each member id.
 pub(crate) const MEMBER_LOCKS_AT: u64 = 1 << 32;
 /// The byte lock under which chosen names are published and unlinked.

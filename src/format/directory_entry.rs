@@ -8,7 +8,10 @@ use crate::format::{
     constants::{GONE_PREFIX, LOCK_NAME, NEW_PREFIX, SUFFIX},
     name::Stem,
 };
-use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+use std::{
+    ffi::{OsStr, OsString},
+    os::unix::ffi::OsStrExt,
+};
 use uuid::Uuid;
 
 /// The start of the name of a store that is being made; random letters follow.
@@ -83,9 +86,29 @@ pub(crate) fn draft_prefix(maker: u64) -> String {
     format!("{NEW_PREFIX}{maker}-")
 }
 
-/// The name of a store that is being deleted.
-pub(crate) fn gone_name(random: Uuid) -> String {
-    format!("{GONE_PREFIX}{}", random.simple())
+/// Bytes of a file name at most, on every file system.
+const MAX_NAME: usize = 255;
+/// Random digits in the name of a store that is being deleted.
+const GONE_DIGITS: usize = 32;
+
+/// The name of a store that is being deleted. It ends in the name that the store had, unless that
+/// one is too long.
+pub(crate) fn gone_name(random: Uuid, before: &OsStr) -> OsString {
+    let mut name = OsString::from(format!("{GONE_PREFIX}{}", random.simple()));
+    if name.len() + 1 + before.len() <= MAX_NAME {
+        name.push("-");
+        name.push(before);
+    }
+    name
+}
+
+/// The name that a store had before it was called `gone` to be deleted.
+pub(crate) fn name_before(gone: &OsStr) -> Option<&OsStr> {
+    let rest = gone.as_bytes().strip_prefix(GONE_PREFIX.as_bytes())?;
+    let (digits, name) = rest.split_at_checked(GONE_DIGITS)?;
+    let name = OsStr::from_bytes(name.strip_prefix(b"-")?);
+    let is_place = !name.is_empty() && RootEntry::of(name) == RootEntry::Other;
+    (is_place && digits.iter().all(u8::is_ascii_hexdigit)).then_some(name)
 }
 
 #[cfg(test)]
@@ -171,9 +194,36 @@ mod tests {
         let array = name::file_name("xs");
         let entry = StoreEntry::of(array.as_ref());
         assert_eq!(entry, StoreEntry::Array(Stem::Chosen("xs")));
-        let gone = gone_name(Uuid::from_bytes([7; 16]));
-        assert_eq!(RootEntry::of(gone.as_ref()), RootEntry::Gone);
+        let gone = gone_name(Uuid::from_bytes([7; 16]), "run-7".as_ref());
+        assert_eq!(RootEntry::of(&gone), RootEntry::Gone);
+        assert_eq!(name_before(&gone), Some("run-7".as_ref()));
         let half_built = format!("{HALF_BUILT_PREFIX}abcdef");
         assert_eq!(RootEntry::of(half_built.as_ref()), RootEntry::HalfBuilt);
+    }
+
+    #[test]
+    fn the_name_of_a_store_that_is_deleted_says_which_name_it_had() {
+        let gone = |before| gone_name(Uuid::from_bytes([7; 16]), before);
+        for before in [&b"x"[..], b"a b-c.d", b"\xff", &[b'x'; 210]] {
+            let gone = gone(bytes(before));
+            assert!(gone.len() <= MAX_NAME);
+            assert_eq!(name_before(&gone), Some(bytes(before)), "{gone:?}");
+        }
+        // Too long, none, or one that no store has.
+        for before in [&[b'x'; 211][..], b"", b".ndshm-gone-x", b".ndshm-new-x"] {
+            assert_eq!(name_before(&gone(bytes(before))), None, "{before:?}");
+        }
+        let digits = "0".repeat(GONE_DIGITS - 1);
+        for name in [
+            ".ndshm-gone-",
+            ".ndshm-gone-0-x",
+            &format!(".ndshm-gone-{digits}-x"),
+            &format!(".ndshm-gone-{digits}0x"),
+            &format!(".ndshm-gone-{digits}g-x"),
+            &format!(".ndshm-new-{digits}0-x"),
+            "run",
+        ] {
+            assert_eq!(name_before(name.as_ref()), None, "{name}");
+        }
     }
 }

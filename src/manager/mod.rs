@@ -161,6 +161,7 @@ impl Manager {
     /// ```
     pub fn close(&self) -> Result<()> {
         let member = self.member();
+        member.check_writable()?;
         // A store that a killed closer marked is still at its path: this closer finishes the
         // deletion.
         if !member.is_at_its_path() {
@@ -195,6 +196,7 @@ impl Manager {
     pub fn persist(&self) -> Result<PathBuf> {
         let member = self.member();
         member.check_open()?;
+        member.check_writable()?;
         if !member.page().is_persistent() {
             if !self.is_owner() {
                 return Err(self.not_owner());

@@ -21,7 +21,7 @@ use crate::{
         temporary::TempName,
     },
     sys::{
-        fs::{above_the_streams, check_fits, creation_error, inode_of_file, open_file},
+        fs::{check_fits, creation_error, inode_of_file},
         process::file_size_limit,
     },
 };
@@ -164,7 +164,7 @@ impl Draft {
             scope,
         };
         let segment = Segment::unpublished(&member, new, mapping);
-        let published = segment.publish(is_recycled, || {
+        let published = segment.publish(|| {
             let rename = || give_name(&member, file, segment.path());
             if name.is_some() {
                 member.with_names(rename)
@@ -231,9 +231,11 @@ fn is_taken(path: &Path) -> bool {
 /// Gives a new file its name, at which other processes find it.
 fn give_name(member: &Member, file: TempName, path: &Path) -> Result<()> {
     failpoint!(PublishWanted);
-    file.publish(path).map_err(|error| match error.kind() {
+    let file_name = path.file_name().unwrap_or_default();
+    let published = file.publish(file_name);
+    published.map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => Error::AlreadyExists { path: path.into() },
-        _ if member.page().is_closing() => member.closed(),
+        _ if member.page().is_closing() || !member.is_at_its_path() => member.closed(),
         _ => creation_error(error, path, 0, "publish the array"),
     })?;
     failpoint!(PublishRenamed);
@@ -323,7 +325,7 @@ impl Backing {
         let FileContent { len, head, .. } = content;
         if len != mapping.len() {
             // Within the last page.
-            let file = open_file(&path)?;
+            let file = path.open()?;
             if inode_of_file(&file)? != inode {
                 return Err(io::ErrorKind::NotFound.into());
             }
@@ -351,11 +353,8 @@ impl Backing {
 /// A new, empty file under a temporary name, made by this member.
 fn make_file(member: &Member, id: u64) -> io::Result<(File, TempName)> {
     let prefix = directory_entry::draft_prefix(id);
-    let (file, name) = tempfile::Builder::new()
-        .prefix(&prefix)
-        .tempfile_in(member.directory())?
-        .into_parts();
-    Ok((above_the_streams(file)?, TempName::new(name)))
+    let (file, name) = member.place().make_file(&prefix)?;
+    Ok((file, TempName::new(member.place(), name)))
 }
 
 /// The error of a failed action on a new file of `len` bytes.

@@ -52,6 +52,7 @@ use crate::{
         header_template,
         id::ArrayId,
     },
+    scope::Scope,
     state::{block::lifecycle, mapped::Counted, ownership::Ownership},
     store::{mapping_cache::Cached, member::Member, permissions},
     sys::{fork, fs::open_file, mapping::Mapping},
@@ -246,7 +247,11 @@ impl Segment {
             is_frozen,
             warm,
         } = opened;
-        let ownership = Ownership::opened(mapping.state(), member.id()?);
+        // Where a process can write nothing, it owns nothing.
+        let ownership = match mapping.is_private() {
+            true => Ownership::created(Scope::Store),
+            false => Ownership::opened(mapping.state(), member.id()?),
+        };
         let segment = Segment::assemble(member, path.into(), parsed, inode, ownership);
         segment.was_frozen.store(is_frozen, Relaxed);
         segment.warm.store(warm, Relaxed);
@@ -350,6 +355,14 @@ fn map_and_parse(
         return Err(refuse(HeaderError::Endian));
     }
     let is_frozen = state.frozen.load(SeqCst) != 0;
+    if mapping.is_private() && !is_frozen {
+        return Err(Error::ReadOnly {
+            path: path.into(),
+            reason: "its file system is mounted read-only here, and an array that is not frozen is \
+                     read under a lock, which is written into its file: freeze it through a mount \
+                     that can be written, or open it there",
+        });
+    }
     if !writable || is_frozen {
         mapping.protect(parsed.data_offset..len, path)?;
     }

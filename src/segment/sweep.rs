@@ -16,7 +16,7 @@ use crate::{
     state::{block::lifecycle, snapshot::StateSnapshot},
     store::{
         self, StoreReader, Swept,
-        directory::Directory,
+        directory::{Directory, STRAY},
         listing,
         member::Member,
         permissions,
@@ -98,7 +98,7 @@ fn plan_files(
     };
     let opened = Directory::open(directory)?;
     let identity = opened.as_ref().and_then(Directory::identity);
-    let is_draft = |name: &OsStr| {
+    let is_of_store = |name: &OsStr| {
         let known = opened.as_ref().zip(identity.as_ref());
         known.is_some_and(|(directory, store)| directory.is_of_store(name, store))
     };
@@ -106,8 +106,16 @@ fn plan_files(
     for name in listing::names(directory)? {
         let path = directory.join(&name);
         let reason = match StoreEntry::of(&name) {
-            StoreEntry::Array(_) => judge_array(&path, store, &mut is_alive),
-            StoreEntry::Draft { maker: Some(maker) } if is_draft(&name) => {
+            StoreEntry::Array(_) => match judge_array(&path, store, &mut is_alive) {
+                Err(Error::Header { .. } | Error::Untrusted { .. }) if !is_of_store(&name) => {
+                    Err(Error::Untrusted {
+                        reason: STRAY.into(),
+                        path: path.clone(),
+                    })
+                }
+                judged => judged,
+            },
+            StoreEntry::Draft { maker: Some(maker) } if is_of_store(&name) => {
                 Ok(Reason::of_draft(maker, &mut is_alive)?)
             }
             StoreEntry::Draft { .. } | StoreEntry::LockFile | StoreEntry::Foreign => Ok(None),
@@ -177,6 +185,9 @@ pub(crate) fn sweep_files(member: &Arc<Member>) -> Result<Swept> {
         plan_files(member.directory(), member.page().uuid(), |owner| {
             member.is_alive(owner)
         })?;
+    if !deletions.is_empty() {
+        member.check_writable()?;
+    }
     let mut swept = Swept {
         skipped,
         ..Swept::default()

@@ -58,6 +58,9 @@ pub(crate) fn create(
     write_lock_file(&building.path().join(LOCK_NAME), &page).map_err(failed)?;
     failpoint!(StoreLockWritten);
     let member = Member::join_new(building.path(), &directory)?;
+    if any_file_system {
+        member.page().accept_any_file_system();
+    }
     failpoint!(StoreJoined);
     match put_in_place(building.path(), &directory) {
         // The store that is there was marked as closing by a closer that died.

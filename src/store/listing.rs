@@ -50,17 +50,17 @@ pub(crate) fn size(directory: &Path) -> Result<(usize, u64)> {
     Ok((arrays, bytes))
 }
 
-/// The name of a file in a store's directory that this library did not put there.
-pub(crate) fn foreign_entry(directory: &Path) -> Result<Option<PathBuf>> {
+/// The names in a store's directory of all that this library did not put there, in order.
+pub(crate) fn strays(directory: &Path) -> Result<Vec<OsString>> {
     let Some(directory) = Directory::open(directory)? else {
-        return Ok(None);
+        return Ok(Vec::new());
     };
-    let mut names = directory.names()?.into_iter();
-    let foreign = match directory.identity() {
-        Some(store) => names.find(|name| !directory.is_of_store(name, &store)),
-        None => names.next(),
-    };
-    Ok(foreign.map(PathBuf::from))
+    // In this order: another process that deletes the store unlinks the lock file last.
+    let store = directory.identity();
+    let is_stray = |name: &OsString| store.is_none_or(|store| !directory.is_of_store(name, &store));
+    let mut strays: Vec<_> = directory.names()?.into_iter().filter(is_stray).collect();
+    strays.sort();
+    Ok(strays)
 }
 
 /// The bytes that a file takes on its file system; none if it is gone.

@@ -76,6 +76,16 @@ impl LockPage {
         self.flags.load(SeqCst) & FLAG_PERSISTENT != 0
     }
 
+    pub(crate) fn accepts_any_file_system(&self) -> bool {
+        self.flags.load(SeqCst) & FLAG_ANY_FILE_SYSTEM != 0
+    }
+
+    /// Records that the store may be on any file system. The maker's choice, before any other
+    /// process finds the store.
+    pub(crate) fn accept_any_file_system(&self) {
+        self.flags.fetch_or(FLAG_ANY_FILE_SYSTEM, SeqCst);
+    }
+
     pub(crate) fn set_persistent(&self) {
         self.flags.fetch_or(FLAG_PERSISTENT, SeqCst);
     }

@@ -61,7 +61,8 @@ pub(crate) fn root(given: Option<&Path>, any_file_system: bool, create: bool) ->
             source,
         },
     })?;
-    check_root(&root, any_file_system)?;
+    // A store in it has its own choice.
+    check_root(&root, any_file_system || !create)?;
     if is_default && !any_file_system && fs::file_system(&root)? != fs::TMPFS {
         return Err(untrusted(
             &root,
@@ -120,13 +121,19 @@ fn check(path: &Path, any_file_system: bool, forbidden: u32, advice: &str) -> Re
             format!("its mode is {:03o}, {advice}", metadata.mode() & 0o777),
         ));
     }
+    check_file_system(path, any_file_system)?;
+    Ok(metadata)
+}
+
+/// Checks that a directory is on one of the file systems above, unless `any_file_system`.
+pub(crate) fn check_file_system(path: &Path, any_file_system: bool) -> Result<()> {
     if !any_file_system && !FILE_SYSTEMS.contains(&fs::file_system(path)?) {
         let reason = "its file system is not tmpfs, ext4, xfs or an overlay over them, so locks \
                       and reserved space may not hold; Builder::any_file_system allows it at your \
                       own risk";
         return Err(untrusted(path, reason));
     }
-    Ok(metadata)
+    Ok(())
 }
 
 /// Checks that an open file is a regular file of this user that no other user can write.

@@ -58,6 +58,11 @@ impl StoreReader {
         self.inode
     }
 
+    /// Whether the store's file system is mounted read-only: then this process cannot delete it.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.page.is_private()
+    }
+
     /// Whether the lock file still has its path.
     pub(crate) fn is_at_its_path(&self) -> bool {
         inode_at(&self.path) == Some(self.inode)

@@ -15,7 +15,9 @@ use crate::{
         permissions,
         plan::{Plan, PlannedDeletion, Reason},
         reader::open_directory,
-        remove::{check_removable, empty, not_removable, remove, remove_half_built},
+        remove::{
+            check_removable, displaced, empty, not_removable, put_back, remove, remove_half_built,
+        },
     },
     sys::file_lock,
 };
@@ -115,7 +117,7 @@ pub(crate) fn reason_to_delete(store: &StoreReader, directory: &Path) -> Result<
     let has_members = !store.outlives_its_members() && !store.living()?.is_empty();
     let reason = Reason::of_store(page.is_persistent(), page.is_closing(), has_members);
     match reason {
-        None if is_gone => Err(put_back(directory)),
+        None if is_gone => Err(displaced(directory)),
         None => Ok(None),
         Some(reason) => {
             check_removable(directory)?;
@@ -140,6 +142,7 @@ pub(crate) fn whole(directory: &Path, reason: Reason) -> Result<PlannedDeletion>
 /// stores there.
 pub(crate) fn sweep(root: &Path) -> Result<Swept> {
     Member::end_lingering(|member| member.directory().parent() == Some(root));
+    put_back_displaced(root)?;
     let Plan { deletions, skipped } = plan(root)?;
     let mut swept = Swept {
         skipped,
@@ -166,6 +169,27 @@ pub(crate) fn sweep(root: &Path) -> Result<Swept> {
     Ok(swept)
 }
 
+/// Puts stores back that are not closed and were renamed away in the place of another one, if their
+/// places are free. The plan has an error for each of the others.
+fn put_back_displaced(root: &Path) -> Result<()> {
+    let names = listing::names(root)?.into_iter();
+    for name in names.filter(|name| RootEntry::of(name) == RootEntry::Gone) {
+        let gone = root.join(name);
+        let is_displaced = StoreReader::open(&gone).is_ok_and(|store| stays(&store));
+        if is_displaced && put_back(&gone).is_ok_and(|was_put_back| was_put_back) {
+            event!(DEBUG, path = %gone.display(), "put a store back into its place");
+        }
+    }
+    Ok(())
+}
+
+/// Whether a store is neither closed nor deserted.
+fn stays(store: &StoreReader) -> bool {
+    let page = store.page();
+    !page.is_closing()
+        && (page.is_persistent() || store.living().is_ok_and(|living| !living.is_empty()))
+}
+
 /// Deletes half-built stores, if no process is building one: a builder holds the root's flock,
 /// shared.
 fn sweep_half_built(root: &Path, half_built: &[PlannedDeletion], swept: &mut Swept) -> Result<()> {
@@ -187,7 +211,12 @@ fn sweep_half_built(root: &Path, half_built: &[PlannedDeletion], swept: &mut Swe
 /// killed.
 fn sweep_store(directory: &Path) -> Result<Swept> {
     let store = StoreReader::open(directory)?;
-    if store.outlives_its_members() || !store.lock_if_deserted()? {
+    if store.is_read_only() {
+        Err(Error::ReadOnly {
+            path: directory.into(),
+            reason: "its file system is mounted read-only: sweep it where it can be written",
+        })
+    } else if store.outlives_its_members() || !store.lock_if_deserted()? {
         Ok(Swept::default())
     } else {
         sweep_deserted(&store, directory)
@@ -246,17 +275,8 @@ fn sweep_gone(gone: &Path) -> Result<Swept> {
         _ => return empty(gone),
     }
     let swept = sweep_store(gone)?;
-    if swept.stores == 0 && gone.exists() {
-        return Err(put_back(gone));
+    if swept.stores == 0 {
+        put_back(gone)?;
     }
     Ok(swept)
-}
-
-fn put_back(gone: &Path) -> Error {
-    Error::Untrusted {
-        path: gone.into(),
-        reason: "it is a store that is not closed, renamed away where another one was: rename it \
-                 back into its place"
-            .into(),
-    }
 }

@@ -6,14 +6,18 @@ use crate::{
     sys::memory::{self, Left},
 };
 use rustix::{
-    fs::{CWD, FallocateFlags, Mode, OFlags, RenameFlags, fallocate, renameat_with},
+    fs::{
+        AtFlags, CWD, FallocateFlags, Mode, OFlags, RenameFlags, fallocate, linkat, openat,
+        renameat_with,
+    },
     io::Errno,
 };
 use std::{
+    ffi::OsStr,
     fs::{self, File},
     io,
     ops::Range,
-    os::fd::AsRawFd,
+    os::fd::{AsFd, AsRawFd},
     path::Path,
 };
 
@@ -56,10 +60,26 @@ pub(crate) fn has_huge_mount(device: u64) -> bool {
         .any(|option| matches!(option, "huge=always" | "huge=within_size" | "huge=advise"))
 }
 
-/// Opens a file for reading and writing, without following a link or waiting for a FIFO.
+/// Opens a file for reading and writing, without following a link or waiting for a FIFO. On a file
+/// system that is mounted read-only, opens it for reading.
 pub(crate) fn open_file(path: &Path) -> io::Result<File> {
-    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    above_the_streams(File::from(rustix::fs::open(path, flags, Mode::empty())?))
+    open_file_in(CWD, path.as_os_str())
+}
+
+/// Opens a file by its name in an open directory, as [`open_file`] does.
+pub(crate) fn open_file_in(directory: impl AsFd, name: &OsStr) -> io::Result<File> {
+    let flags = OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let open = |access| openat(directory.as_fd(), name, flags | access, Mode::empty());
+    let file = match open(OFlags::RDWR) {
+        Err(Errno::ROFS) => open(OFlags::RDONLY),
+        opened => opened,
+    };
+    above_the_streams(File::from(file?))
+}
+
+/// Whether an open file can be read only.
+pub(crate) fn is_read_only(file: &File) -> bool {
+    rustix::fs::fcntl_getfl(file).is_ok_and(|flags| flags & OFlags::ACCMODE == OFlags::RDONLY)
 }
 
 /// The same open file under a number above those of the standard streams. A process that closed its
@@ -91,7 +111,7 @@ pub(crate) fn inode_at(path: &Path) -> Option<(u64, u64)> {
 /// a link, and a directory by a rename that could only replace an empty directory.
 pub(crate) fn rename_without_replacing(from: &Path, to: &Path) -> io::Result<()> {
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        Err(Errno::NOSYS | Errno::INVAL | Errno::PERM | Errno::OPNOTSUPP) => {}
+        Err(errno) if lacks_no_replace(errno) => {}
         renamed => return Ok(renamed?),
     }
     if !fs::symlink_metadata(from)?.is_dir() {
@@ -105,6 +125,24 @@ pub(crate) fn rename_without_replacing(from: &Path, to: &Path) -> io::Result<()>
         Err(Errno::NOTEMPTY | Errno::NOTDIR) => Err(io::ErrorKind::AlreadyExists.into()),
         renamed => Ok(renamed?),
     }
+}
+
+/// Renames a file to a name in an open directory, unless something has the name there.
+pub(crate) fn move_into(from: &Path, directory: &File, name: &OsStr) -> io::Result<()> {
+    match renameat_with(CWD, from, directory, name, RenameFlags::NOREPLACE) {
+        Err(errno) if lacks_no_replace(errno) => {}
+        renamed => return Ok(renamed?),
+    }
+    linkat(CWD, from, directory, name, AtFlags::empty())?;
+    fs::remove_file(from)
+}
+
+/// Whether renameat2 failed because the kernel or the file system does not have it.
+fn lacks_no_replace(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::NOSYS | Errno::INVAL | Errno::PERM | Errno::OPNOTSUPP
+    )
 }
 
 /// Bytes that one call reserves.

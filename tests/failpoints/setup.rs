@@ -403,16 +403,6 @@ impl Setup {
             .collect()
     }
 
-    /// The store that was renamed away.
-    pub(crate) fn renamed_away(&self) -> PathBuf {
-        self.root.join(
-            self.stores()
-                .into_iter()
-                .find(|name| name.starts_with(".ndshm-gone-"))
-                .unwrap(),
-        )
-    }
-
     /// Lists the arrays: no half-made one is among them.
     pub(crate) fn list(&self) {
         for info in self.manager.list().unwrap() {

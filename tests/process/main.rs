@@ -14,6 +14,7 @@ mod closing;
 mod forks;
 mod janitor;
 mod lifecycle;
+mod mounts;
 mod poison;
 mod predecessor;
 mod raised_rights;

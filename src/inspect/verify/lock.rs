@@ -119,7 +119,7 @@ fn damages(page: &LockPageSnapshot) -> Vec<String> {
             "its owner has the member id {owner}, which was never given"
         ));
     }
-    if flags & !(FLAG_PERSISTENT | FLAG_CLOSING) != 0 {
+    if flags & !(FLAG_PERSISTENT | FLAG_CLOSING | FLAG_ANY_FILE_SYSTEM) != 0 {
         damages.push(format!(
             "its flags are {flags:#x}, which this library does not know"
         ));

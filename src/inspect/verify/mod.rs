@@ -11,13 +11,18 @@ mod state;
 use crate::{
     error::{Error, Result},
     format::{constants::MAX_MEMBER, directory_entry::StoreEntry, id::ArrayId},
-    store::{listing, permissions, plan::Reason},
+    store::{
+        directory::{Directory, Identity, STRAY},
+        listing, permissions,
+        plan::Reason,
+    },
     sys::fs::{above_the_streams, inode_at, inode_of_file},
 };
 use lock::Store;
 use rustix::fs::{Mode, OFlags};
 use std::{
     collections::HashMap,
+    ffi::OsStr,
     fmt,
     fs::{self, File},
     io,
@@ -140,7 +145,14 @@ pub fn verify(path: impl AsRef<Path>) -> Result<Verification> {
             .unwrap_or(Path::new("."));
         // Defects of the store beside it are not reported here.
         let store = Store::look(parent, &mut Verification::default())?;
-        array::check(path, store.as_ref(), &mut found)?;
+        let strays = Strays::look(parent)?;
+        match path
+            .file_name()
+            .filter(|name| is_array(name) && strays.has(name))
+        {
+            Some(_) => found.note(path, Severity::Stray, STRAY),
+            None => _ = array::check(path, store.as_ref(), &mut found)?,
+        }
         return Ok(found);
     }
     check_store(&fs::canonicalize(path).map_err(missing)?, &mut found)?;
@@ -167,12 +179,17 @@ fn check_store(directory: &Path, found: &mut Verification) -> Result<()> {
         found.note(directory, Severity::Damage, reason_of(error));
     }
     let store = Store::look(directory, found)?;
+    let strays = Strays::look(directory)?;
     let mut ids: HashMap<ArrayId, PathBuf> = HashMap::new();
     for name in names {
         let path = directory.join(&name);
         let Ok(metadata) = fs::symlink_metadata(&path) else {
             continue;
         };
+        if strays.has(&name) {
+            found.note(&path, Severity::Stray, STRAY);
+            continue;
+        }
         match StoreEntry::of(&name) {
             StoreEntry::LockFile => {}
             StoreEntry::Array(_) if metadata.is_file() => {
@@ -195,7 +212,28 @@ fn check_store(directory: &Path, found: &mut Verification) -> Result<()> {
     Ok(())
 }
 
-const STRAY: &str = "it is not the store's, and keeps it from being deleted: move it away";
+/// A store's directory, and the question which files in it are not the store's.
+struct Strays(Option<(Directory, Identity)>);
+
+impl Strays {
+    fn look(directory: &Path) -> Result<Self> {
+        let opened = Directory::open(directory)?;
+        let known = opened.and_then(|opened| opened.identity().map(|store| (opened, store)));
+        Ok(Self(known))
+    }
+
+    /// Whether a file is not the store's, and no damaged array of it either. With a damaged lock
+    /// file, only names tell files apart.
+    fn has(&self, name: &OsStr) -> bool {
+        self.0.as_ref().is_some_and(|(directory, store)| {
+            !directory.is_of_store(name, store) && !directory.looks_damaged(name, store)
+        })
+    }
+}
+
+fn is_array(name: &OsStr) -> bool {
+    matches!(StoreEntry::of(name), StoreEntry::Array(_))
+}
 
 fn check_draft(
     path: &Path,

@@ -233,8 +233,8 @@ impl Builder {
     ///
     /// On NFS flock is a byte lock, so a living process may seem dead. A file system that copies on
     /// write can run out of space when a process writes to a reserved file: that is a signal
-    /// (SIGBUS), not an error. Other processes that open arrays from handles must first join the
-    /// store with this setting too.
+    /// (SIGBUS), not an error. A store that is made with this setting says so in its lock file:
+    /// processes that open it, or its arrays, accept its file system without the setting.
     ///
     /// # Examples
     ///

@@ -2,7 +2,8 @@
 //!
 //! # Joining
 //!
-//! 1. *Open* the lock file, through a description that a forked child does not share.
+//! 1. *Open* the directory, and the lock file in it, through a description that a forked child does
+//!    not share. The directory's flock, shared, keeps programs off that delete old files.
 //! 2. *Share* its flock. A sweep holds the flock exclusively while it deletes the store, so a join
 //!    that does not get the lock waits and begins again.
 //! 3. *Map* the lock page, and compare the file's inode with the one at the path. They differ if
@@ -23,7 +24,7 @@
 //! alive. `LINGERING` keeps the last few alive: a process that opens a handle, drops the array and
 //! opens the next one stays a member in between.
 
-use super::Member;
+use super::{Member, NEVER};
 use crate::{
     error::{Error, Result},
     format::{
@@ -37,7 +38,7 @@ use crate::{
     sys::{
         file_lock,
         fork::{self, Private},
-        fs::{inode_at, open_file},
+        fs::inode_at,
         mapping::Mapping,
     },
 };
@@ -87,13 +88,15 @@ impl Member {
         let existing = Self::lookup(directory).filter(|member| member.is_at(directory));
         // A process that joined once has accepted the file system; the directory's mode may have
         // changed since.
-        permissions::check_directory(directory, any_file_system || existing.is_some())?;
+        permissions::check_directory(directory, true)?;
         if let Some(member) = existing {
-            member.id()?;
+            if !member.is_read_only() {
+                member.id()?;
+            }
             return Ok(member);
         }
         Self::end_lingering(|member| member.page().is_closing() || !member.is_at_its_path());
-        let joined = Arc::new(Self::join_anew(directory, directory)?);
+        let joined = Arc::new(Self::join_anew(directory, directory, any_file_system)?);
         let member = register(directory, &joined);
         linger(&member);
         Ok(member)
@@ -126,7 +129,7 @@ impl Member {
 
     /// Joins a store that is still being built in `building` and will be at `directory`.
     pub(crate) fn join_new(building: &Path, directory: &Path) -> Result<Member> {
-        Self::join_anew(building, directory)
+        Self::join_anew(building, directory, true)
     }
 
     /// Makes a membership from [`join_new`](Self::join_new) the one that this process finds.
@@ -138,10 +141,13 @@ impl Member {
         member
     }
 
-    fn join_anew(at: &Path, directory: &Path) -> Result<Member> {
+    fn join_anew(at: &Path, directory: &Path, any_file_system: bool) -> Result<Member> {
         let path = at.join(LOCK_NAME);
         loop {
-            let lock = Private::open(|| open_file(&path))
+            let missing = || open_error(io::ErrorKind::NotFound.into(), at, &path);
+            let place = Directory::open(at)?.ok_or_else(missing)?;
+            place.keep_cleaners_off();
+            let lock = Private::open(|| place.open_to_write(LOCK_NAME.as_ref()))
                 .map_err(|source| open_error(source, at, &path))?;
             failpoint!(JoinOpened);
             if !share(&lock, &path)? {
@@ -154,10 +160,19 @@ impl Member {
             if inode_at(&path) != Some(inode) {
                 continue;
             }
-            let id = AtomicU64::new(take_id(&lock, page.lock_page(), &path)?);
-            let generation = AtomicU64::new(fork::generation());
+            let (id, generation) = if page.is_private() {
+                // This process writes nothing, so no process has to know whether it lives.
+                (0, NEVER)
+            } else {
+                // The maker's choice holds for all.
+                let accepts = any_file_system || page.lock_page().accepts_any_file_system();
+                permissions::check_file_system(at, accepts)?;
+                (take_id(&lock, page.lock_page(), &path)?, fork::generation())
+            };
+            let (id, generation) = (AtomicU64::new(id), AtomicU64::new(generation));
             return Ok(Member {
                 directory: directory.into(),
+                place: Arc::new(place.renamed_to(directory)),
                 lock,
                 page,
                 inode,
@@ -181,7 +196,10 @@ fn register(directory: &Path, joined: &Arc<Member>) -> Arc<Member> {
     // All of them, until the mutex is unlocked: any may be the last reference by now.
     let others: Vec<_> = members.values().filter_map(Weak::upgrade).collect();
     let is_same_store = |other: &&Arc<Member>| {
-        other.inode == joined.inode && (other.directory == directory || other.is_at_its_path())
+        // Another mount of the same file system may be read-only.
+        other.inode == joined.inode
+            && other.is_read_only() == joined.is_read_only()
+            && (other.directory == directory || other.is_at_its_path())
     };
     let member = others.iter().find(is_same_store).unwrap_or(joined).clone();
     members.insert(directory.into(), Arc::downgrade(&member));

@@ -29,8 +29,8 @@ use crate::{
     error::{Error, Result},
     format::constants::LOCK_NAME,
     store::{
-        lock_page::LockPage, mapping_cache::Cache, member_locks, recycle_pool::Pool,
-        settings::Settings,
+        directory::Directory, lock_page::LockPage, mapping_cache::Cache, member_locks,
+        recycle_pool::Pool, settings::Settings,
     },
     sys::{
         fork::{self, Private},
@@ -41,18 +41,26 @@ use crate::{
 use join::{MEMBERS, RETRY, share, take_id};
 use std::{
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
+    },
 };
+
+/// A fork generation that no process has.
+const NEVER: u64 = u64::MAX;
 
 /// A membership: it lasts until this is dropped or the process ends.
 pub(crate) struct Member {
     directory: PathBuf,
+    /// The directory itself, wherever it is by now.
+    place: Arc<Directory>,
     lock: Private,
     page: Mapping,
     /// Device and inode of the lock file.
     inode: (u64, u64),
     id: AtomicU64,
-    /// The fork generation in which `id` was taken: a child takes its own.
+    /// The fork generation in which `id` was taken: a child takes its own. [`NEVER`] without an id.
     generation: AtomicU64,
     settings: Settings,
     pool: Pool,
@@ -66,6 +74,12 @@ pub(crate) struct Member {
 impl Member {
     pub(crate) fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// The store's directory by its descriptor: new files go into it, not into another store that
+    /// has its path.
+    pub(crate) fn place(&self) -> &Arc<Directory> {
+        &self.place
     }
 
     pub(crate) fn page(&self) -> &LockPage {
@@ -132,12 +146,35 @@ impl Member {
             .get_or_init(|| has_huge_mount(self.inode.0))
     }
 
+    /// Whether the store's file system is mounted read-only. Then this process is no member: it has
+    /// no id, only reads frozen arrays, and writes nothing.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.page.is_private()
+    }
+
+    /// An error if the store's file system is mounted read-only.
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        if self.is_read_only() {
+            return Err(Error::ReadOnly {
+                path: self.directory.clone(),
+                reason: "its file system is mounted read-only, so only its frozen arrays can be \
+                         opened, and nothing can be made or deleted",
+            });
+        }
+        Ok(())
+    }
+
     /// The member id of this process; a forked child joins anew on first use.
+    ///
+    /// # Errors
+    ///
+    /// `ReadOnly` on a file system that is mounted read-only; `Closed`; `Io`.
     pub(crate) fn id(&self) -> Result<u64> {
         let generation = fork::generation();
         if self.generation.load(SeqCst) == generation {
             return Ok(self.id.load(SeqCst));
         }
+        self.check_writable()?;
         let path = self.directory.join(LOCK_NAME);
         while !share(&self.lock, &path)? {
             if self.page().is_closing() {
@@ -159,7 +196,7 @@ impl Member {
 
     /// Whether the member with this id lives.
     pub(crate) fn is_alive(&self, member: u64) -> Result<bool> {
-        if member == self.id()? {
+        if !self.is_read_only() && member == self.id()? {
             return Ok(true);
         }
         self.lock

@@ -2,7 +2,7 @@
 //! this process starts.
 
 use super::{AtFork, Registration, register_new};
-use crate::sys::fs::above_the_streams;
+use crate::sys::fs::{above_the_streams, is_read_only};
 use std::{
     ffi::CString,
     fs::File,
@@ -60,7 +60,8 @@ impl Private {
     /// Opens a second description of the same file.
     pub(crate) fn reopen(&self) -> io::Result<Self> {
         let path = format!("/proc/self/fd/{}", self.file()?.as_raw_fd());
-        Self::open(|| File::options().read(true).write(true).open(path))
+        let is_read_only = is_read_only(self.file()?);
+        Self::open(|| File::options().read(true).write(!is_read_only).open(path))
     }
 
     /// The file, or an error in a child that could not reopen it: through the parent's description
@@ -81,7 +82,7 @@ impl AtFork for Descriptor {
         let open = |access| unsafe { libc::open(self.itself.as_ptr(), access | libc::O_CLOEXEC) };
         let mut own = open(libc::O_RDWR);
         if own < 0 {
-            // A directory opens for reading only.
+            // A directory opens for reading only, and so does a file that is mounted read-only.
             own = open(libc::O_RDONLY);
         }
         if own < 0 {

@@ -1,6 +1,7 @@
 //! Stores: their places, their owners, their contents, and their deletion.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
+mod directories;
 mod others;
 mod places;
 mod sweeps;

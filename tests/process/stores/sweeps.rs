@@ -8,9 +8,11 @@ use super::{
 use ndarray::Ix1;
 use ndshm::{Error, Manager, Scope};
 use std::{
+    fs,
     io::Write,
     os::unix::{fs::FileExt, process::ExitStatusExt},
-    path::PathBuf,
+    path::{Path, PathBuf},
+    process::Command,
 };
 
 #[test]
@@ -190,39 +192,99 @@ fn a_leftover_that_cannot_be_swept_is_reported_and_does_not_stop_the_rest() {
     root.manager();
 }
 
-/// A closer that finds another store in the place of its own has renamed that one away by mistake,
-/// and puts it back. A sweep in between, or one after the closer was killed there, used to empty
-/// it.
+/// The name that a closer gives to a store called `name`.
+fn gone_name(name: &str) -> String {
+    format!(".ndshm-gone-0189f7e2c3d47a5b8c9d0e1f2a3b4c5d-{name}")
+}
+
+/// The one error of a sweep of `root`, about `path`.
+fn refusal(root: &Root, path: &Path) -> String {
+    let skipped = Manager::sweep_root(root.path()).unwrap().skipped;
+    let [error @ Error::Untrusted { path: found, .. }] = &skipped[..] else {
+        panic!("{skipped:?}");
+    };
+    assert_eq!(found, path);
+    error.to_string()
+}
+
+/// Does what an error advises.
+fn run_advice(error: &str) {
+    let command = error.split_once("give it a name with ").unwrap().1;
+    let status = Command::new("sh").args(["-c", command]).status().unwrap();
+    assert!(status.success(), "{command}");
+}
+
+// A closer that finds another store in the place of its own has renamed that one away, and puts it
+// back. Where it was killed in between, the store stayed in `.ndshm-gone-*`, with its members and
+// its data, and a sweep only advised to rename it back: it did not say to which name.
 #[test]
-fn a_store_that_was_renamed_away_by_mistake_is_not_emptied() {
+fn a_store_that_was_renamed_away_where_another_one_was_is_put_back_by_a_sweep() {
+    for name in ["run-7", "it's run 8"] {
+        for by_a_new_manager in [false, true] {
+            let root = Root::new();
+            let path = root.path().join(name);
+            let store = Manager::create(&path).unwrap();
+            store.options().name("xs").ones::<f64, _>(3).unwrap();
+            fs::rename(&path, root.path().join(gone_name(name))).unwrap();
+            if by_a_new_manager {
+                root.manager();
+            } else {
+                let swept = Manager::sweep_root(root.path()).unwrap();
+                assert_eq!((swept.stores, swept.skipped.len()), (0, 0), "{swept:?}");
+            }
+            let xs = store.array::<f64, Ix1>("xs").unwrap();
+            assert_eq!(xs.read().unwrap().sum(), 3.0);
+            store.close().unwrap();
+            assert_eq!(root.contents(), NOTHING);
+        }
+    }
+}
+
+// An ephemeral store with members is put back too; without, it is deleted where it is.
+#[test]
+fn an_ephemeral_store_that_was_renamed_away_is_put_back_while_a_process_uses_it() {
     let root = Root::new();
-    let path = root.path().join("run-7");
-    let store = Manager::create(&path).unwrap();
-    store.options().name("xs").ones::<f64, _>(3).unwrap();
-    let away = root.path().join(".ndshm-gone-0123");
-    std::fs::rename(&path, &away).unwrap();
-    let sweeper = root.manager();
-    let skipped = sweeper.sweep().unwrap().skipped;
-    assert!(
-        matches!(&skipped[..], [Error::Untrusted { path, .. }] if *path == away),
-        "{skipped:?}"
-    );
-    assert!(
-        skipped[0].to_string().contains("rename it back"),
-        "{}",
-        skipped[0]
-    );
-    std::fs::rename(&away, &path).unwrap();
-    assert_eq!(
-        store.array::<f64, Ix1>("xs").unwrap().read().unwrap().sum(),
-        3.0
-    );
-    store.close().unwrap();
-    // One that dies with its processes is deleted there, too.
-    common::run(child_leaves_a_store_that_was_renamed, &[root.path()]);
-    assert_eq!(sweeper.sweep().unwrap().stores, 1);
-    drop(sweeper);
+    let store = root.manager();
+    let xs = store.options().name("xs").ones::<f64, _>(3).unwrap();
+    let name = store.path().file_name().unwrap().to_str().unwrap();
+    let away = root.path().join(gone_name(name));
+    fs::rename(store.path(), &away).unwrap();
+    assert!(Manager::sweep_root(root.path()).unwrap().skipped.is_empty());
+    assert!(store.contains("xs").unwrap() && !away.exists());
+    drop((xs, store));
     assert_eq!(root.contents(), NOTHING);
+    common::run(child_leaves_a_store_that_was_renamed, &[root.path()]);
+    assert_eq!(Manager::sweep_root(root.path()).unwrap().stores, 1);
+    assert_eq!(root.contents(), NOTHING);
+}
+
+#[test]
+fn a_store_that_was_renamed_away_and_has_no_place_stays_until_a_user_gives_it_a_name() {
+    let root = Root::new();
+    for (name, away, is_taken) in [
+        ("run-7", gone_name("run-7"), true),
+        ("it's run 8", gone_name("it's run 8"), true),
+        // Renamed by hand.
+        ("run-9", ".ndshm-gone-0123".into(), false),
+        ("run-10", gone_name(".ndshm-gone-0123"), false),
+    ] {
+        let path = root.path().join(name);
+        let store = Manager::create(&path).unwrap();
+        store.options().name("xs").ones::<f64, _>(3).unwrap();
+        let away = root.path().join(away);
+        fs::rename(&path, &away).unwrap();
+        let other = is_taken.then(|| Manager::create(&path).unwrap());
+        let error = refusal(&root, &away);
+        assert_eq!(refusal(&root, &away), error);
+        run_advice(&error);
+        let named = if is_taken { name } else { "restored" };
+        let found = Manager::open(root.path().join(format!("{named}-1"))).unwrap();
+        let xs = found.array::<f64, Ix1>("xs").unwrap();
+        assert_eq!(xs.read().unwrap().sum(), 3.0);
+        found.close().unwrap();
+        other.into_iter().for_each(|other| other.close().unwrap());
+        assert_eq!(root.contents(), NOTHING);
+    }
 }
 
 #[test]

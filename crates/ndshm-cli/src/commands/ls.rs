@@ -4,7 +4,7 @@ use crate::{
     Outcome,
     context::Context,
     display::text,
-    failure::Failure,
+    failure::{Failure, printable},
     survey::{ArrayView, StoreView, Survey, guard_kind},
 };
 use comfy_table::{Cell, Color, Row};
@@ -93,6 +93,15 @@ fn print(context: &Context, args: &Args, survey: &Survey) -> Result<(), Failure>
         )?;
         for damaged in &store.damaged {
             writeln!(out, "  {} {damaged}", text::styled(text::BAD, "damaged:"))?;
+        }
+        for stray in &store.strays {
+            let name = stray.file_name().unwrap_or(stray.as_os_str());
+            let name = printable(&name.to_string_lossy());
+            writeln!(
+                out,
+                "  {} {name}: not the store's, and keeps it from being deleted: move it away",
+                text::styled(text::BAD, "stray:")
+            )?;
         }
         if !args.brief && !store.arrays.is_empty() {
             let mut table = text::table(

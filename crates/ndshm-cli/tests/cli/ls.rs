@@ -102,13 +102,38 @@ fn guards_poison_and_owners_are_in_the_json() {
 fn one_damaged_file_does_not_hide_the_others() {
     let fixture = Fixture::new();
     fixture.arange("xs", &[8]);
-    std::fs::write(fixture.run.path().join("bad.ndshm"), "no array").unwrap();
+    let bad = fixture.arange("bad", &[8]);
+    let file = std::fs::File::options()
+        .write(true)
+        .open(bad.path())
+        .unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[7], 68).unwrap();
     let text = fixture.output("ls");
     assert!(
-        text.contains("damaged: ")
-            && text.contains("bad.ndshm: the file has 8 bytes")
-            && text.contains("  xs "),
+        text.contains("damaged: ") && text.contains("bad.ndshm") && text.contains("  xs "),
         "{text}"
+    );
+}
+
+// `ls` called a note that is called like an array a damaged array.
+#[test]
+fn a_file_that_is_not_the_stores_is_called_so() {
+    let fixture = Fixture::new();
+    fixture.arange("xs", &[8]);
+    std::fs::write(fixture.run.path().join("note.ndshm"), "no array").unwrap();
+    std::fs::write(fixture.run.path().join("notes.txt"), "no array").unwrap();
+    let text = fixture.output("ls");
+    assert!(
+        text.contains("stray: note.ndshm: not the store's")
+            && text.contains("stray: notes.txt: not the store's")
+            && text.contains("  xs ")
+            && !text.contains("damaged"),
+        "{text}"
+    );
+    let json = fixture.output("ls --json");
+    assert!(
+        json.contains("note.ndshm") && json.contains("\"strays\""),
+        "{json}"
     );
 }
 
