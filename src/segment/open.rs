@@ -54,7 +54,12 @@ use crate::{
     },
     state::{block::lifecycle, mapped::Counted, ownership::Ownership},
     store::{mapping_cache::Cached, member::Member, permissions},
-    sys::{fork, fs::open_file, mapping::Mapping},
+    sys::{
+        file_system::{FileSystem, missing},
+        fork,
+        fs::open_file,
+        mapping::Mapping,
+    },
 };
 use std::{
     fs::{File, Metadata},
@@ -219,6 +224,7 @@ impl Segment {
         };
         check_id(path, expected, segment.header().id)?;
         if !segment.is_mapped_for(writable) {
+            complete(member, file, &metadata, path, metadata.len())?;
             let mapping = Counted::new(Mapping::new(file, segment.file_len(), path)?);
             let _ = segment.writable.set(mapping);
             failpoint!(OpenWritableMapped);
@@ -318,6 +324,15 @@ fn map_and_parse(
         ));
     }
     let len = addressable(metadata.len()).map_err(refuse)?;
+    // A file that has its bytes may be asked for before it is known to be sound; of one with holes
+    // the first page, which every opener writes.
+    let has_holes = missing(metadata) > 0;
+    let first = if writable && !has_holes {
+        metadata.len()
+    } else {
+        rustix::param::page_size() as u64
+    };
+    complete(member, file, metadata, path, first)?;
     let (mapping, warm) = match member.cache().take_file(inode_of(metadata), len, writable) {
         Some(kept) => (kept.mapping, kept.warm),
         None => (Mapping::new(file, len, path)?, 0),
@@ -349,6 +364,9 @@ fn map_and_parse(
     if state.endian.load(SeqCst) != ENDIAN_PROBE {
         return Err(refuse(HeaderError::Endian));
     }
+    if has_holes && (writable || member.file_system().is_some_and(FileSystem::is_in_memory)) {
+        complete(member, file, metadata, path, metadata.len())?;
+    }
     let is_frozen = state.frozen.load(SeqCst) != 0;
     if !writable || is_frozen {
         mapping.protect(parsed.data_offset..len, path)?;
@@ -358,6 +376,21 @@ fn map_and_parse(
         parsed,
         is_frozen,
         warm,
+    })
+}
+
+/// Reserves the space that the first bytes of a file lack. A store on a file system that does not
+/// keep its promises was made at the user's risk.
+fn complete(
+    member: &Member,
+    file: &File,
+    metadata: &Metadata,
+    path: &Path,
+    len: u64,
+) -> Result<()> {
+    let range = 0..len.min(metadata.len());
+    member.file_system().map_or(Ok(()), |file_system| {
+        file_system.complete(file, metadata, range, path)
     })
 }
 

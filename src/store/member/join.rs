@@ -36,6 +36,7 @@ use crate::{
     },
     sys::{
         file_lock,
+        file_system::FileSystem,
         fork::{self, Private},
         fs::{inode_at, open_file},
         mapping::Mapping,
@@ -154,6 +155,9 @@ impl Member {
             if inode_at(&path) != Some(inode) {
                 continue;
             }
+            // A store that is gone from here by now is closed.
+            let file_system = FileSystem::of(at).ok().flatten();
+            complete(&lock, file_system, &path)?;
             let id = AtomicU64::new(take_id(&lock, page.lock_page(), &path)?);
             let generation = AtomicU64::new(fork::generation());
             return Ok(Member {
@@ -167,7 +171,7 @@ impl Member {
                 pool: Pool::new(),
                 managers: AtomicUsize::new(0),
                 cache: Cache::new(),
-                is_on_tmpfs: fork::OnceLock::new(),
+                file_system,
                 has_huge_mount: fork::OnceLock::new(),
             });
         }
@@ -232,6 +236,17 @@ fn open_error(source: io::Error, directory: &Path, path: &Path) -> Error {
             source,
         },
     }
+}
+
+/// Reserves the space that a copied lock file lacks, before it is written.
+fn complete(lock: &Private, file_system: Option<FileSystem>, path: &Path) -> Result<()> {
+    let Some(file_system) = file_system else {
+        return Ok(());
+    };
+    let look = || Error::io(path, "look at the lock file");
+    let file = lock.file().map_err(look())?;
+    let metadata = file.metadata().map_err(look())?;
+    file_system.complete(file, &metadata, 0..metadata.len(), path)
 }
 
 /// Checks and maps a lock file. Gives its page, and its device and inode.

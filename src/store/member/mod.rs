@@ -33,8 +33,9 @@ use crate::{
         settings::Settings,
     },
     sys::{
+        file_system::{FileSystem, has_huge_mount},
         fork::{self, Private},
-        fs::{has_huge_mount, inode_at, is_on_tmpfs},
+        fs::inode_at,
         mapping::Mapping,
     },
 };
@@ -59,7 +60,7 @@ pub(crate) struct Member {
     /// Managers of the store in this process.
     managers: AtomicUsize,
     cache: Cache,
-    is_on_tmpfs: fork::OnceLock<bool>,
+    file_system: Option<FileSystem>,
     has_huge_mount: fork::OnceLock<bool>,
 }
 
@@ -118,11 +119,14 @@ impl Member {
             .fold(false, |any, member| any | member.let_go())
     }
 
+    /// The file system of the store, if it is one that keeps its promises.
+    pub(crate) fn file_system(&self) -> Option<FileSystem> {
+        self.file_system
+    }
+
     /// Whether the store is on a tmpfs.
     pub(crate) fn is_on_tmpfs(&self) -> bool {
-        *self
-            .is_on_tmpfs
-            .get_or_init(|| is_on_tmpfs(&self.directory))
+        self.file_system().is_some_and(FileSystem::is_tmpfs)
     }
 
     /// Whether its tmpfs was mounted so that it gives huge pages by itself.
