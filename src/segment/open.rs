@@ -58,7 +58,6 @@ use crate::{
         file_system::{FileSystem, missing},
         fork,
         fs::open_file,
-        mapping::Mapping,
     },
 };
 use std::{
@@ -225,7 +224,7 @@ impl Segment {
         check_id(path, expected, segment.header().id)?;
         if !segment.is_mapped_for(writable) {
             complete(member, file, &metadata, path, metadata.len())?;
-            let mapping = Counted::new(Mapping::new(file, segment.file_len(), path)?);
+            let mapping = Counted::new(member.map(file, segment.file_len(), path)?);
             let _ = segment.writable.set(mapping);
             failpoint!(OpenWritableMapped);
         }
@@ -335,7 +334,7 @@ fn map_and_parse(
     complete(member, file, metadata, path, first)?;
     let (mapping, warm) = match member.cache().take_file(inode_of(metadata), len, writable) {
         Some(kept) => (kept.mapping, kept.warm),
-        None => (Mapping::new(file, len, path)?, 0),
+        None => (member.map(file, len, path)?, 0),
     };
     failpoint!(OpenMapped);
     let (mapping, found) = Counted::opened(mapping);

@@ -91,7 +91,7 @@ pub(crate) fn make(
     }
     write(file, head, bytes).map_err(|error| failed(error, "write the new file"))?;
     failpoint!(CreateHeaderWritten);
-    let mapping = Mapping::new(file, len, member.directory())?;
+    let mapping = member.map(file, len, member.directory())?;
     if len >= POPULATE_FROM
         && (matches!(payload, Payload::ToBeFilled) || member.settings().prefault())
     {
@@ -104,8 +104,9 @@ pub(crate) fn make(
 /// Maps a new file that has huge pages as far as they go.
 fn make_huge(member: &Member, file: &File, len: usize) -> io::Result<Mapping> {
     file.set_len(len as u64)?;
-    let mapping =
-        Mapping::new(file, len, member.directory()).map_err(|_| io::ErrorKind::OutOfMemory)?;
+    let mapping = member
+        .map(file, len, member.directory())
+        .map_err(|_| io::ErrorKind::OutOfMemory)?;
     let huge_len = len - len % HUGE_PAGE;
     if member.has_huge_mount() {
         mapping.prefer_huge_pages()?;

@@ -41,6 +41,7 @@ use crate::{
 };
 use join::{MEMBERS, RETRY, share, take_id};
 use std::{
+    fs::File,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
 };
@@ -117,6 +118,16 @@ impl Member {
         Self::all()
             .iter()
             .fold(false, |any, member| any | member.let_go())
+    }
+
+    /// Maps the first `len` bytes of a file of the store.
+    pub(crate) fn map(&self, file: &File, len: usize, path: &Path) -> Result<Mapping> {
+        let mapping = Mapping::new(file, len, path)?;
+        if !self.settings.core_dumps() {
+            // A kernel that cannot leaves the array in.
+            let _ = mapping.leave_out_of_dumps();
+        }
+        Ok(mapping)
     }
 
     /// The file system of the store, if it is one that keeps its promises.

@@ -138,6 +138,12 @@ impl Mapping {
         self.advise(range, Advice::LinuxPopulateRead)
     }
 
+    /// Leaves the mapping out of core dumps. By itself the kernel dumps shared files that have no
+    /// name any more (`vma_dump_size`, fs/coredump.c).
+    pub(crate) fn leave_out_of_dumps(&self) -> io::Result<()> {
+        self.advise(0..self.len, Advice::LinuxDontDump)
+    }
+
     /// Asks the kernel for huge pages. It follows on a file system that was mounted with an option
     /// that allows them.
     pub(crate) fn prefer_huge_pages(&self) -> io::Result<()> {
