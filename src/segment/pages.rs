@@ -51,7 +51,10 @@ pub(crate) fn make(
     let is_on_tmpfs = member.is_on_tmpfs();
     if len >= HUGE_PAGE && wanted != HugePages::Never {
         let made = if is_on_tmpfs {
-            make_huge(member, file, len)
+            make_huge(member, file, len).and_then(|mapping| match wanted {
+                HugePages::Require => check_huge(mapping),
+                _ => Ok(mapping),
+            })
         } else {
             Err(io::ErrorKind::Unsupported.into())
         };
@@ -119,6 +122,21 @@ fn make_huge(member: &Member, file: &File, len: usize) -> io::Result<Mapping> {
     }
     mapping.collapse(huge_len)?;
     Ok(mapping)
+}
+
+/// An error if a part of the mapping that could have huge pages has none. The kernel's answer to
+/// `madvise` does not tell: advice may be ignored, an emulator says yes to all, and where a page
+/// has more than 4 KiB, 2 MiB are no huge page.
+fn check_huge(mapping: Mapping) -> io::Result<Mapping> {
+    let huge_len = mapping.len() - mapping.len() % HUGE_PAGE;
+    mapping.populate(0..huge_len)?;
+    let found = mapping.huge_len()?;
+    if found >= huge_len {
+        return Ok(mapping);
+    }
+    Err(io::Error::other(format!(
+        "{found} of {huge_len} bytes are on huge pages"
+    )))
 }
 
 /// Writes the head and the bytes that follow it, usually by one system call. Writing costs half as

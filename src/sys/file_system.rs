@@ -81,8 +81,7 @@ impl FileSystem {
         })?;
         let is_below_overlay = found.f_type as u64 == OVERLAY;
         let kind = if is_below_overlay {
-            let mounts = fs::read_to_string(MOUNTS).unwrap_or_default();
-            upper_of(&found, &mounts)
+            upper_of(&found, &mounted())
         } else {
             Kind::of(found.f_type as u64)
         };
@@ -179,7 +178,12 @@ fn is_unsupported(error: &io::Error) -> bool {
     matches!(errno, Some(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL))
 }
 
-const MOUNTS: &str = "/proc/self/mountinfo";
+/// The mounts of this process, as text; empty where they cannot be read. Their paths need not be
+/// UTF-8.
+fn mounted() -> String {
+    let text = fs::read("/proc/self/mountinfo").unwrap_or_default();
+    String::from_utf8_lossy(&text).into_owned()
+}
 
 /// The mounts in a text of the form of `/proc/self/mountinfo`, proc(5).
 fn mounts(text: &str) -> impl Iterator<Item = Mount<'_>> {
@@ -252,8 +256,7 @@ pub(crate) fn has_huge_mount(device: u64) -> bool {
         rustix::fs::major(device),
         rustix::fs::minor(device)
     );
-    let text = fs::read_to_string(MOUNTS).unwrap_or_default();
-    mounts(&text)
+    mounts(&mounted())
         .filter(|mount| mount.device == number)
         .flat_map(|mount| mount.options.split(','))
         .any(|option| matches!(option, "huge=always" | "huge=within_size" | "huge=advise"))

@@ -185,6 +185,51 @@ fn child_makes_arrays_on_a_huge_mount() {
     common::done();
 }
 
+// Required huge pages were taken for granted where the kernel answered yes: it says so too where it
+// gives a process none.
+#[test]
+fn required_huge_pages_that_the_kernel_only_promised_are_an_error() {
+    let root = Root::new();
+    for option in ["huge=advise", "huge=always", "huge=never"] {
+        common::run_on_tmpfs(
+            "required_huge_pages_that_the_kernel_only_promised_are_an_error",
+            child_may_have_no_huge_pages,
+            &format!("64m,{option}"),
+            root.path(),
+        );
+    }
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_may_have_no_huge_pages() {
+    // SAFETY: a call of integers, about this process alone.
+    let refused = unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
+    assert_eq!(refused, 0);
+    let make = |choice| {
+        Manager::builder()
+            .root(common::arguments().remove(0))
+            .huge_pages(choice)
+            .create()
+            .unwrap()
+    };
+    let manager = make(HugePages::Require);
+    for error in [
+        manager.zeros::<u8, _>(8 * MIB).unwrap_err(),
+        manager.from_elem(8 * MIB, 3u8).unwrap_err(),
+    ] {
+        assert!(
+            matches!(error, Error::Io { .. }) && error.to_string().contains("huge pages"),
+            "{error}"
+        );
+    }
+    assert_eq!(manager.list().unwrap().len(), 0);
+    assert_eq!(manager.zeros::<u8, _>(MIB).unwrap().len(), MIB);
+    let xs = make(HugePages::Auto).from_elem(8 * MIB, 3u8).unwrap();
+    assert_eq!((xs.read().unwrap()[7 * MIB], huge_bytes(xs.path())), (3, 0));
+    common::done();
+}
+
 #[test]
 fn huge_pages_on_a_full_tmpfs_are_no_space_and_what_fits_can_be_written_whole() {
     let root = Root::new();

@@ -29,6 +29,7 @@
 //! anywhere.
 
 mod aligned;
+mod smaps;
 
 pub(crate) use aligned::HUGE_PAGE;
 
@@ -164,6 +165,16 @@ impl Mapping {
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()),
         }
+    }
+
+    /// Bytes of the mapping that are mapped by huge pages now. Slow: the kernel walks the tables of
+    /// all mappings of the process.
+    pub(crate) fn huge_len(&self) -> io::Result<usize> {
+        let start = self.address().addr();
+        let end = start + pages_of(self.len) * rustix::param::page_size();
+        // Paths need not be UTF-8.
+        let text = fs::read("/proc/self/smaps")?;
+        Ok(smaps::huge_bytes(&String::from_utf8_lossy(&text), &(start..end)))
     }
 
     /// Makes the pages that lie entirely in `range` read-only.
