@@ -261,7 +261,8 @@ fn one_piece_of_code_serves_every_scalar_type() {
 fn one_piece_of_code_serves_every_real_number_whatever_the_features() {
     fn sum(any: &AnyArray) -> Option<f64> {
         dispatch_real!(any, xs: T => {
-            let largest: T = xs.read().unwrap().iter().fold(T::MIN, |a, &b| if b > a { b } else { a });
+            let larger = |a: T, &b: &T| if b > a { b } else { a };
+            let largest = xs.read().unwrap().iter().fold(T::MIN, larger);
             Some(largest as f64 * xs.len() as f64)
         }, else => None)
         .unwrap()

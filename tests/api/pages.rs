@@ -84,7 +84,9 @@ fn large_arrays_get_huge_pages_without_privileges_and_openers_map_them_so() {
         (&*filled.read().unwrap(), huge_bytes(filled.path())),
         (&*source, 8 * MIB)
     );
-    let small = manager.zeros::<u8, _>(2 * MIB - 4096 - 1).unwrap();
+    let small = manager
+        .zeros::<u8, _>(2 * MIB - common::page() - 1)
+        .unwrap();
     assert_eq!((small.read().unwrap()[0], huge_bytes(small.path())), (0, 0));
     common::run(
         child_reads_and_writes_huge_pages,
@@ -254,8 +256,9 @@ fn child_fills_a_tmpfs_with_large_arrays() {
         }
         assert!(arrays.len() < 20, "the tmpfs is never full");
     };
+    let of = |len: usize| (len + common::page()) as u64;
     assert!(
-        matches!(error, Error::NoSpace { needed, .. } if needed == (5 * MIB / 2 + 4096) as u64),
+        matches!(error, Error::NoSpace { needed, .. } if needed == of(5 * MIB / 2)),
         "{error}"
     );
     assert_eq!(arrays.len(), 8, "nothing but the arrays takes space");
@@ -273,7 +276,7 @@ fn child_fills_a_tmpfs_with_large_arrays() {
             .from_ndarray(&ArrayView1::from(&data[..len]))
             .unwrap_err();
         assert!(
-            matches!(error, Error::NoSpace { needed, .. } if needed == (len + 4096) as u64),
+            matches!(error, Error::NoSpace { needed, .. } if needed == of(len)),
             "{error}"
         );
     }
@@ -352,7 +355,7 @@ fn pages_are_mapped_on_request_when_an_array_is_made_and_when_it_is_opened() {
     assert_eq!(
         guard
             .iter()
-            .step_by(4096)
+            .step_by(common::page())
             .map(|&byte| u64::from(byte))
             .sum::<u64>(),
         0
@@ -383,7 +386,7 @@ fn child_opens_with_its_pages_mapped() {
     assert_eq!(
         guard
             .iter()
-            .step_by(4096)
+            .step_by(common::page())
             .map(|&byte| u64::from(byte))
             .sum::<u64>(),
         0

@@ -174,7 +174,10 @@ impl Mapping {
         let end = start + pages_of(self.len) * rustix::param::page_size();
         // Paths need not be UTF-8.
         let text = fs::read("/proc/self/smaps")?;
-        Ok(smaps::huge_bytes(&String::from_utf8_lossy(&text), &(start..end)))
+        Ok(smaps::huge_bytes(
+            &String::from_utf8_lossy(&text),
+            &(start..end),
+        ))
     }
 
     /// Makes the pages that lie entirely in `range` read-only.
