@@ -104,9 +104,14 @@
 
 // Badges of features beside the items that need them, where documentation is hosted.
 #![cfg_attr(docsrs, feature(doc_cfg))]
-#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+#[cfg(not(all(
+    target_os = "linux",
+    target_pointer_width = "64",
+    target_endian = "little"
+)))]
 compile_error!(
-    "ndshm needs 64-bit Linux: arrays are mapped whole, and processes share words of 64 bits"
+    "ndshm needs 64-bit, little-endian Linux: arrays are mapped whole, processes share words of 64 \
+     bits, and files and exports say that elements are little-endian"
 );
 
 #[macro_use]

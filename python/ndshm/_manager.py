@@ -89,13 +89,15 @@ class Manager(_ndshm.Manager):
     - ``root``: the directory of ephemeral stores, instead of ``NDSHM_ROOT`` or
       ``/dev/shm/ndshm-<uid>``;
     - ``persistent``: ``True`` or ``False`` instead of the default for ``path``;
-    - ``any_file_system``: also accept file systems other than tmpfs, ext4, xfs and overlays, at
-      your own risk;
+    - ``any_file_system``: also accept file systems other than tmpfs, ext4, xfs and overlays over
+      them, at your own risk;
     - ``lock_timeout``: seconds, for guards without a timeout of their own;
     - ``huge_pages``: ``'auto'``, ``'never'`` or ``'require'``;
     - ``prefault``: map all pages of an array when it is created or opened;
     - ``recycle``: bytes of freed memory to keep for new arrays;
     - ``cache``: bytes of mappings to keep for arrays that may be opened again;
+    - ``core_dumps``: ``True`` leaves arrays in the core dumps of this process, as far as
+      ``/proc/self/coredump_filter`` allows;
     - ``janitor``: give an ephemeral store a small process that deletes it when its last process is
       gone, even after ``kill -9``;
     - ``mode``: ``'a'`` to open or create, ``'x'`` to create, ``'r+'`` to open.

@@ -239,6 +239,7 @@ class Manager:
         prefault: bool = False,
         recycle: int | None = None,
         cache: int | None = None,
+        core_dumps: bool | None = None,
         janitor: bool = False,
         mode: Literal["a", "x", "r+"] = "a",
         _pickled: str | None = None,

@@ -21,7 +21,7 @@ use crate::{
         temporary::TempName,
     },
     sys::{
-        fs::{check_fits, creation_error, inode_of_file},
+        fs::{check_fits, creation_error, inode_of_file, reserve},
         process::file_size_limit,
     },
 };
@@ -273,10 +273,17 @@ impl Backing {
     /// A kept file of this length, or else a new one.
     fn new(member: &Arc<Member>, content: FileContent<'_>) -> Result<Self> {
         if let Some(kept) = member.pool().take(content.len) {
-            match Self::renewed(kept, content) {
+            match Self::renewed(kept, content, member.is_on_tmpfs()) {
                 Ok(renewed) => return Ok(renewed),
-                // Another process deleted the file that this process kept.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                // Another process deleted the file that this process kept; or a disk has no block
+                // for its new end, and gets its other blocks back now.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::NotFound
+                            | io::ErrorKind::StorageFull
+                            | io::ErrorKind::QuotaExceeded
+                    ) => {}
                 Err(error) => {
                     return Err(failure(member, error, content.len, "use a file again"));
                 }
@@ -316,7 +323,7 @@ impl Backing {
     }
 
     /// A kept file, with another content.
-    fn renewed(kept: Kept, content: FileContent<'_>) -> io::Result<Self> {
+    fn renewed(kept: Kept, content: FileContent<'_>, is_on_tmpfs: bool) -> io::Result<Self> {
         let Kept {
             mut mapping,
             path,
@@ -328,6 +335,11 @@ impl Backing {
             let file = path.open()?;
             if inode_of_file(&file)? != inode {
                 return Err(io::ErrorKind::NotFound.into());
+            }
+            if len > mapping.len() && !is_on_tmpfs {
+                // A page may have several blocks. Growing with them, the file has no hole that an
+                // opener by its old name could meet.
+                reserve(&file, mapping.len() as u64..len as u64)?;
             }
             file.set_len(len as u64)?;
             mapping.set_len(len);

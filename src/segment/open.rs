@@ -55,7 +55,11 @@ use crate::{
     scope::Scope,
     state::{block::lifecycle, mapped::Counted, ownership::Ownership},
     store::{mapping_cache::Cached, member::Member, permissions},
-    sys::{fork, fs::open_file, mapping::Mapping},
+    sys::{
+        file_system::{FileSystem, missing},
+        fork,
+        fs::open_file,
+    },
 };
 use std::{
     fs::{File, Metadata},
@@ -220,7 +224,8 @@ impl Segment {
         };
         check_id(path, expected, segment.header().id)?;
         if !segment.is_mapped_for(writable) {
-            let mapping = Counted::new(Mapping::new(file, segment.file_len(), path)?);
+            complete(member, file, &metadata, path, metadata.len())?;
+            let mapping = Counted::new(member.map(file, segment.file_len(), path)?);
             let _ = segment.writable.set(mapping);
             failpoint!(OpenWritableMapped);
         }
@@ -323,9 +328,18 @@ fn map_and_parse(
         ));
     }
     let len = addressable(metadata.len()).map_err(refuse)?;
+    // A file that has its bytes may be asked for before it is known to be sound; of one with holes
+    // the first page, which every opener writes.
+    let has_holes = missing(metadata) > 0;
+    let first = if writable && !has_holes {
+        metadata.len()
+    } else {
+        rustix::param::page_size() as u64
+    };
+    complete(member, file, metadata, path, first)?;
     let (mapping, warm) = match member.cache().take_file(inode_of(metadata), len, writable) {
         Some(kept) => (kept.mapping, kept.warm),
-        None => (Mapping::new(file, len, path)?, 0),
+        None => (member.map(file, len, path)?, 0),
     };
     failpoint!(OpenMapped);
     let (mapping, found) = Counted::opened(mapping);
@@ -354,6 +368,9 @@ fn map_and_parse(
     if state.endian.load(SeqCst) != ENDIAN_PROBE {
         return Err(refuse(HeaderError::Endian));
     }
+    if has_holes && (writable || member.file_system().is_some_and(FileSystem::is_in_memory)) {
+        complete(member, file, metadata, path, metadata.len())?;
+    }
     let is_frozen = state.frozen.load(SeqCst) != 0;
     if mapping.is_private() && !is_frozen {
         return Err(Error::ReadOnly {
@@ -371,6 +388,21 @@ fn map_and_parse(
         parsed,
         is_frozen,
         warm,
+    })
+}
+
+/// Reserves the space that the first bytes of a file lack. A store on a file system that does not
+/// keep its promises was made at the user's risk.
+fn complete(
+    member: &Member,
+    file: &File,
+    metadata: &Metadata,
+    path: &Path,
+    len: u64,
+) -> Result<()> {
+    let range = 0..len.min(metadata.len());
+    member.file_system().map_or(Ok(()), |file_system| {
+        file_system.complete(file, metadata, range, path)
     })
 }
 

@@ -3,7 +3,7 @@
 
 use crate::{
     error::{Error, Result},
-    sys::{fs, process::trusted_variable},
+    sys::{file_system::FileSystem, process::trusted_variable},
 };
 use std::{
     fs::{DirBuilder, File, Metadata},
@@ -14,10 +14,6 @@ use std::{
 
 /// The environment variable that names the root.
 const ROOT_VARIABLE: &str = "NDSHM_ROOT";
-
-/// File systems on which flock, byte locks and reserved space keep their promises: tmpfs, ext4,
-/// xfs, and overlays over them.
-const FILE_SYSTEMS: [u64; 4] = [fs::TMPFS, 0xef53, 0x5846_5342, 0x794c_7630];
 
 fn untrusted(path: &Path, reason: impl Into<String>) -> Error {
     Error::Untrusted {
@@ -63,7 +59,9 @@ pub(crate) fn root(given: Option<&Path>, any_file_system: bool, create: bool) ->
     })?;
     // A store in it has its own choice.
     check_root(&root, any_file_system || !create)?;
-    if is_default && !any_file_system && fs::file_system(&root)? != fs::TMPFS {
+    let is_on_tmpfs =
+        |root| Ok::<_, Error>(FileSystem::of(root)?.is_some_and(FileSystem::is_tmpfs));
+    if is_default && !any_file_system && !is_on_tmpfs(&root)? {
         return Err(untrusted(
             &root,
             "it is not on a tmpfs, so arrays would lie on a disk; set NDSHM_ROOT to the directory \
@@ -127,10 +125,11 @@ fn check(path: &Path, any_file_system: bool, forbidden: u32, advice: &str) -> Re
 
 /// Checks that a directory is on one of the file systems above, unless `any_file_system`.
 pub(crate) fn check_file_system(path: &Path, any_file_system: bool) -> Result<()> {
-    if !any_file_system && !FILE_SYSTEMS.contains(&fs::file_system(path)?) {
-        let reason = "its file system is not tmpfs, ext4, xfs or an overlay over them, so locks \
-                      and reserved space may not hold; Builder::any_file_system allows it at your \
-                      own risk";
+    if !any_file_system && FileSystem::of(path)?.is_none() {
+        let reason = "its file system is not tmpfs, ext4 or xfs, nor an overlay with an upper \
+                      layer that is known to be on one of them, so locks and reserved space may \
+                      not hold; choose a directory on one of them (in a container: a volume), or \
+                      Builder::any_file_system allows it at your own risk";
         return Err(untrusted(path, reason));
     }
     Ok(())

@@ -1,5 +1,5 @@
-//! Files and file systems: opening files, asking for their inode, type and free space, and the
-//! error of a failed creation.
+//! Files: opening them, asking for their inode and for free space, reserving it, and the error of a
+//! failed creation.
 
 use crate::{
     error::{Error, Result},
@@ -20,45 +20,6 @@ use std::{
     os::fd::{AsFd, AsRawFd},
     path::Path,
 };
-
-/// The type that statfs returns for a tmpfs.
-pub(crate) const TMPFS: u64 = 0x0102_1994;
-
-/// The type of the file system that holds a path, as statfs returns it.
-pub(crate) fn file_system(path: &Path) -> Result<u64> {
-    let found = rustix::fs::statfs(path).map_err(|errno| match errno {
-        // Deleted since the caller looked at it.
-        Errno::NOENT => Error::NotFound {
-            path: path.into(),
-            what: "no such directory",
-        },
-        errno => Error::io(path, "ask for its file system")(errno.into()),
-    })?;
-    Ok(found.f_type as u64)
-}
-
-/// Whether a directory is on a tmpfs.
-pub(crate) fn is_on_tmpfs(path: &Path) -> bool {
-    file_system(path).is_ok_and(|found| found == TMPFS)
-}
-
-/// Whether the file system with this device number was mounted with an option that gives its files
-/// huge pages. Reads `/proc/self/mountinfo`, proc(5).
-pub(crate) fn has_huge_mount(device: u64) -> bool {
-    let number = format!(
-        "{}:{}",
-        rustix::fs::major(device),
-        rustix::fs::minor(device)
-    );
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let options = mounts
-        .lines()
-        .filter(|line| line.split(' ').nth(2) == Some(&number))
-        .filter_map(|line| line.rsplit(' ').next());
-    options
-        .flat_map(|options| options.split(','))
-        .any(|option| matches!(option, "huge=always" | "huge=within_size" | "huge=advise"))
-}
 
 /// Opens a file for reading and writing, without following a link or waiting for a FIFO. On a file
 /// system that is mounted read-only, opens it for reading.
@@ -154,12 +115,21 @@ const PIECE: u64 = 64 << 20;
 /// that an interrupted call reserved on a tmpfs, so that under a timer a large call never ends. A
 /// piece that is interrupted is halved, down to one page.
 pub(crate) fn reserve(file: &File, range: Range<u64>) -> io::Result<()> {
+    reserve_with(file, range, FallocateFlags::empty())
+}
+
+/// The same with these flags.
+pub(super) fn reserve_with(
+    file: &File,
+    range: Range<u64>,
+    flags: FallocateFlags,
+) -> io::Result<()> {
     let page = rustix::param::page_size() as u64;
     let (mut start, mut piece) = (range.start, PIECE);
     // An empty range is asked for too: the file system may refuse.
     loop {
         let len = piece.min(range.end - start);
-        match fallocate(file, FallocateFlags::empty(), start, len) {
+        match fallocate(file, flags, start, len) {
             Ok(()) => start += len,
             Err(Errno::INTR) => piece = (piece / 2).max(page),
             Err(errno) => return Err(errno.into()),

@@ -7,6 +7,7 @@
 pub(crate) mod copy;
 #[allow(unsafe_code)]
 pub(crate) mod file_lock;
+pub(crate) mod file_system;
 #[allow(unsafe_code)]
 pub(crate) mod fork;
 pub(crate) mod fs;

@@ -228,6 +228,12 @@ pub fn skip(test: &str, reason: &str) {
     }
 }
 
+/// Bytes of a page of this machine. So many also precede the payload of an array, because its
+/// header is short.
+pub fn page() -> usize {
+    rustix::param::page_size()
+}
+
 /// The result of an attempt in another thread.
 pub fn elsewhere<R: Send>(attempt: impl FnOnce() -> R + Send) -> R {
     std::thread::scope(|scope| scope.spawn(attempt).join().unwrap())

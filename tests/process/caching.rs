@@ -299,7 +299,7 @@ fn nothing_is_kept_of_an_array_that_never_got_its_name_nor_of_a_closed_store() {
 #[test]
 fn no_more_is_kept_than_was_asked_for() {
     let root = Root::new();
-    let bytes = 2 * (8 * LEN + 4096);
+    let bytes = 2 * (8 * LEN + common::page());
     let manager = Manager::builder()
         .root(root.path())
         .cache(bytes)

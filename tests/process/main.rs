@@ -11,6 +11,8 @@ mod caching;
 mod churn;
 mod claims;
 mod closing;
+mod core_dumps;
+mod disks;
 mod forks;
 mod janitor;
 mod lifecycle;

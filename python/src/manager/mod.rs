@@ -67,7 +67,7 @@ impl Manager {
     #[pyo3(signature = (
         path=None, *, name=None, root=None, persistent=None, any_file_system=false,
         lock_timeout=None, huge_pages=None, prefault=false, recycle=None, cache=None,
-        janitor=false, mode="a", _pickled=None
+        core_dumps=None, janitor=false, mode="a", _pickled=None
     ))]
     #[allow(clippy::too_many_arguments, reason = "Python's keywords")]
     fn new(
@@ -82,6 +82,7 @@ impl Manager {
         prefault: bool,
         recycle: Option<usize>,
         cache: Option<usize>,
+        core_dumps: Option<bool>,
         janitor: bool,
         mode: &str,
         _pickled: Option<&str>,
@@ -100,9 +101,9 @@ impl Manager {
             lock_timeout,
             huge_pages,
             prefault,
+            core_dumps,
             recycle,
             cache,
-
             janitor,
             mode,
         };

@@ -14,6 +14,7 @@ pub(super) struct Settings<'a> {
     pub(super) lock_timeout: Option<f64>,
     pub(super) huge_pages: Option<&'a str>,
     pub(super) prefault: bool,
+    pub(super) core_dumps: Option<bool>,
     pub(super) recycle: Option<usize>,
     pub(super) cache: Option<usize>,
     pub(super) janitor: bool,
@@ -68,6 +69,9 @@ impl Settings<'_> {
         }
         if self.prefault {
             builder = builder.prefault();
+        }
+        if let Some(core_dumps) = self.core_dumps {
+            builder = builder.core_dumps(core_dumps);
         }
         if let Some(bytes) = self.recycle {
             builder = builder.recycle(bytes);

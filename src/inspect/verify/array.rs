@@ -10,13 +10,9 @@ use crate::{
     },
     segment,
     store::permissions,
+    sys::file_system,
 };
-use std::{
-    fs::File,
-    io,
-    os::unix::fs::{FileExt, MetadataExt},
-    path::Path,
-};
+use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
 
 /// How often a file is looked at that its owner keeps reusing.
 const LOOKS: usize = 5;
@@ -93,11 +89,11 @@ fn check_open(
             id.file_stem()
         ));
     }
-    // stat(2) counts in blocks of 512 bytes on every file system.
-    if metadata.blocks() * 512 < len {
+    let missing = file_system::missing(&metadata);
+    if missing > 0 {
         damage(format!(
-            "only {} of its {len} bytes have space: writing the others may fail by SIGBUS",
-            metadata.blocks() * 512
+            "{missing} of its {len} bytes have no space: it was copied with holes; the next \
+             opening reserves their space"
         ));
     }
     state::check(path, file, parsed.data_len as u64, store, found)?;

@@ -34,6 +34,7 @@ pub struct Builder {
     lock_timeout: Option<Duration>,
     huge_pages: Option<HugePages>,
     prefault: bool,
+    core_dumps: Option<bool>,
     recycle: Option<usize>,
     cache: Option<usize>,
     janitor: bool,

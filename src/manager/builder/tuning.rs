@@ -83,6 +83,31 @@ impl Builder {
         self
     }
 
+    /// Whether core dumps of this process contain the arrays that it maps; they do not by default.
+    ///
+    /// By its own rules the kernel leaves out files that have a name, and dumps those that have
+    /// none: a crash would write every array that was released and is still mapped, gigabytes that
+    /// no name in the core tells apart. So the library leaves all arrays out (`MADV_DONTDUMP`): any
+    /// of them can be released by any process at any time. With `true` the kernel's rules hold, in
+    /// `/proc/self/coredump_filter`: bit 1 for released arrays, which is set by default, bit 3 for
+    /// the others.
+    ///
+    /// It counts for arrays that are made or opened from then on. A setting of this process, as
+    /// [`lock_timeout`](Self::lock_timeout) is.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let scratch = tempfile::tempdir().unwrap();
+    /// let manager = ndshm::Manager::builder().root(scratch.path()).core_dumps(true).create()?;
+    /// let xs = manager.zeros::<f64, _>(1_000)?; // to be found in a core, if it is released
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn core_dumps(mut self, core_dumps: bool) -> Self {
+        self.core_dumps = Some(core_dumps);
+        self
+    }
+
     /// Keeps the mappings of arrays that are not used any more, up to so many bytes, for the next
     /// opening of the same arrays; 64 MiB by default.
     ///

@@ -153,6 +153,9 @@ impl Builder {
             settings.set_recycle(bytes);
             manager.member().pool().shrink(bytes);
         }
+        if let Some(core_dumps) = self.core_dumps {
+            settings.set_core_dumps(core_dumps);
+        }
         if self.prefault {
             settings.set_prefault();
         }

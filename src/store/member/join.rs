@@ -37,6 +37,7 @@ use crate::{
     },
     sys::{
         file_lock,
+        file_system::FileSystem,
         fork::{self, Private},
         fs::inode_at,
         mapping::Mapping,
@@ -160,6 +161,8 @@ impl Member {
             if inode_at(&path) != Some(inode) {
                 continue;
             }
+            // A store that is gone from here by now is closed.
+            let file_system = FileSystem::of(at).ok().flatten();
             let (id, generation) = if page.is_private() {
                 // This process writes nothing, so no process has to know whether it lives.
                 (0, NEVER)
@@ -167,6 +170,7 @@ impl Member {
                 // The maker's choice holds for all.
                 let accepts = any_file_system || page.lock_page().accepts_any_file_system();
                 permissions::check_file_system(at, accepts)?;
+                complete(&lock, file_system, &path)?;
                 (take_id(&lock, page.lock_page(), &path)?, fork::generation())
             };
             let (id, generation) = (AtomicU64::new(id), AtomicU64::new(generation));
@@ -182,7 +186,7 @@ impl Member {
                 pool: Pool::new(),
                 managers: AtomicUsize::new(0),
                 cache: Cache::new(),
-                is_on_tmpfs: fork::OnceLock::new(),
+                file_system,
                 has_huge_mount: fork::OnceLock::new(),
             });
         }
@@ -250,6 +254,17 @@ fn open_error(source: io::Error, directory: &Path, path: &Path) -> Error {
             source,
         },
     }
+}
+
+/// Reserves the space that a copied lock file lacks, before it is written.
+fn complete(lock: &Private, file_system: Option<FileSystem>, path: &Path) -> Result<()> {
+    let Some(file_system) = file_system else {
+        return Ok(());
+    };
+    let look = || Error::io(path, "look at the lock file");
+    let file = lock.file().map_err(look())?;
+    let metadata = file.metadata().map_err(look())?;
+    file_system.complete(file, &metadata, 0..metadata.len(), path)
 }
 
 /// Checks and maps a lock file. Gives its page, and its device and inode.

@@ -33,13 +33,15 @@ use crate::{
         recycle_pool::Pool, settings::Settings,
     },
     sys::{
+        file_system::{FileSystem, has_huge_mount},
         fork::{self, Private},
-        fs::{has_huge_mount, inode_at, is_on_tmpfs},
+        fs::inode_at,
         mapping::Mapping,
     },
 };
 use join::{MEMBERS, RETRY, share, take_id};
 use std::{
+    fs::File,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -67,7 +69,7 @@ pub(crate) struct Member {
     /// Managers of the store in this process.
     managers: AtomicUsize,
     cache: Cache,
-    is_on_tmpfs: fork::OnceLock<bool>,
+    file_system: Option<FileSystem>,
     has_huge_mount: fork::OnceLock<bool>,
 }
 
@@ -132,11 +134,24 @@ impl Member {
             .fold(false, |any, member| any | member.let_go())
     }
 
+    /// Maps the first `len` bytes of a file of the store.
+    pub(crate) fn map(&self, file: &File, len: usize, path: &Path) -> Result<Mapping> {
+        let mapping = Mapping::new(file, len, path)?;
+        if !self.settings.core_dumps() {
+            // A kernel that cannot leaves the array in.
+            let _ = mapping.leave_out_of_dumps();
+        }
+        Ok(mapping)
+    }
+
+    /// The file system of the store, if it is one that keeps its promises.
+    pub(crate) fn file_system(&self) -> Option<FileSystem> {
+        self.file_system
+    }
+
     /// Whether the store is on a tmpfs.
     pub(crate) fn is_on_tmpfs(&self) -> bool {
-        *self
-            .is_on_tmpfs
-            .get_or_init(|| is_on_tmpfs(&self.directory))
+        self.file_system().is_some_and(FileSystem::is_tmpfs)
     }
 
     /// Whether its tmpfs was mounted so that it gives huge pages by itself.

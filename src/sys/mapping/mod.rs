@@ -35,6 +35,7 @@
 //! anywhere.
 
 mod aligned;
+mod smaps;
 
 pub(crate) use aligned::HUGE_PAGE;
 
@@ -172,6 +173,12 @@ impl Mapping {
         self.advise(range, Advice::LinuxPopulateRead)
     }
 
+    /// Leaves the mapping out of core dumps. By itself the kernel dumps shared files that have no
+    /// name any more (`vma_dump_size`, fs/coredump.c).
+    pub(crate) fn leave_out_of_dumps(&self) -> io::Result<()> {
+        self.advise(0..self.len, Advice::LinuxDontDump)
+    }
+
     /// Asks the kernel for huge pages. It follows on a file system that was mounted with an option
     /// that allows them.
     pub(crate) fn prefer_huge_pages(&self) -> io::Result<()> {
@@ -192,6 +199,19 @@ impl Mapping {
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()),
         }
+    }
+
+    /// Bytes of the mapping that are mapped by huge pages now. Slow: the kernel walks the tables of
+    /// all mappings of the process.
+    pub(crate) fn huge_len(&self) -> io::Result<usize> {
+        let start = self.address().addr();
+        let end = start + pages_of(self.len) * rustix::param::page_size();
+        // Paths need not be UTF-8.
+        let text = fs::read("/proc/self/smaps")?;
+        Ok(smaps::huge_bytes(
+            &String::from_utf8_lossy(&text),
+            &(start..end),
+        ))
     }
 
     /// Makes the pages that lie entirely in `range` read-only.

@@ -111,7 +111,7 @@ fn another_type_and_shape_of_as_many_pages_may_follow() {
             inode(shorter.path()),
             std::fs::metadata(shorter.path()).unwrap().len()
         ),
-        (file, 4096 + 8 * LEN as u64 - 100)
+        (file, (common::page() + 8 * LEN - 100) as u64)
     );
     assert!(shorter.read().unwrap().iter().all(|&byte| byte == 0));
     let text = shorter.handle().to_string();
