@@ -161,6 +161,7 @@ pub use array::{
     SharedArray5, SharedArray6, SharedArrayD,
 };
 pub use element::dtype::{DType, Field};
+pub use element::numpy::NumpyDType;
 pub use element::{Bool, Element};
 pub use error::{Error, HeaderError, Result};
 pub use format::id::ArrayId;
@@ -168,7 +169,7 @@ pub use handle::Handle;
 pub use inspect::info::ArrayInfo;
 pub use inspect::observer::{ArrayState, GuardKind, GuardState, Leftovers, MemberState, Observer};
 pub use inspect::verify::{Finding, Severity, Verification, verify};
-pub use interop::{Export, Exportable, Import};
+pub use interop::{Export, Exportable, Import, Imported, Left};
 pub use layout::Order;
 pub use manager::builder::Builder;
 pub use manager::options::ArrayOptions;

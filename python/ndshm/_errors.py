@@ -121,5 +121,9 @@ class Header(Error):
     """The file is not an array, or it is damaged."""
 
 
+class Transfer(Error, ValueError):
+    """The file of another format cannot be taken, or not all of it."""
+
+
 class Io(Error, OSError):
     """The operating system reported an error."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Sequence
@@ -181,6 +182,38 @@ class Manager(_ndshm.Manager):
     def from_ndarray(self, source: np.ndarray, **labels: Any) -> Array:
         """Create an array with a copy of an ndarray, in the ndarray's order."""
         return self.array(source, **labels)
+
+    def load(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        only: str | Sequence[str] | None = None,
+        skip_unsupported: bool = False,
+        format: Literal["npy", "npz", "safetensors"] | None = None,
+        **labels: Any,
+    ) -> Any:
+        """Create the arrays of a ``.npy``, ``.npz`` or ``.safetensors`` file, without pickle.
+
+        A ``.npy`` file gives an array; ``name`` is its name. The others give a dictionary of arrays
+        by their keys; with ``prefix``, which may be empty, the arrays are named by it and their
+        keys. ``scope`` is that of all arrays. ``format`` is for files without one of the suffixes.
+
+        ``only`` is a key or several, which may be patterns: ``'layer.*.weight'``. Arrays that
+        cannot be taken, such as those of objects, are an error that lists all of them, and nothing
+        is created. With ``skip_unsupported=True`` they are left, and a warning lists them.
+
+        Text of fixed width, times and ``longdouble`` have NumPy's type. Titles of fields are lost.
+        """
+        path = os.fspath(path)
+        format = format or path.rpartition(".")[2]  # type: ignore[assignment]
+        only = [only] if isinstance(only, str) else only
+        arrays, left = self._load(
+            path, str(format), only=only, skip_unsupported=skip_unsupported, **labels
+        )
+        if left:
+            reasons = "; ".join(f"{key!r}: {reason}" for key, reason in left)
+            warnings.warn(f"{path}: left {reasons}", stacklevel=2)
+        return arrays[0][1] if format == "npy" else dict(arrays)
 
     def open_or_zeros(
         self,

@@ -268,6 +268,16 @@ class Manager:
         """
     def persist(self) -> str:
         """Make the store persistent, and return its path."""
+    def _load(
+        self,
+        path: str | os.PathLike[str],
+        format: str,
+        name: str | None = None,
+        prefix: str | None = None,
+        scope: Scope = ...,
+        only: Sequence[str] | None = None,
+        skip_unsupported: bool = False,
+    ) -> tuple[list[tuple[str, Array]], list[tuple[str, str]]]: ...
     def _create(
         self,
         shape: SupportsIndex | Sequence[SupportsIndex],

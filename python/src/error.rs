@@ -7,11 +7,13 @@ use pyo3::{exceptions::PyRuntimeError, prelude::*, sync::PyOnceLock, types::PyMo
 static CLASSES: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
 
 /// The functions that reasons of the library name, and the words for them in Python.
-const RENAMED: [(&str, &str); 4] = [
+const RENAMED: [(&str, &str); 6] = [
     ("ArrayOptions::name, Builder::name", "name="),
     ("Builder::any_file_system", "any_file_system=True"),
     ("Builder::path", "path"),
     ("Builder::name", "name="),
+    ("Import::skip_unsupported", "skip_unsupported=True"),
+    ("Import::only", "only=[..]"),
 ];
 
 /// The exception for an error: of the class with the variant's name.
@@ -79,6 +81,7 @@ fn message(error: &Error) -> String {
              Manager.array()",
             path.display()
         ),
+        Error::Transfer { .. } => renamed(&error.to_string()),
         Error::Untrusted { path, reason, .. } => {
             format!("{}: refused: {}", path.display(), renamed(reason))
         }

@@ -127,6 +127,10 @@ fn message_of(error: &Error) -> String {
             "{}: not found: {what}; ndshm ls lists the arrays",
             path.display()
         ),
+        Error::Transfer { .. } => error
+            .to_string()
+            .replace("Import::skip_unsupported", "--skip-unsupported")
+            .replace("Import::only", "--only"),
         Error::Closed { path } => format!(
             "{}: the store was closed; ndshm ls lists the stores",
             path.display()

@@ -2,6 +2,7 @@
 
 mod describe;
 mod labels;
+mod load;
 mod settings;
 
 use crate::{
@@ -15,6 +16,7 @@ use crate::{
     pickle,
 };
 use labels::Labels;
+use load::{Load, Loaded};
 use ndshm::Error;
 use numpy::{PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::{
@@ -155,7 +157,7 @@ impl Manager {
             axis_names,
             numpy_dtype,
         };
-        let options = labels.apply(py, manager.options())?;
+        let options = labels.apply(py, manager.options(), &dtype)?;
         let content = element.map_or(Content::Empty, Content::Element);
         create(py, &options, &dtype, &lengths(shape)?, order, content)
     }
@@ -195,7 +197,7 @@ impl Manager {
             axis_names,
             numpy_dtype,
         };
-        let options = labels.apply(py, manager.options())?;
+        let options = labels.apply(py, manager.options(), &dtype)?;
         let byte_len = array.len() * dtype.itemsize();
         // SAFETY: `source` is an ndarray, so this is its struct.
         let data = unsafe { (*array.as_array_ptr()).fields.data };
@@ -208,6 +210,34 @@ impl Manager {
         };
         let content = Content::Bytes(bytes);
         create(py, &options, &dtype, array.shape(), order, content)
+    }
+
+    /// Create the arrays of a file. Return them with their keys, and what was left.
+    #[pyo3(signature = (
+        path, format, name=None, prefix=None, scope=ScopeArgument::Default, only=None,
+        skip_unsupported=false
+    ))]
+    #[allow(clippy::too_many_arguments, reason = "Python's keywords")]
+    fn _load(
+        &self,
+        py: Python<'_>,
+        path: PathBuf,
+        format: &str,
+        name: Option<String>,
+        prefix: Option<String>,
+        scope: ScopeArgument,
+        only: Option<Vec<String>>,
+        skip_unsupported: bool,
+    ) -> PyResult<Loaded> {
+        let request = Load {
+            path,
+            name,
+            prefix,
+            scope,
+            only,
+            skip_unsupported,
+        };
+        request.run(py, &self.inner(py)?, format)
     }
 
     /// Open the array with this name. Raises :class:`NotFound`.
