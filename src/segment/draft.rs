@@ -14,7 +14,11 @@ use crate::{
         NewFile, Segment, header_error,
         pages::{self, Payload},
     },
-    state::{block::StateBlock, mapped::Counted, ownership::Ownership},
+    state::{
+        block::StateBlock,
+        mapped::{Counted, Unpublished},
+        ownership::Ownership,
+    },
     store::{
         member::{self, Member},
         recycle_pool::Kept,
@@ -163,7 +167,7 @@ impl Draft {
             inode,
             scope,
         };
-        let segment = Segment::unpublished(&member, new, mapping);
+        let segment = Segment::unpublished(&member, new, mapping.publish());
         let published = segment.publish(is_recycled, || {
             let rename = || give_name(&member, file, segment.path());
             if name.is_some() {
@@ -248,7 +252,7 @@ fn is_not_found(error: &Error) -> bool {
 struct Backing {
     file: TempName,
     inode: (u64, u64),
-    mapping: Counted,
+    mapping: Unpublished,
     /// Whether it was the file of another array before.
     is_recycled: bool,
 }
@@ -301,7 +305,8 @@ impl Backing {
         let (file, name) =
             make_file(member, producer).map_err(|error| failed(error, "create an array file"))?;
         failpoint!(CreateFileMade);
-        let mapping = Counted::new(pages::make(member, &file, len, head, payload, failed)?);
+        let mapping = pages::make(member, &file, len, head, payload, failed)?;
+        let mapping = Unpublished::new(Counted::new(mapping));
         failpoint!(CreateMapped);
         let inode =
             inode_of_file(&file).map_err(Error::io(member.directory(), "look at the new file"))?;
@@ -314,17 +319,35 @@ impl Backing {
     }
 
     /// A kept file, with another content.
-    fn renewed(kept: Kept, content: FileContent<'_>) -> io::Result<Self> {
+    fn renewed(mut kept: Kept, content: FileContent<'_>) -> io::Result<Self> {
+        if let Err(error) = Self::rewrite(&mut kept, content) {
+            kept.forget();
+            return Err(error);
+        }
         let Kept {
-            mut mapping,
+            mapping,
+            path,
+            inode,
+        } = kept;
+        Ok(Self {
+            file: path,
+            inode,
+            mapping: Unpublished::new(Counted::counted_before(mapping)),
+            is_recycled: true,
+        })
+    }
+
+    fn rewrite(kept: &mut Kept, content: FileContent<'_>) -> io::Result<()> {
+        let Kept {
+            mapping,
             path,
             inode,
         } = kept;
         let FileContent { len, head, .. } = content;
         if len != mapping.len() {
             // Within the last page.
-            let file = open_file(&path)?;
-            if inode_of_file(&file)? != inode {
+            let file = open_file(path)?;
+            if inode_of_file(&file)? != *inode {
                 return Err(io::ErrorKind::NotFound.into());
             }
             file.set_len(len as u64)?;
@@ -339,12 +362,7 @@ impl Backing {
             Payload::Bytes(bytes) => mapping.put(head.len(), bytes),
             Payload::Anything | Payload::ToBeFilled => {}
         }
-        Ok(Self {
-            file: path,
-            inode,
-            mapping: Counted::counted_before(mapping),
-            is_recycled: true,
-        })
+        Ok(())
     }
 }
 

@@ -132,7 +132,7 @@ impl Segment {
         } = cached;
         let mapping = Counted::counted_before(cached.mapping);
         failpoint!(OpenFromCache);
-        let is_frozen = was_frozen || mapping.state().frozen.load(SeqCst) != 0;
+        let is_frozen = was_frozen || mapping.state().is_frozen();
         if is_frozen {
             mapping.protect(parsed.data_offset..mapping.len(), path)?;
         }
@@ -349,7 +349,7 @@ fn map_and_parse(
     if state.endian.load(SeqCst) != ENDIAN_PROBE {
         return Err(refuse(HeaderError::Endian));
     }
-    let is_frozen = state.frozen.load(SeqCst) != 0;
+    let is_frozen = state.is_frozen();
     if !writable || is_frozen {
         mapping.protect(parsed.data_offset..len, path)?;
     }

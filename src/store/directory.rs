@@ -19,7 +19,10 @@ use crate::{
     },
     state::block::lifecycle,
     store::lock_snapshot::LockPageSnapshot,
-    sys::fs::{above_the_streams, inode_at, inode_of_file},
+    sys::{
+        fork,
+        fs::{above_the_streams, inode_at, inode_of_file},
+    },
 };
 use rustix::{
     fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, openat, statat, unlinkat},
@@ -37,6 +40,8 @@ use uuid::Uuid;
 /// An open directory of this user.
 pub(crate) struct Directory {
     file: File,
+    /// Device and inode: other code of the process may put another directory at the descriptor.
+    inode: (u64, u64),
     path: PathBuf,
 }
 
@@ -62,6 +67,7 @@ impl Directory {
         let found = rustix::fs::fstat(&file).map_err(failed)?;
         let directory = Self {
             file,
+            inode: (found.st_dev, found.st_ino),
             path: path.into(),
         };
         Ok((found.st_uid == user()).then_some(directory))
@@ -135,6 +141,9 @@ impl Directory {
 
     /// Removes a file's name. Returns false if it is gone already.
     pub(crate) fn unlink(&self, name: &OsStr) -> Result<bool> {
+        if !inode_of_file(&self.file).is_ok_and(|found| found == self.inode) {
+            return Err(Error::io(&self.path, "use the directory")(fork::lost()));
+        }
         match unlinkat(&self.file, name, AtFlags::empty()) {
             Ok(()) => Ok(true),
             Err(Errno::NOENT) => Ok(false),

@@ -11,6 +11,8 @@ mod caching;
 mod churn;
 mod claims;
 mod closing;
+mod damaged_words;
+mod descriptors;
 mod forks;
 mod janitor;
 mod lifecycle;

@@ -49,7 +49,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Weak,
-        atomic::{AtomicU64, AtomicUsize},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize},
     },
     time::Duration,
 };
@@ -84,7 +84,8 @@ impl Member {
     /// Joins the store in `directory`, an absolute path without links, or finds the membership that
     /// this process has.
     pub(crate) fn join(directory: &Path, any_file_system: bool) -> Result<Arc<Member>> {
-        let existing = Self::lookup(directory).filter(|member| member.is_at(directory));
+        let existing = Self::lookup(directory)
+            .filter(|member| member.is_at(directory) && member.check_descriptor().is_ok());
         // A process that joined once has accepted the file system; the directory's mode may have
         // changed since.
         permissions::check_directory(directory, any_file_system || existing.is_some())?;
@@ -92,7 +93,9 @@ impl Member {
             member.id()?;
             return Ok(member);
         }
-        Self::end_lingering(|member| member.page().is_closing() || !member.is_at_its_path());
+        Self::end_lingering(|member| {
+            member.page().is_closing() || member.is_lost() || !member.is_at_its_path()
+        });
         let joined = Arc::new(Self::join_anew(directory, directory)?);
         let member = register(directory, &joined);
         linger(&member);
@@ -155,6 +158,7 @@ impl Member {
                 continue;
             }
             let id = AtomicU64::new(take_id(&lock, page.lock_page(), &path)?);
+            lock.hold().map_err(Error::io(&path, "map the lock file"))?;
             let generation = AtomicU64::new(fork::generation());
             return Ok(Member {
                 directory: directory.into(),
@@ -167,6 +171,7 @@ impl Member {
                 pool: Pool::new(),
                 managers: AtomicUsize::new(0),
                 cache: Cache::new(),
+                is_lost: AtomicBool::new(false),
                 is_on_tmpfs: fork::OnceLock::new(),
                 has_huge_mount: fork::OnceLock::new(),
             });
@@ -181,7 +186,9 @@ fn register(directory: &Path, joined: &Arc<Member>) -> Arc<Member> {
     // All of them, until the mutex is unlocked: any may be the last reference by now.
     let others: Vec<_> = members.values().filter_map(Weak::upgrade).collect();
     let is_same_store = |other: &&Arc<Member>| {
-        other.inode == joined.inode && (other.directory == directory || other.is_at_its_path())
+        other.inode == joined.inode
+            && !other.is_lost()
+            && (other.directory == directory || other.is_at_its_path())
     };
     let member = others.iter().find(is_same_store).unwrap_or(joined).clone();
     members.insert(directory.into(), Arc::downgrade(&member));
@@ -285,7 +292,11 @@ pub(super) fn take_id(lock: &Private, page: &LockPage, path: &Path) -> Result<u6
     loop {
         let exhausted = || Error::Untrusted {
             path: path.into(),
-            reason: "its member ids are used up or damaged".into(),
+            reason:
+                "its counter of member ids is used up or damaged, so no process can join: export \
+                     the arrays in a process that is a member, or move their files away and delete \
+                     the directory"
+                    .into(),
         };
         let id = page.next_member().ok_or_else(exhausted)?;
         failpoint!(JoinIdTaken);
