@@ -16,6 +16,8 @@ macro_rules! failpoint {
 mod src {
     #[path = "format/constants.rs"]
     pub(crate) mod constants;
+    #[path = "format/words.rs"]
+    pub(crate) mod words;
     pub(crate) mod layout;
     pub(crate) mod scope;
     pub(crate) mod store {
@@ -36,6 +38,7 @@ mod src {
 pub(crate) use src::{layout, scope, state, store};
 
 pub(crate) mod format {
+    pub(crate) use super::src::words;
     pub(crate) mod constants {
         pub(crate) use super::super::src::constants::*;
         // A table with fewer slots fills up sooner. This named import hides the constant of the

@@ -461,9 +461,31 @@ pub enum HeaderError {
     /// The file was written on a machine of the other byte order.
     #[error("the state block was written on a machine of another byte order")]
     Endian,
-    /// The lifecycle word has an unknown value.
-    #[error("invalid lifecycle value {found}")]
+    /// The lifecycle word is damaged: it says neither that the array is there nor that it was
+    /// released.
+    #[error(
+        "invalid lifecycle value {found:#x}: the word is damaged, so the array is neither opened \
+         nor deleted; replace the file by a copy of it, or delete the file"
+    )]
     Lifecycle {
+        /// Its value.
+        found: u32,
+    },
+    /// The owner word is damaged: no process deletes the array by itself.
+    #[error(
+        "invalid owner word {found:#x}: it is damaged, so no sweep deletes the array; set its \
+         scope anew, or release it"
+    )]
+    Owner {
+        /// Its value.
+        found: u64,
+    },
+    /// The frozen flag is damaged: the array can be read, but not written.
+    #[error(
+        "invalid frozen flag {found:#x}: it is damaged, so the array is not written any more; \
+         copy it to change it"
+    )]
+    Frozen {
         /// Its value.
         found: u32,
     },

@@ -59,11 +59,13 @@ class Usage:
 class Swept:
     """The numbers of stores, arrays and bytes that a sweep deleted.
 
+    ``half_made`` counts files without an array. ``nbytes`` is the size of all of them.
     ``skipped`` has the reason for each leftover that it could not delete.
     """
 
     stores: int
     arrays: int
+    half_made: int
     nbytes: int
     skipped: tuple[str, ...]
 

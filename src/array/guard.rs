@@ -73,6 +73,12 @@ pub struct ReadGuard<T: Element, D: Dimension> {
 /// half-written: they are *poisoned*. No guard reads or writes them until a process
 /// [recovers](crate::SharedArray::recover) them.
 ///
+/// A guard that a thread takes while it panics, in a `Drop` that runs during the unwinding, does
+/// not poison. The standard library does not tell the end of such a `Drop` from a second panic
+/// inside it, so the elements are given back as they are then, as by a [`std::sync::Mutex`]. Where
+/// code in a `Drop` writes and can panic, catch that panic and call [`poison`](Self::poison). A
+/// guard that was taken before the first panic poisons, whichever panic drops it.
+///
 /// # Examples
 ///
 /// ```

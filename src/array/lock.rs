@@ -17,7 +17,9 @@
 //! 4. A writer looks at the frozen flag with its slot in hand. A freezer sets the flag while it
 //!    holds a lock on the whole array, so a writer either precedes the freeze or sees the flag.
 //! 5. Dropping the lock withdraws the slot and wakes the waiting threads. A panic that drops a lock
-//!    to write turns the slot into a record of poison instead.
+//!    to write turns the slot into a record of poison instead. A lock that was taken amid a panic
+//!    is withdrawn: a thread cannot tell whether a second panic drops it, because the standard
+//!    library does not give the number of panics.
 //!
 //! The table knows processes, not threads. Which thread of this process holds a slot is noted
 //! beside it ([`Segment::thread_of`](crate::segment::Segment::thread_of)), in private memory.
@@ -183,11 +185,9 @@ fn take_slot(
     failpoint!(GuardTaken);
     // Checked with the lock held: a freezer takes it too, so the freeze comes before this check or
     // after this lock.
-    if access != Access::Read && array.is_frozen() {
+    if access != Access::Read && !array.may_be_written() {
         give_back(array, slot);
-        return Err(Box::new(Error::Frozen {
-            path: array.path().into(),
-        }));
+        return Err(Box::new(array.not_writable()));
     }
     Ok(slot)
 }
@@ -274,12 +274,17 @@ struct Surroundings<'a> {
 
 impl Liveness for Surroundings<'_> {
     fn is_alive(&self, member: u64) -> bool {
-        // A member counts as alive where the kernel does not tell: waiting is safe.
+        // A member counts as alive where the kernel does not tell: waiting is safe. If this process
+        // no longer has the file that it asks about, `is_cut_off` ends the wait.
         self.array.member().is_alive(member).unwrap_or(true)
     }
 
     fn is_own(&self, slot: usize) -> bool {
         self.array.thread_of(slot).load(Relaxed) == self.thread
+    }
+
+    fn is_cut_off(&self) -> bool {
+        self.array.member().is_lost()
     }
 }
 
@@ -288,6 +293,7 @@ fn refused(array: &OpenArray, refusal: Refusal, wait: Wait) -> Error {
     let path = array.path().to_path_buf();
     match (refusal, wait) {
         (Refusal::WouldDeadlock, _) => Error::WouldDeadlock { path },
+        (Refusal::CutOff, _) => array.member().lost(),
         (Refusal::TooManyGuards, _) => Error::TooManyGuards { path, limit: SLOTS },
         (Refusal::Poisoned(poison), _) => {
             event!(

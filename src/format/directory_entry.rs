@@ -7,6 +7,7 @@
 use crate::format::{
     constants::{GONE_PREFIX, LOCK_NAME, NEW_PREFIX, SUFFIX},
     name::Stem,
+    words,
 };
 use std::{
     ffi::{OsStr, OsString},
@@ -75,15 +76,23 @@ impl RootEntry {
 }
 
 /// The member id before the hyphen, if letters or digits follow it as in the names that are made.
+///
+/// A sweep deletes the files of dead makers, so the id has its check: a name in which one character
+/// is damaged has no maker.
 fn maker_in(rest: &[u8]) -> Option<u64> {
     let (maker, random) = std::str::from_utf8(rest).ok()?.split_once('-')?;
     let is_random = !random.is_empty() && random.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    maker.parse().ok().filter(|_| is_random)
+    let word = u64::from_str_radix(maker, 16).ok()?;
+    words::unseal(word).filter(|_| is_random && maker == maker_text(word))
+}
+
+fn maker_text(word: u64) -> String {
+    format!("{word:016x}")
 }
 
 /// The start of the names of all files that this member makes under temporary names.
 pub(crate) fn draft_prefix(maker: u64) -> String {
-    format!("{NEW_PREFIX}{maker}-")
+    format!("{NEW_PREFIX}{}-", maker_text(words::seal(maker)))
 }
 
 /// Bytes of a file name at most, on every file system.
@@ -114,7 +123,7 @@ pub(crate) fn name_before(gone: &OsStr) -> Option<&OsStr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::name;
+    use crate::format::{constants::MAX_MEMBER, name};
 
     const DIGITS: &str = "0189f7e2c3d47a5b8c9d0e1f2a3b4c5d";
 
@@ -141,12 +150,18 @@ mod tests {
             (b"\xff.ndshm", illegal(b"\xff")),
             (&long, illegal(&[b'x'; 201])),
             (b".ndshm-gone-1.ndshm", illegal(b".ndshm-gone-1")),
-            (b".ndshm-new-7-abc", draft(Some(7))),
+            (b".ndshm-new-1500000000000007-abc", draft(Some(7))),
+            (b".ndshm-new-0000000000000000-abc", draft(Some(0))),
+            (b".ndshm-new-0000000000000007-abc", draft(None)),
+            (b".ndshm-new-1500000000000006-abc", draft(None)),
+            (b".ndshm-new-+150000000000007-abc", draft(None)),
+            (b".ndshm-new-7-abc", draft(None)),
             (b".ndshm-new-7-a-b", draft(None)),
             (b".ndshm-new-7", draft(None)),
             (b".ndshm-new-7-abc.ndshm", draft(None)),
-            (b".ndshm-new-18446744073709551615-x", draft(Some(u64::MAX))),
-            (b".ndshm-new-18446744073709551616-x", draft(None)),
+            (b".ndshm-new-0cffffffffffffff-x", draft(Some(MAX_MEMBER))),
+            (b".ndshm-new-0CFFFFFFFFFFFFFF-x", draft(None)),
+            (b".ndshm-new-ffffffffffffffff-x", draft(None)),
             (b".ndshm-new-thesis", draft(None)),
             (b".ndshm-new-", draft(None)),
             (b".ndshm-new--7", draft(None)),
@@ -219,11 +234,26 @@ mod tests {
             ".ndshm-gone-0-x",
             &format!(".ndshm-gone-{digits}-x"),
             &format!(".ndshm-gone-{digits}0x"),
+            &format!(".ndshm-gone-{digits}0"),
             &format!(".ndshm-gone-{digits}g-x"),
             &format!(".ndshm-new-{digits}0-x"),
             "run",
         ] {
             assert_eq!(name_before(name.as_ref()), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_draft_s_name_with_a_wrong_bit_has_no_other_maker() {
+        for maker in [1, 7, 1 << 40, MAX_MEMBER - 1] {
+            let name = draft_prefix(maker) + "abc";
+            for bit in 0..8 * name.len() {
+                let mut wrong = name.clone().into_bytes();
+                wrong[bit / 8] ^= 1 << (bit % 8);
+                if let StoreEntry::Draft { maker: Some(found) } = StoreEntry::of(bytes(&wrong)) {
+                    assert_eq!(found, maker, "{:?}", bytes(&wrong));
+                }
+            }
         }
     }
 }

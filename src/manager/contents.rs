@@ -9,7 +9,7 @@ use crate::{
     store::{self, Swept, listing, permissions},
     sys::fs::left,
 };
-use std::fs;
+use std::{collections::HashSet, fs};
 
 /// The size of a store.
 ///
@@ -35,7 +35,8 @@ pub struct Usage {
     /// Bytes that their files take on the file system, headers included.
     pub allocated: u64,
     /// Bytes of files without an array: kept for reuse
-    /// ([`Builder::recycle`](crate::Builder::recycle)), or being made.
+    /// ([`Builder::recycle`](crate::Builder::recycle)), being made, left half-made by a process
+    /// that was killed, or released and not deleted yet. A sweep deletes those of dead processes.
     pub kept: u64,
     /// Bytes that are available: on the file system, and on a tmpfs in the memory of the machine
     /// and of this process's control group, whichever is least.
@@ -98,14 +99,21 @@ impl Manager {
             available,
             ..Usage::default()
         };
+        let mut listed = HashSet::new();
         for info in list {
             usage.arrays += 1;
             usage.byte_len += info.byte_len as u64;
             usage.allocated += listing::allocated(&info.path);
+            listed.insert(info.path);
         }
         for name in listing::names(self.path())? {
-            if matches!(StoreEntry::of(&name), StoreEntry::Draft { .. }) {
-                usage.kept += listing::allocated(&self.path().join(name));
+            let path = self.path().join(&name);
+            if matches!(
+                StoreEntry::of(&name),
+                StoreEntry::Draft { .. } | StoreEntry::Array(_)
+            ) && !listed.contains(&path)
+            {
+                usage.kept += listing::allocated(&path);
             }
         }
         Ok(usage)
@@ -182,12 +190,15 @@ impl Manager {
             .filter(|parent| permissions::check_root(parent, true).is_ok())
         {
             swept.note(store::sweep(parent));
+        } else if let Err(damage) = self.member().page().check_flags(self.path()) {
+            swept.skipped.push(damage);
         }
         event!(
             INFO,
             path = %self.path().display(),
             stores = swept.stores,
             arrays = swept.arrays,
+            half_made = swept.half_made,
             bytes = swept.bytes,
             "swept"
         );

@@ -170,8 +170,9 @@ impl Manager {
         if !member.page().is_persistent() && !self.is_owner() {
             return Err(self.not_owner());
         }
+        member.check_descriptor()?;
         store::check_removable(self.path())?;
-        member.page().set_closing();
+        member.page().set_closing(self.path())?;
         failpoint!(CloseMarked);
         member.let_go();
         store::remove(self.path(), member.lock_file(), member.inode()).map(|_| ())
@@ -179,6 +180,9 @@ impl Manager {
 
     /// Makes an ephemeral store persistent: from now on it outlives its processes. Returns its
     /// path.
+    ///
+    /// Where the store's flags are damaged, so that nothing deletes it, any process may call this:
+    /// it writes them anew.
     ///
     /// # Errors
     ///
@@ -197,8 +201,9 @@ impl Manager {
         let member = self.member();
         member.check_open()?;
         member.check_writable()?;
-        if !member.page().is_persistent() {
-            if !self.is_owner() {
+        let has_flags = member.page().check_flags(self.path()).is_ok();
+        if !has_flags || !member.page().is_persistent() {
+            if has_flags && !self.is_owner() {
                 return Err(self.not_owner());
             }
             failpoint!(PersistWanted);
@@ -250,8 +255,9 @@ impl Drop for Shared {
         let deletes = self.owns()
             && !page.is_persistent()
             && self.member.is_at_its_path()
+            && self.member.check_descriptor().is_ok()
             && store::check_removable(directory).is_ok();
-        if deletes && page.set_closing() {
+        if deletes && page.set_closing(directory).unwrap_or(false) {
             failpoint!(CloseMarked);
             self.member.let_go();
             let _ = store::remove(directory, self.member.lock_file(), self.member.inode());

@@ -14,7 +14,11 @@ use crate::{
         NewFile, Segment, header_error,
         pages::{self, Payload},
     },
-    state::{block::StateBlock, mapped::Counted, ownership::Ownership},
+    state::{
+        block::StateBlock,
+        mapped::{Counted, Unpublished},
+        ownership::Ownership,
+    },
     store::{
         member::{self, Member},
         recycle_pool::Kept,
@@ -163,7 +167,7 @@ impl Draft {
             inode,
             scope,
         };
-        let segment = Segment::unpublished(&member, new, mapping);
+        let segment = Segment::unpublished(&member, new, mapping.publish());
         let published = segment.publish(|| {
             let rename = || give_name(&member, file, segment.path());
             if name.is_some() {
@@ -250,7 +254,7 @@ fn is_not_found(error: &Error) -> bool {
 struct Backing {
     file: TempName,
     inode: (u64, u64),
-    mapping: Counted,
+    mapping: Unpublished,
     /// Whether it was the file of another array before.
     is_recycled: bool,
 }
@@ -310,7 +314,8 @@ impl Backing {
         let (file, name) =
             make_file(member, producer).map_err(|error| failed(error, "create an array file"))?;
         failpoint!(CreateFileMade);
-        let mapping = Counted::new(pages::make(member, &file, len, head, payload, failed)?);
+        let mapping = pages::make(member, &file, len, head, payload, failed)?;
+        let mapping = Unpublished::new(Counted::new(mapping));
         failpoint!(CreateMapped);
         let inode =
             inode_of_file(&file).map_err(Error::io(member.directory(), "look at the new file"))?;
@@ -323,9 +328,27 @@ impl Backing {
     }
 
     /// A kept file, with another content.
-    fn renewed(kept: Kept, content: FileContent<'_>, is_on_tmpfs: bool) -> io::Result<Self> {
+    fn renewed(mut kept: Kept, content: FileContent<'_>, is_on_tmpfs: bool) -> io::Result<Self> {
+        if let Err(error) = Self::rewrite(&mut kept, content, is_on_tmpfs) {
+            kept.forget();
+            return Err(error);
+        }
         let Kept {
-            mut mapping,
+            mapping,
+            path,
+            inode,
+        } = kept;
+        Ok(Self {
+            file: path,
+            inode,
+            mapping: Unpublished::new(Counted::counted_before(mapping)),
+            is_recycled: true,
+        })
+    }
+
+    fn rewrite(kept: &mut Kept, content: FileContent<'_>, is_on_tmpfs: bool) -> io::Result<()> {
+        let Kept {
+            mapping,
             path,
             inode,
         } = kept;
@@ -333,7 +356,7 @@ impl Backing {
         if len != mapping.len() {
             // Within the last page.
             let file = path.open()?;
-            if inode_of_file(&file)? != inode {
+            if inode_of_file(&file)? != *inode {
                 return Err(io::ErrorKind::NotFound.into());
             }
             if len > mapping.len() && !is_on_tmpfs {
@@ -353,12 +376,7 @@ impl Backing {
             Payload::Bytes(bytes) => mapping.put(head.len(), bytes),
             Payload::Anything | Payload::ToBeFilled => {}
         }
-        Ok(Self {
-            file: path,
-            inode,
-            mapping: Counted::counted_before(mapping),
-            is_recycled: true,
-        })
+        Ok(())
     }
 }
 

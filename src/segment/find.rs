@@ -23,7 +23,7 @@ impl Segment {
             id,
         };
         let directory = path.parent().ok_or_else(released)?;
-        if let Some(member) = Member::lookup(directory) {
+        if let Some(member) = Member::lookup(directory).filter(|member| !member.is_lost()) {
             // The array names its store, so an opened one is of the right store. If the opening
             // fails, another store may be at the directory by now.
             match Segment::open(&member, path, Some(id), is_writable) {

@@ -137,7 +137,7 @@ impl Segment {
         } = cached;
         let mapping = Counted::counted_before(cached.mapping);
         failpoint!(OpenFromCache);
-        let is_frozen = was_frozen || mapping.state().frozen.load(SeqCst) != 0;
+        let is_frozen = was_frozen || mapping.state().is_frozen();
         if is_frozen {
             mapping.protect(parsed.data_offset..mapping.len(), path)?;
         }
@@ -371,7 +371,7 @@ fn map_and_parse(
     if has_holes && (writable || member.file_system().is_some_and(FileSystem::is_in_memory)) {
         complete(member, file, metadata, path, metadata.len())?;
     }
-    let is_frozen = state.frozen.load(SeqCst) != 0;
+    let is_frozen = state.is_frozen();
     if mapping.is_private() && !is_frozen {
         return Err(Error::ReadOnly {
             path: path.into(),

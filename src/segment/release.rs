@@ -29,7 +29,7 @@ use crate::{
     error::Result,
     format::{directory_entry, name::Stem},
     scope::Scope,
-    state::block::lifecycle,
+    state::{block::lifecycle, ownership},
     store::{mapping_cache::Cached, recycle_pool::Kept, temporary::TempName},
     sys::fork,
 };
@@ -46,7 +46,7 @@ impl Segment {
         self.check_writable()?;
         let was_owned = self.generation == fork::generation()
             && self.ownership.lock().scope() == Scope::Local
-            && self.state().owner.load(SeqCst) == me;
+            && ownership::is_owner(self.state(), me);
         let released = self.ownership.lock().release(self.state(), me);
         failpoint!(ReleaseMarked);
         if !(released && was_owned && self.stash_for_reuse(me)) {

@@ -5,13 +5,14 @@
 //! [`sweep_files`] executes that plan: it opens each array and decides again on the mapped state
 //! block. A draft needs no second look: its maker is dead, and member ids are never given twice.
 
-use super::{Segment, header, header_error};
+use super::{Segment, header, header_error, read_state};
 use crate::{
     error::{Error, HeaderError, Result},
     format::{
-        constants::{CLAIMABLE, HEADER_KEY_AT, MAGIC},
+        constants::{HEADER_KEY_AT, MAGIC},
         directory_entry::{RootEntry, StoreEntry},
         header::Header,
+        words::Owner,
     },
     state::{block::lifecycle, snapshot::StateSnapshot},
     store::{
@@ -22,7 +23,10 @@ use crate::{
         permissions,
         plan::{Kind, Plan, PlannedDeletion, Reason},
     },
-    sys::fs::{inode_at, inode_of_file, open_file},
+    sys::{
+        fs::{inode_at, inode_of_file, open_file},
+        mapping::Mapping,
+    },
 };
 use std::{
     collections::BTreeMap,
@@ -125,6 +129,7 @@ fn plan_files(
             Ok(Some(reason)) => plan.deletions.push(PlannedDeletion {
                 bytes: listing::allocated(&path),
                 arrays: usize::from(reason.kind() == Kind::Array),
+                drafts: usize::from(reason.kind() == Kind::Draft),
                 path,
                 reason,
             }),
@@ -149,10 +154,11 @@ fn judge_array(
     } else {
         None
     };
-    if is_array && reason.is_none() && state.lifecycle == lifecycle::READY {
+    let is_whole = state.lifecycle == lifecycle::READY && Owner::of(state.owner).is_some();
+    if is_array && reason.is_none() && is_whole {
         return Ok(None);
     }
-    match check_array(&file, path, store, state.lifecycle) {
+    match check_array(&file, path, store) {
         // A released file that lost its name is another array's by now, or about to be.
         _ if !names(path, &file) => Ok(None),
         Ok(()) => Ok(reason),
@@ -161,14 +167,24 @@ fn judge_array(
 }
 
 /// An error if an array file cannot be opened, and so not swept.
-fn check_array(file: &File, path: &Path, store: Uuid, lifecycle: u32) -> Result<()> {
+fn check_array(file: &File, path: &Path, store: Uuid) -> Result<()> {
     let len = permissions::check_file(file, path)?.len();
     let parsed = Header::parse(file, len).map_err(|source| header_error(path, source))?;
     if parsed.header.created.store != store {
         return Err(header_error(path, HeaderError::ForeignStore));
     }
+    // Read anew: a copy of a word that changes meanwhile could be neither of its values.
+    let state = read_state(file, path)?;
+    check_words(path, state.lifecycle, state.owner)
+}
+
+/// An error if a word is damaged that decides whether a sweep deletes the array.
+fn check_words(path: &Path, lifecycle: u32, owner: u64) -> Result<()> {
     match lifecycle {
-        lifecycle::READY | lifecycle::RELEASED | lifecycle::RECYCLING => Ok(()),
+        // Deleted whatever the owner word says, or about to be.
+        lifecycle::RELEASED | lifecycle::RECYCLING => Ok(()),
+        lifecycle::READY if Owner::of(owner).is_some() => Ok(()),
+        lifecycle::READY => Err(header_error(path, HeaderError::Owner { found: owner })),
         found => Err(header_error(path, HeaderError::Lifecycle { found })),
     }
 }
@@ -219,15 +235,31 @@ fn sweep_array(member: &Arc<Member>, array: &PlannedDeletion) -> Result<Swept> {
 
 fn sweep_draft(draft: &PlannedDeletion) -> Result<Swept> {
     failpoint!(SweepHalfMadeFound);
+    end_recycling(&draft.path);
     let removed = fs::remove_file(&draft.path);
     failpoint!(SweepHalfMadeRemoved);
     match removed {
         Ok(()) => Ok(Swept {
+            half_made: 1,
             bytes: draft.bytes,
             ..Swept::default()
         }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Swept::default()),
         Err(error) => Err(Error::io(&draft.path, "delete a half-built array")(error)),
+    }
+}
+
+/// Marks a file that a dead member was recycling as released: processes that keep a mapping of its
+/// old array unmap it then, and its pages are freed.
+fn end_recycling(path: &Path) {
+    let mut head = [0; HEADER_KEY_AT];
+    let Ok(file) = open_file(path) else { return };
+    if file.read_exact_at(&mut head, 0).is_ok()
+        && head.starts_with(&MAGIC)
+        && StateSnapshot::in_head(&head).lifecycle == lifecycle::RECYCLING
+        && let Ok(mapping) = Mapping::new(&file, HEADER_KEY_AT, path)
+    {
+        mapping.state().give_up_recycling();
     }
 }
 
@@ -238,8 +270,13 @@ impl Segment {
         if self.finish_release()? {
             return Ok(true);
         }
-        let owner = self.state().owner.load(SeqCst);
-        if owner == 0 || owner == CLAIMABLE || self.member.is_alive(owner)? {
+        let word = self.state().owner.load(SeqCst);
+        check_words(&self.path, self.state().lifecycle.load(SeqCst), word)?;
+        let is_dead = match Owner::of(word) {
+            Some(Owner::Member(owner)) => !self.member.is_alive(owner)?,
+            Some(Owner::None | Owner::Claimable) | None => false,
+        };
+        if !is_dead {
             return Ok(false);
         }
         failpoint!(SweepDeadOwnerFound);
@@ -257,7 +294,11 @@ mod tests {
     use super::*;
     use crate::{
         Manager,
-        format::constants::{LIFECYCLE_AT, OWNER_AT},
+        format::{
+            constants::{LIFECYCLE_AT, OWNER_AT},
+            directory_entry,
+            words::seal,
+        },
     };
 
     /// Changes bytes of an array's file.
@@ -276,17 +317,20 @@ mod tests {
         };
         let _local = manager.zeros::<u8, _>(5).unwrap();
         array("stays");
-        change(&array("dead"), OWNER_AT, &77u64.to_ne_bytes());
-        change(&array("released"), LIFECYCLE_AT, &2u32.to_ne_bytes());
+        let dead = seal(77).to_ne_bytes();
+        change(&array("dead"), OWNER_AT, &dead);
+        let released = lifecycle::RELEASED.to_ne_bytes();
+        change(&array("released"), LIFECYCLE_AT, &released);
         change(&array("wrong"), LIFECYCLE_AT, &7u32.to_ne_bytes());
         let other = Manager::builder().root(scratch.path()).create().unwrap();
         let foreign = other.options().name("foreign").zeros::<u8, _>(5).unwrap();
         let copy = manager.path().join("copy.ndshm");
         fs::copy(foreign.path(), &copy).unwrap();
-        change(&copy, OWNER_AT, &77u64.to_ne_bytes());
+        change(&copy, OWNER_AT, &dead);
+        let draft = directory_entry::draft_prefix(77) + "x";
         for name in [
-            ".ndshm-new-77-x",
-            ".ndshm-new-0-x",
+            &draft,
+            ".ndshm-new-0000000000000000-x",
             ".ndshm-new-thesis",
             "broken.ndshm",
             "notes.txt",
@@ -312,7 +356,7 @@ mod tests {
         let (stayed, gone): (Vec<_>, Vec<_>) =
             before.into_iter().partition(|name| after.contains(name));
         assert_eq!(planned, gone);
-        assert_eq!(gone, [".ndshm-new-77-x", "dead.ndshm", "released.ndshm"]);
+        assert_eq!(gone, [&draft, "dead.ndshm", "released.ndshm"]);
         assert_eq!(stayed, after);
         let texts = |errors: &[Error]| {
             let mut texts: Vec<_> = errors.iter().map(ToString::to_string).collect();
@@ -321,7 +365,7 @@ mod tests {
         };
         assert_eq!(texts(&plan.skipped), texts(&swept.skipped));
         assert_eq!(swept.skipped.len(), 3, "{:?}", swept.skipped);
-        assert_eq!((swept.stores, swept.arrays), (0, 2));
+        assert_eq!((swept.stores, swept.arrays, swept.half_made), (0, 2, 1));
         assert_eq!(
             swept.bytes,
             plan.deletions

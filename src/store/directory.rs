@@ -49,9 +49,9 @@ pub(crate) const STRAY: &str =
 /// An open directory of this user.
 pub(crate) struct Directory {
     file: File,
-    path: PathBuf,
-    /// Device and inode.
+    /// Device and inode: other code of the process may put another directory at the descriptor.
     inode: (u64, u64),
+    path: PathBuf,
 }
 
 /// What the files of a store have in common.
@@ -76,8 +76,8 @@ impl Directory {
         let found = rustix::fs::fstat(&file).map_err(failed)?;
         let directory = Self {
             file,
-            path: path.into(),
             inode: (found.st_dev, found.st_ino),
+            path: path.into(),
         };
         Ok((found.st_uid == user()).then_some(directory))
     }

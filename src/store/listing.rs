@@ -36,18 +36,29 @@ pub(crate) fn arrays(directory: &Path) -> Result<Vec<PathBuf>> {
         .collect())
 }
 
-/// The number of array files in a store's directory, and the bytes that all of its files take.
-pub(crate) fn size(directory: &Path) -> Result<(usize, u64)> {
-    let names = names(directory)?;
-    let arrays = names
-        .iter()
-        .filter(|name| matches!(StoreEntry::of(name), StoreEntry::Array(_)))
-        .count();
-    let bytes = names
-        .iter()
-        .map(|name| allocated(&directory.join(name)))
-        .sum();
-    Ok((arrays, bytes))
+/// The files in a store's directory.
+#[derive(Debug, Default)]
+pub(crate) struct Size {
+    /// Array files.
+    pub(crate) arrays: usize,
+    /// Files under temporary names: half-made arrays, and files that are kept for reuse.
+    pub(crate) drafts: usize,
+    /// The bytes that these take.
+    pub(crate) bytes: u64,
+}
+
+/// The number and size of the files in a store's directory that hold elements.
+pub(crate) fn size(directory: &Path) -> Result<Size> {
+    let mut size = Size::default();
+    for name in names(directory)? {
+        match StoreEntry::of(&name) {
+            StoreEntry::Array(_) => size.arrays += 1,
+            StoreEntry::Draft { .. } => size.drafts += 1,
+            StoreEntry::LockFile | StoreEntry::Foreign => continue,
+        }
+        size.bytes += allocated(&directory.join(name));
+    }
+    Ok(size)
 }
 
 /// The names in a store's directory of all that this library did not put there, in order.

@@ -274,8 +274,10 @@ fn unlink_files(directory: &Directory, store: &Identity, swept: &mut Swept) -> R
         let bytes = directory.allocated(&name);
         let is_unlinked = directory.unlink(&name)?;
         failpoint!(StoreFileRemoved);
-        if is_unlinked && matches!(entry, StoreEntry::Array(_)) {
-            swept.arrays += 1;
+        if is_unlinked {
+            let is_array = matches!(entry, StoreEntry::Array(_));
+            swept.arrays += usize::from(is_array);
+            swept.half_made += usize::from(!is_array);
             swept.bytes += bytes;
         }
     }

@@ -40,7 +40,10 @@ pub struct Swept {
     pub stores: usize,
     /// Deleted arrays, those of the deleted stores included.
     pub arrays: usize,
-    /// Bytes that the files of these arrays took, and those of half-made arrays.
+    /// Deleted files without an array, those of the deleted stores included: half-made arrays, and
+    /// files that their process kept for reuse.
+    pub half_made: usize,
+    /// Bytes that the files of these arrays and the files without one took.
     pub bytes: u64,
     /// Why other leftovers were not deleted, or could not be judged: an error with a path for each.
     pub skipped: Vec<Error>,
@@ -53,6 +56,7 @@ impl Swept {
             Ok(other) => {
                 self.stores += other.stores;
                 self.arrays += other.arrays;
+                self.half_made += other.half_made;
                 self.bytes += other.bytes;
                 self.skipped.extend(other.skipped);
             }
@@ -108,6 +112,7 @@ fn judge(path: &Path, entry: RootEntry) -> Result<Option<PlannedDeletion>> {
 /// all the same.
 pub(crate) fn reason_to_delete(store: &StoreReader, directory: &Path) -> Result<Option<Reason>> {
     let page = store.page();
+    page.check_flags(directory)?;
     let is_gone = directory
         .file_name()
         .is_some_and(|name| RootEntry::of(name) == RootEntry::Gone);
@@ -129,11 +134,16 @@ pub(crate) fn reason_to_delete(store: &StoreReader, directory: &Path) -> Result<
 
 /// The planned deletion of a whole store.
 pub(crate) fn whole(directory: &Path, reason: Reason) -> Result<PlannedDeletion> {
-    let (arrays, bytes) = listing::size(directory)?;
+    let listing::Size {
+        arrays,
+        drafts,
+        bytes,
+    } = listing::size(directory)?;
     Ok(PlannedDeletion {
         path: directory.into(),
         reason,
         arrays,
+        drafts,
         bytes,
     })
 }
@@ -258,7 +268,7 @@ fn sweep_deserted(store: &StoreReader, directory: &Path) -> Result<Swept> {
     }
     failpoint!(SweepStoreDeserted);
     check_removable(directory)?;
-    store.page().set_closing();
+    store.page().set_closing(directory)?;
     failpoint!(SweepStoreMarked);
     let swept = remove(directory, store.lock_file(), store.inode())?;
     Ok(Swept { stores: 1, ..swept })

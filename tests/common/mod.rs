@@ -8,6 +8,7 @@
 
 pub mod bad;
 mod peer;
+pub mod words;
 
 #[allow(unused_imports, reason = "not every test file has peers")]
 pub use peer::Peer;

@@ -12,6 +12,8 @@ mod churn;
 mod claims;
 mod closing;
 mod core_dumps;
+mod damaged_words;
+mod descriptors;
 mod disks;
 mod forks;
 mod janitor;

@@ -75,6 +75,9 @@ impl StateBlock {
                 failpoint!(WordTakenOver);
                 return Ok(());
             }
+            if liveness.is_cut_off() {
+                return Err(Refusal::CutOff);
+            }
             let now = Instant::now();
             let since = *since.get_or_insert(now);
             if deadline.is_some_and(|deadline| now >= deadline.max(since + WORD_PATIENCE)) {

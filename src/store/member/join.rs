@@ -51,7 +51,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Weak,
-        atomic::{AtomicU64, AtomicUsize},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize},
     },
     time::Duration,
 };
@@ -86,7 +86,8 @@ impl Member {
     /// Joins the store in `directory`, an absolute path without links, or finds the membership that
     /// this process has.
     pub(crate) fn join(directory: &Path, any_file_system: bool) -> Result<Arc<Member>> {
-        let existing = Self::lookup(directory).filter(|member| member.is_at(directory));
+        let existing = Self::lookup(directory)
+            .filter(|member| member.is_at(directory) && member.check_descriptor().is_ok());
         // A process that joined once has accepted the file system; the directory's mode may have
         // changed since.
         permissions::check_directory(directory, true)?;
@@ -96,7 +97,9 @@ impl Member {
             }
             return Ok(member);
         }
-        Self::end_lingering(|member| member.page().is_closing() || !member.is_at_its_path());
+        Self::end_lingering(|member| {
+            member.page().is_closing() || member.is_lost() || !member.is_at_its_path()
+        });
         let joined = Arc::new(Self::join_anew(directory, directory, any_file_system)?);
         let member = register(directory, &joined);
         linger(&member);
@@ -171,7 +174,9 @@ impl Member {
                 let accepts = any_file_system || page.lock_page().accepts_any_file_system();
                 permissions::check_file_system(at, accepts)?;
                 complete(&lock, file_system, &path)?;
-                (take_id(&lock, page.lock_page(), &path)?, fork::generation())
+                let id = take_id(&lock, page.lock_page(), &path)?;
+                lock.hold().map_err(Error::io(&path, "map the lock file"))?;
+                (id, fork::generation())
             };
             let (id, generation) = (AtomicU64::new(id), AtomicU64::new(generation));
             return Ok(Member {
@@ -187,6 +192,7 @@ impl Member {
                 managers: AtomicUsize::new(0),
                 cache: Cache::new(),
                 file_system,
+                is_lost: AtomicBool::new(false),
                 has_huge_mount: fork::OnceLock::new(),
             });
         }
@@ -203,6 +209,7 @@ fn register(directory: &Path, joined: &Arc<Member>) -> Arc<Member> {
         // Another mount of the same file system may be read-only.
         other.inode == joined.inode
             && other.is_read_only() == joined.is_read_only()
+            && !other.is_lost()
             && (other.directory == directory || other.is_at_its_path())
     };
     let member = others.iter().find(is_same_store).unwrap_or(joined).clone();
@@ -318,7 +325,11 @@ pub(super) fn take_id(lock: &Private, page: &LockPage, path: &Path) -> Result<u6
     loop {
         let exhausted = || Error::Untrusted {
             path: path.into(),
-            reason: "its member ids are used up or damaged".into(),
+            reason:
+                "its counter of member ids is used up or damaged, so no process can join: export \
+                     the arrays in a process that is a member, or move their files away and delete \
+                     the directory"
+                    .into(),
         };
         let id = page.next_member().ok_or_else(exhausted)?;
         failpoint!(JoinIdTaken);

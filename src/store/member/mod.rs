@@ -12,6 +12,12 @@
 //!   lock tables of arrays contain member ids; the byte says whether the process behind an id still
 //!   lives. Ids are never given twice.
 //!
+//! Other code of the process may close the descriptor, or give its number to another file, on which
+//! no member holds a lock. So the file is compared before each question, and a process that no
+//! longer has it gets an error instead of an answer. Its locks stay: a mapping holds them
+//! ([`Private::hold`]), so other processes do not take it for dead. Opening the store again makes
+//! another membership.
+//!
 //! How a process takes both is described in `join`.
 //!
 //! # After a fork
@@ -42,10 +48,14 @@ use crate::{
 use join::{MEMBERS, RETRY, share, take_id};
 use std::{
     fs::File,
+    io,
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
+        atomic::{
+            AtomicBool, AtomicU64, AtomicUsize,
+            Ordering::{Relaxed, SeqCst},
+        },
     },
 };
 
@@ -70,6 +80,8 @@ pub(crate) struct Member {
     managers: AtomicUsize,
     cache: Cache,
     file_system: Option<FileSystem>,
+    /// This process found that it no longer has its descriptor of the lock file.
+    is_lost: AtomicBool,
     has_huge_mount: fork::OnceLock<bool>,
 }
 
@@ -198,6 +210,9 @@ impl Member {
             std::thread::sleep(RETRY);
         }
         let id = take_id(&self.lock, self.page(), &path)?;
+        self.lock
+            .hold()
+            .map_err(Error::io(&path, "map the lock file"))?;
         // If two threads join at once, the id of the first one counts; that of the other stays
         // locked and is never used.
         static REJOIN: fork::Mutex<()> = fork::Mutex::new(());
@@ -214,20 +229,46 @@ impl Member {
         if !self.is_read_only() && member == self.id()? {
             return Ok(true);
         }
-        self.lock
-            .file()
+        self.file()
             .and_then(|file| member_locks::is_alive(file, member))
             .map_err(Error::io(&self.directory, "ask whether a member lives"))
     }
 
+    /// The lock file, or an error if this process no longer has its descriptor: the membership is
+    /// then used for nothing new.
+    fn file(&self) -> io::Result<&File> {
+        self.lock
+            .file()
+            .inspect_err(|_| self.is_lost.store(true, Relaxed))
+    }
+
+    /// Whether this process found that it no longer has its descriptor of the lock file.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.is_lost.load(Relaxed)
+    }
+
+    /// An error if this process no longer has its descriptor of the lock file.
+    pub(crate) fn check_descriptor(&self) -> Result<()> {
+        self.file()
+            .map(|_| ())
+            .map_err(Error::io(&self.directory, "use the lock file"))
+    }
+
+    pub(crate) fn lost(&self) -> Error {
+        Error::io(&self.directory, "use the lock file")(fork::lost())
+    }
+
     /// An error if the store was closed; then this process also gives back the files and mappings
-    /// that it kept of it.
+    /// that it kept of it. An error too if the process lost its descriptor of the lock file.
     pub(crate) fn check_open(&self) -> Result<()> {
-        if !self.page().is_closing() {
-            return Ok(());
+        if self.page().is_closing() {
+            self.let_go();
+            return Err(self.closed());
         }
-        self.let_go();
-        Err(self.closed())
+        match self.is_lost() {
+            false => Ok(()),
+            true => Err(self.lost()),
+        }
     }
 
     /// Gives back the files and mappings that this process keeps. Returns false if it kept none.
@@ -263,8 +304,8 @@ impl Member {
     /// Runs `section` while no other process or thread publishes or unlinks a chosen name.
     pub(crate) fn with_names<T>(&self, section: impl FnOnce() -> Result<T>) -> Result<T> {
         let names = self
-            .lock
-            .reopen()
+            .file()
+            .and_then(|_| self.lock.reopen())
             .map_err(Error::io(&self.directory, "open the lock file again"))?;
         names
             .file()

@@ -2,7 +2,7 @@
 //! one, whatever its name is, and none follows a link.
 
 use super::NOTHING;
-use crate::common::Root;
+use crate::common::{Root, words};
 use ndshm::{Error, Manager, Observer, Scope, Severity};
 use std::{
     fs,
@@ -98,12 +98,12 @@ const OTHERS: [Other; 16] = [
     },
     Other {
         what: "a note",
-        name: ".ndshm-new-1",
+        name: ".ndshm-new-0000000000000001-abc",
         make: note,
     },
     Other {
         what: "a draft of no member",
-        name: ".ndshm-new-0-abc",
+        name: ".ndshm-new-0000000000000000-abc",
         make: note,
     },
     Other {
@@ -118,7 +118,7 @@ const OTHERS: [Other; 16] = [
     },
     Other {
         what: "a link",
-        name: ".ndshm-new-1-abc",
+        name: ".ndshm-new-0700000000000001-abc",
         make: link,
     },
     Other {
@@ -128,7 +128,7 @@ const OTHERS: [Other; 16] = [
     },
     Other {
         what: "a FIFO",
-        name: ".ndshm-new-1-abc",
+        name: ".ndshm-new-0700000000000001-abc",
         make: fifo,
     },
     Other {
@@ -243,7 +243,7 @@ fn a_sweep_of_a_root_deletes_no_directory_of_others_and_follows_no_link() {
             } else {
                 fs::create_dir(&place).unwrap();
             }
-            let files = ["thesis.tex", "x.ndshm", ".ndshm-new-1-abc"];
+            let files = ["thesis.tex", "x.ndshm", ".ndshm-new-0700000000000001-abc"];
             for file in files {
                 fs::write(place.join(file), "mine").unwrap();
             }
@@ -277,7 +277,12 @@ fn a_store_that_is_half_deleted_keeps_a_file_of_others_and_is_deleted_without_it
         .write(true)
         .open(manager.path().join(".lock"))
         .unwrap();
-    std::os::unix::fs::FileExt::write_all_at(&lock, &2u32.to_ne_bytes(), 32).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(
+        &lock,
+        &words::flags(words::CLOSING).to_ne_bytes(),
+        32,
+    )
+    .unwrap();
     fs::write(manager.path().join("notes.txt"), "mine").unwrap();
     fs::rename(manager.path(), &away).unwrap();
     drop(manager);

@@ -3,10 +3,10 @@
 
 use super::{
     NOTHING, chmod,
-    common::{self, Root},
+    common::{self, Root, words},
 };
 use ndarray::Ix1;
-use ndshm::{Error, Manager, Scope};
+use ndshm::{Error, Leftovers, Manager, Observer, Scope};
 use std::{
     fs,
     io::Write,
@@ -63,7 +63,7 @@ fn a_sweep_deletes_what_a_dead_member_owned_in_a_store_that_lives() {
     let mine = manager.zeros::<f64, _>(10).unwrap();
     let child = common::start(child_dies_as_an_owner, &[manager.path()]);
     assert_eq!(child.wait_with_output().unwrap().status.signal(), Some(9));
-    std::fs::File::create(manager.path().join(".ndshm-new-2-abcdef"))
+    std::fs::File::create(manager.path().join(words::draft(2) + "abcdef"))
         .unwrap()
         .write_all(b"half")
         .unwrap();
@@ -144,9 +144,8 @@ fn half_built_and_half_deleted_stores_are_swept() {
         .unwrap();
     let path = closed.path().join(".lock");
     let lock = std::fs::File::options().write(true).open(path).unwrap();
-    const FLAGS_AT: u64 = 32;
-    const CLOSING: u32 = 2;
-    lock.write_all_at(&CLOSING.to_ne_bytes(), FLAGS_AT).unwrap();
+    let closing = words::flags(words::CLOSING).to_ne_bytes();
+    lock.write_all_at(&closing, words::FLAGS_AT).unwrap();
     std::fs::rename(closed.path(), &left).unwrap();
     drop(closed);
     let manager = root.manager();
@@ -165,13 +164,18 @@ fn a_leftover_that_cannot_be_swept_is_reported_and_does_not_stop_the_rest() {
     std::fs::write(&broken, "x").unwrap();
     chmod(&broken, 0o600);
     // Drafts of a dead member and of one that never was, and files that have names like theirs.
-    let draft = |maker: &str| manager.path().join(format!(".ndshm-new-{maker}-x"));
-    for maker in ["2", "777"] {
-        std::fs::write(draft(maker), "half").unwrap();
+    for maker in [2, 777] {
+        std::fs::write(manager.path().join(words::draft(maker) + "x"), "half").unwrap();
     }
-    let others = ["18446744073709551615", "9223372036854775807", "0", "2-x"];
-    for maker in others {
-        std::fs::write(draft(maker), "mine").unwrap();
+    let no_member = [
+        words::draft(0) + "x",
+        words::draft((1 << 56) - 1) + "x",
+        words::draft(2) + "x-x",
+        ".ndshm-new-0000000000000002-x".to_owned(),
+        ".ndshm-new-2-x".to_owned(),
+    ];
+    for name in &no_member {
+        std::fs::write(manager.path().join(name), "mine").unwrap();
     }
     std::fs::create_dir_all(root.path().join(".ndshm-gone-1/not ours")).unwrap();
     std::fs::create_dir(root.path().join(".ndshm-gone-2")).unwrap();
@@ -186,7 +190,7 @@ fn a_leftover_that_cannot_be_swept_is_reported_and_does_not_stop_the_rest() {
     let contents = root.contents();
     assert_eq!(
         contents.len(),
-        4 + others.len() + 2,
+        4 + no_member.len() + 2,
         "the store, its lock, the array that was kept, the broken one; the others: {contents:?}"
     );
     root.manager();
@@ -295,4 +299,104 @@ fn child_leaves_a_store_that_was_renamed() {
     std::fs::rename(manager.path(), root.join(".ndshm-gone-4567")).unwrap();
     std::mem::forget(manager);
     common::done();
+}
+
+/// A killed import left 86 MiB, and the sweep that deleted it with its store reported "0 arrays,
+/// 0 B". What a sweep announces, it also reports, and it is what was there.
+#[test]
+fn a_sweep_counts_every_file_that_it_deletes_and_usage_every_file_that_stays() {
+    for (death, arrays, half_made) in [
+        ("while it fills an array", 0, 1),
+        ("with an array that it returned", 1, 0),
+        ("with a file that it kept", 0, 1),
+        ("amid a release", 1, 0),
+    ] {
+        let root = Root::new();
+        let manager = root.manager();
+        let store = manager.path().display().to_string();
+        let whole = root.path().display().to_string();
+        // In a store that lives.
+        die(&["living", death, &store]);
+        let usage = manager.usage().unwrap();
+        let there = usage.allocated + usage.kept;
+        assert!(there >= 8 * ELEMENTS as u64, "{death}: {usage:?}");
+        let leftovers = Observer::open(&store).unwrap().leftovers().unwrap();
+        let swept = manager.sweep().unwrap();
+        let counts = (swept.arrays, swept.half_made, swept.bytes);
+        assert_eq!(counts, (arrays, half_made, there), "{death}");
+        assert_eq!(counts, sum(&leftovers), "{death}");
+        let usage = manager.usage().unwrap();
+        assert_eq!((usage.allocated, usage.kept), (0, 0), "{death}");
+        // With its store.
+        die(&["deserted", death, &whole]);
+        let leftovers = Observer::leftovers_in(root.path()).unwrap();
+        let swept = Manager::sweep_root(root.path()).unwrap();
+        let counts = (swept.arrays, swept.half_made, swept.bytes);
+        assert_eq!(swept.stores, 1, "{death}");
+        assert_eq!(counts, (arrays, half_made, there), "{death}");
+        assert_eq!(counts, sum(&leftovers), "{death}");
+    }
+}
+
+const ELEMENTS: usize = 50_000;
+
+fn sum(leftovers: &[Leftovers]) -> (usize, usize, u64) {
+    leftovers.iter().fold((0, 0, 0), |sum, found| {
+        (
+            sum.0 + found.arrays,
+            sum.1 + found.half_made,
+            sum.2 + found.bytes,
+        )
+    })
+}
+
+fn die(arguments: &[&str]) {
+    let child = common::start(child_dies_with_elements, arguments);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.signal(), Some(9), "{output:?}");
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_dies_with_elements() {
+    let [place, death, path] = &common::arguments()[..] else {
+        panic!()
+    };
+    let end = || {
+        rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL)
+            .unwrap();
+    };
+    let builder = Manager::builder().recycle(1 << 30);
+    let manager = match place.as_str() {
+        "living" => builder.path(path).open().unwrap(),
+        _ => builder.root(path).create().unwrap(),
+    };
+    match death.as_str() {
+        "while it fills an array" => {
+            let fill = |i| {
+                if i == ELEMENTS - 1 {
+                    end();
+                }
+                1.0f64
+            };
+            manager.from_shape_fn(ELEMENTS, fill).map(drop).unwrap();
+        }
+        "with an array that it returned" => {
+            let xs = manager.from_elem(ELEMENTS, 1.0).unwrap();
+            xs.set_scope(Scope::Local).unwrap();
+            println!("{}", xs.handle());
+            end();
+        }
+        "with a file that it kept" => drop(manager.from_elem(ELEMENTS, 1.0).unwrap()),
+        _ => {
+            let xs = manager.from_elem(ELEMENTS, 1.0).unwrap();
+            let file = std::fs::File::options().write(true).open(xs.path());
+            let released = words::RELEASED.to_ne_bytes();
+            file.unwrap()
+                .write_all_at(&released, words::LIFECYCLE_AT)
+                .unwrap();
+            end();
+        }
+    }
+    end();
 }

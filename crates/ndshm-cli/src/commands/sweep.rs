@@ -78,6 +78,7 @@ fn json_of(leftovers: &[Leftovers], swept: Option<&Swept>) -> Value {
             "path": found.path,
             "store": found.is_store,
             "arrays": found.arrays,
+            "half_made": found.half_made,
             "bytes": found.bytes,
         })
     };
@@ -86,6 +87,7 @@ fn json_of(leftovers: &[Leftovers], swept: Option<&Swept>) -> Value {
         json!({
             "stores": swept.stores,
             "arrays": swept.arrays,
+            "half_made": swept.half_made,
             "bytes": swept.bytes,
             "skipped": skipped,
         })
@@ -97,7 +99,7 @@ fn print(context: &Context, leftovers: &[Leftovers], swept: Option<&Swept>) -> R
     let mut out = context.out();
     for found in leftovers {
         let what = if found.is_store {
-            format!("store with {}", text::count(found.arrays, "array"))
+            format!("store with {}", things(found.arrays, found.half_made))
         } else if found.arrays == 0 {
             "half-made array".into()
         } else {
@@ -109,7 +111,7 @@ fn print(context: &Context, leftovers: &[Leftovers], swept: Option<&Swept>) -> R
     match swept {
         Some(swept) => {
             let stores = text::count(swept.stores, "store");
-            let arrays = text::count(swept.arrays, "array");
+            let arrays = things(swept.arrays, swept.half_made);
             let bytes = text::bytes(swept.bytes);
             writeln!(out, "deleted {stores} and {arrays}, {bytes}")?;
         }
@@ -121,4 +123,13 @@ fn print(context: &Context, leftovers: &[Leftovers], swept: Option<&Swept>) -> R
         }
     }
     Ok(out.flush()?)
+}
+
+/// The arrays, and the files without one if there are any.
+fn things(arrays: usize, half_made: usize) -> String {
+    let arrays = text::count(arrays, "array");
+    match half_made {
+        0 => arrays,
+        half_made => format!("{arrays}, {}", text::count(half_made, "half-made array")),
+    }
 }
