@@ -172,12 +172,18 @@ pub enum Error {
     /// The wait ended before the obstacle was gone.
     #[error("{}: {obstacle} for all of {waited:?}", path.display())]
     Timeout {
-        /// The array.
+        /// The array, the store, or the lock file.
         path: PathBuf,
         /// The obstacle.
         obstacle: &'static str,
         /// The time that was waited.
         waited: Duration,
+    },
+    /// The check of [`set_interrupt_check`](crate::set_interrupt_check) ended a wait.
+    #[error("{}: the wait was interrupted", path.display())]
+    Interrupted {
+        /// The array, the store, or the lock file.
+        path: PathBuf,
     },
     /// The thread would wait for its own guard.
     #[error(
@@ -318,6 +324,7 @@ impl fmt::Debug for Error {
             Error::NotShared { .. } => "NotShared",
             Error::WouldBlock { .. } => "WouldBlock",
             Error::Timeout { .. } => "Timeout",
+            Error::Interrupted { .. } => "Interrupted",
             Error::WouldDeadlock { .. } => "WouldDeadlock",
             Error::Poisoned { .. } => "Poisoned",
             Error::Frozen { .. } => "Frozen",

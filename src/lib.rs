@@ -171,6 +171,7 @@ pub use manager::{Manager, Usage};
 pub use scope::Scope;
 pub use store::Swept;
 pub use store::settings::HugePages;
+pub use sys::wait::set_interrupt_check;
 
 /// Makes a `Clone + Copy` struct with `repr(C)` an [`Element`](trait@Element). Its fields are
 /// elements, `[T; N]` of elements, and other such structs, without padding.
@@ -204,10 +205,11 @@ pub use store::settings::HugePages;
 #[cfg(feature = "derive")]
 pub use ndshm_derive::Element;
 
-/// Items for the code of the macros.
+/// Items for the code of the macros, and for this project's tool and Python package.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::element::Element;
+    pub use crate::sys::process::trusted_variable;
     pub use bytemuck;
     pub use ndarray::IxDyn;
 

@@ -1,7 +1,10 @@
 //! The frozen flag of an array: set once, for ever, and waited for.
 
 use super::Segment;
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    sys::wait::is_interrupted,
+};
 use std::{
     sync::atomic::Ordering::{Relaxed, SeqCst},
     time::{Duration, Instant},
@@ -41,12 +44,18 @@ impl Segment {
     /// # Errors
     ///
     /// `Abandoned` if the producer's process ended before it froze the array, `Released` if the
-    /// array was released; both at once, not after the time. `Timeout` after the time.
-    pub(crate) fn wait_until_frozen(&self, timeout: Duration) -> Result<()> {
-        let deadline = Instant::now().checked_add(timeout);
+    /// array was released; both at once, not after the time. `Timeout` after the time, which began
+    /// at `began`.
+    pub(crate) fn wait_until_frozen(&self, timeout: Duration, began: Instant) -> Result<()> {
+        let deadline = began.checked_add(timeout);
         let outcome = self.state().wait_until(deadline, || {
             failpoint!(FreezeAwaited);
-            self.frozen_or_hopeless().transpose()
+            match self.frozen_or_hopeless().transpose() {
+                None if is_interrupted() => Some(Err(Error::Interrupted {
+                    path: self.path().into(),
+                })),
+                outcome => outcome,
+            }
         });
         outcome.unwrap_or_else(|_| {
             Err(Error::Timeout {

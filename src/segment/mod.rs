@@ -151,7 +151,15 @@ impl Segment {
         }
         // A file that was in this store before could not have been renamed in another one's
         // directory.
-        if self.member.page().is_closing() || !was_in_store && !self.member.is_at_its_path() {
+        let is_in_its_store = was_in_store || {
+            let is_at_its_path = self.member.is_at_its_path();
+            if is_at_its_path.is_err() {
+                // A call that fails leaves nothing behind.
+                self.release()?;
+            }
+            is_at_its_path?
+        };
+        if self.member.page().is_closing() || !is_in_its_store {
             // The closer may have listed the store before the array got its name, or another store
             // is in this one's place. No other process deletes the array then, so this one does.
             failpoint!(PublishClosingSeen);

@@ -24,14 +24,14 @@
 //! stashed has the name of a draft, and a sweep deletes the drafts of dead members. An owner that
 //! dies before step 1 leaves a ready array with a dead owner: a sweep does all steps.
 
-use super::{SEGMENTS, Segment, inode_of};
+use super::{SEGMENTS, Segment};
 use crate::{
     error::{Error, Result},
     format::{directory_entry, name::Stem},
     scope::Scope,
     state::block::lifecycle,
     store::{mapping_cache::Cached, recycle_pool::Kept, temporary::TempName},
-    sys::fork,
+    sys::{fork, fs::inode_at, wait::Deadline},
 };
 use std::{fs, io, sync::atomic::Ordering::SeqCst};
 
@@ -46,7 +46,7 @@ impl Segment {
         let released = self.ownership.lock().release(self.state(), me);
         failpoint!(ReleaseMarked);
         if !(released && was_owned && self.stash_for_reuse(me)) {
-            self.unlink()?;
+            self.unlink(&self.member.deadline())?;
         }
         if !released {
             return Err(self.released());
@@ -57,11 +57,11 @@ impl Segment {
 
     /// Unlinks the file if the array was released and still has its name. Returns false if it was
     /// not released.
-    pub(super) fn finish_release(&self) -> Result<bool> {
+    pub(super) fn finish_release(&self, deadline: &Deadline) -> Result<bool> {
         match self.state().lifecycle.load(SeqCst) {
             lifecycle::RELEASED => {
                 failpoint!(SweepReleasedFound);
-                self.unlink().map(|()| true)
+                self.unlink(deadline).map(|()| true)
             }
             _ => Ok(false),
         }
@@ -152,15 +152,17 @@ impl Segment {
     }
 
     /// Removes the file's name if it is still this array's.
-    pub(super) fn unlink(&self) -> Result<()> {
+    pub(super) fn unlink(&self, deadline: &Deadline) -> Result<()> {
         if !self.has_chosen_name() {
             return self.unlink_now();
         }
-        self.member
-            .with_names(|| match fs::symlink_metadata(&self.path) {
-                Ok(metadata) if inode_of(&metadata) == self.inode => self.unlink_now(),
+        self.member.with_names(deadline, || {
+            let action = "look at the file to delete";
+            match inode_at(&self.path).map_err(Error::io(&self.path, action))? {
+                Some(named) if named == self.inode => self.unlink_now(),
                 _ => Ok(()),
-            })
+            }
+        })
     }
 
     fn unlink_now(&self) -> Result<()> {
@@ -187,7 +189,8 @@ impl Drop for Segment {
             if deletes {
                 failpoint!(DropMarked);
                 if !self.stash_for_reuse(me) {
-                    let _ = self.unlink();
+                    // Where it fails, a sweep unlinks the released file, and its name is free.
+                    let _ = self.unlink(&self.member.deadline_in_passing());
                 }
                 event!(
                     DEBUG,

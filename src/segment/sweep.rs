@@ -22,7 +22,10 @@ use crate::{
         permissions,
         plan::{Kind, Plan, PlannedDeletion, Reason},
     },
-    sys::fs::{inode_at, inode_of_file, open_file},
+    sys::{
+        fs::{is_at, open_file},
+        wait::Deadline,
+    },
 };
 use std::{
     collections::BTreeMap,
@@ -97,19 +100,26 @@ fn plan_files(
         None => is_alive(member).map(|is_alive| *known.entry(member).or_insert(is_alive)),
     };
     let opened = Directory::open(directory)?;
-    let identity = opened.as_ref().and_then(Directory::identity);
+    let identity = match &opened {
+        Some(directory) => directory.identity()?,
+        None => None,
+    };
     let is_draft = |name: &OsStr| {
         let known = opened.as_ref().zip(identity.as_ref());
-        known.is_some_and(|(directory, store)| directory.is_of_store(name, store))
+        known.map_or(Ok(false), |(directory, store)| {
+            directory.is_of_store(name, store)
+        })
     };
     let mut plan = Plan::default();
     for name in listing::names(directory)? {
         let path = directory.join(&name);
         let reason = match StoreEntry::of(&name) {
             StoreEntry::Array(_) => judge_array(&path, store, &mut is_alive),
-            StoreEntry::Draft { maker: Some(maker) } if is_draft(&name) => {
-                Ok(Reason::of_draft(maker, &mut is_alive)?)
-            }
+            StoreEntry::Draft { maker: Some(maker) } => match is_draft(&name) {
+                Ok(true) => Ok(Reason::of_draft(maker, &mut is_alive)?),
+                Ok(false) => Ok(None),
+                Err(error) => Err(error),
+            },
             StoreEntry::Draft { .. } | StoreEntry::LockFile | StoreEntry::Foreign => Ok(None),
         };
         match reason {
@@ -146,7 +156,7 @@ fn judge_array(
     }
     match check_array(&file, path, store, state.lifecycle) {
         // A released file that lost its name is another array's by now, or about to be.
-        _ if !names(path, &file) => Ok(None),
+        _ if !is_at(path, &file).map_err(Error::io(path, "look at the file"))? => Ok(None),
         Ok(()) => Ok(reason),
         Err(error) => Err(error),
     }
@@ -165,13 +175,8 @@ fn check_array(file: &File, path: &Path, store: Uuid, lifecycle: u32) -> Result<
     }
 }
 
-/// Whether a path still names the file that was opened by it.
-fn names(path: &Path, file: &File) -> bool {
-    inode_at(path).is_some_and(|named| inode_of_file(file).is_ok_and(|opened| opened == named))
-}
-
 /// Deletes the leftovers among the files of a store.
-pub(crate) fn sweep_files(member: &Arc<Member>) -> Result<Swept> {
+pub(crate) fn sweep_files(member: &Arc<Member>, deadline: &Deadline) -> Result<Swept> {
     member.check_open()?;
     let Plan { deletions, skipped } =
         plan_files(member.directory(), member.page().uuid(), |owner| {
@@ -185,7 +190,7 @@ pub(crate) fn sweep_files(member: &Arc<Member>) -> Result<Swept> {
         .iter()
         .partition(|deletion| deletion.reason.kind() == Kind::Draft);
     for array in arrays {
-        swept.note(sweep_array(member, array));
+        swept.note(sweep_array(member, array, deadline));
     }
     for draft in drafts {
         swept.note(sweep_draft(draft));
@@ -194,8 +199,13 @@ pub(crate) fn sweep_files(member: &Arc<Member>) -> Result<Swept> {
     Ok(swept)
 }
 
-fn sweep_array(member: &Arc<Member>, array: &PlannedDeletion) -> Result<Swept> {
-    match Segment::open_for_sweep(member, &array.path).and_then(|segment| segment.sweep()) {
+fn sweep_array(
+    member: &Arc<Member>,
+    array: &PlannedDeletion,
+    deadline: &Deadline,
+) -> Result<Swept> {
+    let opened = Segment::open_for_sweep(member, &array.path);
+    match opened.and_then(|segment| segment.sweep(deadline)) {
         Ok(true) => Ok(Swept {
             arrays: 1,
             bytes: array.bytes,
@@ -223,8 +233,8 @@ fn sweep_draft(draft: &PlannedDeletion) -> Result<Swept> {
 impl Segment {
     /// Deletes the array if its owner is dead, or if it was released and still has its name.
     /// Returns false if there is nothing to do.
-    fn sweep(&self) -> Result<bool> {
-        if self.finish_release()? {
+    fn sweep(&self, deadline: &Deadline) -> Result<bool> {
+        if self.finish_release(deadline)? {
             return Ok(true);
         }
         let owner = self.state().owner.load(SeqCst);
@@ -237,7 +247,7 @@ impl Segment {
         let me = self.member.id()?;
         self.ownership.lock().release(self.state(), me);
         failpoint!(ReleaseMarked);
-        self.unlink().map(|()| true)
+        self.unlink(deadline).map(|()| true)
     }
 }
 
@@ -290,7 +300,7 @@ mod tests {
         let before = list();
         let store = StoreReader::open(manager.path()).unwrap();
         let plan = plan_store(&store, manager.path()).unwrap();
-        let swept = sweep_files(manager.member()).unwrap();
+        let swept = sweep_files(manager.member(), &manager.member().deadline()).unwrap();
         let mut planned: Vec<_> = plan
             .deletions
             .iter()

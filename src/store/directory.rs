@@ -19,7 +19,7 @@ use crate::{
     },
     state::block::lifecycle,
     store::lock_snapshot::LockPageSnapshot,
-    sys::fs::{above_the_streams, inode_at, inode_of_file},
+    sys::fs::{above_the_streams, is_at, unless_missing},
 };
 use rustix::{
     fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, openat, statat, unlinkat},
@@ -68,9 +68,8 @@ impl Directory {
     }
 
     /// Whether its path still names it.
-    pub(crate) fn is_at_its_path(&self) -> bool {
-        inode_at(&self.path)
-            .is_some_and(|named| inode_of_file(&self.file).is_ok_and(|own| own == named))
+    pub(crate) fn is_at_its_path(&self) -> Result<bool> {
+        is_at(&self.path, &self.file).map_err(Error::io(&self.path, "look at the directory"))
     }
 
     /// The names in it.
@@ -86,51 +85,79 @@ impl Directory {
         Ok(names)
     }
 
-    /// What the store's files have in common, as its lock file says; `None` without one.
-    pub(crate) fn identity(&self) -> Option<Identity> {
-        let lock = self.open_file(OsStr::new(LOCK_NAME)).ok()?;
-        let page = LockPageSnapshot::read(&lock, &self.path).ok()?;
-        page.defect()
-            .is_none()
-            .then_some(Identity { uuid: page.uuid })
+    /// What the store's files have in common, as its lock file says; `None` without a sound one.
+    pub(crate) fn identity(&self) -> Result<Option<Identity>> {
+        let name = OsStr::new(LOCK_NAME);
+        // Another kind of file, or one that is too short, is no lock file.
+        let is_file = self.stat(name)?.is_some_and(|found| is_own_file(&found));
+        let Some(lock) = (if is_file { self.open_file(name)? } else { None }) else {
+            return Ok(None);
+        };
+        match LockPageSnapshot::read(&lock, &self.path) {
+            Ok(page) if page.defect().is_none() => Ok(Some(Identity { uuid: page.uuid })),
+            Ok(_) => Ok(None),
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::UnexpectedEof => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether the library put this file into the store that has this identity. A file that is gone
     /// counts as the store's: it does not keep the store from being deleted.
-    pub(crate) fn is_of_store(&self, name: &OsStr, store: &Identity) -> bool {
-        let Some(found) = self.stat(name) else {
-            return true;
+    pub(crate) fn is_of_store(&self, name: &OsStr, store: &Identity) -> Result<bool> {
+        let Some(found) = self.stat(name)? else {
+            return Ok(true);
         };
         if !is_own_file(&found) {
-            return false;
+            return Ok(false);
         }
-        match StoreEntry::of(name) {
+        Ok(match StoreEntry::of(name) {
             StoreEntry::LockFile => true,
             // Its maker may be a member of a store that was at this path a moment ago.
             StoreEntry::Draft { maker } => {
                 maker.is_some_and(|maker| (1..MAX_MEMBER).contains(&maker))
             }
-            StoreEntry::Array(_) => match self.open_file(name) {
-                Ok(file) => is_array_of(&file, store.uuid),
-                Err(error) => error.kind() == io::ErrorKind::NotFound,
+            StoreEntry::Array(_) => match self.open_file(name)? {
+                Some(file) => is_array_of(&file, store.uuid)
+                    .map_err(Error::io(self.path.join(name), "read the file"))?,
+                None => true,
             },
             StoreEntry::Foreign => false,
-        }
+        })
     }
 
     /// Whether it has only what a store has that is being made: a lock file, or nothing.
     pub(crate) fn is_half_built(&self) -> Result<bool> {
-        let mut names = self.names()?.into_iter();
-        Ok(names.all(|name| {
-            name == LOCK_NAME && self.stat(&name).is_none_or(|found| is_own_file(&found))
-        }))
+        for name in self.names()? {
+            let is_the_makers =
+                name == LOCK_NAME && self.stat(&name)?.is_none_or(|found| is_own_file(&found));
+            if !is_the_makers {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The first file that does not belong to the store that has this identity, or to none.
+    pub(crate) fn foreign_entry(&self, store: Option<&Identity>) -> Result<Option<OsString>> {
+        for name in self.names()? {
+            let is_of_store = match store {
+                Some(store) => self.is_of_store(&name, store)?,
+                None => false,
+            };
+            if !is_of_store {
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
     }
 
     /// The bytes that a file takes on its file system; none if it is gone.
     pub(crate) fn allocated(&self, name: &OsStr) -> u64 {
         // stat(2) counts in blocks of 512 bytes on every file system.
-        self.stat(name)
-            .map_or(0, |found| found.st_blocks as u64 * 512)
+        let found = self.stat(name).ok().flatten();
+        found.map_or(0, |found| found.st_blocks as u64 * 512)
     }
 
     /// Removes a file's name. Returns false if it is gone already.
@@ -144,14 +171,18 @@ impl Directory {
         }
     }
 
-    fn stat(&self, name: &OsStr) -> Option<Stat> {
-        statat(&self.file, name, AtFlags::SYMLINK_NOFOLLOW).ok()
+    /// `None` if it is gone.
+    fn stat(&self, name: &OsStr) -> Result<Option<Stat>> {
+        unless_missing(statat(&self.file, name, AtFlags::SYMLINK_NOFOLLOW))
+            .map_err(Error::io(self.path.join(name), "look at the file"))
     }
 
-    fn open_file(&self, name: &OsStr) -> io::Result<File> {
+    /// `None` if it is gone.
+    fn open_file(&self, name: &OsStr) -> Result<Option<File>> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let file = openat(&self.file, name, flags, Mode::empty())?;
-        above_the_streams(File::from(file))
+        unless_missing(openat(&self.file, name, flags, Mode::empty()))
+            .and_then(|file| file.map(File::from).map(above_the_streams).transpose())
+            .map_err(Error::io(self.path.join(name), "open the file"))
     }
 }
 
@@ -165,18 +196,16 @@ fn is_own_file(found: &Stat) -> bool {
 
 /// Whether a file begins as an array does, and its header names this store. The header need not be
 /// whole: a damaged array is still the store's.
-fn is_array_of(file: &File, store: Uuid) -> bool {
+fn is_array_of(file: &File, store: Uuid) -> io::Result<bool> {
     let mut head = vec![0; 4096];
-    let Ok(mut len) = read(file, &mut head) else {
-        return false;
-    };
+    let mut len = read(file, &mut head)?;
     if !head.starts_with(&MAGIC) || len <= HEADER_AT {
-        return false;
+        return Ok(false);
     }
     // A maker whose store was closed released the array that it had put into the next store, but
     // found no path to unlink it by: it is a leftover wherever it lies.
     if head[LIFECYCLE_AT..].starts_with(&lifecycle::RELEASED.to_ne_bytes()) {
-        return true;
+        return Ok(true);
     }
     // The key "store" and a UUID, as deterministic CBOR has them.
     let entry = [&b"\x65store\xd8\x25\x50"[..], store.as_bytes()].concat();
@@ -184,9 +213,9 @@ fn is_array_of(file: &File, store: Uuid) -> bool {
     if len == head.len() && !has_entry(&head[HEADER_AT..]) {
         // A long header.
         head.resize(MAX_HEADER_END, 0);
-        len = read(file, &mut head).unwrap_or(0);
+        len = read(file, &mut head)?;
     }
-    has_entry(head.get(HEADER_AT..len).unwrap_or_default())
+    Ok(has_entry(head.get(HEADER_AT..len).unwrap_or_default()))
 }
 
 /// Reads from the start of a file; returns how many bytes there are.

@@ -11,7 +11,7 @@
 use crate::{
     error::{Error, Result},
     store,
-    sys::fork,
+    sys::{fork, wait::Wait},
 };
 use rustix::{
     event::{PollFd, PollFlags, poll},
@@ -209,7 +209,7 @@ fn wait(store: &Path) -> Result<()> {
     let failed = |action| Error::io(store, action);
     // A process without a terminal gets no signal from its keys.
     setsid().map_err(|errno| failed("begin a session")(errno.into()))?;
-    store::sweep_when_deserted(store, || {
+    store::sweep_when_deserted(store, Wait::Forever, || {
         let mut stdout = io::stdout();
         stdout
             .write_all(READY.as_bytes())

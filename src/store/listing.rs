@@ -8,6 +8,10 @@ use crate::{
     format::{constants::LOCK_NAME, directory_entry::StoreEntry},
     store::directory::Directory,
 };
+use rustix::{
+    fs::{FileType, Stat},
+    io::Errno,
+};
 use std::{
     ffi::OsString,
     fs, io,
@@ -55,12 +59,13 @@ pub(crate) fn foreign_entry(directory: &Path) -> Result<Option<PathBuf>> {
     let Some(directory) = Directory::open(directory)? else {
         return Ok(None);
     };
-    let mut names = directory.names()?.into_iter();
-    let foreign = match directory.identity() {
-        Some(store) => names.find(|name| !directory.is_of_store(name, &store)),
-        None => names.next(),
-    };
+    let store = directory.identity()?;
+    let foreign = directory.foreign_entry(store.as_ref())?;
     Ok(foreign.map(PathBuf::from))
+}
+
+fn is_regular(found: &Stat) -> bool {
+    FileType::from_raw_mode(found.st_mode) == FileType::RegularFile
 }
 
 /// The bytes that a file takes on its file system; none if it is gone.
@@ -71,11 +76,17 @@ pub(crate) fn allocated(path: &Path) -> u64 {
 
 /// The directories in a root that have a lock file, in the order of their names.
 pub(crate) fn stores(root: &Path) -> Result<Vec<PathBuf>> {
-    let mut stores: Vec<_> = names(root)?
-        .into_iter()
-        .map(|name| root.join(name))
-        .filter(|path| path.join(LOCK_NAME).is_file())
-        .collect();
+    let mut stores = Vec::new();
+    for name in names(root)? {
+        let path = root.join(name);
+        let lock = path.join(LOCK_NAME);
+        match rustix::fs::stat(&lock) {
+            Ok(found) if is_regular(&found) => stores.push(path),
+            // A directory that this user may not enter is no store of this user.
+            Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::ACCESS) => {}
+            Err(errno) => return Err(Error::io(lock, "look for a store")(errno.into())),
+        }
+    }
     stores.sort();
     Ok(stores)
 }

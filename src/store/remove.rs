@@ -52,18 +52,19 @@ use crate::{
         fork::Private,
         fs::{inode_at, rename_without_replacing},
         process,
+        wait::{Deadline, IN_PASSING},
     },
 };
 use std::{
     ffi::OsStr,
     fs, io,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// Deletes the store in a directory if it is marked as closing: its closer died, or has not come to
 /// the rename yet. Returns false if no such store is there.
-pub(crate) fn finish_closing(directory: &Path) -> Result<bool> {
+pub(crate) fn finish_closing(directory: &Path, deadline: &Deadline) -> Result<bool> {
     let store = match StoreReader::open(directory) {
         Ok(store) => store,
         Err(Error::NotFound { .. } | Error::Untrusted { .. }) => return Ok(false),
@@ -73,7 +74,7 @@ pub(crate) fn finish_closing(directory: &Path) -> Result<bool> {
         return Ok(false);
     }
     check_removable(directory)?;
-    remove(directory, store.lock_file(), store.inode()).map(|_| true)
+    remove(directory, store.lock_file(), store.inode(), deadline).map(|_| true)
 }
 
 /// How often a file is looked at before it counts as one of others.
@@ -105,22 +106,33 @@ pub(super) fn not_removable(directory: &Path, foreign: &Path) -> Error {
 
 /// Deletes a store that was marked as closing, whose open lock file has this device and inode:
 /// steps 2 and 3. Does nothing if another process renamed it away first.
-pub(crate) fn remove(directory: &Path, lock: &Private, inode: (u64, u64)) -> Result<Swept> {
-    match rename_away(directory, lock, inode)? {
+pub(crate) fn remove(
+    directory: &Path,
+    lock: &Private,
+    inode: (u64, u64),
+    deadline: &Deadline,
+) -> Result<Swept> {
+    match rename_away(directory, lock, inode, deadline)? {
         Some(gone) => empty(&gone),
         None => Ok(Swept::default()),
     }
 }
 
 /// Step 2. Returns the directory's new path.
-fn rename_away(directory: &Path, lock: &Private, inode: (u64, u64)) -> Result<Option<PathBuf>> {
+fn rename_away(
+    directory: &Path,
+    lock: &Private,
+    inode: (u64, u64),
+    deadline: &Deadline,
+) -> Result<Option<PathBuf>> {
     let path = directory.join(LOCK_NAME);
     // The lock goes with its description, when this is dropped.
     let closing = lock
         .reopen()
         .map_err(Error::io(&path, "open the lock file again"))?;
-    lock_closing(&closing, &path)?;
-    if inode_at(&path) != Some(inode) {
+    lock_closing(&closing, &path, deadline)?;
+    let named = inode_at(&path).map_err(Error::io(&path, "look at the lock file"))?;
+    if named != Some(inode) {
         return Ok(None);
     }
     failpoint!(RenameAwayWanted);
@@ -132,7 +144,8 @@ fn rename_away(directory: &Path, lock: &Private, inode: (u64, u64)) -> Result<Op
         Err(error) => return Err(Error::io(directory, "rename the store away")(error)),
     }
     failpoint!(StoreRenamedAway);
-    if inode_at(&gone.join(LOCK_NAME)).is_some_and(|found| found != inode) {
+    let moved = inode_at(&gone.join(LOCK_NAME)).map_err(Error::io(&gone, "look at the store"))?;
+    if moved.is_some_and(|found| found != inode) {
         failpoint!(StorePutBack);
         return match rename_without_replacing(&gone, directory) {
             Ok(()) => Ok(None),
@@ -144,22 +157,17 @@ fn rename_away(directory: &Path, lock: &Private, inode: (u64, u64)) -> Result<Op
     Ok(Some(gone))
 }
 
-/// How long a closer waits for another one. That one holds the lock for a few system calls, unless
-/// it is stopped.
-const PATIENCE: Duration = Duration::from_secs(10);
-const BETWEEN_TRIES: Duration = Duration::from_millis(1);
-
-fn lock_closing(closing: &Private, path: &Path) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    let try_lock = || closing.file().and_then(member_locks::try_lock_closing);
-    while !try_lock().map_err(Error::io(path, "lock the store to rename it away"))? {
-        if Instant::now() > deadline {
-            let action = "wait for another process that deletes this store: it is stopped, end it";
-            return Err(Error::io(path, action)(io::ErrorKind::TimedOut.into()));
-        }
-        std::thread::sleep(BETWEEN_TRIES);
-    }
-    Ok(())
+/// Another closer holds the lock for a few system calls, unless it is stopped, so the wait has an
+/// end also where the caller set none.
+fn lock_closing(closing: &Private, path: &Path, deadline: &Deadline) -> Result<()> {
+    let action = "lock the store to rename it away";
+    let obstacle = "another process that deletes this store held its lock (if it is stopped: \
+                    continue it by SIGCONT, or end it)";
+    deadline
+        .or(Some(IN_PASSING))
+        .poll(path, action, obstacle, || {
+            closing.file().and_then(member_locks::try_lock_closing)
+        })
 }
 
 /// Unlinks the files of a store that was renamed away, and removes its directory: step 3.
@@ -168,7 +176,7 @@ pub(super) fn empty(gone: &Path) -> Result<Swept> {
     let Some(directory) = Directory::open(gone)? else {
         return Ok(swept);
     };
-    let store = directory.identity();
+    let store = directory.identity()?;
     let mut looks = 1;
     loop {
         if let Some(store) = &store {
@@ -183,11 +191,7 @@ pub(super) fn empty(gone: &Path) -> Result<Swept> {
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
             Err(error) => return Err(Error::io(gone, "delete the directory")(error)),
         }
-        let names = directory.names()?;
-        let foreign = names
-            .into_iter()
-            .find(|name| store.is_none_or(|store| !directory.is_of_store(name, &store)));
-        match foreign {
+        match directory.foreign_entry(store.as_ref())? {
             None => {}
             Some(foreign) if looks == LOOKS => {
                 return Err(not_removable(gone, Path::new(&foreign)));
@@ -205,7 +209,7 @@ pub(super) fn empty(gone: &Path) -> Result<Swept> {
 fn unlink_files(directory: &Directory, store: &Identity, swept: &mut Swept) -> Result<()> {
     for name in directory.names()? {
         let entry = StoreEntry::of(&name);
-        if entry == StoreEntry::LockFile || !directory.is_of_store(&name, store) {
+        if entry == StoreEntry::LockFile || !directory.is_of_store(&name, store)? {
             continue;
         }
         let bytes = directory.allocated(&name);
@@ -227,11 +231,12 @@ fn unlink_files(directory: &Directory, store: &Identity, swept: &mut Swept) -> R
 /// Removes a store that no process is making any more: a lock file and its directory. Returns false
 /// if the directory has something else, and so is none.
 pub(super) fn remove_half_built(path: &Path) -> Result<bool> {
-    let Some(directory) =
-        Directory::open(path)?.filter(|found| found.is_half_built().is_ok_and(|is| is))
-    else {
+    let Some(directory) = Directory::open(path)? else {
         return Ok(false);
     };
+    if !directory.is_half_built()? {
+        return Ok(false);
+    }
     directory.unlink(OsStr::new(LOCK_NAME))?;
     failpoint!(StoreFileRemoved);
     let removed = fs::remove_dir(path);

@@ -78,11 +78,24 @@ pub(crate) fn inode_of_file(file: &File) -> io::Result<(u64, u64)> {
 }
 
 /// Device and inode of the file at a path, of the link itself for a link. `None` if the path names
-/// nothing.
-pub(crate) fn inode_at(path: &Path) -> Option<(u64, u64)> {
-    rustix::fs::lstat(path)
-        .ok()
-        .map(|found| (found.st_dev, found.st_ino))
+/// nothing. An error says nothing about the file: the caller must decide nothing by it.
+pub(crate) fn inode_at(path: &Path) -> io::Result<Option<(u64, u64)>> {
+    let found = unless_missing(rustix::fs::lstat(path))?;
+    Ok(found.map(|found| (found.st_dev, found.st_ino)))
+}
+
+/// The answer of a call about a path; `None` if nothing is there.
+pub(crate) fn unless_missing<T>(answer: Result<T, Errno>) -> io::Result<Option<T>> {
+    match answer {
+        Ok(found) => Ok(Some(found)),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Whether a path still names the file that was opened by it.
+pub(crate) fn is_at(path: &Path, file: &File) -> io::Result<bool> {
+    Ok(inode_at(path)? == Some(inode_of_file(file)?))
 }
 
 /// Renames a file or a directory, unless something has the new name.

@@ -15,3 +15,4 @@ pub(crate) mod mapping;
 pub(crate) mod memory;
 #[allow(unsafe_code)]
 pub(crate) mod process;
+pub(crate) mod wait;

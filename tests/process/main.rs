@@ -23,3 +23,4 @@ mod scopes;
 mod space;
 mod stores;
 mod syscalls;
+mod waits;

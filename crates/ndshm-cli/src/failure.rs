@@ -85,9 +85,10 @@ fn code_of(error: &Error) -> Code {
         | Error::Poisoned { .. }
         | Error::Untrusted { .. } => Code::Refused,
         Error::Header { .. } => Code::Damaged,
-        Error::WouldBlock { .. } | Error::Timeout { .. } | Error::WouldDeadlock { .. } => {
-            Code::Busy
-        }
+        Error::WouldBlock { .. }
+        | Error::Timeout { .. }
+        | Error::Interrupted { .. }
+        | Error::WouldDeadlock { .. } => Code::Busy,
         Error::Handle { .. }
         | Error::Name { .. }
         | Error::Layout { .. }

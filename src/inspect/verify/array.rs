@@ -48,7 +48,7 @@ pub(super) fn check(
         let id = check_open(path, &file, store, found)?;
         // A file that is reused loses its name first, and has another generation after. It may have
         // changed in between, before the first look.
-        if look == LOOKS || is_at(path, &file) && generation() == first {
+        if look == LOOKS || is_at(path, &file)? && generation() == first {
             found.arrays += 1;
             found.bytes += file.metadata().map_or(0, |metadata| metadata.len());
             return Ok(id);

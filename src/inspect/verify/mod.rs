@@ -12,10 +12,10 @@ use crate::{
     error::{Error, Result},
     format::{constants::MAX_MEMBER, directory_entry::StoreEntry, id::ArrayId},
     store::{listing, permissions, plan::Reason},
-    sys::fs::{above_the_streams, inode_at, inode_of_file},
+    sys::fs::{self as files, above_the_streams, unless_missing},
 };
 use lock::Store;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 use std::{
     collections::HashMap,
     fmt,
@@ -170,12 +170,14 @@ fn check_store(directory: &Path, found: &mut Verification) -> Result<()> {
     let mut ids: HashMap<ArrayId, PathBuf> = HashMap::new();
     for name in names {
         let path = directory.join(&name);
-        let Ok(metadata) = fs::symlink_metadata(&path) else {
+        let found_there = unless_missing(rustix::fs::lstat(&path));
+        let Some(metadata) = found_there.map_err(Error::io(&path, "look at the file"))? else {
             continue;
         };
+        let is_file = FileType::from_raw_mode(metadata.st_mode) == FileType::RegularFile;
         match StoreEntry::of(&name) {
             StoreEntry::LockFile => {}
-            StoreEntry::Array(_) if metadata.is_file() => {
+            StoreEntry::Array(_) if is_file => {
                 let id = array::check(&path, store.as_ref(), found)?;
                 if let Some(other) = id.and_then(|id| ids.insert(id, path.clone())) {
                     let text = format!("it has the id of {}", other.display());
@@ -183,7 +185,7 @@ fn check_store(directory: &Path, found: &mut Verification) -> Result<()> {
                 }
             }
             StoreEntry::Draft { maker: Some(maker) }
-                if metadata.is_file() && (1..MAX_MEMBER).contains(&maker) =>
+                if is_file && (1..MAX_MEMBER).contains(&maker) =>
             {
                 check_draft(&path, maker, store.as_ref(), found)?;
             }
@@ -224,8 +226,8 @@ fn open(path: &Path) -> Result<Option<File>> {
 }
 
 /// Whether a path still names the file that was opened by it.
-fn is_at(path: &Path, file: &File) -> bool {
-    inode_at(path).is_some_and(|named| inode_of_file(file).is_ok_and(|opened| opened == named))
+fn is_at(path: &Path, file: &File) -> Result<bool> {
+    files::is_at(path, file).map_err(Error::io(path, "look at the file"))
 }
 
 /// The text of an error without its path.

@@ -160,6 +160,11 @@ pub(crate) trait Liveness {
     fn is_alive(&self, member: u64) -> bool;
     /// Whether the calling thread holds this slot, which its process holds.
     fn is_own(&self, slot: usize) -> bool;
+    /// Whether the calling thread has to end its wait. Called without the lock word, between two
+    /// sleeps.
+    fn is_interrupted(&self) -> bool {
+        false
+    }
 }
 
 /// A request for a guard.
@@ -184,7 +189,11 @@ pub(crate) struct Poison {
 /// The reason for a final refusal.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
+    /// A guard is in the way, and the deadline is over.
     WouldBlock,
+    /// A living member holds the lock word, and the deadline is over.
+    WordHeld,
+    Interrupted,
     WouldDeadlock,
     TooManyGuards,
     Poisoned(Poison),
@@ -336,6 +345,9 @@ impl StateBlock {
             }
             if let Some(seen) = waits.take() {
                 self.sleep(seen, request.deadline)?;
+                if liveness.is_interrupted() {
+                    return Err(Refusal::Interrupted);
+                }
             }
             // Before the next look at the table.
             waits = Some(self.expect_wake());

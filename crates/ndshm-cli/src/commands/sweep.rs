@@ -39,10 +39,11 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
         // A store without members is not joined: this process would be its member, and a sweep
         // would leave it.
         (Some(store), _) if is_dead(&Observer::open(store)?)? => {
-            Manager::sweep_root(store.parent().unwrap_or(store))?
+            let root = store.parent().unwrap_or(store);
+            Manager::sweep_root_timeout(root, context.patience)?
         }
-        (Some(store), _) => Manager::open(store)?.sweep()?,
-        (None, Some(root)) => Manager::sweep_root(root)?,
+        (Some(store), _) => context.join(store)?.sweep()?,
+        (None, Some(root)) => Manager::sweep_root_timeout(root, context.patience)?,
         (None, None) => Swept::default(),
     };
     report(context, &leftovers, Some(&swept))
