@@ -8,6 +8,7 @@ use std::{
     ffi::OsString,
     fs::File,
     io::{self, Read},
+    time::{SystemTime, UNIX_EPOCH},
 };
 use uuid::Uuid;
 
@@ -16,7 +17,7 @@ use uuid::Uuid;
 /// A process that runs with raised rights (setuid, setgid, file capabilities) believes none: its
 /// caller, which has fewer rights, chose them. Programs and directories that such a process uses
 /// come from its own code only.
-pub(crate) fn trusted_variable(name: &str) -> Option<OsString> {
+pub fn trusted_variable(name: &str) -> Option<OsString> {
     if has_raised_rights() {
         return None;
     }
@@ -53,6 +54,17 @@ fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
         _ => File::open("/dev/urandom")?.read_exact(&mut bytes)?,
     }
     Ok(bytes)
+}
+
+/// A UUID of this moment and of 74 random bits (version 7), whose first bytes are the time, without
+/// the panic of `Uuid::new_v7` where the kernel gives no random bytes.
+pub(crate) fn time_ordered_uuid() -> io::Result<Uuid> {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let millis = now.as_millis() as u64;
+    random_bytes()
+        .map(|random| uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
 }
 
 /// A random UUID, without the panic of `Uuid::new_v4` where the kernel gives no random bytes.
