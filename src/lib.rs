@@ -161,7 +161,9 @@ pub use error::{Error, HeaderError, Result};
 pub use format::id::ArrayId;
 pub use handle::Handle;
 pub use inspect::info::ArrayInfo;
-pub use inspect::observer::{ArrayState, GuardKind, GuardState, Leftovers, MemberState, Observer};
+pub use inspect::observer::{
+    ArrayState, GuardKind, GuardState, Leftovers, MemberState, Observer, UserRoot,
+};
 pub use inspect::verify::{Finding, Severity, Verification, verify};
 pub use interop::{Export, Exportable, Import};
 pub use layout::Order;

@@ -55,7 +55,7 @@ mod _ndshm {
 
     #[pymodule_init]
     #[allow(clippy::unnecessary_wraps, reason = "the macro's signature")]
-    fn init(_: &Bound<'_, PyModule>) -> PyResult<()> {
+    fn init(_module: &Bound<'_, PyModule>) -> PyResult<()> {
         crate::signals::install();
         Ok(())
     }

@@ -98,6 +98,20 @@ pub(crate) fn is_at(path: &Path, file: &File) -> io::Result<bool> {
     Ok(inode_at(path)? == Some(inode_of_file(file)?))
 }
 
+/// The words for a user in an error: the number, and the name where `/etc/passwd` has it.
+pub(crate) fn user_name(user: u32) -> String {
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(user)).then_some(name)
+    });
+    match name {
+        Some(name) => format!("user {user} ({name})"),
+        None => format!("user {user}"),
+    }
+}
+
 /// Renames a file or a directory, unless something has the new name.
 ///
 /// By renameat2. Where the kernel or the file system does not have it, a file gets its new name by

@@ -15,7 +15,11 @@ pub struct Peer {
 
 impl Peer {
     pub fn start<A: AsRef<OsStr>>(test: impl Fn(), arguments: &[A]) -> Self {
-        let mut child = super::start(test, arguments);
+        Self::of(super::start(test, arguments))
+    }
+
+    /// A child that was started otherwise, with pipes for all streams.
+    pub fn of(mut child: Child) -> Self {
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         Self { child, lines }
     }

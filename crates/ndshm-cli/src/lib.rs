@@ -12,6 +12,7 @@
 //! - `elements`: arrays of any size, read piece by piece (`chunks`, `tally`), and their elements as
 //!   numbers (`scalar`).
 //! - `display`: elements, pictures, numbers and words for the terminal.
+//! - `users`: a command over the roots of all users, in processes with the rights of each.
 
 mod commands;
 mod context;
@@ -20,6 +21,7 @@ mod elements;
 mod failure;
 mod survey;
 mod target;
+mod users;
 
 use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser};
 use commands::Command;
@@ -86,6 +88,9 @@ struct Cli {
     /// command guard no limit]
     #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds)]
     wait: Option<Duration>,
+    /// Take the rights of this user first: root starts a worker for each user of --all-users
+    #[arg(long, global = true, hide = true, value_name = "UID")]
+    as_user: Option<u32>,
     /// When to print colours
     #[arg(
         long,
@@ -109,6 +114,9 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 fn run(cli: &Cli) -> Outcome {
+    if let Some(user) = cli.as_user {
+        users::take_rights_of(user)?;
+    }
     let context = Context::new(cli.store.clone(), cli.json, cli.wait, cli.color);
     cli.command.run(&context)
 }

@@ -6,9 +6,11 @@
 
 mod leftovers;
 mod state;
+mod users;
 
 pub use leftovers::Leftovers;
 pub use state::{ArrayState, GuardKind, GuardState, MemberState};
+pub use users::UserRoot;
 
 use crate::{
     error::{Error, Result},

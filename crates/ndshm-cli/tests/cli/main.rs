@@ -24,4 +24,5 @@ mod show;
 mod slices;
 mod sweep;
 mod top;
+mod users;
 mod verify;
