@@ -2,7 +2,10 @@
 
 use crate::{
     error::{Error, Result},
-    sys::{fs::above_the_streams, process::random_uuid},
+    sys::{
+        fs::above_the_streams,
+        process::{Bounded, random_uuid},
+    },
 };
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use std::{
@@ -59,8 +62,9 @@ impl Output {
         })
     }
 
-    pub(super) fn file(&mut self) -> &mut File {
-        &mut self.file
+    /// The file, to be written from its start.
+    pub(super) fn file(&mut self) -> Bounded<'_> {
+        Bounded::new(&mut self.file)
     }
 
     /// Gives the complete file its name.

@@ -15,6 +15,7 @@ use crate::{
     element::dtype::DType,
     layout::{self, MAX_NDIM, Order},
     segment::draft::Draft,
+    sys::process::Bounded,
 };
 use serde::{
     Deserialize, Deserializer,
@@ -144,7 +145,7 @@ pub(super) fn write(
     header: &[u8],
     arrays: &[(&str, AnyArray)],
     meter: &mut Meter<'_>,
-    file: &mut File,
+    file: &mut Bounded<'_>,
 ) -> Result<(), Failure> {
     file.write_all(header)?;
     arrays

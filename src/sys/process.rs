@@ -7,7 +7,7 @@ use std::{
     env,
     ffi::OsString,
     fs::File,
-    io::{self, Read},
+    io::{self, Read, Seek, SeekFrom, Write},
     time::{SystemTime, UNIX_EPOCH},
 };
 use uuid::Uuid;
@@ -43,6 +43,54 @@ pub(crate) fn file_size_limit() -> Option<u64> {
     // SAFETY: the pointer is to a valid rlimit, which the call fills or leaves as it is.
     let answer = unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit) };
     (answer == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
+}
+
+/// A file that is written from its start, within the limit on the size of files of this process:
+/// the kernel would answer a larger file by a signal that ends the process.
+pub(crate) struct Bounded<'a> {
+    file: &'a mut File,
+    at: u64,
+    limit: Option<u64>,
+}
+
+impl<'a> Bounded<'a> {
+    pub(crate) fn new(file: &'a mut File) -> Self {
+        let limit = file_size_limit();
+        Self { file, at: 0, limit }
+    }
+}
+
+impl Write for Bounded<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let left = self
+            .limit
+            .map_or(u64::MAX, |limit| limit.saturating_sub(self.at));
+        if left == 0 && !bytes.is_empty() {
+            return Err(io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                format!(
+                    "this process may not write a file of more than {} bytes: raise the limit \
+                     (ulimit -f)",
+                    self.at
+                ),
+            ));
+        }
+        let fitting = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
+        let written = self.file.write(&bytes[..fitting])?;
+        self.at += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Seek for Bounded<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.at = self.file.seek(to)?;
+        Ok(self.at)
+    }
 }
 
 /// Random bytes from the kernel: by getrandom, and by /dev/urandom where a sandbox refuses that.

@@ -11,6 +11,7 @@ mod caching;
 mod churn;
 mod claims;
 mod closing;
+mod file_size;
 mod forks;
 mod janitor;
 mod lifecycle;

@@ -138,9 +138,15 @@ fn message_of(error: &Error) -> String {
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
+        let message = match error.kind() {
+            io::ErrorKind::FileTooLarge => {
+                format!("{error}: raise the limit on the size of files (ulimit -f)")
+            }
+            _ => error.to_string(),
+        };
         Self {
             code: Code::Failed,
-            message: error.to_string(),
+            message,
             is_closed_pipe: error.kind() == io::ErrorKind::BrokenPipe,
         }
     }

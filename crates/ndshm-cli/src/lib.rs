@@ -27,7 +27,12 @@ use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser};
 use commands::Command;
 use context::Context;
 use failure::Failure;
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    path::PathBuf,
+    process::ExitCode,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 /// The result of a command: the exit code of its success, mostly 0.
 type Outcome = Result<ExitCode, Failure>;
@@ -139,6 +144,10 @@ fn command_line() -> Cli {
 /// Runs the tool with the arguments of this process.
 pub fn main() -> ExitCode {
     let cli = command_line();
+    // A write beyond the limit on the size of files is an error then, not the end of the process.
+    // An exec resets the handler.
+    let exceeded = Arc::new(AtomicBool::new(false));
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, exceeded);
     match run(&cli) {
         Ok(code) => code,
         Err(failure) => failure.report(),
