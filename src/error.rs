@@ -295,7 +295,7 @@ pub enum Error {
         reason: String,
     },
     /// A system call failed.
-    #[error("{}: {action}: {source}", path.display())]
+    #[error("{}: {action}: {source}{}", path.display(), lacking(source))]
     Io {
         /// The path of the operation.
         path: PathBuf,
@@ -304,6 +304,17 @@ pub enum Error {
         /// The operating system's error.
         source: io::Error,
     },
+}
+
+/// The words for a system call that the kernel does not have.
+fn lacking(source: &io::Error) -> &'static str {
+    match source.raw_os_error() {
+        Some(libc::ENOSYS) => {
+            "; this kernel, or the sandbox of this process (seccomp, gVisor), lacks the system \
+             call: \"Where it runs\" in the guide lists the calls that are needed"
+        }
+        _ => "",
+    }
 }
 
 impl fmt::Debug for Error {
@@ -420,6 +431,13 @@ pub enum HeaderError {
         expected: u64,
         /// The file's length.
         found: u64,
+    },
+    /// The file could not be read. The verbs that open arrays report this as
+    /// [`Error::Io`](crate::Error::Io).
+    #[error("the header cannot be read: {}", io::Error::from_raw_os_error(*errno))]
+    Unreadable {
+        /// The operating system's error.
+        errno: i32,
     },
     /// The checksum differs.
     #[error("the header's checksum is {expected:08x}, its bytes give {found:08x}")]

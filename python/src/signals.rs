@@ -1,7 +1,7 @@
 //! Signals during waits: a Ctrl-C ends each wait of the library.
 //!
-//! Python runs the handlers of signals between two steps of its own code. A thread that waits in the
-//! library therefore asks for them every 50 ms. The exception of a handler ends the wait: the
+//! Python runs the handlers of signals between two steps of its own code. A thread that waits in
+//! the library therefore asks for them every 50 ms. The exception of a handler ends the wait: the
 //! library reports `Interrupted`, and the caller raises that exception instead.
 
 use pyo3::prelude::*;

@@ -5,10 +5,13 @@ use crate::{
     error::{Error, Result},
     segment::sweep,
     store::{self, Swept, janitor, listing, member::Member, permissions},
-    sys::wait::{IN_PASSING, Wait},
+    sys::{
+        fs::resolve,
+        wait::{IN_PASSING, Wait},
+    },
 };
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -139,11 +142,7 @@ impl Manager {
     }
 
     fn sweep_deserted(path: &Path, wait: Wait) -> Result<Swept> {
-        let missing = |_| Error::NotFound {
-            path: path.into(),
-            what: "no store is here",
-        };
-        let directory = fs::canonicalize(path).map_err(missing)?;
+        let directory = resolve(path, "no store is here")?;
         Member::end_lingering(|member| member.directory() == directory);
         if Member::lookup(&directory).is_some() {
             return Err(Error::io(

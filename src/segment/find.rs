@@ -7,7 +7,7 @@ use crate::{
     handle::Handle,
     layout::{self, Bounds, Layout},
     store::member::Member,
-    sys::wait::Wait,
+    sys::{fs::resolve, wait::Wait},
 };
 use ndarray::IxDyn;
 use std::{path::Path, sync::Arc};
@@ -53,7 +53,10 @@ impl Segment {
         } else {
             parent
         };
-        let directory = std::fs::canonicalize(parent).map_err(|_| missing())?;
+        let directory = resolve(parent, "no such array").map_err(|error| match error {
+            Error::NotFound { .. } => missing(),
+            error => error,
+        })?;
         let member = Member::join(&directory, false, Wait::Forever)?;
         Segment::open(&member, &directory.join(name), None, true)
     }

@@ -43,7 +43,7 @@ pub(crate) fn first_locked(file: &File, bytes: Range<u64>) -> io::Result<Option<
     // SAFETY: F_OFD_GETLK reads and writes the flock it is given; that one is valid and has a pid
     // of zero, and the descriptor is open.
     if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock) } == -1 {
-        return Err(io::Error::last_os_error());
+        return Err(told(io::Error::last_os_error()));
     }
     if i32::from(lock.l_type) == libc::F_UNLCK {
         return Ok(None);
@@ -88,8 +88,26 @@ fn set(file: &File, kind: i32, at: u64) -> io::Result<bool> {
             // Linux answers EAGAIN, never EACCES, where the lock is held. EACCES is the answer of a
             // security policy, and to try again would be an endless loop.
             Some(libc::EAGAIN) => return Ok(false),
-            _ => return Err(error),
+            _ => return Err(told(error)),
         }
+    }
+}
+
+/// The error of a refused byte lock, with the name of the call where this kernel or sandbox lacks
+/// it.
+fn told(error: io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(libc::EACCES | libc::EPERM | libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP) => {
+            io::Error::new(
+                error.kind(),
+                format!(
+                    "{error}: this kernel, the sandbox of this process (seccomp, gVisor, a \
+                     security policy) or the file system lacks byte locks of open file \
+                     descriptions (fcntl F_OFD_SETLK), which are needed"
+                ),
+            )
+        }
+        _ => error,
     }
 }
 

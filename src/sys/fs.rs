@@ -14,7 +14,7 @@ use std::{
     io,
     ops::Range,
     os::fd::AsRawFd,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 /// The type that statfs returns for a tmpfs.
@@ -54,6 +54,17 @@ pub(crate) fn has_huge_mount(device: u64) -> bool {
     options
         .flat_map(|options| options.split(','))
         .any(|option| matches!(option, "huge=always" | "huge=within_size" | "huge=advise"))
+}
+
+/// An absolute path without links. `NotFound`, of the thing `what`, only if nothing is there.
+pub(crate) fn resolve(path: &Path, what: &'static str) -> Result<PathBuf> {
+    fs::canonicalize(path).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Error::NotFound {
+            path: path.into(),
+            what,
+        },
+        _ => Error::io(path, "resolve the path")(source),
+    })
 }
 
 /// Opens a file for reading and writing, without following a link or waiting for a FIFO.

@@ -70,6 +70,19 @@ impl Peer {
         );
     }
 
+    /// Ends the child's input and waits. Returns what it printed: as an error, with its status,
+    /// unless its test ran and succeeded.
+    pub fn end(mut self) -> Result<String, String> {
+        drop(self.child.stdin.take());
+        let lines: Vec<_> = self.lines.by_ref().map(Result::unwrap).collect();
+        let status = self.child.wait().unwrap();
+        let (output, errors) = (lines.join("\n"), self.errors());
+        match status.success() && lines.iter().any(|line| line == super::MARKER) {
+            true => Ok(output),
+            false => Err(format!("{status}\n{output}\n{errors}")),
+        }
+    }
+
     /// Kills the child as kill -9 does, and waits until it is gone.
     pub fn kill(&mut self) -> ExitStatus {
         self.child.kill().unwrap();

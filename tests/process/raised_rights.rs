@@ -1,5 +1,6 @@
-//! A program that runs with more rights than its caller (setuid, file capabilities) believes nothing
-//! that its caller chose: no environment variable, and no program that the caller could replace.
+//! A program that runs with more rights than its caller (setuid, file capabilities) believes
+//! nothing that its caller chose: no environment variable, and no program that the caller could
+//! replace.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 #![allow(unsafe_code, reason = "getauxval is a call of libc")]
 
@@ -18,8 +19,8 @@ use std::{
 /// A user that is not the one of the tests.
 const CALLER: u32 = 65_534;
 
-// A setuid program believed NDSHM_ROOT and NDSHM_STORE, and ran the program of NDSHM_JANITOR, or one
-// called ndshm on the PATH, with its own rights.
+// A setuid program believed NDSHM_ROOT and NDSHM_STORE, and ran the program of NDSHM_JANITOR, or
+// one called ndshm on the PATH, with its own rights.
 #[test]
 fn a_program_with_raised_rights_believes_nothing_of_its_caller() {
     let test = "a_program_with_raised_rights_believes_nothing_of_its_caller";

@@ -16,6 +16,7 @@ use crate::{
     error::{Error, Result},
     inspect::info::ArrayInfo,
     store::{StoreReader, listing},
+    sys::fs::resolve,
 };
 use std::{
     path::{Path, PathBuf},
@@ -70,12 +71,7 @@ impl Observer {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        let missing = |_| Error::NotFound {
-            path: path.into(),
-            what: "no store is here",
-        };
-        let directory = std::fs::canonicalize(path).map_err(missing)?;
+        let directory = resolve(path.as_ref(), "no store is here")?;
         Ok(Self {
             store: StoreReader::open(&directory)?,
             directory,

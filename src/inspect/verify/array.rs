@@ -66,14 +66,18 @@ fn check_open(
 ) -> Result<Option<ArrayId>> {
     let metadata = match permissions::check_file(file, path) {
         Ok(metadata) => metadata,
-        Err(error) => {
+        Err(error @ Error::Untrusted { .. }) => {
             found.note(path, Severity::Damage, reason_of(error));
             return Ok(None);
         }
+        Err(error) => return Err(error),
     };
     let len = metadata.len();
     let parsed = match Header::parse(file, len) {
         Ok(parsed) => parsed,
+        Err(error @ HeaderError::Unreadable { .. }) => {
+            return Err(segment::header_error(path, error));
+        }
         Err(error) => {
             found.note(path, Severity::Damage, error.to_string());
             return Ok(None);

@@ -12,7 +12,7 @@ use crate::{
     error::{Error, Result},
     format::{constants::MAX_MEMBER, directory_entry::StoreEntry, id::ArrayId},
     store::{listing, permissions, plan::Reason},
-    sys::fs::{self as files, above_the_streams, unless_missing},
+    sys::fs::{self as files, above_the_streams, resolve, unless_missing},
 };
 use lock::Store;
 use rustix::fs::{FileType, Mode, OFlags};
@@ -128,9 +128,13 @@ impl fmt::Display for Finding {
 /// ```
 pub fn verify(path: impl AsRef<Path>) -> Result<Verification> {
     let path = path.as_ref();
-    let missing = |_| Error::NotFound {
-        path: path.into(),
-        what: "neither a store nor an array is here",
+    let what = "neither a store nor an array is here";
+    let missing = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Error::NotFound {
+            path: path.into(),
+            what,
+        },
+        _ => Error::io(path, "look at the path")(source),
     };
     let mut found = Verification::default();
     if !fs::symlink_metadata(path).map_err(missing)?.is_dir() {
@@ -143,7 +147,7 @@ pub fn verify(path: impl AsRef<Path>) -> Result<Verification> {
         array::check(path, store.as_ref(), &mut found)?;
         return Ok(found);
     }
-    check_store(&fs::canonicalize(path).map_err(missing)?, &mut found)?;
+    check_store(&resolve(path, what)?, &mut found)?;
     Ok(found)
 }
 
