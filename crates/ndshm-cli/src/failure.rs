@@ -136,17 +136,21 @@ fn message_of(error: &Error) -> String {
     }
 }
 
+/// The words for an error of the operating system, with the remedy where it is known.
+pub(crate) fn words_of(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::FileTooLarge => {
+            format!("{error}: raise the limit on the size of files (ulimit -f)")
+        }
+        _ => error.to_string(),
+    }
+}
+
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        let message = match error.kind() {
-            io::ErrorKind::FileTooLarge => {
-                format!("{error}: raise the limit on the size of files (ulimit -f)")
-            }
-            _ => error.to_string(),
-        };
         Self {
             code: Code::Failed,
-            message,
+            message: words_of(&error),
             is_closed_pipe: error.kind() == io::ErrorKind::BrokenPipe,
         }
     }

@@ -124,7 +124,7 @@ impl Prepared {
             .unwrap()
             .map(|entry| entry.unwrap().path())
             .collect();
-        assert_eq!(left, [self.kept.clone()], "{failure}");
+        assert_eq!(left, std::slice::from_ref(&self.kept), "{failure}");
     }
 }
 

@@ -26,3 +26,4 @@ mod sweep;
 mod top;
 mod users;
 mod verify;
+mod waits;
