@@ -128,12 +128,11 @@ impl Prepared {
     }
 }
 
-/// The name of the call in a line of strace, and whether the line is the begin or the end.
+/// The name of the call in a line of strace.
 fn call(line: &str) -> Option<&str> {
     let name = line.split('(').next()?;
-    let is_name = name
-        .bytes()
-        .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+    let is_letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    let is_name = name.bytes().all(is_letter);
     (is_name && !name.is_empty()).then_some(name)
 }
 
@@ -154,8 +153,8 @@ fn calls_between_marks(log: &str) -> BTreeMap<String, (usize, usize)> {
     found
 }
 
-// lstat that failed was taken for a deleted store, and a file that could not be looked at for one of
-// the store.
+// lstat that failed was taken for a deleted store, and a file that could not be looked at for one
+// of the store.
 #[test]
 fn each_system_call_may_fail_once() {
     let test = "each_system_call_may_fail_once";
