@@ -172,12 +172,18 @@ pub enum Error {
     /// The wait ended before the obstacle was gone.
     #[error("{}: {obstacle} for all of {waited:?}", path.display())]
     Timeout {
-        /// The array.
+        /// The array, the store, or the lock file.
         path: PathBuf,
         /// The obstacle.
         obstacle: &'static str,
         /// The time that was waited.
         waited: Duration,
+    },
+    /// The check of [`set_interrupt_check`](crate::set_interrupt_check) ended a wait.
+    #[error("{}: the wait was interrupted", path.display())]
+    Interrupted {
+        /// The array, the store, or the lock file.
+        path: PathBuf,
     },
     /// The thread would wait for its own guard.
     #[error(
@@ -289,7 +295,7 @@ pub enum Error {
         reason: String,
     },
     /// A system call failed.
-    #[error("{}: {action}: {source}", path.display())]
+    #[error("{}: {action}: {source}{}", path.display(), lacking(source))]
     Io {
         /// The path of the operation.
         path: PathBuf,
@@ -298,6 +304,17 @@ pub enum Error {
         /// The operating system's error.
         source: io::Error,
     },
+}
+
+/// The words for a system call that the kernel does not have.
+fn lacking(source: &io::Error) -> &'static str {
+    match source.raw_os_error() {
+        Some(libc::ENOSYS) => {
+            "; this kernel, or the sandbox of this process (seccomp, gVisor), lacks the system \
+             call: \"Where it runs\" in the guide lists the calls that are needed"
+        }
+        _ => "",
+    }
 }
 
 impl fmt::Debug for Error {
@@ -318,6 +335,7 @@ impl fmt::Debug for Error {
             Error::NotShared { .. } => "NotShared",
             Error::WouldBlock { .. } => "WouldBlock",
             Error::Timeout { .. } => "Timeout",
+            Error::Interrupted { .. } => "Interrupted",
             Error::WouldDeadlock { .. } => "WouldDeadlock",
             Error::Poisoned { .. } => "Poisoned",
             Error::Frozen { .. } => "Frozen",
@@ -413,6 +431,13 @@ pub enum HeaderError {
         expected: u64,
         /// The file's length.
         found: u64,
+    },
+    /// The file could not be read. The verbs that open arrays report this as
+    /// [`Error::Io`](crate::Error::Io).
+    #[error("the header cannot be read: {}", io::Error::from_raw_os_error(*errno))]
+    Unreadable {
+        /// The operating system's error.
+        errno: i32,
     },
     /// The checksum differs.
     #[error("the header's checksum is {expected:08x}, its bytes give {found:08x}")]

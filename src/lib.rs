@@ -167,7 +167,9 @@ pub use error::{Error, HeaderError, Result};
 pub use format::id::ArrayId;
 pub use handle::Handle;
 pub use inspect::info::ArrayInfo;
-pub use inspect::observer::{ArrayState, GuardKind, GuardState, Leftovers, MemberState, Observer};
+pub use inspect::observer::{
+    ArrayState, GuardKind, GuardState, Leftovers, MemberState, Observer, UserRoot,
+};
 pub use inspect::verify::{Finding, Severity, Verification, verify};
 pub use interop::{Export, Exportable, Import, Imported, Left};
 pub use layout::Order;
@@ -177,6 +179,7 @@ pub use manager::{Manager, Usage};
 pub use scope::Scope;
 pub use store::Swept;
 pub use store::settings::HugePages;
+pub use sys::wait::set_interrupt_check;
 
 /// Makes a `Clone + Copy` struct with `repr(C)` an [`Element`](trait@Element). Its fields are
 /// elements, `[T; N]` of elements, and other such structs, without padding.
@@ -210,10 +213,11 @@ pub use store::settings::HugePages;
 #[cfg(feature = "derive")]
 pub use ndshm_derive::Element;
 
-/// Items for the code of the macros.
+/// Items for the code of the macros, and for this project's tool and Python package.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::element::Element;
+    pub use crate::sys::process::trusted_variable;
     pub use bytemuck;
     pub use ndarray::IxDyn;
 

@@ -94,7 +94,8 @@ class Manager(_ndshm.Manager):
     - ``persistent``: ``True`` or ``False`` instead of the default for ``path``;
     - ``any_file_system``: also accept file systems other than tmpfs, ext4, xfs and overlays over
       them, at your own risk;
-    - ``lock_timeout``: seconds, for guards without a timeout of their own;
+    - ``lock_timeout``: seconds, for guards without a timeout of their own, and for the store's
+      own locks;
     - ``huge_pages``: ``'auto'``, ``'never'`` or ``'require'``;
     - ``prefault``: map all pages of an array when it is created or opened;
     - ``recycle``: bytes of freed memory to keep for new arrays;
@@ -288,7 +289,5 @@ def open_frozen(handle: str, timeout: float | None = None) -> np.ndarray:
     Raises :class:`Abandoned` if the producer ended before it froze the array, and
     :class:`Released` if the array is gone, both at once.
     """
-    if timeout is None:
-        timeout = float("inf")
-    _ndshm.wait_frozen(handle, min(timeout, 1e9))
+    _ndshm.wait_frozen(handle, timeout)
     return _ndshm.open(handle).freeze()

@@ -1,6 +1,7 @@
 //! The library's errors as exceptions. The classes are in `ndshm/_errors.py` and have the names of
 //! the library's variants.
 
+use crate::signals;
 use ndshm::Error;
 use pyo3::{exceptions::PyRuntimeError, prelude::*, sync::PyOnceLock, types::PyModule};
 
@@ -18,6 +19,11 @@ const RENAMED: [(&str, &str); 6] = [
 
 /// The exception for an error: of the class with the variant's name.
 pub(crate) fn raised(py: Python<'_>, error: &Error) -> PyErr {
+    if matches!(error, Error::Interrupted { .. })
+        && let Some(exception) = signals::take()
+    {
+        return exception;
+    }
     // The library promises that `Debug` begins with the name of the variant.
     let debug = format!("{error:?}");
     let variant = debug.split(':').next().unwrap_or_default();

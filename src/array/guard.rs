@@ -20,13 +20,14 @@
 
 use crate::{
     array::{
-        lock::{Access, Lock, Wait},
+        lock::{Access, Lock},
         open_array::OpenArray,
         view,
     },
     element::Element,
     error::Result,
     layout::{Layout, span::Span},
+    sys::wait::Wait,
 };
 use ndarray::{ArrayRef, ArrayView, ArrayViewMut, Dimension};
 use std::{

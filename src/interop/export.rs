@@ -12,8 +12,8 @@ use super::{
     output::Output,
     source::{Exportable, byte_len, write_elements, write_npy},
 };
-use crate::{error::Result, layout::Order};
-use std::{fs::File, path::Path};
+use crate::{error::Result, layout::Order, sys::process::Bounded};
+use std::path::Path;
 
 /// Settings for an export, and the verbs that write arrays into files of other formats.
 ///
@@ -219,11 +219,11 @@ impl<'a> Export<'a> {
         &self,
         path: &Path,
         total: u64,
-        write: impl FnOnce(&mut Meter<'_>, &mut File) -> Result<(), Failure>,
+        write: impl FnOnce(&mut Meter<'_>, &mut Bounded<'_>) -> Result<(), Failure>,
     ) -> Result<()> {
         let mut output = Output::create(path, self.replaces)?;
         let mut meter = Meter::new(self.progress, total);
-        write(&mut meter, output.file()).map_err(writing(path))?;
+        write(&mut meter, &mut output.file()).map_err(writing(path))?;
         output.commit()
     }
 }

@@ -8,7 +8,7 @@ use super::{
     source::write_npy,
     target::{Taken, Target},
 };
-use crate::{array::any::AnyArray, segment::draft::Draft};
+use crate::{array::any::AnyArray, segment::draft::Draft, sys::process::Bounded};
 use std::{
     fs::File,
     io::{self, BufReader, Read},
@@ -39,7 +39,7 @@ pub(super) fn write(
     arrays: &[(&str, AnyArray)],
     compresses: bool,
     meter: &mut Meter<'_>,
-    file: &mut File,
+    file: &mut Bounded<'_>,
 ) -> Result<(), Failure> {
     let method = if compresses {
         CompressionMethod::Deflated

@@ -15,6 +15,7 @@ use crate::{
     array::any::AnyArray,
     element::dtype::DType,
     layout::{self, MAX_NDIM, Order},
+    sys::process::Bounded,
 };
 use ciborium::Value;
 use serde::{
@@ -159,7 +160,7 @@ pub(super) fn write(
     header: &[u8],
     arrays: &[(&str, AnyArray)],
     meter: &mut Meter<'_>,
-    file: &mut File,
+    file: &mut Bounded<'_>,
 ) -> Result<(), Failure> {
     file.write_all(header)?;
     arrays

@@ -7,9 +7,10 @@ use crate::{
     inspect::info::ArrayInfo,
     segment::{Segment, sweep},
     store::{self, Swept, listing, permissions},
-    sys::fs::left,
+    sys::fs::{left, unless_missing},
 };
-use std::{collections::HashSet, fs};
+use rustix::fs::FileType;
+use std::collections::HashSet;
 
 /// The size of a store.
 ///
@@ -135,7 +136,10 @@ impl Manager {
     pub fn contains(&self, name: &str) -> Result<bool> {
         self.member().check_open()?;
         let path = ArrayName::parse(name)?.file_in(self.path());
-        Ok(fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file()))
+        let found = unless_missing(rustix::fs::lstat(&path))
+            .map_err(Error::io(path, "look whether the array is there"))?;
+        Ok(found
+            .is_some_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::RegularFile))
     }
 
     /// Deletes the array with this name, whichever process owns it. Processes that have it open can
@@ -183,13 +187,14 @@ impl Manager {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn sweep(&self) -> Result<Swept> {
-        let mut swept = sweep::sweep_files(self.member())?;
+        let deadline = self.member().deadline();
+        let mut swept = sweep::sweep_files(self.member(), &deadline)?;
         if let Some(parent) = self
             .path()
             .parent()
             .filter(|parent| permissions::check_root(parent, true).is_ok())
         {
-            swept.note(store::sweep(parent));
+            swept.note(store::sweep(parent, &deadline));
         } else if let Err(damage) = self.member().page().check_flags(self.path()) {
             swept.skipped.push(damage);
         }

@@ -25,12 +25,12 @@ use crate::{
         temporary::TempName,
     },
     sys::{
-        fs::{check_fits, creation_error, inode_of_file, reserve},
+        fs::{check_fits, creation_error, inode_at, inode_of_file, reserve},
         process::file_size_limit,
     },
 };
 use std::{
-    fs::{self, File},
+    fs::File,
     io,
     path::{Path, PathBuf},
     ptr::NonNull,
@@ -57,7 +57,7 @@ impl Plan {
             ns,
             software,
             pid: std::process::id(),
-            boot: member::boot_id()?,
+            boot: member::boot_id().unwrap_or_default(),
             store: member.page().uuid(),
         })
     }
@@ -99,7 +99,7 @@ impl Draft {
             Some(name) => name.file_in(directory),
             None => directory.join(name::file_name(&header.id.file_stem())),
         };
-        if name.is_some() && !is_free(member, &path) {
+        if name.is_some() && !is_free(member, &path)? {
             return Err(Error::AlreadyExists { path });
         }
         let content = FileContent {
@@ -171,7 +171,7 @@ impl Draft {
         let published = segment.publish(|| {
             let rename = || give_name(&member, file, segment.path());
             if name.is_some() {
-                member.with_names(rename)
+                member.with_names(&member.deadline(), rename)
             } else {
                 rename()
             }
@@ -222,14 +222,25 @@ fn check_size_limit(directory: &Path, len: usize) -> Result<()> {
 
 /// Whether no array has this path. The name of a released array is free, also where its deleter
 /// died before it removed the file, or removes it just now.
-fn is_free(member: &Arc<Member>, path: &Path) -> bool {
-    !is_taken(path)
-        || Segment::finish_release_at(member, path).is_ok_and(|was_released| was_released)
-        || !is_taken(path)
+///
+/// # Errors
+///
+/// `Timeout` where the lock on the names was not to be had; `Io` where the path cannot be looked
+/// at. Another error in the file's release means that the name is taken.
+fn is_free(member: &Arc<Member>, path: &Path) -> Result<bool> {
+    if !is_taken(path)? {
+        return Ok(true);
+    }
+    match Segment::finish_release_at(member, path) {
+        Ok(true) => Ok(true),
+        Err(error @ (Error::Timeout { .. } | Error::Interrupted { .. })) => Err(error),
+        Ok(false) | Err(_) => Ok(!is_taken(path)?),
+    }
 }
 
-fn is_taken(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok()
+fn is_taken(path: &Path) -> Result<bool> {
+    let named = inode_at(path).map_err(Error::io(path, "look whether the name is taken"))?;
+    Ok(named.is_some())
 }
 
 /// Gives a new file its name, at which other processes find it.
@@ -239,7 +250,8 @@ fn give_name(member: &Member, file: TempName, path: &Path) -> Result<()> {
     let published = file.publish(file_name);
     published.map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => Error::AlreadyExists { path: path.into() },
-        _ if member.page().is_closing() || !member.is_at_its_path() => member.closed(),
+        _ if member.page().is_closing() => member.closed(),
+        _ if member.is_at_its_path().is_ok_and(|is_there| !is_there) => member.closed(),
         _ => creation_error(error, path, 0, "publish the array"),
     })?;
     failpoint!(PublishRenamed);
@@ -389,7 +401,7 @@ fn make_file(member: &Member, id: u64) -> io::Result<(File, TempName)> {
 
 /// The error of a failed action on a new file of `len` bytes.
 fn failure(member: &Member, source: io::Error, len: usize, action: &'static str) -> Error {
-    if member.page().is_closing() || !member.is_at_its_path() {
+    if member.page().is_closing() || member.is_at_its_path().is_ok_and(|is_there| !is_there) {
         return member.closed();
     }
     creation_error(source, member.directory(), len as u64, action)

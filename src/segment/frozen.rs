@@ -4,6 +4,7 @@ use super::{Segment, header_error};
 use crate::{
     error::{Error, HeaderError, Result},
     format::words::frozen,
+    sys::wait::is_interrupted,
 };
 use std::{
     sync::atomic::Ordering::{Relaxed, SeqCst},
@@ -62,12 +63,18 @@ impl Segment {
     /// # Errors
     ///
     /// `Abandoned` if the producer's process ended before it froze the array, `Released` if the
-    /// array was released; both at once, not after the time. `Timeout` after the time.
-    pub(crate) fn wait_until_frozen(&self, timeout: Duration) -> Result<()> {
-        let deadline = Instant::now().checked_add(timeout);
+    /// array was released; both at once, not after the time. `Timeout` after the time, which began
+    /// at `began`.
+    pub(crate) fn wait_until_frozen(&self, timeout: Duration, began: Instant) -> Result<()> {
+        let deadline = began.checked_add(timeout);
         let outcome = self.state().wait_until(deadline, || {
             failpoint!(FreezeAwaited);
-            self.frozen_or_hopeless().transpose()
+            match self.frozen_or_hopeless().transpose() {
+                None if is_interrupted() => Some(Err(Error::Interrupted {
+                    path: self.path().into(),
+                })),
+                outcome => outcome,
+            }
         });
         outcome.unwrap_or_else(|_| {
             Err(Error::Timeout {

@@ -320,8 +320,14 @@ pub(crate) fn inode_of(metadata: &Metadata) -> (u64, u64) {
 }
 
 pub(crate) fn header_error(path: &Path, source: HeaderError) -> Error {
-    Error::Header {
-        path: path.into(),
-        source,
+    let path = path.into();
+    match source {
+        // It says nothing about the contents of the file.
+        HeaderError::Unreadable { errno } => Error::Io {
+            path,
+            action: "read the header",
+            source: std::io::Error::from_raw_os_error(errno),
+        },
+        source => Error::Header { path, source },
     }
 }

@@ -174,7 +174,7 @@ impl Segment {
     /// to it. Returns false if there is none.
     pub(crate) fn finish_release_at(member: &Arc<Member>, path: &Path) -> Result<bool> {
         match Self::open_for_sweep(member, path) {
-            Ok(segment) => segment.finish_release(),
+            Ok(segment) => segment.finish_release(&member.deadline()),
             Err(Error::NotFound { .. }) => Ok(false),
             Err(error) => Err(error),
         }

@@ -31,7 +31,7 @@ use crate::{
     scope::Scope,
     state::{block::lifecycle, ownership},
     store::{mapping_cache::Cached, recycle_pool::Kept, temporary::TempName},
-    sys::fork,
+    sys::{fork, wait::Deadline},
 };
 use std::{
     ffi::{OsStr, OsString},
@@ -50,7 +50,7 @@ impl Segment {
         let released = self.ownership.lock().release(self.state(), me);
         failpoint!(ReleaseMarked);
         if !(released && was_owned && self.stash_for_reuse(me)) {
-            self.unlink()?;
+            self.unlink(&self.member.deadline())?;
         }
         if !released {
             return Err(self.released());
@@ -61,11 +61,11 @@ impl Segment {
 
     /// Unlinks the file if the array was released and still has its name. Returns false if it was
     /// not released.
-    pub(super) fn finish_release(&self) -> Result<bool> {
+    pub(super) fn finish_release(&self, deadline: &Deadline) -> Result<bool> {
         match self.state().lifecycle.load(SeqCst) {
             lifecycle::RELEASED => {
                 failpoint!(SweepReleasedFound);
-                self.unlink().map(|()| true)
+                self.unlink(deadline).map(|()| true)
             }
             _ => Ok(false),
         }
@@ -155,15 +155,16 @@ impl Segment {
     }
 
     /// Removes the file's name if it is still this array's.
-    pub(super) fn unlink(&self) -> Result<()> {
+    pub(super) fn unlink(&self, deadline: &Deadline) -> Result<()> {
         if !self.has_chosen_name() {
             return self.unlink_now();
         }
-        self.member
-            .with_names(|| match self.member.place().inode_of(self.file_name()) {
+        self.member.with_names(deadline, || {
+            match self.member.place().inode_of(self.file_name())? {
                 Some(found) if found == self.inode => self.unlink_now(),
                 _ => Ok(()),
-            })
+            }
+        })
     }
 
     fn file_name(&self) -> &OsStr {
@@ -192,7 +193,8 @@ impl Drop for Segment {
             if deletes {
                 failpoint!(DropMarked);
                 if !self.stash_for_reuse(me) {
-                    let _ = self.unlink();
+                    // Where it fails, a sweep unlinks the released file, and its name is free.
+                    let _ = self.unlink(&self.member.deadline_in_passing());
                 }
                 event!(
                     DEBUG,

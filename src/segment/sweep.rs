@@ -24,8 +24,9 @@ use crate::{
         plan::{Kind, Plan, PlannedDeletion, Reason},
     },
     sys::{
-        fs::{inode_at, inode_of_file, open_file},
+        fs::{is_at, open_file},
         mapping::Mapping,
+        wait::Deadline,
     },
 };
 use std::{
@@ -101,27 +102,38 @@ fn plan_files(
         None => is_alive(member).map(|is_alive| *known.entry(member).or_insert(is_alive)),
     };
     let opened = Directory::open(directory)?;
-    let identity = opened.as_ref().and_then(Directory::identity);
+    let identity = match &opened {
+        Some(directory) => directory.identity()?,
+        None => None,
+    };
     let is_of_store = |name: &OsStr| {
         let known = opened.as_ref().zip(identity.as_ref());
-        known.is_some_and(|(directory, store)| directory.is_of_store(name, store))
+        known.map_or(Ok(false), |(directory, store)| {
+            directory.is_of_store(name, store)
+        })
     };
     let mut plan = Plan::default();
     for name in listing::names(directory)? {
         let path = directory.join(&name);
         let reason = match StoreEntry::of(&name) {
             StoreEntry::Array(_) => match judge_array(&path, store, &mut is_alive) {
-                Err(Error::Header { .. } | Error::Untrusted { .. }) if !is_of_store(&name) => {
-                    Err(Error::Untrusted {
-                        reason: STRAY.into(),
-                        path: path.clone(),
+                Err(error @ (Error::Header { .. } | Error::Untrusted { .. })) => {
+                    Err(match is_of_store(&name) {
+                        Ok(true) => error,
+                        Ok(false) => Error::Untrusted {
+                            reason: STRAY.into(),
+                            path: path.clone(),
+                        },
+                        Err(error) => error,
                     })
                 }
                 judged => judged,
             },
-            StoreEntry::Draft { maker: Some(maker) } if is_of_store(&name) => {
-                Ok(Reason::of_draft(maker, &mut is_alive)?)
-            }
+            StoreEntry::Draft { maker: Some(maker) } => match is_of_store(&name) {
+                Ok(true) => Ok(Reason::of_draft(maker, &mut is_alive)?),
+                Ok(false) => Ok(None),
+                Err(error) => Err(error),
+            },
             StoreEntry::Draft { .. } | StoreEntry::LockFile | StoreEntry::Foreign => Ok(None),
         };
         match reason {
@@ -160,7 +172,7 @@ fn judge_array(
     }
     match check_array(&file, path, store) {
         // A released file that lost its name is another array's by now, or about to be.
-        _ if !names(path, &file) => Ok(None),
+        _ if !is_at(path, &file).map_err(Error::io(path, "look at the file"))? => Ok(None),
         Ok(()) => Ok(reason),
         Err(error) => Err(error),
     }
@@ -189,13 +201,8 @@ fn check_words(path: &Path, lifecycle: u32, owner: u64) -> Result<()> {
     }
 }
 
-/// Whether a path still names the file that was opened by it.
-fn names(path: &Path, file: &File) -> bool {
-    inode_at(path).is_some_and(|named| inode_of_file(file).is_ok_and(|opened| opened == named))
-}
-
 /// Deletes the leftovers among the files of a store.
-pub(crate) fn sweep_files(member: &Arc<Member>) -> Result<Swept> {
+pub(crate) fn sweep_files(member: &Arc<Member>, deadline: &Deadline) -> Result<Swept> {
     member.check_open()?;
     let Plan { deletions, skipped } =
         plan_files(member.directory(), member.page().uuid(), |owner| {
@@ -212,7 +219,7 @@ pub(crate) fn sweep_files(member: &Arc<Member>) -> Result<Swept> {
         .iter()
         .partition(|deletion| deletion.reason.kind() == Kind::Draft);
     for array in arrays {
-        swept.note(sweep_array(member, array));
+        swept.note(sweep_array(member, array, deadline));
     }
     for draft in drafts {
         swept.note(sweep_draft(draft));
@@ -221,8 +228,13 @@ pub(crate) fn sweep_files(member: &Arc<Member>) -> Result<Swept> {
     Ok(swept)
 }
 
-fn sweep_array(member: &Arc<Member>, array: &PlannedDeletion) -> Result<Swept> {
-    match Segment::open_for_sweep(member, &array.path).and_then(|segment| segment.sweep()) {
+fn sweep_array(
+    member: &Arc<Member>,
+    array: &PlannedDeletion,
+    deadline: &Deadline,
+) -> Result<Swept> {
+    let opened = Segment::open_for_sweep(member, &array.path);
+    match opened.and_then(|segment| segment.sweep(deadline)) {
         Ok(true) => Ok(Swept {
             arrays: 1,
             bytes: array.bytes,
@@ -266,8 +278,8 @@ fn end_recycling(path: &Path) {
 impl Segment {
     /// Deletes the array if its owner is dead, or if it was released and still has its name.
     /// Returns false if there is nothing to do.
-    fn sweep(&self) -> Result<bool> {
-        if self.finish_release()? {
+    fn sweep(&self, deadline: &Deadline) -> Result<bool> {
+        if self.finish_release(deadline)? {
             return Ok(true);
         }
         let word = self.state().owner.load(SeqCst);
@@ -285,7 +297,7 @@ impl Segment {
         let me = self.member.id()?;
         self.ownership.lock().release(self.state(), me);
         failpoint!(ReleaseMarked);
-        self.unlink().map(|()| true)
+        self.unlink(deadline).map(|()| true)
     }
 }
 
@@ -345,7 +357,7 @@ mod tests {
         let before = list();
         let store = StoreReader::open(manager.path()).unwrap();
         let plan = plan_store(&store, manager.path()).unwrap();
-        let swept = sweep_files(manager.member()).unwrap();
+        let swept = sweep_files(manager.member(), &manager.member().deadline()).unwrap();
         let mut planned: Vec<_> = plan
             .deletions
             .iter()

@@ -16,11 +16,11 @@ pub(crate) trait Place {
     /// Takes the closing lock of the store that the closer marked.
     fn lock(&self) -> Result<Self::Lock, Self::Error>;
     /// The lock file of the store at the path.
-    fn found(&self) -> Option<Inode>;
+    fn found(&self) -> Result<Option<Inode>, Self::Error>;
     /// Renames the directory at the path away. Returns false if nothing is there.
     fn rename_away(&self) -> Result<bool, Self::Error>;
     /// The lock file of the store that was renamed away.
-    fn found_away(&self) -> Option<Inode>;
+    fn found_away(&self) -> Result<Option<Inode>, Self::Error>;
     /// Renames the directory back that was renamed away.
     fn put_back(&self) -> Result<(), Self::Error>;
 }
@@ -33,7 +33,7 @@ pub(crate) trait Place {
 /// back.
 pub(crate) fn rename_away<P: Place>(place: &P, marked: Inode) -> Result<bool, P::Error> {
     let _closing = place.lock()?;
-    if place.found() != Some(marked) {
+    if place.found()? != Some(marked) {
         return Ok(false);
     }
     failpoint!(RenameAwayWanted);
@@ -41,7 +41,7 @@ pub(crate) fn rename_away<P: Place>(place: &P, marked: Inode) -> Result<bool, P:
         return Ok(false);
     }
     failpoint!(StoreRenamedAway);
-    if place.found_away().is_some_and(|found| found != marked) {
+    if place.found_away()?.is_some_and(|found| found != marked) {
         failpoint!(StorePutBack);
         return place.put_back().map(|()| false);
     }

@@ -21,7 +21,7 @@ use crate::{
     store::lock_snapshot::LockPageSnapshot,
     sys::{
         file_lock,
-        fs::{above_the_streams, inode_at, inode_of_file, move_into, open_file_in},
+        fs::{above_the_streams, inode_of_file, is_at, move_into, open_file_in, unless_missing},
     },
 };
 use rustix::{
@@ -91,8 +91,8 @@ impl Directory {
     }
 
     /// Whether its path still names it.
-    pub(crate) fn is_at_its_path(&self) -> bool {
-        inode_at(&self.path) == Some(self.inode)
+    pub(crate) fn is_at_its_path(&self) -> Result<bool> {
+        is_at(&self.path, &self.file).map_err(Error::io(&self.path, "look at the directory"))
     }
 
     /// Takes the flock of the directory, shared, for as long as it is open, and waits a moment for
@@ -164,63 +164,96 @@ impl Directory {
         Ok(names)
     }
 
-    /// What the store's files have in common, as its lock file says; `None` without one.
-    pub(crate) fn identity(&self) -> Option<Identity> {
-        let lock = self.open_file(OsStr::new(LOCK_NAME)).ok()?;
-        let page = LockPageSnapshot::read(&lock, &self.path).ok()?;
-        page.defect()
-            .is_none()
-            .then_some(Identity { uuid: page.uuid })
+    /// What the store's files have in common, as its lock file says; `None` without a sound one.
+    pub(crate) fn identity(&self) -> Result<Option<Identity>> {
+        let name = OsStr::new(LOCK_NAME);
+        // Another kind of file, or one that is too short, is no lock file.
+        let is_file = self.stat(name)?.is_some_and(|found| is_own_file(&found));
+        let Some(lock) = (if is_file { self.open_file(name)? } else { None }) else {
+            return Ok(None);
+        };
+        match LockPageSnapshot::read(&lock, &self.path) {
+            Ok(page) if page.defect().is_none() => Ok(Some(Identity { uuid: page.uuid })),
+            Ok(_) => Ok(None),
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::UnexpectedEof => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether the library put this file into the store that has this identity. A file that is gone
     /// counts as the store's: it does not keep the store from being deleted.
-    pub(crate) fn is_of_store(&self, name: &OsStr, store: &Identity) -> bool {
-        let Some(found) = self.stat(name) else {
-            return true;
+    pub(crate) fn is_of_store(&self, name: &OsStr, store: &Identity) -> Result<bool> {
+        let Some(found) = self.stat(name)? else {
+            return Ok(true);
         };
         if !is_own_file(&found) {
-            return false;
+            return Ok(false);
         }
-        match StoreEntry::of(name) {
+        Ok(match StoreEntry::of(name) {
             StoreEntry::LockFile => true,
             StoreEntry::Draft { maker } => {
                 maker.is_some_and(|maker| (1..MAX_MEMBER).contains(&maker))
             }
-            StoreEntry::Array(_) => match self.open_file(name) {
-                Ok(file) => is_array_of(&file, store.uuid),
-                Err(error) => error.kind() == io::ErrorKind::NotFound,
+            StoreEntry::Array(_) => match self.open_file(name)? {
+                Some(file) => is_array_of(&file, store.uuid)
+                    .map_err(Error::io(self.path.join(name), "read the file"))?,
+                None => true,
             },
             StoreEntry::Foreign => false,
-        }
+        })
     }
 
     /// Whether a file that is not the store's, as it stands, looks like an array with a damaged
     /// header: it begins as an array does and has no valid header, or has this store's id.
-    pub(crate) fn looks_damaged(&self, name: &OsStr, store: &Identity) -> bool {
-        if !self.stat(name).is_some_and(|found| is_own_file(&found)) {
-            return false;
+    pub(crate) fn looks_damaged(&self, name: &OsStr, store: &Identity) -> Result<bool> {
+        if !self.stat(name)?.is_some_and(|found| is_own_file(&found)) {
+            return Ok(false);
         }
-        self.open_file(name).is_ok_and(|file| {
-            let len = file.metadata().map_or(0, |metadata| metadata.len());
-            let begins_as_array = read_head(&file, 4096).is_ok_and(|head| head.starts_with(&MAGIC));
-            begins_as_array && Header::parse(&file, len).is_err() || names_store(&file, store.uuid)
-        })
+        let Some(file) = self.open_file(name)? else {
+            return Ok(false);
+        };
+        let looks = || {
+            let len = file.metadata()?.len();
+            let begins_as_array = read_head(&file, 4096)?.starts_with(&MAGIC);
+            let is_damaged = begins_as_array && Header::parse(&file, len).is_err();
+            Ok(is_damaged || names_store(&file, store.uuid)?)
+        };
+        looks().map_err(Error::io(self.path.join(name), "read the file"))
     }
 
     /// Whether it has only what a store has that is being made: a lock file, or nothing.
     pub(crate) fn is_half_built(&self) -> Result<bool> {
-        let mut names = self.names()?.into_iter();
-        Ok(names.all(|name| {
-            name == LOCK_NAME && self.stat(&name).is_none_or(|found| is_own_file(&found))
-        }))
+        for name in self.names()? {
+            let is_the_makers =
+                name == LOCK_NAME && self.stat(&name)?.is_none_or(|found| is_own_file(&found));
+            if !is_the_makers {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The first file that does not belong to the store that has this identity, or to none.
+    pub(crate) fn foreign_entry(&self, store: Option<&Identity>) -> Result<Option<OsString>> {
+        for name in self.names()? {
+            let is_of_store = match store {
+                Some(store) => self.is_of_store(&name, store)?,
+                None => false,
+            };
+            if !is_of_store {
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
     }
 
     /// The bytes that a file takes on its file system; none if it is gone.
     pub(crate) fn allocated(&self, name: &OsStr) -> u64 {
         // stat(2) counts in blocks of 512 bytes on every file system.
-        self.stat(name)
-            .map_or(0, |found| found.st_blocks as u64 * 512)
+        let found = self.stat(name).ok().flatten();
+        found.map_or(0, |found| found.st_blocks as u64 * 512)
     }
 
     /// Removes a file's name. Returns false if it is gone already.
@@ -234,18 +267,22 @@ impl Directory {
     }
 
     /// Device and inode of a file in it. `None` if nothing has the name.
-    pub(crate) fn inode_of(&self, name: &OsStr) -> Option<(u64, u64)> {
-        self.stat(name).map(|found| (found.st_dev, found.st_ino))
+    pub(crate) fn inode_of(&self, name: &OsStr) -> Result<Option<(u64, u64)>> {
+        Ok(self.stat(name)?.map(|found| (found.st_dev, found.st_ino)))
     }
 
-    fn stat(&self, name: &OsStr) -> Option<Stat> {
-        statat(&self.file, name, AtFlags::SYMLINK_NOFOLLOW).ok()
+    /// `None` if it is gone.
+    fn stat(&self, name: &OsStr) -> Result<Option<Stat>> {
+        unless_missing(statat(&self.file, name, AtFlags::SYMLINK_NOFOLLOW))
+            .map_err(Error::io(self.path.join(name), "look at the file"))
     }
 
-    fn open_file(&self, name: &OsStr) -> io::Result<File> {
+    /// `None` if it is gone.
+    fn open_file(&self, name: &OsStr) -> Result<Option<File>> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let file = openat(&self.file, name, flags, Mode::empty())?;
-        above_the_streams(File::from(file))
+        unless_missing(openat(&self.file, name, flags, Mode::empty()))
+            .and_then(|file| file.map(File::from).map(above_the_streams).transpose())
+            .map_err(Error::io(self.path.join(name), "open the file"))
     }
 }
 
@@ -260,20 +297,23 @@ fn is_own_file(found: &Stat) -> bool {
 /// Whether a file begins as an array does, and its header names this store. The header need not be
 /// whole: a damaged array is still the store's. A maker publishes into the directory that it holds,
 /// so its array is in no other store.
-fn is_array_of(file: &File, store: Uuid) -> bool {
-    read_head(file, MAGIC.len()).is_ok_and(|head| head == MAGIC) && names_store(file, store)
+fn is_array_of(file: &File, store: Uuid) -> io::Result<bool> {
+    Ok(read_head(file, MAGIC.len())? == MAGIC && names_store(file, store)?)
 }
 
 /// Whether a file has this store's id where the header of an array has it.
-fn names_store(file: &File, store: Uuid) -> bool {
+fn names_store(file: &File, store: Uuid) -> io::Result<bool> {
     // The key "store" and a UUID, as deterministic CBOR has them.
     let entry = [&b"\x65store\xd8\x25\x50"[..], store.as_bytes()].concat();
     // Most headers are short.
-    [4096, MAX_HEADER_END].into_iter().any(|longest| {
-        let head = read_head(file, longest).unwrap_or_default();
+    for longest in [4096, MAX_HEADER_END] {
+        let head = read_head(file, longest)?;
         let header = head.get(HEADER_AT..).unwrap_or_default();
-        header.windows(entry.len()).any(|part| part == entry)
-    })
+        if header.windows(entry.len()).any(|part| part == entry) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The first bytes of a file, `longest` at most.

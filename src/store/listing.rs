@@ -8,6 +8,10 @@ use crate::{
     format::{constants::LOCK_NAME, directory_entry::StoreEntry},
     store::directory::Directory,
 };
+use rustix::{
+    fs::{FileType, Stat},
+    io::Errno,
+};
 use std::{
     ffi::OsString,
     fs, io,
@@ -67,11 +71,23 @@ pub(crate) fn strays(directory: &Path) -> Result<Vec<OsString>> {
         return Ok(Vec::new());
     };
     // In this order: another process that deletes the store unlinks the lock file last.
-    let store = directory.identity();
-    let is_stray = |name: &OsString| store.is_none_or(|store| !directory.is_of_store(name, &store));
-    let mut strays: Vec<_> = directory.names()?.into_iter().filter(is_stray).collect();
+    let store = directory.identity()?;
+    let mut strays = Vec::new();
+    for name in directory.names()? {
+        let is_of_store = match &store {
+            Some(store) => directory.is_of_store(&name, store)?,
+            None => false,
+        };
+        if !is_of_store {
+            strays.push(name);
+        }
+    }
     strays.sort();
     Ok(strays)
+}
+
+fn is_regular(found: &Stat) -> bool {
+    FileType::from_raw_mode(found.st_mode) == FileType::RegularFile
 }
 
 /// The bytes that a file takes on its file system; none if it is gone.
@@ -82,11 +98,17 @@ pub(crate) fn allocated(path: &Path) -> u64 {
 
 /// The directories in a root that have a lock file, in the order of their names.
 pub(crate) fn stores(root: &Path) -> Result<Vec<PathBuf>> {
-    let mut stores: Vec<_> = names(root)?
-        .into_iter()
-        .map(|name| root.join(name))
-        .filter(|path| path.join(LOCK_NAME).is_file())
-        .collect();
+    let mut stores = Vec::new();
+    for name in names(root)? {
+        let path = root.join(name);
+        let lock = path.join(LOCK_NAME);
+        match rustix::fs::stat(&lock) {
+            Ok(found) if is_regular(&found) => stores.push(path),
+            // A directory that this user may not enter is no store of this user.
+            Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::ACCESS) => {}
+            Err(errno) => return Err(Error::io(lock, "look for a store")(errno.into())),
+        }
+    }
     stores.sort();
     Ok(stores)
 }

@@ -49,7 +49,7 @@ const _: () = {
 impl LockPage {
     /// The bytes of a new lock file. Its first member will have id 1, and is its owner unless the
     /// store is persistent.
-    pub(crate) fn initial(uuid: Uuid, boot: Uuid, persistent: bool) -> [u8; LOCK_LEN] {
+    pub(crate) fn initial(uuid: Uuid, boot: Option<Uuid>, persistent: bool) -> [u8; LOCK_LEN] {
         let flags = flags::encode(if persistent { flags::PERSISTENT } else { 0 });
         let mut page = [0; LOCK_LEN];
         let mut put = |at: usize, value: &[u8]| page[at..at + value.len()].copy_from_slice(value);
@@ -60,7 +60,7 @@ impl LockPage {
         put(LOCK_OWNER_AT, &u64::from(!persistent).to_ne_bytes());
         put(LOCK_FLAGS_AT, &flags.to_ne_bytes());
         put(LOCK_UUID_AT, uuid.as_bytes());
-        put(LOCK_BOOT_AT, boot.as_bytes());
+        put(LOCK_BOOT_AT, boot.unwrap_or_default().as_bytes());
         page
     }
 
@@ -147,17 +147,18 @@ impl LockPage {
         before.ok().and_then(id)
     }
 
-    /// Whether no process joined since the machine was started with this boot id.
-    pub(crate) fn is_of_another_boot(&self, boot: Uuid) -> bool {
-        load_uuid(&self.boot) != boot
+    /// Whether perhaps no process joined since the machine was started with this boot id: always
+    /// where the kernel does not tell it.
+    pub(crate) fn is_of_another_boot(&self, boot: Option<Uuid>) -> bool {
+        boot.is_none_or(|boot| load_uuid(&self.boot) != boot)
     }
 
     /// Notes the boot, and steps over the ids that were given before a crash and may never have
     /// reached the disk. The caller holds the names lock.
-    pub(crate) fn note_boot(&self, boot: Uuid) {
+    pub(crate) fn note_boot(&self, boot: Option<Uuid>) {
         if self.is_of_another_boot(boot) {
             self.advance(BOOT_STEP);
-            let (first, second) = boot.as_u64_pair();
+            let (first, second) = boot.unwrap_or_default().as_u64_pair();
             self.boot[0].store(u64::from_ne_bytes(first.to_be_bytes()), SeqCst);
             self.boot[1].store(u64::from_ne_bytes(second.to_be_bytes()), SeqCst);
         }
@@ -199,7 +200,7 @@ mod tests {
     #[test]
     fn the_page_has_the_words_where_the_format_says() {
         let uuid = Uuid::from_bytes([7; 16]);
-        let page = LockPage::initial(uuid, Uuid::from_bytes([9; 16]), false);
+        let page = LockPage::initial(uuid, Some(Uuid::from_bytes([9; 16])), false);
         assert_eq!(&page[..8], b"ndshmlck");
         assert_eq!(
             (&page[16..24], &page[24..32]),

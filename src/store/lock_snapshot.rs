@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn a_snapshot_has_the_words_of_the_page() {
         let (uuid, boot) = (Uuid::from_bytes([7; 16]), Uuid::from_bytes([9; 16]));
-        let mut page = LockPage::initial(uuid, boot, true);
+        let mut page = LockPage::initial(uuid, Some(boot), true);
         let found = LockPageSnapshot::of(&page);
         assert_eq!(
             (found.member_limit(), found.owner, found.uuid),
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_page_of_another_kind_order_or_version_is_refused() {
-        let page = LockPage::initial(Uuid::nil(), Uuid::nil(), false);
+        let page = LockPage::initial(Uuid::nil(), None, false);
         for (at, reason) in [
             (0, "not a lock file"),
             (LOCK_ENDIAN_AT, "another byte order"),

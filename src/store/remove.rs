@@ -54,18 +54,18 @@ use crate::{
         fork::Private,
         fs::{inode_at, rename_without_replacing},
         process,
+        wait::{Deadline, IN_PASSING},
     },
 };
 use std::{
     ffi::OsStr,
     fs, io,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
 };
 
 /// Deletes the store in a directory if it is marked as closing: its closer died, or has not come to
 /// the rename yet. Returns false if no such store is there.
-pub(crate) fn finish_closing(directory: &Path) -> Result<bool> {
+pub(crate) fn finish_closing(directory: &Path, deadline: &Deadline) -> Result<bool> {
     let store = match StoreReader::open(directory) {
         Ok(store) => store,
         Err(Error::NotFound { .. } | Error::Untrusted { .. }) => return Ok(false),
@@ -75,7 +75,7 @@ pub(crate) fn finish_closing(directory: &Path) -> Result<bool> {
         return Ok(false);
     }
     check_removable(directory)?;
-    remove(directory, store.lock_file(), store.inode()).map(|_| true)
+    remove(directory, store.lock_file(), store.inode(), deadline).map(|_| true)
 }
 
 /// An error if the store contains a file that this library did not put there.
@@ -96,15 +96,25 @@ pub(super) fn not_removable(directory: &Path, foreign: &Path) -> Error {
 
 /// Deletes a store that was marked as closing, whose open lock file has this device and inode:
 /// steps 2 and 3. Does nothing if another process renamed it away first.
-pub(crate) fn remove(directory: &Path, lock: &Private, inode: Inode) -> Result<Swept> {
-    match rename_away(directory, lock, inode)? {
+pub(crate) fn remove(
+    directory: &Path,
+    lock: &Private,
+    inode: Inode,
+    deadline: &Deadline,
+) -> Result<Swept> {
+    match rename_away(directory, lock, inode, deadline)? {
         Some(gone) => empty(&gone),
         None => Ok(Swept::default()),
     }
 }
 
 /// Step 2. Returns the directory's new path.
-fn rename_away(directory: &Path, lock: &Private, inode: Inode) -> Result<Option<PathBuf>> {
+fn rename_away(
+    directory: &Path,
+    lock: &Private,
+    inode: Inode,
+    deadline: &Deadline,
+) -> Result<Option<PathBuf>> {
     let random = process::random_uuid().map_err(Error::io(directory, "take random bytes"))?;
     let name = directory.file_name().unwrap_or_default();
     // A store that was renamed away before keeps the name of its first place.
@@ -112,6 +122,7 @@ fn rename_away(directory: &Path, lock: &Private, inode: Inode) -> Result<Option<
     let away = Away {
         directory,
         lock,
+        deadline,
         gone: directory.with_file_name(directory_entry::gone_name(random, name)),
     };
     Ok(closing::rename_away(&away, inode)?.then_some(away.gone))
@@ -121,6 +132,7 @@ fn rename_away(directory: &Path, lock: &Private, inode: Inode) -> Result<Option<
 struct Away<'a> {
     directory: &'a Path,
     lock: &'a Private,
+    deadline: &'a Deadline,
     gone: PathBuf,
 }
 
@@ -135,12 +147,13 @@ impl closing::Place for Away<'_> {
             .lock
             .reopen()
             .map_err(Error::io(&path, "open the lock file again"))?;
-        lock_closing(&closing, &path)?;
+        lock_closing(&closing, &path, self.deadline)?;
         Ok(closing)
     }
 
-    fn found(&self) -> Option<Inode> {
-        inode_at(&self.directory.join(LOCK_NAME))
+    fn found(&self) -> Result<Option<Inode>> {
+        let path = self.directory.join(LOCK_NAME);
+        inode_at(&path).map_err(Error::io(&path, "look at the lock file"))
     }
 
     fn rename_away(&self) -> Result<bool> {
@@ -151,8 +164,8 @@ impl closing::Place for Away<'_> {
         }
     }
 
-    fn found_away(&self) -> Option<Inode> {
-        inode_at(&self.gone.join(LOCK_NAME))
+    fn found_away(&self) -> Result<Option<Inode>> {
+        inode_at(&self.gone.join(LOCK_NAME)).map_err(Error::io(&self.gone, "look at the store"))
     }
 
     fn put_back(&self) -> Result<()> {
@@ -215,22 +228,17 @@ fn quoted(path: &Path) -> String {
     format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
 }
 
-/// How long a closer waits for another one. That one holds the lock for a few system calls, unless
-/// it is stopped.
-const PATIENCE: Duration = Duration::from_secs(10);
-const BETWEEN_TRIES: Duration = Duration::from_millis(1);
-
-fn lock_closing(closing: &Private, path: &Path) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    let try_lock = || closing.file().and_then(member_locks::try_lock_closing);
-    while !try_lock().map_err(Error::io(path, "lock the store to rename it away"))? {
-        if Instant::now() > deadline {
-            let action = "wait for another process that deletes this store: it is stopped, end it";
-            return Err(Error::io(path, action)(io::ErrorKind::TimedOut.into()));
-        }
-        std::thread::sleep(BETWEEN_TRIES);
-    }
-    Ok(())
+/// Another closer holds the lock for a few system calls, unless it is stopped, so the wait has an
+/// end also where the caller set none.
+fn lock_closing(closing: &Private, path: &Path, deadline: &Deadline) -> Result<()> {
+    let action = "lock the store to rename it away";
+    let obstacle = "another process that deletes this store held its lock (if it is stopped: \
+                    continue it by SIGCONT, or end it)";
+    deadline
+        .or(Some(IN_PASSING))
+        .poll(path, action, obstacle, || {
+            closing.file().and_then(member_locks::try_lock_closing)
+        })
 }
 
 /// Unlinks the files of a store that was renamed away, and removes its directory: step 3.
@@ -239,7 +247,7 @@ pub(super) fn empty(gone: &Path) -> Result<Swept> {
     let Some(directory) = Directory::open(gone)? else {
         return Ok(swept);
     };
-    let store = directory.identity();
+    let store = directory.identity()?;
     loop {
         if let Some(store) = &store {
             unlink_files(&directory, store, &mut swept)?;
@@ -253,11 +261,7 @@ pub(super) fn empty(gone: &Path) -> Result<Swept> {
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
             Err(error) => return Err(Error::io(gone, "delete the directory")(error)),
         }
-        let names = directory.names()?;
-        let foreign = names
-            .into_iter()
-            .find(|name| store.is_none_or(|store| !directory.is_of_store(name, &store)));
-        if let Some(foreign) = foreign {
+        if let Some(foreign) = directory.foreign_entry(store.as_ref())? {
             return Err(not_removable(gone, Path::new(&foreign)));
         }
     }
@@ -268,7 +272,7 @@ pub(super) fn empty(gone: &Path) -> Result<Swept> {
 fn unlink_files(directory: &Directory, store: &Identity, swept: &mut Swept) -> Result<()> {
     for name in directory.names()? {
         let entry = StoreEntry::of(&name);
-        if entry == StoreEntry::LockFile || !directory.is_of_store(&name, store) {
+        if entry == StoreEntry::LockFile || !directory.is_of_store(&name, store)? {
             continue;
         }
         let bytes = directory.allocated(&name);
@@ -292,11 +296,12 @@ fn unlink_files(directory: &Directory, store: &Identity, swept: &mut Swept) -> R
 /// Removes a store that no process is making any more: a lock file and its directory. Returns false
 /// if the directory has something else, and so is none.
 pub(super) fn remove_half_built(path: &Path) -> Result<bool> {
-    let Some(directory) =
-        Directory::open(path)?.filter(|found| found.is_half_built().is_ok_and(|is| is))
-    else {
+    let Some(directory) = Directory::open(path)? else {
         return Ok(false);
     };
+    if !directory.is_half_built()? {
+        return Ok(false);
+    }
     directory.unlink(OsStr::new(LOCK_NAME))?;
     failpoint!(StoreFileRemoved);
     let removed = fs::remove_dir(path);

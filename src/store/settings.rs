@@ -54,7 +54,7 @@ pub(crate) struct Settings {
 const CACHE: usize = 64 << 20;
 
 impl Settings {
-    /// How long a guard waits that was asked for without a limit of its own.
+    /// How long a call waits that has no limit of its own.
     pub(crate) fn lock_timeout(&self) -> Option<Duration> {
         self.lock_timeout
             .load(Relaxed)

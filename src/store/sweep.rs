@@ -19,7 +19,11 @@ use crate::{
             check_removable, displaced, empty, not_removable, put_back, remove, remove_half_built,
         },
     },
-    sys::file_lock,
+    sys::{
+        file_lock,
+        fs::inode_at,
+        wait::{Deadline, Wait},
+    },
 };
 use std::path::Path;
 
@@ -102,10 +106,21 @@ fn judge(path: &Path, entry: RootEntry) -> Result<Option<PlannedDeletion>> {
         },
         // Not a store, not of this user, or gone in the meantime.
         Err(Error::NotFound { .. }) => None,
-        Err(Error::Untrusted { .. }) if !path.join(LOCK_NAME).exists() => None,
+        Err(Error::Untrusted { .. }) if !has_lock_file(path)? => None,
         Err(error) => return Err(error),
     };
     reason.map(|reason| whole(path, reason)).transpose()
+}
+
+fn has_lock_file(directory: &Path) -> Result<bool> {
+    let path = directory.join(LOCK_NAME);
+    match inode_at(&path) {
+        // A directory of another user.
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Ok(false),
+        found => Ok(found
+            .map_err(Error::io(&path, "look for a lock file"))?
+            .is_some()),
+    }
 }
 
 /// Why a sweep deletes a store, if so. An error if the store is a leftover and must not be deleted
@@ -150,7 +165,7 @@ pub(crate) fn whole(directory: &Path, reason: Reason) -> Result<PlannedDeletion>
 
 /// Deletes the stores in a root whose processes are all gone, and the half-built and half-deleted
 /// stores there.
-pub(crate) fn sweep(root: &Path) -> Result<Swept> {
+pub(crate) fn sweep(root: &Path, deadline: &Deadline) -> Result<Swept> {
     Member::end_lingering(|member| member.directory().parent() == Some(root));
     put_back_displaced(root)?;
     let Plan { deletions, skipped } = plan(root)?;
@@ -164,9 +179,9 @@ pub(crate) fn sweep(root: &Path) -> Result<Swept> {
     for PlannedDeletion { path, reason, .. } in stores {
         if reason == Reason::RenamedAway {
             failpoint!(SweepGoneFound);
-            swept.note(sweep_gone(&path));
+            swept.note(sweep_gone(&path, deadline));
         } else {
-            match sweep_store(&path) {
+            match sweep_store(&path, deadline) {
                 // Deleted by another process since it was planned.
                 Err(Error::NotFound { .. }) => {}
                 result => swept.note(result),
@@ -219,7 +234,7 @@ fn sweep_half_built(root: &Path, half_built: &[PlannedDeletion], swept: &mut Swe
 
 /// Deletes an ephemeral store if no process is its member any more, and any store whose closer was
 /// killed.
-fn sweep_store(directory: &Path) -> Result<Swept> {
+fn sweep_store(directory: &Path, deadline: &Deadline) -> Result<Swept> {
     let store = StoreReader::open(directory)?;
     if store.is_read_only() {
         Err(Error::ReadOnly {
@@ -229,7 +244,7 @@ fn sweep_store(directory: &Path) -> Result<Swept> {
     } else if store.outlives_its_members() || !store.lock_if_deserted()? {
         Ok(Swept::default())
     } else {
-        sweep_deserted(&store, directory)
+        sweep_deserted(&store, directory, deadline)
     }
 }
 
@@ -237,13 +252,15 @@ fn sweep_store(directory: &Path) -> Result<Swept> {
 /// and still in its place. Calls `ready` just before the wait.
 pub(crate) fn sweep_when_deserted(
     directory: &Path,
+    wait: Wait,
     ready: impl FnOnce() -> Result<()>,
 ) -> Result<Swept> {
     let store = StoreReader::open(directory)?;
     ready()?;
-    store.wait_until_deserted()?;
-    if store.is_at_its_path() {
-        return sweep_deserted(&store, directory);
+    store.wait_until_deserted(wait)?;
+    let deadline = wait.begin();
+    if store.is_at_its_path()? {
+        return sweep_deserted(&store, directory, &deadline);
     }
     // Another process deleted the store. If it was killed midway, the directory remains as
     // `.ndshm-gone-*`.
@@ -254,7 +271,7 @@ pub(crate) fn sweep_when_deserted(
     {
         for name in listing::names(parent)? {
             if RootEntry::of(&name) == RootEntry::Gone {
-                swept.note(sweep_gone(&parent.join(name)));
+                swept.note(sweep_gone(&parent.join(name), &deadline));
             }
         }
     }
@@ -262,7 +279,7 @@ pub(crate) fn sweep_when_deserted(
 }
 
 /// Deletes a store that no process can join while `store` holds its lock.
-fn sweep_deserted(store: &StoreReader, directory: &Path) -> Result<Swept> {
+fn sweep_deserted(store: &StoreReader, directory: &Path, deadline: &Deadline) -> Result<Swept> {
     if store.outlives_its_members() {
         return Ok(Swept::default());
     }
@@ -270,7 +287,7 @@ fn sweep_deserted(store: &StoreReader, directory: &Path) -> Result<Swept> {
     check_removable(directory)?;
     store.page().set_closing(directory)?;
     failpoint!(SweepStoreMarked);
-    let swept = remove(directory, store.lock_file(), store.inode())?;
+    let swept = remove(directory, store.lock_file(), store.inode(), deadline)?;
     Ok(Swept { stores: 1, ..swept })
 }
 
@@ -279,12 +296,14 @@ fn sweep_deserted(store: &StoreReader, directory: &Path) -> Result<Swept> {
 /// A store that is not marked as closing was in the place of the closed one: its closer has not put
 /// it back yet, or was killed before it could. It is deleted under the same conditions as in its
 /// place.
-fn sweep_gone(gone: &Path) -> Result<Swept> {
+fn sweep_gone(gone: &Path, deadline: &Deadline) -> Result<Swept> {
     match StoreReader::open(gone) {
         Ok(store) if !store.page().is_closing() => {}
-        _ => return empty(gone),
+        // Closing, or without a lock file that could be one.
+        Ok(_) | Err(Error::NotFound { .. } | Error::Untrusted { .. }) => return empty(gone),
+        Err(error) => return Err(error),
     }
-    let swept = sweep_store(gone)?;
+    let swept = sweep_store(gone, deadline)?;
     if swept.stores == 0 {
         put_back(gone)?;
     }

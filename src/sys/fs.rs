@@ -18,8 +18,19 @@ use std::{
     io,
     ops::Range,
     os::fd::{AsFd, AsRawFd},
-    path::Path,
+    path::{Path, PathBuf},
 };
+
+/// An absolute path without links. `NotFound`, of the thing `what`, only if nothing is there.
+pub(crate) fn resolve(path: &Path, what: &'static str) -> Result<PathBuf> {
+    fs::canonicalize(path).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Error::NotFound {
+            path: path.into(),
+            what,
+        },
+        _ => Error::io(path, "resolve the path")(source),
+    })
+}
 
 /// Opens a file for reading and writing, without following a link or waiting for a FIFO. On a file
 /// system that is mounted read-only, opens it for reading.
@@ -59,11 +70,38 @@ pub(crate) fn inode_of_file(file: &File) -> io::Result<(u64, u64)> {
 }
 
 /// Device and inode of the file at a path, of the link itself for a link. `None` if the path names
-/// nothing.
-pub(crate) fn inode_at(path: &Path) -> Option<(u64, u64)> {
-    rustix::fs::lstat(path)
-        .ok()
-        .map(|found| (found.st_dev, found.st_ino))
+/// nothing. An error says nothing about the file: the caller must decide nothing by it.
+pub(crate) fn inode_at(path: &Path) -> io::Result<Option<(u64, u64)>> {
+    let found = unless_missing(rustix::fs::lstat(path))?;
+    Ok(found.map(|found| (found.st_dev, found.st_ino)))
+}
+
+/// The answer of a call about a path; `None` if nothing is there.
+pub(crate) fn unless_missing<T>(answer: Result<T, Errno>) -> io::Result<Option<T>> {
+    match answer {
+        Ok(found) => Ok(Some(found)),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Whether a path still names the file that was opened by it.
+pub(crate) fn is_at(path: &Path, file: &File) -> io::Result<bool> {
+    Ok(inode_at(path)? == Some(inode_of_file(file)?))
+}
+
+/// The words for a user in an error: the number, and the name where `/etc/passwd` has it.
+pub(crate) fn user_name(user: u32) -> String {
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(user)).then_some(name)
+    });
+    match name {
+        Some(name) => format!("user {user} ({name})"),
+        None => format!("user {user}"),
+    }
 }
 
 /// Renames a file or a directory, unless something has the new name.

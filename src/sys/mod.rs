@@ -16,3 +16,4 @@ pub(crate) mod mapping;
 pub(crate) mod memory;
 #[allow(unsafe_code)]
 pub(crate) mod process;
+pub(crate) mod wait;

@@ -242,7 +242,9 @@ impl Manager {
 
     /// Open the array with this name. Raises :class:`NotFound`.
     fn open(&self, py: Python<'_>, name: &str) -> PyResult<Array> {
-        Array::new(py, self.inner(py)?.array_any(name).raise(py)?)
+        let manager = self.inner(py)?;
+        let opened = py.detach(|| manager.array_any(name));
+        Array::new(py, opened.raise(py)?)
     }
 
     fn __getitem__(&self, py: Python<'_>, name: &str) -> PyResult<Array> {
@@ -258,7 +260,8 @@ impl Manager {
 
     /// Delete the array with this name, whichever process owns it.
     fn remove(&self, py: Python<'_>, name: &str) -> PyResult<()> {
-        self.inner(py)?.remove(name).raise(py)
+        let manager = self.inner(py)?;
+        py.detach(|| manager.remove(name)).raise(py)
     }
 
     /// Return a dictionary for each array of the store, oldest first.

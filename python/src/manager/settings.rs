@@ -62,7 +62,7 @@ impl Settings<'_> {
             builder = builder.any_file_system();
         }
         if let Some(seconds) = self.lock_timeout {
-            builder = builder.lock_timeout(arguments::lock_timeout(seconds)?);
+            builder = builder.lock_timeout(arguments::seconds("lock_timeout", seconds)?);
         }
         if let Some(name) = self.huge_pages {
             builder = builder.huge_pages(arguments::huge_pages(name)?);
@@ -92,7 +92,7 @@ impl Settings<'_> {
 
 /// The tool of this package, unless `NDSHM_JANITOR` names a program for janitors.
 fn tool(py: Python<'_>) -> PyResult<Option<PathBuf>> {
-    if std::env::var_os("NDSHM_JANITOR").is_some_and(|named| !named.is_empty()) {
+    if ndshm::__private::trusted_variable("NDSHM_JANITOR").is_some() {
         return Ok(None);
     }
     py.import("ndshm._tool")?

@@ -6,14 +6,17 @@
 
 mod leftovers;
 mod state;
+mod users;
 
 pub use leftovers::Leftovers;
 pub use state::{ArrayState, GuardKind, GuardState, MemberState};
+pub use users::UserRoot;
 
 use crate::{
     error::{Error, Result},
     inspect::info::ArrayInfo,
     store::{StoreReader, listing},
+    sys::fs::resolve,
 };
 use std::{
     path::{Path, PathBuf},
@@ -68,12 +71,7 @@ impl Observer {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        let missing = |_| Error::NotFound {
-            path: path.into(),
-            what: "no store is here",
-        };
-        let directory = std::fs::canonicalize(path).map_err(missing)?;
+        let directory = resolve(path.as_ref(), "no store is here")?;
         Ok(Self {
             store: StoreReader::open(&directory)?,
             directory,

@@ -44,7 +44,7 @@ pub(super) fn check(
         let id = check_open(path, &file, store, found)?;
         // A file that is reused loses its name first, and has another generation after. It may have
         // changed in between, before the first look.
-        if look == LOOKS || is_at(path, &file) && generation() == first {
+        if look == LOOKS || is_at(path, &file)? && generation() == first {
             found.arrays += 1;
             found.bytes += file.metadata().map_or(0, |metadata| metadata.len());
             return Ok(id);
@@ -62,14 +62,18 @@ fn check_open(
 ) -> Result<Option<ArrayId>> {
     let metadata = match permissions::check_file(file, path) {
         Ok(metadata) => metadata,
-        Err(error) => {
+        Err(error @ Error::Untrusted { .. }) => {
             found.note(path, Severity::Damage, reason_of(error));
             return Ok(None);
         }
+        Err(error) => return Err(error),
     };
     let len = metadata.len();
     let parsed = match Header::parse(file, len) {
         Ok(parsed) => parsed,
+        Err(error @ HeaderError::Unreadable { .. }) => {
+            return Err(segment::header_error(path, error));
+        }
         Err(error) => {
             found.note(path, Severity::Damage, error.to_string());
             return Ok(None);

@@ -16,10 +16,10 @@ use crate::{
         listing, permissions,
         plan::Reason,
     },
-    sys::fs::{above_the_streams, inode_at, inode_of_file},
+    sys::fs::{self as files, above_the_streams, resolve, unless_missing},
 };
 use lock::Store;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 use std::{
     collections::HashMap,
     ffi::OsStr,
@@ -133,9 +133,13 @@ impl fmt::Display for Finding {
 /// ```
 pub fn verify(path: impl AsRef<Path>) -> Result<Verification> {
     let path = path.as_ref();
-    let missing = |_| Error::NotFound {
-        path: path.into(),
-        what: "neither a store nor an array is here",
+    let what = "neither a store nor an array is here";
+    let missing = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Error::NotFound {
+            path: path.into(),
+            what,
+        },
+        _ => Error::io(path, "look at the path")(source),
     };
     let mut found = Verification::default();
     if !fs::symlink_metadata(path).map_err(missing)?.is_dir() {
@@ -146,16 +150,17 @@ pub fn verify(path: impl AsRef<Path>) -> Result<Verification> {
         // Defects of the store beside it are not reported here.
         let store = Store::look(parent, &mut Verification::default())?;
         let strays = Strays::look(parent)?;
-        match path
-            .file_name()
-            .filter(|name| is_array(name) && strays.has(name))
-        {
-            Some(_) => found.note(path, Severity::Stray, STRAY),
-            None => _ = array::check(path, store.as_ref(), &mut found)?,
+        let is_stray = match path.file_name().filter(|name| is_array(name)) {
+            Some(name) => strays.has(name)?,
+            None => false,
+        };
+        match is_stray {
+            true => found.note(path, Severity::Stray, STRAY),
+            false => _ = array::check(path, store.as_ref(), &mut found)?,
         }
         return Ok(found);
     }
-    check_store(&fs::canonicalize(path).map_err(missing)?, &mut found)?;
+    check_store(&resolve(path, what)?, &mut found)?;
     Ok(found)
 }
 
@@ -183,16 +188,18 @@ fn check_store(directory: &Path, found: &mut Verification) -> Result<()> {
     let mut ids: HashMap<ArrayId, PathBuf> = HashMap::new();
     for name in names {
         let path = directory.join(&name);
-        let Ok(metadata) = fs::symlink_metadata(&path) else {
+        let found_there = unless_missing(rustix::fs::lstat(&path));
+        let Some(metadata) = found_there.map_err(Error::io(&path, "look at the file"))? else {
             continue;
         };
-        if strays.has(&name) {
+        if strays.has(&name)? {
             found.note(&path, Severity::Stray, STRAY);
             continue;
         }
+        let is_file = FileType::from_raw_mode(metadata.st_mode) == FileType::RegularFile;
         match StoreEntry::of(&name) {
             StoreEntry::LockFile => {}
-            StoreEntry::Array(_) if metadata.is_file() => {
+            StoreEntry::Array(_) if is_file => {
                 let id = array::check(&path, store.as_ref(), found)?;
                 if let Some(other) = id.and_then(|id| ids.insert(id, path.clone())) {
                     let text = format!("it has the id of {}", other.display());
@@ -200,7 +207,7 @@ fn check_store(directory: &Path, found: &mut Verification) -> Result<()> {
                 }
             }
             StoreEntry::Draft { maker: Some(maker) }
-                if metadata.is_file() && (1..MAX_MEMBER).contains(&maker) =>
+                if is_file && (1..MAX_MEMBER).contains(&maker) =>
             {
                 check_draft(&path, maker, store.as_ref(), found)?;
             }
@@ -217,17 +224,20 @@ struct Strays(Option<(Directory, Identity)>);
 
 impl Strays {
     fn look(directory: &Path) -> Result<Self> {
-        let opened = Directory::open(directory)?;
-        let known = opened.and_then(|opened| opened.identity().map(|store| (opened, store)));
-        Ok(Self(known))
+        let Some(opened) = Directory::open(directory)? else {
+            return Ok(Self(None));
+        };
+        let store = opened.identity()?;
+        Ok(Self(store.map(|store| (opened, store))))
     }
 
     /// Whether a file is not the store's, and no damaged array of it either. With a damaged lock
     /// file, only names tell files apart.
-    fn has(&self, name: &OsStr) -> bool {
-        self.0.as_ref().is_some_and(|(directory, store)| {
-            !directory.is_of_store(name, store) && !directory.looks_damaged(name, store)
-        })
+    fn has(&self, name: &OsStr) -> Result<bool> {
+        let Some((directory, store)) = &self.0 else {
+            return Ok(false);
+        };
+        Ok(!directory.is_of_store(name, store)? && !directory.looks_damaged(name, store)?)
     }
 }
 
@@ -262,8 +272,8 @@ fn open(path: &Path) -> Result<Option<File>> {
 }
 
 /// Whether a path still names the file that was opened by it.
-fn is_at(path: &Path, file: &File) -> bool {
-    inode_at(path).is_some_and(|named| inode_of_file(file).is_ok_and(|opened| opened == named))
+fn is_at(path: &Path, file: &File) -> Result<bool> {
+    files::is_at(path, file).map_err(Error::io(path, "look at the file"))
 }
 
 /// The text of an error without its path.

@@ -45,7 +45,7 @@ pub(super) fn check(
         }
         .notes()?;
         // An array that is being deleted is released a little before it loses its name.
-        if notes.is_empty() || !is_at(path, file) {
+        if notes.is_empty() || !is_at(path, file)? {
             return Ok(());
         }
         if look == LOOKS {

@@ -11,6 +11,10 @@ impl Builder {
     /// without a limit by default. The verbs that have a limit of their own (`try_*`, `*_timeout`)
     /// do not change.
     ///
+    /// It limits the waits for the locks of the store too, which other processes hold for a few
+    /// system calls, or for as long as they are stopped: in the verbs of this builder, and in all
+    /// that create, open, release and sweep. A drop waits at most 10 seconds for them without it.
+    ///
     /// It is a setting of this process for the whole store: arrays that are opened from handles
     /// have it too. Of several managers, the one that was built last with this setting decides.
     ///

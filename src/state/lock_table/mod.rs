@@ -165,6 +165,11 @@ pub(crate) trait Liveness {
     fn is_cut_off(&self) -> bool {
         false
     }
+    /// Whether the calling thread has to end its wait. Called without the lock word, between two
+    /// sleeps.
+    fn is_interrupted(&self) -> bool {
+        false
+    }
 }
 
 /// A request for a guard.
@@ -189,7 +194,11 @@ pub(crate) struct Poison {
 /// The reason for a final refusal.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
+    /// A guard is in the way, and the deadline is over.
     WouldBlock,
+    /// A living member holds the lock word, and the deadline is over.
+    WordHeld,
+    Interrupted,
     WouldDeadlock,
     TooManyGuards,
     /// This process can no longer learn which members live.
@@ -349,6 +358,9 @@ impl StateBlock {
             }
             if let Some(seen) = waits.take() {
                 self.sleep(seen, request.deadline)?;
+                if liveness.is_interrupted() {
+                    return Err(Refusal::Interrupted);
+                }
             }
             // Before the next look at the table.
             waits = Some(self.expect_wake());

@@ -25,7 +25,8 @@
 //! A child inherits the membership, but none of its locks: its descriptor names another open file
 //! description. It is a member of its own from the first call that needs an id
 //! ([`id`](Member::id)): it then shares the flock and takes an id that no process had before. That
-//! call waits while a sweep holds the flock, and fails if the store is being deleted.
+//! call waits while a sweep holds the flock, for as long as its caller's limit or that of the store
+//! allows, and fails if the store is being deleted.
 
 mod join;
 
@@ -43,9 +44,10 @@ use crate::{
         fork::{self, Private},
         fs::inode_at,
         mapping::Mapping,
+        wait::{Deadline, Wait},
     },
 };
-use join::{MEMBERS, RETRY, share, take_id};
+use join::{MEMBERS, SWEEP_HOLDS_STORE, share, take_id};
 use std::{
     fs::File,
     io,
@@ -191,25 +193,47 @@ impl Member {
         Ok(())
     }
 
+    /// The end of all waits of a call that begins now and has no limit of its own.
+    pub(crate) fn deadline(&self) -> Deadline {
+        Wait::limited(self.settings.lock_timeout()).begin()
+    }
+
+    /// The end of the waits of a drop that begins now, or of other work in passing.
+    pub(crate) fn deadline_in_passing(&self) -> Deadline {
+        Deadline::in_passing(self.settings.lock_timeout())
+    }
+
     /// The member id of this process; a forked child joins anew on first use.
     ///
     /// # Errors
     ///
     /// `ReadOnly` on a file system that is mounted read-only; `Closed`; `Io`.
     pub(crate) fn id(&self) -> Result<u64> {
+        self.id_within(Wait::Forever)
+    }
+
+    /// The same, for a call with this limit.
+    #[inline]
+    pub(crate) fn id_within(&self, wait: Wait) -> Result<u64> {
         let generation = fork::generation();
         if self.generation.load(SeqCst) == generation {
             return Ok(self.id.load(SeqCst));
         }
         self.check_writable()?;
+        let deadline = wait.or(self.settings.lock_timeout()).begin();
+        self.join_in_child(generation, &deadline)
+    }
+
+    #[cold]
+    fn join_in_child(&self, generation: u64, deadline: &Deadline) -> Result<u64> {
         let path = self.directory.join(LOCK_NAME);
         while !share(&self.lock, &path)? {
             if self.page().is_closing() {
                 return Err(self.closed());
             }
-            std::thread::sleep(RETRY);
+            deadline.pause(&path, SWEEP_HOLDS_STORE)?;
         }
-        let id = take_id(&self.lock, self.page(), &path)?;
+        let id = take_id(&self.lock, self.page(), &path, deadline)?;
         self.lock
             .hold()
             .map_err(Error::io(&path, "map the lock file"))?;
@@ -293,24 +317,35 @@ impl Member {
     }
 
     /// Whether the store's directory still has the lock file that was joined.
-    pub(crate) fn is_at_its_path(&self) -> bool {
+    pub(crate) fn is_at_its_path(&self) -> Result<bool> {
         self.is_at(&self.directory)
     }
 
-    fn is_at(&self, directory: &Path) -> bool {
-        inode_at(&directory.join(LOCK_NAME)) == Some(self.inode)
+    fn is_at(&self, directory: &Path) -> Result<bool> {
+        let path = directory.join(LOCK_NAME);
+        let named = inode_at(&path).map_err(Error::io(&path, "look at the lock file"))?;
+        Ok(named == Some(self.inode))
     }
 
     /// Runs `section` while no other process or thread publishes or unlinks a chosen name.
-    pub(crate) fn with_names<T>(&self, section: impl FnOnce() -> Result<T>) -> Result<T> {
+    pub(crate) fn with_names<T>(
+        &self,
+        deadline: &Deadline,
+        section: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
         let names = self
             .file()
             .and_then(|_| self.lock.reopen())
             .map_err(Error::io(&self.directory, "open the lock file again"))?;
-        names
+        let file = names
             .file()
-            .and_then(member_locks::lock_names)
-            .map_err(Error::io(&self.directory, "lock the names"))?;
+            .map_err(Error::io(&self.directory, "use the lock file"))?;
+        deadline.poll(
+            &self.directory,
+            "lock the names",
+            member_locks::NAMES_ARE_LOCKED,
+            || member_locks::try_lock_names(file),
+        )?;
         failpoint!(NamesLocked);
         // The lock goes with its description, when `names` is dropped.
         section()

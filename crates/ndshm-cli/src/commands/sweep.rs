@@ -5,6 +5,7 @@ use crate::{
     context::Context,
     display::text,
     failure::{Code, Failure, printable},
+    users,
 };
 use ndshm::{Leftovers, Manager, Observer, Swept};
 use serde_json::{Value, json};
@@ -16,9 +17,17 @@ pub(crate) struct Args {
     /// Only print the leftovers that a sweep would delete
     #[arg(short = 'n', long)]
     dry_run: bool,
+    /// Sweep the default roots of all users, for root only
+    #[arg(long)]
+    all_users: bool,
 }
 
 pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
+    if args.all_users {
+        let mut command = vec!["sweep"];
+        command.extend(args.dry_run.then_some("--dry-run"));
+        return users::run_for_all(context, &command);
+    }
     let store = context.store()?;
     let root = match (&store, context.root()) {
         (Some(_), _) => None,
@@ -39,10 +48,11 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
         // A store without members is not joined: this process would be its member, and a sweep
         // would leave it.
         (Some(store), _) if is_dead(&Observer::open(store)?)? => {
-            Manager::sweep_root(store.parent().unwrap_or(store))?
+            let root = store.parent().unwrap_or(store);
+            Manager::sweep_root_timeout(root, context.patience)?
         }
-        (Some(store), _) => Manager::open(store)?.sweep()?,
-        (None, Some(root)) => Manager::sweep_root(root)?,
+        (Some(store), _) => context.join(store)?.sweep()?,
+        (None, Some(root)) => Manager::sweep_root_timeout(root, context.patience)?,
         (None, None) => Swept::default(),
     };
     report(context, &leftovers, Some(&swept))
