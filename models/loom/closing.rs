@@ -219,11 +219,11 @@ impl<'a> Place for Away<'a> {
         Ok(Some(Closing { world, store }))
     }
 
-    fn found(&self) -> Option<Inode> {
-        match self.world.without {
+    fn found(&self) -> Result<Option<Inode>, Infallible> {
+        Ok(match self.world.without {
             Without::Look => Some(inode(self.store)),
             _ => self.world.call(|files| files.at_path).map(inode),
-        }
+        })
     }
 
     fn rename_away(&self) -> Result<bool, Infallible> {
@@ -239,10 +239,10 @@ impl<'a> Place for Away<'a> {
         Ok(moved.is_some())
     }
 
-    fn found_away(&self) -> Option<Inode> {
+    fn found_away(&self) -> Result<Option<Inode>, Infallible> {
         // A sweep may have emptied it.
         let is_there = |store: &usize| self.world.call(|files| files.gone.contains(store));
-        self.moved.get().filter(is_there).map(inode)
+        Ok(self.moved.get().filter(is_there).map(inode))
     }
 
     fn put_back(&self) -> Result<(), Infallible> {
