@@ -438,6 +438,9 @@ impl<'a> Member<'a> {
                 )
             }
             Refusal::OutOfReach => panic!("a pool has no lane out of reach"),
+            Refusal::CutOff | Refusal::WordHeld | Refusal::Interrupted => {
+                unreachable!("a model's member always learns which members live")
+            }
             Refusal::TooManyGuards => {
                 assert!(
                     self.group.guards > 1,

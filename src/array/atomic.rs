@@ -5,7 +5,7 @@
 use crate::{
     array::{
         SharedArray,
-        lock::{Access, Lock, Wait},
+        lock::{Access, Lock},
         view,
     },
     element::Element,
@@ -13,6 +13,7 @@ use crate::{
     format::constants::SIGNALS,
     state::signals,
     sync::AtomicU32 as Word,
+    sys::wait::Wait,
 };
 use ndarray::{ArrayRef, ArrayView, Dimension, NdIndex};
 use std::{

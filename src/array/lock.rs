@@ -12,13 +12,15 @@
 //! 2. The thread takes a lane that it keeps for its guards, or leases one (`store::thread_lanes`).
 //! 3. Where nothing is in the way, the table gives the lock at once. Nearly every guard ends here.
 //! 4. Otherwise the thread waits in the table, for as long as [`Wait`] allows. Meanwhile the table
-//!    asks whether a member is alive (`segment::surroundings`). A dead member's locks do not exclude: those
-//!    that read are cleared, those that write are poison. A lane has the number of its thread: to
-//!    wait for a lock of the own thread would be a deadlock, so that is refused.
+//!    asks whether a member is alive (`segment::surroundings`). A dead member's locks do not
+//!    exclude: those that read are cleared, those that write are poison. A lane has the number of
+//!    its thread: to wait for a lock of the own thread would be a deadlock, so that is refused.
 //! 5. A writer looks at the frozen flag with its lock in hand. A freezer sets the flag while it
 //!    holds a lock on the whole array, so a writer either precedes the freeze or sees the flag.
 //! 6. Dropping the lock gives the lane back and wakes the waiting threads. A panic that drops a lock
-//!    to write turns the lane into a record of poison instead.
+//!    to write turns the lane into a record of poison instead. A lock that was taken amid a panic
+//!    is given back: a thread cannot tell whether a second panic drops it, because the standard
+//!    library does not give the number of panics.
 //!
 //! A forked child inherits the memory of a lock but not the lane, which stays its parent's. A lock
 //! therefore records the generation of its process, and does nothing in a child.
@@ -33,32 +35,17 @@ use crate::{
         lock_table::{Poison, Refusal, Request, poison, withdraw},
     },
     store::thread_lanes::{self, LeasedLane},
-    sys::fork,
+    sys::{
+        fork,
+        wait::{Deadline, Wait},
+    },
 };
 use std::{
     marker::PhantomData,
     ops::Range,
     sync::{Arc, MutexGuard},
-    time::{Duration, Instant},
+    time::Instant,
 };
-
-/// How long to wait for a lock.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Wait {
-    Never,
-    AtMost(Duration),
-    Forever,
-}
-
-impl Wait {
-    fn deadline(self) -> Option<Instant> {
-        match self {
-            Wait::Never => Some(Instant::now()),
-            Wait::AtMost(time) => Instant::now().checked_add(time),
-            Wait::Forever => None,
-        }
-    }
-}
 
 /// The access that a lock gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,12 +133,12 @@ impl Lock {
 /// Takes a lock. Every guard calls this, so the error is boxed: the answer fits into registers.
 fn take_lane(array: &OpenArray, span: Span, access: Access, wait: Wait) -> Result<u32, Box<Error>> {
     array.mark_used();
-    let member = array.member().id()?;
     // No process writes a frozen array, so its readers need no lane. The lane of a freezer that died
     // is no poison.
     if span.is_empty() || access == Access::Read && array.is_frozen() {
         return Ok(NO_LANE);
     }
+    let member = array.member().id()?;
     if access == Access::Write {
         array.warm_up(&span);
     }
@@ -187,11 +174,9 @@ fn take_lane(array: &OpenArray, span: Span, access: Access, wait: Wait) -> Resul
     failpoint!(GuardTaken);
     // Checked with the lock held: a freezer takes it too, so the freeze comes before this check or
     // after this lock.
-    if access != Access::Read && array.is_frozen() {
+    if access != Access::Read && !array.may_be_written() {
         give_back(array, lane);
-        return Err(Box::new(Error::Frozen {
-            path: array.path().into(),
-        }));
+        return Err(Box::new(array.not_writable()));
     }
     Ok(lane)
 }
@@ -242,12 +227,9 @@ fn wait_for_lane(
     access: Access,
     wait: Wait,
 ) -> Result<(), Box<Error>> {
-    let wait = match (wait, array.member().settings().lock_timeout()) {
-        (Wait::Forever, Some(timeout)) => Wait::AtMost(timeout),
-        (wait, _) => wait,
-    };
+    let deadline = wait.or(array.member().settings().lock_timeout()).begin();
     let request = Request {
-        deadline: wait.deadline(),
+        deadline: deadline.instant(),
         ..request
     };
     let taken = match access {
@@ -256,7 +238,7 @@ fn wait_for_lane(
             array.lock_table().acquire(request, &**array)
         }
     };
-    Ok(taken.map_err(|refusal| refused(array, refusal, wait))?)
+    Ok(taken.map_err(|refusal| refused(array, refusal, &deadline))?)
 }
 
 #[inline]
@@ -317,20 +299,22 @@ impl Drop for Lock {
 }
 
 #[cold]
-fn refused(array: &OpenArray, refusal: Refusal, wait: Wait) -> Error {
+fn refused(array: &OpenArray, refusal: Refusal, deadline: &Deadline) -> Error {
     let path = array.path().to_path_buf();
-    match (refusal, wait) {
-        (Refusal::WouldDeadlock, _) => Error::WouldDeadlock { path },
-        (Refusal::TooManyGuards, _) => Error::TooManyGuards {
+    match refusal {
+        Refusal::WouldDeadlock => Error::WouldDeadlock { path },
+        Refusal::CutOff => array.member().lost(),
+        Refusal::TooManyGuards => Error::TooManyGuards {
             path,
             limit: MOST_LANES,
         },
-        (Refusal::OutOfReach, _) => match array.member().reach_lanes() {
+        Refusal::OutOfReach => match array.member().reach_lanes() {
             Err(error) => error,
             // It could not a moment ago.
             Ok(()) => Error::WouldBlock { path },
         },
-        (Refusal::Poisoned(poison), _) => {
+        Refusal::Interrupted => Error::Interrupted { path },
+        Refusal::Poisoned(poison) => {
             event!(
                 WARN,
                 path = %path.display(),
@@ -345,7 +329,7 @@ fn refused(array: &OpenArray, refusal: Refusal, wait: Wait) -> Error {
                 member: poison.member,
             }
         }
-        (Refusal::Interleaved(poison), _) => {
+        Refusal::Interleaved(poison) => {
             let reason = format!(
                 "the poisoned bytes {:?} interleave with those of this view: recover a view that \
                  contains them",
@@ -353,34 +337,36 @@ fn refused(array: &OpenArray, refusal: Refusal, wait: Wait) -> Error {
             );
             Error::layout("recover", reason)
         }
-        (Refusal::WouldBlock, Wait::AtMost(waited)) => Error::Timeout {
-            path,
-            obstacle: "a guard on overlapping bytes was held",
-            waited,
-        },
-        (Refusal::WouldBlock, _) => Error::WouldBlock { path },
+        Refusal::WouldBlock => deadline.failed(&path, "a guard on overlapping bytes was held"),
+        Refusal::WordHeld => deadline.failed(&path, WORD_IS_HELD),
     }
 }
+
+/// Why a call did not get the lock word of the table in time.
+const WORD_IS_HELD: &str = "another process held the array's lock word, which takes less than a \
+                            microsecond (if it is stopped: continue it by SIGCONT, or end it)";
 
 fn range_of(poison: Poison) -> Range<usize> {
     poison.span.start as usize..poison.span.end as usize
 }
 
 /// The poisoned bytes of a span, as ranges of the payload. A frozen array has none: poison refuses
-/// the freeze, and a freezer that dies wrote nothing.
+/// the freeze, and a freezer that dies wrote nothing. Waits for the lock word only, and as long as
+/// the store's setting allows.
 pub(crate) fn poisoned(array: &OpenArray, span: Span) -> Result<Vec<Range<usize>>> {
+    let deadline = array.member().deadline();
     let request = Request {
-        member: array.member().id()?,
+        member: array.member().id_within(deadline.rest())?,
         thread: thread_lanes::number(),
         lane: NO_LANE,
         span,
         mode: Mode::Read,
-        deadline: None,
+        deadline: deadline.instant(),
     };
     let found = array
         .lock_table()
         .poisoned(&request, &**array)
-        .map_err(|refusal| refused(array, refusal, Wait::Forever))?;
+        .map_err(|refusal| refused(array, refusal, &deadline))?;
     if array.is_frozen() {
         return Ok(Vec::new());
     }

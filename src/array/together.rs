@@ -19,13 +19,14 @@ use crate::{
     array::{
         core::{Core, ElementType},
         guard::{ReadGuard, WriteGuard},
-        lock::{Access, Lock, Wait},
+        lock::{Access, Lock},
         open_array::OpenArray,
     },
     element::Element,
     error::{Error, Result},
     format::id::ArrayId,
     layout::{Layout, span::Span},
+    sys::wait::Wait,
 };
 use ndarray::Dimension;
 use std::{

@@ -12,8 +12,8 @@ use super::{
     output::Output,
     source::{Exportable, byte_len, write_elements, write_npy},
 };
-use crate::{error::Result, layout::Order};
-use std::{fs::File, path::Path};
+use crate::{error::Result, layout::Order, sys::process::Bounded};
+use std::path::Path;
 
 /// Settings for an export, and the verbs that write arrays into files of other formats.
 ///
@@ -84,8 +84,10 @@ impl<'a> Export<'a> {
     /// NumPy has no `bf16` and no 128-bit integers either: they become raw bytes, as NumPy writes
     /// the types of `ml_dtypes`. To read them back, use
     /// `numpy.load(path).view(ml_dtypes.bfloat16)` in Python and
-    /// [`Import::dtype`](crate::Import::dtype) here. Fields of structs are written in the order of
-    /// their offsets. The file has no names and no attributes.
+    /// [`Import::dtype`](crate::Import::dtype) here. An array whose attribute `numpy.dtype` says
+    /// NumPy's type is written with that type: see
+    /// [`AnyArray::numpy_dtype`](crate::AnyArray::numpy_dtype). Fields of structs are written in
+    /// the order of their offsets. The file has no names and no other attributes.
     ///
     /// # Errors
     ///
@@ -142,7 +144,7 @@ impl<'a> Export<'a> {
     ///
     /// # Errors
     ///
-    /// Those of [`npy`](Self::npy); `Transfer` where two arrays have one key or a key is empty.
+    /// Those of [`npy`](Self::npy); `Transfer` where two arrays have one key.
     ///
     /// # Examples
     ///
@@ -154,7 +156,7 @@ impl<'a> Export<'a> {
     /// let manager = ndshm::Manager::new()?;
     /// let (xs, ys) = (manager.zeros::<f64, _>(5)?, manager.ones::<u8, _>((2, 2))?);
     /// Export::new().compress().npz(&[("xs", &xs), ("ys", &ys)], &path)?;
-    /// assert_eq!(Import::new().npz(&manager, &path)?.len(), 2);
+    /// assert_eq!(Import::new().npz(&manager, &path)?.arrays.len(), 2);
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     #[cfg(feature = "zip")]
@@ -174,13 +176,15 @@ impl<'a> Export<'a> {
     /// Writes arrays into a safetensors file, each under its key. Each array is read under a guard
     /// of its own, one after another.
     ///
-    /// The order is always C. The axes of `[T; N]` elements follow those of the array.
+    /// The order is always C. The axes of `[T; N]` elements follow those of the array. The metadata
+    /// of files that the arrays were imported from are written again; of arrays that disagree, the
+    /// first decides.
     ///
     /// # Errors
     ///
     /// Those of [`npy`](Self::npy); `Transfer` for types that the format does not have (structs,
     /// raw bytes, `complex128`, 128-bit integers), where two arrays have one key, and where a key
-    /// is empty or `__metadata__`.
+    /// is `__metadata__`.
     ///
     /// # Examples
     ///
@@ -192,7 +196,7 @@ impl<'a> Export<'a> {
     /// let manager = ndshm::Manager::new()?;
     /// let (xs, ys) = (manager.zeros::<f64, _>(5)?, manager.ones::<u8, _>((2, 2))?);
     /// Export::new().safetensors(&[("xs", &xs), ("ys", &ys)], &path)?;
-    /// assert_eq!(Import::new().safetensors(&manager, &path)?.len(), 2);
+    /// assert_eq!(Import::new().safetensors(&manager, &path)?.arrays.len(), 2);
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     #[cfg(feature = "safetensors")]
@@ -215,11 +219,11 @@ impl<'a> Export<'a> {
         &self,
         path: &Path,
         total: u64,
-        write: impl FnOnce(&mut Meter<'_>, &mut File) -> Result<(), Failure>,
+        write: impl FnOnce(&mut Meter<'_>, &mut Bounded<'_>) -> Result<(), Failure>,
     ) -> Result<()> {
         let mut output = Output::create(path, self.replaces)?;
         let mut meter = Meter::new(self.progress, total);
-        write(&mut meter, output.file()).map_err(writing(path))?;
+        write(&mut meter, &mut output.file()).map_err(writing(path))?;
         output.commit()
     }
 }

@@ -7,9 +7,10 @@ use crate::{
     inspect::info::ArrayInfo,
     segment::{Segment, sweep},
     store::{self, Swept, listing, permissions},
-    sys::fs::left,
+    sys::fs::{left, unless_missing},
 };
-use std::fs;
+use rustix::fs::FileType;
+use std::collections::HashSet;
 
 /// The size of a store.
 ///
@@ -35,7 +36,8 @@ pub struct Usage {
     /// Bytes that their files take on the file system, headers included.
     pub allocated: u64,
     /// Bytes of files without an array: kept for reuse
-    /// ([`Builder::recycle`](crate::Builder::recycle)), or being made.
+    /// ([`Builder::recycle`](crate::Builder::recycle)), being made, left half-made by a process
+    /// that was killed, or released and not deleted yet. A sweep deletes those of dead processes.
     pub kept: u64,
     /// Bytes that are available: on the file system, and on a tmpfs in the memory of the machine
     /// and of this process's control group, whichever is least.
@@ -98,14 +100,21 @@ impl Manager {
             available,
             ..Usage::default()
         };
+        let mut listed = HashSet::new();
         for info in list {
             usage.arrays += 1;
             usage.byte_len += info.byte_len as u64;
             usage.allocated += listing::allocated(&info.path);
+            listed.insert(info.path);
         }
         for name in listing::names(self.path())? {
-            if matches!(StoreEntry::of(&name), StoreEntry::Draft { .. }) {
-                usage.kept += listing::allocated(&self.path().join(name));
+            let path = self.path().join(&name);
+            if matches!(
+                StoreEntry::of(&name),
+                StoreEntry::Draft { .. } | StoreEntry::Array(_)
+            ) && !listed.contains(&path)
+            {
+                usage.kept += listing::allocated(&path);
             }
         }
         Ok(usage)
@@ -127,7 +136,10 @@ impl Manager {
     pub fn contains(&self, name: &str) -> Result<bool> {
         self.member().check_open()?;
         let path = ArrayName::parse(name)?.file_in(self.path());
-        Ok(fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file()))
+        let found = unless_missing(rustix::fs::lstat(&path))
+            .map_err(Error::io(path, "look whether the array is there"))?;
+        Ok(found
+            .is_some_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::RegularFile))
     }
 
     /// Deletes the array with this name, whichever process owns it. Processes that have it open can
@@ -175,19 +187,23 @@ impl Manager {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn sweep(&self) -> Result<Swept> {
-        let mut swept = sweep::sweep_files(self.member())?;
+        let deadline = self.member().deadline();
+        let mut swept = sweep::sweep_files(self.member(), &deadline)?;
         if let Some(parent) = self
             .path()
             .parent()
             .filter(|parent| permissions::check_root(parent, true).is_ok())
         {
-            swept.note(store::sweep(parent));
+            swept.note(store::sweep(parent, &deadline));
+        } else if let Err(damage) = self.member().page().check_flags(self.path()) {
+            swept.skipped.push(damage);
         }
         event!(
             INFO,
             path = %self.path().display(),
             stores = swept.stores,
             arrays = swept.arrays,
+            half_made = swept.half_made,
             bytes = swept.bytes,
             "swept"
         );

@@ -10,6 +10,7 @@ use crate::{
     },
     store::{deadlock, listing, member::Member},
     sync::Instant,
+    sys::wait::is_interrupted,
 };
 use std::{
     collections::HashSet,
@@ -18,7 +19,8 @@ use std::{
 
 impl Surroundings for Segment {
     fn is_alive(&self, member: u64) -> bool {
-        // A member counts as alive where the kernel does not tell: waiting is safe.
+        // A member counts as alive where the kernel does not tell: waiting is safe. If this process
+        // no longer has the file that it asks about, `is_cut_off` ends the wait.
         self.member.is_alive(member).unwrap_or(true)
     }
 
@@ -33,6 +35,14 @@ impl Surroundings for Segment {
 
     fn is_deadlocked(&self, lane: u32) -> bool {
         deadlock::is_victim(&self.member, lane)
+    }
+
+    fn is_cut_off(&self) -> bool {
+        self.member.is_lost()
+    }
+
+    fn is_interrupted(&self) -> bool {
+        is_interrupted()
     }
 }
 

@@ -31,7 +31,6 @@
 //! key, they wait for each other needlessly; exclusion never depends on keys being different.
 
 use crate::{
-    format::constants::MAX_MEMBER,
     layout::span::Span,
     sync::{AtomicU32, AtomicU64, wake_low_half},
 };
@@ -101,7 +100,7 @@ const MEMBER_AT: u32 = 8;
 
 impl Mode {
     pub(crate) fn tag(self, member: u64) -> u64 {
-        (member & (MAX_MEMBER - 1)) << MEMBER_AT | self as u64
+        member << MEMBER_AT | self as u64
     }
 
     pub(crate) fn is(self, tag: u64) -> bool {

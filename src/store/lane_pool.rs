@@ -30,7 +30,7 @@ use std::{
     io,
     sync::atomic::{
         AtomicU32, AtomicU64,
-        Ordering::{Acquire, Relaxed, Release, SeqCst},
+        Ordering::{Relaxed, Release, SeqCst},
     },
 };
 
@@ -62,6 +62,12 @@ impl LanePool {
 
     pub(crate) fn page(&self) -> &LockPage {
         self.page.lock_page()
+    }
+
+    /// Whether the lock file is mapped without the right to change it: it is on a file system that
+    /// is mounted read-only.
+    pub(crate) fn is_private(&self) -> bool {
+        self.page.is_private()
     }
 
     pub(crate) fn serial(&self) -> u64 {

@@ -3,7 +3,8 @@
 
 use crate::{
     error::{Error, Result},
-    sys::{fs, process::trusted_variable},
+    store::listing,
+    sys::{file_system::FileSystem, fs, process::trusted_variable},
 };
 use std::{
     fs::{DirBuilder, File, Metadata},
@@ -14,10 +15,6 @@ use std::{
 
 /// The environment variable that names the root.
 const ROOT_VARIABLE: &str = "NDSHM_ROOT";
-
-/// File systems on which flock, byte locks and reserved space keep their promises: tmpfs, ext4,
-/// xfs, and overlays over them.
-const FILE_SYSTEMS: [u64; 4] = [fs::TMPFS, 0xef53, 0x5846_5342, 0x794c_7630];
 
 fn untrusted(path: &Path, reason: impl Into<String>) -> Error {
     Error::Untrusted {
@@ -44,11 +41,8 @@ pub(crate) fn root(given: Option<&Path>, any_file_system: bool, create: bool) ->
             "create the store root; set NDSHM_ROOT to a directory of yours, best on a tmpfs";
         return Err(Error::io(root, action)(source));
     }
-    if is_default && root.is_symlink() {
-        return Err(untrusted(
-            &root,
-            "it is a symbolic link, which any user could have made: remove it, or set NDSHM_ROOT",
-        ));
+    if is_default {
+        check_root_of(&root, rustix::process::geteuid().as_raw())?;
     }
     let root = std::fs::canonicalize(&root).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => Error::NotFound {
@@ -61,8 +55,11 @@ pub(crate) fn root(given: Option<&Path>, any_file_system: bool, create: bool) ->
             source,
         },
     })?;
-    check_root(&root, any_file_system)?;
-    if is_default && !any_file_system && fs::file_system(&root)? != fs::TMPFS {
+    // A store in it has its own choice.
+    check_root(&root, any_file_system || !create)?;
+    let is_on_tmpfs =
+        |root| Ok::<_, Error>(FileSystem::of(root)?.is_some_and(FileSystem::is_tmpfs));
+    if is_default && !any_file_system && !is_on_tmpfs(&root)? {
         return Err(untrusted(
             &root,
             "it is not on a tmpfs, so arrays would lie on a disk; set NDSHM_ROOT to the directory \
@@ -72,9 +69,72 @@ pub(crate) fn root(given: Option<&Path>, any_file_system: bool, create: bool) ->
     Ok(root)
 }
 
+/// The directory of the default roots, which every user may write.
+pub(crate) const DEFAULT_ROOTS: &str = "/dev/shm";
+/// What the user's number follows in the name of a default root.
+const DEFAULT_PREFIX: &str = "ndshm-";
+
 fn default_root() -> PathBuf {
     let user = rustix::process::geteuid().as_raw();
-    PathBuf::from(format!("/dev/shm/ndshm-{user}"))
+    Path::new(DEFAULT_ROOTS).join(format!("{DEFAULT_PREFIX}{user}"))
+}
+
+/// The default roots of all users, with the users' numbers, in their order. An error for each that
+/// is not a directory of the user in its name.
+pub(crate) fn default_roots() -> Result<Vec<Result<(u32, PathBuf)>>> {
+    let mut found = Vec::new();
+    for name in listing::names(Path::new(DEFAULT_ROOTS))? {
+        let number = name
+            .to_str()
+            .and_then(|name| name.strip_prefix(DEFAULT_PREFIX));
+        // Only the text that a number is written as: no sign, no leading zero.
+        let user = number.and_then(|number| {
+            let user = number.parse::<u32>().ok()?;
+            (user.to_string() == number).then_some(user)
+        });
+        if let Some(user) = user {
+            found.push((user, Path::new(DEFAULT_ROOTS).join(name)));
+        }
+    }
+    found.sort();
+    Ok(found
+        .into_iter()
+        .filter_map(|(user, path)| match check_root_of(&path, user) {
+            Ok(()) => Some(Ok((user, path))),
+            Err(Error::NotFound { .. }) => None,
+            Err(error) => Some(Err(error)),
+        })
+        .collect())
+}
+
+/// Checks that a default root is a directory of the user whose number is in its name. Any user can
+/// make a file of any name beside it.
+fn check_root_of(root: &Path, user: u32) -> Result<()> {
+    let metadata = std::fs::symlink_metadata(root).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => Error::NotFound {
+            path: root.into(),
+            what: "no such directory",
+        },
+        _ => Error::io(root, "look at the store root")(source),
+    })?;
+    let what = if metadata.is_symlink() {
+        "it is a symbolic link"
+    } else if !metadata.is_dir() {
+        "it is not a directory"
+    } else if metadata.uid() != user {
+        "it is not a directory of this user"
+    } else {
+        return Ok(());
+    };
+    let maker = metadata.uid();
+    Err(untrusted(
+        root,
+        format!(
+            "{what}: {} made it where user {user} has its arrays; ask that user, or root, to \
+             remove it, or set NDSHM_ROOT to a directory of yours on a tmpfs",
+            fs::user_name(maker)
+        ),
+    ))
 }
 
 /// Checks that a store's directory is this user's alone, and on one of the file systems above
@@ -120,13 +180,20 @@ fn check(path: &Path, any_file_system: bool, forbidden: u32, advice: &str) -> Re
             format!("its mode is {:03o}, {advice}", metadata.mode() & 0o777),
         ));
     }
-    if !any_file_system && !FILE_SYSTEMS.contains(&fs::file_system(path)?) {
-        let reason = "its file system is not tmpfs, ext4, xfs or an overlay over them, so locks \
-                      and reserved space may not hold; Builder::any_file_system allows it at your \
-                      own risk";
+    check_file_system(path, any_file_system)?;
+    Ok(metadata)
+}
+
+/// Checks that a directory is on one of the file systems above, unless `any_file_system`.
+pub(crate) fn check_file_system(path: &Path, any_file_system: bool) -> Result<()> {
+    if !any_file_system && FileSystem::of(path)?.is_none() {
+        let reason = "its file system is not tmpfs, ext4 or xfs, nor an overlay with an upper \
+                      layer that is known to be on one of them, so locks and reserved space may \
+                      not hold; choose a directory on one of them (in a container: a volume), or \
+                      Builder::any_file_system allows it at your own risk";
         return Err(untrusted(path, reason));
     }
-    Ok(metadata)
+    Ok(())
 }
 
 /// Checks that an open file is a regular file of this user that no other user can write.
@@ -155,8 +222,8 @@ fn check_owner(metadata: &Metadata, path: &Path) -> Result<()> {
         return Ok(());
     }
     let reason = format!(
-        "it belongs to user {}, not to the user of this process",
-        metadata.uid()
+        "it belongs to {}, not to the user of this process",
+        fs::user_name(metadata.uid())
     );
     Err(untrusted(path, reason))
 }

@@ -206,6 +206,7 @@ impl Drop for OwnLanes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::wait::Wait;
     use crate::{
         state::{
             lanes::{Lane, Mode},
@@ -224,7 +225,13 @@ mod tests {
     impl Store {
         fn new() -> Self {
             let root = tempfile::tempdir().unwrap();
-            let member = create::create(&root.path().join("store"), false, true).unwrap();
+            let member = create::create(
+                &root.path().join("store"),
+                false,
+                true,
+                &Wait::Forever.begin(),
+            )
+            .unwrap();
             let id = member.id().unwrap();
             Self {
                 member,

@@ -5,10 +5,10 @@ use crate::{
     array::{
         frozen,
         guard::{ReadGuard, WriteGuard},
-        lock::Wait,
         together::{Reading, Writing},
     },
     error::{Error, Result},
+    sys::wait::Wait,
 };
 use ndarray::{Array, ArrayView, IxDyn};
 use std::{ops::Range, time::Duration};

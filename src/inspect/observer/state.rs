@@ -2,7 +2,10 @@
 
 use crate::{
     error::{Error, Result},
-    format::constants::*,
+    format::{
+        constants::*,
+        words::{Owner, frozen},
+    },
     inspect::info::ArrayInfo,
     layout::span::Span,
     scope::Scope,
@@ -137,13 +140,15 @@ impl ArrayState {
                 is_alive: is_alive(id)?,
             })
         };
-        let (scope, owner) = match state.owner {
-            0 => (Scope::Store, None),
-            CLAIMABLE => (Scope::Remote, None),
-            id => (Scope::Local, Some(member(id)?)),
+        let (scope, owner) = match Owner::of(state.owner) {
+            // Damaged, it names no process that deletes the array.
+            Some(Owner::None) | None => (Scope::Store, None),
+            Some(Owner::Claimable) => (Scope::Remote, None),
+            Some(Owner::Member(id)) => (Scope::Local, Some(member(id)?)),
         };
+        let is_frozen = state.frozen == frozen::FROZEN;
         let (mut poisoned, guards) = guards(state, lanes, byte_len, &is_alive)?;
-        if state.frozen != 0 {
+        if is_frozen {
             // No process writes a frozen array, so records of poison in its table mean nothing.
             poisoned.clear();
         }
@@ -151,7 +156,7 @@ impl ArrayState {
             scope,
             owner,
             producer: member(state.producer)?,
-            is_frozen: state.frozen != 0,
+            is_frozen,
             openers: state.openers,
             poisoned,
             is_waited_for: state.waiting != 0
@@ -237,6 +242,7 @@ fn is_another(info: &ArrayInfo, file: &std::fs::File) -> Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::words::{CLAIMABLE, seal};
 
     fn head(words: &[(usize, u64)]) -> [u8; HEADER_KEY_AT] {
         let mut head = [0; HEADER_KEY_AT];
@@ -269,8 +275,9 @@ mod tests {
     #[test]
     fn the_owner_word_says_the_scope() {
         assert_eq!(parse(&[(OWNER_AT, 0)], &[]).scope, Scope::Store);
-        assert_eq!(parse(&[(OWNER_AT, u64::MAX)], &[]).scope, Scope::Remote);
-        let dead = parse(&[(OWNER_AT, 2)], &[]);
+        assert_eq!(parse(&[(OWNER_AT, CLAIMABLE)], &[]).scope, Scope::Remote);
+        assert_eq!(parse(&[(OWNER_AT, 2)], &[]).scope, Scope::Store);
+        let dead = parse(&[(OWNER_AT, seal(2))], &[]);
         assert_eq!(
             (dead.scope, dead.owner),
             (
@@ -302,7 +309,8 @@ mod tests {
                 member: 1
             }]
         );
-        assert!(parse(&[(FROZEN_AT, 1)], &lanes).poisoned.is_empty());
+        let is_frozen = [(FROZEN_AT, frozen::FROZEN.into())];
+        assert!(parse(&is_frozen, &lanes).poisoned.is_empty());
     }
 
     #[test]

@@ -166,6 +166,15 @@ pub(crate) trait Surroundings {
     /// Whether the wait in this lane belongs to a circle of waits, and is the one that is to give
     /// up. Called now and then, without the lock word.
     fn is_deadlocked(&self, lane: u32) -> bool;
+    /// Whether this process can no longer learn which members live. A wait ends then.
+    fn is_cut_off(&self) -> bool {
+        false
+    }
+    /// Whether the calling thread has to end its wait. Called without the lock word, between two
+    /// sleeps.
+    fn is_interrupted(&self) -> bool {
+        false
+    }
 }
 
 /// A request for a guard.
@@ -195,6 +204,11 @@ pub(crate) struct Poison {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     WouldBlock,
+    /// A living member holds the lock word, and the deadline is over.
+    WordHeld,
+    Interrupted,
+    /// This process can no longer learn which members live.
+    CutOff,
     WouldDeadlock,
     /// No lane could be had.
     TooManyGuards,
@@ -356,6 +370,9 @@ impl<L: Lanes> LockTable<'_, L> {
                 self.clear_dead(request.member, surroundings);
                 return Ok(Waited::Cleared);
             }
+            if surroundings.is_cut_off() {
+                return Err(Refusal::CutOff);
+            }
             let mut time = LONGEST_SLEEP;
             if let Some(deadline) = request.deadline {
                 time = time.min(deadline.saturating_duration_since(Instant::now()));
@@ -374,6 +391,9 @@ impl<L: Lanes> LockTable<'_, L> {
             failpoint!(WaitSleeping);
             sync::sleep_on_low_half(&lane.tag, tag, time);
             failpoint!(WaitWoken);
+            if surroundings.is_interrupted() {
+                return Err(Refusal::Interrupted);
+            }
             if wait.loses_patience() || !self.is_in_the_way(lane, tag, request, wait) {
                 wait.note_look();
                 return Ok(Waited::Slept);
@@ -416,6 +436,9 @@ impl<L: Lanes> LockTable<'_, L> {
         surroundings: &impl Surroundings,
     ) -> Result<Vec<Poison>, Refusal> {
         self.clear_dead(request.member, surroundings);
+        if surroundings.is_cut_off() {
+            return Err(Refusal::CutOff);
+        }
         let mut found = Vec::new();
         loop {
             // Allocate before taking the lock word.

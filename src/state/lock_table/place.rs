@@ -5,7 +5,9 @@ use super::{
 };
 use crate::{
     layout::span::Span,
-    state::lanes::{Conflicts, Lane, Lanes, Mode, is_in, is_waiting, member_of, turns, waiting_for},
+    state::lanes::{
+        Conflicts, Lane, Lanes, Mode, is_in, is_waiting, member_of, turns, waiting_for,
+    },
     sync::{Instant, milliseconds},
 };
 use std::sync::atomic::{

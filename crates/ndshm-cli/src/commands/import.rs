@@ -8,14 +8,14 @@ use crate::{
     display::bar::Bar,
     failure::{Failure, printable},
 };
-use ndshm::{AnyArray, DType, Import, Manager, Scope};
+use ndshm::{AnyArray, DType, Import, Left, Manager, Scope};
 use serde_json::{Value, json};
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
 /// Copy the arrays of a file into a store: .npy, .npz, .safetensors, .raw
 ///
 /// Other processes see an array when it is complete. The store must be persistent, or have another
-/// process as a member.
+/// process as a member. Keys become names with their slashes escaped (a%2Fb), which export undoes.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The file
@@ -28,6 +28,12 @@ pub(crate) struct Args {
     /// The format, for a file without one of the suffixes
     #[arg(long)]
     format: Option<Format>,
+    /// The arrays of a .npz or .safetensors file to take, by keys or patterns: 'layer.*.weight'
+    #[arg(long, value_name = "KEY", num_args = 1..)]
+    only: Vec<String>,
+    /// Leave what cannot be an array (objects, other files), and list it
+    #[arg(long)]
+    skip_unsupported: bool,
     /// The type of the elements: required for .raw, and for .npy files with types that NumPy lacks
     /// (bfloat16)
     #[arg(long, value_name = "DTYPE")]
@@ -51,10 +57,25 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     let import = dtype
         .iter()
         .fold(import, |import, dtype| import.dtype(dtype));
-    let arrays = imported(args, format, &manager, import, dtype.as_ref())?;
+    let import = import.only(args.only.iter().map(String::as_str));
+    let import = match args.skip_unsupported {
+        true => import.skip_unsupported(),
+        false => import,
+    };
+    let (arrays, left) = imported(args, format, &manager, import, dtype.as_ref())?;
     drop(bar);
+    for Left { key, reason, .. } in &left {
+        let line = format!("left {key:?}: {reason}");
+        writeln!(anstream::stderr(), "{}", printable(&line))?;
+    }
     if context.is_json {
-        context.print_json(&arrays.iter().map(json_of).collect())?;
+        let left = left
+            .iter()
+            .map(|left| json!({ "key": left.key, "reason": left.reason }));
+        context.print_json(&json!({
+            "arrays": arrays.iter().map(json_of).collect::<Vec<_>>(),
+            "left": left.collect::<Vec<_>>(),
+        }))?;
     } else {
         let mut out = context.out();
         for array in &arrays {
@@ -73,8 +94,13 @@ fn imported(
     manager: &Manager,
     import: Import<'_>,
     dtype: Option<&DType>,
-) -> Result<Vec<AnyArray>, Failure> {
+) -> Result<(Vec<AnyArray>, Vec<Left>), Failure> {
     let file = &args.file;
+    if matches!(format, Format::Npy | Format::Raw) && !args.only.is_empty() {
+        return Err(Failure::usage(
+            "--only is for files of several arrays: .npz, .safetensors",
+        ));
+    }
     let name = args.name.clone();
     let stem = || {
         file.file_stem()
@@ -85,7 +111,7 @@ fn imported(
     let keyed = match format {
         Format::Npy => {
             let import = import.name(name.unwrap_or_else(stem));
-            return Ok(vec![import.npy(manager, file)?]);
+            return Ok((vec![import.npy(manager, file)?], Vec::new()));
         }
         Format::Raw => {
             let (Some(dtype), Some(shape)) = (dtype, &args.shape) else {
@@ -94,7 +120,7 @@ fn imported(
                 ));
             };
             let import = import.name(name.unwrap_or_else(stem));
-            return Ok(vec![import.raw(manager, file, dtype, shape)?]);
+            return Ok((vec![import.raw(manager, file, dtype, shape)?], Vec::new()));
         }
         Format::Npz => import.prefix(name.unwrap_or_default()).npz(manager, file)?,
         Format::Safetensors => {
@@ -102,12 +128,14 @@ fn imported(
             import.safetensors(manager, file)?
         }
     };
-    Ok(keyed.into_iter().map(|(_, array)| array).collect())
+    let arrays = keyed.arrays.into_iter().map(|(_, array)| array);
+    Ok((arrays.collect(), keyed.left))
 }
 
 fn json_of(array: &AnyArray) -> Value {
     json!({
-        "name": array.name(), "path": array.path(), "dtype": array.dtype().to_string(),
-        "shape": array.shape(), "handle": array.handle().to_string(),
+        "key": array.key(), "name": array.name(), "path": array.path(),
+        "dtype": array.dtype().to_string(), "shape": array.shape(),
+        "handle": array.handle().to_string(),
     })
 }

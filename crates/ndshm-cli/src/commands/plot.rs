@@ -7,7 +7,7 @@ use crate::{
     display::glyphs,
     elements::scalar,
     elements::tally::Grid,
-    failure::{Code, Failure},
+    failure::{Code, Failure, words_of},
     target::{For, Target},
 };
 use plotters::{coord::Shift, drawing::DrawingArea, prelude::*};
@@ -104,7 +104,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
         is_svg,
     };
     let bytes = if is_svg { picture.svg() } else { picture.png() };
-    write_file(&args.output, &bytes.map_err(failed)?).map_err(|error| failed(error.to_string()))?;
+    write_file(&args.output, &bytes.map_err(failed)?).map_err(|error| failed(words_of(&error)))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -45,7 +45,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
         remove(&target, args.force)?;
     }
     for store in &args.stores {
-        remove_store(&context.find_store(Path::new(store))?, args.force)?;
+        remove_store(context, &context.find_store(Path::new(store))?, args.force)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -78,7 +78,7 @@ pub(crate) fn remove(target: &Target, force: bool) -> Result<(), Failure> {
 }
 
 /// Deletes a store without living members. With `force` also a persistent one that has some.
-pub(crate) fn remove_store(store: &Path, force: bool) -> Result<(), Failure> {
+pub(crate) fn remove_store(context: &Context, store: &Path, force: bool) -> Result<(), Failure> {
     let refuse = |why: String| {
         Err(Failure::new(
             Code::Refused,
@@ -95,7 +95,8 @@ pub(crate) fn remove_store(store: &Path, force: bool) -> Result<(), Failure> {
             ));
         }
         drop(observer);
-        let swept = Manager::sweep_root(store.parent().unwrap_or(store))?;
+        let root = store.parent().unwrap_or(store);
+        let swept = Manager::sweep_root_timeout(root, context.patience)?;
         return match swept.skipped.into_iter().next().filter(|_| store.exists()) {
             Some(error) => Err(error.into()),
             None => Ok(()),
@@ -106,5 +107,5 @@ pub(crate) fn remove_store(store: &Path, force: bool) -> Result<(), Failure> {
             "it has {members} living members; --force deletes it nevertheless"
         ));
     }
-    Ok(Manager::open(store)?.close()?)
+    Ok(context.join(store)?.close()?)
 }
