@@ -2,13 +2,13 @@
 //!
 //! # How a thread takes a lock
 //!
-//! A lock is a lane of the store: a span of bytes of one array, a mode (read, write, atomic), and the
-//! member, that is the process, that took it. `state::lock_table` decides which locks exclude each
-//! other, how a thread waits and which record a death leaves. This module is the way of a guard
-//! through that table:
+//! A lock is a lane of the store: a span of bytes of one array, a mode (read, write, atomic), and
+//! the member, that is the process, that took it. `state::lock_table` decides which locks exclude
+//! each other, how a thread waits and which record a death leaves. This module is the way of a
+//! guard through that table:
 //!
-//! 1. A guard without bytes, and a reader of a frozen array, take no lane: no writer can touch their
-//!    bytes.
+//! 1. A guard without bytes, and a reader of a frozen array, take no lane: no writer can touch
+//!    their bytes.
 //! 2. The thread takes a lane that it keeps for its guards, or leases one (`store::thread_lanes`).
 //! 3. Where nothing is in the way, the table gives the lock at once. Nearly every guard ends here.
 //! 4. Otherwise the thread waits in the table, for as long as [`Wait`] allows. Meanwhile the table
@@ -17,10 +17,10 @@
 //!    its thread: to wait for a lock of the own thread would be a deadlock, so that is refused.
 //! 5. A writer looks at the frozen flag with its lock in hand. A freezer sets the flag while it
 //!    holds a lock on the whole array, so a writer either precedes the freeze or sees the flag.
-//! 6. Dropping the lock gives the lane back and wakes the waiting threads. A panic that drops a lock
-//!    to write turns the lane into a record of poison instead. A lock that was taken amid a panic
-//!    is given back: a thread cannot tell whether a second panic drops it, because the standard
-//!    library does not give the number of panics.
+//! 6. Dropping the lock gives the lane back and wakes the waiting threads. A panic that drops a
+//!    lock to write turns the lane into a record of poison instead. A lock that was taken amid a
+//!    panic is given back: a thread cannot tell whether a second panic drops it, because the
+//!    standard library does not give the number of panics.
 //!
 //! A forked child inherits the memory of a lock but not the lane, which stays its parent's. A lock
 //! therefore records the generation of its process, and does nothing in a child.
@@ -133,8 +133,8 @@ impl Lock {
 /// Takes a lock. Every guard calls this, so the error is boxed: the answer fits into registers.
 fn take_lane(array: &OpenArray, span: Span, access: Access, wait: Wait) -> Result<u32, Box<Error>> {
     array.mark_used();
-    // No process writes a frozen array, so its readers need no lane. The lane of a freezer that died
-    // is no poison.
+    // No process writes a frozen array, so its readers need no lane. The lane of a freezer that
+    // died is no poison.
     if span.is_empty() || access == Access::Read && array.is_frozen() {
         return Ok(NO_LANE);
     }

@@ -237,8 +237,8 @@ tuples! {
 ///
 /// # Errors
 ///
-/// Those of `read` and `write`; `WouldDeadlock` also where two views of the call share bytes and one
-/// of them is to be written. After an error no guard is held.
+/// Those of `read` and `write`; `WouldDeadlock` also where two views of the call share bytes and
+/// one of them is to be written. After an error no guard is held.
 ///
 /// # Examples
 ///

@@ -3,8 +3,8 @@
 use super::{Order, span::Span};
 use std::fmt::Write;
 
-/// The slice of an array that a span covers, in NumPy's notation and without the axes that are whole
-/// at the end; `[:]` for all of it. `None` if no slice says it.
+/// The slice of an array that a span covers, in NumPy's notation and without the axes that are
+/// whole at the end; `[:]` for all of it. `None` if no slice says it.
 pub(crate) fn slice_of(
     span: &Span,
     shape: &[usize],

@@ -221,8 +221,8 @@ impl Manager {
     /// # Errors
     ///
     /// `Timeout` if there was none after `timeout`; `Closed` if the store was closed meanwhile;
-    /// `Abandoned` if the store is ephemeral, its owner was alive when the wait began, and has ended
-    /// since. These two are noticed within 25 ms. `Name` if no array can have the name.
+    /// `Abandoned` if the store is ephemeral, its owner was alive when the wait began, and has
+    /// ended since. These two are noticed within 25 ms. `Name` if no array can have the name.
     ///
     /// # Examples
     ///

@@ -1,8 +1,8 @@
 //! # Lanes
 //!
-//! A guard is a *lane*: a line of 64 bytes in the lock file of the store. It says which member holds
-//! or awaits which bytes of which array. The lanes of a store are shared by all of its arrays and
-//! processes, so one array can have thousands of guards, and an array without guards has none.
+//! A guard is a *lane*: a line of 64 bytes in the lock file of the store. It says which member
+//! holds or awaits which bytes of which array. The lanes of a store are shared by all of its arrays
+//! and processes, so one array can have thousands of guards, and an array without guards has none.
 //!
 //! # The tag
 //!
@@ -22,8 +22,9 @@
 //!
 //! # Death
 //!
-//! A member id is never given twice, so a tag names a dead member for ever, and one compare-and-swap
-//! by any process frees the lane. The lane of a dead writer becomes a record of poison in place.
+//! A member id is never given twice, so a tag names a dead member for ever, and one
+//! compare-and-swap by any process frees the lane. The lane of a dead writer becomes a record of
+//! poison in place.
 //!
 //! # Keys
 //!
@@ -53,7 +54,8 @@ pub(crate) struct Lane {
     pub(crate) turn: AtomicU64,
     /// The process that leased the lane: its pid, and some bits of its pid namespace.
     pub(crate) process: AtomicU32,
-    /// When the wait in this lane began: milliseconds of the machine's monotonic clock, modulo 2^32.
+    /// When the wait in this lane began: milliseconds of the machine's monotonic clock, modulo
+    /// 2^32.
     pub(crate) since: AtomicU32,
 }
 

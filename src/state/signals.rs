@@ -1,10 +1,10 @@
 //! Words that threads sleep on until an event: a change of an atomic element, or a new name.
 //!
 //! A thread that waits reads the word, looks whether the event has happened, and sleeps while the
-//! word has the value that it read. A thread that causes the event does so first and raises the word
-//! afterwards, then it wakes the sleepers. No wake-up is lost: a waiter that reads the new value of
-//! the word sees the event, because the raise releases it; a waiter that reads the old one is
-//! refused by the kernel once the word has changed, or is asleep and woken.
+//! word has the value that it read. A thread that causes the event does so first and raises the
+//! word afterwards, then it wakes the sleepers. No wake-up is lost: a waiter that reads the new
+//! value of the word sees the event, because the raise releases it; a waiter that reads the old one
+//! is refused by the kernel once the word has changed, or is asleep and woken.
 //!
 //! Several events share a word. So a waiter looks again at every wake-up.
 

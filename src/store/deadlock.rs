@@ -3,10 +3,10 @@
 //! # What a search sees
 //!
 //! Every guard and every wait is a lane, in this process or another one, so the lanes of the stores
-//! that this process has joined are the whole graph. A wait leads to the guards that exclude it, and
-//! a reader's wait also to the waiting writers before it. A guard leads to the wait of its thread,
-//! if that thread waits. A guard that another thread may give back names no thread, and a wait with
-//! a time-out ends by itself: neither leads anywhere.
+//! that this process has joined are the whole graph. A wait leads to the guards that exclude it,
+//! and a reader's wait also to the waiting writers before it. A guard leads to the wait of its
+//! thread, if that thread waits. A guard that another thread may give back names no thread, and a
+//! wait with a time-out ends by itself: neither leads anywhere.
 //!
 //! # No false alarm
 //!
@@ -18,8 +18,8 @@
 //!
 //! # One victim
 //!
-//! The youngest wait of a circle gives up, and the others go on. All of its threads compute the same
-//! one, because the time and the place of a wait stand in its lane.
+//! The youngest wait of a circle gives up, and the others go on. All of its threads compute the
+//! same one, because the time and the place of a wait stand in its lane.
 
 use crate::{
     layout::span::Span,

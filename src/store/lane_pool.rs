@@ -4,15 +4,15 @@
 //!
 //! A member maps the lock file in its greatest length when it joins, though the file is shorter. It
 //! touches a lane only if it knows that the lane's page exists: that of the first page, which every
-//! lock file has, or one that it reserved itself with success. It does not trust the number of lanes
-//! in the file: a page behind the end of a file, and a hole on a full tmpfs, raise SIGBUS.
+//! lock file has, or one that it reserved itself with success. It does not trust the number of
+//! lanes in the file: a page behind the end of a file, and a hole on a full tmpfs, raise SIGBUS.
 //!
 //! # Growth
 //!
 //! Where no lane is free and no dead member has any, the file grows by 1,024 lanes. The pages are
 //! reserved first, then the number of lanes in the file is raised, and only then the member leases
-//! one of them: a lane beyond the number has no guard. Two members may do so at once, and one may die
-//! in between: the file is then longer than the number says, which does no harm.
+//! one of them: a lane beyond the number has no guard. Two members may do so at once, and one may
+//! die in between: the file is then longer than the number says, which does no harm.
 
 use crate::{
     error::{Error, Result},

@@ -6,11 +6,11 @@
 //!
 //! # Whose lane is it?
 //!
-//! All threads of a process have one member id, so a tag does not say which of them leased a lane. A
-//! thread recognizes its own by the *epoch* that the lane had when it leased it. A lane leaves its
-//! thread in two ways only: the thread ends, or the lane becomes poison. Poison raises the epoch
-//! before it changes the tag, and a thread reads the tag first ([`lanes::is_idle`]), so it never
-//! takes or frees a lane that another thread leased since.
+//! All threads of a process have one member id, so a tag does not say which of them leased a lane.
+//! A thread recognizes its own by the *epoch* that the lane had when it leased it. A lane leaves
+//! its thread in two ways only: the thread ends, or the lane becomes poison. Poison raises the
+//! epoch before it changes the tag, and a thread reads the tag first ([`lanes::is_idle`]), so it
+//! never takes or frees a lane that another thread leased since.
 //!
 //! # Ends
 //!

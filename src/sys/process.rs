@@ -49,13 +49,14 @@ pub(crate) fn file_size_limit() -> Option<u64> {
 /// Bits of a process's number that are its pid: the kernel gives no higher ones.
 const PID_BITS: u32 = 22;
 
-/// A number for this process among those of the machine: its pid in its own pid namespace, and above
-/// it some bits of that namespace's inode.
+/// A number for this process among those of the machine: its pid in its own pid namespace, and
+/// above it some bits of that namespace's inode.
 pub(crate) fn number() -> u32 {
     namespace() << PID_BITS | std::process::id() & ((1 << PID_BITS) - 1)
 }
 
-/// The pid in a process's number, if it has a meaning in this process: if the namespace is the same.
+/// The pid in a process's number, if it has a meaning in this process: if the namespace is the
+/// same.
 pub(crate) fn pid_of(number: u32) -> Option<u32> {
     (number >> PID_BITS == namespace()).then_some(number & ((1 << PID_BITS) - 1))
 }

@@ -89,8 +89,8 @@ fn a_circle_through_two_stores_is_found() {
     assert_eq!(circle(&xs, writes, writes), 1);
 }
 
-/// A waiting writer keeps new readers out, so a reader may wait for a thread that holds nothing that
-/// it wants.
+/// A waiting writer keeps new readers out, so a reader may wait for a thread that holds nothing
+/// that it wants.
 #[test]
 fn a_circle_through_a_waiting_writer_is_found() {
     let root = Root::new();

@@ -65,8 +65,8 @@ pub struct LockState {
 impl Observer {
     /// All guards in the store and all waits for one, and which of them wait for which.
     ///
-    /// One copy of the lock file, without stopping any process: what changed meanwhile may be missing
-    /// or be there twice.
+    /// One copy of the lock file, without stopping any process: what changed meanwhile may be
+    /// missing or be there twice.
     ///
     /// # Errors
     ///

@@ -24,19 +24,19 @@
 //!
 //! The block of the array lists its lanes: the first 64 by index, more by a bit for each 16 lanes
 //! (`hints`). A hint is written before the lane is published and read under the lock word. One that
-//! leads to a lane without a guard on this array is stale, and the next scan clears it. A lane comes
-//! to an array only under the array's lock word. So a scan may see a lane that is just being given
-//! back, but never misses one.
+//! leads to a lane without a guard on this array is stale, and the next scan clears it. A lane
+//! comes to an array only under the array's lock word. So a scan may see a lane that is just being
+//! given back, but never misses one.
 //!
 //! # Waiting
 //!
 //! A waiter sleeps on the tag of *one* lane that is in its way. Under the lock word it sets the bit
 //! [`AWAITED`] in that tag, and then sleeps while the tag has that value. The thread that gives the
-//! guard back swaps the tag, so it sees the bit if it was set before, and wakes the sleepers; if the
-//! bit comes later, the waiter sees that the guard is gone. One word decides, so no wake-up is lost.
-//! A sleep lasts 20 ms at most: then the waiter checks that the holder lives, and that the guard in
-//! the lane is still in its way. A lane can get the tag that it had before, with another guard:
-//! that costs a waiter that fell asleep late one such sleep.
+//! guard back swaps the tag, so it sees the bit if it was set before, and wakes the sleepers; if
+//! the bit comes later, the waiter sees that the guard is gone. One word decides, so no wake-up is
+//! lost. A sleep lasts 20 ms at most: then the waiter checks that the holder lives, and that the
+//! guard in the lane is still in its way. A lane can get the tag that it had before, with another
+//! guard: that costs a waiter that fell asleep late one such sleep.
 //!
 //! While it waits, the waiter's own lane says so: mode *write-wait*, *read-wait* or *atomic-wait*.
 //! The lane of the wait becomes the lane of the guard by one atomic operation.
@@ -48,8 +48,8 @@
 //!
 //! - New readers and atomic accesses wait while a writer waits, so a stream of readers cannot
 //!   starve a writer.
-//! - A waiter that was awake twice and found its way blocked is *ripe*: new requests that exclude it
-//!   wait until it had its turn, so a stream of writers starves nobody.
+//! - A waiter that was awake twice and found its way blocked is *ripe*: new requests that exclude
+//!   it wait until it had its turn, so a stream of writers starves nobody.
 //!
 //! The second rule and the order of waiters bind a request for one second of waiting at most. They
 //! serve fairness only, and a holder may be waiting for another thread that waits here.
@@ -62,15 +62,15 @@
 //! # Death
 //!
 //! Every change of a lane or a record is one atomic access to its tag, and its span is written
-//! before. So a death between any two instructions leaves nothing to repair, only lanes and possibly
-//! the lock word of a dead member:
+//! before. So a death between any two instructions leaves nothing to repair, only lanes and
+//! possibly the lock word of a dead member:
 //!
 //! - The lock word is taken over by compare-and-swap from the dead holder's id. A thread that waits
 //!   for it asks whether the holder lives after every 100 tries, and after a millisecond at every
 //!   try.
-//! - A dead member's lane is cleared by the process that finds it in its way, by compare-and-swap of
-//!   the tag and without the lock word. The lane of a writer becomes a record of poison; any other
-//!   becomes free.
+//! - A dead member's lane is cleared by the process that finds it in its way, by compare-and-swap
+//!   of the tag and without the lock word. The lane of a writer becomes a record of poison; any
+//!   other becomes free.
 //!
 //! # Poison
 //!
@@ -98,16 +98,17 @@
 //! # Memory orders
 //!
 //! - The bytes that a guard protects are ordered by tags: the swap that gives a lane back releases
-//!   them, and a scan acquires them. If a scan finds another array's key or span in a lane, it reads
-//!   these with acquire, and their writer leased the lane after the former guard was given back.
+//!   them, and a scan acquires them. If a scan finds another array's key or span in a lane, it
+//!   reads these with acquire, and their writer leased the lane after the former guard was given
+//!   back.
 //! - A tag is published by a plain release store and a compiler fence. Other processes scan under
 //!   the lock word, which orders the store for them. Against a death only the order of the
 //!   instructions counts: no element may be written before the lane says so.
 //!
 //! # A hostile table
 //!
-//! Any process of the user can write any bytes into the block and the lanes at any time, without the
-//! lock word. So values are copied before use, arithmetic does not overflow, nothing that was
+//! Any process of the user can write any bytes into the block and the lanes at any time, without
+//! the lock word. So values are copied before use, arithmetic does not overflow, nothing that was
 //! counted is assumed to be still true, and looking again is bounded. Calls with a deadline return
 //! in time. Only a call without a deadline waits as long as the table names a living member.
 //!
@@ -271,8 +272,8 @@ impl<L: Lanes> LockTable<'_, L> {
         self.wait_for(request, surroundings, |wait, _| self.place(&request, wait))
     }
 
-    /// Takes a guard on bytes that may be poisoned, and clears their poison. If the guard is dropped
-    /// in a panic or its process dies, its own bytes are poisoned again.
+    /// Takes a guard on bytes that may be poisoned, and clears their poison. If the guard is
+    /// dropped in a panic or its process dies, its own bytes are poisoned again.
     ///
     /// A span that is not exact covers bytes that are not written and whose poison must stay: it
     /// clears no record.

@@ -1,5 +1,5 @@
-//! Records of poison: in the block of the array, and in lanes where the block has no room. Everything
-//! here runs under the lock word.
+//! Records of poison: in the block of the array, and in lanes where the block has no room.
+//! Everything here runs under the lock word.
 
 use super::{LockTable, Poison};
 use crate::{
@@ -113,8 +113,8 @@ impl<L: Lanes> LockTable<'_, L> {
         self.free_a_lane() || self.merge_records()
     }
 
-    /// Moves a record of poison from a lane into the block, after merging two there if all are used.
-    /// Returns false if no lane has poison.
+    /// Moves a record of poison from a lane into the block, after merging two there if all are
+    /// used. Returns false if no lane has poison.
     pub(super) fn free_a_lane(&self) -> bool {
         let mut found = None;
         self.each_lane(u32::MAX, |index, _, tag| {

@@ -8,8 +8,8 @@ use crate::{
 use std::sync::atomic::Ordering::{Relaxed, Release};
 
 impl<L: Lanes> LockTable<'_, L> {
-    /// Takes the lane for a recovery, and the poison of its bytes away. `spare` are leased lanes for
-    /// parts of records that the recovery does not cover.
+    /// Takes the lane for a recovery, and the poison of its bytes away. `spare` are leased lanes
+    /// for parts of records that the recovery does not cover.
     pub(super) fn place_recovery(
         &self,
         request: &Request,

@@ -75,8 +75,8 @@ impl Wait {
         is_over
     }
 
-    /// Whether to search for a circle of waits: 100 ms after the wait began, and then each time that
-    /// it has become twice as long, up to every 1.6 s.
+    /// Whether to search for a circle of waits: 100 ms after the wait began, and then each time
+    /// that it has become twice as long, up to every 1.6 s.
     pub(super) fn is_time_to_search(&mut self) -> bool {
         let Some(began) = self.began else {
             return false;
@@ -110,9 +110,9 @@ impl StateBlock {
     ///
     /// A waiter reads the wake word, sets the waiting flag, looks once more, and sleeps while the
     /// wake word has the value that it read. A waker that finds the flag set clears it, bumps the
-    /// wake word and wakes every sleeper. No wake-up is lost: a waker that clears the flag after the
-    /// waiter set it also changes the word, and a waker whose change the last look missed finds the
-    /// flag set.
+    /// wake word and wakes every sleeper. No wake-up is lost: a waker that clears the flag after
+    /// the waiter set it also changes the word, and a waker whose change the last look missed finds
+    /// the flag set.
     pub(crate) fn wait_until<R>(
         &self,
         deadline: Option<Instant>,

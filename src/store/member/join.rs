@@ -302,8 +302,8 @@ fn complete(lock: &Private, file_system: Option<FileSystem>, path: &Path) -> Res
     file_system.complete(file, &metadata, 0..metadata.len(), path)
 }
 
-/// Checks a lock file and maps its first `len` bytes, of which only the first page need exist. Gives
-/// the mapping, and its device and inode.
+/// Checks a lock file and maps its first `len` bytes, of which only the first page need exist.
+/// Gives the mapping, and its device and inode.
 pub(crate) fn map_lock_file(
     lock: &Private,
     path: &Path,

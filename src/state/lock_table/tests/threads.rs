@@ -200,8 +200,9 @@ fn a_waiter_is_woken_when_another_process_buries_the_guard_in_its_way() {
     assert_eq!(result_of(&result), Ok(()));
 }
 
-/// Between a waiter's wake-up and its look, the lane in its way can come to another array or to other
-/// bytes and get the same tag again. The waiter then slept on for as long as that guard was held.
+/// Between a waiter's wake-up and its look, the lane in its way can come to another array or to
+/// other bytes and get the same tag again. The waiter then slept on for as long as that guard was
+/// held.
 fn a_waiter_does_not_wait_for_the_next_guard(key: u64, next: Span) {
     let store = store(3);
     let (holder, waiter) = (Worker::new(&store, OTHER), Worker::new(&store, ME));
