@@ -493,7 +493,7 @@ fn the_word_of_a_dead_holder_is_taken_over_and_that_of_a_living_one_is_not() {
     store.block.lock.store(OTHER, SeqCst);
     assert_eq!(
         store.take(ME, span(0, 10), Mode::Read),
-        Err(Refusal::WouldBlock)
+        Err(Refusal::WordHeld)
     );
     store.kill(OTHER);
     assert!(store.take(ME, span(0, 10), Mode::Read).is_ok());
