@@ -137,6 +137,8 @@ pub(crate) const LOCK_UUID_AT: usize = 40;
 pub(crate) const LOCK_BOOT_AT: usize = 56;
 /// Where the number of lanes (u32) stands.
 pub(crate) const LOCK_LANES_AT: usize = 72;
+/// Four more bytes that are zero.
+pub(crate) const LOCK_ZERO_TOO_AT: usize = 76;
 /// Where the words start on which processes wait for an array of a name (u32).
 pub(crate) const LOCK_PUBLISHED_AT: usize = 80;
 /// The number of these words.

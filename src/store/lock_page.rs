@@ -40,6 +40,7 @@ pub(crate) struct LockPage {
 
 const _: () = {
     assert!(offset_of!(LockPage, lanes) == LOCK_LANES_AT);
+    assert!(offset_of!(LockPage, zero_too) == LOCK_ZERO_TOO_AT);
     assert!(offset_of!(LockPage, published) == LOCK_PUBLISHED_AT);
     assert!(size_of::<LockPage>() == LOCK_END);
     assert!(offset_of!(LockPage, magic) == 0);

@@ -50,6 +50,7 @@ impl LockPageSnapshot {
             uuid: Uuid::from_bytes(part(page, LOCK_UUID_AT)),
             lanes: word(LOCK_LANES_AT),
             is_zero_elsewhere: is_zero(&page[LOCK_ZERO_AT..LOCK_UUID_AT])
+                && is_zero(&page[LOCK_ZERO_TOO_AT..LOCK_PUBLISHED_AT])
                 && is_zero(&page[LOCK_END..LANES_AT]),
         }
     }
@@ -131,7 +132,13 @@ mod tests {
         );
         assert!(found.is_persistent() && !found.is_closing() && found.is_zero_elsewhere);
         assert_eq!(found.defect(), None);
-        for at in [LOCK_ZERO_AT, LOCK_UUID_AT - 1, LOCK_END, LANES_AT - 1] {
+        for at in [
+            LOCK_ZERO_AT,
+            LOCK_UUID_AT - 1,
+            LOCK_ZERO_TOO_AT,
+            LOCK_END,
+            LANES_AT - 1,
+        ] {
             page[at] = 1;
             assert!(!LockPageSnapshot::of(&page).is_zero_elsewhere, "{at}");
             page[at] = 0;
