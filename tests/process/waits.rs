@@ -18,7 +18,7 @@ const LIMIT: Duration = Duration::from_millis(50);
 const NAMES: u64 = 1 << 31;
 const CLOSING: u64 = NAMES + 1;
 const BOOT_AT: u64 = 56;
-const LOCK_WORD_AT: u64 = 96;
+const LOCK_WORD_AT: u64 = 128;
 
 /// A process that took a lock and was stopped.
 struct Stopped {
