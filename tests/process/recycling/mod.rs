@@ -291,8 +291,8 @@ fn the_lock_table_of_a_file_that_is_used_again_is_new() {
     );
     third.try_write().unwrap().fill(4.0);
     assert_eq!(third.try_read().unwrap().sum(), 4.0 * LEN as f64);
-    // The maps of used hints and of used records.
-    assert_eq!(std::fs::read(third.path()).unwrap()[136..152], [0; 16]);
+    // The map of used records.
+    assert_eq!(std::fs::read(third.path()).unwrap()[144..152], [0; 8]);
     assert_eq!(third.freeze().unwrap().sum(), 4.0 * LEN as f64);
 }
 
