@@ -153,12 +153,12 @@ impl<T: AtomicElement + PartialEq, D: Dimension> AtomicArray<T, D> {
     ///         let steps = steps.atomic()?;
     ///         steps[2].store(7, Relaxed);
     ///         steps.notify(2);
-    ///         Ok(())
+    ///         Ok::<(), ndshm::Error>(())
     ///     });
     ///     assert_eq!(steps.atomic()?.wait(2, 0, Duration::from_secs(60))?, 7);
     ///     worker.join().unwrap()
-    /// })
-    /// # as Result<(), ndshm::Error>
+    /// })?;
+    /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn wait<I: NdIndex<D>>(&self, index: I, old: T, timeout: Duration) -> Result<T> {
         let element = &self.view[index];

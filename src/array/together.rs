@@ -251,7 +251,7 @@ tuples! {
 /// let row = sums.slice(s![1, ..])?;
 ///
 /// let (rates, mut row) = ndshm::lock((rates.reading(), row.writing()))?;
-/// row += &*rates;
+/// row.zip_mut_with(&rates, |sum, rate| *sum += rate);
 /// drop((rates, row));
 /// assert_eq!(sums.read()?.sum(), 3.0);
 ///

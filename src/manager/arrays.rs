@@ -235,8 +235,8 @@ impl Manager {
     ///     let found = manager.wait_for("xs", Duration::from_secs(60))?;
     ///     assert_eq!(found.shape, [3]);
     ///     maker.join().unwrap().map(drop)
-    /// })
-    /// # as Result<(), ndshm::Error>
+    /// })?;
+    /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn wait_for(&self, name: &str, timeout: Duration) -> Result<ArrayInfo> {
         let path = ArrayName::parse(name)?.file_in(self.path());
