@@ -6,7 +6,8 @@
 //! put a link where a sweep expects a store. So a file counts as the store's only if its type, its
 //! owner and its content say so ([`Directory::is_of_store`]): a regular file of this user; an array
 //! whose header names this store; a draft that has a member's id in its name. Everything else
-//! stays, and keeps the store from being deleted.
+//! stays, and keeps the store from being deleted. A store that was renamed away loses its lock file
+//! last; drafts may be left in it after that ([`Directory::is_left_by`]).
 //!
 //! Looks and deletions go through the descriptor and never follow a link: a directory or a link
 //! that another process puts at the path meanwhile is not touched.
@@ -193,9 +194,7 @@ impl Directory {
         }
         Ok(match StoreEntry::of(name) {
             StoreEntry::LockFile => true,
-            StoreEntry::Draft { maker } => {
-                maker.is_some_and(|maker| (1..MAX_MEMBER).contains(&maker))
-            }
+            entry @ StoreEntry::Draft { .. } => is_draft(entry),
             StoreEntry::Array(_) => match self.open_file(name)? {
                 Some(file) => is_array_of(&file, store.uuid)
                     .map_err(Error::io(self.path.join(name), "read the file"))?,
@@ -235,18 +234,27 @@ impl Directory {
         Ok(true)
     }
 
-    /// The first file that does not belong to the store that has this identity, or to none.
+    /// The first file that does not belong to the store that has this identity. Without one, the
+    /// first that the makers in a store without a lock file have not left there.
     pub(crate) fn foreign_entry(&self, store: Option<&Identity>) -> Result<Option<OsString>> {
         for name in self.names()? {
-            let is_of_store = match store {
-                Some(store) => self.is_of_store(&name, store)?,
-                None => false,
-            };
-            if !is_of_store {
+            if !self.is_left_by(&name, store)? {
                 return Ok(Some(name));
             }
         }
         Ok(None)
+    }
+
+    /// Whether the library put this file into a store that was renamed away. The closer unlinks the
+    /// lock file last, and the draft of a maker may arrive after that: only its name is left to
+    /// say what it is.
+    pub(crate) fn is_left_by(&self, name: &OsStr, store: Option<&Identity>) -> Result<bool> {
+        match store {
+            Some(store) => self.is_of_store(name, store),
+            None => Ok(self
+                .stat(name)?
+                .is_none_or(|found| is_own_file(&found) && is_draft(StoreEntry::of(name)))),
+        }
     }
 
     /// The bytes that a file takes on its file system; none if it is gone.
@@ -292,6 +300,11 @@ fn user() -> u32 {
 
 fn is_own_file(found: &Stat) -> bool {
     FileType::from_raw_mode(found.st_mode) == FileType::RegularFile && found.st_uid == user()
+}
+
+/// Whether a name is that of a draft, and a member can have its maker's id.
+fn is_draft(entry: StoreEntry<'_>) -> bool {
+    matches!(entry, StoreEntry::Draft { maker: Some(maker) } if (1..MAX_MEMBER).contains(&maker))
 }
 
 /// Whether a file begins as an array does, and its header names this store. The header need not be

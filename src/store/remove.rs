@@ -14,7 +14,9 @@
 //!    third process made in between. Afterwards the path is free for another store.
 //! 3. *Empty.* The closer unlinks the store's files, the lock file last, and removes the directory.
 //!    Several processes may do this at once, so a file that is gone is no error. A file that
-//!    arrives between the listing and the removal makes the closer list again.
+//!    arrives between the listing and the removal makes the closer list again. If the closer dies
+//!    before that, the draft of a late maker is alone in the directory: a directory of that name
+//!    that has drafts only, and no lock file, is emptied too.
 //!
 //! # A closer that dies
 //!
@@ -249,8 +251,9 @@ pub(super) fn empty(gone: &Path) -> Result<Swept> {
     };
     let store = directory.identity()?;
     loop {
-        if let Some(store) = &store {
-            unlink_files(&directory, store, &mut swept)?;
+        // Without a sound lock file a directory is a closed store's only if it has drafts alone.
+        if store.is_some() || directory.foreign_entry(None)?.is_none() {
+            unlink_files(&directory, store.as_ref(), &mut swept)?;
         }
         failpoint!(StoreEmptied);
         let removed = fs::remove_dir(gone);
@@ -268,11 +271,11 @@ pub(super) fn empty(gone: &Path) -> Result<Swept> {
 }
 
 /// Unlinks all files of the store, the lock file last: while there are others, they are known by
-/// it.
-fn unlink_files(directory: &Directory, store: &Identity, swept: &mut Swept) -> Result<()> {
+/// it. `None` stands for a store that has lost its lock file.
+fn unlink_files(directory: &Directory, store: Option<&Identity>, swept: &mut Swept) -> Result<()> {
     for name in directory.names()? {
         let entry = StoreEntry::of(&name);
-        if entry == StoreEntry::LockFile || !directory.is_of_store(&name, store)? {
+        if entry == StoreEntry::LockFile || !directory.is_left_by(&name, store)? {
             continue;
         }
         let bytes = directory.allocated(&name);
@@ -286,7 +289,7 @@ fn unlink_files(directory: &Directory, store: &Identity, swept: &mut Swept) -> R
         }
     }
     let is_rest_foreign = directory.names()?.iter().any(|name| name != LOCK_NAME);
-    if !is_rest_foreign {
+    if store.is_some() && !is_rest_foreign {
         directory.unlink(OsStr::new(LOCK_NAME))?;
         failpoint!(StoreFileRemoved);
     }

@@ -95,10 +95,11 @@ fn judge(path: &Path, entry: RootEntry) -> Result<Option<PlannedDeletion>> {
     }
     let reason = match StoreReader::open(path) {
         Ok(store) => reason_to_delete(&store, path)?,
-        // Its closer died just before it removed the directory. A link, or a directory that has
-        // other files and no lock file, is not of this library, whatever its name is.
+        // Its closer died just before it removed the directory, which may have drafts of late
+        // makers. A link, or a directory that has other files and no lock file, is not of this
+        // library, whatever its name is.
         Err(_) if entry == RootEntry::Gone => match Directory::open(path)? {
-            Some(directory) => match directory.names()?.first() {
+            Some(directory) => match directory.foreign_entry(None)? {
                 None => Some(Reason::RenamedAway),
                 Some(foreign) => return Err(not_removable(path, foreign.as_ref())),
             },

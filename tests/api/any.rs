@@ -258,6 +258,7 @@ fn one_piece_of_code_serves_every_scalar_type() {
 // feature: complex numbers do not convert with `as`. The types of `dispatch_real!` do not depend on
 // features: this compiles with all of them.
 #[test]
+#[allow(clippy::unnecessary_cast, reason = "for types other than f64")]
 fn one_piece_of_code_serves_every_real_number_whatever_the_features() {
     fn sum(any: &AnyArray) -> Option<f64> {
         dispatch_real!(any, xs: T => {

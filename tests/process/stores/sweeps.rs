@@ -154,6 +154,76 @@ fn half_built_and_half_deleted_stores_are_swept() {
     assert_eq!(root.contents(), NOTHING);
 }
 
+// A maker that was late made its draft after the closer had deleted the lock file, and both were
+// killed: every sweep reported the draft as foreign, and the directory stayed for ever.
+#[test]
+fn a_half_deleted_store_that_has_only_drafts_and_no_lock_file_is_swept() {
+    let root = Root::new();
+    let left = root.path().join(gone_name("run"));
+    fs::create_dir(&left).unwrap();
+    for maker in [1, 777, (1 << 56) - 2] {
+        fs::write(left.join(words::draft(maker) + "abc"), "half").unwrap();
+    }
+    let leftovers = Observer::leftovers_in(root.path()).unwrap();
+    let swept = Manager::sweep_root(root.path()).unwrap();
+    assert!(swept.skipped.is_empty(), "{:?}", swept.skipped);
+    assert_eq!((leftovers.len(), swept.half_made), (1, 3), "{leftovers:?}");
+    assert!(swept.bytes > 0);
+    assert_eq!(root.contents(), NOTHING);
+}
+
+// Such a directory may also be a user's that has a name like those: one entry that is no draft
+// keeps all of them.
+#[test]
+fn drafts_without_a_lock_file_stay_beside_anything_else_and_under_other_names() {
+    let draft = words::draft(1) + "abc";
+    let others: [(&str, String, fn(&Path)); 7] = [
+        ("a note", "notes.txt".into(), file),
+        ("an array", "xs.ndshm".into(), file),
+        ("a damaged lock file", ".lock".into(), file),
+        ("no member's draft", words::draft(0) + "abc", file),
+        ("a draft without a check", ".ndshm-new-7-abc".into(), file),
+        (
+            "a directory called like a draft",
+            words::draft(2) + "abc",
+            |path| {
+                fs::create_dir(path).unwrap();
+            },
+        ),
+        (
+            "a link called like a draft",
+            words::draft(2) + "abc",
+            |path| {
+                std::os::unix::fs::symlink("/dev/null", path).unwrap();
+            },
+        ),
+    ];
+    for (what, name, make) in others {
+        let root = Root::new();
+        let left = root.path().join(gone_name("run"));
+        fs::create_dir(&left).unwrap();
+        chmod(&left, 0o700);
+        fs::write(left.join(&draft), "half").unwrap();
+        make(&left.join(&name));
+        let skipped = Manager::sweep_root(root.path()).unwrap().skipped;
+        let is_reported = |error: &Error| error.to_string().contains(&name);
+        assert!(skipped.iter().any(is_reported), "{what}: {skipped:?}");
+        assert!(left.join(&draft).exists(), "{what}");
+        assert!(fs::symlink_metadata(left.join(&name)).is_ok(), "{what}");
+    }
+    // A store that lost its lock file by hand is not half deleted.
+    let root = Root::new();
+    let store = root.path().join("run");
+    fs::create_dir(&store).unwrap();
+    fs::write(store.join(&draft), "half").unwrap();
+    Manager::sweep_root(root.path()).unwrap();
+    assert!(store.join(&draft).exists());
+}
+
+fn file(path: &Path) {
+    fs::write(path, "mine").unwrap();
+}
+
 #[test]
 fn a_leftover_that_cannot_be_swept_is_reported_and_does_not_stop_the_rest() {
     let root = Root::new();
