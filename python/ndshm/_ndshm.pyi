@@ -278,6 +278,18 @@ class Manager:
         axis_names: Sequence[str] | None = None,
         element: bytes | None = None,
     ) -> Array: ...
+    def _open_or_zeros(
+        self,
+        name: str,
+        shape: SupportsIndex | Sequence[SupportsIndex],
+        dtype: np.dtype[Any],
+        order: str = "C",
+        scope: Scope = ...,
+        attrs: Mapping[str, Any] | None = None,
+        axis_names: Sequence[str] | None = None,
+    ) -> Array: ...
+    def damaged(self) -> list[Exception]:
+        """Return the reasons why files of the store cannot be read as arrays."""
     def _copy(
         self,
         source: np.ndarray,

@@ -1,6 +1,9 @@
 //! Arrays as files of other formats describe them.
 
-use crate::{element::dtype::DType, layout::Order};
+use crate::{
+    element::dtype::DType,
+    layout::{self, Order},
+};
 
 /// The description of an array in a file of another format.
 #[derive(Debug, PartialEq)]
@@ -22,6 +25,11 @@ impl Described {
             order: Order::C,
             swaps: Vec::new(),
         }
+    }
+
+    /// The number of bytes of its elements; the largest number where they cannot be counted.
+    pub(super) fn byte_len(&self) -> u64 {
+        layout::byte_len(&self.shape, self.dtype.itemsize()).map_or(u64::MAX, |len| len as u64)
     }
 }
 

@@ -6,6 +6,7 @@
 use super::{
     described::{Described, without_subarray},
     failure::Failure,
+    input::Input,
     meter::{Meter, Progress},
     source::{byte_len, write_elements},
     target::Target,
@@ -23,7 +24,6 @@ use serde::{
 use std::{
     collections::HashSet,
     fmt,
-    fs::File,
     io::{Read, Write},
 };
 
@@ -144,52 +144,52 @@ pub(super) fn write(
     header: &[u8],
     arrays: &[(&str, AnyArray)],
     meter: &mut Meter<'_>,
-    file: &mut File,
+    out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    file.write_all(header)?;
+    out.write_all(header)?;
     arrays
         .iter()
-        .try_for_each(|(_, array)| write_elements(array, Order::C, meter, file))
+        .try_for_each(|(_, array)| write_elements(array, Order::C, meter, out))
 }
 
 /// Reads all tensors into drafts, each with its key.
 pub(super) fn read(
     target: &Target<'_>,
     progress: Progress<'_>,
-    mut file: File,
-    file_len: u64,
+    input: &mut Input<'_>,
 ) -> Result<Vec<(String, Draft)>, Failure> {
-    let (tensors, total) = read_header(&mut file, file_len)?;
+    let len = input.len();
+    let (tensors, total) = read_header(input.reader(), len)?;
     let mut meter = Meter::new(progress, total);
     let mut drafts = Vec::new();
     for (key, described, len) in tensors {
         let draft = target
-            .receive(Some(&key), described, len, &mut meter, &mut file)
+            .receive(Some(&key), described, len, &mut meter, input.reader())
             .map_err(|failure| match failure {
                 Failure::Format(reason) => Failure::Format(format!("{key:?}: {reason}")),
                 other => other,
             })?;
         drafts.push((key, draft));
     }
+    input.finish()?;
     Ok(drafts)
 }
 
 /// Reads a header up to the first element. Returns its tensors and the number of bytes of all of
 /// them.
-fn read_header(input: &mut dyn Read, file_len: u64) -> Result<(Tensors, u64), Failure> {
+///
+/// A stream has no length: it ends where its tensors end.
+fn read_header(input: &mut dyn Read, file_len: Option<u64>) -> Result<(Tensors, u64), Failure> {
     let mut len = [0; 8];
     input.read_exact(&mut len)?;
     let len = u64::from_le_bytes(len);
-    let Some(total) = file_len
-        .checked_sub(8)
-        .and_then(|rest| rest.checked_sub(len))
-        .filter(|_| len <= MAX_HEADER_LEN)
-    else {
+    let total = file_len.map(|file_len| file_len.checked_sub(8)?.checked_sub(len));
+    if len > MAX_HEADER_LEN || total == Some(None) {
         return Err(
             "it is not a safetensors file: its header is longer than the file, or than 100 MB"
                 .into(),
         );
-    };
+    }
     let mut json = vec![0; len as usize];
     input.read_exact(&mut json)?;
     if json.first() != Some(&b'{') {
@@ -209,10 +209,10 @@ fn read_header(input: &mut dyn Read, file_len: u64) -> Result<(Tensors, u64), Fa
         end += len;
         found.push((key, described, len));
     }
-    if end != total {
+    if let Some(total) = total.flatten().filter(|&total| total != end) {
         return Err(format!("its tensors have {end} bytes, the file has {total}").into());
     }
-    Ok((found, total))
+    Ok((found, end))
 }
 
 /// A tensor whose elements start at `start`, where the tensor before it ends, and the number of its

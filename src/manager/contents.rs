@@ -4,12 +4,11 @@ use super::Manager;
 use crate::{
     error::{Error, Result},
     format::{directory_entry::StoreEntry, name::ArrayName},
-    inspect::info::ArrayInfo,
+    inspect::info::{self, ArrayInfo},
     segment::{Segment, sweep},
     store::{self, Swept, listing, permissions},
     sys::fs::left,
 };
-use std::fs;
 
 /// The size of a store.
 ///
@@ -43,11 +42,12 @@ pub struct Usage {
 }
 
 impl Manager {
-    /// The descriptions of all arrays in the store, oldest first.
+    /// The descriptions of all arrays in the store, oldest first. A file that cannot be read as an
+    /// array is left out: [`damaged`](Self::damaged) has the reason.
     ///
     /// # Errors
     ///
-    /// `Header` or `Untrusted` if a file is not an array; `Closed`.
+    /// `Closed`; `Io` if the directory cannot be read.
     ///
     /// # Examples
     ///
@@ -60,24 +60,41 @@ impl Manager {
     /// ```
     pub fn list(&self) -> Result<Vec<ArrayInfo>> {
         self.member().check_open()?;
-        let mut list = Vec::new();
-        for path in listing::arrays(self.path())? {
-            match ArrayInfo::read(&path, None) {
-                Ok(info) => list.push(info),
-                // Deleted since the directory was read.
-                Err(Error::NotFound { .. } | Error::Released { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        list.sort_by_key(|info| (info.created, info.id));
-        Ok(list)
+        Ok(info::of_store(self.path())?.0)
     }
 
-    /// The size of the store, and the space that is available.
+    /// The reasons why files of the store cannot be read as arrays, in the order of their paths.
+    /// [`list`](Self::list) leaves these files out; their names are taken, and opening them fails
+    /// with these errors.
     ///
     /// # Errors
     ///
-    /// `Header` or `Untrusted` if a file is not an array; `Closed`.
+    /// `Closed`; `Io` if the directory cannot be read.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let _xs = manager.zeros::<f64, _>(3)?;
+    /// std::fs::write(manager.path().join("ys.ndshm"), "no array").unwrap();
+    /// assert_eq!(manager.list()?.len(), 1);
+    /// for error in manager.damaged()? {
+    ///     println!("{error}"); // .../ys.ndshm: not an ndshm file; name the file of an array
+    /// }
+    /// # std::fs::remove_file(manager.path().join("ys.ndshm")).unwrap();
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn damaged(&self) -> Result<Vec<Error>> {
+        self.member().check_open()?;
+        Ok(info::of_store(self.path())?.1)
+    }
+
+    /// The size of the store, and the space that is available. Files that cannot be read as arrays
+    /// do not count: see [`damaged`](Self::damaged).
+    ///
+    /// # Errors
+    ///
+    /// `Closed`; `Io` if the directory cannot be read.
     ///
     /// # Examples
     ///
@@ -111,7 +128,8 @@ impl Manager {
         Ok(usage)
     }
 
-    /// Whether there is an array with this name.
+    /// Whether there is an array with this name. A damaged file has its name too; the name of an
+    /// array that was released is free, also where a killed process has not removed the file.
     ///
     /// # Errors
     ///
@@ -127,7 +145,10 @@ impl Manager {
     pub fn contains(&self, name: &str) -> Result<bool> {
         self.member().check_open()?;
         let path = ArrayName::parse(name)?.file_in(self.path());
-        Ok(fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file()))
+        Ok(!matches!(
+            ArrayInfo::read(&path, None),
+            Err(Error::NotFound { .. } | Error::Released { .. })
+        ))
     }
 
     /// Deletes the array with this name, whichever process owns it. Processes that have it open can

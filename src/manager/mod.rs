@@ -97,14 +97,7 @@ impl Manager {
 
     /// Joins the store at this path.
     pub(crate) fn join(path: &Path, any_file_system: bool) -> Result<Self> {
-        let missing = |_| Error::NotFound {
-            path: path.into(),
-            what: "no store is here",
-        };
-        let member = Member::join(
-            &std::fs::canonicalize(path).map_err(missing)?,
-            any_file_system,
-        )?;
+        let member = Member::join(&store::resolve(path)?, any_file_system)?;
         member.check_open()?;
         Ok(Self::from_member(member, false))
     }

@@ -7,7 +7,7 @@ use crate::{
     store::{self, Swept, janitor, listing, member::Member, permissions},
 };
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -88,11 +88,7 @@ impl Manager {
     /// ```
     pub fn sweep_when_deserted(path: impl AsRef<Path>) -> Result<Swept> {
         let path = path.as_ref();
-        let missing = |_| Error::NotFound {
-            path: path.into(),
-            what: "no store is here",
-        };
-        let directory = fs::canonicalize(path).map_err(missing)?;
+        let directory = store::resolve(path)?;
         Member::end_lingering(|member| member.directory() == directory);
         if Member::lookup(&directory).is_some() {
             return Err(Error::io(

@@ -28,3 +28,4 @@ mod tracing;
 mod transfer;
 mod verify;
 mod views;
+mod words;

@@ -11,9 +11,9 @@ pub use leftovers::Leftovers;
 pub use state::{ArrayState, GuardKind, GuardState, MemberState};
 
 use crate::{
-    error::{Error, Result},
-    inspect::info::ArrayInfo,
-    store::{StoreReader, listing},
+    error::Result,
+    inspect::info::{self, ArrayInfo},
+    store::{self, StoreReader, listing},
 };
 use std::{
     path::{Path, PathBuf},
@@ -69,11 +69,7 @@ impl Observer {
     /// ```
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let missing = |_| Error::NotFound {
-            path: path.into(),
-            what: "no store is here",
-        };
-        let directory = std::fs::canonicalize(path).map_err(missing)?;
+        let directory = store::resolve(path)?;
         Ok(Self {
             store: StoreReader::open(&directory)?,
             directory,
@@ -210,18 +206,8 @@ impl Observer {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn arrays(&self) -> Result<Vec<Result<ArrayInfo>>> {
-        let mut paths = listing::arrays(&self.directory)?;
-        paths.sort();
-        let (mut infos, mut errors) = (Vec::new(), Vec::new());
-        for path in paths {
-            match ArrayInfo::at(path) {
-                Ok(info) => infos.push(info),
-                // Deleted since the directory was read, or about to be.
-                Err(Error::NotFound { .. } | Error::Released { .. }) => {}
-                Err(error) => errors.push(Err(error)),
-            }
-        }
-        infos.sort_by_key(|info| (info.created, info.id));
+        let (infos, errors) = info::of_store(&self.directory)?;
+        let errors = errors.into_iter().map(Err);
         Ok(infos.into_iter().map(Ok).chain(errors).collect())
     }
 

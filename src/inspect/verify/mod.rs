@@ -12,10 +12,9 @@ use crate::{
     error::{Error, Result},
     format::{constants::MAX_MEMBER, directory_entry::StoreEntry, id::ArrayId},
     store::{listing, permissions, plan::Reason},
-    sys::fs::{above_the_streams, inode_at, inode_of_file},
+    sys::fs::{inode_at, inode_of_file, open_to_read},
 };
 use lock::Store;
-use rustix::fs::{Mode, OFlags};
 use std::{
     collections::HashMap,
     fmt,
@@ -128,9 +127,12 @@ impl fmt::Display for Finding {
 /// ```
 pub fn verify(path: impl AsRef<Path>) -> Result<Verification> {
     let path = path.as_ref();
-    let missing = |_| Error::NotFound {
-        path: path.into(),
-        what: "neither a store nor an array is here",
+    let missing = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Error::NotFound {
+            path: path.into(),
+            what: "neither a store nor an array is here",
+        },
+        _ => Error::io(path, "look at the path")(source),
     };
     let mut found = Verification::default();
     if !fs::symlink_metadata(path).map_err(missing)?.is_dir() {
@@ -158,12 +160,11 @@ fn check_store(directory: &Path, found: &mut Verification) -> Result<()> {
         )
     });
     if !is_store {
-        return Err(Error::NotFound {
-            path: directory.into(),
-            what: "no store is here",
-        });
+        return Err(Error::no_store(directory));
     }
-    if let Err(error) = permissions::check_directory(directory, true) {
+    if permissions::has_store(directory)
+        && let Err(error) = permissions::check_directory(directory, true)
+    {
         found.note(directory, Severity::Damage, reason_of(error));
     }
     let store = Store::look(directory, found)?;
@@ -213,13 +214,10 @@ fn check_draft(
 
 /// Opens a file for reading, without following a link or waiting for a FIFO. `None` if it is gone.
 fn open(path: &Path) -> Result<Option<File>> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    match rustix::fs::open(path, flags, Mode::empty()) {
-        Ok(file) => Ok(Some(
-            above_the_streams(File::from(file)).map_err(Error::io(path, "open the file"))?,
-        )),
-        Err(rustix::io::Errno::NOENT) => Ok(None),
-        Err(errno) => Err(Error::io(path, "open the file")(io::Error::from(errno))),
+    match open_to_read(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io(path, "open the file")(error)),
     }
 }
 
