@@ -16,8 +16,13 @@ macro_rules! failpoint {
 mod src {
     #[path = "format/constants.rs"]
     pub(crate) mod constants;
+    #[path = "format/words.rs"]
+    pub(crate) mod words;
     pub(crate) mod layout;
     pub(crate) mod scope;
+    pub(crate) mod store {
+        pub(crate) mod closing;
+    }
     /// The whole folder but `mapped`, which needs files.
     pub(crate) mod state {
         pub(crate) mod block;
@@ -30,9 +35,10 @@ mod src {
     unused_imports,
     reason = "each binary imports the part that its models need"
 )]
-pub(crate) use src::{layout, scope, state};
+pub(crate) use src::{layout, scope, state, store};
 
 pub(crate) mod format {
+    pub(crate) use super::src::words;
     pub(crate) mod constants {
         pub(crate) use super::super::src::constants::*;
         // A table with fewer slots fills up sooner. This named import hides the constant of the

@@ -194,12 +194,18 @@ pub enum Error {
         path.display()
     )]
     Timeout {
-        /// The array.
+        /// The array, the store, or the lock file.
         path: PathBuf,
         /// The obstacle.
         obstacle: &'static str,
         /// The time that was waited.
         waited: Duration,
+    },
+    /// The check of [`set_interrupt_check`](crate::set_interrupt_check) ended a wait.
+    #[error("{}: the wait was interrupted", path.display())]
+    Interrupted {
+        /// The array, the store, or the lock file.
+        path: PathBuf,
     },
     /// The thread would wait for its own guard.
     #[error(
@@ -312,7 +318,7 @@ pub enum Error {
         reason: String,
     },
     /// A system call failed.
-    #[error("{}: {action}: {source}", path.display())]
+    #[error("{}: {action}: {source}{}", path.display(), lacking(source))]
     Io {
         /// The path of the operation.
         path: PathBuf,
@@ -321,6 +327,17 @@ pub enum Error {
         /// The operating system's error.
         source: io::Error,
     },
+}
+
+/// The words for a system call that the kernel does not have.
+fn lacking(source: &io::Error) -> &'static str {
+    match source.raw_os_error() {
+        Some(libc::ENOSYS) => {
+            "; this kernel, or the sandbox of this process (seccomp, gVisor), lacks the system \
+             call: \"Where it runs\" in the guide lists the calls that are needed"
+        }
+        _ => "",
+    }
 }
 
 impl fmt::Debug for Error {
@@ -341,6 +358,7 @@ impl fmt::Debug for Error {
             Error::NotShared { .. } => "NotShared",
             Error::WouldBlock { .. } => "WouldBlock",
             Error::Timeout { .. } => "Timeout",
+            Error::Interrupted { .. } => "Interrupted",
             Error::WouldDeadlock { .. } => "WouldDeadlock",
             Error::Poisoned { .. } => "Poisoned",
             Error::Frozen { .. } => "Frozen",
@@ -382,7 +400,7 @@ impl Error {
     pub(crate) fn no_store(path: impl Into<PathBuf>) -> Error {
         Error::NotFound {
             path: path.into(),
-            what: "no store is here; correct the path, or make a store with Manager::create",
+            what: NO_STORE,
         }
     }
 
@@ -400,6 +418,10 @@ impl Error {
         }
     }
 }
+
+/// What `NotFound` says of a store.
+pub(crate) const NO_STORE: &str =
+    "no store is here; correct the path, or make a store with Manager::create";
 
 /// What to do where an array, or a part of one, has the element type `found`.
 fn dtype_advice(expected: &DType, found: &DType) -> String {
@@ -464,6 +486,13 @@ pub enum HeaderError {
         /// The file's length.
         found: u64,
     },
+    /// The file could not be read. The verbs that open arrays report this as
+    /// [`Error::Io`](crate::Error::Io).
+    #[error("the header cannot be read: {}", io::Error::from_raw_os_error(*errno))]
+    Unreadable {
+        /// The operating system's error.
+        errno: i32,
+    },
     /// The checksum differs.
     #[error("the header's checksum is {expected:08x}, its bytes give {found:08x}")]
     Checksum {
@@ -511,9 +540,31 @@ pub enum HeaderError {
     /// The file was written on a machine of the other byte order.
     #[error("the state block was written on a machine of another byte order")]
     Endian,
-    /// The lifecycle word has an unknown value.
-    #[error("invalid lifecycle value {found}")]
+    /// The lifecycle word is damaged: it says neither that the array is there nor that it was
+    /// released.
+    #[error(
+        "invalid lifecycle value {found:#x}: the word is damaged, so the array is neither opened \
+         nor deleted; replace the file by a copy of it, or delete the file"
+    )]
     Lifecycle {
+        /// Its value.
+        found: u32,
+    },
+    /// The owner word is damaged: no process deletes the array by itself.
+    #[error(
+        "invalid owner word {found:#x}: it is damaged, so no sweep deletes the array; set its \
+         scope anew, or release it"
+    )]
+    Owner {
+        /// Its value.
+        found: u64,
+    },
+    /// The frozen flag is damaged: the array can be read, but not written.
+    #[error(
+        "invalid frozen flag {found:#x}: it is damaged, so the array is not written any more; \
+         copy it to change it"
+    )]
+    Frozen {
         /// Its value.
         found: u32,
     },

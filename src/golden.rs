@@ -111,9 +111,10 @@ fn files() -> BTreeMap<String, Vec<u8>> {
         files: BTreeMap::new(),
     };
     cases::visit_all(&mut writer);
-    writer
-        .files
-        .insert("lock".into(), LockPage::initial(STORE, BOOT, true).to_vec());
+    writer.files.insert(
+        "lock".into(),
+        LockPage::initial(STORE, Some(BOOT), true).to_vec(),
+    );
     writer.files
 }
 

@@ -104,9 +104,14 @@
 
 // Badges of features beside the items that need them, where documentation is hosted.
 #![cfg_attr(docsrs, feature(doc_cfg))]
-#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+#[cfg(not(all(
+    target_os = "linux",
+    target_pointer_width = "64",
+    target_endian = "little"
+)))]
 compile_error!(
-    "ndshm needs 64-bit Linux: arrays are mapped whole, and processes share words of 64 bits"
+    "ndshm needs 64-bit, little-endian Linux: arrays are mapped whole, processes share words of 64 \
+     bits, and files and exports say that elements are little-endian"
 );
 
 #[macro_use]
@@ -156,14 +161,17 @@ pub use array::{
     SharedArray5, SharedArray6, SharedArrayD,
 };
 pub use element::dtype::{DType, Field};
+pub use element::numpy::NumpyDType;
 pub use element::{Bool, Element};
 pub use error::{Error, HeaderError, Result};
 pub use format::id::ArrayId;
 pub use handle::Handle;
 pub use inspect::info::ArrayInfo;
-pub use inspect::observer::{ArrayState, GuardKind, GuardState, Leftovers, MemberState, Observer};
+pub use inspect::observer::{
+    ArrayState, GuardKind, GuardState, Leftovers, MemberState, Observer, UserRoot,
+};
 pub use inspect::verify::{Finding, Severity, Verification, verify};
-pub use interop::{Export, Exportable, Import};
+pub use interop::{Export, Exportable, Import, Imported, Left};
 pub use layout::Order;
 pub use manager::builder::Builder;
 pub use manager::options::ArrayOptions;
@@ -171,6 +179,7 @@ pub use manager::{Manager, Usage};
 pub use scope::Scope;
 pub use store::Swept;
 pub use store::settings::HugePages;
+pub use sys::wait::set_interrupt_check;
 
 /// Makes a `Clone + Copy` struct with `repr(C)` an [`Element`](trait@Element). Its fields are
 /// elements, `[T; N]` of elements, and other such structs, without padding.
@@ -204,10 +213,11 @@ pub use store::settings::HugePages;
 #[cfg(feature = "derive")]
 pub use ndshm_derive::Element;
 
-/// Items for the code of the macros.
+/// Items for the code of the macros, and for this project's tool and Python package.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::element::Element;
+    pub use crate::sys::process::trusted_variable;
     pub use bytemuck;
     pub use ndarray::IxDyn;
 

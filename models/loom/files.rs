@@ -5,7 +5,7 @@ use crate::{
     ALL, Model, ORDERED, UNORDERED,
     engine::{cell::Cell, thread},
     fixture::block,
-    format::constants::CLAIMABLE,
+    format::words::{CLAIMABLE, seal},
     scope::Scope,
     state::block::{StateBlock, lifecycle},
     state::ownership::Ownership,
@@ -124,7 +124,7 @@ fn two_claimants(_: u32) {
     assert_eq!(deletions.into_iter().filter(|&deletes| deletes).count(), 1);
     assert_eq!(
         words(&state),
-        (if deletions[0] { 2 } else { 1 }, lifecycle::RELEASED)
+        (seal(if deletions[0] { 2 } else { 1 }), lifecycle::RELEASED)
     );
 }
 
@@ -137,7 +137,7 @@ fn claimant_and_release(_: u32) {
 }
 
 fn two_releases_and_the_owner(_: u32) {
-    let state = Arc::new(block(3));
+    let state = Arc::new(block(seal(3)));
     let others = [1, 2].map(|me| {
         beside(&state, move |state| {
             Ownership::opened(state, me).release(state, me)
@@ -159,7 +159,7 @@ fn give_back_and_claim(_: u32) {
     assert_eq!(
         words(&state),
         if deletes {
-            (2, lifecycle::RELEASED)
+            (seal(2), lifecycle::RELEASED)
         } else {
             (CLAIMABLE, lifecycle::READY)
         }
@@ -171,7 +171,7 @@ fn give_back_and_release(_: u32) {
     let other = beside(&state, |state| claim_and_give_back(state, 1));
     assert!(Ownership::opened(&state, 2).release(&state, 2));
     other.join().unwrap();
-    assert_eq!(words(&state), (2, lifecycle::RELEASED));
+    assert_eq!(words(&state), (seal(2), lifecycle::RELEASED));
 }
 
 fn take_back_and_claim(_: u32) {
@@ -191,9 +191,9 @@ fn claimant_dies(step: u32) {
     let mine = claim_and_end(&state, 2);
     match victim.join().unwrap() {
         Some(deletes) => assert_eq!(u8::from(mine) + u8::from(deletes), 1),
-        None if mine => assert_eq!(words(&state), (2, lifecycle::RELEASED)),
+        None if mine => assert_eq!(words(&state), (seal(2), lifecycle::RELEASED)),
         // The dead process owned it: a sweep deletes it by the member id in the owner word.
-        None => assert_eq!(state.owner.load(SeqCst), 1),
+        None => assert_eq!(state.owner.load(SeqCst), seal(1)),
     }
 }
 
@@ -215,7 +215,7 @@ impl ArrayFile {
     /// A file with its owner's mapping.
     fn new() -> Arc<Self> {
         let file = Self {
-            state: block(3),
+            state: block(seal(3)),
             id: Cell::new(OLD),
         };
         file.state.count_in();

@@ -4,6 +4,7 @@
 use crate::{
     ALL, Model, ORDERED, UNORDERED,
     fixture::{assert_empty, at_once, span, waiting},
+    format::words::frozen,
     state::lock_table::{Mode, Refusal, Request},
     sync::{Instant, Ordering::SeqCst},
     table::{Table, beside},
@@ -290,10 +291,10 @@ fn freezing(_: u32) {
     let table = Table::new(false);
     let waiter = beside(&table, |table| {
         table.block.wait_until(None, || {
-            (table.block.frozen.load(SeqCst) == 1).then_some(())
+            table.block.is_frozen().then_some(())
         })
     });
-    table.block.frozen.store(1, SeqCst);
+    table.block.frozen.store(frozen::FROZEN, SeqCst);
     table.block.wake();
     assert_eq!(waiter.join().unwrap(), Ok(()));
 }

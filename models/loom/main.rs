@@ -19,13 +19,14 @@ mod library;
 #[path = "../sync.rs"]
 mod sync;
 
+mod closing;
 mod deaths;
 mod files;
 mod guards;
 mod payload;
 mod table;
 
-use library::{format, layout, scope, state};
+use library::{format, layout, scope, state, store};
 
 /// Slots of the lock table.
 const SLOTS: usize = 4;
@@ -41,6 +42,8 @@ struct Model {
     preemptions: Option<usize>,
     /// Whether it has a victim, which dies before each of its accesses in turn.
     dies: bool,
+    /// Whether it leaves out a part of a protocol, and so has to fail.
+    fails: bool,
 }
 
 /// For a model that needs one order of all SeqCst accesses.
@@ -66,6 +69,7 @@ impl Model {
             fences,
             preemptions,
             dies: false,
+            fails: false,
         }
     }
 
@@ -73,8 +77,31 @@ impl Model {
         Self { dies: true, ..self }
     }
 
+    const fn that_fails(self) -> Self {
+        Self {
+            fails: true,
+            ..self
+        }
+    }
+
+    /// Runs a model that has to fail, and prints a line.
+    fn expect_failure(&self, bound: Option<usize>) {
+        let hook = panic::take_hook();
+        panic::set_hook(Box::new(|_| {}));
+        let preemptions = [self.preemptions, bound].into_iter().flatten().min();
+        sync::set_fences(Fences::None);
+        let run = panic::catch_unwind(|| check(self.body, u32::MAX, preemptions));
+        panic::set_hook(hook);
+        assert!(run.is_err(), "the model does not find what it was made for");
+        println!("{:64} {:>4} {:>4} {:>9}", self.name, "", "", "fails");
+    }
+
     /// Runs it in every order, prints a line, and returns the number of executions.
     fn run(&self, bound: Option<usize>) -> u64 {
+        if self.fails {
+            self.expect_failure(bound);
+            return 0;
+        }
         let start = Instant::now();
         let (mut executions, mut deaths) = (0, 0);
         let preemptions = [self.preemptions, bound].into_iter().flatten().min();
@@ -128,10 +155,15 @@ fn main() {
         "model", "bound", "deaths", "executions"
     );
     let (mut models, mut executions) = (0, 0);
-    for model in [guards::MODELS, deaths::MODELS, files::MODELS]
-        .into_iter()
-        .flatten()
-        .filter(|model| model.name.contains(&name))
+    for model in [
+        guards::MODELS,
+        deaths::MODELS,
+        files::MODELS,
+        closing::MODELS,
+    ]
+    .into_iter()
+    .flatten()
+    .filter(|model| model.name.contains(&name))
     {
         let run = panic::catch_unwind(|| model.run(bound));
         executions += run.unwrap_or_else(|_| {

@@ -262,6 +262,7 @@ impl<'a> Member<'a> {
                     "{refusal:?} for a member without a guard"
                 )
             }
+            Refusal::CutOff => unreachable!("a model's member always learns which members live"),
             Refusal::Poisoned(record) | Refusal::Interleaved(record) => {
                 self.table.expected().refused(request.span, record.span)
             }

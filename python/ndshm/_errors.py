@@ -71,7 +71,11 @@ class WouldBlock(Error, BlockingIOError):
 
 
 class Timeout(Error, TimeoutError):
-    """A guard on overlapping bytes was held for the whole timeout."""
+    """A guard on overlapping bytes, or a lock of the store, was held for the whole timeout."""
+
+
+class Interrupted(Error, InterruptedError):
+    """The wait was interrupted. A signal's exception is raised instead if it has one."""
 
 
 class WouldDeadlock(Error, RuntimeError):
@@ -119,6 +123,10 @@ class Attrs(Error, ValueError):
 
 class Header(Error):
     """The file is not an array, or it is damaged."""
+
+
+class Transfer(Error, ValueError):
+    """The file of another format cannot be taken, or not all of it."""
 
 
 class Io(Error, OSError):

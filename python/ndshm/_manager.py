@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Sequence
@@ -58,11 +59,13 @@ class Usage:
 class Swept:
     """The numbers of stores, arrays and bytes that a sweep deleted.
 
+    ``half_made`` counts files without an array. ``nbytes`` is the size of all of them.
     ``skipped`` has the reason for each leftover that it could not delete.
     """
 
     stores: int
     arrays: int
+    half_made: int
     nbytes: int
     skipped: tuple[str, ...]
 
@@ -89,13 +92,16 @@ class Manager(_ndshm.Manager):
     - ``root``: the directory of ephemeral stores, instead of ``NDSHM_ROOT`` or
       ``/dev/shm/ndshm-<uid>``;
     - ``persistent``: ``True`` or ``False`` instead of the default for ``path``;
-    - ``any_file_system``: also accept file systems other than tmpfs, ext4, xfs and overlays, at
-      your own risk;
-    - ``lock_timeout``: seconds, for guards without a timeout of their own;
+    - ``any_file_system``: also accept file systems other than tmpfs, ext4, xfs and overlays over
+      them, at your own risk;
+    - ``lock_timeout``: seconds, for guards without a timeout of their own, and for the store's
+      own locks;
     - ``huge_pages``: ``'auto'``, ``'never'`` or ``'require'``;
     - ``prefault``: map all pages of an array when it is created or opened;
     - ``recycle``: bytes of freed memory to keep for new arrays;
     - ``cache``: bytes of mappings to keep for arrays that may be opened again;
+    - ``core_dumps``: ``True`` leaves arrays in the core dumps of this process, as far as
+      ``/proc/self/coredump_filter`` allows;
     - ``janitor``: give an ephemeral store a small process that deletes it when its last process is
       gone, even after ``kill -9``;
     - ``mode``: ``'a'`` to open or create, ``'x'`` to create, ``'r+'`` to open.
@@ -180,6 +186,38 @@ class Manager(_ndshm.Manager):
         """Create an array with a copy of an ndarray, in the ndarray's order."""
         return self.array(source, **labels)
 
+    def load(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        only: str | Sequence[str] | None = None,
+        skip_unsupported: bool = False,
+        format: Literal["npy", "npz", "safetensors"] | None = None,
+        **labels: Any,
+    ) -> Any:
+        """Create the arrays of a ``.npy``, ``.npz`` or ``.safetensors`` file, without pickle.
+
+        A ``.npy`` file gives an array; ``name`` is its name. The others give a dictionary of arrays
+        by their keys; with ``prefix``, which may be empty, the arrays are named by it and their
+        keys. ``scope`` is that of all arrays. ``format`` is for files without one of the suffixes.
+
+        ``only`` is a key or several, which may be patterns: ``'layer.*.weight'``. Arrays that
+        cannot be taken, such as those of objects, are an error that lists all of them, and nothing
+        is created. With ``skip_unsupported=True`` they are left, and a warning lists them.
+
+        Text of fixed width, times and ``longdouble`` have NumPy's type. Titles of fields are lost.
+        """
+        path = os.fspath(path)
+        format = format or path.rpartition(".")[2]  # type: ignore[assignment]
+        only = [only] if isinstance(only, str) else only
+        arrays, left = self._load(
+            path, str(format), only=only, skip_unsupported=skip_unsupported, **labels
+        )
+        if left:
+            reasons = "; ".join(f"{key!r}: {reason}" for key, reason in left)
+            warnings.warn(f"{path}: left {reasons}", stacklevel=2)
+        return arrays[0][1] if format == "npy" else dict(arrays)
+
     def open_or_zeros(
         self,
         name: str,
@@ -205,7 +243,8 @@ class Manager(_ndshm.Manager):
     def list(self) -> list[ArrayInfo]:
         """Return the arrays of the store, oldest first.
 
-        Files that cannot be read as arrays are left out: :meth:`damaged` has the reasons.
+        Damaged arrays are left out, and :meth:`damaged` has the reasons. So are files that are not
+        the store's.
         """
         return [ArrayInfo(**info) for info in self._list()]
 
@@ -243,7 +282,5 @@ def open_frozen(handle: str, timeout: float | None = None) -> np.ndarray:
     Raises :class:`Abandoned` if the producer ended before it froze the array, and
     :class:`Released` if the array is gone, both at once.
     """
-    if timeout is None:
-        timeout = float("inf")
-    _ndshm.wait_frozen(handle, min(timeout, 1e9))
+    _ndshm.wait_frozen(handle, timeout)
     return _ndshm.open(handle).freeze()

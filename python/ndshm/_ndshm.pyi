@@ -239,6 +239,7 @@ class Manager:
         prefault: bool = False,
         recycle: int | None = None,
         cache: int | None = None,
+        core_dumps: bool | None = None,
         janitor: bool = False,
         mode: Literal["a", "x", "r+"] = "a",
         _pickled: str | None = None,
@@ -267,6 +268,16 @@ class Manager:
         """
     def persist(self) -> str:
         """Make the store persistent, and return its path."""
+    def _load(
+        self,
+        path: str | os.PathLike[str],
+        format: str,
+        name: str | None = None,
+        prefix: str | None = None,
+        scope: Scope = ...,
+        only: Sequence[str] | None = None,
+        skip_unsupported: bool = False,
+    ) -> tuple[list[tuple[str, Array]], list[tuple[str, str]]]: ...
     def _create(
         self,
         shape: SupportsIndex | Sequence[SupportsIndex],
@@ -289,7 +300,7 @@ class Manager:
         axis_names: Sequence[str] | None = None,
     ) -> Array: ...
     def damaged(self) -> list[Exception]:
-        """Return the reasons why files of the store cannot be read as arrays."""
+        """Return the reasons why arrays of the store cannot be read."""
     def _copy(
         self,
         source: np.ndarray,
@@ -306,4 +317,4 @@ class Manager:
 def open(handle: str) -> Array: ...
 def open_path(path: str | os.PathLike[str]) -> Array: ...
 def unpickle_array(handle: str) -> Array: ...
-def wait_frozen(handle: str, timeout: float) -> None: ...
+def wait_frozen(handle: str, timeout: float | None) -> None: ...

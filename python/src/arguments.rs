@@ -71,10 +71,16 @@ fn length(item: &Bound<'_, PyAny>) -> PyResult<usize> {
     }
 }
 
-/// The argument `lock_timeout` of a store, in seconds.
-pub(crate) fn lock_timeout(seconds: f64) -> PyResult<Duration> {
-    Duration::try_from_secs_f64(seconds)
-        .map_err(|_| PyValueError::new_err("lock_timeout must be a number of seconds"))
+/// The argument `name`, a time in seconds. `inf`, and a time that no clock can count, is one
+/// without an end.
+pub(crate) fn seconds(name: &str, seconds: f64) -> PyResult<Duration> {
+    if seconds >= 0.0 {
+        Ok(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
+    } else {
+        Err(PyValueError::new_err(format!(
+            "{name} must be a number of seconds that is not negative, not {seconds}"
+        )))
+    }
 }
 
 pub(crate) fn huge_pages(name: &str) -> PyResult<HugePages> {

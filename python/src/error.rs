@@ -1,13 +1,14 @@
 //! The library's errors as exceptions. The classes are in `ndshm/_errors.py` and have the names of
 //! the library's variants.
 
+use crate::signals;
 use ndshm::Error;
 use pyo3::{exceptions::PyRuntimeError, prelude::*, sync::PyOnceLock, types::PyModule};
 
 static CLASSES: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
 
 /// The functions that reasons of the library name, and the words for them in Python.
-const RENAMED: [(&str, &str); 14] = [
+const RENAMED: [(&str, &str); 16] = [
     ("Manager::open or Manager::open_or_create", "Manager(path)"),
     ("Manager::open_or_create", "Manager(path)"),
     ("Manager::open", "Manager(path)"),
@@ -34,10 +35,17 @@ const RENAMED: [(&str, &str); 14] = [
     ("Builder::any_file_system", "any_file_system=True"),
     ("Builder::path", "path"),
     ("Builder::name", "name="),
+    ("Import::skip_unsupported", "skip_unsupported=True"),
+    ("Import::only", "only=[..]"),
 ];
 
 /// The exception for an error: of the class with the variant's name.
 pub(crate) fn raised(py: Python<'_>, error: &Error) -> PyErr {
+    if matches!(error, Error::Interrupted { .. })
+        && let Some(exception) = signals::take()
+    {
+        return exception;
+    }
     // The library promises that `Debug` begins with the name of the variant.
     let debug = format!("{error:?}");
     let variant = debug.split(':').next().unwrap_or_default();
@@ -101,6 +109,7 @@ fn message(error: &Error) -> String {
              Manager.array()",
             path.display()
         ),
+        Error::Transfer { .. } => renamed(&error.to_string()),
         Error::Untrusted { path, reason, .. } => {
             format!("{}: refused: {}", path.display(), renamed(reason))
         }

@@ -8,6 +8,7 @@
 //!
 //! | module | owns |
 //! | --- | --- |
+//! | `signals` | signals during waits |
 //! | `error` | exceptions for the library's errors |
 //! | `dtype`, `attrs`, `arguments`, `index`, `strides` | Python's values and the library's |
 //! | `pickle` | managers as text |
@@ -32,6 +33,7 @@ mod manager;
 mod methods;
 mod names;
 mod pickle;
+mod signals;
 mod strides;
 
 use pyo3::prelude::*;
@@ -49,4 +51,12 @@ mod _ndshm {
         guard::Guard,
         manager::Manager,
     };
+    use pyo3::prelude::*;
+
+    #[pymodule_init]
+    #[allow(clippy::unnecessary_wraps, reason = "the macro's signature")]
+    fn init(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+        crate::signals::install();
+        Ok(())
+    }
 }

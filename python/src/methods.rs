@@ -262,7 +262,7 @@ impl Array {
     ///
     /// A range is its first byte and the byte after its last, from the start of the array's data.
     fn poisoned(&self, py: Python<'_>) -> PyResult<Vec<(usize, usize)>> {
-        let ranges = self.any().poisoned().raise(py)?;
+        let ranges = py.detach(|| self.any().poisoned()).raise(py)?;
         Ok(ranges
             .into_iter()
             .map(|range| (range.start, range.end))
@@ -329,7 +329,7 @@ impl Array {
     ///
     /// Processes that have the array open continue to use it.
     fn release(&self, py: Python<'_>) -> PyResult<()> {
-        self.any().release().raise(py)
+        py.detach(|| self.any().release()).raise(py)
     }
 
     /// Write changed pages to the disk of a persistent store, and wait for the disk.

@@ -5,11 +5,12 @@
 use crate::{
     array::{
         SharedArray,
-        lock::{Access, Lock, Wait},
+        lock::{Access, Lock},
         view,
     },
     element::Element,
     error::Result,
+    sys::wait::Wait,
 };
 use ndarray::{ArrayRef, ArrayView, Dimension};
 use std::{

@@ -110,7 +110,7 @@ pub(crate) fn draft(
         None => Scope::Local,
     };
     let header = Header {
-        id: ArrayId::new(),
+        id: ArrayId::new().map_err(Error::io(member.directory(), "take random bytes"))?,
         spec,
         axis_names: labels.axis_names,
         attrs: labels.attrs,

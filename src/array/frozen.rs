@@ -24,7 +24,7 @@
 use crate::{
     array::{
         SharedArray,
-        lock::{Access, Lock, Wait},
+        lock::{Access, Lock},
         open_array::OpenArray,
         view,
     },
@@ -33,9 +33,15 @@ use crate::{
     handle::Handle,
     layout::{Layout, span::Span},
     segment::Segment,
+    sys::wait::Wait,
 };
 use ndarray::{ArrayRef, ArrayView, Dimension, IxDyn};
-use std::{fmt, ops::Deref, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    ops::Deref,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// An array, or a view of one, that no process writes any more: dereferences to
 /// [`ndarray::ArrayRef`] without a guard.
@@ -272,7 +278,9 @@ impl Handle {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn wait_frozen(&self, timeout: Duration) -> Result<()> {
-        Segment::of_handle(self)?.wait_until_frozen(timeout)
+        let began = Instant::now();
+        let segment = Segment::of_handle(self, Wait::AtMost(timeout))?;
+        segment.wait_until_frozen(timeout, began)
     }
 }
 

@@ -20,13 +20,14 @@
 
 use crate::{
     array::{
-        lock::{Access, Lock, Wait},
+        lock::{Access, Lock},
         open_array::OpenArray,
         view,
     },
     element::Element,
     error::Result,
     layout::{Layout, span::Span},
+    sys::wait::Wait,
 };
 use ndarray::{ArrayRef, ArrayView, ArrayViewMut, Dimension};
 use std::{
@@ -72,6 +73,12 @@ pub struct ReadGuard<T: Element, D: Dimension> {
 /// Where the thread panics while it holds the guard, or the process dies, the elements may be
 /// half-written: they are *poisoned*. No guard reads or writes them until a process
 /// [recovers](crate::SharedArray::recover) them.
+///
+/// A guard that a thread takes while it panics, in a `Drop` that runs during the unwinding, does
+/// not poison. The standard library does not tell the end of such a `Drop` from a second panic
+/// inside it, so the elements are given back as they are then, as by a [`std::sync::Mutex`]. Where
+/// code in a `Drop` writes and can panic, catch that panic and call [`poison`](Self::poison). A
+/// guard that was taken before the first panic poisons, whichever panic drops it.
 ///
 /// # Examples
 ///

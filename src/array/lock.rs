@@ -11,13 +11,15 @@
 //!    their bytes.
 //! 2. Where nothing is in the way, the table gives a slot at once. Nearly every guard ends here.
 //! 3. Otherwise the thread waits in the table, for as long as [`Wait`] allows. Meanwhile the table
-//!    asks two questions ([`Liveness`]). Is a member alive? A dead member's locks do not exclude:
+//!    asks questions ([`Liveness`]). Is a member alive? A dead member's locks do not exclude:
 //!    those that read are cleared, those that write are poison. Does a slot belong to this thread?
 //!    To wait for it would be a deadlock, so that is refused.
 //! 4. A writer looks at the frozen flag with its slot in hand. A freezer sets the flag while it
 //!    holds a lock on the whole array, so a writer either precedes the freeze or sees the flag.
 //! 5. Dropping the lock withdraws the slot and wakes the waiting threads. A panic that drops a lock
-//!    to write turns the slot into a record of poison instead.
+//!    to write turns the slot into a record of poison instead. A lock that was taken amid a panic
+//!    is withdrawn: a thread cannot tell whether a second panic drops it, because the standard
+//!    library does not give the number of panics.
 //!
 //! The table knows processes, not threads. Which thread of this process holds a slot is noted
 //! beside it ([`Segment::thread_of`](crate::segment::Segment::thread_of)), in private memory.
@@ -31,7 +33,10 @@ use crate::{
     format::constants::SLOTS,
     layout::span::Span,
     state::lock_table::{Liveness, Mode, Poison, Refusal, Request},
-    sys::fork,
+    sys::{
+        fork,
+        wait::{Deadline, Wait, is_interrupted},
+    },
 };
 use std::{
     marker::PhantomData,
@@ -40,26 +45,7 @@ use std::{
         Arc, MutexGuard,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::{Duration, Instant},
 };
-
-/// How long to wait for a lock.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Wait {
-    Never,
-    AtMost(Duration),
-    Forever,
-}
-
-impl Wait {
-    fn deadline(self) -> Option<Instant> {
-        match self {
-            Wait::Never => Some(Instant::now()),
-            Wait::AtMost(time) => Instant::now().checked_add(time),
-            Wait::Forever => None,
-        }
-    }
-}
 
 /// The access that a lock gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,12 +134,12 @@ fn take_slot(
     wait: Wait,
 ) -> Result<usize, Box<Error>> {
     array.mark_used();
-    let member = array.member().id()?;
     // No process writes a frozen array, so its readers need no slot. The slot of a freezer that
     // died is no poison.
     if span.is_empty() || access == Access::Read && array.is_frozen() {
         return Ok(NO_SLOT);
     }
+    let member = array.member().id()?;
     if access == Access::Write {
         array.warm_up(&span);
     }
@@ -183,11 +169,9 @@ fn take_slot(
     failpoint!(GuardTaken);
     // Checked with the lock held: a freezer takes it too, so the freeze comes before this check or
     // after this lock.
-    if access != Access::Read && array.is_frozen() {
+    if access != Access::Read && !array.may_be_written() {
         give_back(array, slot);
-        return Err(Box::new(Error::Frozen {
-            path: array.path().into(),
-        }));
+        return Err(Box::new(array.not_writable()));
     }
     Ok(slot)
 }
@@ -199,12 +183,9 @@ fn wait_for_slot(
     access: Access,
     wait: Wait,
 ) -> Result<usize, Box<Error>> {
-    let wait = match (wait, array.member().settings().lock_timeout()) {
-        (Wait::Forever, Some(timeout)) => Wait::AtMost(timeout),
-        (wait, _) => wait,
-    };
+    let deadline = wait.or(array.member().settings().lock_timeout()).begin();
     let request = Request {
-        deadline: wait.deadline(),
+        deadline: deadline.instant(),
         ..request
     };
     let surroundings = Surroundings {
@@ -217,7 +198,7 @@ fn wait_for_slot(
             array.state().acquire(request, &surroundings)
         }
     };
-    Ok(taken.map_err(|refusal| refused(array, refusal, wait))?)
+    Ok(taken.map_err(|refusal| refused(array, refusal, &deadline))?)
 }
 
 fn give_back(array: &OpenArray, slot: usize) {
@@ -274,22 +255,33 @@ struct Surroundings<'a> {
 
 impl Liveness for Surroundings<'_> {
     fn is_alive(&self, member: u64) -> bool {
-        // A member counts as alive where the kernel does not tell: waiting is safe.
+        // A member counts as alive where the kernel does not tell: waiting is safe. If this process
+        // no longer has the file that it asks about, `is_cut_off` ends the wait.
         self.array.member().is_alive(member).unwrap_or(true)
     }
 
     fn is_own(&self, slot: usize) -> bool {
         self.array.thread_of(slot).load(Relaxed) == self.thread
     }
+
+    fn is_cut_off(&self) -> bool {
+        self.array.member().is_lost()
+    }
+
+    fn is_interrupted(&self) -> bool {
+        is_interrupted()
+    }
 }
 
 #[cold]
-fn refused(array: &OpenArray, refusal: Refusal, wait: Wait) -> Error {
+fn refused(array: &OpenArray, refusal: Refusal, deadline: &Deadline) -> Error {
     let path = array.path().to_path_buf();
-    match (refusal, wait) {
-        (Refusal::WouldDeadlock, _) => Error::WouldDeadlock { path },
-        (Refusal::TooManyGuards, _) => Error::TooManyGuards { path, limit: SLOTS },
-        (Refusal::Poisoned(poison), _) => {
+    match refusal {
+        Refusal::WouldDeadlock => Error::WouldDeadlock { path },
+        Refusal::CutOff => array.member().lost(),
+        Refusal::TooManyGuards => Error::TooManyGuards { path, limit: SLOTS },
+        Refusal::Interrupted => Error::Interrupted { path },
+        Refusal::Poisoned(poison) => {
             event!(
                 WARN,
                 path = %path.display(),
@@ -304,7 +296,7 @@ fn refused(array: &OpenArray, refusal: Refusal, wait: Wait) -> Error {
                 member: poison.member,
             }
         }
-        (Refusal::Interleaved(poison), _) => {
+        Refusal::Interleaved(poison) => {
             let reason = format!(
                 "the poisoned bytes {:?} interleave with those of this view: recover a view that \
                  contains them",
@@ -312,27 +304,29 @@ fn refused(array: &OpenArray, refusal: Refusal, wait: Wait) -> Error {
             );
             Error::layout("recover", reason)
         }
-        (Refusal::WouldBlock, Wait::AtMost(waited)) => Error::Timeout {
-            path,
-            obstacle: "a guard on overlapping bytes was held",
-            waited,
-        },
-        (Refusal::WouldBlock, _) => Error::WouldBlock { path },
+        Refusal::WouldBlock => deadline.failed(&path, "a guard on overlapping bytes was held"),
+        Refusal::WordHeld => deadline.failed(&path, WORD_IS_HELD),
     }
 }
+
+/// Why a call did not get the lock word of the table in time.
+const WORD_IS_HELD: &str = "another process held the array's lock word, which takes less than a \
+                            microsecond (if it is stopped: continue it by SIGCONT, or end it)";
 
 fn range_of(poison: Poison) -> Range<usize> {
     poison.span.start as usize..poison.span.end as usize
 }
 
 /// The poisoned bytes of a span, as ranges of the payload. A frozen array has none: poison refuses
-/// the freeze, and a freezer that dies wrote nothing.
+/// the freeze, and a freezer that dies wrote nothing. Waits for the lock word only, and as long as
+/// the store's setting allows.
 pub(crate) fn poisoned(array: &OpenArray, span: Span) -> Result<Vec<Range<usize>>> {
+    let deadline = array.member().deadline();
     let request = Request {
-        member: array.member().id()?,
+        member: array.member().id_within(deadline.rest())?,
         span,
         mode: Mode::Read,
-        deadline: None,
+        deadline: deadline.instant(),
     };
     let surroundings = Surroundings {
         array,
@@ -341,7 +335,7 @@ pub(crate) fn poisoned(array: &OpenArray, span: Span) -> Result<Vec<Range<usize>
     let found = array
         .state()
         .poisoned(request, &surroundings)
-        .map_err(|refusal| refused(array, refusal, Wait::Forever))?;
+        .map_err(|refusal| refused(array, refusal, &deadline))?;
     if array.is_frozen() {
         return Ok(Vec::new());
     }

@@ -3,9 +3,11 @@
 //!
 //! A `DType` always describes a valid element. An `unsafe impl Element` promises that any bytes are
 //! a value of the type, and that its `DTYPE` describes exactly these bytes; all of them but those
-//! of the derive macro are here. Knows CBOR values, but no files and no other part of a header.
+//! of the derive macro are here. [`numpy`] has NumPy's types that are stored as others. Knows CBOR
+//! values, but no files and no other part of a header.
 
 pub(crate) mod dtype;
+pub(crate) mod numpy;
 
 use crate::element::dtype::{DType, Scalar};
 use bytemuck::{Pod, Zeroable};

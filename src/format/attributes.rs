@@ -29,6 +29,35 @@ pub(crate) fn to_value(attrs: &impl Serialize) -> Result<Value> {
     cbor::decode(&cbor::encode(&value)).map_err(|reason| Error::Attrs { reason })
 }
 
+/// Attributes with further entries. Those that are there already stay.
+///
+/// # Errors
+///
+/// `Attrs` as [`to_value`].
+pub(crate) fn with_entries(
+    attrs: Option<&Value>,
+    entries: impl IntoIterator<Item = (&'static str, Value)>,
+) -> Result<Option<Value>> {
+    let mut all: Vec<(Value, Value)> = attrs.and_then(Value::as_map).cloned().unwrap_or_default();
+    for (key, value) in entries {
+        if all.iter().all(|(found, _)| found.as_text() != Some(key)) {
+            all.push((key.into(), value));
+        }
+    }
+    match attrs.is_none() && all.is_empty() {
+        true => Ok(None),
+        false => to_value(&Value::Map(all)).map(Some),
+    }
+}
+
+/// One attribute.
+pub(crate) fn entry<'a>(attrs: Option<&'a Value>, key: &str) -> Option<&'a Value> {
+    let mut entries = attrs?.as_map()?.iter();
+    entries
+        .find(|(found, _)| found.as_text() == Some(key))
+        .map(|(_, value)| value)
+}
+
 /// Attributes from a header; an empty map if it has none.
 ///
 /// # Errors

@@ -92,8 +92,6 @@ pub(crate) const MAX_ALIGN: usize = 64;
 
 /// Endian probe of the state block and of the lock file.
 pub(crate) const ENDIAN_PROBE: u32 = 0x0102_0304;
-/// The owner word of an array that the next opener of a remote handle may claim.
-pub(crate) const CLAIMABLE: u64 = u64::MAX;
 
 /// First bytes of a lock file.
 pub(crate) const LOCK_MAGIC: [u8; 8] = *b"ndshmlck";
@@ -119,17 +117,13 @@ pub(crate) const LOCK_UUID_AT: usize = 40;
 pub(crate) const LOCK_BOOT_AT: usize = 56;
 /// The lock file is zero from here on.
 pub(crate) const LOCK_END: usize = 72;
-/// A flag: the store stays when it has no member any more.
-pub(crate) const FLAG_PERSISTENT: u32 = 1;
-/// A flag: the store is being deleted, and nothing may be created or opened.
-pub(crate) const FLAG_CLOSING: u32 = 2;
 /// The byte locks of members start here: one byte for each member id.
 pub(crate) const MEMBER_LOCKS_AT: u64 = 1 << 32;
 /// The byte lock under which chosen names are published and unlinked.
 pub(crate) const NAMES_LOCK_AT: u64 = 1 << 31;
 /// The byte lock under which a store is renamed away.
 pub(crate) const CLOSING_LOCK_AT: u64 = NAMES_LOCK_AT + 1;
-/// Member ids stay below this.
-pub(crate) const MAX_MEMBER: u64 = 1 << 56;
+/// Member ids stay below this, the largest number of 56 bits.
+pub(crate) const MAX_MEMBER: u64 = (1 << 56) - 1;
 /// The first join after another boot adds this to the next member id.
 pub(crate) const BOOT_STEP: u64 = 1 << 20;

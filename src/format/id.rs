@@ -1,12 +1,9 @@
 //! The ids of arrays, which are never used twice.
 
+use crate::sys::process;
 use serde::{Deserialize, Serialize};
-use std::{
-    fmt,
-    str::FromStr,
-    time::{SystemTime, UNIX_EPOCH},
-};
-use uuid::{NoContext, Timestamp, Uuid};
+use std::{fmt, io, str::FromStr};
+use uuid::Uuid;
 
 /// The identity of an array: 16 bytes that no other array ever has.
 ///
@@ -31,15 +28,8 @@ pub struct ArrayId(Uuid);
 impl ArrayId {
     /// A new id, of this moment and otherwise random. The generator's own sequence would take a
     /// mutex that a fork may find locked.
-    pub(crate) fn new() -> Self {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        Self(Uuid::new_v7(Timestamp::from_unix(
-            NoContext,
-            now.as_secs(),
-            now.subsec_nanos(),
-        )))
+    pub(crate) fn new() -> io::Result<Self> {
+        process::time_ordered_uuid().map(Self)
     }
 
     /// The id made of these 16 bytes.

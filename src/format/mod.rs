@@ -14,3 +14,4 @@ pub(crate) mod header;
 pub(crate) mod header_template;
 pub(crate) mod id;
 pub(crate) mod name;
+pub(crate) mod words;

@@ -1,9 +1,11 @@
-//! The names of arrays and stores: those that a user chooses, and those that are made of an id.
+//! The names of arrays and stores: those that a user chooses, those that are made of an id, and
+//! those that are made of the keys of files of other formats.
 
 use crate::{
     error::{Error, Result},
     format::{constants::SUFFIX, id::ArrayId},
 };
+use percent_encoding::percent_decode_str;
 use std::{
     ffi::OsStr,
     fmt,
@@ -12,6 +14,13 @@ use std::{
 
 /// Most bytes of a chosen name.
 const MAX_LEN: usize = 200;
+
+/// The attribute with the whole key of an array whose name is a part of it.
+pub(crate) const KEY_ATTRIBUTE: &str = "ndshm.key";
+/// The name that stands for the empty key.
+const EMPTY_KEY: &str = "%-";
+/// Stands between the beginning of a long key and its hash.
+const CUT: &str = "%~";
 
 /// A name that a user chose for an array.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +100,53 @@ fn is_id(name: &str) -> bool {
     name.len() == 32 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
+/// The name for a key of a file of another format.
+///
+/// The bytes that a name cannot have are percent-encoded, and the percent sign. The name of a long
+/// key is its beginning and a hash; such an array needs [`KEY_ATTRIBUTE`].
+pub(crate) fn of_key(key: &str) -> String {
+    if key.is_empty() {
+        return EMPTY_KEY.into();
+    }
+    let has_bad_start = key.starts_with('.') || is_id(key);
+    let mut name = String::with_capacity(key.len());
+    let mut cut_at = 0;
+    for (at, character) in key.char_indices() {
+        if name.len() <= MAX_LEN - CUT.len() - 16 {
+            cut_at = name.len();
+        }
+        match character {
+            '%' | '/' | '\0' => name += &format!("%{:02X}", character as u32),
+            _ if at == 0 && has_bad_start => name += &format!("%{:02X}", character as u32),
+            _ => name.push(character),
+        }
+    }
+    if name.len() > MAX_LEN {
+        name.truncate(cut_at);
+        name += &format!("{CUT}{:016x}", fnv(key.as_bytes()));
+    }
+    name
+}
+
+/// The key that [`of_key`] made this name of, or else the name. `claimed` is the attribute
+/// [`KEY_ATTRIBUTE`]; it is believed only if it gives this name.
+pub(crate) fn key_of(name: &str, claimed: Option<&str>) -> String {
+    let decoded = percent_decode_str(name).decode_utf8().ok();
+    let candidates = [claimed, Some(""), decoded.as_deref()];
+    let mut candidates = candidates.into_iter().flatten();
+    candidates
+        .find(|key| of_key(key) == name)
+        .unwrap_or(name)
+        .into()
+}
+
+/// FNV-1a (64 bit).
+fn fnv(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
 impl<'a> Stem<'a> {
     pub(crate) fn of(stem: &'a OsStr) -> Self {
         match stem.to_str() {
@@ -148,6 +204,57 @@ mod tests {
             assert!(ArrayName::parse(name).is_err_and(refused), "{name:?}");
             assert!(StoreName::parse(name).is_err_and(refused), "{name:?}");
         }
+    }
+
+    #[test]
+    fn every_key_has_a_name_and_comes_back_from_it() {
+        let long = "a/".repeat(300);
+        let longer = format!("{long}b");
+        let accents = "é".repeat(150);
+        let digits = "0".repeat(32);
+        let keys = [
+            "xs",
+            "a b",
+            "model/layer.0/weight",
+            "/",
+            "//",
+            "..",
+            ".",
+            ".ndshm-new-1",
+            "100%",
+            "%",
+            "%2F",
+            "%-",
+            "%~",
+            "a%2",
+            "",
+            "\0",
+            "日本/語",
+            &digits,
+            &long,
+            &longer,
+            &accents,
+            "a\\b",
+        ];
+        let mut names = Vec::new();
+        for key in keys {
+            let name = of_key(key);
+            assert!(ArrayName::parse(&name).is_ok(), "{key:?}: {name:?}");
+            assert_eq!(key_of(&name, Some(key)), key);
+            if !name.contains(CUT) {
+                assert_eq!(key_of(&name, None), key, "{name:?}");
+            }
+            names.push(name);
+        }
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), keys.len(), "no two keys have one name");
+        assert_eq!(of_key("a/b.c"), "a%2Fb.c");
+        // Names that no key has are keys themselves, and an attribute is not believed blindly.
+        for name in ["50%", "%41", "%2f", "x%", "%FF"] {
+            assert_eq!(key_of(name, None), name);
+        }
+        assert_eq!(key_of("x", Some("y")), "x");
     }
 
     #[test]

@@ -155,10 +155,19 @@ impl ArrayInfo {
     }
 }
 
-/// The descriptions of the arrays in a store's directory, oldest first, and the reasons why its
-/// other array files cannot be read, in the order of their paths.
+/// The descriptions of the arrays in a store's directory, oldest first, and the reasons why others
+/// of its arrays cannot be read, in the order of their paths. Files that are not the store's are
+/// left out.
 pub(crate) fn of_store(directory: &Path) -> Result<(Vec<ArrayInfo>, Vec<Error>)> {
+    let strays = listing::strays(directory)?;
+    let is_of_store = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default();
+        strays
+            .binary_search_by(|stray| stray.as_os_str().cmp(name))
+            .is_err()
+    };
     let mut paths = listing::arrays(directory)?;
+    paths.retain(is_of_store);
     paths.sort();
     let (mut infos, mut errors) = (Vec::new(), Vec::new());
     for path in paths {

@@ -1,8 +1,9 @@
 //! The elements of a transfer: from a guard to a file, or from a file to a draft, in pieces.
 
-use super::{described::Swap, failure::Failure, gather, meter::Meter};
+use super::{failure::Failure, gather, meter::Meter};
 use crate::{
     array::view,
+    element::numpy::Swap,
     layout::{Layout, Order},
     segment::draft::Draft,
 };
@@ -94,7 +95,7 @@ pub(super) fn read(
             unreachable!("the bytes of a draft are contiguous")
         };
         result = bytes
-            .chunks_mut(PIECE.next_multiple_of(itemsize))
+            .chunks_mut(PIECE.next_multiple_of(itemsize.max(1)))
             .try_for_each(|piece| {
                 input.read_exact(piece)?;
                 if !swaps.is_empty() {

@@ -12,9 +12,8 @@ use super::{
     output::Output,
     source::{Exportable, byte_len, write_elements, write_npy},
 };
-use crate::{error::Result, layout::Order};
+use crate::{error::Result, layout::Order, sys::process::Bounded};
 use std::{
-    fs::File,
     io::{self, Write},
     path::Path,
 };
@@ -91,8 +90,10 @@ impl<'a> Export<'a> {
     /// NumPy has no `bf16` and no 128-bit integers either: they become raw bytes, as NumPy writes
     /// the types of `ml_dtypes`. To read them back, use
     /// `numpy.load(path).view(ml_dtypes.bfloat16)` in Python and
-    /// [`Import::dtype`](crate::Import::dtype) here. Fields of structs are written in the order of
-    /// their offsets. The file has no names and no attributes.
+    /// [`Import::dtype`](crate::Import::dtype) here. An array whose attribute `numpy.dtype` says
+    /// NumPy's type is written with that type: see
+    /// [`AnyArray::numpy_dtype`](crate::AnyArray::numpy_dtype). Fields of structs are written in
+    /// the order of their offsets. The file has no names and no other attributes.
     ///
     /// # Errors
     ///
@@ -199,7 +200,7 @@ impl<'a> Export<'a> {
     ///
     /// # Errors
     ///
-    /// Those of [`npy`](Self::npy); `Transfer` where two arrays have one key or a key is empty.
+    /// Those of [`npy`](Self::npy); `Transfer` where two arrays have one key.
     ///
     /// # Examples
     ///
@@ -211,7 +212,7 @@ impl<'a> Export<'a> {
     /// let manager = ndshm::Manager::new()?;
     /// let (xs, ys) = (manager.zeros::<f64, _>(5)?, manager.ones::<u8, _>((2, 2))?);
     /// Export::new().compress().npz(&[("xs", &xs), ("ys", &ys)], &path)?;
-    /// assert_eq!(Import::new().npz(&manager, &path)?.len(), 2);
+    /// assert_eq!(Import::new().npz(&manager, &path)?.arrays.len(), 2);
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     #[cfg(feature = "zip")]
@@ -239,7 +240,7 @@ impl<'a> Export<'a> {
     /// let xs = manager.zeros::<f64, _>(5)?;
     /// let mut bytes = Vec::new();
     /// Export::new().npz_to(&[("xs", &xs)], &mut bytes)?;
-    /// assert_eq!(Import::new().npz_from(&manager, &bytes[..])?.len(), 1);
+    /// assert_eq!(Import::new().npz_from(&manager, &bytes[..])?.arrays.len(), 1);
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     #[cfg(feature = "zip")]
@@ -263,7 +264,12 @@ impl<'a> Export<'a> {
             Outlet::File(file) => npz::write(&arrays, self.compresses, meter, file),
             Outlet::Stream(out) => {
                 let mut file = super::output::spool()?;
-                npz::write(&arrays, self.compresses, meter, &mut file)?;
+                npz::write(
+                    &arrays,
+                    self.compresses,
+                    meter,
+                    &mut Bounded::new(&mut file),
+                )?;
                 Ok(super::output::unspool(file, *out)?)
             }
         })
@@ -272,13 +278,15 @@ impl<'a> Export<'a> {
     /// Writes arrays into a safetensors file, each under its key. Each array is read under a guard
     /// of its own, one after another.
     ///
-    /// The order is always C. The axes of `[T; N]` elements follow those of the array.
+    /// The order is always C. The axes of `[T; N]` elements follow those of the array. The metadata
+    /// of files that the arrays were imported from are written again; of arrays that disagree, the
+    /// first decides.
     ///
     /// # Errors
     ///
     /// Those of [`npy`](Self::npy); `Transfer` for types that the format does not have (structs,
     /// raw bytes, `complex128`, 128-bit integers), where two arrays have one key, and where a key
-    /// is empty or `__metadata__`.
+    /// is `__metadata__`.
     ///
     /// # Examples
     ///
@@ -290,7 +298,7 @@ impl<'a> Export<'a> {
     /// let manager = ndshm::Manager::new()?;
     /// let (xs, ys) = (manager.zeros::<f64, _>(5)?, manager.ones::<u8, _>((2, 2))?);
     /// Export::new().safetensors(&[("xs", &xs), ("ys", &ys)], &path)?;
-    /// assert_eq!(Import::new().safetensors(&manager, &path)?.len(), 2);
+    /// assert_eq!(Import::new().safetensors(&manager, &path)?.arrays.len(), 2);
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     #[cfg(feature = "safetensors")]
@@ -318,7 +326,7 @@ impl<'a> Export<'a> {
     /// let xs = manager.zeros::<f64, _>(5)?;
     /// let mut bytes = Vec::new();
     /// Export::new().safetensors_to(&[("xs", &xs)], &mut bytes)?;
-    /// assert_eq!(Import::new().safetensors_from(&manager, &bytes[..])?.len(), 1);
+    /// assert_eq!(Import::new().safetensors_from(&manager, &bytes[..])?.arrays.len(), 1);
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     #[cfg(feature = "safetensors")]
@@ -357,11 +365,15 @@ impl<'a> Export<'a> {
         match sink {
             Sink::Path(path) => {
                 let mut output = Output::create(path, self.replaces)?;
-                let mut outlet = match &mut output {
-                    Output::File(new) => Outlet::File(new.file()),
-                    Output::Stream(file) => Outlet::Stream(file),
+                let written = match &mut output {
+                    Output::File(new) => write(&mut meter, &mut Outlet::File(new.file())),
+                    Output::Stream(file) => {
+                        let mut file =
+                            Bounded::at_end(file).map_err(|error| failed(error.into()))?;
+                        write(&mut meter, &mut Outlet::Stream(&mut file))
+                    }
                 };
-                write(&mut meter, &mut outlet).map_err(failed)?;
+                written.map_err(failed)?;
                 output.commit()
             }
             Sink::Stream(out) => {
@@ -390,7 +402,7 @@ impl Sink<'_> {
 
 /// The open end of an export.
 enum Outlet<'a> {
-    File(&'a mut File),
+    File(Bounded<'a>),
     Stream(&'a mut dyn Write),
 }
 

@@ -4,14 +4,19 @@
 use super::npz;
 #[cfg(feature = "safetensors")]
 use super::safetensors;
+#[cfg(any(feature = "zip", feature = "safetensors"))]
+use super::target::Taken;
 use super::{
     described::Described,
     failure::{Failure, STREAM, reading},
     input::Input,
     meter::{Meter, Progress},
     npy,
+    selection::{Left, Selection},
     target::{self, Target},
 };
+#[cfg(any(feature = "zip", feature = "safetensors"))]
+use crate::format::name::ArrayName;
 use crate::{
     array::{Labels, any::AnyArray},
     element::dtype::DType,
@@ -57,7 +62,29 @@ pub struct Import<'a> {
     /// All but the name.
     labels: Labels,
     dtype: Option<DType>,
+    selection: Selection,
     progress: Progress<'a>,
+}
+
+/// The arrays that were made of a file of several arrays.
+///
+/// It is an iterator of the arrays with their keys, for callers that leave nothing.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Imported {
+    /// Each array with its key, in the order of the file.
+    pub arrays: Vec<(String, AnyArray)>,
+    /// What was left; see [`Import::skip_unsupported`].
+    pub left: Vec<Left>,
+}
+
+impl IntoIterator for Imported {
+    type Item = (String, AnyArray);
+    type IntoIter = std::vec::IntoIter<Self::Item>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.arrays.into_iter()
+    }
 }
 
 impl<'a> Import<'a> {
@@ -76,6 +103,9 @@ impl<'a> Import<'a> {
 
     /// Names each array of a `.npz` or safetensors file by this prefix and its key. The prefix may
     /// be empty; without one the arrays have no names.
+    ///
+    /// Characters of keys that a name cannot have are percent-encoded (`a/b` becomes `a%2Fb`, and
+    /// `%` becomes `%25`), a long key is cut, and [`AnyArray::key`] gives the key back.
     ///
     /// # Examples
     ///
@@ -144,6 +174,63 @@ impl<'a> Import<'a> {
         self
     }
 
+    /// Takes only the arrays with these keys of a `.npz` or safetensors file. A key may be a
+    /// pattern as for file names in a shell: `*`, `?`, `[0-9]`, `[!0-9]`. Nothing else of the file
+    /// is read.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "zip")] {
+    /// use ndshm::{Export, Import};
+    ///
+    /// # let scratch = tempfile::tempdir().unwrap();
+    /// # let path = scratch.path().join("all.npz");
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.zeros::<f64, _>(5)?;
+    /// Export::new().npz(&[("run1/a", &xs), ("run1/b", &xs), ("run2/a", &xs)], &path)?;
+    /// let read = Import::new().only(["run1/*"]).npz(&manager, &path)?;
+    /// assert_eq!(read.arrays.len(), 2);
+    /// assert!(Import::new().only(["run3/*"]).npz(&manager, &path).is_err());
+    /// # }
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn only<K: Into<String>>(mut self, keys: impl IntoIterator<Item = K>) -> Self {
+        self.selection.only = keys.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Leaves the arrays of a `.npz` or safetensors file that cannot be arrays here, and lists them
+    /// in [`Imported::left`]. Without this setting the import fails, and its error lists them.
+    ///
+    /// Such are Python objects, entries that are no `.npy` files, encrypted entries, methods of
+    /// compression other than deflate, and element types that the library lacks. A file that is
+    /// damaged is an error in any case.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "safetensors")] {
+    /// use ndshm::Import;
+    ///
+    /// # let scratch = tempfile::tempdir().unwrap();
+    /// # let path = scratch.path().join("x.safetensors");
+    /// let json = r#"{"x":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},
+    ///     "y":{"dtype":"F8_E4M3","shape":[1],"data_offsets":[1,2]}}"#;
+    /// # let len = json.len().to_le_bytes();
+    /// # std::fs::write(&path, [&len, json.as_bytes(), &[7, 8]].concat()).unwrap();
+    /// let manager = ndshm::Manager::new()?;
+    /// let read = Import::new().skip_unsupported().safetensors(&manager, &path)?;
+    /// assert_eq!((read.arrays[0].0.as_str(), read.left[0].key.as_str()), ("x", "y"));
+    /// assert!(Import::new().safetensors(&manager, &path).is_err());
+    /// # }
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn skip_unsupported(mut self) -> Self {
+        self.selection.skips = true;
+        self
+    }
+
     /// Calls a function every few megabytes, with the bytes read so far and the bytes to read.
     ///
     /// # Examples
@@ -166,12 +253,18 @@ impl<'a> Import<'a> {
 
     /// Makes an array from a `.npy` file (versions 1.0 to 3.0), in the order that the file has.
     ///
+    /// Text of fixed width, times, `longdouble` and structs with fields of these are stored as
+    /// other element types, and the attribute `numpy.dtype` keeps NumPy's type: see
+    /// [`NumpyDType`](crate::NumpyDType). An [export](crate::Export::npy) writes that type again,
+    /// and Python's `ndshm.open` gives it to the elements. Titles of fields are not kept. Elements
+    /// without bytes, or of more than 1 MiB, become bytes along a further axis.
+    ///
     /// # Errors
     ///
-    /// `Transfer` where the file is not a `.npy` file, is cut off or goes on
-    /// after the elements, or has elements without a type here (Python objects, text, times,
-    /// `longdouble`); `AlreadyExists` where the name is taken; `Name` where it cannot be one, and
-    /// where a prefix was given; `Io`; those of [`Manager::zeros`]. Then there is no new array.
+    /// `Transfer` where the file is not a `.npy` file, is cut off or goes on after the elements, or
+    /// has Python objects as elements; `AlreadyExists` where the name is taken; `Name` where it
+    /// cannot be one, and where a prefix or keys were given; `Io`; those of [`Manager::zeros`].
+    /// Then there is no new array.
     ///
     /// # Examples
     ///
@@ -293,8 +386,8 @@ impl<'a> Import<'a> {
     /// # Errors
     ///
     /// Those of [`npy`](Self::npy), but it is a name instead of a prefix that gives `Name`;
-    /// `Transfer` where a checksum differs; `Name` where prefix and key make no name. Then there is
-    /// no new array.
+    /// `Transfer` where a checksum differs, and with all reasons where arrays cannot be taken. Then
+    /// there is no new array.
     ///
     /// # Examples
     ///
@@ -305,16 +398,12 @@ impl<'a> Import<'a> {
     /// # let path = scratch.path().join("xs.npz");
     /// let manager = ndshm::Manager::new()?;
     /// Export::new().npz(&[("xs", &manager.ones::<f64, _>((2, 3))?)], &path)?;
-    /// let arrays = Import::new().npz(&manager, &path)?;
+    /// let arrays = Import::new().npz(&manager, &path)?.arrays;
     /// assert_eq!((arrays[0].0.as_str(), arrays[0].1.shape()), ("xs", &[2, 3][..]));
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     #[cfg(feature = "zip")]
-    pub fn npz(
-        &self,
-        manager: &Manager,
-        path: impl AsRef<Path>,
-    ) -> Result<Vec<(String, AnyArray)>> {
+    pub fn npz(&self, manager: &Manager, path: impl AsRef<Path>) -> Result<Imported> {
         let path = path.as_ref();
         self.read_npz(manager, path, || Input::open(path))
     }
@@ -330,11 +419,7 @@ impl<'a> Import<'a> {
     ///
     /// See [`Export::npz_to`](crate::Export::npz_to).
     #[cfg(feature = "zip")]
-    pub fn npz_from(
-        &self,
-        manager: &Manager,
-        mut input: impl Read,
-    ) -> Result<Vec<(String, AnyArray)>> {
+    pub fn npz_from(&self, manager: &Manager, mut input: impl Read) -> Result<Imported> {
         self.read_npz(manager, Path::new(STREAM), || Ok(Input::Reader(&mut input)))
     }
 
@@ -344,23 +429,26 @@ impl<'a> Import<'a> {
         manager: &Manager,
         path: &Path,
         open: impl FnOnce() -> Result<Input<'i>>,
-    ) -> Result<Vec<(String, AnyArray)>> {
+    ) -> Result<Imported> {
         let target = self.container(manager)?;
         let file = open()?
             .into_file()
             .map_err(Error::io(path, "spool the file"))?;
-        let drafts = npz::read(&target, self.progress, file).map_err(reading(path))?;
-        target::publish_all(drafts)
+        let read = npz::read(&target, &self.selection, self.progress, file);
+        imported(read.map_err(reading(path))?)
     }
 
-    /// Makes arrays from a safetensors file, each with its key; all or none. The file's metadata
-    /// are ignored.
+    /// Makes arrays from a safetensors file, each with its key; all or none.
+    ///
+    /// The metadata of the file become the attribute `safetensors.metadata` of each array, a map of
+    /// texts, which an [export](crate::Export::safetensors) writes again. Metadata of more than
+    /// 32 KiB are left and listed.
     ///
     /// # Errors
     ///
     /// Those of [`npy`](Self::npy), but it is a name instead of a prefix that gives `Name`;
-    /// `Transfer` for tensors without an element type here (floats of 8 bits and fewer); `Name`
-    /// where prefix and key make no name. Then there is no new array.
+    /// `Transfer` with all reasons where tensors cannot be taken (floats of 8 bits and fewer). Then
+    /// there is no new array.
     ///
     /// # Examples
     ///
@@ -376,11 +464,7 @@ impl<'a> Import<'a> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     #[cfg(feature = "safetensors")]
-    pub fn safetensors(
-        &self,
-        manager: &Manager,
-        path: impl AsRef<Path>,
-    ) -> Result<Vec<(String, AnyArray)>> {
+    pub fn safetensors(&self, manager: &Manager, path: impl AsRef<Path>) -> Result<Imported> {
         let path = path.as_ref();
         self.read_safetensors(manager, path, || Input::open(path))
     }
@@ -396,11 +480,7 @@ impl<'a> Import<'a> {
     ///
     /// See [`Export::safetensors_to`](crate::Export::safetensors_to).
     #[cfg(feature = "safetensors")]
-    pub fn safetensors_from(
-        &self,
-        manager: &Manager,
-        mut input: impl Read,
-    ) -> Result<Vec<(String, AnyArray)>> {
+    pub fn safetensors_from(&self, manager: &Manager, mut input: impl Read) -> Result<Imported> {
         self.read_safetensors(manager, Path::new(STREAM), || Ok(Input::Reader(&mut input)))
     }
 
@@ -410,12 +490,11 @@ impl<'a> Import<'a> {
         manager: &Manager,
         path: &Path,
         open: impl FnOnce() -> Result<Input<'i>>,
-    ) -> Result<Vec<(String, AnyArray)>> {
+    ) -> Result<Imported> {
         let target = self.container(manager)?;
         let mut input = open()?;
-        let drafts =
-            safetensors::read(&target, self.progress, &mut input).map_err(reading(path))?;
-        target::publish_all(drafts)
+        let read = safetensors::read(target, &self.selection, self.progress, &mut input);
+        imported(read.map_err(reading(path))?)
     }
 
     /// Imports the array of a file of one array. `describe` reads up to the elements, and returns
@@ -427,10 +506,10 @@ impl<'a> Import<'a> {
         open: impl FnOnce() -> Result<Input<'i>>,
         describe: impl FnOnce(&mut dyn Read) -> Result<(Described, usize), Failure>,
     ) -> Result<AnyArray> {
-        if let Some(prefix) = &self.prefix {
+        if let Some(prefix) = self.prefix.as_ref().or(self.selection.only.first()) {
             return Err(Error::Name {
                 name: prefix.clone(),
-                reason: "the file has one array and no keys: give a name, not a prefix",
+                reason: "the file has one array and no keys: give a name, not a prefix or keys",
             });
         }
         let target = self.target(manager, self.name.as_deref());
@@ -458,6 +537,10 @@ impl<'a> Import<'a> {
                 reason: "the file has an array for each of its keys: give a prefix, not a name",
             });
         }
+        // Keys are escaped, but what the caller chose is not.
+        if let Some(prefix) = self.prefix.as_deref().filter(|prefix| !prefix.is_empty()) {
+            ArrayName::parse(format!("{prefix}-"))?;
+        }
         Ok(self.target(manager, self.prefix.as_deref()))
     }
 
@@ -467,6 +550,14 @@ impl<'a> Import<'a> {
             name,
             labels: &self.labels,
             dtype: self.dtype.as_ref(),
+            extras: Vec::new(),
         }
     }
+}
+
+/// Publishes the drafts of a file, all or none.
+#[cfg(any(feature = "zip", feature = "safetensors"))]
+fn imported((drafts, left): Taken) -> Result<Imported> {
+    let arrays = target::publish_all(drafts)?;
+    Ok(Imported { arrays, left })
 }

@@ -61,6 +61,18 @@ impl Input<'_> {
         }
     }
 
+    /// Passes over bytes, which a file has.
+    #[cfg(feature = "safetensors")]
+    pub(super) fn skip(&mut self, len: u64) -> io::Result<()> {
+        if let Self::File(file, _) = self {
+            return io::Seek::seek_relative(file, len as i64);
+        }
+        match io::copy(&mut self.reader().take(len), &mut io::sink())? {
+            skipped if skipped == len => Ok(()),
+            _ => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+
     /// Fails where bytes follow the last array. The length of a file was compared before.
     pub(super) fn finish(&mut self) -> Result<(), Failure> {
         let Self::Stream(file) = self else {

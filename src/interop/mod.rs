@@ -7,8 +7,8 @@
 //! half-written file.
 //!
 //! Files import downwards only. The builders (`export`, `import`) use the containers (`npz`,
-//! `safetensors`); these use `source` (the arrays to write) and `target` (the arrays to make); all
-//! of them use the rest: headers, elements, files, failures.
+//! `safetensors`); these use `source` (the arrays to write), `target` (the arrays to make) and
+//! `selection` (which of them); all of them use the rest: headers, elements, files, failures.
 
 mod described;
 #[cfg(feature = "dlpack")]
@@ -20,7 +20,6 @@ mod failure;
 mod gather;
 mod import;
 mod input;
-mod literal;
 mod meter;
 mod npy;
 #[cfg(feature = "zip")]
@@ -28,9 +27,11 @@ mod npz;
 mod output;
 #[cfg(feature = "safetensors")]
 mod safetensors;
+mod selection;
 mod source;
 mod target;
 
 pub use export::Export;
-pub use import::Import;
+pub use import::{Import, Imported};
+pub use selection::Left;
 pub use source::Exportable;

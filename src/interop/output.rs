@@ -3,7 +3,10 @@
 
 use crate::{
     error::{Error, Result},
-    sys::fs::above_the_streams,
+    sys::{
+        fs::above_the_streams,
+        process::{Bounded, random_uuid},
+    },
 };
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use std::{
@@ -16,7 +19,6 @@ use std::{
     path::{Path, PathBuf},
 };
 use tempfile::TempPath;
-use uuid::Uuid;
 
 /// The prefix of temporary names, on file systems without unnamed files.
 const PREFIX: &str = ".ndshm-export-";
@@ -115,8 +117,9 @@ impl NewFile {
         })
     }
 
-    pub(super) fn file(&mut self) -> &mut File {
-        &mut self.file
+    /// The file, to be written from its start.
+    pub(super) fn file(&mut self) -> Bounded<'_> {
+        Bounded::new(&mut self.file)
     }
 
     fn commit(self) -> Result<()> {
@@ -268,7 +271,7 @@ fn name(file: &File, path: &Path, replaces: bool) -> io::Result<()> {
     match link(file, path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && replaces => {
             // Only a rename replaces a name.
-            let beside = path.with_file_name(format!("{PREFIX}{}", Uuid::new_v4().simple()));
+            let beside = path.with_file_name(format!("{PREFIX}{}", random_uuid()?.simple()));
             link(file, &beside)?;
             fs::rename(&beside, path).inspect_err(|_| drop(fs::remove_file(&beside)))
         }

@@ -8,15 +8,16 @@ use super::{
     failure::Failure,
     input::Input,
     meter::{Meter, Progress},
+    selection::{Left, Selection},
     source::{byte_len, write_elements},
-    target::Target,
+    target::{Taken, Target},
 };
 use crate::{
     array::any::AnyArray,
     element::dtype::DType,
     layout::{self, MAX_NDIM, Order},
-    segment::draft::Draft,
 };
+use ciborium::Value;
 use serde::{
     Deserialize, Deserializer,
     de::{self, MapAccess, Visitor},
@@ -31,6 +32,10 @@ use std::{
 const MAX_HEADER_LEN: u64 = 100_000_000;
 /// The header's key that names no tensor.
 const METADATA: &str = "__metadata__";
+/// The attribute with the file's metadata, for the way back.
+const METADATA_ATTRIBUTE: &str = "safetensors.metadata";
+/// The most bytes of metadata that become attributes, in each array's header.
+const MAX_METADATA_LEN: usize = 32 << 10;
 /// The elements start at a multiple of this.
 const ALIGN: usize = 8;
 
@@ -60,11 +65,18 @@ struct Tensor {
     data_offsets: (u64, u64),
 }
 
-/// The tensors of a file in the order of their elements, each with its key and its number of bytes.
-type Tensors = Vec<(String, Described, u64)>;
+/// A tensor of a file, and what it becomes here, or why it becomes nothing.
+struct Found {
+    key: String,
+    len: u64,
+    described: Result<Described, String>,
+}
 
-/// The entries of the header, in the order of the file; `None` is the metadata.
-struct Entries(Vec<(String, Option<Tensor>)>);
+/// The entries of the header, in the order of the file, and the metadata.
+struct Entries {
+    tensors: Vec<(String, Tensor)>,
+    metadata: Option<serde_json::Value>,
+}
 
 struct EntriesVisitor;
 
@@ -82,20 +94,18 @@ impl<'de> Visitor<'de> for EntriesVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries, A::Error> {
-        let (mut entries, mut keys) = (Vec::new(), HashSet::new());
+        let (mut tensors, mut keys, mut metadata) = (Vec::new(), HashSet::new(), None);
         while let Some(key) = map.next_key::<String>()? {
-            let tensor = if key == METADATA {
-                map.next_value::<de::IgnoredAny>()?;
-                None
-            } else {
-                Some(map.next_value()?)
-            };
             if !keys.insert(key.clone()) {
                 return Err(de::Error::custom(format!("duplicate key {key:?}")));
             }
-            entries.push((key, tensor));
+            if key == METADATA {
+                metadata = Some(map.next_value()?);
+            } else {
+                tensors.push((key, map.next_value()?));
+            }
         }
-        Ok(Entries(entries))
+        Ok(Entries { tensors, metadata })
     }
 }
 
@@ -111,6 +121,11 @@ pub(super) fn sort(arrays: &mut [(&str, AnyArray)]) {
 /// All bytes before the elements, and the number of bytes of the elements.
 pub(super) fn header(arrays: &[(&str, AnyArray)]) -> Result<(Vec<u8>, u64), Failure> {
     let mut entries = Vec::new();
+    let metadata = metadata_of(arrays);
+    if !metadata.is_empty() {
+        let text = serde_json::Value::Object(metadata);
+        entries.push(format!("\"{METADATA}\":{text}"));
+    }
     let mut end = 0;
     for (key, array) in arrays {
         if *key == METADATA {
@@ -152,34 +167,113 @@ pub(super) fn write(
         .try_for_each(|(_, array)| write_elements(array, Order::C, meter, out))
 }
 
-/// Reads all tensors into drafts, each with its key.
+/// The metadata of the files that the arrays come from. Of arrays that disagree, the first decides.
+fn metadata_of(arrays: &[(&str, AnyArray)]) -> serde_json::Map<String, serde_json::Value> {
+    let mut all = serde_json::Map::new();
+    let maps = arrays
+        .iter()
+        .filter_map(|(_, array)| array.attribute(METADATA_ATTRIBUTE)?.as_map());
+    for (key, value) in maps.flatten() {
+        if let (Some(key), Some(value)) = (key.as_text(), value.as_text()) {
+            all.entry(key).or_insert_with(|| value.into());
+        }
+    }
+    all
+}
+
+/// The attribute of the metadata. Values that are no texts, which the format does not allow, are
+/// kept as JSON.
+fn attribute_of(metadata: serde_json::Value) -> Result<Option<Value>, &'static str> {
+    let serde_json::Value::Object(entries) = metadata else {
+        return Err("it is not a map of texts");
+    };
+    if entries.is_empty() {
+        return Ok(None);
+    }
+    let texts = entries.into_iter().map(|(key, value)| match value {
+        serde_json::Value::String(text) => (key, text),
+        other => (key, other.to_string()),
+    });
+    let texts: Vec<_> = texts.collect();
+    let len: usize = texts.iter().map(|(key, text)| key.len() + text.len()).sum();
+    if len > MAX_METADATA_LEN {
+        return Err("it has more than 32 KiB, too many for the attributes of an array");
+    }
+    let map = texts
+        .into_iter()
+        .map(|(key, text)| (key.into(), text.into()));
+    Ok(Some(Value::Map(map.collect())))
+}
+
+/// Reads the chosen tensors into drafts, each with its key, and lists those that were left.
 pub(super) fn read(
-    target: &Target<'_>,
+    mut target: Target<'_>,
+    selection: &Selection,
     progress: Progress<'_>,
     input: &mut Input<'_>,
-) -> Result<Vec<(String, Draft)>, Failure> {
+) -> Result<Taken, Failure> {
     let len = input.len();
-    let (tensors, total) = read_header(input.reader(), len)?;
-    let mut meter = Meter::new(progress, total);
+    let (found, metadata) = read_header(input.reader(), len)?;
+    let mut left = Vec::new();
+    let mut taken = Vec::new();
+    for Found {
+        key,
+        len,
+        described,
+    } in &found
+    {
+        let accepted = match described {
+            _ if !selection.takes(key) => None,
+            Ok(described) => match target.accepted(described.clone()) {
+                Ok(described) => Some(described),
+                Err(Failure::Format(reason)) => {
+                    left.push(Left::new(key, reason));
+                    None
+                }
+                Err(other) => return Err(other),
+            },
+            Err(reason) => {
+                left.push(Left::new(key, reason));
+                None
+            }
+        };
+        taken.push((key, *len, accepted));
+    }
+    selection.check(found.iter().map(|found| found.key.as_str()), &left)?;
+    match metadata.map_or(Ok(None), attribute_of) {
+        Ok(attribute) => target
+            .extras
+            .extend(attribute.map(|map| (METADATA_ATTRIBUTE, map))),
+        Err(reason) => left.push(Left::new(METADATA, reason)),
+    }
+    let lens = taken.iter().filter(|(.., described)| described.is_some());
+    let mut meter = Meter::new(progress, lens.map(|(_, len, _)| len).sum());
     let mut drafts = Vec::new();
-    for (key, described, len) in tensors {
+    for (key, len, described) in taken {
+        let Some(described) = described else {
+            input.skip(len)?;
+            continue;
+        };
         let draft = target
-            .receive(Some(&key), described, len, &mut meter, input.reader())
+            .receive(Some(key), described, len, &mut meter, input.reader())
             .map_err(|failure| match failure {
                 Failure::Format(reason) => Failure::Format(format!("{key:?}: {reason}")),
                 other => other,
             })?;
-        drafts.push((key, draft));
+        drafts.push((key.clone(), draft));
     }
     input.finish()?;
-    Ok(drafts)
+    Ok((drafts, left))
 }
 
-/// Reads a header up to the first element. Returns its tensors and the number of bytes of all of
-/// them.
+/// Reads a header up to the first element. Returns its tensors in the order of their elements, and
+/// the metadata.
 ///
 /// A stream has no length: it ends where its tensors end.
-fn read_header(input: &mut dyn Read, file_len: Option<u64>) -> Result<(Tensors, u64), Failure> {
+fn read_header(
+    input: &mut dyn Read,
+    file_len: Option<u64>,
+) -> Result<(Vec<Found>, Option<serde_json::Value>), Failure> {
     let mut len = [0; 8];
     input.read_exact(&mut len)?;
     let len = u64::from_le_bytes(len);
@@ -195,49 +289,76 @@ fn read_header(input: &mut dyn Read, file_len: Option<u64>) -> Result<(Tensors, 
     if json.first() != Some(&b'{') {
         return Err("it is not a safetensors file: its header does not start with a brace".into());
     }
-    let Entries(entries) = serde_json::from_slice(&json)
+    let Entries {
+        mut tensors,
+        metadata,
+    } = serde_json::from_slice(&json)
         .map_err(|error| format!("its header is not that of a safetensors file: {error}"))?;
-    let mut tensors: Vec<_> = entries
-        .into_iter()
-        .filter_map(|(key, tensor)| Some((key, tensor?)))
-        .collect();
     tensors.sort_by_key(|(_, tensor)| tensor.data_offsets);
-    let mut end = 0;
-    let mut found = Vec::new();
+    let (mut end, mut found) = (0, Vec::new());
     for (key, tensor) in tensors {
-        let (described, len) = described(&key, tensor, end)?;
-        end += len;
-        found.push((key, described, len));
+        let (from, to) = tensor.data_offsets;
+        if from != end || to < from {
+            return Err(mismatch(&key, &tensor).into());
+        }
+        let described = described(&key, tensor)?;
+        let len = to - from;
+        found.push(Found {
+            key,
+            len,
+            described,
+        });
+        end = to;
     }
     if let Some(total) = total.flatten().filter(|&total| total != end) {
         return Err(format!("its tensors have {end} bytes, the file has {total}").into());
     }
-    Ok((found, end))
+    Ok((found, metadata))
 }
 
-/// A tensor whose elements start at `start`, where the tensor before it ends, and the number of its
-/// bytes.
-fn described(key: &str, tensor: Tensor, start: u64) -> Result<(Described, u64), Failure> {
-    let Tensor {
-        dtype,
-        shape,
-        data_offsets: (from, to),
-    } = tensor;
-    let Some((_, text)) = TYPES.iter().find(|(name, _)| *name == dtype) else {
-        return Err(format!("{key:?} has the unsupported element type {dtype:?}").into());
+fn mismatch(key: &str, tensor: &Tensor) -> String {
+    let (from, to) = tensor.data_offsets;
+    format!(
+        "{key:?} has the offsets {from} to {to}, which match neither its shape {:?} nor the tensor \
+         before it",
+        tensor.shape
+    )
+}
+
+/// The array that a tensor becomes, or the reason why it becomes none. Fails where its offsets do
+/// not match its shape.
+fn described(key: &str, tensor: Tensor) -> Result<Result<Described, String>, Failure> {
+    let Some((_, text)) = TYPES.iter().find(|(name, _)| *name == tensor.dtype) else {
+        let reason = format!("its element type {:?} is not supported", tensor.dtype);
+        return Ok(Err(reason));
     };
     let dtype: DType = text.parse()?;
-    if shape.len() > MAX_NDIM {
-        let ndim = shape.len();
-        return Err(format!("{key:?} has {ndim} axes, at most {MAX_NDIM} are possible").into());
+    let (from, to) = tensor.data_offsets;
+    let ndim = tensor.shape.len();
+    let elements = tensor
+        .shape
+        .iter()
+        .try_fold(1u64, |n, &len| n.checked_mul(len as u64));
+    let bytes = elements.and_then(|n| n.checked_mul(dtype.itemsize() as u64));
+    // The product of many axes may overflow before a zero.
+    let bytes = if tensor.shape.contains(&0) {
+        Some(0)
+    } else {
+        bytes
+    };
+    if bytes != Some(to - from) {
+        return Err(mismatch(key, &tensor).into());
     }
-    let bytes = layout::byte_len(&shape, dtype.itemsize()).map(|bytes| bytes as u64);
-    if from != start || to < from || bytes != Some(to - from) {
-        return Err(format!(
-            "{key:?} has the offsets {from} to {to}, which match neither its shape {shape:?} nor \
-             the tensor before it"
-        )
-        .into());
+    if ndim > MAX_NDIM {
+        return Ok(Err(format!(
+            "it has {ndim} axes, at most {MAX_NDIM} are possible"
+        )));
     }
-    Ok((Described::native(dtype, shape), to - from))
+    if layout::byte_len(&tensor.shape, dtype.itemsize()).is_none() {
+        return Ok(Err(format!(
+            "shape {:?} of {dtype} is too large",
+            tensor.shape
+        )));
+    }
+    Ok(Ok(Described::native(dtype, tensor.shape)))
 }

@@ -3,7 +3,7 @@
 use super::{described::without_subarray, elements, failure::Failure, meter::Meter, npy};
 use crate::{
     array::{SharedArray, any::AnyArray, frozen::FrozenArray},
-    element::{Bool, Element},
+    element::{Bool, Element, numpy::NumpyDType},
     error::Result,
     layout::Order,
 };
@@ -62,7 +62,7 @@ impl<T: Element, D: Dimension> sealed::Erase for FrozenArray<T, D> {
     }
 }
 
-/// The arrays of a file with their keys, which must differ and not be empty.
+/// The arrays of a file with their keys, which must differ.
 #[cfg(any(feature = "zip", feature = "safetensors"))]
 pub(super) fn keyed<'k, N: AsRef<str>>(
     arrays: &'k [(N, &dyn Exportable)],
@@ -71,9 +71,6 @@ pub(super) fn keyed<'k, N: AsRef<str>>(
     keys.sort_unstable();
     if let Some(pair) = keys.windows(2).find(|pair| pair[0] == pair[1]) {
         return Err(format!("duplicate key {:?}: give each array its own key", pair[0]).into());
-    }
-    if keys.first().is_some_and(|key| key.is_empty()) {
-        return Err("empty key: give each array a key".into());
     }
     arrays
         .iter()
@@ -92,19 +89,33 @@ pub(super) fn write_npy(
     meter: &mut Meter<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let order = npy_order(array);
-    out.write_all(&npy::header(array.dtype(), array.shape(), order))?;
+    let (header, order) = npy_header(array);
+    out.write_all(&header)?;
     write_elements(array, order, meter, out)
 }
 
-/// The order in which a `.npy` file has the elements of an array.
-fn npy_order(array: &AnyArray) -> Order {
-    let has_subarray = !without_subarray(array.dtype(), &[]).1.is_empty();
-    if has_subarray {
+/// The header of a `.npy` file, and the order in which the file has the elements of an array.
+fn npy_header(array: &AnyArray) -> (Vec<u8>, Order) {
+    if let Some(dtype) = array.numpy_dtype_of_last_axis()
+        && let Some(descr) = dtype.descr()
+    {
+        let (shape, order) = (&array.shape()[..array.ndim() - 1], Order::C);
+        return (npy::header(&descr, shape, order), order);
+    }
+    let order = array.order().unwrap_or(Order::C);
+    if let Some(descr) = array.numpy_dtype().and_then(|dtype| dtype.descr()) {
+        return (npy::header(&descr, array.shape(), order), order);
+    }
+    let (dtype, shape) = without_subarray(array.dtype(), array.shape());
+    let order = if shape.len() > array.ndim() {
         Order::C
     } else {
-        array.order().unwrap_or(Order::C)
-    }
+        order
+    };
+    let Some(descr) = NumpyDType::of(&dtype).descr() else {
+        unreachable!("the fields of an element type do not overlap")
+    };
+    (npy::header(&descr, &shape, order), order)
 }
 
 /// Writes the elements of an array and nothing else.

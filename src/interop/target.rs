@@ -1,16 +1,33 @@
 //! The arrays that an import makes.
 
+#[cfg(any(feature = "zip", feature = "safetensors"))]
+use super::selection::Left;
 use super::{described::Described, elements, failure::Failure, meter::Meter};
 use crate::{
     array::{self, Labels, any::AnyArray},
-    element::dtype::DType,
+    cbor,
+    element::{dtype::DType, numpy},
     error::Result,
-    format::name::ArrayName,
+    format::{
+        attributes,
+        name::{self, ArrayName},
+    },
     layout,
     segment::{draft::Draft, pages::Payload},
     store::member::Member,
 };
+use ciborium::Value;
 use std::{io::Read, sync::Arc};
+
+/// The most bytes of an element type and of its name in NumPy, in the 64 KiB of a header.
+const MAX_TYPE_LEN: usize = 56 << 10;
+
+/// The drafts of a file, each with its key, and what was left.
+#[cfg(any(feature = "zip", feature = "safetensors"))]
+pub(super) type Taken = (Vec<(String, Draft)>, Vec<Left>);
+
+/// Attributes that an import sets.
+pub(super) type Extras = Vec<(&'static str, Value)>;
 
 /// The store of the new arrays, and the settings that they get.
 pub(super) struct Target<'a> {
@@ -21,6 +38,8 @@ pub(super) struct Target<'a> {
     pub(super) labels: &'a Labels,
     /// The type that the elements must have.
     pub(super) dtype: Option<&'a DType>,
+    /// Further attributes of each array.
+    pub(super) extras: Extras,
 }
 
 impl Target<'_> {
@@ -36,31 +55,70 @@ impl Target<'_> {
         meter: &mut Meter<'_>,
         input: &mut dyn Read,
     ) -> Result<Draft, Failure> {
-        let dtype = self.dtype_for(described.dtype)?;
-        let itemsize = dtype.itemsize();
-        let Some(len) = layout::byte_len(&described.shape, itemsize) else {
-            return Err(format!("shape {:?} of {dtype} is too large", described.shape).into());
+        let described = self.accepted(described)?;
+        let Described { dtype, shape, .. } = &described;
+        let Some(len) = layout::byte_len(shape, dtype.itemsize()) else {
+            return Err(format!("shape {shape:?} of {dtype} is too large").into());
         };
         check_len(left, len as u64)?;
         let mut draft = array::draft_any(
             self.member,
-            self.labels_for(key)?,
-            dtype,
+            self.labels_for(key, described.numpy)?,
+            described.dtype,
             &described.shape,
             described.order,
             Payload::ToBeFilled,
         )?;
-        elements::read(&mut draft, len, itemsize, &described.swaps, meter, input)?;
+        elements::read(
+            &mut draft,
+            len,
+            described.itemsize,
+            &described.swaps,
+            meter,
+            input,
+        )?;
         Ok(draft)
     }
 
+    /// The array that is made of one in a file; a failure where its type is not the one asked for.
+    pub(super) fn accepted(&self, described: Described) -> Result<Described, Failure> {
+        let found = described.dtype.clone();
+        let dtype = self.dtype_for(found.clone())?;
+        let numpy = described.numpy.filter(|_| dtype == found);
+        let type_len =
+            cbor::encode(&dtype.to_value()).len() + numpy.as_ref().map_or(0, String::len);
+        if type_len > MAX_TYPE_LEN {
+            return Err(format!(
+                "its element type has {type_len} bytes of names and formats, more than the header \
+                 of an array can have"
+            )
+            .into());
+        }
+        Ok(Described {
+            dtype,
+            numpy,
+            ..described
+        })
+    }
+
     /// The labels of the array with this key, with its name parsed.
-    fn labels_for(&self, key: Option<&str>) -> Result<Labels> {
-        let name = self
-            .name
-            .map(|name| ArrayName::parse(format!("{name}{}", key.unwrap_or_default())));
+    fn labels_for(&self, key: Option<&str>, numpy: Option<String>) -> Result<Labels> {
+        let numpy = numpy.map(|text| (numpy::ATTRIBUTE, Value::Text(text)));
+        let mut extras: Extras = self.extras.iter().cloned().chain(numpy).collect();
+        let name = match (self.name, key) {
+            (Some(prefix), Some(key)) => {
+                let whole = format!("{prefix}{key}");
+                let name = name::of_key(&whole);
+                if name::key_of(&name, None) != whole {
+                    extras.push((name::KEY_ATTRIBUTE, Value::Text(whole)));
+                }
+                Some(ArrayName::parse(name)?)
+            }
+            (name, _) => name.map(ArrayName::parse).transpose()?,
+        };
         Ok(Labels {
-            name: name.transpose()?,
+            name,
+            attrs: attributes::with_entries(self.labels.attrs.as_ref(), extras)?,
             ..self.labels.clone()
         })
     }

@@ -9,6 +9,7 @@ use crate::{
     store::{self, Swept, listing, permissions},
     sys::fs::left,
 };
+use std::collections::HashSet;
 
 /// The size of a store.
 ///
@@ -34,7 +35,9 @@ pub struct Usage {
     /// Bytes that their files take on the file system, headers included.
     pub allocated: u64,
     /// Bytes of files without an array: kept for reuse
-    /// ([`Builder::recycle`](crate::Builder::recycle)), or being made.
+    /// ([`Builder::recycle`](crate::Builder::recycle)), being made, left half-made by a process
+    /// that was killed, or released and not deleted yet. A sweep deletes those of dead processes.
+    /// Files that cannot be read as arrays count here too.
     pub kept: u64,
     /// Bytes that are available: on the file system, and on a tmpfs in the memory of the machine
     /// and of this process's control group, whichever is least.
@@ -42,8 +45,9 @@ pub struct Usage {
 }
 
 impl Manager {
-    /// The descriptions of all arrays in the store, oldest first. A file that cannot be read as an
-    /// array is left out: [`damaged`](Self::damaged) has the reason.
+    /// The descriptions of all arrays in the store, oldest first. A damaged array is left out:
+    /// [`damaged`](Self::damaged) has the reason. So are files that are not the store's:
+    /// [`Observer::strays`](crate::Observer::strays) has their paths.
     ///
     /// # Errors
     ///
@@ -63,7 +67,7 @@ impl Manager {
         Ok(info::of_store(self.path())?.0)
     }
 
-    /// The reasons why files of the store cannot be read as arrays, in the order of their paths.
+    /// The reasons why arrays of the store cannot be read, in the order of their paths.
     /// [`list`](Self::list) leaves these files out; their names are taken, and opening them fails
     /// with these errors.
     ///
@@ -76,12 +80,13 @@ impl Manager {
     /// ```
     /// let manager = ndshm::Manager::new()?;
     /// let _xs = manager.zeros::<f64, _>(3)?;
-    /// std::fs::write(manager.path().join("ys.ndshm"), "no array").unwrap();
-    /// assert_eq!(manager.list()?.len(), 1);
+    /// let ys = manager.options().name("ys").zeros::<f64, _>(3)?;
+    /// let file = std::fs::OpenOptions::new().write(true).open(ys.path()).unwrap();
+    /// std::os::unix::fs::FileExt::write_all_at(&file, &[7], 68).unwrap(); // damages the array
+    /// assert_eq!((manager.list()?.len(), manager.damaged()?.len()), (1, 1));
     /// for error in manager.damaged()? {
-    ///     println!("{error}"); // .../ys.ndshm: not an ndshm file; name the file of an array
+    ///     println!("{error}");
     /// }
-    /// # std::fs::remove_file(manager.path().join("ys.ndshm")).unwrap();
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn damaged(&self) -> Result<Vec<Error>> {
@@ -90,7 +95,7 @@ impl Manager {
     }
 
     /// The size of the store, and the space that is available. Files that cannot be read as arrays
-    /// do not count: see [`damaged`](Self::damaged).
+    /// count as [`kept`](Usage::kept): see [`damaged`](Self::damaged).
     ///
     /// # Errors
     ///
@@ -115,14 +120,21 @@ impl Manager {
             available,
             ..Usage::default()
         };
+        let mut listed = HashSet::new();
         for info in list {
             usage.arrays += 1;
             usage.byte_len += info.byte_len as u64;
             usage.allocated += listing::allocated(&info.path);
+            listed.insert(info.path);
         }
         for name in listing::names(self.path())? {
-            if matches!(StoreEntry::of(&name), StoreEntry::Draft { .. }) {
-                usage.kept += listing::allocated(&self.path().join(name));
+            let path = self.path().join(&name);
+            if matches!(
+                StoreEntry::of(&name),
+                StoreEntry::Draft { .. } | StoreEntry::Array(_)
+            ) && !listed.contains(&path)
+            {
+                usage.kept += listing::allocated(&path);
             }
         }
         Ok(usage)
@@ -133,7 +145,7 @@ impl Manager {
     ///
     /// # Errors
     ///
-    /// `Name` if an array cannot have this name; `Closed`.
+    /// `Name` if an array cannot have this name; `Closed`; `Io` if the file cannot be read.
     ///
     /// # Examples
     ///
@@ -145,10 +157,12 @@ impl Manager {
     pub fn contains(&self, name: &str) -> Result<bool> {
         self.member().check_open()?;
         let path = ArrayName::parse(name)?.file_in(self.path());
-        Ok(!matches!(
-            ArrayInfo::read(&path, None),
-            Err(Error::NotFound { .. } | Error::Released { .. })
-        ))
+        match ArrayInfo::read(&path, None) {
+            Ok(_) => Ok(true),
+            Err(Error::NotFound { .. } | Error::Released { .. }) => Ok(false),
+            Err(error @ Error::Io { .. }) => Err(error),
+            Err(_) => Ok(true),
+        }
     }
 
     /// Deletes the array with this name, whichever process owns it. Processes that have it open can
@@ -196,19 +210,23 @@ impl Manager {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn sweep(&self) -> Result<Swept> {
-        let mut swept = sweep::sweep_files(self.member())?;
+        let deadline = self.member().deadline();
+        let mut swept = sweep::sweep_files(self.member(), &deadline)?;
         if let Some(parent) = self
             .path()
             .parent()
             .filter(|parent| permissions::check_root(parent, true).is_ok())
         {
-            swept.note(store::sweep(parent));
+            swept.note(store::sweep(parent, &deadline));
+        } else if let Err(damage) = self.member().page().check_flags(self.path()) {
+            swept.skipped.push(damage);
         }
         event!(
             INFO,
             path = %self.path().display(),
             stores = swept.stores,
             arrays = swept.arrays,
+            half_made = swept.half_made,
             bytes = swept.bytes,
             "swept"
         );

@@ -13,7 +13,7 @@ use crate::{
     error::{Error, Result},
     handle::path_field,
     store::{self, member::Member},
-    sys::fork,
+    sys::{fork, wait::Wait},
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::{
@@ -96,8 +96,8 @@ impl Manager {
     }
 
     /// Joins the store at this path.
-    pub(crate) fn join(path: &Path, any_file_system: bool) -> Result<Self> {
-        let member = Member::join(&store::resolve(path)?, any_file_system)?;
+    pub(crate) fn join(path: &Path, any_file_system: bool, wait: Wait) -> Result<Self> {
+        let member = Member::join(&store::resolve(path)?, any_file_system, wait)?;
         member.check_open()?;
         Ok(Self::from_member(member, false))
     }
@@ -154,23 +154,29 @@ impl Manager {
     /// ```
     pub fn close(&self) -> Result<()> {
         let member = self.member();
+        member.check_writable()?;
         // A store that a killed closer marked is still at its path: this closer finishes the
         // deletion.
-        if !member.is_at_its_path() {
+        if !member.is_at_its_path()? {
             return Err(member.closed());
         }
         if !member.page().is_persistent() && !self.is_owner() {
             return Err(self.not_owner());
         }
+        member.check_descriptor()?;
         store::check_removable(self.path())?;
-        member.page().set_closing();
+        member.page().set_closing(self.path())?;
         failpoint!(CloseMarked);
         member.let_go();
-        store::remove(self.path(), member.lock_file(), member.inode()).map(|_| ())
+        let deadline = member.deadline();
+        store::remove(self.path(), member.lock_file(), member.inode(), &deadline).map(|_| ())
     }
 
     /// Makes an ephemeral store persistent: from now on it outlives its processes. Returns its
     /// path.
+    ///
+    /// Where the store's flags are damaged, so that nothing deletes it, any process may call this:
+    /// it writes them anew.
     ///
     /// # Errors
     ///
@@ -188,8 +194,10 @@ impl Manager {
     pub fn persist(&self) -> Result<PathBuf> {
         let member = self.member();
         member.check_open()?;
-        if !member.page().is_persistent() {
-            if !self.is_owner() {
+        member.check_writable()?;
+        let has_flags = member.page().check_flags(self.path()).is_ok();
+        if !has_flags || !member.page().is_persistent() {
+            if has_flags && !self.is_owner() {
                 return Err(self.not_owner());
             }
             failpoint!(PersistWanted);
@@ -202,7 +210,8 @@ impl Manager {
         Ok(self.path().into())
     }
 
-    /// How long guards on this process's arrays of the store wait by default; see
+    /// How long this process waits by default for guards on arrays of the store, and for the
+    /// store's own locks; see
     /// [`Builder::lock_timeout`](crate::Builder::lock_timeout).
     ///
     /// # Examples
@@ -240,12 +249,15 @@ impl Drop for Shared {
         let (page, directory) = (self.member.page(), self.member.directory());
         let deletes = self.owns()
             && !page.is_persistent()
-            && self.member.is_at_its_path()
+            && self.member.is_at_its_path().is_ok_and(|is_there| is_there)
+            && self.member.check_descriptor().is_ok()
             && store::check_removable(directory).is_ok();
-        if deletes && page.set_closing() {
+        if deletes && page.set_closing(directory).unwrap_or(false) {
             failpoint!(CloseMarked);
             self.member.let_go();
-            let _ = store::remove(directory, self.member.lock_file(), self.member.inode());
+            let deadline = self.member.deadline_in_passing();
+            let lock = self.member.lock_file();
+            let _ = store::remove(directory, lock, self.member.inode(), &deadline);
         }
         self.member.end_managing();
     }
@@ -284,7 +296,7 @@ impl<'de> Deserialize<'de> for Manager {
                 "a manager of version {version}, this library reads 1"
             )));
         }
-        let manager = Self::join(&path, false).map_err(de::Error::custom)?;
+        let manager = Self::join(&path, false, Wait::Forever).map_err(de::Error::custom)?;
         let found = manager.member().page().uuid();
         if found != store {
             let error = Error::PathReused {

@@ -5,10 +5,12 @@ use crate::{
     error::{Error, Result},
     segment::sweep,
     store::{self, Swept, janitor, listing, member::Member, permissions},
+    sys::wait::{IN_PASSING, Wait},
 };
 use std::{
     io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 impl Manager {
@@ -31,7 +33,8 @@ impl Manager {
     }
 
     /// Deletes the leftovers of dead processes in a root: stores whose processes are all gone, and
-    /// in the other stores the arrays of dead processes. The caller need not join a store.
+    /// in the other stores the arrays of dead processes. The caller need not join a store. It waits
+    /// at most 10 seconds for locks that other processes hold on the stores.
     /// [`Observer::leftovers_in`](crate::Observer::leftovers_in) shows beforehand what it deletes.
     ///
     /// # Errors
@@ -49,11 +52,33 @@ impl Manager {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn sweep_root(root: impl AsRef<Path>) -> Result<Swept> {
+        Self::sweep_root_timeout(root, IN_PASSING)
+    }
+
+    /// [`sweep_root`](Self::sweep_root) that waits no longer than `timeout` for locks that other
+    /// processes hold on the stores. Stores that it did not get in time are in
+    /// [`Swept::skipped`].
+    ///
+    /// # Errors
+    ///
+    /// Those of `sweep_root`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let scratch = tempfile::tempdir().unwrap();
+    /// let swept = ndshm::Manager::sweep_root_timeout(scratch.path(), std::time::Duration::ZERO)?;
+    /// assert!(swept.skipped.is_empty());
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn sweep_root_timeout(root: impl AsRef<Path>, timeout: Duration) -> Result<Swept> {
         let root = root.as_ref();
         permissions::check_root(root, true)?;
-        let mut swept = store::sweep(root)?;
+        let deadline = Wait::AtMost(timeout).begin();
+        let mut swept = store::sweep(root, &deadline)?;
         for path in listing::stores(root)? {
-            match Self::join(&path, true).and_then(|manager| sweep::sweep_files(manager.member())) {
+            let joined = Self::join(&path, true, deadline.rest());
+            match joined.and_then(|manager| sweep::sweep_files(manager.member(), &deadline)) {
                 // Deleted by its owner in the meantime.
                 Err(Error::NotFound { .. } | Error::Closed { .. }) => {}
                 result => swept.note(result),
@@ -87,7 +112,33 @@ impl Manager {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn sweep_when_deserted(path: impl AsRef<Path>) -> Result<Swept> {
-        let path = path.as_ref();
+        Self::sweep_deserted(path.as_ref(), Wait::Forever)
+    }
+
+    /// [`sweep_when_deserted`](Self::sweep_when_deserted) that waits no longer than `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// `Timeout` if a process is still a member of the store then; those of `sweep_when_deserted`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let scratch = tempfile::tempdir().unwrap();
+    /// use ndshm::Manager;
+    /// use std::time::Duration;
+    ///
+    /// let path = Manager::new()?.persist()?; // persistent, so it is left as it is
+    /// let swept = Manager::sweep_when_deserted_timeout(&path, Duration::from_secs(1))?;
+    /// assert_eq!(swept.stores, 0);
+    /// Manager::open(&path)?.close()?;
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn sweep_when_deserted_timeout(path: impl AsRef<Path>, timeout: Duration) -> Result<Swept> {
+        Self::sweep_deserted(path.as_ref(), Wait::AtMost(timeout))
+    }
+
+    fn sweep_deserted(path: &Path, wait: Wait) -> Result<Swept> {
         let directory = store::resolve(path)?;
         Member::end_lingering(|member| member.directory() == directory);
         if Member::lookup(&directory).is_some() {
@@ -96,7 +147,7 @@ impl Manager {
                 "wait for the end of a store that this process is a member of",
             )(io::ErrorKind::Deadlock.into()));
         }
-        store::sweep_when_deserted(&directory, || Ok(()))
+        store::sweep_when_deserted(&directory, wait, || Ok(()))
     }
 
     /// Makes this process the janitor of the store at `path`: the service of a program that

@@ -14,19 +14,23 @@ use crate::{
         NewFile, Segment, header_error,
         pages::{self, Payload},
     },
-    state::{block::StateBlock, mapped::Counted, ownership::Ownership},
+    state::{
+        block::StateBlock,
+        mapped::{Counted, Unpublished},
+        ownership::Ownership,
+    },
     store::{
         member::{self, Member},
         recycle_pool::Kept,
         temporary::TempName,
     },
     sys::{
-        fs::{above_the_streams, check_fits, creation_error, inode_of_file, open_file},
+        fs::{check_fits, creation_error, inode_at, inode_of_file, reserve},
         process::file_size_limit,
     },
 };
 use std::{
-    fs::{self, File},
+    fs::File,
     io,
     path::{Path, PathBuf},
     ptr::NonNull,
@@ -53,7 +57,7 @@ impl Plan {
             ns,
             software,
             pid: std::process::id(),
-            boot: member::boot_id()?,
+            boot: member::boot_id().unwrap_or_default(),
             store: member.page().uuid(),
         })
     }
@@ -95,7 +99,7 @@ impl Draft {
             .filter(|&len| isize::try_from(len).is_ok())
             .ok_or_else(|| Error::layout("create an array", "its size overflows"))?;
         check_size_limit(directory, len)?;
-        if name.is_some() && !is_free(member, &path) {
+        if name.is_some() && !is_free(member, &path)? {
             return Err(Error::name_taken(path));
         }
         let content = FileContent {
@@ -163,11 +167,11 @@ impl Draft {
             inode,
             scope,
         };
-        let segment = Segment::unpublished(&member, new, mapping);
-        let published = segment.publish(is_recycled, || {
+        let segment = Segment::unpublished(&member, new, mapping.publish());
+        let published = segment.publish(|| {
             let rename = || give_name(&member, file, segment.path());
             if name.is_some() {
-                member.with_names(rename)
+                member.with_names(&member.deadline(), rename)
             } else {
                 rename()
             }
@@ -236,22 +240,36 @@ fn check_size_limit(directory: &Path, len: usize) -> Result<()> {
 
 /// Whether no array has this path. The name of a released array is free, also where its deleter
 /// died before it removed the file, or removes it just now.
-fn is_free(member: &Arc<Member>, path: &Path) -> bool {
-    !is_taken(path)
-        || Segment::finish_release_at(member, path).is_ok_and(|was_released| was_released)
-        || !is_taken(path)
+///
+/// # Errors
+///
+/// `Timeout` where the lock on the names was not to be had; `Io` where the path cannot be looked
+/// at. Another error in the file's release means that the name is taken.
+fn is_free(member: &Arc<Member>, path: &Path) -> Result<bool> {
+    if !is_taken(path)? {
+        return Ok(true);
+    }
+    match Segment::finish_release_at(member, path) {
+        Ok(true) => Ok(true),
+        Err(error @ (Error::Timeout { .. } | Error::Interrupted { .. })) => Err(error),
+        Ok(false) | Err(_) => Ok(!is_taken(path)?),
+    }
 }
 
-fn is_taken(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok()
+fn is_taken(path: &Path) -> Result<bool> {
+    let named = inode_at(path).map_err(Error::io(path, "look whether the name is taken"))?;
+    Ok(named.is_some())
 }
 
 /// Gives a new file its name, at which other processes find it.
 fn give_name(member: &Member, file: TempName, path: &Path) -> Result<()> {
     failpoint!(PublishWanted);
-    file.publish(path).map_err(|error| match error.kind() {
+    let file_name = path.file_name().unwrap_or_default();
+    let published = file.publish(file_name);
+    published.map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => Error::name_taken(path),
         _ if member.page().is_closing() => member.closed(),
+        _ if member.is_at_its_path().is_ok_and(|is_there| !is_there) => member.closed(),
         _ => creation_error(error, path, 0, "publish the array"),
     })?;
     failpoint!(PublishRenamed);
@@ -266,7 +284,7 @@ fn is_not_found(error: &Error) -> bool {
 struct Backing {
     file: TempName,
     inode: (u64, u64),
-    mapping: Counted,
+    mapping: Unpublished,
     /// Whether it was the file of another array before.
     is_recycled: bool,
 }
@@ -289,10 +307,17 @@ impl Backing {
     /// A kept file of this length, or else a new one.
     fn new(member: &Arc<Member>, content: FileContent<'_>) -> Result<Self> {
         if let Some(kept) = member.pool().take(content.len) {
-            match Self::renewed(kept, content) {
+            match Self::renewed(kept, content, member.is_on_tmpfs()) {
                 Ok(renewed) => return Ok(renewed),
-                // Another process deleted the file that this process kept.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                // Another process deleted the file that this process kept; or a disk has no block
+                // for its new end, and gets its other blocks back now.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::NotFound
+                            | io::ErrorKind::StorageFull
+                            | io::ErrorKind::QuotaExceeded
+                    ) => {}
                 Err(error) => {
                     return Err(failure(member, error, content.len, "use a file again"));
                 }
@@ -319,7 +344,8 @@ impl Backing {
         let (file, name) =
             make_file(member, producer).map_err(|error| failed(error, "create an array file"))?;
         failpoint!(CreateFileMade);
-        let mapping = Counted::new(pages::make(member, &file, len, head, payload, failed)?);
+        let mapping = pages::make(member, &file, len, head, payload, failed)?;
+        let mapping = Unpublished::new(Counted::new(mapping));
         failpoint!(CreateMapped);
         let inode =
             inode_of_file(&file).map_err(Error::io(member.directory(), "look at the new file"))?;
@@ -332,18 +358,41 @@ impl Backing {
     }
 
     /// A kept file, with another content.
-    fn renewed(kept: Kept, content: FileContent<'_>) -> io::Result<Self> {
+    fn renewed(mut kept: Kept, content: FileContent<'_>, is_on_tmpfs: bool) -> io::Result<Self> {
+        if let Err(error) = Self::rewrite(&mut kept, content, is_on_tmpfs) {
+            kept.forget();
+            return Err(error);
+        }
         let Kept {
-            mut mapping,
+            mapping,
+            path,
+            inode,
+        } = kept;
+        Ok(Self {
+            file: path,
+            inode,
+            mapping: Unpublished::new(Counted::counted_before(mapping)),
+            is_recycled: true,
+        })
+    }
+
+    fn rewrite(kept: &mut Kept, content: FileContent<'_>, is_on_tmpfs: bool) -> io::Result<()> {
+        let Kept {
+            mapping,
             path,
             inode,
         } = kept;
         let FileContent { len, head, .. } = content;
         if len != mapping.len() {
             // Within the last page.
-            let file = open_file(&path)?;
-            if inode_of_file(&file)? != inode {
+            let file = path.open()?;
+            if inode_of_file(&file)? != *inode {
                 return Err(io::ErrorKind::NotFound.into());
+            }
+            if len > mapping.len() && !is_on_tmpfs {
+                // A page may have several blocks. Growing with them, the file has no hole that an
+                // opener by its old name could meet.
+                reserve(&file, mapping.len() as u64..len as u64)?;
             }
             file.set_len(len as u64)?;
             mapping.set_len(len);
@@ -357,28 +406,20 @@ impl Backing {
             Payload::Bytes(bytes) => mapping.put(head.len(), bytes),
             Payload::Anything | Payload::ToBeFilled => {}
         }
-        Ok(Self {
-            file: path,
-            inode,
-            mapping: Counted::counted_before(mapping),
-            is_recycled: true,
-        })
+        Ok(())
     }
 }
 
 /// A new, empty file under a temporary name, made by this member.
 fn make_file(member: &Member, id: u64) -> io::Result<(File, TempName)> {
     let prefix = directory_entry::draft_prefix(id);
-    let (file, name) = tempfile::Builder::new()
-        .prefix(&prefix)
-        .tempfile_in(member.directory())?
-        .into_parts();
-    Ok((above_the_streams(file)?, TempName::new(name)))
+    let (file, name) = member.place().make_file(&prefix)?;
+    Ok((file, TempName::new(member.place(), name)))
 }
 
 /// The error of a failed action on a new file of `len` bytes.
 fn failure(member: &Member, source: io::Error, len: usize, action: &'static str) -> Error {
-    if member.page().is_closing() || !member.is_at_its_path() {
+    if member.page().is_closing() || member.is_at_its_path().is_ok_and(|is_there| !is_there) {
         return member.closed();
     }
     creation_error(source, member.directory(), len as u64, action)

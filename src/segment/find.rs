@@ -10,13 +10,14 @@ use crate::{
     handle::Handle,
     layout::{self, Bounds, Layout},
     store::{member::Member, permissions},
+    sys::{fs::resolve, wait::Wait},
 };
 use ndarray::IxDyn;
 use std::{path::Path, sync::Arc};
 
 impl Segment {
-    /// The segment that a handle names.
-    pub(crate) fn of_handle(handle: &Handle) -> Result<Arc<Segment>> {
+    /// The segment that a handle names. Waits as [`Member::join`] does.
+    pub(crate) fn of_handle(handle: &Handle, wait: Wait) -> Result<Arc<Segment>> {
         let (path, id, is_writable) = (handle.path(), handle.id(), handle.is_writable());
         if let Some(segment) = Segment::lookup(path, id, is_writable) {
             return Ok(segment);
@@ -26,15 +27,15 @@ impl Segment {
             id,
         };
         let directory = path.parent().ok_or_else(released)?;
-        if let Some(member) = Member::lookup(directory) {
+        if let Some(member) = Member::lookup(directory).filter(|member| !member.is_lost()) {
             // The array names its store, so an opened one is of the right store. If the opening
             // fails, another store may be at the directory by now.
             match Segment::open(&member, path, Some(id), is_writable) {
-                Err(_) if !member.is_at_its_path() => {}
+                Err(_) if member.is_at_its_path().is_ok_and(|is_there| !is_there) => {}
                 opened => return opened,
             }
         }
-        let member = Member::join(directory, false).map_err(|error| match error {
+        let member = Member::join(directory, false, wait).map_err(|error| match error {
             Error::NotFound { .. } => released(),
             other => other,
         })?;
@@ -63,15 +64,13 @@ impl Segment {
         } else {
             parent
         };
-        let directory = std::fs::canonicalize(parent)
-            .map_err(Error::io(parent, "find the array's directory"))?;
-        let member =
-            Member::join(&directory, false).map_err(|error| {
-                match permissions::has_store(&directory) {
-                    true => error,
-                    false => outside_of_a_store(path),
-                }
-            })?;
+        let directory = resolve(parent, "no such array")?;
+        let member = Member::join(&directory, false, Wait::Forever).map_err(|error| {
+            match permissions::has_store(&directory) {
+                true => error,
+                false => outside_of_a_store(path),
+            }
+        })?;
         Segment::open(&member, &directory.join(name), None, true)
     }
 

@@ -1,7 +1,11 @@
 //! The frozen flag of an array: set once, for ever, and waited for.
 
-use super::Segment;
-use crate::error::{Error, Result};
+use super::{Segment, header_error};
+use crate::{
+    error::{Error, HeaderError, Result},
+    format::words::frozen,
+    sys::wait::is_interrupted,
+};
 use std::{
     sync::atomic::Ordering::{Relaxed, SeqCst},
     time::{Duration, Instant},
@@ -12,16 +16,34 @@ impl Segment {
     /// means, a write would fault here, because the mapping may be protected.
     #[inline]
     pub(crate) fn is_frozen(&self) -> bool {
-        let is_frozen = self.was_frozen.load(Relaxed) || self.state().frozen.load(SeqCst) != 0;
+        let is_frozen = self.was_frozen.load(Relaxed) || self.state().is_frozen();
         if is_frozen {
             self.was_frozen.store(true, Relaxed);
         }
         is_frozen
     }
 
+    /// Whether the array may be written: it is not frozen, and the flag that says so is sound.
+    #[inline]
+    pub(crate) fn may_be_written(&self) -> bool {
+        !self.was_frozen.load(Relaxed) && self.state().is_unfrozen()
+    }
+
+    /// Why the array may not be written.
+    #[cold]
+    pub(crate) fn not_writable(&self) -> Error {
+        if self.is_frozen() {
+            return Error::Frozen {
+                path: self.path().into(),
+            };
+        }
+        let found = self.state().frozen.load(SeqCst);
+        header_error(self.path(), HeaderError::Frozen { found })
+    }
+
     /// Marks the array as frozen. The caller holds a guard on all of it, exclusively.
     pub(crate) fn freeze(&self) {
-        self.state().frozen.store(1, SeqCst);
+        self.state().frozen.store(frozen::FROZEN, SeqCst);
         failpoint!(FreezeFlagged);
         self.state().wake();
         failpoint!(FreezeWoken);
@@ -41,12 +63,18 @@ impl Segment {
     /// # Errors
     ///
     /// `Abandoned` if the producer's process ended before it froze the array, `Released` if the
-    /// array was released; both at once, not after the time. `Timeout` after the time.
-    pub(crate) fn wait_until_frozen(&self, timeout: Duration) -> Result<()> {
-        let deadline = Instant::now().checked_add(timeout);
+    /// array was released; both at once, not after the time. `Timeout` after the time, which began
+    /// at `began`.
+    pub(crate) fn wait_until_frozen(&self, timeout: Duration, began: Instant) -> Result<()> {
+        let deadline = began.checked_add(timeout);
         let outcome = self.state().wait_until(deadline, || {
             failpoint!(FreezeAwaited);
-            self.frozen_or_hopeless().transpose()
+            match self.frozen_or_hopeless().transpose() {
+                None if is_interrupted() => Some(Err(Error::Interrupted {
+                    path: self.path().into(),
+                })),
+                outcome => outcome,
+            }
         });
         outcome.unwrap_or_else(|_| {
             Err(Error::Timeout {

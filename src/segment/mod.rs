@@ -139,23 +139,15 @@ impl Segment {
         segment
     }
 
-    /// Publishes the array: `rename` gives it its name. A file that `was_in_store` before had
-    /// another array in it.
-    pub(crate) fn publish(
-        &self,
-        was_in_store: bool,
-        rename: impl FnOnce() -> Result<()>,
-    ) -> Result<()> {
+    /// Publishes the array: `rename` gives it its name.
+    pub(crate) fn publish(&self, rename: impl FnOnce() -> Result<()>) -> Result<()> {
         if let Err(error) = rename() {
             // The file at this path, if any, is another array.
             self.ownership.lock().discard(self.state());
             return Err(error);
         }
-        // A file that was in this store before could not have been renamed in another one's
-        // directory.
-        if self.member.page().is_closing() || !was_in_store && !self.member.is_at_its_path() {
-            // The closer may have listed the store before the array got its name, or another store
-            // is in this one's place. No other process deletes the array then, so this one does.
+        if self.member.page().is_closing() {
+            // The closer may have listed the store before the array got its name.
             failpoint!(PublishClosingSeen);
             self.release()?;
             return Err(self.member.closed());
@@ -288,6 +280,22 @@ impl Segment {
         }
     }
 
+    /// Whether the file system is mounted read-only: then this process only reads the array, and
+    /// the state block is its own copy.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.any_mapping().is_private()
+    }
+
+    fn check_writable(&self) -> Result<()> {
+        if self.is_read_only() {
+            return Err(Error::ReadOnly {
+                path: self.path.clone(),
+                reason: "its file system is mounted read-only here",
+            });
+        }
+        Ok(())
+    }
+
     fn file_len(&self) -> usize {
         self.parsed.data_offset + self.parsed.data_len
     }
@@ -314,8 +322,14 @@ pub(crate) fn inode_of(metadata: &Metadata) -> (u64, u64) {
 }
 
 pub(crate) fn header_error(path: &Path, source: HeaderError) -> Error {
-    Error::Header {
-        path: path.into(),
-        source,
+    let path = path.into();
+    match source {
+        // It says nothing about the contents of the file.
+        HeaderError::Unreadable { errno } => Error::Io {
+            path,
+            action: "read the header",
+            source: std::io::Error::from_raw_os_error(errno),
+        },
+        source => Error::Header { path, source },
     }
 }

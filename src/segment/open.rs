@@ -52,9 +52,14 @@ use crate::{
         header_template,
         id::ArrayId,
     },
+    scope::Scope,
     state::{block::lifecycle, mapped::Counted, ownership::Ownership},
     store::{mapping_cache::Cached, member::Member},
-    sys::{fork, fs::open_file, mapping::Mapping},
+    sys::{
+        file_system::{FileSystem, missing},
+        fork,
+        fs::open_file,
+    },
 };
 use std::{
     fs::{File, Metadata},
@@ -132,7 +137,7 @@ impl Segment {
         } = cached;
         let mapping = Counted::counted_before(cached.mapping);
         failpoint!(OpenFromCache);
-        let is_frozen = was_frozen || mapping.state().frozen.load(SeqCst) != 0;
+        let is_frozen = was_frozen || mapping.state().is_frozen();
         if is_frozen {
             mapping.protect(parsed.data_offset..mapping.len(), path)?;
         }
@@ -169,7 +174,7 @@ impl Segment {
     /// to it. Returns false if there is none.
     pub(crate) fn finish_release_at(member: &Arc<Member>, path: &Path) -> Result<bool> {
         match Self::open_for_sweep(member, path) {
-            Ok(segment) => segment.finish_release(),
+            Ok(segment) => segment.finish_release(&member.deadline()),
             Err(Error::NotFound { .. }) => Ok(false),
             Err(error) => Err(error),
         }
@@ -219,7 +224,8 @@ impl Segment {
         };
         check_id(path, expected, segment.header().id)?;
         if !segment.is_mapped_for(writable) {
-            let mapping = Counted::new(Mapping::new(file, segment.file_len(), path)?);
+            complete(member, file, &metadata, path, metadata.len())?;
+            let mapping = Counted::new(member.map(file, segment.file_len(), path)?);
             let _ = segment.writable.set(mapping);
             failpoint!(OpenWritableMapped);
         }
@@ -246,7 +252,11 @@ impl Segment {
             is_frozen,
             warm,
         } = opened;
-        let ownership = Ownership::opened(mapping.state(), member.id()?);
+        // Where a process can write nothing, it owns nothing.
+        let ownership = match mapping.is_private() {
+            true => Ownership::created(Scope::Store),
+            false => Ownership::opened(mapping.state(), member.id()?),
+        };
         let segment = Segment::assemble(member, path.into(), parsed, inode, ownership);
         segment.was_frozen.store(is_frozen, Relaxed);
         segment.warm.store(warm, Relaxed);
@@ -318,9 +328,18 @@ fn map_and_parse(
         ));
     }
     let len = addressable(metadata.len()).map_err(refuse)?;
+    // A file that has its bytes may be asked for before it is known to be sound; of one with holes
+    // the first page, which every opener writes.
+    let has_holes = missing(metadata) > 0;
+    let first = if writable && !has_holes {
+        metadata.len()
+    } else {
+        rustix::param::page_size() as u64
+    };
+    complete(member, file, metadata, path, first)?;
     let (mapping, warm) = match member.cache().take_file(inode_of(metadata), len, writable) {
         Some(kept) => (kept.mapping, kept.warm),
-        None => (Mapping::new(file, len, path)?, 0),
+        None => (member.map(file, len, path)?, 0),
     };
     failpoint!(OpenMapped);
     let (mapping, found) = Counted::opened(mapping);
@@ -349,7 +368,18 @@ fn map_and_parse(
     if state.endian.load(SeqCst) != ENDIAN_PROBE {
         return Err(refuse(HeaderError::Endian));
     }
-    let is_frozen = state.frozen.load(SeqCst) != 0;
+    if has_holes && (writable || member.file_system().is_some_and(FileSystem::is_in_memory)) {
+        complete(member, file, metadata, path, metadata.len())?;
+    }
+    let is_frozen = state.is_frozen();
+    if mapping.is_private() && !is_frozen {
+        return Err(Error::ReadOnly {
+            path: path.into(),
+            reason: "its file system is mounted read-only here, and an array that is not frozen is \
+                     read under a lock, which is written into its file: freeze it through a mount \
+                     that can be written, or open it there",
+        });
+    }
     if !writable || is_frozen {
         mapping.protect(parsed.data_offset..len, path)?;
     }
@@ -358,6 +388,21 @@ fn map_and_parse(
         parsed,
         is_frozen,
         warm,
+    })
+}
+
+/// Reserves the space that the first bytes of a file lack. A store on a file system that does not
+/// keep its promises was made at the user's risk.
+fn complete(
+    member: &Member,
+    file: &File,
+    metadata: &Metadata,
+    path: &Path,
+    len: u64,
+) -> Result<()> {
+    let range = 0..len.min(metadata.len());
+    member.file_system().map_or(Ok(()), |file_system| {
+        file_system.complete(file, metadata, range, path)
     })
 }
 

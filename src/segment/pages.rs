@@ -51,7 +51,10 @@ pub(crate) fn make(
     let is_on_tmpfs = member.is_on_tmpfs();
     if len >= HUGE_PAGE && wanted != HugePages::Never {
         let made = if is_on_tmpfs {
-            make_huge(member, file, len)
+            make_huge(member, file, len).and_then(|mapping| match wanted {
+                HugePages::Require => check_huge(mapping),
+                _ => Ok(mapping),
+            })
         } else {
             Err(io::ErrorKind::Unsupported.into())
         };
@@ -91,7 +94,7 @@ pub(crate) fn make(
     }
     write(file, head, bytes).map_err(|error| failed(error, "write the new file"))?;
     failpoint!(CreateHeaderWritten);
-    let mapping = Mapping::new(file, len, member.directory())?;
+    let mapping = member.map(file, len, member.directory())?;
     if len >= POPULATE_FROM
         && (matches!(payload, Payload::ToBeFilled) || member.settings().prefault())
     {
@@ -104,8 +107,9 @@ pub(crate) fn make(
 /// Maps a new file that has huge pages as far as they go.
 fn make_huge(member: &Member, file: &File, len: usize) -> io::Result<Mapping> {
     file.set_len(len as u64)?;
-    let mapping =
-        Mapping::new(file, len, member.directory()).map_err(|_| io::ErrorKind::OutOfMemory)?;
+    let mapping = member
+        .map(file, len, member.directory())
+        .map_err(|_| io::ErrorKind::OutOfMemory)?;
     let huge_len = len - len % HUGE_PAGE;
     if member.has_huge_mount() {
         mapping.prefer_huge_pages()?;
@@ -118,6 +122,21 @@ fn make_huge(member: &Member, file: &File, len: usize) -> io::Result<Mapping> {
     }
     mapping.collapse(huge_len)?;
     Ok(mapping)
+}
+
+/// An error if a part of the mapping that could have huge pages has none. The kernel's answer to
+/// `madvise` does not tell: advice may be ignored, an emulator says yes to all, and where a page
+/// has more than 4 KiB, 2 MiB are no huge page.
+fn check_huge(mapping: Mapping) -> io::Result<Mapping> {
+    let huge_len = mapping.len() - mapping.len() % HUGE_PAGE;
+    mapping.populate(0..huge_len)?;
+    let found = mapping.huge_len()?;
+    if found >= huge_len {
+        return Ok(mapping);
+    }
+    Err(io::Error::other(format!(
+        "{found} of {huge_len} bytes are on huge pages"
+    )))
 }
 
 /// Writes the head and the bytes that follow it, usually by one system call. Writing costs half as

@@ -24,29 +24,33 @@
 //! stashed has the name of a draft, and a sweep deletes the drafts of dead members. An owner that
 //! dies before step 1 leaves a ready array with a dead owner: a sweep does all steps.
 
-use super::{SEGMENTS, Segment, inode_of};
+use super::{SEGMENTS, Segment};
 use crate::{
-    error::{Error, Result},
+    error::Result,
     format::{directory_entry, name::Stem},
     scope::Scope,
-    state::block::lifecycle,
+    state::{block::lifecycle, ownership},
     store::{mapping_cache::Cached, recycle_pool::Kept, temporary::TempName},
-    sys::fork,
+    sys::{fork, wait::Deadline},
 };
-use std::{fs, io, sync::atomic::Ordering::SeqCst};
+use std::{
+    ffi::{OsStr, OsString},
+    sync::atomic::Ordering::SeqCst,
+};
 
 impl Segment {
     /// Deletes the array now, whichever process owns it. If it was released before, finishes the
     /// deletion in the place of its deleter, and reports `Released`.
     pub(crate) fn release(&self) -> Result<()> {
         let me = self.member.id()?;
+        self.check_writable()?;
         let was_owned = self.generation == fork::generation()
             && self.ownership.lock().scope() == Scope::Local
-            && self.state().owner.load(SeqCst) == me;
+            && ownership::is_owner(self.state(), me);
         let released = self.ownership.lock().release(self.state(), me);
         failpoint!(ReleaseMarked);
         if !(released && was_owned && self.stash_for_reuse(me)) {
-            self.unlink()?;
+            self.unlink(&self.member.deadline())?;
         }
         if !released {
             return Err(self.released());
@@ -57,11 +61,11 @@ impl Segment {
 
     /// Unlinks the file if the array was released and still has its name. Returns false if it was
     /// not released.
-    pub(super) fn finish_release(&self) -> Result<bool> {
+    pub(super) fn finish_release(&self, deadline: &Deadline) -> Result<bool> {
         match self.state().lifecycle.load(SeqCst) {
             lifecycle::RELEASED => {
                 failpoint!(SweepReleasedFound);
-                self.unlink().map(|()| true)
+                self.unlink(deadline).map(|()| true)
             }
             _ => Ok(false),
         }
@@ -76,16 +80,13 @@ impl Segment {
         if !is_wanted || self.writable.get().is_none() {
             return false;
         }
-        let path = self
-            .member
-            .directory()
-            .join(directory_entry::draft_prefix(me) + &self.header().id.file_stem());
-        if fs::rename(&self.path, &path).is_err() {
+        let name = directory_entry::draft_prefix(me) + &self.header().id.file_stem();
+        let (name, place) = (OsString::from(name), self.member.place());
+        if place.rename(self.file_name(), &name).is_err() {
             return false;
         }
         failpoint!(RecycleRenamed);
-        // The path is absolute, so this cannot fail.
-        TempName::of(path).is_ok_and(|path| self.stash_for_reuse.set(path).is_ok())
+        self.stash_for_reuse.set(TempName::new(place, name)).is_ok()
     }
 
     /// Puts a stashed file into the recycle pool, if no other process has it open.
@@ -122,7 +123,9 @@ impl Segment {
     /// file.
     fn cache(&mut self) {
         let limit = self.member.settings().cache();
-        if self.file_len() > limit
+        // A private mapping would not see that the array is released.
+        if self.is_read_only()
+            || self.file_len() > limit
             || !self.is_usable()
             || !self.member.cache().is_used_often(self.inode)
         {
@@ -152,27 +155,28 @@ impl Segment {
     }
 
     /// Removes the file's name if it is still this array's.
-    pub(super) fn unlink(&self) -> Result<()> {
+    pub(super) fn unlink(&self, deadline: &Deadline) -> Result<()> {
         if !self.has_chosen_name() {
             return self.unlink_now();
         }
-        self.member
-            .with_names(|| match fs::symlink_metadata(&self.path) {
-                Ok(metadata) if inode_of(&metadata) == self.inode => self.unlink_now(),
+        self.member.with_names(deadline, || {
+            match self.member.place().inode_of(self.file_name())? {
+                Some(found) if found == self.inode => self.unlink_now(),
                 _ => Ok(()),
-            })
+            }
+        })
+    }
+
+    fn file_name(&self) -> &OsStr {
+        self.path.file_name().unwrap_or_default()
     }
 
     fn unlink_now(&self) -> Result<()> {
         failpoint!(UnlinkWanted);
-        let removed = fs::remove_file(&self.path);
+        // In the store's own directory, wherever it is by now.
+        let removed = self.member.place().unlink(self.file_name());
         failpoint!(UnlinkDone);
-        match removed {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(Error::io(&self.path, "delete the file")(error))
-            }
-            _ => Ok(()),
-        }
+        removed.map(|_| ())
     }
 }
 
@@ -182,12 +186,15 @@ impl Drop for Segment {
         if self.generation != fork::generation() {
             return;
         }
-        if let Ok(me) = self.member.id() {
+        if !self.is_read_only()
+            && let Ok(me) = self.member.id()
+        {
             let deletes = self.ownership.lock().release_if_owned(self.state(), me);
             if deletes {
                 failpoint!(DropMarked);
                 if !self.stash_for_reuse(me) {
-                    let _ = self.unlink();
+                    // Where it fails, a sweep unlinks the released file, and its name is free.
+                    let _ = self.unlink(&self.member.deadline_in_passing());
                 }
                 event!(
                     DEBUG,

@@ -21,6 +21,10 @@ impl Segment {
     /// Applies a handle's scope; see
     /// [`Ownership::receive`](crate::state::ownership::Ownership::receive).
     pub(crate) fn receive(&self, handle: Scope) -> Result<Option<u64>> {
+        if self.is_read_only() {
+            // No process can claim or delete an array here.
+            return Ok(None);
+        }
         let me = self.member.id()?;
         Ok(self.ownership.lock().receive(handle, self.state(), me))
     }

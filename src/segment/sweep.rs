@@ -5,24 +5,29 @@
 //! [`sweep_files`] executes that plan: it opens each array and decides again on the mapped state
 //! block. A draft needs no second look: its maker is dead, and member ids are never given twice.
 
-use super::{Segment, header, header_error};
+use super::{Segment, header, header_error, read_state};
 use crate::{
     error::{Error, HeaderError, Result},
     format::{
-        constants::{CLAIMABLE, HEADER_KEY_AT, MAGIC},
+        constants::{HEADER_KEY_AT, MAGIC},
         directory_entry::{RootEntry, StoreEntry},
         header::Header,
+        words::Owner,
     },
     state::{block::lifecycle, snapshot::StateSnapshot},
     store::{
         self, StoreReader, Swept,
-        directory::Directory,
+        directory::{Directory, STRAY},
         listing,
         member::Member,
         permissions,
         plan::{Kind, Plan, PlannedDeletion, Reason},
     },
-    sys::fs::{inode_at, inode_of_file, open_file},
+    sys::{
+        fs::{is_at, open_file},
+        mapping::Mapping,
+        wait::Deadline,
+    },
 };
 use std::{
     collections::BTreeMap,
@@ -97,19 +102,38 @@ fn plan_files(
         None => is_alive(member).map(|is_alive| *known.entry(member).or_insert(is_alive)),
     };
     let opened = Directory::open(directory)?;
-    let identity = opened.as_ref().and_then(Directory::identity);
-    let is_draft = |name: &OsStr| {
+    let identity = match &opened {
+        Some(directory) => directory.identity()?,
+        None => None,
+    };
+    let is_of_store = |name: &OsStr| {
         let known = opened.as_ref().zip(identity.as_ref());
-        known.is_some_and(|(directory, store)| directory.is_of_store(name, store))
+        known.map_or(Ok(false), |(directory, store)| {
+            directory.is_of_store(name, store)
+        })
     };
     let mut plan = Plan::default();
     for name in listing::names(directory)? {
         let path = directory.join(&name);
         let reason = match StoreEntry::of(&name) {
-            StoreEntry::Array(_) => judge_array(&path, store, &mut is_alive),
-            StoreEntry::Draft { maker: Some(maker) } if is_draft(&name) => {
-                Ok(Reason::of_draft(maker, &mut is_alive)?)
-            }
+            StoreEntry::Array(_) => match judge_array(&path, store, &mut is_alive) {
+                Err(error @ (Error::Header { .. } | Error::Untrusted { .. })) => {
+                    Err(match is_of_store(&name) {
+                        Ok(true) => error,
+                        Ok(false) => Error::Untrusted {
+                            reason: STRAY.into(),
+                            path: path.clone(),
+                        },
+                        Err(error) => error,
+                    })
+                }
+                judged => judged,
+            },
+            StoreEntry::Draft { maker: Some(maker) } => match is_of_store(&name) {
+                Ok(true) => Ok(Reason::of_draft(maker, &mut is_alive)?),
+                Ok(false) => Ok(None),
+                Err(error) => Err(error),
+            },
             StoreEntry::Draft { .. } | StoreEntry::LockFile | StoreEntry::Foreign => Ok(None),
         };
         match reason {
@@ -117,6 +141,7 @@ fn plan_files(
             Ok(Some(reason)) => plan.deletions.push(PlannedDeletion {
                 bytes: listing::allocated(&path),
                 arrays: usize::from(reason.kind() == Kind::Array),
+                drafts: usize::from(reason.kind() == Kind::Draft),
                 path,
                 reason,
             }),
@@ -141,42 +166,51 @@ fn judge_array(
     } else {
         None
     };
-    if is_array && reason.is_none() && state.lifecycle == lifecycle::READY {
+    let is_whole = state.lifecycle == lifecycle::READY && Owner::of(state.owner).is_some();
+    if is_array && reason.is_none() && is_whole {
         return Ok(None);
     }
-    match check_array(&file, path, store, state.lifecycle) {
+    match check_array(&file, path, store) {
         // A released file that lost its name is another array's by now, or about to be.
-        _ if !names(path, &file) => Ok(None),
+        _ if !is_at(path, &file).map_err(Error::io(path, "look at the file"))? => Ok(None),
         Ok(()) => Ok(reason),
         Err(error) => Err(error),
     }
 }
 
 /// An error if an array file cannot be opened, and so not swept.
-fn check_array(file: &File, path: &Path, store: Uuid, lifecycle: u32) -> Result<()> {
+fn check_array(file: &File, path: &Path, store: Uuid) -> Result<()> {
     let len = permissions::check_file(file, path)?.len();
     let parsed = Header::parse(file, len).map_err(|source| header_error(path, source))?;
     if parsed.header.created.store != store {
         return Err(header_error(path, HeaderError::ForeignStore));
     }
+    // Read anew: a copy of a word that changes meanwhile could be neither of its values.
+    let state = read_state(file, path)?;
+    check_words(path, state.lifecycle, state.owner)
+}
+
+/// An error if a word is damaged that decides whether a sweep deletes the array.
+fn check_words(path: &Path, lifecycle: u32, owner: u64) -> Result<()> {
     match lifecycle {
-        lifecycle::READY | lifecycle::RELEASED | lifecycle::RECYCLING => Ok(()),
+        // Deleted whatever the owner word says, or about to be.
+        lifecycle::RELEASED | lifecycle::RECYCLING => Ok(()),
+        lifecycle::READY if Owner::of(owner).is_some() => Ok(()),
+        lifecycle::READY => Err(header_error(path, HeaderError::Owner { found: owner })),
         found => Err(header_error(path, HeaderError::Lifecycle { found })),
     }
 }
 
-/// Whether a path still names the file that was opened by it.
-fn names(path: &Path, file: &File) -> bool {
-    inode_at(path).is_some_and(|named| inode_of_file(file).is_ok_and(|opened| opened == named))
-}
-
 /// Deletes the leftovers among the files of a store.
-pub(crate) fn sweep_files(member: &Arc<Member>) -> Result<Swept> {
+pub(crate) fn sweep_files(member: &Arc<Member>, deadline: &Deadline) -> Result<Swept> {
     member.check_open()?;
     let Plan { deletions, skipped } =
         plan_files(member.directory(), member.page().uuid(), |owner| {
             member.is_alive(owner)
         })?;
+    if !deletions.is_empty() {
+        member.check_writable()?;
+    }
     let mut swept = Swept {
         skipped,
         ..Swept::default()
@@ -185,7 +219,7 @@ pub(crate) fn sweep_files(member: &Arc<Member>) -> Result<Swept> {
         .iter()
         .partition(|deletion| deletion.reason.kind() == Kind::Draft);
     for array in arrays {
-        swept.note(sweep_array(member, array));
+        swept.note(sweep_array(member, array, deadline));
     }
     for draft in drafts {
         swept.note(sweep_draft(draft));
@@ -194,8 +228,13 @@ pub(crate) fn sweep_files(member: &Arc<Member>) -> Result<Swept> {
     Ok(swept)
 }
 
-fn sweep_array(member: &Arc<Member>, array: &PlannedDeletion) -> Result<Swept> {
-    match Segment::open_for_sweep(member, &array.path).and_then(|segment| segment.sweep()) {
+fn sweep_array(
+    member: &Arc<Member>,
+    array: &PlannedDeletion,
+    deadline: &Deadline,
+) -> Result<Swept> {
+    let opened = Segment::open_for_sweep(member, &array.path);
+    match opened.and_then(|segment| segment.sweep(deadline)) {
         Ok(true) => Ok(Swept {
             arrays: 1,
             bytes: array.bytes,
@@ -208,10 +247,12 @@ fn sweep_array(member: &Arc<Member>, array: &PlannedDeletion) -> Result<Swept> {
 
 fn sweep_draft(draft: &PlannedDeletion) -> Result<Swept> {
     failpoint!(SweepHalfMadeFound);
+    end_recycling(&draft.path);
     let removed = fs::remove_file(&draft.path);
     failpoint!(SweepHalfMadeRemoved);
     match removed {
         Ok(()) => Ok(Swept {
+            half_made: 1,
             bytes: draft.bytes,
             ..Swept::default()
         }),
@@ -220,15 +261,34 @@ fn sweep_draft(draft: &PlannedDeletion) -> Result<Swept> {
     }
 }
 
+/// Marks a file that a dead member was recycling as released: processes that keep a mapping of its
+/// old array unmap it then, and its pages are freed.
+fn end_recycling(path: &Path) {
+    let mut head = [0; HEADER_KEY_AT];
+    let Ok(file) = open_file(path) else { return };
+    if file.read_exact_at(&mut head, 0).is_ok()
+        && head.starts_with(&MAGIC)
+        && StateSnapshot::in_head(&head).lifecycle == lifecycle::RECYCLING
+        && let Ok(mapping) = Mapping::new(&file, HEADER_KEY_AT, path)
+    {
+        mapping.state().give_up_recycling();
+    }
+}
+
 impl Segment {
     /// Deletes the array if its owner is dead, or if it was released and still has its name.
     /// Returns false if there is nothing to do.
-    fn sweep(&self) -> Result<bool> {
-        if self.finish_release()? {
+    fn sweep(&self, deadline: &Deadline) -> Result<bool> {
+        if self.finish_release(deadline)? {
             return Ok(true);
         }
-        let owner = self.state().owner.load(SeqCst);
-        if owner == 0 || owner == CLAIMABLE || self.member.is_alive(owner)? {
+        let word = self.state().owner.load(SeqCst);
+        check_words(&self.path, self.state().lifecycle.load(SeqCst), word)?;
+        let is_dead = match Owner::of(word) {
+            Some(Owner::Member(owner)) => !self.member.is_alive(owner)?,
+            Some(Owner::None | Owner::Claimable) | None => false,
+        };
+        if !is_dead {
             return Ok(false);
         }
         failpoint!(SweepDeadOwnerFound);
@@ -237,7 +297,7 @@ impl Segment {
         let me = self.member.id()?;
         self.ownership.lock().release(self.state(), me);
         failpoint!(ReleaseMarked);
-        self.unlink().map(|()| true)
+        self.unlink(deadline).map(|()| true)
     }
 }
 
@@ -246,7 +306,11 @@ mod tests {
     use super::*;
     use crate::{
         Manager,
-        format::constants::{LIFECYCLE_AT, OWNER_AT},
+        format::{
+            constants::{LIFECYCLE_AT, OWNER_AT},
+            directory_entry,
+            words::seal,
+        },
     };
 
     /// Changes bytes of an array's file.
@@ -265,17 +329,20 @@ mod tests {
         };
         let _local = manager.zeros::<u8, _>(5).unwrap();
         array("stays");
-        change(&array("dead"), OWNER_AT, &77u64.to_ne_bytes());
-        change(&array("released"), LIFECYCLE_AT, &2u32.to_ne_bytes());
+        let dead = seal(77).to_ne_bytes();
+        change(&array("dead"), OWNER_AT, &dead);
+        let released = lifecycle::RELEASED.to_ne_bytes();
+        change(&array("released"), LIFECYCLE_AT, &released);
         change(&array("wrong"), LIFECYCLE_AT, &7u32.to_ne_bytes());
         let other = Manager::builder().root(scratch.path()).create().unwrap();
         let foreign = other.options().name("foreign").zeros::<u8, _>(5).unwrap();
         let copy = manager.path().join("copy.ndshm");
         fs::copy(foreign.path(), &copy).unwrap();
-        change(&copy, OWNER_AT, &77u64.to_ne_bytes());
+        change(&copy, OWNER_AT, &dead);
+        let draft = directory_entry::draft_prefix(77) + "x";
         for name in [
-            ".ndshm-new-77-x",
-            ".ndshm-new-0-x",
+            &draft,
+            ".ndshm-new-0000000000000000-x",
             ".ndshm-new-thesis",
             "broken.ndshm",
             "notes.txt",
@@ -290,7 +357,7 @@ mod tests {
         let before = list();
         let store = StoreReader::open(manager.path()).unwrap();
         let plan = plan_store(&store, manager.path()).unwrap();
-        let swept = sweep_files(manager.member()).unwrap();
+        let swept = sweep_files(manager.member(), &manager.member().deadline()).unwrap();
         let mut planned: Vec<_> = plan
             .deletions
             .iter()
@@ -301,7 +368,7 @@ mod tests {
         let (stayed, gone): (Vec<_>, Vec<_>) =
             before.into_iter().partition(|name| after.contains(name));
         assert_eq!(planned, gone);
-        assert_eq!(gone, [".ndshm-new-77-x", "dead.ndshm", "released.ndshm"]);
+        assert_eq!(gone, [&draft, "dead.ndshm", "released.ndshm"]);
         assert_eq!(stayed, after);
         let texts = |errors: &[Error]| {
             let mut texts: Vec<_> = errors.iter().map(ToString::to_string).collect();
@@ -310,7 +377,7 @@ mod tests {
         };
         assert_eq!(texts(&plan.skipped), texts(&swept.skipped));
         assert_eq!(swept.skipped.len(), 3, "{:?}", swept.skipped);
-        assert_eq!((swept.stores, swept.arrays), (0, 2));
+        assert_eq!((swept.stores, swept.arrays, swept.half_made), (0, 2, 1));
         assert_eq!(
             swept.bytes,
             plan.deletions

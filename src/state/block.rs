@@ -8,10 +8,10 @@
 //! | --- | --- |
 //! | `endian` | probe 0x01020304: a machine of the other byte order is refused |
 //! | `lifecycle` | ready, released or recycling |
-//! | `frozen` | 0 or 1, never cleared while the array exists |
+//! | `frozen` | frozen or not, never cleared while the array exists |
 //! | `openers` | mappings of the file; may be too high after a crash, never too low |
 //! | `generation` | one more each time the file is recycled |
-//! | `owner` | member id that deletes the array; 0 none; 2^64-1 claimable (`ownership`) |
+//! | `owner` | the process that deletes the array, none, or claimable (`ownership`) |
 //! | `lock`, `used`, `slots` | the lock table (`lock_table`) |
 //! | `wake`, `waiting` | how waiters sleep and are woken (`lock_table`) |
 //! | `producer` | member id that created the array |
@@ -43,18 +43,13 @@
 //! these steps: by *released*, by *recycling*, by the generation, or by the array's id.
 
 use crate::{
-    format::constants::*,
+    format::{constants::*, words::frozen},
     layout::span::Span,
     sync::{AtomicU32, AtomicU64},
 };
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-/// Values of the lifecycle word.
-pub(crate) mod lifecycle {
-    pub(crate) const READY: u32 = 1;
-    pub(crate) const RELEASED: u32 = 2;
-    pub(crate) const RECYCLING: u32 = 3;
-}
+pub(crate) use crate::format::words::lifecycle;
 
 /// The state block as it lies in the file, 64 bytes from its start.
 #[repr(C)]
@@ -85,7 +80,7 @@ pub(crate) struct Slot {
 }
 
 impl StateBlock {
-    /// The bytes of a new block.
+    /// The bytes of a new block with this owner word.
     pub(crate) fn initial(owner: u64, producer: u64) -> [u8; STATE_LEN] {
         let mut bytes = [0; STATE_LEN];
         let mut put =
@@ -130,10 +125,34 @@ impl StateBlock {
         is_alone
     }
 
+    /// Marks a file that was taken for recycling, and holds no new array, as released again. Other
+    /// processes that keep a mapping of it unmap it then.
+    pub(crate) fn give_up_recycling(&self) {
+        let _ = self.lifecycle.compare_exchange(
+            lifecycle::RECYCLING,
+            lifecycle::RELEASED,
+            SeqCst,
+            SeqCst,
+        );
+    }
+
+    /// Whether the array is frozen. A damaged flag says no: readers then take guards.
+    #[inline]
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.frozen.load(SeqCst) == frozen::FROZEN
+    }
+
+    /// Whether the array may be written, as far as the frozen flag goes. A damaged flag says no:
+    /// a process may have seen it before, and read without a guard.
+    #[inline]
+    pub(crate) fn is_unfrozen(&self) -> bool {
+        self.frozen.load(SeqCst) == frozen::NOT_YET
+    }
+
     /// Resets the block of a file that was taken for recycling to that of a new array. The openers
     /// are left alone: late openers of the old name still count themselves in and out.
     pub(crate) fn renew(&self, owner: u64, producer: u64) {
-        self.frozen.store(0, SeqCst);
+        self.frozen.store(frozen::NOT_YET, SeqCst);
         self.owner.store(owner, SeqCst);
         self.producer.store(producer, SeqCst);
         self.lock.store(0, SeqCst);

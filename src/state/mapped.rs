@@ -118,6 +118,51 @@ impl Counted {
     }
 }
 
+/// The mapping of a file that is not published yet. If it never is, no process goes on taking the
+/// file for one that is being recycled.
+pub(crate) struct Unpublished {
+    /// `None` only while this is dropped.
+    mapping: Option<Counted>,
+}
+
+impl Unpublished {
+    pub(crate) fn new(mapping: Counted) -> Self {
+        Self {
+            mapping: Some(mapping),
+        }
+    }
+
+    /// The mapping of a file that is ready to be published.
+    pub(crate) fn publish(mut self) -> Counted {
+        match self.mapping.take() {
+            Some(mapping) => mapping,
+            None => unreachable!("the mapping is there until the drop"),
+        }
+    }
+}
+
+impl Deref for Unpublished {
+    type Target = Counted;
+
+    fn deref(&self) -> &Counted {
+        match &self.mapping {
+            Some(mapping) => mapping,
+            None => unreachable!("the mapping is there until the drop"),
+        }
+    }
+}
+
+impl Drop for Unpublished {
+    /// In a forked child the file is the parent's.
+    fn drop(&mut self) {
+        if let Some(mapping) = &self.mapping
+            && mapping.generation == fork::generation()
+        {
+            mapping.state().give_up_recycling();
+        }
+    }
+}
+
 impl Deref for Counted {
     type Target = Mapping;
 

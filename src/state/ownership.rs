@@ -7,16 +7,19 @@
 //! | owner word | meaning | scope of the creator |
 //! | --- | --- | --- |
 //! | a member id | that process deletes the array with its last opening | `Local` |
-//! | 2^64-1 | the next opener of a remote handle may claim the array | `Remote` |
+//! | `CLAIMABLE` | the next opener of a remote handle may claim the array | `Remote` |
 //! | 0 | none: the end of the store or a `release` deletes the array | `Store` |
+//! | any other word | damage: no process owns the array until one sets its scope | |
+//!
+//! A member id stands in the word with its check ([`words::seal`]), so damage makes no other id.
 //!
 //! # Claims
 //!
-//! Opening a remote handle tries one compare-and-swap from 2^64-1 to the opener's id. The winner's
-//! scope is `Local`, every other opener's is `Store`. Claiming is the last step of opening. A claim
-//! is given back when the last opening that shares it is dropped unused: the word becomes 2^64-1
-//! again, by compare-and-swap, because another process may have released the array meanwhile. The
-//! first read, write, view, change of scope or release makes it permanent.
+//! Opening a remote handle tries one compare-and-swap from `CLAIMABLE` to the opener's id. The
+//! winner's scope is `Local`, every other opener's is `Store`. Claiming is the last step of
+//! opening. A claim is given back when the last opening that shares it is dropped unused: the word
+//! becomes `CLAIMABLE` again, by compare-and-swap, because another process may have released the
+//! array meanwhile. The first read, write, view, change of scope or release makes it permanent.
 //!
 //! # Deletion
 //!
@@ -28,7 +31,7 @@
 //! Nothing here touches files: the functions say what to do, and `segment` does it.
 
 use crate::{
-    format::constants::CLAIMABLE,
+    format::words::{self, CLAIMABLE, NO_OWNER, Owner},
     scope::Scope,
     state::block::{StateBlock, lifecycle},
 };
@@ -72,15 +75,15 @@ impl Ownership {
     /// The ownership of a process that opens the array for the first time, before it applies the
     /// handle's scope.
     pub(crate) fn opened(state: &StateBlock, me: u64) -> Self {
-        Self::created(Scope::Store.received(state.owner.load(SeqCst) == me))
+        Self::created(Scope::Store.received(is_owner(state, me)))
     }
 
     /// The owner word that a creator of this scope writes into the file.
     pub(crate) fn owner_word(scope: Scope, me: u64) -> u64 {
         match scope {
-            Scope::Local => me,
+            Scope::Local => words::seal(me),
             Scope::Remote => CLAIMABLE,
-            Scope::Store => 0,
+            Scope::Store => NO_OWNER,
         }
     }
 
@@ -99,7 +102,7 @@ impl Ownership {
         if !handle.wants_claim()
             || state
                 .owner
-                .compare_exchange(CLAIMABLE, me, SeqCst, SeqCst)
+                .compare_exchange(CLAIMABLE, words::seal(me), SeqCst, SeqCst)
                 .is_err()
         {
             return None;
@@ -132,20 +135,31 @@ impl Ownership {
             // Fails if another process released the array meanwhile: the claim then no longer
             // exists.
             failpoint!(GiveBackWanted);
-            let _ = state.owner.compare_exchange(me, CLAIMABLE, SeqCst, SeqCst);
+            let mine = words::seal(me);
+            let _ = state
+                .owner
+                .compare_exchange(mine, CLAIMABLE, SeqCst, SeqCst);
             failpoint!(GiveBackDone);
         }
     }
 
-    /// Changes the scope: which process deletes the array.
+    /// Changes the scope: which process deletes the array. Any process may replace a damaged owner
+    /// word.
     pub(crate) fn set(&mut self, scope: Scope, state: &StateBlock, me: u64) -> Result<(), Owned> {
-        if scope == Scope::Store && self.scope == Scope::Store {
+        let is_damaged = |owner| Owner::of(owner).is_none();
+        if scope == Scope::Store
+            && self.scope == Scope::Store
+            && !is_damaged(state.owner.load(SeqCst))
+        {
             // Nothing changes for this process, and the owner word is not its to change: the array
             // may be claimable.
             return Ok(());
         }
         let wanted = Self::owner_word(scope, me);
-        let change = |owner| (owner == me || owner == CLAIMABLE || owner == 0).then_some(wanted);
+        let is_free = |owner| {
+            owner == words::seal(me) || owner == CLAIMABLE || owner == NO_OWNER || is_damaged(owner)
+        };
+        let change = |owner| is_free(owner).then_some(wanted);
         failpoint!(ScopeWanted);
         match state.owner.fetch_update(SeqCst, SeqCst, change) {
             Ok(_) => {}
@@ -173,7 +187,7 @@ impl Ownership {
     /// Ends the last opening of the process. Marks the array released and returns true if this
     /// process owns it and must delete the file.
     pub(crate) fn release_if_owned(&mut self, state: &StateBlock, me: u64) -> bool {
-        let owns = self.scope == Scope::Local && state.owner.load(SeqCst) == me;
+        let owns = self.scope == Scope::Local && is_owner(state, me);
         self.scope = Scope::Store;
         owns && mark_released(state)
     }
@@ -184,12 +198,17 @@ impl Ownership {
         if state.lifecycle.load(SeqCst) == lifecycle::RELEASED {
             return false;
         }
-        state.owner.swap(me, SeqCst);
+        state.owner.swap(words::seal(me), SeqCst);
         failpoint!(ReleaseOwnerTaken);
         self.claim = None;
         self.scope = Scope::Store;
         mark_released(state)
     }
+}
+
+/// Whether the owner word names this member.
+pub(crate) fn is_owner(state: &StateBlock, me: u64) -> bool {
+    state.owner.load(SeqCst) == words::seal(me)
 }
 
 fn mark_released(state: &StateBlock) -> bool {
@@ -206,6 +225,8 @@ mod tests {
 
     const ME: u64 = 3;
     const OTHER: u64 = 4;
+    const MINE: u64 = words::seal(ME);
+    const OTHERS: u64 = words::seal(OTHER);
 
     /// A state block in a mapped scratch file.
     fn block(owner: u64) -> Mapping {
@@ -220,10 +241,10 @@ mod tests {
     #[test]
     fn the_transfer_table_holds() {
         for (owner, handle, expected, left) in [
-            (OTHER, Scope::Local, Scope::Store, OTHER),
-            (ME, Scope::Local, Scope::Local, ME),
-            (CLAIMABLE, Scope::Remote, Scope::Local, ME),
-            (OTHER, Scope::Remote, Scope::Store, OTHER),
+            (OTHERS, Scope::Local, Scope::Store, OTHERS),
+            (MINE, Scope::Local, Scope::Local, MINE),
+            (CLAIMABLE, Scope::Remote, Scope::Local, MINE),
+            (OTHERS, Scope::Remote, Scope::Store, OTHERS),
             (0, Scope::Remote, Scope::Store, 0),
             (0, Scope::Store, Scope::Store, 0),
             (CLAIMABLE, Scope::Local, Scope::Store, CLAIMABLE),
@@ -250,7 +271,7 @@ mod tests {
         ownership.give_back(token, state, ME);
         assert_eq!(
             (ownership.scope(), state.owner.load(SeqCst)),
-            (Scope::Local, ME)
+            (Scope::Local, MINE)
         );
         ownership.give_back(token, state, ME);
         assert_eq!(
@@ -276,7 +297,7 @@ mod tests {
         ownership.give_back(first, state, ME);
         assert_eq!(
             (ownership.scope(), state.owner.load(SeqCst)),
-            (Scope::Local, ME)
+            (Scope::Local, MINE)
         );
         ownership.give_back(second, state, ME);
         assert_eq!(
@@ -287,19 +308,19 @@ mod tests {
 
     #[test]
     fn what_another_process_owns_is_neither_taken_nor_deleted() {
-        let block = block(OTHER);
+        let block = block(OTHERS);
         let state = block.state();
         let mut ownership = Ownership::opened(state, ME);
         assert_eq!(ownership.set(Scope::Local, state, ME), Err(Owned));
         assert_eq!(ownership.set(Scope::Remote, state, ME), Err(Owned));
         assert_eq!(ownership.set(Scope::Store, state, ME), Ok(()));
         assert!(!ownership.release_if_owned(state, ME));
-        assert_eq!(state.owner.load(SeqCst), OTHER);
+        assert_eq!(state.owner.load(SeqCst), OTHERS);
     }
 
     #[test]
     fn a_release_ends_the_owner_s_right_to_delete() {
-        let block = block(ME);
+        let block = block(MINE);
         let state = block.state();
         let (mut owner, mut other) = (
             Ownership::created(Scope::Local),
@@ -308,5 +329,21 @@ mod tests {
         assert!(other.release(state, OTHER));
         assert!(!other.release(state, OTHER));
         assert!(!owner.release_if_owned(state, ME));
+    }
+
+    #[test]
+    fn a_damaged_owner_word_names_no_process_until_one_sets_the_scope() {
+        for bit in 0..u64::BITS {
+            let block = block(MINE ^ 1 << bit);
+            let state = block.state();
+            let mut mine = Ownership::created(Scope::Local);
+            assert!(!mine.release_if_owned(state, ME), "{bit}");
+            let mut other = Ownership::opened(state, OTHER);
+            assert_eq!(other.receive(Scope::Remote, state, OTHER), None);
+            assert_eq!(other.scope(), Scope::Store);
+            assert_eq!(state.owner.load(SeqCst), MINE ^ 1 << bit);
+            other.set(Scope::Store, state, OTHER).unwrap();
+            assert_eq!(state.owner.load(SeqCst), NO_OWNER);
+        }
     }
 }

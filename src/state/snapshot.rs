@@ -83,7 +83,11 @@ fn part<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{layout::span::Span, state::block::StateBlock, sys::mapping::Mapping};
+    use crate::{
+        layout::span::Span,
+        state::block::{StateBlock, lifecycle},
+        sys::mapping::Mapping,
+    };
     use std::{os::unix::fs::FileExt, path::Path, sync::atomic::Ordering::SeqCst};
 
     #[test]
@@ -112,7 +116,10 @@ mod tests {
         let mut block = [0; STATE_LEN];
         file.read_exact_at(&mut block, STATE_AT as u64).unwrap();
         let found = StateSnapshot::of(&block);
-        assert_eq!((found.endian, found.lifecycle), (ENDIAN_PROBE, 1));
+        assert_eq!(
+            (found.endian, found.lifecycle),
+            (ENDIAN_PROBE, lifecycle::READY)
+        );
         assert_eq!((found.owner, found.producer), (3, 4));
         assert_eq!((found.frozen, found.openers, found.generation), (5, 6, 7));
         assert_eq!((found.lock, found.waiting, found.used), (8, 10, 16));

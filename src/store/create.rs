@@ -19,6 +19,7 @@ use crate::{
         fork::Private,
         fs::{creation_error, rename_without_replacing, reserve},
         process,
+        wait::{Deadline, IN_PASSING},
     },
 };
 use std::{
@@ -27,24 +28,21 @@ use std::{
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, Instant},
 };
-
-/// How long a maker waits for a sweep that deletes half-built stores in the same directory.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Makes a store and joins it as its first member.
 pub(crate) fn create(
     directory: &Path,
     persistent: bool,
     any_file_system: bool,
+    deadline: &Deadline,
 ) -> Result<Arc<Member>> {
     let (parent, directory) = place_of(directory)?;
     if permissions::is_no_store(&directory) {
         // Before the directory around it is judged, which the user may not have meant at all.
         return Err(already_exists(&directory));
     }
-    let _builders = lock_builders(&parent)?;
+    let _builders = lock_builders(&parent, deadline)?;
     failpoint!(BuildersShared);
     let failed = |source| creation_error(source, &parent, LOCK_LEN as u64, "build a store here");
     let building = tempfile::Builder::new()
@@ -56,16 +54,19 @@ pub(crate) fn create(
     permissions::check_directory(building.path(), any_file_system)?;
     let page = LockPage::initial(
         process::random_uuid().map_err(Error::io(&parent, "take random bytes"))?,
-        member::boot_id()?,
+        member::boot_id(),
         persistent,
     );
     write_lock_file(&building.path().join(LOCK_NAME), &page).map_err(failed)?;
     failpoint!(StoreLockWritten);
-    let member = Member::join_new(building.path(), &directory)?;
+    let member = Member::join_new(building.path(), &directory, deadline)?;
+    if any_file_system {
+        member.page().accept_any_file_system();
+    }
     failpoint!(StoreJoined);
     match put_in_place(building.path(), &directory) {
         // The store that is there was marked as closing by a closer that died.
-        Err(Error::AlreadyExists { .. }) if remove::finish_closing(&directory)? => {
+        Err(Error::AlreadyExists { .. }) if remove::finish_closing(&directory, deadline)? => {
             put_in_place(building.path(), &directory)?;
         }
         result => result?,
@@ -150,21 +151,16 @@ fn write_lock_file(path: &Path, page: &[u8]) -> io::Result<()> {
 }
 
 /// Locks the directory around a new store, shared: while the lock is held, no sweep deletes
-/// half-built stores there.
-fn lock_builders(parent: &Path) -> Result<Private> {
+/// half-built stores there. A sweep holds it for a few system calls, so the wait has an end also
+/// where the caller set none.
+fn lock_builders(parent: &Path, deadline: &Deadline) -> Result<Private> {
     let builders = open_directory(parent)?;
-    let deadline = Instant::now() + PATIENCE;
-    while !builders
-        .file()
-        .and_then(file_lock::try_share)
-        .map_err(Error::io(parent, "lock the directory"))?
-    {
-        if Instant::now() > deadline {
-            let action =
-                "lock the directory: another process holds it with flock, choose another one";
-            return Err(Error::io(parent, action)(io::ErrorKind::TimedOut.into()));
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    let obstacle = "another process held the flock of this directory (if it is a sweep that is \
+                    stopped: continue it by SIGCONT, or end it; else choose another directory)";
+    deadline
+        .or(Some(IN_PASSING))
+        .poll(parent, "lock the directory", obstacle, || {
+            builders.file().and_then(file_lock::try_share)
+        })?;
     Ok(builders)
 }

@@ -14,12 +14,15 @@
 use crate::{
     error::{Error, Result},
     format::{
-        constants::{HEADER_AT, LIFECYCLE_AT, LOCK_NAME, MAGIC, MAX_HEADER_END, MAX_MEMBER},
+        constants::{HEADER_AT, LOCK_NAME, MAGIC, MAX_HEADER_END, MAX_MEMBER},
         directory_entry::StoreEntry,
+        header::Header,
     },
-    state::block::lifecycle,
     store::lock_snapshot::LockPageSnapshot,
-    sys::fs::{above_the_streams, inode_at, inode_of_file},
+    sys::{
+        file_lock,
+        fs::{above_the_streams, inode_of_file, is_at, move_into, open_file_in, unless_missing},
+    },
 };
 use rustix::{
     fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, openat, statat, unlinkat},
@@ -31,12 +34,23 @@ use std::{
     io,
     os::unix::{ffi::OsStrExt, fs::FileExt},
     path::{Path, PathBuf},
+    time::Duration,
 };
 use uuid::Uuid;
+
+/// How often a member tries to lock its directory, while a process that deletes old files holds it.
+const CLEANER_LOOKS: usize = 500;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
+
+/// How reports call what is in a store's directory and is not the store's.
+pub(crate) const STRAY: &str =
+    "it is not the store's, and keeps it from being deleted: move it away";
 
 /// An open directory of this user.
 pub(crate) struct Directory {
     file: File,
+    /// Device and inode: other code of the process may put another directory at the descriptor.
+    inode: (u64, u64),
     path: PathBuf,
 }
 
@@ -62,15 +76,79 @@ impl Directory {
         let found = rustix::fs::fstat(&file).map_err(failed)?;
         let directory = Self {
             file,
+            inode: (found.st_dev, found.st_ino),
             path: path.into(),
         };
         Ok((found.st_uid == user()).then_some(directory))
     }
 
+    /// The same directory, which gets this path.
+    pub(crate) fn renamed_to(self, path: &Path) -> Self {
+        Self {
+            path: path.into(),
+            ..self
+        }
+    }
+
     /// Whether its path still names it.
-    pub(crate) fn is_at_its_path(&self) -> bool {
-        inode_at(&self.path)
-            .is_some_and(|named| inode_of_file(&self.file).is_ok_and(|own| own == named))
+    pub(crate) fn is_at_its_path(&self) -> Result<bool> {
+        is_at(&self.path, &self.file).map_err(Error::io(&self.path, "look at the directory"))
+    }
+
+    /// Takes the flock of the directory, shared, for as long as it is open, and waits a moment for
+    /// a process that holds the lock exclusively.
+    ///
+    /// It keeps programs off that delete old files: systemd-tmpfiles leaves a directory that is
+    /// locked as it is, with all that it contains. No protocol of the library depends on it, so a
+    /// file system without such locks is no error.
+    pub(crate) fn keep_cleaners_off(&self) {
+        for _ in 0..CLEANER_LOOKS {
+            match file_lock::try_share(&self.file) {
+                Ok(false) => std::thread::sleep(BETWEEN_LOOKS),
+                Ok(true) | Err(_) => return,
+            }
+        }
+    }
+
+    /// Opens a file in it, for reading and writing.
+    pub(crate) fn open_to_write(&self, name: &OsStr) -> io::Result<File> {
+        open_file_in(self.own()?, name)
+    }
+
+    /// Makes an empty file with a random name that begins with `prefix`. The file is in this
+    /// directory, also where another one has its path by now.
+    pub(crate) fn make_file(&self, prefix: &str) -> io::Result<(File, OsString)> {
+        let directory = self.own()?;
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
+        let made = tempfile::Builder::new()
+            .prefix(prefix)
+            .make_in(&self.path, |path| {
+                let name = path.file_name().unwrap_or_default();
+                let file = openat(directory, name, flags, Mode::RUSR | Mode::WUSR)?;
+                Ok(File::from(file))
+            })?;
+        let (file, path) = made.into_parts();
+        let file = above_the_streams(file)?;
+        let path = path.keep().map_err(|failed| failed.error)?;
+        Ok((file, path.file_name().unwrap_or_default().into()))
+    }
+
+    /// Renames a file in it, unless something has the name. The file is not found if the directory
+    /// has lost its path; another directory that has the path by now does not get the file.
+    pub(crate) fn rename(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        move_into(&self.path.join(from), self.own()?, to)
+    }
+
+    /// Its descriptor. An error if the process closed the descriptor, as `closerange` does: its
+    /// number may be that of another directory by now.
+    fn own(&self) -> io::Result<&File> {
+        match inode_of_file(&self.file) {
+            Ok(found) if found == self.inode => Ok(&self.file),
+            _ => Err(io::Error::other(
+                "this process closed the descriptor of the store's directory, with other files: \
+                 open the store anew, in a process that leaves the descriptors of others alone",
+            )),
+        }
     }
 
     /// The names in it.
@@ -86,72 +164,125 @@ impl Directory {
         Ok(names)
     }
 
-    /// What the store's files have in common, as its lock file says; `None` without one.
-    pub(crate) fn identity(&self) -> Option<Identity> {
-        let lock = self.open_file(OsStr::new(LOCK_NAME)).ok()?;
-        let page = LockPageSnapshot::read(&lock, &self.path).ok()?;
-        page.defect()
-            .is_none()
-            .then_some(Identity { uuid: page.uuid })
+    /// What the store's files have in common, as its lock file says; `None` without a sound one.
+    pub(crate) fn identity(&self) -> Result<Option<Identity>> {
+        let name = OsStr::new(LOCK_NAME);
+        // Another kind of file, or one that is too short, is no lock file.
+        let is_file = self.stat(name)?.is_some_and(|found| is_own_file(&found));
+        let Some(lock) = (if is_file { self.open_file(name)? } else { None }) else {
+            return Ok(None);
+        };
+        match LockPageSnapshot::read(&lock, &self.path) {
+            Ok(page) if page.defect().is_none() => Ok(Some(Identity { uuid: page.uuid })),
+            Ok(_) => Ok(None),
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::UnexpectedEof => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether the library put this file into the store that has this identity. A file that is gone
     /// counts as the store's: it does not keep the store from being deleted.
-    pub(crate) fn is_of_store(&self, name: &OsStr, store: &Identity) -> bool {
-        let Some(found) = self.stat(name) else {
-            return true;
+    pub(crate) fn is_of_store(&self, name: &OsStr, store: &Identity) -> Result<bool> {
+        let Some(found) = self.stat(name)? else {
+            return Ok(true);
         };
         if !is_own_file(&found) {
-            return false;
+            return Ok(false);
         }
-        match StoreEntry::of(name) {
+        Ok(match StoreEntry::of(name) {
             StoreEntry::LockFile => true,
-            // Its maker may be a member of a store that was at this path a moment ago.
             StoreEntry::Draft { maker } => {
                 maker.is_some_and(|maker| (1..MAX_MEMBER).contains(&maker))
             }
-            StoreEntry::Array(_) => match self.open_file(name) {
-                Ok(file) => is_array_of(&file, store.uuid),
-                Err(error) => error.kind() == io::ErrorKind::NotFound,
+            StoreEntry::Array(_) => match self.open_file(name)? {
+                Some(file) => is_array_of(&file, store.uuid)
+                    .map_err(Error::io(self.path.join(name), "read the file"))?,
+                None => true,
             },
             StoreEntry::Foreign => false,
+        })
+    }
+
+    /// Whether a file that is not the store's, as it stands, looks like an array with a damaged
+    /// header: it begins as an array does and has no valid header, or has this store's id.
+    pub(crate) fn looks_damaged(&self, name: &OsStr, store: &Identity) -> Result<bool> {
+        if !self.stat(name)?.is_some_and(|found| is_own_file(&found)) {
+            return Ok(false);
         }
+        let Some(file) = self.open_file(name)? else {
+            return Ok(false);
+        };
+        let looks = || {
+            let len = file.metadata()?.len();
+            let begins_as_array = read_head(&file, 4096)?.starts_with(&MAGIC);
+            let is_damaged = begins_as_array && Header::parse(&file, len).is_err();
+            Ok(is_damaged || names_store(&file, store.uuid)?)
+        };
+        looks().map_err(Error::io(self.path.join(name), "read the file"))
     }
 
     /// Whether it has only what a store has that is being made: a lock file, or nothing.
     pub(crate) fn is_half_built(&self) -> Result<bool> {
-        let mut names = self.names()?.into_iter();
-        Ok(names.all(|name| {
-            name == LOCK_NAME && self.stat(&name).is_none_or(|found| is_own_file(&found))
-        }))
+        for name in self.names()? {
+            let is_the_makers =
+                name == LOCK_NAME && self.stat(&name)?.is_none_or(|found| is_own_file(&found));
+            if !is_the_makers {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The first file that does not belong to the store that has this identity, or to none.
+    pub(crate) fn foreign_entry(&self, store: Option<&Identity>) -> Result<Option<OsString>> {
+        for name in self.names()? {
+            let is_of_store = match store {
+                Some(store) => self.is_of_store(&name, store)?,
+                None => false,
+            };
+            if !is_of_store {
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
     }
 
     /// The bytes that a file takes on its file system; none if it is gone.
     pub(crate) fn allocated(&self, name: &OsStr) -> u64 {
         // stat(2) counts in blocks of 512 bytes on every file system.
-        self.stat(name)
-            .map_or(0, |found| found.st_blocks as u64 * 512)
+        let found = self.stat(name).ok().flatten();
+        found.map_or(0, |found| found.st_blocks as u64 * 512)
     }
 
     /// Removes a file's name. Returns false if it is gone already.
     pub(crate) fn unlink(&self, name: &OsStr) -> Result<bool> {
-        match unlinkat(&self.file, name, AtFlags::empty()) {
+        let failed = |error| Error::io(self.path.join(name), "delete the file")(error);
+        match unlinkat(self.own().map_err(failed)?, name, AtFlags::empty()) {
             Ok(()) => Ok(true),
             Err(Errno::NOENT) => Ok(false),
-            Err(errno) => Err(Error::io(self.path.join(name), "delete the file")(
-                errno.into(),
-            )),
+            Err(errno) => Err(failed(errno.into())),
         }
     }
 
-    fn stat(&self, name: &OsStr) -> Option<Stat> {
-        statat(&self.file, name, AtFlags::SYMLINK_NOFOLLOW).ok()
+    /// Device and inode of a file in it. `None` if nothing has the name.
+    pub(crate) fn inode_of(&self, name: &OsStr) -> Result<Option<(u64, u64)>> {
+        Ok(self.stat(name)?.map(|found| (found.st_dev, found.st_ino)))
     }
 
-    fn open_file(&self, name: &OsStr) -> io::Result<File> {
+    /// `None` if it is gone.
+    fn stat(&self, name: &OsStr) -> Result<Option<Stat>> {
+        unless_missing(statat(&self.file, name, AtFlags::SYMLINK_NOFOLLOW))
+            .map_err(Error::io(self.path.join(name), "look at the file"))
+    }
+
+    /// `None` if it is gone.
+    fn open_file(&self, name: &OsStr) -> Result<Option<File>> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let file = openat(&self.file, name, flags, Mode::empty())?;
-        above_the_streams(File::from(file))
+        unless_missing(openat(&self.file, name, flags, Mode::empty()))
+            .and_then(|file| file.map(File::from).map(above_the_streams).transpose())
+            .map_err(Error::io(self.path.join(name), "open the file"))
     }
 }
 
@@ -164,29 +295,33 @@ fn is_own_file(found: &Stat) -> bool {
 }
 
 /// Whether a file begins as an array does, and its header names this store. The header need not be
-/// whole: a damaged array is still the store's.
-fn is_array_of(file: &File, store: Uuid) -> bool {
-    let mut head = vec![0; 4096];
-    let Ok(mut len) = read(file, &mut head) else {
-        return false;
-    };
-    if !head.starts_with(&MAGIC) || len <= HEADER_AT {
-        return false;
-    }
-    // A maker whose store was closed released the array that it had put into the next store, but
-    // found no path to unlink it by: it is a leftover wherever it lies.
-    if head[LIFECYCLE_AT..].starts_with(&lifecycle::RELEASED.to_ne_bytes()) {
-        return true;
-    }
+/// whole: a damaged array is still the store's. A maker publishes into the directory that it holds,
+/// so its array is in no other store.
+fn is_array_of(file: &File, store: Uuid) -> io::Result<bool> {
+    Ok(read_head(file, MAGIC.len())? == MAGIC && names_store(file, store)?)
+}
+
+/// Whether a file has this store's id where the header of an array has it.
+fn names_store(file: &File, store: Uuid) -> io::Result<bool> {
     // The key "store" and a UUID, as deterministic CBOR has them.
     let entry = [&b"\x65store\xd8\x25\x50"[..], store.as_bytes()].concat();
-    let has_entry = |head: &[u8]| head.windows(entry.len()).any(|part| part == entry);
-    if len == head.len() && !has_entry(&head[HEADER_AT..]) {
-        // A long header.
-        head.resize(MAX_HEADER_END, 0);
-        len = read(file, &mut head).unwrap_or(0);
+    // Most headers are short.
+    for longest in [4096, MAX_HEADER_END] {
+        let head = read_head(file, longest)?;
+        let header = head.get(HEADER_AT..).unwrap_or_default();
+        if header.windows(entry.len()).any(|part| part == entry) {
+            return Ok(true);
+        }
     }
-    has_entry(head.get(HEADER_AT..len).unwrap_or_default())
+    Ok(false)
+}
+
+/// The first bytes of a file, `longest` at most.
+fn read_head(file: &File, longest: usize) -> io::Result<Vec<u8>> {
+    let mut head = vec![0; longest];
+    let len = read(file, &mut head)?;
+    head.truncate(len);
+    Ok(head)
 }
 
 /// Reads from the start of a file; returns how many bytes there are.

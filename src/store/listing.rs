@@ -8,6 +8,10 @@ use crate::{
     format::{constants::LOCK_NAME, directory_entry::StoreEntry},
     store::directory::Directory,
 };
+use rustix::{
+    fs::{FileType, Stat},
+    io::Errno,
+};
 use std::{
     ffi::OsString,
     fs, io,
@@ -36,31 +40,54 @@ pub(crate) fn arrays(directory: &Path) -> Result<Vec<PathBuf>> {
         .collect())
 }
 
-/// The number of array files in a store's directory, and the bytes that all of its files take.
-pub(crate) fn size(directory: &Path) -> Result<(usize, u64)> {
-    let names = names(directory)?;
-    let arrays = names
-        .iter()
-        .filter(|name| matches!(StoreEntry::of(name), StoreEntry::Array(_)))
-        .count();
-    let bytes = names
-        .iter()
-        .map(|name| allocated(&directory.join(name)))
-        .sum();
-    Ok((arrays, bytes))
+/// The files in a store's directory.
+#[derive(Debug, Default)]
+pub(crate) struct Size {
+    /// Array files.
+    pub(crate) arrays: usize,
+    /// Files under temporary names: half-made arrays, and files that are kept for reuse.
+    pub(crate) drafts: usize,
+    /// The bytes that these take.
+    pub(crate) bytes: u64,
 }
 
-/// The name of a file in a store's directory that this library did not put there.
-pub(crate) fn foreign_entry(directory: &Path) -> Result<Option<PathBuf>> {
+/// The number and size of the files in a store's directory that hold elements.
+pub(crate) fn size(directory: &Path) -> Result<Size> {
+    let mut size = Size::default();
+    for name in names(directory)? {
+        match StoreEntry::of(&name) {
+            StoreEntry::Array(_) => size.arrays += 1,
+            StoreEntry::Draft { .. } => size.drafts += 1,
+            StoreEntry::LockFile | StoreEntry::Foreign => continue,
+        }
+        size.bytes += allocated(&directory.join(name));
+    }
+    Ok(size)
+}
+
+/// The names in a store's directory of all that this library did not put there, in order.
+pub(crate) fn strays(directory: &Path) -> Result<Vec<OsString>> {
     let Some(directory) = Directory::open(directory)? else {
-        return Ok(None);
+        return Ok(Vec::new());
     };
-    let mut names = directory.names()?.into_iter();
-    let foreign = match directory.identity() {
-        Some(store) => names.find(|name| !directory.is_of_store(name, &store)),
-        None => names.next(),
-    };
-    Ok(foreign.map(PathBuf::from))
+    // In this order: another process that deletes the store unlinks the lock file last.
+    let store = directory.identity()?;
+    let mut strays = Vec::new();
+    for name in directory.names()? {
+        let is_of_store = match &store {
+            Some(store) => directory.is_of_store(&name, store)?,
+            None => false,
+        };
+        if !is_of_store {
+            strays.push(name);
+        }
+    }
+    strays.sort();
+    Ok(strays)
+}
+
+fn is_regular(found: &Stat) -> bool {
+    FileType::from_raw_mode(found.st_mode) == FileType::RegularFile
 }
 
 /// The bytes that a file takes on its file system; none if it is gone.
@@ -71,11 +98,17 @@ pub(crate) fn allocated(path: &Path) -> u64 {
 
 /// The directories in a root that have a lock file, in the order of their names.
 pub(crate) fn stores(root: &Path) -> Result<Vec<PathBuf>> {
-    let mut stores: Vec<_> = names(root)?
-        .into_iter()
-        .map(|name| root.join(name))
-        .filter(|path| path.join(LOCK_NAME).is_file())
-        .collect();
+    let mut stores = Vec::new();
+    for name in names(root)? {
+        let path = root.join(name);
+        let lock = path.join(LOCK_NAME);
+        match rustix::fs::stat(&lock) {
+            Ok(found) if is_regular(&found) => stores.push(path),
+            // A directory that this user may not enter is no store of this user.
+            Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::ACCESS) => {}
+            Err(errno) => return Err(Error::io(lock, "look for a store")(errno.into())),
+        }
+    }
     stores.sort();
     Ok(stores)
 }

@@ -3,12 +3,17 @@
 //! One of the modules with unsafe code: it promises that the page consists of atomics.
 
 use crate::{
-    format::constants::*,
+    error::{Error, Result},
+    format::{
+        constants::*,
+        words::{self, flags},
+    },
     store::lock_snapshot,
     sys::mapping::{Atomics, Mapping},
 };
 use std::{
     mem::offset_of,
+    path::Path,
     sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst},
 };
 use uuid::Uuid;
@@ -44,18 +49,18 @@ const _: () = {
 impl LockPage {
     /// The bytes of a new lock file. Its first member will have id 1, and is its owner unless the
     /// store is persistent.
-    pub(crate) fn initial(uuid: Uuid, boot: Uuid, persistent: bool) -> [u8; LOCK_LEN] {
-        let flags = if persistent { FLAG_PERSISTENT } else { 0 };
+    pub(crate) fn initial(uuid: Uuid, boot: Option<Uuid>, persistent: bool) -> [u8; LOCK_LEN] {
+        let flags = flags::encode(if persistent { flags::PERSISTENT } else { 0 });
         let mut page = [0; LOCK_LEN];
         let mut put = |at: usize, value: &[u8]| page[at..at + value.len()].copy_from_slice(value);
         put(0, &LOCK_MAGIC);
         put(LOCK_VERSION_AT, &LOCK_VERSION.to_ne_bytes());
         put(LOCK_ENDIAN_AT, &ENDIAN_PROBE.to_ne_bytes());
-        put(LOCK_NEXT_MEMBER_AT, &1u64.to_ne_bytes());
+        put(LOCK_NEXT_MEMBER_AT, &words::seal(1).to_ne_bytes());
         put(LOCK_OWNER_AT, &u64::from(!persistent).to_ne_bytes());
         put(LOCK_FLAGS_AT, &flags.to_ne_bytes());
         put(LOCK_UUID_AT, uuid.as_bytes());
-        put(LOCK_BOOT_AT, boot.as_bytes());
+        put(LOCK_BOOT_AT, boot.unwrap_or_default().as_bytes());
         page
     }
 
@@ -72,42 +77,101 @@ impl LockPage {
         load_uuid(&self.uuid)
     }
 
-    pub(crate) fn is_persistent(&self) -> bool {
-        self.flags.load(SeqCst) & FLAG_PERSISTENT != 0
+    /// The flags; `None` if the word is damaged.
+    fn flags(&self) -> Option<u8> {
+        flags::decode(self.flags.load(SeqCst))
     }
 
+    pub(crate) fn accepts_any_file_system(&self) -> bool {
+        self.flags()
+            .is_some_and(|flags| flags & flags::ANY_FILE_SYSTEM != 0)
+    }
+
+    /// Records that the store may be on any file system. The maker's choice, before any other
+    /// process finds the store.
+    pub(crate) fn accept_any_file_system(&self) {
+        let add = |word| Some(flags::encode(flags::decode(word)? | flags::ANY_FILE_SYSTEM));
+        let _ = self.flags.fetch_update(SeqCst, SeqCst, add);
+    }
+
+    /// An error if the flags are damaged. The store is then neither ephemeral nor closing, so
+    /// nothing deletes it.
+    pub(crate) fn check_flags(&self, directory: &Path) -> Result<()> {
+        match self.flags() {
+            Some(_) => Ok(()),
+            None => Err(damaged(directory, self.flags.load(SeqCst))),
+        }
+    }
+
+    pub(crate) fn is_persistent(&self) -> bool {
+        lock_snapshot::is_persistent(self.flags())
+    }
+
+    /// Makes the store persistent. This also replaces damaged flags.
     pub(crate) fn set_persistent(&self) {
-        self.flags.fetch_or(FLAG_PERSISTENT, SeqCst);
+        let add = |word| {
+            let flags = flags::decode(word).unwrap_or(0);
+            Some(flags::encode(flags | flags::PERSISTENT))
+        };
+        let _ = self.flags.fetch_update(SeqCst, SeqCst, add);
     }
 
     pub(crate) fn is_closing(&self) -> bool {
-        self.flags.load(SeqCst) & FLAG_CLOSING != 0
+        lock_snapshot::is_closing(self.flags())
     }
 
-    /// Marks the store as closing. Returns false if it was marked before.
-    pub(crate) fn set_closing(&self) -> bool {
-        self.flags.fetch_or(FLAG_CLOSING, SeqCst) & FLAG_CLOSING == 0
+    /// Marks the store in this directory as closing. Returns false if it was marked before.
+    ///
+    /// # Errors
+    ///
+    /// `Untrusted` if the flags are damaged.
+    pub(crate) fn set_closing(&self, directory: &Path) -> Result<bool> {
+        let add = |word| flags::decode(word).map(|flags| flags::encode(flags | flags::CLOSING));
+        match self.flags.fetch_update(SeqCst, SeqCst, add) {
+            Ok(before) => Ok(!lock_snapshot::is_closing(flags::decode(before))),
+            Err(word) => Err(damaged(directory, word)),
+        }
     }
 
-    /// A member id that no process had before.
+    /// A member id that no process had before. One damaged bit of the counter is corrected by this;
+    /// where more are damaged, no process joins.
     pub(crate) fn next_member(&self) -> Option<u64> {
-        Some(self.next_member.fetch_add(1, SeqCst)).filter(|id| (1..MAX_MEMBER).contains(id))
+        self.advance(1)
     }
 
-    /// Whether no process joined since the machine was started with this boot id.
-    pub(crate) fn is_of_another_boot(&self, boot: Uuid) -> bool {
-        load_uuid(&self.boot) != boot
+    /// Adds to the counter of member ids, and returns the id before that.
+    fn advance(&self, step: u64) -> Option<u64> {
+        let id = |word| words::unseal_corrected(word).filter(|id| (1..MAX_MEMBER).contains(id));
+        let next = |word| Some(words::seal(id(word)?.saturating_add(step).min(MAX_MEMBER)));
+        let before = self.next_member.fetch_update(SeqCst, SeqCst, next);
+        before.ok().and_then(id)
+    }
+
+    /// Whether perhaps no process joined since the machine was started with this boot id: always
+    /// where the kernel does not tell it.
+    pub(crate) fn is_of_another_boot(&self, boot: Option<Uuid>) -> bool {
+        boot.is_none_or(|boot| load_uuid(&self.boot) != boot)
     }
 
     /// Notes the boot, and steps over the ids that were given before a crash and may never have
     /// reached the disk. The caller holds the names lock.
-    pub(crate) fn note_boot(&self, boot: Uuid) {
+    pub(crate) fn note_boot(&self, boot: Option<Uuid>) {
         if self.is_of_another_boot(boot) {
-            self.next_member.fetch_add(BOOT_STEP, SeqCst);
-            let (first, second) = boot.as_u64_pair();
+            self.advance(BOOT_STEP);
+            let (first, second) = boot.unwrap_or_default().as_u64_pair();
             self.boot[0].store(u64::from_ne_bytes(first.to_be_bytes()), SeqCst);
             self.boot[1].store(u64::from_ne_bytes(second.to_be_bytes()), SeqCst);
         }
+    }
+}
+
+fn damaged(directory: &Path, word: u32) -> Error {
+    Error::Untrusted {
+        path: directory.into(),
+        reason: format!(
+            "the flags {word:#010x} in its .lock are damaged, so nothing deletes the store: \
+             Manager::persist writes them anew; then close it, or go on with it"
+        ),
     }
 }
 
@@ -136,11 +200,11 @@ mod tests {
     #[test]
     fn the_page_has_the_words_where_the_format_says() {
         let uuid = Uuid::from_bytes([7; 16]);
-        let page = LockPage::initial(uuid, Uuid::from_bytes([9; 16]), false);
+        let page = LockPage::initial(uuid, Some(Uuid::from_bytes([9; 16])), false);
         assert_eq!(&page[..8], b"ndshmlck");
         assert_eq!(
             (&page[16..24], &page[24..32]),
-            (&1u64.to_ne_bytes()[..], &1u64.to_ne_bytes()[..])
+            (&words::seal(1).to_ne_bytes()[..], &1u64.to_ne_bytes()[..])
         );
         assert_eq!((&page[40..56], &page[56..72]), (&[7; 16][..], &[9; 16][..]));
     }

@@ -2,7 +2,10 @@
 
 use crate::{
     error::{Error, Result},
-    format::constants::*,
+    format::{
+        constants::*,
+        words::{self, flags},
+    },
 };
 use std::{fs::File, os::unix::fs::FileExt, path::Path};
 use uuid::Uuid;
@@ -13,6 +16,7 @@ pub(crate) struct LockPageSnapshot {
     pub(crate) magic: [u8; 8],
     pub(crate) version: u32,
     pub(crate) endian: u32,
+    /// The word with the next member id.
     pub(crate) next_member: u64,
     pub(crate) owner: u64,
     pub(crate) flags: u32,
@@ -47,17 +51,32 @@ impl LockPageSnapshot {
     }
 
     pub(crate) fn is_persistent(&self) -> bool {
-        self.flags & FLAG_PERSISTENT != 0
+        is_persistent(flags::decode(self.flags))
     }
 
     pub(crate) fn is_closing(&self) -> bool {
-        self.flags & FLAG_CLOSING != 0
+        is_closing(flags::decode(self.flags))
+    }
+
+    /// A number above all member ids that were given, as far as the word tells.
+    pub(crate) fn member_limit(&self) -> u64 {
+        words::unseal_corrected(self.next_member).unwrap_or(MAX_MEMBER)
     }
 
     /// Why this library cannot use the lock file, if so.
     pub(crate) fn defect(&self) -> Option<&'static str> {
         defect(self.magic, self.version, self.endian)
     }
+}
+
+/// Whether a store with these flags stays. Damaged flags, `None`, delete nothing.
+pub(super) fn is_persistent(flags: Option<u8>) -> bool {
+    flags.is_none_or(|flags| flags & flags::PERSISTENT != 0)
+}
+
+/// Whether a store with these flags is being deleted. Damaged flags, `None`, delete nothing.
+pub(super) fn is_closing(flags: Option<u8>) -> bool {
+    flags.is_some_and(|flags| flags & flags::CLOSING != 0)
 }
 
 fn is_zero(bytes: &[u8]) -> bool {
@@ -89,9 +108,12 @@ mod tests {
     #[test]
     fn a_snapshot_has_the_words_of_the_page() {
         let (uuid, boot) = (Uuid::from_bytes([7; 16]), Uuid::from_bytes([9; 16]));
-        let mut page = LockPage::initial(uuid, boot, true);
+        let mut page = LockPage::initial(uuid, Some(boot), true);
         let found = LockPageSnapshot::of(&page);
-        assert_eq!((found.next_member, found.owner, found.uuid), (1, 0, uuid));
+        assert_eq!(
+            (found.member_limit(), found.owner, found.uuid),
+            (1, 0, uuid)
+        );
         assert!(found.is_persistent() && !found.is_closing() && found.is_zero_elsewhere);
         assert_eq!(found.defect(), None);
         for at in [LOCK_ZERO_AT, LOCK_UUID_AT - 1, LOCK_END, LOCK_LEN - 1] {
@@ -103,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_page_of_another_kind_order_or_version_is_refused() {
-        let page = LockPage::initial(Uuid::nil(), Uuid::nil(), false);
+        let page = LockPage::initial(Uuid::nil(), None, false);
         for (at, reason) in [
             (0, "not a lock file"),
             (LOCK_ENDIAN_AT, "another byte order"),

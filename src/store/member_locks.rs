@@ -57,9 +57,15 @@ pub(crate) fn living(file: &File) -> io::Result<Vec<u64>> {
     Ok(living)
 }
 
-/// Takes the lock under which chosen names are published and unlinked, and waits for it.
-pub(crate) fn lock_names(file: &File) -> io::Result<()> {
-    file_lock::lock_byte(file, NAMES_LOCK_AT)
+/// Why a call did not get the names lock in time.
+pub(crate) const NAMES_ARE_LOCKED: &str = "another process held the lock on the names of the \
+                                           store (if it is stopped: continue it by SIGCONT, or end \
+                                           it)";
+
+/// Takes the lock under which chosen names are published and unlinked, without waiting. Returns
+/// false if another description has it.
+pub(crate) fn try_lock_names(file: &File) -> io::Result<bool> {
+    file_lock::try_lock_byte(file, NAMES_LOCK_AT)
 }
 
 /// Takes the lock under which the store is renamed away, without waiting. Returns false if another

@@ -5,6 +5,7 @@
 //! holds a byte lock for each member and frees it when the process ends, so a sweep
 //! ([`sweep`](mod@sweep)) can tell which stores have no process any more.
 
+mod closing;
 mod create;
 pub(crate) mod directory;
 pub(crate) mod janitor;

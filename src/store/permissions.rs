@@ -2,13 +2,13 @@
 //! other user can write.
 
 use crate::{
-    error::{Error, Result},
+    error::{Error, NO_STORE, Result},
     format::{
         constants::{KIND_LEN, LOCK_NAME, MAGIC},
         directory_entry::StoreEntry,
     },
-    store::{directory::Directory, lock_snapshot::LockPageSnapshot},
-    sys::{fs, process::trusted_variable},
+    store::{directory::Directory, listing, lock_snapshot::LockPageSnapshot},
+    sys::{file_system::FileSystem, fs, process::trusted_variable},
 };
 use std::{
     fs::{DirBuilder, File, Metadata},
@@ -19,10 +19,6 @@ use std::{
 
 /// The environment variable that names the root.
 const ROOT_VARIABLE: &str = "NDSHM_ROOT";
-
-/// File systems on which flock, byte locks and reserved space keep their promises: tmpfs, ext4,
-/// xfs, and overlays over them.
-const FILE_SYSTEMS: [u64; 4] = [fs::TMPFS, 0xef53, 0x5846_5342, 0x794c_7630];
 
 fn untrusted(path: &Path, reason: impl Into<String>) -> Error {
     Error::Untrusted {
@@ -49,11 +45,8 @@ pub(crate) fn root(given: Option<&Path>, any_file_system: bool, create: bool) ->
             "create the store root; set NDSHM_ROOT to a directory of yours, best on a tmpfs";
         return Err(Error::io(root, action)(source));
     }
-    if is_default && root.is_symlink() {
-        return Err(untrusted(
-            &root,
-            "it is a symbolic link, which any user could have made: remove it, or set NDSHM_ROOT",
-        ));
+    if is_default {
+        check_root_of(&root, rustix::process::geteuid().as_raw())?;
     }
     let root = std::fs::canonicalize(&root).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => Error::NotFound {
@@ -70,8 +63,11 @@ pub(crate) fn root(given: Option<&Path>, any_file_system: bool, create: bool) ->
         true => "others may write it: chmod go-w",
         false => OTHERS_WRITE_ROOT,
     };
-    check(&root, any_file_system, 0o022, advice)?;
-    if is_default && !any_file_system && fs::file_system(&root)? != fs::TMPFS {
+    // A store in it has its own choice of file systems.
+    check(&root, any_file_system || !create, 0o022, advice)?;
+    let is_on_tmpfs =
+        |root| Ok::<_, Error>(FileSystem::of(root)?.is_some_and(FileSystem::is_tmpfs));
+    if is_default && !any_file_system && !is_on_tmpfs(&root)? {
         return Err(untrusted(
             &root,
             "it is not on a tmpfs, so arrays would lie on a disk; set NDSHM_ROOT to the directory \
@@ -81,9 +77,72 @@ pub(crate) fn root(given: Option<&Path>, any_file_system: bool, create: bool) ->
     Ok(root)
 }
 
+/// The directory of the default roots, which every user may write.
+pub(crate) const DEFAULT_ROOTS: &str = "/dev/shm";
+/// What the user's number follows in the name of a default root.
+const DEFAULT_PREFIX: &str = "ndshm-";
+
 fn default_root() -> PathBuf {
     let user = rustix::process::geteuid().as_raw();
-    PathBuf::from(format!("/dev/shm/ndshm-{user}"))
+    Path::new(DEFAULT_ROOTS).join(format!("{DEFAULT_PREFIX}{user}"))
+}
+
+/// The default roots of all users, with the users' numbers, in their order. An error for each that
+/// is not a directory of the user in its name.
+pub(crate) fn default_roots() -> Result<Vec<Result<(u32, PathBuf)>>> {
+    let mut found = Vec::new();
+    for name in listing::names(Path::new(DEFAULT_ROOTS))? {
+        let number = name
+            .to_str()
+            .and_then(|name| name.strip_prefix(DEFAULT_PREFIX));
+        // Only the text that a number is written as: no sign, no leading zero.
+        let user = number.and_then(|number| {
+            let user = number.parse::<u32>().ok()?;
+            (user.to_string() == number).then_some(user)
+        });
+        if let Some(user) = user {
+            found.push((user, Path::new(DEFAULT_ROOTS).join(name)));
+        }
+    }
+    found.sort();
+    Ok(found
+        .into_iter()
+        .filter_map(|(user, path)| match check_root_of(&path, user) {
+            Ok(()) => Some(Ok((user, path))),
+            Err(Error::NotFound { .. }) => None,
+            Err(error) => Some(Err(error)),
+        })
+        .collect())
+}
+
+/// Checks that a default root is a directory of the user whose number is in its name. Any user can
+/// make a file of any name beside it.
+fn check_root_of(root: &Path, user: u32) -> Result<()> {
+    let metadata = std::fs::symlink_metadata(root).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => Error::NotFound {
+            path: root.into(),
+            what: "no such directory",
+        },
+        _ => Error::io(root, "look at the store root")(source),
+    })?;
+    let what = if metadata.is_symlink() {
+        "it is a symbolic link"
+    } else if !metadata.is_dir() {
+        "it is not a directory"
+    } else if metadata.uid() != user {
+        "it is not a directory of this user"
+    } else {
+        return Ok(());
+    };
+    let maker = metadata.uid();
+    Err(untrusted(
+        root,
+        format!(
+            "{what}: {} made it where user {user} has its arrays; ask that user, or root, to \
+             remove it, or set NDSHM_ROOT to a directory of yours on a tmpfs",
+            fs::user_name(maker)
+        ),
+    ))
 }
 
 /// Checks that a store's directory is this user's alone, and on one of the file systems above
@@ -99,18 +158,16 @@ pub(crate) fn check_directory(path: &Path, any_file_system: bool) -> Result<Meta
 
 /// The path of a store's directory, absolute and without links.
 pub(crate) fn resolve(path: &Path) -> Result<PathBuf> {
-    std::fs::canonicalize(path).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Error::no_store(path),
-        _ => Error::io(path, "find the store's directory")(source),
-    })
+    fs::resolve(path, NO_STORE)
 }
 
-/// Checks that a directory has a store in it, and is this user's alone as in [`check_directory`].
+/// Checks that a directory has a store in it, and is this user's alone as in [`check_directory`],
+/// on any file system.
 ///
 /// Advice on a directory is for stores alone: if the path is mistaken, the error says so, and never
 /// how to make another directory accessible.
-pub(crate) fn check_store(path: &Path, any_file_system: bool) -> Result<Metadata> {
-    check_directory(path, any_file_system).map_err(|error| match error {
+pub(crate) fn check_store(path: &Path) -> Result<Metadata> {
+    check_directory(path, true).map_err(|error| match error {
         Error::Untrusted { .. } if path.is_dir() => absence(path).unwrap_or(error),
         error => error,
     })
@@ -122,10 +179,11 @@ fn absence(directory: &Path) -> Option<Error> {
     match fs::open_to_read(&path) {
         Ok(file) => match LockPageSnapshot::read(&file, &path) {
             Ok(page) => page.defect().map(|defect| untrusted(&path, defect)),
+            Err(Error::Io { source, .. }) if source.kind() != io::ErrorKind::UnexpectedEof => None,
             Err(_) => Some(untrusted(&path, "it is not a lock file of a store")),
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => Some(no_store(directory)),
-        // Another user's directory may keep its files secret.
+        // Another user's directory may keep its files secret. A failed look says nothing.
         Err(_) => None,
     }
 }
@@ -157,7 +215,7 @@ fn has_arrays_alone(directory: &Path) -> bool {
         |wanted: fn(StoreEntry<'_>) -> bool| names.iter().any(|name| wanted(StoreEntry::of(name)));
     has(|entry| matches!(entry, StoreEntry::Array(_)))
         && !has(|entry| entry == StoreEntry::LockFile)
-        && directory.is_at_its_path()
+        && directory.is_at_its_path().is_ok_and(|is_there| is_there)
 }
 
 /// Whether a directory without a lock file, or another file, is at a path: never a store, which is
@@ -171,7 +229,7 @@ pub(crate) fn is_no_store(path: &Path) -> bool {
     let has_lock_file = directory
         .names()
         .is_ok_and(|names| names.iter().any(|name| name == LOCK_NAME));
-    !has_lock_file && directory.is_at_its_path()
+    !has_lock_file && directory.is_at_its_path().is_ok_and(|is_there| is_there)
 }
 
 /// Checks that no other user can put stores into a root.
@@ -208,13 +266,20 @@ fn check(path: &Path, any_file_system: bool, forbidden: u32, advice: &str) -> Re
             format!("its mode is {:03o}, {advice}", metadata.mode() & 0o777),
         ));
     }
-    if !any_file_system && !FILE_SYSTEMS.contains(&fs::file_system(path)?) {
-        let reason = "its file system is not tmpfs, ext4, xfs or an overlay over them, so locks \
-                      and reserved space may not hold; Builder::any_file_system allows it at your \
-                      own risk";
+    check_file_system(path, any_file_system)?;
+    Ok(metadata)
+}
+
+/// Checks that a directory is on one of the file systems above, unless `any_file_system`.
+pub(crate) fn check_file_system(path: &Path, any_file_system: bool) -> Result<()> {
+    if !any_file_system && FileSystem::of(path)?.is_none() {
+        let reason = "its file system is not tmpfs, ext4 or xfs, nor an overlay with an upper \
+                      layer that is known to be on one of them, so locks and reserved space may \
+                      not hold; choose a directory on one of them (in a container: a volume), or \
+                      Builder::any_file_system allows it at your own risk";
         return Err(untrusted(path, reason));
     }
-    Ok(metadata)
+    Ok(())
 }
 
 /// Checks that an open file is a regular file of this user that no other user can write.
@@ -256,8 +321,8 @@ fn check_owner(metadata: &Metadata, path: &Path) -> Result<()> {
         return Ok(());
     }
     let reason = format!(
-        "it belongs to user {}, not to the user of this process",
-        metadata.uid()
+        "it belongs to {}, not to the user of this process",
+        fs::user_name(metadata.uid())
     );
     Err(untrusted(path, reason))
 }

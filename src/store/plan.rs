@@ -6,7 +6,7 @@
 
 use crate::{
     error::{Error, Result},
-    format::constants::CLAIMABLE,
+    format::words::Owner,
     state::{block::lifecycle, snapshot::StateSnapshot},
 };
 use std::{fmt, path::PathBuf};
@@ -27,7 +27,9 @@ pub(crate) struct PlannedDeletion {
     pub(crate) reason: Reason,
     /// The arrays in a store, 1 for an array, 0 for a draft.
     pub(crate) arrays: usize,
-    /// The bytes that it takes.
+    /// The drafts in a store, 0 for an array, 1 for a draft.
+    pub(crate) drafts: usize,
+    /// The bytes that the arrays and drafts take.
     pub(crate) bytes: u64,
 }
 
@@ -82,10 +84,12 @@ impl Reason {
         state: &StateSnapshot,
         is_alive: impl FnOnce(u64) -> Result<bool>,
     ) -> Result<Option<Self>> {
-        match (state.lifecycle, state.owner) {
+        match (state.lifecycle, Owner::of(state.owner)) {
             (lifecycle::RELEASED, _) => Ok(Some(Self::Released)),
-            (lifecycle::READY, 0 | CLAIMABLE) => Ok(None),
-            (lifecycle::READY, owner) => Ok((!is_alive(owner)?).then_some(Self::OwnerDead(owner))),
+            (lifecycle::READY, Some(Owner::Member(owner))) => {
+                Ok((!is_alive(owner)?).then_some(Self::OwnerDead(owner)))
+            }
+            // A damaged word deletes nothing.
             _ => Ok(None),
         }
     }
@@ -134,7 +138,10 @@ impl fmt::Display for Reason {
 mod tests {
     use super::*;
     use crate::{
-        format::constants::{LIFECYCLE_AT, STATE_AT},
+        format::{
+            constants::{LIFECYCLE_AT, STATE_AT},
+            words::{CLAIMABLE, seal},
+        },
         state::block::StateBlock,
     };
 
@@ -163,13 +170,14 @@ mod tests {
         for (state, owner, expected) in [
             (lifecycle::READY, 0, None),
             (lifecycle::READY, CLAIMABLE, None),
-            (lifecycle::READY, 1, None),
-            (lifecycle::READY, 2, Some(Reason::OwnerDead(2))),
+            (lifecycle::READY, seal(1), None),
+            (lifecycle::READY, seal(2), Some(Reason::OwnerDead(2))),
+            (lifecycle::READY, 2, None),
             (lifecycle::RELEASED, 0, Some(Reason::Released)),
-            (lifecycle::RELEASED, 1, Some(Reason::Released)),
-            (lifecycle::RELEASED, 2, Some(Reason::Released)),
-            (lifecycle::RECYCLING, 2, None),
-            (7, 2, None),
+            (lifecycle::RELEASED, seal(1), Some(Reason::Released)),
+            (lifecycle::RELEASED, seal(2), Some(Reason::Released)),
+            (lifecycle::RECYCLING, seal(2), None),
+            (7, seal(2), None),
         ] {
             let mut block = StateBlock::initial(owner, 1);
             block[LIFECYCLE_AT - STATE_AT..][..4].copy_from_slice(&state.to_ne_bytes());

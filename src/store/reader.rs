@@ -9,6 +9,7 @@ use crate::{
         fork::Private,
         fs::{inode_at, open_file},
         mapping::Mapping,
+        wait::Wait,
     },
 };
 use std::{
@@ -27,7 +28,7 @@ pub(crate) struct StoreReader {
 
 impl StoreReader {
     pub(crate) fn open(directory: &Path) -> Result<Self> {
-        permissions::check_store(directory, true)?;
+        permissions::check_store(directory)?;
         let path = directory.join(LOCK_NAME);
         let lock = Private::open(|| open_file(&path)).map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => permissions::no_store(directory),
@@ -55,9 +56,15 @@ impl StoreReader {
         self.inode
     }
 
+    /// Whether the store's file system is mounted read-only: then this process cannot delete it.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.page.is_private()
+    }
+
     /// Whether the lock file still has its path.
-    pub(crate) fn is_at_its_path(&self) -> bool {
-        inode_at(&self.path) == Some(self.inode)
+    pub(crate) fn is_at_its_path(&self) -> Result<bool> {
+        let named = inode_at(&self.path).map_err(Error::io(&self.path, "look at the lock file"))?;
+        Ok(named == Some(self.inode))
     }
 
     /// The ids of the living members, in ascending order. A member of this process is one of them:
@@ -84,14 +91,32 @@ impl StoreReader {
             .file()
             .and_then(file_lock::try_exclude)
             .map_err(Error::io(&self.path, "lock the lock file"))?;
-        Ok(is_alone && self.is_at_its_path())
+        Ok(is_alone && self.is_at_its_path()?)
     }
 
-    /// Waits for the lock file's flock, exclusively: until the store has no member.
-    pub(crate) fn wait_until_deserted(&self) -> Result<()> {
+    /// Waits for the lock file's flock, exclusively: until the store has no member. Without a limit
+    /// it waits in the kernel.
+    pub(crate) fn wait_until_deserted(&self, wait: Wait) -> Result<()> {
+        let (action, obstacle) = (
+            "wait for the lock file",
+            "processes were members of the store",
+        );
+        let (file, deadline) = (self.lock()?, wait.begin());
+        if deadline.instant().is_some() {
+            return deadline.poll(&self.path, action, obstacle, || {
+                file_lock::try_exclude(file)
+            });
+        }
         // The kernel grants shared locks while a process waits for the exclusive one, so this wait
         // keeps no process from joining.
-        file_lock::exclude(self.lock()?).map_err(Error::io(&self.path, "wait for the lock file"))
+        loop {
+            match file_lock::exclude(file) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                    deadline.pause(&self.path, obstacle)?;
+                }
+                result => return result.map_err(Error::io(&self.path, action)),
+            }
+        }
     }
 
     pub(super) fn lock_file(&self) -> &Private {

@@ -24,11 +24,9 @@
 //! [mapping cache](crate::store::mapping_cache) does the same before it uses the mapping again.
 
 use crate::{
-    state::block::lifecycle,
     store::temporary::TempName,
     sys::{fork, mapping::Mapping},
 };
-use std::sync::atomic::Ordering::SeqCst;
 
 /// The files that a process keeps of one store, the one that was used last behind.
 pub(crate) struct Pool(fork::Mutex<Vec<Kept>>);
@@ -93,14 +91,12 @@ impl Drop for Pool {
 }
 
 impl Kept {
-    /// Deletes the file, unless this process inherited it over a fork: then it is the parent's.
-    fn forget(self) {
+    /// Deletes the file without making a new array of it, unless this process inherited it over a
+    /// fork: then it is the parent's.
+    pub(crate) fn forget(self) {
         if self.path.is_own() {
             // A process that has the file in its mapping cache unmaps it then.
-            self.mapping
-                .state()
-                .lifecycle
-                .store(lifecycle::RELEASED, SeqCst);
+            self.mapping.state().give_up_recycling();
         }
     }
 }

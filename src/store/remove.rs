@@ -7,11 +7,11 @@
 //!    after its rename, so either the closer finds the new file, or its maker deletes it.
 //! 2. *Rename away.* Under the closing lock of the marked store, a byte of its lock file, the
 //!    closer compares device and inode of the lock file at the path with those of the store that it
-//!    marked. Then one rename gives the directory the name `.ndshm-gone-` and random digits, in the
-//!    same parent. Each process that renames a store away holds that store's lock, so between the
-//!    look and the rename no other process moves the marked store, and no other store can take its
-//!    path. Without the lock, a second closer could rename away a store that a third process made
-//!    in between. Afterwards the path is free for another store.
+//!    marked. Then one rename gives the directory the name `.ndshm-gone-`, random digits and its
+//!    old name, in the same parent. Each process that renames a store away holds that store's lock,
+//!    so between the look and the rename no other process moves the marked store, and no other
+//!    store can take its path. Without the lock, a second closer could rename away a store that a
+//!    third process made in between. Afterwards the path is free for another store.
 //! 3. *Empty.* The closer unlinks the store's files, the lock file last, and removes the directory.
 //!    Several processes may do this at once, so a file that is gone is no error. A file that
 //!    arrives between the listing and the removal makes the closer list again.
@@ -26,9 +26,10 @@
 //! # A user who moves directories
 //!
 //! A user may rename another store to the path between the look and the rename of step 2. So the
-//! closer compares once more after the rename, and renames the other store back. If it cannot, the
-//! store in `.ndshm-gone-*` is not marked as closing, and a sweep does not empty it: it asks the
-//! user to rename it back, unless the store is ephemeral and has no member.
+//! closer compares once more after the rename, and renames the other store back. If it is killed
+//! before, the store in `.ndshm-gone-*` is not marked as closing, and the name has the name of its
+//! place at the end: a sweep renames it back ([`put_back`]), unless the store is ephemeral and has
+//! no member. Where another store has the place, the sweep says how the user gives it another name.
 //!
 //! # Files of others
 //!
@@ -44,6 +45,7 @@ use crate::{
     },
     store::{
         StoreReader,
+        closing::{self, Inode},
         directory::{Directory, Identity},
         listing, member_locks,
         sweep::Swept,
@@ -52,18 +54,18 @@ use crate::{
         fork::Private,
         fs::{inode_at, rename_without_replacing},
         process,
+        wait::{Deadline, IN_PASSING},
     },
 };
 use std::{
     ffi::OsStr,
     fs, io,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
 };
 
 /// Deletes the store in a directory if it is marked as closing: its closer died, or has not come to
 /// the rename yet. Returns false if no such store is there.
-pub(crate) fn finish_closing(directory: &Path) -> Result<bool> {
+pub(crate) fn finish_closing(directory: &Path, deadline: &Deadline) -> Result<bool> {
     let store = match StoreReader::open(directory) {
         Ok(store) => store,
         Err(Error::NotFound { .. } | Error::Untrusted { .. }) => return Ok(false),
@@ -73,26 +75,15 @@ pub(crate) fn finish_closing(directory: &Path) -> Result<bool> {
         return Ok(false);
     }
     check_removable(directory)?;
-    remove(directory, store.lock_file(), store.inode()).map(|_| true)
+    remove(directory, store.lock_file(), store.inode(), deadline).map(|_| true)
 }
 
-/// How often a file is looked at before it counts as one of others.
-const LOOKS: usize = 5;
-const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
-
 /// An error if the store contains a file that this library did not put there.
-///
-/// A process that publishes an array while its store is closed may put it into the store that took
-/// the path, and deletes it at once. So a file of others counts if it is there at every look.
 pub(crate) fn check_removable(directory: &Path) -> Result<()> {
-    for look in 1..=LOOKS {
-        match listing::foreign_entry(directory)? {
-            None => break,
-            Some(foreign) if look == LOOKS => return Err(not_removable(directory, &foreign)),
-            Some(_) => std::thread::sleep(BETWEEN_LOOKS),
-        }
+    match listing::strays(directory)?.first() {
+        None => Ok(()),
+        Some(stray) => Err(not_removable(directory, stray.as_ref())),
     }
-    Ok(())
 }
 
 pub(super) fn not_removable(directory: &Path, foreign: &Path) -> Error {
@@ -105,61 +96,149 @@ pub(super) fn not_removable(directory: &Path, foreign: &Path) -> Error {
 
 /// Deletes a store that was marked as closing, whose open lock file has this device and inode:
 /// steps 2 and 3. Does nothing if another process renamed it away first.
-pub(crate) fn remove(directory: &Path, lock: &Private, inode: (u64, u64)) -> Result<Swept> {
-    match rename_away(directory, lock, inode)? {
+pub(crate) fn remove(
+    directory: &Path,
+    lock: &Private,
+    inode: Inode,
+    deadline: &Deadline,
+) -> Result<Swept> {
+    match rename_away(directory, lock, inode, deadline)? {
         Some(gone) => empty(&gone),
         None => Ok(Swept::default()),
     }
 }
 
 /// Step 2. Returns the directory's new path.
-fn rename_away(directory: &Path, lock: &Private, inode: (u64, u64)) -> Result<Option<PathBuf>> {
-    let path = directory.join(LOCK_NAME);
-    // The lock goes with its description, when this is dropped.
-    let closing = lock
-        .reopen()
-        .map_err(Error::io(&path, "open the lock file again"))?;
-    lock_closing(&closing, &path)?;
-    if inode_at(&path) != Some(inode) {
-        return Ok(None);
-    }
-    failpoint!(RenameAwayWanted);
+fn rename_away(
+    directory: &Path,
+    lock: &Private,
+    inode: Inode,
+    deadline: &Deadline,
+) -> Result<Option<PathBuf>> {
     let random = process::random_uuid().map_err(Error::io(directory, "take random bytes"))?;
-    let gone = directory.with_file_name(directory_entry::gone_name(random));
-    match rename_without_replacing(directory, &gone) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Error::io(directory, "rename the store away")(error)),
-    }
-    failpoint!(StoreRenamedAway);
-    if inode_at(&gone.join(LOCK_NAME)).is_some_and(|found| found != inode) {
-        failpoint!(StorePutBack);
-        return match rename_without_replacing(&gone, directory) {
-            Ok(()) => Ok(None),
-            Err(error) => Err(Error::io(gone, "put another store back into its place")(
-                error,
-            )),
-        };
-    }
-    Ok(Some(gone))
+    let name = directory.file_name().unwrap_or_default();
+    // A store that was renamed away before keeps the name of its first place.
+    let name = directory_entry::name_before(name).unwrap_or(name);
+    let away = Away {
+        directory,
+        lock,
+        deadline,
+        gone: directory.with_file_name(directory_entry::gone_name(random, name)),
+    };
+    Ok(closing::rename_away(&away, inode)?.then_some(away.gone))
 }
 
-/// How long a closer waits for another one. That one holds the lock for a few system calls, unless
-/// it is stopped.
-const PATIENCE: Duration = Duration::from_secs(10);
-const BETWEEN_TRIES: Duration = Duration::from_millis(1);
+/// The place of a store on a file system.
+struct Away<'a> {
+    directory: &'a Path,
+    lock: &'a Private,
+    deadline: &'a Deadline,
+    gone: PathBuf,
+}
 
-fn lock_closing(closing: &Private, path: &Path) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    let try_lock = || closing.file().and_then(member_locks::try_lock_closing);
-    while !try_lock().map_err(Error::io(path, "lock the store to rename it away"))? {
-        if Instant::now() > deadline {
-            let action = "wait for another process that deletes this store: it is stopped, end it";
-            return Err(Error::io(path, action)(io::ErrorKind::TimedOut.into()));
-        }
-        std::thread::sleep(BETWEEN_TRIES);
+impl closing::Place for Away<'_> {
+    /// The lock goes with its description.
+    type Lock = Private;
+    type Error = Error;
+
+    fn lock(&self) -> Result<Private> {
+        let path = self.directory.join(LOCK_NAME);
+        let closing = self
+            .lock
+            .reopen()
+            .map_err(Error::io(&path, "open the lock file again"))?;
+        lock_closing(&closing, &path, self.deadline)?;
+        Ok(closing)
     }
-    Ok(())
+
+    fn found(&self) -> Result<Option<Inode>> {
+        let path = self.directory.join(LOCK_NAME);
+        inode_at(&path).map_err(Error::io(&path, "look at the lock file"))
+    }
+
+    fn rename_away(&self) -> Result<bool> {
+        match rename_without_replacing(self.directory, &self.gone) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(Error::io(self.directory, "rename the store away")(error)),
+        }
+    }
+
+    fn found_away(&self) -> Result<Option<Inode>> {
+        inode_at(&self.gone.join(LOCK_NAME)).map_err(Error::io(&self.gone, "look at the store"))
+    }
+
+    fn put_back(&self) -> Result<()> {
+        put_back(&self.gone).map(|_| ())
+    }
+}
+
+/// Renames a store back that is not closed and was renamed away in the place of another one.
+/// Returns false if another process did so first. If the name of its place is not known, or another
+/// directory has it, the error says how a user puts the store elsewhere.
+pub(super) fn put_back(gone: &Path) -> Result<bool> {
+    let place = place_before(gone).ok_or_else(|| displaced(gone))?;
+    match rename_without_replacing(gone, &place) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(displaced(gone)),
+        Err(error) => Err(Error::io(gone, "put the store back into its place")(error)),
+    }
+}
+
+/// The path that a store had before it was renamed away.
+fn place_before(gone: &Path) -> Option<PathBuf> {
+    let name = directory_entry::name_before(gone.file_name()?)?;
+    Some(gone.with_file_name(name))
+}
+
+/// The error for a store that is not closed and was renamed away: how it gets a name again.
+pub(super) fn displaced(gone: &Path) -> Error {
+    let is_free = |path: &PathBuf| fs::symlink_metadata(path).is_err();
+    let place = place_before(gone);
+    let reason = match place.filter(is_free) {
+        Some(place) => format!(
+            "it is a store that is not closed, renamed away where another one was: a sweep puts it \
+             back as {}",
+            place.display()
+        ),
+        None => {
+            let base = place_before(gone).unwrap_or(gone.with_file_name("restored"));
+            let name = base.file_name().unwrap_or_default().to_string_lossy();
+            let free = (1..)
+                .map(|n| base.with_file_name(format!("{name}-{n}")))
+                .find(is_free)
+                .unwrap_or(base.clone());
+            format!(
+                "it is a store that is not closed, renamed away where another one was, and its \
+                 place is taken or not known: give it a name with mv -nT {} {}",
+                quoted(gone),
+                quoted(&free)
+            )
+        }
+    };
+    Error::Untrusted {
+        path: gone.into(),
+        reason,
+    }
+}
+
+/// A path as a shell reads it.
+fn quoted(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
+}
+
+/// Another closer holds the lock for a few system calls, unless it is stopped, so the wait has an
+/// end also where the caller set none.
+fn lock_closing(closing: &Private, path: &Path, deadline: &Deadline) -> Result<()> {
+    let action = "lock the store to rename it away";
+    let obstacle = "another process that deletes this store held its lock (if it is stopped: \
+                    continue it by SIGCONT, or end it)";
+    deadline
+        .or(Some(IN_PASSING))
+        .poll(path, action, obstacle, || {
+            closing.file().and_then(member_locks::try_lock_closing)
+        })
 }
 
 /// Unlinks the files of a store that was renamed away, and removes its directory: step 3.
@@ -168,8 +247,7 @@ pub(super) fn empty(gone: &Path) -> Result<Swept> {
     let Some(directory) = Directory::open(gone)? else {
         return Ok(swept);
     };
-    let store = directory.identity();
-    let mut looks = 1;
+    let store = directory.identity()?;
     loop {
         if let Some(store) = &store {
             unlink_files(&directory, store, &mut swept)?;
@@ -183,19 +261,8 @@ pub(super) fn empty(gone: &Path) -> Result<Swept> {
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
             Err(error) => return Err(Error::io(gone, "delete the directory")(error)),
         }
-        let names = directory.names()?;
-        let foreign = names
-            .into_iter()
-            .find(|name| store.is_none_or(|store| !directory.is_of_store(name, &store)));
-        match foreign {
-            None => {}
-            Some(foreign) if looks == LOOKS => {
-                return Err(not_removable(gone, Path::new(&foreign)));
-            }
-            Some(_) => {
-                looks += 1;
-                std::thread::sleep(BETWEEN_LOOKS);
-            }
+        if let Some(foreign) = directory.foreign_entry(store.as_ref())? {
+            return Err(not_removable(gone, Path::new(&foreign)));
         }
     }
 }
@@ -205,14 +272,16 @@ pub(super) fn empty(gone: &Path) -> Result<Swept> {
 fn unlink_files(directory: &Directory, store: &Identity, swept: &mut Swept) -> Result<()> {
     for name in directory.names()? {
         let entry = StoreEntry::of(&name);
-        if entry == StoreEntry::LockFile || !directory.is_of_store(&name, store) {
+        if entry == StoreEntry::LockFile || !directory.is_of_store(&name, store)? {
             continue;
         }
         let bytes = directory.allocated(&name);
         let is_unlinked = directory.unlink(&name)?;
         failpoint!(StoreFileRemoved);
-        if is_unlinked && matches!(entry, StoreEntry::Array(_)) {
-            swept.arrays += 1;
+        if is_unlinked {
+            let is_array = matches!(entry, StoreEntry::Array(_));
+            swept.arrays += usize::from(is_array);
+            swept.half_made += usize::from(!is_array);
             swept.bytes += bytes;
         }
     }
@@ -227,11 +296,12 @@ fn unlink_files(directory: &Directory, store: &Identity, swept: &mut Swept) -> R
 /// Removes a store that no process is making any more: a lock file and its directory. Returns false
 /// if the directory has something else, and so is none.
 pub(super) fn remove_half_built(path: &Path) -> Result<bool> {
-    let Some(directory) =
-        Directory::open(path)?.filter(|found| found.is_half_built().is_ok_and(|is| is))
-    else {
+    let Some(directory) = Directory::open(path)? else {
         return Ok(false);
     };
+    if !directory.is_half_built()? {
+        return Ok(false);
+    }
     directory.unlink(OsStr::new(LOCK_NAME))?;
     failpoint!(StoreFileRemoved);
     let removed = fs::remove_dir(path);

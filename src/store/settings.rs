@@ -43,6 +43,7 @@ pub(crate) struct Settings {
     /// A [`HugePages`].
     huge_pages: AtomicU8,
     prefault: AtomicBool,
+    core_dumps: AtomicBool,
     /// Bytes.
     recycle: AtomicUsize,
     /// Bytes plus one; zero if none was chosen.
@@ -53,7 +54,7 @@ pub(crate) struct Settings {
 const CACHE: usize = 64 << 20;
 
 impl Settings {
-    /// How long a guard waits that was asked for without a limit of its own.
+    /// How long a call waits that has no limit of its own.
     pub(crate) fn lock_timeout(&self) -> Option<Duration> {
         self.lock_timeout
             .load(Relaxed)
@@ -86,6 +87,15 @@ impl Settings {
 
     pub(crate) fn set_prefault(&self) {
         self.prefault.store(true, Relaxed);
+    }
+
+    /// Whether core dumps of this process have the arrays, as far as the kernel's filter allows.
+    pub(crate) fn core_dumps(&self) -> bool {
+        self.core_dumps.load(Relaxed)
+    }
+
+    pub(crate) fn set_core_dumps(&self, core_dumps: bool) {
+        self.core_dumps.store(core_dumps, Relaxed);
     }
 
     /// How many bytes of mappings are kept for arrays that are opened again.

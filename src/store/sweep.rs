@@ -15,9 +15,15 @@ use crate::{
         permissions,
         plan::{Plan, PlannedDeletion, Reason},
         reader::open_directory,
-        remove::{check_removable, empty, not_removable, remove, remove_half_built},
+        remove::{
+            check_removable, displaced, empty, not_removable, put_back, remove, remove_half_built,
+        },
     },
-    sys::file_lock,
+    sys::{
+        file_lock,
+        fs::inode_at,
+        wait::{Deadline, Wait},
+    },
 };
 use std::path::Path;
 
@@ -38,7 +44,10 @@ pub struct Swept {
     pub stores: usize,
     /// Deleted arrays, those of the deleted stores included.
     pub arrays: usize,
-    /// Bytes that the files of these arrays took, and those of half-made arrays.
+    /// Deleted files without an array, those of the deleted stores included: half-made arrays, and
+    /// files that their process kept for reuse.
+    pub half_made: usize,
+    /// Bytes that the files of these arrays and the files without one took.
     pub bytes: u64,
     /// Why other leftovers were not deleted, or could not be judged: an error with a path for each.
     pub skipped: Vec<Error>,
@@ -51,6 +60,7 @@ impl Swept {
             Ok(other) => {
                 self.stores += other.stores;
                 self.arrays += other.arrays;
+                self.half_made += other.half_made;
                 self.bytes += other.bytes;
                 self.skipped.extend(other.skipped);
             }
@@ -96,16 +106,28 @@ fn judge(path: &Path, entry: RootEntry) -> Result<Option<PlannedDeletion>> {
         },
         // Not a store, not of this user, or gone in the meantime.
         Err(Error::NotFound { .. }) => None,
-        Err(Error::Untrusted { .. }) if !path.join(LOCK_NAME).exists() => None,
+        Err(Error::Untrusted { .. }) if !has_lock_file(path)? => None,
         Err(error) => return Err(error),
     };
     reason.map(|reason| whole(path, reason)).transpose()
+}
+
+fn has_lock_file(directory: &Path) -> Result<bool> {
+    let path = directory.join(LOCK_NAME);
+    match inode_at(&path) {
+        // A directory of another user.
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Ok(false),
+        found => Ok(found
+            .map_err(Error::io(&path, "look for a lock file"))?
+            .is_some()),
+    }
 }
 
 /// Why a sweep deletes a store, if so. An error if the store is a leftover and must not be deleted
 /// all the same.
 pub(crate) fn reason_to_delete(store: &StoreReader, directory: &Path) -> Result<Option<Reason>> {
     let page = store.page();
+    page.check_flags(directory)?;
     let is_gone = directory
         .file_name()
         .is_some_and(|name| RootEntry::of(name) == RootEntry::Gone);
@@ -115,7 +137,7 @@ pub(crate) fn reason_to_delete(store: &StoreReader, directory: &Path) -> Result<
     let has_members = !store.outlives_its_members() && !store.living()?.is_empty();
     let reason = Reason::of_store(page.is_persistent(), page.is_closing(), has_members);
     match reason {
-        None if is_gone => Err(put_back(directory)),
+        None if is_gone => Err(displaced(directory)),
         None => Ok(None),
         Some(reason) => {
             check_removable(directory)?;
@@ -127,19 +149,25 @@ pub(crate) fn reason_to_delete(store: &StoreReader, directory: &Path) -> Result<
 
 /// The planned deletion of a whole store.
 pub(crate) fn whole(directory: &Path, reason: Reason) -> Result<PlannedDeletion> {
-    let (arrays, bytes) = listing::size(directory)?;
+    let listing::Size {
+        arrays,
+        drafts,
+        bytes,
+    } = listing::size(directory)?;
     Ok(PlannedDeletion {
         path: directory.into(),
         reason,
         arrays,
+        drafts,
         bytes,
     })
 }
 
 /// Deletes the stores in a root whose processes are all gone, and the half-built and half-deleted
 /// stores there.
-pub(crate) fn sweep(root: &Path) -> Result<Swept> {
+pub(crate) fn sweep(root: &Path, deadline: &Deadline) -> Result<Swept> {
     Member::end_lingering(|member| member.directory().parent() == Some(root));
+    put_back_displaced(root)?;
     let Plan { deletions, skipped } = plan(root)?;
     let mut swept = Swept {
         skipped,
@@ -151,9 +179,9 @@ pub(crate) fn sweep(root: &Path) -> Result<Swept> {
     for PlannedDeletion { path, reason, .. } in stores {
         if reason == Reason::RenamedAway {
             failpoint!(SweepGoneFound);
-            swept.note(sweep_gone(&path));
+            swept.note(sweep_gone(&path, deadline));
         } else {
-            match sweep_store(&path) {
+            match sweep_store(&path, deadline) {
                 // Deleted by another process since it was planned.
                 Err(Error::NotFound { .. }) => {}
                 result => swept.note(result),
@@ -164,6 +192,27 @@ pub(crate) fn sweep(root: &Path) -> Result<Swept> {
         sweep_half_built(root, &half_built, &mut swept)?;
     }
     Ok(swept)
+}
+
+/// Puts stores back that are not closed and were renamed away in the place of another one, if their
+/// places are free. The plan has an error for each of the others.
+fn put_back_displaced(root: &Path) -> Result<()> {
+    let names = listing::names(root)?.into_iter();
+    for name in names.filter(|name| RootEntry::of(name) == RootEntry::Gone) {
+        let gone = root.join(name);
+        let is_displaced = StoreReader::open(&gone).is_ok_and(|store| stays(&store));
+        if is_displaced && put_back(&gone).is_ok_and(|was_put_back| was_put_back) {
+            event!(DEBUG, path = %gone.display(), "put a store back into its place");
+        }
+    }
+    Ok(())
+}
+
+/// Whether a store is neither closed nor deserted.
+fn stays(store: &StoreReader) -> bool {
+    let page = store.page();
+    !page.is_closing()
+        && (page.is_persistent() || store.living().is_ok_and(|living| !living.is_empty()))
 }
 
 /// Deletes half-built stores, if no process is building one: a builder holds the root's flock,
@@ -185,12 +234,17 @@ fn sweep_half_built(root: &Path, half_built: &[PlannedDeletion], swept: &mut Swe
 
 /// Deletes an ephemeral store if no process is its member any more, and any store whose closer was
 /// killed.
-fn sweep_store(directory: &Path) -> Result<Swept> {
+fn sweep_store(directory: &Path, deadline: &Deadline) -> Result<Swept> {
     let store = StoreReader::open(directory)?;
-    if store.outlives_its_members() || !store.lock_if_deserted()? {
+    if store.is_read_only() {
+        Err(Error::ReadOnly {
+            path: directory.into(),
+            reason: "its file system is mounted read-only: sweep it where it can be written",
+        })
+    } else if store.outlives_its_members() || !store.lock_if_deserted()? {
         Ok(Swept::default())
     } else {
-        sweep_deserted(&store, directory)
+        sweep_deserted(&store, directory, deadline)
     }
 }
 
@@ -198,13 +252,15 @@ fn sweep_store(directory: &Path) -> Result<Swept> {
 /// and still in its place. Calls `ready` just before the wait.
 pub(crate) fn sweep_when_deserted(
     directory: &Path,
+    wait: Wait,
     ready: impl FnOnce() -> Result<()>,
 ) -> Result<Swept> {
     let store = StoreReader::open(directory)?;
     ready()?;
-    store.wait_until_deserted()?;
-    if store.is_at_its_path() {
-        return sweep_deserted(&store, directory);
+    store.wait_until_deserted(wait)?;
+    let deadline = wait.begin();
+    if store.is_at_its_path()? {
+        return sweep_deserted(&store, directory, &deadline);
     }
     // Another process deleted the store. If it was killed midway, the directory remains as
     // `.ndshm-gone-*`.
@@ -215,7 +271,7 @@ pub(crate) fn sweep_when_deserted(
     {
         for name in listing::names(parent)? {
             if RootEntry::of(&name) == RootEntry::Gone {
-                swept.note(sweep_gone(&parent.join(name)));
+                swept.note(sweep_gone(&parent.join(name), &deadline));
             }
         }
     }
@@ -223,15 +279,15 @@ pub(crate) fn sweep_when_deserted(
 }
 
 /// Deletes a store that no process can join while `store` holds its lock.
-fn sweep_deserted(store: &StoreReader, directory: &Path) -> Result<Swept> {
+fn sweep_deserted(store: &StoreReader, directory: &Path, deadline: &Deadline) -> Result<Swept> {
     if store.outlives_its_members() {
         return Ok(Swept::default());
     }
     failpoint!(SweepStoreDeserted);
     check_removable(directory)?;
-    store.page().set_closing();
+    store.page().set_closing(directory)?;
     failpoint!(SweepStoreMarked);
-    let swept = remove(directory, store.lock_file(), store.inode())?;
+    let swept = remove(directory, store.lock_file(), store.inode(), deadline)?;
     Ok(Swept { stores: 1, ..swept })
 }
 
@@ -240,23 +296,16 @@ fn sweep_deserted(store: &StoreReader, directory: &Path) -> Result<Swept> {
 /// A store that is not marked as closing was in the place of the closed one: its closer has not put
 /// it back yet, or was killed before it could. It is deleted under the same conditions as in its
 /// place.
-fn sweep_gone(gone: &Path) -> Result<Swept> {
+fn sweep_gone(gone: &Path, deadline: &Deadline) -> Result<Swept> {
     match StoreReader::open(gone) {
         Ok(store) if !store.page().is_closing() => {}
-        _ => return empty(gone),
+        // Closing, or without a lock file that could be one.
+        Ok(_) | Err(Error::NotFound { .. } | Error::Untrusted { .. }) => return empty(gone),
+        Err(error) => return Err(error),
     }
-    let swept = sweep_store(gone)?;
-    if swept.stores == 0 && gone.exists() {
-        return Err(put_back(gone));
+    let swept = sweep_store(gone, deadline)?;
+    if swept.stores == 0 {
+        put_back(gone)?;
     }
     Ok(swept)
-}
-
-fn put_back(gone: &Path) -> Error {
-    Error::Untrusted {
-        path: gone.into(),
-        reason: "it is a store that is not closed, renamed away where another one was: rename it \
-                 back into its place"
-            .into(),
-    }
 }

@@ -1,34 +1,32 @@
 //! Temporary names: of files that are being built or kept for reuse. A process deletes the files
 //! that it made under such names.
 
-use crate::sys::fork;
+use crate::{store::directory::Directory, sys::fork};
 use std::{
+    ffi::{OsStr, OsString},
+    fs::File,
     io,
-    ops::Deref,
-    path::{Path, PathBuf},
+    sync::Arc,
 };
-use tempfile::TempPath;
 
-/// The name of a file. Dropping it deletes the file, except in a forked child: there the file is
-/// the parent's.
+/// The name of a file in a store's directory. Dropping it deletes the file, except in a forked
+/// child: there the file is the parent's.
 pub(crate) struct TempName {
-    /// `None` only while this is dropped or published.
-    path: Option<TempPath>,
+    directory: Arc<Directory>,
+    /// `None` only once it was published.
+    name: Option<OsString>,
     /// The fork generation that made it.
     generation: u64,
 }
 
 impl TempName {
-    pub(crate) fn new(path: TempPath) -> Self {
+    /// The name of an existing file.
+    pub(crate) fn new(directory: &Arc<Directory>, name: OsString) -> Self {
         Self {
-            path: Some(path),
+            directory: directory.clone(),
+            name: Some(name),
             generation: fork::generation(),
         }
-    }
-
-    /// The name of an existing file, an absolute path.
-    pub(crate) fn of(path: PathBuf) -> io::Result<Self> {
-        TempPath::try_from_path(path).map(Self::new)
     }
 
     /// Whether this process made it.
@@ -36,34 +34,32 @@ impl TempName {
         self.generation == fork::generation()
     }
 
-    /// Renames the file, unless another file has the new name.
-    pub(crate) fn publish(mut self, path: &Path) -> io::Result<()> {
-        match self.path.take() {
-            Some(temporary) if self.is_own() => temporary
-                .persist_noclobber(path)
-                .map_err(|failed| failed.error),
-            inherited => {
-                self.path = inherited;
-                Err(io::Error::other(
-                    "the file belongs to the process that this one was forked from",
-                ))
-            }
-        }
+    /// Opens the file for reading and writing.
+    pub(crate) fn open(&self) -> io::Result<File> {
+        let name = self.name.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        self.directory.open_to_write(name)
     }
-}
 
-impl Deref for TempName {
-    type Target = Path;
-
-    fn deref(&self) -> &Path {
-        self.path.as_deref().unwrap_or(Path::new(""))
+    /// Moves the file to another name in its directory, unless another file has that name. If the
+    /// directory has lost its path, the file is not found.
+    pub(crate) fn publish(mut self, to: &OsStr) -> io::Result<()> {
+        if !self.is_own() {
+            return Err(io::Error::other(
+                "the file belongs to the process that this one was forked from",
+            ));
+        }
+        if let Some(name) = &self.name {
+            self.directory.rename(name, to)?;
+            self.name = None;
+        }
+        Ok(())
     }
 }
 
 impl Drop for TempName {
     fn drop(&mut self) {
-        if !self.is_own() {
-            let _ = self.path.take().map(TempPath::keep);
+        if let Some(name) = self.name.take().filter(|_| self.is_own()) {
+            let _ = self.directory.unlink(&name);
         }
     }
 }

@@ -20,29 +20,20 @@ pub(crate) fn try_exclude(file: &File) -> io::Result<bool> {
     attempt(|| fs2::FileExt::try_lock_exclusive(file))
 }
 
-/// Waits for the exclusive flock and takes it. For a fresh descriptor only.
+/// Waits for the exclusive flock in the kernel, without a limit, and takes it. Returns an error of
+/// kind `Interrupted` after a signal. For a fresh descriptor only.
 pub(crate) fn exclude(file: &File) -> io::Result<()> {
-    loop {
-        match fs2::FileExt::lock_exclusive(file) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
-        }
-    }
+    fs2::FileExt::lock_exclusive(file)
 }
 
 /// Locks one byte without waiting. Returns false if another description holds the lock.
 pub(crate) fn try_lock_byte(file: &File, at: u64) -> io::Result<bool> {
-    set(file, libc::F_OFD_SETLK, libc::F_WRLCK, at)
-}
-
-/// Waits for the lock of one byte and takes it.
-pub(crate) fn lock_byte(file: &File, at: u64) -> io::Result<()> {
-    set(file, libc::F_OFD_SETLKW, libc::F_WRLCK, at).map(|_| ())
+    set(file, libc::F_WRLCK, at)
 }
 
 /// Unlocks one byte.
 pub(crate) fn unlock_byte(file: &File, at: u64) -> io::Result<()> {
-    set(file, libc::F_OFD_SETLK, libc::F_UNLCK, at).map(|_| ())
+    set(file, libc::F_UNLCK, at).map(|_| ())
 }
 
 /// The first lock that another open file description holds on any of these bytes, cut to the given
@@ -52,7 +43,7 @@ pub(crate) fn first_locked(file: &File, bytes: Range<u64>) -> io::Result<Option<
     // SAFETY: F_OFD_GETLK reads and writes the flock it is given; that one is valid and has a pid
     // of zero, and the descriptor is open.
     if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock) } == -1 {
-        return Err(io::Error::last_os_error());
+        return Err(told(io::Error::last_os_error()));
     }
     if i32::from(lock.l_type) == libc::F_UNLCK {
         return Ok(None);
@@ -83,12 +74,12 @@ fn attempt(lock: impl Fn() -> io::Result<()>) -> io::Result<bool> {
     }
 }
 
-fn set(file: &File, command: i32, kind: i32, at: u64) -> io::Result<bool> {
+fn set(file: &File, kind: i32, at: u64) -> io::Result<bool> {
     let lock = flock(kind, at, 1);
     loop {
-        // SAFETY: the F_OFD_SETLK commands read the flock they are given; that one is valid and has
-        // a pid of zero, and the descriptor is open.
-        if unsafe { libc::fcntl(file.as_raw_fd(), command, &raw const lock) } != -1 {
+        // SAFETY: F_OFD_SETLK reads the flock it is given; that one is valid and has a pid of zero,
+        // and the descriptor is open.
+        if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) } != -1 {
             return Ok(true);
         }
         let error = io::Error::last_os_error();
@@ -97,8 +88,26 @@ fn set(file: &File, command: i32, kind: i32, at: u64) -> io::Result<bool> {
             // Linux answers EAGAIN, never EACCES, where the lock is held. EACCES is the answer of a
             // security policy, and to try again would be an endless loop.
             Some(libc::EAGAIN) => return Ok(false),
-            _ => return Err(error),
+            _ => return Err(told(error)),
         }
+    }
+}
+
+/// The error of a refused byte lock, with the name of the call where this kernel or sandbox lacks
+/// it.
+fn told(error: io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(libc::EACCES | libc::EPERM | libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP) => {
+            io::Error::new(
+                error.kind(),
+                format!(
+                    "{error}: this kernel, the sandbox of this process (seccomp, gVisor, a \
+                     security policy) or the file system lacks byte locks of open file \
+                     descriptions (fcntl F_OFD_SETLK), which are needed"
+                ),
+            )
+        }
+        _ => error,
     }
 }
 

@@ -1,65 +1,57 @@
-//! Files and file systems: opening files, asking for their inode, type and free space, and the
-//! error of a failed creation.
+//! Files: opening them, asking for their inode and for free space, reserving it, and the error of a
+//! failed creation.
 
 use crate::{
     error::{Error, Result},
     sys::memory::{self, Left},
 };
 use rustix::{
-    fs::{CWD, FallocateFlags, Mode, OFlags, RenameFlags, fallocate, renameat_with},
+    fs::{
+        AtFlags, CWD, FallocateFlags, Mode, OFlags, RenameFlags, fallocate, linkat, openat,
+        renameat_with,
+    },
     io::Errno,
 };
 use std::{
+    ffi::OsStr,
     fs::{self, File},
     io,
     ops::Range,
-    os::fd::AsRawFd,
-    path::Path,
+    os::fd::{AsFd, AsRawFd},
+    path::{Path, PathBuf},
 };
 
-/// The type that statfs returns for a tmpfs.
-pub(crate) const TMPFS: u64 = 0x0102_1994;
-
-/// The type of the file system that holds a path, as statfs returns it.
-pub(crate) fn file_system(path: &Path) -> Result<u64> {
-    let found = rustix::fs::statfs(path).map_err(|errno| match errno {
-        // Deleted since the caller looked at it.
-        Errno::NOENT => Error::NotFound {
+/// An absolute path without links. `NotFound`, of the thing `what`, only if nothing is there.
+pub(crate) fn resolve(path: &Path, what: &'static str) -> Result<PathBuf> {
+    fs::canonicalize(path).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Error::NotFound {
             path: path.into(),
-            what: "no such directory",
+            what,
         },
-        errno => Error::io(path, "ask for its file system")(errno.into()),
-    })?;
-    Ok(found.f_type as u64)
+        _ => Error::io(path, "resolve the path")(source),
+    })
 }
 
-/// Whether a directory is on a tmpfs.
-pub(crate) fn is_on_tmpfs(path: &Path) -> bool {
-    file_system(path).is_ok_and(|found| found == TMPFS)
-}
-
-/// Whether the file system with this device number was mounted with an option that gives its files
-/// huge pages. Reads `/proc/self/mountinfo`, proc(5).
-pub(crate) fn has_huge_mount(device: u64) -> bool {
-    let number = format!(
-        "{}:{}",
-        rustix::fs::major(device),
-        rustix::fs::minor(device)
-    );
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let options = mounts
-        .lines()
-        .filter(|line| line.split(' ').nth(2) == Some(&number))
-        .filter_map(|line| line.rsplit(' ').next());
-    options
-        .flat_map(|options| options.split(','))
-        .any(|option| matches!(option, "huge=always" | "huge=within_size" | "huge=advise"))
-}
-
-/// Opens a file for reading and writing, without following a link or waiting for a FIFO.
+/// Opens a file for reading and writing, without following a link or waiting for a FIFO. On a file
+/// system that is mounted read-only, opens it for reading.
 pub(crate) fn open_file(path: &Path) -> io::Result<File> {
-    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    above_the_streams(File::from(rustix::fs::open(path, flags, Mode::empty())?))
+    open_file_in(CWD, path.as_os_str())
+}
+
+/// Opens a file by its name in an open directory, as [`open_file`] does.
+pub(crate) fn open_file_in(directory: impl AsFd, name: &OsStr) -> io::Result<File> {
+    let flags = OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let open = |access| openat(directory.as_fd(), name, flags | access, Mode::empty());
+    let file = match open(OFlags::RDWR) {
+        Err(Errno::ROFS) => open(OFlags::RDONLY),
+        opened => opened,
+    };
+    above_the_streams(File::from(file?))
+}
+
+/// Whether an open file can be read only.
+pub(crate) fn is_read_only(file: &File) -> bool {
+    rustix::fs::fcntl_getfl(file).is_ok_and(|flags| flags & OFlags::ACCMODE == OFlags::RDONLY)
 }
 
 /// Opens a file for reading, without following a link or waiting for a FIFO.
@@ -84,11 +76,38 @@ pub(crate) fn inode_of_file(file: &File) -> io::Result<(u64, u64)> {
 }
 
 /// Device and inode of the file at a path, of the link itself for a link. `None` if the path names
-/// nothing.
-pub(crate) fn inode_at(path: &Path) -> Option<(u64, u64)> {
-    rustix::fs::lstat(path)
-        .ok()
-        .map(|found| (found.st_dev, found.st_ino))
+/// nothing. An error says nothing about the file: the caller must decide nothing by it.
+pub(crate) fn inode_at(path: &Path) -> io::Result<Option<(u64, u64)>> {
+    let found = unless_missing(rustix::fs::lstat(path))?;
+    Ok(found.map(|found| (found.st_dev, found.st_ino)))
+}
+
+/// The answer of a call about a path; `None` if nothing is there.
+pub(crate) fn unless_missing<T>(answer: Result<T, Errno>) -> io::Result<Option<T>> {
+    match answer {
+        Ok(found) => Ok(Some(found)),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Whether a path still names the file that was opened by it.
+pub(crate) fn is_at(path: &Path, file: &File) -> io::Result<bool> {
+    Ok(inode_at(path)? == Some(inode_of_file(file)?))
+}
+
+/// The words for a user in an error: the number, and the name where `/etc/passwd` has it.
+pub(crate) fn user_name(user: u32) -> String {
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(user)).then_some(name)
+    });
+    match name {
+        Some(name) => format!("user {user} ({name})"),
+        None => format!("user {user}"),
+    }
 }
 
 /// Renames a file or a directory, unless something has the new name.
@@ -97,7 +116,7 @@ pub(crate) fn inode_at(path: &Path) -> Option<(u64, u64)> {
 /// a link, and a directory by a rename that could only replace an empty directory.
 pub(crate) fn rename_without_replacing(from: &Path, to: &Path) -> io::Result<()> {
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        Err(Errno::NOSYS | Errno::INVAL | Errno::PERM | Errno::OPNOTSUPP) => {}
+        Err(errno) if lacks_no_replace(errno) => {}
         renamed => return Ok(renamed?),
     }
     if !fs::symlink_metadata(from)?.is_dir() {
@@ -113,6 +132,24 @@ pub(crate) fn rename_without_replacing(from: &Path, to: &Path) -> io::Result<()>
     }
 }
 
+/// Renames a file to a name in an open directory, unless something has the name there.
+pub(crate) fn move_into(from: &Path, directory: &File, name: &OsStr) -> io::Result<()> {
+    match renameat_with(CWD, from, directory, name, RenameFlags::NOREPLACE) {
+        Err(errno) if lacks_no_replace(errno) => {}
+        renamed => return Ok(renamed?),
+    }
+    linkat(CWD, from, directory, name, AtFlags::empty())?;
+    fs::remove_file(from)
+}
+
+/// Whether renameat2 failed because the kernel or the file system does not have it.
+fn lacks_no_replace(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::NOSYS | Errno::INVAL | Errno::PERM | Errno::OPNOTSUPP
+    )
+}
+
 /// Bytes that one call reserves.
 const PIECE: u64 = 64 << 20;
 
@@ -122,12 +159,21 @@ const PIECE: u64 = 64 << 20;
 /// that an interrupted call reserved on a tmpfs, so that under a timer a large call never ends. A
 /// piece that is interrupted is halved, down to one page.
 pub(crate) fn reserve(file: &File, range: Range<u64>) -> io::Result<()> {
+    reserve_with(file, range, FallocateFlags::empty())
+}
+
+/// The same with these flags.
+pub(super) fn reserve_with(
+    file: &File,
+    range: Range<u64>,
+    flags: FallocateFlags,
+) -> io::Result<()> {
     let page = rustix::param::page_size() as u64;
     let (mut start, mut piece) = (range.start, PIECE);
     // An empty range is asked for too: the file system may refuse.
     loop {
         let len = piece.min(range.end - start);
-        match fallocate(file, FallocateFlags::empty(), start, len) {
+        match fallocate(file, flags, start, len) {
             Ok(()) => start += len,
             Err(Errno::INTR) => piece = (piece / 2).max(page),
             Err(errno) => return Err(errno.into()),

@@ -7,6 +7,7 @@
 pub(crate) mod copy;
 #[allow(unsafe_code)]
 pub(crate) mod file_lock;
+pub(crate) mod file_system;
 #[allow(unsafe_code)]
 pub(crate) mod fork;
 pub(crate) mod fs;
@@ -15,3 +16,4 @@ pub(crate) mod mapping;
 pub(crate) mod memory;
 #[allow(unsafe_code)]
 pub(crate) mod process;
+pub(crate) mod wait;

@@ -7,7 +7,8 @@ use std::{
     env,
     ffi::OsString,
     fs::File,
-    io::{self, Read},
+    io::{self, Read, Seek, SeekFrom, Write},
+    time::{SystemTime, UNIX_EPOCH},
 };
 use uuid::Uuid;
 
@@ -16,7 +17,7 @@ use uuid::Uuid;
 /// A process that runs with raised rights (setuid, setgid, file capabilities) believes none: its
 /// caller, which has fewer rights, chose them. Programs and directories that such a process uses
 /// come from its own code only.
-pub(crate) fn trusted_variable(name: &str) -> Option<OsString> {
+pub fn trusted_variable(name: &str) -> Option<OsString> {
     if has_raised_rights() {
         return None;
     }
@@ -44,6 +45,67 @@ pub(crate) fn file_size_limit() -> Option<u64> {
     (answer == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
 }
 
+/// A file that is written from its start, within the limit on the size of files of this process:
+/// the kernel would answer a larger file by a signal that ends the process.
+pub(crate) struct Bounded<'a> {
+    file: &'a mut File,
+    at: u64,
+    limit: Option<u64>,
+}
+
+impl<'a> Bounded<'a> {
+    pub(crate) fn new(file: &'a mut File) -> Self {
+        let limit = file_size_limit();
+        Self { file, at: 0, limit }
+    }
+
+    /// The same for an open end: a file that is written from its end, or a pipe or a device, which
+    /// has no limit.
+    pub(crate) fn at_end(file: &'a mut File) -> io::Result<Self> {
+        let found = file.metadata()?;
+        let limit = if found.is_file() {
+            file_size_limit()
+        } else {
+            None
+        };
+        let at = found.len();
+        Ok(Self { file, at, limit })
+    }
+}
+
+impl Write for Bounded<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let left = self
+            .limit
+            .map_or(u64::MAX, |limit| limit.saturating_sub(self.at));
+        if left == 0 && !bytes.is_empty() {
+            return Err(io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                format!(
+                    "this process may not write a file of more than {} bytes: raise the limit \
+                     (ulimit -f)",
+                    self.at
+                ),
+            ));
+        }
+        let fitting = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
+        let written = self.file.write(&bytes[..fitting])?;
+        self.at += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Seek for Bounded<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.at = self.file.seek(to)?;
+        Ok(self.at)
+    }
+}
+
 /// Random bytes from the kernel: by getrandom, and by /dev/urandom where a sandbox refuses that.
 fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
@@ -53,6 +115,17 @@ fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
         _ => File::open("/dev/urandom")?.read_exact(&mut bytes)?,
     }
     Ok(bytes)
+}
+
+/// A UUID of this moment and of 74 random bits (version 7), whose first bytes are the time, without
+/// the panic of `Uuid::new_v7` where the kernel gives no random bytes.
+pub(crate) fn time_ordered_uuid() -> io::Result<Uuid> {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let millis = now.as_millis() as u64;
+    random_bytes()
+        .map(|random| uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
 }
 
 /// A random UUID, without the panic of `Uuid::new_v4` where the kernel gives no random bytes.

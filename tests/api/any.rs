@@ -3,7 +3,9 @@
 
 use crate::common::{Root, bad};
 use ndarray::{Array, Axis, Ix1, Ix2, IxDyn, ShapeBuilder, s};
-use ndshm::{AnyArray, Bool, DType, Element, Error, Order, Scope, SharedArrayD, dispatch};
+use ndshm::{
+    AnyArray, Bool, DType, Element, Error, Order, Scope, SharedArrayD, dispatch, dispatch_real,
+};
 use std::time::Duration;
 
 const SCALARS: [&str; 13] = [
@@ -250,6 +252,35 @@ fn one_piece_of_code_serves_every_scalar_type() {
         .into_any()
         .unwrap();
     assert_eq!(describe(&flags), "3 x |b1");
+}
+
+// Code of `dispatch!` that compiled in one build broke in another, where any crate turned on a
+// feature: complex numbers do not convert with `as`. The types of `dispatch_real!` do not depend on
+// features: this compiles with all of them.
+#[test]
+fn one_piece_of_code_serves_every_real_number_whatever_the_features() {
+    #[allow(clippy::unnecessary_cast, reason = "one piece of code for all types")]
+    fn sum(any: &AnyArray) -> Option<f64> {
+        dispatch_real!(any, xs: T => {
+            let larger = |a: T, &b: &T| if b > a { b } else { a };
+            let largest = xs.read().unwrap().iter().fold(T::MIN, larger);
+            Some(largest as f64 * xs.len() as f64)
+        }, else => None)
+        .unwrap()
+    }
+    let root = Root::new();
+    let manager = root.manager();
+    let zeros = |name: &str| manager.zeros_any(&name.parse().unwrap(), &[2, 3]).unwrap();
+    let reals = SCALARS.iter().filter(|&&name| name != "|b1");
+    for name in reals.clone() {
+        assert_eq!(sum(&zeros(name)), Some(0.0), "{name}");
+    }
+    assert_eq!(reals.count(), 12);
+    for other in ["|b1", "<f2", "bfloat16", "<c8", "<c16", "|V8"] {
+        assert_eq!(sum(&zeros(other)), None, "{other}");
+    }
+    let halves = manager.from_elem::<f32, _>((2, 2), 0.5).unwrap();
+    assert_eq!(sum(&halves.into_any().unwrap()), Some(2.0));
 }
 
 #[test]

@@ -149,7 +149,7 @@ fn a_process_that_saw_an_array_frozen_does_not_write_it_when_the_flag_is_cleared
         xs.is_frozen() && matches!(xs.write(), Err(Error::Frozen { .. })) && frozen.sum() == 0.0
     );
     // One that opened it while it was frozen.
-    set(1);
+    set(common::words::FROZEN);
     let mut child = Peer::start(child_opens_what_is_thawed, &[handle.to_string()]);
     child.hear("opened");
     set(0);
@@ -338,7 +338,8 @@ fn a_freezer_that_dies_at_once_leaves_an_array_that_can_be_read() {
             .write(true)
             .open(xs.path())
             .unwrap();
-        std::os::unix::fs::FileExt::write_all_at(&file, &1u32.to_ne_bytes(), 72).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, &common::words::FROZEN.to_ne_bytes(), 72)
+            .unwrap();
         freezer.kill();
         waiting.join().unwrap()
     });

@@ -7,7 +7,7 @@
 #[path = "../golden/cases.rs"]
 mod cases;
 
-use crate::common::Root;
+use crate::common::{self, Root};
 use cases::{Case, Visitor};
 use ciborium::Value;
 use ndarray::{Dimension, Ix1, Ix2, IxDyn};
@@ -182,7 +182,8 @@ fn the_golden_lock_file_is_that_of_a_persistent_store_of_another_boot() {
         (&before[..16], &before[24..56]),
         (&after[..16], &after[24..56])
     );
-    let next = |lock: &[u8]| u64::from_ne_bytes(lock[16..24].try_into().unwrap());
+    let next =
+        |lock: &[u8]| common::words::unsealed(u64::from_ne_bytes(lock[16..24].try_into().unwrap()));
     assert_eq!(
         (next(&before), next(&after)),
         (1, 1 + (1 << 20) + 1),
@@ -233,11 +234,11 @@ fn a_file_of_another_byte_order_state_store_or_type_is_refused_and_stays() {
         HeaderError::Lifecycle { found: 4 }
     );
     assert!(matches!(
-        open(68, &2u32.to_ne_bytes()),
+        open(68, &common::words::RELEASED.to_ne_bytes()),
         Error::Released { .. }
     ));
     assert!(matches!(
-        open(68, &3u32.to_ne_bytes()),
+        open(68, &common::words::RECYCLING.to_ne_bytes()),
         Error::NotFound { .. }
     ));
     assert_eq!(header(open(9, &[2])), HeaderError::Version { found: 2 });

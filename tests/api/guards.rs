@@ -200,6 +200,87 @@ fn a_panic_gives_the_lock_back() {
     assert!(panicked.is_err() && elsewhere(|| xs.try_write().map(drop)).is_ok());
 }
 
+/// Runs a piece of code when it is dropped.
+struct AtDrop<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for AtDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+fn caught(panics: impl FnOnce()) {
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(panics));
+    assert!(outcome.is_err());
+}
+
+#[test]
+fn a_guard_that_was_taken_before_a_panic_poisons_whichever_panic_drops_it() {
+    let root = Root::new();
+    let manager = root.manager();
+    let xs = manager.zeros::<f64, _>(40).unwrap();
+    let any = manager.zeros::<f64, _>(40).unwrap().into_any().unwrap();
+    let part = |i: usize| xs.slice(s![i..i + 1]).unwrap();
+    // By the panic itself, by a panic inside of it, and by the end of a Drop that it runs.
+    caught(|| {
+        let _guard = part(0).write().unwrap();
+        panic!("the first");
+    });
+    let mut guards = vec![part(1).write().unwrap()];
+    let mut recovered = vec![part(0).recover().unwrap()];
+    let mut bytes = vec![any.write().unwrap()];
+    caught(|| {
+        let _last = AtDrop(|| {
+            caught(|| {
+                let _guards = (guards.pop(), recovered.pop(), bytes.pop());
+                panic!("the second");
+            });
+        });
+        panic!("the first");
+    });
+    let mut guards = vec![part(2).write().unwrap()];
+    caught(|| {
+        let _last = AtDrop(|| drop(guards.pop()));
+        panic!("the first");
+    });
+    for i in 0..3 {
+        assert!(part(i).is_poisoned().unwrap(), "{i}");
+    }
+    assert!(matches!(any.read(), Err(Error::Poisoned { .. })));
+}
+
+/// The standard library does not tell a second panic from the end of a `Drop` that a first one
+/// runs: the documentation of `WriteGuard` says so, and names `poison`.
+#[test]
+fn a_guard_that_was_taken_amid_a_panic_poisons_by_its_own_call_only() {
+    let root = Root::new();
+    let manager = root.manager();
+    let xs = manager.zeros::<f64, _>(10).unwrap();
+    let part = |i: usize| xs.slice(s![i..i + 1]).unwrap();
+    caught(|| {
+        let _last = AtDrop(|| {
+            // Written whole, amid the panic.
+            part(0).write().unwrap().fill(1.0);
+            caught(|| {
+                let _guard = part(1).write().unwrap();
+                panic!("the second");
+            });
+            let mut guard = part(2).write().unwrap();
+            let write = || {
+                guard[0] = 2.0;
+                panic!("the second")
+            };
+            if std::panic::catch_unwind(std::panic::AssertUnwindSafe(write)).is_err() {
+                guard.poison();
+            }
+        });
+        panic!("the first");
+    });
+    let poisoned: Vec<_> = (0..3).map(|i| part(i).is_poisoned().unwrap()).collect();
+    assert_eq!(poisoned, [false, false, true]);
+    assert_eq!(part(0).read().unwrap()[0], 1.0);
+}
+
 #[test]
 fn the_holder_of_a_guard_is_told_that_all_slots_are_taken() {
     let root = Root::new();

@@ -343,7 +343,8 @@ fn a_description_refuses_the_state_block_that_opening_refuses() {
         header(manager.damaged().unwrap().remove(0)),
         ndshm::HeaderError::Lifecycle { found: 7 }
     );
-    file.write_all_at(&1u32.to_ne_bytes(), 68).unwrap();
+    file.write_all_at(&common::words::READY.to_ne_bytes(), 68)
+        .unwrap();
     assert_eq!(manager.list().unwrap().len(), 1);
 }
 

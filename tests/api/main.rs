@@ -12,6 +12,8 @@ mod arrays;
 mod atomics;
 #[cfg(feature = "dlpack")]
 mod dlpack;
+#[cfg(all(feature = "zip", feature = "safetensors"))]
+mod foreign;
 mod frozen;
 mod golden;
 mod guards;

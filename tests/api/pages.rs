@@ -84,7 +84,9 @@ fn large_arrays_get_huge_pages_without_privileges_and_openers_map_them_so() {
         (&*filled.read().unwrap(), huge_bytes(filled.path())),
         (&*source, 8 * MIB)
     );
-    let small = manager.zeros::<u8, _>(2 * MIB - 4096 - 1).unwrap();
+    let small = manager
+        .zeros::<u8, _>(2 * MIB - common::page() - 1)
+        .unwrap();
     assert_eq!((small.read().unwrap()[0], huge_bytes(small.path())), (0, 0));
     common::run(
         child_reads_and_writes_huge_pages,
@@ -185,6 +187,51 @@ fn child_makes_arrays_on_a_huge_mount() {
     common::done();
 }
 
+// Required huge pages were taken for granted where the kernel answered yes: it says so too where it
+// gives a process none.
+#[test]
+fn required_huge_pages_that_the_kernel_only_promised_are_an_error() {
+    let root = Root::new();
+    for option in ["huge=advise", "huge=always", "huge=never"] {
+        common::run_on_tmpfs(
+            "required_huge_pages_that_the_kernel_only_promised_are_an_error",
+            child_may_have_no_huge_pages,
+            &format!("64m,{option}"),
+            root.path(),
+        );
+    }
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_may_have_no_huge_pages() {
+    // SAFETY: a call of integers, about this process alone.
+    let refused = unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
+    assert_eq!(refused, 0);
+    let make = |choice| {
+        Manager::builder()
+            .root(common::arguments().remove(0))
+            .huge_pages(choice)
+            .create()
+            .unwrap()
+    };
+    let manager = make(HugePages::Require);
+    for error in [
+        manager.zeros::<u8, _>(8 * MIB).unwrap_err(),
+        manager.from_elem(8 * MIB, 3u8).unwrap_err(),
+    ] {
+        assert!(
+            matches!(error, Error::Io { .. }) && error.to_string().contains("huge pages"),
+            "{error}"
+        );
+    }
+    assert_eq!(manager.list().unwrap().len(), 0);
+    assert_eq!(manager.zeros::<u8, _>(MIB).unwrap().len(), MIB);
+    let xs = make(HugePages::Auto).from_elem(8 * MIB, 3u8).unwrap();
+    assert_eq!((xs.read().unwrap()[7 * MIB], huge_bytes(xs.path())), (3, 0));
+    common::done();
+}
+
 #[test]
 fn huge_pages_on_a_full_tmpfs_are_no_space_and_what_fits_can_be_written_whole() {
     let root = Root::new();
@@ -209,8 +256,9 @@ fn child_fills_a_tmpfs_with_large_arrays() {
         }
         assert!(arrays.len() < 20, "the tmpfs is never full");
     };
+    let of = |len: usize| (len + common::page()) as u64;
     assert!(
-        matches!(error, Error::NoSpace { needed, .. } if needed == (5 * MIB / 2 + 4096) as u64),
+        matches!(error, Error::NoSpace { needed, .. } if needed == of(5 * MIB / 2)),
         "{error}"
     );
     assert_eq!(arrays.len(), 8, "nothing but the arrays takes space");
@@ -228,7 +276,7 @@ fn child_fills_a_tmpfs_with_large_arrays() {
             .from_ndarray(&ArrayView1::from(&data[..len]))
             .unwrap_err();
         assert!(
-            matches!(error, Error::NoSpace { needed, .. } if needed == (len + 4096) as u64),
+            matches!(error, Error::NoSpace { needed, .. } if needed == of(len)),
             "{error}"
         );
     }
@@ -307,7 +355,7 @@ fn pages_are_mapped_on_request_when_an_array_is_made_and_when_it_is_opened() {
     assert_eq!(
         guard
             .iter()
-            .step_by(4096)
+            .step_by(common::page())
             .map(|&byte| u64::from(byte))
             .sum::<u64>(),
         0
@@ -338,7 +386,7 @@ fn child_opens_with_its_pages_mapped() {
     assert_eq!(
         guard
             .iter()
-            .step_by(4096)
+            .step_by(common::page())
             .map(|&byte| u64::from(byte))
             .sum::<u64>(),
         0

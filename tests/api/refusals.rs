@@ -126,8 +126,8 @@ fn a_damaged_lock_file_is_refused_and_says_how() {
         (0, &b"something"[..], "not a lock file"),
         (8, &2u32.to_ne_bytes(), "a later version"),
         (12, &0x0403_0201u32.to_ne_bytes(), "another byte order"),
-        (16, &0u64.to_ne_bytes(), "member ids are used up"),
-        (16, &(1u64 << 56).to_ne_bytes(), "member ids are used up"),
+        (16, &0u64.to_ne_bytes(), "member ids is used up"),
+        (16, &(1u64 << 56).to_ne_bytes(), "member ids is used up"),
     ] {
         let file = File::options().write(true).open(&lock).unwrap();
         file.write_all_at(bytes, at).unwrap();

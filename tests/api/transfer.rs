@@ -419,6 +419,7 @@ fn any_writer_and_reader_carries_every_format() {
         let (key, read) = Import::new()
             .safetensors_from(&manager, &bytes[..])
             .unwrap()
+            .arrays
             .remove(0);
         assert_eq!((key.as_str(), read.shape()), ("a", &[3, 4][..]));
         let error = Import::new().safetensors_from(&manager, &bytes[..bytes.len() - 1]);
@@ -435,6 +436,7 @@ fn any_writer_and_reader_carries_every_format() {
         let (key, read) = Import::new()
             .npz_from(&manager, &bytes[..])
             .unwrap()
+            .arrays
             .remove(0);
         assert_eq!((key.as_str(), read.shape()), ("a", &[3, 4][..]));
     }
@@ -536,14 +538,14 @@ fn imported_arrays_get_the_name_attributes_axis_names_and_scope_that_were_set() 
     {
         file.npz(&[("x", &array), ("y", &array)], &path).unwrap();
         let read = labelled().prefix("npz.").npz(&manager, &path).unwrap();
-        check_labels(&read[0].1, "npz.x");
-        check_labels(&read[1].1, "npz.y");
+        check_labels(&read.arrays[0].1, "npz.x");
+        check_labels(&read.arrays[1].1, "npz.y");
     }
     #[cfg(feature = "safetensors")]
     {
         file.safetensors(&[("x", &array)], &path).unwrap();
         let read = labelled().prefix("st.").safetensors(&manager, &path);
-        check_labels(&read.unwrap()[0].1, "st.x");
+        check_labels(&read.unwrap().arrays[0].1, "st.x");
     }
     // Without settings an array has no name, and is local.
     file.npy(&array, &path).unwrap();
@@ -715,7 +717,7 @@ mod npz {
         ] {
             let path = scratch.path().join(name);
             export.npz(&keyed, &path).unwrap();
-            let read = Import::new().npz(&manager, &path).unwrap();
+            let read = Import::new().npz(&manager, &path).unwrap().arrays;
             assert_eq!(read.len(), keyed.len());
             for (((key, _), array), (key_read, array_read)) in keyed.iter().zip(&arrays).zip(&read)
             {
@@ -743,6 +745,7 @@ mod npz {
                 .prefix("new.")
                 .npz(&manager, &path)
                 .unwrap()
+                .arrays
                 .len(),
             3
         );
@@ -794,8 +797,12 @@ mod npz {
                 fs::write(&path, &changed).unwrap();
                 match Import::new().npz(&manager, &path) {
                     // The times and attributes of an entry can have any value.
-                    Ok(read) => assert!(read.iter().all(|(_, read)| read.read_bytes().unwrap()
-                        == array.into_any().unwrap().read_bytes().unwrap())),
+                    Ok(read) => assert!(
+                        read.arrays
+                            .iter()
+                            .all(|(_, read)| read.read_bytes().unwrap()
+                                == array.into_any().unwrap().read_bytes().unwrap())
+                    ),
                     Err(error) => {
                         assert!(matches!(error, Error::Transfer { .. }), "{error:?}");
                         refused += 1;
@@ -838,7 +845,7 @@ mod safetensors {
             .collect();
         let path = scratch.path().join("x");
         Export::new().safetensors(&keyed, &path).unwrap();
-        let read = Import::new().safetensors(&manager, &path).unwrap();
+        let read = Import::new().safetensors(&manager, &path).unwrap().arrays;
         assert_eq!(read.len(), keyed.len());
         for ((key, _), array) in keyed.iter().zip(&arrays) {
             let (_, found) = read.iter().find(|(found, _)| found == key).unwrap();
@@ -860,7 +867,8 @@ mod safetensors {
         assert_eq!(
             Import::new()
                 .safetensors(&manager, scratch.path().join("f"))
-                .unwrap()[0]
+                .unwrap()
+                .arrays[0]
                 .1
                 .read_bytes()
                 .unwrap(),
@@ -893,7 +901,7 @@ mod safetensors {
         );
         fs::write(&path, &good).unwrap();
         assert_eq!(
-            Import::new().safetensors(&manager, &path).unwrap()[0]
+            Import::new().safetensors(&manager, &path).unwrap().arrays[0]
                 .1
                 .read_bytes()
                 .unwrap(),

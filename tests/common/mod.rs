@@ -8,6 +8,7 @@
 
 pub mod bad;
 mod peer;
+pub mod words;
 
 #[allow(unused_imports, reason = "not every test file has peers")]
 pub use peer::Peer;
@@ -226,6 +227,12 @@ pub fn skip(test: &str, reason: &str) {
             .unwrap();
         writeln!(list, "{test}: {reason}").unwrap();
     }
+}
+
+/// Bytes of a page of this machine. So many also precede the payload of an array, because its
+/// header is short.
+pub fn page() -> usize {
+    rustix::param::page_size()
 }
 
 /// The result of an attempt in another thread.

@@ -15,7 +15,11 @@ pub struct Peer {
 
 impl Peer {
     pub fn start<A: AsRef<OsStr>>(test: impl Fn(), arguments: &[A]) -> Self {
-        let mut child = super::start(test, arguments);
+        Self::of(super::start(test, arguments))
+    }
+
+    /// A child that was started otherwise, with pipes for all streams.
+    pub fn of(mut child: Child) -> Self {
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         Self { child, lines }
     }
@@ -64,6 +68,19 @@ impl Peer {
             "{status}\n--- stderr\n{}",
             self.errors()
         );
+    }
+
+    /// Ends the child's input and waits. Returns what it printed: as an error, with its status,
+    /// unless its test ran and succeeded.
+    pub fn end(mut self) -> Result<String, String> {
+        drop(self.child.stdin.take());
+        let lines: Vec<_> = self.lines.by_ref().map(Result::unwrap).collect();
+        let status = self.child.wait().unwrap();
+        let (output, errors) = (lines.join("\n"), self.errors());
+        match status.success() && lines.iter().any(|line| line == super::MARKER) {
+            true => Ok(output),
+            false => Err(format!("{status}\n{output}\n{errors}")),
+        }
     }
 
     /// Kills the child as kill -9 does, and waits until it is gone.

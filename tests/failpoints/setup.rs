@@ -2,7 +2,10 @@
 //! files without the library.
 
 use crate::{
-    common,
+    common::{
+        self,
+        words::{claimable, sealed, unsealed},
+    },
     scenarios::{Crash, Mode, Outcome, Scenario},
 };
 use ndarray::{Ix1, s};
@@ -46,7 +49,6 @@ const OWNER_AT: u64 = 88;
 const NEXT_MEMBER_AT: u64 = 16;
 const BOOT_AT: u64 = 56;
 const MEMBER_LOCKS_AT: u64 = 1 << 32;
-const CLAIMABLE: u64 = u64::MAX;
 
 /// The errors that a store gives which is being deleted.
 pub(crate) fn is_gone(error: &Error) -> bool {
@@ -274,7 +276,7 @@ impl Setup {
 
     /// The id of the next process that joins the store.
     pub(crate) fn next_member(&self) -> u64 {
-        word(&self.lock, NEXT_MEMBER_AT)
+        unsealed(word(&self.lock, NEXT_MEMBER_AT))
     }
 
     /// Changes the lock file as if no process had joined since the boot.
@@ -369,14 +371,14 @@ impl Setup {
     }
 
     pub(crate) fn is_claimable(&self, name: &str) -> bool {
-        self.owner(&self.array_path(name)) == Some(CLAIMABLE)
+        self.owner(&self.array_path(name)) == Some(claimable())
     }
 
     /// The arrays that a member owns.
     pub(crate) fn owned_by(&self, member: u64) -> Vec<PathBuf> {
         self.unnamed()
             .into_iter()
-            .filter(|path| self.owner(path) == Some(member))
+            .filter(|path| self.owner(path) == Some(sealed(member)))
             .collect()
     }
 
@@ -401,16 +403,6 @@ impl Setup {
             .into_iter()
             .filter(|name| name != "setup")
             .collect()
-    }
-
-    /// The store that was renamed away.
-    pub(crate) fn renamed_away(&self) -> PathBuf {
-        self.root.join(
-            self.stores()
-                .into_iter()
-                .find(|name| name.starts_with(".ndshm-gone-"))
-                .unwrap(),
-        )
     }
 
     /// Lists the arrays: no half-made one is among them.

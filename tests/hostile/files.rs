@@ -1,6 +1,6 @@
 //! Files of the wrong length, with a damaged fixed block, padding, state block or prefix.
 
-use super::*;
+use super::{common::words, *};
 use ndshm::HeaderError;
 
 const PREFIX: &[u8] = b"\x67payload\xd8\x28\x82\x82\x02\x03\xd8\x56\x58\x30";
@@ -107,25 +107,25 @@ fn state_block(fixture: &mut Fixture) {
         68,
         0,
         "Header::Lifecycle",
-        "invalid lifecycle value 0",
+        "invalid lifecycle value 0x0",
     );
     with(
         "state 4",
         68,
         4,
         "Header::Lifecycle",
-        "invalid lifecycle value 4",
+        "invalid lifecycle value 0x4",
     );
     with(
         "state 2^32-1",
         68,
         u32::MAX,
         "Header::Lifecycle",
-        "invalid lifecycle value 4294967295",
+        "invalid lifecycle value 0xffffffff",
     );
     for (what, lifecycle, by_name, piece) in [
-        ("released", 2u32, "Released", "was released"),
-        ("recycling", 3, "NotFound", "was released"),
+        ("released", words::RELEASED, "Released", "was released"),
+        ("recycling", words::RECYCLING, "NotFound", "was released"),
     ] {
         let mut bytes = fixture.good.clone();
         forge::put(&mut bytes, 68, &lifecycle.to_ne_bytes());
@@ -293,7 +293,12 @@ fn truncated_while_it_is_open(fixture: &mut Fixture) {
             SharedArrayD::<f64>::open_path(&fixture.path),
         );
         expect(what, "Header::Length", &piece, fixture.handle.info());
-        expect(what, "Header::Length", &piece, damage(&fixture.manager));
+        expect(
+            what,
+            "Header::Length",
+            &piece,
+            damage(&fixture.manager, &fixture.path),
+        );
         let text = fixture.handle.to_string();
         assert!(
             common::run(super::race::child_is_refused, &[text]).contains("its header says 4144"),

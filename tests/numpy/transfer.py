@@ -53,13 +53,7 @@ TYPES += [STRUCT, BIG_STRUCT]
 SHAPES = [(), (7,), (3, 4, 5), (0,), (2, 0, 3)]
 REFUSED = {
     "object": numpy.array([{}, []], dtype=object),
-    "text": numpy.array(["a", "bc"]),
-    "bytes": numpy.array([b"a", b"bc"]),
-    "times": numpy.zeros(3, "M8[ns]"),
-    "durations": numpy.zeros(3, "m8[s]"),
-    "longdouble": numpy.zeros(3, numpy.longdouble),
-    "structs": numpy.zeros(3, [("a", [("b", "i4")], (2,))]),
-    "void": numpy.zeros(3, "V0"),
+    "field": numpy.array([(1, None)], dtype=[("a", "i4"), ("b", object)]),
 }
 
 

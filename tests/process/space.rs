@@ -42,8 +42,11 @@ fn child_fills_a_tmpfs() {
         }
         assert!(arrays.len() < 100, "the tmpfs is never full");
     };
-    // 1 MiB holds seven arrays of 128 KiB and a page of header each, with the lock file.
-    assert_eq!((arrays.len(), needed), (7, 8 * LEN as u64 + 4096));
+    // 1 MiB holds seven arrays of 128 KiB and a page of header each, with the lock file; or five
+    // with pages of 64 KiB.
+    let page = common::page();
+    let fits = ((1 << 20) - page) / (8 * LEN + page);
+    assert_eq!((arrays.len(), needed), (fits, (8 * LEN + page) as u64));
     assert!(available < needed && available > 0, "{available}");
     let files = || common::files_below(Path::new(&root));
     assert_eq!(
@@ -66,18 +69,20 @@ fn child_fills_a_tmpfs() {
 
     let too_large = manager.zeros::<u8, _>(1 << 30).unwrap_err();
     assert!(
-        matches!(too_large, Error::NoSpace { needed, .. } if needed == (1 << 30) + 4096),
+        matches!(too_large, Error::NoSpace { needed, .. } if needed == (1 << 30) + page as u64),
         "{too_large}"
     );
     assert!(
-        too_large.to_string().contains("1073745920 bytes"),
+        too_large
+            .to_string()
+            .contains(&format!("{} bytes", (1 << 30) + page)),
         "{too_large}"
     );
 
     arrays.pop();
     manager.zeros::<f64, _>(LEN).unwrap();
     let filler = manager
-        .zeros::<u8, _>(usize::try_from(available).unwrap() - 4096)
+        .zeros::<u8, _>(usize::try_from(available).unwrap() - page)
         .unwrap();
     let _last = manager.zeros::<f64, _>(LEN).unwrap();
     assert!(matches!(
@@ -135,7 +140,7 @@ fn child_asks_for_too_much() {
         ] {
             assert!(
                 matches!(error, Error::NoSpace { needed, available, .. }
-                    if needed == len as u64 + 4096 && available == left),
+                    if needed == (len + common::page()) as u64 && available == left),
                 "{error}"
             );
         }
@@ -271,11 +276,11 @@ fn child_has_a_limit_on_file_sizes() {
     assert!(matches!(
         error,
         Error::NoSpace { needed, available, limited_by, .. }
-            if needed == (1 << 20) + 4096
+            if needed == (1 << 20) + common::page() as u64
                 && available == 1 << 20
                 && limited_by.contains("RLIMIT_FSIZE")
     ));
-    assert!(manager.zeros::<u8, _>((1 << 20) - 4096).is_ok());
+    assert!(manager.zeros::<u8, _>((1 << 20) - common::page()).is_ok());
     assert_eq!(manager.list().unwrap().len(), 0);
     common::done();
 }
@@ -340,7 +345,7 @@ fn child_uses_up_its_mappings() {
         .lines()
         .count();
     let pages = limit - used - 20;
-    let size = pages * 4096;
+    let size = pages * common::page();
     // SAFETY: a new anonymous mapping at an address of the kernel's choice.
     let start = unsafe {
         libc::mmap(
@@ -354,9 +359,9 @@ fn child_uses_up_its_mappings() {
     };
     assert_ne!(start, libc::MAP_FAILED);
     for page in (1..pages).step_by(2) {
-        let page = start.wrapping_byte_add(page * 4096);
+        let page = start.wrapping_byte_add(page * common::page());
         // SAFETY: a page of the mapping above, which nothing refers to.
-        let changed = unsafe { libc::mprotect(page, 4096, libc::PROT_READ) };
+        let changed = unsafe { libc::mprotect(page, common::page(), libc::PROT_READ) };
         assert_eq!(changed, 0);
     }
     let mut arrays = Vec::new();

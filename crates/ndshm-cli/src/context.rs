@@ -15,15 +15,20 @@ use std::{
 pub(crate) struct Context {
     store: Option<PathBuf>,
     pub(crate) is_json: bool,
-    /// Longest wait for a guard.
+    /// Longest wait for a guard or a lock.
     pub(crate) patience: Duration,
+    /// The same if the command line gives it.
+    pub(crate) given_patience: Option<Duration>,
 }
+
+/// The wait without one on the command line.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Context {
     pub(crate) fn new(
         store: Option<PathBuf>,
         is_json: bool,
-        patience: Duration,
+        given_patience: Option<Duration>,
         color: ColorChoice,
     ) -> Self {
         let choice = match color {
@@ -35,7 +40,8 @@ impl Context {
         Self {
             store: store.filter(|store| !store.as_os_str().is_empty()),
             is_json,
-            patience,
+            patience: given_patience.unwrap_or(PATIENCE),
+            given_patience,
         }
     }
 
@@ -134,7 +140,7 @@ impl Context {
     pub(crate) fn open_store(&self, store: &Path, create: bool) -> Result<Manager, Failure> {
         let builder = Manager::builder().lock_timeout(self.patience);
         match self.find_store(store) {
-            Ok(found) => Ok(builder.path(found).open()?),
+            Ok(found) => self.join(&found),
             Err(failure) if failure.code() != Code::NotFound || !create => Err(failure),
             Err(_) => match store
                 .to_str()
@@ -144,5 +150,11 @@ impl Context {
                 None => Ok(builder.path(store).persistent().open_or_create()?),
             },
         }
+    }
+
+    /// Joins the store in this directory.
+    pub(crate) fn join(&self, directory: &Path) -> Result<Manager, Failure> {
+        let builder = Manager::builder().lock_timeout(self.patience);
+        Ok(builder.path(directory).open()?)
     }
 }

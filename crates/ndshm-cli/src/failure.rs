@@ -100,9 +100,10 @@ fn code_of(error: &Error) -> Code {
         | Error::Poisoned { .. }
         | Error::Untrusted { .. } => Code::Refused,
         Error::Header { .. } => Code::Damaged,
-        Error::WouldBlock { .. } | Error::Timeout { .. } | Error::WouldDeadlock { .. } => {
-            Code::Busy
-        }
+        Error::WouldBlock { .. }
+        | Error::Timeout { .. }
+        | Error::Interrupted { .. }
+        | Error::WouldDeadlock { .. } => Code::Busy,
         Error::Handle { .. }
         | Error::Name { .. }
         | Error::Layout { .. }
@@ -161,6 +162,10 @@ fn message_of(error: &Error) -> String {
             "{}: a guard on overlapping bytes is held; --wait waits for it",
             path.display()
         ),
+        Error::Transfer { .. } => error
+            .to_string()
+            .replace("Import::skip_unsupported", "--skip-unsupported")
+            .replace("Import::only", "--only"),
         Error::Closed { path } => format!(
             "{}: the store was closed; ndshm ls lists the stores",
             path.display()
@@ -169,11 +174,21 @@ fn message_of(error: &Error) -> String {
     }
 }
 
+/// The words for an error of the operating system, with the remedy where it is known.
+pub(crate) fn words_of(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::FileTooLarge => {
+            format!("{error}: raise the limit on the size of files (ulimit -f)")
+        }
+        _ => error.to_string(),
+    }
+}
+
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Self {
             code: Code::Failed,
-            message: error.to_string(),
+            message: words_of(&error),
             is_closed_pipe: error.kind() == io::ErrorKind::BrokenPipe,
         }
     }

@@ -12,6 +12,7 @@
 //! - `elements`: arrays of any size, read piece by piece (`chunks`, `tally`), and their elements as
 //!   numbers (`scalar`).
 //! - `display`: elements, pictures, numbers and words for the terminal.
+//! - `users`: a command over the roots of all users, in processes with the rights of each.
 
 mod commands;
 mod context;
@@ -20,12 +21,18 @@ mod elements;
 mod failure;
 mod survey;
 mod target;
+mod users;
 
-use clap::{ColorChoice, Parser};
+use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser};
 use commands::Command;
 use context::Context;
 use failure::Failure;
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    path::PathBuf,
+    process::ExitCode,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 /// The result of a command: the exit code of its success, mostly 0.
 type Outcome = Result<ExitCode, Failure>;
@@ -74,7 +81,7 @@ struct Cli {
     #[arg(
         long,
         global = true,
-        env = "NDSHM_STORE",
+        env = STORE_VARIABLE,
         value_name = "STORE",
         hide_env_values = true
     )]
@@ -82,15 +89,13 @@ struct Cli {
     /// Print JSON; later versions keep the names of its fields
     #[arg(long, global = true)]
     json: bool,
-    /// The longest wait for guards that other processes hold
-    #[arg(
-        long,
-        global = true,
-        value_name = "SECONDS",
-        default_value = "10",
-        value_parser = seconds
-    )]
-    wait: Duration,
+    /// The longest wait for guards and locks that other processes hold [default: 10, for the
+    /// command guard no limit]
+    #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds)]
+    wait: Option<Duration>,
+    /// Take the rights of this user first: root starts a worker for each user of --all-users
+    #[arg(long, global = true, hide = true, value_name = "UID")]
+    as_user: Option<u32>,
     /// When to print colours
     #[arg(
         long,
@@ -102,21 +107,47 @@ struct Cli {
     color: ColorChoice,
 }
 
+/// A time in seconds; `inf`, and a time that no clock can count, is one without an end.
 fn seconds(text: &str) -> Result<Duration, String> {
-    text.parse()
-        .ok()
-        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .ok_or_else(|| "a number of seconds is needed".into())
+    match text.parse::<f64>() {
+        Ok(seconds) if seconds >= 0.0 => {
+            Ok(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
+        }
+        Ok(seconds) if seconds < 0.0 => Err("a time cannot be negative".into()),
+        _ => Err("a number of seconds is needed".into()),
+    }
 }
 
 fn run(cli: &Cli) -> Outcome {
+    if let Some(user) = cli.as_user {
+        users::take_rights_of(user)?;
+    }
     let context = Context::new(cli.store.clone(), cli.json, cli.wait, cli.color);
     cli.command.run(&context)
 }
 
+/// The variable that names the store.
+const STORE_VARIABLE: &str = "NDSHM_STORE";
+
+/// The command line of this process. A tool with raised rights (setuid) believes no variable.
+fn command_line() -> Cli {
+    let command = Cli::command();
+    let is_set = std::env::var_os(STORE_VARIABLE).is_some();
+    let command = if is_set && ndshm::__private::trusted_variable(STORE_VARIABLE).is_none() {
+        command.mut_arg("store", |store| store.env(None::<&str>))
+    } else {
+        command
+    };
+    Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+}
+
 /// Runs the tool with the arguments of this process.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = command_line();
+    // A write beyond the limit on the size of files is an error then, not the end of the process.
+    // An exec resets the handler.
+    let exceeded = Arc::new(AtomicBool::new(false));
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, exceeded);
     match run(&cli) {
         Ok(code) => code,
         Err(failure) => failure.report(),

@@ -35,14 +35,17 @@ impl Array {
     /// Wraps an array so that its elements are NumPy's: the parts of elements `[T; N]` become a
     /// further axis, as in NumPy.
     pub(crate) fn new(py: Python<'_>, mut any: AnyArray) -> PyResult<Self> {
-        while any
-            .dtype()
-            .subarray()
-            .is_some_and(|(_, part)| part != u8::DTYPE)
-        {
-            any = any.unpack().raise(py)?;
-        }
-        let dtype = dtype::of_array(py, &any)?.unbind();
+        let dtype = loop {
+            if let Some(claimed) = dtype::claimed(py, &any)? {
+                break claimed;
+            }
+            // NumPy's types of the other arrays have no parts: an ndarray would get more axes.
+            match any.dtype().subarray() {
+                Some((_, part)) if part != u8::DTYPE => any = any.unpack().raise(py)?,
+                _ => break dtype::to_numpy(py, any.dtype())?,
+            }
+        };
+        let dtype = dtype.unbind();
         Ok(Self { any, dtype })
     }
 

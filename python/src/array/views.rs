@@ -8,7 +8,7 @@ use crate::{
 };
 use numpy::{PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::{
-    exceptions::{PyAttributeError, PyValueError},
+    exceptions::{PyAttributeError, PyTypeError, PyValueError},
     prelude::*,
     types::{PyString, PyTuple},
 };
@@ -31,19 +31,27 @@ impl Array {
 
     /// A view of one field of every struct.
     pub(super) fn field(&self, py: Python<'_>, name: &Bound<'_, PyString>) -> PyResult<Self> {
-        let name = name.to_cow()?;
-        let is_array = self
-            .any
-            .dtype()
-            .fields()
+        let text = name.to_cow()?;
+        let fields = self.any.dtype().fields();
+        let is_array = fields
             .iter()
-            .any(|field| field.name() == name && field.dtype().to_string().starts_with('('));
-        let field = if is_array {
-            self.any.field_array(&name)
-        } else {
-            self.any.field(&name)
+            .any(|field| field.name() == text && field.dtype().to_string().starts_with('('));
+        let whole = self.any.field(&text).raise(py);
+        let made = match whole.and_then(|field| Array::new(py, field)) {
+            // Parts may lie a multiple of their size apart where the whole fields do not.
+            Err(_) if is_array => Array::new(py, self.any.field_array(&text).raise(py)?)?,
+            made => made?,
         };
-        Array::new(py, field.raise(py)?)
+        let numpys = self.element_type(py).getattr("fields")?;
+        if let Ok(expected) = numpys.get_item(name).and_then(|field| field.get_item(0))
+            && !made.element_type(py).eq(expected.getattr("base")?)?
+        {
+            return Err(PyTypeError::new_err(format!(
+                "the field {text:?} of type {expected} has no view of its own: take it from the \
+                 ndarray of the whole elements, as in `with a.read() as x: x[{text:?}]`"
+            )));
+        }
+        Ok(made)
     }
 
     /// The view that an operation of NumPy makes of an ndarray. The operation must neither read

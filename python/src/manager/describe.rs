@@ -39,6 +39,7 @@ pub(super) fn swept<'py>(py: Python<'py>, swept: &Swept) -> PyResult<Bound<'py, 
     let map = PyDict::new(py);
     map.set_item("stores", swept.stores)?;
     map.set_item("arrays", swept.arrays)?;
+    map.set_item("half_made", swept.half_made)?;
     map.set_item("nbytes", swept.bytes)?;
     map.set_item("skipped", skipped)?;
     Ok(map)

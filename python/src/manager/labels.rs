@@ -2,8 +2,8 @@
 
 use crate::{arguments::ScopeArgument, attrs, dtype, error::Raise};
 use ciborium::Value;
-use ndshm::ArrayOptions;
-use pyo3::{prelude::*, types::PyDict};
+use ndshm::{ArrayOptions, DType, NumpyDType};
+use pyo3::{exceptions::PyValueError, prelude::*, types::PyDict};
 use std::collections::BTreeMap;
 
 pub(super) struct Labels<'a, 'py> {
@@ -20,6 +20,7 @@ impl Labels<'_, '_> {
         self,
         py: Python<'_>,
         mut options: ArrayOptions<'m>,
+        stored: &DType,
     ) -> PyResult<ArrayOptions<'m>> {
         if let Some(name) = self.name {
             options = options.name(name);
@@ -37,9 +38,25 @@ impl Labels<'_, '_> {
         for (key, value) in self.attrs.into_iter().flatten() {
             map.insert(key.extract::<String>()?, attrs::to_value(&value)?);
         }
+        check(stored, map.get(dtype::NUMPY_DTYPE))?;
         if let Some(text) = self.numpy_dtype {
             map.insert(dtype::NUMPY_DTYPE.to_owned(), Value::Text(text));
         }
         options.attrs(&map).raise(py)
+    }
+}
+
+/// Refuses a type from the caller that the elements of the new array do not have.
+fn check(stored: &DType, claim: Option<&Value>) -> PyResult<()> {
+    let Some(claim) = claim else { return Ok(()) };
+    let parsed = claim
+        .as_text()
+        .and_then(|text| text.parse::<NumpyDType>().ok());
+    match parsed.is_some_and(|dtype| dtype.is_stored_as(stored)) {
+        true => Ok(()),
+        false => Err(PyValueError::new_err(format!(
+            "the attribute {} is no type of elements that are stored as {stored}: leave it out",
+            dtype::NUMPY_DTYPE
+        ))),
     }
 }

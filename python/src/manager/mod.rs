@@ -2,6 +2,7 @@
 
 mod describe;
 mod labels;
+mod load;
 mod settings;
 
 use crate::{
@@ -15,6 +16,7 @@ use crate::{
     pickle,
 };
 use labels::Labels;
+use load::{Load, Loaded};
 use ndshm::Error;
 use numpy::{PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::{
@@ -67,7 +69,7 @@ impl Manager {
     #[pyo3(signature = (
         path=None, *, name=None, root=None, persistent=None, any_file_system=false,
         lock_timeout=None, huge_pages=None, prefault=false, recycle=None, cache=None,
-        janitor=false, mode="a", _pickled=None
+        core_dumps=None, janitor=false, mode="a", _pickled=None
     ))]
     #[allow(clippy::too_many_arguments, reason = "Python's keywords")]
     fn new(
@@ -82,6 +84,7 @@ impl Manager {
         prefault: bool,
         recycle: Option<usize>,
         cache: Option<usize>,
+        core_dumps: Option<bool>,
         janitor: bool,
         mode: &str,
         _pickled: Option<&str>,
@@ -100,9 +103,9 @@ impl Manager {
             lock_timeout,
             huge_pages,
             prefault,
+            core_dumps,
             recycle,
             cache,
-
             janitor,
             mode,
         };
@@ -154,7 +157,7 @@ impl Manager {
             axis_names,
             numpy_dtype,
         };
-        let options = labels.apply(py, manager.options())?;
+        let options = labels.apply(py, manager.options(), &dtype)?;
         let content = element.map_or(Content::Empty, Content::Element);
         create(py, &options, &dtype, &lengths(shape)?, order, content)
     }
@@ -184,7 +187,7 @@ impl Manager {
             axis_names,
             numpy_dtype,
         };
-        let options = labels.apply(py, manager.options())?;
+        let options = labels.apply(py, manager.options(), &dtype)?;
         let (shape, order) = (lengths(shape)?, order_from(order)?);
         let any = py.detach(|| options.open_or_zeros_any(&dtype, &shape, order));
         Array::new(py, any.raise(py)?)
@@ -225,7 +228,7 @@ impl Manager {
             axis_names,
             numpy_dtype,
         };
-        let options = labels.apply(py, manager.options())?;
+        let options = labels.apply(py, manager.options(), &dtype)?;
         let byte_len = array.len() * dtype.itemsize();
         // SAFETY: `source` is an ndarray, so this is its struct.
         let data = unsafe { (*array.as_array_ptr()).fields.data };
@@ -240,9 +243,39 @@ impl Manager {
         create(py, &options, &dtype, array.shape(), order, content)
     }
 
+    /// Create the arrays of a file. Return them with their keys, and what was left.
+    #[pyo3(signature = (
+        path, format, name=None, prefix=None, scope=ScopeArgument::Default, only=None,
+        skip_unsupported=false
+    ))]
+    #[allow(clippy::too_many_arguments, reason = "Python's keywords")]
+    fn _load(
+        &self,
+        py: Python<'_>,
+        path: PathBuf,
+        format: &str,
+        name: Option<String>,
+        prefix: Option<String>,
+        scope: ScopeArgument,
+        only: Option<Vec<String>>,
+        skip_unsupported: bool,
+    ) -> PyResult<Loaded> {
+        let request = Load {
+            path,
+            name,
+            prefix,
+            scope,
+            only,
+            skip_unsupported,
+        };
+        request.run(py, &self.inner(py)?, format)
+    }
+
     /// Open the array with this name. Raises :class:`NotFound`.
     fn open(&self, py: Python<'_>, name: &str) -> PyResult<Array> {
-        Array::new(py, self.inner(py)?.array_any(name).raise(py)?)
+        let manager = self.inner(py)?;
+        let opened = py.detach(|| manager.array_any(name));
+        Array::new(py, opened.raise(py)?)
     }
 
     fn __getitem__(&self, py: Python<'_>, name: &str) -> PyResult<Array> {
@@ -258,7 +291,8 @@ impl Manager {
 
     /// Delete the array with this name, whichever process owns it.
     fn remove(&self, py: Python<'_>, name: &str) -> PyResult<()> {
-        self.inner(py)?.remove(name).raise(py)
+        let manager = self.inner(py)?;
+        py.detach(|| manager.remove(name)).raise(py)
     }
 
     /// Return a dictionary for each array of the store, oldest first.
@@ -267,7 +301,7 @@ impl Manager {
         found.iter().map(|info| describe::array(py, info)).collect()
     }
 
-    /// Return the reasons why files of the store cannot be read as arrays.
+    /// Return the reasons why arrays of the store cannot be read.
     fn damaged(&self, py: Python<'_>) -> PyResult<Vec<PyErr>> {
         let found = self.inner(py)?.damaged().raise(py)?;
         Ok(found.iter().map(|error| error::raised(py, error)).collect())

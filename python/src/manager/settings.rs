@@ -14,6 +14,7 @@ pub(super) struct Settings<'a> {
     pub(super) lock_timeout: Option<f64>,
     pub(super) huge_pages: Option<&'a str>,
     pub(super) prefault: bool,
+    pub(super) core_dumps: Option<bool>,
     pub(super) recycle: Option<usize>,
     pub(super) cache: Option<usize>,
     pub(super) janitor: bool,
@@ -61,13 +62,16 @@ impl Settings<'_> {
             builder = builder.any_file_system();
         }
         if let Some(seconds) = self.lock_timeout {
-            builder = builder.lock_timeout(arguments::lock_timeout(seconds)?);
+            builder = builder.lock_timeout(arguments::seconds("lock_timeout", seconds)?);
         }
         if let Some(name) = self.huge_pages {
             builder = builder.huge_pages(arguments::huge_pages(name)?);
         }
         if self.prefault {
             builder = builder.prefault();
+        }
+        if let Some(core_dumps) = self.core_dumps {
+            builder = builder.core_dumps(core_dumps);
         }
         if let Some(bytes) = self.recycle {
             builder = builder.recycle(bytes);
@@ -88,7 +92,7 @@ impl Settings<'_> {
 
 /// The tool of this package, unless `NDSHM_JANITOR` names a program for janitors.
 fn tool(py: Python<'_>) -> PyResult<Option<PathBuf>> {
-    if std::env::var_os("NDSHM_JANITOR").is_some_and(|named| !named.is_empty()) {
+    if ndshm::__private::trusted_variable("NDSHM_JANITOR").is_some() {
         return Ok(None);
     }
     py.import("ndshm._tool")?

@@ -5,9 +5,9 @@ use crate::{
     array::{
         frozen,
         guard::{ReadGuard, WriteGuard},
-        lock::Wait,
     },
     error::{Error, Result},
+    sys::wait::Wait,
 };
 use ndarray::{Array, ArrayView, IxDyn};
 use std::{ops::Range, time::Duration};

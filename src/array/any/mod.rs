@@ -121,6 +121,28 @@ impl AnyArray {
         self.core.name()
     }
 
+    /// The key for this array in a file of several arrays: its name, or the key that an
+    /// [import](crate::Import::prefix) made the name of.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// manager.options().name("layer%2Fweight").zeros::<f64, _>(5)?;
+    /// let any = manager.array_any("layer%2Fweight")?;
+    /// assert_eq!(any.key().as_deref(), Some("layer/weight"));
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn key(&self) -> Option<String> {
+        self.core.key()
+    }
+
+    /// One attribute.
+    #[cfg(feature = "safetensors")]
+    pub(crate) fn attribute(&self, key: &str) -> Option<&ciborium::Value> {
+        self.core.attribute(key)
+    }
+
     /// The array's identity.
     ///
     /// # Examples

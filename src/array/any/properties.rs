@@ -1,7 +1,11 @@
 //! The properties of an `AnyArray`: its shape and type, and the labels of the whole array.
 
 use super::AnyArray;
-use crate::{element::dtype::DType, error::Result, layout::Order};
+use crate::{
+    element::{dtype::DType, numpy::NumpyDType},
+    error::Result,
+    layout::Order,
+};
 use serde::de::DeserializeOwned;
 
 impl AnyArray {
@@ -133,6 +137,35 @@ impl AnyArray {
     /// ```
     pub fn attrs<A: DeserializeOwned>(&self) -> Result<A> {
         self.core.attrs()
+    }
+
+    /// NumPy's type of the elements, where the attribute `numpy.dtype` of the array says one that
+    /// this format lacks: text, times, `longdouble`.
+    ///
+    /// The attribute is believed only if elements of its type are stored as those of the array are;
+    /// see [`NumpyDType::is_stored_as`]. Of a view of a field it is the field's type.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::collections::BTreeMap;
+    ///
+    /// let manager = ndshm::Manager::new()?;
+    /// let attrs = BTreeMap::from([("numpy.dtype", "<M8[ns]")]);
+    /// let times = manager.options().attrs(&attrs)?.zeros::<i64, _>(5)?.into_any()?;
+    /// assert_eq!(times.numpy_dtype(), Some("<M8[ns]".parse()?));
+    /// let floats = manager.options().attrs(&attrs)?.zeros::<f64, _>(5)?.into_any()?;
+    /// assert_eq!(floats.numpy_dtype(), None);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn numpy_dtype(&self) -> Option<NumpyDType> {
+        self.core.numpy_dtype()
+    }
+
+    /// NumPy's type of elements that are the whole last axis here, because they have no bytes or
+    /// too many to be elements.
+    pub(crate) fn numpy_dtype_of_last_axis(&self) -> Option<NumpyDType> {
+        self.core.numpy_dtype_of_last_axis()
     }
 
     /// Whether this is a part or another arrangement of the array, not the whole array in its own

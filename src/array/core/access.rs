@@ -5,9 +5,10 @@ use crate::{
     array::{
         frozen,
         guard::{ReadGuard, WriteGuard},
-        lock::{self, Access, Wait},
+        lock::{self, Access},
     },
     error::Result,
+    sys::wait::Wait,
 };
 use ndarray::Dimension;
 use std::ops::Range;

@@ -18,6 +18,10 @@ pub(crate) use element_type::{ElementType, Typed};
 
 use crate::{
     array::open_array::OpenArray,
+    element::{
+        dtype::{DType, Scalar},
+        numpy::NumpyDType,
+    },
     error::{Error, Result},
     format::{attributes, id::ArrayId, name},
     handle::{Handle, Placement},
@@ -26,6 +30,7 @@ use crate::{
     segment::Segment,
     store::member::Member,
 };
+use ciborium::Value;
 use ndarray::Dimension;
 use serde::de::DeserializeOwned;
 use std::{ops::Range, path::Path, sync::Arc};
@@ -99,6 +104,17 @@ impl<K: ElementType, D: Dimension> Core<K, D> {
         name::of(self.path(), self.id())
     }
 
+    pub(in crate::array) fn key(&self) -> Option<String> {
+        let claimed = self.attribute(name::KEY_ATTRIBUTE);
+        self.name()
+            .map(|name| name::key_of(&name, claimed.and_then(Value::as_text)))
+    }
+
+    /// One attribute.
+    pub(in crate::array) fn attribute(&self, key: &str) -> Option<&Value> {
+        attributes::entry(self.opened.header().attrs.as_ref(), key)
+    }
+
     pub(in crate::array) fn id(&self) -> ArrayId {
         self.opened.header().id
     }
@@ -131,6 +147,25 @@ impl<K: ElementType, D: Dimension> Core<K, D> {
 
     pub(in crate::array) fn attrs<A: DeserializeOwned>(&self) -> Result<A> {
         attributes::from_value(self.opened.header().attrs.as_ref())
+    }
+
+    /// NumPy's type of the elements, as the attribute of the array says it; `None` where it says
+    /// nothing about elements of this type at this place.
+    pub(in crate::array) fn numpy_dtype(&self) -> Option<NumpyDType> {
+        let header = self.opened.header();
+        let claimed = NumpyDType::believed(header.attrs.as_ref(), header.spec.dtype())?;
+        // The invariant of the layout: it begins at a part of an element.
+        let inside = self.layout.offset % header.spec.dtype().itemsize();
+        claimed.part_at(self.element_type.dtype(), inside).cloned()
+    }
+
+    /// NumPy's type of the elements that a file had, where each is a whole last axis of bytes here.
+    pub(in crate::array) fn numpy_dtype_of_last_axis(&self) -> Option<NumpyDType> {
+        let last = *self.shape().last()?;
+        let is_bytes = *self.element_type.dtype() == DType::scalar(Scalar::U8);
+        let claimed = NumpyDType::claimed(self.opened.header().attrs.as_ref())?;
+        let is_such = is_bytes && claimed.itemsize() == last && claimed.stored().is_none();
+        (is_such && !self.is_view()).then_some(claimed)
     }
 
     pub(in crate::array) fn is_view(&self) -> bool {

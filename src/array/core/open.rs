@@ -11,6 +11,7 @@ use crate::{
     handle::Handle,
     segment::Segment,
     store::member::Member,
+    sys::wait::Wait,
 };
 use ndarray::Dimension;
 use std::{path::Path, sync::Arc};
@@ -18,7 +19,7 @@ use std::{path::Path, sync::Arc};
 impl<K: ElementType, D: Dimension> Core<K, D> {
     /// Opens the array or view that a handle names.
     pub(in crate::array) fn open(handle: &Handle) -> Result<Self> {
-        Self::of_segment(Segment::of_handle(handle)?, Some(handle))
+        Self::of_segment(Segment::of_handle(handle, Wait::Forever)?, Some(handle))
     }
 
     /// Opens the array in the file at a path, for reading and writing.

@@ -5,11 +5,11 @@ use crate::{
     array::{
         Labels, from_ndarray,
         guard::{ReadGuard, WriteGuard},
-        lock::Wait,
     },
     element::Element,
     error::Result,
     store::member::Member,
+    sys::wait::Wait,
 };
 use ndarray::{Array, Dimension};
 use std::{ops::Range, sync::Arc, time::Duration};

@@ -311,9 +311,13 @@ fn read(
     file_len: u64,
 ) -> Result<Vec<u8>, HeaderError> {
     let mut bytes = vec![0; len];
-    let failed = |_| HeaderError::Length {
-        expected: (at + len) as u64,
-        found: file_len,
+    let failed = |error: io::Error| match error.raw_os_error() {
+        Some(errno) => HeaderError::Unreadable { errno },
+        // The end of the file.
+        None => HeaderError::Length {
+            expected: (at + len) as u64,
+            found: file_len,
+        },
     };
     source.read_at(at, &mut bytes).map_err(failed)?;
     Ok(bytes)

@@ -17,9 +17,12 @@ pub struct Leftovers {
     pub path: PathBuf,
     /// Whether it is a whole store.
     pub is_store: bool,
-    /// The arrays in a store; 1 for an array, 0 for a half-made one.
+    /// The arrays in a store; 1 for an array, 0 for a file without one.
     pub arrays: usize,
-    /// Bytes that it takes.
+    /// The files without an array in a store: half-made arrays, and files that their process kept
+    /// for reuse. 0 for an array, 1 for such a file.
+    pub half_made: usize,
+    /// Bytes that the arrays and the files without one take.
     pub bytes: u64,
 }
 
@@ -44,6 +47,7 @@ fn shown(plan: Plan) -> Vec<Leftovers> {
             is_store: deletion.reason.kind() == Kind::Store,
             path: deletion.path,
             arrays: deletion.arrays,
+            half_made: deletion.drafts,
             bytes: deletion.bytes,
         })
         .collect()

@@ -6,9 +6,11 @@
 
 mod leftovers;
 mod state;
+mod users;
 
 pub use leftovers::Leftovers;
 pub use state::{ArrayState, GuardKind, GuardState, MemberState};
+pub use users::UserRoot;
 
 use crate::{
     error::Result,
@@ -68,8 +70,7 @@ impl Observer {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        let directory = store::resolve(path)?;
+        let directory = store::resolve(path.as_ref())?;
         Ok(Self {
             store: StoreReader::open(&directory)?,
             directory,
@@ -184,8 +185,9 @@ impl Observer {
         self.store.living()
     }
 
-    /// The arrays, in the order of their creation. A file that cannot be read as an array is an
-    /// error that names it; the errors come last.
+    /// The arrays, in the order of their creation. An array of the store that cannot be read is an
+    /// error that names it; the errors come last. [`strays`](Self::strays) has the files that are
+    /// not the store's, whatever their names are.
     ///
     /// # Errors
     ///
@@ -194,21 +196,45 @@ impl Observer {
     /// # Examples
     ///
     /// ```
-    /// use ndshm::{Error, Manager, Observer};
+    /// use ndshm::{Manager, Observer};
     ///
     /// let manager = Manager::new()?;
     /// let xs = manager.options().name("xs").zeros::<f64, _>(5)?;
-    /// std::fs::write(manager.path().join("ys.ndshm"), "no array").unwrap();
     /// let arrays = Observer::open(manager.path())?.arrays()?;
     /// assert_eq!(arrays[0].as_ref().unwrap().id, xs.id());
-    /// assert!(matches!(arrays[1], Err(Error::Header { .. })));
-    /// # std::fs::remove_file(manager.path().join("ys.ndshm")).unwrap();
-    /// # Ok::<(), Error>(())
+    /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn arrays(&self) -> Result<Vec<Result<ArrayInfo>>> {
         let (infos, errors) = info::of_store(&self.directory)?;
         let errors = errors.into_iter().map(Err);
         Ok(infos.into_iter().map(Ok).chain(errors).collect())
+    }
+
+    /// The files, directories and links in the store's directory that are not the store's, whatever
+    /// their names are: notes, copies of other stores' arrays. They keep the store from being
+    /// deleted until a user moves them away.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if the directory cannot be read.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ndshm::{Manager, Observer};
+    ///
+    /// let manager = Manager::new()?;
+    /// let note = manager.path().join("x.ndshm");
+    /// std::fs::write(&note, "no array").unwrap();
+    /// let observer = Observer::open(manager.path())?;
+    /// assert_eq!(observer.strays()?, [note.clone()]);
+    /// assert!(observer.arrays()?.is_empty());
+    /// # std::fs::remove_file(note).unwrap();
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn strays(&self) -> Result<Vec<PathBuf>> {
+        let names = listing::strays(&self.directory)?.into_iter();
+        Ok(names.map(|name| self.directory.join(name)).collect())
     }
 
     /// The state of an array of this store: its owner, whether it is frozen or poisoned, and the

@@ -2,7 +2,10 @@
 
 use crate::{
     error::{Error, Result},
-    format::constants::*,
+    format::{
+        constants::*,
+        words::{Owner, frozen},
+    },
     inspect::info::ArrayInfo,
     scope::Scope,
     state::{
@@ -130,13 +133,15 @@ impl ArrayState {
                 is_alive: is_alive(id)?,
             })
         };
-        let (scope, owner) = match state.owner {
-            0 => (Scope::Store, None),
-            CLAIMABLE => (Scope::Remote, None),
-            id => (Scope::Local, Some(member(id)?)),
+        let (scope, owner) = match Owner::of(state.owner) {
+            // Damaged, it names no process that deletes the array.
+            Some(Owner::None) | None => (Scope::Store, None),
+            Some(Owner::Claimable) => (Scope::Remote, None),
+            Some(Owner::Member(id)) => (Scope::Local, Some(member(id)?)),
         };
+        let is_frozen = state.frozen == frozen::FROZEN;
         let (mut poisoned, guards) = slots(state, byte_len, &is_alive)?;
-        if state.frozen != 0 {
+        if is_frozen {
             // No process writes a frozen array, so records of poison in its table mean nothing.
             poisoned.clear();
         }
@@ -144,7 +149,7 @@ impl ArrayState {
             scope,
             owner,
             producer: member(state.producer)?,
-            is_frozen: state.frozen != 0,
+            is_frozen,
             openers: state.openers,
             poisoned,
             guards,
@@ -220,6 +225,7 @@ fn is_another(info: &ArrayInfo, file: &std::fs::File) -> Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::words::{CLAIMABLE, seal};
 
     fn head(words: &[(usize, u64)]) -> [u8; HEADER_KEY_AT] {
         let mut head = [0; HEADER_KEY_AT];
@@ -246,8 +252,9 @@ mod tests {
     #[test]
     fn the_owner_word_says_the_scope() {
         assert_eq!(parse(&[(OWNER_AT, 0)]).scope, Scope::Store);
-        assert_eq!(parse(&[(OWNER_AT, u64::MAX)]).scope, Scope::Remote);
-        let dead = parse(&[(OWNER_AT, 2)]);
+        assert_eq!(parse(&[(OWNER_AT, CLAIMABLE)]).scope, Scope::Remote);
+        assert_eq!(parse(&[(OWNER_AT, 2)]).scope, Scope::Store);
+        let dead = parse(&[(OWNER_AT, seal(2))]);
         assert_eq!(
             (dead.scope, dead.owner),
             (
@@ -281,7 +288,7 @@ mod tests {
             }]
         );
         assert!(
-            parse(&[&words[..], &[(FROZEN_AT, 1)]].concat())
+            parse(&[&words[..], &[(FROZEN_AT, frozen::FROZEN.into())]].concat())
                 .poisoned
                 .is_empty()
         );

@@ -10,13 +10,9 @@ use crate::{
     },
     segment,
     store::permissions,
+    sys::file_system,
 };
-use std::{
-    fs::File,
-    io,
-    os::unix::fs::{FileExt, MetadataExt},
-    path::Path,
-};
+use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
 
 /// How often a file is looked at that its owner keeps reusing.
 const LOOKS: usize = 5;
@@ -48,7 +44,7 @@ pub(super) fn check(
         let id = check_open(path, &file, store, found)?;
         // A file that is reused loses its name first, and has another generation after. It may have
         // changed in between, before the first look.
-        if look == LOOKS || is_at(path, &file) && generation() == first {
+        if look == LOOKS || is_at(path, &file)? && generation() == first {
             found.arrays += 1;
             found.bytes += file.metadata().map_or(0, |metadata| metadata.len());
             return Ok(id);
@@ -66,14 +62,18 @@ fn check_open(
 ) -> Result<Option<ArrayId>> {
     let metadata = match permissions::check_file(file, path) {
         Ok(metadata) => metadata,
-        Err(error) => {
+        Err(error @ Error::Untrusted { .. }) => {
             found.note(path, Severity::Damage, reason_of(error));
             return Ok(None);
         }
+        Err(error) => return Err(error),
     };
     let len = metadata.len();
     let parsed = match Header::parse(file, len) {
         Ok(parsed) => parsed,
+        Err(error @ HeaderError::Unreadable { .. }) => {
+            return Err(segment::header_error(path, error));
+        }
         Err(error) => {
             found.note(path, Severity::Damage, error.to_string());
             return Ok(None);
@@ -93,11 +93,11 @@ fn check_open(
             id.file_stem()
         ));
     }
-    // stat(2) counts in blocks of 512 bytes on every file system.
-    if metadata.blocks() * 512 < len {
+    let missing = file_system::missing(&metadata);
+    if missing > 0 {
         damage(format!(
-            "only {} of its {len} bytes have space: writing the others may fail by SIGBUS",
-            metadata.blocks() * 512
+            "{missing} of its {len} bytes have no space: it was copied with holes; the next \
+             opening reserves their space"
         ));
     }
     state::check(path, file, parsed.data_len as u64, store, found)?;

@@ -3,7 +3,10 @@
 use super::{Severity, Verification, open, reason_of};
 use crate::{
     error::{Error, Result},
-    format::constants::*,
+    format::{
+        constants::*,
+        words::{self, flags},
+    },
     store::{lock_snapshot::LockPageSnapshot, member_locks, permissions, plan::Reason},
 };
 use std::{fs::File, path::Path};
@@ -35,7 +38,7 @@ impl Store {
             member_locks::living(&lock).map_err(Error::io(&path, "ask which members live"))?;
         // A process that joined since the page was read has a higher id, and raised the next one
         // before.
-        let next_member = LockPageSnapshot::read(&lock, &path)?.next_member;
+        let next_member = LockPageSnapshot::read(&lock, &path)?.member_limit();
         if let Some(member) = living.iter().find(|&&member| member >= next_member) {
             let text = format!("member {member} lives, whose id was never given");
             found.note(&path, Severity::Damage, text);
@@ -64,7 +67,7 @@ impl Store {
             return Ok(false);
         }
         let page = LockPageSnapshot::read(&self.lock, LOCK_NAME.as_ref())?;
-        Ok(member < page.next_member)
+        Ok(member < page.member_limit())
     }
 }
 
@@ -109,20 +112,33 @@ fn damages(page: &LockPageSnapshot) -> Vec<String> {
         ..
     } = *page;
     let mut damages = Vec::new();
-    if !(1..MAX_MEMBER).contains(&next_member) {
-        damages.push(format!(
-            "the next member id is {next_member}, which is not a member id"
-        ));
+    match words::unseal(next_member) {
+        None => damages.push(format!(
+            "the word {next_member:#018x} with the next member id is damaged"
+        )),
+        Some(id) if !(1..MAX_MEMBER).contains(&id) => {
+            damages.push(format!(
+                "the next member id is {id}, which is not a member id"
+            ));
+        }
+        Some(_) => {}
     }
-    if owner >= next_member {
+    if owner >= page.member_limit() {
         damages.push(format!(
             "its owner has the member id {owner}, which was never given"
         ));
     }
-    if flags & !(FLAG_PERSISTENT | FLAG_CLOSING) != 0 {
-        damages.push(format!(
-            "its flags are {flags:#x}, which this library does not know"
-        ));
+    match flags::decode(flags) {
+        None => damages.push(format!(
+            "its flags {flags:#010x} are damaged, so nothing deletes the store: Manager::persist \
+             writes them anew"
+        )),
+        Some(flags) if flags & !flags::KNOWN != 0 => {
+            damages.push(format!(
+                "its flags are {flags:#x}, which this library does not know"
+            ));
+        }
+        Some(_) => {}
     }
     if !page.is_zero_elsewhere {
         damages.push("bytes that are zero by the format are not".into());

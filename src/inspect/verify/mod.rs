@@ -11,12 +11,18 @@ mod state;
 use crate::{
     error::{Error, Result},
     format::{constants::MAX_MEMBER, directory_entry::StoreEntry, id::ArrayId},
-    store::{listing, permissions, plan::Reason},
-    sys::fs::{inode_at, inode_of_file, open_to_read},
+    store::{
+        directory::{Directory, Identity, STRAY},
+        listing, permissions,
+        plan::Reason,
+    },
+    sys::fs::{self as files, open_to_read, resolve, unless_missing},
 };
 use lock::Store;
+use rustix::fs::FileType;
 use std::{
     collections::HashMap,
+    ffi::OsStr,
     fmt,
     fs::{self, File},
     io,
@@ -127,10 +133,11 @@ impl fmt::Display for Finding {
 /// ```
 pub fn verify(path: impl AsRef<Path>) -> Result<Verification> {
     let path = path.as_ref();
+    let what = "neither a store nor an array is here";
     let missing = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Error::NotFound {
             path: path.into(),
-            what: "neither a store nor an array is here",
+            what,
         },
         _ => Error::io(path, "look at the path")(source),
     };
@@ -142,10 +149,18 @@ pub fn verify(path: impl AsRef<Path>) -> Result<Verification> {
             .unwrap_or(Path::new("."));
         // Defects of the store beside it are not reported here.
         let store = Store::look(parent, &mut Verification::default())?;
-        array::check(path, store.as_ref(), &mut found)?;
+        let strays = Strays::look(parent)?;
+        let is_stray = match path.file_name().filter(|name| is_array(name)) {
+            Some(name) => strays.has(name)?,
+            None => false,
+        };
+        match is_stray {
+            true => found.note(path, Severity::Stray, STRAY),
+            false => _ = array::check(path, store.as_ref(), &mut found)?,
+        }
         return Ok(found);
     }
-    check_store(&fs::canonicalize(path).map_err(missing)?, &mut found)?;
+    check_store(&resolve(path, what)?, &mut found)?;
     Ok(found)
 }
 
@@ -168,15 +183,22 @@ fn check_store(directory: &Path, found: &mut Verification) -> Result<()> {
         found.note(directory, Severity::Damage, reason_of(error));
     }
     let store = Store::look(directory, found)?;
+    let strays = Strays::look(directory)?;
     let mut ids: HashMap<ArrayId, PathBuf> = HashMap::new();
     for name in names {
         let path = directory.join(&name);
-        let Ok(metadata) = fs::symlink_metadata(&path) else {
+        let found_there = unless_missing(rustix::fs::lstat(&path));
+        let Some(metadata) = found_there.map_err(Error::io(&path, "look at the file"))? else {
             continue;
         };
+        if strays.has(&name)? {
+            found.note(&path, Severity::Stray, STRAY);
+            continue;
+        }
+        let is_file = FileType::from_raw_mode(metadata.st_mode) == FileType::RegularFile;
         match StoreEntry::of(&name) {
             StoreEntry::LockFile => {}
-            StoreEntry::Array(_) if metadata.is_file() => {
+            StoreEntry::Array(_) if is_file => {
                 let id = array::check(&path, store.as_ref(), found)?;
                 if let Some(other) = id.and_then(|id| ids.insert(id, path.clone())) {
                     let text = format!("it has the id of {}", other.display());
@@ -184,7 +206,7 @@ fn check_store(directory: &Path, found: &mut Verification) -> Result<()> {
                 }
             }
             StoreEntry::Draft { maker: Some(maker) }
-                if metadata.is_file() && (1..MAX_MEMBER).contains(&maker) =>
+                if is_file && (1..MAX_MEMBER).contains(&maker) =>
             {
                 check_draft(&path, maker, store.as_ref(), found)?;
             }
@@ -196,7 +218,31 @@ fn check_store(directory: &Path, found: &mut Verification) -> Result<()> {
     Ok(())
 }
 
-const STRAY: &str = "it is not the store's, and keeps it from being deleted: move it away";
+/// A store's directory, and the question which files in it are not the store's.
+struct Strays(Option<(Directory, Identity)>);
+
+impl Strays {
+    fn look(directory: &Path) -> Result<Self> {
+        let Some(opened) = Directory::open(directory)? else {
+            return Ok(Self(None));
+        };
+        let store = opened.identity()?;
+        Ok(Self(store.map(|store| (opened, store))))
+    }
+
+    /// Whether a file is not the store's, and no damaged array of it either. With a damaged lock
+    /// file, only names tell files apart.
+    fn has(&self, name: &OsStr) -> Result<bool> {
+        let Some((directory, store)) = &self.0 else {
+            return Ok(false);
+        };
+        Ok(!directory.is_of_store(name, store)? && !directory.looks_damaged(name, store)?)
+    }
+}
+
+fn is_array(name: &OsStr) -> bool {
+    matches!(StoreEntry::of(name), StoreEntry::Array(_))
+}
 
 fn check_draft(
     path: &Path,
@@ -222,8 +268,8 @@ fn open(path: &Path) -> Result<Option<File>> {
 }
 
 /// Whether a path still names the file that was opened by it.
-fn is_at(path: &Path, file: &File) -> bool {
-    inode_at(path).is_some_and(|named| inode_of_file(file).is_ok_and(|opened| opened == named))
+fn is_at(path: &Path, file: &File) -> Result<bool> {
+    files::is_at(path, file).map_err(Error::io(path, "look at the file"))
 }
 
 /// The text of an error without its path.

@@ -3,7 +3,10 @@
 use super::{Severity, Verification, is_at, lock::Store};
 use crate::{
     error::{HeaderError, Result},
-    format::constants::*,
+    format::{
+        constants::*,
+        words::{Owner, frozen},
+    },
     segment,
     state::{
         block::lifecycle,
@@ -42,7 +45,7 @@ pub(super) fn check(
         }
         .notes()?;
         // An array that is being deleted is released a little before it loses its name.
-        if notes.is_empty() || !is_at(path, file) {
+        if notes.is_empty() || !is_at(path, file)? {
             return Ok(());
         }
         if look == LOOKS {
@@ -111,19 +114,18 @@ impl Block<'_> {
     }
 
     fn flags(&self) -> Vec<Note> {
-        let flags = [
-            ("frozen", self.state.frozen),
-            ("waiting", self.state.waiting),
-        ];
-        flags
-            .into_iter()
-            .filter(|(_, flag)| *flag > 1)
-            .map(|(what, flag)| {
-                damage(format!(
-                    "its {what} flag is {flag}, which is neither 0 nor 1"
-                ))
-            })
-            .collect()
+        let StateSnapshot {
+            frozen, waiting, ..
+        } = *self.state;
+        let mut notes = Vec::new();
+        if frozen != frozen::NOT_YET && frozen != frozen::FROZEN {
+            notes.push(damage(HeaderError::Frozen { found: frozen }.to_string()));
+        }
+        if waiting > 1 {
+            let text = format!("its waiting flag is {waiting}, which is neither 0 nor 1");
+            notes.push(damage(text));
+        }
+        notes
     }
 
     /// Damage to the words that name a member.
@@ -135,12 +137,22 @@ impl Block<'_> {
             ..
         } = *self.state;
         let mut notes = Vec::new();
-        for (what, member, means_none) in [
-            ("owner", owner, owner == 0 || owner == CLAIMABLE),
-            ("producer", producer, false),
-            ("lock word's holder", lock, lock == 0),
+        let owner = match Owner::of(owner) {
+            None => {
+                notes.push(damage(HeaderError::Owner { found: owner }.to_string()));
+                None
+            }
+            Some(Owner::None | Owner::Claimable) => None,
+            Some(Owner::Member(owner)) => Some(owner),
+        };
+        for (what, member) in [
+            ("owner", owner),
+            ("producer", Some(producer)),
+            ("lock word's holder", Some(lock).filter(|&lock| lock != 0)),
         ] {
-            if !means_none && !self.can_be(member)? {
+            if let Some(member) = member
+                && !self.can_be(member)?
+            {
                 notes.push(damage(format!(
                     "its {what} has the member id {member}, which was never given"
                 )));

@@ -34,6 +34,7 @@ pub struct Builder {
     lock_timeout: Option<Duration>,
     huge_pages: Option<HugePages>,
     prefault: bool,
+    core_dumps: Option<bool>,
     recycle: Option<usize>,
     cache: Option<usize>,
     janitor: bool,
@@ -233,8 +234,8 @@ impl Builder {
     ///
     /// On NFS flock is a byte lock, so a living process may seem dead. A file system that copies on
     /// write can run out of space when a process writes to a reserved file: that is a signal
-    /// (SIGBUS), not an error. Other processes that open arrays from handles must first join the
-    /// store with this setting too.
+    /// (SIGBUS), not an error. A store that is made with this setting says so in its lock file:
+    /// processes that open it, or its arrays, accept its file system without the setting.
     ///
     /// # Examples
     ///

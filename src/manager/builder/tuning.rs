@@ -11,6 +11,10 @@ impl Builder {
     /// without a limit by default. The verbs that have a limit of their own (`try_*`, `*_timeout`)
     /// do not change.
     ///
+    /// It limits the waits for the locks of the store too, which other processes hold for a few
+    /// system calls, or for as long as they are stopped: in the verbs of this builder, and in all
+    /// that create, open, release and sweep. A drop waits at most 10 seconds for them without it.
+    ///
     /// It is a setting of this process for the whole store: arrays that are opened from handles
     /// have it too. Of several managers, the one that was built last with this setting decides.
     ///
@@ -80,6 +84,31 @@ impl Builder {
     /// ```
     pub fn prefault(mut self) -> Self {
         self.prefault = true;
+        self
+    }
+
+    /// Whether core dumps of this process contain the arrays that it maps; they do not by default.
+    ///
+    /// By its own rules the kernel leaves out files that have a name, and dumps those that have
+    /// none: a crash would write every array that was released and is still mapped, gigabytes that
+    /// no name in the core tells apart. So the library leaves all arrays out (`MADV_DONTDUMP`): any
+    /// of them can be released by any process at any time. With `true` the kernel's rules hold, in
+    /// `/proc/self/coredump_filter`: bit 1 for released arrays, which is set by default, bit 3 for
+    /// the others.
+    ///
+    /// It counts for arrays that are made or opened from then on. A setting of this process, as
+    /// [`lock_timeout`](Self::lock_timeout) is.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let scratch = tempfile::tempdir().unwrap();
+    /// let manager = ndshm::Manager::builder().root(scratch.path()).core_dumps(true).create()?;
+    /// let xs = manager.zeros::<f64, _>(1_000)?; // to be found in a core, if it is released
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn core_dumps(mut self, core_dumps: bool) -> Self {
+        self.core_dumps = Some(core_dumps);
         self
     }
 

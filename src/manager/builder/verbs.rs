@@ -6,6 +6,10 @@ use crate::{
     format::name::StoreName,
     manager::Manager,
     store::{self, janitor, permissions},
+    sys::{
+        process::random_uuid,
+        wait::{Deadline, Wait},
+    },
 };
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
@@ -13,7 +17,7 @@ use uuid::Uuid;
 /// Most letters of an ephemeral store's name that come from the program's name.
 const PROGRAM_LEN: usize = 24;
 /// How many random names are tried.
-const TRIES: usize = 10;
+const TRIES: u32 = 10;
 
 impl Builder {
     /// Makes the store.
@@ -41,8 +45,9 @@ impl Builder {
         } else {
             None
         };
+        let deadline = self.wait().begin();
         let create = |directory: &Path| {
-            let member = store::create(directory, persistent, self.any_file_system)?;
+            let member = store::create(directory, persistent, self.any_file_system, &deadline)?;
             let manager = self.with_settings(Manager::from_member(member, !persistent));
             // If the janitor does not start, dropping the manager deletes the store.
             janitor
@@ -56,10 +61,14 @@ impl Builder {
         let root = permissions::root(self.root.as_deref(), self.any_file_system, true)?;
         // Housekeeping for other processes: a failure does not concern this caller, and
         // `Manager::sweep` reports it.
-        let _ = store::sweep(&root);
+        let _ = store::sweep(&root, &Deadline::in_passing(self.lock_timeout));
         match &self.name {
             Some(name) => create(&StoreName::parse(name)?.directory_in(&root)),
-            None => retried(random_name, |name| create(&root.join(name))),
+            None => {
+                let random = random_uuid().map_err(Error::io(&root, "take random bytes"))?;
+                let name = |nth| random_name(random, nth);
+                retried(name, |name| create(&root.join(name)))
+            }
         }
     }
 
@@ -93,7 +102,8 @@ impl Builder {
                 });
             }
         };
-        Manager::join(&directory, self.any_file_system).map(|manager| self.with_settings(manager))
+        let joined = Manager::join(&directory, self.any_file_system, self.wait());
+        joined.map(|manager| self.with_settings(manager))
     }
 
     /// Joins the store, or makes it if there is none.
@@ -121,7 +131,9 @@ impl Builder {
                 Err(Error::Untrusted { path, .. }) if permissions::is_no_store(&path) => {
                     return Err(not_a_store(path));
                 }
-                Err(Error::Closed { path }) => drop(store::finish_closing(&path)?),
+                Err(Error::Closed { path }) => {
+                    store::finish_closing(&path, &self.wait().begin())?;
+                }
                 opened => return opened,
             }
             match self.create() {
@@ -133,6 +145,11 @@ impl Builder {
                 created => return created,
             }
         }
+    }
+
+    /// How long the calls of this builder wait for locks.
+    fn wait(&self) -> Wait {
+        Wait::limited(self.lock_timeout)
     }
 
     fn with_settings(&self, manager: Manager) -> Manager {
@@ -156,6 +173,9 @@ impl Builder {
             settings.set_recycle(bytes);
             manager.member().pool().shrink(bytes);
         }
+        if let Some(core_dumps) = self.core_dumps {
+            settings.set_core_dumps(core_dumps);
+        }
         if self.prefault {
             settings.set_prefault();
         }
@@ -174,7 +194,7 @@ fn not_a_store(path: PathBuf) -> Error {
 
 /// A name for a store without a chosen one: of the program's name, the process id and random
 /// letters.
-fn random_name() -> String {
+fn random_name(random: Uuid, nth: u32) -> String {
     let program = std::env::current_exe()
         .ok()
         .and_then(|path| Some(path.file_stem()?.to_str()?.to_owned()))
@@ -189,19 +209,21 @@ fn random_name() -> String {
     } else {
         &letters
     };
-    let random = Uuid::new_v4().simple().to_string();
-    format!("{program}-{}-{}", std::process::id(), &random[..12])
+    // Other digits of the random number for each try.
+    let random = random.as_u128().rotate_left(12 * nth);
+    let digits = format!("{:012x}", random & 0xffff_ffff_ffff);
+    format!("{program}-{}-{digits}", std::process::id())
 }
 
 /// Calls `make` with a random name, and with other ones while the name is taken.
-fn retried<T>(mut name: impl FnMut() -> String, make: impl Fn(&str) -> Result<T>) -> Result<T> {
-    for _ in 1..TRIES {
-        match make(&name()) {
+fn retried<T>(mut name: impl FnMut(u32) -> String, make: impl Fn(&str) -> Result<T>) -> Result<T> {
+    for nth in 1..TRIES {
+        match make(&name(nth)) {
             Err(Error::AlreadyExists { .. }) => {}
             made => return made,
         }
     }
-    make(&name())
+    make(&name(0))
 }
 
 #[cfg(test)]
@@ -218,9 +240,9 @@ mod tests {
             name => Ok(name.to_owned()),
         };
         let mut names = ["taken", "taken", "free"].into_iter().map(str::to_owned);
-        assert_eq!(retried(|| names.next().unwrap(), make).unwrap(), "free");
+        assert_eq!(retried(|_| names.next().unwrap(), make).unwrap(), "free");
         let mut tries = 0;
-        let always_taken = || {
+        let always_taken = |_| {
             tries += 1;
             "taken".to_owned()
         };

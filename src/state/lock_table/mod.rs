@@ -151,7 +151,8 @@ impl Mode {
 }
 
 pub(crate) fn member_of(tag: u64) -> u64 {
-    tag & (MAX_MEMBER - 1)
+    // MAX_MEMBER has all bits of a member id.
+    tag & MAX_MEMBER
 }
 
 /// Answers that the table needs from its caller.
@@ -160,6 +161,15 @@ pub(crate) trait Liveness {
     fn is_alive(&self, member: u64) -> bool;
     /// Whether the calling thread holds this slot, which its process holds.
     fn is_own(&self, slot: usize) -> bool;
+    /// Whether this process can no longer learn which members live. A wait ends then.
+    fn is_cut_off(&self) -> bool {
+        false
+    }
+    /// Whether the calling thread has to end its wait. Called without the lock word, between two
+    /// sleeps.
+    fn is_interrupted(&self) -> bool {
+        false
+    }
 }
 
 /// A request for a guard.
@@ -184,9 +194,15 @@ pub(crate) struct Poison {
 /// The reason for a final refusal.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
+    /// A guard is in the way, and the deadline is over.
     WouldBlock,
+    /// A living member holds the lock word, and the deadline is over.
+    WordHeld,
+    Interrupted,
     WouldDeadlock,
     TooManyGuards,
+    /// This process can no longer learn which members live.
+    CutOff,
     Poisoned(Poison),
     /// A record of poison cannot be split as a recovery needs it.
     Interleaved(Poison),
@@ -275,6 +291,9 @@ impl StateBlock {
             table.slots_where(|slot, tag| !Mode::Poisoned.is(tag) && overlapping(slot))
         })?;
         self.clear_dead(held, request.member, liveness);
+        if liveness.is_cut_off() {
+            return Err(Refusal::CutOff);
+        }
         // Allocate before taking the lock word.
         let mut found = Vec::with_capacity(SLOTS);
         self.locked(request, liveness, |table| {
@@ -329,6 +348,9 @@ impl StateBlock {
                 looks += 1;
                 continue;
             }
+            if liveness.is_cut_off() {
+                return Err(Refusal::CutOff);
+            }
             if in_the_way == ALL
                 && (0..SLOTS).any(|slot| self.holds(request.member, slot) && liveness.is_own(slot))
             {
@@ -336,6 +358,9 @@ impl StateBlock {
             }
             if let Some(seen) = waits.take() {
                 self.sleep(seen, request.deadline)?;
+                if liveness.is_interrupted() {
+                    return Err(Refusal::Interrupted);
+                }
             }
             // Before the next look at the table.
             waits = Some(self.expect_wake());

@@ -75,13 +75,18 @@ impl StateBlock {
                 failpoint!(WordTakenOver);
                 return Ok(());
             }
+            if liveness.is_cut_off() {
+                return Err(Refusal::CutOff);
+            }
             let now = Instant::now();
             let since = *since.get_or_insert(now);
             if deadline.is_some_and(|deadline| now >= deadline.max(since + WORD_PATIENCE)) {
-                return Err(Refusal::WouldBlock);
+                return Err(Refusal::WordHeld);
             }
             if now < since + Duration::from_millis(1) {
                 sync::yield_now()
+            } else if liveness.is_interrupted() {
+                return Err(Refusal::Interrupted);
             } else {
                 sync::sleep(Duration::from_micros(100))
             }

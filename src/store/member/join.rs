@@ -2,7 +2,8 @@
 //!
 //! # Joining
 //!
-//! 1. *Open* the lock file, through a description that a forked child does not share.
+//! 1. *Open* the directory, and the lock file in it, through a description that a forked child does
+//!    not share. The directory's flock, shared, keeps programs off that delete old files.
 //! 2. *Share* its flock. A sweep holds the flock exclusively while it deletes the store, so a join
 //!    that does not get the lock waits and begins again.
 //! 3. *Map* the lock page, and compare the file's inode with the one at the path. They differ if
@@ -10,6 +11,7 @@
 //!    another one.
 //! 4. *Note the boot.* The first join after the machine was started adds [`BOOT_STEP`] to the next
 //!    member id: ids that were given before a crash and never reached the disk are not given again.
+//!    Where the kernel does not tell its boot, every join counts as the first one.
 //! 5. *Take an id* from the lock page, and lock its byte. From then on the process counts as alive,
 //!    until the kernel frees the byte. If another process holds the byte, the join takes the next
 //!    id.
@@ -23,19 +25,21 @@
 //! alive. `LINGERING` keeps the last few alive: a process that opens a handle, drops the array and
 //! opens the next one stays a member in between.
 
-use super::Member;
+use super::{Member, NEVER};
 use crate::{
     error::{Error, Result},
     format::constants::{LOCK_LEN, LOCK_NAME},
     store::{
-        lock_page::LockPage, mapping_cache::Cache, member_locks, permissions, recycle_pool::Pool,
-        settings::Settings,
+        directory::Directory, lock_page::LockPage, mapping_cache::Cache, member_locks, permissions,
+        recycle_pool::Pool, settings::Settings,
     },
     sys::{
         file_lock,
+        file_system::FileSystem,
         fork::{self, Private},
-        fs::{inode_at, open_file},
+        fs::inode_at,
         mapping::Mapping,
+        wait::{Deadline, Wait},
     },
 };
 use std::{
@@ -46,9 +50,8 @@ use std::{
     path::Path,
     sync::{
         Arc, Weak,
-        atomic::{AtomicU64, AtomicUsize},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize},
     },
-    time::Duration,
 };
 use uuid::Uuid;
 
@@ -59,38 +62,52 @@ pub(super) static MEMBERS: fork::Mutex<BTreeMap<OsString, Weak<Member>>> =
 static LINGERING: fork::Mutex<Vec<Arc<Member>>> = fork::Mutex::new(Vec::new());
 /// How many linger at most.
 const MOST_LINGERING: usize = 4;
-/// How long a join waits before it tries again, while a sweep holds the lock file.
-pub(super) const RETRY: Duration = Duration::from_millis(1);
+/// Why a join did not get the flock of the lock file in time.
+pub(super) const SWEEP_HOLDS_STORE: &str = "another process held the flock of the store's lock \
+                                            file, as a sweep does (if it is stopped: continue it \
+                                            by SIGCONT, or end it)";
 
-/// The kernel's id of this boot.
-pub(crate) fn boot_id() -> Result<Uuid> {
-    static BOOT: fork::OnceLock<Uuid> = fork::OnceLock::new();
-    if let Some(boot) = BOOT.get() {
-        return Ok(*boot);
-    }
-    let path = "/proc/sys/kernel/random/boot_id";
-    let text = fs::read_to_string(path).map_err(Error::io(path, "read the boot id"))?;
-    let boot = text
-        .trim()
-        .parse()
-        .map_err(|error| Error::io(path, "parse the boot id")(io::Error::other(error)))?;
-    Ok(*BOOT.get_or_init(|| boot))
+/// The kernel's id of this boot; `None` where the kernel does not tell (WSL 1, a masked /proc).
+pub(crate) fn boot_id() -> Option<Uuid> {
+    static BOOT: fork::OnceLock<Option<Uuid>> = fork::OnceLock::new();
+    let read = || fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
+    *BOOT.get_or_init(|| {
+        read()?
+            .trim()
+            .parse()
+            .ok()
+            .filter(|boot: &Uuid| !boot.is_nil())
+    })
 }
 
 impl Member {
     /// Joins the store in `directory`, an absolute path without links, or finds the membership that
-    /// this process has.
-    pub(crate) fn join(directory: &Path, any_file_system: bool) -> Result<Arc<Member>> {
-        let existing = Self::lookup(directory).filter(|member| member.is_at(directory));
+    /// this process has. It waits while a sweep looks at the store: for as long as `wait` allows,
+    /// and without a limit there as long as this process allows for the store.
+    pub(crate) fn join(directory: &Path, any_file_system: bool, wait: Wait) -> Result<Arc<Member>> {
+        let existing = match Self::lookup(directory) {
+            Some(member) if member.is_at(directory)? && member.check_descriptor().is_ok() => {
+                Some(member)
+            }
+            _ => None,
+        };
         // A process that joined once has accepted the file system; the directory's mode may have
         // changed since.
-        permissions::check_store(directory, any_file_system || existing.is_some())?;
+        permissions::check_store(directory)?;
         if let Some(member) = existing {
-            member.id()?;
+            if !member.is_read_only() {
+                member.id_within(wait)?;
+            }
             return Ok(member);
         }
-        Self::end_lingering(|member| member.page().is_closing() || !member.is_at_its_path());
-        let joined = Arc::new(Self::join_anew(directory, directory)?);
+        Self::end_lingering(|member| {
+            member.page().is_closing()
+                || member.is_lost()
+                || member.is_at_its_path().is_ok_and(|is_there| !is_there)
+        });
+        let deadline = wait.begin();
+        let joined = Self::join_anew(directory, directory, any_file_system, &deadline)?;
+        let joined = Arc::new(joined);
         let member = register(directory, &joined);
         linger(&member);
         Ok(member)
@@ -122,8 +139,12 @@ impl Member {
     }
 
     /// Joins a store that is still being built in `building` and will be at `directory`.
-    pub(crate) fn join_new(building: &Path, directory: &Path) -> Result<Member> {
-        Self::join_anew(building, directory)
+    pub(crate) fn join_new(
+        building: &Path,
+        directory: &Path,
+        deadline: &Deadline,
+    ) -> Result<Member> {
+        Self::join_anew(building, directory, true, deadline)
     }
 
     /// Makes a membership from [`join_new`](Self::join_new) the one that this process finds.
@@ -135,26 +156,49 @@ impl Member {
         member
     }
 
-    fn join_anew(at: &Path, directory: &Path) -> Result<Member> {
+    fn join_anew(
+        at: &Path,
+        directory: &Path,
+        any_file_system: bool,
+        deadline: &Deadline,
+    ) -> Result<Member> {
         let path = at.join(LOCK_NAME);
         loop {
-            let lock = Private::open(|| open_file(&path))
+            let missing = || open_error(io::ErrorKind::NotFound.into(), at, &path);
+            let place = Directory::open(at)?.ok_or_else(missing)?;
+            place.keep_cleaners_off();
+            let lock = Private::open(|| place.open_to_write(LOCK_NAME.as_ref()))
                 .map_err(|source| open_error(source, at, &path))?;
             failpoint!(JoinOpened);
             if !share(&lock, &path)? {
-                std::thread::sleep(RETRY);
+                deadline.pause(&path, SWEEP_HOLDS_STORE)?;
                 continue;
             }
             failpoint!(JoinShared);
             let (page, inode) = map_lock_file(&lock, &path)?;
             failpoint!(JoinMapped);
-            if inode_at(&path) != Some(inode) {
+            let named = inode_at(&path).map_err(Error::io(&path, "look at the lock file"))?;
+            if named != Some(inode) {
                 continue;
             }
-            let id = AtomicU64::new(take_id(&lock, page.lock_page(), &path)?);
-            let generation = AtomicU64::new(fork::generation());
+            // A store that is gone from here by now is closed.
+            let file_system = FileSystem::of(at).ok().flatten();
+            let (id, generation) = if page.is_private() {
+                // This process writes nothing, so no process has to know whether it lives.
+                (0, NEVER)
+            } else {
+                // The maker's choice holds for all.
+                let accepts = any_file_system || page.lock_page().accepts_any_file_system();
+                permissions::check_file_system(at, accepts)?;
+                complete(&lock, file_system, &path)?;
+                let id = take_id(&lock, page.lock_page(), &path, deadline)?;
+                lock.hold().map_err(Error::io(&path, "map the lock file"))?;
+                (id, fork::generation())
+            };
+            let (id, generation) = (AtomicU64::new(id), AtomicU64::new(generation));
             return Ok(Member {
                 directory: directory.into(),
+                place: Arc::new(place.renamed_to(directory)),
                 lock,
                 page,
                 inode,
@@ -164,7 +208,8 @@ impl Member {
                 pool: Pool::new(),
                 managers: AtomicUsize::new(0),
                 cache: Cache::new(),
-                is_on_tmpfs: fork::OnceLock::new(),
+                file_system,
+                is_lost: AtomicBool::new(false),
                 has_huge_mount: fork::OnceLock::new(),
             });
         }
@@ -178,7 +223,12 @@ fn register(directory: &Path, joined: &Arc<Member>) -> Arc<Member> {
     // All of them, until the mutex is unlocked: any may be the last reference by now.
     let others: Vec<_> = members.values().filter_map(Weak::upgrade).collect();
     let is_same_store = |other: &&Arc<Member>| {
-        other.inode == joined.inode && (other.directory == directory || other.is_at_its_path())
+        let is_at_its_path = || other.is_at_its_path().is_ok_and(|is_there| is_there);
+        // Another mount of the same file system may be read-only.
+        other.inode == joined.inode
+            && other.is_read_only() == joined.is_read_only()
+            && !other.is_lost()
+            && (other.directory == directory || is_at_its_path())
     };
     let member = others.iter().find(is_same_store).unwrap_or(joined).clone();
     members.insert(directory.into(), Arc::downgrade(&member));
@@ -206,6 +256,17 @@ fn open_error(source: io::Error, directory: &Path, path: &Path) -> Error {
             source,
         },
     }
+}
+
+/// Reserves the space that a copied lock file lacks, before it is written.
+fn complete(lock: &Private, file_system: Option<FileSystem>, path: &Path) -> Result<()> {
+    let Some(file_system) = file_system else {
+        return Ok(());
+    };
+    let look = || Error::io(path, "look at the lock file");
+    let file = lock.file().map_err(look())?;
+    let metadata = file.metadata().map_err(look())?;
+    file_system.complete(file, &metadata, 0..metadata.len(), path)
 }
 
 /// Checks and maps a lock file. Gives its page, and its device and inode.
@@ -245,12 +306,20 @@ pub(super) fn share(lock: &Private, path: &Path) -> Result<bool> {
 }
 
 /// Takes a member id that counts as alive from now on: steps 4 and 5.
-pub(super) fn take_id(lock: &Private, page: &LockPage, path: &Path) -> Result<u64> {
+pub(super) fn take_id(
+    lock: &Private,
+    page: &LockPage,
+    path: &Path,
+    deadline: &Deadline,
+) -> Result<u64> {
     let failed = || Error::io(path, "lock a member id");
-    let boot = boot_id()?;
+    let boot = boot_id();
     let file = lock.file().map_err(failed())?;
     if page.is_of_another_boot(boot) {
-        member_locks::lock_names(file).map_err(failed())?;
+        let obstacle = member_locks::NAMES_ARE_LOCKED;
+        deadline.poll(path, "lock the names", obstacle, || {
+            member_locks::try_lock_names(file)
+        })?;
         failpoint!(JoinBootLocked);
         page.note_boot(boot);
         failpoint!(JoinBootNoted);
@@ -259,8 +328,11 @@ pub(super) fn take_id(lock: &Private, page: &LockPage, path: &Path) -> Result<u6
     loop {
         let exhausted = || Error::Untrusted {
             path: path.into(),
-            reason: "its member ids are used up or damaged: copy the arrays into a new store"
-                .into(),
+            reason:
+                "its counter of member ids is used up or damaged, so no process can join: export \
+                     the arrays in a process that is a member, or move their files away and delete \
+                     the directory"
+                    .into(),
         };
         let id = page.next_member().ok_or_else(exhausted)?;
         failpoint!(JoinIdTaken);

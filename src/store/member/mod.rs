@@ -12,6 +12,12 @@
 //!   lock tables of arrays contain member ids; the byte says whether the process behind an id still
 //!   lives. Ids are never given twice.
 //!
+//! Other code of the process may close the descriptor, or give its number to another file, on which
+//! no member holds a lock. So the file is compared before each question, and a process that no
+//! longer has it gets an error instead of an answer. Its locks stay: a mapping holds them
+//! ([`Private::hold`]), so other processes do not take it for dead. Opening the store again makes
+//! another membership.
+//!
 //! How a process takes both is described in `join`.
 //!
 //! # After a fork
@@ -19,7 +25,8 @@
 //! A child inherits the membership, but none of its locks: its descriptor names another open file
 //! description. It is a member of its own from the first call that needs an id
 //! ([`id`](Member::id)): it then shares the flock and takes an id that no process had before. That
-//! call waits while a sweep holds the flock, and fails if the store is being deleted.
+//! call waits while a sweep holds the flock, for as long as its caller's limit or that of the store
+//! allows, and fails if the store is being deleted.
 
 mod join;
 
@@ -29,43 +36,66 @@ use crate::{
     error::{Error, Result},
     format::constants::LOCK_NAME,
     store::{
-        lock_page::LockPage, mapping_cache::Cache, member_locks, recycle_pool::Pool,
-        settings::Settings,
+        directory::Directory, lock_page::LockPage, mapping_cache::Cache, member_locks,
+        recycle_pool::Pool, settings::Settings,
     },
     sys::{
+        file_system::{FileSystem, has_huge_mount},
         fork::{self, Private},
-        fs::{has_huge_mount, inode_at, is_on_tmpfs},
+        fs::inode_at,
         mapping::Mapping,
+        wait::{Deadline, Wait},
     },
 };
-use join::{MEMBERS, RETRY, share, take_id};
+use join::{MEMBERS, SWEEP_HOLDS_STORE, share, take_id};
 use std::{
+    fs::File,
+    io,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
+    sync::{
+        Arc,
+        atomic::{
+            AtomicBool, AtomicU64, AtomicUsize,
+            Ordering::{Relaxed, SeqCst},
+        },
+    },
 };
+
+/// A fork generation that no process has.
+const NEVER: u64 = u64::MAX;
 
 /// A membership: it lasts until this is dropped or the process ends.
 pub(crate) struct Member {
     directory: PathBuf,
+    /// The directory itself, wherever it is by now.
+    place: Arc<Directory>,
     lock: Private,
     page: Mapping,
     /// Device and inode of the lock file.
     inode: (u64, u64),
     id: AtomicU64,
-    /// The fork generation in which `id` was taken: a child takes its own.
+    /// The fork generation in which `id` was taken: a child takes its own. [`NEVER`] without an id.
     generation: AtomicU64,
     settings: Settings,
     pool: Pool,
     /// Managers of the store in this process.
     managers: AtomicUsize,
     cache: Cache,
-    is_on_tmpfs: fork::OnceLock<bool>,
+    file_system: Option<FileSystem>,
+    /// This process found that it no longer has its descriptor of the lock file.
+    is_lost: AtomicBool,
     has_huge_mount: fork::OnceLock<bool>,
 }
 
 impl Member {
     pub(crate) fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// The store's directory by its descriptor: new files go into it, not into another store that
+    /// has its path.
+    pub(crate) fn place(&self) -> &Arc<Directory> {
+        &self.place
     }
 
     pub(crate) fn page(&self) -> &LockPage {
@@ -118,11 +148,24 @@ impl Member {
             .fold(false, |any, member| any | member.let_go())
     }
 
+    /// Maps the first `len` bytes of a file of the store.
+    pub(crate) fn map(&self, file: &File, len: usize, path: &Path) -> Result<Mapping> {
+        let mapping = Mapping::new(file, len, path)?;
+        if !self.settings.core_dumps() {
+            // A kernel that cannot leaves the array in.
+            let _ = mapping.leave_out_of_dumps();
+        }
+        Ok(mapping)
+    }
+
+    /// The file system of the store, if it is one that keeps its promises.
+    pub(crate) fn file_system(&self) -> Option<FileSystem> {
+        self.file_system
+    }
+
     /// Whether the store is on a tmpfs.
     pub(crate) fn is_on_tmpfs(&self) -> bool {
-        *self
-            .is_on_tmpfs
-            .get_or_init(|| is_on_tmpfs(&self.directory))
+        self.file_system().is_some_and(FileSystem::is_tmpfs)
     }
 
     /// Whether its tmpfs was mounted so that it gives huge pages by itself.
@@ -132,20 +175,68 @@ impl Member {
             .get_or_init(|| has_huge_mount(self.inode.0))
     }
 
+    /// Whether the store's file system is mounted read-only. Then this process is no member: it has
+    /// no id, only reads frozen arrays, and writes nothing.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.page.is_private()
+    }
+
+    /// An error if the store's file system is mounted read-only.
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        if self.is_read_only() {
+            return Err(Error::ReadOnly {
+                path: self.directory.clone(),
+                reason: "its file system is mounted read-only, so only its frozen arrays can be \
+                         opened, and nothing can be made or deleted",
+            });
+        }
+        Ok(())
+    }
+
+    /// The end of all waits of a call that begins now and has no limit of its own.
+    pub(crate) fn deadline(&self) -> Deadline {
+        Wait::limited(self.settings.lock_timeout()).begin()
+    }
+
+    /// The end of the waits of a drop that begins now, or of other work in passing.
+    pub(crate) fn deadline_in_passing(&self) -> Deadline {
+        Deadline::in_passing(self.settings.lock_timeout())
+    }
+
     /// The member id of this process; a forked child joins anew on first use.
+    ///
+    /// # Errors
+    ///
+    /// `ReadOnly` on a file system that is mounted read-only; `Closed`; `Io`.
     pub(crate) fn id(&self) -> Result<u64> {
+        self.id_within(Wait::Forever)
+    }
+
+    /// The same, for a call with this limit.
+    #[inline]
+    pub(crate) fn id_within(&self, wait: Wait) -> Result<u64> {
         let generation = fork::generation();
         if self.generation.load(SeqCst) == generation {
             return Ok(self.id.load(SeqCst));
         }
+        self.check_writable()?;
+        let deadline = wait.or(self.settings.lock_timeout()).begin();
+        self.join_in_child(generation, &deadline)
+    }
+
+    #[cold]
+    fn join_in_child(&self, generation: u64, deadline: &Deadline) -> Result<u64> {
         let path = self.directory.join(LOCK_NAME);
         while !share(&self.lock, &path)? {
             if self.page().is_closing() {
                 return Err(self.closed());
             }
-            std::thread::sleep(RETRY);
+            deadline.pause(&path, SWEEP_HOLDS_STORE)?;
         }
-        let id = take_id(&self.lock, self.page(), &path)?;
+        let id = take_id(&self.lock, self.page(), &path, deadline)?;
+        self.lock
+            .hold()
+            .map_err(Error::io(&path, "map the lock file"))?;
         // If two threads join at once, the id of the first one counts; that of the other stays
         // locked and is never used.
         static REJOIN: fork::Mutex<()> = fork::Mutex::new(());
@@ -159,23 +250,49 @@ impl Member {
 
     /// Whether the member with this id lives.
     pub(crate) fn is_alive(&self, member: u64) -> Result<bool> {
-        if member == self.id()? {
+        if !self.is_read_only() && member == self.id()? {
             return Ok(true);
         }
-        self.lock
-            .file()
+        self.file()
             .and_then(|file| member_locks::is_alive(file, member))
             .map_err(Error::io(&self.directory, "ask whether a member lives"))
     }
 
+    /// The lock file, or an error if this process no longer has its descriptor: the membership is
+    /// then used for nothing new.
+    fn file(&self) -> io::Result<&File> {
+        self.lock
+            .file()
+            .inspect_err(|_| self.is_lost.store(true, Relaxed))
+    }
+
+    /// Whether this process found that it no longer has its descriptor of the lock file.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.is_lost.load(Relaxed)
+    }
+
+    /// An error if this process no longer has its descriptor of the lock file.
+    pub(crate) fn check_descriptor(&self) -> Result<()> {
+        self.file()
+            .map(|_| ())
+            .map_err(Error::io(&self.directory, "use the lock file"))
+    }
+
+    pub(crate) fn lost(&self) -> Error {
+        Error::io(&self.directory, "use the lock file")(fork::lost())
+    }
+
     /// An error if the store was closed; then this process also gives back the files and mappings
-    /// that it kept of it.
+    /// that it kept of it. An error too if the process lost its descriptor of the lock file.
     pub(crate) fn check_open(&self) -> Result<()> {
-        if !self.page().is_closing() {
-            return Ok(());
+        if self.page().is_closing() {
+            self.let_go();
+            return Err(self.closed());
         }
-        self.let_go();
-        Err(self.closed())
+        match self.is_lost() {
+            false => Ok(()),
+            true => Err(self.lost()),
+        }
     }
 
     /// Gives back the files and mappings that this process keeps. Returns false if it kept none.
@@ -200,24 +317,35 @@ impl Member {
     }
 
     /// Whether the store's directory still has the lock file that was joined.
-    pub(crate) fn is_at_its_path(&self) -> bool {
+    pub(crate) fn is_at_its_path(&self) -> Result<bool> {
         self.is_at(&self.directory)
     }
 
-    fn is_at(&self, directory: &Path) -> bool {
-        inode_at(&directory.join(LOCK_NAME)) == Some(self.inode)
+    fn is_at(&self, directory: &Path) -> Result<bool> {
+        let path = directory.join(LOCK_NAME);
+        let named = inode_at(&path).map_err(Error::io(&path, "look at the lock file"))?;
+        Ok(named == Some(self.inode))
     }
 
     /// Runs `section` while no other process or thread publishes or unlinks a chosen name.
-    pub(crate) fn with_names<T>(&self, section: impl FnOnce() -> Result<T>) -> Result<T> {
+    pub(crate) fn with_names<T>(
+        &self,
+        deadline: &Deadline,
+        section: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
         let names = self
-            .lock
-            .reopen()
-            .map_err(Error::io(&self.directory, "open the lock file again"))?;
-        names
             .file()
-            .and_then(member_locks::lock_names)
-            .map_err(Error::io(&self.directory, "lock the names"))?;
+            .and_then(|_| self.lock.reopen())
+            .map_err(Error::io(&self.directory, "open the lock file again"))?;
+        let file = names
+            .file()
+            .map_err(Error::io(&self.directory, "use the lock file"))?;
+        deadline.poll(
+            &self.directory,
+            "lock the names",
+            member_locks::NAMES_ARE_LOCKED,
+            || member_locks::try_lock_names(file),
+        )?;
         failpoint!(NamesLocked);
         // The lock goes with its description, when `names` is dropped.
         section()

@@ -38,12 +38,13 @@
 //! each [`Private`] descriptor by one of an open file description of its own, through
 //! `/proc/self/fd`, and closes, never unlocks, the inherited one. A spare descriptor is closed
 //! first, so this works at the limit of descriptors. Without `/proc` the child cannot use the
-//! store.
+//! store. A mapping that no child inherits holds the description in its own process, whatever other
+//! code does to the number of its descriptor.
 
 mod private;
 mod sync;
 
-pub(crate) use private::{Private, close_on_exec};
+pub(crate) use private::{Private, close_on_exec, lost};
 pub(crate) use sync::{Mutex, OnceLock};
 
 use private::{close_spare, open_spare};

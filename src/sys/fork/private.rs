@@ -1,13 +1,14 @@
 //! Descriptors that a forked child does not share with its parent, and descriptors in programs that
 //! this process starts.
 
-use super::{AtFork, Registration, register_new};
-use crate::sys::fs::above_the_streams;
+use super::{AtFork, Mutex, Registration, generation, register_new};
+use crate::sys::fs::{above_the_streams, inode_of_file, is_read_only};
+use memmap2::{Advice, MmapOptions, MmapRaw};
 use std::{
     ffi::CString,
     fs::File,
     io,
-    os::fd::AsRawFd,
+    os::fd::{AsRawFd, IntoRawFd},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicI32, Ordering::SeqCst},
@@ -19,14 +20,22 @@ use std::{
 ///
 /// A mapping keeps the description that made it alive, with its locks, and a child inherits the
 /// mapping. So map through another description, that of [`reopen`](Self::reopen).
+///
+/// Other code of the process may close the number of the descriptor, or give it to another file:
+/// `os.closerange` does. So each use compares device and inode first ([`file`](Self::file)), and
+/// [`hold`](Self::hold) keeps the locks all the same.
 pub(crate) struct Private {
     // Drop order: the registration drops the last reference, inside the gate.
     inner: Arc<Descriptor>,
     _registration: Registration,
+    hold: Mutex<Option<Hold>>,
 }
 
 struct Descriptor {
-    file: File,
+    /// `None` only while this is dropped.
+    file: Option<File>,
+    /// Device and inode.
+    inode: (u64, u64),
     /// Its own path in /proc, made in advance because the child must not allocate.
     itself: CString,
     /// True in a child that could not reopen the file: the description is still the parent's.
@@ -41,7 +50,8 @@ impl Private {
             let file = above_the_streams(open()?)?;
             let itself = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
             let inner = Arc::new(Descriptor {
-                file,
+                inode: inode_of_file(&file)?,
+                file: Some(file),
                 itself,
                 is_inherited: AtomicBool::new(false),
             });
@@ -52,6 +62,7 @@ impl Private {
             Some(inner) => Ok(Private {
                 inner,
                 _registration: registration,
+                hold: Mutex::new(None),
             }),
             None => unreachable!("registered without being opened"),
         }
@@ -60,28 +71,100 @@ impl Private {
     /// Opens a second description of the same file.
     pub(crate) fn reopen(&self) -> io::Result<Self> {
         let path = format!("/proc/self/fd/{}", self.file()?.as_raw_fd());
-        Self::open(|| File::options().read(true).write(true).open(path))
+        let is_read_only = is_read_only(self.file()?);
+        let second = Self::open(|| File::options().read(true).write(!is_read_only).open(path))?;
+        match second.inner.inode == self.inner.inode {
+            true => Ok(second),
+            false => Err(lost()),
+        }
     }
 
-    /// The file, or an error in a child that could not reopen it: through the parent's description
-    /// the child would take the parent for dead.
+    /// The file.
+    ///
+    /// # Errors
+    ///
+    /// In a child that could not reopen it: through the parent's description the child would take
+    /// the parent for dead. In a process that closed the descriptor, or put another file in its
+    /// place: on another file no member holds a lock, so all would look dead.
     pub(crate) fn file(&self) -> io::Result<&File> {
-        match self.inner.is_inherited.load(SeqCst) {
-            false => Ok(&self.inner.file),
-            true => Err(io::Error::other(
+        if self.inner.is_inherited.load(SeqCst) {
+            return Err(io::Error::other(
                 "this forked process could not reopen the file; mount /proc",
-            )),
+            ));
+        }
+        self.inner.own_file().ok_or_else(lost)
+    }
+
+    /// Keeps the description, and so its locks, until this is dropped or the process ends, also if
+    /// other code of the process closes the descriptor. A child does not inherit this.
+    pub(crate) fn hold(&self) -> io::Result<()> {
+        // Locked, so no fork comes between the mapping and the advice: a child that inherited the
+        // mapping would keep its dead parent's locks alive.
+        let mut hold = self.hold.lock();
+        let pages = MmapOptions::new().len(1).map_raw(self.file()?)?;
+        // A sandbox without this advice does without the hold.
+        *hold = pages.advise(Advice::DontFork).ok().map(|()| Hold {
+            pages: Some(pages),
+            generation: generation(),
+        });
+        Ok(())
+    }
+}
+
+/// A mapping that keeps the description that it was made through. Its bytes are never used.
+struct Hold {
+    /// `None` only while this is dropped.
+    pages: Option<MmapRaw>,
+    generation: u64,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        // A child did not inherit the mapping, and may have another one at this address.
+        if self.generation != generation() {
+            std::mem::forget(self.pages.take());
+        }
+    }
+}
+
+/// The error of a process that no longer has its descriptor.
+pub(crate) fn lost() -> io::Error {
+    io::Error::other(
+        "this process closed its descriptor of the file, or gave the number to another file: \
+         close no descriptors that other code opened (os.closerange, closefrom), and open the \
+         store again",
+    )
+}
+
+impl Descriptor {
+    /// The file, if the descriptor still names it.
+    fn own_file(&self) -> Option<&File> {
+        let file = self.file.as_ref()?;
+        let is_own = inode_of_file(file).is_ok_and(|found| found == self.inode);
+        is_own.then_some(file)
+    }
+}
+
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        if self.own_file().is_none() {
+            // Closed already; the number may be another file's.
+            let _ = self.file.take().map(File::into_raw_fd);
         }
     }
 }
 
 impl AtFork for Descriptor {
     fn in_child(&self) {
+        // A descriptor that the parent lost is not this file's to replace.
+        let Some(file) = self.own_file() else {
+            return;
+        };
         // SAFETY: `open` needs a NUL-terminated path, which a CString is; it is async-signal-safe.
         let open = |access| unsafe { libc::open(self.itself.as_ptr(), access | libc::O_CLOEXEC) };
         let mut own = open(libc::O_RDWR);
         if own < 0 {
-            // A directory opens for reading only.
+            // A directory opens for reading only, and so does a file that is mounted read-only.
             own = open(libc::O_RDONLY);
         }
         if own < 0 {
@@ -91,7 +174,7 @@ impl AtFork for Descriptor {
         // SAFETY: both descriptors are open: `own` was opened above, the other belongs to
         // `self.file`, which keeps its number and its right to close it; `dup3` makes that number
         // name the new description, and closes, never unlocks, the inherited one.
-        unsafe { libc::dup3(own, self.file.as_raw_fd(), libc::O_CLOEXEC) };
+        unsafe { libc::dup3(own, file.as_raw_fd(), libc::O_CLOEXEC) };
         // SAFETY: `own` was opened above, and nothing else uses it.
         unsafe { libc::close(own) };
         self.is_inherited.store(false, SeqCst);

@@ -1,8 +1,8 @@
 //! # Mappings
 //!
 //! The only module that maps, protects and unmaps files, and that returns references to shared
-//! words. Every mapping is shared and starts at offset 0 of its file. Its unsafe code is mapping,
-//! protecting, and making references into mapped memory.
+//! words. Every mapping starts at offset 0 of its file, and is shared if the file was opened for
+//! writing. Its unsafe code is mapping, protecting, and making references into mapped memory.
 //!
 //! # Promise
 //!
@@ -22,6 +22,12 @@
 //! The payload's pages can lose the right to be written, for read-only openings and for frozen
 //! arrays.
 //!
+//! # Read-only files
+//!
+//! A file that was opened for reading only, on a file system that is mounted read-only, is mapped
+//! privately: the first page can be written, and no other process and no file sees that; the others
+//! can only be read. The kernel charges no memory for them.
+//!
 //! # Huge pages
 //!
 //! From 2 MiB on, a mapping starts at a multiple of the huge page size ([`aligned`]), because only
@@ -29,18 +35,19 @@
 //! anywhere.
 
 mod aligned;
+mod smaps;
 
 pub(crate) use aligned::HUGE_PAGE;
 
 use crate::{
     error::{Error, Result},
-    sys::copy,
+    sys::{copy, fs::is_read_only},
 };
 use aligned::Aligned;
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::{
     io::Errno,
-    mm::{Advice, madvise},
+    mm::{Advice, MprotectFlags, madvise, mprotect},
 };
 use std::{
     fs::{self, File},
@@ -66,13 +73,15 @@ const FIRST_PAGE: usize = 4096;
 /// it.
 pub(crate) unsafe trait Atomics {}
 
-/// A whole file, mapped shared for reading and writing.
+/// A whole file, mapped shared for reading and writing, or privately for reading.
 ///
 /// Invariant: `len` bytes from `address()`, rounded up to whole pages, are mapped until the value
-/// is dropped, and the first page stays writable.
+/// is dropped, and the first page stays writable. If `is_private`, the other pages can only be
+/// read.
 pub(crate) struct Mapping {
     pages: Pages,
     len: usize,
+    is_private: bool,
 }
 
 enum Pages {
@@ -90,16 +99,42 @@ impl Mapping {
             return Ok(Self {
                 pages: Pages::Aligned(aligned),
                 len,
+                is_private: false,
             });
         }
-        let raw = MmapOptions::new()
-            .len(len)
-            .map_raw(file)
-            .map_err(|error| map_error(error, path))?;
+        match MmapOptions::new().len(len).map_raw(file) {
+            Ok(raw) => Ok(Self {
+                pages: Pages::Anywhere(raw),
+                len,
+                is_private: false,
+            }),
+            Err(_) if is_read_only(file) => Self::private(file, len, path),
+            Err(error) => Err(map_error(error, path)),
+        }
+    }
+
+    /// Maps a file that can only be read.
+    fn private(file: &File, len: usize, path: &Path) -> Result<Self> {
+        // SAFETY: no reference to the bytes is made from the map itself, which becomes a raw one at
+        // once. Changes of the file by other processes are those that a shared mapping would see.
+        let map = unsafe { MmapOptions::new().len(len).map_copy_read_only(file) };
+        let raw = MmapRaw::from(map.map_err(|error| map_error(error, path))?);
+        let first = len.min(rustix::param::page_size());
+        let access = MprotectFlags::READ | MprotectFlags::WRITE;
+        // SAFETY: the first page was mapped above, privately, and nothing refers to it yet.
+        unsafe { mprotect(raw.as_mut_ptr().cast(), first, access) }
+            .map_err(|errno| map_error(errno.into(), path))?;
         Ok(Self {
             pages: Pages::Anywhere(raw),
             len,
+            is_private: true,
         })
+    }
+
+    /// Whether no other process sees what is written here, because the file system is mounted
+    /// read-only.
+    pub(crate) fn is_private(&self) -> bool {
+        self.is_private
     }
 
     fn address(&self) -> *mut u8 {
@@ -138,6 +173,12 @@ impl Mapping {
         self.advise(range, Advice::LinuxPopulateRead)
     }
 
+    /// Leaves the mapping out of core dumps. By itself the kernel dumps shared files that have no
+    /// name any more (`vma_dump_size`, fs/coredump.c).
+    pub(crate) fn leave_out_of_dumps(&self) -> io::Result<()> {
+        self.advise(0..self.len, Advice::LinuxDontDump)
+    }
+
     /// Asks the kernel for huge pages. It follows on a file system that was mounted with an option
     /// that allows them.
     pub(crate) fn prefer_huge_pages(&self) -> io::Result<()> {
@@ -160,6 +201,19 @@ impl Mapping {
         }
     }
 
+    /// Bytes of the mapping that are mapped by huge pages now. Slow: the kernel walks the tables of
+    /// all mappings of the process.
+    pub(crate) fn huge_len(&self) -> io::Result<usize> {
+        let start = self.address().addr();
+        let end = start + pages_of(self.len) * rustix::param::page_size();
+        // Paths need not be UTF-8.
+        let text = fs::read("/proc/self/smaps")?;
+        Ok(smaps::huge_bytes(
+            &String::from_utf8_lossy(&text),
+            &(start..end),
+        ))
+    }
+
     /// Makes the pages that lie entirely in `range` read-only.
     pub(crate) fn protect(&self, range: Range<usize>, path: &Path) -> Result<()> {
         let start = range.start.next_multiple_of(rustix::param::page_size());
@@ -171,7 +225,7 @@ impl Mapping {
         // SAFETY: the pages from `start`, a page boundary of this mapping, to its end at most are
         // mapped (invariant); no reference that can write to them exists: either there is no
         // reference yet, or the array was frozen while it was held exclusively. Reads stay valid.
-        unsafe { rustix::mm::mprotect(address.cast(), len, rustix::mm::MprotectFlags::READ) }
+        unsafe { mprotect(address.cast(), len, MprotectFlags::READ) }
             .map_err(|errno| map_error(errno.into(), path))
     }
 

@@ -4,7 +4,7 @@
 mod copies;
 mod elements;
 
-use crate::common::{Root, bad};
+use crate::common::{self, Root, bad};
 use ndarray::{Array, Array0, Array2, Array3, ArrayD, Ix0, Ix1, Ix2, IxDyn, ShapeBuilder, s};
 use ndshm::{
     Bool, DType, Element, Error, Handle, Manager, Order, Scope, SharedArray, SharedArray0,
@@ -371,7 +371,7 @@ fn shapes_that_are_too_large_are_errors_and_leave_nothing() {
         );
     }
     assert!(matches!(
-        manager.zeros::<u8, _>(max - 4096),
+        manager.zeros::<u8, _>(max - common::page()),
         Err(Error::NoSpace { .. } | Error::Io { .. })
     ));
     assert!(matches!(

@@ -294,7 +294,7 @@ fn finish_closing(setup: Setup, scenario: &str, title: &str) {
         }
         "close, then close" => setup.manager.close().unwrap(),
         "close another's place" => {
-            let another = Manager::open(setup.renamed_away()).unwrap();
+            let another = Manager::open(&path).unwrap();
             setup.require_complete(&another.path().join("given.ndshm"), 3);
             another.close().unwrap();
         }

@@ -35,7 +35,7 @@ fn child_has_a_limit() {
         .open()
         .unwrap();
     drop(manager.zeros::<u8, _>(8 * LEN).unwrap());
-    let limit = 4096 + 8 * LEN as u64 + 1;
+    let limit = (common::page() + 8 * LEN + 1) as u64;
     setrlimit(
         Resource::Fsize,
         Rlimit {
@@ -68,7 +68,7 @@ fn child_has_a_limit() {
 #[test]
 fn no_more_is_kept_than_was_asked_for_and_it_goes_where_space_runs_out_and_with_the_process() {
     let root = Root::new();
-    let manager = recycling(&root, 3 * (8 * LEN + 4096));
+    let manager = recycling(&root, 3 * (8 * LEN + common::page()));
     let arrays: Vec<_> = (0..5)
         .map(|_| manager.zeros::<f64, _>(LEN).unwrap())
         .collect();
@@ -78,7 +78,7 @@ fn no_more_is_kept_than_was_asked_for_and_it_goes_where_space_runs_out_and_with_
     assert_eq!(kept_files(&manager), 3, "larger than all that may be kept");
     Manager::builder()
         .path(manager.path())
-        .recycle(8 * LEN + 4096)
+        .recycle(8 * LEN + common::page())
         .open()
         .unwrap();
     assert_eq!(kept_files(&manager), 1, "less than before");

@@ -1,11 +1,12 @@
 //! Stores: their places, their owners, their contents, and their deletion.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
+mod directories;
 mod others;
 mod places;
 mod sweeps;
 
-use crate::common::{self, Root};
+use crate::common::{self, Root, words};
 use ndarray::{Ix1, Ix2};
 use ndshm::{Error, Manager, Scope};
 use std::{
@@ -333,8 +334,8 @@ fn mark_as_closing(store: &Path) {
         .unwrap();
     let mut flags = [0; 4];
     lock.read_exact_at(&mut flags, 32).unwrap();
-    lock.write_all_at(&(u32::from_ne_bytes(flags) | 2).to_ne_bytes(), 32)
-        .unwrap();
+    let closing = words::flags(flags[0] & words::PERSISTENT | words::CLOSING);
+    lock.write_all_at(&closing.to_ne_bytes(), 32).unwrap();
 }
 
 #[test]

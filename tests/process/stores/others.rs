@@ -2,8 +2,8 @@
 //! one, whatever its name is, and none follows a link.
 
 use super::NOTHING;
-use crate::common::Root;
-use ndshm::{Error, Manager, Scope};
+use crate::common::{Root, words};
+use ndshm::{Error, Manager, Observer, Scope, Severity};
 use std::{
     fs,
     os::unix::fs::{PermissionsExt, symlink},
@@ -38,7 +38,54 @@ fn array_of_another_store(path: &Path, root: &Root) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-const OTHERS: [Other; 11] = [
+fn released_array_of_another_store(path: &Path, root: &Root) {
+    array_of_another_store(path, root);
+    let file = fs::File::options().write(true).open(path).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &2u32.to_ne_bytes(), 68).unwrap();
+}
+
+fn hard_link_to_an_array_of_another_store(path: &Path, root: &Root) {
+    let other = Manager::builder().root(root.path()).create().unwrap();
+    let array = other.options().name("xs").ones::<f64, _>(5).unwrap();
+    fs::hard_link(array.path(), path).unwrap();
+}
+
+fn directory(path: &Path, _: &Root) {
+    fs::create_dir(path).unwrap();
+}
+
+fn file_of_another_user(path: &Path, _: &Root) {
+    fs::write(path, "mine").unwrap();
+    // Tests that are not run by root leave a note.
+    let _ = std::os::unix::fs::chown(path, Some(12_345), None);
+}
+
+const OTHERS: [Other; 16] = [
+    Other {
+        what: "a released array of another store",
+        name: "x.ndshm",
+        make: released_array_of_another_store,
+    },
+    Other {
+        what: "a hard link to an array of another store",
+        name: "x.ndshm",
+        make: hard_link_to_an_array_of_another_store,
+    },
+    Other {
+        what: "a directory",
+        name: "x.ndshm",
+        make: directory,
+    },
+    Other {
+        what: "a directory",
+        name: ".ndshm-new-1-abc",
+        make: directory,
+    },
+    Other {
+        what: "a file of another user",
+        name: "x.ndshm",
+        make: file_of_another_user,
+    },
     Other {
         what: "a note",
         name: "x.ndshm",
@@ -51,12 +98,12 @@ const OTHERS: [Other; 11] = [
     },
     Other {
         what: "a note",
-        name: ".ndshm-new-1",
+        name: ".ndshm-new-0000000000000001-abc",
         make: note,
     },
     Other {
         what: "a draft of no member",
-        name: ".ndshm-new-0-abc",
+        name: ".ndshm-new-0000000000000000-abc",
         make: note,
     },
     Other {
@@ -71,7 +118,7 @@ const OTHERS: [Other; 11] = [
     },
     Other {
         what: "a link",
-        name: ".ndshm-new-1-abc",
+        name: ".ndshm-new-0700000000000001-abc",
         make: link,
     },
     Other {
@@ -81,7 +128,7 @@ const OTHERS: [Other; 11] = [
     },
     Other {
         what: "a FIFO",
-        name: ".ndshm-new-1-abc",
+        name: ".ndshm-new-0700000000000001-abc",
         make: fifo,
     },
     Other {
@@ -95,6 +142,32 @@ const OTHERS: [Other; 11] = [
         make: array_of_another_store,
     },
 ];
+
+// `verify` called a note that is called like an array damage, and so did a look at the store, while
+// a close said that it is not the store's.
+fn check_reports(manager: &Manager, other: &Path, what: &str) {
+    let found = ndshm::verify(manager.path()).unwrap();
+    let [finding] = &found.findings[..] else {
+        panic!("{what}: {found:?}");
+    };
+    let expected = (Severity::Stray, other.to_path_buf());
+    assert_eq!((finding.severity, finding.path.clone()), expected, "{what}");
+    let observer = Observer::open(manager.path()).unwrap();
+    assert_eq!(observer.strays().unwrap(), [other], "{what}");
+    let arrays = observer.arrays().unwrap();
+    assert!(matches!(&arrays[..], [Ok(_)]), "{what}: {arrays:?}");
+    for error in manager.sweep().unwrap().skipped {
+        assert!(
+            error.to_string().contains("move it away"),
+            "{what}: {error}"
+        );
+    }
+    let is_called_like_an_array = other.extension().is_some_and(|suffix| suffix == "ndshm");
+    if is_called_like_an_array && !other.is_dir() {
+        let alone = ndshm::verify(other).unwrap().findings;
+        assert_eq!(alone, found.findings, "{what}");
+    }
+}
 
 // Names alone decided once: a close deleted all of these.
 #[test]
@@ -114,6 +187,7 @@ fn a_store_with_a_file_of_others_is_not_closed_and_the_file_stays() {
             manager.options().name("own").ones::<f64, _>(5).unwrap();
             let other = manager.path().join(name);
             make(&other, &root);
+            check_reports(&manager, &other, &what);
             let closed = manager.close();
             assert!(
                 matches!(closed, Err(Error::Untrusted { .. })),
@@ -128,7 +202,9 @@ fn a_store_with_a_file_of_others_is_not_closed_and_the_file_stays() {
             drop(manager);
             root.manager().sweep().unwrap();
             assert!(fs::symlink_metadata(&other).is_ok(), "{what} is gone");
-            fs::remove_file(&other).unwrap();
+            fs::remove_file(&other)
+                .or_else(|_| fs::remove_dir(&other))
+                .unwrap();
             if is_persistent {
                 Manager::open(other.parent().unwrap())
                     .unwrap()
@@ -167,7 +243,7 @@ fn a_sweep_of_a_root_deletes_no_directory_of_others_and_follows_no_link() {
             } else {
                 fs::create_dir(&place).unwrap();
             }
-            let files = ["thesis.tex", "x.ndshm", ".ndshm-new-1-abc"];
+            let files = ["thesis.tex", "x.ndshm", ".ndshm-new-0700000000000001-abc"];
             for file in files {
                 fs::write(place.join(file), "mine").unwrap();
             }
@@ -201,7 +277,12 @@ fn a_store_that_is_half_deleted_keeps_a_file_of_others_and_is_deleted_without_it
         .write(true)
         .open(manager.path().join(".lock"))
         .unwrap();
-    std::os::unix::fs::FileExt::write_all_at(&lock, &2u32.to_ne_bytes(), 32).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(
+        &lock,
+        &words::flags(words::CLOSING).to_ne_bytes(),
+        32,
+    )
+    .unwrap();
     fs::write(manager.path().join("notes.txt"), "mine").unwrap();
     fs::rename(manager.path(), &away).unwrap();
     drop(manager);

@@ -3,14 +3,16 @@
 
 use super::{
     NOTHING, chmod,
-    common::{self, Root},
+    common::{self, Root, words},
 };
 use ndarray::Ix1;
-use ndshm::{Error, Manager, Scope};
+use ndshm::{Error, Leftovers, Manager, Observer, Scope};
 use std::{
+    fs,
     io::Write,
     os::unix::{fs::FileExt, process::ExitStatusExt},
-    path::PathBuf,
+    path::{Path, PathBuf},
+    process::Command,
 };
 
 #[test]
@@ -61,7 +63,7 @@ fn a_sweep_deletes_what_a_dead_member_owned_in_a_store_that_lives() {
     let mine = manager.zeros::<f64, _>(10).unwrap();
     let child = common::start(child_dies_as_an_owner, &[manager.path()]);
     assert_eq!(child.wait_with_output().unwrap().status.signal(), Some(9));
-    std::fs::File::create(manager.path().join(".ndshm-new-2-abcdef"))
+    std::fs::File::create(manager.path().join(words::draft(2) + "abcdef"))
         .unwrap()
         .write_all(b"half")
         .unwrap();
@@ -142,9 +144,8 @@ fn half_built_and_half_deleted_stores_are_swept() {
         .unwrap();
     let path = closed.path().join(".lock");
     let lock = std::fs::File::options().write(true).open(path).unwrap();
-    const FLAGS_AT: u64 = 32;
-    const CLOSING: u32 = 2;
-    lock.write_all_at(&CLOSING.to_ne_bytes(), FLAGS_AT).unwrap();
+    let closing = words::flags(words::CLOSING).to_ne_bytes();
+    lock.write_all_at(&closing, words::FLAGS_AT).unwrap();
     std::fs::rename(closed.path(), &left).unwrap();
     drop(closed);
     let manager = root.manager();
@@ -163,13 +164,18 @@ fn a_leftover_that_cannot_be_swept_is_reported_and_does_not_stop_the_rest() {
     std::fs::write(&broken, "x").unwrap();
     chmod(&broken, 0o600);
     // Drafts of a dead member and of one that never was, and files that have names like theirs.
-    let draft = |maker: &str| manager.path().join(format!(".ndshm-new-{maker}-x"));
-    for maker in ["2", "777"] {
-        std::fs::write(draft(maker), "half").unwrap();
+    for maker in [2, 777] {
+        std::fs::write(manager.path().join(words::draft(maker) + "x"), "half").unwrap();
     }
-    let others = ["18446744073709551615", "9223372036854775807", "0", "2-x"];
-    for maker in others {
-        std::fs::write(draft(maker), "mine").unwrap();
+    let no_member = [
+        words::draft(0) + "x",
+        words::draft((1 << 56) - 1) + "x",
+        words::draft(2) + "x-x",
+        ".ndshm-new-0000000000000002-x".to_owned(),
+        ".ndshm-new-2-x".to_owned(),
+    ];
+    for name in &no_member {
+        std::fs::write(manager.path().join(name), "mine").unwrap();
     }
     std::fs::create_dir_all(root.path().join(".ndshm-gone-1/not ours")).unwrap();
     std::fs::create_dir(root.path().join(".ndshm-gone-2")).unwrap();
@@ -184,45 +190,105 @@ fn a_leftover_that_cannot_be_swept_is_reported_and_does_not_stop_the_rest() {
     let contents = root.contents();
     assert_eq!(
         contents.len(),
-        4 + others.len() + 2,
+        4 + no_member.len() + 2,
         "the store, its lock, the array that was kept, the broken one; the others: {contents:?}"
     );
     root.manager();
 }
 
-/// A closer that finds another store in the place of its own has renamed that one away by mistake,
-/// and puts it back. A sweep in between, or one after the closer was killed there, used to empty
-/// it.
+/// The name that a closer gives to a store called `name`.
+fn gone_name(name: &str) -> String {
+    format!(".ndshm-gone-0189f7e2c3d47a5b8c9d0e1f2a3b4c5d-{name}")
+}
+
+/// The one error of a sweep of `root`, about `path`.
+fn refusal(root: &Root, path: &Path) -> String {
+    let skipped = Manager::sweep_root(root.path()).unwrap().skipped;
+    let [error @ Error::Untrusted { path: found, .. }] = &skipped[..] else {
+        panic!("{skipped:?}");
+    };
+    assert_eq!(found, path);
+    error.to_string()
+}
+
+/// Does what an error advises.
+fn run_advice(error: &str) {
+    let command = error.split_once("give it a name with ").unwrap().1;
+    let status = Command::new("sh").args(["-c", command]).status().unwrap();
+    assert!(status.success(), "{command}");
+}
+
+// A closer that finds another store in the place of its own has renamed that one away, and puts it
+// back. Where it was killed in between, the store stayed in `.ndshm-gone-*`, with its members and
+// its data, and a sweep only advised to rename it back: it did not say to which name.
 #[test]
-fn a_store_that_was_renamed_away_by_mistake_is_not_emptied() {
+fn a_store_that_was_renamed_away_where_another_one_was_is_put_back_by_a_sweep() {
+    for name in ["run-7", "it's run 8"] {
+        for by_a_new_manager in [false, true] {
+            let root = Root::new();
+            let path = root.path().join(name);
+            let store = Manager::create(&path).unwrap();
+            store.options().name("xs").ones::<f64, _>(3).unwrap();
+            fs::rename(&path, root.path().join(gone_name(name))).unwrap();
+            if by_a_new_manager {
+                root.manager();
+            } else {
+                let swept = Manager::sweep_root(root.path()).unwrap();
+                assert_eq!((swept.stores, swept.skipped.len()), (0, 0), "{swept:?}");
+            }
+            let xs = store.array::<f64, Ix1>("xs").unwrap();
+            assert_eq!(xs.read().unwrap().sum(), 3.0);
+            store.close().unwrap();
+            assert_eq!(root.contents(), NOTHING);
+        }
+    }
+}
+
+// An ephemeral store with members is put back too; without, it is deleted where it is.
+#[test]
+fn an_ephemeral_store_that_was_renamed_away_is_put_back_while_a_process_uses_it() {
     let root = Root::new();
-    let path = root.path().join("run-7");
-    let store = Manager::create(&path).unwrap();
-    store.options().name("xs").ones::<f64, _>(3).unwrap();
-    let away = root.path().join(".ndshm-gone-0123");
-    std::fs::rename(&path, &away).unwrap();
-    let sweeper = root.manager();
-    let skipped = sweeper.sweep().unwrap().skipped;
-    assert!(
-        matches!(&skipped[..], [Error::Untrusted { path, .. }] if *path == away),
-        "{skipped:?}"
-    );
-    assert!(
-        skipped[0].to_string().contains("rename it back"),
-        "{}",
-        skipped[0]
-    );
-    std::fs::rename(&away, &path).unwrap();
-    assert_eq!(
-        store.array::<f64, Ix1>("xs").unwrap().read().unwrap().sum(),
-        3.0
-    );
-    store.close().unwrap();
-    // One that dies with its processes is deleted there, too.
-    common::run(child_leaves_a_store_that_was_renamed, &[root.path()]);
-    assert_eq!(sweeper.sweep().unwrap().stores, 1);
-    drop(sweeper);
+    let store = root.manager();
+    let xs = store.options().name("xs").ones::<f64, _>(3).unwrap();
+    let name = store.path().file_name().unwrap().to_str().unwrap();
+    let away = root.path().join(gone_name(name));
+    fs::rename(store.path(), &away).unwrap();
+    assert!(Manager::sweep_root(root.path()).unwrap().skipped.is_empty());
+    assert!(store.contains("xs").unwrap() && !away.exists());
+    drop((xs, store));
     assert_eq!(root.contents(), NOTHING);
+    common::run(child_leaves_a_store_that_was_renamed, &[root.path()]);
+    assert_eq!(Manager::sweep_root(root.path()).unwrap().stores, 1);
+    assert_eq!(root.contents(), NOTHING);
+}
+
+#[test]
+fn a_store_that_was_renamed_away_and_has_no_place_stays_until_a_user_gives_it_a_name() {
+    let root = Root::new();
+    for (name, away, is_taken) in [
+        ("run-7", gone_name("run-7"), true),
+        ("it's run 8", gone_name("it's run 8"), true),
+        // Renamed by hand.
+        ("run-9", ".ndshm-gone-0123".into(), false),
+        ("run-10", gone_name(".ndshm-gone-0123"), false),
+    ] {
+        let path = root.path().join(name);
+        let store = Manager::create(&path).unwrap();
+        store.options().name("xs").ones::<f64, _>(3).unwrap();
+        let away = root.path().join(away);
+        fs::rename(&path, &away).unwrap();
+        let other = is_taken.then(|| Manager::create(&path).unwrap());
+        let error = refusal(&root, &away);
+        assert_eq!(refusal(&root, &away), error);
+        run_advice(&error);
+        let named = if is_taken { name } else { "restored" };
+        let found = Manager::open(root.path().join(format!("{named}-1"))).unwrap();
+        let xs = found.array::<f64, Ix1>("xs").unwrap();
+        assert_eq!(xs.read().unwrap().sum(), 3.0);
+        found.close().unwrap();
+        other.into_iter().for_each(|other| other.close().unwrap());
+        assert_eq!(root.contents(), NOTHING);
+    }
 }
 
 #[test]
@@ -233,4 +299,104 @@ fn child_leaves_a_store_that_was_renamed() {
     std::fs::rename(manager.path(), root.join(".ndshm-gone-4567")).unwrap();
     std::mem::forget(manager);
     common::done();
+}
+
+/// A killed import left 86 MiB, and the sweep that deleted it with its store reported "0 arrays,
+/// 0 B". What a sweep announces, it also reports, and it is what was there.
+#[test]
+fn a_sweep_counts_every_file_that_it_deletes_and_usage_every_file_that_stays() {
+    for (death, arrays, half_made) in [
+        ("while it fills an array", 0, 1),
+        ("with an array that it returned", 1, 0),
+        ("with a file that it kept", 0, 1),
+        ("amid a release", 1, 0),
+    ] {
+        let root = Root::new();
+        let manager = root.manager();
+        let store = manager.path().display().to_string();
+        let whole = root.path().display().to_string();
+        // In a store that lives.
+        die(&["living", death, &store]);
+        let usage = manager.usage().unwrap();
+        let there = usage.allocated + usage.kept;
+        assert!(there >= 8 * ELEMENTS as u64, "{death}: {usage:?}");
+        let leftovers = Observer::open(&store).unwrap().leftovers().unwrap();
+        let swept = manager.sweep().unwrap();
+        let counts = (swept.arrays, swept.half_made, swept.bytes);
+        assert_eq!(counts, (arrays, half_made, there), "{death}");
+        assert_eq!(counts, sum(&leftovers), "{death}");
+        let usage = manager.usage().unwrap();
+        assert_eq!((usage.allocated, usage.kept), (0, 0), "{death}");
+        // With its store.
+        die(&["deserted", death, &whole]);
+        let leftovers = Observer::leftovers_in(root.path()).unwrap();
+        let swept = Manager::sweep_root(root.path()).unwrap();
+        let counts = (swept.arrays, swept.half_made, swept.bytes);
+        assert_eq!(swept.stores, 1, "{death}");
+        assert_eq!(counts, (arrays, half_made, there), "{death}");
+        assert_eq!(counts, sum(&leftovers), "{death}");
+    }
+}
+
+const ELEMENTS: usize = 50_000;
+
+fn sum(leftovers: &[Leftovers]) -> (usize, usize, u64) {
+    leftovers.iter().fold((0, 0, 0), |sum, found| {
+        (
+            sum.0 + found.arrays,
+            sum.1 + found.half_made,
+            sum.2 + found.bytes,
+        )
+    })
+}
+
+fn die(arguments: &[&str]) {
+    let child = common::start(child_dies_with_elements, arguments);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.signal(), Some(9), "{output:?}");
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_dies_with_elements() {
+    let [place, death, path] = &common::arguments()[..] else {
+        panic!()
+    };
+    let end = || {
+        rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL)
+            .unwrap();
+    };
+    let builder = Manager::builder().recycle(1 << 30);
+    let manager = match place.as_str() {
+        "living" => builder.path(path).open().unwrap(),
+        _ => builder.root(path).create().unwrap(),
+    };
+    match death.as_str() {
+        "while it fills an array" => {
+            let fill = |i| {
+                if i == ELEMENTS - 1 {
+                    end();
+                }
+                1.0f64
+            };
+            manager.from_shape_fn(ELEMENTS, fill).map(drop).unwrap();
+        }
+        "with an array that it returned" => {
+            let xs = manager.from_elem(ELEMENTS, 1.0).unwrap();
+            xs.set_scope(Scope::Local).unwrap();
+            println!("{}", xs.handle());
+            end();
+        }
+        "with a file that it kept" => drop(manager.from_elem(ELEMENTS, 1.0).unwrap()),
+        _ => {
+            let xs = manager.from_elem(ELEMENTS, 1.0).unwrap();
+            let file = std::fs::File::options().write(true).open(xs.path());
+            let released = words::RELEASED.to_ne_bytes();
+            file.unwrap()
+                .write_all_at(&released, words::LIFECYCLE_AT)
+                .unwrap();
+            end();
+        }
+    }
+    end();
 }

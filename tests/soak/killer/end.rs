@@ -1,9 +1,10 @@
 //! The end of a soak: the workers stop, the test checks their leftovers, and prints a report.
 
-use super::{CLAIMABLE, Killer, WATCHDOG};
+use super::{Killer, WATCHDOG};
 use crate::{
     OWNER_AT,
     cells::GRIDS,
+    common::words::claimable,
     shared::{COUNTERS, OPS, STATES},
     worker::{COUNTERS_NAME, NAMES, frame_number_of},
 };
@@ -85,7 +86,7 @@ impl Killer {
         {
             assert_eq!(
                 crate::word(&info.path, OWNER_AT),
-                CLAIMABLE,
+                claimable(),
                 "{} was left",
                 info.path.display()
             );

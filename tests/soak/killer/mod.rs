@@ -30,8 +30,6 @@ use std::{
 const WATCHDOG: Duration = Duration::from_secs(30);
 /// Threads of each worker.
 const THREADS: [usize; 6] = [1, 1, 1, 1, 2, 2];
-/// The owner word of an array that any process may claim.
-const CLAIMABLE: u64 = u64::MAX;
 
 /// The state of a worker that the killer waits for.
 #[derive(Clone, Copy)]

@@ -57,7 +57,7 @@ impl Format {
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The arrays, each with an optional slice; .npz and .safetensors take several, as KEY=ARRAY
-    /// for another key than the name
+    /// for another key than the one that the name stands for
     #[arg(required = true, value_name = "ARRAY")]
     arrays: Vec<String>,
     /// The file; - for the standard output
@@ -148,7 +148,8 @@ fn standard_output(path: &Path) -> Result<Option<File>, Failure> {
     }
 }
 
-/// An array with its key: the text before `=`, its name, or NumPy's `arr_0`, `arr_1`, ...
+/// An array with its key: the text before `=`, the key that its name stands for, or NumPy's
+/// `arr_0`, `arr_1`, ...
 fn keyed(context: &Context, text: &str, number: usize) -> Result<(String, AnyArray), Failure> {
     let open = |text| Target::find(context, text)?.open(For::Reading);
     let array = match (open(text), text.split_once('=')) {
@@ -159,7 +160,7 @@ fn keyed(context: &Context, text: &str, number: usize) -> Result<(String, AnyArr
         (array, _) => array?,
     };
     Ok((
-        array.name().unwrap_or_else(|| format!("arr_{number}")),
+        array.key().unwrap_or_else(|| format!("arr_{number}")),
         array,
     ))
 }

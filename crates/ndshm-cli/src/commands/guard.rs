@@ -35,7 +35,10 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
             format!("{}: {why}", store.display()),
         ));
     }
-    let swept = Manager::sweep_when_deserted(&store)?;
+    let swept = match context.given_patience {
+        Some(patience) => Manager::sweep_when_deserted_timeout(&store, patience)?,
+        None => Manager::sweep_when_deserted(&store)?,
+    };
     if context.is_json {
         context.print_json(&json!({
             "path": store,

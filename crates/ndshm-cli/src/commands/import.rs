@@ -8,7 +8,7 @@ use crate::{
     display::bar::Bar,
     failure::{Code, Failure, printable},
 };
-use ndshm::{AnyArray, DType, Import, Manager, Scope};
+use ndshm::{AnyArray, DType, Import, Imported, Left, Manager, Scope};
 use serde_json::{Value, json};
 use std::{
     fs::File,
@@ -21,7 +21,8 @@ use std::{
 /// Copy the arrays of a file into a store: .npy, .npz, .safetensors, .raw
 ///
 /// Other processes see an array when it is complete. The store must be persistent, or have another
-/// process as a member. A pipe or a device is read to its end, and - is the standard input.
+/// process as a member. Keys become names with their slashes escaped (a%2Fb), which export undoes.
+/// A pipe or a device is read to its end, and - is the standard input.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The file; - for the standard input
@@ -34,6 +35,12 @@ pub(crate) struct Args {
     /// The format, for a file without one of the suffixes; the standard input shows it
     #[arg(long)]
     format: Option<Format>,
+    /// The arrays of a .npz or .safetensors file to take, by keys or patterns: 'layer.*.weight'
+    #[arg(long, value_name = "KEY", num_args = 1..)]
+    only: Vec<String>,
+    /// Leave what cannot be an array (objects, other files), and list it
+    #[arg(long)]
+    skip_unsupported: bool,
     /// The type of the elements: required for .raw, and for .npy files with types that NumPy lacks
     /// (bfloat16)
     #[arg(long, value_name = "DTYPE")]
@@ -57,13 +64,28 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     let import = dtype
         .iter()
         .fold(import, |import, dtype| import.dtype(dtype));
-    let arrays = match input {
+    let import = import.only(args.only.iter().map(String::as_str));
+    let import = match args.skip_unsupported {
+        true => import.skip_unsupported(),
+        false => import,
+    };
+    let (arrays, left) = match input {
         Some(input) => input.imported(args, &manager, import, dtype.as_ref())?,
         None => imported(args, &manager, import, dtype.as_ref())?,
     };
     drop(bar);
+    for Left { key, reason, .. } in &left {
+        let line = format!("left {key:?}: {reason}");
+        writeln!(anstream::stderr(), "{}", printable(&line))?;
+    }
     if context.is_json {
-        context.print_json(&arrays.iter().map(json_of).collect())?;
+        let left = left
+            .iter()
+            .map(|left| json!({ "key": left.key, "reason": left.reason }));
+        context.print_json(&json!({
+            "arrays": arrays.iter().map(json_of).collect::<Vec<_>>(),
+            "left": left.collect::<Vec<_>>(),
+        }))?;
     } else {
         let mut out = context.out();
         for array in &arrays {
@@ -81,8 +103,10 @@ fn imported(
     manager: &Manager,
     import: Import<'_>,
     dtype: Option<&DType>,
-) -> Result<Vec<AnyArray>, Failure> {
+) -> Result<(Vec<AnyArray>, Vec<Left>), Failure> {
     let file = &args.file;
+    let format = Format::of(file, args.format)?;
+    check_only(args, format)?;
     let name = args.name.clone();
     let stem = || {
         file.file_stem()
@@ -90,15 +114,15 @@ fn imported(
             .to_string_lossy()
             .into_owned()
     };
-    let keyed = match Format::of(file, args.format)? {
+    let keyed = match format {
         Format::Npy => {
             let import = import.name(name.unwrap_or_else(stem));
-            return Ok(vec![import.npy(manager, file)?]);
+            return Ok((vec![import.npy(manager, file)?], Vec::new()));
         }
         Format::Raw => {
             let (dtype, shape) = described(args, dtype)?;
             let import = import.name(name.unwrap_or_else(stem));
-            return Ok(vec![import.raw(manager, file, dtype, shape)?]);
+            return Ok((vec![import.raw(manager, file, dtype, shape)?], Vec::new()));
         }
         Format::Npz => import.prefix(name.unwrap_or_default()).npz(manager, file)?,
         Format::Safetensors => {
@@ -171,7 +195,8 @@ impl StandardInput {
         manager: &Manager,
         import: Import<'_>,
         dtype: Option<&DType>,
-    ) -> Result<Vec<AnyArray>, Failure> {
+    ) -> Result<(Vec<AnyArray>, Vec<Left>), Failure> {
+        check_only(args, self.format)?;
         let input = &mut self.input;
         let prefix = args.name.clone().unwrap_or_default();
         let import = match (self.format, &args.name) {
@@ -183,11 +208,12 @@ impl StandardInput {
                 ));
             }
         };
-        let arrays = match self.format {
-            Format::Npy => vec![import.npy_from(manager, input)?],
+        let (arrays, left) = match self.format {
+            Format::Npy => (vec![import.npy_from(manager, input)?], Vec::new()),
             Format::Raw => {
                 let (dtype, shape) = described(args, dtype)?;
-                vec![import.raw_from(manager, input, dtype, shape)?]
+                let array = import.raw_from(manager, input, dtype, shape)?;
+                (vec![array], Vec::new())
             }
             Format::Npz => unkeyed(import.npz_from(manager, input)?),
             Format::Safetensors => unkeyed(import.safetensors_from(manager, input)?),
@@ -201,17 +227,29 @@ impl StandardInput {
                 "the standard input: more bytes follow the elements",
             ));
         }
-        Ok(arrays)
+        Ok((arrays, left))
     }
 }
 
-fn unkeyed(arrays: Vec<(String, AnyArray)>) -> Vec<AnyArray> {
-    arrays.into_iter().map(|(_, array)| array).collect()
+/// An error where keys are chosen in a file that has none.
+fn check_only(args: &Args, format: Format) -> Result<(), Failure> {
+    match matches!(format, Format::Npy | Format::Raw) && !args.only.is_empty() {
+        true => Err(Failure::usage(
+            "--only is for files of several arrays: .npz, .safetensors",
+        )),
+        false => Ok(()),
+    }
+}
+
+fn unkeyed(imported: Imported) -> (Vec<AnyArray>, Vec<Left>) {
+    let arrays = imported.arrays.into_iter().map(|(_, array)| array);
+    (arrays.collect(), imported.left)
 }
 
 fn json_of(array: &AnyArray) -> Value {
     json!({
-        "name": array.name(), "path": array.path(), "dtype": array.dtype().to_string(),
-        "shape": array.shape(), "handle": array.handle().to_string(),
+        "key": array.key(), "name": array.name(), "path": array.path(),
+        "dtype": array.dtype().to_string(), "shape": array.shape(),
+        "handle": array.handle().to_string(),
     })
 }

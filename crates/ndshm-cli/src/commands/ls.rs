@@ -4,9 +4,11 @@ use crate::{
     Outcome,
     context::Context,
     display::text,
-    failure::Failure,
+    failure::{Failure, printable},
     survey::{ArrayView, StoreView, Survey, guard_kind},
+    users,
 };
+use clap::ValueEnum;
 use comfy_table::{Cell, Color, Row};
 use std::{
     collections::BTreeMap,
@@ -29,6 +31,9 @@ pub(crate) struct Args {
     /// The order of the arrays
     #[arg(long, value_enum, default_value = "created")]
     sort: Sort,
+    /// The stores in the default roots of all users, for root only
+    #[arg(long, conflicts_with = "stores")]
+    all_users: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -39,6 +44,17 @@ enum Sort {
 }
 
 pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
+    if args.all_users {
+        let sort = args.sort.to_possible_value();
+        let sort = format!(
+            "--sort={}",
+            sort.as_ref().map_or("created", |sort| sort.get_name())
+        );
+        let mut command = vec!["ls", &sort];
+        command.extend(args.brief.then_some("--brief"));
+        command.extend(args.dead.then_some("--dead"));
+        return users::run_for_all(context, &command);
+    }
     let stores = match (&args.stores[..], context.store()?) {
         ([], Some(store)) => vec![store],
         ([], None) => context.stores()?,
@@ -93,6 +109,15 @@ fn print(context: &Context, args: &Args, survey: &Survey) -> Result<(), Failure>
         )?;
         for damaged in &store.damaged {
             writeln!(out, "  {} {damaged}", text::styled(text::BAD, "damaged:"))?;
+        }
+        for stray in &store.strays {
+            let name = stray.file_name().unwrap_or(stray.as_os_str());
+            let name = printable(&name.to_string_lossy());
+            writeln!(
+                out,
+                "  {} {name}: not the store's, and keeps it from being deleted: move it away",
+                text::styled(text::BAD, "stray:")
+            )?;
         }
         if !args.brief && !store.arrays.is_empty() {
             let mut table = text::table(

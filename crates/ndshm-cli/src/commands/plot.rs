@@ -8,7 +8,7 @@ use crate::{
     elements::reading::Reading,
     elements::scalar,
     elements::tally::Grid,
-    failure::{Code, Failure},
+    failure::{Code, Failure, words_of},
     target::Target,
 };
 use plotters::{coord::Shift, drawing::DrawingArea, prelude::*};
@@ -113,7 +113,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
         is_svg,
     };
     let bytes = if is_svg { picture.svg() } else { picture.png() };
-    write_file(&args.output, &bytes.map_err(failed)?).map_err(|error| failed(error.to_string()))?;
+    write_file(&args.output, &bytes.map_err(failed)?).map_err(|error| failed(words_of(&error)))?;
     Ok(ExitCode::SUCCESS)
 }
 

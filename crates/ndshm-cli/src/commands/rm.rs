@@ -51,7 +51,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
         remove(target)?;
     }
     for store in &stores {
-        remove_store(store, args.force)?;
+        remove_store(context, store, args.force)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -109,12 +109,13 @@ fn check(target: &Target, force: bool) -> Result<(), Failure> {
 }
 
 /// Deletes a store without living members. With `force` also a persistent one that has some.
-pub(crate) fn remove_store(store: &Path, force: bool) -> Result<(), Failure> {
+pub(crate) fn remove_store(context: &Context, store: &Path, force: bool) -> Result<(), Failure> {
     check_store(store, force)?;
     if !is_swept(&Observer::open(store)?) {
-        return Ok(Manager::open(store)?.close()?);
+        return Ok(context.join(store)?.close()?);
     }
-    let swept = Manager::sweep_root(store.parent().unwrap_or(store))?;
+    let root = store.parent().unwrap_or(store);
+    let swept = Manager::sweep_root_timeout(root, context.patience)?;
     match swept.skipped.into_iter().next().filter(|_| store.exists()) {
         Some(error) => Err(error.into()),
         None => Ok(()),

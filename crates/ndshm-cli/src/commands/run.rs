@@ -42,11 +42,11 @@ pub(crate) struct Args {
     command: Vec<OsString>,
 }
 
-pub(crate) fn run(_: &Context, args: &Args) -> Outcome {
+pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     // Before the store exists: from here on no catchable signal ends this process before it deletes
     // the store. Its exec resets the handlers for the command.
     let mut signals = SignalsInfo::<WithOrigin>::new(FORWARDED)?;
-    let builder = Manager::builder();
+    let builder = Manager::builder().lock_timeout(context.patience);
     let builder = args
         .name
         .iter()

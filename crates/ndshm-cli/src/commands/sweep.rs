@@ -5,6 +5,7 @@ use crate::{
     context::Context,
     display::text,
     failure::{Code, Failure, printable},
+    users,
 };
 use ndshm::{Leftovers, Manager, Observer, Swept};
 use serde_json::{Value, json};
@@ -16,9 +17,17 @@ pub(crate) struct Args {
     /// Only print the leftovers that a sweep would delete
     #[arg(short = 'n', long)]
     dry_run: bool,
+    /// Sweep the default roots of all users, for root only
+    #[arg(long)]
+    all_users: bool,
 }
 
 pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
+    if args.all_users {
+        let mut command = vec!["sweep"];
+        command.extend(args.dry_run.then_some("--dry-run"));
+        return users::run_for_all(context, &command);
+    }
     let store = context.store()?;
     let root = match (&store, context.root()) {
         (Some(_), _) => None,
@@ -39,10 +48,11 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
         // A store without members is not joined: this process would be its member, and a sweep
         // would leave it.
         (Some(store), _) if is_dead(&Observer::open(store)?)? => {
-            Manager::sweep_root(store.parent().unwrap_or(store))?
+            let root = store.parent().unwrap_or(store);
+            Manager::sweep_root_timeout(root, context.patience)?
         }
-        (Some(store), _) => Manager::open(store)?.sweep()?,
-        (None, Some(root)) => Manager::sweep_root(root)?,
+        (Some(store), _) => context.join(store)?.sweep()?,
+        (None, Some(root)) => Manager::sweep_root_timeout(root, context.patience)?,
         (None, None) => Swept::default(),
     };
     report(context, &leftovers, Some(&swept))
@@ -78,6 +88,7 @@ fn json_of(leftovers: &[Leftovers], swept: Option<&Swept>) -> Value {
             "path": found.path,
             "store": found.is_store,
             "arrays": found.arrays,
+            "half_made": found.half_made,
             "bytes": found.bytes,
         })
     };
@@ -86,6 +97,7 @@ fn json_of(leftovers: &[Leftovers], swept: Option<&Swept>) -> Value {
         json!({
             "stores": swept.stores,
             "arrays": swept.arrays,
+            "half_made": swept.half_made,
             "bytes": swept.bytes,
             "skipped": skipped,
         })
@@ -97,7 +109,7 @@ fn print(context: &Context, leftovers: &[Leftovers], swept: Option<&Swept>) -> R
     let mut out = context.out();
     for found in leftovers {
         let what = if found.is_store {
-            format!("store with {}", text::count(found.arrays, "array"))
+            format!("store with {}", things(found.arrays, found.half_made))
         } else if found.arrays == 0 {
             "half-made array".into()
         } else {
@@ -109,7 +121,7 @@ fn print(context: &Context, leftovers: &[Leftovers], swept: Option<&Swept>) -> R
     match swept {
         Some(swept) => {
             let stores = text::count(swept.stores, "store");
-            let arrays = text::count(swept.arrays, "array");
+            let arrays = things(swept.arrays, swept.half_made);
             let bytes = text::bytes(swept.bytes);
             writeln!(out, "deleted {stores} and {arrays}, {bytes}")?;
         }
@@ -121,4 +133,13 @@ fn print(context: &Context, leftovers: &[Leftovers], swept: Option<&Swept>) -> R
         }
     }
     Ok(out.flush()?)
+}
+
+/// The arrays, and the files without one if there are any.
+fn things(arrays: usize, half_made: usize) -> String {
+    let arrays = text::count(arrays, "array");
+    match half_made {
+        0 => arrays,
+        half_made => format!("{arrays}, {}", text::count(half_made, "half-made array")),
+    }
 }

@@ -15,14 +15,8 @@ const SHADES: &[u8] = b" .:-=+*#%@";
 
 /// Room for a picture: columns, and rows of elements.
 pub(crate) fn room() -> (usize, usize) {
-    let (columns, rows) = match std::io::IsTerminal::is_terminal(&std::io::stdout()) {
-        true => ratatui::crossterm::terminal::size().unwrap_or((80, 24)),
-        false => (80, 24),
-    };
-    (
-        usize::from(columns).clamp(20, 120) - 2,
-        usize::from(rows).clamp(12, 40) - 4,
-    )
+    let (columns, rows) = text::terminal_size().unwrap_or((80, 24));
+    (columns.clamp(20, 120) - 2, rows.clamp(12, 40) - 4)
 }
 
 pub(crate) fn histogram(

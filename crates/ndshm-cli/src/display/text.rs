@@ -53,16 +53,40 @@ pub(crate) fn duration(duration: Duration) -> String {
     }
 }
 
-/// An empty table without lines. On a terminal it wraps wide cells; elsewhere each row is one line.
+/// Narrower terminals break the lines of tables themselves: cells would be wrapped to a few
+/// letters.
+const NARROW: usize = 60;
+
+/// The columns and rows of the terminal that the output goes to; none if it goes elsewhere. A
+/// terminal that does not know its size has 0 of both (a serial line, `docker exec -t`, expect):
+/// then `COLUMNS` and `LINES` have it, as for other programs, or it is unknown too.
+pub(crate) fn terminal_size() -> Option<(usize, usize)> {
+    if !std::io::IsTerminal::is_terminal(&std::io::stdout()) {
+        return None;
+    }
+    let (columns, rows) = ratatui::crossterm::terminal::size().unwrap_or_default();
+    let or_variable = |found: u16, name| match found {
+        0 => std::env::var(name).ok()?.parse().ok(),
+        found => Some(usize::from(found)),
+    };
+    let size = (
+        or_variable(columns, "COLUMNS")?,
+        or_variable(rows, "LINES").unwrap_or(24),
+    );
+    (size.0 > 0 && size.1 > 0).then_some(size)
+}
+
+/// An empty table without lines. On a terminal of a known width it wraps wide cells; elsewhere each
+/// row is one line.
 pub(crate) fn table(header: &[&str], has_colors: bool) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
-    table.set_content_arrangement(if is_terminal {
-        ContentArrangement::Dynamic
-    } else {
-        ContentArrangement::Disabled
-    });
+    match terminal_size() {
+        Some((columns, _)) if columns >= NARROW => table
+            .set_content_arrangement(ContentArrangement::Dynamic)
+            .set_width(u16::try_from(columns).unwrap_or(u16::MAX)),
+        _ => table.set_content_arrangement(ContentArrangement::Disabled),
+    };
     if has_colors {
         table.enforce_styling()
     } else {

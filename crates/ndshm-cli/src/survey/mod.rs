@@ -42,6 +42,8 @@ pub(crate) struct StoreView {
     pub(crate) arrays: Vec<ArrayView>,
     /// Errors of damaged array files, or the reason why the store cannot be read.
     pub(crate) damaged: Vec<String>,
+    /// What is in its directory and is not the store's.
+    pub(crate) strays: Vec<PathBuf>,
     /// Whether the store could be read.
     is_known: bool,
 }
@@ -119,6 +121,7 @@ impl StoreView {
             pids: processes.members(&path.join(".lock")),
             arrays: Vec::new(),
             damaged: Vec::new(),
+            strays: Vec::new(),
             is_known: false,
         };
         match Observer::open(path).and_then(|observer| view.fill(&observer, processes)) {
@@ -134,6 +137,7 @@ impl StoreView {
     fn fill(&mut self, observer: &Observer, processes: &Processes) -> ndshm::Result<()> {
         (self.is_persistent, self.is_closing) = (observer.is_persistent(), observer.is_closing());
         (self.owner, self.members) = (observer.owner()?, observer.members()?);
+        self.strays = observer.strays()?;
         self.is_known = true;
         let is_dead = self.is_dead();
         for info in observer.arrays()? {
@@ -203,6 +207,7 @@ impl StoreView {
                 .map(|array| array.to_json(self, processes))
                 .collect::<Vec<_>>(),
             "damaged": self.damaged,
+            "strays": self.strays,
         })
     }
 

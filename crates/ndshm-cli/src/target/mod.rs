@@ -87,7 +87,7 @@ impl Target {
     pub(crate) fn view_handle(&self) -> Result<Handle, Failure> {
         match &self.slice {
             None => Ok(self.handle.clone()),
-            Some(slice) => Ok(slice.of(&self.handle.open_any()?)?.handle()),
+            Some(_) => Ok(self.open(For::Writing)?.handle()),
         }
     }
 

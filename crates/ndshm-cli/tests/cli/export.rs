@@ -40,15 +40,18 @@ fn the_suffix_decides_the_format_of_arrays_and_slices() {
         &Import::new()
             .npy(&fixture.run, file(&fixture, "a.npy"))
             .unwrap(),
-        &npz[0].1,
-        &tensors[0].1,
+        &npz.arrays[0].1,
+        &tensors.arrays[0].1,
     ] {
         assert_eq!(
             (read.shape(), read.read_bytes().unwrap()),
             (&[2, 4][..], expected.clone())
         );
     }
-    assert_eq!((npz[0].0.as_str(), tensors[0].0.as_str()), ("xs", "xs"));
+    assert_eq!(
+        (npz.arrays[0].0.as_str(), tensors.arrays[0].0.as_str()),
+        ("xs", "xs")
+    );
     fixture
         .command("export xs --format raw -o")
         .arg(file(&fixture, "a"))
@@ -72,7 +75,7 @@ fn several_arrays_have_their_names_or_given_ones_as_keys() {
         .arg("--compress")
         .assert()
         .success();
-    let read = Import::new().npz(&fixture.run, &npz).unwrap();
+    let read = Import::new().npz(&fixture.run, &npz).unwrap().arrays;
     let read: Vec<_> = read
         .iter()
         .map(|(key, array)| (key.as_str(), array.shape()))

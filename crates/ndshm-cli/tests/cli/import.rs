@@ -44,13 +44,18 @@ fn files_of_every_format_become_arrays_named_after_the_file_or_its_keys() {
     let json = fixture.json(&import(&fixture, "a.safetensors", "--name t-"));
     assert_eq!(
         (
-            &json[0]["name"],
-            &json[0]["dtype"],
-            json[0]["shape"].to_string()
+            &json["arrays"][0]["name"],
+            &json["arrays"][0]["dtype"],
+            json["arrays"][0]["shape"].to_string()
         ),
         (&"t-xs".into(), &"<f8".into(), "[3]".to_owned())
     );
-    assert!(json[0]["handle"].as_str().unwrap().starts_with("ndshm1:"));
+    assert!(
+        json["arrays"][0]["handle"]
+            .as_str()
+            .unwrap()
+            .starts_with("ndshm1:")
+    );
     for name in ["a", "raw", "t-xs", "z-xs"] {
         let read = fixture
             .run
@@ -93,4 +98,77 @@ fn a_missing_or_invalid_file_is_refused_and_makes_no_array() {
         );
     }
     assert_eq!(fixture.run.list().unwrap().len(), 1);
+}
+
+/// One FP8 tensor refused a whole file, and so did a key with a slash.
+#[test]
+fn tensors_that_cannot_be_taken_are_left_on_request_and_listed() {
+    let fixture = Fixture::new();
+    let json = r#"{"__metadata__":{"format":"pt"},
+        "a/w":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},
+        "b/w":{"dtype":"F8_E4M3","shape":[1],"data_offsets":[2,3]},
+        "c":{"dtype":"U8","shape":[1],"data_offsets":[3,4]}}"#;
+    let bytes = [&json.len().to_le_bytes(), json.as_bytes(), &[1, 2, 3, 4]].concat();
+    std::fs::write(file(&fixture, "x.safetensors"), bytes).unwrap();
+    let (told, code) = fixture.failure(&import(&fixture, "x.safetensors", ""));
+    assert_eq!(code, 1);
+    assert!(
+        told.contains("F8_E4M3") && told.contains("--skip-unsupported"),
+        "{told}"
+    );
+    assert!(!told.contains("Import::"), "{told}");
+    assert_eq!(fixture.run.list().unwrap().len(), 0);
+    let (told, code) = fixture.failure(&import(&fixture, "x.safetensors", "--only d"));
+    assert!(code == 1 && told.contains("no key is"), "{told}");
+
+    let output = fixture.ndshm(&import(&fixture, "x.safetensors", "--skip-unsupported"));
+    let output = output.success().get_output().clone();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        stderr.contains(r#"left "b/w": its element type "F8_E4M3""#),
+        "{stderr}"
+    );
+    let names = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        names.contains("/a%2Fw.ndshm") && names.contains("/c.ndshm"),
+        "{names}"
+    );
+
+    let more = "--name z- --skip-unsupported --only *w c";
+    let json = fixture.json(&import(&fixture, "x.safetensors", more));
+    assert_eq!(json["arrays"][0]["key"], "z-a/w");
+    assert_eq!(json["arrays"].as_array().unwrap().len(), 2);
+    assert_eq!(json["left"][0]["key"], "b/w");
+
+    // From a stream it is the same.
+    let bytes = std::fs::read(file(&fixture, "x.safetensors")).unwrap();
+    let piped = |more: &str| {
+        let command = format!("import - --store run {more}");
+        fixture
+            .command(&command)
+            .stdin(bytes.clone())
+            .output()
+            .unwrap()
+    };
+    let output = piped("--name s- --skip-unsupported --only *w c");
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains(r#"left "b/w": "#), "{told}");
+    let names = String::from_utf8(output.stdout).unwrap();
+    assert!(names.contains("/s-a%2Fw.ndshm"), "{names}");
+    assert!(names.contains("/s-c.ndshm"), "{names}");
+    let output = piped("--only c --format npy --name n");
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+
+    let again = file(&fixture, "y.safetensors");
+    let export = fixture.command("export a%2Fw c -o").arg(&again).assert();
+    export.success();
+    let bytes = std::fs::read(again).unwrap();
+    let header = String::from_utf8_lossy(&bytes[8..]);
+    assert!(header.contains(r#""a/w":{"#), "{header}");
+    assert!(
+        header.contains(r#""__metadata__":{"format":"pt"}"#),
+        "{header}"
+    );
+    let (told, code) = fixture.failure("import x.npy --store run --only x");
+    assert!(code == 2 && told.contains("--only"), "{told}");
 }

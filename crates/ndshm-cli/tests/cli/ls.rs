@@ -102,13 +102,38 @@ fn guards_poison_and_owners_are_in_the_json() {
 fn one_damaged_file_does_not_hide_the_others() {
     let fixture = Fixture::new();
     fixture.arange("xs", &[8]);
-    std::fs::write(fixture.run.path().join("bad.ndshm"), "no array").unwrap();
+    let bad = fixture.arange("bad", &[8]);
+    let file = std::fs::File::options()
+        .write(true)
+        .open(bad.path())
+        .unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[7], 68).unwrap();
     let text = fixture.output("ls");
     assert!(
-        text.contains("damaged: ")
-            && text.contains("bad.ndshm: not an ndshm file")
-            && text.contains("  xs "),
+        text.contains("damaged: ") && text.contains("bad.ndshm") && text.contains("  xs "),
         "{text}"
+    );
+}
+
+// `ls` called a note that is called like an array a damaged array.
+#[test]
+fn a_file_that_is_not_the_stores_is_called_so() {
+    let fixture = Fixture::new();
+    fixture.arange("xs", &[8]);
+    std::fs::write(fixture.run.path().join("note.ndshm"), "no array").unwrap();
+    std::fs::write(fixture.run.path().join("notes.txt"), "no array").unwrap();
+    let text = fixture.output("ls");
+    assert!(
+        text.contains("stray: note.ndshm: not the store's")
+            && text.contains("stray: notes.txt: not the store's")
+            && text.contains("  xs ")
+            && !text.contains("damaged"),
+        "{text}"
+    );
+    let json = fixture.output("ls --json");
+    assert!(
+        json.contains("note.ndshm") && json.contains("\"strays\""),
+        "{json}"
     );
 }
 
@@ -149,4 +174,56 @@ fn arrays_are_sorted_and_stores_are_listed_in_brief() {
 
 fn words(text: &str) -> Vec<String> {
     text.split(' ').map(str::to_owned).collect()
+}
+
+/// The lines of `ndshm ls` on a terminal of so many columns; none without the tool `script`.
+fn lines_on_terminal(fixture: &Fixture, columns: u16, variable: &str) -> Option<Vec<String>> {
+    let tool = snapbox::cmd::cargo_bin!("ndshm");
+    let line = format!(
+        "stty cols {columns} rows 0; exec '{}' --color never ls run",
+        tool.display()
+    );
+    let output = std::process::Command::new("script")
+        .args(["-qec", &line, "/dev/null"])
+        .env("NDSHM_ROOT", fixture.root.path())
+        .env("COLUMNS", variable)
+        .env_remove("LINES")
+        .stdin(std::process::Stdio::null())
+        .output()
+        .ok()?;
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    Some(
+        text.lines()
+            .map(|line| line.trim_end().to_owned())
+            .collect(),
+    )
+}
+
+// A terminal that does not know its size has 0 columns: each letter stood on a line of its own. So
+// it was on a terminal of 20.
+#[test]
+fn a_terminal_of_no_or_few_columns_gets_whole_lines() {
+    let fixture = Fixture::new();
+    let name = "an-array-with-a-name-that-is-longer-than-forty-columns";
+    let _xs = fixture.arange(name, &[3, 4]);
+    let is_row = |line: &String| line.contains(name) && line.contains("(3, 4)  8 KiB");
+    for (columns, variable) in [(0, ""), (0, "0"), (0, "7"), (1, "200"), (20, ""), (59, "")] {
+        let Some(lines) = lines_on_terminal(&fixture, columns, variable) else {
+            let test = "a_terminal_of_no_or_few_columns_gets_whole_lines";
+            return crate::common::skip(test, "script is not installed here");
+        };
+        assert!(
+            lines.iter().any(is_row) && lines.len() < 6,
+            "{columns}: {lines:#?}"
+        );
+    }
+    // Wide enough to wrap the name, by the terminal or by the variable.
+    for (columns, variable) in [(70, ""), (0, "70")] {
+        let lines = lines_on_terminal(&fixture, columns, variable).unwrap();
+        assert!(!lines.iter().any(is_row), "{columns}: {lines:#?}");
+        let widest = lines.iter().filter(|line| line.starts_with("  "));
+        assert!(widest.clone().all(|line| line.len() <= 70), "{lines:#?}");
+        assert!(widest.count() < 8, "{lines:#?}");
+    }
 }

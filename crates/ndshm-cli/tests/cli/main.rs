@@ -24,4 +24,6 @@ mod show;
 mod slices;
 mod sweep;
 mod top;
+mod users;
 mod verify;
+mod waits;

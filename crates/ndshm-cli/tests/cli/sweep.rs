@@ -12,14 +12,14 @@ fn a_dry_run_lists_the_leftovers_that_a_sweep_then_deletes() {
         .ndshm("sweep --dry-run")
         .success()
         .stdout_eq(str![[r#"
-[..]/dead  store with 1 array, 16 KiB
-would delete 1 thing, 16 KiB
+[..]/dead  store with 1 array, 12 KiB
+would delete 1 thing, 12 KiB
 
 "#]]);
     assert!(fixture.root.path().join("dead").exists());
     fixture.ndshm("sweep").success().stdout_eq(str![[r#"
-[..]/dead  store with 1 array, 16 KiB
-deleted 1 store and 1 array, [..]
+[..]/dead  store with 1 array, 12 KiB
+deleted 1 store and 1 array, 12 KiB
 
 "#]]);
     assert!(!fixture.root.path().join("dead").exists() && fixture.run.contains("xs").unwrap());

@@ -251,7 +251,7 @@ fn the_word_of_a_dead_holder_is_taken_over_and_that_of_a_living_one_is_not() {
     block.lock.store(OTHER, SeqCst);
     assert_eq!(
         block.acquire(now(ME, span(0, 10), Mode::Read), &members),
-        Err(Refusal::WouldBlock)
+        Err(Refusal::WordHeld)
     );
     members.kill(OTHER);
     assert!(

@@ -414,6 +414,6 @@ fn draw_question(frame: &mut Frame<'_>, victim: &Victim, name: &str) {
 fn delete(context: &Context, victim: &Victim) -> Result<(), Failure> {
     match victim {
         Victim::Array(path) => rm::remove(&Target::find(context, &path.to_string_lossy())?),
-        Victim::Store(path) => rm::remove_store(path, false),
+        Victim::Store(path) => rm::remove_store(context, path, false),
     }
 }

@@ -4,16 +4,13 @@
 //! Written by hand, because elements go into a mapping without a copy, and their type is known only
 //! at run time, structs included. Nothing is evaluated and nothing is unpickled.
 
-mod descr;
-
-use super::{
-    described::{Described, without_subarray},
-    failure::Failure,
-    literal::{self, Literal},
-};
+use super::{described::Described, failure::Failure};
 use crate::{
-    element::dtype::DType,
-    layout::{self, MAX_NDIM, Order},
+    element::numpy::{
+        self,
+        literal::{self, Literal},
+    },
+    layout::Order,
 };
 use std::io::Read;
 
@@ -24,20 +21,12 @@ const ALIGN: usize = 64;
 /// tells it to trust the file.
 const MAX_HEADER_LEN: usize = 1 << 20;
 
-/// All bytes before the elements of an array. The lengths of `[T; N]` elements follow those of the
-/// array.
-pub(super) fn header(dtype: &DType, shape: &[usize], order: Order) -> Vec<u8> {
-    let (dtype, shape) = without_subarray(dtype, shape);
+/// All bytes before the elements of an array. `descr` is the literal of NumPy's type.
+pub(super) fn header(descr: &str, shape: &[usize], order: Order) -> Vec<u8> {
     let is_fortran = if order == Order::F { "True" } else { "False" };
-    let lengths: String = shape.iter().map(|n| format!("{n}, ")).collect();
-    let lengths = if shape.len() == 1 {
-        lengths.trim_end()
-    } else {
-        lengths.trim_end_matches(", ")
-    };
     let text = format!(
-        "{{'descr': {}, 'fortran_order': {is_fortran}, 'shape': ({lengths}), }}",
-        descr::write(&dtype)
+        "{{'descr': {descr}, 'fortran_order': {is_fortran}, 'shape': {}, }}",
+        numpy::tuple(shape)
     );
     let latin: Option<Vec<u8>> = text
         .chars()
@@ -123,26 +112,11 @@ fn described(text: &str) -> Result<Described, Failure> {
                 .into(),
         );
     };
-    if lengths.len() > MAX_NDIM {
-        return Err(format!(
-            "it has {} axes, at most {MAX_NDIM} are possible",
-            lengths.len()
-        )
-        .into());
-    }
     let shape: Option<Vec<usize>> = lengths.iter().map(length).collect();
     let shape = shape.ok_or("its shape has something that is not a length")?;
-    let (dtype, swaps) = descr::read(descr)?;
-    if layout::byte_len(&shape, dtype.itemsize()).is_none() {
-        return Err(format!("shape {shape:?} of {dtype} is too large").into());
-    }
+    let (dtype, swaps) = numpy::read(descr)?;
     let order = if *is_fortran { Order::F } else { Order::C };
-    Ok(Described {
-        dtype,
-        shape,
-        order,
-        swaps,
-    })
+    Ok(Described::of_numpy(&dtype, swaps, shape, order)?)
 }
 
 fn value_of<'a>(entries: &'a [(Literal, Literal)], key: &str) -> Option<&'a Literal> {
@@ -161,7 +135,17 @@ fn length(literal: &Literal) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::described::Swap, *};
+    use super::{super::described::without_subarray, *};
+    use crate::element::{
+        dtype::DType,
+        numpy::{NumpyDType, Swap},
+    };
+
+    /// The header of an array of one of the format's types.
+    fn header(dtype: &DType, shape: &[usize], order: Order) -> Vec<u8> {
+        let (dtype, shape) = without_subarray(dtype, shape);
+        super::header(&NumpyDType::of(&dtype).descr().unwrap(), &shape, order)
+    }
 
     fn read(bytes: &[u8]) -> Result<Described, String> {
         match read_header(&mut &bytes[..]) {
@@ -310,29 +294,34 @@ mod tests {
         let cases = [
             (dictionary("'|O'", "(3,)"), "Python objects"),
             (dictionary("[('x', '|O')]", "(3,)"), "Python objects"),
-            (dictionary("'<f16'", "(3,)"), "longdouble"),
-            (dictionary("'<M8[ns]'", "(3,)"), "view('<i8')"),
-            (dictionary("'<U5'", "(3,)"), "text"),
-            (dictionary("'|S5'", "(3,)"), "view('V5')"),
-            (dictionary("'|V0'", "(3,)"), "supported"),
-            (dictionary("'|V2000000'", "(3,)"), "supported"),
-            (dictionary("'f8'", "(3,)"), "supported"),
+            (dictionary("'object'", "(3,)"), "Python objects"),
+            (dictionary("'|T16'", "(3,)"), "any length"),
+            (dictionary("'<f10'", "(3,)"), "supported"),
+            (dictionary("'|V99999999999'", "(3,)"), "supported"),
+            (
+                dictionary("'<U999999999'", "(9223372036854775807,)"),
+                "too large",
+            ),
+            (dictionary("'<M8[x]'", "(3,)"), "supported"),
+            (dictionary("'<M8[0s]'", "(3,)"), "supported"),
+            (dictionary("'<M4'", "(3,)"), "supported"),
             (dictionary("'<é8'", "(3,)"), "supported"),
+            (dictionary("'<f08'", "(3,)"), "supported"),
+            (dictionary("'<f8,<f8'", "(3,)"), "supported"),
             (dictionary("''", "(3,)"), "supported"),
             (dictionary("5", "(3,)"), "supported"),
-            (dictionary("[]", "(3,)"), "itemsize 0"),
             (
                 dictionary("[('x', '<f8'), ('x', '<f8')]", "(3,)"),
                 "same name",
             ),
             (
                 dictionary("[('x', '<f8', (99999999, 99999999))]", "(3,)"),
-                "larger",
+                "too large",
             ),
-            (dictionary("[('x', '<f8', (0,))]", "(3,)"), "length"),
+            (dictionary("[('x', '<f8', (-1,))]", "(3,)"), "unexpected"),
             (
-                dictionary("[('x', [('y', '<f8')], (2,))]", "(3,)"),
-                "arrays of structs",
+                dictionary("[('x', [('y', '>f8'), ('z', '>f8')], (99999,))]", "(3,)"),
+                "other byte order",
             ),
             (dictionary(&deep, "(3,)"), "deeper"),
             (dictionary("'<f8'", "(-3,)"), "unexpected"),

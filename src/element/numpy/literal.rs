@@ -1,7 +1,8 @@
-//! Literals of Python, as they stand in the headers of `.npy` files: texts, integers, booleans,
-//! tuples, lists, dictionaries.
+//! Literals of Python, as they stand in the headers of `.npy` files and in the attribute
+//! `numpy.dtype`: texts, integers, booleans, tuples, lists, dictionaries.
 //!
-//! Nothing is evaluated. Anything else is refused, and so is a literal that is nested too deep.
+//! Nothing is evaluated. NumPy's scalars in the form of its `repr`, `np.int64(2)`, are the numbers
+//! in their parentheses. Anything else is refused, and so is a literal that is nested too deep.
 
 use std::str::Chars;
 
@@ -10,7 +11,7 @@ const MAX_DEPTH: usize = 40;
 const UNFINISHED_TEXT: &str = "its header ends within a text";
 
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Literal {
+pub(crate) enum Literal {
     Text(String),
     Integer(u64),
     Bool(bool),
@@ -21,7 +22,7 @@ pub(super) enum Literal {
 }
 
 /// Reads a text of one literal with white space around it.
-pub(super) fn parse(text: &str) -> Result<Literal, String> {
+pub(crate) fn parse(text: &str) -> Result<Literal, String> {
     let mut parser = Parser { rest: text };
     let literal = parser.literal(0)?;
     parser.skip_space();
@@ -33,7 +34,7 @@ pub(super) fn parse(text: &str) -> Result<Literal, String> {
 }
 
 /// A text as a literal that Python reads.
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('\'');
     for character in text.chars() {
@@ -101,6 +102,10 @@ impl<'a> Parser<'a> {
         if self.take('{') {
             return self.dictionary(depth);
         }
+        if let Some(rest) = rest.strip_prefix("np.").or(rest.strip_prefix("numpy.")) {
+            self.rest = rest;
+            return self.scalar_of_numpy();
+        }
         // Python 2 wrote this prefix.
         let unprefixed = rest.strip_prefix('u').unwrap_or(rest);
         match unprefixed.chars().next() {
@@ -110,6 +115,47 @@ impl<'a> Parser<'a> {
             }
             Some('0'..='9') => self.integer().map(Literal::Integer),
             _ => Err(self.unexpected()),
+        }
+    }
+
+    /// A number or boolean as NumPy 2 writes its scalars, after the name of the module:
+    /// `int64(2)`, `True_`.
+    fn scalar_of_numpy(&mut self) -> Result<Literal, String> {
+        let unexpected = self.unexpected();
+        let end = self
+            .rest
+            .find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let (name, rest) = self.rest.split_at(end.unwrap_or(self.rest.len()));
+        self.rest = rest;
+        match name {
+            "True_" => return Ok(Literal::Bool(true)),
+            "False_" => return Ok(Literal::Bool(false)),
+            "bool" | "bool_" if self.take('(') => {}
+            _ if (name.contains("int") || name == "longlong") && self.take('(') => {
+                self.skip_space();
+                let number = self.integer().map(Literal::Integer)?;
+                return self.closed(number);
+            }
+            _ => return Err(unexpected),
+        }
+        match self.take_word("True") {
+            true => self.closed(Literal::Bool(true)),
+            false if self.take_word("False") => self.closed(Literal::Bool(false)),
+            false => Err(unexpected),
+        }
+    }
+
+    fn take_word(&mut self, word: &str) -> bool {
+        self.skip_space();
+        let rest = self.rest.strip_prefix(word);
+        self.rest = rest.unwrap_or(self.rest);
+        rest.is_some()
+    }
+
+    fn closed(&mut self, literal: Literal) -> Result<Literal, String> {
+        match self.take(')') {
+            true => Ok(literal),
+            false => Err(self.unexpected()),
         }
     }
 
@@ -153,6 +199,9 @@ impl<'a> Parser<'a> {
             .rest
             .find(|c: char| !c.is_ascii_digit())
             .unwrap_or(self.rest.len());
+        if end == 0 {
+            return Err(self.unexpected());
+        }
         let (digits, rest) = self.rest.split_at(end);
         // Python 2 wrote long integers with this suffix.
         self.rest = rest.strip_prefix('L').unwrap_or(rest);
@@ -221,6 +270,14 @@ mod tests {
                 Dictionary(vec![(text("a"), Tuple(vec![Integer(3)]))]),
             ),
             ("(3)", Integer(3)),
+            (
+                "(np.int64(2), numpy.uint8( 3 ))",
+                Tuple(vec![Integer(2), Integer(3)]),
+            ),
+            (
+                "[np.False_, np.bool(True)]",
+                List(vec![Bool(false), Bool(true)]),
+            ),
             ("()", Tuple(vec![])),
             ("(2, 3)", Tuple(vec![Integer(2), Integer(3)])),
             (
@@ -243,6 +300,7 @@ mod tests {
 
     #[test]
     fn everything_else_is_refused() {
+        let many = "np.bool(".repeat(100_000);
         let deep = "(".repeat(100_000);
         for source in [
             "",
@@ -264,6 +322,15 @@ mod tests {
             "{'a': 1 'b': 2}",
             "99999999999999999999999",
             "__import__('os')",
+            "np.int64()",
+            "np.int64(2",
+            "np.int64(x)",
+            "np.load(2)",
+            "np.bool(2)",
+            "np.bool()",
+            &many,
+            "np.bool(np.bool(True))",
+            "np.int64(np.int64(2))",
             "b'x'",
             "1+1",
             &deep,

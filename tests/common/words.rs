@@ -1,0 +1,56 @@
+//! The shared words that decide over a deletion, made by the words of the format, without the
+//! library.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "every test binary uses another part"
+)]
+
+pub const READY: u32 = 0x5555_5555;
+pub const RELEASED: u32 = 0x3333_3333;
+pub const RECYCLING: u32 = 0x0f0f_0f0f;
+pub const FROZEN: u32 = 0x3c3c_3c3c;
+
+/// Flags of a store.
+pub const PERSISTENT: u8 = 1;
+pub const CLOSING: u8 = 2;
+
+/// Where words stand in an array's file.
+pub const LIFECYCLE_AT: u64 = 68;
+pub const FROZEN_AT: u64 = 72;
+pub const OWNER_AT: u64 = 88;
+/// Where words stand in a lock file.
+pub const FLAGS_AT: u64 = 32;
+
+/// The owner word of an array that the next opener may claim.
+pub fn claimable() -> u64 {
+    sealed((1 << 56) - 1)
+}
+
+/// A number with its CRC-8 in the upper eight bits, bit by bit.
+pub fn sealed(number: u64) -> u64 {
+    let mut rest = u128::from(number) << 8;
+    for bit in (8..64).rev() {
+        if rest >> bit & 1 == 1 {
+            rest ^= 0x107 << (bit - 8);
+        }
+    }
+    (rest as u64) << 56 | number
+}
+
+/// The member id in a sealed word.
+pub fn unsealed(word: u64) -> u64 {
+    let number = word & ((1 << 56) - 1);
+    assert_eq!(sealed(number), word, "{word:#x} is damaged");
+    number
+}
+
+/// The word with the flags of a store.
+pub fn flags(flags: u8) -> u32 {
+    u32::from_le_bytes([flags, flags, !flags, !flags])
+}
+
+/// The start of a draft's name.
+pub fn draft(maker: u64) -> String {
+    format!(".ndshm-new-{:016x}-", sealed(maker))
+}
