@@ -23,6 +23,7 @@ mod open;
 mod open_array;
 mod serde;
 mod shared;
+mod snapshot;
 #[allow(unsafe_code)]
 mod unlocked;
 #[allow(unsafe_code)]

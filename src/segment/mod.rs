@@ -6,11 +6,13 @@ mod frozen;
 mod header;
 mod open;
 pub(crate) mod pages;
+mod payload_file;
 mod release;
 mod scope;
 pub(crate) mod sweep;
 
 pub(crate) use header::{read_header, read_state};
+pub(crate) use payload_file::PayloadFile;
 
 use crate::{
     error::{Error, HeaderError, Result},

@@ -92,3 +92,26 @@ fn a_killed_process_leaves_no_poison_where_it_used_atomics() {
     assert_eq!(counts.read_timeout(Duration::from_secs(60)).unwrap()[2], 1);
     assert!(!counts.is_poisoned().unwrap());
 }
+
+#[test]
+fn atomics_are_waited_for_no_longer_than_the_caller_says() {
+    let root = Root::new();
+    let manager = root.manager();
+    let xs = manager.zeros::<u64, _>(4).unwrap();
+    let atomics = xs.try_atomic().unwrap();
+    assert_eq!(
+        common::elsewhere(|| xs.try_atomic().map(|xs| xs.len()).unwrap()),
+        4
+    );
+    drop(atomics);
+    let guard = xs.read().unwrap();
+    common::elsewhere(|| {
+        assert!(matches!(xs.try_atomic(), Err(Error::WouldBlock { .. })));
+        let wait = std::time::Duration::from_millis(1);
+        assert!(matches!(
+            xs.atomic_timeout(wait),
+            Err(Error::Timeout { .. })
+        ));
+    });
+    drop(guard);
+}

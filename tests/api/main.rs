@@ -30,3 +30,4 @@ mod tracing;
 mod transfer;
 mod verify;
 mod views;
+mod words;
