@@ -92,13 +92,19 @@ pub enum Error {
         what: &'static str,
     },
     /// The name is taken.
-    #[error("{}: already exists; open it, or choose another name", path.display())]
+    #[error("{}: already exists; {next}", path.display())]
     AlreadyExists {
         /// The existing file or directory.
         path: PathBuf,
+        /// What to do.
+        next: &'static str,
     },
     /// The store was closed, or its owner ended.
-    #[error("{}: the store was closed: nothing can be created or opened in it", path.display())]
+    #[error(
+        "{}: the store was closed: nothing can be created or opened in it; make or open another \
+         manager",
+        path.display()
+    )]
     Closed {
         /// The store.
         path: PathBuf,
@@ -114,7 +120,8 @@ pub enum Error {
     /// Another array took the path of the array that a handle names, or another store the path of a
     /// manager's.
     #[error(
-        "{}: another array or store took this path: found {found}, expected {expected}",
+        "{}: another array or store took this path: found {found}, expected {expected}; take a \
+         new handle from the process that made it, or open it by its name",
         path.display()
     )]
     PathReused {
@@ -126,7 +133,11 @@ pub enum Error {
         found: String,
     },
     /// The array has another element type.
-    #[error("{}: element type is {found}, expected {expected}", path.display())]
+    #[error(
+        "{}: element type is {found}, expected {expected}{}",
+        path.display(),
+        dtype_advice(expected, found)
+    )]
     Dtype {
         /// The array.
         path: PathBuf,
@@ -136,7 +147,11 @@ pub enum Error {
         found: DType,
     },
     /// The array or view has another number of dimensions.
-    #[error("{}: the array has {found} dimensions, not {expected}", path.display())]
+    #[error(
+        "{}: the array has {found} dimensions, not {expected}: open it with Ix{found}, or with \
+         IxDyn for any number",
+        path.display()
+    )]
     Rank {
         /// The array.
         path: PathBuf,
@@ -164,13 +179,20 @@ pub enum Error {
         path: PathBuf,
     },
     /// A guard on overlapping bytes is held, and the caller does not wait.
-    #[error("{}: a guard on overlapping bytes is held", path.display())]
+    #[error(
+        "{}: a guard on overlapping bytes is held; wait for it with read, write or atomic",
+        path.display()
+    )]
     WouldBlock {
         /// The array.
         path: PathBuf,
     },
     /// The wait ended before the obstacle was gone.
-    #[error("{}: {obstacle} for all of {waited:?}", path.display())]
+    #[error(
+        "{}: {obstacle} for all of {waited:?}; wait longer, or find the process in the way with \
+         Observer::state or ndshm show",
+        path.display()
+    )]
     Timeout {
         /// The array, the store, or the lock file.
         path: PathBuf,
@@ -233,7 +255,8 @@ pub enum Error {
     },
     /// The process that made the array ended before it froze it.
     #[error(
-        "{}: its producer, member {member} of the store, ended before it froze the array",
+        "{}: its producer, member {member} of the store, ended before it froze the array: release \
+         it, and make it anew",
         path.display()
     )]
     Abandoned {
@@ -279,7 +302,7 @@ pub enum Error {
         reason: String,
     },
     /// The file is not an array of this format, or it is damaged.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}{}", path.display(), source.advice())]
     Header {
         /// The file.
         path: PathBuf,
@@ -367,6 +390,20 @@ impl Error {
         }
     }
 
+    pub(crate) fn name_taken(path: impl Into<PathBuf>) -> Error {
+        Error::AlreadyExists {
+            path: path.into(),
+            next: "open it, release it, or choose another name",
+        }
+    }
+
+    pub(crate) fn no_store(path: impl Into<PathBuf>) -> Error {
+        Error::NotFound {
+            path: path.into(),
+            what: NO_STORE,
+        }
+    }
+
     pub(crate) fn transfer(path: impl Into<PathBuf>, reason: impl Into<String>) -> Error {
         Error::Transfer {
             path: path.into(),
@@ -379,6 +416,23 @@ impl Error {
             operation,
             reason: reason.into(),
         }
+    }
+}
+
+/// What `NotFound` says of a store.
+pub(crate) const NO_STORE: &str =
+    "no store is here; correct the path, or make a store with Manager::create";
+
+/// What to do where an array, or a part of one, has the element type `found`.
+fn dtype_advice(expected: &DType, found: &DType) -> String {
+    match found.subarray() {
+        Some((_, part)) if part == *expected => {
+            "; to see its parts along a further axis, use field_array or unpack".into()
+        }
+        _ if expected.subarray().is_some_and(|(_, part)| part == *found) => {
+            "; it is one number, not an array of them: use field".into()
+        }
+        _ => "; open it as that type, or as AnyArray".into(),
     }
 }
 
@@ -520,4 +574,18 @@ pub enum HeaderError {
          copy the contents into it"
     )]
     ForeignStore,
+}
+
+impl HeaderError {
+    /// What to do, where the reason does not say it.
+    fn advice(&self) -> &'static str {
+        match self {
+            HeaderError::Magic => "; name the file of an array",
+            HeaderError::Version { .. }
+            | HeaderError::Critical { .. }
+            | HeaderError::ForeignStore => "",
+            HeaderError::Endian => "; export it there, and import it here",
+            _ => "; it is damaged: restore it from a copy, or delete it",
+        }
+    }
 }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Sequence
 import numpy as np
 
 from . import _ndshm
-from ._errors import AlreadyExists, Layout, NotFound
+from ._errors import Dtype
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
@@ -230,29 +230,22 @@ class Manager(_ndshm.Manager):
 
         Of several processes that call this at once, one creates the array and the others open it.
 
-        Raises :class:`Layout` if the array exists with another shape or type.
+        The name of an array that was released is free.
+
+        Raises :class:`Layout` or :class:`Dtype` if the array exists with another shape or type.
         """
-        dtype = np.dtype(dtype)
-        wanted = (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(shape)
-        while True:
-            try:
-                found = self.open(name)
-            except NotFound:
-                pass
-            else:
-                if found.shape != wanted + dtype.shape or found.dtype != dtype.base:
-                    raise Layout(
-                        f"{name} has shape {found.shape} and type {found.dtype}, "
-                        f"expected {wanted} and {dtype}"
-                    )
-                return found
-            try:
-                return self.zeros(shape, dtype, order, name=name, **labels)
-            except AlreadyExists:
-                continue
+        element_type = np.dtype(dtype)
+        found = self._open_or_zeros(name, shape, element_type, order, **labels)
+        if found.dtype != element_type.base:
+            raise Dtype(f"{found.path}: element type is {found.dtype}, expected {element_type}")
+        return found
 
     def list(self) -> list[ArrayInfo]:
-        """Return the arrays of the store, oldest first."""
+        """Return the arrays of the store, oldest first.
+
+        Damaged arrays are left out, and :meth:`damaged` has the reasons. So are files that are not
+        the store's.
+        """
         return [ArrayInfo(**info) for info in self._list()]
 
     def usage(self) -> Usage:

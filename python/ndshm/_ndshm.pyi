@@ -289,6 +289,18 @@ class Manager:
         axis_names: Sequence[str] | None = None,
         element: bytes | None = None,
     ) -> Array: ...
+    def _open_or_zeros(
+        self,
+        name: str,
+        shape: SupportsIndex | Sequence[SupportsIndex],
+        dtype: np.dtype[Any],
+        order: str = "C",
+        scope: Scope = ...,
+        attrs: Mapping[str, Any] | None = None,
+        axis_names: Sequence[str] | None = None,
+    ) -> Array: ...
+    def damaged(self) -> list[Exception]:
+        """Return the reasons why arrays of the store cannot be read."""
     def _copy(
         self,
         source: np.ndarray,

@@ -8,7 +8,29 @@ use pyo3::{exceptions::PyRuntimeError, prelude::*, sync::PyOnceLock, types::PyMo
 static CLASSES: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
 
 /// The functions that reasons of the library name, and the words for them in Python.
-const RENAMED: [(&str, &str); 6] = [
+const RENAMED: [(&str, &str); 16] = [
+    ("Manager::open or Manager::open_or_create", "Manager(path)"),
+    ("Manager::open_or_create", "Manager(path)"),
+    ("Manager::open", "Manager(path)"),
+    ("Manager::create", "Manager(path)"),
+    ("Manager::list", "Manager.list()"),
+    (
+        "with Manager::sweep_root on the directory around it",
+        "with ndshm sweep",
+    ),
+    (
+        "; open it as that type, or as AnyArray",
+        "; open it as it is, or choose another name",
+    ),
+    ("use field_array or unpack", "take the field by its name"),
+    (
+        "wait for it with read, write or atomic",
+        "wait for it without timeout=0",
+    ),
+    (
+        "open it, release it, or choose another name",
+        "open it, remove it, or choose another name",
+    ),
     ("ArrayOptions::name, Builder::name", "name="),
     ("Builder::any_file_system", "any_file_system=True"),
     ("Builder::path", "path"),
@@ -94,10 +116,20 @@ fn message(error: &Error) -> String {
         Error::NotFound { path, what, .. } => {
             format!("{}: not found: {}", path.display(), renamed(what))
         }
+        Error::Timeout {
+            path,
+            obstacle,
+            waited,
+            ..
+        } => format!(
+            "{}: {obstacle} for all of {waited:?}; wait longer (timeout=, lock_timeout=), find the \
+             process in the way with ndshm show, or look without a lock: Array.unlocked()",
+            path.display()
+        ),
         Error::Name { name, reason, .. } => {
             format!("{name:?} cannot be a name: {}", renamed(reason))
         }
-        error => error.to_string(),
+        error => renamed(&error.to_string()),
     }
 }
 

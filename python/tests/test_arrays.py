@@ -403,6 +403,17 @@ def test_stores_by_path_stay_and_ephemeral_ones_go(m: ndshm.Manager) -> None:
         )
         with pytest.raises(ndshm.Layout):
             p.open_or_zeros("xs", 3)
+        with pytest.raises(ndshm.Dtype):
+            p.open_or_zeros("xs", 2, "i8")
+        for kind, shape in [("M8[us]", (2,)), ("(3,)f4", (2,)), ("u1,f8", (2, 2)), ("f4", ())]:
+            made = p.open_or_zeros("other", shape, kind)
+            again = p.open_or_zeros("other", shape, kind)
+            assert again.id == made.id and again.dtype == np.dtype(kind).base, kind
+            p.remove("other")
+        p.open_or_zeros("other", 2, "M8[us]")
+        with pytest.raises(ndshm.Dtype):
+            p.open_or_zeros("other", 2, "i8")
+        p.remove("other")
         assert p.usage().arrays == 2 and p.sweep().skipped == ()
         p.remove("new")
         with pytest.raises(KeyError):
@@ -427,6 +438,21 @@ def test_stores_by_path_stay_and_ephemeral_ones_go(m: ndshm.Manager) -> None:
     kept = k.persist()
     k.leave()
     ndshm.Manager(kept, mode="r+").close()
+
+
+def test_one_damaged_file_does_not_hide_the_others(m: ndshm.Manager) -> None:
+    """One damaged file made ``list`` and ``usage`` fail for the whole store."""
+    m.zeros(3, name="xs")
+    bad = pathlib.Path(m.zeros(3, name="bad").path)
+    with bad.open("r+b") as file:
+        file.seek(68)
+        file.write(b"\x07")
+    assert [info.name for info in m.list()] == ["xs"] and m.usage().arrays == 1
+    (error,) = m.damaged()
+    assert isinstance(error, ndshm.Header) and str(bad) in str(error)
+    assert "bad" in m and "xs" in m and "typo" not in m
+    bad.unlink()
+    assert m.damaged() == []
 
 
 @pytest.mark.parametrize("wanted", [None, False, True])

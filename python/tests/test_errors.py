@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 from collections.abc import Callable
 
@@ -41,6 +42,22 @@ def write_frozen(m: ndshm.Manager) -> None:
     a[0] = 1
 
 
+def take_a_name(m: ndshm.Manager) -> None:
+    m.zeros(1, name="xs")
+    m.zeros(1, name="xs")
+
+
+def open_another_type(m: ndshm.Manager) -> None:
+    m.zeros(1, name="xs")
+    m.open_or_zeros("xs", 1, "i4")
+
+
+def wait_for_a_guard(m: ndshm.Manager, timeout: float = 0.01) -> None:
+    a = m.zeros(1)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool, a.write():
+        pool.submit(lambda: a.read(timeout).__enter__()).result()
+
+
 CASES: dict[str, tuple[type[Exception], Callable[[ndshm.Manager], object], str]] = {
     "released": (ndshm.Released, open_released, "scope='remote' or scope=None"),
     "poisoned": (ndshm.Poisoned, read_poisoned, "Array.recover()"),
@@ -49,6 +66,16 @@ CASES: dict[str, tuple[type[Exception], Callable[[ndshm.Manager], object], str]]
     "empty name": (ndshm.Name, lambda m: m.zeros(1, name=""), "(name=)"),
     "no name": (ndshm.NotFound, lambda m: ndshm.Manager(mode="r+"), "by path or name="),
     "frozen": (ndshm.Frozen, write_frozen, "copy it"),
+    "no array": (ndshm.NotFound, lambda m: m["typo"], "Manager.list() has the arrays"),
+    "no file": (ndshm.NotFound, lambda m: ndshm.open("typo"), "typo: not found: no such array"),
+    "other file": (ndshm.Header, lambda m: ndshm.open("/etc/passwd"), "not an ndshm file"),
+    "store": (ndshm.Untrusted, lambda m: ndshm.open(m.path), "open it with Manager(path)"),
+    "no store": (ndshm.NotFound, lambda m: ndshm.Manager("/etc", mode="r+"), "Manager(path)"),
+    "taken path": (ndshm.AlreadyExists, lambda m: ndshm.Manager(m.path, mode="x"), "Manager(path)"),
+    "taken name": (ndshm.AlreadyExists, take_a_name, "open it, remove it"),
+    "type": (ndshm.Dtype, open_another_type, "choose another name"),
+    "time": (ndshm.Timeout, wait_for_a_guard, "Array.unlocked()"),
+    "busy": (ndshm.WouldBlock, lambda m: wait_for_a_guard(m, 0), "without timeout=0"),
     "mode": (ValueError, lambda m: ndshm.Manager(mode="w"), "mode must be"),
     "order": (ValueError, lambda m: m.zeros(1, order="K"), "order must be"),
     "scope": (ValueError, lambda m: m.zeros(1, scope="global"), "scope must be"),

@@ -301,3 +301,31 @@ def test_frozen_arrays_go_both_ways(m: ndshm.Manager, peer: Any) -> None:
     peer.ask("open " + b.handle)
     assert peer.ask("freeze") == "frozen" and b.frozen and b.freeze().sum() == 3
     assert peer.ask("fill 2").startswith("Frozen")
+
+
+REMOVER = """
+import sys
+import ndshm
+
+m = ndshm.Manager(sys.argv[1], mode="r+")
+print("ready", flush=True)
+while True:
+    try:
+        m.remove("xs")
+    except (ndshm.NotFound, ndshm.Released):
+        pass
+"""
+
+
+def test_opening_or_making_a_name_beside_removers_that_are_killed_never_fails(
+    m: ndshm.Manager,
+) -> None:
+    """One call in twenty failed, and every call after a remover was killed half-way."""
+    for _ in range(5):
+        arguments = [sys.executable, "-c", REMOVER, m.path]
+        with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as remover:
+            assert remover.stdout is not None and remover.stdout.readline() == "ready\n"
+            for _ in range(500):
+                assert m.open_or_zeros("xs", (2, 3)).shape == (2, 3)
+            remover.kill()
+        assert m.open_or_zeros("xs", (2, 3)).shape == (2, 3) and "xs" in m

@@ -110,9 +110,48 @@ impl<T: AtomicElement, D: Dimension> SharedArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn atomic(&self) -> Result<AtomicArray<T, D>> {
+        self.atomics(Wait::Forever)
+    }
+
+    /// [`atomic`](Self::atomic) without waiting.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if it would have to wait; those of `atomic`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// assert_eq!(manager.zeros::<u32, _>(5)?.try_atomic()?.len(), 5);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn try_atomic(&self) -> Result<AtomicArray<T, D>> {
+        self.atomics(Wait::Never)
+    }
+
+    /// [`atomic`](Self::atomic) that waits no longer than `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// `Timeout` if the elements were read or written all that time; those of `atomic`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let counts = manager.zeros::<u32, _>(5)?;
+    /// assert_eq!(counts.atomic_timeout(std::time::Duration::from_secs(1))?.len(), 5);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn atomic_timeout(&self, timeout: Duration) -> Result<AtomicArray<T, D>> {
+        self.atomics(Wait::AtMost(timeout))
+    }
+
+    fn atomics(&self, wait: Wait) -> Result<AtomicArray<T, D>> {
         let core = &self.core;
         core.check_writable()?;
-        let lock = Lock::take(&core.opened, core.span(), Access::Atomic, Wait::Forever)?;
+        let lock = Lock::take(&core.opened, core.span(), Access::Atomic, wait)?;
         failpoint!(AtomicTaken);
         // SAFETY: `check_writable` says that the mapping is writable; the lock keeps readers and
         // writers away from all of the layout's bytes until it is dropped, and keeps the segment

@@ -24,6 +24,7 @@ mod open;
 mod open_array;
 mod serde;
 mod shared;
+mod snapshot;
 #[allow(unsafe_code)]
 pub(crate) mod together;
 #[allow(unsafe_code)]

@@ -13,6 +13,8 @@ pub(crate) const GONE_PREFIX: &str = ".ndshm-gone-";
 
 /// Tag 55799, map of 6, `"ndsh"` and format version 1.
 pub(crate) const MAGIC: [u8; 10] = [0xd9, 0xd9, 0xf7, 0xa6, 0x64, b'n', b'd', b's', b'h', 0x01];
+/// The bytes of the magic that every version has; its version follows.
+pub(crate) const KIND_LEN: usize = 9;
 /// Head of the fixed block: key and a 37-byte string.
 pub(crate) const FIXED_HEAD: [u8; 8] = [0x65, b'f', b'i', b'x', b'e', b'd', 0x58, 0x25];
 /// Where `header_end` (u32) stands.

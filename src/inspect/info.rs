@@ -2,12 +2,13 @@
 
 use crate::{
     element::dtype::DType,
-    error::Result,
+    error::{Error, Result},
     format::{attributes, header::Header, id::ArrayId, name},
     handle::Handle,
     layout::Order,
     scope::Scope,
     segment,
+    store::listing,
 };
 use ciborium::Value;
 use serde::de::DeserializeOwned;
@@ -152,6 +153,33 @@ impl ArrayInfo {
     pub fn attrs<A: DeserializeOwned>(&self) -> Result<A> {
         attributes::from_value(self.attrs.as_ref())
     }
+}
+
+/// The descriptions of the arrays in a store's directory, oldest first, and the reasons why others
+/// of its arrays cannot be read, in the order of their paths. Files that are not the store's are
+/// left out.
+pub(crate) fn of_store(directory: &Path) -> Result<(Vec<ArrayInfo>, Vec<Error>)> {
+    let strays = listing::strays(directory)?;
+    let is_of_store = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default();
+        strays
+            .binary_search_by(|stray| stray.as_os_str().cmp(name))
+            .is_err()
+    };
+    let mut paths = listing::arrays(directory)?;
+    paths.retain(is_of_store);
+    paths.sort();
+    let (mut infos, mut errors) = (Vec::new(), Vec::new());
+    for path in paths {
+        match ArrayInfo::at(path) {
+            Ok(info) => infos.push(info),
+            // Deleted since the directory was read, or about to be.
+            Err(Error::NotFound { .. } | Error::Released { .. }) => {}
+            Err(error) => errors.push(error),
+        }
+    }
+    infos.sort_by_key(|info| (info.created, info.id));
+    Ok((infos, errors))
 }
 
 impl Handle {

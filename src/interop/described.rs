@@ -37,6 +37,11 @@ impl Described {
         }
     }
 
+    /// The number of bytes of its elements; the largest number where they cannot be counted.
+    pub(super) fn byte_len(&self) -> u64 {
+        layout::byte_len(&self.shape, self.dtype.itemsize()).map_or(u64::MAX, |len| len as u64)
+    }
+
     /// An array of one of NumPy's types.
     ///
     /// Elements of no bytes, and those that are too large for elements here, become bytes along a

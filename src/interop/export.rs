@@ -7,19 +7,25 @@ use super::safetensors;
 #[cfg(any(feature = "zip", feature = "safetensors"))]
 use super::source::keyed;
 use super::{
-    failure::{Failure, writing},
+    failure::{Failure, STREAM, writing},
     meter::{Meter, Progress},
     output::Output,
     source::{Exportable, byte_len, write_elements, write_npy},
 };
 use crate::{error::Result, layout::Order, sys::process::Bounded};
-use std::path::Path;
+use std::{
+    io::{self, Write},
+    path::Path,
+};
 
 /// Settings for an export, and the verbs that write arrays into files of other formats.
 ///
 /// Each verb takes arrays and views of any kind: [`SharedArray`](crate::SharedArray),
 /// [`FrozenArray`](crate::FrozenArray), [`AnyArray`](crate::AnyArray). [`Import`](crate::Import) is
 /// the way back.
+///
+/// A path leads through symbolic links. A pipe, a device or `/dev/stdout` gets the bytes as they
+/// come; so does any `Write`, by the verbs that end in `_to`.
 ///
 /// A file gets its name only when it is complete: an export that fails leaves no file, nor does one
 /// whose process is killed. (On file systems without unnamed files, such as NFS, a killed process
@@ -110,9 +116,36 @@ impl<'a> Export<'a> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn npy(&self, array: &dyn Exportable, path: impl AsRef<Path>) -> Result<()> {
+        self.write_npy(array, Sink::Path(path.as_ref()))
+    }
+
+    /// Writes a `.npy` file into a stream: a pipe, a socket, a vector. It gets the bytes as they
+    /// come, and keeps them if the export fails.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`npy`](Self::npy), without `AlreadyExists`; their path is `stream`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ndshm::{Export, Import};
+    ///
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.ones::<f64, _>((3, 4))?;
+    /// let mut bytes = Vec::new();
+    /// Export::new().npy_to(&xs, &mut bytes)?;
+    /// assert_eq!(Import::new().npy_from(&manager, &bytes[..])?.shape(), [3, 4]);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn npy_to(&self, array: &dyn Exportable, mut out: impl Write) -> Result<()> {
+        self.write_npy(array, Sink::Stream(&mut out))
+    }
+
+    fn write_npy(&self, array: &dyn Exportable, sink: Sink<'_>) -> Result<()> {
         let array = array.erase()?;
-        self.write(path.as_ref(), byte_len(&array), |meter, file| {
-            write_npy(&array, meter, file)
+        self.write(sink, byte_len(&array), |meter, out| {
+            write_npy(&array, meter, out)
         })
     }
 
@@ -133,9 +166,32 @@ impl<'a> Export<'a> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn raw(&self, array: &dyn Exportable, path: impl AsRef<Path>) -> Result<()> {
+        self.write_raw(array, Sink::Path(path.as_ref()))
+    }
+
+    /// Writes the elements and nothing else into a stream, as [`npy_to`](Self::npy_to) does.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`npy_to`](Self::npy_to).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let mut bytes = Vec::new();
+    /// ndshm::Export::new().raw_to(&manager.ones::<u16, _>(2)?, &mut bytes)?;
+    /// assert_eq!(bytes, [1_u16.to_ne_bytes(), 1_u16.to_ne_bytes()].concat());
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn raw_to(&self, array: &dyn Exportable, mut out: impl Write) -> Result<()> {
+        self.write_raw(array, Sink::Stream(&mut out))
+    }
+
+    fn write_raw(&self, array: &dyn Exportable, sink: Sink<'_>) -> Result<()> {
         let array = array.erase()?;
-        self.write(path.as_ref(), byte_len(&array), |meter, file| {
-            write_elements(&array, Order::C, meter, file)
+        self.write(sink, byte_len(&array), |meter, out| {
+            write_elements(&array, Order::C, meter, out)
         })
     }
 
@@ -165,11 +221,57 @@ impl<'a> Export<'a> {
         arrays: &[(N, &dyn Exportable)],
         path: impl AsRef<Path>,
     ) -> Result<()> {
-        let path = path.as_ref();
-        let arrays = keyed(arrays).map_err(writing(path))?;
+        self.write_npz(arrays, Sink::Path(path.as_ref()))
+    }
+
+    /// Writes arrays into a `.npz` file in a stream. The file is made in a temporary file first
+    /// (`TMPDIR`), because its beginning is known last.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`npz`](Self::npz), without `AlreadyExists`; their path is `stream`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ndshm::{Export, Import};
+    ///
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.zeros::<f64, _>(5)?;
+    /// let mut bytes = Vec::new();
+    /// Export::new().npz_to(&[("xs", &xs)], &mut bytes)?;
+    /// assert_eq!(Import::new().npz_from(&manager, &bytes[..])?.arrays.len(), 1);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    #[cfg(feature = "zip")]
+    pub fn npz_to<N: AsRef<str>>(
+        &self,
+        arrays: &[(N, &dyn Exportable)],
+        mut out: impl Write,
+    ) -> Result<()> {
+        self.write_npz(arrays, Sink::Stream(&mut out))
+    }
+
+    #[cfg(feature = "zip")]
+    fn write_npz<N: AsRef<str>>(
+        &self,
+        arrays: &[(N, &dyn Exportable)],
+        sink: Sink<'_>,
+    ) -> Result<()> {
+        let arrays = keyed(arrays).map_err(writing(sink.path()))?;
         let total = arrays.iter().map(|(_, array)| byte_len(array)).sum();
-        self.write(path, total, |meter, file| {
-            npz::write(&arrays, self.compresses, meter, file)
+        self.write(sink, total, |meter, out| match out {
+            Outlet::File(file) => npz::write(&arrays, self.compresses, meter, file),
+            Outlet::Stream(out) => {
+                let mut file = super::output::spool()?;
+                npz::write(
+                    &arrays,
+                    self.compresses,
+                    meter,
+                    &mut Bounded::new(&mut file),
+                )?;
+                Ok(super::output::unspool(file, *out)?)
+            }
         })
     }
 
@@ -205,25 +307,117 @@ impl<'a> Export<'a> {
         arrays: &[(N, &dyn Exportable)],
         path: impl AsRef<Path>,
     ) -> Result<()> {
-        let path = path.as_ref();
-        let mut arrays = keyed(arrays).map_err(writing(path))?;
+        self.write_safetensors(arrays, Sink::Path(path.as_ref()))
+    }
+
+    /// Writes arrays into a safetensors file in a stream, as [`npy_to`](Self::npy_to) does.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`safetensors`](Self::safetensors), without `AlreadyExists`; their path is
+    /// `stream`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ndshm::{Export, Import};
+    ///
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.zeros::<f64, _>(5)?;
+    /// let mut bytes = Vec::new();
+    /// Export::new().safetensors_to(&[("xs", &xs)], &mut bytes)?;
+    /// assert_eq!(Import::new().safetensors_from(&manager, &bytes[..])?.arrays.len(), 1);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    #[cfg(feature = "safetensors")]
+    pub fn safetensors_to<N: AsRef<str>>(
+        &self,
+        arrays: &[(N, &dyn Exportable)],
+        mut out: impl Write,
+    ) -> Result<()> {
+        self.write_safetensors(arrays, Sink::Stream(&mut out))
+    }
+
+    #[cfg(feature = "safetensors")]
+    fn write_safetensors<N: AsRef<str>>(
+        &self,
+        arrays: &[(N, &dyn Exportable)],
+        sink: Sink<'_>,
+    ) -> Result<()> {
+        let mut arrays = keyed(arrays).map_err(writing(sink.path()))?;
         safetensors::sort(&mut arrays);
-        let (header, total) = safetensors::header(&arrays).map_err(writing(path))?;
-        self.write(path, total, |meter, file| {
-            safetensors::write(&header, &arrays, meter, file)
+        let (header, total) = safetensors::header(&arrays).map_err(writing(sink.path()))?;
+        self.write(sink, total, |meter, out| {
+            safetensors::write(&header, &arrays, meter, out)
         })
     }
 
-    /// Makes a file of `total` bytes of elements, which gets its name only if `write` succeeds.
+    /// Writes `total` bytes of elements. A file gets its name only if `write` succeeds.
     fn write(
         &self,
-        path: &Path,
+        sink: Sink<'_>,
         total: u64,
-        write: impl FnOnce(&mut Meter<'_>, &mut Bounded<'_>) -> Result<(), Failure>,
+        write: impl FnOnce(&mut Meter<'_>, &mut Outlet<'_>) -> Result<(), Failure>,
     ) -> Result<()> {
-        let mut output = Output::create(path, self.replaces)?;
         let mut meter = Meter::new(self.progress, total);
-        write(&mut meter, &mut output.file()).map_err(writing(path))?;
-        output.commit()
+        let path = sink.path().to_path_buf();
+        let failed = writing(&path);
+        match sink {
+            Sink::Path(path) => {
+                let mut output = Output::create(path, self.replaces)?;
+                let written = match &mut output {
+                    Output::File(new) => write(&mut meter, &mut Outlet::File(new.file())),
+                    Output::Stream(file) => {
+                        let mut file =
+                            Bounded::at_end(file).map_err(|error| failed(error.into()))?;
+                        write(&mut meter, &mut Outlet::Stream(&mut file))
+                    }
+                };
+                written.map_err(failed)?;
+                output.commit()
+            }
+            Sink::Stream(out) => {
+                write(&mut meter, &mut Outlet::Stream(out)).map_err(&failed)?;
+                out.flush().map_err(|error| failed(error.into()))
+            }
+        }
+    }
+}
+
+/// The place that a caller names for an export.
+enum Sink<'a> {
+    Path(&'a Path),
+    Stream(&'a mut dyn Write),
+}
+
+impl Sink<'_> {
+    /// The path for errors.
+    fn path(&self) -> &Path {
+        match self {
+            Sink::Path(path) => path,
+            Sink::Stream(_) => Path::new(STREAM),
+        }
+    }
+}
+
+/// The open end of an export.
+enum Outlet<'a> {
+    File(Bounded<'a>),
+    Stream(&'a mut dyn Write),
+}
+
+impl Write for Outlet<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Outlet::File(file) => file.write(bytes),
+            Outlet::Stream(out) => out.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Outlet::File(file) => file.flush(),
+            Outlet::Stream(out) => out.flush(),
+        }
     }
 }

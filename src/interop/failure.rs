@@ -3,6 +3,9 @@
 use crate::error::Error;
 use std::{io, path::Path};
 
+/// The path in the errors of a stream that the caller opened.
+pub(super) const STREAM: &str = "stream";
+
 #[derive(Debug)]
 pub(super) enum Failure {
     /// The contents of the file are not as its format requires.

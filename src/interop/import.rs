@@ -8,8 +8,8 @@ use super::safetensors;
 use super::target::Taken;
 use super::{
     described::Described,
-    failure::{Failure, reading},
-    input,
+    failure::{Failure, STREAM, reading},
+    input::Input,
     meter::{Meter, Progress},
     npy,
     selection::{Left, Selection},
@@ -261,10 +261,10 @@ impl<'a> Import<'a> {
     ///
     /// # Errors
     ///
-    /// `Transfer` where the file is not a regular one, is not a `.npy` file, is cut off or goes on
-    /// after the elements, or has Python objects as elements; `AlreadyExists` where the name is
-    /// taken; `Name` where it cannot be one, and where a prefix or keys were given; `Io`; those of
-    /// [`Manager::zeros`]. Then there is no new array.
+    /// `Transfer` where the file is not a `.npy` file, is cut off or goes on after the elements, or
+    /// has Python objects as elements; `AlreadyExists` where the name is taken; `Name` where it
+    /// cannot be one, and where a prefix or keys were given; `Io`; those of [`Manager::zeros`].
+    /// Then there is no new array.
     ///
     /// # Examples
     ///
@@ -280,10 +280,43 @@ impl<'a> Import<'a> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn npy(&self, manager: &Manager, path: impl AsRef<Path>) -> Result<AnyArray> {
-        self.single(manager, path.as_ref(), |file, len| {
-            let (described, header_len) = npy::read_header(file)?;
-            Ok((described, len.saturating_sub(header_len as u64)))
-        })
+        let path = path.as_ref();
+        self.read_npy(manager, path, || Input::open(path))
+    }
+
+    /// Makes an array from a `.npy` file in a stream: a pipe, a socket, a slice. It takes as many
+    /// bytes as the file has, so another file may follow.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`npy`](Self::npy); their path is `stream`. Then the stream has lost some bytes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ndshm::{Export, Import};
+    ///
+    /// let manager = ndshm::Manager::new()?;
+    /// let mut bytes = Vec::new();
+    /// for n in [3, 4] {
+    ///     Export::new().npy_to(&manager.zeros::<f64, _>(n)?, &mut bytes)?;
+    /// }
+    /// let mut stream = &bytes[..];
+    /// assert_eq!(Import::new().npy_from(&manager, &mut stream)?.shape(), [3]);
+    /// assert_eq!(Import::new().npy_from(&manager, &mut stream)?.shape(), [4]);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn npy_from(&self, manager: &Manager, mut input: impl Read) -> Result<AnyArray> {
+        self.read_npy(manager, Path::new(STREAM), || Ok(Input::Reader(&mut input)))
+    }
+
+    fn read_npy<'i>(
+        &self,
+        manager: &Manager,
+        path: &Path,
+        open: impl FnOnce() -> Result<Input<'i>>,
+    ) -> Result<AnyArray> {
+        self.single(manager, path, open, |input| npy::read_header(input))
     }
 
     /// Makes an array from a file of elements and nothing else, in C order, native-endian.
@@ -310,9 +343,42 @@ impl<'a> Import<'a> {
         dtype: &DType,
         shape: &[usize],
     ) -> Result<AnyArray> {
-        self.single(manager, path.as_ref(), |_, len| {
-            Ok((Described::native(dtype.clone(), shape.into()), len))
-        })
+        let path = path.as_ref();
+        let described = |_: &mut dyn Read| Ok((Described::native(dtype.clone(), shape.into()), 0));
+        self.single(manager, path, || Input::open(path), described)
+    }
+
+    /// Makes an array from the elements that come next in a stream, as
+    /// [`npy_from`](Self::npy_from) does.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`npy_from`](Self::npy_from).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ndshm::{Element, Import};
+    ///
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = Import::new().raw_from(&manager, &[1, 2, 3, 4][..], &u8::DTYPE, &[2, 2])?;
+    /// assert_eq!(xs.read_bytes()?, [1, 2, 3, 4]);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn raw_from(
+        &self,
+        manager: &Manager,
+        mut input: impl Read,
+        dtype: &DType,
+        shape: &[usize],
+    ) -> Result<AnyArray> {
+        let described = |_: &mut dyn Read| Ok((Described::native(dtype.clone(), shape.into()), 0));
+        self.single(
+            manager,
+            Path::new(STREAM),
+            || Ok(Input::Reader(&mut input)),
+            described,
+        )
     }
 
     /// Makes arrays from a `.npz` file, compressed or not, each with its key; all or none.
@@ -339,8 +405,35 @@ impl<'a> Import<'a> {
     #[cfg(feature = "zip")]
     pub fn npz(&self, manager: &Manager, path: impl AsRef<Path>) -> Result<Imported> {
         let path = path.as_ref();
+        self.read_npz(manager, path, || Input::open(path))
+    }
+
+    /// Makes an array for each entry of a `.npz` file in a stream, which it reads to its end, into
+    /// a temporary file (`TMPDIR`): the directory of such a file stands at its end.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`npz`](Self::npz); their path is `stream`.
+    ///
+    /// # Examples
+    ///
+    /// See [`Export::npz_to`](crate::Export::npz_to).
+    #[cfg(feature = "zip")]
+    pub fn npz_from(&self, manager: &Manager, mut input: impl Read) -> Result<Imported> {
+        self.read_npz(manager, Path::new(STREAM), || Ok(Input::Reader(&mut input)))
+    }
+
+    #[cfg(feature = "zip")]
+    fn read_npz<'i>(
+        &self,
+        manager: &Manager,
+        path: &Path,
+        open: impl FnOnce() -> Result<Input<'i>>,
+    ) -> Result<Imported> {
         let target = self.container(manager)?;
-        let (file, _) = input::open(path)?;
+        let file = open()?
+            .into_file()
+            .map_err(Error::io(path, "spool the file"))?;
         let read = npz::read(&target, &self.selection, self.progress, file);
         imported(read.map_err(reading(path))?)
     }
@@ -373,19 +466,45 @@ impl<'a> Import<'a> {
     #[cfg(feature = "safetensors")]
     pub fn safetensors(&self, manager: &Manager, path: impl AsRef<Path>) -> Result<Imported> {
         let path = path.as_ref();
+        self.read_safetensors(manager, path, || Input::open(path))
+    }
+
+    /// Makes an array for each tensor of a safetensors file in a stream, as
+    /// [`npy_from`](Self::npy_from) does.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`safetensors`](Self::safetensors); their path is `stream`.
+    ///
+    /// # Examples
+    ///
+    /// See [`Export::safetensors_to`](crate::Export::safetensors_to).
+    #[cfg(feature = "safetensors")]
+    pub fn safetensors_from(&self, manager: &Manager, mut input: impl Read) -> Result<Imported> {
+        self.read_safetensors(manager, Path::new(STREAM), || Ok(Input::Reader(&mut input)))
+    }
+
+    #[cfg(feature = "safetensors")]
+    fn read_safetensors<'i>(
+        &self,
+        manager: &Manager,
+        path: &Path,
+        open: impl FnOnce() -> Result<Input<'i>>,
+    ) -> Result<Imported> {
         let target = self.container(manager)?;
-        let (file, len) = input::open(path)?;
-        let read = safetensors::read(target, &self.selection, self.progress, file, len);
+        let mut input = open()?;
+        let read = safetensors::read(target, &self.selection, self.progress, &mut input);
         imported(read.map_err(reading(path))?)
     }
 
     /// Imports the array of a file of one array. `describe` reads up to the elements, and returns
     /// how many bytes follow.
-    fn single(
+    fn single<'i>(
         &self,
         manager: &Manager,
         path: &Path,
-        describe: impl FnOnce(&mut dyn Read, u64) -> Result<(Described, u64), Failure>,
+        open: impl FnOnce() -> Result<Input<'i>>,
+        describe: impl FnOnce(&mut dyn Read) -> Result<(Described, usize), Failure>,
     ) -> Result<AnyArray> {
         if let Some(prefix) = self.prefix.as_ref().or(self.selection.only.first()) {
             return Err(Error::Name {
@@ -394,12 +513,18 @@ impl<'a> Import<'a> {
             });
         }
         let target = self.target(manager, self.name.as_deref());
-        let (mut file, file_len) = input::open(path)?;
-        let (described, left) = describe(&mut file, file_len).map_err(reading(path))?;
+        let mut input = open()?;
+        let (described, header_len) = describe(input.reader()).map_err(reading(path))?;
+        // A stream has as many bytes as come: fewer are noticed when they are read.
+        let left = match input.len() {
+            Some(len) => len.saturating_sub(header_len as u64),
+            None => described.byte_len(),
+        };
         let mut meter = Meter::new(self.progress, left);
         let draft = target
-            .receive(None, described, left, &mut meter, &mut file)
+            .receive(None, described, left, &mut meter, input.reader())
             .map_err(reading(path))?;
+        input.finish().map_err(reading(path))?;
         target::publish(draft)
     }
 

@@ -6,6 +6,7 @@
 use super::{
     described::{Described, without_subarray},
     failure::Failure,
+    input::Input,
     meter::{Meter, Progress},
     selection::{Left, Selection},
     source::{byte_len, write_elements},
@@ -15,7 +16,6 @@ use crate::{
     array::any::AnyArray,
     element::dtype::DType,
     layout::{self, MAX_NDIM, Order},
-    sys::process::Bounded,
 };
 use ciborium::Value;
 use serde::{
@@ -25,8 +25,7 @@ use serde::{
 use std::{
     collections::HashSet,
     fmt,
-    fs::File,
-    io::{Read, Seek, Write},
+    io::{Read, Write},
 };
 
 /// The longest header, by the format's own rule.
@@ -160,12 +159,12 @@ pub(super) fn write(
     header: &[u8],
     arrays: &[(&str, AnyArray)],
     meter: &mut Meter<'_>,
-    file: &mut Bounded<'_>,
+    out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    file.write_all(header)?;
+    out.write_all(header)?;
     arrays
         .iter()
-        .try_for_each(|(_, array)| write_elements(array, Order::C, meter, file))
+        .try_for_each(|(_, array)| write_elements(array, Order::C, meter, out))
 }
 
 /// The metadata of the files that the arrays come from. Of arrays that disagree, the first decides.
@@ -211,10 +210,10 @@ pub(super) fn read(
     mut target: Target<'_>,
     selection: &Selection,
     progress: Progress<'_>,
-    mut file: File,
-    file_len: u64,
+    input: &mut Input<'_>,
 ) -> Result<Taken, Failure> {
-    let (found, metadata) = read_header(&mut file, file_len)?;
+    let len = input.len();
+    let (found, metadata) = read_header(input.reader(), len)?;
     let mut left = Vec::new();
     let mut taken = Vec::new();
     for Found {
@@ -252,39 +251,39 @@ pub(super) fn read(
     let mut drafts = Vec::new();
     for (key, len, described) in taken {
         let Some(described) = described else {
-            file.seek_relative(len as i64)?;
+            input.skip(len)?;
             continue;
         };
         let draft = target
-            .receive(Some(key), described, len, &mut meter, &mut file)
+            .receive(Some(key), described, len, &mut meter, input.reader())
             .map_err(|failure| match failure {
                 Failure::Format(reason) => Failure::Format(format!("{key:?}: {reason}")),
                 other => other,
             })?;
         drafts.push((key.clone(), draft));
     }
+    input.finish()?;
     Ok((drafts, left))
 }
 
 /// Reads a header up to the first element. Returns its tensors in the order of their elements, and
 /// the metadata.
+///
+/// A stream has no length: it ends where its tensors end.
 fn read_header(
     input: &mut dyn Read,
-    file_len: u64,
+    file_len: Option<u64>,
 ) -> Result<(Vec<Found>, Option<serde_json::Value>), Failure> {
     let mut len = [0; 8];
     input.read_exact(&mut len)?;
     let len = u64::from_le_bytes(len);
-    let Some(total) = file_len
-        .checked_sub(8)
-        .and_then(|rest| rest.checked_sub(len))
-        .filter(|_| len <= MAX_HEADER_LEN)
-    else {
+    let total = file_len.map(|file_len| file_len.checked_sub(8)?.checked_sub(len));
+    if len > MAX_HEADER_LEN || total == Some(None) {
         return Err(
             "it is not a safetensors file: its header is longer than the file, or than 100 MB"
                 .into(),
         );
-    };
+    }
     let mut json = vec![0; len as usize];
     input.read_exact(&mut json)?;
     if json.first() != Some(&b'{') {
@@ -311,7 +310,7 @@ fn read_header(
         });
         end = to;
     }
-    if end != total {
+    if let Some(total) = total.flatten().filter(|&total| total != end) {
         return Err(format!("its tensors have {end} bytes, the file has {total}").into());
     }
     Ok((found, metadata))

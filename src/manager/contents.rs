@@ -4,12 +4,11 @@ use super::Manager;
 use crate::{
     error::{Error, Result},
     format::{directory_entry::StoreEntry, name::ArrayName},
-    inspect::info::ArrayInfo,
+    inspect::info::{self, ArrayInfo},
     segment::{Segment, sweep},
     store::{self, Swept, listing, permissions},
-    sys::fs::{left, unless_missing},
+    sys::fs::left,
 };
-use rustix::fs::FileType;
 use std::collections::HashSet;
 
 /// The size of a store.
@@ -38,6 +37,7 @@ pub struct Usage {
     /// Bytes of files without an array: kept for reuse
     /// ([`Builder::recycle`](crate::Builder::recycle)), being made, left half-made by a process
     /// that was killed, or released and not deleted yet. A sweep deletes those of dead processes.
+    /// Files that cannot be read as arrays count here too.
     pub kept: u64,
     /// Bytes that are available: on the file system, and on a tmpfs in the memory of the machine
     /// and of this process's control group, whichever is least.
@@ -45,11 +45,13 @@ pub struct Usage {
 }
 
 impl Manager {
-    /// The descriptions of all arrays in the store, oldest first.
+    /// The descriptions of all arrays in the store, oldest first. A damaged array is left out:
+    /// [`damaged`](Self::damaged) has the reason. So are files that are not the store's:
+    /// [`Observer::strays`](crate::Observer::strays) has their paths.
     ///
     /// # Errors
     ///
-    /// `Header` or `Untrusted` if a file is not an array; `Closed`.
+    /// `Closed`; `Io` if the directory cannot be read.
     ///
     /// # Examples
     ///
@@ -62,24 +64,42 @@ impl Manager {
     /// ```
     pub fn list(&self) -> Result<Vec<ArrayInfo>> {
         self.member().check_open()?;
-        let mut list = Vec::new();
-        for path in listing::arrays(self.path())? {
-            match ArrayInfo::read(&path, None) {
-                Ok(info) => list.push(info),
-                // Deleted since the directory was read.
-                Err(Error::NotFound { .. } | Error::Released { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        list.sort_by_key(|info| (info.created, info.id));
-        Ok(list)
+        Ok(info::of_store(self.path())?.0)
     }
 
-    /// The size of the store, and the space that is available.
+    /// The reasons why arrays of the store cannot be read, in the order of their paths.
+    /// [`list`](Self::list) leaves these files out; their names are taken, and opening them fails
+    /// with these errors.
     ///
     /// # Errors
     ///
-    /// `Header` or `Untrusted` if a file is not an array; `Closed`.
+    /// `Closed`; `Io` if the directory cannot be read.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let _xs = manager.zeros::<f64, _>(3)?;
+    /// let ys = manager.options().name("ys").zeros::<f64, _>(3)?;
+    /// let file = std::fs::OpenOptions::new().write(true).open(ys.path()).unwrap();
+    /// std::os::unix::fs::FileExt::write_all_at(&file, &[7], 68).unwrap(); // damages the array
+    /// assert_eq!((manager.list()?.len(), manager.damaged()?.len()), (1, 1));
+    /// for error in manager.damaged()? {
+    ///     println!("{error}");
+    /// }
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn damaged(&self) -> Result<Vec<Error>> {
+        self.member().check_open()?;
+        Ok(info::of_store(self.path())?.1)
+    }
+
+    /// The size of the store, and the space that is available. Files that cannot be read as arrays
+    /// count as [`kept`](Usage::kept): see [`damaged`](Self::damaged).
+    ///
+    /// # Errors
+    ///
+    /// `Closed`; `Io` if the directory cannot be read.
     ///
     /// # Examples
     ///
@@ -120,11 +140,12 @@ impl Manager {
         Ok(usage)
     }
 
-    /// Whether there is an array with this name.
+    /// Whether there is an array with this name. A damaged file has its name too; the name of an
+    /// array that was released is free, also where a killed process has not removed the file.
     ///
     /// # Errors
     ///
-    /// `Name` if an array cannot have this name; `Closed`.
+    /// `Name` if an array cannot have this name; `Closed`; `Io` if the file cannot be read.
     ///
     /// # Examples
     ///
@@ -136,10 +157,12 @@ impl Manager {
     pub fn contains(&self, name: &str) -> Result<bool> {
         self.member().check_open()?;
         let path = ArrayName::parse(name)?.file_in(self.path());
-        let found = unless_missing(rustix::fs::lstat(&path))
-            .map_err(Error::io(path, "look whether the array is there"))?;
-        Ok(found
-            .is_some_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::RegularFile))
+        match ArrayInfo::read(&path, None) {
+            Ok(_) => Ok(true),
+            Err(Error::NotFound { .. } | Error::Released { .. }) => Ok(false),
+            Err(error @ Error::Io { .. }) => Err(error),
+            Err(_) => Ok(true),
+        }
     }
 
     /// Deletes the array with this name, whichever process owns it. Processes that have it open can

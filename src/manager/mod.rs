@@ -13,7 +13,7 @@ use crate::{
     error::{Error, Result},
     handle::path_field,
     store::{self, member::Member},
-    sys::{fork, fs::resolve, wait::Wait},
+    sys::{fork, wait::Wait},
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::{
@@ -97,8 +97,7 @@ impl Manager {
 
     /// Joins the store at this path.
     pub(crate) fn join(path: &Path, any_file_system: bool, wait: Wait) -> Result<Self> {
-        let directory = resolve(path, "no store is here")?;
-        let member = Member::join(&directory, any_file_system, wait)?;
+        let member = Member::join(&store::resolve(path)?, any_file_system, wait)?;
         member.check_open()?;
         Ok(Self::from_member(member, false))
     }

@@ -5,10 +5,7 @@ use crate::{
     error::{Error, Result},
     segment::sweep,
     store::{self, Swept, janitor, listing, member::Member, permissions},
-    sys::{
-        fs::resolve,
-        wait::{IN_PASSING, Wait},
-    },
+    sys::wait::{IN_PASSING, Wait},
 };
 use std::{
     io,
@@ -142,7 +139,7 @@ impl Manager {
     }
 
     fn sweep_deserted(path: &Path, wait: Wait) -> Result<Swept> {
-        let directory = resolve(path, "no store is here")?;
+        let directory = store::resolve(path)?;
         Member::end_lingering(|member| member.directory() == directory);
         if Member::lookup(&directory).is_some() {
             return Err(Error::io(

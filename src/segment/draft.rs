@@ -1,7 +1,7 @@
 //! New arrays: made under a temporary name with their space reserved, and published complete.
 
 use crate::{
-    error::{Error, Result},
+    error::{Error, HeaderError, Result},
     format::{
         constants::*,
         directory_entry,
@@ -88,20 +88,20 @@ impl Draft {
         } = plan;
         let owner = Ownership::owner_word(scope, id);
         let align = MIN_ALIGN.max(rustix::param::page_size());
+        let path = match &name {
+            Some(name) => name.file_in(directory),
+            None => directory.join(name::file_name(&header.id.file_stem())),
+        };
         let head = header_template::write(&header, align, &StateBlock::initial(owner, id))
-            .map_err(|source| header_error(directory, source))?;
+            .map_err(|source| unwritable(&path, source))?;
         let data_len = header.spec.byte_len();
         let len = data_len
             .checked_add(head.len())
             .filter(|&len| isize::try_from(len).is_ok())
             .ok_or_else(|| Error::layout("create an array", "its size overflows"))?;
         check_size_limit(directory, len)?;
-        let path = match &name {
-            Some(name) => name.file_in(directory),
-            None => directory.join(name::file_name(&header.id.file_stem())),
-        };
         if name.is_some() && !is_free(member, &path)? {
-            return Err(Error::AlreadyExists { path });
+            return Err(Error::name_taken(path));
         }
         let content = FileContent {
             len,
@@ -208,6 +208,24 @@ impl Draft {
     }
 }
 
+/// The error of a header that cannot be written: attributes, names of axes and fields are the
+/// user's.
+fn unwritable(path: &Path, source: HeaderError) -> Error {
+    match source {
+        HeaderError::Bounds {
+            field: "header_end",
+            value,
+        } => Error::Attrs {
+            reason: format!(
+                "the header of {} would have {value} bytes, at most {MAX_HEADER_END} fit: put \
+                 large attributes into an array or a file of their own",
+                path.display()
+            ),
+        },
+        source => header_error(path, source),
+    }
+}
+
 /// An error where this process may not make a file of `len` bytes.
 fn check_size_limit(directory: &Path, len: usize) -> Result<()> {
     match file_size_limit() {
@@ -250,7 +268,7 @@ fn give_name(member: &Member, file: TempName, path: &Path) -> Result<()> {
     let file_name = path.file_name().unwrap_or_default();
     let published = file.publish(file_name);
     published.map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => Error::AlreadyExists { path: path.into() },
+        io::ErrorKind::AlreadyExists => Error::name_taken(path),
         _ if member.page().is_closing() => member.closed(),
         _ if member.is_at_its_path().is_ok_and(|is_there| !is_there) => member.closed(),
         _ => creation_error(error, path, 0, "publish the array"),

@@ -1,12 +1,15 @@
 //! Finds the segment that a handle or a path names, and the elements of the handle in it.
 
-use super::Segment;
+use super::{
+    Segment,
+    header::{open_error, read_header},
+};
 use crate::{
     element::dtype::DType,
     error::{Error, Result},
     handle::Handle,
     layout::{self, Bounds, Layout},
-    store::member::Member,
+    store::{member::Member, permissions},
     sys::{fs::resolve, wait::Wait},
 };
 use ndarray::IxDyn;
@@ -41,23 +44,33 @@ impl Segment {
 
     /// The segment of the file at a path, for reading and writing.
     pub(crate) fn at_path(path: &Path) -> Result<Arc<Segment>> {
-        let missing = || Error::NotFound {
-            path: path.into(),
-            what: "no such array",
-        };
-        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-            return Err(missing());
+        // The name is judged before the directory that it happens to lead to.
+        let is_directory = std::fs::symlink_metadata(path)
+            .map_err(|source| open_error(source, path, None))?
+            .is_dir();
+        let (Some(parent), Some(name), false) = (path.parent(), path.file_name(), is_directory)
+        else {
+            return Err(Error::Untrusted {
+                path: path.into(),
+                reason: match permissions::has_store(path) {
+                    true => "it is a store: open it with Manager::open, and its arrays by name",
+                    false => "it is not a regular file but a directory: name the file of an array",
+                }
+                .into(),
+            });
         };
         let parent = if parent.as_os_str().is_empty() {
             Path::new(".")
         } else {
             parent
         };
-        let directory = resolve(parent, "no such array").map_err(|error| match error {
-            Error::NotFound { .. } => missing(),
-            error => error,
+        let directory = resolve(parent, "no such array")?;
+        let member = Member::join(&directory, false, Wait::Forever).map_err(|error| {
+            match permissions::has_store(&directory) {
+                true => error,
+                false => outside_of_a_store(path),
+            }
         })?;
-        let member = Member::join(&directory, false, Wait::Forever)?;
         Segment::open(&member, &directory.join(name), None, true)
     }
 
@@ -123,5 +136,18 @@ impl Segment {
             ));
         }
         Ok(Layout::from_bytes(offset, IxDyn(&shape), &strides, unit))
+    }
+}
+
+/// The error of a file whose directory is no store.
+fn outside_of_a_store(path: &Path) -> Error {
+    match read_header(path, None) {
+        Ok(_) => Error::Untrusted {
+            path: path.into(),
+            reason: "it is an array outside of a store: its directory has no .lock, so it was \
+                     copied or moved here; open it in its store"
+                .into(),
+        },
+        Err(error) => error,
     }
 }

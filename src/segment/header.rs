@@ -12,12 +12,12 @@ use crate::{
     },
     state::{block::lifecycle, snapshot::StateSnapshot},
     store::permissions,
-    sys::fs::open_file,
+    sys::fs::{open_file, open_to_read},
 };
 use std::{
     fs::{self, File, Metadata},
     io,
-    os::unix::fs::FileExt,
+    os::unix::fs::{FileExt, MetadataExt},
     path::Path,
 };
 
@@ -33,7 +33,7 @@ pub(crate) fn read_header(path: &Path, expected: Option<ArrayId>) -> Result<(Par
         });
     }
     let file = open_file(path).map_err(|source| open_error(source, path, expected))?;
-    let metadata = permissions::check_file(&file, path)?;
+    let metadata = check_array_file(&file, path)?;
     if metadata.len() < HEADER_AT as u64 {
         let parsed = Header::parse(&file, metadata.len());
         return Err(header_error(
@@ -66,6 +66,19 @@ pub(crate) fn read_header(path: &Path, expected: Option<ArrayId>) -> Result<(Par
         }),
         found => Err(header_error(path, HeaderError::Lifecycle { found })),
     }
+}
+
+/// Checks that an open file is a regular file of this user that no other user can write. A file
+/// that is no array is refused for that reason, whichever its owner and mode.
+pub(super) fn check_array_file(file: &File, path: &Path) -> Result<Metadata> {
+    permissions::check_file(file, path).map_err(|error| {
+        let is_regular = file.metadata().is_ok_and(|found| found.is_file());
+        if is_regular && !permissions::is_of_a_store(file) {
+            header_error(path, HeaderError::Magic)
+        } else {
+            error
+        }
+    })
 }
 
 /// Copies the state block of an open array file.
@@ -108,32 +121,44 @@ pub(super) fn gone(path: &Path, expected: Option<ArrayId>) -> Error {
     }
 }
 
+/// Whether advice on the mode of a file is justified: it is an array of this user.
+fn is_readable_array(path: &Path) -> bool {
+    open_to_read(path)
+        .and_then(|file| Ok((file.metadata()?, permissions::is_of_a_store(&file))))
+        .is_ok_and(|(metadata, is_of_a_store)| {
+            is_of_a_store && metadata.uid() == rustix::process::geteuid().as_raw()
+        })
+}
+
 pub(super) fn has_other_len(file: &File, before: &Metadata) -> bool {
     file.metadata().is_ok_and(|now| now.len() != before.len())
 }
 
 pub(super) fn open_error(source: io::Error, path: &Path, expected: Option<ArrayId>) -> Error {
     match (source.raw_os_error(), expected) {
-        (Some(libc::ENOENT), Some(id)) => Error::Released {
+        (Some(libc::ENOENT | libc::ENOTDIR), Some(id)) => Error::Released {
             path: path.into(),
             id,
         },
-        (Some(libc::ENOENT), None) => Error::NotFound {
+        (Some(libc::ENOENT | libc::ENOTDIR), None) => Error::NotFound {
             path: path.into(),
-            what: "no such array",
+            what: "no such array; Manager::list has the arrays of a store",
         },
         (Some(libc::ELOOP), _) => Error::Untrusted {
             path: path.into(),
-            reason: "it is a symbolic link".into(),
+            reason: "it is a symbolic link: name the file itself".into(),
         },
         (Some(libc::EISDIR | libc::ENXIO), _) => Error::Untrusted {
             path: path.into(),
             reason: "it is not a regular file".into(),
         },
-        (Some(libc::EACCES), _) => Error::ReadOnly {
+        (Some(libc::EACCES), _) if is_readable_array(path) => Error::ReadOnly {
             path: path.into(),
             reason: "its file may not be written, and every opener counts itself in it: chmod u+rw",
         },
+        (Some(libc::EACCES), _) if open_to_read(path).is_ok() => {
+            header_error(path, HeaderError::Magic)
+        }
         _ => Error::Io {
             path: path.into(),
             action: "open the array file",

@@ -6,12 +6,14 @@ mod frozen;
 mod header;
 mod open;
 pub(crate) mod pages;
+mod payload_file;
 mod release;
 mod scope;
 mod surroundings;
 pub(crate) mod sweep;
 
 pub(crate) use header::{read_header, read_state};
+pub(crate) use payload_file::PayloadFile;
 
 use crate::{
     error::{Error, HeaderError, Result},

@@ -41,7 +41,7 @@
 
 use super::{
     SEGMENTS, Segment,
-    header::{check_id, gone, has_other_len, open_error},
+    header::{check_array_file, check_id, gone, has_other_len, open_error},
     header_error, inode_of,
 };
 use crate::{
@@ -54,7 +54,7 @@ use crate::{
     },
     scope::Scope,
     state::{block::lifecycle, mapped::Counted, ownership::Ownership},
-    store::{mapping_cache::Cached, member::Member, permissions},
+    store::{mapping_cache::Cached, member::Member},
     sys::{
         file_system::{FileSystem, missing},
         fork,
@@ -188,11 +188,11 @@ impl Segment {
         expected: Option<ArrayId>,
         writable: bool,
     ) -> Result<Arc<Segment>> {
-        let metadata = permissions::check_file(file, path)?;
+        let metadata = check_array_file(file, path)?;
         if writable && metadata.mode() & 0o200 == 0 {
             return Err(Error::ReadOnly {
                 path: path.into(),
-                reason: "its file may only be read",
+                reason: "its file may only be read: open it for reading, or chmod u+w",
             });
         }
         let inode = inode_of(&metadata);

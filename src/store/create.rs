@@ -11,7 +11,7 @@ use crate::{
         lock_page::LockPage,
         member::{self, Member},
         permissions,
-        reader::open_directory,
+        reader::{StoreReader, open_directory},
         remove,
     },
     sys::{
@@ -38,6 +38,10 @@ pub(crate) fn create(
     deadline: &Deadline,
 ) -> Result<Arc<Member>> {
     let (parent, directory) = place_of(directory)?;
+    if permissions::is_no_store(&directory) {
+        // Before the directory around it is judged, which the user may not have meant at all.
+        return Err(already_exists(&directory));
+    }
     let _builders = lock_builders(&parent, deadline)?;
     failpoint!(BuildersShared);
     let failed = |source| creation_error(source, &parent, LOCK_LEN as u64, "build a store here");
@@ -102,11 +106,34 @@ fn place_of(directory: &Path) -> Result<(PathBuf, PathBuf)> {
 /// Gives a complete store its name, unless something has it.
 fn put_in_place(building: &Path, directory: &Path) -> Result<()> {
     rename_without_replacing(building, directory).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => Error::AlreadyExists {
-            path: directory.into(),
-        },
+        io::ErrorKind::AlreadyExists => already_exists(directory),
         _ => Error::io(directory, "rename the new store into place")(error),
     })
+}
+
+/// The error where a path of a new store is taken.
+fn already_exists(directory: &Path) -> Error {
+    let next = match StoreReader::open(directory) {
+        Ok(store) if store.outlives_its_members() => {
+            "open it with Manager::open or Manager::open_or_create, or choose another path"
+        }
+        Ok(store) => match store.living() {
+            Ok(living) if living.is_empty() => {
+                "its processes are gone: delete it with Manager::sweep_root on the directory \
+                 around it"
+            }
+            _ => "open it with Manager::open, or choose another path",
+        },
+        Err(_) if permissions::is_no_store(directory) => {
+            "it is no store: choose a path that does not exist yet, the directory is made with the \
+             store"
+        }
+        Err(_) => "open it with Manager::open, or choose another path",
+    };
+    Error::AlreadyExists {
+        path: directory.into(),
+        next,
+    }
 }
 
 fn write_lock_file(path: &Path, page: &[u8]) -> io::Result<()> {

@@ -31,6 +31,7 @@ pub(crate) mod thread_lanes;
 pub use sweep::Swept;
 
 pub(crate) use create::create;
+pub(crate) use permissions::resolve;
 pub(crate) use reader::StoreReader;
 pub(crate) use remove::{check_removable, finish_closing, remove};
 pub(crate) use sweep::{sweep, sweep_when_deserted};

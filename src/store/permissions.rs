@@ -2,14 +2,18 @@
 //! other user can write.
 
 use crate::{
-    error::{Error, Result},
-    store::listing,
+    error::{Error, NO_STORE, Result},
+    format::{
+        constants::{KIND_LEN, LOCK_NAME, MAGIC},
+        directory_entry::StoreEntry,
+    },
+    store::{directory::Directory, listing, lock_snapshot::LockPageSnapshot},
     sys::{file_system::FileSystem, fs, process::trusted_variable},
 };
 use std::{
     fs::{DirBuilder, File, Metadata},
     io,
-    os::unix::fs::{DirBuilderExt, MetadataExt},
+    os::unix::fs::{DirBuilderExt, FileExt, MetadataExt},
     path::{Path, PathBuf},
 };
 
@@ -55,8 +59,12 @@ pub(crate) fn root(given: Option<&Path>, any_file_system: bool, create: bool) ->
             source,
         },
     })?;
-    // A store in it has its own choice.
-    check_root(&root, any_file_system || !create)?;
+    let advice = match is_default {
+        true => "others may write it: chmod go-w",
+        false => OTHERS_WRITE_ROOT,
+    };
+    // A store in it has its own choice of file systems.
+    check(&root, any_file_system || !create, 0o022, advice)?;
     let is_on_tmpfs =
         |root| Ok::<_, Error>(FileSystem::of(root)?.is_some_and(FileSystem::is_tmpfs));
     if is_default && !any_file_system && !is_on_tmpfs(&root)? {
@@ -148,15 +156,90 @@ pub(crate) fn check_directory(path: &Path, any_file_system: bool) -> Result<Meta
     )
 }
 
+/// The path of a store's directory, absolute and without links.
+pub(crate) fn resolve(path: &Path) -> Result<PathBuf> {
+    fs::resolve(path, NO_STORE)
+}
+
+/// Checks that a directory has a store in it, and is this user's alone as in [`check_directory`],
+/// on any file system.
+///
+/// Advice on a directory is for stores alone: if the path is mistaken, the error says so, and never
+/// how to make another directory accessible.
+pub(crate) fn check_store(path: &Path) -> Result<Metadata> {
+    check_directory(path, true).map_err(|error| match error {
+        Error::Untrusted { .. } if path.is_dir() => absence(path).unwrap_or(error),
+        error => error,
+    })
+}
+
+/// The error where a directory certainly has no lock file of a store.
+fn absence(directory: &Path) -> Option<Error> {
+    let path = directory.join(LOCK_NAME);
+    match fs::open_to_read(&path) {
+        Ok(file) => match LockPageSnapshot::read(&file, &path) {
+            Ok(page) => page.defect().map(|defect| untrusted(&path, defect)),
+            Err(Error::Io { source, .. }) if source.kind() != io::ErrorKind::UnexpectedEof => None,
+            Err(_) => Some(untrusted(&path, "it is not a lock file of a store")),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Some(no_store(directory)),
+        // Another user's directory may keep its files secret. A failed look says nothing.
+        Err(_) => None,
+    }
+}
+
+/// Whether a directory has a lock file of a store, or is another user's and does not say.
+pub(crate) fn has_store(directory: &Path) -> bool {
+    absence(directory).is_none()
+}
+
+/// The error where a directory has no lock file.
+pub(crate) fn no_store(path: &Path) -> Error {
+    if has_arrays_alone(path) {
+        return untrusted(
+            path,
+            "it has arrays but no .lock: the store is damaged, or the files were copied here",
+        );
+    }
+    Error::no_store(path)
+}
+
+/// Whether a directory has arrays and no lock file. One look through a descriptor: a store that is
+/// deleted or made at this moment has both, or neither.
+fn has_arrays_alone(directory: &Path) -> bool {
+    let Ok(Some(directory)) = Directory::open(directory) else {
+        return false;
+    };
+    let names = directory.names().unwrap_or_default();
+    let has =
+        |wanted: fn(StoreEntry<'_>) -> bool| names.iter().any(|name| wanted(StoreEntry::of(name)));
+    has(|entry| matches!(entry, StoreEntry::Array(_)))
+        && !has(|entry| entry == StoreEntry::LockFile)
+        && directory.is_at_its_path().is_ok_and(|is_there| is_there)
+}
+
+/// Whether a directory without a lock file, or another file, is at a path: never a store, which is
+/// renamed into place and away with its lock file in it.
+pub(crate) fn is_no_store(path: &Path) -> bool {
+    let Ok(Some(directory)) = Directory::open(path) else {
+        // No directory, or another user's.
+        return path.symlink_metadata().is_ok() && path.join(LOCK_NAME).symlink_metadata().is_err();
+    };
+    // A store that a closer empties has no lock file either, but is not at its path any more.
+    let has_lock_file = directory
+        .names()
+        .is_ok_and(|names| names.iter().any(|name| name == LOCK_NAME));
+    !has_lock_file && directory.is_at_its_path().is_ok_and(|is_there| is_there)
+}
+
 /// Checks that no other user can put stores into a root.
 pub(crate) fn check_root(path: &Path, any_file_system: bool) -> Result<Metadata> {
-    check(
-        path,
-        any_file_system,
-        0o022,
-        "others may write it: chmod go-w",
-    )
+    check(path, any_file_system, 0o022, OTHERS_WRITE_ROOT)
 }
+
+/// Advice on a directory that a user chose as a root: it may be one that other users need.
+const OTHERS_WRITE_ROOT: &str = "others may write it: choose a directory that only you can write, \
+                                 or make one with mkdir -m 700";
 
 fn check(path: &Path, any_file_system: bool, forbidden: u32, advice: &str) -> Result<Metadata> {
     let metadata = std::fs::symlink_metadata(path).map_err(|source| match source.kind() {
@@ -171,7 +254,10 @@ fn check(path: &Path, any_file_system: bool, forbidden: u32, advice: &str) -> Re
         },
     })?;
     if !metadata.is_dir() {
-        return Err(untrusted(path, "it is not a directory"));
+        return Err(untrusted(
+            path,
+            "it is not a directory, so no store is here",
+        ));
     }
     check_owner(&metadata, path)?;
     if metadata.mode() & forbidden != 0 {
@@ -206,15 +292,28 @@ pub(crate) fn check_file(file: &File, path: &Path) -> Result<Metadata> {
     }
     check_owner(&metadata, path)?;
     if metadata.mode() & 0o022 != 0 {
+        let advice = match is_of_a_store(file) {
+            true => ": chmod 600",
+            false => "",
+        };
         return Err(untrusted(
             path,
             format!(
-                "its mode is {:03o}, others may write it: chmod 600",
+                "its mode is {:03o}, others may write it{advice}",
                 metadata.mode() & 0o777
             ),
         ));
     }
     Ok(metadata)
+}
+
+/// Whether a regular file begins as an array or a lock file does.
+pub(crate) fn is_of_a_store(file: &File) -> bool {
+    let mut start = [0; KIND_LEN];
+    let is_array = file.read_exact_at(&mut start, 0).is_ok() && MAGIC.starts_with(&start);
+    is_array
+        || LockPageSnapshot::read(file, Path::new(LOCK_NAME))
+            .is_ok_and(|page| page.defect().is_none())
 }
 
 fn check_owner(metadata: &Metadata, path: &Path) -> Result<()> {

@@ -29,13 +29,10 @@ pub(crate) struct StoreReader {
 
 impl StoreReader {
     pub(crate) fn open(directory: &Path) -> Result<Self> {
-        permissions::check_directory(directory, true)?;
+        permissions::check_store(directory)?;
         let path = directory.join(LOCK_NAME);
         let lock = Private::open(|| open_file(&path)).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => Error::NotFound {
-                path: directory.into(),
-                what: "no store is here",
-            },
+            io::ErrorKind::NotFound => permissions::no_store(directory),
             _ => Error::Io {
                 path: path.clone(),
                 action: "open the lock file",

@@ -54,6 +54,12 @@ pub(crate) fn is_read_only(file: &File) -> bool {
     rustix::fs::fcntl_getfl(file).is_ok_and(|flags| flags & OFlags::ACCMODE == OFlags::RDONLY)
 }
 
+/// Opens a file for reading, without following a link or waiting for a FIFO.
+pub(crate) fn open_to_read(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    above_the_streams(File::from(rustix::fs::open(path, flags, Mode::empty())?))
+}
+
 /// The same open file under a number above those of the standard streams. A process that closed its
 /// streams would otherwise print into the file.
 pub(crate) fn above_the_streams(file: File) -> io::Result<File> {

@@ -82,6 +82,19 @@ impl<'a> Bounded<'a> {
         let limit = file_size_limit();
         Self { file, at: 0, limit }
     }
+
+    /// The same for an open end: a file that is written from its end, or a pipe or a device, which
+    /// has no limit.
+    pub(crate) fn at_end(file: &'a mut File) -> io::Result<Self> {
+        let found = file.metadata()?;
+        let limit = if found.is_file() {
+            file_size_limit()
+        } else {
+            None
+        };
+        let at = found.len();
+        Ok(Self { file, at, limit })
+    }
 }
 
 impl Write for Bounded<'_> {

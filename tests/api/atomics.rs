@@ -174,3 +174,26 @@ fn a_wait_for_a_change_ends_in_time() {
         assert!(matches!(gone, Err(Error::Released { .. })), "{gone:?}");
     });
 }
+
+#[test]
+fn atomics_are_waited_for_no_longer_than_the_caller_says() {
+    let root = Root::new();
+    let manager = root.manager();
+    let xs = manager.zeros::<u64, _>(4).unwrap();
+    let atomics = xs.try_atomic().unwrap();
+    assert_eq!(
+        common::elsewhere(|| xs.try_atomic().map(|xs| xs.len()).unwrap()),
+        4
+    );
+    drop(atomics);
+    let guard = xs.read().unwrap();
+    common::elsewhere(|| {
+        assert!(matches!(xs.try_atomic(), Err(Error::WouldBlock { .. })));
+        let wait = std::time::Duration::from_millis(1);
+        assert!(matches!(
+            xs.atomic_timeout(wait),
+            Err(Error::Timeout { .. })
+        ));
+    });
+    drop(guard);
+}

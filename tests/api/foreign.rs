@@ -228,6 +228,15 @@ fn what_an_archive_has_beside_arrays_is_listed_and_left_on_request() {
         read.arrays[1].1.name().as_deref(),
         Some("p.directory%2Finner")
     );
+    let bytes = fs::read(&path).unwrap();
+    let streamed = Import::new()
+        .skip_unsupported()
+        .npz_from(&manager, &bytes[..])
+        .unwrap();
+    assert_eq!(
+        (keys(&streamed), left(&streamed)),
+        (keys(&read), left(&read))
+    );
 }
 
 #[test]
@@ -452,6 +461,19 @@ fn tensors_of_types_that_are_not_here_are_listed_and_left_on_request() {
     );
     assert_eq!(read.arrays[0].1.read_bytes().unwrap(), [4, 5]);
     assert_eq!(read.arrays[1].1.read_bytes().unwrap(), [8, 9]);
+    // A stream passes over the bytes of tensors that are left.
+    let bytes = fs::read(&path).unwrap();
+    let import = Import::new().skip_unsupported();
+    let streamed = import.safetensors_from(&manager, &bytes[..]).unwrap();
+    assert_eq!(
+        (keys(&streamed), left(&streamed)),
+        (keys(&read), left(&read))
+    );
+    assert_eq!(streamed.arrays[1].1.read_bytes().unwrap(), [8, 9]);
+    let cut = &bytes[..bytes.len() - 1];
+    let import = Import::new().only(["a"]);
+    let told = reason(import.safetensors_from(&manager, cut).unwrap_err());
+    assert!(told.contains("ends too early"), "{told}");
     let read = Import::new()
         .only(["[ab]"])
         .safetensors(&manager, &path)

@@ -444,3 +444,52 @@ fn child_counts() {
     (0..2000).for_each(|_| xs.write().unwrap().mapv_inplace(|x| x + 1));
     common::done();
 }
+
+/// A tool that looks at an array waited for the worker that held it, and failed.
+#[test]
+fn a_copy_without_a_lock_waits_for_no_guard_and_has_every_element_of_every_view() {
+    use ndarray::{Axis, ShapeBuilder};
+    let root = Root::new();
+    let manager = root.manager();
+    for order_f in [false, true] {
+        let shape = (7, 300, 5).set_f(order_f);
+        let xs = manager
+            .from_shape_fn::<u32, _>(shape, |(i, j, k)| (i * 10_000 + j * 10 + k) as u32)
+            .unwrap();
+        let expected = xs.to_ndarray().unwrap();
+        let guard = xs.write().unwrap();
+        assert_eq!(xs.to_ndarray_unlocked().unwrap(), expected);
+        let view = xs.slice(s![..;-2, 3..200;7, 1..]).unwrap();
+        assert_eq!(
+            view.to_ndarray_unlocked().unwrap(),
+            expected.slice(s![..;-2, 3..200;7, 1..])
+        );
+        assert_eq!(xs.t().unwrap().to_ndarray_unlocked().unwrap(), expected.t());
+        let row = xs.index_axis(Axis(0), 3).unwrap();
+        assert_eq!(
+            row.to_ndarray_unlocked().unwrap(),
+            expected.index_axis(Axis(0), 3)
+        );
+        let none = xs.slice(s![3..3, .., ..]).unwrap();
+        assert!(none.to_ndarray_unlocked().unwrap().is_empty());
+        let bytes = xs.into_any().unwrap().read_bytes_unlocked().unwrap();
+        let elements: Vec<u8> = expected.iter().flat_map(|x| x.to_ne_bytes()).collect();
+        assert_eq!(bytes, elements);
+        drop(guard);
+    }
+    // Elements so far apart that the bytes between them are not read.
+    let wide = manager
+        .from_shape_fn::<u8, _>((40, 100_000), |(i, _)| i as u8)
+        .unwrap();
+    let column = wide.slice(s![..;-3, 5]).unwrap();
+    assert_eq!(
+        column.to_ndarray_unlocked().unwrap(),
+        column.to_ndarray().unwrap()
+    );
+    let gone = manager.zeros::<u8, _>(3).unwrap();
+    gone.release().unwrap();
+    assert!(matches!(
+        gone.to_ndarray_unlocked(),
+        Err(Error::Released { .. })
+    ));
+}

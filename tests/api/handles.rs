@@ -327,7 +327,7 @@ fn a_description_refuses_the_state_block_that_opening_refuses() {
         ndshm::HeaderError::Endian
     );
     assert_eq!(
-        header(manager.list().unwrap_err()),
+        header(manager.damaged().unwrap().remove(0)),
         ndshm::HeaderError::Endian
     );
     let ready: Vec<u8> = [0x0102_0304u32, 7]
@@ -340,7 +340,7 @@ fn a_description_refuses_the_state_block_that_opening_refuses() {
         ndshm::HeaderError::Lifecycle { found: 7 }
     );
     assert_eq!(
-        header(manager.list().unwrap_err()),
+        header(manager.damaged().unwrap().remove(0)),
         ndshm::HeaderError::Lifecycle { found: 7 }
     );
     file.write_all_at(&common::words::READY.to_ne_bytes(), 68)

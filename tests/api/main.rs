@@ -31,3 +31,4 @@ mod tracing;
 mod transfer;
 mod verify;
 mod views;
+mod words;

@@ -192,19 +192,11 @@ fn no_file_is_replaced_unless_the_caller_asks_for_it() {
         Err(Error::AlreadyExists { .. })
     ));
     assert_eq!(fs::read(&late).unwrap(), b"mine");
-    // A link itself is replaced, not its target.
-    let link = scratch.path().join("link");
-    symlink(&late, &link).unwrap();
-    Export::new().replace().raw(&array, &link).unwrap();
-    assert_eq!(
-        (fs::read(&late).unwrap(), fs::read(&link).unwrap()),
-        (b"mine".to_vec(), vec![1; 3])
-    );
     assert!(matches!(
         Export::new().replace().raw(&array, scratch.path()),
-        Err(Error::AlreadyExists { .. })
+        Err(Error::Transfer { .. })
     ));
-    assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 3);
+    assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 2);
 }
 
 #[test]
@@ -284,24 +276,180 @@ fn files_that_are_cut_off_or_go_on_make_no_array() {
     assert!(refused(&manager, &huge).contains("cut off"));
 }
 
+fn make_fifo(path: &Path) {
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+}
+
+/// An export with the option to replace put a file in the place of a link: of `current.npy`, which
+/// other programs read by the link, and as root of /dev/stdout.
 #[test]
-fn only_regular_files_are_opened() {
+fn an_export_writes_through_links() {
+    let (root, scratch) = (Root::new(), tempfile::tempdir().unwrap());
+    let array = root.manager().ones::<u8, _>(3).unwrap();
+    let at = |name: &str| scratch.path().join(name);
+    fs::create_dir(at("data")).unwrap();
+    // Relative, over another link, and to a file that does not exist yet.
+    symlink("data/target", at("second")).unwrap();
+    symlink(at("second"), at("first")).unwrap();
+    Export::new().raw(&array, at("first")).unwrap();
+    assert_eq!(fs::read(at("data/target")).unwrap(), [1; 3]);
+    let error = Export::new().raw(&array, at("first")).unwrap_err();
+    assert!(
+        matches!(&error, Error::AlreadyExists { path, .. } if path.ends_with("data/target")),
+        "{error}"
+    );
+    let twos = root.manager().from_elem::<u8, _>(2, 2).unwrap();
+    Export::new().replace().raw(&twos, at("first")).unwrap();
+    assert_eq!(fs::read(at("data/target")).unwrap(), [2; 2]);
+    for link in ["first", "second"] {
+        assert!(at(link).symlink_metadata().unwrap().is_symlink());
+    }
+    symlink("loop", at("loop")).unwrap();
+    let error = Export::new().replace().raw(&twos, at("loop")).unwrap_err();
+    assert!(error.to_string().contains("too many links"), "{error}");
+    symlink("data", at("directory")).unwrap();
+    let error = Export::new()
+        .replace()
+        .raw(&twos, at("directory"))
+        .unwrap_err();
+    assert!(error.to_string().contains("it is a directory"), "{error}");
+}
+
+/// The kernel follows no link that another user put into /tmp (`fs.protected_symlinks`). An export
+/// that resolves links itself must not either.
+#[test]
+fn a_link_of_another_user_in_a_shared_directory_is_not_followed() {
+    let (root, scratch) = (Root::new(), tempfile::tempdir().unwrap());
+    if !rustix::process::geteuid().is_root() {
+        common::skip("a_link_of_another_user", "only root can give a link away");
+        return;
+    }
+    let array = root.manager().ones::<u8, _>(3).unwrap();
+    fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o1777)).unwrap();
+    let link = scratch.path().join("link");
+    symlink("target", &link).unwrap();
+    std::os::unix::fs::lchown(&link, Some(12345), None).unwrap();
+    let error = Export::new().replace().raw(&array, &link).unwrap_err();
+    assert!(error.to_string().contains("another user"), "{error}");
+    assert!(!scratch.path().join("target").exists());
+}
+
+/// Streams were refused, or replaced by files.
+#[test]
+fn what_is_no_regular_file_gets_and_gives_the_bytes_as_they_come() {
     let (root, scratch) = (Root::new(), tempfile::tempdir().unwrap());
     let manager = root.manager();
-    let fifo = scratch.path().join("fifo");
-    assert!(
-        std::process::Command::new("mkfifo")
-            .arg(&fifo)
-            .status()
-            .unwrap()
-            .success()
-    );
-    for path in [fifo.as_path(), scratch.path(), Path::new("/dev/zero")] {
+    let array = manager
+        .from_shape_fn::<u16, _>(100_000, |i| i as u16)
+        .unwrap();
+    let (fifo, link) = (scratch.path().join("fifo"), scratch.path().join("link"));
+    make_fifo(&fifo);
+    symlink(&fifo, &link).unwrap();
+    for path in [&fifo, &link] {
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| Export::new().npy(&array, path));
+            let read = Import::new().npy(&manager, path).unwrap();
+            writer.join().unwrap().unwrap();
+            assert_eq!(
+                read.read_bytes().unwrap(),
+                array.into_any().unwrap().read_bytes().unwrap()
+            );
+        });
+    }
+    assert!(!fs::symlink_metadata(&fifo).unwrap().is_file());
+    // More bytes than the array has, and fewer.
+    for (bytes, words) in [
+        (&b"12345"[..], "more bytes follow"),
+        (&b"123"[..], "ends too early"),
+    ] {
+        std::thread::scope(|scope| {
+            scope.spawn(|| fs::write(&fifo, bytes).unwrap());
+            let u8s = "|u1".parse().unwrap();
+            let error = Import::new().raw(&manager, &fifo, &u8s, &[4]).unwrap_err();
+            assert!(error.to_string().contains(words), "{error}");
+        });
+    }
+    Export::new().npy(&array, "/dev/null").unwrap();
+    assert!(!fs::symlink_metadata("/dev/null").unwrap().is_file());
+    for path in [scratch.path(), Path::new("/dev/zero")] {
         assert!(matches!(
             Import::new().npy(&manager, path),
             Err(Error::Transfer { .. })
         ));
     }
+    assert_eq!(manager.list().unwrap().len(), 1);
+}
+
+#[test]
+fn any_writer_and_reader_carries_every_format() {
+    let root = Root::new();
+    let manager = root.manager();
+    let array = manager
+        .from_shape_fn::<u16, _>((3, 4), |(i, j)| (4 * i + j) as u16)
+        .unwrap();
+    let any = array.into_any().unwrap();
+    let scratch = tempfile::tempdir().unwrap();
+    let file = |name: &str| fs::read(scratch.path().join(name)).unwrap();
+    let mut bytes = Vec::new();
+    Export::new().npy_to(&any, &mut bytes).unwrap();
+    Export::new().npy(&any, scratch.path().join("npy")).unwrap();
+    assert_eq!(bytes, file("npy"));
+    Export::new().raw_to(&any, &mut bytes).unwrap();
+    // One after another: an import takes no byte more than it needs.
+    let mut stream = &bytes[..];
+    let npy = Import::new().npy_from(&manager, &mut stream).unwrap();
+    let raw = Import::new()
+        .raw_from(&manager, &mut stream, any.dtype(), &[3, 4])
+        .unwrap();
+    assert!(stream.is_empty());
+    for read in [npy, raw] {
+        assert_eq!(read.read_bytes().unwrap(), any.read_bytes().unwrap());
+    }
+    #[cfg(feature = "safetensors")]
+    {
+        let mut bytes = Vec::new();
+        Export::new()
+            .safetensors_to(&[("a", &any)], &mut bytes)
+            .unwrap();
+        Export::new()
+            .safetensors(&[("a", &any)], scratch.path().join("s"))
+            .unwrap();
+        assert_eq!(bytes, file("s"));
+        let (key, read) = Import::new()
+            .safetensors_from(&manager, &bytes[..])
+            .unwrap()
+            .arrays
+            .remove(0);
+        assert_eq!((key.as_str(), read.shape()), ("a", &[3, 4][..]));
+        let error = Import::new().safetensors_from(&manager, &bytes[..bytes.len() - 1]);
+        assert!(error.unwrap_err().to_string().contains("ends too early"));
+    }
+    #[cfg(feature = "zip")]
+    {
+        let mut bytes = Vec::new();
+        Export::new().npz_to(&[("a", &any)], &mut bytes).unwrap();
+        Export::new()
+            .npz(&[("a", &any)], scratch.path().join("z"))
+            .unwrap();
+        assert_eq!(bytes, file("z"));
+        let (key, read) = Import::new()
+            .npz_from(&manager, &bytes[..])
+            .unwrap()
+            .arrays
+            .remove(0);
+        assert_eq!((key.as_str(), read.shape()), ("a", &[3, 4][..]));
+    }
+    let error = Import::new()
+        .npy_from(&manager, &b"\x93NUMPY"[..])
+        .unwrap_err();
+    assert_eq!(error.to_string(), "stream: it ends too early");
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let (root, scratch) = (Root::new(), tempfile::tempdir().unwrap());
+    let manager = root.manager();
     assert!(matches!(
         Import::new().npy(&manager, scratch.path().join("none")),
         Err(Error::Io { .. })

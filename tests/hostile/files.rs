@@ -293,7 +293,12 @@ fn truncated_while_it_is_open(fixture: &mut Fixture) {
             SharedArrayD::<f64>::open_path(&fixture.path),
         );
         expect(what, "Header::Length", &piece, fixture.handle.info());
-        expect(what, "Header::Length", &piece, fixture.manager.list());
+        expect(
+            what,
+            "Header::Length",
+            &piece,
+            damage(&fixture.manager, &fixture.path),
+        );
         let text = fixture.handle.to_string();
         assert!(
             common::run(super::race::child_is_refused, &[text]).contains("its header says 4144"),

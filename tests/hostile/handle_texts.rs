@@ -220,8 +220,8 @@ pub(super) fn texts(fixture: &mut Fixture) {
     }
     expect(
         "cut in the path",
-        "Untrusted",
-        "refused",
+        "Released",
+        "was released",
         text[..at("p=") + 5]
             .parse::<Handle>()
             .unwrap()

@@ -40,6 +40,14 @@ impl Failure {
         self.code
     }
 
+    /// Adds the way to look at an array that another process holds.
+    pub(crate) fn or_look_unlocked(mut self) -> Self {
+        if self.code == Code::Busy {
+            self.message += "; --unlocked takes a snapshot of elements that may change";
+        }
+        self
+    }
+
     /// Prints the line, and returns the exit code.
     pub(crate) fn report(self) -> ExitCode {
         if self.is_closed_pipe {
@@ -68,7 +76,14 @@ pub(crate) fn printable(text: &str) -> String {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self::new(code_of(&error), message_of(&error))
+        Self {
+            code: code_of(&error),
+            message: message_of(&error),
+            is_closed_pipe: matches!(
+                &error,
+                Error::Io { source, .. } if source.kind() == io::ErrorKind::BrokenPipe
+            ),
+        }
     }
 }
 
@@ -125,7 +140,26 @@ fn message_of(error: &Error) -> String {
             )
         }
         Error::NotFound { path, what } => format!(
-            "{}: not found: {what}; ndshm ls lists the arrays",
+            "{}: not found: {}; ndshm ls lists the arrays",
+            path.display(),
+            // The rest names a function of the library.
+            what.split(';').next().unwrap_or_default()
+        ),
+        Error::AlreadyExists { path, .. } => format!(
+            "{}: already exists; choose another name, or delete it with ndshm rm",
+            path.display()
+        ),
+        Error::Timeout {
+            path,
+            obstacle,
+            waited,
+        } => format!(
+            "{}: {obstacle} for all of {waited:?}; --wait waits longer, ndshm show --quick \
+             --unlocked names the process",
+            path.display()
+        ),
+        Error::WouldBlock { path } => format!(
+            "{}: a guard on overlapping bytes is held; --wait waits for it",
             path.display()
         ),
         Error::Transfer { .. } => error

@@ -6,7 +6,7 @@ mod load;
 mod settings;
 
 use crate::{
-    arguments::{ScopeArgument, lengths},
+    arguments::{ScopeArgument, lengths, order_from},
     array::{
         Array,
         create::{Content, create},
@@ -162,6 +162,37 @@ impl Manager {
         create(py, &options, &dtype, &lengths(shape)?, order, content)
     }
 
+    /// Open the array with this name, or create it with zeros.
+    #[pyo3(signature = (
+        name, shape, dtype, order="C", scope=ScopeArgument::Default, attrs=None, axis_names=None
+    ))]
+    #[allow(clippy::too_many_arguments, reason = "Python's keywords")]
+    fn _open_or_zeros(
+        &self,
+        py: Python<'_>,
+        name: String,
+        shape: &Bound<'_, PyAny>,
+        dtype: &Bound<'_, PyAny>,
+        order: &str,
+        scope: ScopeArgument,
+        attrs: Option<&Bound<'_, PyDict>>,
+        axis_names: Option<Vec<String>>,
+    ) -> PyResult<Array> {
+        let manager = self.inner(py)?;
+        let (dtype, numpy_dtype) = dtype::from_numpy(dtype)?;
+        let labels = Labels {
+            name: Some(name),
+            scope,
+            attrs,
+            axis_names,
+            numpy_dtype,
+        };
+        let options = labels.apply(py, manager.options(), &dtype)?;
+        let (shape, order) = (lengths(shape)?, order_from(order)?);
+        let any = py.detach(|| options.open_or_zeros_any(&dtype, &shape, order));
+        Array::new(py, any.raise(py)?)
+    }
+
     /// Create an array with a copy of an ndarray that is contiguous in `order`.
     #[pyo3(signature = (
         source, order="C", name=None, scope=ScopeArgument::Default, attrs=None, axis_names=None
@@ -268,6 +299,12 @@ impl Manager {
     fn _list<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
         let found = self.inner(py)?.list().raise(py)?;
         found.iter().map(|info| describe::array(py, info)).collect()
+    }
+
+    /// Return the reasons why arrays of the store cannot be read.
+    fn damaged(&self, py: Python<'_>) -> PyResult<Vec<PyErr>> {
+        let found = self.inner(py)?.damaged().raise(py)?;
+        Ok(found.iter().map(|error| error::raised(py, error)).collect())
     }
 
     /// Return the arrays and bytes of the store, and the bytes that its file system has left.

@@ -141,6 +141,13 @@ impl Header {
         source: &(impl Source + ?Sized),
         file_len: u64,
     ) -> Result<Parsed, HeaderError> {
+        // A short file of another kind is no damaged array. No byte of an array is read twice.
+        if file_len < HEADER_AT as u64 {
+            let start = KIND_LEN.min(file_len as usize);
+            if !MAGIC.starts_with(&read(source, 0, start, file_len)?) {
+                return Err(HeaderError::Magic);
+            }
+        }
         let fixed: [u8; HEADER_AT] = read(source, 0, HEADER_AT, file_len)?
             .try_into()
             .map_err(|_| HeaderError::Magic)?;
@@ -317,11 +324,13 @@ fn read(
 }
 
 fn check_template(fixed: &[u8; HEADER_AT]) -> Result<(), HeaderError> {
-    if fixed[..9] != MAGIC[..9] {
+    if fixed[..KIND_LEN] != MAGIC[..KIND_LEN] {
         return Err(HeaderError::Magic);
     }
-    if fixed[9] != MAGIC[9] {
-        return Err(HeaderError::Version { found: fixed[9] });
+    if fixed[KIND_LEN] != MAGIC[KIND_LEN] {
+        return Err(HeaderError::Version {
+            found: fixed[KIND_LEN],
+        });
     }
     let pieces = [
         (MAGIC.len(), &FIXED_HEAD[..]),

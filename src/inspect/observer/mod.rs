@@ -15,10 +15,9 @@ pub use state::{ArrayState, GuardKind, GuardState, MemberState};
 pub use users::UserRoot;
 
 use crate::{
-    error::{Error, Result},
-    inspect::info::ArrayInfo,
-    store::{StoreReader, listing},
-    sys::fs::resolve,
+    error::Result,
+    inspect::info::{self, ArrayInfo},
+    store::{self, StoreReader, listing},
 };
 use std::{
     path::{Path, PathBuf},
@@ -73,7 +72,7 @@ impl Observer {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let directory = resolve(path.as_ref(), "no store is here")?;
+        let directory = store::resolve(path.as_ref())?;
         Ok(Self {
             store: StoreReader::open(&directory)?,
             directory,
@@ -208,22 +207,8 @@ impl Observer {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn arrays(&self) -> Result<Vec<Result<ArrayInfo>>> {
-        let strays = self.strays()?;
-        let mut paths = listing::arrays(&self.directory)?;
-        paths.sort();
-        let (mut infos, mut errors) = (Vec::new(), Vec::new());
-        for path in paths {
-            if strays.binary_search(&path).is_ok() {
-                continue;
-            }
-            match ArrayInfo::at(path) {
-                Ok(info) => infos.push(info),
-                // Deleted since the directory was read, or about to be.
-                Err(Error::NotFound { .. } | Error::Released { .. }) => {}
-                Err(error) => errors.push(Err(error)),
-            }
-        }
-        infos.sort_by_key(|info| (info.created, info.id));
+        let (infos, errors) = info::of_store(&self.directory)?;
+        let errors = errors.into_iter().map(Err);
         Ok(infos.into_iter().map(Ok).chain(errors).collect())
     }
 

@@ -20,10 +20,10 @@ use crate::{
         listing, permissions,
         plan::Reason,
     },
-    sys::fs::{self as files, above_the_streams, resolve, unless_missing},
+    sys::fs::{self as files, open_to_read, resolve, unless_missing},
 };
 use lock::Store;
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::FileType;
 use std::{
     collections::HashMap,
     ffi::OsStr,
@@ -179,12 +179,11 @@ fn check_store(directory: &Path, found: &mut Verification) -> Result<()> {
         )
     });
     if !is_store {
-        return Err(Error::NotFound {
-            path: directory.into(),
-            what: "no store is here",
-        });
+        return Err(Error::no_store(directory));
     }
-    if let Err(error) = permissions::check_directory(directory, true) {
+    if permissions::has_store(directory)
+        && let Err(error) = permissions::check_directory(directory, true)
+    {
         found.note(directory, Severity::Damage, reason_of(error));
     }
     let store = Store::look(directory, found)?;
@@ -269,13 +268,10 @@ fn check_draft(
 
 /// Opens a file for reading, without following a link or waiting for a FIFO. `None` if it is gone.
 fn open(path: &Path) -> Result<Option<File>> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    match rustix::fs::open(path, flags, Mode::empty()) {
-        Ok(file) => Ok(Some(
-            above_the_streams(File::from(file)).map_err(Error::io(path, "open the file"))?,
-        )),
-        Err(rustix::io::Errno::NOENT) => Ok(None),
-        Err(errno) => Err(Error::io(path, "open the file")(io::Error::from(errno))),
+    match open_to_read(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io(path, "open the file")(error)),
     }
 }
 

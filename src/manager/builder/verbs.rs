@@ -3,9 +3,9 @@
 use super::Builder;
 use crate::{
     error::{Error, Result},
-    format::{constants::LOCK_NAME, name::StoreName},
+    format::name::StoreName,
     manager::Manager,
-    store::{self, directory::Directory, janitor, permissions},
+    store::{self, janitor, permissions},
     sys::{
         process::random_uuid,
         wait::{Deadline, Wait},
@@ -123,9 +123,12 @@ impl Builder {
     pub fn open_or_create(&self) -> Result<Manager> {
         loop {
             match self.open() {
+                Err(Error::NotFound { path, .. }) if permissions::is_no_store(&path) => {
+                    return Err(not_a_store(path));
+                }
                 Err(Error::NotFound { .. }) => {}
                 // The user made the directory beforehand. To correct its mode would not help.
-                Err(Error::Untrusted { path, .. }) if is_no_store(&path) => {
+                Err(Error::Untrusted { path, .. }) if permissions::is_no_store(&path) => {
                     return Err(not_a_store(path));
                 }
                 Err(Error::Closed { path }) => {
@@ -134,7 +137,7 @@ impl Builder {
                 opened => return opened,
             }
             match self.create() {
-                Err(Error::AlreadyExists { path }) if is_no_store(&path) => {
+                Err(Error::AlreadyExists { path, .. }) if permissions::is_no_store(&path) => {
                     return Err(not_a_store(path));
                 }
                 // Another process was faster: open its store.
@@ -180,22 +183,8 @@ impl Builder {
     }
 }
 
-/// Whether a directory without a lock file, or another file, is at a path: never a store, which is
-/// renamed into place and away with its lock file in it.
-fn is_no_store(path: &Path) -> bool {
-    let Ok(Some(directory)) = Directory::open(path) else {
-        // An answer to "what is here" for an error's text only.
-        return path.symlink_metadata().is_ok_and(|found| !found.is_dir());
-    };
-    // A store that a closer empties has no lock file either, but is not at its path any more.
-    let has_lock_file = directory
-        .names()
-        .is_ok_and(|names| names.iter().any(|name| name == LOCK_NAME));
-    !has_lock_file && directory.is_at_its_path().is_ok_and(|is_there| is_there)
-}
-
 fn not_a_store(path: PathBuf) -> Error {
-    let reason = "the directory exists and is not a store: name one that does not exist yet, it \
+    let reason = "it exists and is no store: choose a path that does not exist yet, the directory \
                   is made with the store";
     Error::Untrusted {
         path,
@@ -244,7 +233,10 @@ mod tests {
     #[test]
     fn a_random_name_that_is_taken_is_replaced_by_another() {
         let make = |name: &str| match name {
-            "taken" => Err(Error::AlreadyExists { path: name.into() }),
+            "taken" => Err(Error::AlreadyExists {
+                path: name.into(),
+                next: "",
+            }),
             name => Ok(name.to_owned()),
         };
         let mut names = ["taken", "taken", "free"].into_iter().map(str::to_owned);

@@ -1,6 +1,6 @@
 //! The verbs that make an array whose element type is known at run time.
 
-use super::{ArrayOptions, NoDraft};
+use super::{ArrayOptions, NoDraft, check_shape};
 use crate::{
     array::{self, Content, any::AnyArray, view},
     element::dtype::DType,
@@ -49,6 +49,49 @@ impl ArrayOptions<'_> {
     /// ```
     pub fn empty_any(&self, dtype: &DType, shape: &[usize], order: Order) -> Result<AnyArray> {
         self.make_any(dtype, shape, order, Content::<NoDraft>::Anything)
+    }
+
+    /// Opens the array with the chosen name, or makes it with zeros where there is none, as
+    /// [`open_or_zeros`](Self::open_or_zeros) does for a type known at compile time. The order is
+    /// that of a new array; one that exists may have another.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open_or_zeros`](Self::open_or_zeros).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ndshm::Order;
+    ///
+    /// let manager = ndshm::Manager::new()?;
+    /// let options = manager.options().name("done");
+    /// let first = options.open_or_zeros_any(&"|u1".parse()?, &[100], Order::C)?;
+    /// let second = options.open_or_zeros_any(&"|u1".parse()?, &[100], Order::C)?;
+    /// assert_eq!(first.id(), second.id());
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn open_or_zeros_any(
+        &self,
+        dtype: &DType,
+        shape: &[usize],
+        order: Order,
+    ) -> Result<AnyArray> {
+        self.open_or_make(
+            |path| {
+                let found = AnyArray::open_named(self.member, path)?;
+                if found.dtype() != dtype {
+                    return Err(Error::Dtype {
+                        path: path.into(),
+                        expected: dtype.clone(),
+                        found: found.dtype().clone(),
+                    });
+                }
+                check_shape(path, found.shape(), shape)?;
+                Ok(found)
+            },
+            || self.make_any(dtype, shape, order, Content::<NoDraft>::Zeros),
+        )
     }
 
     /// A new array of these bytes, which lie as the array's elements do in memory: in its order,

@@ -15,7 +15,7 @@ use crate::{
 use ndarray::{ArrayRef, ArrayViewMut, Dimension, IntoDimension, ShapeBuilder};
 use num_traits::One;
 use serde::Serialize;
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 /// Settings for an array: name, scope, attributes, axis names. Made by
 /// [`Manager::options`](crate::Manager::options).
@@ -307,31 +307,38 @@ impl<'a> ArrayOptions<'a> {
         &self,
         shape: Sh,
     ) -> Result<SharedArray<T, Sh::Dim>> {
+        let (dim, order) = view::shape_of(shape)?;
+        self.open_or_make(
+            |path| {
+                let found = array::open_named::<T, Sh::Dim>(self.member, path)?;
+                check_shape(path, found.shape(), dim.slice())?;
+                Ok(found)
+            },
+            || self.make(dim.clone(), order, Content::<NoFill<T, Sh::Dim>>::Zeros),
+        )
+    }
+
+    /// Opens the array with the chosen name, or makes it where there is none. The name of a
+    /// released array is free.
+    fn open_or_make<A>(
+        &self,
+        open: impl Fn(&Path) -> Result<A>,
+        make: impl Fn() -> Result<A>,
+    ) -> Result<A> {
         let name = ArrayName::parse(self.name.as_deref().unwrap_or_default())?;
         let path = name.file_in(self.member.directory());
-        let (dim, order) = view::shape_of(shape)?;
         for _ in 0..TRIES {
-            match array::open_named::<T, Sh::Dim>(self.member, &path) {
-                Ok(found) if found.shape() == dim.slice() => return Ok(found),
-                Ok(found) => {
-                    let reason = format!(
-                        "{} has shape {:?}, not {:?}",
-                        path.display(),
-                        found.shape(),
-                        dim.slice()
-                    );
-                    return Err(Error::layout("open or create an array", reason));
-                }
+            match open(&path) {
                 Err(Error::NotFound { .. } | Error::Released { .. }) => {}
-                Err(error) => return Err(error),
+                opened => return opened,
             }
-            match self.make(dim.clone(), order, Content::<NoFill<T, Sh::Dim>>::Zeros) {
+            match make() {
                 // Another process was faster: open its array.
                 Err(Error::AlreadyExists { .. }) => {}
                 made => return made,
             }
         }
-        Err(Error::AlreadyExists { path })
+        Err(Error::name_taken(path))
     }
 
     /// The labels of the array, with its name parsed.
@@ -350,4 +357,16 @@ impl<'a> ArrayOptions<'a> {
     ) -> Result<SharedArray<T, D>> {
         array::create(self.member, self.labels()?, dim, order, content)
     }
+}
+
+/// An error where an array that exists has another shape than the caller wants.
+fn check_shape(path: &Path, found: &[usize], wanted: &[usize]) -> Result<()> {
+    if found == wanted {
+        return Ok(());
+    }
+    let reason = format!(
+        "{} has shape {found:?}, not {wanted:?}: open it as it is, or choose another name",
+        path.display()
+    );
+    Err(Error::layout("open or create an array", reason))
 }

@@ -28,10 +28,7 @@
 use super::{Member, NEVER};
 use crate::{
     error::{Error, Result},
-    format::{
-        constants::{LOCK_LEN, LOCK_NAME},
-        directory_entry::StoreEntry,
-    },
+    format::constants::{LOCK_LEN, LOCK_NAME},
     store::{
         directory::Directory,
         lane_pool::{LONGEST, LanePool},
@@ -102,7 +99,7 @@ impl Member {
         };
         // A process that joined once has accepted the file system; the directory's mode may have
         // changed since.
-        permissions::check_directory(directory, true)?;
+        permissions::check_store(directory)?;
         if let Some(member) = existing {
             if !member.is_read_only() {
                 member.id_within(wait)?;
@@ -257,32 +254,9 @@ fn linger(member: &Arc<Member>) {
     drop(ended);
 }
 
-/// Whether a directory has arrays and no lock file. One look through a descriptor: a store that is
-/// deleted or made at this moment has both, or neither.
-fn has_arrays_alone(directory: &Path) -> bool {
-    let Ok(Some(directory)) = Directory::open(directory) else {
-        return false;
-    };
-    let names = directory.names().unwrap_or_default();
-    let has =
-        |wanted: fn(StoreEntry<'_>) -> bool| names.iter().any(|name| wanted(StoreEntry::of(name)));
-    has(|entry| matches!(entry, StoreEntry::Array(_)))
-        && !has(|entry| entry == StoreEntry::LockFile)
-        && directory.is_at_its_path().is_ok_and(|is_there| is_there)
-}
-
 fn open_error(source: io::Error, directory: &Path, path: &Path) -> Error {
     match source.kind() {
-        io::ErrorKind::NotFound if has_arrays_alone(directory) => Error::Untrusted {
-            path: directory.into(),
-            reason:
-                "it has arrays but no .lock: the store is damaged, or the files were copied here"
-                    .into(),
-        },
-        io::ErrorKind::NotFound => Error::NotFound {
-            path: directory.into(),
-            what: "no store is here",
-        },
+        io::ErrorKind::NotFound => permissions::no_store(directory),
         _ => Error::Io {
             path: path.into(),
             action: "open the lock file",

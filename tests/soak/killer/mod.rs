@@ -30,6 +30,7 @@ use std::{
 const WATCHDOG: Duration = Duration::from_secs(30);
 /// Threads of each worker.
 const THREADS: [usize; 6] = [1, 1, 1, 1, 2, 2];
+
 /// The state of a worker that the killer waits for.
 #[derive(Clone, Copy)]
 enum Target {

@@ -4,9 +4,9 @@ use crate::{
     Outcome,
     commands::new,
     context::Context,
-    elements::chunks,
+    elements::{chunks, reading::Reading},
     failure::{Failure, printable},
-    target::{For, Target},
+    target::Target,
 };
 use ciborium::Value;
 use ndshm::{AnyArray, Scope};
@@ -23,12 +23,15 @@ pub(crate) struct Args {
     /// Freeze the copy before another process can write it
     #[arg(long)]
     freeze: bool,
+    /// Take no lock: read a snapshot of elements that other processes may change meanwhile
+    #[arg(long)]
+    unlocked: bool,
 }
 
 pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     let target = Target::find(context, &args.source)?;
     let info = target.info()?;
-    let source = target.open(For::Reading)?;
+    let (source, reading) = target.look(args.unlocked)?;
     let in_source_store = !args.name.contains('/') && context.store()?.is_none();
     let (manager, name) = match in_source_store {
         true => new::place(
@@ -60,15 +63,20 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
         assign(
             &chunks::view(&copy, &piece)?,
             &chunks::view(&source, &piece)?,
-        )?;
+            reading,
+        )
+        .map_err(Failure::or_look_unlocked)?;
     }
     if args.freeze {
         copy.freeze()?;
     }
     copy.set_scope(Scope::Store)?;
     match context.is_json {
-        true => context
-            .print_json(&json!({ "path": copy.path(), "handle": copy.handle().to_string() }))?,
+        true => context.print_json(&json!({
+            "path": copy.path(),
+            "handle": copy.handle().to_string(),
+            "read": reading.name(),
+        }))?,
         false => {
             let mut out = context.out();
             writeln!(out, "{}", printable(&copy.path().to_string_lossy()))?;
@@ -78,7 +86,10 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-fn assign(to: &AnyArray, from: &AnyArray) -> Result<(), Failure> {
+fn assign(to: &AnyArray, from: &AnyArray, reading: Reading) -> Result<(), Failure> {
+    if reading != Reading::Locked {
+        return Ok(to.write_bytes(&reading.bytes(from)?)?);
+    }
     ndshm::dispatch!(
         from,
         xs: T => to.downcast::<T, ndarray::IxDyn>()?.assign(&xs)?,

@@ -9,6 +9,9 @@ use crate::{
 };
 use ndshm::{AnyArray, Error, Export, Exportable};
 use std::{
+    fs::File,
+    io::{self, IsTerminal},
+    os::fd::AsFd,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -26,36 +29,41 @@ pub(crate) enum Format {
 impl Format {
     /// The format of --format, else that of the file's suffix.
     pub(crate) fn of(path: &Path, asked: Option<Format>) -> Result<Format, Failure> {
-        let by_suffix = || match path.extension()?.to_str()? {
-            "npy" => Some(Format::Npy),
-            "npz" => Some(Format::Npz),
-            "safetensors" => Some(Format::Safetensors),
-            "raw" | "bin" => Some(Format::Raw),
-            _ => None,
-        };
         let unknown = || {
             Failure::usage(format!(
                 "{}: name it .npy, .npz, .safetensors or .raw, or give --format",
                 path.display()
             ))
         };
-        asked.or_else(by_suffix).ok_or_else(unknown)
+        asked.or_else(|| Self::by_suffix(path)).ok_or_else(unknown)
+    }
+
+    fn by_suffix(path: &Path) -> Option<Format> {
+        match path.extension()?.to_str()? {
+            "npy" => Some(Format::Npy),
+            "npz" => Some(Format::Npz),
+            "safetensors" => Some(Format::Safetensors),
+            "raw" | "bin" => Some(Format::Raw),
+            _ => None,
+        }
     }
 }
 
 /// Write arrays, or parts of them, into a file: .npy, .npz, .safetensors, .raw
 ///
-/// The file gets its name when it is complete; an interrupted export leaves no file of that name.
+/// The file gets its name when it is complete; an interrupted export leaves no file of that name. A
+/// symbolic link is followed. A pipe or a device gets the bytes as they come, and - is the standard
+/// output, which gets nothing else.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The arrays, each with an optional slice; .npz and .safetensors take several, as KEY=ARRAY
     /// for another key than the one that the name stands for
     #[arg(required = true, value_name = "ARRAY")]
     arrays: Vec<String>,
-    /// The file
+    /// The file; - for the standard output
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// The format, for a file without one of the suffixes
+    /// The format, for a file without one of the suffixes; by default .npy for the standard output
     #[arg(long)]
     format: Option<Format>,
     /// Replace an existing file
@@ -67,7 +75,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
-    let format = Format::of(&args.output, args.format)?;
+    let stdout = standard_output(&args.output)?;
+    let default = stdout.as_ref().map(|_| Format::Npy);
+    let format = Format::of(&args.output, args.format.or(default))?;
     let mut arrays = Vec::new();
     for (number, text) in args.arrays.iter().enumerate() {
         arrays.push(keyed(context, text, number)?);
@@ -88,25 +98,54 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
         .iter()
         .map(|(key, array)| (key.as_str(), array as &dyn Exportable))
         .collect();
-    let written = match (format, &all[..]) {
-        (Format::Npz, all) => export.npz(all, &args.output),
-        (Format::Safetensors, all) => export.safetensors(all, &args.output),
-        (Format::Npy, [(_, array)]) => export.npy(*array, &args.output),
-        (Format::Raw, [(_, array)]) => export.raw(*array, &args.output),
+    let written = match (format, &all[..], stdout) {
+        (Format::Npz, all, None) => export.npz(all, &args.output),
+        (Format::Npz, all, Some(out)) => export.npz_to(all, out),
+        (Format::Safetensors, all, None) => export.safetensors(all, &args.output),
+        (Format::Safetensors, all, Some(out)) => export.safetensors_to(all, out),
+        (Format::Npy, [(_, array)], None) => export.npy(*array, &args.output),
+        (Format::Npy, [(_, array)], Some(out)) => export.npy_to(*array, out),
+        (Format::Raw, [(_, array)], None) => export.raw(*array, &args.output),
+        (Format::Raw, [(_, array)], Some(out)) => export.raw_to(*array, out),
         _ => {
             return Err(Failure::usage(
-                "a file of this format has one array: take .npz or .safetensors for several",
+                "a file of this format has one array: take .npz or .safetensors for several, by \
+                 the name of the file or by --format",
             ));
         }
     };
     written.map_err(|error| match error {
-        Error::AlreadyExists { path } => Failure::new(
+        Error::AlreadyExists { path, .. } => Failure::new(
             Code::Refused,
             format!("{}: the file exists; --force replaces it", path.display()),
+        ),
+        Error::Timeout { path, waited, .. } => Failure::new(
+            Code::Busy,
+            format!(
+                "{}: another process held it for all of {waited:?}; --wait waits longer, ndshm cp \
+                 --unlocked makes a copy that can be exported",
+                path.display()
+            ),
         ),
         error => error.into(),
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The standard output, if it is meant. Not by its path: the path of a socket cannot be opened, and
+/// a file would be written from its beginning.
+fn standard_output(path: &Path) -> Result<Option<File>, Failure> {
+    if path != Path::new("-") && path != Path::new("/dev/stdout") {
+        return Ok(None);
+    }
+    let out = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    match out.is_terminal() {
+        true => Err(Failure::usage(
+            "the standard output is a terminal, which cannot show the bytes of arrays: name a \
+             file, or pipe them into another program",
+        )),
+        false => Ok(Some(out)),
+    }
 }
 
 /// An array with its key: the text before `=`, the key that its name stands for, or NumPy's

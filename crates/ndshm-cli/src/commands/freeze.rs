@@ -17,6 +17,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
+    // All of them are found and opened before the first is frozen, which cannot be undone.
+    let mut arrays = Vec::new();
     for text in &args.arrays {
         let target = Target::find(context, text)?;
         if target.is_sliced() {
@@ -24,7 +26,10 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
                 "{text}: arrays are frozen as a whole: leave the slice out"
             )));
         }
-        target.open(For::Writing)?.freeze()?;
+        arrays.push(target.open(For::Writing)?);
+    }
+    for array in &arrays {
+        array.freeze()?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -6,26 +6,33 @@ use crate::{
     commands::new,
     context::Context,
     display::bar::Bar,
-    failure::{Failure, printable},
+    failure::{Code, Failure, printable},
 };
-use ndshm::{AnyArray, DType, Import, Left, Manager, Scope};
+use ndshm::{AnyArray, DType, Import, Imported, Left, Manager, Scope};
 use serde_json::{Value, json};
-use std::{io::Write, path::PathBuf, process::ExitCode};
+use std::{
+    fs::File,
+    io::{self, Cursor, IsTerminal, Read, Write},
+    os::fd::AsFd,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 /// Copy the arrays of a file into a store: .npy, .npz, .safetensors, .raw
 ///
 /// Other processes see an array when it is complete. The store must be persistent, or have another
 /// process as a member. Keys become names with their slashes escaped (a%2Fb), which export undoes.
+/// A pipe or a device is read to its end, and - is the standard input.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The file
+    /// The file; - for the standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// The name of the array, by default that of the file; for .npz and .safetensors the prefix of
-    /// the keys
+    /// the keys. Required for the standard input with one array
     #[arg(long)]
     name: Option<String>,
-    /// The format, for a file without one of the suffixes
+    /// The format, for a file without one of the suffixes; the standard input shows it
     #[arg(long)]
     format: Option<Format>,
     /// The arrays of a .npz or .safetensors file to take, by keys or patterns: 'layer.*.weight'
@@ -44,7 +51,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
-    let format = Format::of(&args.file, args.format)?;
+    let input = StandardInput::open(args)?;
     let manager = context.manager(false)?;
     let dtype = args.dtype.as_deref().map(new::dtype).transpose()?;
     let bar = Bar::new(
@@ -62,7 +69,10 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
         true => import.skip_unsupported(),
         false => import,
     };
-    let (arrays, left) = imported(args, format, &manager, import, dtype.as_ref())?;
+    let (arrays, left) = match input {
+        Some(input) => input.imported(args, &manager, import, dtype.as_ref())?,
+        None => imported(args, &manager, import, dtype.as_ref())?,
+    };
     drop(bar);
     for Left { key, reason, .. } in &left {
         let line = format!("left {key:?}: {reason}");
@@ -90,17 +100,13 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
 /// given name is the prefix of their keys.
 fn imported(
     args: &Args,
-    format: Format,
     manager: &Manager,
     import: Import<'_>,
     dtype: Option<&DType>,
 ) -> Result<(Vec<AnyArray>, Vec<Left>), Failure> {
     let file = &args.file;
-    if matches!(format, Format::Npy | Format::Raw) && !args.only.is_empty() {
-        return Err(Failure::usage(
-            "--only is for files of several arrays: .npz, .safetensors",
-        ));
-    }
+    let format = Format::of(file, args.format)?;
+    check_only(args, format)?;
     let name = args.name.clone();
     let stem = || {
         file.file_stem()
@@ -114,11 +120,7 @@ fn imported(
             return Ok((vec![import.npy(manager, file)?], Vec::new()));
         }
         Format::Raw => {
-            let (Some(dtype), Some(shape)) = (dtype, &args.shape) else {
-                return Err(Failure::usage(
-                    "a raw file has no header: give --dtype '<f8' --shape 480,640",
-                ));
-            };
+            let (dtype, shape) = described(args, dtype)?;
             let import = import.name(name.unwrap_or_else(stem));
             return Ok((vec![import.raw(manager, file, dtype, shape)?], Vec::new()));
         }
@@ -128,8 +130,120 @@ fn imported(
             import.safetensors(manager, file)?
         }
     };
-    let arrays = keyed.arrays.into_iter().map(|(_, array)| array);
-    Ok((arrays.collect(), keyed.left))
+    Ok(unkeyed(keyed))
+}
+
+/// The type and the shape of a file without a header.
+fn described<'a>(
+    args: &'a Args,
+    dtype: Option<&'a DType>,
+) -> Result<(&'a DType, &'a [usize]), Failure> {
+    match (dtype, &args.shape) {
+        (Some(dtype), Some(shape)) => Ok((dtype, shape)),
+        _ => Err(Failure::usage(
+            "a raw file has no header: give --dtype '<f8' --shape 480,640",
+        )),
+    }
+}
+
+/// The standard input, which is not read by its path: the path of a socket cannot be opened, and a
+/// file would be read from its beginning.
+struct StandardInput {
+    format: Format,
+    input: io::Chain<Cursor<Vec<u8>>, File>,
+}
+
+impl StandardInput {
+    /// The standard input, if it is meant, with the format that its first bytes show.
+    fn open(args: &Args) -> Result<Option<Self>, Failure> {
+        if args.file != Path::new("-") && args.file != Path::new("/dev/stdin") {
+            return Ok(None);
+        }
+        let mut file = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+        if file.is_terminal() {
+            return Err(Failure::usage(
+                "the standard input is a terminal, which has no bytes of arrays: name a file, or \
+                 pipe one into this program",
+            ));
+        }
+        let mut start = Vec::new();
+        let is_raw = args.shape.is_some() || args.format == Some(Format::Raw);
+        if !is_raw && args.format.is_none() {
+            (&mut file).take(9).read_to_end(&mut start)?;
+        }
+        let format = match (args.format, &start[..]) {
+            (Some(format), _) => format,
+            (None, _) if is_raw => Format::Raw,
+            (None, start) if start.starts_with(b"\x93NUMPY") => Format::Npy,
+            (None, start) if start.starts_with(b"PK") => Format::Npz,
+            (None, [_, _, _, _, _, _, _, _, b'{']) => Format::Safetensors,
+            _ => {
+                return Err(Failure::usage(
+                    "the standard input is no .npy, .npz or safetensors file; elements alone need \
+                     --format raw, --dtype and --shape",
+                ));
+            }
+        };
+        let input = Cursor::new(start).chain(file);
+        Ok(Some(Self { format, input }))
+    }
+
+    /// Imports all of it.
+    fn imported(
+        mut self,
+        args: &Args,
+        manager: &Manager,
+        import: Import<'_>,
+        dtype: Option<&DType>,
+    ) -> Result<(Vec<AnyArray>, Vec<Left>), Failure> {
+        check_only(args, self.format)?;
+        let input = &mut self.input;
+        let prefix = args.name.clone().unwrap_or_default();
+        let import = match (self.format, &args.name) {
+            (Format::Npz | Format::Safetensors, _) => import.prefix(prefix),
+            (_, Some(name)) => import.name(name),
+            (_, None) => {
+                return Err(Failure::usage(
+                    "the standard input has no name for the array: give --name",
+                ));
+            }
+        };
+        let (arrays, left) = match self.format {
+            Format::Npy => (vec![import.npy_from(manager, input)?], Vec::new()),
+            Format::Raw => {
+                let (dtype, shape) = described(args, dtype)?;
+                let array = import.raw_from(manager, input, dtype, shape)?;
+                (vec![array], Vec::new())
+            }
+            Format::Npz => unkeyed(import.npz_from(manager, input)?),
+            Format::Safetensors => unkeyed(import.safetensors_from(manager, input)?),
+        };
+        if io::copy(&mut self.input.take(1), &mut io::sink())? > 0 {
+            for array in &arrays {
+                array.release()?;
+            }
+            return Err(Failure::new(
+                Code::Failed,
+                "the standard input: more bytes follow the elements",
+            ));
+        }
+        Ok((arrays, left))
+    }
+}
+
+/// An error where keys are chosen in a file that has none.
+fn check_only(args: &Args, format: Format) -> Result<(), Failure> {
+    match matches!(format, Format::Npy | Format::Raw) && !args.only.is_empty() {
+        true => Err(Failure::usage(
+            "--only is for files of several arrays: .npz, .safetensors",
+        )),
+        false => Ok(()),
+    }
+}
+
+fn unkeyed(imported: Imported) -> (Vec<AnyArray>, Vec<Left>) {
+    let arrays = imported.arrays.into_iter().map(|(_, array)| array);
+    (arrays.collect(), imported.left)
 }
 
 fn json_of(array: &AnyArray) -> Value {

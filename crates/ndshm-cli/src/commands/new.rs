@@ -16,8 +16,9 @@ use std::{collections::BTreeMap, io::Write, path::Path, process::ExitCode};
 pub(crate) struct Args {
     /// The name of the array, or STORE/NAME
     name: String,
-    /// The type of the elements in NumPy's notation: <f8, |u1, <c16, '(3,)<f4', bfloat16, ...; or
-    /// in Rust's: f64, u8, ...
+    /// The type of the elements in NumPy's notation: f8, <f8, float64, u1, c16, '(3,)<f4',
+    /// bfloat16, ...; or in Rust's: f64, u8, ... A u8 or i8 is Rust's, of one byte; NumPy's of
+    /// eight bytes is u64 or <u8
     dtype: String,
     /// The lengths of the axes: 3,4 or '(3, 4)'; () for no axis
     shape: String,
@@ -113,8 +114,10 @@ pub(crate) fn place(
 
 /// A type in NumPy's notation, or by its name in Rust.
 pub(crate) fn dtype(text: &str) -> Result<DType, Failure> {
-    const RUST: [(&str, &str); 17] = [
+    const NAMES: &[(&str, &str)] = &[
         ("bool", "|b1"),
+        ("bool_", "|b1"),
+        ("?", "|b1"),
         ("u8", "|u1"),
         ("i8", "|i1"),
         ("u16", "<u2"),
@@ -129,19 +132,66 @@ pub(crate) fn dtype(text: &str) -> Result<DType, Failure> {
         ("bf16", "bfloat16"),
         ("f32", "<f4"),
         ("f64", "<f8"),
+        ("uint8", "|u1"),
+        ("int8", "|i1"),
+        ("uint16", "<u2"),
+        ("int16", "<i2"),
+        ("uint32", "<u4"),
+        ("int32", "<i4"),
+        ("uint64", "<u8"),
+        ("int64", "<i8"),
+        ("int", "<i8"),
+        ("uint", "<u8"),
+        ("int_", "<i8"),
+        ("intp", "<i8"),
+        ("uintp", "<u8"),
+        ("ubyte", "|u1"),
+        ("byte", "|i1"),
+        ("float16", "<f2"),
+        ("half", "<f2"),
+        ("float32", "<f4"),
+        ("single", "<f4"),
+        ("float64", "<f8"),
+        ("float", "<f8"),
+        ("double", "<f8"),
         ("complex64", "<c8"),
         ("complex128", "<c16"),
+        ("complex", "<c16"),
     ];
-    let numpy = RUST
-        .iter()
-        .find(|(rust, _)| *rust == text)
-        .map_or(text, |(_, numpy)| numpy);
-    numpy.parse().map_err(|_| {
+    parse_dtype(text, NAMES).ok_or_else(|| {
         Failure::usage(format!(
-            "{text:?} is no element type; some are f64 or <f8, u8 or |u1, complex128 or <c16, \
-             '(3,)<f4'"
+            "{text:?} is no element type; some are f64, f8, <f8 or float64, u8 or uint8, \
+             complex128 or c16, '(3,)f4'"
         ))
     })
+}
+
+/// A type by a name of the list, or in NumPy's notation. NumPy takes its letters without an order
+/// of bytes too: `f8` is the machine's, which the file format writes as `<f8`. A name of Rust comes
+/// first: `u8` is a byte, and NumPy's `u8` of eight bytes is written as `<u8`.
+fn parse_dtype(text: &str, names: &[(&str, &str)]) -> Option<DType> {
+    let text = text.trim();
+    if let Some((lengths, part)) = text.strip_prefix('(').and_then(|rest| rest.split_once(')')) {
+        let part = parse_dtype(part, names)?;
+        return format!("({lengths}){part}").parse().ok();
+    }
+    let text = ["numpy.", "np."]
+        .iter()
+        .find_map(|module| text.strip_prefix(module))
+        .unwrap_or(text);
+    if let Some((_, numpy)) = names.iter().find(|(name, _)| *name == text) {
+        return numpy.parse().ok();
+    }
+    // `=` is the machine's order; one of a byte has none.
+    let letters = text.trim_start_matches(['=', '|']);
+    [
+        text.to_owned(),
+        format!("<{letters}"),
+        format!("|{letters}"),
+        format!("|{}", text.trim_start_matches('<')),
+    ]
+    .iter()
+    .find_map(|text| text.parse().ok())
 }
 
 /// `3,4`, `(3, 4)`, `3x4`, `5`, `()`.

@@ -5,14 +5,15 @@ use crate::{
     context::Context,
     display::draw,
     display::glyphs,
+    elements::reading::Reading,
     elements::scalar,
     elements::tally::Grid,
     failure::{Code, Failure, words_of},
-    target::{For, Target},
+    target::Target,
 };
 use plotters::{coord::Shift, drawing::DrawingArea, prelude::*};
 use std::{
-    fs,
+    fs::{self, File},
     io::{self, Write},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -24,6 +25,9 @@ use std::{
 pub(crate) struct Args {
     /// The array, with an optional slice that leaves one or two axes
     array: String,
+    /// Take no lock: read a snapshot of elements that other processes may change meanwhile
+    #[arg(long)]
+    unlocked: bool,
     /// The file; its suffix decides the format
     #[arg(short, long, value_name = "FILE.png|FILE.svg")]
     output: PathBuf,
@@ -70,7 +74,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
             )));
         }
     };
-    let array = Target::find(context, &args.array)?.open(For::Reading)?;
+    let (array, reading) = Target::find(context, &args.array)?.look(args.unlocked)?;
     let (width, height) = (
         args.size.0 as i32 - LEFT - RIGHT,
         args.size.1 as i32 - TOP - BOTTOM,
@@ -85,9 +89,11 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     let is_line = array.ndim() == 1;
     let grid = Grid::of(
         &array,
+        reading,
         most(height),
         if is_line { width as usize } else { most(width) },
-    )?;
+    )
+    .map_err(Failure::or_look_unlocked)?;
     let Some(_) = grid.range() else {
         return Err(Failure::new(
             Code::Failed,
@@ -99,7 +105,10 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     let picture = Picture {
         grid: &grid,
         shape: array.shape(),
-        title: &args.array,
+        title: &match reading {
+            Reading::Unlocked => format!("{} (unlocked)", args.array),
+            _ => args.array.clone(),
+        },
         size: args.size,
         is_svg,
     };
@@ -108,12 +117,23 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes a file that appears complete or not at all, in place of one that exists.
+/// Writes a file that appears complete or not at all, in place of one that exists. Through a link,
+/// and into what is no regular file as it is: a rename would replace these.
 fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // A rename would replace a device or a pipe too.
-    if fs::symlink_metadata(path).is_ok_and(|found| !found.is_file() && !found.is_symlink()) {
-        return Err(io::Error::other("it exists and is not a file"));
-    }
+    let path = match fs::metadata(path) {
+        Ok(found) if !found.is_file() => {
+            return File::options()
+                .write(true)
+                .open(path)
+                .and_then(|mut file| file.write_all(bytes));
+        }
+        Ok(_) => fs::canonicalize(path)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match fs::read_link(path) {
+            Ok(target) => path.with_file_name("").join(target),
+            Err(_) => path.to_path_buf(),
+        },
+        Err(error) => return Err(error),
+    };
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -123,7 +143,7 @@ fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
         .permissions(fs::Permissions::from_mode(0o666))
         .tempfile_in(directory)?;
     file.write_all(bytes)?;
-    file.persist(path).map_err(|error| error.error)?;
+    file.persist(&path).map_err(|error| error.error)?;
     Ok(())
 }
 

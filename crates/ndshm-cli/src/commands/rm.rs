@@ -7,7 +7,10 @@ use crate::{
     target::{For, Target},
 };
 use ndshm::{Manager, Observer};
-use std::{path::Path, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 /// Delete arrays, or with --whole-store a whole store; processes that have them open keep using
 /// them
@@ -25,87 +28,122 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
+    // All of them are found, and may be deleted, before the first is deleted: a mistyped name in a
+    // list is a mistake in the whole list.
+    let mut targets: Vec<Target> = Vec::new();
     for text in &args.arrays {
-        let target = Target::find(context, text).map_err(|failure| {
-            match context.find_store(Path::new(text)) {
-                Ok(_) if failure.code() == Code::NotFound => Failure::new(
-                    Code::NotFound,
-                    format!(
-                        "{text}: it is a store; --whole-store deletes a store with all its arrays"
-                    ),
-                ),
-                _ => failure,
-            }
-        })?;
-        if target.is_sliced() {
-            return Err(Failure::usage(format!(
-                "{text}: arrays are deleted as a whole: leave the slice out"
-            )));
+        let target = find(context, text)?;
+        let id = target.info()?.id;
+        if targets.iter().all(|other| other.id() != id) {
+            check(&target, args.force)?;
+            targets.push(target);
         }
-        remove(&target, args.force)?;
     }
-    for store in &args.stores {
-        remove_store(context, &context.find_store(Path::new(store))?, args.force)?;
+    let mut stores: Vec<PathBuf> = Vec::new();
+    for text in &args.stores {
+        let store = context.find_store(Path::new(text))?;
+        if !stores.contains(&store) {
+            check_store(&store, args.force)?;
+            stores.push(store);
+        }
+    }
+    for target in &targets {
+        remove(target)?;
+    }
+    for store in &stores {
+        remove_store(context, store, args.force)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Deletes an array. With `force` also one that is in use.
-pub(crate) fn remove(target: &Target, force: bool) -> Result<(), Failure> {
-    let info = target.info()?;
-    if !force {
-        let state = target.observer()?.state(&info)?;
-        let refuse = |why: String| {
-            Err(Failure::new(
-                Code::Refused,
-                format!(
-                    "{}: {why}; --force deletes it nevertheless",
-                    info.path.display()
-                ),
-            ))
-        };
-        if let Some(owner) = state.owner.filter(|owner| owner.is_alive) {
-            return refuse(format!(
-                "member {} of the store, which is alive, owns it",
-                owner.id
-            ));
+/// Finds the whole array that a text names.
+fn find(context: &Context, text: &str) -> Result<Target, Failure> {
+    let target = Target::find(context, text).map_err(|failure| {
+        match context.find_store(Path::new(text)) {
+            Ok(_) if failure.code() == Code::NotFound => Failure::new(
+                Code::NotFound,
+                format!("{text}: it is a store; --whole-store deletes a store with all its arrays"),
+            ),
+            _ => failure,
         }
-        if let Some(guard) = state.guards.first() {
-            return refuse(format!("member {} holds a guard on it", guard.member));
-        }
+    })?;
+    if target.is_sliced() {
+        return Err(Failure::usage(format!(
+            "{text}: arrays are deleted as a whole: leave the slice out"
+        )));
     }
+    Ok(target)
+}
+
+/// Deletes an array, even one that is in use.
+pub(crate) fn remove(target: &Target) -> Result<(), Failure> {
     Ok(target.open(For::Reading)?.release()?)
+}
+
+/// An error where an array is in use, unless `force` is set.
+fn check(target: &Target, force: bool) -> Result<(), Failure> {
+    let info = target.info()?;
+    if force {
+        return Ok(());
+    }
+    let state = target.observer()?.state(&info)?;
+    let refuse = |why: String| {
+        Err(Failure::new(
+            Code::Refused,
+            format!(
+                "{}: {why}; --force deletes it nevertheless",
+                info.path.display()
+            ),
+        ))
+    };
+    if let Some(owner) = state.owner.filter(|owner| owner.is_alive) {
+        return refuse(format!(
+            "member {} of the store, which is alive, owns it",
+            owner.id
+        ));
+    }
+    if let Some(guard) = state.guards.first() {
+        return refuse(format!("member {} holds a guard on it", guard.member));
+    }
+    Ok(())
 }
 
 /// Deletes a store without living members. With `force` also a persistent one that has some.
 pub(crate) fn remove_store(context: &Context, store: &Path, force: bool) -> Result<(), Failure> {
-    let refuse = |why: String| {
-        Err(Failure::new(
-            Code::Refused,
-            format!("{}: {why}", store.display()),
-        ))
-    };
+    check_store(store, force)?;
+    if !is_swept(&Observer::open(store)?) {
+        return Ok(context.join(store)?.close()?);
+    }
+    let root = store.parent().unwrap_or(store);
+    let swept = Manager::sweep_root_timeout(root, context.patience)?;
+    match swept.skipped.into_iter().next().filter(|_| store.exists()) {
+        Some(error) => Err(error.into()),
+        None => Ok(()),
+    }
+}
+
+/// Whether a sweep deletes the store as soon as it has no members.
+fn is_swept(observer: &Observer) -> bool {
+    !observer.is_persistent() || observer.is_closing()
+}
+
+/// An error where a store has members, unless it is persistent and `force` is set.
+fn check_store(store: &Path, force: bool) -> Result<(), Failure> {
     let observer = Observer::open(store)?;
     let members = observer.members()?.len();
-    if !observer.is_persistent() || observer.is_closing() {
-        if members > 0 {
-            return refuse(format!(
-                "it is ephemeral and has {members} living members: it ends with the process that \
-                 made it"
-            ));
-        }
-        drop(observer);
-        let root = store.parent().unwrap_or(store);
-        let swept = Manager::sweep_root_timeout(root, context.patience)?;
-        return match swept.skipped.into_iter().next().filter(|_| store.exists()) {
-            Some(error) => Err(error.into()),
-            None => Ok(()),
-        };
+    let why = match is_swept(&observer) {
+        true => format!(
+            "it is ephemeral and has {members} living members: it ends with the process that made \
+             it"
+        ),
+        false => format!("it has {members} living members; --force deletes it nevertheless"),
+    };
+    let is_refused = members > 0 && (is_swept(&observer) || !force);
+    match is_refused {
+        true => Err(Failure::new(
+            Code::Refused,
+            format!("{}: {why}", store.display()),
+        )),
+        false => Ok(()),
     }
-    if members > 0 && !force {
-        return refuse(format!(
-            "it has {members} living members; --force deletes it nevertheless"
-        ));
-    }
-    Ok(context.join(store)?.close()?)
 }

@@ -6,11 +6,12 @@ use crate::{
     display::draw,
     display::preview,
     display::text,
+    elements::reading::Reading,
     elements::scalar::{Whole, real},
     elements::tally::{self, Grid, Tally},
     failure::{Failure, printable},
     survey,
-    target::{For, Target},
+    target::Target,
 };
 use ciborium::Value as Cbor;
 use ndshm::{AnyArray, ArrayInfo, ArrayState, Order};
@@ -23,6 +24,9 @@ use std::{io::Write, process::ExitCode, time::Instant};
 pub(crate) struct Args {
     /// The array, with an optional slice
     array: String,
+    /// Take no lock: read a snapshot of elements that other processes may change meanwhile
+    #[arg(long)]
+    unlocked: bool,
     /// Only the header, the attributes and the corners: reads only a few elements
     #[arg(short, long)]
     quick: bool,
@@ -40,19 +44,28 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     let target = Target::find(context, &args.array)?;
     let info = target.info()?;
     let state = target.observer()?.state(&info)?;
-    let array = target.open(For::Reading)?;
+    let (array, reading) = target.look(args.unlocked)?;
     if context.is_json {
-        let statistics = Statistics::of(&array, args)?;
-        context.print_json(&json_of(&info, &state, &array, &statistics)?)?;
+        let statistics =
+            Statistics::of(&array, reading, args).map_err(Failure::or_look_unlocked)?;
+        let mut value = json_of(&info, &state, &array, &statistics)?;
+        value["read"] = reading.name().into();
+        context.print_json(&value)?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut out = context.out();
     header(&mut out, &info, &state, &array)?;
-    writeln!(out, "\n{}", preview::of(&array)?)?;
-    // The statistics may take their time.
+    if let Some(warning) = reading.warning() {
+        writeln!(out, "read        {warning}")?;
+    }
+    // The elements may have to be waited for, and the statistics may take their time.
+    out.flush()?;
+    let preview = preview::of(&array, reading).map_err(Failure::or_look_unlocked)?;
+    writeln!(out, "\n{preview}")?;
     out.flush()?;
     let start = Instant::now();
-    print_statistics(context, &mut out, &Statistics::of(&array, args)?, start)?;
+    let found = Statistics::of(&array, reading, args).map_err(Failure::or_look_unlocked)?;
+    print_statistics(context, &mut out, &found, reading, start)?;
     out.flush()?;
     Ok(ExitCode::SUCCESS)
 }
@@ -68,7 +81,7 @@ struct Statistics {
 }
 
 impl Statistics {
-    fn of(array: &AnyArray, args: &Args) -> Result<Self, Failure> {
+    fn of(array: &AnyArray, reading: Reading, args: &Args) -> Result<Self, Failure> {
         let mut found = Self::default();
         if args.quick {
             return Ok(found);
@@ -76,10 +89,10 @@ impl Statistics {
         for (name, view) in tally::parts(array.view()?, "") {
             match view {
                 Ok(view) if name.is_empty() => {
-                    found.whole = Tally::of(&view)?.map(|tally| (view, tally));
+                    found.whole = Tally::of(&view, reading)?.map(|tally| (view, tally));
                 }
                 Ok(view) => {
-                    let tally = Tally::of(&view)?.ok_or_else(String::new);
+                    let tally = Tally::of(&view, reading)?.ok_or_else(String::new);
                     found.parts.push((name, tally));
                 }
                 Err(reason) => found.parts.push((name, Err(reason))),
@@ -90,7 +103,7 @@ impl Statistics {
             && tally.max > tally.min
         {
             let range = tally.min..tally.max;
-            found.histogram = tally::histogram(view, range, usize::from(args.bins))?;
+            found.histogram = tally::histogram(view, reading, range, usize::from(args.bins))?;
         }
         Ok(found)
     }
@@ -133,6 +146,7 @@ fn print_statistics(
     context: &Context,
     out: &mut impl Write,
     found: &Statistics,
+    reading: Reading,
     start: Instant,
 ) -> Result<(), Failure> {
     if !found.parts.is_empty() {
@@ -159,7 +173,7 @@ fn print_statistics(
     }
     if array.ndim() == 2 && tally.max > tally.min && !preview::is_whole(array.shape()) {
         let (columns, rows) = draw::room();
-        let grid = Grid::of(array, rows, columns)?;
+        let grid = Grid::of(array, reading, rows, columns)?;
         draw::heat_map(out, &grid, context.has_colors())?;
     }
     let (took, len) = (start.elapsed(), array.len() * array.dtype().itemsize());

@@ -1,6 +1,9 @@
 //! The corners of an array of any rank, as NumPy prints them.
 
-use crate::{elements::scalar::real, failure::Failure};
+use crate::{
+    elements::{reading::Reading, scalar::real},
+    failure::Failure,
+};
 use ndarray::{Axis, SliceInfo, SliceInfoElem};
 use ndshm::{AnyArray, DType, Error};
 
@@ -21,8 +24,8 @@ enum Node {
 }
 
 /// The preview of an array, without a line break at its end.
-pub(crate) fn of(array: &AnyArray) -> Result<String, Failure> {
-    let node = node(array, &plan(array.shape()))?;
+pub(crate) fn of(array: &AnyArray, reading: Reading) -> Result<String, Failure> {
+    let node = node(array, reading, &plan(array.shape()))?;
     let mut text = String::new();
     let width = width(&node);
     write(&mut text, &node, 0, array.ndim(), width);
@@ -67,9 +70,9 @@ fn plan(shape: &[usize]) -> Vec<(usize, usize)> {
     plan
 }
 
-fn node(array: &AnyArray, plan: &[(usize, usize)]) -> Result<Node, Failure> {
+fn node(array: &AnyArray, reading: Reading, plan: &[(usize, usize)]) -> Result<Node, Failure> {
     let Some((&(head, tail), inner)) = plan.split_first() else {
-        return Ok(elements(array)?
+        return Ok(elements(array, reading)?
             .pop()
             .map_or(Node::List(Vec::new()), Node::Element));
     };
@@ -77,13 +80,17 @@ fn node(array: &AnyArray, plan: &[(usize, usize)]) -> Result<Node, Failure> {
     let mut nodes = Vec::new();
     if inner.is_empty() {
         nodes.extend(
-            elements(&range(array, 0, head)?)?
+            elements(&range(array, 0, head)?, reading)?
                 .into_iter()
                 .map(|text| Some(Node::Element(text))),
         );
     } else {
         for index in 0..head {
-            nodes.push(Some(node(&array.index_axis(Axis(0), index)?, inner)?));
+            nodes.push(Some(node(
+                &array.index_axis(Axis(0), index)?,
+                reading,
+                inner,
+            )?));
         }
     }
     if head + tail < length {
@@ -91,13 +98,17 @@ fn node(array: &AnyArray, plan: &[(usize, usize)]) -> Result<Node, Failure> {
     }
     if inner.is_empty() {
         nodes.extend(
-            elements(&range(array, length - tail, length)?)?
+            elements(&range(array, length - tail, length)?, reading)?
                 .into_iter()
                 .map(|text| Some(Node::Element(text))),
         );
     } else {
         for index in length - tail..length {
-            nodes.push(Some(node(&array.index_axis(Axis(0), index)?, inner)?));
+            nodes.push(Some(node(
+                &array.index_axis(Axis(0), index)?,
+                reading,
+                inner,
+            )?));
         }
     }
     Ok(Node::List(nodes))
@@ -115,11 +126,11 @@ fn range(array: &AnyArray, start: usize, end: usize) -> Result<AnyArray, Failure
 }
 
 /// The elements of a small view; a question mark for each poisoned one.
-fn elements(array: &AnyArray) -> Result<Vec<String>, Failure> {
+fn elements(array: &AnyArray, reading: Reading) -> Result<Vec<String>, Failure> {
     if array.is_empty() {
         return Ok(Vec::new());
     }
-    match array.read_bytes() {
+    match reading.bytes(array) {
         Ok(bytes) => Ok(bytes
             .chunks(array.dtype().itemsize())
             .map(|bytes| shortened(element(array.dtype(), bytes)))
@@ -127,7 +138,7 @@ fn elements(array: &AnyArray) -> Result<Vec<String>, Failure> {
         Err(Error::Poisoned { .. }) if array.len() == 1 => Ok(vec!["?".into()]),
         // One by one: the others can be read.
         Err(Error::Poisoned { .. }) => (0..array.len())
-            .map(|index| elements(&array.index_axis(Axis(0), index)?))
+            .map(|index| elements(&array.index_axis(Axis(0), index)?, reading))
             .try_fold(Vec::new(), |mut all, one| {
                 all.extend(one?);
                 Ok(all)

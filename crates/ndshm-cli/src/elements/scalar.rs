@@ -1,8 +1,9 @@
 //! Elements as numbers: parsed from the command line, summed, printed.
 
 use crate::failure::Failure;
-use ndshm::{AnyArray, Bool, Element};
-use std::fmt;
+use ndarray::{ArrayD, IxDyn};
+use ndshm::{AnyArray, AtomicElement, Bool, Element, SharedArray};
+use std::{fmt, sync::atomic::Ordering::Relaxed, time::Duration};
 
 /// An element that is a real or complex number.
 pub(crate) trait Scalar: Element {
@@ -11,6 +12,14 @@ pub(crate) trait Scalar: Element {
 
     /// The value as a real number; for a complex one its absolute value.
     fn to_f64(self) -> f64;
+
+    /// The bytes of the number, native-endian.
+    fn to_bytes(self) -> Vec<u8>;
+
+    /// A copy of the elements as atomics, for numbers that the library has as atomics.
+    fn load(_: &SharedArray<Self, IxDyn>, _: Duration) -> Option<ndshm::Result<ArrayD<Self>>> {
+        None
+    }
 
     /// The exact minimum and maximum of integers.
     fn extremes(_: &[Self]) -> Option<(Whole, Whole)> {
@@ -36,8 +45,19 @@ impl fmt::Display for Whole {
 }
 
 macro_rules! integers {
-    ($($integer:ty)*) => {$(
+    ($($integer:ty $(=> $load:ident)?;)*) => {$(
         impl Scalar for $integer {
+            fn to_bytes(self) -> Vec<u8> {
+                self.to_ne_bytes().to_vec()
+            }
+
+            $(fn load(
+                xs: &SharedArray<Self, IxDyn>,
+                patience: Duration,
+            ) -> Option<ndshm::Result<ArrayD<Self>>> {
+                Some($load(xs, patience, |atomic| atomic.load(Relaxed)))
+            })?
+
             fn from_text(text: &str) -> Option<Self> {
                 text.parse().ok()
             }
@@ -61,9 +81,22 @@ macro_rules! integers {
     )*};
 }
 
+/// A copy of elements that other processes change meanwhile.
+fn load<T: AtomicElement>(
+    xs: &SharedArray<T, IxDyn>,
+    patience: Duration,
+    load: impl Fn(&T::Atomic) -> T,
+) -> ndshm::Result<ArrayD<T>> {
+    Ok(xs.atomic_timeout(patience)?.map(load))
+}
+
 macro_rules! floats {
     ($($float:ty, $to_f64:expr, $from:expr;)*) => {$(
         impl Scalar for $float {
+            fn to_bytes(self) -> Vec<u8> {
+                self.to_ne_bytes().to_vec()
+            }
+
             fn from_text(text: &str) -> Option<Self> {
                 text.parse().ok().map($from)
             }
@@ -76,7 +109,10 @@ macro_rules! floats {
     )*};
 }
 
-integers!(u8 i8 u16 i16 u32 i32 u64 i64 u128 i128);
+integers! {
+    u8 => load; i8 => load; u16 => load; i16 => load; u32 => load; i32 => load; u64 => load;
+    i64 => load; u128; i128;
+}
 floats! {
     f32, f64::from, |x: f32| x;
     f64, |x: f64| x, |x: f64| x;
@@ -87,6 +123,10 @@ floats! {
 }
 
 impl Scalar for Bool {
+    fn to_bytes(self) -> Vec<u8> {
+        vec![u8::from(bool::from(self))]
+    }
+
     fn from_text(text: &str) -> Option<Self> {
         match text {
             "1" | "true" | "True" => Some(true.into()),
@@ -104,6 +144,10 @@ impl Scalar for Bool {
 macro_rules! complex {
     ($($complex:ty, $float:ty;)*) => {$(
         impl Scalar for $complex {
+            fn to_bytes(self) -> Vec<u8> {
+                [self.re.to_ne_bytes(), self.im.to_ne_bytes()].concat()
+            }
+
             fn from_text(text: &str) -> Option<Self> {
                 // 1.5, 2j, 1+2j
                 text.replace('j', "i").parse().ok()

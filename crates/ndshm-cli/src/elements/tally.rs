@@ -2,6 +2,7 @@
 
 use crate::{
     elements::chunks,
+    elements::reading::Reading,
     elements::scalar::{Scalar, Whole},
     failure::Failure,
 };
@@ -96,11 +97,15 @@ impl Tally {
     };
 
     /// The statistics of all elements; `None` if the elements are no numbers.
-    pub(crate) fn of(array: &AnyArray) -> Result<Option<Self>, Failure> {
+    pub(crate) fn of(array: &AnyArray, reading: Reading) -> Result<Option<Self>, Failure> {
         if !is_number(array)? {
             return Ok(None);
         }
-        let (parts, unread) = scan(array, || Self::EMPTY, |tally, _, view| tally.add_view(view))?;
+        let (parts, unread) = scan(
+            array,
+            || Self::EMPTY,
+            |tally, _, view| tally.add_view(view, reading),
+        )?;
         let mut total = Self {
             unread,
             ..Self::EMPTY
@@ -114,8 +119,8 @@ impl Tally {
     }
 
     /// Adds the elements of a view, if they are numbers.
-    fn add_view(&mut self, view: &AnyArray) -> ndshm::Result<()> {
-        ndshm::dispatch!(view, xs: T => self.add_all::<T>(&*xs.read()?), else => ())
+    fn add_view(&mut self, view: &AnyArray, reading: Reading) -> ndshm::Result<()> {
+        ndshm::dispatch!(view, xs: T => self.add_all::<T>(&reading.elements(&xs)?), else => ())
     }
 
     fn add_all<T: Scalar>(&mut self, elements: &ArrayRef<T, IxDyn>) {
@@ -243,6 +248,7 @@ pub(crate) fn parts(array: AnyArray, name: &str) -> Vec<(String, Result<AnyArray
 /// The number of elements in each of `bins` equal parts of the range.
 pub(crate) fn histogram(
     array: &AnyArray,
+    reading: Reading,
     range: Range<f64>,
     bins: usize,
 ) -> Result<Vec<u64>, Failure> {
@@ -258,7 +264,7 @@ pub(crate) fn histogram(
                 }
             };
             ndshm::dispatch!(view, xs: T => {
-            let elements = xs.read()?;
+            let elements = reading.elements(&xs)?;
             match elements.as_slice_memory_order() {
                 Some(slice) => slice.iter().for_each(|x| note(x.to_f64())),
                 None => elements.iter().for_each(|x| note(x.to_f64())),
@@ -274,7 +280,12 @@ pub(crate) fn histogram(
 
 impl Grid {
     /// Reduces an array of one axis (a row) or two to at most `rows` by `columns` cells.
-    pub(crate) fn of(array: &AnyArray, rows: usize, columns: usize) -> Result<Self, Failure> {
+    pub(crate) fn of(
+        array: &AnyArray,
+        reading: Reading,
+        rows: usize,
+        columns: usize,
+    ) -> Result<Self, Failure> {
         let (height, width) = match *array.shape() {
             [width] => (1, width),
             [height, width] => (height, width),
@@ -297,7 +308,7 @@ impl Grid {
                     (piece[0].start, piece[1].start)
                 };
                 ndshm::dispatch!(view, xs: T => {
-                let elements = xs.read()?;
+                let elements = reading.elements(&xs)?;
                 let width_here = *elements.shape().last().unwrap_or(&1);
                 for (row, lane) in elements.rows().into_iter().enumerate() {
                     let base = (top + row) * rows / height * columns;

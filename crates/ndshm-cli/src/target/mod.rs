@@ -4,10 +4,11 @@ mod slice;
 
 use crate::{
     context::Context,
+    elements::reading::Reading,
     failure::{Code, Failure},
     target::slice::Slice,
 };
-use ndshm::{AnyArray, ArrayInfo, Handle, Manager, Observer, Scope};
+use ndshm::{AnyArray, ArrayId, ArrayInfo, GuardKind, Handle, Manager, Observer, Scope};
 use std::{
     path::{Path, PathBuf},
     time::Duration,
@@ -50,6 +51,12 @@ impl Target {
                 });
             }
             Err(failure) => match split(text)? {
+                (_, None) if context.find_store(Path::new(text)).is_ok() => {
+                    return Err(Failure::new(
+                        failure.code(),
+                        format!("{text}: it is a store; ndshm ls --store {text} lists its arrays"),
+                    ));
+                }
                 (_, None) => return Err(failure),
                 found => found,
             },
@@ -64,6 +71,11 @@ impl Target {
     /// The whole array's description.
     pub(crate) fn info(&self) -> Result<ArrayInfo, Failure> {
         Ok(self.handle.info()?)
+    }
+
+    /// The array's id.
+    pub(crate) fn id(&self) -> ArrayId {
+        self.handle.id()
     }
 
     /// Whether the argument has a slice.
@@ -84,6 +96,21 @@ impl Target {
         Ok(Observer::open(
             self.handle.path().parent().unwrap_or(Path::new("/")),
         )?)
+    }
+
+    /// Opens the array or slice to look at its elements, and says how they are read: without a lock
+    /// if the user said so, as atomics if other processes use them as such.
+    pub(crate) fn look(&self, unlocked: bool) -> Result<(AnyArray, Reading), Failure> {
+        if unlocked {
+            return Ok((self.open(For::Reading)?, Reading::Unlocked));
+        }
+        let guards = self.observer()?.state(&self.info()?)?.guards;
+        let has_atomics = guards.iter().any(|guard| guard.kind == GuardKind::Atomic);
+        if has_atomics && let Ok(array) = self.open(For::Writing) {
+            let patience = self.patience;
+            return Ok((array, Reading::Atomic { patience }));
+        }
+        Ok((self.open(For::Reading)?, Reading::Locked))
     }
 
     /// Opens the array or slice.

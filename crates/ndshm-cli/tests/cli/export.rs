@@ -204,3 +204,149 @@ fn an_export_that_is_killed_in_the_middle_leaves_nothing_and_harms_nothing() {
         .success();
     assert_eq!(std::fs::read(out.join("small.raw")).unwrap(), [0; 10]);
 }
+
+fn shell(fixture: &Fixture, script: &str) -> std::process::Output {
+    let tool = snapbox::cmd::cargo_bin!("ndshm");
+    let script = format!(
+        "set -o pipefail; ndshm() {{ {} \"$@\"; }}; {script}",
+        tool.display()
+    );
+    std::process::Command::new("bash")
+        .args(["-c", &script])
+        .env("NDSHM_ROOT", fixture.root.path())
+        .env("NDSHM_STORE", "run")
+        .current_dir(fixture.root.path())
+        .output()
+        .unwrap()
+}
+
+/// `export -o /dev/stdout --force` replaced the link (as root), and there was no way to pipe an
+/// array into another program, or to another machine.
+#[test]
+fn arrays_go_through_pipes_in_every_format() {
+    let fixture = Fixture::new();
+    let xs = fixture.arange("xs", &[300, 200]);
+    for (number, (export, import)) in [
+        ("-o -", "- --name NAME"),
+        ("-o /dev/stdout", "/dev/stdin --name NAME"),
+        (
+            "-o - --format raw",
+            "- --name NAME --dtype f8 --shape 300,200",
+        ),
+        ("-o - --format npz", "- --name NAME-"),
+        ("-o - --format npz --compress", "- --name NAME-"),
+        ("-o - --format safetensors", "- --name NAME-"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("copy{number}");
+        let import = import.replace("NAME", &name);
+        let script = format!("ndshm export xs {export} | cat | ndshm import {import}");
+        let output = shell(&fixture, &script);
+        assert!(
+            output.status.success() && output.stderr.is_empty(),
+            "{script}: {output:?}"
+        );
+        let name = if import.ends_with('-') {
+            format!("{name}-xs")
+        } else {
+            name
+        };
+        let copy = fixture.run.array_any(&name).unwrap();
+        assert_eq!(
+            copy.read_bytes().unwrap(),
+            xs.read_bytes().unwrap(),
+            "{script}"
+        );
+        let printed = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(printed.trim(), copy.path().to_str().unwrap(), "{script}");
+    }
+    // Nothing but the bytes, whatever the shell connects.
+    fixture.output(&format!(
+        "export xs -o {}/plain.npy",
+        fixture.root.path().display()
+    ));
+    for script in [
+        "ndshm export xs -o - > out.npy; cmp out.npy plain.npy",
+        "ndshm --json export xs -o - > out.npy; cmp out.npy plain.npy",
+        "ndshm export xs -o /dev/stdout > out.npy; cmp out.npy plain.npy",
+        "{ printf 12345; ndshm export xs -o -; } > out.npy; tail -c +6 out.npy | cmp - plain.npy",
+        "ndshm export xs --format npy -o >(cat > out.npy; touch done); until [ -e done ]; do :; \
+         done; cmp out.npy plain.npy",
+        "mkfifo pipe; cat pipe > out.npy & ndshm export xs --format npy -o pipe; wait; \
+         cmp out.npy plain.npy; [ -p pipe ]",
+        "ln -s target.npy link.npy; ndshm export xs -o link.npy; ndshm export xs -f -o link.npy; \
+         [ -L link.npy ] && cmp target.npy plain.npy",
+        "ndshm import - --name a1 < plain.npy",
+        "ndshm import <(cat plain.npy) --format npy --name a2",
+        "{ head -c 5 > /dev/null; ndshm import - --name a3; } < <(printf 12345; cat plain.npy)",
+    ] {
+        let output = shell(&fixture, script);
+        assert!(
+            output.status.success() && output.stderr.is_empty(),
+            "{script}: {output:?}"
+        );
+    }
+    let output = shell(
+        &fixture,
+        "ndshm export xs -o - | head -c 100 | wc -c; echo ${PIPESTATUS[1]}",
+    );
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "100\n0\n");
+    assert!(output.stderr.is_empty(), "{output:?}");
+}
+
+#[test]
+fn a_stream_that_cannot_be_imported_says_why_and_makes_no_array() {
+    let fixture = Fixture::new();
+    fixture.arange("xs", &[30]);
+    for (script, words) in [
+        (
+            "echo hello | ndshm import - --name a",
+            "no .npy, .npz or safetensors file",
+        ),
+        (
+            "ndshm import - --name a < /dev/null",
+            "no .npy, .npz or safetensors file",
+        ),
+        ("ndshm export xs -o - | ndshm import -", "give --name"),
+        (
+            "ndshm export xs -o - | head -c 300 | ndshm import - --name a",
+            "it ends too early",
+        ),
+        (
+            "{ ndshm export xs -o -; echo; } | ndshm import - --name a",
+            "more bytes follow",
+        ),
+        ("ndshm export xs xs -o - | cat", "or by --format"),
+        (
+            "script -qec 'NDSHM export xs -o -' /dev/null",
+            "the standard output is a terminal",
+        ),
+        (
+            "script -qec 'NDSHM export xs --format raw -o /dev/tty' /dev/null",
+            "it is a terminal",
+        ),
+        (
+            "script -qec 'NDSHM import - --name a' /dev/null",
+            "the standard input is a terminal",
+        ),
+    ] {
+        if script.starts_with("script") && !std::path::Path::new("/usr/bin/script").exists() {
+            crate::common::skip(
+                "a_stream_that_cannot_be_imported",
+                "script is not installed",
+            );
+            continue;
+        }
+        let tool = snapbox::cmd::cargo_bin!("ndshm").display().to_string();
+        let output = shell(&fixture, &script.replace("NDSHM", &tool));
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(
+            !output.status.success() && said.contains(words),
+            "{script}: {said}"
+        );
+        assert!(!fixture.run.contains("a").unwrap(), "{script}");
+    }
+}

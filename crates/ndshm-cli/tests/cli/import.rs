@@ -140,6 +140,25 @@ fn tensors_that_cannot_be_taken_are_left_on_request_and_listed() {
     assert_eq!(json["arrays"].as_array().unwrap().len(), 2);
     assert_eq!(json["left"][0]["key"], "b/w");
 
+    // From a stream it is the same.
+    let bytes = std::fs::read(file(&fixture, "x.safetensors")).unwrap();
+    let piped = |more: &str| {
+        let command = format!("import - --store run {more}");
+        fixture
+            .command(&command)
+            .stdin(bytes.clone())
+            .output()
+            .unwrap()
+    };
+    let output = piped("--name s- --skip-unsupported --only *w c");
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains(r#"left "b/w": "#), "{told}");
+    let names = String::from_utf8(output.stdout).unwrap();
+    assert!(names.contains("/s-a%2Fw.ndshm"), "{names}");
+    assert!(names.contains("/s-c.ndshm"), "{names}");
+    let output = piped("--only c --format npy --name n");
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+
     let again = file(&fixture, "y.safetensors");
     let export = fixture.command("export a%2Fw c -o").arg(&again).assert();
     export.success();

@@ -67,3 +67,67 @@ fn an_invalid_type_shape_or_value_is_refused_and_leaves_no_array() {
             .contains("no space")
     );
 }
+
+/// `ndshm new x f8 4` was refused: NumPy's users write f8, float64 and np.float64.
+#[test]
+fn every_spelling_of_numpy_names_a_type() {
+    let fixture = Fixture::new();
+    for (number, (spelling, expected)) in [
+        ("f8", "<f8"),
+        ("<f8", "<f8"),
+        ("=f8", "<f8"),
+        ("float64", "<f8"),
+        ("np.float64", "<f8"),
+        ("numpy.float64", "<f8"),
+        ("double", "<f8"),
+        ("f64", "<f8"),
+        ("f4", "<f4"),
+        ("f2", "<f2"),
+        ("i4", "<i4"),
+        ("np.int64", "<i8"),
+        ("i1", "|i1"),
+        ("<u1", "|u1"),
+        ("u1", "|u1"),
+        ("uint8", "|u1"),
+        ("np.bool_", "|b1"),
+        ("b1", "|b1"),
+        ("?", "|b1"),
+        ("c16", "<c16"),
+        ("complex64", "<c8"),
+        ("V5", "|V5"),
+        ("(3,)f4", "(3,)<f4"),
+        ("(3,)float32", "(3,)<f4"),
+        ("(2,3)np.uint16", "(2,3)<u2"),
+        ("bfloat16", "bfloat16"),
+        // Rust's names, which mean something else in NumPy's letters.
+        ("u8", "|u1"),
+        ("i8", "|i1"),
+        ("u64", "<u8"),
+        ("<u8", "<u8"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("x{number}");
+        fixture
+            .ndshm(&format!("new {name} '{spelling}' 4"))
+            .success();
+        let array = fixture.run.array_any(&name).unwrap();
+        assert_eq!(array.dtype().to_string(), expected, "{spelling}");
+    }
+    let raw = fixture.root.path().join("a.raw");
+    std::fs::write(&raw, [0; 32]).unwrap();
+    let import = format!("import {} --dtype np.float64 --shape 4", raw.display());
+    fixture.ndshm(&import).success();
+    assert_eq!(
+        fixture.run.array_any("a").unwrap().dtype().to_string(),
+        "<f8"
+    );
+    for wrong in [">f8", "f9", "np.", "float63", "(3,)", "()f8"] {
+        assert_eq!(
+            fixture.failure(&format!("new wrong '{wrong}' 4")).1,
+            2,
+            "{wrong}"
+        );
+    }
+}

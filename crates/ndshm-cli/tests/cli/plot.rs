@@ -77,3 +77,35 @@ fn an_array_that_cannot_be_drawn_is_refused_and_leaves_no_file() {
     }
     assert!(!png.exists());
 }
+
+/// A picture took the place of a link to it, which other programs showed.
+#[test]
+fn a_picture_is_drawn_through_links_and_into_pipes() {
+    let fixture = Fixture::new();
+    fixture.arange("xs", &[40]);
+    let file = |name: &str| fixture.root.path().join(name);
+    std::os::unix::fs::symlink("target.svg", file("link.svg")).unwrap();
+    for _ in 0..2 {
+        fixture
+            .ndshm(&format!("plot xs -o {}", file("link.svg").display()))
+            .success();
+        assert!(file("link.svg").symlink_metadata().unwrap().is_symlink());
+        assert!(
+            std::fs::read_to_string(file("target.svg"))
+                .unwrap()
+                .contains("<polyline")
+        );
+    }
+    std::os::unix::fs::symlink("/dev/null", file("null.svg")).unwrap();
+    fixture
+        .ndshm(&format!("plot xs -o {}", file("null.svg").display()))
+        .success();
+    assert!(!std::fs::metadata("/dev/null").unwrap().is_file());
+    std::fs::create_dir(file("directory.svg")).unwrap();
+    assert_eq!(
+        fixture
+            .failure(&format!("plot xs -o {}", file("directory.svg").display()))
+            .1,
+        1
+    );
+}

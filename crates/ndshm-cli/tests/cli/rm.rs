@@ -61,3 +61,35 @@ fn stores_are_deleted_if_no_process_uses_them() {
     fixture.ndshm("rm --force -r run").success();
     assert!(!fixture.run.path().exists());
 }
+
+/// `rm a missing` deleted `a`, and then said that there is no `missing`: a mistyped name in a list
+/// is a mistake in the whole list.
+#[test]
+fn nothing_is_deleted_or_frozen_unless_all_names_are_right() {
+    let fixture = Fixture::new();
+    fixture.arange("a", &[6]);
+    fixture.arange("xs", &[6]);
+    std::fs::write(fixture.run.path().join("bad.ndshm"), "no array").unwrap();
+    let writer = start_a_writer(&fixture);
+    for (command, code) in [
+        ("rm a missing", 3),
+        ("rm a xs", 4),
+        ("rm a bad", 5),
+        ("rm a a[0]", 2),
+        ("rm a --whole-store missing", 3),
+        ("rm a --whole-store run", 4),
+        ("freeze a missing", 3),
+        ("freeze a bad", 5),
+        ("freeze a xs[0]", 2),
+        ("export a missing -o /dev/null --format npz", 3),
+    ] {
+        let (line, found) = fixture.failure(command);
+        assert_eq!(found, code, "{command}: {line}");
+        assert!(fixture.run.contains("a").unwrap(), "{command}");
+        let a = fixture.run.array::<f64, ndarray::Ix1>("a").unwrap();
+        assert!(!a.is_frozen() && a.read().unwrap()[5] == 5.0, "{command}");
+    }
+    writer.finish();
+    fixture.ndshm("rm a a xs").success();
+    assert!(!fixture.run.contains("a").unwrap() && !fixture.run.contains("xs").unwrap());
+}

@@ -336,3 +336,94 @@ fn fields_of_structs_and_items_of_subarrays_have_statistics() {
             .ends_with("\nno statistics: elements of type |V5 are no numbers\n")
     );
 }
+
+#[test]
+#[ignore = "started by another test"]
+pub(crate) fn child_with_atomics() {
+    let path = crate::common::arguments().remove(0);
+    let xs = ndshm::SharedArray1::<u64>::open_path(path).unwrap();
+    let atomics = xs.atomic().unwrap();
+    atomics[3].store(7, std::sync::atomic::Ordering::SeqCst);
+    println!("ready");
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+    drop(atomics);
+    crate::common::done();
+}
+
+/// `show`, `plot` and `cp` of an array that a worker held waited ten seconds and failed: a look at
+/// the counters of a running program was not possible at all.
+#[test]
+fn atomics_are_read_as_atomics_beside_the_process_that_holds_them() {
+    let fixture = Fixture::new();
+    let xs = fixture.run.options().name("xs").zeros::<u64, _>(6).unwrap();
+    let path = xs.path().to_str().unwrap();
+    let mut worker = crate::common::Peer::start(child_with_atomics, &[path]);
+    worker.hear("ready");
+    let shown = fixture.output("show xs --wait 0");
+    assert!(
+        shown.contains("[0 0 0 7 0 0]")
+            && shown.contains("max 7")
+            && shown.contains("read        as atomics"),
+        "{shown}"
+    );
+    let json = fixture.json("show xs --wait 0");
+    assert_eq!(
+        (json["read"].as_str(), &json["statistics"]["max"]),
+        (Some("atomic"), &7.into())
+    );
+    let picture = fixture.root.path().join("xs.svg");
+    fixture
+        .ndshm(&format!("plot xs --wait 0 -o {}", picture.display()))
+        .success();
+    fixture.ndshm("cp xs copy --wait 0").success();
+    let copy = fixture.run.array::<u64, ndarray::Ix1>("copy").unwrap();
+    assert_eq!(copy.to_ndarray().unwrap().to_vec(), [0, 0, 0, 7, 0, 0]);
+    // A part of it, of one element, and a read-only handle, which atomics cannot have.
+    assert!(fixture.output("show xs[3] --wait 0").contains("\n7\n"));
+    worker.finish();
+    assert_eq!(fixture.json("show xs")["read"], "locked");
+}
+
+/// As above.
+#[test]
+fn elements_that_a_writer_holds_are_shown_unlocked_where_the_user_says_so() {
+    let fixture = Fixture::new();
+    fixture.arange("xs", &[6]);
+    let picture = fixture.root.path().join("xs.svg").display().to_string();
+    let writer = start_a_writer(&fixture);
+    for command in [
+        "show xs",
+        "--json show xs",
+        &format!("plot xs -o {picture}"),
+        "cp xs copy",
+    ] {
+        let (line, code) = fixture.failure(&format!("{command} --wait 0"));
+        assert!(
+            code == 6 && line.contains("--unlocked takes a snapshot"),
+            "{command}: {line}"
+        );
+    }
+    let (line, code) = fixture.failure("export xs --wait 0 -o /dev/null --format npy");
+    assert!(code == 6 && line.contains("ndshm cp --unlocked"), "{line}");
+    assert!(!fixture.run.contains("copy").unwrap());
+    let shown = fixture.output("show xs --unlocked");
+    assert!(
+        shown.contains("[0. 1. 2. 3. 4. 5.]")
+            && shown.contains("max 5")
+            && shown.contains("read        without a lock: a snapshot"),
+        "{shown}"
+    );
+    assert_eq!(fixture.json("show xs --unlocked")["read"], "unlocked");
+    fixture
+        .ndshm(&format!("plot xs --unlocked -o {picture}"))
+        .success();
+    assert!(
+        std::fs::read_to_string(&picture)
+            .unwrap()
+            .contains("xs (unlocked)")
+    );
+    assert_eq!(fixture.json("cp xs copy --unlocked")["read"], "unlocked");
+    let copy = fixture.run.array::<f64, ndarray::Ix1>("copy").unwrap();
+    assert_eq!(copy.read().unwrap().sum(), 15.0);
+    writer.finish();
+}

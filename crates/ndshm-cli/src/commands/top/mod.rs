@@ -413,7 +413,7 @@ fn draw_question(frame: &mut Frame<'_>, victim: &Victim, name: &str) {
 /// process uses it.
 fn delete(context: &Context, victim: &Victim) -> Result<(), Failure> {
     match victim {
-        Victim::Array(path) => rm::remove(&Target::find(context, &path.to_string_lossy())?, true),
+        Victim::Array(path) => rm::remove(&Target::find(context, &path.to_string_lossy())?),
         Victim::Store(path) => rm::remove_store(context, path, false),
     }
 }
