@@ -218,7 +218,7 @@ fn scribble(store: &Fixture, below: &mut dyn FnMut(u64) -> u64) {
     } else {
         Mode::Poisoned as u64
     };
-    let tag = (20 + below(6)) << 8 | below(2) * AWAITED | mode;
+    let tag = ((20 + below(6)) << 8) | (below(2) * AWAITED) | mode;
     // The calls use the first lanes.
     if lanes > 4 {
         let lane = &store.pool.lanes[(4 + below(lanes - 4)) as usize];
