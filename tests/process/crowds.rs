@@ -1,4 +1,5 @@
 //! Hundreds of guards on one array.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use crate::common::{self, Peer, Root};
 use ndarray::{Ix2, s};

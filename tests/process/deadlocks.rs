@@ -1,4 +1,5 @@
 //! Threads and processes that wait for each other's guards.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use crate::common::{self, Peer, Root};
 use ndarray::{Ix1, s};
