@@ -13,7 +13,7 @@ use crate::{
     format::constants::SIGNALS,
     state::signals,
     sync::AtomicU32 as Word,
-    sys::wait::Wait,
+    sys::wait::{Wait, is_interrupted},
 };
 use ndarray::{ArrayRef, ArrayView, Dimension, NdIndex};
 use std::{
@@ -169,6 +169,11 @@ impl<T: AtomicElement + PartialEq, D: Dimension> AtomicArray<T, D> {
             let value = T::load(element);
             if value != old {
                 return Some(Ok(value));
+            }
+            if is_interrupted() {
+                return Some(Err(Error::Interrupted {
+                    path: array.path().into(),
+                }));
             }
             let lived = match producer_lived {
                 Some(_) if !slept => return None,
