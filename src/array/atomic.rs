@@ -67,7 +67,8 @@ atomic! {
 ///
 /// Any number of these may exist at once, in any processes. While one exists,
 /// [`read`](SharedArray::read) and [`write`](SharedArray::write) on overlapping bytes wait. It
-/// stays in its thread, but may be shared from it.
+/// stays in its thread, but may be shared from it. For bindings to other languages it is as a
+/// [`ReadGuard`](crate::ReadGuard): only the check for deadlocks depends on the thread.
 ///
 /// # Examples
 ///
