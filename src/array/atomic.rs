@@ -13,7 +13,7 @@ use crate::{
     format::constants::SIGNALS,
     state::signals,
     sync::AtomicU32 as Word,
-    sys::wait::Wait,
+    sys::wait::{Wait, is_interrupted},
 };
 use ndarray::{ArrayRef, ArrayView, Dimension, NdIndex};
 use std::{
@@ -67,7 +67,8 @@ atomic! {
 ///
 /// Any number of these may exist at once, in any processes. While one exists,
 /// [`read`](SharedArray::read) and [`write`](SharedArray::write) on overlapping bytes wait. It
-/// stays in its thread, but may be shared from it.
+/// stays in its thread, but may be shared from it. For bindings to other languages it is as a
+/// [`ReadGuard`](crate::ReadGuard): only the check for deadlocks depends on the thread.
 ///
 /// # Examples
 ///
@@ -208,6 +209,11 @@ impl<T: AtomicElement + PartialEq, D: Dimension> AtomicArray<T, D> {
             let value = T::load(element);
             if value != old {
                 return Some(Ok(value));
+            }
+            if is_interrupted() {
+                return Some(Err(Error::Interrupted {
+                    path: array.path().into(),
+                }));
             }
             let lived = match producer_lived {
                 Some(_) if !slept => return None,

@@ -9,6 +9,7 @@ use crate::{
     inspect::info::ArrayInfo,
     manager::options::ArrayOptions,
     state::signals,
+    sys::wait::is_interrupted,
 };
 use ndarray::{ArrayRef, Dimension, ShapeBuilder};
 use num_traits::One;
@@ -252,6 +253,9 @@ impl Manager {
         let outcome = signals::wait_for(member.page().published(&path), deadline, |slept| {
             if let Some(found) = look() {
                 return Some(found);
+            }
+            if is_interrupted() {
+                return Some(Err(Error::Interrupted { path: path.clone() }));
             }
             let lived = match owner_lived {
                 Some(_) if !slept => return None,

@@ -313,5 +313,11 @@ fn child_is_interrupted() {
     // For a freeze.
     let waited = xs.handle().wait_frozen(Duration::MAX);
     assert!(is_interrupted(waited.unwrap_err()));
+    // For a change of an element, and for a name.
+    let counts = xs.manager().zeros::<u32, _>(1).unwrap();
+    let waited = counts.atomic().unwrap().wait(0, 0, Duration::MAX);
+    assert!(is_interrupted(waited.unwrap_err()));
+    let waited = xs.manager().wait_for("ys", Duration::MAX);
+    assert!(is_interrupted(waited.unwrap_err()));
     common::done();
 }
