@@ -1,6 +1,6 @@
 //! The library's own sources that run without files, compiled with a model checker's atomics.
 //!
-//! They find the models' `crate::sync` and number of slots in place of their own.
+//! They find the models' `crate::sync` and sizes of tables in place of their own.
 
 /// A model's victim dies at any access, so models need no named steps.
 macro_rules! failpoint {
@@ -26,6 +26,7 @@ mod src {
     /// The whole folder but `mapped`, which needs files.
     pub(crate) mod state {
         pub(crate) mod block;
+        pub(crate) mod lanes;
         pub(crate) mod lock_table;
         pub(crate) mod ownership;
     }
@@ -41,8 +42,12 @@ pub(crate) mod format {
     pub(crate) use super::src::words;
     pub(crate) mod constants {
         pub(crate) use super::super::src::constants::*;
-        // A table with fewer slots fills up sooner. This named import hides the constant of the
-        // glob import.
-        pub(crate) use crate::SLOTS;
+        // Smaller tables fill up sooner. These named items hide the constants of the glob import.
+        pub(crate) use crate::{LIST_LEN, RECORDS};
+
+        /// Lanes of the pool.
+        pub(crate) const MOST_LANES: usize = crate::LANES as usize;
+        pub(crate) const GROUP: usize = 2;
+        pub(crate) const GROUP_WORDS: usize = 1;
     }
 }

@@ -6,7 +6,8 @@
 //!
 //! Time stands still, so a lost wake-up is a deadlock. After a death every sleep ends once
 //! ([`let_time_pass`]), because nothing else tells the waiters. A sleep that is shorter than the
-//! longest one ends at once.
+//! longest one ends at once. So does a sleep on a word that changed, and changed back, since the
+//! sleeper's last access: it is one sleep too many, which in the library its time ends.
 
 use crate::engine::{
     self, lazy_static,
@@ -15,12 +16,20 @@ use crate::engine::{
 };
 pub(crate) use std::sync::atomic::Ordering;
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     ops::Add,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    sync::atomic::{AtomicBool, AtomicU8, Ordering::*},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU8, AtomicU64 as StdAtomicU64, Ordering::*},
+    },
     time::Duration,
 };
+
+/// Time stands still.
+pub(crate) fn milliseconds() -> u32 {
+    0
+}
 
 pub(crate) const SPINS: u32 = 1;
 /// The table's longest sleep, without an earlier deadline.
@@ -57,8 +66,12 @@ fn fence_if(fences: Fences, order: Ordering) {
 thread_local! {
     /// Accesses that a dying thread may still make.
     static LEFT: Cell<u32> = Cell::new(u32::MAX);
+    /// Whether the thread lets others run after each of its loads.
+    static YIELDS: Cell<bool> = Cell::new(false);
     /// The number of deaths that ended sleeps of this thread.
     static DEATHS_SEEN: Cell<u32> = Cell::new(0);
+    /// Words, and the number of their changes when this thread accessed them last.
+    static SEEN: RefCell<Vec<(usize, u64)>> = RefCell::new(Vec::new());
     /// This thread's clock.
     static NOW: Cell<Duration> = Cell::new(Duration::ZERO);
 }
@@ -78,6 +91,14 @@ pub(crate) fn dying<R>(step: u32, life: impl FnOnce() -> R) -> Option<R> {
         }
         Err(panic) => resume_unwind(panic),
     }
+}
+
+/// Runs a part of a thread that lets others run after each of its loads, without a preemption.
+pub(crate) fn slowly<R>(part: impl FnOnce() -> R) -> R {
+    YIELDS.with(|yields| yields.set(true));
+    let result = part();
+    YIELDS.with(|yields| yields.set(false));
+    result
 }
 
 /// Whether any thread died since the last call.
@@ -101,24 +122,30 @@ pub(crate) fn step() {
 
 macro_rules! word {
     ($name:ident, $value:ty) => {
-        pub(crate) struct $name(engine::sync::atomic::$name);
+        pub(crate) struct $name(engine::sync::atomic::$name, Changes);
 
         #[allow(dead_code, reason = "both types have the same methods")]
         impl $name {
             pub(crate) fn new(value: $value) -> Self {
-                Self(engine::sync::atomic::$name::new(value))
+                Self(engine::sync::atomic::$name::new(value), Changes::default())
             }
 
             pub(crate) fn load(&self, order: Ordering) -> $value {
                 step();
                 fence_if(Fences::BeforeLoads, order);
-                self.0.load(if order == SeqCst { Acquire } else { order })
+                let value = self.0.load(if order == SeqCst { Acquire } else { order });
+                self.1.note();
+                if YIELDS.with(Cell::get) {
+                    engine::thread::yield_now();
+                }
+                value
             }
 
             pub(crate) fn store(&self, value: $value, order: Ordering) {
                 step();
                 self.0
                     .store(value, if order == SeqCst { Release } else { order });
+                self.1.add();
                 fence_if(Fences::BehindStores, order);
             }
 
@@ -130,6 +157,7 @@ macro_rules! word {
                 step();
                 fence_if(Fences::BeforeLoads, order);
                 let before = change(&self.0, if order == SeqCst { AcqRel } else { order });
+                self.1.add();
                 fence_if(Fences::BehindStores, order);
                 before
             }
@@ -146,6 +174,14 @@ macro_rules! word {
                 self.change(order, |word, order| word.fetch_sub(value, order))
             }
 
+            pub(crate) fn fetch_or(&self, value: $value, order: Ordering) -> $value {
+                self.change(order, |word, order| word.fetch_or(value, order))
+            }
+
+            pub(crate) fn fetch_xor(&self, value: $value, order: Ordering) -> $value {
+                self.change(order, |word, order| word.fetch_xor(value, order))
+            }
+
             pub(crate) fn compare_exchange(
                 &self,
                 old: $value,
@@ -158,8 +194,12 @@ macro_rules! word {
                 let [order_here, failure_here] = [(order, AcqRel), (failure, Acquire)]
                     .map(|(order, less)| if order == SeqCst { less } else { order });
                 let result = self.0.compare_exchange(old, new, order_here, failure_here);
-                if result.is_ok() {
-                    fence_if(Fences::BehindStores, order);
+                match result {
+                    Ok(_) => {
+                        self.1.add();
+                        fence_if(Fences::BehindStores, order);
+                    }
+                    Err(_) => self.1.note(),
                 }
                 result
             }
@@ -182,6 +222,7 @@ macro_rules! word {
         }
     };
 }
+word!(AtomicU16, u16);
 word!(AtomicU32, u32);
 word!(AtomicU64, u64);
 
@@ -223,41 +264,115 @@ impl Add<Duration> for Instant {
     }
 }
 
-/// The sleeping threads. A model sleeps on one word only, so they are not told apart.
+/// The number of changes of a word.
+#[derive(Default)]
+struct Changes(StdAtomicU64);
+
+impl Changes {
+    fn key(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    fn add(&self) {
+        self.0.fetch_add(1, SeqCst);
+        self.note();
+    }
+
+    /// Notes the calling thread's last access.
+    fn note(&self) {
+        let changes = self.0.load(SeqCst);
+        SEEN.with(|seen| {
+            let mut seen = seen.borrow_mut();
+            match seen.iter_mut().find(|seen| seen.0 == self.key()) {
+                Some(seen) => seen.1 = changes,
+                None => seen.push((self.key(), changes)),
+            }
+        });
+    }
+
+    /// Whether the word has another value, or had one, since the thread's last access.
+    fn any_since(&self) -> bool {
+        let changes = self.0.load(SeqCst);
+        SEEN.with(|seen| {
+            let seen = seen.borrow();
+            let seen = seen.iter().find(|seen| seen.0 == self.key());
+            seen.is_some_and(|seen| seen.1 != changes)
+        })
+    }
+}
+
+/// The sleeping threads: the address of each one's word, and the means to wake it.
 struct Sleepers {
-    deaths: Mutex<u32>,
-    wake: Condvar,
+    deaths: u32,
+    asleep: Vec<(usize, Arc<Condvar>)>,
 }
 
 lazy_static! {
-    static ref SLEEPERS: Sleepers = Sleepers {
-        deaths: Mutex::new(0),
-        wake: Condvar::new()
-    };
+    static ref SLEEPERS: Mutex<Sleepers> = Mutex::new(Sleepers {
+        deaths: 0,
+        asleep: Vec::new()
+    });
 }
 
 pub(crate) fn sleep_on(word: &AtomicU32, value: u32, longest: Duration) {
     step();
-    if longest < LONGEST_SLEEP {
-        NOW.with(|now| now.set(now.get() + longest));
-        return yield_now();
-    }
-    let deaths = SLEEPERS.deaths.lock().unwrap();
-    let is_over = |deaths: u32| DEATHS_SEEN.with(|seen| seen.replace(deaths) != deaths);
-    // As in the kernel, no waker runs between the comparison and the sleep.
-    if word.0.load(Relaxed) == value && !is_over(*deaths) {
-        is_over(*SLEEPERS.wake.wait(deaths).unwrap());
-    }
+    sleep_while(&word.1, longest, || word.0.load(Relaxed) == value);
 }
 
-pub(crate) fn wake_all(_: &AtomicU32) {
+pub(crate) fn sleep_on_low_half(word: &AtomicU64, value: u64, longest: Duration) {
     step();
-    let _deaths = SLEEPERS.deaths.lock().unwrap();
-    SLEEPERS.wake.notify_all();
+    sleep_while(&word.1, longest, || {
+        word.0.load(Relaxed) as u32 == value as u32
+    });
+}
+
+pub(crate) fn wake_all(word: &AtomicU32) {
+    step();
+    wake(|sleeper| sleeper == word.1.key());
+}
+
+pub(crate) fn wake_low_half(word: &AtomicU64) {
+    step();
+    wake(|sleeper| sleeper == word.1.key());
 }
 
 /// Ends every sleep once, including one that begins later: a death wakes no waiter by itself.
 pub(crate) fn let_time_pass() {
-    *SLEEPERS.deaths.lock().unwrap() += 1;
-    SLEEPERS.wake.notify_all();
+    SLEEPERS.lock().unwrap().deaths += 1;
+    wake(|_| true);
+}
+
+fn sleep_while(word: &Changes, longest: Duration, is_same: impl Fn() -> bool) {
+    if longest < LONGEST_SLEEP {
+        NOW.with(|now| now.set(now.get() + longest));
+        return yield_now();
+    }
+    let mut sleepers = SLEEPERS.lock().unwrap();
+    let deaths = sleepers.deaths;
+    let is_over = |deaths: u32| DEATHS_SEEN.with(|seen| seen.replace(deaths) != deaths);
+    // As in the kernel, no waker runs between the comparison and the sleep.
+    if !is_same() || is_over(deaths) || word.any_since() {
+        return;
+    }
+    let me = Arc::new(Condvar::new());
+    sleepers.asleep.push((word.key(), me.clone()));
+    while sleepers
+        .asleep
+        .iter()
+        .any(|(_, other)| Arc::ptr_eq(other, &me))
+    {
+        sleepers = me.wait(sleepers).unwrap();
+    }
+    is_over(sleepers.deaths);
+}
+
+fn wake(is_meant: impl Fn(usize) -> bool) {
+    let mut sleepers = SLEEPERS.lock().unwrap();
+    sleepers.asleep.retain(|(word, sleeper)| {
+        let is_woken = is_meant(*word);
+        if is_woken {
+            sleeper.notify_one();
+        }
+        !is_woken
+    });
 }

@@ -583,9 +583,39 @@ impl HeaderError {
             HeaderError::Magic => "; name the file of an array",
             HeaderError::Version { .. }
             | HeaderError::Critical { .. }
+            | HeaderError::Unreadable { .. }
+            | HeaderError::Lifecycle { .. }
+            | HeaderError::Owner { .. }
+            | HeaderError::Frozen { .. }
             | HeaderError::ForeignStore => "",
             HeaderError::Endian => "; export it there, and import it here",
             _ => "; it is damaged: restore it from a copy, or delete it",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // A damaged lifecycle word came with two pieces of advice, and a failed read was called damage.
+    #[test]
+    fn reasons_that_say_the_next_step_get_no_second_one() {
+        for source in [
+            HeaderError::Lifecycle { found: 7 },
+            HeaderError::Owner { found: 7 },
+            HeaderError::Frozen { found: 7 },
+            HeaderError::Unreadable { errno: libc::EIO },
+            HeaderError::ForeignStore,
+        ] {
+            let (path, expected) = ("x".into(), format!("x: {source}"));
+            assert_eq!(Error::Header { path, source }.to_string(), expected);
+        }
+        let (path, source) = ("x".into(), HeaderError::Padding);
+        let text = Error::Header { path, source }.to_string();
+        assert!(
+            text.ends_with("restore it from a copy, or delete it"),
+            "{text}"
+        );
     }
 }

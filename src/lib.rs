@@ -156,6 +156,7 @@ pub use array::any::AnyArray;
 pub use array::atomic::{AtomicArray, AtomicElement};
 pub use array::frozen::FrozenArray;
 pub use array::guard::{ReadGuard, WriteGuard};
+pub use array::together::{LockSet, Reading, Writing, lock, lock_timeout, try_lock};
 pub use array::{
     SharedArray, SharedArray0, SharedArray1, SharedArray2, SharedArray3, SharedArray4,
     SharedArray5, SharedArray6, SharedArrayD,
@@ -168,7 +169,7 @@ pub use format::id::ArrayId;
 pub use handle::Handle;
 pub use inspect::info::ArrayInfo;
 pub use inspect::observer::{
-    ArrayState, GuardKind, GuardState, Leftovers, MemberState, Observer, UserRoot,
+    ArrayState, GuardKind, GuardState, Leftovers, LockState, MemberState, Observer, UserRoot,
 };
 pub use inspect::verify::{Finding, Severity, Verification, verify};
 pub use interop::{Export, Exportable, Import, Imported, Left};

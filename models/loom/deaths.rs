@@ -2,68 +2,117 @@
 //! writing are poison, and all other bytes stay usable.
 
 use crate::{
-    Model, ORDERED,
+    ALL, Model, UNORDERED,
     engine::thread,
-    fixture::{Members, assert_empty, at_once, span, waiting},
+    fixture::{NO_LANE, at_once, lane_of, span, waiting},
     layout::span::Span,
-    state::lock_table::{Mode, Poison, Refusal},
+    spawn,
+    state::{
+        lanes::{self, Mode},
+        lock_table::{Poison, Refusal, Request},
+    },
     sync::{Ordering::SeqCst, dying},
-    table::{Table, beside},
+    table::{DEAD, Table, beside},
 };
 use std::sync::Arc;
 
 pub(crate) const MODELS: &[Model] = &[
-    Model::new("a writer dies anywhere", writer, ORDERED, 4).with_a_victim(),
-    Model::new("a waiting writer dies anywhere", waiting_writer, ORDERED, 3).with_a_victim(),
-    Model::new("a reader dies anywhere", reader, ORDERED, 4).with_a_victim(),
-    Model::new("a recovery dies anywhere", recovery, ORDERED, 4).with_a_victim(),
+    Model::new("a writer dies anywhere", writer, UNORDERED, 4).with_a_victim(),
     Model::new(
-        "a member that merges records dies anywhere",
-        merge,
-        ORDERED,
+        "a waiting writer dies anywhere",
+        waiting_writer,
+        UNORDERED,
+        3,
+    )
+    .with_a_victim(),
+    Model::new("a reader dies anywhere", reader, UNORDERED, 4).with_a_victim(),
+    Model::new(
+        "a waiting reader dies anywhere",
+        waiting_reader,
+        UNORDERED,
+        3,
+    )
+    .with_a_victim(),
+    Model::new("a recovery dies anywhere", recovery, UNORDERED, 4).with_a_victim(),
+    Model::new(
+        "a recovery with spare lanes dies anywhere",
+        recovery_with_spare_lanes,
+        UNORDERED,
+        1,
+    )
+    .with_a_victim(),
+    Model::new(
+        "a recovery that merges records dies anywhere",
+        recovery_that_merges,
+        UNORDERED,
+        1,
+    )
+    .with_a_victim(),
+    Model::new(
+        "a member that moves poison into a record dies anywhere",
+        folder,
+        UNORDERED,
         4,
+    )
+    .with_a_victim(),
+    Model::new(
+        "a member that frees the lanes of poison dies anywhere",
+        settler,
+        UNORDERED,
+        3,
     )
     .with_a_victim(),
     Model::new(
         "a member that clears a dead writer dies anywhere",
         clearer,
-        ORDERED,
+        UNORDERED,
+        1,
+    )
+    .with_a_victim(),
+    Model::new(
+        "a member that buries all of the dead dies anywhere",
+        burier,
+        UNORDERED,
         3,
     )
     .with_a_victim(),
     Model::new(
         "a member that takes over the word dies anywhere",
         second_takeover,
-        ORDERED,
+        UNORDERED,
         3,
     )
     .with_a_victim(),
     Model::new(
         "two take over the word of a dead holder",
         takeover,
-        ORDERED,
+        UNORDERED,
         4,
     ),
     Model::new(
         "two members clear the same dead member",
         two_clearers,
-        ORDERED,
-        3,
+        UNORDERED,
+        1,
+    ),
+    Model::new(
+        "poison that two members move is in a record",
+        two_folders,
+        UNORDERED,
+        ALL,
     ),
 ];
 
 const VICTIM: u64 = 1;
-/// A member that died before the model began.
-const DEAD: u64 = 9;
 
 /// Runs the victim in another thread, up to an access. Its thread returns whether the victim lived.
-fn victim(
+pub(crate) fn victim(
     table: &Arc<Table>,
     step: u32,
     life: impl FnOnce(&Table) + 'static,
 ) -> thread::JoinHandle<bool> {
     let table = table.clone();
-    thread::spawn(move || {
+    spawn(move || {
         let lived = dying(step, || life(&table)).is_some();
         if !lived {
             table.deaths.add(VICTIM);
@@ -86,19 +135,16 @@ fn writer(step: u32) {
 
 fn waiting_writer(step: u32) {
     let table = Table::new(false);
-    let slot = table.take(at_once(2, span(0, 8), Mode::Read)).unwrap();
+    table.take(at_once(2, span(0, 8), Mode::Read)).unwrap();
     let victim = victim(&table, step, |table| {
         table
             .write(waiting(VICTIM, span(0, 8), Mode::Write))
             .unwrap()
     });
     table.payload.read();
-    table.block.withdraw(slot);
-    match table.take(waiting(2, span(0, 8), Mode::Read)) {
-        Ok(slot) => {
-            table.payload.read();
-            table.block.withdraw(slot);
-        }
+    table.give_back(lane_of(2));
+    match table.read(waiting(2, span(0, 8), Mode::Read)) {
+        Ok(()) => {}
         Err(refusal) => assert!(
             matches!(refusal, Refusal::Poisoned(record) if record.member == VICTIM),
             "{refusal:?}"
@@ -111,9 +157,7 @@ fn waiting_writer(step: u32) {
 fn reader(step: u32) {
     let table = Table::new(false);
     let victim = victim(&table, step, |table| {
-        let slot = table.take(waiting(VICTIM, span(0, 8), Mode::Read)).unwrap();
-        table.payload.read();
-        table.block.withdraw(slot);
+        table.read(waiting(VICTIM, span(0, 8), Mode::Read)).unwrap();
     });
     // A reader's death poisons nothing.
     table.write(waiting(2, span(4, 12), Mode::Write)).unwrap();
@@ -121,73 +165,121 @@ fn reader(step: u32) {
     table.end();
 }
 
-/// Leaves a record of poison of a dead member.
-fn poison(table: &Table, span: Span) {
-    table.poison(at_once(DEAD, span, Mode::Write));
+/// The writer may sleep on the lane of the reader's wait.
+fn waiting_reader(step: u32) {
+    let table = Table::new(false);
+    table.take(at_once(2, span(0, 8), Mode::Write)).unwrap();
+    let victim = victim(&table, step, |table| {
+        table.read(waiting(VICTIM, span(0, 8), Mode::Read)).unwrap();
+    });
+    table.payload.write();
+    table.give_back(lane_of(2));
+    table.write(waiting(2, span(4, 12), Mode::Write)).unwrap();
+    victim.join().unwrap();
+    table.end();
 }
 
 fn recovery(step: u32) {
     let table = Table::new(true);
-    poison(&table, span(0, 12));
-    let victim = victim(&table, step, |table| {
-        table.rewrite(VICTIM, span(4, 8));
-    });
-    // Bytes that the recovery does not cover are poisoned at any time.
-    let refused = table.take(waiting(2, span(0, 4), Mode::Read));
-    assert!(matches!(refused, Err(Refusal::Poisoned(_))), "{refused:?}");
-    if let Ok(slot) = table.take(waiting(2, span(4, 8), Mode::Read)) {
-        table.payload.read();
-        table.block.withdraw(slot);
-    }
-    victim.join().unwrap();
+    table.poison_record(span(0, 8));
+    recover_beside_a_reader(&table, step, span(4, 8), span(0, 4));
+    table.assert_poisoned(span(0, 4));
+    table.end();
+}
+
+/// The block has room for one of the two parts beside the recovery: the other goes into a lane.
+fn recovery_with_spare_lanes(step: u32) {
+    let table = Table::new(true);
+    table.poison_record(span(20, 30));
+    table.poison_record(span(0, 12));
+    recover_beside_a_reader(&table, step, span(4, 8), span(8, 12));
     table.assert_poisoned(span(0, 4));
     table.assert_poisoned(span(8, 12));
+    table.assert_poisoned(span(20, 30));
     table.end();
 }
 
-fn merge(step: u32) {
+/// No lane and no record is free for the part beside the recovery, so two records become one.
+fn recovery_that_merges(step: u32) {
     let table = Table::new(true);
-    let records = [span(4, 8), span(40, 48), span(10, 20)];
-    records
-        .into_iter()
-        .for_each(|record| poison(&table, record));
-    let victim = victim(&table, step, |table| {
-        let slot = table
-            .take(waiting(VICTIM, span(100, 108), Mode::Read))
-            .unwrap();
-        table.block.withdraw(slot);
-    });
-    let refused = table.take(waiting(2, span(4, 8), Mode::Read));
-    assert!(matches!(refused, Err(Refusal::Poisoned(_))), "{refused:?}");
-    victim.join().unwrap();
-    records
-        .into_iter()
-        .for_each(|record| table.assert_poisoned(record));
+    table.poison_record(span(20, 30));
+    table.poison_record(span(0, 12));
+    let others: Vec<_> = std::iter::from_fn(|| lanes::lease(&*table.pool, 3, 0)).collect();
+    recover_beside_a_reader(&table, step, span(0, 8), span(8, 12));
+    table.assert_poisoned(span(8, 12));
+    table.assert_poisoned(span(20, 30));
+    for lane in others {
+        lanes::free(table.pool.at(lane), 3);
+    }
     table.end();
 }
 
-/// Leaves the slot of a dead writer.
-fn left_by_the_dead(table: &Table) {
-    table.take(at_once(DEAD, span(0, 8), Mode::Write)).unwrap();
-    table.deaths.add(DEAD);
+/// `rest` is poisoned at any time: the recovery does not cover it.
+fn recover_beside_a_reader(table: &Arc<Table>, step: u32, recovered: Span, rest: Span) {
+    let victim = victim(table, step, move |table| table.rewrite(VICTIM, recovered));
+    table.assert_refused(2, rest);
+    _ = table.read(waiting(2, recovered, Mode::Read));
+    victim.join().unwrap();
+}
+
+fn folder(step: u32) {
+    let table = Table::new(true);
+    table.poison(span(0, 8));
+    let victim = victim(&table, step, |table| {
+        table.assert_refused(VICTIM, span(4, 12));
+    });
+    table.assert_refused(2, span(0, 8));
+    victim.join().unwrap();
+    table.assert_poisoned(span(0, 8));
+    table.end();
+}
+
+/// The records are full, so two are merged for the poison of a lane.
+fn settler(step: u32) {
+    let table = Table::new(true);
+    table.poison_record(span(20, 30));
+    table.poison_record(span(10, 12));
+    table.poison(span(0, 8));
+    let victim = victim(&table, step, |table| {
+        let request = Request {
+            lane: NO_LANE,
+            ..waiting(VICTIM, span(0, 1000), Mode::Read)
+        };
+        let members = table.members(VICTIM);
+        table.lock_table().settle_poison(&request, &members);
+    });
+    table.assert_refused(2, span(0, 8));
+    victim.join().unwrap();
+    for poisoned in [span(0, 8), span(10, 12), span(20, 30)] {
+        table.assert_poisoned(poisoned);
+    }
+    table.end();
 }
 
 fn clearer(step: u32) {
     let table = Table::new(true);
-    left_by_the_dead(&table);
+    table.left_by_the_dead(lane_of(DEAD), span(0, 8), Mode::Write);
     let victim = victim(&table, step, |table| {
-        let refused = table.take(waiting(VICTIM, span(0, 8), Mode::Read));
-        assert!(
-            matches!(refused, Err(Refusal::Poisoned(record)) if record.member == DEAD),
-            "{refused:?}"
-        );
+        assert_eq!(table.assert_refused(VICTIM, span(0, 8)).member, DEAD);
     });
-    let refused = table.take(waiting(2, span(0, 8), Mode::Read));
-    assert!(
-        matches!(refused, Err(Refusal::Poisoned(record)) if record.member == DEAD),
-        "{refused:?}"
-    );
+    assert_eq!(table.assert_refused(2, span(0, 8)).member, DEAD);
     victim.join().unwrap();
+    table.end();
+}
+
+/// The burier holds no lock word. Another member uses the table meanwhile.
+fn burier(step: u32) {
+    let table = Table::new(false);
+    let reader = lanes::lease(&*table.pool, DEAD, 0).unwrap();
+    table.left_by_the_dead(lane_of(DEAD), span(0, 8), Mode::Write);
+    table.left_by_the_dead(reader, span(20, 30), Mode::Read);
+    let victim = victim(&table, step, |table| {
+        lanes::bury(&*table.pool, |member| !table.deaths.has(member));
+    });
+    table.write(waiting(2, span(20, 28), Mode::Write)).unwrap();
+    assert_eq!(table.assert_refused(2, span(0, 8)).member, DEAD);
+    victim.join().unwrap();
+    table.assert_poisoned(span(0, 8));
     table.end();
 }
 
@@ -214,37 +306,41 @@ fn takeover(_: u32) {
     });
     table.write(waiting(3, span(4, 12), Mode::Write)).unwrap();
     other.join().unwrap().unwrap();
-    assert_empty(&table.block);
+    table.assert_empty();
 }
 
 fn two_clearers(_: u32) {
     let table = Table::new(false);
-    left_by_the_dead(&table);
-    table.take(at_once(DEAD, span(20, 30), Mode::Read)).unwrap();
+    let reader = lanes::lease(&*table.pool, DEAD, 0).unwrap();
+    table.left_by_the_dead(lane_of(DEAD), span(0, 8), Mode::Write);
+    table.left_by_the_dead(reader, span(20, 30), Mode::Read);
     let other = beside(&table, |table| clear_the_dead(table, 2));
     clear_the_dead(&table, 3);
     other.join().unwrap();
-    let records = table
-        .block
-        .poisoned(
-            waiting(3, span(0, 100), Mode::Read),
-            &Members::of(&table.deaths),
-        )
-        .unwrap();
-    assert_eq!(records.len(), 1);
+    assert_eq!(table.poisoned(span(0, 100)).len(), 1);
     table.end();
 }
 
 fn clear_the_dead(table: &Table, member: u64) {
-    // A dead reader's bytes are written at once, also if another member cleared its slot and took
-    // it.
+    // A dead reader's bytes are written at once, also if another member cleared its lane.
     table
         .write(waiting(member, span(20, 28), Mode::Write))
         .unwrap();
-    let refused = table.take(waiting(member, span(0, 8), Mode::Read));
     let expected = Poison {
         span: span(0, 8),
         member: DEAD,
     };
-    assert_eq!(refused, Err(Refusal::Poisoned(expected)));
+    assert_eq!(table.assert_refused(member, span(0, 8)), expected);
+}
+
+fn two_folders(_: u32) {
+    let table = Table::new(true);
+    table.poison(span(0, 8));
+    let other = beside(&table, |table| {
+        table.assert_refused(2, span(0, 4));
+    });
+    table.assert_refused(3, span(4, 8));
+    other.join().unwrap();
+    assert_eq!(table.poisoned(span(0, 100)).len(), 1);
+    table.end();
 }

@@ -7,6 +7,7 @@ use crate::{
     fixture::block,
     format::words::{CLAIMABLE, seal},
     scope::Scope,
+    spawn,
     state::block::{StateBlock, lifecycle},
     state::ownership::Ownership,
     sync::{Ordering::SeqCst, dying},
@@ -110,7 +111,7 @@ fn beside<R: 'static>(
     action: impl FnOnce(&StateBlock) -> R + 'static,
 ) -> thread::JoinHandle<R> {
     let state = state.clone();
-    thread::spawn(move || action(&state))
+    spawn(move || action(&state))
 }
 
 fn words(state: &StateBlock) -> (u64, u32) {
@@ -266,7 +267,7 @@ impl ArrayFile {
 
 fn opener(file: &Arc<ArrayFile>, accepted: &'static [u32]) -> thread::JoinHandle<bool> {
     let file = file.clone();
-    thread::spawn(move || file.open(Some(OLD), accepted))
+    spawn(move || file.open(Some(OLD), accepted))
 }
 
 fn one_opener(_: u32) {
@@ -302,7 +303,7 @@ fn sweeper(_: u32) {
 fn opener_by_name(_: u32) {
     let file = ArrayFile::new();
     let opener = file.clone();
-    let opener = thread::spawn(move || opener.open(None, &[lifecycle::READY]));
+    let opener = spawn(move || opener.open(None, &[lifecycle::READY]));
     let recycled = file.end_and_recycle();
     opener.join().unwrap();
     file.check_end(recycled, 0);
@@ -315,7 +316,7 @@ fn opener_of_half_a_file(_: u32) {
             && file.state.begin_recycling(OWN)
     );
     let opener = file.clone();
-    let opener = thread::spawn(move || opener.open(Some(NEW), &[lifecycle::READY]));
+    let opener = spawn(move || opener.open(Some(NEW), &[lifecycle::READY]));
     file.id.set(NEW);
     file.state.finish_recycling();
     opener.join().unwrap();
@@ -325,7 +326,7 @@ fn opener_of_half_a_file(_: u32) {
 fn opener_dies(step: u32) {
     let file = ArrayFile::new();
     let victim = file.clone();
-    let victim = thread::spawn(move || dying(step, || victim.open(Some(OLD), &[lifecycle::READY])));
+    let victim = spawn(move || dying(step, || victim.open(Some(OLD), &[lifecycle::READY])));
     let recycled = file.end_and_recycle();
     let lived = victim.join().unwrap().is_some();
     // A dead opener is counted for ever, unless it died before it counted itself.

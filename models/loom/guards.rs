@@ -2,10 +2,12 @@
 //! sleep ends by a wake-up only.
 
 use crate::{
-    ALL, Model, ORDERED, UNORDERED,
-    fixture::{assert_empty, at_once, span, waiting},
-    format::words::frozen,
-    state::lock_table::{Mode, Refusal, Request},
+    ALL, LANES, Model, ORDERED, UNORDERED,
+    fixture::{at_once, lane_of, span, waiting},
+    state::{
+        lanes::{Mode, lease},
+        lock_table::{Refusal, Request, poison},
+    },
     sync::{Instant, Ordering::SeqCst},
     table::{Table, beside},
 };
@@ -27,63 +29,69 @@ pub(crate) const MODELS: &[Model] = &[
     Model::new(
         "a guard that is given back wakes its waiter",
         handover,
-        ORDERED,
+        UNORDERED,
         ALL,
     ),
     Model::new(
         "two guards that are given back wake the waiter for both",
         two_guards,
-        ORDERED,
+        UNORDERED,
         5,
     ),
-    Model::new("two writers take turns", two_writers, ORDERED, ALL),
+    Model::new("two writers take turns", two_writers, UNORDERED, ALL),
     Model::new(
         "a reader and a writer take turns",
         reader_and_writer,
-        ORDERED,
+        UNORDERED,
         ALL,
     ),
-    Model::new("three writers take turns", three_writers, ORDERED, 1),
+    Model::new("three writers take turns", three_writers, UNORDERED, 1),
     Model::new(
         "a guard that is given back wakes all of its waiters",
         two_waiters,
-        ORDERED,
+        UNORDERED,
         2,
     ),
     Model::new(
         "a waiting writer goes before a new reader, or after it",
         intent_and_new_reader,
-        ORDERED,
+        UNORDERED,
         4,
     ),
     Model::new(
         "a waiting writer that gives up wakes the readers it kept out",
         intent_withdrawn,
-        ORDERED,
+        UNORDERED,
         3,
     ),
     Model::new(
-        "a slot that is given back wakes a waiter for a slot",
-        full_table,
-        ORDERED,
-        ALL,
+        "a reader that sleeps on a waiting writer reads after it",
+        sleeper_on_a_waiter,
+        UNORDERED,
+        2,
+    ),
+    Model::new(
+        "two waiting writers and two readers have no cycle",
+        four_turns,
+        UNORDERED,
+        1,
     ),
     Model::new(
         "a panic wakes the waiter, which is refused",
         panic_wakes,
-        ORDERED,
+        UNORDERED,
         ALL,
     ),
     Model::new(
         "an acquirer sees the poison, or the recovered bytes",
         recovery_and_acquirer,
-        ORDERED,
+        UNORDERED,
         ALL,
     ),
     Model::new(
         "two recoveries of one record take turns",
         two_recoveries,
-        ORDERED,
+        UNORDERED,
         ALL,
     ),
     Model::new("freezing wakes its waiter", freezing, ORDERED, ALL),
@@ -97,7 +105,7 @@ fn writers_at_once(_: u32) {
     let mine = table.write(at_once(2, span(4, 12), Mode::Write));
     let other = other.join().unwrap();
     assert!(mine.is_ok() || other.is_ok(), "{mine:?} {other:?}");
-    assert_empty(&table.block);
+    table.assert_empty();
 }
 
 fn reader_and_writer_at_once(_: u32) {
@@ -108,35 +116,40 @@ fn reader_and_writer_at_once(_: u32) {
     let mine = table.write(at_once(2, span(4, 12), Mode::Write));
     let other = other.join().unwrap();
     assert!(mine.is_ok() || other.is_ok(), "{mine:?} {other:?}");
-    assert_empty(&table.block);
+    table.assert_empty();
 }
 
 fn handover(_: u32) {
     let table = Table::new(false);
-    let slot = table.take(at_once(1, span(0, 8), Mode::Write)).unwrap();
+    table.take(at_once(1, span(0, 8), Mode::Write)).unwrap();
     let waiter = beside(&table, |table| {
         table.write(waiting(2, span(0, 8), Mode::Write))
     });
     table.payload.write();
-    table.block.withdraw(slot);
+    table.give_back(lane_of(1));
     waiter.join().unwrap().unwrap();
-    assert_empty(&table.block);
+    table.assert_empty();
 }
 
 fn two_guards(_: u32) {
     let table = Table::new(false);
     // The first wake-up may come too early, while the waiter is still preparing to sleep.
-    let slots =
-        [span(0, 4), span(4, 8)].map(|span| table.take(at_once(1, span, Mode::Write)).unwrap());
+    let free = lease(&*table.pool, 1, LANES - 1).unwrap();
+    let lanes = [(lane_of(1), span(0, 4)), (free, span(4, 8))].map(|(lane, span)| {
+        let request = Request {
+            lane,
+            ..at_once(1, span, Mode::Write)
+        };
+        table.take(request).unwrap();
+        lane
+    });
     let waiter = beside(&table, |table| {
         table.write(waiting(2, span(0, 8), Mode::Write))
     });
     table.payload.write();
-    slots
-        .into_iter()
-        .for_each(|slot| table.block.withdraw(slot));
+    lanes.into_iter().for_each(|lane| table.give_back(lane));
     waiter.join().unwrap().unwrap();
-    assert_empty(&table.block);
+    table.assert_empty();
 }
 
 fn two_writers(_: u32) {
@@ -146,7 +159,7 @@ fn two_writers(_: u32) {
     });
     table.write(waiting(2, span(4, 12), Mode::Write)).unwrap();
     other.join().unwrap().unwrap();
-    assert_empty(&table.block);
+    table.assert_empty();
 }
 
 fn reader_and_writer(_: u32) {
@@ -156,7 +169,7 @@ fn reader_and_writer(_: u32) {
     });
     table.write(waiting(2, span(4, 12), Mode::Write)).unwrap();
     other.join().unwrap().unwrap();
-    assert_empty(&table.block);
+    table.assert_empty();
 }
 
 fn three_writers(_: u32) {
@@ -170,43 +183,80 @@ fn three_writers(_: u32) {
     others
         .into_iter()
         .for_each(|other| other.join().unwrap().unwrap());
-    assert_empty(&table.block);
+    table.assert_empty();
 }
 
 fn two_waiters(_: u32) {
     let table = Table::new(false);
-    let slot = table.take(at_once(1, span(0, 8), Mode::Write)).unwrap();
+    table.take(at_once(1, span(0, 8), Mode::Write)).unwrap();
     let readers = [2, 3].map(|member| {
         beside(&table, move |table| {
             table.read(waiting(member, span(0, 8), Mode::Read))
         })
     });
     table.payload.write();
-    table.block.withdraw(slot);
+    table.give_back(lane_of(1));
     readers
         .into_iter()
         .for_each(|reader| reader.join().unwrap().unwrap());
-    assert_empty(&table.block);
+    table.assert_empty();
 }
 
 fn intent_and_new_reader(_: u32) {
     let table = Table::new(false);
-    let slot = table.take(at_once(1, span(0, 8), Mode::Read)).unwrap();
+    table.take(at_once(1, span(0, 8), Mode::Read)).unwrap();
     let writer = beside(&table, |table| {
         table.write(waiting(2, span(0, 8), Mode::Write))
     });
     table.payload.read();
-    table.block.withdraw(slot);
+    table.give_back(lane_of(1));
     table.read(waiting(1, span(0, 8), Mode::Read)).unwrap();
     writer.join().unwrap().unwrap();
-    assert_empty(&table.block);
+    table.assert_empty();
+}
+
+/// The lane of the wait becomes that of the guard, and wakes the reader only when it is given back.
+fn sleeper_on_a_waiter(_: u32) {
+    let table = Table::new(false);
+    table.take(at_once(1, span(0, 8), Mode::Read)).unwrap();
+    let writer = beside(&table, |table| {
+        table.write(waiting(2, span(0, 8), Mode::Write))
+    });
+    let reader = beside(&table, |table| {
+        table.read(waiting(3, span(0, 8), Mode::Read))
+    });
+    table.payload.read();
+    table.give_back(lane_of(1));
+    reader.join().unwrap().unwrap();
+    writer.join().unwrap().unwrap();
+    table.assert_empty();
+}
+
+fn four_turns(_: u32) {
+    let table = Table::new(false);
+    table.take(at_once(1, span(0, 8), Mode::Write)).unwrap();
+    let writers = [2, 3].map(|member| {
+        beside(&table, move |table| {
+            table.write(waiting(member, span(0, 8), Mode::Write))
+        })
+    });
+    let reader = beside(&table, |table| {
+        table.read(waiting(4, span(4, 12), Mode::Read))
+    });
+    table.payload.write();
+    table.give_back(lane_of(1));
+    table.read(waiting(1, span(0, 8), Mode::Read)).unwrap();
+    for other in writers.into_iter().chain([reader]) {
+        other.join().unwrap().unwrap();
+    }
+    table.assert_empty();
 }
 
 fn intent_withdrawn(_: u32) {
     let table = Table::new(false);
     // Held until the other threads are done: the writer gets nothing, and then the reader must not
     // wait for it any longer.
-    let slot = table.take(at_once(1, span(0, 8), Mode::Read)).unwrap();
+    table.take(at_once(1, span(0, 8), Mode::Read)).unwrap();
     let writer = beside(&table, |table| {
         let soon = Request {
             deadline: Some(Instant::now() + Duration::from_millis(1)),
@@ -219,31 +269,17 @@ fn intent_withdrawn(_: u32) {
     });
     assert_eq!(writer.join().unwrap(), Err(Refusal::WouldBlock));
     reader.join().unwrap().unwrap();
-    table.block.withdraw(slot);
-    assert_empty(&table.block);
-}
-
-fn full_table(_: u32) {
-    let table = Table::new(false);
-    let slots = [0, 1, 2, 3].map(|i| table.take(at_once(1, span(i, i + 1), Mode::Write)).unwrap());
-    let other = beside(&table, |table| {
-        table.read(waiting(2, span(8, 16), Mode::Read))
-    });
-    table.block.withdraw(slots[2]);
-    other.join().unwrap().unwrap();
-    [0, 1, 3]
-        .into_iter()
-        .for_each(|i| table.block.withdraw(slots[i]));
-    assert_empty(&table.block);
+    table.give_back(lane_of(1));
+    table.assert_empty();
 }
 
 fn panic_wakes(_: u32) {
     let table = Table::new(false);
-    let slot = table.take(at_once(1, span(0, 8), Mode::Write)).unwrap();
+    table.take(at_once(1, span(0, 8), Mode::Write)).unwrap();
     let reader = beside(&table, |table| {
         table.read(waiting(2, span(0, 8), Mode::Read))
     });
-    table.block.poison(slot, 1);
+    poison(table.pool.at(lane_of(1)), 1);
     let refused = reader.join().unwrap();
     assert!(
         matches!(refused, Err(Refusal::Poisoned(record)) if record.span == span(0, 8)),
@@ -254,7 +290,7 @@ fn panic_wakes(_: u32) {
 /// A table with a record of poison that covers the half-written bytes.
 fn poisoned() -> Arc<Table> {
     let table = Table::new(true);
-    table.poison(at_once(1, span(0, 16), Mode::Write));
+    table.poison(span(0, 16));
     table
 }
 
@@ -284,17 +320,17 @@ fn two_recoveries(_: u32) {
     let other = beside(&table, |table| table.rewrite(2, span(0, 16)));
     table.rewrite(3, span(0, 16));
     other.join().unwrap();
-    assert_empty(&table.block);
+    table.assert_empty();
 }
 
 fn freezing(_: u32) {
     let table = Table::new(false);
     let waiter = beside(&table, |table| {
         table.block.wait_until(None, || {
-            table.block.is_frozen().then_some(())
+            (table.block.frozen.load(SeqCst) == 1).then_some(())
         })
     });
-    table.block.frozen.store(frozen::FROZEN, SeqCst);
+    table.block.frozen.store(1, SeqCst);
     table.block.wake();
     assert_eq!(waiter.join().unwrap(), Ok(()));
 }

@@ -6,7 +6,7 @@ use std::{
     panic,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
     },
     time::Instant,
 };
@@ -23,13 +23,17 @@ mod closing;
 mod deaths;
 mod files;
 mod guards;
+mod lanes;
 mod payload;
 mod table;
 
 use library::{format, layout, scope, state, store};
 
-/// Slots of the lock table.
-const SLOTS: usize = 4;
+/// Lanes of the pool, entries of an array's list, and records of poison: so few that the third lane
+/// of an array is found by its group, and that the third record needs a lane.
+const LANES: u32 = 8;
+const LIST_LEN: usize = 2;
+const RECORDS: usize = 2;
 
 /// A model, run in every order.
 struct Model {
@@ -105,8 +109,14 @@ impl Model {
         let start = Instant::now();
         let (mut executions, mut deaths) = (0, 0);
         let preemptions = [self.preemptions, bound].into_iter().flatten().min();
-        for &fences in self.fences {
+        let begins = [false, true].map(|others| self.fences.iter().map(move |&f| (f, others)));
+        for (fences, others_begin) in begins.into_iter().flatten() {
             sync::set_fences(fences);
+            OTHERS_BEGIN.store(others_begin, SeqCst);
+            let preemptions = match others_begin {
+                true => Some(1),
+                false => preemptions,
+            };
             let mut step = if self.dies { 0 } else { u32::MAX };
             loop {
                 executions += check(self.body, step, preemptions);
@@ -125,6 +135,20 @@ impl Model {
         );
         executions
     }
+}
+
+/// Whether the main thread lets each other thread begin before it goes on. Every model runs both
+/// ways: loom keeps the last access to a word only, so it does not see that a change of a word
+/// races with an earlier read, if the changing thread has read the word in between.
+static OTHERS_BEGIN: AtomicBool = AtomicBool::new(false);
+
+/// Starts a thread.
+fn spawn<R: 'static>(life: impl FnOnce() -> R + 'static) -> engine::thread::JoinHandle<R> {
+    let thread = engine::thread::spawn(life);
+    if OTHERS_BEGIN.load(SeqCst) {
+        engine::thread::yield_now();
+    }
+    thread
 }
 
 /// No bound on preemptions.
@@ -157,6 +181,7 @@ fn main() {
     let (mut models, mut executions) = (0, 0);
     for model in [
         guards::MODELS,
+        lanes::MODELS,
         deaths::MODELS,
         files::MODELS,
         closing::MODELS,

@@ -1,6 +1,6 @@
 //! The expected content of the table: the guards on 64 bytes, and the poisoned bytes.
 
-use crate::{layout::span::Span, state::lock_table::Mode};
+use crate::{layout::span::Span, state::lanes::Mode};
 
 /// The bytes of a span, as bits.
 pub(crate) fn bytes(span: Span) -> u64 {
@@ -14,7 +14,7 @@ pub(crate) fn bytes(span: Span) -> u64 {
 
 #[derive(Clone, Copy, Debug)]
 struct Guard {
-    slot: usize,
+    lane: u32,
     bytes: u64,
     mode: Mode,
     member: u64,
@@ -32,7 +32,7 @@ pub(crate) struct Expected {
 }
 
 impl Expected {
-    pub(crate) fn given(&mut self, member: u64, slot: usize, span: Span, mode: Mode) {
+    pub(crate) fn given(&mut self, member: u64, lane: u32, span: Span, mode: Mode) {
         let bytes = bytes(span);
         let excluded = self
             .guards
@@ -43,8 +43,8 @@ impl Expected {
             "{member} was given {mode:?} of {span:?} beside {excluded:?}"
         );
         assert!(
-            self.guards.iter().all(|guard| guard.slot != slot),
-            "slot {slot} was given twice: {self:?}"
+            self.guards.iter().all(|guard| guard.lane != lane),
+            "lane {lane} was given twice: {self:?}"
         );
         assert_eq!(
             self.poison & bytes,
@@ -52,30 +52,30 @@ impl Expected {
             "{member} was given {mode:?} of poisoned bytes"
         );
         self.guards.push(Guard {
-            slot,
+            lane,
             bytes,
             mode,
             member,
         });
     }
 
-    pub(crate) fn recovered(&mut self, member: u64, slot: usize, span: Span) {
+    pub(crate) fn recovered(&mut self, member: u64, lane: u32, span: Span) {
         self.poison &= !bytes(span);
-        self.given(member, slot, span, Mode::Write);
+        self.given(member, lane, span, Mode::Write);
     }
 
-    pub(crate) fn given_back(&mut self, slot: usize) {
-        self.guards.retain(|guard| guard.slot != slot);
+    pub(crate) fn given_back(&mut self, lane: u32) {
+        self.guards.retain(|guard| guard.lane != lane);
     }
 
-    pub(crate) fn poisoned(&mut self, slot: usize) {
+    pub(crate) fn poisoned(&mut self, lane: u32) {
         self.has_trouble = true;
         self.poison |= self
             .guards
             .iter()
-            .find(|guard| guard.slot == slot)
+            .find(|guard| guard.lane == lane)
             .map_or(0, |guard| guard.bytes);
-        self.given_back(slot);
+        self.given_back(lane);
     }
 
     pub(crate) fn died(&mut self, member: u64) {

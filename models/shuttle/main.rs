@@ -25,8 +25,11 @@ mod members;
 use library::{format, layout, scope, state};
 use members::Group;
 
-/// Slots of the lock table: few enough for a group to fill it.
-const SLOTS: usize = 8;
+/// Lanes of the pool, entries of an array's list, and records of poison: few enough for a group to
+/// fill them.
+const LANES: u32 = 10;
+const LIST_LEN: usize = 4;
+const RECORDS: usize = 3;
 
 /// Preemptions that the second scheduler makes at random places.
 const DEPTH: usize = 3;

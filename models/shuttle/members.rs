@@ -1,23 +1,27 @@
 //! Members that act at random.
 
 use crate::{
+    LANES,
     engine::{
         rand::{Rng, thread_rng},
         thread,
     },
     expected::Expected,
-    fixture::{Deaths, Members, assert_empty, at_once, block, span, take, waiting},
+    fixture::{Deaths, Members, NO_LANE, Pool, at_once, block, lock_table, span, take, waiting},
     layout::span::Span,
     state::block::StateBlock,
-    state::lock_table::{Mode, Refusal, Request},
-    sync::{dying, step},
+    state::lanes::{self, Mode},
+    state::lock_table::{LockTable, Refusal, Request, Surroundings, poison, withdraw},
+    sync::{Ordering::SeqCst, dying, step},
 };
 use std::sync::{Arc, Mutex, MutexGuard};
 
-/// Members that act on one table at the same time.
+/// Members that act on the arrays of a store at the same time.
 #[derive(Clone, Copy)]
 pub(crate) struct Group {
     members: u64,
+    /// Arrays, which share the lanes.
+    arrays: usize,
     /// Actions of each member, one after the other.
     actions: u32,
     /// The most guards that one member holds at once.
@@ -28,35 +32,47 @@ pub(crate) struct Group {
     deaths: u32,
 }
 
+const LIVING: Group = Group {
+    members: 3,
+    arrays: 1,
+    actions: 4,
+    guards: 1,
+    panics: 0,
+    deaths: 0,
+};
+
 pub(crate) const GROUPS: &[(&str, Group)] = &[
+    ("3 members that live", LIVING),
     (
-        "3 members that live",
+        "5 members that wait for their turns",
         Group {
-            members: 3,
-            actions: 4,
-            guards: 1,
-            panics: 0,
-            deaths: 0,
+            members: 5,
+            ..LIVING
         },
     ),
     (
-        "4 members that fill the table",
+        "4 members that use two arrays",
+        Group {
+            members: 4,
+            arrays: 2,
+            ..LIVING
+        },
+    ),
+    (
+        "4 members that take all lanes",
         Group {
             members: 4,
             actions: 3,
-            guards: 3,
-            panics: 0,
-            deaths: 0,
+            guards: 4,
+            ..LIVING
         },
     ),
     (
         "3 members that panic",
         Group {
-            members: 3,
-            actions: 4,
             guards: 2,
             panics: 3,
-            deaths: 0,
+            ..LIVING
         },
     ),
     (
@@ -67,11 +83,23 @@ pub(crate) const GROUPS: &[(&str, Group)] = &[
             guards: 2,
             panics: 6,
             deaths: 2,
+            ..LIVING
+        },
+    ),
+    (
+        "4 members that panic and die, with two arrays",
+        Group {
+            members: 4,
+            arrays: 2,
+            guards: 2,
+            panics: 6,
+            deaths: 2,
+            ..LIVING
         },
     ),
 ];
 
-/// The member that checks the table after the others.
+/// The member that checks the tables after the others.
 const LAST: u64 = 62;
 const ALL: Span = Span {
     start: 0,
@@ -80,79 +108,140 @@ const ALL: Span = Span {
     width: 0,
 };
 
-struct Table {
+struct Array {
     block: StateBlock,
-    deaths: Deaths,
+    key: u64,
     // std's mutex, not the checker's: locking it is no place to switch threads.
     expected: Mutex<Expected>,
 }
 
-impl Table {
+impl Array {
     fn expected(&self) -> MutexGuard<'_, Expected> {
         self.expected.lock().unwrap()
     }
 }
 
+struct Store {
+    arrays: Vec<Array>,
+    pool: Pool,
+    deaths: Deaths,
+}
+
+impl Store {
+    fn table(&self, array: usize) -> LockTable<'_, Pool> {
+        lock_table(
+            &self.arrays[array].block,
+            &self.pool,
+            self.arrays[array].key,
+        )
+    }
+
+    fn members(&self, member: u64) -> Members<'_> {
+        Members {
+            member,
+            pool: &self.pool,
+            deaths: &self.deaths,
+        }
+    }
+
+    /// Asserts that no poison was lost, recovers all of it, and asserts that nothing is left.
+    fn end(&self) {
+        let members = self.members(LAST);
+        lanes::bury(&self.pool, |member| members.is_alive(member));
+        let mut request = Request {
+            lane: NO_LANE,
+            ..waiting(LAST, ALL, Mode::Write)
+        };
+        for (at, array) in self.arrays.iter().enumerate() {
+            let table = self.table(at);
+            let records = table.poisoned(&request, &members).unwrap();
+            array
+                .expected()
+                .end(records.into_iter().map(|poison| poison.span));
+            // Poison may have all of the lanes.
+            table.settle_poison(&request, &members);
+        }
+        for (at, array) in self.arrays.iter().enumerate() {
+            let table = self.table(at);
+            request.lane = members.lease().unwrap();
+            table.recover(request, true, &members).unwrap();
+            withdraw(self.pool.at(request.lane));
+            assert!(lanes::free(self.pool.at(request.lane), LAST));
+            assert_eq!(array.block.lock.load(SeqCst), 0, "the lock word is held");
+            let is_used = |tag: u64| Mode::Poisoned.is(tag);
+            assert!(
+                (array.block.records.iter()).all(|record| !is_used(record.tag.load(SeqCst))),
+                "a record is used"
+            );
+        }
+        self.pool.assert_empty(&self.deaths);
+    }
+}
+
 pub(crate) fn run(group: Group) {
-    let table = Arc::new(Table {
-        block: block(0),
+    let store = Arc::new(Store {
+        arrays: (0..group.arrays)
+            .map(|array| Array {
+                block: block(0),
+                key: array as u64 + 1,
+                expected: Mutex::default(),
+            })
+            .collect(),
+        pool: Pool::new(LANES, 0),
         deaths: Deaths::none(),
-        expected: Mutex::default(),
     });
     let threads: Vec<_> = (1..=group.members)
         .map(|member| {
-            let table = table.clone();
-            thread::spawn(move || run_with_successor(&table, member, group))
+            let store = store.clone();
+            thread::spawn(move || run_with_successor(&store, member, group))
         })
         .collect();
     threads
         .into_iter()
         .for_each(|thread| thread.join().unwrap());
-    let members = Members::of(&table.deaths);
-    let records = table
-        .block
-        .poisoned(waiting(LAST, ALL, Mode::Read), &members)
-        .unwrap();
-    table
-        .expected()
-        .end(records.into_iter().map(|poison| poison.span));
-    let slot = table
-        .block
-        .recover(waiting(LAST, ALL, Mode::Write), true, &members)
-        .unwrap();
-    table.block.withdraw(slot);
-    assert_empty(&table.block);
+    store.end();
 }
 
 /// Runs a member. If it dies, a successor runs under another id.
-fn run_with_successor(table: &Table, id: u64, group: Group) {
+fn run_with_successor(store: &Store, id: u64, group: Group) {
     let dies = group.deaths != 0 && thread_rng().gen_ratio(1, group.deaths);
     let at = if dies {
-        thread_rng().gen_range(0..150)
+        thread_rng().gen_range(0..300)
     } else {
         u32::MAX
     };
-    if dying(at, || Member::new(table, id, group).run()).is_none() {
-        table.expected().died(id);
-        table.deaths.add(id);
-        Member::new(table, id + group.members, group).run();
+    if dying(at, || Member::new(store, id, group).run()).is_none() {
+        for array in &store.arrays {
+            array.expected().died(id);
+        }
+        store.deaths.add(id);
+        Member::new(store, id + group.members, group).run();
     }
 }
 
+struct Guard {
+    array: usize,
+    lane: u32,
+    mode: Mode,
+}
+
 struct Member<'a> {
-    table: &'a Table,
+    store: &'a Store,
     id: u64,
     members: Members<'a>,
-    held: Vec<(usize, Mode)>,
+    /// A lane that has no guard, as a thread keeps it.
+    kept: Option<u32>,
+    held: Vec<Guard>,
     group: Group,
 }
 
 impl<'a> Member<'a> {
-    fn new(table: &'a Table, id: u64, group: Group) -> Self {
+    fn new(store: &'a Store, id: u64, group: Group) -> Self {
         Self {
-            table,
+            store,
             id,
-            members: Members::of(&table.deaths),
+            members: store.members(id),
+            kept: None,
             held: Vec::new(),
             group,
         }
@@ -161,15 +250,20 @@ impl<'a> Member<'a> {
     fn run(mut self) {
         for _ in 0..self.group.actions {
             let span = any_view();
+            let array = thread_rng().gen_range(0..self.group.arrays);
             match thread_rng().gen_range(0..10) {
-                0 => self.recover(span),
+                0 => self.recover(array, span),
                 1 => {
-                    _ = self
-                        .table
-                        .block
-                        .poisoned(self.request(span, Mode::Read), &self.members)
+                    let request = self.request(NO_LANE, span, Mode::Read);
+                    _ = self.store.table(array).poisoned(&request, &self.members)
                 }
-                _ => self.take(span),
+                2 if self.group.panics != 0 => {
+                    let request = self.request(NO_LANE, span, Mode::Read);
+                    self.store
+                        .table(array)
+                        .settle_poison(&request, &self.members)
+                }
+                _ => self.take(array, span),
             }
             step();
             let keeps = (self.held.len() as u32) < self.group.guards && thread_rng().gen_bool(0.5);
@@ -181,19 +275,41 @@ impl<'a> Member<'a> {
         while !self.held.is_empty() {
             self.end_guard(0);
         }
+        if let Some(lane) = self.kept.take() {
+            assert!(lanes::free(self.store.pool.at(lane), self.id));
+        }
     }
 
     /// A member that holds a guard does not wait for another: two such members could wait for each
     /// other.
-    fn request(&self, span: Span, mode: Mode) -> Request {
-        if self.held.is_empty() && thread_rng().gen_bool(0.8) {
+    fn request(&self, lane: u32, span: Span, mode: Mode) -> Request {
+        let request = if self.held.is_empty() && thread_rng().gen_bool(0.8) {
             waiting(self.id, span, mode)
         } else {
             at_once(self.id, span, mode)
+        };
+        Request { lane, ..request }
+    }
+
+    /// The kept lane, or another one.
+    fn lease(&mut self) -> Option<u32> {
+        let lane = self.kept.take().or_else(|| self.members.lease());
+        assert!(
+            lane.is_some() || self.group.guards > 1,
+            "no lane is free for one guard"
+        );
+        lane
+    }
+
+    /// Keeps a lane, or frees it.
+    fn keep(&mut self, lane: u32) {
+        match self.kept {
+            None => self.kept = Some(lane),
+            Some(_) => assert!(lanes::free(self.store.pool.at(lane), self.id)),
         }
     }
 
-    fn take(&mut self, span: Span) {
+    fn take(&mut self, array: usize, span: Span) {
         let mode = [
             Mode::Read,
             Mode::Read,
@@ -201,54 +317,113 @@ impl<'a> Member<'a> {
             Mode::Write,
             Mode::Atomic,
         ][thread_rng().gen_range(0..5)];
-        let request = self.request(span, mode);
-        match take(&self.table.block, request, &self.members) {
-            Ok(slot) => {
-                self.table.expected().given(self.id, slot, span, mode);
-                self.hold(slot, mode);
+        let Some(lane) = self.lease() else {
+            return;
+        };
+        let request = self.request(lane, span, mode);
+        let ripe = self.ripe_waiters(array, &request);
+        match take(&self.store.table(array), request, &self.members) {
+            Ok(()) => {
+                self.expected(array).given(self.id, lane, span, mode);
+                self.assert_none_waits(&ripe);
+                self.held.push(Guard { array, lane, mode });
             }
             Err(refusal) => {
+                self.keep(lane);
                 let is_poisoned = matches!(refusal, Refusal::Poisoned(_));
-                self.check(refusal, request);
+                self.check(array, refusal, request);
                 if is_poisoned && thread_rng().gen_bool(0.5) {
-                    self.recover(span);
+                    self.recover(array, span);
                 }
             }
         }
     }
 
-    fn recover(&mut self, span: Span) {
-        let request = self.request(span, Mode::Write);
-        match self.table.block.recover(request, true, &self.members) {
-            Ok(slot) => {
-                self.table.expected().recovered(self.id, slot, span);
-                self.hold(slot, Mode::Write);
+    fn recover(&mut self, array: usize, span: Span) {
+        let Some(lane) = self.lease() else {
+            return;
+        };
+        let request = self.request(lane, span, Mode::Write);
+        match self
+            .store
+            .table(array)
+            .recover(request, true, &self.members)
+        {
+            Ok(()) => {
+                self.expected(array).recovered(self.id, lane, span);
+                self.held.push(Guard {
+                    array,
+                    lane,
+                    mode: Mode::Write,
+                });
             }
-            Err(refusal) => self.check(refusal, request),
+            Err(refusal) => {
+                self.keep(lane);
+                self.check(array, refusal, request)
+            }
         }
     }
 
-    fn hold(&mut self, slot: usize, mode: Mode) {
-        self.held.push((slot, mode));
-        self.members.own.set(self.members.own.get() | 1 << slot);
+    fn expected(&self, array: usize) -> MutexGuard<'a, Expected> {
+        self.store.arrays[array].expected()
     }
 
     fn end_guard(&mut self, which: usize) {
-        let (slot, mode) = self.held.swap_remove(which);
-        self.members.own.set(self.members.own.get() & !(1 << slot));
+        let Guard { array, lane, mode } = self.held.swap_remove(which);
+        let line = self.store.pool.at(lane);
         if mode == Mode::Write
             && self.group.panics != 0
             && thread_rng().gen_ratio(1, self.group.panics)
         {
-            self.table.expected().poisoned(slot);
-            self.table.block.poison(slot, self.id);
+            self.expected(array).poisoned(lane);
+            poison(line, self.id);
         } else {
-            self.table.expected().given_back(slot);
-            self.table.block.withdraw(slot);
+            self.expected(array).given_back(lane);
+            withdraw(line);
+            self.keep(lane);
         }
     }
 
-    fn check(&self, refusal: Refusal, request: Request) {
+    /// Ripe waiters that exclude a request which has not begun: it must not go before them.
+    fn ripe_waiters(&self, array: usize, request: &Request) -> Vec<(u32, u64)> {
+        if !self.held.is_empty() {
+            return Vec::new();
+        }
+        let excludes = match request.mode {
+            Mode::Write => &[Mode::WriteWait, Mode::ReadWait, Mode::AtomicWait][..],
+            Mode::Read => &[Mode::WriteWait, Mode::AtomicWait],
+            _ => &[Mode::WriteWait, Mode::ReadWait],
+        };
+        let ripe = |index| {
+            let lane = self.store.pool.at(index);
+            let turn = lane.turn.load(SeqCst);
+            let tag = lane.tag.load(SeqCst);
+            let is_one = turn >> 32 & 1 != 0
+                && excludes.iter().any(|mode| mode.is(tag))
+                && lane.key.load(SeqCst) == self.store.arrays[array].key
+                && lane.span().overlaps(&request.span);
+            is_one.then_some((index, turn))
+        };
+        (0..LANES).filter_map(ripe).collect()
+    }
+
+    /// Asserts that none of these waiters waits still.
+    fn assert_none_waits(&self, waiters: &[(u32, u64)]) {
+        for &(index, turn) in waiters {
+            let lane = self.store.pool.at(index);
+            let tag = lane.tag.load(SeqCst);
+            let waits = [Mode::WriteWait, Mode::ReadWait, Mode::AtomicWait]
+                .iter()
+                .any(|mode| mode.is(tag));
+            assert!(
+                !waits || lane.turn.load(SeqCst) != turn,
+                "{} went before the ripe waiter in lane {index}",
+                self.id
+            );
+        }
+    }
+
+    fn check(&self, array: usize, refusal: Refusal, request: Request) {
         match refusal {
             Refusal::WouldBlock => {
                 assert!(
@@ -256,15 +431,24 @@ impl<'a> Member<'a> {
                     "a call without a deadline was refused"
                 )
             }
-            Refusal::WouldDeadlock | Refusal::TooManyGuards => {
+            Refusal::WouldDeadlock => {
                 assert!(
                     !self.held.is_empty(),
                     "{refusal:?} for a member without a guard"
                 )
             }
-            Refusal::CutOff => unreachable!("a model's member always learns which members live"),
+            Refusal::OutOfReach => panic!("a pool has no lane out of reach"),
+            Refusal::CutOff | Refusal::WordHeld | Refusal::Interrupted => {
+                unreachable!("a model's member always learns which members live")
+            }
+            Refusal::TooManyGuards => {
+                assert!(
+                    self.group.guards > 1,
+                    "{refusal:?} in a group of few guards"
+                )
+            }
             Refusal::Poisoned(record) | Refusal::Interleaved(record) => {
-                self.table.expected().refused(request.span, record.span)
+                self.expected(array).refused(request.span, record.span)
             }
         }
     }

@@ -21,7 +21,7 @@ class TooManyMappings(Error, OSError):
 
 
 class TooManyGuards(Error):
-    """The thread holds a guard on the array, and no slot is free for another one."""
+    """All guards of the store are taken."""
 
 
 class Released(Error, FileNotFoundError):
@@ -79,7 +79,7 @@ class Interrupted(Error, InterruptedError):
 
 
 class WouldDeadlock(Error, RuntimeError):
-    """This thread holds a guard on overlapping bytes and would wait for itself."""
+    """This thread would wait for a guard of its own, or in a circle with other threads."""
 
 
 class Poisoned(Error):
@@ -98,7 +98,7 @@ class NotFrozen(Error):
 
 
 class Abandoned(Error):
-    """The producer ended before it froze the array."""
+    """The process that the call waits for ended: the producer, or the owner of the store."""
 
 
 class ReadOnly(Error, ValueError):

@@ -240,6 +240,19 @@ class Manager(_ndshm.Manager):
             raise Dtype(f"{found.path}: element type is {found.dtype}, expected {element_type}")
         return found
 
+    def wait_for(self, name: str, timeout: float | None = None) -> ArrayInfo:
+        """Wait until an array of this name exists, and return its description.
+
+        Returns at once if it exists already. :meth:`open` opens it. The thread sleeps until the
+        array is there. It waits at most ``timeout`` seconds, or without a limit for ``None``.
+
+        Raises :class:`Timeout` if there was none; :class:`Closed` if the store was closed
+        meanwhile; :class:`Abandoned` if the store is ephemeral, its owner was alive when the wait
+        began, and has ended since; :class:`Name` if no array can have the name. A closed store and
+        an ended owner are noticed within 25 ms.
+        """
+        return ArrayInfo(**self._wait_for(name, timeout))
+
     def list(self) -> list[ArrayInfo]:
         """Return the arrays of the store, oldest first.
 

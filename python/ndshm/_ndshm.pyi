@@ -10,6 +10,7 @@ import xarray
 from ._manager import Manager as _Manager
 
 Scope = Literal["local", "remote"] | None
+_Element = SupportsIndex | tuple[SupportsIndex, ...]
 
 class Guard:
     """A lock on the elements of an array or view, as a context manager.
@@ -33,6 +34,78 @@ class Guard:
         value: BaseException | None = None,
         traceback: TracebackType | None = None,
     ) -> Literal[False]: ...
+
+class Request:
+    """A guard to be taken with others by :func:`ndshm.lock`: see :meth:`Array.reading` and
+    :meth:`Array.writing`.
+    """
+
+class Guards:
+    """Locks on several arrays or views, as a context manager: see :func:`ndshm.lock`."""
+
+    def __enter__(self) -> tuple[np.ndarray, ...]: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None = None,
+        value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> Literal[False]: ...
+
+class Atomics:
+    """The integers of an array or view by atomic operations, as a context manager.
+
+    ``with a.atomic() as n`` lets any number of threads and processes change elements at once,
+    without a lock between them: ``n.add(3, 1)``. Guards on overlapping bytes wait until the block
+    ends. Threads may share ``n``.
+
+    An index is one integer for each axis, as in NumPy: ``3``, ``-1``, ``(2, 5)``, and ``()`` for an
+    array without axes. Any other raises ``IndexError``, and a value outside of the range of the
+    type ``OverflowError``. All operations are sequentially consistent.
+
+    An exception that ends the block poisons nothing.
+    """
+
+    def __enter__(self) -> Atomics: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None = None,
+        value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> Literal[False]: ...
+    def load(self, index: _Element) -> int:
+        """Return the value of an element."""
+    def store(self, index: _Element, value: SupportsIndex) -> None:
+        """Set an element."""
+    def add(self, index: _Element, value: SupportsIndex) -> int:
+        """Add to an element, and return its old value.
+
+        The sum wraps around at the ends of the type's range, as in NumPy's arrays.
+        """
+    def subtract(self, index: _Element, value: SupportsIndex) -> int:
+        """Subtract from an element, and return its old value.
+
+        The difference wraps around at the ends of the type's range, as in NumPy's arrays.
+        """
+    def exchange(self, index: _Element, value: SupportsIndex) -> int:
+        """Set an element, and return its old value."""
+    def compare_exchange(self, index: _Element, old: SupportsIndex, new: SupportsIndex) -> bool:
+        """Set an element to ``new`` if it has the value ``old``. Return whether it had."""
+    def wait(self, index: _Element, old: SupportsIndex, timeout: float | None = None) -> int:
+        """Wait while an element has the value ``old``, and return its new value.
+
+        Returns at once if it has another value already. The thread sleeps until a thread of any
+        process changes the element and calls :meth:`notify`; it sees a change without ``notify``
+        within 20 ms. It waits at most ``timeout`` seconds, or without a limit for ``None``.
+
+        Raises :class:`Timeout` if the element kept its value; :class:`Released` if the array was
+        released meanwhile; :class:`Abandoned` if the process that made the array was alive when the
+        wait began and ended since. These two are noticed within 25 ms.
+        """
+    def notify(self, index: _Element) -> None:
+        """Wake all threads of all processes that :meth:`wait` for a change of an element.
+
+        Call it after the change. It costs a system call.
+        """
 
 class Keeper:
     """The base of an ndarray without a lock: it keeps the array, and so its mapping and a local
@@ -166,6 +239,23 @@ class Array:
 
         Set the elements anew in its block. The poison is gone when the block ends without an
         exception.
+        """
+    def reading(self) -> Request:
+        """Return a request for :func:`ndshm.lock` to read, with other arrays or views."""
+    def writing(self) -> Request:
+        """Return a request for :func:`ndshm.lock` to write, with other arrays or views.
+
+        An array that cannot be written is refused there.
+        """
+    def atomic(self) -> Atomics:
+        """Return the elements, integers of up to 8 bytes, for atomic operations:
+        ``with a.atomic() as n``.
+
+        Any number of such blocks may run at once, in any processes. The start of the block waits
+        while overlapping bytes are read or written, as long as the store's ``lock_timeout`` allows.
+
+        Raises ``TypeError`` for elements of another type. The start of the block raises the
+        exceptions of :meth:`write`.
         """
     def poisoned(self) -> list[tuple[int, int]]:
         """Return the poisoned ranges that touch this view.
@@ -310,9 +400,30 @@ class Manager:
         attrs: Mapping[str, Any] | None = None,
         axis_names: Sequence[str] | None = None,
     ) -> Array: ...
+    def _wait_for(self, name: str, timeout: float | None = None) -> dict[str, Any]: ...
     def _list(self) -> list[dict[str, Any]]: ...
     def _usage(self) -> dict[str, int]: ...
     def _sweep(self) -> dict[str, Any]: ...
+
+def lock(*requests: Request, timeout: float | None = None) -> Guards:
+    """Take guards on several arrays or views at once, of any stores: all of them or none.
+
+    ``with ndshm.lock(a.reading(), b.writing()) as (x, y)`` gives their ndarrays in the order of the
+    call: read-only zero-copy ones for ``reading()``, writable ones for ``writing()``. The end of
+    the block ends all of them, as :class:`Guard` does for one.
+
+    Threads and processes that take all of their guards by ``lock`` do not deadlock, in whatever
+    order they name them: the guards are taken in one order that all of them share. The guards that
+    the thread has already are held while it waits for the next one.
+
+    The block waits at most ``timeout`` seconds for all guards together; without ``timeout``, as
+    long as the shortest ``lock_timeout`` of their stores allows.
+
+    Raises ``ValueError`` for a negative ``timeout`` or NaN, and ``TypeError`` for other arguments
+    than requests. The start of the block raises the exceptions of :meth:`Array.read` and
+    :meth:`Array.write`; :class:`WouldDeadlock` also where two views of the call share bytes and one
+    of them is to be written. Then no guard is held.
+    """
 
 def open(handle: str) -> Array: ...
 def open_path(path: str | os.PathLike[str]) -> Array: ...

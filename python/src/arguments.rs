@@ -83,6 +83,11 @@ pub(crate) fn seconds(name: &str, seconds: f64) -> PyResult<Duration> {
     }
 }
 
+/// The argument `name`, the most seconds to wait; `None` is no limit.
+pub(crate) fn limit(name: &str, limit: Option<f64>) -> PyResult<Duration> {
+    limit.map_or(Ok(Duration::MAX), |limit| seconds(name, limit))
+}
+
 pub(crate) fn huge_pages(name: &str) -> PyResult<HugePages> {
     match name {
         "auto" => Ok(HugePages::Auto),

@@ -78,13 +78,12 @@ fn message(error: &Error) -> String {
             path.display()
         ),
         Error::TooManyGuards { path, limit, .. } => format!(
-            "{}: all {limit} lock slots of the array are taken, and this thread holds at least one \
-             of them: leave the block of a guard first",
+            "{}: all {limit} guards of the store are taken: leave the block of a guard first",
             path.display()
         ),
         Error::WouldDeadlock { path, .. } => format!(
-            "{}: this thread holds a guard on overlapping bytes and would wait for itself: leave \
-             the block of that guard first",
+            "{}: this thread would wait for a guard of its own, or in a circle with other threads: \
+             leave the block of that guard first, or take all guards at once with ndshm.lock()",
             path.display()
         ),
         Error::Poisoned {
@@ -102,6 +101,10 @@ fn message(error: &Error) -> String {
         ),
         Error::NotFrozen { path, .. } => format!(
             "{}: the array was not frozen yet; wait for its producer with ndshm.open_frozen()",
+            path.display()
+        ),
+        Error::Abandoned { path, member, .. } => format!(
+            "{}: the process that this call waits for, member {member} of the store, ended",
             path.display()
         ),
         Error::NotShared { path, .. } => format!(

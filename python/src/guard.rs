@@ -40,6 +40,49 @@ pub(crate) struct Guard {
     entered: Mutex<Option<Entered>>,
 }
 
+/// The end of the block of one guard or several.
+pub(crate) struct Block<'a, 'py> {
+    pub(crate) has_failed: bool,
+    /// The exception that ended it.
+    pub(crate) value: Option<&'a Bound<'py, PyAny>>,
+    pub(crate) traceback: Option<&'a Bound<'py, PyAny>>,
+}
+
+impl<'py> Block<'_, 'py> {
+    /// Ends one lease: empties the ndarray and gives the lock back. Returns false if other
+    /// references than variables, and than the `known` ones of the caller, keep the memory in use.
+    pub(crate) fn end(
+        &self,
+        ndarray: &Bound<'py, PyAny>,
+        known: isize,
+        lease: &Lease,
+        mode: Mode,
+        itemsize: usize,
+    ) -> PyResult<bool> {
+        if self.has_failed && mode != Mode::Read {
+            lease.poison_at_end();
+        }
+        let is_unused = names::are_all(ndarray, known, self.traceback)?;
+        if is_unused {
+            export::empty(ndarray, lease, itemsize);
+            lease.end();
+        }
+        Ok(is_unused)
+    }
+
+    /// The end of a block that leaves references to its ndarrays.
+    pub(crate) fn still_referenced(&self, py: Python<'py>) -> PyResult<bool> {
+        match self.value {
+            // The caller must see the exception that ended the block.
+            Some(value) if self.has_failed => {
+                value.call_method1(intern!(py, "add_note"), (STILL_REFERENCED,))?;
+                Ok(false)
+            }
+            _ => Err(PyBufferError::new_err(STILL_REFERENCED)),
+        }
+    }
+}
+
 struct Entered {
     ndarray: Py<PyAny>,
     lease: Py<Lease>,
@@ -90,41 +133,23 @@ impl Guard {
         let Some(Entered { ndarray, lease }) = entered else {
             return Err(PyRuntimeError::new_err("the guard is not in use"));
         };
-        let (ndarray, lease) = (ndarray.into_bound(py), lease.into_bound(py));
-        let has_failed = kind.is_some();
-        if has_failed && self.mode != Mode::Read {
-            lease.get().poison_at_end();
-        }
-        if export::references(&ndarray) == 1 {
-            // This is the only reference: the ndarray ends here, and the lease with it.
-            drop(ndarray);
-            lease.get().end();
-            return Ok(false);
-        }
-        if names::are_all(&ndarray, 1, traceback)? {
-            let itemsize = self.array.get().any().dtype().itemsize();
-            export::empty(&ndarray, lease.get(), itemsize);
-            lease.get().end();
-            return Ok(false);
-        }
-        match value {
-            // The caller must see the exception that ended the block.
-            Some(value) if has_failed => {
-                value.call_method1(intern!(py, "add_note"), (STILL_REFERENCED,))?;
-                Ok(false)
-            }
-            _ => Err(PyBufferError::new_err(STILL_REFERENCED)),
+        let ndarray = ndarray.into_bound(py);
+        let block = Block {
+            has_failed: kind.is_some(),
+            value,
+            traceback,
+        };
+        let itemsize = self.array.get().any().dtype().itemsize();
+        match block.end(&ndarray, 1, lease.get(), self.mode, itemsize)? {
+            true => Ok(false),
+            false => block.still_referenced(py),
         }
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        let mode = match self.mode {
-            Mode::Read => "read",
-            Mode::Write => "write",
-            Mode::Recover => "recover",
-        };
         Ok(format!(
-            "<ndshm.Guard: {mode} of {}>",
+            "<ndshm.Guard: {} of {}>",
+            self.mode.verb(),
             self.array.bind(py).repr()?
         ))
     }

@@ -75,6 +75,31 @@ pub(crate) fn place(
     Ok(Some(place))
 }
 
+/// The place of one element, for an index that has an integer for each axis.
+pub(crate) fn element(index: &Bound<'_, PyAny>, shape: &[usize]) -> PyResult<Vec<usize>> {
+    let mut place = Vec::with_capacity(shape.len());
+    for (axis, part) in parts(index)?.iter().flatten().enumerate() {
+        match (part, shape.get(axis)) {
+            (Part::Index(index), Some(&length)) => {
+                place.push(position(*index, axis, length as isize)? as usize);
+            }
+            _ => return Err(no_element(index, shape.len())),
+        }
+    }
+    // An index that is not basic has no parts; the only other one is an empty tuple.
+    let is_empty = place.is_empty() && !index.cast::<PyTuple>().is_ok_and(|tuple| tuple.is_empty());
+    match place.len() == shape.len() && !is_empty {
+        true => Ok(place),
+        false => Err(no_element(index, shape.len())),
+    }
+}
+
+fn no_element(index: &Bound<'_, PyAny>, ndim: usize) -> PyErr {
+    PyIndexError::new_err(format!(
+        "{index} is no index of one element: the array has {ndim} axes, and each needs an integer"
+    ))
+}
+
 /// The parts of a basic index; `None` if the index is not basic.
 fn parts<'py>(index: &Bound<'py, PyAny>) -> PyResult<Option<Vec<Part<'py>>>> {
     match index.cast::<PyTuple>() {
@@ -86,7 +111,7 @@ fn parts<'py>(index: &Bound<'py, PyAny>) -> PyResult<Option<Vec<Part<'py>>>> {
 /// One part of a basic index; `None` for anything else, such as an array or a list of indices.
 fn part<'py>(item: &Bound<'py, PyAny>) -> PyResult<Option<Part<'py>>> {
     if item.is_exact_instance_of::<PyInt>() {
-        return Ok(Some(Part::Index(item.extract()?)));
+        return Ok(Some(Part::Index(number(item)?)));
     }
     if let Ok(slice) = item.cast::<PySlice>() {
         return Ok(Some(Part::Slice(slice.clone())));
@@ -101,9 +126,15 @@ fn part<'py>(item: &Bound<'py, PyAny>) -> PyResult<Option<Part<'py>>> {
         return Ok(None);
     }
     match item.call_method0("__index__") {
-        Ok(index) => Ok(Some(Part::Index(index.extract()?))),
+        Ok(index) => Ok(Some(Part::Index(number(&index)?))),
         Err(_) => Ok(None),
     }
+}
+
+/// An integer as an index. One of more than 64 bits lies outside of every array.
+fn number(item: &Bound<'_, PyAny>) -> PyResult<isize> {
+    item.extract()
+        .map_err(|_| PyIndexError::new_err(format!("index {item} is out of bounds")))
 }
 
 /// Whether an item is a mask, a sequence, or an object that cannot be an integer.

@@ -1,4 +1,5 @@
-//! The compiled part of the Python package of ndshm: the classes `Array`, `Guard` and `Manager`.
+//! The compiled part of the Python package of ndshm: its classes, such as `Array`, `Guard`
+//! and `Manager`.
 //!
 //! It is a layer over the library's public interface, mostly over [`AnyArray`](ndshm::AnyArray).
 //! The rest of the package is written in Python.
@@ -17,11 +18,14 @@
 //! | `array` | the class `Array`, without its Python methods |
 //! | `names` | the search for references to an ndarray |
 //! | `guard` | the class `Guard` |
+//! | `together` | the function `lock`, and the classes `Request` and `Guards` |
+//! | `atomics` | the class `Atomics` |
 //! | `methods` | the Python methods of `Array` and `Keeper` |
 //! | `manager` | the class `Manager` |
 
 mod arguments;
 mod array;
+mod atomics;
 mod attrs;
 mod dtype;
 mod error;
@@ -35,6 +39,7 @@ mod names;
 mod pickle;
 mod signals;
 mod strides;
+mod together;
 
 use pyo3::prelude::*;
 
@@ -47,9 +52,11 @@ mod _ndshm {
             Array,
             open::{open, open_path, unpickle_array, wait_frozen},
         },
+        atomics::Atomics,
         export::Keeper,
         guard::Guard,
         manager::Manager,
+        together::{Guards, Request, lock},
     };
     use pyo3::prelude::*;
 

@@ -17,6 +17,16 @@ pub(crate) enum Mode {
     Recover,
 }
 
+impl Mode {
+    pub(crate) fn verb(self) -> &'static str {
+        match self {
+            Mode::Read => "read",
+            Mode::Write => "write",
+            Mode::Recover => "recover",
+        }
+    }
+}
+
 /// How long to wait.
 #[derive(Clone, Copy)]
 pub(crate) enum Wait {

@@ -4,6 +4,7 @@
 use crate::{
     arguments::{ScopeArgument, order_name, scope_name},
     array::{Array, ndarrays::DlpackOptions},
+    atomics::Atomics,
     attrs, dtype,
     error::Raise,
     export::{self, Keeper},
@@ -11,6 +12,7 @@ use crate::{
     lock::{Mode, Wait},
     pickle,
     strides::numpy_strides,
+    together::Request,
 };
 use ciborium::Value;
 use pyo3::{
@@ -256,6 +258,30 @@ impl Array {
     /// exception.
     fn recover(slf: Py<Self>) -> Guard {
         Guard::new(slf, Mode::Recover, Wait::Forever)
+    }
+
+    /// Return a request for :func:`ndshm.lock` to read, with other arrays or views.
+    fn reading(slf: Py<Self>) -> Request {
+        Request::new(slf, Mode::Read)
+    }
+
+    /// Return a request for :func:`ndshm.lock` to write, with other arrays or views.
+    ///
+    /// An array that cannot be written is refused there.
+    fn writing(slf: Py<Self>) -> Request {
+        Request::new(slf, Mode::Write)
+    }
+
+    /// Return the elements, integers of up to 8 bytes, for atomic operations:
+    /// ``with a.atomic() as n``.
+    ///
+    /// Any number of such blocks may run at once, in any processes. The start of the block waits
+    /// while overlapping bytes are read or written, as long as the store's ``lock_timeout`` allows.
+    ///
+    /// Raises ``TypeError`` for elements of another type. The start of the block raises the
+    /// exceptions of :meth:`write`.
+    fn atomic(slf: Py<Self>, py: Python<'_>) -> PyResult<Atomics> {
+        Atomics::new(py, slf)
     }
 
     /// Return the poisoned ranges that touch this view.

@@ -29,11 +29,19 @@ def write_while_reading(m: ndshm.Manager) -> None:
         pass
 
 
-def take_every_slot(m: ndshm.Manager) -> None:
-    a = m.zeros(100_000)
+def take_every_guard(m: ndshm.Manager) -> None:
+    # A store has 16,446. Each guard looks at those of its array, so there are many arrays.
+    arrays = [m.zeros(100) for _ in range(256)]
     with contextlib.ExitStack() as guards:
-        for at in range(len(a)):
-            guards.enter_context(a[at].write())
+        for at in range(100):
+            for a in arrays:
+                guards.enter_context(a[at].write())
+
+
+def lock_overlapping(m: ndshm.Manager) -> None:
+    a = m.zeros(2)
+    with ndshm.lock(a.reading(), a[1:].writing()):
+        pass
 
 
 def write_frozen(m: ndshm.Manager) -> None:
@@ -62,7 +70,8 @@ CASES: dict[str, tuple[type[Exception], Callable[[ndshm.Manager], object], str]]
     "released": (ndshm.Released, open_released, "scope='remote' or scope=None"),
     "poisoned": (ndshm.Poisoned, read_poisoned, "Array.recover()"),
     "deadlock": (ndshm.WouldDeadlock, write_while_reading, "leave the block of that guard"),
-    "guards": (ndshm.TooManyGuards, take_every_slot, "leave the block of a guard"),
+    "overlap": (ndshm.WouldDeadlock, lock_overlapping, "would wait for a guard of its own"),
+    "guards": (ndshm.TooManyGuards, take_every_guard, "leave the block of a guard"),
     "empty name": (ndshm.Name, lambda m: m.zeros(1, name=""), "(name=)"),
     "no name": (ndshm.NotFound, lambda m: ndshm.Manager(mode="r+"), "by path or name="),
     "frozen": (ndshm.Frozen, write_frozen, "copy it"),

@@ -9,17 +9,21 @@ use crate::{
         view,
     },
     element::Element,
-    error::Result,
-    sys::wait::Wait,
+    error::{Error, Result},
+    format::constants::SIGNALS,
+    state::signals,
+    sync::AtomicU32 as Word,
+    sys::wait::{Wait, is_interrupted},
 };
-use ndarray::{ArrayRef, ArrayView, Dimension};
+use ndarray::{ArrayRef, ArrayView, Dimension, NdIndex};
 use std::{
     fmt,
     ops::Deref,
     sync::atomic::{
         AtomicI8, AtomicI16, AtomicI32, AtomicI64, AtomicU8, AtomicU16, AtomicU32, AtomicU64,
+        Ordering::Acquire,
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// Integers that can be changed atomically: those of up to 8 bytes.
@@ -30,6 +34,9 @@ use std::{
 pub unsafe trait AtomicElement: Element {
     /// The atomic integer.
     type Atomic: Send + Sync + fmt::Debug;
+
+    /// The value of an element, loaded with acquire.
+    fn load(atomic: &Self::Atomic) -> Self;
 }
 
 macro_rules! atomic {
@@ -43,6 +50,10 @@ macro_rules! atomic {
         // integers, and the assertion above compares the alignments.
         unsafe impl AtomicElement for $type {
             type Atomic = $atomic;
+
+            fn load(atomic: &$atomic) -> $type {
+                atomic.load(Acquire)
+            }
         }
     )*};
 }
@@ -56,7 +67,8 @@ atomic! {
 ///
 /// Any number of these may exist at once, in any processes. While one exists,
 /// [`read`](SharedArray::read) and [`write`](SharedArray::write) on overlapping bytes wait. It
-/// stays in its thread, but may be shared from it.
+/// stays in its thread, but may be shared from it. For bindings to other languages it is as a
+/// [`ReadGuard`](crate::ReadGuard): only the check for deadlocks depends on the thread.
 ///
 /// # Examples
 ///
@@ -77,7 +89,7 @@ atomic! {
 pub struct AtomicArray<T: AtomicElement, D: Dimension> {
     // Private, and its lifetime never leaves this struct: it ends with the lock below.
     view: ArrayView<'static, T::Atomic, D>,
-    _lock: Lock,
+    lock: Lock,
 }
 
 impl<T: AtomicElement, D: Dimension> SharedArray<T, D> {
@@ -148,7 +160,122 @@ impl<T: AtomicElement, D: Dimension> SharedArray<T, D> {
         // array's elements have one type; the view, whose lifetime never leaves this struct, is
         // dropped before the lock.
         let view = unsafe { view::atomics::<T, D, T::Atomic>(&core.opened, &core.layout) };
-        Ok(AtomicArray { view, _lock: lock })
+        Ok(AtomicArray { view, lock })
+    }
+}
+
+impl<T: AtomicElement + PartialEq, D: Dimension> AtomicArray<T, D> {
+    /// Waits while an element has the value `old`, and returns its new value: at once if it has
+    /// another one already.
+    ///
+    /// The thread sleeps in the kernel until a thread of any process changes the element and calls
+    /// [`notify`](Self::notify). A change without `notify` is seen within 20 ms.
+    ///
+    /// # Errors
+    ///
+    /// `Timeout` where the element still had the value after `timeout`; `Released` if the array was
+    /// released meanwhile; `Abandoned` if the process that made the array was alive when the wait
+    /// began and ended since. These two are noticed within 25 ms.
+    ///
+    /// # Panics
+    ///
+    /// If the index is out of bounds.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::{sync::atomic::Ordering::Relaxed, time::Duration};
+    ///
+    /// let manager = ndshm::Manager::new()?;
+    /// let steps = manager.zeros::<u32, _>(4)?;
+    /// std::thread::scope(|scope| {
+    ///     let worker = scope.spawn(|| {
+    ///         let steps = steps.atomic()?;
+    ///         steps[2].store(7, Relaxed);
+    ///         steps.notify(2);
+    ///         Ok::<(), ndshm::Error>(())
+    ///     });
+    ///     assert_eq!(steps.atomic()?.wait(2, 0, Duration::from_secs(60))?, 7);
+    ///     worker.join().unwrap()
+    /// })?;
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn wait<I: NdIndex<D>>(&self, index: I, old: T, timeout: Duration) -> Result<T> {
+        let element = &self.view[index];
+        let array = self.lock.array();
+        let deadline = Instant::now().checked_add(timeout);
+        let mut producer_lived = None;
+        let outcome = signals::wait_for(self.word(element), deadline, |slept| {
+            let value = T::load(element);
+            if value != old {
+                return Some(Ok(value));
+            }
+            if is_interrupted() {
+                return Some(Err(Error::Interrupted {
+                    path: array.path().into(),
+                }));
+            }
+            let lived = match producer_lived {
+                Some(_) if !slept => return None,
+                Some(lived) => lived,
+                None => match array.has_producer() {
+                    Ok(lives) => *producer_lived.insert(lives),
+                    Err(error) => return Some(Err(error)),
+                },
+            };
+            let is_in_vain =
+                array
+                    .check_ready()
+                    .and_then(|()| match lived && !array.has_producer()? {
+                        true => Err(Error::Abandoned {
+                            path: array.path().into(),
+                            member: array.producer(),
+                        }),
+                        false => Ok(()),
+                    });
+            // It may have changed just before.
+            match T::load(element) {
+                value if value != old => Some(Ok(value)),
+                _ => is_in_vain.err().map(Err),
+            }
+        });
+        outcome.unwrap_or_else(|| {
+            Err(Error::Timeout {
+                path: array.path().into(),
+                obstacle: "the element kept its value",
+                waited: timeout,
+            })
+        })
+    }
+
+    /// Wakes all threads that [`wait`](Self::wait) for a change of an element, in all processes.
+    /// Call it after the change. Costs a system call.
+    ///
+    /// # Panics
+    ///
+    /// If the index is out of bounds.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::atomic::Ordering::Relaxed;
+    ///
+    /// let manager = ndshm::Manager::new()?;
+    /// let flags = manager.zeros::<u8, _>((2, 2))?;
+    /// let flags = flags.atomic()?;
+    /// flags[[0, 1]].store(1, Relaxed);
+    /// flags.notify([0, 1]);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn notify<I: NdIndex<D>>(&self, index: I) {
+        signals::raise(self.word(&self.view[index]));
+    }
+
+    /// The word that threads sleep on which wait for this element: the same for every view of it.
+    fn word(&self, element: &T::Atomic) -> &Word {
+        let array = self.lock.array();
+        let offset = array.offset_of(std::ptr::from_ref(element).addr());
+        &array.state().signals[offset.unwrap_or(0) / 8 % SIGNALS]
     }
 }
 

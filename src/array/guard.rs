@@ -106,11 +106,23 @@ impl<T: Element, D: Dimension> ReadGuard<T, D> {
         wait: Wait,
     ) -> Result<Self> {
         let lock = Lock::take(array, span, Access::Read, wait)?;
-        // SAFETY: the lock was taken for all of the layout's bytes, or the array is frozen: no
-        // guard writes them until the lock is dropped; the lock keeps the segment mapped until
-        // then, and the view, whose lifetime never leaves this struct, is dropped before it.
+        // SAFETY: the lock was taken for the span of the layout.
+        Ok(unsafe { Self::locked(lock, array, layout) })
+    }
+
+    /// The guard of a lock.
+    ///
+    /// # Safety
+    ///
+    /// The lock was taken on this array, to read all bytes of the layout.
+    #[inline(always)]
+    pub(super) unsafe fn locked(lock: Lock, array: &OpenArray, layout: &Layout<D>) -> Self {
+        // SAFETY: the lock was taken for all of the layout's bytes (the caller's promise), or the
+        // array is frozen: no guard writes them until the lock is dropped; the lock keeps the
+        // segment mapped until then, and the view, whose lifetime never leaves this struct, is
+        // dropped before it.
         let view = unsafe { view::elements(array, layout) };
-        Ok(Self { view, _lock: lock })
+        Self { view, _lock: lock }
     }
 }
 
@@ -142,12 +154,25 @@ impl<T: Element, D: Dimension> WriteGuard<T, D> {
         wait: Wait,
     ) -> Result<Self> {
         let lock = Lock::take(array, span, access, wait)?;
-        // SAFETY: the caller checked that the layout is disjoint and the mapping writable; the lock
-        // was taken exclusively for all of its bytes, so no other guard touches them until the lock
-        // is dropped; the lock keeps the segment mapped until then, and the view, whose lifetime
-        // never leaves this struct, is dropped before it.
+        // SAFETY: the lock was taken for the span of the layout, to write or to recover; the caller
+        // checked that the layout is disjoint and the mapping writable.
+        Ok(unsafe { Self::locked(lock, array, layout) })
+    }
+
+    /// The guard of a lock.
+    ///
+    /// # Safety
+    ///
+    /// The lock was taken on this array, exclusively, for all bytes of the layout. The layout is
+    /// disjoint and the mapping writable.
+    #[inline(always)]
+    pub(super) unsafe fn locked(lock: Lock, array: &OpenArray, layout: &Layout<D>) -> Self {
+        // SAFETY: the layout is disjoint and the mapping writable, and the lock was taken
+        // exclusively for all of its bytes (the caller's promise), so no other guard touches them
+        // until the lock is dropped; the lock keeps the segment mapped until then, and the view,
+        // whose lifetime never leaves this struct, is dropped before it.
         let view = unsafe { view::elements_mut(array, layout) };
-        Ok(Self { view, _lock: lock })
+        Self { view, _lock: lock }
     }
 }
 

@@ -2,49 +2,49 @@
 //!
 //! # How a thread takes a lock
 //!
-//! An array file has a lock table of [`SLOTS`] slots, which all processes map. A lock is one slot:
-//! a span of bytes, a mode (read, write, atomic), and the member, that is the process, that took
-//! it. `state::lock_table` decides which slots exclude each other, how a thread waits and which
-//! record a death leaves. This module is the way of a guard through that table:
+//! A lock is a lane of the store: a span of bytes of one array, a mode (read, write, atomic), and
+//! the member, that is the process, that took it. `state::lock_table` decides which locks exclude
+//! each other, how a thread waits and which record a death leaves. This module is the way of a
+//! guard through that table:
 //!
-//! 1. A guard without bytes, and a reader of a frozen array, take no slot: no writer can touch
+//! 1. A guard without bytes, and a reader of a frozen array, take no lane: no writer can touch
 //!    their bytes.
-//! 2. Where nothing is in the way, the table gives a slot at once. Nearly every guard ends here.
-//! 3. Otherwise the thread waits in the table, for as long as [`Wait`] allows. Meanwhile the table
-//!    asks questions ([`Liveness`]). Is a member alive? A dead member's locks do not exclude:
-//!    those that read are cleared, those that write are poison. Does a slot belong to this thread?
-//!    To wait for it would be a deadlock, so that is refused.
-//! 4. A writer looks at the frozen flag with its slot in hand. A freezer sets the flag while it
+//! 2. The thread takes a lane that it keeps for its guards, or leases one (`store::thread_lanes`).
+//! 3. Where nothing is in the way, the table gives the lock at once. Nearly every guard ends here.
+//! 4. Otherwise the thread waits in the table, for as long as [`Wait`] allows. Meanwhile the table
+//!    asks whether a member is alive (`segment::surroundings`). A dead member's locks do not
+//!    exclude: those that read are cleared, those that write are poison. A lane has the number of
+//!    its thread: to wait for a lock of the own thread would be a deadlock, so that is refused.
+//! 5. A writer looks at the frozen flag with its lock in hand. A freezer sets the flag while it
 //!    holds a lock on the whole array, so a writer either precedes the freeze or sees the flag.
-//! 5. Dropping the lock withdraws the slot and wakes the waiting threads. A panic that drops a lock
-//!    to write turns the slot into a record of poison instead. A lock that was taken amid a panic
-//!    is withdrawn: a thread cannot tell whether a second panic drops it, because the standard
-//!    library does not give the number of panics.
+//! 6. Dropping the lock gives the lane back and wakes the waiting threads. A panic that drops a
+//!    lock to write turns the lane into a record of poison instead. A lock that was taken amid a
+//!    panic is given back: a thread cannot tell whether a second panic drops it, because the
+//!    standard library does not give the number of panics.
 //!
-//! The table knows processes, not threads. Which thread of this process holds a slot is noted
-//! beside it ([`Segment::thread_of`](crate::segment::Segment::thread_of)), in private memory.
-//!
-//! A forked child inherits the memory of a lock but not the slot, which stays its parent's. A lock
+//! A forked child inherits the memory of a lock but not the lane, which stays its parent's. A lock
 //! therefore records the generation of its process, and does nothing in a child.
 
 use crate::{
     array::open_array::OpenArray,
     error::{Error, Result},
-    format::constants::SLOTS,
+    format::constants::MOST_LANES,
     layout::span::Span,
-    state::lock_table::{Liveness, Mode, Poison, Refusal, Request},
+    state::{
+        lanes::{Lanes, Mode},
+        lock_table::{Poison, Refusal, Request, poison, withdraw},
+    },
+    store::thread_lanes::{self, LeasedLane},
     sys::{
         fork,
-        wait::{Deadline, Wait, is_interrupted},
+        wait::{Deadline, Wait},
     },
 };
 use std::{
     marker::PhantomData,
     ops::Range,
-    sync::{
-        Arc, MutexGuard,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, MutexGuard},
+    time::Instant,
 };
 
 /// The access that a lock gives.
@@ -72,11 +72,12 @@ impl Access {
     }
 }
 
-/// A slot of the lock table that this thread holds: dropping it gives the slot back.
+/// A lane that this thread holds: dropping it gives the lane back.
 pub(crate) struct Lock {
     array: Arc<OpenArray>,
-    /// [`NO_SLOT`] where there are no bytes to lock, or no writer that could write them.
-    slot: usize,
+    /// [`NO_LANE`] where there are no bytes to lock, or no writer that could write them. With
+    /// [`FREED_AFTER`] where the thread does not keep the lane.
+    lane: u32,
     generation: u64,
     on_panic: OnPanic,
     /// Neither a guard nor its lock is Send: a thread that would wait for itself is recognized by
@@ -84,8 +85,12 @@ pub(crate) struct Lock {
     _not_send: PhantomData<MutexGuard<'static, ()>>,
 }
 
-/// The slot of a lock that took none.
-const NO_SLOT: usize = SLOTS;
+/// The lane of a lock that took none.
+const NO_LANE: u32 = u32::MAX;
+/// How often a thread tries to get a lane that it freed.
+const LEASES: usize = 64;
+/// A bit of a lock's lane: the lane is freed with the lock.
+const FREED_AFTER: u32 = 1 << 31;
 
 /// The effect of a panic that drops a lock. As wide as the neighbouring fields: guards are moved,
 /// and moving padding costs more than taking the lock.
@@ -105,8 +110,8 @@ impl Lock {
         access: Access,
         wait: Wait,
     ) -> Result<Self> {
-        match take_slot(array, span, access, wait) {
-            Ok(slot) => {
+        match take_lane(array, span, access, wait) {
+            Ok(lane) => {
                 let on_panic = if access.mode() == Mode::Write && !std::thread::panicking() {
                     OnPanic::Poisons
                 } else {
@@ -114,7 +119,7 @@ impl Lock {
                 };
                 Ok(Lock {
                     array: array.clone(),
-                    slot,
+                    lane,
                     generation: fork::generation(),
                     on_panic,
                     _not_send: PhantomData,
@@ -125,93 +130,138 @@ impl Lock {
     }
 }
 
-/// Takes a slot of the lock table. Every guard calls this, so the error is boxed: the answer fits
-/// into registers.
-fn take_slot(
-    array: &OpenArray,
-    span: Span,
-    access: Access,
-    wait: Wait,
-) -> Result<usize, Box<Error>> {
+/// Takes a lock. Every guard calls this, so the error is boxed: the answer fits into registers.
+fn take_lane(array: &OpenArray, span: Span, access: Access, wait: Wait) -> Result<u32, Box<Error>> {
     array.mark_used();
-    // No process writes a frozen array, so its readers need no slot. The slot of a freezer that
+    // No process writes a frozen array, so its readers need no lane. The lane of a freezer that
     // died is no poison.
     if span.is_empty() || access == Access::Read && array.is_frozen() {
-        return Ok(NO_SLOT);
+        return Ok(NO_LANE);
     }
     let member = array.member().id()?;
     if access == Access::Write {
         array.warm_up(&span);
     }
-    let mode = access.mode();
-    let at_once = match access {
-        Access::Recover { .. } => None,
-        _ => array.state().acquire_at_once(member, span, mode),
+    let leased = lease(array, member)?;
+    let request = Request {
+        member,
+        thread: leased.thread,
+        lane: leased.index,
+        span,
+        mode: access.mode(),
+        deadline: None,
     };
-    let slot = match at_once {
-        Some(slot) => slot,
-        None => {
-            let request = Request {
-                member,
-                span,
-                mode,
-                deadline: None,
-            };
-            match wait_for_slot(array, request, access, wait) {
-                Ok(slot) => slot,
+    let lane = match leased.is_kept {
+        true => leased.index,
+        false => leased.index | FREED_AFTER,
+    };
+    let is_recovery = matches!(access, Access::Recover { .. });
+    if is_recovery || !array.lock_table().acquire_at_once(&request) {
+        match wait_for_lane(array, request, access, wait) {
+            Ok(()) => {}
+            Err(error) => {
+                if !leased.is_kept {
+                    give_back(array, lane);
+                }
                 // It was frozen while this thread waited.
-                Err(_) if access == Access::Read && array.is_frozen() => return Ok(NO_SLOT),
-                Err(error) => return Err(error),
+                return match access {
+                    Access::Read if array.is_frozen() => Ok(NO_LANE),
+                    _ => Err(error),
+                };
             }
         }
-    };
-    array.thread_of(slot).store(this_thread(), Relaxed);
+    }
     failpoint!(GuardTaken);
     // Checked with the lock held: a freezer takes it too, so the freeze comes before this check or
     // after this lock.
     if access != Access::Read && !array.may_be_written() {
-        give_back(array, slot);
+        give_back(array, lane);
         return Err(Box::new(array.not_writable()));
     }
-    Ok(slot)
+    Ok(lane)
+}
+
+/// Leases a lane. Where none can be had, this array's records of poison give their lanes.
+#[inline]
+fn lease(array: &OpenArray, member: u64) -> Result<LeasedLane> {
+    match thread_lanes::lease(array.member(), member) {
+        Err(error @ (Error::TooManyGuards { .. } | Error::NoSpace { .. })) => {
+            lease_from_poison(array, member, error)
+        }
+        leased => leased,
+    }
 }
 
 #[cold]
-fn wait_for_slot(
+fn lease_from_poison(array: &OpenArray, member: u64, error: Error) -> Result<LeasedLane> {
+    let request = Request {
+        member,
+        thread: thread_lanes::number(),
+        lane: NO_LANE,
+        span: Span {
+            start: 0,
+            end: 0,
+            pitch: 0,
+            width: 0,
+        },
+        mode: Mode::Read,
+        deadline: Some(Instant::now()),
+    };
+    // Another thread may take the lane that becomes free.
+    for _ in 0..LEASES {
+        let yielded = array.lock_table().yield_lane(&request, &**array);
+        if yielded != Ok(true) {
+            break;
+        }
+        if let Ok(leased) = thread_lanes::lease(array.member(), member) {
+            return Ok(leased);
+        }
+    }
+    Err(error)
+}
+
+#[cold]
+fn wait_for_lane(
     array: &OpenArray,
     request: Request,
     access: Access,
     wait: Wait,
-) -> Result<usize, Box<Error>> {
+) -> Result<(), Box<Error>> {
     let deadline = wait.or(array.member().settings().lock_timeout()).begin();
     let request = Request {
         deadline: deadline.instant(),
         ..request
     };
-    let surroundings = Surroundings {
-        array,
-        thread: this_thread(),
-    };
     let taken = match access {
-        Access::Recover { is_exact } => array.state().recover(request, is_exact, &surroundings),
+        Access::Recover { is_exact } => array.lock_table().recover(request, is_exact, &**array),
         Access::Read | Access::Write | Access::Atomic => {
-            array.state().acquire(request, &surroundings)
+            array.lock_table().acquire(request, &**array)
         }
     };
     Ok(taken.map_err(|refusal| refused(array, refusal, &deadline))?)
 }
 
-fn give_back(array: &OpenArray, slot: usize) {
-    array.thread_of(slot).store(0, Relaxed);
-    array.state().withdraw(slot);
+#[inline]
+fn give_back(array: &OpenArray, lane: u32) {
+    if let Some(line) = array.member().lanes().lane(lane & !FREED_AFTER) {
+        match lane & FREED_AFTER {
+            0 => withdraw(line),
+            _ => line.replace(0),
+        }
+    }
 }
 
 impl Lock {
-    /// Turns the slot into a record of poison, so that the drop has nothing to give back.
+    /// The locked array.
+    pub(super) fn array(&self) -> &OpenArray {
+        &self.array
+    }
+
+    /// Turns the lane into a record of poison, so that the drop has nothing to give back.
     pub(super) fn leave_poison(&mut self) {
-        if self.slot != NO_SLOT && self.generation == fork::generation() {
+        if self.lane != NO_LANE && self.generation == fork::generation() {
             self.poison();
-            self.slot = NO_SLOT;
+            self.lane = NO_LANE;
         }
     }
 
@@ -221,8 +271,9 @@ impl Lock {
         let Ok(member) = self.array.member().id() else {
             return;
         };
-        self.array.thread_of(self.slot).store(0, Relaxed);
-        self.array.state().poison(self.slot, member);
+        if let Some(lane) = self.array.member().lanes().lane(self.lane & !FREED_AFTER) {
+            poison(lane, member);
+        }
         event!(
             WARN,
             path = %self.array.path().display(),
@@ -232,44 +283,18 @@ impl Lock {
 }
 
 impl Drop for Lock {
-    /// Gives the slot back, or leaves it as poison where the thread panics while it writes. A lock
-    /// that a forked child inherited touches nothing: the slot is its parent's.
+    /// Gives the lane back, or leaves it as poison where the thread panics while it writes. A lock
+    /// that a forked child inherited touches nothing: the lane is its parent's.
     #[inline]
     fn drop(&mut self) {
-        if self.slot == NO_SLOT || self.generation != fork::generation() {
+        if self.lane == NO_LANE || self.generation != fork::generation() {
             return;
         }
         if self.on_panic == OnPanic::Poisons && std::thread::panicking() {
             self.poison()
         } else {
-            give_back(&self.array, self.slot)
+            give_back(&self.array, self.lane)
         }
-    }
-}
-
-/// The answers to the lock table's questions.
-struct Surroundings<'a> {
-    array: &'a OpenArray,
-    thread: u64,
-}
-
-impl Liveness for Surroundings<'_> {
-    fn is_alive(&self, member: u64) -> bool {
-        // A member counts as alive where the kernel does not tell: waiting is safe. If this process
-        // no longer has the file that it asks about, `is_cut_off` ends the wait.
-        self.array.member().is_alive(member).unwrap_or(true)
-    }
-
-    fn is_own(&self, slot: usize) -> bool {
-        self.array.thread_of(slot).load(Relaxed) == self.thread
-    }
-
-    fn is_cut_off(&self) -> bool {
-        self.array.member().is_lost()
-    }
-
-    fn is_interrupted(&self) -> bool {
-        is_interrupted()
     }
 }
 
@@ -279,7 +304,15 @@ fn refused(array: &OpenArray, refusal: Refusal, deadline: &Deadline) -> Error {
     match refusal {
         Refusal::WouldDeadlock => Error::WouldDeadlock { path },
         Refusal::CutOff => array.member().lost(),
-        Refusal::TooManyGuards => Error::TooManyGuards { path, limit: SLOTS },
+        Refusal::TooManyGuards => Error::TooManyGuards {
+            path,
+            limit: MOST_LANES,
+        },
+        Refusal::OutOfReach => match array.member().reach_lanes() {
+            Err(error) => error,
+            // It could not a moment ago.
+            Ok(()) => Error::WouldBlock { path },
+        },
         Refusal::Interrupted => Error::Interrupted { path },
         Refusal::Poisoned(poison) => {
             event!(
@@ -324,27 +357,18 @@ pub(crate) fn poisoned(array: &OpenArray, span: Span) -> Result<Vec<Range<usize>
     let deadline = array.member().deadline();
     let request = Request {
         member: array.member().id_within(deadline.rest())?,
+        thread: thread_lanes::number(),
+        lane: NO_LANE,
         span,
         mode: Mode::Read,
         deadline: deadline.instant(),
     };
-    let surroundings = Surroundings {
-        array,
-        thread: this_thread(),
-    };
     let found = array
-        .state()
-        .poisoned(request, &surroundings)
+        .lock_table()
+        .poisoned(&request, &**array)
         .map_err(|refusal| refused(array, refusal, &deadline))?;
     if array.is_frozen() {
         return Ok(Vec::new());
     }
     Ok(found.into_iter().map(range_of).collect())
-}
-
-/// A number that no other thread of this process has.
-fn this_thread() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    thread_local!(static THREAD: u64 = NEXT.fetch_add(1, Relaxed));
-    THREAD.with(|thread| *thread)
 }

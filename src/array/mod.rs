@@ -3,8 +3,9 @@
 //!
 //! `core` has every verb once: the properties of an array, its views, access to its elements, its
 //! opening. `shared` and `any` are the public types over it, which name and document the verbs.
-//! `lock` takes and gives back slots of an array's lock table, `guard` joins a lock with a view of
-//! the locked elements, and `view` is the one place where a payload becomes an ndarray view.
+//! `lock` takes and gives back the locks of guards, `together` takes several, `guard` joins a lock
+//! with a view of the locked elements, and `view` is the one place where a payload becomes an
+//! ndarray view.
 //!
 //! Methods of [`Handle`](crate::Handle) that open arrays stand in `open` and `frozen`.
 
@@ -24,6 +25,8 @@ mod open_array;
 mod serde;
 mod shared;
 mod snapshot;
+#[allow(unsafe_code)]
+pub(crate) mod together;
 #[allow(unsafe_code)]
 mod unlocked;
 #[allow(unsafe_code)]

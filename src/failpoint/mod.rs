@@ -1,6 +1,6 @@
 //! Fail-points: steps at which the library's own tests kill or stop a process.
 //!
-//! `failpoint!(SlotPublished);` marks a step of the list in `points`. Without the feature
+//! `failpoint!(LanePublished);` marks a step of the list in `points`. Without the feature
 //! `failpoints` it expands to nothing. With it, a process that armed the point dies there as by
 //! kill -9, or stops there until it is killed or told to go on. A step that is not in the list does
 //! not compile.

@@ -37,40 +37,62 @@ pub(crate) const STATE_AT: usize = 64;
 pub(crate) const LIFECYCLE_AT: usize = 68;
 /// Where the frozen flag (u32) stands.
 pub(crate) const FROZEN_AT: usize = 72;
-/// Where the number of openers (u32) stands.
-pub(crate) const OPENERS_AT: usize = 76;
 /// Where the generation (u64) stands.
 pub(crate) const GENERATION_AT: usize = 80;
 /// Where the owner word (u64) stands.
 pub(crate) const OWNER_AT: usize = 88;
-/// Where the lock word (u64) stands.
-pub(crate) const LOCK_WORD_AT: usize = 96;
-/// Where the wake word (u32) stands.
-pub(crate) const WAKE_AT: usize = 104;
-/// Where the waiting flag (u32) stands.
-pub(crate) const WAITING_AT: usize = 108;
-/// Where the map of used slots (u64) stands.
-pub(crate) const USED_AT: usize = 112;
 /// Where the producer's member id (u64) stands.
-pub(crate) const PRODUCER_AT: usize = 120;
-/// Where the slots of the lock table start.
-pub(crate) const SLOTS_AT: usize = 128;
-/// Length of one slot.
-pub(crate) const SLOT_LEN: usize = 32;
-/// Where a slot's tag (u64) stands in it.
-pub(crate) const SLOT_TAG_AT: usize = 0;
-/// Where the first byte of a slot's span (u64) stands in it.
-pub(crate) const SLOT_START_AT: usize = 8;
-/// Where the end of a slot's span (u64) stands in it.
-pub(crate) const SLOT_END_AT: usize = 16;
-/// Where the pitch of a slot's span (u32) stands in it.
-pub(crate) const SLOT_PITCH_AT: usize = 24;
-/// Where the width of a slot's span (u32) stands in it.
-pub(crate) const SLOT_WIDTH_AT: usize = 28;
+pub(crate) const PRODUCER_AT: usize = 96;
+/// Where the lock word (u64) stands.
+pub(crate) const LOCK_WORD_AT: usize = 128;
+/// Where the map of used entries of the list (u64) stands.
+pub(crate) const USED_AT: usize = 136;
+/// Where the map of used records (u64) stands.
+pub(crate) const POISONED_AT: usize = 144;
+/// Where the number of openers (u32) stands.
+pub(crate) const OPENERS_AT: usize = 152;
+/// Where the wake word (u32) stands.
+pub(crate) const WAKE_AT: usize = 156;
+/// Where the waiting flag (u32) stands.
+pub(crate) const WAITING_AT: usize = 160;
+/// Where the flag (u32) stands that says that the map of groups is in use.
+pub(crate) const OVERFLOWN_AT: usize = 164;
+/// Where the next waiter's ticket (u32) stands.
+pub(crate) const TICKET_AT: usize = 168;
+/// Where the words start on which threads wait for a change of atomics (u32).
+pub(crate) const SIGNALS_AT: usize = 192;
+/// The number of these words.
+pub(crate) const SIGNALS: usize = 8;
+/// Where the list of lanes (u16) starts.
+pub(crate) const LIST_AT: usize = 256;
+/// Entries of the list of lanes.
+pub(crate) const LIST_LEN: usize = 64;
+/// Where the map of groups of lanes (u64) starts.
+pub(crate) const GROUPS_AT: usize = 384;
+/// Words of the map of groups: a bit for each [`GROUP`] lanes.
+pub(crate) const GROUP_WORDS: usize = 17;
+/// Lanes for which one bit of the map of groups stands.
+pub(crate) const GROUP: usize = 16;
+/// Where the records of poison start.
+pub(crate) const RECORDS_AT: usize = 544;
+/// Length of one record.
+pub(crate) const RECORD_LEN: usize = 32;
+/// Where a record's tag (u64) stands in it.
+pub(crate) const RECORD_TAG_AT: usize = 0;
+/// Where the first byte of a record's span (u64) stands in it.
+pub(crate) const RECORD_START_AT: usize = 8;
+/// Where the end of a record's span (u64) stands in it.
+pub(crate) const RECORD_END_AT: usize = 16;
+/// Where the pitch of a record's span (u32) stands in it.
+pub(crate) const RECORD_PITCH_AT: usize = 24;
+/// Where the width of a record's span (u32) stands in it.
+pub(crate) const RECORD_WIDTH_AT: usize = 28;
+/// The bytes of the state block that are zero.
+pub(crate) const STATE_ZEROS: [std::ops::Range<usize>; 4] = [76..80, 104..128, 172..256, 520..544];
 /// Bytes of the state block.
 pub(crate) const STATE_LEN: usize = 2112;
-/// Slots of the lock table in the state block.
-pub(crate) const SLOTS: usize = 64;
+/// Records of poison in the state block.
+pub(crate) const RECORDS: usize = 51;
 /// Where the header's key stands.
 pub(crate) const HEADER_KEY_AT: usize = STATE_AT + STATE_LEN;
 /// The header's key.
@@ -95,7 +117,7 @@ pub(crate) const ENDIAN_PROBE: u32 = 0x0102_0304;
 
 /// First bytes of a lock file.
 pub(crate) const LOCK_MAGIC: [u8; 8] = *b"ndshmlck";
-/// Length of a lock file.
+/// Length of a new lock file, and of the page of its words.
 pub(crate) const LOCK_LEN: usize = 4096;
 /// Layout version of a lock file.
 pub(crate) const LOCK_VERSION: u32 = 1;
@@ -115,8 +137,48 @@ pub(crate) const LOCK_ZERO_AT: usize = 36;
 pub(crate) const LOCK_UUID_AT: usize = 40;
 /// Where the id of the boot (16 bytes) stands in which a process joined last.
 pub(crate) const LOCK_BOOT_AT: usize = 56;
-/// The lock file is zero from here on.
-pub(crate) const LOCK_END: usize = 72;
+/// Where the number of lanes (u32) stands.
+pub(crate) const LOCK_LANES_AT: usize = 72;
+/// Four more bytes that are zero.
+pub(crate) const LOCK_ZERO_TOO_AT: usize = 76;
+/// Where the words start on which processes wait for an array of a name (u32).
+pub(crate) const LOCK_PUBLISHED_AT: usize = 80;
+/// The number of these words.
+pub(crate) const PUBLISHED: usize = 8;
+/// The lock file's words end here, and zeros follow up to the lanes.
+pub(crate) const LOCK_END: usize = 112;
+/// Where the lanes start in the lock file.
+pub(crate) const LANES_AT: usize = 128;
+/// Length of one lane.
+pub(crate) const LANE_LEN: usize = 64;
+/// Where a lane's tag (u64) stands in it.
+pub(crate) const LANE_TAG_AT: usize = 0;
+/// Where a lane's key (u64) stands in it.
+pub(crate) const LANE_KEY_AT: usize = 8;
+/// Where the first byte of a lane's span (u64) stands in it.
+pub(crate) const LANE_START_AT: usize = 16;
+/// Where the end of a lane's span (u64) stands in it.
+pub(crate) const LANE_END_AT: usize = 24;
+/// Where the pitch of a lane's span (u32) stands in it.
+pub(crate) const LANE_PITCH_AT: usize = 32;
+/// Where the width of a lane's span (u32) stands in it.
+pub(crate) const LANE_WIDTH_AT: usize = 36;
+/// Where the number of a lane's thread (u32) stands in it.
+pub(crate) const LANE_THREAD_AT: usize = 40;
+/// Where a lane's epoch (u32) stands in it.
+pub(crate) const LANE_EPOCH_AT: usize = 44;
+/// Where a lane's turn (u64) stands in it.
+pub(crate) const LANE_TURN_AT: usize = 48;
+/// Where the number of a lane's process (u32) stands in it.
+pub(crate) const LANE_PROCESS_AT: usize = 56;
+/// Where the time of a lane's wait (u32) stands in it.
+pub(crate) const LANE_SINCE_AT: usize = 60;
+/// Lanes of a new lock file: as many as its page has room for.
+pub(crate) const FIRST_LANES: usize = (LOCK_LEN - LANES_AT) / LANE_LEN;
+/// Lanes by which the lock file grows.
+pub(crate) const MORE_LANES: usize = 1024;
+/// The most lanes of a lock file.
+pub(crate) const MOST_LANES: usize = FIRST_LANES + 16 * MORE_LANES;
 /// The byte locks of members start here: one byte for each member id.
 pub(crate) const MEMBER_LOCKS_AT: u64 = 1 << 32;
 /// The byte lock under which chosen names are published and unlinked.

@@ -26,6 +26,11 @@ use uuid::Uuid;
 pub struct ArrayId(Uuid);
 
 impl ArrayId {
+    /// The number by which the lanes of a store name the array: 62 bits of it are random.
+    pub(crate) fn lane_key(&self) -> u64 {
+        self.0.as_u64_pair().1
+    }
+
     /// A new id, of this moment and otherwise random. The generator's own sequence would take a
     /// mutex that a fork may find locked.
     pub(crate) fn new() -> io::Result<Self> {

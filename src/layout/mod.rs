@@ -2,10 +2,12 @@
 //!
 //! Numbers are in bytes unless a name says elements. [`check`] promises that every element of an
 //! accepted view lies inside its payload, and [`disjoint`] that no two elements share a byte;
-//! unsafe code relies on both. The spans of guards are in [`span`]. Nothing here touches memory,
+//! unsafe code relies on both. The spans of guards are in [`span`], their texts in
+//! [`text`]. Nothing here touches memory,
 //! files or the state block, and nothing knows an element type but by its size and alignment.
 
 pub(crate) mod span;
+pub(crate) mod text;
 
 use ndarray::Dimension;
 use std::ops::Range;

@@ -4,12 +4,19 @@ use super::Manager;
 use crate::{
     array::{self, SharedArray, any::AnyArray},
     element::{Element, dtype::DType},
-    error::Result,
+    error::{Error, Result},
     format::name::ArrayName,
+    inspect::info::ArrayInfo,
     manager::options::ArrayOptions,
+    state::signals,
+    sys::wait::is_interrupted,
 };
 use ndarray::{ArrayRef, Dimension, ShapeBuilder};
 use num_traits::One;
+use std::{
+    sync::atomic::Ordering::SeqCst,
+    time::{Duration, Instant},
+};
 
 impl Manager {
     /// Settings for an array, to be followed by one of the verbs that make it.
@@ -205,6 +212,77 @@ impl Manager {
     pub fn array<T: Element, D: Dimension>(&self, name: &str) -> Result<SharedArray<T, D>> {
         let path = ArrayName::parse(name)?.file_in(self.path());
         array::open_named(self.member(), &path)
+    }
+
+    /// Waits until an array of this name exists, and returns its description: at once if it exists
+    /// already. [`array`](Self::array) opens it.
+    ///
+    /// The thread sleeps in the kernel until the array is published.
+    ///
+    /// # Errors
+    ///
+    /// `Timeout` if there was none after `timeout`; `Closed` if the store was closed meanwhile;
+    /// `Abandoned` if the store is ephemeral, its owner was alive when the wait began, and has
+    /// ended since. These two are noticed within 25 ms. `Name` if no array can have the name.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let manager = ndshm::Manager::new()?;
+    /// std::thread::scope(|scope| {
+    ///     let maker = scope.spawn(|| manager.options().name("xs").zeros::<f64, _>(3));
+    ///     let found = manager.wait_for("xs", Duration::from_secs(60))?;
+    ///     assert_eq!(found.shape, [3]);
+    ///     maker.join().unwrap().map(drop)
+    /// })?;
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn wait_for(&self, name: &str, timeout: Duration) -> Result<ArrayInfo> {
+        let path = ArrayName::parse(name)?.file_in(self.path());
+        let member = self.member();
+        let owner = member.page().owner.load(SeqCst);
+        let mut owner_lived = None;
+        let look = || match ArrayInfo::at(&path) {
+            Ok(info) => Some(Ok(info)),
+            Err(Error::NotFound { .. } | Error::Released { .. }) => None,
+            Err(error) => Some(Err(error)),
+        };
+        let deadline = Instant::now().checked_add(timeout);
+        let outcome = signals::wait_for(member.page().published(&path), deadline, |slept| {
+            if let Some(found) = look() {
+                return Some(found);
+            }
+            if is_interrupted() {
+                return Some(Err(Error::Interrupted { path: path.clone() }));
+            }
+            let lived = match owner_lived {
+                Some(_) if !slept => return None,
+                Some(lived) => lived,
+                None => {
+                    let lives = owner != 0 && member.is_alive(owner).unwrap_or(true);
+                    *owner_lived.insert(lives)
+                }
+            };
+            let is_in_vain =
+                member
+                    .check_open()
+                    .and_then(|()| match lived && !member.is_alive(owner)? {
+                        true => Err(Error::Abandoned {
+                            path: path.clone(),
+                            member: owner,
+                        }),
+                        false => Ok(()),
+                    });
+            // It may have been published just before.
+            look().or(is_in_vain.err().map(Err))
+        });
+        outcome.unwrap_or(Err(Error::Timeout {
+            path,
+            obstacle: "there was no array of this name",
+            waited: timeout,
+        }))
     }
 
     /// Opens the array with this name whatever the type of its elements, for reading and writing.

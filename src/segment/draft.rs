@@ -18,6 +18,7 @@ use crate::{
         block::StateBlock,
         mapped::{Counted, Unpublished},
         ownership::Ownership,
+        signals,
     },
     store::{
         member::{self, Member},
@@ -273,6 +274,9 @@ fn give_name(member: &Member, file: TempName, path: &Path) -> Result<()> {
         _ => creation_error(error, path, 0, "publish the array"),
     })?;
     failpoint!(PublishRenamed);
+    if !name::Stem::at(path).is_id() {
+        signals::raise(member.page().published(path));
+    }
     Ok(())
 }
 

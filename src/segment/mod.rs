@@ -9,6 +9,7 @@ pub(crate) mod pages;
 mod payload_file;
 mod release;
 mod scope;
+mod surroundings;
 pub(crate) mod sweep;
 
 pub(crate) use header::{read_header, read_state};
@@ -17,7 +18,6 @@ pub(crate) use payload_file::PayloadFile;
 use crate::{
     error::{Error, HeaderError, Result},
     format::{
-        constants::*,
         header::{Header, Parsed},
         id::ArrayId,
     },
@@ -25,10 +25,11 @@ use crate::{
     scope::Scope,
     state::{
         block::{StateBlock, lifecycle},
+        lock_table::LockTable,
         mapped::Counted,
         ownership::Ownership,
     },
-    store::{member::Member, temporary::TempName},
+    store::{lane_pool::LanePool, member::Member, temporary::TempName},
     sys::{fork, mapping::Mapping},
 };
 use std::{
@@ -94,8 +95,8 @@ pub(crate) struct Segment {
     ownership: fork::Mutex<Ownership>,
     /// This process found the array frozen, and may have protected its mapping.
     was_frozen: AtomicBool,
-    /// The thread of this process that holds each slot of the lock table.
-    threads: [AtomicU64; SLOTS],
+    /// The array's key in the lanes of the store.
+    key: u64,
     /// The 64ths of the payload whose pages were mapped before they were written first.
     warm: AtomicU64,
     /// The name of the file after its release, if this process keeps it for reuse.
@@ -172,6 +173,7 @@ impl Segment {
         ownership: Ownership,
     ) -> Arc<Segment> {
         Arc::new(Segment {
+            key: parsed.header.id.lane_key(),
             member: member.clone(),
             path,
             parsed,
@@ -180,7 +182,6 @@ impl Segment {
             protected: fork::OnceLock::new(),
             ownership: fork::Mutex::new(ownership),
             was_frozen: AtomicBool::new(false),
-            threads: [const { AtomicU64::new(0) }; SLOTS],
             warm: AtomicU64::new(0),
             stash_for_reuse: fork::OnceLock::new(),
             generation: fork::generation(),
@@ -232,9 +233,14 @@ impl Segment {
             .map_err(Error::io(&self.path, "write the pages to the disk"))
     }
 
-    /// The thread of this process that holds a slot.
-    pub(crate) fn thread_of(&self, slot: usize) -> &AtomicU64 {
-        &self.threads[slot]
+    /// The lock table of the array.
+    #[inline]
+    pub(crate) fn lock_table(&self) -> LockTable<'_, LanePool> {
+        LockTable {
+            block: self.state(),
+            lanes: self.member.lanes(),
+            key: self.key,
+        }
     }
 
     #[inline]

@@ -55,6 +55,7 @@ impl Segment {
         if !released {
             return Err(self.released());
         }
+        self.settle_poison(me);
         event!(DEBUG, path = %self.path.display(), "released an array");
         Ok(())
     }
@@ -192,6 +193,7 @@ impl Drop for Segment {
             let deletes = self.ownership.lock().release_if_owned(self.state(), me);
             if deletes {
                 failpoint!(DropMarked);
+                self.settle_poison(me);
                 if !self.stash_for_reuse(me) {
                     // Where it fails, a sweep unlinks the released file, and its name is free.
                     let _ = self.unlink(&self.member.deadline_in_passing());

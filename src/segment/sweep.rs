@@ -5,7 +5,7 @@
 //! [`sweep_files`] executes that plan: it opens each array and decides again on the mapped state
 //! block. A draft needs no second look: its maker is dead, and member ids are never given twice.
 
-use super::{Segment, header, header_error, read_state};
+use super::{Segment, header, header_error, read_state, surroundings::free_lanes_of_gone_arrays};
 use crate::{
     error::{Error, HeaderError, Result},
     format::{
@@ -223,6 +223,9 @@ pub(crate) fn sweep_files(member: &Arc<Member>, deadline: &Deadline) -> Result<S
     }
     for draft in drafts {
         swept.note(sweep_draft(draft));
+    }
+    if let Err(error) = free_lanes_of_gone_arrays(member) {
+        swept.skipped.push(error);
     }
     failpoint!(SweepStoreDone);
     Ok(swept)

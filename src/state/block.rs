@@ -12,9 +12,16 @@
 //! | `openers` | mappings of the file; may be too high after a crash, never too low |
 //! | `generation` | one more each time the file is recycled |
 //! | `owner` | the process that deletes the array, none, or claimable (`ownership`) |
-//! | `lock`, `used`, `slots` | the lock table (`lock_table`) |
-//! | `wake`, `waiting` | how waiters sleep and are woken (`lock_table`) |
 //! | `producer` | member id that created the array |
+//! | `lock`, `ticket` | the lock table (`lock_table`) |
+//! | `used`, `list`, `overflown`, `groups` | which lanes of the store are this array's (`lock_table::hints`) |
+//! | `poisoned`, `records` | bytes that a writer left half-written (`lock_table::poison`) |
+//! | `signals` | how a thread waits for a change of an atomic element (`signals`) |
+//! | `wake`, `waiting` | how a thread waits for the array to be frozen (`lock_table::waiting`) |
+//!
+//! The first 64 bytes change only when the array is made, released, frozen or claimed; the words of
+//! openings and guards have lines of their own, so readers of a frozen array share no line that is
+//! written.
 //!
 //! # Openers
 //!
@@ -45,7 +52,7 @@
 use crate::{
     format::{constants::*, words::frozen},
     layout::span::Span,
-    sync::{AtomicU32, AtomicU64},
+    sync::{AtomicU16, AtomicU32, AtomicU64},
 };
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
@@ -57,21 +64,33 @@ pub(crate) struct StateBlock {
     pub(crate) endian: AtomicU32,
     pub(crate) lifecycle: AtomicU32,
     pub(crate) frozen: AtomicU32,
-    pub(crate) openers: AtomicU32,
+    pub(crate) zero: AtomicU32,
     pub(crate) generation: AtomicU64,
     pub(crate) owner: AtomicU64,
+    pub(crate) producer: AtomicU64,
+    pub(crate) reserved: [AtomicU64; 3],
     pub(crate) lock: AtomicU64,
+    pub(crate) used: AtomicU64,
+    pub(crate) poisoned: AtomicU64,
+    pub(crate) openers: AtomicU32,
     pub(crate) wake: AtomicU32,
     pub(crate) waiting: AtomicU32,
-    pub(crate) used: AtomicU64,
-    pub(crate) producer: AtomicU64,
-    pub(crate) slots: [Slot; SLOTS],
+    pub(crate) overflown: AtomicU32,
+    pub(crate) ticket: AtomicU32,
+    pub(crate) zero_too: AtomicU32,
+    pub(crate) reserved_too: [AtomicU64; 2],
+    pub(crate) signals: [AtomicU32; SIGNALS],
+    pub(crate) reserved_more: [AtomicU64; 4],
+    pub(crate) list: [AtomicU16; LIST_LEN],
+    pub(crate) groups: [AtomicU64; GROUP_WORDS],
+    pub(crate) reserved_last: [AtomicU64; 3],
+    pub(crate) records: [Record; RECORDS],
 }
 
-/// One guard, intent or record of poison.
+/// Bytes that a writer left half-written.
 #[repr(C)]
-pub(crate) struct Slot {
-    /// Bits 0 to 55 member id, 56 to 63 mode; zero is free.
+pub(crate) struct Record {
+    /// The mode *poisoned* and the writer.
     pub(crate) tag: AtomicU64,
     pub(crate) start: AtomicU64,
     pub(crate) end: AtomicU64,
@@ -158,11 +177,11 @@ impl StateBlock {
         self.lock.store(0, SeqCst);
         self.waiting.store(0, SeqCst);
         self.used.store(0, SeqCst);
-        // Most slots are free, and a read costs less than a write.
-        self.slots
-            .iter()
-            .filter(|slot| slot.tag.load(SeqCst) != 0)
-            .for_each(|slot| slot.tag.store(0, SeqCst));
+        self.poisoned.store(0, SeqCst);
+        // The lanes of the file's former array have another key, so nothing leads to them any more.
+        if self.overflown.swap(0, SeqCst) != 0 {
+            self.groups.iter().for_each(|word| word.store(0, SeqCst));
+        }
     }
 
     /// Marks a recycled file as ready, under the id that its header has now.
@@ -172,7 +191,7 @@ impl StateBlock {
     }
 }
 
-impl Slot {
+impl Record {
     /// Writes the span. Under the lock word, like every access to a span.
     #[inline]
     pub(crate) fn put(&self, span: Span) {

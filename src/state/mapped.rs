@@ -5,7 +5,10 @@
 
 use crate::{
     format::constants::*,
-    state::block::{Slot, StateBlock},
+    state::{
+        block::{Record, StateBlock},
+        lanes::Lane,
+    },
     sys::{
         fork::{self, AtFork, Registration},
         mapping::{Atomics, Mapping},
@@ -22,31 +25,59 @@ const _: () = {
     assert!(std::mem::offset_of!(StateBlock, endian) == 0);
     assert!(STATE_AT + std::mem::offset_of!(StateBlock, lifecycle) == LIFECYCLE_AT);
     assert!(STATE_AT + std::mem::offset_of!(StateBlock, frozen) == FROZEN_AT);
-    assert!(STATE_AT + std::mem::offset_of!(StateBlock, openers) == OPENERS_AT);
     assert!(STATE_AT + std::mem::offset_of!(StateBlock, generation) == GENERATION_AT);
     assert!(STATE_AT + std::mem::offset_of!(StateBlock, owner) == OWNER_AT);
+    assert!(STATE_AT + std::mem::offset_of!(StateBlock, producer) == PRODUCER_AT);
     assert!(STATE_AT + std::mem::offset_of!(StateBlock, lock) == LOCK_WORD_AT);
+    assert!(STATE_AT + std::mem::offset_of!(StateBlock, used) == USED_AT);
+    assert!(STATE_AT + std::mem::offset_of!(StateBlock, poisoned) == POISONED_AT);
+    assert!(STATE_AT + std::mem::offset_of!(StateBlock, openers) == OPENERS_AT);
     assert!(STATE_AT + std::mem::offset_of!(StateBlock, wake) == WAKE_AT);
     assert!(STATE_AT + std::mem::offset_of!(StateBlock, waiting) == WAITING_AT);
-    assert!(STATE_AT + std::mem::offset_of!(StateBlock, used) == USED_AT);
-    assert!(STATE_AT + std::mem::offset_of!(StateBlock, producer) == PRODUCER_AT);
-    assert!(STATE_AT + std::mem::offset_of!(StateBlock, slots) == SLOTS_AT);
-    assert!(size_of::<Slot>() == SLOT_LEN);
-    assert!(std::mem::offset_of!(Slot, tag) == SLOT_TAG_AT);
-    assert!(std::mem::offset_of!(Slot, start) == SLOT_START_AT);
-    assert!(std::mem::offset_of!(Slot, end) == SLOT_END_AT);
-    assert!(std::mem::offset_of!(Slot, pitch) == SLOT_PITCH_AT);
-    assert!(std::mem::offset_of!(Slot, width) == SLOT_WIDTH_AT);
+    assert!(STATE_AT + std::mem::offset_of!(StateBlock, overflown) == OVERFLOWN_AT);
+    assert!(STATE_AT + std::mem::offset_of!(StateBlock, ticket) == TICKET_AT);
+    assert!(STATE_AT + std::mem::offset_of!(StateBlock, signals) == SIGNALS_AT);
+    assert!(STATE_AT + std::mem::offset_of!(StateBlock, list) == LIST_AT);
+    assert!(STATE_AT + std::mem::offset_of!(StateBlock, groups) == GROUPS_AT);
+    assert!(STATE_AT + std::mem::offset_of!(StateBlock, records) == RECORDS_AT);
+    assert!(size_of::<Record>() == RECORD_LEN);
+    assert!(std::mem::offset_of!(Record, tag) == RECORD_TAG_AT);
+    assert!(std::mem::offset_of!(Record, start) == RECORD_START_AT);
+    assert!(std::mem::offset_of!(Record, end) == RECORD_END_AT);
+    assert!(std::mem::offset_of!(Record, pitch) == RECORD_PITCH_AT);
+    assert!(std::mem::offset_of!(Record, width) == RECORD_WIDTH_AT);
+    assert!(size_of::<Lane>() == LANE_LEN);
+    assert!(std::mem::offset_of!(Lane, tag) == LANE_TAG_AT);
+    assert!(std::mem::offset_of!(Lane, key) == LANE_KEY_AT);
+    assert!(std::mem::offset_of!(Lane, start) == LANE_START_AT);
+    assert!(std::mem::offset_of!(Lane, end) == LANE_END_AT);
+    assert!(std::mem::offset_of!(Lane, pitch) == LANE_PITCH_AT);
+    assert!(std::mem::offset_of!(Lane, width) == LANE_WIDTH_AT);
+    assert!(std::mem::offset_of!(Lane, thread) == LANE_THREAD_AT);
+    assert!(std::mem::offset_of!(Lane, epoch) == LANE_EPOCH_AT);
+    assert!(std::mem::offset_of!(Lane, turn) == LANE_TURN_AT);
+    assert!(std::mem::offset_of!(Lane, process) == LANE_PROCESS_AT);
+    assert!(std::mem::offset_of!(Lane, since) == LANE_SINCE_AT);
 };
 
-// SAFETY: the block is `repr(C)` and consists of atomics of 4 and 8 bytes, for which any bytes are
-// valid; the asserted offsets and its size leave no room for padding.
+// SAFETY: the block is `repr(C)` and consists of atomics of 2, 4 and 8 bytes, for which any bytes
+// are valid; the asserted offsets and its size leave no room for padding.
 unsafe impl Atomics for StateBlock {}
+
+// SAFETY: a lane is `repr(C)` and consists of atomics of 4 and 8 bytes, for which any bytes are
+// valid; its asserted size leaves no room for padding.
+unsafe impl Atomics for Lane {}
 
 impl Mapping {
     /// The state block of an array file.
     pub(crate) fn state(&self) -> &StateBlock {
         self.atomics(STATE_AT)
+    }
+
+    /// A lane of a lock file, whose page the file has.
+    #[inline]
+    pub(crate) fn lane(&self, index: u32) -> &Lane {
+        self.atomics_at(LANES_AT + index as usize * LANE_LEN)
     }
 }
 

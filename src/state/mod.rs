@@ -1,7 +1,9 @@
 //! The shared words of an array and their protocols, without I/O.
 //!
 //! - `block`: the state block, its words, and the protocol of recycling.
+//! - `lanes`: the lanes of a store, one for each guard, and how a thread gets one.
 //! - `lock_table`: guards, waiting, poison, and the death of a holder.
+//! - `signals`: words that threads sleep on until an event.
 //! - `ownership`: the process that deletes the array, and claims.
 //! - `mapped`: the state block inside a mapped file, and the count of openers.
 //!
@@ -12,9 +14,11 @@
 //! deletes a file: the callers in `segment` do.
 
 pub(crate) mod block;
+pub(crate) mod lanes;
 #[cfg_attr(test, allow(unsafe_code, reason = "tests make a block of zeros"))]
 pub(crate) mod lock_table;
 #[allow(unsafe_code)]
 pub(crate) mod mapped;
 pub(crate) mod ownership;
+pub(crate) mod signals;
 pub(crate) mod snapshot;

@@ -4,7 +4,7 @@
 //! The block may change while it is copied. Each word is one that stood there; two words need not
 //! have stood there at the same time.
 
-use crate::format::constants::*;
+use crate::{format::constants::*, layout::span::Span, state::lanes::Mode};
 
 /// The words of a state block.
 #[derive(Clone, Debug)]
@@ -18,20 +18,24 @@ pub(crate) struct StateSnapshot {
     /// The lock word: the member that holds it, or 0.
     pub(crate) lock: u64,
     pub(crate) waiting: u32,
-    /// A bit for each slot that was ever taken.
-    pub(crate) used: u64,
     pub(crate) producer: u64,
-    pub(crate) slots: [SlotSnapshot; SLOTS],
+    /// A bit for each entry of the list of lanes that is used.
+    pub(crate) used: u64,
+    pub(crate) list: [u16; LIST_LEN],
+    pub(crate) overflown: u32,
+    pub(crate) groups: [u64; GROUP_WORDS],
+    /// A bit for each record that is used.
+    pub(crate) poisoned: u64,
+    pub(crate) records: [RecordSnapshot; RECORDS],
+    /// Whether all bytes are zero that the format says are.
+    pub(crate) is_zero_elsewhere: bool,
 }
 
-/// The words of a slot.
+/// The words of a record of poison.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct SlotSnapshot {
+pub(crate) struct RecordSnapshot {
     pub(crate) tag: u64,
-    pub(crate) start: u64,
-    pub(crate) end: u64,
-    pub(crate) pitch: u32,
-    pub(crate) width: u32,
+    pub(crate) span: Span,
 }
 
 impl StateSnapshot {
@@ -53,26 +57,98 @@ impl StateSnapshot {
             owner: long(OWNER_AT),
             lock: long(LOCK_WORD_AT),
             waiting: word(WAITING_AT),
-            used: long(USED_AT),
             producer: long(PRODUCER_AT),
-            slots: std::array::from_fn(|slot| {
-                SlotSnapshot::of(&part(block, SLOTS_AT - STATE_AT + slot * SLOT_LEN))
+            used: long(USED_AT),
+            list: std::array::from_fn(|entry| {
+                u16::from_ne_bytes(part(block, LIST_AT - STATE_AT + entry * 2))
             }),
+            overflown: word(OVERFLOWN_AT),
+            groups: std::array::from_fn(|i| long(GROUPS_AT + i * 8)),
+            poisoned: long(POISONED_AT),
+            records: std::array::from_fn(|record| {
+                RecordSnapshot::of(&part(block, RECORDS_AT - STATE_AT + record * RECORD_LEN))
+            }),
+            is_zero_elsewhere: STATE_ZEROS
+                .into_iter()
+                .flat_map(|zeros| zeros.start - STATE_AT..zeros.end - STATE_AT)
+                .all(|at| block[at] == 0),
         }
     }
 }
 
-impl SlotSnapshot {
-    fn of(slot: &[u8; SLOT_LEN]) -> Self {
-        let word = |at: usize| u32::from_ne_bytes(part(slot, at));
-        let long = |at: usize| u64::from_ne_bytes(part(slot, at));
+impl RecordSnapshot {
+    fn of(record: &[u8; RECORD_LEN]) -> Self {
+        let word = |at: usize| u32::from_ne_bytes(part(record, at));
+        let long = |at: usize| u64::from_ne_bytes(part(record, at));
         Self {
-            tag: long(SLOT_TAG_AT),
-            start: long(SLOT_START_AT),
-            end: long(SLOT_END_AT),
-            pitch: word(SLOT_PITCH_AT),
-            width: word(SLOT_WIDTH_AT),
+            tag: long(RECORD_TAG_AT),
+            span: Span {
+                start: long(RECORD_START_AT),
+                end: long(RECORD_END_AT),
+                pitch: word(RECORD_PITCH_AT),
+                width: word(RECORD_WIDTH_AT),
+            },
         }
+    }
+}
+
+/// The words of a lane.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LaneSnapshot {
+    pub(crate) tag: u64,
+    pub(crate) key: u64,
+    pub(crate) span: Span,
+    pub(crate) process: u32,
+    pub(crate) since: u32,
+}
+
+impl LaneSnapshot {
+    pub(crate) fn of(lane: &[u8; LANE_LEN]) -> Self {
+        let word = |at: usize| u32::from_ne_bytes(part(lane, at));
+        let long = |at: usize| u64::from_ne_bytes(part(lane, at));
+        Self {
+            tag: long(LANE_TAG_AT),
+            key: long(LANE_KEY_AT),
+            span: Span {
+                start: long(LANE_START_AT),
+                end: long(LANE_END_AT),
+                pitch: word(LANE_PITCH_AT),
+                width: word(LANE_WIDTH_AT),
+            },
+            process: word(LANE_PROCESS_AT),
+            since: word(LANE_SINCE_AT),
+        }
+    }
+}
+
+impl StateSnapshot {
+    /// Whether a hint of the block leads to a lane.
+    pub(crate) fn leads_to(&self, lane: usize) -> bool {
+        let group = lane / GROUP;
+        let is_listed = (0..LIST_LEN)
+            .any(|entry| self.used >> entry & 1 != 0 && usize::from(self.list[entry]) == lane);
+        let is_in_group = self.overflown != 0
+            && self
+                .groups
+                .get(group / 64)
+                .is_some_and(|word| word >> (group % 64) & 1 != 0);
+        is_listed || is_in_group
+    }
+
+    /// A record that is marked as used and is neither poison nor free.
+    pub(crate) fn odd_record(&self) -> Option<usize> {
+        let is_odd = |record: usize| {
+            let tag = self.records[record].tag;
+            self.poisoned >> record & 1 != 0 && tag != 0 && !Mode::Poisoned.is(tag)
+        };
+        (0..RECORDS).find(|&record| is_odd(record))
+    }
+
+    /// The records of poison.
+    pub(crate) fn poison(&self) -> impl Iterator<Item = (usize, &RecordSnapshot)> {
+        let is_used = |record: usize| self.poisoned >> record & 1 != 0;
+        let records = self.records.iter().enumerate();
+        records.filter(move |(record, words)| is_used(*record) && Mode::Poisoned.is(words.tag))
     }
 }
 
@@ -110,9 +186,14 @@ mod tests {
             pitch: 13,
             width: 14,
         };
-        state.slots[SLOTS - 1].put(span);
-        state.slots[SLOTS - 1].tag.store(15, SeqCst);
-        state.used.store(16, SeqCst);
+        let tag = Mode::Poisoned.tag(15);
+        state.records[RECORDS - 1].put(span);
+        state.records[RECORDS - 1].tag.store(tag, SeqCst);
+        state.poisoned.store(1 << (RECORDS - 1), SeqCst);
+        state.used.store(0b101, SeqCst);
+        state.list[0].store(17, SeqCst);
+        state.list[1].store(18, SeqCst);
+        state.list[2].store(16_445, SeqCst);
         let mut block = [0; STATE_LEN];
         file.read_exact_at(&mut block, STATE_AT as u64).unwrap();
         let found = StateSnapshot::of(&block);
@@ -122,12 +203,36 @@ mod tests {
         );
         assert_eq!((found.owner, found.producer), (3, 4));
         assert_eq!((found.frozen, found.openers, found.generation), (5, 6, 7));
-        assert_eq!((found.lock, found.waiting, found.used), (8, 10, 16));
-        let slot = found.slots[SLOTS - 1];
-        assert_eq!(
-            (slot.start, slot.end, slot.pitch, slot.width),
-            (11, 12, 13, 14)
-        );
-        assert_eq!((slot.tag, found.slots[0].tag), (15, 0));
+        assert_eq!((found.lock, found.waiting, found.used), (8, 10, 5));
+        let poison: Vec<_> = found
+            .poison()
+            .map(|(record, words)| (record, words.tag, words.span))
+            .collect();
+        assert_eq!(poison, [(RECORDS - 1, tag, span)]);
+        assert!(found.is_zero_elsewhere && found.odd_record().is_none());
+        for zeros in STATE_ZEROS {
+            for at in [zeros.start, zeros.end - 1] {
+                block[at - STATE_AT] = 1;
+                assert!(!StateSnapshot::of(&block).is_zero_elsewhere, "{at}");
+                block[at - STATE_AT] = 0;
+            }
+        }
+        let led_to = [16, 17, 18, 16_445].map(|lane| found.leads_to(lane));
+        assert_eq!(led_to, [false, true, false, true]);
+    }
+
+    #[test]
+    fn a_bit_of_the_groups_leads_to_sixteen_lanes() {
+        let mut block = StateBlock::initial(3, 4);
+        let put = |block: &mut [u8], at: usize, value: u64| {
+            block[at - STATE_AT..][..8].copy_from_slice(&value.to_ne_bytes());
+        };
+        // Group 64 + 3.
+        put(&mut block, GROUPS_AT + 8, 1 << 3);
+        assert!(!StateSnapshot::of(&block).leads_to(67 * GROUP));
+        block[OVERFLOWN_AT - STATE_AT] = 1;
+        let found = StateSnapshot::of(&block);
+        assert!((67 * GROUP..68 * GROUP).all(|lane| found.leads_to(lane)));
+        assert!(!found.leads_to(67 * GROUP - 1) && !found.leads_to(68 * GROUP));
     }
 }

@@ -33,7 +33,10 @@ use std::{
     ffi::{OsStr, OsString},
     fs::File,
     io,
-    os::unix::{ffi::OsStrExt, fs::FileExt},
+    os::{
+        fd::IntoRawFd,
+        unix::{ffi::OsStrExt, fs::FileExt},
+    },
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -49,10 +52,17 @@ pub(crate) const STRAY: &str =
 
 /// An open directory of this user.
 pub(crate) struct Directory {
-    file: File,
-    /// Device and inode: other code of the process may put another directory at the descriptor.
-    inode: (u64, u64),
+    descriptor: Descriptor,
     path: PathBuf,
+}
+
+/// A descriptor that is compared before each use: other code of the process may close it, or put
+/// another directory at its number.
+struct Descriptor {
+    /// `None` only while this is dropped.
+    file: Option<File>,
+    /// Device and inode.
+    inode: (u64, u64),
 }
 
 /// What the files of a store have in common.
@@ -76,8 +86,10 @@ impl Directory {
         let file = above_the_streams(file).map_err(Error::io(path, "open the directory"))?;
         let found = rustix::fs::fstat(&file).map_err(failed)?;
         let directory = Self {
-            file,
-            inode: (found.st_dev, found.st_ino),
+            descriptor: Descriptor {
+                file: Some(file),
+                inode: (found.st_dev, found.st_ino),
+            },
             path: path.into(),
         };
         Ok((found.st_uid == user()).then_some(directory))
@@ -93,7 +105,9 @@ impl Directory {
 
     /// Whether its path still names it.
     pub(crate) fn is_at_its_path(&self) -> Result<bool> {
-        is_at(&self.path, &self.file).map_err(Error::io(&self.path, "look at the directory"))
+        self.own()
+            .and_then(|own| is_at(&self.path, own))
+            .map_err(Error::io(&self.path, "look at the directory"))
     }
 
     /// Takes the flock of the directory, shared, for as long as it is open, and waits a moment for
@@ -104,7 +118,7 @@ impl Directory {
     /// file system without such locks is no error.
     pub(crate) fn keep_cleaners_off(&self) {
         for _ in 0..CLEANER_LOOKS {
-            match file_lock::try_share(&self.file) {
+            match self.own().and_then(file_lock::try_share) {
                 Ok(false) => std::thread::sleep(BETWEEN_LOOKS),
                 Ok(true) | Err(_) => return,
             }
@@ -143,20 +157,22 @@ impl Directory {
     /// Its descriptor. An error if the process closed the descriptor, as `closerange` does: its
     /// number may be that of another directory by now.
     fn own(&self) -> io::Result<&File> {
-        match inode_of_file(&self.file) {
-            Ok(found) if found == self.inode => Ok(&self.file),
-            _ => Err(io::Error::other(
+        self.descriptor.own().ok_or_else(|| {
+            io::Error::other(
                 "this process closed the descriptor of the store's directory, with other files: \
                  open the store anew, in a process that leaves the descriptors of others alone",
-            )),
-        }
+            )
+        })
     }
 
     /// The names in it.
     pub(crate) fn names(&self) -> Result<Vec<OsString>> {
         let failed = |errno: Errno| Error::io(&self.path, "list the directory")(errno.into());
+        let own = self
+            .own()
+            .map_err(Error::io(&self.path, "list the directory"))?;
         let mut names = Vec::new();
-        for entry in Dir::read_from(&self.file).map_err(failed)? {
+        for entry in Dir::read_from(own).map_err(failed)? {
             let name = entry.map_err(failed)?.file_name().to_bytes().to_vec();
             if name != b"." && name != b".." {
                 names.push(OsStr::from_bytes(&name).to_owned());
@@ -281,16 +297,37 @@ impl Directory {
 
     /// `None` if it is gone.
     fn stat(&self, name: &OsStr) -> Result<Option<Stat>> {
-        unless_missing(statat(&self.file, name, AtFlags::SYMLINK_NOFOLLOW))
-            .map_err(Error::io(self.path.join(name), "look at the file"))
+        let failed = || Error::io(self.path.join(name), "look at the file");
+        let own = self.own().map_err(failed())?;
+        unless_missing(statat(own, name, AtFlags::SYMLINK_NOFOLLOW)).map_err(failed())
     }
 
     /// `None` if it is gone.
     fn open_file(&self, name: &OsStr) -> Result<Option<File>> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        unless_missing(openat(&self.file, name, flags, Mode::empty()))
+        let failed = || Error::io(self.path.join(name), "open the file");
+        let own = self.own().map_err(failed())?;
+        unless_missing(openat(own, name, flags, Mode::empty()))
             .and_then(|file| file.map(File::from).map(above_the_streams).transpose())
-            .map_err(Error::io(self.path.join(name), "open the file"))
+            .map_err(failed())
+    }
+}
+
+impl Descriptor {
+    /// The directory, if the number still names it.
+    fn own(&self) -> Option<&File> {
+        let file = self.file.as_ref()?;
+        let is_own = inode_of_file(file).is_ok_and(|found| found == self.inode);
+        is_own.then_some(file)
+    }
+}
+
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        if self.own().is_none() {
+            // Closed already; the number may be another file's.
+            let _ = self.file.take().map(File::into_raw_fd);
+        }
     }
 }
 

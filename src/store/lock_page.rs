@@ -31,9 +31,17 @@ pub(crate) struct LockPage {
     zero: AtomicU32,
     uuid: [AtomicU64; 2],
     boot: [AtomicU64; 2],
+    /// Lanes whose pages exist: only ever raised.
+    lanes: AtomicU32,
+    zero_too: AtomicU32,
+    /// Raised when an array gets its name: by a hash of the name.
+    published: [AtomicU32; PUBLISHED],
 }
 
 const _: () = {
+    assert!(offset_of!(LockPage, lanes) == LOCK_LANES_AT);
+    assert!(offset_of!(LockPage, zero_too) == LOCK_ZERO_TOO_AT);
+    assert!(offset_of!(LockPage, published) == LOCK_PUBLISHED_AT);
     assert!(size_of::<LockPage>() == LOCK_END);
     assert!(offset_of!(LockPage, magic) == 0);
     assert!(offset_of!(LockPage, version) == LOCK_VERSION_AT);
@@ -61,6 +69,7 @@ impl LockPage {
         put(LOCK_FLAGS_AT, &flags.to_ne_bytes());
         put(LOCK_UUID_AT, uuid.as_bytes());
         put(LOCK_BOOT_AT, boot.unwrap_or_default().as_bytes());
+        put(LOCK_LANES_AT, &(FIRST_LANES as u32).to_ne_bytes());
         page
     }
 
@@ -131,6 +140,26 @@ impl LockPage {
             Ok(before) => Ok(!lock_snapshot::is_closing(flags::decode(before))),
             Err(word) => Err(damaged(directory, word)),
         }
+    }
+
+    /// The number of lanes in the file. Not to be trusted: see `lane_pool`.
+    pub(crate) fn lanes(&self) -> u32 {
+        self.lanes.load(SeqCst)
+    }
+
+    pub(crate) fn raise_lanes(&self, lanes: u32) {
+        self.lanes.fetch_max(lanes, SeqCst);
+    }
+
+    /// The word that is raised when an array gets this path, or another one in the store whose file
+    /// name has the same hash.
+    pub(crate) fn published(&self, path: &Path) -> &AtomicU32 {
+        let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+        // FNV-1a: every process must compute the same.
+        let hash = name.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, &byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        &self.published[(hash % PUBLISHED as u64) as usize]
     }
 
     /// A member id that no process had before. One damaged bit of the counter is corrected by this;

@@ -6,6 +6,8 @@ use crate::{
         constants::*,
         words::{self, flags},
     },
+    state::snapshot::LaneSnapshot,
+    store::lane_pool::LONGEST,
 };
 use std::{fs::File, os::unix::fs::FileExt, path::Path};
 use uuid::Uuid;
@@ -21,6 +23,7 @@ pub(crate) struct LockPageSnapshot {
     pub(crate) owner: u64,
     pub(crate) flags: u32,
     pub(crate) uuid: Uuid,
+    pub(crate) lanes: u32,
     /// Whether all bytes are zero that the format says are.
     pub(crate) is_zero_elsewhere: bool,
 }
@@ -45,8 +48,10 @@ impl LockPageSnapshot {
             owner: long(LOCK_OWNER_AT),
             flags: word(LOCK_FLAGS_AT),
             uuid: Uuid::from_bytes(part(page, LOCK_UUID_AT)),
+            lanes: word(LOCK_LANES_AT),
             is_zero_elsewhere: is_zero(&page[LOCK_ZERO_AT..LOCK_UUID_AT])
-                && is_zero(&page[LOCK_END..]),
+                && is_zero(&page[LOCK_ZERO_TOO_AT..LOCK_PUBLISHED_AT])
+                && is_zero(&page[LOCK_END..LANES_AT]),
         }
     }
 
@@ -67,6 +72,17 @@ impl LockPageSnapshot {
     pub(crate) fn defect(&self) -> Option<&'static str> {
         defect(self.magic, self.version, self.endian)
     }
+}
+
+/// Copies the lanes of an open lock file, the free ones too.
+pub(crate) fn read_lanes(lock: &File, path: &Path) -> Result<Vec<LaneSnapshot>> {
+    let failed = || Error::io(path, "read the lanes of the lock file");
+    let len = lock.metadata().map_err(failed())?.len().min(LONGEST as u64) as usize;
+    let mut bytes = vec![0; len.saturating_sub(LANES_AT)];
+    lock.read_exact_at(&mut bytes, LANES_AT as u64)
+        .map_err(failed())?;
+    let (lanes, _) = bytes.as_chunks::<LANE_LEN>();
+    Ok(lanes.iter().map(LaneSnapshot::of).collect())
 }
 
 /// Whether a store with these flags stays. Damaged flags, `None`, delete nothing.
@@ -116,7 +132,13 @@ mod tests {
         );
         assert!(found.is_persistent() && !found.is_closing() && found.is_zero_elsewhere);
         assert_eq!(found.defect(), None);
-        for at in [LOCK_ZERO_AT, LOCK_UUID_AT - 1, LOCK_END, LOCK_LEN - 1] {
+        for at in [
+            LOCK_ZERO_AT,
+            LOCK_UUID_AT - 1,
+            LOCK_ZERO_TOO_AT,
+            LOCK_END,
+            LANES_AT - 1,
+        ] {
             page[at] = 1;
             assert!(!LockPageSnapshot::of(&page).is_zero_elsewhere, "{at}");
             page[at] = 0;

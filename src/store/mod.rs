@@ -7,8 +7,10 @@
 
 mod closing;
 mod create;
+pub(crate) mod deadlock;
 pub(crate) mod directory;
 pub(crate) mod janitor;
+pub(crate) mod lane_pool;
 pub(crate) mod listing;
 #[allow(unsafe_code)]
 pub(crate) mod lock_page;
@@ -24,6 +26,7 @@ mod remove;
 pub(crate) mod settings;
 pub(crate) mod sweep;
 pub(crate) mod temporary;
+pub(crate) mod thread_lanes;
 
 pub use sweep::Swept;
 

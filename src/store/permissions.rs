@@ -222,8 +222,9 @@ fn has_arrays_alone(directory: &Path) -> bool {
 /// renamed into place and away with its lock file in it.
 pub(crate) fn is_no_store(path: &Path) -> bool {
     let Ok(Some(directory)) = Directory::open(path) else {
-        // No directory, or another user's.
-        return path.symlink_metadata().is_ok() && path.join(LOCK_NAME).symlink_metadata().is_err();
+        // No directory, or another user's, which may keep its files secret.
+        let lock = fs::unless_missing(rustix::fs::lstat(path.join(LOCK_NAME)));
+        return path.symlink_metadata().is_ok() && lock.is_ok_and(|lock| lock.is_none());
     };
     // A store that a closer empties has no lock file either, but is not at its path any more.
     let has_lock_file = directory

@@ -2,8 +2,9 @@
 
 use crate::{
     error::{Error, Result},
-    format::constants::LOCK_NAME,
-    store::{lock_page::LockPage, member, member_locks, permissions},
+    format::constants::{LOCK_LEN, LOCK_NAME},
+    state::snapshot::LaneSnapshot,
+    store::{lock_page::LockPage, lock_snapshot::read_lanes, member, member_locks, permissions},
     sys::{
         file_lock,
         fork::Private,
@@ -38,7 +39,7 @@ impl StoreReader {
                 source,
             },
         })?;
-        let (page, inode) = member::map_lock_file(&lock, &path)?;
+        let (page, inode) = member::map_lock_file(&lock, &path, LOCK_LEN)?;
         Ok(Self {
             lock,
             path,
@@ -121,6 +122,11 @@ impl StoreReader {
 
     pub(super) fn lock_file(&self) -> &Private {
         &self.lock
+    }
+
+    /// Copies the lanes of the lock file.
+    pub(crate) fn lanes(&self) -> Result<Vec<LaneSnapshot>> {
+        read_lanes(self.lock()?, &self.path)
     }
 
     fn lock(&self) -> Result<&File> {

@@ -12,6 +12,8 @@ pub(crate) mod file_system;
 pub(crate) mod fork;
 pub(crate) mod fs;
 #[allow(unsafe_code)]
+pub(crate) mod futex;
+#[allow(unsafe_code)]
 pub(crate) mod mapping;
 pub(crate) mod memory;
 #[allow(unsafe_code)]

@@ -6,8 +6,9 @@
 use std::{
     env,
     ffi::OsString,
-    fs::File,
+    fs::{self, File},
     io::{self, Read, Seek, SeekFrom, Write},
+    os::unix::fs::MetadataExt,
     time::{SystemTime, UNIX_EPOCH},
 };
 use uuid::Uuid;
@@ -43,6 +44,29 @@ pub(crate) fn file_size_limit() -> Option<u64> {
     // SAFETY: the pointer is to a valid rlimit, which the call fills or leaves as it is.
     let answer = unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit) };
     (answer == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
+}
+
+/// Bits of a process's number that are its pid: the kernel gives no higher ones.
+const PID_BITS: u32 = 22;
+
+/// A number for this process among those of the machine: its pid in its own pid namespace, and
+/// above it some bits of that namespace's inode.
+pub(crate) fn number() -> u32 {
+    namespace() << PID_BITS | std::process::id() & ((1 << PID_BITS) - 1)
+}
+
+/// The pid in a process's number, if it has a meaning in this process: if the namespace is the
+/// same.
+pub(crate) fn pid_of(number: u32) -> Option<u32> {
+    (number >> PID_BITS == namespace()).then_some(number & ((1 << PID_BITS) - 1))
+}
+
+/// Ten bits of the inode of this process's pid namespace.
+fn namespace() -> u32 {
+    // A process keeps its namespace, and its children are made in the same one unless it asked for
+    // another: then they see another number.
+    let inode = fs::metadata("/proc/self/ns/pid").map_or(0, |namespace| namespace.ino());
+    (inode ^ inode >> 10 ^ inode >> 20) as u32 & 0x3ff
 }
 
 /// A file that is written from its start, within the limit on the size of files of this process:

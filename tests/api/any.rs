@@ -260,7 +260,6 @@ fn one_piece_of_code_serves_every_scalar_type() {
 #[test]
 #[allow(clippy::unnecessary_cast, reason = "for types other than f64")]
 fn one_piece_of_code_serves_every_real_number_whatever_the_features() {
-    #[allow(clippy::unnecessary_cast, reason = "one piece of code for all types")]
     fn sum(any: &AnyArray) -> Option<f64> {
         dispatch_real!(any, xs: T => {
             let larger = |a: T, &b: &T| if b > a { b } else { a };

@@ -93,6 +93,88 @@ fn a_killed_process_leaves_no_poison_where_it_used_atomics() {
     assert!(!counts.is_poisoned().unwrap());
 }
 
+/// Two threads that take turns, for every type: each waits for the other one's value.
+fn takes_turns<T>(values: [T; 2])
+where
+    T: ndshm::AtomicElement + PartialEq + std::fmt::Debug,
+    T: StoreInto,
+{
+    let root = Root::new();
+    let manager = root.manager();
+    let shared = manager.from_elem((2, 3), values[0]).unwrap();
+    let minute = Duration::from_secs(60);
+    std::thread::scope(|scope| {
+        for side in 0..2 {
+            let shared = &shared;
+            scope.spawn(move || {
+                let atomics = shared.atomic().unwrap();
+                for _ in 0..500 {
+                    let seen = atomics.wait([1, 2], values[1 - side], minute).unwrap();
+                    assert_eq!(seen, values[side]);
+                    T::store(&atomics[[1, 2]], values[1 - side]);
+                    atomics.notify([1, 2]);
+                }
+            });
+        }
+    });
+    assert_eq!(shared.read().unwrap()[[1, 2]], values[0]);
+}
+
+trait StoreInto: ndshm::AtomicElement {
+    fn store(atomic: &Self::Atomic, value: Self);
+}
+
+macro_rules! store_into {
+    ($($type:ty)*) => {$(
+        impl StoreInto for $type {
+            fn store(atomic: &Self::Atomic, value: Self) {
+                atomic.store(value, Relaxed);
+            }
+        }
+    )*};
+}
+store_into!(u8 i8 u16 i16 u32 i32 u64 i64);
+
+#[test]
+fn threads_wait_for_a_change_of_atomics_of_every_type() {
+    takes_turns([1u8, 2]);
+    takes_turns([-1i8, 2]);
+    takes_turns([1u16, 300]);
+    takes_turns([-1i16, 2]);
+    takes_turns([1u32, 2]);
+    takes_turns([-1i32, 2]);
+    // Values that agree in their lower half.
+    takes_turns([1u64 << 40, 1 << 41]);
+    takes_turns([-1i64, 2]);
+}
+
+#[test]
+fn a_wait_for_a_change_ends_in_time() {
+    let root = Root::new();
+    let manager = root.manager();
+    let xs = manager.from_elem(5, 7u64).unwrap();
+    let atomics = xs.atomic().unwrap();
+    assert_eq!(atomics.wait(3, 6, Duration::ZERO).unwrap(), 7, "at once");
+    for time in [Duration::ZERO, Duration::from_millis(40)] {
+        let late = atomics.wait(3, 7, time);
+        assert!(
+            matches!(late, Err(Error::Timeout { waited, .. }) if waited == time),
+            "{late:?}"
+        );
+    }
+    // A change without a notification is seen too.
+    std::thread::scope(|scope| {
+        scope.spawn(|| xs.atomic().unwrap()[3].store(8, Relaxed));
+        assert_eq!(atomics.wait(3, 7, Duration::from_secs(60)).unwrap(), 8);
+    });
+    let other = xs.view().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| other.release().unwrap());
+        let gone = atomics.wait(3, 8, Duration::from_secs(60));
+        assert!(matches!(gone, Err(Error::Released { .. })), "{gone:?}");
+    });
+}
+
 #[test]
 fn atomics_are_waited_for_no_longer_than_the_caller_says() {
     let root = Root::new();

@@ -8,6 +8,7 @@ use ndshm::{
     Error, Handle, Manager, ReadGuard, SharedArray, SharedArray1, SharedArray2, WriteGuard,
 };
 use std::{
+    fs,
     io::{BufRead, BufReader},
     process::Child,
     time::Duration,
@@ -281,23 +282,58 @@ fn a_guard_that_was_taken_amid_a_panic_poisons_by_its_own_call_only() {
     assert_eq!(part(0).read().unwrap()[0], 1.0);
 }
 
+/// An array had 64 slots, and the next guard failed or waited for ever.
 #[test]
-fn the_holder_of_a_guard_is_told_that_all_slots_are_taken() {
+fn a_thread_holds_thousands_of_guards_on_one_small_array() {
     let root = Root::new();
     let manager = root.manager();
-    let xs = manager.zeros::<f64, _>(100).unwrap();
+    let (xs, ys) = (
+        manager.zeros::<u8, _>(4096).unwrap(),
+        manager.zeros::<u8, _>(1).unwrap(),
+    );
+    let lock = manager.path().join(".lock");
+    let len = || fs::metadata(&lock).unwrap().len();
     let view = |i: usize| xs.slice(s![i..i + 1]).unwrap();
-    let mut guards: Vec<_> = (0..64).map(|i| view(i).write().unwrap()).collect();
-    assert!(matches!(
-        view(64).read(),
-        Err(Error::TooManyGuards { limit: 64, .. })
-    ));
-    assert!(matches!(
-        elsewhere(|| view(64).try_read().map(drop)),
-        Err(Error::WouldBlock { .. })
-    ));
+    let mut guards: Vec<_> = (0..60).map(|i| view(i).write().unwrap()).collect();
+    assert_eq!(len(), 4096);
+    guards.extend((60..4096).map(|i| view(i).write().unwrap()));
+    assert_eq!(len(), 4096 + 4 * 65_536);
+    for i in [0, 63, 64, 1023, 4095] {
+        let taken = elsewhere(|| view(i).try_read().map(drop));
+        assert!(matches!(taken, Err(Error::WouldBlock { .. })), "{i}");
+    }
+    drop(ys.write().unwrap());
+    guards.swap_remove(1000);
+    elsewhere(|| view(1000).try_write().map(drop)).unwrap();
+    drop(guards);
+    elsewhere(|| xs.try_write().map(drop)).unwrap();
+    // The lanes are used again.
+    let guards: Vec<_> = (0..4096).map(|i| view(i).read().unwrap()).collect();
+    assert_eq!((guards.len(), len()), (4096, 4096 + 4 * 65_536));
+}
+
+#[test]
+fn the_limit_of_guards_in_a_store_is_named() {
+    let root = Root::new();
+    let manager = root.manager();
+    // On many arrays: a guard looks at all others on its own.
+    let arrays: Vec<_> = (0..64)
+        .map(|_| manager.zeros::<u8, _>(1).unwrap())
+        .collect();
+    let mut guards = Vec::new();
+    let refused = loop {
+        match arrays[guards.len() % 64].read() {
+            Ok(guard) => guards.push(guard),
+            Err(error) => break error,
+        }
+    };
+    assert!(
+        matches!(refused, Error::TooManyGuards { limit: 16_446, .. }),
+        "{refused:?}"
+    );
+    assert_eq!(guards.len(), 16_446);
     guards.pop();
-    view(64).read().unwrap();
+    assert!(arrays[0].read().is_ok());
 }
 
 #[test]

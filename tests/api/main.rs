@@ -25,6 +25,7 @@ mod phases;
 mod refusals;
 #[cfg(feature = "derive")]
 mod structs;
+mod together;
 #[cfg(feature = "tracing")]
 mod tracing;
 mod transfer;

@@ -24,7 +24,7 @@ const HEAD_START: Duration = Duration::from_millis(3);
 /// And one that need not wait, to end: some have to all the same, for the lock on the names.
 const LONG_START: Duration = Duration::from_millis(100);
 const WRITE: u64 = 2;
-const INTENT: u64 = 3;
+const WRITE_WAIT: u64 = 3;
 
 pub(crate) struct Run {
     directory: PathBuf,
@@ -195,13 +195,14 @@ impl Run {
             }
             match title {
                 "convert" | "recover after a wait" => {
-                    soon("the victim says that it waits", || has(INTENT));
+                    soon("the victim says that it waits", || has(WRITE_WAIT));
                     waited_for = None;
                 }
                 "wake" => {
                     soon("the victim has its guard", || has(WRITE));
                     probing = Some(probe());
                 }
+                "freeze for a waiter" => probing = Some(probe()),
                 "create while closing" => {
                     soon("the victim is about to publish", || {
                         setup.marker("publishes").exists()
@@ -224,7 +225,7 @@ impl Run {
                 }
                 _ => {}
             }
-            let is_early = title == "wake";
+            let is_early = matches!(title, "wake" | "freeze for a waiter");
             // Others that wait for the test's guard would be waited for by it.
             let is_alone = waited_for.is_some() || is_early;
             let mut killed = None;

@@ -38,7 +38,9 @@ pub(crate) const FREE: Range<usize> = 7..8;
 pub(crate) const POISONED_ROWS: Range<usize> = 8..12;
 pub(crate) const RECOVERED: Range<usize> = 9..11;
 /// Parts of these that died one by one.
-pub(crate) const PARTS: usize = 40;
+pub(crate) const PARTS: usize = 60;
+/// The first of them.
+pub(crate) const MANY: usize = 40;
 /// An array that every process opens and none deletes, and one that the victim is given.
 pub(crate) const STILL: &str = "still";
 pub(crate) const GIVEN: &str = "given";
@@ -77,8 +79,8 @@ fn part_at(number: usize) -> (usize, usize) {
     match number.checked_sub(2) {
         None => (POISONED_ROWS.start, 3 * (1 - number)),
         Some(single) => (
-            POISONED_ROWS.start + 2 + single / 20,
-            single % 20 / 2 * 5 + single % 2 * 2,
+            POISONED_ROWS.start + 2 + single / 30,
+            single % 30 / 2 * 4 + single % 2,
         ),
     }
 }
@@ -119,6 +121,12 @@ pub(crate) fn end_of(mut victim: Child) -> (bool, String) {
         "{status}\n--- stdout\n{stdout}\n--- stderr\n{stderr}"
     );
     (was_killed, stdout.into_owned())
+}
+
+/// The number by which lanes name an array.
+pub(crate) fn lane_key<D: ndarray::Dimension>(array: &ndshm::SharedArray<u64, D>) -> u64 {
+    let id = array.id().to_string().replace('-', "");
+    u64::from_str_radix(&id[16..], 16).unwrap()
 }
 
 /// A word of an array file or a lock file.
@@ -214,7 +222,15 @@ impl Setup {
         match scenario.name {
             "take over" => setup.bury("write", "WordTaken"),
             "bury" => setup.bury("write", "GuardTaken"),
-            "merge" => setup.bury("die with many guards", ""),
+            "merge" => {
+                setup.bury("die with many guards", "");
+                // This moves their poison into the block, as far as there is room, and the lock
+                // file stays small.
+                for number in 0..MANY {
+                    assert!(part(&setup.work, number).read().is_err());
+                }
+                setup.bury("die with more guards", "");
+            }
             "recover" => setup.bury("write the poisoned rows", "GuardTaken"),
             "recover after a wait" => setup.bury("write a part of the poisoned rows", "GuardTaken"),
             "sweep" => setup.bury("leave all kinds of things", ""),
@@ -316,25 +332,56 @@ impl Setup {
         }
     }
 
-    /// The slots of the lock table that are taken: mode and member.
+    /// The guards, waits and records of poison of the array: mode and member.
     pub(crate) fn slots(&self) -> Vec<(u64, u64)> {
-        let tags = (0..64)
-            .map(|slot| word(&self.block, 128 + 32 * slot))
-            .filter(|&tag| tag != 0);
-        tags.map(|tag| (tag >> 56, tag & ((1 << 56) - 1))).collect()
+        let tags = self.lanes().chain(self.records()).map(|(tag, _)| tag);
+        tags.map(|tag| (tag & 0xf, tag >> 8)).collect()
+    }
+
+    /// The lanes of the array that have a guard, a wait or poison: tag, and start, end and pitch
+    /// with width.
+    fn lanes(&self) -> impl Iterator<Item = (u64, [u64; 3])> {
+        let key = lane_key(&self.work);
+        // The store may be gone from its path.
+        let mut lanes = vec![0; self.lock.metadata().unwrap().len() as usize];
+        self.lock.read_exact_at(&mut lanes, 0).unwrap();
+        let lanes: Vec<_> = lanes[128..]
+            .chunks_exact(64)
+            .map(|lane| {
+                let word = |at: usize| u64::from_ne_bytes(lane[at..at + 8].try_into().unwrap());
+                ([0, 8].map(word), [16, 24, 32].map(word))
+            })
+            .filter(|([tag, found], _)| *found == key && !matches!(tag & 0xf, 0 | 8))
+            .map(|([tag, _], span)| (tag, span))
+            .collect();
+        lanes.into_iter()
+    }
+
+    fn records(&self) -> impl Iterator<Item = (u64, [u64; 3])> {
+        let used = word(&self.block, 144);
+        let records: Vec<_> = (0..51)
+            .filter(|record| used >> record & 1 != 0)
+            .map(|record| {
+                let words = [0, 8, 16, 24].map(|at| word(&self.block, 544 + 32 * record + at));
+                (words[0], [words[1], words[2], words[3]])
+            })
+            .filter(|(tag, _)| tag & 0xf == 4)
+            .collect();
+        records.into_iter()
     }
 
     /// Whether a writer or a record of poison has a byte, by the words of the table alone: taking a
     /// guard would change them.
     fn is_covered(&self, byte: u64) -> bool {
-        (0..64).map(|slot| 128 + 32 * slot).any(|slot| {
-            let [tag, start, end, pitch] =
-                [0, 8, 16, 24].map(|field| word(&self.block, slot + field));
-            let (pitch, width) = (pitch & 0xffff_ffff, pitch >> 32);
-            matches!(tag >> 56, 2 | 4)
-                && (start..end).contains(&byte)
-                && (pitch == 0 || (byte - start) % pitch < width)
-        })
+        // Lanes first: a record that moves is published before its lane is freed.
+        self.lanes()
+            .chain(self.records())
+            .any(|(tag, [start, end, pitch])| {
+                let (pitch, width) = (pitch & 0xffff_ffff, pitch >> 32);
+                matches!(tag & 0xf, 2 | 4)
+                    && (start..end).contains(&byte)
+                    && (pitch == 0 || (byte - start) % pitch < width)
+            })
     }
 
     /// Requires that no poison is lost, before another process reaches the table.

@@ -2,7 +2,10 @@
 
 use crate::{
     common,
-    setup::{COLUMNS, FREE, GIVEN, PARTS, POISONED_ROWS, RECOVERED, VIEW, part, rows, soon, word},
+    setup::{
+        COLUMNS, FREE, GIVEN, MANY, PARTS, POISONED_ROWS, RECOVERED, REST, VIEW, lane_key, part,
+        rows, soon, word,
+    },
 };
 use ndarray::Ix1;
 use ndshm::{Error, Handle, Manager, Scope, SharedArray1, SharedArray2, failpoint};
@@ -15,8 +18,8 @@ use std::{
     time::Duration,
 };
 
-/// Where the waiting flag stands: the upper half of a word.
-const WAITING_AT: u64 = 104;
+/// Where the waiting flag stands, and above it another one.
+const WAITING_AT: u64 = 160;
 
 struct Victim {
     point: String,
@@ -160,31 +163,69 @@ impl Victim {
                 let work = self.work();
                 let records = work.poisoned().unwrap().len();
                 assert_eq!(records, PARTS);
+                // The lock file cannot grow, so a thread that needs more lanes than it has takes
+                // those of the poison.
+                let lock = std::fs::metadata(self.store.join(".lock")).unwrap();
+                let limit = rustix::process::Rlimit {
+                    current: Some(lock.len()),
+                    maximum: None,
+                };
+                rustix::process::setrlimit(rustix::process::Resource::Fsize, limit).unwrap();
+                let (free, read) = (rows(&work, FREE), rows(&work, REST..REST + 1));
                 self.arm();
-                rows(&work, FREE).write().unwrap().fill(9);
+                let mut guards = Vec::new();
+                let error = loop {
+                    match read.read() {
+                        Ok(guard) => guards.push(guard),
+                        Err(error) => break error,
+                    }
+                };
+                assert!(matches!(error, Error::NoSpace { .. }), "{error:?}");
+                drop(guards);
+                free.write().unwrap().fill(9);
             }
-            "die with many guards" => {
+            "take many guards" => {
+                let view = self.view();
+                self.arm();
+                let guards: Vec<_> = (0..80).map(|_| view.read().unwrap()).collect();
+                drop(guards);
+            }
+            "wait for a name" => {
+                let manager = self.manager();
+                self.arm();
+                let late = manager.wait_for("missing", Duration::from_millis(50));
+                assert!(matches!(late, Err(Error::Timeout { .. })), "{late:?}");
+            }
+            "die with many guards" | "die with more guards" => {
                 let work = self.work();
-                let _guards: Vec<_> = (0..PARTS)
+                let numbers = match scenario {
+                    "die with many guards" => 0..MANY,
+                    _ => MANY..PARTS,
+                };
+                let _guards: Vec<_> = numbers
                     .map(|number| part(&work, number).write().unwrap())
                     .collect();
                 die();
             }
             "recover" | "recover after a wait" => {
                 let view = rows(&self.work(), RECOVERED);
-                // A dead writer's slot becomes a record only when a process looks, and the recovery
+                // A dead writer's lane becomes a record only when a process looks, and the recovery
                 // would wait for it first.
                 assert!(scenario != "recover" || view.is_poisoned().unwrap());
                 self.arm();
                 view.recover().unwrap().fill(9);
             }
-            "freeze" => {
+            "freeze" | "freeze for a waiter" => {
                 let frozen = self
                     .manager()
                     .options()
                     .name("frozen")
                     .from_elem(10, 3u64)
                     .unwrap();
+                if scenario == "freeze for a waiter" {
+                    let block = File::open(frozen.path()).unwrap();
+                    soon("a process waits", || word(&block, WAITING_AT) as u32 != 0);
+                }
                 self.arm();
                 assert_eq!(frozen.freeze().unwrap().sum(), 30);
             }
@@ -404,11 +445,19 @@ impl Victim {
     /// Gives guards back while a process waits.
     fn wake(&self) {
         let view = self.view();
-        let block = File::open(view.path()).unwrap();
+        let key = lane_key(&view);
+        // Another process sleeps on the tag of the lane, or is about to.
+        let is_awaited = || {
+            let lanes = std::fs::read(self.store.join(".lock")).unwrap();
+            lanes[128..].chunks_exact(64).any(|lane| {
+                let word = |at: usize| u64::from_ne_bytes(lane[at..at + 8].try_into().unwrap());
+                word(0) & 0x4f == 0x42 && word(8) == key
+            })
+        };
         self.arm();
         for _ in 0..1000 {
             let guard = view.write().unwrap();
-            soon("a process waits", || word(&block, WAITING_AT) >> 32 != 0);
+            soon("a process waits", is_awaited);
             drop(guard);
         }
     }

@@ -35,7 +35,13 @@ fn a_state_block_that_changes_all_the_time_blocks_no_call_that_does_not_wait() {
         .unwrap();
     let whole = || fs::read(xs.path()).unwrap();
     let before = whole();
-    let own = u64::from_ne_bytes(before[120..128].try_into().unwrap());
+    let own = u64::from_ne_bytes(before[96..104].try_into().unwrap());
+    let lock = fs::File::options()
+        .write(true)
+        .open(manager.path().join(".lock"))
+        .unwrap();
+    let id = xs.id().to_string().replace('-', "");
+    let key = u64::from_str_radix(&id[16..], 16).unwrap();
     let (stop, changes) = (AtomicBool::new(false), AtomicU64::new(0));
     let scribble = || {
         let mut random = 1u64;
@@ -48,30 +54,38 @@ fn a_state_block_that_changes_all_the_time_blocks_no_call_that_does_not_wait() {
         while !stop.load(Relaxed) {
             // This process, two dead members, no member, and an invalid one.
             let member = [own, own + 1000, own + 1001, 0, u64::MAX >> below(16)][below(5) as usize];
-            let slot = 128 + 32 * below(64);
-            let (at, word) = match below(8) {
-                0..3 => (slot, below(7) << 56 | member & ((1 << 56) - 1)),
-                3 => (
-                    slot + 8,
-                    [below(1024), u64::MAX][usize::from(below(8) == 0)],
-                ),
-                4 => (
-                    slot + 16,
-                    [below(1024), u64::MAX][usize::from(below(8) == 0)],
-                ),
-                5 => (
-                    slot + 24,
-                    [8 << 32 | 128, 0, below(1 << 32)][below(3) as usize],
-                ),
-                6 => (
-                    80 + 8 * below(6),
-                    [member, 0, below(1 << 20)][below(3) as usize],
-                ),
-                _ => (112, u64::MAX),
+            // A lane, or a record of poison: their spans have the same order.
+            let lane = 128 + 64 * below(62);
+            let record = 544 + 32 * below(51);
+            let is_lane = below(2) == 0;
+            let (to, base, span) = match is_lane {
+                true => (&lock, lane, lane + 16),
+                false => (&file, record, record + 8),
             };
-            file.write_all_at(&word.to_ne_bytes(), at).unwrap();
+            let bound = [below(1024), u64::MAX][usize::from(below(8) == 0)];
+            let (to, at, word) = match below(9) {
+                0..3 => (to, base, below(16) | below(8) << 4 | member << 8),
+                3 => (to, span, bound),
+                4 => (to, span + 8, bound),
+                5 => {
+                    let pitch = [8 << 32 | 128, 0, below(1 << 32)][below(3) as usize];
+                    (to, span + 16, pitch)
+                }
+                // The key, which makes the lane the array's; the list, the groups, the used ones.
+                6 => (&lock, lane + 8, key),
+                7 => {
+                    let hint = [256, 384, 136, 144][below(4) as usize] + 8 * below(17);
+                    let bits = [below(62) | below(62) << 16, u64::MAX, below(1 << 40)];
+                    (&file, hint, bits[below(3) as usize])
+                }
+                _ => {
+                    let word = [80, 88, 96, 128][below(4) as usize];
+                    (&file, word, [member, 0, below(1 << 20)][below(3) as usize])
+                }
+            };
+            to.write_all_at(&word.to_ne_bytes(), at).unwrap();
             let (half, value) = (
-                [64, 68, 76, 104, 108][below(5) as usize],
+                [64, 68, 152, 156, 160, 164, 168][below(7) as usize],
                 [1, 0, u32::MAX, 0x0102_0304][below(4) as usize],
             );
             assert_ne!(half, FROZEN_AT);
@@ -90,8 +104,9 @@ fn a_state_block_that_changes_all_the_time_blocks_no_call_that_does_not_wait() {
             }
             for round in 0..ROUNDS {
                 if round % 3 == 0 {
-                    // A block as it should be, for a moment.
+                    // A block and lanes as they should be, for a moment.
                     file.write_all_at(&before[64..2176], 64).unwrap();
+                    lock.write_all_at(&[0; 4096 - 128], 128).unwrap();
                 }
                 let (began, short, value) =
                     (Instant::now(), Duration::from_micros(200), round as f64);

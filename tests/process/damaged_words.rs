@@ -67,7 +67,8 @@ fn a_flipped_bit_in_a_word_of_an_array_deletes_nothing_and_the_sweep_says_so() {
             (words::FROZEN_AT, 4, false),
             (64, 4, false),
             (76, 12, false),
-            (120, 8, false),
+            (96, 8, false),
+            (128, 48, false),
         ] {
             with_each_flip(&path, at..at + len, |bit| {
                 let what = format!("{scope:?}, bit {bit}");

@@ -137,10 +137,25 @@ fn child_loses_its_descriptor_and_asks() {
     rustix::io::fcntl_getfd(&mine).unwrap();
     // Opened again, the store is asked as ever.
     let again = Manager::open(store).unwrap();
-    let xs = again.array::<f64, Ix1>("xs").unwrap();
-    assert!(matches!(xs.try_write(), Err(Error::WouldBlock { .. })));
+    let xs_again = again.array::<f64, Ix1>("xs").unwrap();
+    assert!(matches!(
+        xs_again.try_write(),
+        Err(Error::WouldBlock { .. })
+    ));
+    // Its own array was released by its drop, and had no directory to be unlinked in. No other is
+    // a leftover.
+    let swept = again.sweep().unwrap();
+    assert_eq!((swept.arrays, swept.skipped.len()), (1, 0), "{taker}");
     assert_eq!(again.sweep().unwrap().arrays, 0);
-    drop((xs, again));
+    assert_eq!(again.list().unwrap().len(), 2, "xs and mine");
+    // The last of the lost membership closes no number either.
+    let elsewhere: Vec<_> = (0..64)
+        .map_while(|_| File::open("/proc/self/stat").ok())
+        .collect();
+    drop((xs_again, again, xs));
+    for file in elsewhere.iter().chain([&mine]) {
+        rustix::io::fcntl_getfd(file).unwrap();
+    }
     common::done();
 }
 

@@ -140,7 +140,10 @@ fn child_reads_through_a_read_only_mount() {
         assert_eq!(before[4096..], after[4096..]);
     }
     assert_eq!(before[2], after[2], "no claim, no opener");
-    assert_eq!(lock, fs::read(writer.path().join(".lock")).unwrap());
+    // Behind these words are lanes, which the writer uses.
+    let words = |lock: &[u8]| lock[..128].to_vec();
+    let after = fs::read(writer.path().join(".lock")).unwrap();
+    assert_eq!(words(&lock), words(&after));
     writer.close().unwrap();
     assert!(
         fs::read_dir(&root)

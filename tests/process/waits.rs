@@ -18,7 +18,7 @@ const LIMIT: Duration = Duration::from_millis(50);
 const NAMES: u64 = 1 << 31;
 const CLOSING: u64 = NAMES + 1;
 const BOOT_AT: u64 = 56;
-const LOCK_WORD_AT: u64 = 96;
+const LOCK_WORD_AT: u64 = 128;
 
 /// A process that took a lock and was stopped.
 struct Stopped {
@@ -312,6 +312,12 @@ fn child_is_interrupted() {
     drop(held);
     // For a freeze.
     let waited = xs.handle().wait_frozen(Duration::MAX);
+    assert!(is_interrupted(waited.unwrap_err()));
+    // For a change of an element, and for a name.
+    let counts = xs.manager().zeros::<u32, _>(1).unwrap();
+    let waited = counts.atomic().unwrap().wait(0, 0, Duration::MAX);
+    assert!(is_interrupted(waited.unwrap_err()));
+    let waited = xs.manager().wait_for("ys", Duration::MAX);
     assert!(is_interrupted(waited.unwrap_err()));
     common::done();
 }

@@ -10,7 +10,14 @@ use std::{
 
 pub const LEN: u64 = 2112;
 const AT: u64 = 64;
-const SLOTS_AT: u64 = 128;
+const LOCK_WORD_AT: u64 = 128;
+const USED_AT: u64 = 136;
+const POISONED_AT: u64 = 144;
+const RECORDS_AT: u64 = 544;
+const RECORDS: u64 = 51;
+/// In the lock file.
+const LANES_AT: u64 = 128;
+const LANES: u64 = 62;
 const FROZEN: std::ops::Range<u64> = 72..76;
 
 /// Member ids: this process, a living member and a dead one.
@@ -55,14 +62,11 @@ pub fn change(file: &File, members: Members, input: &mut Input, is_written: bool
             for index in first..=last.max(first) {
                 *input = rest.clone();
                 slot(file, index, members, input);
-                let start = index * u64::from(input.byte());
-                word(SLOTS_AT + 32 * index + 8, start);
-                word(SLOTS_AT + 32 * index + 16, start + u64::from(input.byte()));
             }
         }
-        4 => word(96, members.pick(input)),
+        4 => word(LOCK_WORD_AT, members.pick(input)),
         5 => word(
-            112,
+            [USED_AT, POISONED_AT][usize::from(input.byte()) % 2],
             if input.byte() % 2 == 0 {
                 u64::MAX
             } else {
@@ -70,8 +74,9 @@ pub fn change(file: &File, members: Members, input: &mut Input, is_written: bool
             },
         ),
         6 => {
-            // Endian probe, lifecycle, frozen, openers, wake word, waiting flag.
-            let at = [64, 68, 72, 76, 104, 108][usize::from(input.byte()) % 6];
+            // Endian probe, lifecycle, frozen, openers, wake word, waiting flag, overflown flag,
+            // ticket.
+            let at = [64, 68, 72, 152, 156, 160, 164, 168][usize::from(input.byte()) % 8];
             half(
                 at,
                 match input.byte() {
@@ -83,7 +88,7 @@ pub fn change(file: &File, members: Members, input: &mut Input, is_written: bool
         }
         // Generation, owner, producer.
         7 => word(
-            [80, 88, 120][usize::from(input.byte()) % 3],
+            [80, 88, 96][usize::from(input.byte()) % 3],
             members.pick(input),
         ),
         8..10 => {
@@ -103,10 +108,10 @@ pub fn change(file: &File, members: Members, input: &mut Input, is_written: bool
     }
 }
 
+/// Writes a lane of the array, or a record of its poison, and the hint that leads there.
 fn slot(file: &File, index: u64, members: Members, input: &mut Input) {
-    let at = SLOTS_AT + 32 * index;
     let mode = match input.byte() {
-        byte @ 0..224 => byte % 7,
+        byte @ 0..224 => byte % 12,
         byte => byte,
     };
     let number = |input: &mut Input| match input.byte() {
@@ -123,33 +128,72 @@ fn slot(file: &File, index: u64, members: Members, input: &mut Input) {
         192..224 => (u32::MAX, u32::MAX),
         _ => (input.word() as u32, input.word() as u32),
     };
-    for (offset, value) in [
-        (8, start),
-        (16, end),
-        (24, u64::from(width) << 32 | u64::from(pitch)),
-    ] {
-        file.write_all_at(&value.to_ne_bytes(), at + offset)
+    let tag = u64::from(mode) | members.pick(input) << 8;
+    let words = [start, end, u64::from(width) << 32 | u64::from(pitch)];
+    let put = |file: &File, at: u64, value: u64| {
+        file.write_all_at(&value.to_ne_bytes(), at).unwrap();
+    };
+    let (target, at, span) = if input.byte() % 3 == 0 {
+        let record = index % RECORDS;
+        mark(file, POISONED_AT, record);
+        let at = RECORDS_AT + 32 * record;
+        (file.try_clone().unwrap(), at, at + 8)
+    } else {
+        let lane = index % LANES;
+        let lock = lock_of(file);
+        let at = LANES_AT + 64 * lane;
+        put(&lock, at + 8, key_of(file));
+        file.write_all_at(&(lane as u16).to_ne_bytes(), 256 + 2 * index)
             .unwrap();
+        mark(file, USED_AT, index);
+        (lock, at, at + 16)
+    };
+    for (offset, value) in (0..).step_by(8).zip(words) {
+        put(&target, span + offset, value);
     }
-    file.write_all_at(
-        &(u64::from(mode) << 56 | members.pick(input) & ((1 << 56) - 1)).to_ne_bytes(),
-        at,
-    )
-    .unwrap();
+    put(&target, at, tag);
+}
+
+/// Sets a bit of a map.
+fn mark(file: &File, at: u64, bit: u64) {
     let mut used = [0; 8];
-    file.read_exact_at(&mut used, 112).unwrap();
-    let used = u64::from_ne_bytes(used) | 1 << index;
-    file.write_all_at(&used.to_ne_bytes(), 112).unwrap();
+    file.read_exact_at(&mut used, at).unwrap();
+    let used = u64::from_ne_bytes(used) | 1 << bit;
+    file.write_all_at(&used.to_ne_bytes(), at).unwrap();
+}
+
+/// The lock file of the store that an array's file is in.
+fn lock_of(file: &File) -> File {
+    let link = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file));
+    let path = std::fs::read_link(link).unwrap();
+    let lock = path.with_file_name(".lock");
+    File::options().read(true).write(true).open(lock).unwrap()
+}
+
+/// The number by which lanes name the array: the last bytes of its id, the first entry of its
+/// header.
+fn key_of(file: &File) -> u64 {
+    let mut header = [0; 64];
+    file.read_exact_at(&mut header, 2183).unwrap();
+    let head = b"\x62id\xd8\x25\x50";
+    let at = header.windows(head.len()).position(|part| part == head);
+    let id = at.unwrap() + head.len();
+    u64::from_be_bytes(header[id + 8..id + 16].try_into().unwrap())
 }
 
 /// Frees the table and its lock word.
 pub fn mend(file: &File) {
-    file.write_all_at(&[0; 64 * 32], SLOTS_AT).unwrap();
-    file.write_all_at(&[0; 24], 96).unwrap();
+    let lanes = [0; (64 * LANES) as usize];
+    lock_of(file).write_all_at(&lanes, LANES_AT).unwrap();
+    let records = [0; (32 * RECORDS) as usize];
+    file.write_all_at(&records, RECORDS_AT).unwrap();
+    // The lock word, the maps of hints and of records, and the flag of groups.
+    file.write_all_at(&[0; 24], LOCK_WORD_AT).unwrap();
+    file.write_all_at(&[0; 4], 164).unwrap();
 }
 
 pub fn free_the_word(file: &File) {
-    file.write_all_at(&[0; 8], 96).unwrap();
+    file.write_all_at(&[0; 8], LOCK_WORD_AT).unwrap();
 }
 
 /// The file whose block is repaired, and the start of the wait for it.

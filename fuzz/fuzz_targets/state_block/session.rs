@@ -72,7 +72,7 @@ fn fixture() -> Fixture {
     let mut own = [0; 8];
     File::open(beside.path())
         .unwrap()
-        .read_exact_at(&mut own, 120)
+        .read_exact_at(&mut own, 96)
         .unwrap();
     let members = Members {
         own: u64::from_ne_bytes(own),

@@ -4,7 +4,7 @@ use super::Array;
 use crate::{arguments, error::Raise};
 use ndshm::{AnyArray, Handle};
 use pyo3::prelude::*;
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
 /// Open the array or view that the text of a handle names.
 #[pyfunction]
@@ -31,9 +31,6 @@ pub(crate) fn open_path(py: Python<'_>, path: PathBuf) -> PyResult<Array> {
 #[pyfunction]
 pub(crate) fn wait_frozen(py: Python<'_>, handle: &str, timeout: Option<f64>) -> PyResult<()> {
     let handle: Handle = handle.parse::<Handle>().raise(py)?;
-    let timeout = match timeout {
-        Some(timeout) => arguments::seconds("timeout", timeout)?,
-        None => Duration::MAX,
-    };
+    let timeout = arguments::limit("timeout", timeout)?;
     py.detach(|| handle.wait_frozen(timeout)).raise(py)
 }

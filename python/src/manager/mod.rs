@@ -6,7 +6,7 @@ mod load;
 mod settings;
 
 use crate::{
-    arguments::{ScopeArgument, lengths, order_from},
+    arguments::{self, ScopeArgument, lengths, order_from},
     array::{
         Array,
         create::{Content, create},
@@ -287,6 +287,20 @@ impl Manager {
             Ok(name) => self.inner(py)?.contains(name.to_cow()?.as_ref()).raise(py),
             Err(_) => Ok(false),
         }
+    }
+
+    /// Wait until an array of this name exists, and return a dictionary for it.
+    #[pyo3(signature = (name, timeout=None))]
+    fn _wait_for<'py>(
+        &self,
+        py: Python<'py>,
+        name: &str,
+        timeout: Option<f64>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let manager = self.inner(py)?;
+        let timeout = arguments::limit("timeout", timeout)?;
+        let found = py.detach(|| manager.wait_for(name, timeout));
+        describe::array(py, &found.raise(py)?)
     }
 
     /// Delete the array with this name, whichever process owns it.

@@ -5,6 +5,7 @@ use crate::{
     array::{
         frozen,
         guard::{ReadGuard, WriteGuard},
+        together::{Reading, Writing},
     },
     error::{Error, Result},
     sys::wait::Wait,
@@ -70,6 +71,38 @@ impl AnyArray {
     /// ```
     pub fn read_timeout(&self, timeout: Duration) -> Result<ReadGuard<u8, IxDyn>> {
         self.core.read(Wait::AtMost(timeout))
+    }
+
+    /// A [`read`](Self::read) guard to be taken together with others, by [`lock`](crate::lock()).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.ones::<f64, _>(5)?.into_any()?;
+    /// let ys = manager.zeros::<f64, _>(5)?.into_any()?;
+    /// let (read, mut written) = ndshm::lock((xs.reading(), ys.writing()))?;
+    /// written.assign(&read);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn reading(&self) -> Reading<u8, IxDyn> {
+        self.core.reading()
+    }
+
+    /// A [`write`](Self::write) guard to be taken together with others, by [`lock`](crate::lock()).
+    /// Where the view cannot be written, `lock` says so.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.zeros::<f64, _>(5)?.into_any()?;
+    /// let [mut guard] = ndshm::lock([xs.writing()])?;
+    /// guard.fill(1);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn writing(&self) -> Writing<u8, IxDyn> {
+        self.core.writing()
     }
 
     /// Exclusive access to the bytes of the elements; their shape as with [`read`](Self::read).

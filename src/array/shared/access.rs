@@ -5,6 +5,7 @@ use crate::{
     array::{
         Labels, from_ndarray,
         guard::{ReadGuard, WriteGuard},
+        together::{Reading, Writing},
     },
     element::Element,
     error::Result,
@@ -73,6 +74,37 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// ```
     pub fn read_timeout(&self, timeout: Duration) -> Result<ReadGuard<T, D>> {
         self.core.read(Wait::AtMost(timeout))
+    }
+
+    /// A [`read`](Self::read) guard to be taken together with others, by [`lock`](crate::lock()).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let (xs, ys) = (manager.ones::<f64, _>(5)?, manager.zeros::<f64, _>(5)?);
+    /// let (read, mut written) = ndshm::lock((xs.reading(), ys.writing()))?;
+    /// written.assign(&read);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn reading(&self) -> Reading<T, D> {
+        self.core.reading()
+    }
+
+    /// A [`write`](Self::write) guard to be taken together with others, by [`lock`](crate::lock()).
+    /// Where the view cannot be written, `lock` says so.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.zeros::<f64, _>(5)?;
+    /// let [mut guard] = ndshm::lock([xs.writing()])?;
+    /// guard.fill(1.0);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn writing(&self) -> Writing<T, D> {
+        self.core.writing()
     }
 
     /// Exclusive access to the elements: waits while any process holds a guard on overlapping

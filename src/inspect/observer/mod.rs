@@ -5,10 +5,12 @@
 //! state blocks of arrays. It writes nothing.
 
 mod leftovers;
+pub(crate) mod locks;
 mod state;
 mod users;
 
 pub use leftovers::Leftovers;
+pub use locks::LockState;
 pub use state::{ArrayState, GuardKind, GuardState, MemberState};
 pub use users::UserRoot;
 
@@ -256,7 +258,7 @@ impl Observer {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn state(&self, info: &ArrayInfo) -> Result<ArrayState> {
-        ArrayState::read(info, |member| self.store.is_alive(member))
+        ArrayState::read(info, &self.store)
     }
 
     /// The parts of the store that a sweep would delete: the whole store, or files of dead members.

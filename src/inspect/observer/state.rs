@@ -7,12 +7,14 @@ use crate::{
         words::{Owner, frozen},
     },
     inspect::info::ArrayInfo,
+    layout::span::Span,
     scope::Scope,
     state::{
         block::lifecycle,
-        lock_table::{Mode, member_of},
-        snapshot::{SlotSnapshot, StateSnapshot},
+        lanes::{Mode, member_of},
+        snapshot::{LaneSnapshot, StateSnapshot},
     },
+    store::StoreReader,
     sys::fs::open_file,
 };
 use std::{ops::Range, os::unix::fs::FileExt};
@@ -51,7 +53,7 @@ pub struct ArrayState {
     /// Bytes of the data that a writer left half-written, the bytes under the guard of a dead
     /// writer included.
     pub poisoned: Vec<Range<usize>>,
-    /// The guards that living members hold, and those that living writers wait for.
+    /// The guards that living members hold and wait for.
     pub guards: Vec<GuardState>,
     /// Whether a process waits for a guard, or for the array to be frozen.
     pub is_waited_for: bool,
@@ -67,7 +69,7 @@ pub struct MemberState {
     pub is_alive: bool,
 }
 
-/// A guard on an array, or a writer's claim to one.
+/// A guard on an array, or the wait for one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GuardState {
@@ -88,7 +90,7 @@ pub enum GuardKind {
     Read,
     /// It writes, recovers or freezes.
     Write,
-    /// It waits to write.
+    /// It waits, to write, to read or for atomic access.
     Waiting,
     /// It does atomic access, beside others that do so to the same bytes.
     Atomic,
@@ -96,7 +98,7 @@ pub enum GuardKind {
 
 impl ArrayState {
     /// Copies the state block of an array's file, and asks about the members in it.
-    pub(super) fn read(info: &ArrayInfo, is_alive: impl Fn(u64) -> Result<bool>) -> Result<Self> {
+    pub(super) fn read(info: &ArrayInfo, store: &StoreReader) -> Result<Self> {
         let released = || Error::Released {
             path: info.path.clone(),
             id: info.id,
@@ -119,11 +121,16 @@ impl ArrayState {
         if !is_same || is_another(info, &file)? {
             return Err(released());
         }
-        Self::of(&state, info.byte_len, is_alive)
+        let mut lanes = store.lanes()?;
+        lanes.retain(|lane| lane.key == info.id.lane_key());
+        Self::of(&state, &lanes, info.byte_len, |member| {
+            store.is_alive(member)
+        })
     }
 
     fn of(
         state: &StateSnapshot,
+        lanes: &[LaneSnapshot],
         byte_len: usize,
         is_alive: impl Fn(u64) -> Result<bool>,
     ) -> Result<Self> {
@@ -140,7 +147,7 @@ impl ArrayState {
             Some(Owner::Member(id)) => (Scope::Local, Some(member(id)?)),
         };
         let is_frozen = state.frozen == frozen::FROZEN;
-        let (mut poisoned, guards) = slots(state, byte_len, &is_alive)?;
+        let (mut poisoned, guards) = guards(state, lanes, byte_len, &is_alive)?;
         if is_frozen {
             // No process writes a frozen array, so records of poison in its table mean nothing.
             poisoned.clear();
@@ -152,26 +159,32 @@ impl ArrayState {
             is_frozen,
             openers: state.openers,
             poisoned,
+            is_waited_for: state.waiting != 0
+                || guards.iter().any(|guard| guard.kind == GuardKind::Waiting),
             guards,
-            is_waited_for: state.waiting != 0,
         })
     }
 }
 
-/// The poisoned ranges in a lock table, in ascending order, and the guards of living members.
-fn slots(
+/// The poisoned ranges of an array, in ascending order, and the guards of living members.
+fn guards(
     state: &StateSnapshot,
+    lanes: &[LaneSnapshot],
     byte_len: usize,
     is_alive: impl Fn(u64) -> Result<bool>,
 ) -> Result<(Vec<Range<usize>>, Vec<GuardState>)> {
-    let (mut poisoned, mut guards) = (Vec::new(), Vec::new());
-    for slot in state.slots.iter().filter(|slot| slot.tag != 0) {
-        let (range, member) = (range_of(slot, byte_len), member_of(slot.tag));
-        if Mode::Poisoned.is(slot.tag) {
+    let mut poisoned: Vec<_> = state
+        .poison()
+        .map(|(_, record)| range_of(record.span, byte_len))
+        .collect();
+    let mut guards = Vec::new();
+    for lane in lanes {
+        let (range, member) = (range_of(lane.span, byte_len), member_of(lane.tag));
+        if Mode::Poisoned.is(lane.tag) {
             poisoned.push(range);
             continue;
         }
-        let Some(kind) = kind_of(slot.tag) else {
+        let Some(kind) = kind_of(lane.tag) else {
             continue;
         };
         if is_alive(member)? {
@@ -185,12 +198,14 @@ fn slots(
         }
     }
     poisoned.sort_unstable_by_key(|range| (range.start, range.end));
+    // A record that is being moved stands in two places.
+    poisoned.dedup();
     Ok((poisoned, guards))
 }
 
-/// The range of a slot, whatever stands in it: one within the data.
-fn range_of(slot: &SlotSnapshot, byte_len: usize) -> Range<usize> {
-    let (start, end) = (clamped(slot.start, byte_len), clamped(slot.end, byte_len));
+/// The range of a span, whatever stands in it: one within the data.
+fn range_of(span: Span, byte_len: usize) -> Range<usize> {
+    let (start, end) = (clamped(span.start, byte_len), clamped(span.end, byte_len));
     start..end.max(start)
 }
 
@@ -202,7 +217,9 @@ fn kind_of(tag: u64) -> Option<GuardKind> {
     [
         (Mode::Read, GuardKind::Read),
         (Mode::Write, GuardKind::Write),
-        (Mode::Intent, GuardKind::Waiting),
+        (Mode::WriteWait, GuardKind::Waiting),
+        (Mode::ReadWait, GuardKind::Waiting),
+        (Mode::AtomicWait, GuardKind::Waiting),
         (Mode::Atomic, GuardKind::Atomic),
     ]
     .into_iter()
@@ -235,26 +252,32 @@ mod tests {
         head
     }
 
-    fn parse(words: &[(usize, u64)]) -> ArrayState {
+    fn parse(words: &[(usize, u64)], lanes: &[LaneSnapshot]) -> ArrayState {
         let state = StateSnapshot::in_head(&head(words));
-        ArrayState::of(&state, 1000, |member| Ok(member == 1)).unwrap()
+        ArrayState::of(&state, lanes, 1000, |member| Ok(member == 1)).unwrap()
     }
 
-    fn slot(index: usize, mode: u64, member: u64, start: u64, end: u64) -> [(usize, u64); 3] {
-        let at = SLOTS_AT + index * SLOT_LEN;
-        [
-            (at + SLOT_TAG_AT, mode << 56 | member),
-            (at + SLOT_START_AT, start),
-            (at + SLOT_END_AT, end),
-        ]
+    fn lane(mode: u64, member: u64, start: u64, end: u64) -> LaneSnapshot {
+        LaneSnapshot {
+            tag: member << 8 | mode,
+            key: 0,
+            span: Span {
+                start,
+                end,
+                pitch: 0,
+                width: 0,
+            },
+            process: 0,
+            since: 0,
+        }
     }
 
     #[test]
     fn the_owner_word_says_the_scope() {
-        assert_eq!(parse(&[(OWNER_AT, 0)]).scope, Scope::Store);
-        assert_eq!(parse(&[(OWNER_AT, CLAIMABLE)]).scope, Scope::Remote);
-        assert_eq!(parse(&[(OWNER_AT, 2)]).scope, Scope::Store);
-        let dead = parse(&[(OWNER_AT, seal(2))]);
+        assert_eq!(parse(&[(OWNER_AT, 0)], &[]).scope, Scope::Store);
+        assert_eq!(parse(&[(OWNER_AT, CLAIMABLE)], &[]).scope, Scope::Remote);
+        assert_eq!(parse(&[(OWNER_AT, 2)], &[]).scope, Scope::Store);
+        let dead = parse(&[(OWNER_AT, seal(2))], &[]);
         assert_eq!(
             (dead.scope, dead.owner),
             (
@@ -269,15 +292,14 @@ mod tests {
 
     #[test]
     fn what_a_dead_writer_holds_is_poison_and_what_a_dead_reader_holds_is_nothing() {
-        let words = [
-            slot(0, 2, 2, 8, 16),
-            slot(1, 1, 2, 0, 8),
-            slot(2, 3, 2, 0, 8),
-            slot(3, 4, 2, 0, 4),
-            slot(63, 2, 1, 16, 24),
-        ]
-        .concat();
-        let state = parse(&words);
+        let lanes = [
+            lane(2, 2, 8, 16),
+            lane(1, 2, 0, 8),
+            lane(3, 2, 0, 8),
+            lane(4, 2, 0, 4),
+            lane(2, 1, 16, 24),
+        ];
+        let state = parse(&[], &lanes);
         assert_eq!(state.poisoned, [0..4, 8..16]);
         assert_eq!(
             state.guards,
@@ -287,22 +309,18 @@ mod tests {
                 member: 1
             }]
         );
-        assert!(
-            parse(&[&words[..], &[(FROZEN_AT, frozen::FROZEN.into())]].concat())
-                .poisoned
-                .is_empty()
-        );
+        let is_frozen = [(FROZEN_AT, frozen::FROZEN.into())];
+        assert!(parse(&is_frozen, &lanes).poisoned.is_empty());
     }
 
     #[test]
-    fn whatever_stands_in_a_slot_gives_ranges_within_the_data() {
-        let words = [
-            slot(0, 2, 1, u64::MAX, 3),
-            slot(1, 1, 1, 5, u64::MAX),
-            slot(2, 99, 1, 0, 1),
-        ]
-        .concat();
-        let ranges: Vec<_> = parse(&words)
+    fn whatever_stands_in_a_lane_gives_ranges_within_the_data() {
+        let lanes = [
+            lane(2, 1, u64::MAX, 3),
+            lane(1, 1, 5, u64::MAX),
+            lane(15, 1, 0, 1),
+        ];
+        let ranges: Vec<_> = parse(&[], &lanes)
             .guards
             .into_iter()
             .map(|guard| guard.range)

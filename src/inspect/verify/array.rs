@@ -100,7 +100,8 @@ fn check_open(
              opening reserves their space"
         ));
     }
-    state::check(path, file, parsed.data_len as u64, store, found)?;
+    let of_array = (parsed.data_len as u64, id.lane_key());
+    state::check(path, file, of_array, store, found)?;
     Ok(Some(id))
 }
 

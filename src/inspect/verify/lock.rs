@@ -7,9 +7,18 @@ use crate::{
         constants::*,
         words::{self, flags},
     },
-    store::{lock_snapshot::LockPageSnapshot, member_locks, permissions, plan::Reason},
+    state::{
+        lanes::{Mode, OF_ARRAYS, is_in, member_of},
+        snapshot::LaneSnapshot,
+    },
+    store::{
+        lane_pool::LONGEST,
+        lock_snapshot::{LockPageSnapshot, read_lanes},
+        member_locks, permissions,
+        plan::Reason,
+    },
 };
-use std::{fs::File, path::Path};
+use std::{collections::HashSet, fs::File, path::Path};
 use uuid::Uuid;
 
 /// The lock file that the arrays beside it are checked against.
@@ -31,7 +40,12 @@ impl Store {
             found.note(&path, Severity::Damage, defect);
             return Ok(None);
         }
-        for damage in damages(&page) {
+        // After the page: a file grows before its number of lanes does.
+        let len = lock
+            .metadata()
+            .map_err(Error::io(&path, "look at the lock file"))?
+            .len();
+        for damage in damages(&page, len) {
             found.note(&path, Severity::Damage, damage);
         }
         let living =
@@ -58,6 +72,46 @@ impl Store {
     pub(super) fn is_alive(&self, member: u64) -> Result<bool> {
         member_locks::is_alive(&self.lock, member)
             .map_err(Error::io(LOCK_NAME, "ask whether a member lives"))
+    }
+
+    /// Copies the lanes of the array that has this key.
+    pub(super) fn lanes_of(&self, key: u64) -> Result<Vec<(usize, LaneSnapshot)>> {
+        let lanes = read_lanes(&self.lock, LOCK_NAME.as_ref())?;
+        let is_of_array = |lane: &LaneSnapshot| lane.key == key && is_in(lane.tag, OF_ARRAYS);
+        Ok(lanes
+            .into_iter()
+            .enumerate()
+            .filter(|(_, lane)| is_of_array(lane))
+            .collect())
+    }
+
+    /// Notes lanes that name an array which is not one of these.
+    pub(super) fn check_lanes(
+        &self,
+        path: &Path,
+        keys: &HashSet<u64>,
+        found: &mut Verification,
+    ) -> Result<()> {
+        let lanes = read_lanes(&self.lock, path)?;
+        for (index, lane) in lanes.iter().enumerate() {
+            let member = member_of(lane.tag);
+            if !is_in(lane.tag, OF_ARRAYS | Mode::Leased.bit() | 1) {
+                let mode = lane.tag & 0xf;
+                let text = format!("lane {index} has the mode {mode}, which does not exist");
+                found.note(path, Severity::Damage, text);
+            } else if is_in(lane.tag, OF_ARRAYS | Mode::Leased.bit()) && !self.has_given(member)? {
+                let text =
+                    format!("lane {index} has the member id {member}, which was never given");
+                found.note(path, Severity::Damage, text);
+            } else if is_in(lane.tag, OF_ARRAYS) && !keys.contains(&lane.key) {
+                // A released array that a process still has mapped, or one of a process that died.
+                if Mode::Poisoned.is(lane.tag) || !self.is_alive(member)? {
+                    let text = format!("lane {index} belongs to an array that is gone");
+                    found.note(path, Severity::Leftover, text);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Whether this id was given to a member. A process that joined since the last look has raised
@@ -95,8 +149,8 @@ fn open_lock(directory: &Path, path: &Path, found: &mut Verification) -> Option<
             return None;
         }
     };
-    if len != LOCK_LEN as u64 {
-        let text = format!("it has {len} bytes, a lock file has {LOCK_LEN}");
+    if !(LOCK_LEN as u64..=LONGEST as u64).contains(&len) {
+        let text = format!("it has {len} bytes, a lock file has {LOCK_LEN} to {LONGEST}");
         found.note(path, Severity::Damage, text);
         return None;
     }
@@ -104,11 +158,12 @@ fn open_lock(directory: &Path, path: &Path, found: &mut Verification) -> Option<
 }
 
 /// The words of a lock page that no process of this library leaves so.
-fn damages(page: &LockPageSnapshot) -> Vec<String> {
+fn damages(page: &LockPageSnapshot, len: u64) -> Vec<String> {
     let LockPageSnapshot {
         next_member,
         owner,
         flags,
+        lanes,
         ..
     } = *page;
     let mut damages = Vec::new();
@@ -139,6 +194,14 @@ fn damages(page: &LockPageSnapshot) -> Vec<String> {
             ));
         }
         Some(_) => {}
+    }
+    let more = (lanes as usize).checked_sub(FIRST_LANES);
+    if more.is_none_or(|more| !more.is_multiple_of(MORE_LANES)) || lanes as usize > MOST_LANES {
+        damages.push(format!(
+            "it has {lanes} lanes, which is not {FIRST_LANES} and a multiple of {MORE_LANES}"
+        ));
+    } else if len < (LANES_AT + lanes as usize * LANE_LEN) as u64 {
+        damages.push(format!("its {len} bytes have no room for {lanes} lanes"));
     }
     if !page.is_zero_elsewhere {
         damages.push("bytes that are zero by the format are not".into());

@@ -10,7 +10,11 @@ mod state;
 
 use crate::{
     error::{Error, Result},
-    format::{constants::MAX_MEMBER, directory_entry::StoreEntry, id::ArrayId},
+    format::{
+        constants::{LOCK_NAME, MAX_MEMBER},
+        directory_entry::StoreEntry,
+        id::ArrayId,
+    },
     store::{
         directory::{Directory, Identity, STRAY},
         listing, permissions,
@@ -214,6 +218,10 @@ fn check_store(directory: &Path, found: &mut Verification) -> Result<()> {
                 found.note(&path, Severity::Stray, STRAY);
             }
         }
+    }
+    if let Some(store) = store {
+        let keys = ids.keys().map(ArrayId::lane_key).collect();
+        store.check_lanes(&directory.join(LOCK_NAME), &keys, found)?;
     }
     Ok(())
 }

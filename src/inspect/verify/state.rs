@@ -7,23 +7,16 @@ use crate::{
         constants::*,
         words::{Owner, frozen},
     },
+    layout::span::Span,
     segment,
     state::{
         block::lifecycle,
-        lock_table::{Mode, member_of},
-        snapshot::{SlotSnapshot, StateSnapshot},
+        lanes::{Mode, member_of},
+        snapshot::{LaneSnapshot, StateSnapshot},
     },
     store::plan::Reason,
 };
 use std::{fs::File, path::Path, time::Duration};
-
-const MODES: [Mode; 5] = [
-    Mode::Read,
-    Mode::Write,
-    Mode::Intent,
-    Mode::Poisoned,
-    Mode::Atomic,
-];
 
 /// A block in use changes while it is read: a finding counts if so many looks find it.
 const LOOKS: usize = 4;
@@ -33,13 +26,18 @@ const BETWEEN: Duration = Duration::from_millis(2);
 pub(super) fn check(
     path: &Path,
     file: &File,
-    data_len: u64,
+    (data_len, key): (u64, u64),
     store: Option<&Store>,
     found: &mut Verification,
 ) -> Result<()> {
     for look in 1..=LOOKS {
+        let lanes = match store {
+            Some(store) => store.lanes_of(key)?,
+            None => Vec::new(),
+        };
         let notes = Block {
             state: &segment::read_state(file, path)?,
+            lanes: &lanes,
             data_len,
             store,
         }
@@ -61,6 +59,8 @@ pub(super) fn check(
 
 struct Block<'a> {
     state: &'a StateSnapshot,
+    /// The lanes of this array, copied before the block.
+    lanes: &'a [(usize, LaneSnapshot)],
     data_len: u64,
     store: Option<&'a Store>,
 }
@@ -96,8 +96,25 @@ impl Block<'_> {
         {
             notes.push((Severity::Leftover, reason.to_string()));
         }
-        for slot in 0..SLOTS {
-            notes.extend(self.slot(slot)?);
+        if !self.state.is_zero_elsewhere {
+            notes.push(damage(
+                "bytes of its state that are zero by the format are not".into(),
+            ));
+        }
+        if let Some(record) = self.state.odd_record() {
+            notes.push(damage(format!("record {record} of its poison is none")));
+        }
+        if self.state.poisoned >> RECORDS != 0 {
+            notes.push(damage(format!(
+                "records of poison are marked that do not exist: it has {RECORDS}"
+            )));
+        }
+        for (record, words) in self.state.poison() {
+            let what = format!("record {record} of its poison");
+            notes.extend(self.guard(&what, words.tag, words.span)?);
+        }
+        for (index, lane) in self.lanes {
+            notes.extend(self.lane(*index, lane)?);
         }
         Ok(notes)
     }
@@ -115,15 +132,20 @@ impl Block<'_> {
 
     fn flags(&self) -> Vec<Note> {
         let StateSnapshot {
-            frozen, waiting, ..
+            frozen,
+            waiting,
+            overflown,
+            ..
         } = *self.state;
         let mut notes = Vec::new();
         if frozen != frozen::NOT_YET && frozen != frozen::FROZEN {
             notes.push(damage(HeaderError::Frozen { found: frozen }.to_string()));
         }
-        if waiting > 1 {
-            let text = format!("its waiting flag is {waiting}, which is neither 0 nor 1");
-            notes.push(damage(text));
+        for (what, flag) in [("waiting", waiting), ("overflown", overflown)] {
+            if flag > 1 {
+                let text = format!("its {what} flag is {flag}, which is neither 0 nor 1");
+                notes.push(damage(text));
+            }
         }
         notes
     }
@@ -161,32 +183,27 @@ impl Block<'_> {
         Ok(notes)
     }
 
-    fn slot(&self, slot: usize) -> Result<Option<Note>> {
-        let SlotSnapshot {
-            tag,
+    fn lane(&self, index: usize, lane: &LaneSnapshot) -> Result<Option<Note>> {
+        if !self.state.leads_to(index) {
+            let text = format!("lane {index} has a guard on it, and no hint leads there");
+            return Ok(Some(damage(text)));
+        }
+        self.guard(&format!("lane {index}"), lane.tag, lane.span)
+    }
+
+    /// Damage to a guard or a record of poison.
+    fn guard(&self, what: &str, tag: u64, span: Span) -> Result<Option<Note>> {
+        let member = member_of(tag);
+        let wrong = |text: String| Ok(Some(damage(format!("{what} {text}"))));
+        if !self.can_be(member)? {
+            return wrong(format!("has the member id {member}, which was never given"));
+        }
+        let Span {
             start,
             end,
             pitch,
             width,
-        } = self.state.slots[slot];
-        if tag == 0 {
-            return Ok(None);
-        }
-        let member = member_of(tag);
-        let wrong = |text: String| {
-            Ok(Some(damage(format!(
-                "slot {slot} of its lock table {text}"
-            ))))
-        };
-        let Some(mode) = MODES.into_iter().find(|mode| mode.is(tag)) else {
-            return wrong(format!("has the mode {}, which does not exist", tag >> 56));
-        };
-        if !self.can_be(member)? {
-            return wrong(format!("has the member id {member}, which was never given"));
-        }
-        if self.state.used >> slot & 1 == 0 {
-            return wrong("is taken, and not marked as used".into());
-        }
+        } = span;
         if start >= end || end > self.data_len {
             return wrong(format!(
                 "covers the bytes {start}..{end} of {}",
@@ -196,7 +213,7 @@ impl Block<'_> {
         if width > pitch || (pitch == 0) != (width == 0) {
             return wrong(format!("covers {width} of every {pitch} bytes"));
         }
-        if mode == Mode::Poisoned || mode == Mode::Write && !self.is_alive(member)? {
+        if Mode::Poisoned.is(tag) || Mode::Write.is(tag) && !self.is_alive(member)? {
             let text = format!(
                 "the bytes {start}..{end} of its data may be half-written, by member {member}: \
                  recover them"

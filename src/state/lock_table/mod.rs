@@ -1,106 +1,123 @@
 //! # The lock table
 //!
-//! A table of 64 slots in the state block says which member may access which bytes of the array. It
-//! works between processes, and it stays usable when a holder dies between any two instructions.
-//! Nothing here panics, nothing allocates under the lock word, and nothing knows of files.
+//! Says which member may access which bytes of an array. It works between processes, and it stays
+//! usable when a holder dies between any two instructions. Nothing here panics, nothing allocates
+//! under the lock word, and nothing knows of files.
 //!
 //! # Guards
 //!
-//! A guard is a slot: a tag (member id and [`Mode`]) and a [`Span`] of bytes. Two guards conflict
-//! if their spans overlap and at least one of them writes; atomic access conflicts with readers and
-//! writers, but not with other atomic access. To take a guard:
+//! A guard is a lane of the store ([`lanes`](super::lanes)) with the array's key, a mode and a
+//! [`Span`] of bytes. Two guards conflict if their spans overlap and at least one of them writes;
+//! atomic access conflicts with readers and writers, but not with other atomic access. A thread
+//! that has leased a lane takes a guard so:
 //!
-//! 1. take the lock word, by compare-and-swap from free to the own member id;
-//! 2. scan the used slots for a conflict;
-//! 3. write the span into a free slot, set its bit in the map of used slots, and publish the slot
-//!    by writing its tag;
+//! 1. take the lock word of the array, by compare-and-swap from free to the own member id;
+//! 2. scan the array's lanes for a conflict;
+//! 3. write a hint that leads to the lane, then key, span and thread into the lane, and publish it
+//!    by its tag;
 //! 4. free the lock word.
 //!
-//! To give it back: swap the tag to 0 (free) and wake the waiters. This needs no lock word. Without
-//! contention neither makes a system call. One membership serves all threads of a process, so the
-//! caller tells by [`Liveness::is_own`] which slots the calling thread itself holds.
+//! To give it back: swap the tag to *leased*, and wake the waiters if the old tag says that there
+//! are any. This needs no lock word. Without contention neither makes a system call.
+//!
+//! # Hints
+//!
+//! The block of the array lists its lanes: the first 64 by index, more by a bit for each 16 lanes
+//! (`hints`). A hint is written before the lane is published and read under the lock word. One that
+//! leads to a lane without a guard on this array is stale, and the next scan clears it. A lane
+//! comes to an array only under the array's lock word. So a scan may see a lane that is just being
+//! given back, but never misses one.
 //!
 //! # Waiting
 //!
-//! A waiter reads the wake word, sets the waiting flag, looks at the table once more, and sleeps
-//! while the wake word has the value that it read. A waker that finds the flag set clears it, bumps
-//! the wake word and wakes every sleeper. No wake-up is lost: a waker that clears the flag after
-//! the waiter set it also changes the word, and a waker whose slot the last look still saw taken
-//! finds the flag set. A sleep lasts 20 ms at most: then the waiter checks that the holders in its
-//! way are alive.
+//! A waiter sleeps on the tag of *one* lane that is in its way. Under the lock word it sets the bit
+//! [`AWAITED`] in that tag, and then sleeps while the tag has that value. The thread that gives the
+//! guard back swaps the tag, so it sees the bit if it was set before, and wakes the sleepers; if
+//! the bit comes later, the waiter sees that the guard is gone. One word decides, so no wake-up is
+//! lost. A sleep lasts 20 ms at most: then the waiter checks that the holder lives, and that the
+//! guard in the lane is still in its way. A lane can get the tag that it had before, with another
+//! guard: that costs a waiter that fell asleep late one such sleep.
 //!
-//! # Intents
+//! While it waits, the waiter's own lane says so: mode *write-wait*, *read-wait* or *atomic-wait*.
+//! The lane of the wait becomes the lane of the guard by one atomic operation.
 //!
-//! A writer that has to wait publishes an intent in a slot. New readers and atomic accesses of
-//! overlapping bytes then wait too, so a stream of readers cannot starve a writer. The intent
-//! becomes the writer's guard in the same slot. Eight slots are never given to intents.
+//! # Turns
+//!
+//! Waiters whose spans overlap and exclude each other go in the order of their tickets. A request
+//! that finds no guard in its way goes before waiters, with two exceptions:
+//!
+//! - New readers and atomic accesses wait while a writer waits, so a stream of readers cannot
+//!   starve a writer.
+//! - A waiter that was awake twice and found its way blocked is *ripe*: new requests that exclude
+//!   it wait until it had its turn, so a stream of writers starves nobody.
+//!
+//! The second rule and the order of waiters bind a request for one second of waiting at most. They
+//! serve fairness only, and a holder may be waiting for another thread that waits here.
 //!
 //! # Deadlock
 //!
 //! A thread that would wait for a guard of its own gets [`Refusal::WouldDeadlock`], and so does a
-//! thread that asks for bytes that a waiting writer claims while that writer waits for a guard of
-//! this thread. A thread that holds a guard while the table is full gets
-//! [`Refusal::TooManyGuards`].
+//! reader that would wait for a waiting writer that waits for a guard of this thread.
 //!
 //! # Death
 //!
-//! Every change of the table is one atomic write of a tag, and the span is written before it. A
-//! slot with a free tag means nothing, and the map of used slots is a hint. So a death between any
-//! two instructions leaves nothing to repair, only slots and possibly the lock word of a dead
-//! member:
+//! Every change of a lane or a record is one atomic access to its tag, and its span is written
+//! before. So a death between any two instructions leaves nothing to repair, only lanes and
+//! possibly the lock word of a dead member:
 //!
 //! - The lock word is taken over by compare-and-swap from the dead holder's id. A thread that waits
 //!   for it asks whether the holder lives after every 100 tries, and after a millisecond at every
 //!   try.
-//! - A dead member's slot is cleared by the process that finds it in its way, by compare-and-swap
-//!   of the tag and without the lock word. That is safe because member ids are never reused: a tag
-//!   names a dead member for ever. A slot of a reader, an atomic access or an intent becomes free;
-//!   a writer's becomes a record of poison.
+//! - A dead member's lane is cleared by the process that finds it in its way, by compare-and-swap
+//!   of the tag and without the lock word. The lane of a writer becomes a record of poison; any
+//!   other becomes free.
 //!
 //! # Poison
 //!
-//! A record is a slot of mode [`Mode::Poisoned`] (or of mode write whose member is dead): its bytes
-//! may be half-written, and guards on them are refused. A guard whose thread panics becomes a
-//! record in place. Beyond 32 records, the two that lie closest together are merged: one grows word
-//! by word, covers more after each write, and then the other is freed. A death amid a merge
-//! therefore loses no poison.
+//! Poisoned bytes may be half-written, and guards on them are refused. A record of poison stands in
+//! a lane (mode *poisoned*) where a writer died or panicked, and a scan moves it into one of the 51
+//! records of the array's block: the record is published first, then the lane is freed. If all
+//! records are used, it stays in its lane. Only when no lane of the store can be had, an array that
+//! has poison in lanes gives one ([`LockTable::yield_lane`]): if it has no free record, the two
+//! records that lie closest together are merged. One grows word by word, covers more after each
+//! write, and then the other is freed. So neither a move nor a merge loses poison by a death.
 //!
 //! # Recovery
 //!
-//! [`StateBlock::recover`] takes poisoned bytes exclusively. It publishes its guard, then the parts
+//! [`LockTable::recover`] takes poisoned bytes exclusively. It publishes its guard, then the parts
 //! of the overlapping records that the guard does not cover, then frees those records. A death in
 //! between leaves no byte less poisoned than before, because the guard of a dead member is poison
 //! too. The recovery is refused if the rest of a record cannot be told in at most three spans, and
-//! if its own span covers bytes that its view does not: their poison would be lost. If the rest
-//! would not fit even after all guards are given back, records are merged.
+//! if its own span covers bytes that its view does not: their poison would be lost.
 //!
 //! # Freezing
 //!
-//! The freezer takes a guard on the whole array, sets the frozen flag, and wakes the waiters. A
-//! writer checks the flag while it holds its slot, so it precedes the freeze or is refused.
+//! The freezer takes a guard on the whole array and sets the frozen flag. A writer checks the flag
+//! while it holds its guard, so it precedes the freeze or is refused.
 //!
 //! # Memory orders
 //!
-//! - Spans are written and read under the lock word only. Its acquire and release order them.
-//! - The bytes that a guard protects are ordered by tags: the swap that gives a slot back releases
-//!   them, and a scan acquires them.
-//! - The waiting flag, the wake word and the tags that are given back are SeqCst: waker and waiter
-//!   each write one word and read the other's.
+//! - The bytes that a guard protects are ordered by tags: the swap that gives a lane back releases
+//!   them, and a scan acquires them. If a scan finds another array's key or span in a lane, it
+//!   reads these with acquire, and their writer leased the lane after the former guard was given
+//!   back.
 //! - A tag is published by a plain release store and a compiler fence. Other processes scan under
 //!   the lock word, which orders the store for them. Against a death only the order of the
-//!   instructions counts: no element may be written before the slot says so.
+//!   instructions counts: no element may be written before the lane says so.
 //!
 //! # A hostile table
 //!
-//! Any process of the user can write any bytes into the block at any time, without the lock word.
-//! So values are copied before use, arithmetic does not overflow, nothing that was counted is
-//! assumed to be still true, and looking again is bounded. Calls with a deadline return in time.
-//! Only a call without a deadline waits as long as the block names a living member.
+//! Any process of the user can write any bytes into the block and the lanes at any time, without
+//! the lock word. So values are copied before use, arithmetic does not overflow, nothing that was
+//! counted is assumed to be still true, and looking again is bounded. Calls with a deadline return
+//! in time. Only a call without a deadline waits as long as the table names a living member.
 //!
-//! `place` finds and takes slots, `recovery` handles records of poison, `word` is the lock word,
-//! and `waiting` is waking and sleeping.
+//! `hints` finds lanes, `place` takes them, `poison` and `recovery` handle poison, `word` is the
+//! lock word, and `waiting` is sleeping.
 
+mod hints;
 mod place;
+mod poison;
 mod recovery;
 #[cfg(test)]
 mod tests;
@@ -108,59 +125,48 @@ mod waiting;
 mod word;
 
 use crate::{
-    format::constants::{MAX_MEMBER, SLOTS},
     layout::span::Span,
-    state::block::StateBlock,
-    sync::Instant,
+    state::{
+        block::StateBlock,
+        lanes::{
+            self, AWAITED, Answers, Lane, Lanes, Mode, OF_ARRAYS, is_in, left_by_the_dead,
+            member_of,
+        },
+    },
+    sync::{self, Instant},
 };
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use std::{
+    sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst},
+    time::Duration,
+};
+use waiting::{LONGEST_SLEEP, Wait};
 
-/// The set of all slots.
-const ALL: u64 = u64::MAX >> (64 - SLOTS);
+/// The modes of guards.
+const HELD: u32 = Mode::Read.bit() | Mode::Write.bit() | Mode::Atomic.bit();
 
-/// Slots that are never given to intents.
-const KEPT_FROM_INTENTS: u32 = SLOTS.div_ceil(8) as u32;
-/// How often a call that cleared or merged something looks again at once. More looks than slots are
-/// needed only if a foreign process keeps writing into the table.
-const LOOKS: u32 = 2 * SLOTS as u32;
-/// Records of poison are merged beyond this number.
-const MAX_POISONED: u32 = SLOTS as u32 / 2;
+/// How often a call that cleared or moved something looks again at once. More looks are needed only
+/// if a foreign process keeps writing into the table.
+const LOOKS: u32 = 256;
 
-/// The purpose of a slot: bits 56 to 63 of its tag.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u64)]
-pub(crate) enum Mode {
-    Read = 1,
-    Write = 2,
-    /// A writer waits: new readers of its bytes wait too.
-    Intent = 3,
-    /// A writer died or panicked.
-    Poisoned = 4,
-    /// Atomic access: coexists with its own kind, excludes readers and writers.
-    Atomic = 5,
+/// The lock table of one array.
+pub(crate) struct LockTable<'a, L> {
+    pub(crate) block: &'a StateBlock,
+    pub(crate) lanes: &'a L,
+    /// The array's key in the store's lanes.
+    pub(crate) key: u64,
 }
 
-impl Mode {
-    fn tag(self, member: u64) -> u64 {
-        (self as u64) << 56 | member
-    }
-
-    pub(crate) fn is(self, tag: u64) -> bool {
-        tag >> 56 == self as u64
-    }
-}
-
-pub(crate) fn member_of(tag: u64) -> u64 {
-    // MAX_MEMBER has all bits of a member id.
-    tag & MAX_MEMBER
-}
-
-/// Answers that the table needs from its caller.
-pub(crate) trait Liveness {
+/// Answers that the table needs from its caller, and lanes.
+pub(crate) trait Surroundings {
     /// Whether the member lives. Called without the lock word, and only about others.
     fn is_alive(&self, member: u64) -> bool;
-    /// Whether the calling thread holds this slot, which its process holds.
-    fn is_own(&self, slot: usize) -> bool;
+    /// Makes the lanes touchable that other processes added. Returns false if it cannot.
+    fn reach_lanes(&self) -> bool;
+    /// Leases one more lane. Returns `None` if no lane can be had.
+    fn lease(&self) -> Option<u32>;
+    /// Whether the wait in this lane belongs to a circle of waits, and is the one that is to give
+    /// up. Called now and then, without the lock word.
+    fn is_deadlocked(&self, lane: u32) -> bool;
     /// Whether this process can no longer learn which members live. A wait ends then.
     fn is_cut_off(&self) -> bool {
         false
@@ -176,6 +182,10 @@ pub(crate) trait Liveness {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Request {
     pub(crate) member: u64,
+    /// The number of the thread in its process; 0 is no thread.
+    pub(crate) thread: u32,
+    /// A lane that the thread has leased.
+    pub(crate) lane: u32,
     pub(crate) span: Span,
     /// Read, write or atomic.
     pub(crate) mode: Mode,
@@ -194,15 +204,17 @@ pub(crate) struct Poison {
 /// The reason for a final refusal.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// A guard is in the way, and the deadline is over.
     WouldBlock,
     /// A living member holds the lock word, and the deadline is over.
     WordHeld,
     Interrupted,
-    WouldDeadlock,
-    TooManyGuards,
     /// This process can no longer learn which members live.
     CutOff,
+    WouldDeadlock,
+    /// No lane could be had.
+    TooManyGuards,
+    /// A guard is in a lane that this process cannot touch.
+    OutOfReach,
     Poisoned(Poison),
     /// A record of poison cannot be split as a recovery needs it.
     Interleaved(Poison),
@@ -210,44 +222,58 @@ pub(crate) enum Refusal {
 
 /// The reason why one attempt gives no guard.
 enum Obstacle {
-    /// The slots whose guards are in the way.
-    Conflict(u64),
-    /// Too few slots are free.
-    Full,
-    /// Two records of poison became one, which may now be in the way.
-    Merged,
+    /// The guard or waiter in this lane is in the way; its tag, with the bit of waiters if the
+    /// request waits.
+    Lane(u32, u64),
+    /// A hint leads to a lane that this process may not touch yet.
+    OutOfReach,
+    /// A recovery needs so many more lanes.
+    Lanes(usize),
+    /// The table changed meanwhile.
+    Changed,
     Refused(Refusal),
 }
 
-impl StateBlock {
-    /// Takes a slot for a guard if the lock word is free and nothing is in the way, the usual case.
-    /// If it returns `None`, call [`acquire`](Self::acquire).
+/// The end of a wait for one lane.
+#[derive(PartialEq)]
+enum Waited {
+    /// The thread slept, and the lane has changed.
+    Slept,
+    /// The lane was a dead member's.
+    Cleared,
+}
+
+impl<L: Lanes> LockTable<'_, L> {
+    /// Takes a guard if the lock word is free and nothing is in the way, the usual case. If it
+    /// returns false, call [`acquire`](Self::acquire).
     #[inline]
-    pub(crate) fn acquire_at_once(&self, member: u64, span: Span, mode: Mode) -> Option<usize> {
-        self.lock
-            .compare_exchange(0, member, Acquire, Relaxed)
-            .ok()?;
+    pub(crate) fn acquire_at_once(&self, request: &Request) -> bool {
+        let lock = &self.block.lock;
+        if lock
+            .compare_exchange(0, request.member, Acquire, Relaxed)
+            .is_err()
+        {
+            return false;
+        }
         failpoint!(WordTaken);
-        let slot = self.place_at_once(member, span, mode);
+        let is_taken = self.place_at_once(request);
         failpoint!(WordFreeing);
-        self.lock.store(0, Release);
-        slot
+        lock.store(0, Release);
+        is_taken
     }
 
-    /// Takes a slot for a guard.
+    /// Takes a guard.
     #[cold]
     pub(crate) fn acquire(
         &self,
         request: Request,
-        liveness: &impl Liveness,
-    ) -> Result<usize, Refusal> {
-        self.wait_with_intent(request, liveness, |table, intent| {
-            table.place(request, intent, liveness)
-        })
+        surroundings: &impl Surroundings,
+    ) -> Result<(), Refusal> {
+        self.wait_for(request, surroundings, |wait, _| self.place(&request, wait))
     }
 
-    /// Takes a slot for a guard on bytes that may be poisoned, and clears their poison. If the
-    /// guard is dropped in a panic or its process dies, its own bytes are poisoned again.
+    /// Takes a guard on bytes that may be poisoned, and clears their poison. If the guard is
+    /// dropped in a panic or its process dies, its own bytes are poisoned again.
     ///
     /// A span that is not exact covers bytes that are not written and whose poison must stay: it
     /// clears no record.
@@ -255,177 +281,253 @@ impl StateBlock {
         &self,
         request: Request,
         is_exact: bool,
-        liveness: &impl Liveness,
-    ) -> Result<usize, Refusal> {
-        self.wait_with_intent(request, liveness, |table, intent| {
-            table.place_recovery(request, is_exact, intent, liveness)
+        surroundings: &impl Surroundings,
+    ) -> Result<(), Refusal> {
+        self.wait_for(request, surroundings, |wait, spare| {
+            self.place_recovery(&request, is_exact, wait, spare)
         })
     }
 
-    /// Gives a slot back and wakes the waiters.
-    pub(crate) fn withdraw(&self, slot: usize) {
-        failpoint!(WithdrawWanted);
-        self.slots[slot].tag.swap(0, SeqCst);
-        failpoint!(WithdrawDone);
-        self.wake();
+    /// Tries until `place` takes the lane, and sleeps between tries.
+    fn wait_for(
+        &self,
+        request: Request,
+        surroundings: &impl Surroundings,
+        place: impl Fn(&mut Wait, &mut Vec<u32>) -> Result<(), Obstacle>,
+    ) -> Result<(), Refusal> {
+        let mut wait = Wait::new();
+        let mut spare = Vec::new();
+        let result = self.try_for(request, surroundings, &mut wait, &mut spare, place);
+        if result.is_err() && wait.is_published {
+            self.lane(request.lane).inspect(|lane| withdraw(lane));
+        }
+        for lane in spare.into_iter().filter_map(|lane| self.lane(lane)) {
+            lanes::free(lane, request.member);
+        }
+        result
     }
 
-    /// Turns the slot of a writer that panicked into a record of poison.
-    pub(crate) fn poison(&self, slot: usize, member: u64) {
-        failpoint!(PoisonWanted);
-        self.slots[slot]
-            .tag
-            .swap(Mode::Poisoned.tag(member), SeqCst);
-        failpoint!(PoisonDone);
-        self.wake();
+    fn try_for(
+        &self,
+        request: Request,
+        surroundings: &impl Surroundings,
+        wait: &mut Wait,
+        spare: &mut Vec<u32>,
+        place: impl Fn(&mut Wait, &mut Vec<u32>) -> Result<(), Obstacle>,
+    ) -> Result<(), Refusal> {
+        let mut looks = 0;
+        loop {
+            let placed = self.locked(&request, surroundings, || place(wait, spare))?;
+            match placed {
+                Ok(()) => return Ok(()),
+                Err(Obstacle::Refused(refusal)) => return Err(refusal),
+                Err(Obstacle::Changed) => {}
+                Err(Obstacle::OutOfReach) if surroundings.reach_lanes() => {}
+                Err(Obstacle::OutOfReach) => return Err(Refusal::OutOfReach),
+                Err(Obstacle::Lanes(count)) => {
+                    let more: Vec<_> = (0..count).map_while(|_| surroundings.lease()).collect();
+                    let is_enough = more.len() == count;
+                    spare.extend(more);
+                    if !is_enough && !self.locked(&request, surroundings, || self.make_room())? {
+                        return Err(Refusal::TooManyGuards);
+                    }
+                }
+                Err(Obstacle::Lane(lane, tag)) => {
+                    if self.wait_on(lane, tag, &request, surroundings, wait)? == Waited::Slept {
+                        looks = 0;
+                        continue;
+                    }
+                }
+            }
+            looks += 1;
+            if looks > LOOKS {
+                sync::sleep(Duration::from_millis(1));
+                if request
+                    .deadline
+                    .is_some_and(|deadline| Instant::now() >= deadline)
+                {
+                    return Err(Refusal::WouldBlock);
+                }
+            }
+        }
+    }
+
+    /// Sleeps until the guard or waiter in a lane may no longer be in the way. Returns false if it
+    /// cleared the lanes of dead members instead.
+    fn wait_on(
+        &self,
+        index: u32,
+        tag: u64,
+        request: &Request,
+        surroundings: &impl Surroundings,
+        wait: &mut Wait,
+    ) -> Result<Waited, Refusal> {
+        let Some(lane) = self.lane(index) else {
+            return Ok(Waited::Cleared);
+        };
+        loop {
+            let member = member_of(tag);
+            if member != request.member && !surroundings.is_alive(member) {
+                self.clear_dead(request.member, surroundings);
+                return Ok(Waited::Cleared);
+            }
+            if surroundings.is_cut_off() {
+                return Err(Refusal::CutOff);
+            }
+            let mut time = LONGEST_SLEEP;
+            if let Some(deadline) = request.deadline {
+                time = time.min(deadline.saturating_duration_since(Instant::now()));
+                if time.is_zero() {
+                    return Err(Refusal::WouldBlock);
+                }
+            }
+            if wait.is_published
+                && request.deadline.is_none()
+                && wait.is_time_to_search()
+                && surroundings.is_deadlocked(request.lane)
+            {
+                return Err(Refusal::WouldDeadlock);
+            }
+            wait.begin();
+            failpoint!(WaitSleeping);
+            sync::sleep_on_low_half(&lane.tag, tag, time);
+            failpoint!(WaitWoken);
+            if surroundings.is_interrupted() {
+                return Err(Refusal::Interrupted);
+            }
+            if wait.loses_patience() || !self.is_in_the_way(lane, tag, request, wait) {
+                wait.note_look();
+                return Ok(Waited::Slept);
+            }
+        }
+    }
+
+    /// Whether a lane with this tag is in the way of a request. The tag alone does not tell: its
+    /// member may have put another guard into the lane, and another waiter may sleep on that.
+    fn is_in_the_way(&self, lane: &Lane, tag: u64, request: &Request, wait: &Wait) -> bool {
+        lane.tag.load(SeqCst) == tag
+            && self.is_of_this(lane, tag)
+            && lane.span().overlaps(&request.span)
+            && (is_in(tag, HELD) || wait.lets_go_first(lane, tag, request.mode))
+    }
+
+    /// Clears the lanes of dead members on this array: a writer's becomes poison. Needs no lock
+    /// word: a tag names a dead member for ever, so one compare-and-swap is enough even if other
+    /// processes do the same.
+    fn clear_dead(&self, me: u64, surroundings: &impl Surroundings) {
+        let mut answers = Answers::default();
+        self.each_lane_at_any_time(|_, lane, tag| {
+            let member = member_of(tag);
+            if Mode::Poisoned.is(tag)
+                || member == me
+                || answers.is_alive(member, |member| surroundings.is_alive(member))
+            {
+                return;
+            }
+            failpoint!(ClearDeadWanted);
+            lane.replace_if(tag, left_by_the_dead(tag));
+            failpoint!(DeadCleared);
+        });
     }
 
     /// The poison on these bytes, including that of writers whose death is noticed only now.
     pub(crate) fn poisoned(
         &self,
-        request: Request,
-        liveness: &impl Liveness,
+        request: &Request,
+        surroundings: &impl Surroundings,
     ) -> Result<Vec<Poison>, Refusal> {
-        let overlapping = |slot: usize| self.slots[slot].span().overlaps(&request.span);
-        let held = self.locked(request, liveness, |table| {
-            table.slots_where(|slot, tag| !Mode::Poisoned.is(tag) && overlapping(slot))
-        })?;
-        self.clear_dead(held, request.member, liveness);
-        if liveness.is_cut_off() {
+        self.clear_dead(request.member, surroundings);
+        if surroundings.is_cut_off() {
             return Err(Refusal::CutOff);
         }
-        // Allocate before taking the lock word.
-        let mut found = Vec::with_capacity(SLOTS);
-        self.locked(request, liveness, |table| {
-            each(
-                table.slots_where(|slot, tag| Mode::Poisoned.is(tag) && overlapping(slot)),
-                |slot| {
-                    found.push(Poison {
-                        span: table.slots[slot].span(),
-                        member: member_of(table.slots[slot].tag.load(Acquire)),
-                    });
-                },
-            );
-        })?;
+        let mut found = Vec::new();
+        loop {
+            // Allocate before taking the lock word.
+            let room = found.capacity();
+            found.clear();
+            let count = self.locked(request, surroundings, || {
+                let mut count = 0;
+                self.each_poison(|_, poison| {
+                    if poison.span.overlaps(&request.span) {
+                        count += 1;
+                        if found.len() < room {
+                            found.push(poison);
+                        }
+                    }
+                });
+                count
+            })?;
+            if count <= room {
+                break;
+            }
+            found.reserve(count + 16);
+        }
         found.sort_unstable_by_key(|poison| (poison.span.start, poison.span.end));
+        found.dedup();
         Ok(found)
     }
 
-    /// [`wait_for`](Self::wait_for) with an intent, which is withdrawn if no guard is given.
-    fn wait_with_intent(
-        &self,
-        request: Request,
-        liveness: &impl Liveness,
-        place: impl Fn(&Self, &mut Option<usize>) -> Result<usize, Obstacle>,
-    ) -> Result<usize, Refusal> {
-        let mut intent = None;
-        let result = self.wait_for(request, liveness, |table| place(table, &mut intent));
-        if let (Err(_), Some(slot)) = (&result, intent) {
-            self.withdraw(slot);
+    /// Moves the poison of this array from its lanes into its block, and merges records where they
+    /// do not fit. Does nothing where the lock word cannot be had.
+    pub(crate) fn settle_poison(&self, request: &Request, surroundings: &impl Surroundings) {
+        let mut count = 0;
+        self.each_lane_at_any_time(|_, _, tag| count += u32::from(Mode::Poisoned.is(tag)));
+        if count == 0 {
+            return;
         }
-        result
-    }
-
-    /// Tries until `place` returns a slot, and sleeps between tries.
-    fn wait_for(
-        &self,
-        request: Request,
-        liveness: &impl Liveness,
-        mut place: impl FnMut(&Self) -> Result<usize, Obstacle>,
-    ) -> Result<usize, Refusal> {
-        let (mut waits, mut looks) = (None, 0);
-        loop {
-            let in_the_way = match self.locked(request, liveness, &mut place)? {
-                Ok(slot) => return Ok(slot),
-                Err(Obstacle::Refused(refusal)) => return Err(refusal),
-                Err(Obstacle::Conflict(slots)) => slots,
-                Err(Obstacle::Full) => ALL,
-                Err(Obstacle::Merged) => 0,
-            };
-            if (in_the_way == 0 || self.clear_dead(in_the_way, request.member, liveness))
-                && looks < LOOKS
-            {
-                looks += 1;
-                continue;
-            }
-            if liveness.is_cut_off() {
-                return Err(Refusal::CutOff);
-            }
-            if in_the_way == ALL
-                && (0..SLOTS).any(|slot| self.holds(request.member, slot) && liveness.is_own(slot))
-            {
-                return Err(Refusal::TooManyGuards);
-            }
-            if let Some(seen) = waits.take() {
-                self.sleep(seen, request.deadline)?;
-                if liveness.is_interrupted() {
-                    return Err(Refusal::Interrupted);
-                }
-            }
-            // Before the next look at the table.
-            waits = Some(self.expect_wake());
-        }
-    }
-
-    /// Clears those of these slots whose members are dead: a writer's becomes poison. Returns
-    /// whether there was one.
-    ///
-    /// Needs no lock word: a tag names a dead member for ever, so one compare-and-swap is enough
-    /// even if other processes do the same.
-    fn clear_dead(&self, slots: u64, me: u64, liveness: &impl Liveness) -> bool {
-        let mut cleared = false;
-        each(slots, |slot| {
-            let tag = self.slots[slot].tag.load(Acquire);
-            let member = member_of(tag);
-            if tag == 0 || Mode::Poisoned.is(tag) || member == me || liveness.is_alive(member) {
-                return;
-            }
-            let left = if Mode::Write.is(tag) {
-                Mode::Poisoned.tag(member)
-            } else {
-                0
-            };
-            failpoint!(ClearDeadWanted);
-            cleared |= self.slots[slot]
-                .tag
-                .compare_exchange(tag, left, SeqCst, Acquire)
-                .is_ok();
-            failpoint!(DeadCleared);
+        let _ = self.locked(request, surroundings, || {
+            (0..count).all(|_| self.free_a_lane());
         });
-        if cleared {
-            self.wake();
-        }
-        cleared
     }
 
-    /// Calls `action` with each used slot and its tag.
+    /// Frees a lane that has poison of this array, for a thread that finds no free one: the poison
+    /// moves into a record, and where none is free, two records are merged. Returns false if it has
+    /// no such lane.
+    #[cold]
+    pub(crate) fn yield_lane(
+        &self,
+        request: &Request,
+        surroundings: &impl Surroundings,
+    ) -> Result<bool, Refusal> {
+        self.locked(request, surroundings, || self.free_a_lane())
+    }
+
+    fn lane(&self, index: u32) -> Option<&Lane> {
+        self.lanes.lane(index)
+    }
+
+    /// Whether a tag and a key say that a lane is this array's.
     #[inline]
-    fn each_used(&self, mut action: impl FnMut(usize, u64)) {
-        each(self.used.load(Relaxed), |slot| {
-            let tag = self.slots[slot].tag.load(Acquire);
-            if tag != 0 {
-                action(slot, tag);
-            }
-        });
-    }
-
-    fn slots_where(&self, is_wanted: impl Fn(usize, u64) -> bool) -> u64 {
-        let mut slots = 0;
-        self.each_used(|slot, tag| slots |= u64::from(is_wanted(slot, tag)) << slot);
-        slots
-    }
-
-    fn holds(&self, member: u64, slot: usize) -> bool {
-        let tag = self.slots[slot].tag.load(Acquire);
-        tag != 0 && member_of(tag) == member
+    fn is_of_this(&self, lane: &Lane, tag: u64) -> bool {
+        is_in(tag, OF_ARRAYS) && lane.key.load(Acquire) == self.key
     }
 }
 
-/// Calls `action` with each slot of a set.
+/// Gives the guard in a lane back, and wakes the waiters. The lane stays leased.
 #[inline]
-fn each(mut slots: u64, mut action: impl FnMut(usize)) {
-    while slots != 0 {
-        action(slots.trailing_zeros() as usize);
-        slots &= slots - 1;
+pub(crate) fn withdraw(lane: &Lane) {
+    failpoint!(WithdrawWanted);
+    lane.give_back();
+    failpoint!(WithdrawDone);
+}
+
+/// Turns the lane of a writer that panicked into a record of poison: the thread has it no more.
+pub(crate) fn poison(lane: &Lane, member: u64) {
+    failpoint!(PoisonWanted);
+    lane.epoch.fetch_add(1, SeqCst);
+    lane.replace(Mode::Poisoned.tag(member));
+    failpoint!(PoisonDone);
+}
+
+/// Sets the bit of waiters in a lane's tag. Returns the new tag, or `None` if the lane has another
+/// tag by now.
+fn announce(lane: &Lane, tag: u64) -> Option<u64> {
+    let awaited = tag | AWAITED;
+    if tag == awaited {
+        return Some(tag);
     }
+    lane.tag
+        .compare_exchange(tag, awaited, SeqCst, Acquire)
+        .ok()
+        .map(|_| awaited)
 }

@@ -1,133 +1,238 @@
-//! Finding and taking slots for guards. Everything here runs under the lock word.
+//! Taking a lane for a guard, or for a wait. Everything here runs under the lock word.
 
 use super::{
-    ALL, KEPT_FROM_INTENTS, Liveness, MAX_POISONED, Mode, Obstacle, Poison, Refusal, Request, each,
-    member_of,
+    HELD, LockTable, Obstacle, Poison, Refusal, Request, announce, hints::Hints, waiting::Wait,
 };
-use crate::{layout::span::Span, state::block::StateBlock, sync::Instant};
+use crate::{
+    layout::span::Span,
+    state::lanes::{
+        Conflicts, Lane, Lanes, Mode, is_in, is_waiting, member_of, turns, waiting_for,
+    },
+    sync::{Instant, milliseconds},
+};
 use std::sync::atomic::{
     Ordering::{AcqRel, Relaxed, Release, SeqCst},
     compiler_fence,
 };
 
-impl StateBlock {
-    /// Takes a slot if there is nothing to decide: no other slot is in the way, one is free, and
-    /// records need no merging.
-    #[inline]
-    pub(super) fn place_at_once(&self, member: u64, span: Span, mode: Mode) -> Option<usize> {
-        let (mut free, mut is_clear, mut records) = (ALL, true, 0);
-        self.each_used(|slot, tag| {
-            free &= !(1 << slot);
-            records += u32::from(Mode::Poisoned.is(tag));
-            is_clear &=
-                mode != Mode::Write && mode.is(tag) || !self.slots[slot].span().overlaps(&span);
-        });
-        (is_clear && free != 0 && records <= MAX_POISONED)
-            .then(|| self.publish(free, span, mode.tag(member)))
+/// Spans of guards that the calling thread holds on this array: the first ones, and the hull of the
+/// others.
+struct OwnSpans {
+    few: [Span; 8],
+    count: usize,
+}
+
+impl OwnSpans {
+    fn none() -> Self {
+        let empty = Span {
+            start: 0,
+            end: 0,
+            pitch: 0,
+            width: 0,
+        };
+        Self {
+            few: [empty; 8],
+            count: 0,
+        }
     }
 
-    /// Takes a slot for a guard.
-    pub(super) fn place(
-        &self,
-        request: Request,
-        intent: &mut Option<usize>,
-        liveness: &impl Liveness,
-    ) -> Result<usize, Obstacle> {
+    fn add(&mut self, span: Span) {
+        if self.count < self.few.len() {
+            self.few[self.count] = span;
+            self.count += 1;
+        } else {
+            let last = &mut self.few[self.count - 1];
+            *last = Span {
+                start: last.start.min(span.start),
+                end: last.end.max(span.end),
+                pitch: 0,
+                width: 0,
+            };
+        }
+    }
+
+    fn overlap(&self, span: &Span) -> bool {
+        self.few[..self.count].iter().any(|own| own.overlaps(span))
+    }
+}
+
+impl<L: Lanes> LockTable<'_, L> {
+    /// Takes the lane if there is nothing to decide: no other lane and no poison is in the way.
+    #[inline]
+    pub(super) fn place_at_once(&self, request: &Request) -> bool {
+        let obstacles = Conflicts::at_once(request.mode);
+        let mut is_clear = true;
+        let mut hints = self.each_lane(request.lane, |_, lane, tag| {
+            is_clear &= !obstacles.has(tag) || !lane.span().overlaps(&request.span);
+        });
+        let is_clear = is_clear && hints.is_complete && self.block.poisoned.load(Relaxed) == 0;
+        is_clear && self.publish(request, request.mode, 0, &mut hints)
+    }
+
+    /// Takes the lane for a guard, or for the wait for one.
+    pub(super) fn place(&self, request: &Request, wait: &mut Wait) -> Result<(), Obstacle> {
         let Request {
-            member, span, mode, ..
-        } = request;
-        let is_mine = |slot: usize, tag: u64| member_of(tag) == member && liveness.is_own(slot);
-        let (mut free, mut conflicts, mut deadlock, mut poison) = (ALL, 0, false, None);
-        let (mut waiting_writers, mut records) = (0u64, 0);
-        self.each_used(|slot, tag| {
-            free &= !(1 << slot);
-            records += u32::from(Mode::Poisoned.is(tag));
-            if *intent == Some(slot) || !self.slots[slot].span().overlaps(&span) {
+            member,
+            thread,
+            span,
+            mode,
+            ..
+        } = *request;
+        let obstacles = Conflicts::at_once(mode);
+        let is_mine = |lane: &Lane, tag: u64| {
+            member_of(tag) == member && thread != 0 && lane.thread.load(Relaxed) == thread
+        };
+        let (mut poison, mut holder, mut waiter) = (self.poison_over(&span), None, None);
+        let (mut deadlock, mut own) = (false, OwnSpans::none());
+        let mut hints = self.each_lane(request.lane, |index, lane, tag| {
+            if is_in(tag, HELD) && is_mine(lane, tag) {
+                own.add(lane.span());
+            }
+            if !obstacles.has(tag) || !lane.span().overlaps(&span) {
                 // Not in the way.
             } else if Mode::Poisoned.is(tag) {
-                poison = Some(Poison {
-                    span: self.slots[slot].span(),
-                    member: member_of(tag),
-                });
-            } else if Mode::Intent.is(tag) {
-                waiting_writers |= if mode == Mode::Write { 0 } else { 1 << slot };
-            } else if mode == Mode::Write || !mode.is(tag) {
-                conflicts |= 1 << slot;
-                deadlock |= is_mine(slot, tag);
+                poison = Some(self.fold(lane, tag));
+            } else if !is_waiting(tag) {
+                holder.get_or_insert((index, tag));
+                deadlock |= is_mine(lane, tag);
+            } else if wait.lets_go_first(lane, tag, mode) {
+                waiter.get_or_insert((index, tag));
             }
         });
-        self.used.store(ALL & !free, Relaxed);
+        if !hints.is_complete {
+            return Err(Obstacle::OutOfReach);
+        }
         if let Some(poison) = poison {
             return Err(Obstacle::Refused(Refusal::Poisoned(poison)));
         }
-        if deadlock || self.is_awaited_by(waiting_writers, is_mine) {
+        if own.count != 0 && waiter.is_some() {
+            // Waiters that wait for a guard of this thread.
+            waiter = None;
+            self.each_lane(request.lane, |index, lane, tag| {
+                let is_obstacle = is_waiting(tag)
+                    && obstacles.has(tag)
+                    && lane.span().overlaps(&span)
+                    && wait.lets_go_first(lane, tag, mode);
+                if is_obstacle && !own.overlap(&lane.span()) {
+                    waiter.get_or_insert((index, tag));
+                } else if is_obstacle && mode != Mode::Write && Mode::WriteWait.is(tag) {
+                    deadlock = true;
+                }
+            });
+        }
+        if deadlock {
             return Err(Obstacle::Refused(Refusal::WouldDeadlock));
         }
-        if conflicts | waiting_writers != 0 {
-            if mode == Mode::Write {
-                self.intend(request, free, intent);
-            }
-            return Err(Obstacle::Conflict(conflicts | waiting_writers));
+        if let Some((index, tag)) = holder.or(waiter) {
+            return Err(self.wait_for_lane(request, wait, &mut hints, index, tag));
         }
-        if let Some(slot) = intent.take() {
-            failpoint!(IntentReady);
-            self.slots[slot].tag.swap(mode.tag(member), AcqRel);
-            failpoint!(IntentConverted);
-            return Ok(slot);
+        if !wait.is_published {
+            return match self.publish(request, mode, 0, &mut hints) {
+                true => Ok(()),
+                false => Err(Obstacle::OutOfReach),
+            };
         }
-        if records > MAX_POISONED || free == 0 && records > 1 {
-            self.merge_closest_poison();
-            return Err(Obstacle::Merged);
-        }
-        if free == 0 {
-            Err(Obstacle::Full)
-        } else {
-            Ok(self.publish(free, span, mode.tag(member)))
+        self.convert(request);
+        wait.is_published = false;
+        Ok(())
+    }
+
+    /// Turns the lane of a wait into that of the guard. The bit of waiters stays.
+    pub(super) fn convert(&self, request: &Request) {
+        if let Some(lane) = self.lane(request.lane) {
+            failpoint!(WaitReady);
+            let change = waiting_for(request.mode) as u64 ^ request.mode as u64;
+            lane.tag.fetch_xor(change, AcqRel);
+            compiler_fence(SeqCst);
+            failpoint!(WaitConverted);
         }
     }
 
-    /// Whether one of these writers waits for a guard of the calling thread.
-    fn is_awaited_by(&self, writers: u64, is_mine: impl Fn(usize, u64) -> bool) -> bool {
-        let mut is_awaited = false;
-        each(writers, |writer| {
-            let awaited = self.slots[writer].span();
-            self.each_used(|slot, tag| {
-                is_awaited |= is_mine(slot, tag)
-                    && !Mode::Intent.is(tag)
-                    && self.slots[slot].span().overlaps(&awaited)
-            });
-        });
-        is_awaited
-    }
-
-    /// Publishes an intent if the request waits and enough slots are free: new readers of the bytes
-    /// then wait too.
-    pub(super) fn intend(&self, request: Request, free: u64, intent: &mut Option<usize>) {
+    /// Announces the request in the lane that is in its way, and publishes its wait. Only a request
+    /// that waits writes anything.
+    pub(super) fn wait_for_lane(
+        &self,
+        request: &Request,
+        wait: &mut Wait,
+        hints: &mut Hints,
+        index: u32,
+        tag: u64,
+    ) -> Obstacle {
         let waits = request
             .deadline
             .is_none_or(|deadline| deadline > Instant::now());
-        if intent.is_none() && waits && free.count_ones() > KEPT_FROM_INTENTS {
-            *intent = Some(self.publish(free, request.span, Mode::Intent.tag(request.member)));
-            failpoint!(IntentPublished);
+        if !waits {
+            return Obstacle::Lane(index, tag);
         }
+        // Looked at again: the lane may have got the same tag by a guard on another array.
+        let announced = self
+            .lane(index)
+            .and_then(|lane| announce(lane, tag).filter(|&awaited| self.is_of_this(lane, awaited)));
+        let Some(tag) = announced else {
+            return Obstacle::Changed;
+        };
+        failpoint!(WaitFlagged);
+        if let Some(lane) = self.lane(request.lane) {
+            if !wait.is_published {
+                wait.ticket = self.block.ticket.load(Relaxed);
+                self.block
+                    .ticket
+                    .store(wait.ticket.wrapping_add(1), Relaxed);
+                let ends = if request.deadline.is_some() {
+                    turns::ENDS
+                } else {
+                    0
+                };
+                let turn = u64::from(wait.ticket) | ends;
+                lane.since.store(milliseconds(), Relaxed);
+                wait.is_published = self.publish(request, waiting_for(request.mode), turn, hints);
+                failpoint!(WaitPublished);
+            } else if wait.is_ripe() {
+                lane.turn.fetch_or(turns::RIPE, Relaxed);
+            }
+        }
+        Obstacle::Lane(index, tag)
     }
 
-    /// Writes the span of the first of the free slots, and publishes it with its tag. `free` names
-    /// all free slots.
+    /// Publishes the request's lane, with the ticket and flags of a waiter. Returns false if this
+    /// process may not touch the lane.
     #[inline]
-    pub(super) fn publish(&self, free: u64, span: Span, tag: u64) -> usize {
-        let slot = free.trailing_zeros() as usize;
-        self.slots[slot].put(span);
-        failpoint!(SlotSpanWritten);
-        // Changed under the lock word only, and set before the tag.
-        self.used.store(ALL & !free | 1 << slot, Relaxed);
-        failpoint!(SlotUsedSet);
+    pub(super) fn publish(
+        &self,
+        request: &Request,
+        mode: Mode,
+        turn: u64,
+        hints: &mut Hints,
+    ) -> bool {
+        let Some(lane) = self.lane(request.lane) else {
+            return false;
+        };
+        self.lead_to(request.lane, hints);
+        lane.put(self.key, request.span);
+        lane.thread.store(request.thread, Release);
+        let last = lane.turn.load(Relaxed);
+        lane.turn.store(turns::next(last, turn), Release);
+        failpoint!(LaneSpanWritten);
         // Other processes scan under the lock word, whose release orders this for them. Against a
         // death only the order of the instructions counts: the elements must not be written before
-        // the slot says so.
-        self.slots[slot].tag.store(tag, Release);
+        // the lane says so.
+        lane.tag.store(mode.tag(request.member), Release);
         compiler_fence(SeqCst);
-        failpoint!(SlotPublished);
-        slot
+        failpoint!(LanePublished);
+        true
+    }
+
+    /// Moves a record of poison from a lane into the block, if there is room.
+    pub(super) fn fold(&self, lane: &Lane, tag: u64) -> Poison {
+        let poison = Poison {
+            span: lane.span(),
+            member: member_of(tag),
+        };
+        if let Some(record) = self.free_record() {
+            self.publish_record(record, poison);
+            lane.replace_if(tag, 0);
+            failpoint!(PoisonFolded);
+        }
+        poison
     }
 }

@@ -1,22 +1,118 @@
-//! Waking and sleeping: the wake word and the waiting flag.
+//! A wait for a guard, and the waits for the array to be frozen.
 
 use super::Refusal;
 use crate::{
-    state::block::StateBlock,
+    state::{
+        block::StateBlock,
+        lanes::{Lane, Mode, turns},
+    },
     sync::{self, Instant, fence},
 };
-use std::{sync::atomic::Ordering::SeqCst, time::Duration};
+use std::{
+    sync::atomic::Ordering::{Relaxed, SeqCst},
+    time::Duration,
+};
 
-/// The longest sleep of a waiter before it checks that the holders in its way live. In tests it is
+/// The longest sleep of a waiter before it checks that the holder in its way lives. In tests it is
 /// so long that a lost wake-up is noticed.
-const LONGEST_SLEEP: Duration = if cfg!(test) {
+pub(super) const LONGEST_SLEEP: Duration = if cfg!(test) {
     Duration::from_secs(3600)
 } else {
     Duration::from_millis(20)
 };
 
+/// How long the order of waiters and the rule of ripe waiters bind a request.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a wait is when it first searches for a circle of waits.
+const FIRST_SEARCH: Duration = Duration::from_millis(100);
+const LONGEST_BETWEEN_SEARCHES: Duration = Duration::from_millis(1600);
+/// A waiter that was awake so often without success is ripe.
+const LOOKS_UNTIL_RIPE: u32 = 2;
+
+/// The progress of one request.
+pub(super) struct Wait {
+    /// The request's lane says that it waits.
+    pub(super) is_published: bool,
+    pub(super) ticket: u32,
+    looks: u32,
+    began: Option<Instant>,
+    /// The request has waited so long that only guards, and a waiting writer before readers, are in
+    /// its way.
+    is_impatient: bool,
+    /// How long the wait is when it next searches for a circle of waits.
+    next_search: Duration,
+}
+
+impl Wait {
+    pub(super) fn new() -> Self {
+        Self {
+            is_published: false,
+            ticket: 0,
+            looks: 0,
+            began: None,
+            is_impatient: false,
+            next_search: FIRST_SEARCH,
+        }
+    }
+
+    /// Notes the first sleep. Returns the time.
+    pub(super) fn begin(&mut self) {
+        self.began.get_or_insert_with(Instant::now);
+    }
+
+    /// Notes that the waiter was awake and looks again.
+    pub(super) fn note_look(&mut self) {
+        self.looks = self.looks.saturating_add(1);
+    }
+
+    /// Whether the request has just lost its patience: then it looks again.
+    pub(super) fn loses_patience(&mut self) -> bool {
+        let is_over = !self.is_impatient
+            && self
+                .began
+                .is_some_and(|began| Instant::now().saturating_duration_since(began) > PATIENCE);
+        self.is_impatient |= is_over;
+        is_over
+    }
+
+    /// Whether to search for a circle of waits: 100 ms after the wait began, and then each time
+    /// that it has become twice as long, up to every 1.6 s.
+    pub(super) fn is_time_to_search(&mut self) -> bool {
+        let Some(began) = self.began else {
+            return false;
+        };
+        let is_time = Instant::now().saturating_duration_since(began) >= self.next_search;
+        if is_time {
+            self.next_search += self.next_search.min(LONGEST_BETWEEN_SEARCHES);
+        }
+        is_time
+    }
+
+    /// Whether the waiter was awake so often that new requests let it go first.
+    pub(super) fn is_ripe(&self) -> bool {
+        self.looks >= LOOKS_UNTIL_RIPE
+    }
+
+    /// Whether a request of this mode lets another waiter go first, which excludes it.
+    pub(super) fn lets_go_first(&self, other: &Lane, tag: u64, mode: Mode) -> bool {
+        let turn = other.turn.load(Relaxed);
+        let is_writer_before_reader = mode != Mode::Write && Mode::WriteWait.is(tag);
+        let comes_first = match self.is_published {
+            true => (turn as u32).wrapping_sub(self.ticket) > u32::MAX / 2,
+            false => is_writer_before_reader || turn & turns::RIPE != 0,
+        };
+        comes_first && (is_writer_before_reader || !self.is_impatient)
+    }
+}
+
 impl StateBlock {
     /// Waits until `is_done` returns a value. Looks again at every wake-up, and every 20 ms.
+    ///
+    /// A waiter reads the wake word, sets the waiting flag, looks once more, and sleeps while the
+    /// wake word has the value that it read. A waker that finds the flag set clears it, bumps the
+    /// wake word and wakes every sleeper. No wake-up is lost: a waker that clears the flag after
+    /// the waiter set it also changes the word, and a waker whose change the last look missed finds
+    /// the flag set.
     pub(crate) fn wait_until<R>(
         &self,
         deadline: Option<Instant>,
@@ -31,11 +127,11 @@ impl StateBlock {
         }
     }
 
-    /// Wakes all waiters, if there are any: for a guard, or for the array to be frozen.
+    /// Wakes the threads that wait for the array to be frozen or released, if there are any.
     ///
-    /// The caller changed the awaited state before, for instance swapped a tag. A waiter reads the
-    /// tags after setting the flag and a fence. All of these accesses are in one order (SeqCst):
-    /// this call sees the flag, or the waiter sees the tag.
+    /// The caller changed the awaited state before. A waiter looks at it after setting the flag and
+    /// a fence. All of these accesses are in one order (SeqCst): this call sees the flag, or the
+    /// waiter sees the state.
     #[inline]
     pub(crate) fn wake(&self) {
         if self.waiting.load(SeqCst) != 0 {
@@ -56,19 +152,16 @@ impl StateBlock {
 
     /// Announces a waiter, before its last look at the awaited state. Returns the wake word for
     /// [`sleep`](Self::sleep).
-    ///
-    /// In this order: a waker that clears the flag after this also changes the word, and a waker
-    /// whose change the last look misses sees the flag.
-    pub(super) fn expect_wake(&self) -> u32 {
+    fn expect_wake(&self) -> u32 {
         let seen = self.wake.load(SeqCst);
         self.waiting.store(1, SeqCst);
         fence(SeqCst);
-        failpoint!(WaitFlagged);
+        failpoint!(FrozenAwaited);
         seen
     }
 
     /// Sleeps until a wake-up after `seen` was read, the deadline, or 20 ms.
-    pub(super) fn sleep(&self, seen: u32, deadline: Option<Instant>) -> Result<(), Refusal> {
+    fn sleep(&self, seen: u32, deadline: Option<Instant>) -> Result<(), Refusal> {
         let mut time = LONGEST_SLEEP;
         if let Some(deadline) = deadline {
             time = time.min(deadline.saturating_duration_since(Instant::now()));
@@ -76,9 +169,7 @@ impl StateBlock {
                 return Err(Refusal::WouldBlock);
             }
         }
-        failpoint!(WaitSleeping);
         sync::sleep_on(&self.wake, seen, time);
-        failpoint!(WaitWoken);
         Ok(())
     }
 }

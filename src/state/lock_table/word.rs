@@ -1,8 +1,8 @@
 //! The lock word: taken by compare-and-swap, and taken over from a dead holder.
 
-use super::{Liveness, Refusal, Request};
+use super::{LockTable, Refusal, Request, Surroundings};
 use crate::{
-    state::block::StateBlock,
+    state::lanes::Lanes,
     sync::{self, Instant, SPINS},
 };
 use std::{
@@ -14,44 +14,53 @@ use std::{
 /// word for less than a microsecond.
 const WORD_PATIENCE: Duration = Duration::from_millis(50);
 
-impl StateBlock {
+impl<L: Lanes> LockTable<'_, L> {
     /// Runs `section` with the lock word held.
     pub(super) fn locked<R>(
         &self,
-        request: Request,
-        liveness: &impl Liveness,
-        section: impl FnOnce(&Self) -> R,
+        request: &Request,
+        surroundings: &impl Surroundings,
+        section: impl FnOnce() -> R,
     ) -> Result<R, Refusal> {
-        self.take_word(request, liveness)?;
+        self.take_word(request, surroundings)?;
         failpoint!(WordTaken);
-        let result = section(self);
+        let result = section();
         failpoint!(WordFreeing);
-        self.lock.store(0, Release);
+        self.block.lock.store(0, Release);
         Ok(result)
     }
 
-    fn take_word(&self, request: Request, liveness: &impl Liveness) -> Result<(), Refusal> {
+    fn take_word(
+        &self,
+        request: &Request,
+        surroundings: &impl Surroundings,
+    ) -> Result<(), Refusal> {
         match self
+            .block
             .lock
             .compare_exchange(0, request.member, Acquire, Relaxed)
         {
             Ok(_) => Ok(()),
-            Err(_) => self.wait_for_word(request, liveness),
+            Err(_) => self.wait_for_word(request, surroundings),
         }
     }
 
     #[cold]
     fn wait_for_word(
         &self,
-        Request {
+        &Request {
             member, deadline, ..
-        }: Request,
-        liveness: &impl Liveness,
+        }: &Request,
+        surroundings: &impl Surroundings,
     ) -> Result<(), Refusal> {
         let mut tries = 0;
         let mut since = None;
         loop {
-            let Err(holder) = self.lock.compare_exchange(0, member, Acquire, Relaxed) else {
+            let Err(holder) = self
+                .block
+                .lock
+                .compare_exchange(0, member, Acquire, Relaxed)
+            else {
                 return Ok(());
             };
             tries += 1;
@@ -65,9 +74,11 @@ impl StateBlock {
                 || since.is_some_and(|since: Instant| {
                     Instant::now() > since + Duration::from_millis(1)
                 });
-            let is_dead = holder != 0 && holder != member && is_time && !liveness.is_alive(holder);
+            let is_dead =
+                holder != 0 && holder != member && is_time && !surroundings.is_alive(holder);
             if is_dead
                 && self
+                    .block
                     .lock
                     .compare_exchange(holder, member, Acquire, Relaxed)
                     .is_ok()
@@ -75,7 +86,7 @@ impl StateBlock {
                 failpoint!(WordTakenOver);
                 return Ok(());
             }
-            if liveness.is_cut_off() {
+            if surroundings.is_cut_off() {
                 return Err(Refusal::CutOff);
             }
             let now = Instant::now();
@@ -85,7 +96,7 @@ impl StateBlock {
             }
             if now < since + Duration::from_millis(1) {
                 sync::yield_now()
-            } else if liveness.is_interrupted() {
+            } else if surroundings.is_interrupted() {
                 return Err(Refusal::Interrupted);
             } else {
                 sync::sleep(Duration::from_micros(100))

@@ -30,8 +30,13 @@ use crate::{
     error::{Error, Result},
     format::constants::{LOCK_LEN, LOCK_NAME},
     store::{
-        directory::Directory, lock_page::LockPage, mapping_cache::Cache, member_locks, permissions,
-        recycle_pool::Pool, settings::Settings,
+        directory::Directory,
+        lane_pool::{LONGEST, LanePool},
+        lock_page::LockPage,
+        mapping_cache::Cache,
+        member_locks, permissions,
+        recycle_pool::Pool,
+        settings::Settings,
     },
     sys::{
         file_lock,
@@ -39,6 +44,7 @@ use crate::{
         fork::{self, Private},
         fs::inode_at,
         mapping::Mapping,
+        process,
         wait::{Deadline, Wait},
     },
 };
@@ -50,7 +56,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Weak,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize},
     },
 };
 use uuid::Uuid;
@@ -134,7 +140,7 @@ impl Member {
     }
 
     /// All memberships of this process.
-    pub(super) fn all() -> Vec<Arc<Member>> {
+    pub(in crate::store) fn all() -> Vec<Arc<Member>> {
         MEMBERS.lock().values().filter_map(Weak::upgrade).collect()
     }
 
@@ -175,7 +181,7 @@ impl Member {
                 continue;
             }
             failpoint!(JoinShared);
-            let (page, inode) = map_lock_file(&lock, &path)?;
+            let (page, inode) = map_lock_file(&lock, &path, LONGEST)?;
             failpoint!(JoinMapped);
             let named = inode_at(&path).map_err(Error::io(&path, "look at the lock file"))?;
             if named != Some(inode) {
@@ -200,9 +206,10 @@ impl Member {
                 directory: directory.into(),
                 place: Arc::new(place.renamed_to(directory)),
                 lock,
-                page,
+                lanes: Arc::new(LanePool::new(page)),
                 inode,
                 id,
+                process: AtomicU32::new(process::number()),
                 generation,
                 settings: Settings::default(),
                 pool: Pool::new(),
@@ -269,11 +276,16 @@ fn complete(lock: &Private, file_system: Option<FileSystem>, path: &Path) -> Res
     file_system.complete(file, &metadata, 0..metadata.len(), path)
 }
 
-/// Checks and maps a lock file. Gives its page, and its device and inode.
-pub(crate) fn map_lock_file(lock: &Private, path: &Path) -> Result<(Mapping, (u64, u64))> {
+/// Checks a lock file and maps its first `len` bytes, of which only the first page need exist.
+/// Gives the mapping, and its device and inode.
+pub(crate) fn map_lock_file(
+    lock: &Private,
+    path: &Path,
+    len: usize,
+) -> Result<(Mapping, (u64, u64))> {
     let file = lock.file().map_err(Error::io(path, "use the lock file"))?;
     let metadata = permissions::check_file(file, path)?;
-    if metadata.len() != LOCK_LEN as u64 {
+    if !(LOCK_LEN as u64..=LONGEST as u64).contains(&metadata.len()) {
         return Err(Error::Untrusted {
             path: path.into(),
             reason: "it is not a lock file of a store".into(),
@@ -286,7 +298,7 @@ pub(crate) fn map_lock_file(lock: &Private, path: &Path) -> Result<(Mapping, (u6
         .map_err(Error::io(path, "open the lock file again"))?;
     let page = Mapping::new(
         other.file().map_err(Error::io(path, "map the lock file"))?,
-        LOCK_LEN,
+        len,
         path,
     )?;
     match page.lock_page().defect() {

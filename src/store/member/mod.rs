@@ -36,14 +36,15 @@ use crate::{
     error::{Error, Result},
     format::constants::LOCK_NAME,
     store::{
-        directory::Directory, lock_page::LockPage, mapping_cache::Cache, member_locks,
-        recycle_pool::Pool, settings::Settings,
+        directory::Directory, lane_pool::LanePool, lock_page::LockPage, mapping_cache::Cache,
+        member_locks, recycle_pool::Pool, settings::Settings,
     },
     sys::{
         file_system::{FileSystem, has_huge_mount},
         fork::{self, Private},
         fs::inode_at,
         mapping::Mapping,
+        process,
         wait::{Deadline, Wait},
     },
 };
@@ -55,7 +56,7 @@ use std::{
     sync::{
         Arc,
         atomic::{
-            AtomicBool, AtomicU64, AtomicUsize,
+            AtomicBool, AtomicU32, AtomicU64, AtomicUsize,
             Ordering::{Relaxed, SeqCst},
         },
     },
@@ -70,10 +71,12 @@ pub(crate) struct Member {
     /// The directory itself, wherever it is by now.
     place: Arc<Directory>,
     lock: Private,
-    page: Mapping,
+    lanes: Arc<LanePool>,
     /// Device and inode of the lock file.
     inode: (u64, u64),
     id: AtomicU64,
+    /// The number of the process that took `id`: see [`process::number`].
+    process: AtomicU32,
     /// The fork generation in which `id` was taken: a child takes its own. [`NEVER`] without an id.
     generation: AtomicU64,
     settings: Settings,
@@ -99,7 +102,12 @@ impl Member {
     }
 
     pub(crate) fn page(&self) -> &LockPage {
-        self.page.lock_page()
+        self.lanes.page()
+    }
+
+    /// The lanes of the store.
+    pub(crate) fn lanes(&self) -> &Arc<LanePool> {
+        &self.lanes
     }
 
     /// This process's settings for the store.
@@ -178,7 +186,7 @@ impl Member {
     /// Whether the store's file system is mounted read-only. Then this process is no member: it has
     /// no id, only reads frozen arrays, and writes nothing.
     pub(crate) fn is_read_only(&self) -> bool {
-        self.page.is_private()
+        self.lanes.is_private()
     }
 
     /// An error if the store's file system is mounted read-only.
@@ -242,10 +250,16 @@ impl Member {
         static REJOIN: fork::Mutex<()> = fork::Mutex::new(());
         let _rejoin = REJOIN.lock();
         if self.generation.load(SeqCst) != generation {
+            self.process.store(process::number(), SeqCst);
             self.id.store(id, SeqCst);
             self.generation.store(generation, SeqCst);
         }
         Ok(self.id.load(SeqCst))
+    }
+
+    /// The number of this process among those of the machine.
+    pub(crate) fn process(&self) -> u32 {
+        self.process.load(SeqCst)
     }
 
     /// Whether the member with this id lives.
@@ -256,6 +270,19 @@ impl Member {
         self.file()
             .and_then(|file| member_locks::is_alive(file, member))
             .map_err(Error::io(&self.directory, "ask whether a member lives"))
+    }
+
+    /// How many members live, this process included.
+    pub(crate) fn count_living(&self) -> Result<usize> {
+        let other = self
+            .lock
+            .reopen()
+            .map_err(Error::io(&self.directory, "open the lock file again"))?;
+        other
+            .file()
+            .and_then(member_locks::living)
+            .map(|living| living.len())
+            .map_err(Error::io(&self.directory, "ask which members live"))
     }
 
     /// The lock file, or an error if this process no longer has its descriptor: the membership is
@@ -354,6 +381,9 @@ impl Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
+        if *self.generation.get_mut() == fork::generation() {
+            self.lanes.free_all(*self.id.get_mut());
+        }
         MEMBERS.lock().retain(|_, member| member.strong_count() > 0);
     }
 }

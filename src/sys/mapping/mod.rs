@@ -229,6 +229,24 @@ impl Mapping {
             .map_err(|errno| map_error(errno.into(), path))
     }
 
+    /// The atomics at offset `at`, in a file that may be shorter than its mapping. To access them
+    /// raises SIGBUS unless the file has their page, so the caller knows that it has.
+    #[inline]
+    pub(crate) fn atomics_at<T: Atomics>(&self, at: usize) -> &T {
+        let end = at + size_of::<T>();
+        assert!(
+            end <= self.len && at.is_multiple_of(align_of::<T>()),
+            "atomics at {at} of {} bytes",
+            self.len
+        );
+        let address = self.address().cast_const().wrapping_add(at).cast::<T>();
+        // SAFETY: the bytes lie inside the mapping (asserted, invariant), of which no part is
+        // protected against writing but by `protect`; the mapping starts at a page boundary, so the
+        // address is aligned as `at` is (asserted); `T` consists of atomics ([`Atomics`]), for
+        // which any bytes are valid and which other processes may change.
+        unsafe { &*address }
+    }
+
     /// The atomics at offset `at`, in the first page.
     pub(crate) fn atomics<T: Atomics>(&self, at: usize) -> &T {
         let end = at + size_of::<T>();

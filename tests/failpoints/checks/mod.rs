@@ -232,7 +232,7 @@ fn verify_files(setup: &Setup, scenario: &str, outcome: Outcome, title: &str) {
                 .open()
                 .unwrap();
         }
-        ("freeze", outcome) => {
+        ("freeze" | "freeze for a waiter", outcome) => {
             let frozen: SharedArray1<u64> = manager.array("frozen").unwrap();
             match outcome {
                 Outcome::Abandoned => {

@@ -8,13 +8,15 @@ const LONG: Duration = Duration::from_secs(60);
 pub(crate) fn probe(setup: &Setup, scenario: &str, member: u64) -> Option<Outcome> {
     let by_writing = |view: &SharedArray2<u64>| told_by(view.write().map(drop));
     let outcome = match scenario {
-        "write" | "read" | "atomic" | "panic" | "convert" | "wake" | "take over" | "bury"
-        | "fork" | "be forked" => by_writing(&setup.view()),
+        "write" | "read" | "take many guards" | "atomic" | "panic" | "convert" | "wake"
+        | "take over" | "bury" | "wait for a name" | "fork" | "be forked" => {
+            by_writing(&setup.view())
+        }
         // The test holds a guard that reads, for which the victim waited.
         "wait" => told_by(setup.view().read().map(drop)),
         "merge" => by_writing(&rows(&setup.work, FREE)),
         "recover" | "recover after a wait" => by_writing(&rows(&setup.work, RECOVERED)),
-        "freeze" => {
+        "freeze" | "freeze for a waiter" => {
             soon("the victim makes its array", || {
                 setup.array_path("frozen").exists()
             });

@@ -8,19 +8,30 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         "write",
         &[
             Crash("WordTaken", 1, Free),
-            Crash("SlotSpanWritten", 1, Free),
-            Crash("SlotUsedSet", 1, Free),
-            Crash("SlotPublished", 1, Poison),
+            Crash("LaneLeased", 1, Free),
+            Crash("HintWritten", 1, Free),
+            Crash("HintSet", 1, Free),
+            Crash("LaneSpanWritten", 1, Free),
+            Crash("LanePublished", 1, Poison),
             Crash("WordFreeing", 1, Poison),
             Crash("GuardTaken", 1, Poison),
             Crash("WithdrawWanted", 1, Poison),
+            Crash("LaneReplaced", 1, Free),
             Crash("WithdrawDone", 1, Free),
+        ],
+    ),
+    scenario(
+        "take many guards",
+        &[
+            Crash("LaneLeased", 70, Free),
+            Crash("LanesReserved", 1, Free),
+            Crash("LanesAdded", 1, Free),
         ],
     ),
     scenario(
         "read",
         &[
-            Crash("SlotPublished", 1, Free),
+            Crash("LanePublished", 1, Free),
             Crash("GuardTaken", 1, Free),
             Crash("WithdrawWanted", 1, Free),
             Crash("WithdrawDone", 1, Free),
@@ -29,7 +40,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario(
         "atomic",
         &[
-            Crash("SlotPublished", 1, Free),
+            Crash("LanePublished", 1, Free),
             Crash("AtomicTaken", 1, Free),
             Crash("WithdrawWanted", 1, Free),
         ],
@@ -44,7 +55,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     helped(
         "wait",
         &[
-            Crash("IntentPublished", 1, Free),
+            Crash("WaitPublished", 1, Free),
             Crash("WaitFlagged", 1, Free),
             Crash("WaitSleeping", 1, Free),
             Crash("WaitWoken", 1, Free),
@@ -54,19 +65,15 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     helped(
         "convert",
         &[
-            Crash("IntentReady", 1, Free),
-            Crash("IntentConverted", 1, Poison),
+            Crash("WaitReady", 1, Free),
+            Crash("WaitConverted", 1, Poison),
         ],
     ),
     Scenario {
         is_quiet: true,
         ..helped(
             "wake",
-            &[
-                Crash("WakeFlagCleared", 1, Free),
-                Crash("WakeBumped", 1, Free),
-                Crash("WakeDone", 1, Free),
-            ],
+            &[Crash("LaneReplaced", 1, Free), Crash("LaneWoken", 1, Free)],
         )
     },
     quiet(
@@ -79,6 +86,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         &[
             Crash("ClearDeadWanted", 1, Poison),
             Crash("DeadCleared", 1, Poison),
+            Crash("RecordSpanWritten", 1, Poison),
+            Crash("RecordPublished", 1, Poison),
+            Crash("PoisonFolded", 1, Poison),
         ],
     ),
     quiet(
@@ -99,7 +109,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario(
         "recover",
         &[
-            Crash("SlotPublished", 1, Poison),
+            Crash("LanePublished", 1, Poison),
             Crash("RecoverGuardPublished", 1, Poison),
             Crash("RecoverRestPublished", 1, Poison),
             Crash("RecoverRestPublished", 2, Poison),
@@ -111,8 +121,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     helped(
         "recover after a wait",
         &[
-            Crash("IntentReady", 1, Poison),
-            Crash("IntentConverted", 1, Poison),
+            Crash("WaitReady", 1, Poison),
+            Crash("WaitConverted", 1, Poison),
             Crash("RecoverGuardPublished", 1, Poison),
             Crash("RecoverRestPublished", 1, Poison),
             Crash("RecoverRecordFreed", 1, Poison),
@@ -130,14 +140,27 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
             Crash("FreezeProtected", 1, Frozen),
         ],
     ),
+    Scenario {
+        is_quiet: true,
+        ..helped(
+            "freeze for a waiter",
+            &[
+                Crash("WakeFlagCleared", 1, Frozen),
+                Crash("WakeBumped", 1, Frozen),
+                Crash("WakeDone", 1, Frozen),
+            ],
+        )
+    },
     helped(
         "await",
         &[
             Crash("FreezeAwaited", 1, Frozen),
-            Crash("WaitSleeping", 1, Frozen),
-            Crash("WaitWoken", 2, Frozen),
+            Crash("FrozenAwaited", 1, Frozen),
+            Crash("FreezeAwaited", 2, Frozen),
         ],
     ),
+    // Events.
+    scenario("wait for a name", &[Crash("SignalAwaited", 1, Free)]),
     // Opening and owning arrays.
     scenario(
         "open",
@@ -181,6 +204,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
             Crash("NamesLocked", 1, Free),
             Crash("PublishWanted", 1, Free),
             Crash("PublishRenamed", 1, Taken),
+            Crash("SignalRaised", 1, Taken),
             Crash("PublishLooked", 1, Taken),
         ],
     ),

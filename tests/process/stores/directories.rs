@@ -58,7 +58,9 @@ fn an_array_that_is_being_made_is_never_in_another_store_at_the_same_path() {
 }
 
 // A process that closes descriptors that are not its own gave the number of the directory's to
-// another directory; new arrays must not go there.
+// another directory; new arrays must not go there. A release looked there for the array's name,
+// did not find it, and said that the array was deleted. The drop of the store closed the number,
+// which was another file's.
 #[test]
 fn a_process_that_closed_the_directory_of_its_store_makes_no_array_elsewhere() {
     common::run(child_closes_the_directory_of_its_store, &["x"]);
@@ -69,6 +71,7 @@ fn a_process_that_closed_the_directory_of_its_store_makes_no_array_elsewhere() {
 fn child_closes_the_directory_of_its_store() {
     let (root, elsewhere) = (Root::new(), tempfile::tempdir().unwrap());
     let manager = root.manager();
+    let xs = manager.options().name("xs").zeros::<u8, _>(5).unwrap();
     let number = fs::read_dir("/proc/self/fd")
         .unwrap()
         .flatten()
@@ -84,7 +87,16 @@ fn child_closes_the_directory_of_its_store() {
         "{error}"
     );
     assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
-    drop(manager);
+    let error = xs.release().unwrap_err();
+    assert!(
+        error.to_string().contains("closed the descriptor"),
+        "{error}"
+    );
+    assert!(xs.path().exists());
+    drop((xs, manager));
+    // SAFETY: the number is open or not; asking is all that is done.
+    let is_open = unsafe { libc::fcntl(number, libc::F_GETFD) } >= 0;
+    assert!(is_open, "the number is that of another directory");
     common::done();
 }
 

@@ -176,8 +176,9 @@ fn a_half_deleted_store_that_has_only_drafts_and_no_lock_file_is_swept() {
 // keeps all of them.
 #[test]
 fn drafts_without_a_lock_file_stay_beside_anything_else_and_under_other_names() {
+    type Other = (&'static str, String, fn(&Path));
     let draft = words::draft(1) + "abc";
-    let others: [(&str, String, fn(&Path)); 7] = [
+    let others: [Other; 7] = [
         ("a note", "notes.txt".into(), file),
         ("an array", "xs.ndshm".into(), file),
         ("a damaged lock file", ".lock".into(), file),

@@ -7,19 +7,33 @@ use ndshm::{Handle, ReadGuard};
 use std::{
     fs::{self, File},
     os::unix::fs::FileExt,
+    path::Path,
     time::{Duration, Instant},
 };
 
-/// Of a slot, by number.
-const MODES: [&str; 6] = ["", "read", "write", "intent", "poisoned", "atomic"];
+/// Of a lane, by number.
+const MODES: [&str; 12] = [
+    "",
+    "read",
+    "write",
+    "wait to write",
+    "poisoned",
+    "atomic",
+    "wait to read",
+    "",
+    "",
+    "",
+    "",
+    "wait for atomic access",
+];
 pub(super) const WRITE: usize = 2;
 
 /// The locks of one worker.
 #[derive(Default)]
 pub(super) struct Held {
     pub(super) lock_words: usize,
-    /// Slots by mode, of the grids and counters.
-    pub(super) slots: [usize; MODES.len()],
+    /// Lanes by mode, of the grids and counters.
+    pub(super) lanes: [usize; MODES.len()],
     frame: Option<Frame>,
 }
 
@@ -41,7 +55,7 @@ pub(super) struct Tally {
     stopped: usize,
     lock_word: usize,
     nothing: usize,
-    slots: [usize; MODES.len()],
+    lanes: [usize; MODES.len()],
     frames: [usize; 4],
 }
 
@@ -50,9 +64,9 @@ impl Tally {
         self.stopped += 1;
         self.lock_word += usize::from(held.lock_words > 0);
         self.nothing += usize::from(
-            held.lock_words + held.slots.iter().sum::<usize>() == 0 && held.frame.is_none(),
+            held.lock_words + held.lanes.iter().sum::<usize>() == 0 && held.frame.is_none(),
         );
-        (0..MODES.len()).for_each(|mode| self.slots[mode] += usize::from(held.slots[mode] > 0));
+        (0..MODES.len()).for_each(|mode| self.lanes[mode] += usize::from(held.lanes[mode] > 0));
         held.frame
             .into_iter()
             .for_each(|frame| self.frames[frame as usize] += 1);
@@ -63,16 +77,11 @@ impl Tally {
             "{} of the killed were stopped before, and looked at. They held",
             self.stopped
         );
-        MODES
-            .iter()
-            .zip(self.slots)
-            .skip(1)
-            .for_each(|(mode, count)| {
-                println!(
-                    "  {:42} {count}",
-                    format!("slots to {mode}, of grids and counters")
-                )
-            });
+        let modes = MODES.iter().zip(self.lanes);
+        for (mode, count) in modes.filter(|(mode, _)| !mode.is_empty()) {
+            let what = format!("lanes to {mode}, of grids and counters");
+            println!("  {what:42} {count}");
+        }
         println!("  {:42} {}", "a lock word", self.lock_word);
         let frames = [
             "an unfrozen frame",
@@ -101,13 +110,30 @@ impl Block {
     fn word(&self, at: usize) -> u64 {
         u64::from_ne_bytes(self.0[at..at + 8].try_into().unwrap())
     }
+}
 
-    /// The modes of the slots that a member has.
-    fn modes_of(&self, member: u64) -> impl Iterator<Item = usize> {
-        let tags = (0..64).map(|slot| self.word(64 + 32 * slot));
-        tags.filter(move |tag| *tag != 0 && tag << 8 >> 8 == member)
-            .map(|tag| (tag >> 56) as usize)
-    }
+/// The modes and keys of the lanes that a member has in a lock file.
+fn lanes_of(lock: &Path, member: u64) -> Vec<(usize, u64)> {
+    let lock = fs::read(lock).unwrap();
+    let lanes = lock[128..].chunks_exact(64).map(|lane| {
+        let word = |at: usize| u64::from_ne_bytes(lane[at..at + 8].try_into().unwrap());
+        (word(0), word(8))
+    });
+    lanes
+        .filter(|(tag, _)| tag >> 8 == member && !matches!(tag & 0xf, 0 | 8))
+        .map(|(tag, key)| ((tag & 0xf) as usize, key))
+        .collect()
+}
+
+/// The number by which lanes name the array of a file: the last bytes of its id, the first entry of
+/// the header.
+fn key_of(file: &File) -> u64 {
+    let mut header = [0; 64];
+    file.read_exact_at(&mut header, 2183).unwrap();
+    let head = b"\x62id\xd8\x25\x50";
+    let at = header.windows(head.len()).position(|part| part == head);
+    let id = at.unwrap() + head.len();
+    u64::from_be_bytes(header[id + 8..id + 16].try_into().unwrap())
 }
 
 impl Killer {
@@ -117,12 +143,12 @@ impl Killer {
             .shared
             .thread(self.workers[worker].first_thread)
             .member();
+        let lanes = lanes_of(&self.places.store.join(".lock"), member);
         for file in &self.files {
-            let block = Block::read(file);
-            held.lock_words += usize::from(block.word(32) == member);
-            block
-                .modes_of(member)
-                .for_each(|mode| held.slots[mode] += 1);
+            let (block, key) = (Block::read(file), key_of(file));
+            held.lock_words += usize::from(block.word(64) == member);
+            let own = lanes.iter().filter(|(_, of)| *of == key);
+            own.for_each(|(mode, _)| held.lanes[*mode] += 1);
         }
         let frames = self.workers[worker]
             .threads()
@@ -158,15 +184,15 @@ impl Killer {
 
     /// A frame that is announced to be made may not be there.
     fn look_at_frame(&self, number: u64, member: u64) -> Option<Frame> {
-        let block = Block::read(
-            &File::open(
-                self.places
-                    .store
-                    .join(format!("{}.ndshm", frame_name(number))),
-            )
-            .ok()?,
-        );
-        let modes: Vec<_> = block.modes_of(member).collect();
+        let name = format!("{}.ndshm", frame_name(number));
+        let file = File::open(self.places.store.join(name)).ok()?;
+        let (block, key) = (Block::read(&file), key_of(&file));
+        let lanes = lanes_of(&self.places.store.join(".lock"), member);
+        let modes: Vec<_> = lanes
+            .iter()
+            .filter(|(_, of)| *of == key)
+            .map(|(mode, _)| *mode)
+            .collect();
         Some(match () {
             () if block.word(8) as u32 != 0 => Frame::Frozen,
             () if modes.contains(&WRITE) => Frame::Written,

@@ -254,7 +254,7 @@ impl Killer {
                 Target::In(states) if is_in(states) => return (victim, false),
                 Target::BlockingWriter if is_in(&[State::Writing, State::Recovering]) => {
                     self.suspend(victim);
-                    if self.held_by(victim).slots[held::WRITE] > 0 {
+                    if self.held_by(victim).lanes[held::WRITE] > 0 {
                         return (victim, true);
                     }
                     self.resume(victim);
@@ -309,7 +309,7 @@ impl Killer {
             is_stopped = true;
         }
         let held = self.held_by(victim);
-        let waiter = (is_waited_for && held.slots[held::WRITE] > 0)
+        let waiter = (is_waited_for && held.lanes[held::WRITE] > 0)
             .then(|| self.wait_for_writer(threads.clone()))
             .flatten();
         // Before it happens: the first process that finds the poison must find the kill that made

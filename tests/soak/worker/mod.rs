@@ -330,7 +330,7 @@ impl<'a> Worker<'a> {
         self.words.count(Op::Burst);
     }
 
-    /// Many guards at once, often so many of one array that its slots run out.
+    /// Many guards at once, often of one array.
     fn hold_many(&mut self) {
         let mut held = Vec::new();
         let crowded = self.chance(3).then(|| self.random.below(GRIDS.len()));

@@ -11,6 +11,7 @@ mod freeze;
 mod guard;
 mod handle;
 mod import;
+mod locks;
 mod ls;
 mod man;
 mod new;
@@ -30,6 +31,7 @@ use clap::Subcommand;
 #[derive(Subcommand)]
 pub(crate) enum Command {
     Ls(ls::Args),
+    Locks(locks::Args),
     Show(show::Args),
     Plot(plot::Args),
     New(new::Args),
@@ -53,6 +55,7 @@ impl Command {
     pub(crate) fn run(&self, context: &Context) -> Outcome {
         match self {
             Self::Ls(args) => ls::run(context, args),
+            Self::Locks(args) => locks::run(context, args),
             Self::Show(args) => show::run(context, args),
             Self::Plot(args) => plot::run(context, args),
             Self::New(args) => new::run(context, args),

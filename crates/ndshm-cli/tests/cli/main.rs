@@ -13,6 +13,7 @@ mod guard;
 mod handle;
 mod import;
 mod janitor;
+mod locks;
 mod ls;
 mod new;
 mod pages;

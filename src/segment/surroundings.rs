@@ -1,0 +1,110 @@
+//! The array's answers to the questions of its lock table, and the poison of a deleted array.
+
+use super::{SEGMENTS, Segment, read_header};
+use crate::{
+    error::{Error, Result},
+    layout::span::Span,
+    state::{
+        lanes::{Lanes, Mode},
+        lock_table::{Request, Surroundings},
+    },
+    store::{deadlock, listing, member::Member},
+    sync::Instant,
+    sys::wait::is_interrupted,
+};
+use std::{
+    collections::HashSet,
+    sync::{Weak, atomic::Ordering::Acquire},
+};
+
+impl Surroundings for Segment {
+    fn is_alive(&self, member: u64) -> bool {
+        // A member counts as alive where the kernel does not tell: waiting is safe. If this process
+        // no longer has the file that it asks about, `is_cut_off` ends the wait.
+        self.member.is_alive(member).unwrap_or(true)
+    }
+
+    fn reach_lanes(&self) -> bool {
+        self.member.reach_lanes().is_ok()
+    }
+
+    fn lease(&self) -> Option<u32> {
+        let member = &self.member;
+        member.id().and_then(|id| member.lease_lane(id)).ok()
+    }
+
+    fn is_deadlocked(&self, lane: u32) -> bool {
+        deadlock::is_victim(&self.member, lane)
+    }
+
+    fn is_cut_off(&self) -> bool {
+        self.member.is_lost()
+    }
+
+    fn is_interrupted(&self) -> bool {
+        is_interrupted()
+    }
+}
+
+/// Frees the lanes with poison of arrays that are gone, which two deaths in a row can leave. Only
+/// where no other process is a member: it may have such an array mapped.
+pub(super) fn free_lanes_of_gone_arrays(member: &Member) -> Result<()> {
+    let lanes = member.lanes();
+    let poisoned = || {
+        (0..lanes.count())
+            .filter_map(|index| lanes.lane(index))
+            .filter(|lane| Mode::Poisoned.is(lane.tag.load(Acquire)))
+    };
+    let mut gone: HashSet<u64> = poisoned().map(|lane| lane.key.load(Acquire)).collect();
+    if gone.is_empty() || member.count_living()? > 1 {
+        return Ok(());
+    }
+    // All of them, until the mutex is unlocked: any may be the last reference by now.
+    let mapped: Vec<_> = {
+        let segments = SEGMENTS.lock();
+        segments
+            .by_inode
+            .values()
+            .filter_map(Weak::upgrade)
+            .collect()
+    };
+    for segment in mapped {
+        gone.remove(&segment.key);
+    }
+    for path in listing::arrays(member.directory())? {
+        match read_header(&path, None) {
+            Ok((parsed, _)) => _ = gone.remove(&parsed.header.id.lane_key()),
+            Err(Error::NotFound { .. } | Error::Released { .. }) => {}
+            // It may be the one that the poison belongs to.
+            Err(_) => return Ok(()),
+        }
+    }
+    for lane in poisoned() {
+        let tag = lane.tag.load(Acquire);
+        if Mode::Poisoned.is(tag) && gone.contains(&lane.key.load(Acquire)) {
+            lane.replace_if(tag, 0);
+        }
+    }
+    Ok(())
+}
+
+impl Segment {
+    /// Moves records of poison from the store's lanes into the array's block: a deleted array keeps
+    /// no lanes of the store. Processes that still have the array see its poison.
+    pub(super) fn settle_poison(&self, me: u64) {
+        let request = Request {
+            member: me,
+            thread: 0,
+            lane: u32::MAX,
+            span: Span {
+                start: 0,
+                end: u64::MAX,
+                pitch: 0,
+                width: 0,
+            },
+            mode: Mode::Read,
+            deadline: Some(Instant::now()),
+        };
+        self.lock_table().settle_poison(&request, self);
+    }
+}

@@ -1,0 +1,258 @@
+//! The order in which waiters and new requests get their bytes.
+
+use super::*;
+
+/// A request that waits, without a thread that sleeps.
+struct Waiter<'a> {
+    store: &'a Fixture,
+    request: Request,
+    wait: Wait,
+}
+
+impl<'a> Waiter<'a> {
+    fn new(store: &'a Fixture, member: u64, span: Span, mode: Mode) -> Self {
+        let lane = store.lease(member).unwrap();
+        let mut waiter = Self {
+            store,
+            request: Request {
+                lane,
+                ..forever(member, span, mode)
+            },
+            wait: Wait::new(),
+        };
+        assert!(!waiter.tries(), "it has to wait");
+        waiter
+    }
+
+    /// Tries as a waiter does that was woken. Returns whether it has the guard.
+    fn tries(&mut self) -> bool {
+        self.wait.begin();
+        let placed = self.store.table().place(&self.request, &mut self.wait);
+        self.wait.note_look();
+        placed.is_ok()
+    }
+
+    /// Tries until it is ripe.
+    fn ripens(&mut self) {
+        for _ in 0..2 {
+            assert!(!self.tries());
+        }
+    }
+
+    fn gives_back(self) {
+        self.store.give_back(self.request.lane);
+    }
+}
+
+#[test]
+fn waiters_go_in_the_order_of_their_tickets() {
+    // Tickets wrap around.
+    for first_ticket in [0, u32::MAX - 1, u32::MAX / 2] {
+        let store = Fixture::new(70);
+        store.block.ticket.store(first_ticket, SeqCst);
+        let guard = store.take(OTHER, span(0, 10), Mode::Write).unwrap();
+        let modes = [
+            Mode::Write,
+            Mode::Read,
+            Mode::Write,
+            Mode::Atomic,
+            Mode::Read,
+        ];
+        let mut waiters: Vec<_> = modes
+            .into_iter()
+            .zip(20..)
+            .map(|(mode, member)| Waiter::new(&store, member, span(0, 10), mode))
+            .collect();
+        store.give_back(guard);
+        while !waiters.is_empty() {
+            for later in (1..waiters.len()).rev() {
+                assert!(!waiters[later].tries(), "{later} of {}", waiters.len());
+            }
+            assert!(waiters[0].tries());
+            waiters.remove(0).gives_back();
+        }
+    }
+}
+
+#[test]
+fn waiters_that_do_not_exclude_each_other_go_at_once() {
+    let store = Fixture::new(70);
+    let guard = store.take(OTHER, span(0, 100), Mode::Write).unwrap();
+    let mut waiters = [
+        Waiter::new(&store, 20, span(0, 10), Mode::Write),
+        Waiter::new(&store, 21, span(10, 20), Mode::Write),
+        Waiter::new(&store, 22, span(20, 30), Mode::Read),
+        Waiter::new(&store, 23, span(20, 30), Mode::Read),
+        Waiter::new(&store, 24, span(30, 40), Mode::Atomic),
+        Waiter::new(&store, 25, span(30, 40), Mode::Atomic),
+    ];
+    store.give_back(guard);
+    for waiter in waiters.iter_mut().rev() {
+        assert!(waiter.tries(), "member {}", waiter.request.member);
+    }
+}
+
+#[test]
+fn a_new_request_that_finds_its_way_free_goes_before_waiters_that_are_not_ripe() {
+    for (waits, new) in [
+        (Mode::Write, Mode::Write),
+        (Mode::Read, Mode::Write),
+        (Mode::Atomic, Mode::Write),
+        (Mode::Read, Mode::Atomic),
+        (Mode::Atomic, Mode::Read),
+    ] {
+        let store = Fixture::new(70);
+        let guard = store.take(OTHER, span(0, 2), Mode::Write).unwrap();
+        let mut waiter = Waiter::new(&store, 20, span(0, 10), waits);
+        let newcomer = || store.take(ME, span(5, 8), new);
+        for _ in 0..2 {
+            store.give_back(newcomer().unwrap());
+            assert!(!waiter.tries());
+        }
+        assert_eq!(
+            newcomer(),
+            Err(Refusal::WouldBlock),
+            "{new:?} before a ripe {waits:?}"
+        );
+        assert!(
+            store.take(ME, span(10, 20), new).is_ok(),
+            "other bytes are free"
+        );
+        store.give_back(guard);
+        assert!(waiter.tries());
+        waiter.gives_back();
+        store.give_back(newcomer().unwrap());
+    }
+}
+
+#[test]
+fn new_requests_go_before_a_ripe_waiter_of_their_own_kind() {
+    for mode in [Mode::Read, Mode::Atomic] {
+        let store = Fixture::new(70);
+        let guard = store.take(OTHER, span(0, 2), Mode::Write).unwrap();
+        let mut waiter = Waiter::new(&store, 20, span(0, 10), mode);
+        waiter.ripens();
+        let beside = store.take(ME, span(5, 8), mode).unwrap();
+        store.give_back(guard);
+        assert!(waiter.tries());
+        store.give_back(beside);
+    }
+}
+
+#[test]
+fn new_readers_and_atomic_accesses_wait_while_any_writer_waits() {
+    let store = Fixture::new(70);
+    let guard = store.take(OTHER, span(0, 2), Mode::Read).unwrap();
+    let mut waiter = Waiter::new(&store, 20, span(0, 10), Mode::Write);
+    for mode in [Mode::Read, Mode::Atomic] {
+        assert_eq!(
+            store.take(ME, span(5, 8), mode),
+            Err(Refusal::WouldBlock),
+            "{mode:?}"
+        );
+        assert!(store.take(ME, span(10, 20), mode).is_ok() || mode == Mode::Atomic);
+    }
+    store.give_back(guard);
+    assert!(waiter.tries());
+}
+
+#[test]
+fn a_reader_that_waited_before_a_writer_goes_first() {
+    let store = Fixture::new(70);
+    let guard = store.take(OTHER, span(0, 10), Mode::Write).unwrap();
+    let mut reader = Waiter::new(&store, 20, span(0, 10), Mode::Read);
+    let mut writer = Waiter::new(&store, 21, span(0, 10), Mode::Write);
+    store.give_back(guard);
+    assert!(!writer.tries() && reader.tries() && !writer.tries());
+    reader.gives_back();
+    assert!(writer.tries());
+}
+
+#[test]
+fn only_a_request_that_waits_announces_itself() {
+    let store = Fixture::new(70);
+    let guard = store.take(OTHER, span(0, 10), Mode::Read).unwrap();
+    assert!(store.take(ME, span(0, 10), Mode::Write).is_err());
+    assert_eq!(store.pool.tag(guard), Mode::Read.tag(OTHER));
+    assert_eq!(store.block.ticket.load(SeqCst), 0);
+    let _writer = Waiter::new(&store, 20, span(0, 10), Mode::Write);
+    assert_eq!(store.pool.tag(guard), Mode::Read.tag(OTHER) | AWAITED);
+    store.give_back(guard);
+    assert_eq!(store.pool.tag(guard), 0);
+}
+
+#[test]
+fn a_waiter_that_becomes_a_guard_keeps_the_bit_of_those_that_wait_for_it() {
+    let store = Fixture::new(70);
+    let guard = store.take(OTHER, span(0, 5), Mode::Write).unwrap();
+    let mut first = Waiter::new(&store, 20, span(0, 10), Mode::Write);
+    first.ripens();
+    let mut second = Waiter::new(&store, 21, span(6, 10), Mode::Write);
+    let lane = first.request.lane;
+    assert_eq!(store.pool.tag(lane), Mode::WriteWait.tag(20) | AWAITED);
+    store.give_back(guard);
+    assert!(first.tries());
+    assert_eq!(store.pool.tag(lane), Mode::Write.tag(20) | AWAITED);
+    first.gives_back();
+    assert!(second.tries());
+}
+
+/// Runs `acquire` in a thread, and returns the result when the waiter was poked until then: in
+/// tests a sleep does not end after 20 ms.
+fn poked(store: &Fixture, request: Request, obstacle: u32) -> (Result<(), Refusal>, Duration) {
+    let began = std::time::Instant::now();
+    let result = std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| {
+            store
+                .table()
+                .acquire(request, &store.around(request.member))
+        });
+        while !waiter.is_finished() && began.elapsed() < Duration::from_secs(60) {
+            std::thread::sleep(Duration::from_millis(5));
+            store.poke(obstacle);
+        }
+        let is_stuck = !waiter.is_finished();
+        // Ends a wait that would last for ever.
+        if is_stuck {
+            store.lane(obstacle).replace(0);
+        }
+        let result = waiter.join().unwrap();
+        assert!(!is_stuck, "it waits for ever");
+        result
+    });
+    (result, began.elapsed())
+}
+
+/// A ripe waiter may wait for a guard of a thread that waits here, so it binds a request for one
+/// second only.
+#[test]
+fn a_request_waits_a_second_for_a_ripe_waiter_and_not_longer() {
+    let store = Fixture::new(70);
+    store.take(OTHER, span(0, 2), Mode::Write).unwrap();
+    let mut ripe = Waiter::new(&store, 20, span(0, 10), Mode::Read);
+    ripe.ripens();
+    let request = Request {
+        lane: store.lease(ME).unwrap(),
+        ..forever(ME, span(5, 8), Mode::Write)
+    };
+    let (result, waited) = poked(&store, request, ripe.request.lane);
+    assert_eq!(result, Ok(()));
+    assert!(waited >= Duration::from_secs(1), "{waited:?}");
+    assert!(Mode::Write.is(store.pool.tag(request.lane)));
+}
+
+/// Patience ends neither the wait for guards nor that of readers for a writer that waits.
+#[test]
+fn a_reader_waits_for_a_waiting_writer_however_long_it_takes() {
+    let store = Fixture::new(70);
+    store.take(OTHER, span(0, 2), Mode::Read).unwrap();
+    let writer = Waiter::new(&store, 20, span(0, 10), Mode::Write);
+    let request = Request {
+        lane: store.lease(ME).unwrap(),
+        deadline: Some(Instant::now() + Duration::from_millis(1500)),
+        ..now(ME, span(5, 8), Mode::Read)
+    };
+    let (result, _) = poked(&store, request, writer.request.lane);
+    assert_eq!(result, Err(Refusal::WouldBlock));
+    assert!(lanes::free(store.lane(request.lane), ME));
+}

@@ -1,0 +1,50 @@
+//! Waiting in the kernel on a word that processes share.
+//!
+//! One of the modules with unsafe code: the kernel waits on 32 bits, and some words have 64.
+
+use rustix::{io::Errno, thread::futex, time::Timespec};
+use std::{
+    sync::atomic::{AtomicU32, AtomicU64},
+    thread::sleep,
+    time::Duration,
+};
+
+/// Sleeps while the word has this value, until a wake-up or the end of the time; may return early.
+pub(crate) fn sleep_on(word: &AtomicU32, value: u32, longest: Duration) {
+    let timeout = Timespec {
+        tv_sec: longest.as_secs() as i64,
+        tv_nsec: i64::from(longest.subsec_nanos()),
+    };
+    match futex::wait(word, futex::Flags::empty(), value, Some(&timeout)) {
+        // Woken, changed before the sleep, interrupted, or timed out.
+        Ok(()) | Err(Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT) => {}
+        // No other error is known. If one occurs, the waiter polls.
+        Err(_) => sleep(longest.min(Duration::from_millis(1))),
+    }
+}
+
+/// Wakes all sleepers on a word, in every process.
+pub(crate) fn wake_all(word: &AtomicU32) {
+    // It can only fail for bad arguments, and these are constant.
+    let _ = futex::wake(word, futex::Flags::empty(), i32::MAX as u32);
+}
+
+/// Like [`sleep_on`], on the low 32 bits of a word.
+pub(crate) fn sleep_on_low_half(word: &AtomicU64, value: u64, longest: Duration) {
+    sleep_on(low_half(word), value as u32, longest);
+}
+
+/// Wakes all sleepers on the low 32 bits of a word, in every process.
+pub(crate) fn wake_low_half(word: &AtomicU64) {
+    wake_all(low_half(word));
+}
+
+/// The low 32 bits of a word, for the kernel alone: no code of this library accesses them at this
+/// width.
+fn low_half(word: &AtomicU64) -> &AtomicU32 {
+    let halves = std::ptr::from_ref(word).cast::<AtomicU32>();
+    let low = halves.wrapping_add(usize::from(cfg!(target_endian = "big")));
+    // SAFETY: the four bytes lie inside the eight that `word` borrows, at a multiple of 4; any
+    // bytes are a valid atomic; the callers only pass the address to the kernel.
+    unsafe { &*low }
+}

@@ -1,0 +1,118 @@
+//! Waits for a change of atomics and for a name, in one process for another one.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
+use crate::common::{self, Peer, Root};
+use ndarray::Ix1;
+use ndshm::{Error, Handle, Manager, SharedArray1};
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_process_is_woken_by_a_change_in_another_one() {
+    let root = Root::new();
+    let manager = root.manager();
+    let steps = manager.zeros::<u64, _>(2).unwrap();
+    let mut peer = Peer::start(child_answers_each_step, &[steps.handle().to_string()]);
+    let atomics = steps.atomic().unwrap();
+    for step in 1..=1000 {
+        atomics[0].store(step, Relaxed);
+        atomics.notify(0);
+        assert_eq!(atomics.wait(1, step - 1, MINUTE).unwrap(), step);
+    }
+    peer.hear("answered");
+    peer.finish();
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_answers_each_step() {
+    let steps: SharedArray1<u64> = opened(&common::arguments()[0]);
+    let atomics = steps.atomic().unwrap();
+    for step in 1..=1000 {
+        assert_eq!(atomics.wait(0, step - 1, MINUTE).unwrap(), step);
+        atomics[1].store(step, Relaxed);
+        atomics.notify(1);
+    }
+    println!("answered");
+    common::done();
+}
+
+fn opened(handle: &str) -> SharedArray1<u64> {
+    handle
+        .parse::<Handle>()
+        .unwrap()
+        .open::<u64, Ix1>()
+        .unwrap()
+}
+
+#[test]
+fn the_death_of_the_producer_ends_a_wait_for_a_change() {
+    let root = Root::new();
+    let manager = Manager::create(root.path().join("run")).unwrap();
+    let mut peer = Peer::start(
+        child_makes_and_stays,
+        &[manager.path().display().to_string()],
+    );
+    let steps: SharedArray1<u64> = opened(&peer.hear("made "));
+    let atomics = steps.atomic().unwrap();
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| steps.atomic().unwrap().wait(0, 0, MINUTE));
+        // Two waits, so that the first one has looked at the producer when the second one ends.
+        let late = atomics.wait(1, 0, Duration::from_millis(100));
+        assert!(matches!(late, Err(Error::Timeout { .. })), "{late:?}");
+        peer.kill();
+        let told = waiter.join().unwrap();
+        assert!(matches!(told, Err(Error::Abandoned { .. })), "{told:?}");
+    });
+    // An array of an earlier run: its producer was dead before.
+    let late = atomics.wait(1, 0, Duration::from_millis(50));
+    assert!(matches!(late, Err(Error::Timeout { .. })), "{late:?}");
+    manager.close().unwrap();
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_makes_and_stays() {
+    let manager = Manager::open(&common::arguments()[0]).unwrap();
+    let steps = manager.options().name("steps").zeros::<u64, _>(2).unwrap();
+    println!("made {}", steps.handle());
+    std::io::stdin().lines().next();
+    common::done();
+}
+
+#[test]
+fn a_name_is_waited_for() {
+    let root = Root::new();
+    let manager = Manager::create(root.path().join("run")).unwrap();
+    let late = manager.wait_for("steps", Duration::from_millis(30));
+    assert!(matches!(late, Err(Error::Timeout { .. })), "{late:?}");
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| manager.wait_for("steps", MINUTE));
+        let mut peer = Peer::start(
+            child_makes_and_stays,
+            &[manager.path().display().to_string()],
+        );
+        peer.hear("made ");
+        let found = waiter.join().unwrap().unwrap();
+        assert_eq!(
+            (found.name.as_deref(), &found.shape[..]),
+            (Some("steps"), &[2][..])
+        );
+        peer.tell("end");
+        peer.finish();
+    });
+    assert!(matches!(
+        manager.wait_for(".bad", MINUTE),
+        Err(Error::Name { .. })
+    ));
+    // The store is closed meanwhile.
+    let other = Manager::open(manager.path()).unwrap();
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| manager.wait_for("missing", MINUTE));
+        // Before the wait or amid it: the answer is the same.
+        other.close().unwrap();
+        let told = waiter.join().unwrap();
+        assert!(matches!(told, Err(Error::Closed { .. })), "{told:?}");
+    });
+}
