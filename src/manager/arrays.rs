@@ -278,13 +278,11 @@ impl Manager {
             // It may have been published just before.
             look().or(is_in_vain.err().map(Err))
         });
-        outcome.unwrap_or_else(|| {
-            Err(Error::Timeout {
-                path,
-                obstacle: "there was no array of this name",
-                waited: timeout,
-            })
-        })
+        outcome.unwrap_or(Err(Error::Timeout {
+            path,
+            obstacle: "there was no array of this name",
+            waited: timeout,
+        }))
     }
 
     /// Opens the array with this name whatever the type of its elements, for reading and writing.
