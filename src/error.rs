@@ -58,16 +58,16 @@ pub enum Error {
         /// vm.max_map_count.
         limit: u64,
     },
-    /// The thread holds a guard on the array and no slot for another is free.
+    /// The processes of the store hold and await as many guards as it has room for.
     #[error(
-        "{}: all {limit} lock slots of the array are taken, and this thread holds at least one \
-         of them: drop a guard first",
+        "{}: all {limit} guards of the store are taken: drop guards first, or use several stores; \
+         ndshm locks shows them",
         path.display()
     )]
     TooManyGuards {
-        /// The array.
+        /// The array or the store.
         path: PathBuf,
-        /// Number of slots.
+        /// The most guards that a store has room for.
         limit: usize,
     },
     /// The array that a handle names was released, or its store was deleted.
@@ -207,10 +207,11 @@ pub enum Error {
         /// The array, the store, or the lock file.
         path: PathBuf,
     },
-    /// The thread would wait for its own guard.
+    /// The thread would wait for its own guard, or its wait belongs to a circle of threads that wait
+    /// for each other's guards and is the youngest of them.
     #[error(
-        "{}: this thread holds a guard on overlapping bytes and would wait for itself: drop that \
-         guard first",
+        "{}: this thread holds a guard on overlapping bytes and would wait for itself, or in a \
+         circle with other threads: drop its guards first, or take all of them by ndshm::lock",
         path.display()
     )]
     WouldDeadlock {
@@ -253,16 +254,17 @@ pub enum Error {
         /// The array.
         path: PathBuf,
     },
-    /// The process that made the array ended before it froze it.
+    /// The process that was waited for has ended: the one that made the array, or, where an array of
+    /// a name was waited for, the one that owns the store.
     #[error(
-        "{}: its producer, member {member} of the store, ended before it froze the array: release \
-         it, and make it anew",
+        "{}: its producer, member {member} of the store, ended before it froze, changed or made \
+         what was waited for: release the array, and make it anew",
         path.display()
     )]
     Abandoned {
         /// The array.
         path: PathBuf,
-        /// The member id of the producer.
+        /// The member id of the process.
         member: u64,
     },
     /// The array or view cannot be written.
