@@ -207,8 +207,8 @@ pub enum Error {
         /// The array, the store, or the lock file.
         path: PathBuf,
     },
-    /// The thread would wait for its own guard, or its wait belongs to a circle of threads that wait
-    /// for each other's guards and is the youngest of them.
+    /// The thread would wait for its own guard, or its wait belongs to a circle of threads that
+    /// wait for each other's guards and is the youngest of them.
     #[error(
         "{}: this thread holds a guard on overlapping bytes and would wait for itself, or in a \
          circle with other threads: drop its guards first, or take all of them by ndshm::lock",
@@ -254,8 +254,8 @@ pub enum Error {
         /// The array.
         path: PathBuf,
     },
-    /// The process that was waited for has ended: the one that made the array, or, where an array of
-    /// a name was waited for, the one that owns the store.
+    /// The process that was waited for has ended: the one that made the array, or, where an array
+    /// of a name was waited for, the one that owns the store.
     #[error(
         "{}: its producer, member {member} of the store, ended before it froze, changed or made \
          what was waited for: release the array, and make it anew",

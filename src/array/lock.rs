@@ -138,7 +138,7 @@ fn take_lane(array: &OpenArray, span: Span, access: Access, wait: Wait) -> Resul
     if span.is_empty() || access == Access::Read && array.is_frozen() {
         return Ok(NO_LANE);
     }
-    let member = array.member().id()?;
+    let member = array.member().id_within(wait)?;
     if access == Access::Write {
         array.warm_up(&span);
     }

@@ -243,6 +243,11 @@ impl Manager {
         let path = ArrayName::parse(name)?.file_in(self.path());
         let member = self.member();
         let owner = member.page().owner.load(SeqCst);
+        // A store that became persistent outlives its owner.
+        let is_owned = || {
+            let page = member.page();
+            page.owner.load(SeqCst) == owner && !page.is_persistent()
+        };
         let mut owner_lived = None;
         let look = || match ArrayInfo::at(&path) {
             Ok(info) => Some(Ok(info)),
@@ -265,16 +270,15 @@ impl Manager {
                     *owner_lived.insert(lives)
                 }
             };
-            let is_in_vain =
-                member
-                    .check_open()
-                    .and_then(|()| match lived && !member.is_alive(owner)? {
-                        true => Err(Error::Abandoned {
-                            path: path.clone(),
-                            member: owner,
-                        }),
-                        false => Ok(()),
-                    });
+            let is_in_vain = member.check_open().and_then(|()| {
+                match lived && is_owned() && !member.is_alive(owner)? {
+                    true => Err(Error::Abandoned {
+                        path: path.clone(),
+                        member: owner,
+                    }),
+                    false => Ok(()),
+                }
+            });
             // It may have been published just before.
             look().or(is_in_vain.err().map(Err))
         });

@@ -7,7 +7,7 @@ use crate::{
     sys::wait::is_interrupted,
 };
 use std::{
-    sync::atomic::Ordering::{Relaxed, SeqCst},
+    sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst},
     time::{Duration, Instant},
 };
 
@@ -16,9 +16,10 @@ impl Segment {
     /// means, a write would fault here, because the mapping may be protected.
     #[inline]
     pub(crate) fn is_frozen(&self) -> bool {
-        let is_frozen = self.was_frozen.load(Relaxed) || self.state().is_frozen();
+        // A thread that sees the flag reads the elements without a lock.
+        let is_frozen = self.was_frozen.load(Acquire) || self.state().is_frozen();
         if is_frozen {
-            self.was_frozen.store(true, Relaxed);
+            self.was_frozen.store(true, Release);
         }
         is_frozen
     }

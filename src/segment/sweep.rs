@@ -103,7 +103,8 @@ fn plan_files(
     };
     let opened = Directory::open(directory)?;
     let identity = match &opened {
-        Some(directory) => directory.identity()?,
+        // Another store can have come to the path.
+        Some(directory) => directory.identity()?.filter(|found| found.uuid == store),
         None => None,
     };
     let is_of_store = |name: &OsStr| {

@@ -26,19 +26,25 @@ pub(crate) fn raise(word: &AtomicU32) {
     sync::wake_all(word);
 }
 
-/// Waits until `has_happened` returns a value. Calls it at every wake-up, and every 20 ms with
-/// `true`: then it also looks whether the wait is in vain. Returns `None` after the deadline.
+/// Waits until `has_happened` returns a value. Calls it at every wake-up, and every 20 to 40 ms
+/// with `true`: then it also looks whether the wait is in vain. Returns `None` after the deadline.
 pub(crate) fn wait_for<R>(
     word: &AtomicU32,
     deadline: Option<Instant>,
     mut has_happened: impl FnMut(bool) -> Option<R>,
 ) -> Option<R> {
     let mut slept_from = None;
+    let mut looked: Option<Instant> = None;
     loop {
         let seen = word.load(SeqCst);
-        let is_unchanged = slept_from == Some(seen);
-        if let Some(result) = has_happened(is_unchanged) {
+        // Other events of the word can come more often than every 20 ms.
+        let is_due = slept_from == Some(seen)
+            || looked.is_some_and(|looked| looked.elapsed() >= LONGEST_SLEEP);
+        if let Some(result) = has_happened(is_due) {
             return Some(result);
+        }
+        if is_due || looked.is_none() {
+            looked = Some(Instant::now());
         }
         let mut time = LONGEST_SLEEP;
         if let Some(deadline) = deadline {

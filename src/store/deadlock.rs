@@ -24,7 +24,8 @@
 use crate::{
     layout::span::Span,
     state::lanes::{
-        AWAITED, Conflicts, Lane, Lanes, Mode, OF_ARRAYS, is_in, is_waiting, turns, wanted_by,
+        AWAITED, Conflicts, Lane, Lanes, Mode, OF_ARRAYS, is_in, is_waiting, member_of, turns,
+        wanted_by,
     },
     store::{lane_pool::LanePool, member::Member},
 };
@@ -124,6 +125,10 @@ pub(crate) fn is_victim(member: &Member, lane: u32) -> bool {
         pools[found.pool]
             .lane(found.index)
             .is_some_and(|lane| found.is_unchanged(lane))
+            // The guards of a dead member are no obstacle for long.
+            && stores[found.pool]
+                .is_alive(member_of(found.tag))
+                .unwrap_or(false)
     });
     is_real && youngest(&circle, &uses, &ids) == Some(start)
 }

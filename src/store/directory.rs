@@ -69,7 +69,7 @@ struct Descriptor {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Identity {
     /// The header of each array has it.
-    uuid: Uuid,
+    pub(crate) uuid: Uuid,
 }
 
 impl Directory {

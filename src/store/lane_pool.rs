@@ -42,8 +42,9 @@ pub(crate) struct LanePool {
     page: Mapping,
     /// Lanes whose pages exist, as this member knows.
     count: AtomicU32,
-    /// Lanes of threads that ended while another thread had their guards.
-    orphans: fork::Mutex<Vec<(u32, u32)>>,
+    /// Lanes of threads that ended while another thread had their guards: the member's id, the lane
+    /// and its epoch. A forked child has those of its parent too, and leaves them alone.
+    orphans: fork::Mutex<Vec<(u64, u32, u32)>>,
     /// No other pool of this process had the same number.
     serial: u64,
 }
@@ -75,24 +76,25 @@ impl LanePool {
     }
 
     /// Adds a lane that is leased and has a guard, with its epoch, of a thread that ends.
-    pub(super) fn orphan(&self, lane: u32, epoch: u32) {
-        self.orphans.lock().push((lane, epoch));
+    pub(super) fn orphan(&self, member: u64, lane: u32, epoch: u32) {
+        self.orphans.lock().push((member, lane, epoch));
     }
 
     /// Takes a lane of a thread that ended, if its guard was given back.
     pub(super) fn adopt(&self, member: u64) -> Option<(u32, u32)> {
         let mut orphans = self.orphans.lock();
         // Another thread may have leased a lane that became poison.
-        orphans.retain(|&(lane, epoch)| {
-            self.lane(lane)
-                .is_some_and(|lane| lane.epoch.load(SeqCst) == epoch)
+        orphans.retain(|&(of, lane, epoch)| {
+            let lane = self.lane(lane);
+            of == member && lane.is_some_and(|lane| lane.epoch.load(SeqCst) == epoch)
         });
-        let is_idle = |&(lane, epoch): &(u32, u32)| {
+        let is_idle = |&(_, lane, epoch): &(u64, u32, u32)| {
             self.lane(lane)
                 .is_some_and(|lane| lanes::is_idle(lane, member, epoch))
         };
         let at = orphans.iter().position(is_idle)?;
-        Some(orphans.swap_remove(at))
+        let (_, lane, epoch) = orphans.swap_remove(at);
+        Some((lane, epoch))
     }
 
     /// Frees the lanes that a member has leased and that have no guard: it leaves the store.

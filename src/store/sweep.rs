@@ -292,6 +292,14 @@ fn sweep_deserted(store: &StoreReader, directory: &Path, deadline: &Deadline) ->
     Ok(Swept { stores: 1, ..swept })
 }
 
+fn has_sound_lock_file(directory: &Path) -> Result<bool> {
+    let identity = match Directory::open(directory)? {
+        Some(directory) => directory.identity()?,
+        None => None,
+    };
+    Ok(identity.is_some())
+}
+
 /// Deletes a store that a closer renamed away.
 ///
 /// A store that is not marked as closing was in the place of the closed one: its closer has not put
@@ -301,7 +309,12 @@ fn sweep_gone(gone: &Path, deadline: &Deadline) -> Result<Swept> {
     match StoreReader::open(gone) {
         Ok(store) if !store.page().is_closing() => {}
         // Closing, or without a lock file that could be one.
-        Ok(_) | Err(Error::NotFound { .. } | Error::Untrusted { .. }) => return empty(gone),
+        Ok(_) | Err(Error::NotFound { .. }) => return empty(gone),
+        Err(error @ Error::Untrusted { .. }) => match has_sound_lock_file(gone)? {
+            // A whole store that is not trusted as it stands, for example for its mode.
+            true => return Err(error),
+            false => return empty(gone),
+        },
         Err(error) => return Err(error),
     }
     let swept = sweep_store(gone, deadline)?;

@@ -197,7 +197,7 @@ impl Drop for OwnLanes {
                 .lane(index)
                 .is_some_and(|lane| lanes::leave(lane, self.member, epoch));
             if has_guard {
-                pool.orphan(index, epoch);
+                pool.orphan(self.member, index, epoch);
             }
         }
     }
@@ -332,6 +332,16 @@ mod tests {
         withdraw(store.lane(moved));
         let adopted = store.lease();
         assert!(adopted.index == moved && adopted.is_kept);
+    }
+
+    // A forked child inherits the list, and may lease the same lane for one of its threads.
+    #[test]
+    fn the_lane_of_a_moved_guard_of_another_member_is_not_adopted() {
+        let store = Store::new();
+        let moved = store.elsewhere(|| store.guard(Mode::Read).index);
+        let child = store.id + 1;
+        store.lane(moved).replace(Mode::Leased.tag(child));
+        assert_eq!(store.member.lanes().adopt(child), None);
     }
 
     #[test]

@@ -17,7 +17,7 @@
 //! mapping needs space; without it the kernel sends SIGBUS. On a tmpfs reading a hole needs a page
 //! too. [`complete`](FileSystem::complete) reserves the space before the file is mapped.
 
-use super::fs::{check_fits, creation_error, reserve_with};
+use super::fs::{check_fits, creation_error, is_read_only, reserve_with};
 use crate::error::{Error, Result};
 use rustix::{
     fs::{FallocateFlags, StatFs},
@@ -119,6 +119,10 @@ impl FileSystem {
     ) -> Result<()> {
         let missing = missing(metadata);
         if self.is_in_memory() && missing == 0 {
+            return Ok(());
+        }
+        // A mount that is read-only reserves nothing, and reading a hole of a disk needs no space.
+        if !self.is_in_memory() && is_read_only(file) {
             return Ok(());
         }
         let refuse = |error| of_copy(error, metadata.len());

@@ -333,6 +333,30 @@ fn an_ephemeral_store_that_was_renamed_away_is_put_back_while_a_process_uses_it(
     assert_eq!(root.contents(), NOTHING);
 }
 
+// A directory that others may enter is not trusted. That is no reason to delete what is in it.
+#[test]
+fn a_whole_store_that_was_renamed_away_and_is_not_trusted_stays() {
+    for arrays in [0, 1] {
+        let root = Root::new();
+        let path = root.path().join("run-7");
+        let store = Manager::create(&path).unwrap();
+        for _ in 0..arrays {
+            store.options().name("xs").ones::<f64, _>(3).unwrap();
+        }
+        let away = root.path().join(gone_name("run-7"));
+        fs::rename(&path, &away).unwrap();
+        chmod(&away, 0o750);
+        let swept = Manager::sweep_root(root.path()).unwrap();
+        assert_eq!((swept.stores, swept.skipped.len()), (0, 1), "{swept:?}");
+        chmod(&away, 0o700);
+        let swept = Manager::sweep_root(root.path()).unwrap();
+        assert_eq!((swept.stores, swept.skipped.len()), (0, 0), "{swept:?}");
+        assert_eq!(store.list().unwrap().len(), arrays);
+        store.close().unwrap();
+        assert_eq!(root.contents(), NOTHING);
+    }
+}
+
 #[test]
 fn a_store_that_was_renamed_away_and_has_no_place_stays_until_a_user_gives_it_a_name() {
     let root = Root::new();
