@@ -81,6 +81,8 @@ impl Manager {
             match joined.and_then(|manager| sweep::sweep_files(manager.member(), &deadline)) {
                 // Deleted by its owner in the meantime.
                 Err(Error::NotFound { .. } | Error::Closed { .. }) => {}
+                // Found in the sweep of the root already.
+                Err(error) if swept.has_skipped(&error) => {}
                 result => swept.note(result),
             }
         }

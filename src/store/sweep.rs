@@ -67,6 +67,12 @@ impl Swept {
             Err(error) => self.skipped.push(error),
         }
     }
+
+    /// Whether this error was noted already.
+    pub(crate) fn has_skipped(&self, error: &Error) -> bool {
+        let text = error.to_string();
+        self.skipped.iter().any(|noted| noted.to_string() == text)
+    }
 }
 
 /// The stores in a root that a sweep deletes.
@@ -98,7 +104,9 @@ fn judge(path: &Path, entry: RootEntry) -> Result<Option<PlannedDeletion>> {
         // Its closer died just before it removed the directory, which may have drafts of late
         // makers. A link, or a directory that has other files and no lock file, is not of this
         // library, whatever its name is.
-        Err(_) if entry == RootEntry::Gone => match Directory::open(path)? {
+        Err(error) if entry == RootEntry::Gone => match Directory::open(path)? {
+            // A whole store, for example one with another mode.
+            Some(directory) if directory.identity()?.is_some() => return Err(error),
             Some(directory) => match directory.foreign_entry(None)? {
                 None => Some(Reason::RenamedAway),
                 Some(foreign) => return Err(not_removable(path, foreign.as_ref())),

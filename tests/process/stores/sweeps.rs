@@ -348,6 +348,7 @@ fn a_whole_store_that_was_renamed_away_and_is_not_trusted_stays() {
         chmod(&away, 0o750);
         let swept = Manager::sweep_root(root.path()).unwrap();
         assert_eq!((swept.stores, swept.skipped.len()), (0, 1), "{swept:?}");
+        assert!(swept.skipped[0].to_string().ends_with("chmod 700"));
         chmod(&away, 0o700);
         let swept = Manager::sweep_root(root.path()).unwrap();
         assert_eq!((swept.stores, swept.skipped.len()), (0, 0), "{swept:?}");
