@@ -222,9 +222,15 @@ fn has_arrays_alone(directory: &Path) -> bool {
 /// renamed into place and away with its lock file in it.
 pub(crate) fn is_no_store(path: &Path) -> bool {
     let Ok(Some(directory)) = Directory::open(path) else {
-        // No directory, or another user's, which may keep its files secret.
+        // No directory, or another user's, which may keep its files secret. A store that appears or
+        // disappears meanwhile is another file before or after.
+        let found = fs::inode_at(path);
         let lock = fs::unless_missing(rustix::fs::lstat(path.join(LOCK_NAME)));
-        return path.symlink_metadata().is_ok() && lock.is_ok_and(|lock| lock.is_none());
+        return lock.is_ok_and(|lock| lock.is_none())
+            && matches!(
+                (found, fs::inode_at(path)),
+                (Ok(Some(before)), Ok(Some(after))) if before == after
+            );
     };
     // A store that a closer empties has no lock file either, but is not at its path any more.
     let has_lock_file = directory
