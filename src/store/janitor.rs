@@ -120,7 +120,8 @@ fn raised_user() -> u32 {
 
 /// An error if a user other than root and `user` could replace the program: it, and each directory
 /// on its path, belongs to one of these two and is not writable by others. A directory with the
-/// sticky bit may be, because nobody else can rename its files. `program` has no links on its path.
+/// sticky bit may be, because no other user can rename its files. `program` has no links on
+/// its path.
 fn check_safe(program: &Path, user: u32) -> Result<()> {
     for path in program.ancestors() {
         let found = fs::symlink_metadata(path)

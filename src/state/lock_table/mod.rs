@@ -49,7 +49,7 @@
 //! - New readers and atomic accesses wait while a writer waits, so a stream of readers cannot
 //!   starve a writer.
 //! - A waiter that was awake twice and found its way blocked is *ripe*: new requests that exclude
-//!   it wait until it had its turn, so a stream of writers starves nobody.
+//!   it wait until it had its turn, so a stream of writers starves no other thread.
 //!
 //! The second rule and the order of waiters bind a request for one second of waiting at most. They
 //! serve fairness only, and a holder may be waiting for another thread that waits here.
