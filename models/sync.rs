@@ -6,8 +6,7 @@
 //!
 //! Time stands still, so a lost wake-up is a deadlock. After a death every sleep ends once
 //! ([`let_time_pass`]), because nothing else tells the waiters. A sleep that is shorter than the
-//! longest one ends at once. So does a sleep on a word that changed, and changed back, since the
-//! sleeper's last access: it is one sleep too many, which in the library its time ends.
+//! longest one ends at once.
 
 use crate::engine::{
     self, lazy_static,
@@ -16,12 +15,12 @@ use crate::engine::{
 };
 pub(crate) use std::sync::atomic::Ordering;
 use std::{
-    cell::{Cell, RefCell},
+    cell::Cell,
     ops::Add,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU8, AtomicU64 as StdAtomicU64, Ordering::*},
+        atomic::{AtomicBool, AtomicU8, Ordering::*},
     },
     time::Duration,
 };
@@ -70,8 +69,6 @@ thread_local! {
     static YIELDS: Cell<bool> = Cell::new(false);
     /// The number of deaths that ended sleeps of this thread.
     static DEATHS_SEEN: Cell<u32> = Cell::new(0);
-    /// Words, and the number of their changes when this thread accessed them last.
-    static SEEN: RefCell<Vec<(usize, u64)>> = RefCell::new(Vec::new());
     /// This thread's clock.
     static NOW: Cell<Duration> = Cell::new(Duration::ZERO);
 }
@@ -122,19 +119,18 @@ pub(crate) fn step() {
 
 macro_rules! word {
     ($name:ident, $value:ty) => {
-        pub(crate) struct $name(engine::sync::atomic::$name, Changes);
+        pub(crate) struct $name(engine::sync::atomic::$name);
 
         #[allow(dead_code, reason = "both types have the same methods")]
         impl $name {
             pub(crate) fn new(value: $value) -> Self {
-                Self(engine::sync::atomic::$name::new(value), Changes::default())
+                Self(engine::sync::atomic::$name::new(value))
             }
 
             pub(crate) fn load(&self, order: Ordering) -> $value {
                 step();
                 fence_if(Fences::BeforeLoads, order);
                 let value = self.0.load(if order == SeqCst { Acquire } else { order });
-                self.1.note();
                 if YIELDS.with(Cell::get) {
                     engine::thread::yield_now();
                 }
@@ -145,7 +141,6 @@ macro_rules! word {
                 step();
                 self.0
                     .store(value, if order == SeqCst { Release } else { order });
-                self.1.add();
                 fence_if(Fences::BehindStores, order);
             }
 
@@ -157,7 +152,6 @@ macro_rules! word {
                 step();
                 fence_if(Fences::BeforeLoads, order);
                 let before = change(&self.0, if order == SeqCst { AcqRel } else { order });
-                self.1.add();
                 fence_if(Fences::BehindStores, order);
                 before
             }
@@ -194,12 +188,8 @@ macro_rules! word {
                 let [order_here, failure_here] = [(order, AcqRel), (failure, Acquire)]
                     .map(|(order, less)| if order == SeqCst { less } else { order });
                 let result = self.0.compare_exchange(old, new, order_here, failure_here);
-                match result {
-                    Ok(_) => {
-                        self.1.add();
-                        fence_if(Fences::BehindStores, order);
-                    }
-                    Err(_) => self.1.note(),
+                if result.is_ok() {
+                    fence_if(Fences::BehindStores, order);
                 }
                 result
             }
@@ -264,43 +254,6 @@ impl Add<Duration> for Instant {
     }
 }
 
-/// The number of changes of a word.
-#[derive(Default)]
-struct Changes(StdAtomicU64);
-
-impl Changes {
-    fn key(&self) -> usize {
-        std::ptr::from_ref(self).addr()
-    }
-
-    fn add(&self) {
-        self.0.fetch_add(1, SeqCst);
-        self.note();
-    }
-
-    /// Notes the calling thread's last access.
-    fn note(&self) {
-        let changes = self.0.load(SeqCst);
-        SEEN.with(|seen| {
-            let mut seen = seen.borrow_mut();
-            match seen.iter_mut().find(|seen| seen.0 == self.key()) {
-                Some(seen) => seen.1 = changes,
-                None => seen.push((self.key(), changes)),
-            }
-        });
-    }
-
-    /// Whether the word has another value, or had one, since the thread's last access.
-    fn any_since(&self) -> bool {
-        let changes = self.0.load(SeqCst);
-        SEEN.with(|seen| {
-            let seen = seen.borrow();
-            let seen = seen.iter().find(|seen| seen.0 == self.key());
-            seen.is_some_and(|seen| seen.1 != changes)
-        })
-    }
-}
-
 /// The sleeping threads: the address of each one's word, and the means to wake it.
 struct Sleepers {
     deaths: u32,
@@ -316,24 +269,24 @@ lazy_static! {
 
 pub(crate) fn sleep_on(word: &AtomicU32, value: u32, longest: Duration) {
     step();
-    sleep_while(&word.1, longest, || word.0.load(Relaxed) == value);
+    sleep_while(key(word), longest, || word.0.load(Relaxed) == value);
 }
 
-pub(crate) fn sleep_on_low_half(word: &AtomicU64, value: u64, longest: Duration) {
+pub(crate) fn sleep_on_high_half(word: &AtomicU64, value: u64, longest: Duration) {
     step();
-    sleep_while(&word.1, longest, || {
-        word.0.load(Relaxed) as u32 == value as u32
+    sleep_while(key(word), longest, || {
+        word.0.load(Relaxed) >> 32 == value >> 32
     });
 }
 
 pub(crate) fn wake_all(word: &AtomicU32) {
     step();
-    wake(|sleeper| sleeper == word.1.key());
+    wake(|sleeper| sleeper == key(word));
 }
 
-pub(crate) fn wake_low_half(word: &AtomicU64) {
+pub(crate) fn wake_high_half(word: &AtomicU64) {
     step();
-    wake(|sleeper| sleeper == word.1.key());
+    wake(|sleeper| sleeper == key(word));
 }
 
 /// Ends every sleep once, including one that begins later: a death wakes no waiter by itself.
@@ -342,7 +295,11 @@ pub(crate) fn let_time_pass() {
     wake(|_| true);
 }
 
-fn sleep_while(word: &Changes, longest: Duration, is_same: impl Fn() -> bool) {
+fn key<W>(word: &W) -> usize {
+    std::ptr::from_ref(word).addr()
+}
+
+fn sleep_while(word: usize, longest: Duration, is_same: impl Fn() -> bool) {
     if longest < LONGEST_SLEEP {
         NOW.with(|now| now.set(now.get() + longest));
         return yield_now();
@@ -351,11 +308,11 @@ fn sleep_while(word: &Changes, longest: Duration, is_same: impl Fn() -> bool) {
     let deaths = sleepers.deaths;
     let is_over = |deaths: u32| DEATHS_SEEN.with(|seen| seen.replace(deaths) != deaths);
     // As in the kernel, no waker runs between the comparison and the sleep.
-    if !is_same() || is_over(deaths) || word.any_since() {
+    if !is_same() || is_over(deaths) {
         return;
     }
     let me = Arc::new(Condvar::new());
-    sleepers.asleep.push((word.key(), me.clone()));
+    sleepers.asleep.push((word, me.clone()));
     while sleepers
         .asleep
         .iter()

@@ -11,7 +11,7 @@ pub(crate) use std::{
     time::Instant,
 };
 
-pub(crate) use crate::sys::futex::{sleep_on, sleep_on_low_half, wake_all, wake_low_half};
+pub(crate) use crate::sys::futex::{sleep_on, sleep_on_high_half, wake_all, wake_high_half};
 
 /// The machine's monotonic clock, in milliseconds modulo 2^32: the same for all processes.
 pub(crate) fn milliseconds() -> u32 {

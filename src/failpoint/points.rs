@@ -113,6 +113,7 @@ points! {
     AtomicTaken: "an atomic view is about to be given",
     WithdrawWanted: "a lane is about to be given back",
     LaneReplaced: "it is given back, or poison; the waiters are not woken yet",
+    LaneTurned: "the number of the lane's use is raised, its sleepers are not woken",
     LaneWoken: "they were woken",
     WithdrawDone: "the lane is given back",
     PoisonWanted: "a writer that panics is about to leave poison",

@@ -7,7 +7,7 @@
 //! # The tag
 //!
 //! All that is decided about a lane is decided by single accesses to its tag: bits 0 to 3 are the
-//! [`Mode`], bit 6 says that a waiter sleeps on the tag, and bits 8 to 63 are the member. Mode 0 is
+//! [`Mode`], bit 6 says that a waiter sleeps on the lane, and bits 8 to 63 are the member. Mode 0 is
 //! free, whatever the other bits are. The other fields mean nothing while a lane is free or leased.
 //! They are written before the tag that makes them valid, and with release: a process that reads a
 //! new field sees everything that happened before it was written.
@@ -33,9 +33,12 @@
 
 use crate::{
     layout::span::Span,
-    sync::{AtomicU32, AtomicU64, wake_low_half},
+    sync::{AtomicU32, AtomicU64, sleep_on_high_half, wake_high_half},
 };
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+use std::{
+    sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
+    time::Duration,
+};
 
 /// One lane, as it lies in the lock file.
 #[repr(C, align(64))]
@@ -50,7 +53,8 @@ pub(crate) struct Lane {
     pub(crate) thread: AtomicU32,
     /// Raised before the lane becomes poison: its thread then knows that it lost the lane.
     pub(crate) epoch: AtomicU32,
-    /// The ticket of a waiter, and the number of this use of the lane: see [`turns`].
+    /// The ticket of a waiter, and the number of this use of the lane: see [`turns`]. Waiters sleep
+    /// on its high half.
     pub(crate) turn: AtomicU64,
     /// The process that leased the lane: its pid, and some bits of its pid namespace.
     pub(crate) process: AtomicU32,
@@ -60,7 +64,8 @@ pub(crate) struct Lane {
 }
 
 /// The word `turn` of a lane: a ticket in bits 0 to 31, the flags *ripe* and *has a deadline*, and
-/// from bit 34 on a number that no other recent use of the lane has.
+/// from bit 34 on a number that no other recent use of the lane has. The number is raised when a
+/// use begins, and when one ends that a waiter sleeps on.
 pub(crate) mod turns {
     /// The waiter was awake twice without success.
     pub(crate) const RIPE: u64 = 1 << 32;
@@ -95,7 +100,7 @@ pub(crate) enum Mode {
     AtomicWait = 11,
 }
 
-/// A waiter sleeps on the tag.
+/// A waiter sleeps on the lane.
 pub(crate) const AWAITED: u64 = 1 << 6;
 const MODE_BITS: u64 = 0xf;
 const MEMBER_AT: u32 = 8;
@@ -258,9 +263,17 @@ impl Lane {
         })
     }
 
+    /// Sleeps until a use of the lane begins or ends after `turn` was read, or for a time. The
+    /// caller found the bit of waiters in the tag after it had read the turn.
+    pub(crate) fn sleep(&self, turn: u64, longest: Duration) {
+        sleep_on_high_half(&self.turn, turn, longest);
+    }
+
     #[cold]
     fn wake(&self) {
-        wake_low_half(&self.tag);
+        self.turn.fetch_add(turns::NUMBER, SeqCst);
+        failpoint!(LaneTurned);
+        wake_high_half(&self.turn);
         failpoint!(LaneWoken);
     }
 }

@@ -29,22 +29,22 @@ pub(crate) fn wake_all(word: &AtomicU32) {
     let _ = futex::wake(word, futex::Flags::empty(), i32::MAX as u32);
 }
 
-/// Like [`sleep_on`], on the low 32 bits of a word.
-pub(crate) fn sleep_on_low_half(word: &AtomicU64, value: u64, longest: Duration) {
-    sleep_on(low_half(word), value as u32, longest);
+/// Like [`sleep_on`], on the high 32 bits of a word.
+pub(crate) fn sleep_on_high_half(word: &AtomicU64, value: u64, longest: Duration) {
+    sleep_on(high_half(word), (value >> 32) as u32, longest);
 }
 
-/// Wakes all sleepers on the low 32 bits of a word, in every process.
-pub(crate) fn wake_low_half(word: &AtomicU64) {
-    wake_all(low_half(word));
+/// Wakes all sleepers on the high 32 bits of a word, in every process.
+pub(crate) fn wake_high_half(word: &AtomicU64) {
+    wake_all(high_half(word));
 }
 
-/// The low 32 bits of a word, for the kernel alone: no code of this library accesses them at this
+/// The high 32 bits of a word, for the kernel alone: no code of this library accesses them at this
 /// width.
-fn low_half(word: &AtomicU64) -> &AtomicU32 {
+fn high_half(word: &AtomicU64) -> &AtomicU32 {
     let halves = std::ptr::from_ref(word).cast::<AtomicU32>();
-    let low = halves.wrapping_add(usize::from(cfg!(target_endian = "big")));
+    let high = halves.wrapping_add(usize::from(cfg!(target_endian = "little")));
     // SAFETY: the four bytes lie inside the eight that `word` borrows, at a multiple of 4; any
     // bytes are a valid atomic; the callers only pass the address to the kernel.
-    unsafe { &*low }
+    unsafe { &*high }
 }

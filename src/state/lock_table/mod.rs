@@ -30,13 +30,14 @@
 //!
 //! # Waiting
 //!
-//! A waiter sleeps on the tag of *one* lane that is in its way. Under the lock word it sets the bit
-//! [`AWAITED`] in that tag, and then sleeps while the tag has that value. The thread that gives the
-//! guard back swaps the tag, so it sees the bit if it was set before, and wakes the sleepers; if
-//! the bit comes later, the waiter sees that the guard is gone. One word decides, so no wake-up is
-//! lost. A sleep lasts 20 ms at most: then the waiter checks that the holder lives, and that the
-//! guard in the lane is still in its way. A lane can get the tag that it had before, with another
-//! guard: that costs a waiter that fell asleep late one such sleep.
+//! A waiter sleeps on *one* lane that is in its way. Under the lock word it reads the number of the
+//! lane's use ([`turns`](super::lanes::turns)), sets the bit [`AWAITED`] in the tag, and then sleeps
+//! while the number is the same. The thread that gives the guard back swaps the tag, so it sees the
+//! bit if it was set before, raises the number and wakes the sleepers; if the bit would come later,
+//! the waiter sees that the guard is gone. The tag decides, and the number never returns, so no
+//! wake-up is lost. On the tag itself a waiter could fall asleep late: the lane may have the same
+//! tag again, with another guard. A sleep lasts 20 ms at most: then the waiter checks that the
+//! holder lives, and that the guard in the lane is still in its way.
 //!
 //! While it waits, the waiter's own lane says so: mode *write-wait*, *read-wait* or *atomic-wait*.
 //! The lane of the wait becomes the lane of the guard by one atomic operation.
@@ -220,11 +221,19 @@ pub(crate) enum Refusal {
     Interleaved(Poison),
 }
 
+/// A lane with a guard or waiter that is in the way of a request.
+#[derive(Clone, Copy)]
+struct Occupied {
+    index: u32,
+    /// With the bit of waiters, if the request waits.
+    tag: u64,
+    /// The turn before that bit was set.
+    turn: u64,
+}
+
 /// The reason why one attempt gives no guard.
 enum Obstacle {
-    /// The guard or waiter in this lane is in the way; its tag, with the bit of waiters if the
-    /// request waits.
-    Lane(u32, u64),
+    Lane(Occupied),
     /// A hint leads to a lane that this process may not touch yet.
     OutOfReach,
     /// A recovery needs so many more lanes.
@@ -332,8 +341,8 @@ impl<L: Lanes> LockTable<'_, L> {
                         return Err(Refusal::TooManyGuards);
                     }
                 }
-                Err(Obstacle::Lane(lane, tag)) => {
-                    if self.wait_on(lane, tag, &request, surroundings, wait)? == Waited::Slept {
+                Err(Obstacle::Lane(occupied)) => {
+                    if self.wait_on(occupied, &request, surroundings, wait)? == Waited::Slept {
                         looks = 0;
                         continue;
                     }
@@ -356,8 +365,11 @@ impl<L: Lanes> LockTable<'_, L> {
     /// cleared the lanes of dead members instead.
     fn wait_on(
         &self,
-        index: u32,
-        tag: u64,
+        Occupied {
+            index,
+            tag,
+            mut turn,
+        }: Occupied,
         request: &Request,
         surroundings: &impl Surroundings,
         wait: &mut Wait,
@@ -390,11 +402,12 @@ impl<L: Lanes> LockTable<'_, L> {
             }
             wait.begin();
             failpoint!(WaitSleeping);
-            sync::sleep_on_low_half(&lane.tag, tag, time);
+            lane.sleep(turn, time);
             failpoint!(WaitWoken);
             if surroundings.is_interrupted() {
                 return Err(Refusal::Interrupted);
             }
+            turn = lane.turn.load(SeqCst);
             if wait.loses_patience() || !self.is_in_the_way(lane, tag, request, wait) {
                 wait.note_look();
                 return Ok(Waited::Slept);
@@ -524,7 +537,7 @@ pub(crate) fn poison(lane: &Lane, member: u64) {
 fn announce(lane: &Lane, tag: u64) -> Option<u64> {
     let awaited = tag | AWAITED;
     if tag == awaited {
-        return Some(tag);
+        return (lane.tag.load(SeqCst) == tag).then_some(tag);
     }
     lane.tag
         .compare_exchange(tag, awaited, SeqCst, Acquire)

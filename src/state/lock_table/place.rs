@@ -1,7 +1,7 @@
 //! Taking a lane for a guard, or for a wait. Everything here runs under the lock word.
 
 use super::{
-    HELD, LockTable, Obstacle, Poison, Refusal, Request, announce, hints::Hints, waiting::Wait,
+    HELD, LockTable, Obstacle, Occupied, Poison, Refusal, Request, announce, hints::Hints, waiting::Wait,
 };
 use crate::{
     layout::span::Span,
@@ -162,13 +162,21 @@ impl<L: Lanes> LockTable<'_, L> {
             .deadline
             .is_none_or(|deadline| deadline > Instant::now());
         if !waits {
-            return Obstacle::Lane(index, tag);
+            return Obstacle::Lane(Occupied {
+                index,
+                tag,
+                turn: 0,
+            });
         }
         // Looked at again: the lane may have got the same tag by a guard on another array.
-        let announced = self
-            .lane(index)
-            .and_then(|lane| announce(lane, tag).filter(|&awaited| self.is_of_this(lane, awaited)));
-        let Some(tag) = announced else {
+        let announced = self.lane(index).and_then(|lane| {
+            // Read before the announcement: the end of this use changes it.
+            let turn = lane.turn.load(SeqCst);
+            let tag = announce(lane, tag)?;
+            let occupied = Occupied { index, tag, turn };
+            self.is_of_this(lane, tag).then_some(occupied)
+        });
+        let Some(occupied) = announced else {
             return Obstacle::Changed;
         };
         failpoint!(WaitFlagged);
@@ -191,7 +199,7 @@ impl<L: Lanes> LockTable<'_, L> {
                 lane.turn.fetch_or(turns::RIPE, Relaxed);
             }
         }
-        Obstacle::Lane(index, tag)
+        Obstacle::Lane(occupied)
     }
 
     /// Publishes the request's lane, with the ticket and flags of a waiter. Returns false if this

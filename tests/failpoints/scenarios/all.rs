@@ -73,7 +73,11 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         is_quiet: true,
         ..helped(
             "wake",
-            &[Crash("LaneReplaced", 1, Free), Crash("LaneWoken", 1, Free)],
+            &[
+                Crash("LaneReplaced", 1, Free),
+                Crash("LaneTurned", 1, Free),
+                Crash("LaneWoken", 1, Free),
+            ],
         )
     },
     quiet(

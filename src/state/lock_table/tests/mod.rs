@@ -264,7 +264,7 @@ impl Fixture {
 
     /// Lets the waiter in a lane look again, as the end of 20 ms does.
     fn poke(&self, lane: u32) {
-        crate::sync::wake_low_half(&self.lane(lane).tag);
+        crate::sync::wake_high_half(&self.lane(lane).turn);
     }
 }
 
