@@ -7,10 +7,10 @@
 //! # The tag
 //!
 //! All that is decided about a lane is decided by single accesses to its tag: bits 0 to 3 are the
-//! [`Mode`], bit 6 says that a waiter sleeps on the lane, and bits 8 to 63 are the member. Mode 0 is
-//! free, whatever the other bits are. The other fields mean nothing while a lane is free or leased.
-//! They are written before the tag that makes them valid, and with release: a process that reads a
-//! new field sees everything that happened before it was written.
+//! [`Mode`], bit 6 says that a waiter sleeps on the lane, and bits 8 to 63 are the member. Mode 0
+//! is free, whatever the other bits are. The other fields mean nothing while a lane is free or
+//! leased. They are written before the tag that makes them valid, and with release: a process that
+//! reads a new field sees everything that happened before it was written.
 //!
 //! # Leases
 //!

@@ -1,7 +1,8 @@
 //! Taking a lane for a guard, or for a wait. Everything here runs under the lock word.
 
 use super::{
-    HELD, LockTable, Obstacle, Occupied, Poison, Refusal, Request, announce, hints::Hints, waiting::Wait,
+    HELD, LockTable, Obstacle, Occupied, Poison, Refusal, Request, announce, hints::Hints,
+    waiting::Wait,
 };
 use crate::{
     layout::span::Span,
