@@ -30,14 +30,14 @@
 //!
 //! # Waiting
 //!
-//! A waiter sleeps on *one* lane that is in its way. Under the lock word it reads the number of the
-//! lane's use ([`turns`](super::lanes::turns)) and sets the bit [`AWAITED`] in the tag. Then it
-//! sleeps while the number is the same. The thread that gives the guard back swaps the tag. It sees
-//! the bit if it was set before, raises the number, and wakes the sleepers. If the bit would come
-//! later, the waiter sees that the guard is gone. The tag decides, and the number never returns, so
-//! no wake-up is lost. On the tag itself a waiter could fall asleep late, when the lane has the same
-//! tag again with another guard. A sleep lasts 20 ms at most: then the waiter checks that the holder
-//! lives, and that the guard in the lane is still in its way.
+//! A waiter sleeps on *one* lane that is in its way. Under the lock word it reads the number of
+//! the lane's use ([`turns`](super::lanes::turns)) and sets the bit [`AWAITED`] in the tag. Then
+//! it sleeps while the number is the same. The thread that gives the guard back swaps the tag. It
+//! sees the bit if it was set before, raises the number, and wakes the sleepers. If the bit would
+//! come later, the waiter sees that the guard is gone. The tag decides, and the number never
+//! returns, so no wake-up is lost. On the tag itself a waiter could fall asleep late, when the
+//! lane has the same tag again with another guard. A sleep lasts 20 ms at most: then the waiter
+//! checks that the holder lives, and that the guard in the lane is still in its way.
 //!
 //! While it waits, the waiter's own lane says so: mode *write-wait*, *read-wait* or *atomic-wait*.
 //! The lane of the wait becomes the lane of the guard by one atomic operation.
