@@ -163,7 +163,7 @@ impl Manager {
         if !member.page().is_persistent() && !self.is_owner() {
             return Err(self.not_owner());
         }
-        member.check_descriptor()?;
+        member.check_descriptors()?;
         store::check_removable(self.path())?;
         member.page().set_closing(self.path())?;
         failpoint!(CloseMarked);
@@ -250,7 +250,7 @@ impl Drop for Shared {
         let deletes = self.owns()
             && !page.is_persistent()
             && self.member.is_at_its_path().is_ok_and(|is_there| is_there)
-            && self.member.check_descriptor().is_ok()
+            && self.member.check_descriptors().is_ok()
             && store::check_removable(directory).is_ok();
         if deletes && page.set_closing(directory).unwrap_or(false) {
             failpoint!(CloseMarked);

@@ -166,7 +166,11 @@ impl Segment {
 
     /// Opens an array that may be released already.
     pub(crate) fn open_for_sweep(member: &Arc<Member>, path: &Path) -> Result<Arc<Segment>> {
-        let file = open_file(path).map_err(|source| open_error(source, path, None))?;
+        // In the store's own directory, wherever it is by now.
+        let file = member
+            .place()
+            .open_to_write(path.file_name().unwrap_or_default())
+            .map_err(|source| open_error(source, path, None))?;
         Self::find(member, path, &file, None, false)
     }
 

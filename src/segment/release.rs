@@ -203,6 +203,9 @@ impl Drop for Segment {
                     path = %self.path.display(),
                     "dropped an array that this process owned"
                 );
+            } else if self.state().lifecycle.load(SeqCst) == lifecycle::RELEASED {
+                // Writers that were killed since the array was released have lanes still.
+                self.settle_poison(me);
             }
         }
         SEGMENTS.lock().remove(self);

@@ -1,14 +1,15 @@
 //! The array's answers to the questions of its lock table, and the poison of a deleted array.
 
-use super::{SEGMENTS, Segment, read_header};
+use super::{SEGMENTS, Segment};
 use crate::{
-    error::{Error, Result},
+    error::Result,
+    format::{directory_entry::StoreEntry, header::Header},
     layout::span::Span,
     state::{
         lanes::{Lanes, Mode},
         lock_table::{Request, Surroundings},
     },
-    store::{deadlock, listing, member::Member},
+    store::{deadlock, member::Member},
     sync::Instant,
     sys::wait::is_interrupted,
 };
@@ -49,6 +50,9 @@ impl Surroundings for Segment {
 /// Frees the lanes with poison of arrays that are gone, which two deaths in a row can leave. Only
 /// where no other process is a member: it may have such an array mapped.
 pub(super) fn free_lanes_of_gone_arrays(member: &Member) -> Result<()> {
+    if member.is_read_only() {
+        return Ok(());
+    }
     let lanes = member.lanes();
     let poisoned = || {
         (0..lanes.count())
@@ -71,10 +75,18 @@ pub(super) fn free_lanes_of_gone_arrays(member: &Member) -> Result<()> {
     for segment in mapped {
         gone.remove(&segment.key);
     }
-    for path in listing::arrays(member.directory())? {
-        match read_header(&path, None) {
-            Ok((parsed, _)) => _ = gone.remove(&parsed.header.id.lane_key()),
-            Err(Error::NotFound { .. } | Error::Released { .. }) => {}
+    // In the store's own directory: another one, or none, may be at its path.
+    let place = member.place();
+    for name in place.names()? {
+        let StoreEntry::Array(_) = StoreEntry::of(&name) else {
+            continue;
+        };
+        let Some(file) = place.open_file(&name)? else {
+            continue;
+        };
+        let len = file.metadata().map_or(0, |metadata| metadata.len());
+        match Header::parse(&file, len) {
+            Ok(parsed) => _ = gone.remove(&parsed.header.id.lane_key()),
             // It may be the one that the poison belongs to.
             Err(_) => return Ok(()),
         }

@@ -23,17 +23,12 @@ use crate::{
         permissions,
         plan::{Kind, Plan, PlannedDeletion, Reason},
     },
-    sys::{
-        fs::{is_at, open_file},
-        mapping::Mapping,
-        wait::Deadline,
-    },
+    sys::{mapping::Mapping, wait::Deadline},
 };
 use std::{
     collections::BTreeMap,
     ffi::OsStr,
-    fs::{self, File},
-    io,
+    fs::File,
     os::unix::fs::FileExt,
     path::Path,
     sync::{Arc, atomic::Ordering::SeqCst},
@@ -83,14 +78,17 @@ pub(crate) fn plan_store(store: &StoreReader, directory: &Path) -> Result<Plan> 
 }
 
 fn plan_files_of(store: &StoreReader, directory: &Path) -> Result<Plan> {
-    plan_files(directory, store.page().uuid(), |member| {
-        store.is_alive(member)
-    })
+    match Directory::open(directory)? {
+        Some(directory) => plan_files(&directory, store.page().uuid(), |member| {
+            store.is_alive(member)
+        }),
+        None => Ok(Plan::default()),
+    }
 }
 
 /// The files in the store in `directory`, which has this id, that a sweep deletes.
 fn plan_files(
-    directory: &Path,
+    directory: &Directory,
     store: Uuid,
     is_alive: impl Fn(u64) -> Result<bool>,
 ) -> Result<Plan> {
@@ -101,23 +99,17 @@ fn plan_files(
         Some(&is_alive) => Ok(is_alive),
         None => is_alive(member).map(|is_alive| *known.entry(member).or_insert(is_alive)),
     };
-    let opened = Directory::open(directory)?;
-    let identity = match &opened {
-        // Another store can have come to the path.
-        Some(directory) => directory.identity()?.filter(|found| found.uuid == store),
-        None => None,
-    };
-    let is_of_store = |name: &OsStr| {
-        let known = opened.as_ref().zip(identity.as_ref());
-        known.map_or(Ok(false), |(directory, store)| {
-            directory.is_of_store(name, store)
-        })
+    // Another store can have come to the path.
+    let identity = directory.identity()?.filter(|found| found.uuid == store);
+    let is_of_store = |name: &OsStr| match &identity {
+        Some(store) => directory.is_of_store(name, store),
+        None => Ok(false),
     };
     let mut plan = Plan::default();
-    for name in listing::names(directory)? {
-        let path = directory.join(&name);
+    for name in directory.names()? {
+        let path = directory.path().join(&name);
         let reason = match StoreEntry::of(&name) {
-            StoreEntry::Array(_) => match judge_array(&path, store, &mut is_alive) {
+            StoreEntry::Array(_) => match judge_array(directory, &name, store, &mut is_alive) {
                 Err(error @ (Error::Header { .. } | Error::Untrusted { .. })) => {
                     Err(match is_of_store(&name) {
                         Ok(true) => error,
@@ -140,7 +132,7 @@ fn plan_files(
         match reason {
             Ok(None) | Err(Error::NotFound { .. }) => {}
             Ok(Some(reason)) => plan.deletions.push(PlannedDeletion {
-                bytes: listing::allocated(&path),
+                bytes: directory.allocated(&name),
                 arrays: usize::from(reason.kind() == Kind::Array),
                 drafts: usize::from(reason.kind() == Kind::Draft),
                 path,
@@ -154,11 +146,15 @@ fn plan_files(
 
 /// Why a sweep deletes an array, if so. An error if the file is not an array that can be opened.
 fn judge_array(
-    path: &Path,
+    directory: &Directory,
+    name: &OsStr,
     store: Uuid,
     is_alive: impl FnOnce(u64) -> Result<bool>,
 ) -> Result<Option<Reason>> {
-    let file = open_file(path).map_err(|source| header::open_error(source, path, None))?;
+    let path = &directory.path().join(name);
+    let file = directory
+        .open_to_write(name)
+        .map_err(|source| header::open_error(source, path, None))?;
     let mut head = [0; HEADER_KEY_AT];
     let is_array = file.read_exact_at(&mut head, 0).is_ok() && head.starts_with(&MAGIC);
     let state = StateSnapshot::in_head(&head);
@@ -173,7 +169,7 @@ fn judge_array(
     }
     match check_array(&file, path, store) {
         // A released file that lost its name is another array's by now, or about to be.
-        _ if !is_at(path, &file).map_err(Error::io(path, "look at the file"))? => Ok(None),
+        _ if !directory.has(name, &file)? => Ok(None),
         Ok(()) => Ok(reason),
         Err(error) => Err(error),
     }
@@ -205,10 +201,9 @@ fn check_words(path: &Path, lifecycle: u32, owner: u64) -> Result<()> {
 /// Deletes the leftovers among the files of a store.
 pub(crate) fn sweep_files(member: &Arc<Member>, deadline: &Deadline) -> Result<Swept> {
     member.check_open()?;
-    let Plan { deletions, skipped } =
-        plan_files(member.directory(), member.page().uuid(), |owner| {
-            member.is_alive(owner)
-        })?;
+    let Plan { deletions, skipped } = plan_files(member.place(), member.page().uuid(), |owner| {
+        member.is_alive(owner)
+    })?;
     if !deletions.is_empty() {
         member.check_writable()?;
     }
@@ -223,7 +218,7 @@ pub(crate) fn sweep_files(member: &Arc<Member>, deadline: &Deadline) -> Result<S
         swept.note(sweep_array(member, array, deadline));
     }
     for draft in drafts {
-        swept.note(sweep_draft(draft));
+        swept.note(sweep_draft(member.place(), draft));
     }
     if let Err(error) = free_lanes_of_gone_arrays(member) {
         swept.skipped.push(error);
@@ -249,31 +244,33 @@ fn sweep_array(
     }
 }
 
-fn sweep_draft(draft: &PlannedDeletion) -> Result<Swept> {
+fn sweep_draft(directory: &Directory, draft: &PlannedDeletion) -> Result<Swept> {
     failpoint!(SweepHalfMadeFound);
-    end_recycling(&draft.path);
-    let removed = fs::remove_file(&draft.path);
+    let name = draft.path.file_name().unwrap_or_default();
+    end_recycling(directory, name);
+    let is_removed = directory.unlink(name);
     failpoint!(SweepHalfMadeRemoved);
-    match removed {
-        Ok(()) => Ok(Swept {
+    Ok(match is_removed? {
+        true => Swept {
             half_made: 1,
             bytes: draft.bytes,
             ..Swept::default()
-        }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Swept::default()),
-        Err(error) => Err(Error::io(&draft.path, "delete a half-built array")(error)),
-    }
+        },
+        false => Swept::default(),
+    })
 }
 
 /// Marks a file that a dead member was recycling as released: processes that keep a mapping of its
 /// old array unmap it then, and its pages are freed.
-fn end_recycling(path: &Path) {
+fn end_recycling(directory: &Directory, name: &OsStr) {
     let mut head = [0; HEADER_KEY_AT];
-    let Ok(file) = open_file(path) else { return };
+    let Ok(file) = directory.open_to_write(name) else {
+        return;
+    };
     if file.read_exact_at(&mut head, 0).is_ok()
         && head.starts_with(&MAGIC)
         && StateSnapshot::in_head(&head).lifecycle == lifecycle::RECYCLING
-        && let Ok(mapping) = Mapping::new(&file, HEADER_KEY_AT, path)
+        && let Ok(mapping) = Mapping::new(&file, HEADER_KEY_AT, &directory.path().join(name))
     {
         mapping.state().give_up_recycling();
     }
@@ -284,6 +281,7 @@ impl Segment {
     /// Returns false if there is nothing to do.
     fn sweep(&self, deadline: &Deadline) -> Result<bool> {
         if self.finish_release(deadline)? {
+            self.settle_poison(self.member.id()?);
             return Ok(true);
         }
         let word = self.state().owner.load(SeqCst);
@@ -301,6 +299,7 @@ impl Segment {
         let me = self.member.id()?;
         self.ownership.lock().release(self.state(), me);
         failpoint!(ReleaseMarked);
+        self.settle_poison(me);
         self.unlink(deadline).map(|()| true)
     }
 }
@@ -341,7 +340,7 @@ mod tests {
         let other = Manager::builder().root(scratch.path()).create().unwrap();
         let foreign = other.options().name("foreign").zeros::<u8, _>(5).unwrap();
         let copy = manager.path().join("copy.ndshm");
-        fs::copy(foreign.path(), &copy).unwrap();
+        std::fs::copy(foreign.path(), &copy).unwrap();
         change(&copy, OWNER_AT, &dead);
         let draft = directory_entry::draft_prefix(77) + "x";
         for name in [
@@ -351,7 +350,7 @@ mod tests {
             "broken.ndshm",
             "notes.txt",
         ] {
-            fs::write(manager.path().join(name), "x").unwrap();
+            std::fs::write(manager.path().join(name), "x").unwrap();
         }
         let list = || {
             let mut names = listing::names(manager.path()).unwrap();
@@ -389,6 +388,6 @@ mod tests {
                 .map(|deletion| deletion.bytes)
                 .sum::<u64>()
         );
-        fs::remove_file(manager.path().join("notes.txt")).unwrap();
+        std::fs::remove_file(manager.path().join("notes.txt")).unwrap();
     }
 }

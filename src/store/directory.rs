@@ -15,12 +15,16 @@
 use crate::{
     error::{Error, Result},
     format::{
-        constants::{HEADER_AT, LOCK_NAME, MAGIC, MAX_HEADER_END, MAX_MEMBER},
+        constants::{
+            HEADER_AT, HEADER_END_AT, LOCK_LEN, LOCK_MAGIC, LOCK_NAME, MAGIC, MAX_HEADER_END,
+            MAX_MEMBER,
+        },
         directory_entry::StoreEntry,
         header::Header,
     },
     store::lock_snapshot::LockPageSnapshot,
     sys::{
+        descriptor::OwnFile,
         file_lock,
         fs::{above_the_streams, inode_of_file, is_at, move_into, open_file_in, unless_missing},
     },
@@ -33,10 +37,7 @@ use std::{
     ffi::{OsStr, OsString},
     fs::File,
     io,
-    os::{
-        fd::IntoRawFd,
-        unix::{ffi::OsStrExt, fs::FileExt},
-    },
+    os::unix::{ffi::OsStrExt, fs::FileExt},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -52,17 +53,8 @@ pub(crate) const STRAY: &str =
 
 /// An open directory of this user.
 pub(crate) struct Directory {
-    descriptor: Descriptor,
+    descriptor: OwnFile,
     path: PathBuf,
-}
-
-/// A descriptor that is compared before each use: other code of the process may close it, or put
-/// another directory at its number.
-struct Descriptor {
-    /// `None` only while this is dropped.
-    file: Option<File>,
-    /// Device and inode.
-    inode: (u64, u64),
 }
 
 /// What the files of a store have in common.
@@ -86,13 +78,14 @@ impl Directory {
         let file = above_the_streams(file).map_err(Error::io(path, "open the directory"))?;
         let found = rustix::fs::fstat(&file).map_err(failed)?;
         let directory = Self {
-            descriptor: Descriptor {
-                file: Some(file),
-                inode: (found.st_dev, found.st_ino),
-            },
+            descriptor: OwnFile::new(file).map_err(Error::io(path, "open the directory"))?,
             path: path.into(),
         };
         Ok((found.st_uid == user()).then_some(directory))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The same directory, which gets this path.
@@ -154,13 +147,20 @@ impl Directory {
         move_into(&self.path.join(from), self.own()?, to)
     }
 
+    /// An error if the process lost the descriptor.
+    pub(crate) fn check_descriptor(&self) -> Result<()> {
+        self.own()
+            .map(|_| ())
+            .map_err(Error::io(&self.path, "use the directory"))
+    }
+
     /// Its descriptor. An error if the process closed the descriptor, as `closerange` does: its
     /// number may be that of another directory by now.
     fn own(&self) -> io::Result<&File> {
-        self.descriptor.own().ok_or_else(|| {
+        self.descriptor.get().ok_or_else(|| {
             io::Error::other(
                 "this process closed the descriptor of the store's directory, with other files: \
-                 open the store anew, in a process that leaves the descriptors of others alone",
+                 open the store again, in a process that leaves the descriptors of others alone",
             )
         })
     }
@@ -179,6 +179,14 @@ impl Directory {
             }
         }
         Ok(names)
+    }
+
+    /// The names in it if it certainly is no store: it has no lock file, and its path names it. A
+    /// store that a closer empties has no lock file either, but is not at its path any more.
+    pub(crate) fn names_without_a_store(&self) -> Result<Option<Vec<OsString>>> {
+        let names = self.names()?;
+        let is_no_store = !names.iter().any(|name| name == LOCK_NAME) && self.is_at_its_path()?;
+        Ok(is_no_store.then_some(names))
     }
 
     /// What the store's files have in common, as its lock file says; `None` without a sound one.
@@ -238,16 +246,29 @@ impl Directory {
         looks().map_err(Error::io(self.path.join(name), "read the file"))
     }
 
-    /// Whether it has only what a store has that is being made: a lock file, or nothing.
+    /// Whether it has only what a store has that is being made: a lock file, which may be unwritten
+    /// yet, or nothing.
     pub(crate) fn is_half_built(&self) -> Result<bool> {
         for name in self.names()? {
-            let is_the_makers =
-                name == LOCK_NAME && self.stat(&name)?.is_none_or(|found| is_own_file(&found));
-            if !is_the_makers {
+            if name != LOCK_NAME || !self.may_be_a_makers(&name)? {
                 return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    /// Whether a file can be the lock file of a store that is being made. Its maker reserves the
+    /// page, which is zero then, and writes it.
+    fn may_be_a_makers(&self, name: &OsStr) -> Result<bool> {
+        match self.stat(name)? {
+            Some(found) if !is_own_file(&found) || found.st_size > LOCK_LEN as i64 => Ok(false),
+            Some(_) => Ok(self.open_file(name)?.is_none_or(|file| {
+                read_head(&file, LOCK_LEN).is_ok_and(|page| {
+                    page.starts_with(&LOCK_MAGIC) || page.iter().all(|&byte| byte == 0)
+                })
+            })),
+            None => Ok(true),
+        }
     }
 
     /// The first file that does not belong to the store that has this identity. Without one, the
@@ -271,6 +292,13 @@ impl Directory {
                 .stat(name)?
                 .is_none_or(|found| is_own_file(&found) && is_draft(StoreEntry::of(name)))),
         }
+    }
+
+    /// Whether a name is that of this open file.
+    pub(crate) fn has(&self, name: &OsStr, file: &File) -> Result<bool> {
+        let inode = inode_of_file(file)
+            .map_err(Error::io(self.path.join(name), "look at the open file"))?;
+        Ok(self.inode_of(name)? == Some(inode))
     }
 
     /// The bytes that a file takes on its file system; none if it is gone.
@@ -302,32 +330,14 @@ impl Directory {
         unless_missing(statat(own, name, AtFlags::SYMLINK_NOFOLLOW)).map_err(failed())
     }
 
-    /// `None` if it is gone.
-    fn open_file(&self, name: &OsStr) -> Result<Option<File>> {
+    /// Opens a file in it for reading. `None` if it is gone.
+    pub(crate) fn open_file(&self, name: &OsStr) -> Result<Option<File>> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let failed = || Error::io(self.path.join(name), "open the file");
         let own = self.own().map_err(failed())?;
         unless_missing(openat(own, name, flags, Mode::empty()))
             .and_then(|file| file.map(File::from).map(above_the_streams).transpose())
             .map_err(failed())
-    }
-}
-
-impl Descriptor {
-    /// The directory, if the number still names it.
-    fn own(&self) -> Option<&File> {
-        let file = self.file.as_ref()?;
-        let is_own = inode_of_file(file).is_ok_and(|found| found == self.inode);
-        is_own.then_some(file)
-    }
-}
-
-impl Drop for Descriptor {
-    fn drop(&mut self) {
-        if self.own().is_none() {
-            // Closed already; the number may be another file's.
-            let _ = self.file.take().map(File::into_raw_fd);
-        }
     }
 }
 
@@ -351,19 +361,28 @@ fn is_array_of(file: &File, store: Uuid) -> io::Result<bool> {
     Ok(read_head(file, MAGIC.len())? == MAGIC && names_store(file, store)?)
 }
 
-/// Whether a file has this store's id where the header of an array has it.
+/// Whether a file has this store's id where the header of an array has it. Elements may have it
+/// too, for example those of an array that is a copy of a file of this store.
 fn names_store(file: &File, store: Uuid) -> io::Result<bool> {
     // The key "store" and a UUID, as deterministic CBOR has them.
     let entry = [&b"\x65store\xd8\x25\x50"[..], store.as_bytes()].concat();
     // Most headers are short.
-    for longest in [4096, MAX_HEADER_END] {
-        let head = read_head(file, longest)?;
-        let header = head.get(HEADER_AT..).unwrap_or_default();
-        if header.windows(entry.len()).any(|part| part == entry) {
-            return Ok(true);
-        }
+    let mut head = read_head(file, 4096)?;
+    let end = head
+        .get(HEADER_END_AT..HEADER_END_AT + 4)
+        .map_or(0, |word| {
+            u32::from_le_bytes(word.try_into().unwrap_or_default()) as usize
+        });
+    // A damaged length does not say where the header ends.
+    let end = match end {
+        HEADER_AT..=MAX_HEADER_END => end,
+        _ => MAX_HEADER_END,
+    };
+    if end > head.len() {
+        head = read_head(file, end)?;
     }
-    Ok(false)
+    let header = head.get(HEADER_AT..end.min(head.len())).unwrap_or_default();
+    Ok(header.windows(entry.len()).any(|part| part == entry))
 }
 
 /// The first bytes of a file, `longest` at most.

@@ -5,7 +5,10 @@
 
 use crate::{
     error::{Error, Result},
-    format::{constants::LOCK_NAME, directory_entry::StoreEntry},
+    format::{
+        constants::LOCK_NAME,
+        directory_entry::{RootEntry, StoreEntry},
+    },
     store::directory::Directory,
 };
 use rustix::{
@@ -96,10 +99,12 @@ pub(crate) fn allocated(path: &Path) -> u64 {
     fs::symlink_metadata(path).map_or(0, |metadata| metadata.blocks() * 512)
 }
 
-/// The directories in a root that have a lock file, in the order of their names.
+/// The directories in a root that have a lock file, in the order of their names. A store that is
+/// being made is none yet: a process that joined it would keep it from being swept.
 pub(crate) fn stores(root: &Path) -> Result<Vec<PathBuf>> {
     let mut stores = Vec::new();
-    for name in names(root)? {
+    let is_made = |name: &OsString| RootEntry::of(name) != RootEntry::HalfBuilt;
+    for name in names(root)?.into_iter().filter(is_made) {
         let path = root.join(name);
         let lock = path.join(LOCK_NAME);
         match rustix::fs::stat(&lock) {

@@ -11,6 +11,7 @@ use crate::{
     sys::{file_system::FileSystem, fs, process::trusted_variable},
 };
 use std::{
+    ffi::OsString,
     fs::{DirBuilder, File, Metadata},
     io,
     os::unix::fs::{DirBuilderExt, FileExt, MetadataExt},
@@ -204,18 +205,14 @@ pub(crate) fn no_store(path: &Path) -> Error {
     Error::no_store(path)
 }
 
-/// Whether a directory has arrays and no lock file. One look through a descriptor: a store that is
-/// deleted or made at this moment has both, or neither.
+/// Whether a directory has arrays and no lock file.
 fn has_arrays_alone(directory: &Path) -> bool {
     let Ok(Some(directory)) = Directory::open(directory) else {
         return false;
     };
-    let names = directory.names().unwrap_or_default();
-    let has =
-        |wanted: fn(StoreEntry<'_>) -> bool| names.iter().any(|name| wanted(StoreEntry::of(name)));
-    has(|entry| matches!(entry, StoreEntry::Array(_)))
-        && !has(|entry| entry == StoreEntry::LockFile)
-        && directory.is_at_its_path().is_ok_and(|is_there| is_there)
+    let names = directory.names_without_a_store().unwrap_or_default();
+    let is_array = |name: &OsString| matches!(StoreEntry::of(name), StoreEntry::Array(_));
+    names.is_some_and(|names| names.iter().any(is_array))
 }
 
 /// Whether a directory without a lock file, or another file, is at a path: never a store, which is
@@ -232,11 +229,9 @@ pub(crate) fn is_no_store(path: &Path) -> bool {
                 (Ok(Some(before)), Ok(Some(after))) if before == after
             );
     };
-    // A store that a closer empties has no lock file either, but is not at its path any more.
-    let has_lock_file = directory
-        .names()
-        .is_ok_and(|names| names.iter().any(|name| name == LOCK_NAME));
-    !has_lock_file && directory.is_at_its_path().is_ok_and(|is_there| is_there)
+    directory
+        .names_without_a_store()
+        .is_ok_and(|names| names.is_some())
 }
 
 /// Checks that no other user can put stores into a root.

@@ -99,20 +99,19 @@ fn judge(path: &Path, entry: RootEntry) -> Result<Option<PlannedDeletion>> {
             .then(|| whole(path, Reason::HalfBuilt))
             .transpose();
     }
-    let reason = match StoreReader::open(path) {
-        Ok(store) => reason_to_delete(&store, path)?,
-        // Its closer died just before it removed the directory, which may have drafts of late
-        // makers. A link, or a directory that has other files and no lock file, is not of this
-        // library, whatever its name is.
-        Err(error) if entry == RootEntry::Gone => match Directory::open(path)? {
-            // A whole store, for example one with another mode.
-            Some(directory) if directory.identity()?.is_some() => return Err(error),
-            Some(directory) => match directory.foreign_entry(None)? {
+    if entry == RootEntry::Gone {
+        let reason = match Gone::open(path)? {
+            Gone::Store(store) => reason_to_delete(&store, path)?,
+            Gone::Rest(directory) => match directory.foreign_entry(None)? {
                 None => Some(Reason::RenamedAway),
                 Some(foreign) => return Err(not_removable(path, foreign.as_ref())),
             },
-            None => None,
-        },
+            Gone::Nothing => None,
+        };
+        return reason.map(|reason| whole(path, reason)).transpose();
+    }
+    let reason = match StoreReader::open(path) {
+        Ok(store) => reason_to_delete(&store, path)?,
         // Not a store, not of this user, or gone in the meantime.
         Err(Error::NotFound { .. }) => None,
         Err(Error::Untrusted { .. }) if !has_lock_file(path)? => None,
@@ -201,6 +200,34 @@ pub(crate) fn sweep(root: &Path, deadline: &Deadline) -> Result<Swept> {
         sweep_half_built(root, &half_built, &mut swept)?;
     }
     Ok(swept)
+}
+
+/// What is at the path of a store that was renamed away.
+enum Gone {
+    /// A store with its lock file.
+    Store(StoreReader),
+    /// A directory of this user without one. Its closer died just before it removed the directory,
+    /// which may have drafts of late makers; or it is not of this library, whatever its name is.
+    Rest(Directory),
+    /// Nothing, a link, another file, or another user's directory.
+    Nothing,
+}
+
+impl Gone {
+    /// An error where a store is there that cannot be opened, for example for its mode, or where
+    /// this cannot be told.
+    fn open(path: &Path) -> Result<Self> {
+        let error = match StoreReader::open(path) {
+            Ok(store) => return Ok(Self::Store(store)),
+            Err(error @ (Error::NotFound { .. } | Error::Untrusted { .. })) => error,
+            Err(error) => return Err(error),
+        };
+        match Directory::open(path)? {
+            Some(directory) if directory.identity()?.is_some() => Err(error),
+            Some(directory) => Ok(Self::Rest(directory)),
+            None => Ok(Self::Nothing),
+        }
+    }
 }
 
 /// Puts stores back that are not closed and were renamed away in the place of another one, if their
@@ -300,30 +327,16 @@ fn sweep_deserted(store: &StoreReader, directory: &Path, deadline: &Deadline) ->
     Ok(Swept { stores: 1, ..swept })
 }
 
-fn has_sound_lock_file(directory: &Path) -> Result<bool> {
-    let identity = match Directory::open(directory)? {
-        Some(directory) => directory.identity()?,
-        None => None,
-    };
-    Ok(identity.is_some())
-}
-
 /// Deletes a store that a closer renamed away.
 ///
 /// A store that is not marked as closing was in the place of the closed one: its closer has not put
 /// it back yet, or was killed before it could. It is deleted under the same conditions as in its
 /// place.
 fn sweep_gone(gone: &Path, deadline: &Deadline) -> Result<Swept> {
-    match StoreReader::open(gone) {
-        Ok(store) if !store.page().is_closing() => {}
-        // Closing, or without a lock file that could be one.
-        Ok(_) | Err(Error::NotFound { .. }) => return empty(gone),
-        Err(error @ Error::Untrusted { .. }) => match has_sound_lock_file(gone)? {
-            // A whole store that is not trusted as it stands, for example for its mode.
-            true => return Err(error),
-            false => return empty(gone),
-        },
-        Err(error) => return Err(error),
+    match Gone::open(gone)? {
+        Gone::Store(store) if !store.page().is_closing() => {}
+        Gone::Store(_) | Gone::Rest(_) => return empty(gone),
+        Gone::Nothing => return Ok(Swept::default()),
     }
     let swept = sweep_store(gone, deadline)?;
     if swept.stores == 0 {

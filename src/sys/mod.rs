@@ -5,6 +5,7 @@
 //! callers pass offsets, lengths and paths.
 
 pub(crate) mod copy;
+pub(crate) mod descriptor;
 #[allow(unsafe_code)]
 pub(crate) mod file_lock;
 pub(crate) mod file_system;

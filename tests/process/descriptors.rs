@@ -51,6 +51,13 @@ fn take_the_numbers(taker: &str, elsewhere: &Path) {
     }
 }
 
+/// Puts a file at a number, by dup2.
+#[allow(unsafe_code, reason = "the code that is tested against")]
+fn dup_over(file: &File, number: i32) {
+    // SAFETY: nothing that the test needs after this uses the number.
+    assert_eq!(unsafe { libc::dup2(file.as_raw_fd(), number) }, number);
+}
+
 /// Puts a file at the number of each open descriptor, by dup2.
 #[allow(unsafe_code, reason = "the code that is tested against")]
 fn dup_over_all(file: &File) {
@@ -156,6 +163,58 @@ fn child_loses_its_descriptor_and_asks() {
     for file in elsewhere.iter().chain([&mine]) {
         rustix::io::fcntl_getfd(file).unwrap();
     }
+    common::done();
+}
+
+/// The number of the lock file named another file for a while, then the lock file again, through a
+/// description that holds no lock. The process believed it: others could sweep its store.
+#[test]
+fn a_descriptor_that_was_lost_stays_lost_when_its_file_comes_back() {
+    let root = Root::new();
+    let manager = root.manager();
+    let xs = manager.options().name("xs").from_elem(10, 1.0).unwrap();
+    let arguments = [
+        manager.path().display().to_string(),
+        xs.handle().to_string(),
+    ];
+    common::run(child_gets_its_descriptors_back, &arguments);
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_gets_its_descriptors_back() {
+    let [store, handle] = &common::arguments()[..] else {
+        panic!()
+    };
+    let manager = Manager::open(store).unwrap();
+    let xs: SharedArray1<f64> = handle.parse::<Handle>().unwrap().open().unwrap();
+    let guard = xs.write().unwrap();
+    let files: Vec<_> = (3..64)
+        .filter_map(|number| {
+            let path = std::fs::read_link(format!("/proc/self/fd/{number}")).ok()?;
+            path.starts_with(store).then_some((number, path))
+        })
+        .collect();
+    assert!(
+        files.len() >= 2,
+        "the lock file and the directory: {files:?}"
+    );
+    let elsewhere = File::open("/proc/self/status").unwrap();
+    for (number, _) in &files {
+        dup_over(&elsewhere, *number);
+    }
+    assert!(is_lost(&manager.sweep().map(drop).unwrap_err()));
+    assert!(is_lost(&manager.zeros::<f64, _>(5).map(drop).unwrap_err()));
+    for (number, path) in &files {
+        let mut options = File::options();
+        let file = options.read(true).write(path.is_file()).open(path).unwrap();
+        dup_over(&file, *number);
+    }
+    assert!(is_lost(&manager.sweep().map(drop).unwrap_err()));
+    assert!(is_lost(&manager.zeros::<f64, _>(5).map(drop).unwrap_err()));
+    drop((guard, xs, manager));
+    let again = Manager::open(store).unwrap();
+    again.zeros::<f64, _>(5).unwrap();
     common::done();
 }
 

@@ -21,6 +21,7 @@ mod events;
 mod file_size;
 mod forks;
 mod janitor;
+mod leftover_lanes;
 mod lifecycle;
 mod mounts;
 mod poison;

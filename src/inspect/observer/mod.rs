@@ -79,8 +79,9 @@ impl Observer {
         })
     }
 
-    /// The directories in a root that have a lock file, in the order of their names. Opening one
-    /// may still be refused. A root that does not exist has no stores.
+    /// The directories in a root that have a lock file, in the order of their names, but for stores
+    /// that are being made. Opening one may still be refused. A root that does not exist has no
+    /// stores.
     ///
     /// # Errors
     ///

@@ -480,9 +480,11 @@ impl<L: Lanes> LockTable<'_, L> {
         Ok(found)
     }
 
-    /// Moves the poison of this array from its lanes into its block, and merges records where they
-    /// do not fit. Does nothing where the lock word cannot be had.
+    /// Moves the poison of this array from its lanes into its block, that of writers whose death is
+    /// noticed only now included, and merges records where they do not fit. Does nothing where the
+    /// lock word cannot be had.
     pub(crate) fn settle_poison(&self, request: &Request, surroundings: &impl Surroundings) {
+        self.clear_dead(request.member, surroundings);
         let mut count = 0;
         self.each_lane_at_any_time(|_, _, tag| count += u32::from(Mode::Poisoned.is(tag)));
         if count == 0 {

@@ -92,7 +92,7 @@ impl Member {
     /// and without a limit there as long as this process allows for the store.
     pub(crate) fn join(directory: &Path, any_file_system: bool, wait: Wait) -> Result<Arc<Member>> {
         let existing = match Self::lookup(directory) {
-            Some(member) if member.is_at(directory)? && member.check_descriptor().is_ok() => {
+            Some(member) if member.is_at(directory)? && member.check_descriptors().is_ok() => {
                 Some(member)
             }
             _ => None,

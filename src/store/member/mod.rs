@@ -298,11 +298,11 @@ impl Member {
         self.is_lost.load(Relaxed)
     }
 
-    /// An error if this process no longer has its descriptor of the lock file.
-    pub(crate) fn check_descriptor(&self) -> Result<()> {
+    /// An error if this process no longer has its descriptors of the lock file and the directory.
+    pub(crate) fn check_descriptors(&self) -> Result<()> {
         self.file()
-            .map(|_| ())
-            .map_err(Error::io(&self.directory, "use the lock file"))
+            .map_err(Error::io(&self.directory, "use the lock file"))?;
+        self.place.check_descriptor()
     }
 
     pub(crate) fn lost(&self) -> Error {

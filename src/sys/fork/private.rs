@@ -2,13 +2,16 @@
 //! this process starts.
 
 use super::{AtFork, Mutex, Registration, generation, register_new};
-use crate::sys::fs::{above_the_streams, inode_of_file, is_read_only};
+use crate::sys::{
+    descriptor::OwnFile,
+    fs::{above_the_streams, is_read_only},
+};
 use memmap2::{Advice, MmapOptions, MmapRaw};
 use std::{
     ffi::CString,
     fs::File,
     io,
-    os::fd::{AsRawFd, IntoRawFd},
+    os::fd::AsRawFd,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicI32, Ordering::SeqCst},
@@ -21,8 +24,7 @@ use std::{
 /// A mapping keeps the description that made it alive, with its locks, and a child inherits the
 /// mapping. So map through another description, that of [`reopen`](Self::reopen).
 ///
-/// Other code of the process may close the number of the descriptor, or give it to another file:
-/// `os.closerange` does. So each use compares device and inode first ([`file`](Self::file)), and
+/// Other code of the process may close the number of the descriptor ([`OwnFile`]).
 /// [`hold`](Self::hold) keeps the locks all the same.
 pub(crate) struct Private {
     // Drop order: the registration drops the last reference, inside the gate.
@@ -32,10 +34,7 @@ pub(crate) struct Private {
 }
 
 struct Descriptor {
-    /// `None` only while this is dropped.
-    file: Option<File>,
-    /// Device and inode.
-    inode: (u64, u64),
+    file: OwnFile,
     /// Its own path in /proc, made in advance because the child must not allocate.
     itself: CString,
     /// True in a child that could not reopen the file: the description is still the parent's.
@@ -50,8 +49,7 @@ impl Private {
             let file = above_the_streams(open()?)?;
             let itself = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
             let inner = Arc::new(Descriptor {
-                inode: inode_of_file(&file)?,
-                file: Some(file),
+                file: OwnFile::new(file)?,
                 itself,
                 is_inherited: AtomicBool::new(false),
             });
@@ -73,7 +71,7 @@ impl Private {
         let path = format!("/proc/self/fd/{}", self.file()?.as_raw_fd());
         let is_read_only = is_read_only(self.file()?);
         let second = Self::open(|| File::options().read(true).write(!is_read_only).open(path))?;
-        match second.inner.inode == self.inner.inode {
+        match second.inner.file.inode() == self.inner.file.inode() {
             true => Ok(second),
             false => Err(lost()),
         }
@@ -92,7 +90,7 @@ impl Private {
                 "this forked process could not reopen the file; mount /proc",
             ));
         }
-        self.inner.own_file().ok_or_else(lost)
+        self.inner.file.get().ok_or_else(lost)
     }
 
     /// Keeps the description, and so its locks, until this is dropped or the process ends, also if
@@ -136,28 +134,10 @@ pub(crate) fn lost() -> io::Error {
     )
 }
 
-impl Descriptor {
-    /// The file, if the descriptor still names it.
-    fn own_file(&self) -> Option<&File> {
-        let file = self.file.as_ref()?;
-        let is_own = inode_of_file(file).is_ok_and(|found| found == self.inode);
-        is_own.then_some(file)
-    }
-}
-
-impl Drop for Descriptor {
-    fn drop(&mut self) {
-        if self.own_file().is_none() {
-            // Closed already; the number may be another file's.
-            let _ = self.file.take().map(File::into_raw_fd);
-        }
-    }
-}
-
 impl AtFork for Descriptor {
     fn in_child(&self) {
         // A descriptor that the parent lost is not this file's to replace.
-        let Some(file) = self.own_file() else {
+        let Some(file) = self.file.get() else {
             return;
         };
         // SAFETY: `open` needs a NUL-terminated path, which a CString is; it is async-signal-safe.
@@ -212,7 +192,22 @@ pub(super) fn open_spare() {
 }
 
 pub(super) fn close_spare() {
-    // SAFETY: the number is one that nothing else uses, or -1, which the kernel refuses; `close` is
+    let number = SPARE.swap(-1, SeqCst);
+    let stat = |look: &dyn Fn(*mut libc::stat) -> i32| {
+        let mut found = std::mem::MaybeUninit::<libc::stat>::zeroed();
+        // SAFETY: all bytes that are zero are a valid `stat`, and the kernel writes no other type.
+        let found = (look(found.as_mut_ptr()) == 0).then(|| unsafe { found.assume_init() });
+        found.map(|found| (found.st_dev, found.st_ino))
+    };
+    // SAFETY: the pointer is to a `stat`; the kernel refuses a number that is not open; `fstat` is
     // async-signal-safe.
-    unsafe { libc::close(SPARE.swap(-1, SeqCst)) };
+    let own = stat(&|found| unsafe { libc::fstat(number, found) });
+    // SAFETY: `stat` needs a NUL-terminated path, which a C string literal is, and a pointer to a
+    // `stat`; it is async-signal-safe.
+    let root = stat(&|found| unsafe { libc::stat(c"/".as_ptr(), found) });
+    if own.is_some() && own == root {
+        // SAFETY: the number names what `open_spare` opened, and nothing else uses it; `close` is
+        // async-signal-safe.
+        unsafe { libc::close(number) };
+    }
 }

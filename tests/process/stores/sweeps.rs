@@ -130,10 +130,20 @@ fn child_lives_until_it_is_told() {
 #[test]
 fn half_built_and_half_deleted_stores_are_swept() {
     let root = Root::new();
-    for name in [".ndshm-new-abcdef", ".ndshm-new-ghijkl", ".ndshm-gone-0123"] {
-        std::fs::create_dir(root.path().join(name)).unwrap();
+    for name in [
+        "new-abcdef",
+        "new-ghijkl",
+        "new-thesis",
+        "new-zeros",
+        "gone-0123",
+    ] {
+        std::fs::create_dir(root.path().join(format!(".ndshm-{name}"))).unwrap();
     }
-    std::fs::write(root.path().join(".ndshm-new-abcdef/.lock"), "half").unwrap();
+    let lock_of = |name: &str| root.path().join(format!(".ndshm-new-{name}/.lock"));
+    std::fs::write(lock_of("abcdef"), "ndshmlck").unwrap();
+    std::fs::write(lock_of("zeros"), [0; 4096]).unwrap();
+    // Not what a maker writes.
+    std::fs::write(lock_of("thesis"), "of a user").unwrap();
     // A closer was killed after it renamed the store away.
     let closed = root.manager();
     let left = root.path().join(".ndshm-gone-4567");
@@ -149,8 +159,10 @@ fn half_built_and_half_deleted_stores_are_swept() {
     std::fs::rename(closed.path(), &left).unwrap();
     drop(closed);
     let manager = root.manager();
-    assert_eq!(root.contents().len(), 2, "{:?}", root.contents());
+    assert_eq!(root.contents().len(), 4, "{:?}", root.contents());
     drop(manager);
+    assert_eq!(std::fs::read(lock_of("thesis")).unwrap(), b"of a user");
+    std::fs::remove_dir_all(root.path().join(".ndshm-new-thesis")).unwrap();
     assert_eq!(root.contents(), NOTHING);
 }
 
