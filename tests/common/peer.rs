@@ -1,5 +1,6 @@
 //! A process of a test that is talked to, line by line.
 
+use rustix::process::Pid;
 use std::{
     ffi::OsStr,
     io::{BufRead, BufReader, Lines, Read, Write},
@@ -22,6 +23,11 @@ impl Peer {
     pub fn of(mut child: Child) -> Self {
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         Self { child, lines }
+    }
+
+    /// The child's id.
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
     }
 
     /// Gives the child a line to read.

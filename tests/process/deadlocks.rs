@@ -3,7 +3,8 @@
 
 use crate::common::{self, Peer, Root};
 use ndarray::{Ix1, s};
-use ndshm::{Error, Handle, Manager, SharedArray1};
+use ndshm::{Error, Handle, Manager, Observer, SharedArray1};
+use rustix::process::{Signal, kill_process};
 use std::{
     sync::{
         Barrier,
@@ -189,6 +190,64 @@ fn child_takes_two_guards() {
         })
         .collect();
     let held = xs[0].write().unwrap();
+    println!("holds");
+    std::io::stdin().lines().next();
+    let end = match xs[1].write() {
+        Ok(_) => "given",
+        Err(Error::WouldDeadlock { .. }) => "told",
+        Err(error) => panic!("{error:?}"),
+    };
+    drop(held);
+    println!("end {end}");
+    common::done();
+}
+
+// A process that was killed stayed in the circle until the one that waited for it looked.
+#[test]
+fn a_circle_through_a_dead_process_is_none() {
+    let root = Root::new();
+    let manager = root.manager();
+    let xs = arrays(&manager, 3);
+    let observer = Observer::open(manager.path()).unwrap();
+    let waiting = || {
+        let locks = observer.locks().unwrap();
+        locks.iter().filter(|lock| lock.is_waiting).count()
+    };
+    let start = |i: usize| {
+        let handles = [i, (i + 1) % 3].map(|i| xs[i].handle().to_string());
+        let mut peer = Peer::start(child_reads_and_then_writes, &handles);
+        peer.hear("holds");
+        peer
+    };
+    let [mut first, mut second, mut third] = [0, 1, 2].map(start);
+    for (peer, waits) in [(&mut second, 1), (&mut third, 2)] {
+        peer.tell("go on");
+        while waiting() < waits {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if waits == 1 {
+            kill_process(peer.pid(), Signal::STOP).unwrap();
+        }
+    }
+    third.kill();
+    first.tell("go on");
+    // Time for several searches: it can only be told falsely.
+    std::thread::sleep(Duration::from_millis(600));
+    kill_process(second.pid(), Signal::CONT).unwrap();
+    assert_eq!(second.hear("end "), "given");
+    assert_eq!(first.hear("end "), "given");
+    second.finish();
+    first.finish();
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_reads_and_then_writes() {
+    let xs: Vec<Xs> = common::arguments()
+        .iter()
+        .map(|handle| handle.parse::<Handle>().unwrap().open().unwrap())
+        .collect();
+    let held = xs[0].read().unwrap();
     println!("holds");
     std::io::stdin().lines().next();
     let end = match xs[1].write() {

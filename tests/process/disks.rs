@@ -311,6 +311,44 @@ fn child_opens_a_copy_with_holes() {
     common::done();
 }
 
+// Its holes could not be reserved, so nothing could be opened.
+#[test]
+fn a_copied_store_with_holes_is_read_where_its_disk_is_mounted_read_only() {
+    for (tool, size) in [("mkfs.ext4 -q", "20m"), ("mkfs.xfs -q", "320m")] {
+        run_mounted(
+            "a_copied_store_with_holes_is_read_where_its_disk_is_mounted_read_only",
+            child_reads_a_copy_with_holes,
+            &disk(tool, size),
+            "this file system cannot be made or mounted here",
+        );
+    }
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_reads_a_copy_with_holes() {
+    let disk = child_root().join("disk");
+    let manager = Manager::create(disk.join("run")).unwrap();
+    let xs = manager.options().name("xs").zeros::<f64, _>(1 << 16);
+    let xs = xs.unwrap();
+    xs.write().unwrap().slice_mut(s![..1024]).fill(1.0);
+    xs.freeze().unwrap();
+    xs.flush().unwrap();
+    drop(xs);
+    let path = copied(manager, "--sparse=always");
+    let file = fs::metadata(path.join("xs.ndshm")).unwrap();
+    assert!(file.blocks() * 512 < file.len(), "it has holes");
+    let status = Command::new("mount")
+        .args(["-o", "remount,ro"])
+        .arg(&disk)
+        .status();
+    assert!(status.unwrap().success());
+    let reader = Manager::open(&path).unwrap();
+    let xs = reader.array::<f64, Ix1>("xs").unwrap();
+    assert_eq!(xs.read().unwrap().sum(), 1024.0);
+    common::done();
+}
+
 // A hole is hidden by the blocks that an ext4 needs to find the others.
 #[test]
 fn a_hole_that_the_count_of_blocks_hides_is_reserved_too() {

@@ -4,7 +4,13 @@
 use crate::common::{self, Peer, Root};
 use ndarray::Ix1;
 use ndshm::{Error, Handle, Manager, SharedArray1};
-use std::{sync::atomic::Ordering::Relaxed, time::Duration};
+use std::{
+    sync::atomic::{
+        AtomicBool,
+        Ordering::{Relaxed, SeqCst},
+    },
+    time::Duration,
+};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -78,6 +84,81 @@ fn child_makes_and_stays() {
     let steps = manager.options().name("steps").zeros::<u64, _>(2).unwrap();
     println!("made {}", steps.handle());
     std::io::stdin().lines().next();
+    common::done();
+}
+
+// A wait that was woken by others more often than every 20 ms never looked for the dead.
+#[test]
+fn the_death_of_the_producer_is_noticed_while_others_notify() {
+    let root = Root::new();
+    let manager = Manager::create(root.path().join("run")).unwrap();
+    let mut peer = Peer::start(
+        child_makes_and_stays,
+        &[manager.path().display().to_string()],
+    );
+    let steps: SharedArray1<u64> = opened(&peer.hear("made "));
+    let atomics = steps.atomic().unwrap();
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(SeqCst) {
+                atomics.notify(0);
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        let waiter = scope.spawn(|| steps.atomic().unwrap().wait(0, 0, MINUTE));
+        // As above, the other wait has looked at the producer when this one ends.
+        let late = atomics.wait(1, 0, Duration::from_millis(100));
+        peer.kill();
+        let told = waiter.join().unwrap();
+        is_over.store(true, SeqCst);
+        assert!(matches!(late, Err(Error::Timeout { .. })), "{late:?}");
+        assert!(matches!(told, Err(Error::Abandoned { .. })), "{told:?}");
+    });
+}
+
+// The end of the process that made a store said that no array would come, also where the store had
+// become persistent and goes on without it.
+#[test]
+fn a_name_is_waited_for_after_the_owner_of_a_store_that_became_persistent() {
+    let root = Root::new();
+    let mut owner = Peer::start(child_owns_a_store, &[root.path().display().to_string()]);
+    for persists in [true, false] {
+        let manager = Manager::open(owner.hear("owns ")).unwrap();
+        std::thread::scope(|scope| {
+            let timeout = if persists { 1000 } else { 60_000 };
+            let (timeout, waiting) = (Duration::from_millis(timeout), &manager);
+            let waiter = scope.spawn(move || waiting.wait_for("missing", timeout));
+            let late = manager.wait_for("other", Duration::from_millis(100));
+            if persists {
+                owner.tell("persist");
+                owner.hear("persists");
+            }
+            owner.kill();
+            let told = waiter.join().unwrap();
+            assert!(matches!(late, Err(Error::Timeout { .. })), "{late:?}");
+            match persists {
+                true => assert!(matches!(told, Err(Error::Timeout { .. })), "{told:?}"),
+                false => assert!(matches!(told, Err(Error::Abandoned { .. })), "{told:?}"),
+            }
+        });
+        if persists {
+            manager.close().unwrap();
+        }
+        owner = Peer::start(child_owns_a_store, &[root.path().display().to_string()]);
+    }
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_owns_a_store() {
+    let root = common::arguments().remove(0);
+    let manager = Manager::builder().root(root).create().unwrap();
+    println!("owns {}", manager.path().display());
+    while let Some(Ok(_)) = std::io::stdin().lines().next() {
+        manager.persist().unwrap();
+        println!("persists");
+    }
     common::done();
 }
 

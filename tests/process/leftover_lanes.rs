@@ -1,7 +1,7 @@
 //! The lanes that killed writers leave in the lock file of their store.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
-use crate::common::{self, Peer, Root};
+use crate::common::{self, Peer, Root, words};
 use ndarray::s;
 use ndshm::{Error, Handle, Manager, Scope, SharedArray1};
 use rustix::process::{Signal, getpid, kill_process};
@@ -55,8 +55,14 @@ fn a_sweep_of_a_store_that_a_user_renamed_keeps_the_poison_of_its_arrays() {
     for has_other_at_path in [false, true] {
         std::fs::rename(&place, &moved).unwrap();
         let other = has_other_at_path.then(|| Manager::create(&place).unwrap());
+        // No member has this id; a sweep of the other store may delete its file.
+        let draft = place.join(words::draft(1000) + "x");
+        other
+            .iter()
+            .for_each(|_| std::fs::write(&draft, "x").unwrap());
         let swept = manager.sweep().unwrap();
         assert_eq!((swept.arrays, swept.half_made), (0, 0), "{swept:?}");
+        assert_eq!(draft.exists(), has_other_at_path);
         other.inspect(|other| other.close().unwrap());
         std::fs::rename(&moved, &place).unwrap();
     }
