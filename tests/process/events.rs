@@ -100,11 +100,13 @@ fn the_death_of_the_producer_is_noticed_while_others_notify() {
     let atomics = steps.atomic().unwrap();
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !is_over.load(SeqCst) {
+        // Whether the wait ended before the notifications did.
+        let notifier = scope.spawn(|| {
+            (0..10_000).any(|_| {
                 atomics.notify(0);
                 std::thread::sleep(Duration::from_millis(1));
-            }
+                is_over.load(SeqCst)
+            })
         });
         let waiter = scope.spawn(|| steps.atomic().unwrap().wait(0, 0, MINUTE));
         // As above, the other wait has looked at the producer when this one ends.
@@ -112,6 +114,7 @@ fn the_death_of_the_producer_is_noticed_while_others_notify() {
         peer.kill();
         let told = waiter.join().unwrap();
         is_over.store(true, SeqCst);
+        assert!(notifier.join().unwrap(), "noticed only afterwards");
         assert!(matches!(late, Err(Error::Timeout { .. })), "{late:?}");
         assert!(matches!(told, Err(Error::Abandoned { .. })), "{told:?}");
     });
