@@ -47,7 +47,7 @@ use uuid::Uuid;
 const CLEANER_LOOKS: usize = 500;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
 
-/// How reports call what is in a store's directory and is not the store's.
+/// The words of reports for a file in a store's directory that is not the store's.
 pub(crate) const STRAY: &str =
     "it is not the store's, and keeps it from being deleted: move it away";
 

@@ -146,8 +146,8 @@ fn check_root_of(root: &Path, user: u32) -> Result<()> {
     ))
 }
 
-/// Checks that a store's directory is this user's alone, and on one of the file systems above
-/// unless `any_file_system`.
+/// Checks that a store's directory is this user's alone, and on a file system that keeps its
+/// promises ([`FileSystem::of`]) unless `any_file_system`.
 pub(crate) fn check_directory(path: &Path, any_file_system: bool) -> Result<Metadata> {
     check(
         path,
@@ -272,7 +272,7 @@ fn check(path: &Path, any_file_system: bool, forbidden: u32, advice: &str) -> Re
     Ok(metadata)
 }
 
-/// Checks that a directory is on one of the file systems above, unless `any_file_system`.
+/// Checks that a directory is on a file system that keeps its promises, unless `any_file_system`.
 pub(crate) fn check_file_system(path: &Path, any_file_system: bool) -> Result<()> {
     if !any_file_system && FileSystem::of(path)?.is_none() {
         let reason = "its file system is not tmpfs, ext4 or xfs, nor an overlay with an upper \

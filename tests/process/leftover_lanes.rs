@@ -1,5 +1,9 @@
 //! The lanes that killed writers leave in the lock file of their store.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+#![allow(
+    clippy::single_range_in_vec_init,
+    reason = "lists of ranges are what is compared"
+)]
 
 use crate::common::{self, Peer, Root, words};
 use ndarray::s;
