@@ -16,10 +16,10 @@ macro_rules! failpoint {
 mod src {
     #[path = "format/constants.rs"]
     pub(crate) mod constants;
-    #[path = "format/words.rs"]
-    pub(crate) mod words;
     pub(crate) mod layout;
     pub(crate) mod scope;
+    #[path = "format/words.rs"]
+    pub(crate) mod words;
     pub(crate) mod store {
         pub(crate) mod closing;
     }

@@ -25,6 +25,7 @@ mod files;
 mod guards;
 mod lanes;
 mod payload;
+mod rests;
 mod table;
 
 use library::{format, layout, scope, state, store};
@@ -182,6 +183,7 @@ fn main() {
     for model in [
         guards::MODELS,
         lanes::MODELS,
+        rests::MODELS,
         deaths::MODELS,
         files::MODELS,
         closing::MODELS,

@@ -20,6 +20,15 @@
 //! that is given back stays leased, and its thread uses it for the next guard. So a guard costs no
 //! search, and its line stays in the cache of one processor.
 //!
+//! # Reservations
+//!
+//! A thread that took a guard at once, with nothing in the way, may give it back so that it *rests*:
+//! the mode says so, and key and span stay. To take the same guard again is then one
+//! compare-and-swap of the tag ([`Lane::resume`]), without the lock word and without a line that
+//! threads share. A request that a resting guard excludes *revokes* it, under the lock word of the
+//! array, by a compare-and-swap to mode *leased*. One word decides which of the two comes first. A
+//! guard on which the bit of waiters is set does not rest: the swap of its owner fails.
+//!
 //! # Death
 //!
 //! A member id is never given twice, so a tag names a dead member for ever, and one
@@ -36,7 +45,10 @@ use crate::{
     sync::{AtomicU32, AtomicU64, sleep_on_high_half, wake_high_half},
 };
 use std::{
-    sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
+    sync::atomic::{
+        Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
+        compiler_fence,
+    },
     time::Duration,
 };
 
@@ -96,8 +108,14 @@ pub(crate) enum Mode {
     ReadWait = 6,
     /// A thread has the lane, and no guard in it.
     Leased = 8,
+    /// A guard to read rests: its thread may take it again.
+    ReadRest = 9,
+    /// A guard to write rests.
+    WriteRest = 10,
     /// Atomic access waits.
     AtomicWait = 11,
+    /// A guard for atomic access rests.
+    AtomicRest = 13,
 }
 
 /// A waiter sleeps on the lane.
@@ -138,6 +156,13 @@ pub(crate) const OF_ARRAYS: u32 = Mode::Read.bit()
     | Mode::Atomic.bit()
     | Mode::ReadWait.bit()
     | Mode::AtomicWait.bit();
+
+/// The modes of guards that rest.
+pub(crate) const RESTING: u32 =
+    Mode::ReadRest.bit() | Mode::WriteRest.bit() | Mode::AtomicRest.bit();
+
+/// The bit by which the mode of a guard differs from that of the same guard at rest.
+const REST: u64 = 1 << 3;
 
 const WAITERS: u32 = Mode::WriteWait.bit() | Mode::ReadWait.bit() | Mode::AtomicWait.bit();
 
@@ -180,15 +205,20 @@ impl Conflicts {
         })
     }
 
-    /// Guards that exclude one of this mode, poison, and all waiters that a request may have to let
-    /// go first.
+    /// Guards at rest that would exclude one of this mode.
+    pub(crate) const fn at_rest(mode: Mode) -> Self {
+        Self(Self::of(mode).0 << REST)
+    }
+
+    /// Guards that exclude one of this mode, also at rest, poison, and all waiters that a request
+    /// may have to let go first.
     pub(crate) const fn at_once(mode: Mode) -> Self {
         let waiters = match mode {
             Mode::Read => Mode::WriteWait.bit() | Mode::AtomicWait.bit(),
             Mode::Atomic => Mode::WriteWait.bit() | Mode::ReadWait.bit(),
             _ => WAITERS,
         };
-        Self(Self::of(mode).0 | Mode::Poisoned.bit() | waiters)
+        Self(Self::of(mode).0 | Self::at_rest(mode).0 | Mode::Poisoned.bit() | waiters)
     }
 
     #[inline]
@@ -235,6 +265,47 @@ impl Lane {
     pub(crate) fn give_back(&self) {
         let member = member_of(self.tag.load(Relaxed));
         self.replace(Mode::Leased.tag(member));
+    }
+
+    /// Gives a guard back so that it rests, for the thread that took it at once. Returns false if a
+    /// waiter sleeps on it.
+    #[inline]
+    pub(crate) fn rest(&self) -> bool {
+        let tag = self.tag.load(Relaxed);
+        let rests = tag & AWAITED == 0
+            && self
+                .tag
+                .compare_exchange(tag, tag | REST, AcqRel, Relaxed)
+                .is_ok();
+        failpoint!(GuardRests);
+        rests
+    }
+
+    /// Takes the guard that rests in a lane of the calling thread. Returns false if it was revoked.
+    #[inline]
+    pub(crate) fn resume(&self, mode: Mode, member: u64) -> bool {
+        let tag = mode.tag(member);
+        let is_resumed = self
+            .tag
+            .compare_exchange(tag | REST, tag, AcqRel, Relaxed)
+            .is_ok();
+        // Against a death only the order of the instructions counts: the elements must not be
+        // written before the lane says so.
+        compiler_fence(SeqCst);
+        failpoint!(GuardResumed);
+        is_resumed
+    }
+
+    /// Revokes a guard that rests: the lane stays leased by its thread. Returns false if the thread
+    /// has taken the guard again, or revoked it itself.
+    pub(crate) fn revoke(&self, tag: u64) -> bool {
+        let leased = Mode::Leased.tag(member_of(tag));
+        let is_revoked = self
+            .tag
+            .compare_exchange(tag, leased, AcqRel, Acquire)
+            .is_ok();
+        failpoint!(GuardRevoked);
+        is_revoked
     }
 
     /// Swaps the tag, and wakes the sleepers.
@@ -303,6 +374,12 @@ pub(crate) fn free(lane: &Lane, member: u64) -> bool {
     lane.replace_if(Mode::Leased.tag(member), 0)
 }
 
+/// Whether a guard rests in a lane with this tag.
+#[inline]
+pub(crate) fn is_resting(tag: u64) -> bool {
+    is_in(tag, RESTING)
+}
+
 /// Whether a lane has no guard and is still that of a thread that leased it at this epoch.
 ///
 /// The tag is read before the epoch. The epoch is raised before the lane becomes poison, so a
@@ -312,9 +389,19 @@ pub(crate) fn is_idle(lane: &Lane, member: u64, epoch: u32) -> bool {
     lane.tag.load(Acquire) == Mode::Leased.tag(member) && lane.epoch.load(Relaxed) == epoch
 }
 
+/// Revokes the guard that rests in a lane of the calling thread, or of a member that leaves, if
+/// one does.
+pub(crate) fn wake_up(lane: &Lane, member: u64) {
+    let tag = lane.tag.load(Relaxed);
+    if is_resting(tag) && member_of(tag) == member {
+        lane.revoke(tag);
+    }
+}
+
 /// Frees a lane that a thread leased at this epoch: the thread ends. Returns true if a guard is
 /// still in it, which another thread has.
 pub(crate) fn leave(lane: &Lane, member: u64, epoch: u32) -> bool {
+    wake_up(lane, member);
     if is_idle(lane, member, epoch) {
         // No other thread puts a guard into it, so it cannot become poison now.
         free(lane, member);
@@ -339,7 +426,8 @@ pub(crate) fn bury(lanes: &impl Lanes, is_alive: impl Fn(u64) -> bool) -> bool {
     let mut any = false;
     for lane in (0..lanes.count()).filter_map(|index| lanes.lane(index)) {
         let tag = lane.tag.load(Acquire);
-        let is_of_a_member = is_in(tag, OF_ARRAYS | Mode::Leased.bit()) && !Mode::Poisoned.is(tag);
+        let is_of_a_member =
+            is_in(tag, OF_ARRAYS | RESTING | Mode::Leased.bit()) && !Mode::Poisoned.is(tag);
         if is_of_a_member && !answers.is_alive(member_of(tag), &is_alive) {
             failpoint!(ClearDeadWanted);
             any |= lane.replace_if(tag, left_by_the_dead(tag));

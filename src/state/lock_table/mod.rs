@@ -130,7 +130,7 @@ use crate::{
     state::{
         block::StateBlock,
         lanes::{
-            self, AWAITED, Answers, Lane, Lanes, Mode, OF_ARRAYS, is_in, left_by_the_dead,
+            self, AWAITED, Answers, Lane, Lanes, Mode, OF_ARRAYS, RESTING, is_in, left_by_the_dead,
             member_of,
         },
     },
@@ -514,7 +514,7 @@ impl<L: Lanes> LockTable<'_, L> {
     /// Whether a tag and a key say that a lane is this array's.
     #[inline]
     fn is_of_this(&self, lane: &Lane, tag: u64) -> bool {
-        is_in(tag, OF_ARRAYS) && lane.key.load(Acquire) == self.key
+        is_in(tag, OF_ARRAYS | RESTING) && lane.key.load(Acquire) == self.key
     }
 }
 

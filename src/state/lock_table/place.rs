@@ -1,18 +1,18 @@
 //! Taking a lane for a guard, or for a wait. Everything here runs under the lock word.
 
 use super::{
-    HELD, LockTable, Obstacle, Occupied, Poison, Refusal, Request, announce, hints::Hints,
+    HELD, LOOKS, LockTable, Obstacle, Occupied, Poison, Refusal, Request, announce, hints::Hints,
     waiting::Wait,
 };
 use crate::{
     layout::span::Span,
     state::lanes::{
-        Conflicts, Lane, Lanes, Mode, is_in, is_waiting, member_of, turns, waiting_for,
+        Conflicts, Lane, Lanes, Mode, is_in, is_resting, is_waiting, member_of, turns, waiting_for,
     },
     sync::{Instant, milliseconds},
 };
 use std::sync::atomic::{
-    Ordering::{AcqRel, Relaxed, Release, SeqCst},
+    Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
     compiler_fence,
 };
 
@@ -58,13 +58,16 @@ impl OwnSpans {
 }
 
 impl<L: Lanes> LockTable<'_, L> {
-    /// Takes the lane if there is nothing to decide: no other lane and no poison is in the way.
+    /// Takes the lane if there is nothing to decide: no other lane and no poison is in the way. The
+    /// guard may rest when it is given back.
     #[inline]
     pub(super) fn place_at_once(&self, request: &Request) -> bool {
         let obstacles = Conflicts::at_once(request.mode);
         let mut is_clear = true;
         let mut hints = self.each_lane(request.lane, |_, lane, tag| {
-            is_clear &= !obstacles.has(tag) || !lane.span().overlaps(&request.span);
+            is_clear &= !obstacles.has(tag)
+                || !lane.span().overlaps(&request.span)
+                || is_resting(tag) && lane.revoke(tag);
         });
         let is_clear = is_clear && hints.is_complete && self.block.poisoned.load(Relaxed) == 0;
         is_clear && self.publish(request, request.mode, 0, &mut hints)
@@ -84,13 +87,15 @@ impl<L: Lanes> LockTable<'_, L> {
             member_of(tag) == member && thread != 0 && lane.thread.load(Relaxed) == thread
         };
         let (mut poison, mut holder, mut waiter) = (self.poison_over(&span), None, None);
-        let (mut deadlock, mut own) = (false, OwnSpans::none());
+        let (mut deadlock, mut own, mut has_changed) = (false, OwnSpans::none(), false);
         let mut hints = self.each_lane(request.lane, |index, lane, tag| {
             if is_in(tag, HELD) && is_mine(lane, tag) {
                 own.add(lane.span());
             }
             if !obstacles.has(tag) || !lane.span().overlaps(&span) {
                 // Not in the way.
+            } else if is_resting(tag) {
+                has_changed |= !lane.revoke(tag);
             } else if Mode::Poisoned.is(tag) {
                 poison = Some(self.fold(lane, tag));
             } else if !is_waiting(tag) {
@@ -126,6 +131,9 @@ impl<L: Lanes> LockTable<'_, L> {
         }
         if let Some((index, tag)) = holder.or(waiter) {
             return Err(self.wait_for_lane(request, wait, &mut hints, index, tag));
+        }
+        if has_changed {
+            return Err(Obstacle::Changed);
         }
         if !wait.is_published {
             return match self.publish(request, mode, 0, &mut hints) {
@@ -183,6 +191,9 @@ impl<L: Lanes> LockTable<'_, L> {
         failpoint!(WaitFlagged);
         if let Some(lane) = self.lane(request.lane) {
             if !wait.is_published {
+                if !self.keep_awake(request.lane, &request.span, request.mode) {
+                    return Obstacle::Changed;
+                }
                 wait.ticket = self.block.ticket.load(Relaxed);
                 self.block
                     .ticket
@@ -201,6 +212,31 @@ impl<L: Lanes> LockTable<'_, L> {
             }
         }
         Obstacle::Lane(occupied)
+    }
+
+    /// Lets no guard rest that excludes one of this span and mode: its thread could take it again
+    /// past a waiter. Guards that are taken later, with a waiter in their way, do not rest. Returns
+    /// false if a guard was taken and given back at each of many looks.
+    pub(super) fn keep_awake(&self, mine: u32, span: &Span, mode: Mode) -> bool {
+        let (held, resting) = (Conflicts::of(mode), Conflicts::at_rest(mode));
+        let mut are_awake = true;
+        let hints = self.each_lane(mine, |_, lane, mut tag| {
+            if !(held.has(tag) || resting.has(tag)) || !lane.span().overlaps(span) {
+                return;
+            }
+            // Only its thread changes the tag meanwhile, and not the span: that takes the lock word.
+            are_awake &= (0..LOOKS).any(|_| {
+                let is_awake = match () {
+                    () if resting.has(tag) => lane.revoke(tag),
+                    () if held.has(tag) => announce(lane, tag).is_some(),
+                    () => true,
+                };
+                tag = lane.tag.load(Acquire);
+                is_awake
+            });
+        });
+        failpoint!(GuardsKeptAwake);
+        are_awake && hints.is_complete
     }
 
     /// Publishes the request's lane, with the ticket and flags of a waiter. Returns false if this

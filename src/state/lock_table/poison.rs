@@ -157,14 +157,24 @@ impl<L: Lanes> LockTable<'_, L> {
         };
         let (record, second) = (&self.block.records[kept], self.block.records[gone].span());
         let first = record.span();
+        let grown = Span {
+            start: first.start.min(second.start),
+            end: first.end.max(second.end),
+            pitch: 0,
+            width: 0,
+        };
+        // Their threads would take them again on poisoned bytes.
+        if !self.keep_awake(u32::MAX, &grown, Mode::Write) {
+            return false;
+        }
         failpoint!(MergeBegun);
         record.pitch.store(0, SeqCst);
         failpoint!(MergePitch);
         record.width.store(0, SeqCst);
         failpoint!(MergeWidth);
-        record.start.store(first.start.min(second.start), SeqCst);
+        record.start.store(grown.start, SeqCst);
         failpoint!(MergeStart);
-        record.end.store(first.end.max(second.end), SeqCst);
+        record.end.store(grown.end, SeqCst);
         failpoint!(MergeEnd);
         self.free_poison(Place::Record(gone));
         failpoint!(MergeDone);

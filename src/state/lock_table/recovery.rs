@@ -3,7 +3,7 @@
 use super::{HELD, LockTable, Obstacle, Poison, Refusal, Request, hints::Hints, waiting::Wait};
 use crate::{
     layout::span::Span,
-    state::lanes::{Lanes, Mode, is_in, member_of},
+    state::lanes::{Lanes, Mode, is_in, is_resting, member_of},
 };
 use std::sync::atomic::Ordering::{Relaxed, Release};
 
@@ -23,9 +23,11 @@ impl<L: Lanes> LockTable<'_, L> {
             span,
             ..
         } = *request;
-        let (mut holder, mut deadlock) = (None, false);
+        let (mut holder, mut deadlock, mut has_changed) = (None, false, false);
         let mut hints = self.each_lane(request.lane, |index, lane, tag| {
-            if is_in(tag, HELD) && lane.span().overlaps(&span) {
+            if is_resting(tag) && lane.span().overlaps(&span) {
+                has_changed |= !lane.revoke(tag);
+            } else if is_in(tag, HELD) && lane.span().overlaps(&span) {
                 holder.get_or_insert((index, tag));
                 deadlock |=
                     member_of(tag) == member && thread != 0 && lane.thread.load(Relaxed) == thread;
@@ -39,6 +41,9 @@ impl<L: Lanes> LockTable<'_, L> {
         }
         if let Some((index, tag)) = holder {
             return Err(self.wait_for_lane(request, wait, &mut hints, index, tag));
+        }
+        if has_changed {
+            return Err(Obstacle::Changed);
         }
         let needed = self
             .parts_of_rest(&span, is_exact)
