@@ -208,16 +208,4 @@ pub(crate) fn lock_table<'a>(
     LockTable { block, lanes, key }
 }
 
-/// Takes a guard as the library does: at once if nothing is in the way, else the long way.
-pub(crate) fn take(
-    table: &LockTable<'_, Pool>,
-    request: Request,
-    members: &Members<'_>,
-) -> Result<(), Refusal> {
-    match table.acquire_at_once(&request) {
-        true => Ok(()),
-        false => table.acquire(request, members),
-    }
-}
-
 const _: () = assert!(LANES <= 64, "the dead are bits");

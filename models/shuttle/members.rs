@@ -7,10 +7,10 @@ use crate::{
         thread,
     },
     expected::Expected,
-    fixture::{Deaths, Members, NO_LANE, Pool, at_once, block, lock_table, span, take, waiting},
+    fixture::{Deaths, Members, NO_LANE, Pool, at_once, block, lock_table, span, waiting},
     layout::span::Span,
     state::block::StateBlock,
-    state::lanes::{self, Mode},
+    state::lanes::{self, Mode, wake_up},
     state::lock_table::{LockTable, Refusal, Request, Surroundings, poison, withdraw},
     sync::{Ordering::SeqCst, dying, step},
 };
@@ -219,10 +219,14 @@ fn run_with_successor(store: &Store, id: u64, group: Group) {
     }
 }
 
+#[derive(Clone, Copy)]
 struct Guard {
     array: usize,
     lane: u32,
+    span: Span,
     mode: Mode,
+    /// It was taken at once, so it may rest.
+    may_rest: bool,
 }
 
 struct Member<'a> {
@@ -231,6 +235,8 @@ struct Member<'a> {
     members: Members<'a>,
     /// A lane that has no guard, as a thread keeps it.
     kept: Option<u32>,
+    /// The guard that rests in the kept lane, unless it was revoked.
+    resting: Option<Guard>,
     held: Vec<Guard>,
     group: Group,
 }
@@ -242,6 +248,7 @@ impl<'a> Member<'a> {
             id,
             members: store.members(id),
             kept: None,
+            resting: None,
             held: Vec::new(),
             group,
         }
@@ -263,6 +270,7 @@ impl<'a> Member<'a> {
                         .table(array)
                         .settle_poison(&request, &self.members)
                 }
+                _ if self.resume() => {}
                 _ => self.take(array, span),
             }
             step();
@@ -276,6 +284,7 @@ impl<'a> Member<'a> {
             self.end_guard(0);
         }
         if let Some(lane) = self.kept.take() {
+            wake_up(self.store.pool.at(lane), self.id);
             assert!(lanes::free(self.store.pool.at(lane), self.id));
         }
     }
@@ -293,7 +302,11 @@ impl<'a> Member<'a> {
 
     /// The kept lane, or another one.
     fn lease(&mut self) -> Option<u32> {
-        let lane = self.kept.take().or_else(|| self.members.lease());
+        let kept = self.kept.take();
+        if let Some(resting) = self.resting.take() {
+            wake_up(self.store.pool.at(resting.lane), self.id);
+        }
+        let lane = kept.or_else(|| self.members.lease());
         assert!(
             lane.is_some() || self.group.guards > 1,
             "no lane is free for one guard"
@@ -309,6 +322,24 @@ impl<'a> Member<'a> {
         }
     }
 
+    /// Takes the guard again that rests. Returns false if there is none.
+    fn resume(&mut self) -> bool {
+        let Some(guard) = self.resting.take_if(|_| thread_rng().gen_bool(0.7)) else {
+            return false;
+        };
+        let request = self.request(guard.lane, guard.span, guard.mode);
+        let ripe = self.ripe_waiters(guard.array, &request);
+        let is_resumed = self.store.pool.at(guard.lane).resume(guard.mode, self.id);
+        if is_resumed {
+            self.kept = None;
+            self.expected(guard.array)
+                .given(self.id, guard.lane, guard.span, guard.mode);
+            self.assert_none_waits(&ripe);
+            self.held.push(guard);
+        }
+        is_resumed
+    }
+
     fn take(&mut self, array: usize, span: Span) {
         let mode = [
             Mode::Read,
@@ -322,11 +353,23 @@ impl<'a> Member<'a> {
         };
         let request = self.request(lane, span, mode);
         let ripe = self.ripe_waiters(array, &request);
-        match take(&self.store.table(array), request, &self.members) {
+        let table = self.store.table(array);
+        let may_rest = table.acquire_at_once(&request);
+        let taken = match may_rest {
+            true => Ok(()),
+            false => table.acquire(request, &self.members),
+        };
+        match taken {
             Ok(()) => {
                 self.expected(array).given(self.id, lane, span, mode);
                 self.assert_none_waits(&ripe);
-                self.held.push(Guard { array, lane, mode });
+                self.held.push(Guard {
+                    array,
+                    lane,
+                    span,
+                    mode,
+                    may_rest,
+                });
             }
             Err(refusal) => {
                 self.keep(lane);
@@ -354,7 +397,9 @@ impl<'a> Member<'a> {
                 self.held.push(Guard {
                     array,
                     lane,
+                    span,
                     mode: Mode::Write,
+                    may_rest: false,
                 });
             }
             Err(refusal) => {
@@ -369,7 +414,10 @@ impl<'a> Member<'a> {
     }
 
     fn end_guard(&mut self, which: usize) {
-        let Guard { array, lane, mode } = self.held.swap_remove(which);
+        let guard = self.held.swap_remove(which);
+        let Guard {
+            array, lane, mode, ..
+        } = guard;
         let line = self.store.pool.at(lane);
         if mode == Mode::Write
             && self.group.panics != 0
@@ -379,8 +427,14 @@ impl<'a> Member<'a> {
             poison(line, self.id);
         } else {
             self.expected(array).given_back(lane);
-            withdraw(line);
-            self.keep(lane);
+            let rests =
+                guard.may_rest && self.kept.is_none() && thread_rng().gen_bool(0.7) && line.rest();
+            if rests {
+                (self.kept, self.resting) = (Some(lane), Some(guard));
+            } else {
+                withdraw(line);
+                self.keep(lane);
+            }
         }
     }
 
