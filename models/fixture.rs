@@ -6,7 +6,7 @@ use crate::{
     layout::span::Span,
     state::block::{Record, StateBlock, lifecycle},
     state::lanes::{self, Lane, Lanes, Mode, member_of},
-    state::lock_table::{LockTable, Refusal, Request, Surroundings},
+    state::lock_table::{LockTable, Request, Surroundings},
     sync::{self, AtomicU16, AtomicU32, AtomicU64, Instant, Ordering::*},
 };
 
