@@ -20,6 +20,7 @@ mod disks;
 mod events;
 mod file_size;
 mod forks;
+mod interrupts;
 mod janitor;
 mod lifecycle;
 mod mounts;

@@ -76,7 +76,7 @@ impl<L: Lanes> LockTable<'_, L> {
                 } else if !self.waits_for_thread_of(request, lane, tag) {
                     waiter.get_or_insert((index, tag));
                 } else if mode != Mode::Write && Mode::WriteWait.is(tag) {
-                    deadlock = true;
+                    deadlock |= !wait.has_companions;
                 }
             });
         }
