@@ -30,6 +30,7 @@ mod raised_rights;
 mod recycling;
 mod refused_calls;
 mod scopes;
+mod sets;
 mod space;
 mod stores;
 mod syscalls;
