@@ -58,7 +58,15 @@
 //! # Deadlock
 //!
 //! A thread that would wait for a guard of its own gets [`Refusal::WouldDeadlock`], and so does a
-//! reader that would wait for a waiting writer that waits for a guard of this thread.
+//! reader that would wait for a waiting writer that waits for a guard of this thread. A call that
+//! takes several guards goes before such a writer instead: the writer waits for all of them anyway.
+//!
+//! # The caller's check
+//!
+//! A waiting thread calls a check of its caller ([`Surroundings::is_interrupted`]), which runs any
+//! code: it takes guards, panics, or forks. It is called without the lock word, and the table looks
+//! at everything again afterwards. A panic withdraws the wait. A forked child that returns from the
+//! check has neither lane nor wait, which are its parent's: it gets [`Refusal::Forked`].
 //!
 //! # Death
 //!
@@ -177,6 +185,20 @@ pub(crate) trait Surroundings {
     fn is_interrupted(&self) -> bool {
         false
     }
+    /// Whether the call holds other guards on this array, which it takes together with this one.
+    fn has_companions(&self) -> bool {
+        false
+    }
+    /// Whether this process is a child that was forked since the request was made: the lanes of the
+    /// request are its parent's.
+    fn has_forked(&self) -> bool {
+        false
+    }
+    /// Whether the array may be written. A recovery asks under the lock word, before it clears
+    /// poison.
+    fn may_be_written(&self) -> bool {
+        true
+    }
 }
 
 /// A request for a guard.
@@ -209,6 +231,10 @@ pub(crate) enum Refusal {
     /// A living member holds the lock word, and the deadline is over.
     WordHeld,
     Interrupted,
+    /// The caller's check forked, and this is the child.
+    Forked,
+    /// A recovery found that the array may not be written.
+    NotWritable,
     /// This process can no longer learn which members live.
     CutOff,
     WouldDeadlock,
@@ -293,7 +319,7 @@ impl<L: Lanes> LockTable<'_, L> {
         surroundings: &impl Surroundings,
     ) -> Result<(), Refusal> {
         self.wait_for(request, surroundings, |wait, spare| {
-            self.place_recovery(&request, is_exact, wait, spare)
+            self.place_recovery(&request, is_exact, surroundings, wait, spare)
         })
     }
 
@@ -304,29 +330,32 @@ impl<L: Lanes> LockTable<'_, L> {
         surroundings: &impl Surroundings,
         place: impl Fn(&mut Wait, &mut Vec<u32>) -> Result<(), Obstacle>,
     ) -> Result<(), Refusal> {
-        let mut wait = Wait::new();
-        let mut spare = Vec::new();
-        let result = self.try_for(request, surroundings, &mut wait, &mut spare, place);
-        if result.is_err() && wait.is_published {
-            self.lane(request.lane).inspect(|lane| withdraw(lane));
-        }
-        for lane in spare.into_iter().filter_map(|lane| self.lane(lane)) {
-            lanes::free(lane, request.member);
-        }
-        result
+        let mut attempt = Attempt {
+            table: self,
+            request: &request,
+            surroundings,
+            wait: Wait::beside(surroundings.has_companions()),
+            spare: Vec::new(),
+        };
+        self.try_for(&mut attempt, place)
     }
 
-    fn try_for(
+    fn try_for<S: Surroundings>(
         &self,
-        request: Request,
-        surroundings: &impl Surroundings,
-        wait: &mut Wait,
-        spare: &mut Vec<u32>,
+        attempt: &mut Attempt<'_, '_, L, S>,
         place: impl Fn(&mut Wait, &mut Vec<u32>) -> Result<(), Obstacle>,
     ) -> Result<(), Refusal> {
+        let Attempt {
+            request,
+            surroundings,
+            wait,
+            spare,
+            ..
+        } = attempt;
+        let (request, surroundings) = (*request, *surroundings);
         let mut looks = 0;
         loop {
-            let placed = self.locked(&request, surroundings, || place(wait, spare))?;
+            let placed = self.locked(request, surroundings, || place(wait, spare))?;
             match placed {
                 Ok(()) => return Ok(()),
                 Err(Obstacle::Refused(refusal)) => return Err(refusal),
@@ -337,12 +366,12 @@ impl<L: Lanes> LockTable<'_, L> {
                     let more: Vec<_> = (0..count).map_while(|_| surroundings.lease()).collect();
                     let is_enough = more.len() == count;
                     spare.extend(more);
-                    if !is_enough && !self.locked(&request, surroundings, || self.make_room())? {
+                    if !is_enough && !self.locked(request, surroundings, || self.make_room())? {
                         return Err(Refusal::TooManyGuards);
                     }
                 }
                 Err(Obstacle::Lane(occupied)) => {
-                    if self.wait_on(occupied, &request, surroundings, wait)? == Waited::Slept {
+                    if self.wait_on(occupied, request, surroundings, wait)? == Waited::Slept {
                         looks = 0;
                         continue;
                     }
@@ -351,6 +380,7 @@ impl<L: Lanes> LockTable<'_, L> {
             looks += 1;
             if looks > LOOKS {
                 sync::sleep(Duration::from_millis(1));
+                ask_caller(surroundings)?;
                 if request
                     .deadline
                     .is_some_and(|deadline| Instant::now() >= deadline)
@@ -404,9 +434,7 @@ impl<L: Lanes> LockTable<'_, L> {
             failpoint!(WaitSleeping);
             lane.sleep(turn, time);
             failpoint!(WaitWoken);
-            if surroundings.is_interrupted() {
-                return Err(Refusal::Interrupted);
-            }
+            ask_caller(surroundings)?;
             turn = lane.turn.load(SeqCst);
             if wait.loses_patience() || !self.is_in_the_way(lane, tag, request, wait) {
                 wait.note_look();
@@ -482,7 +510,8 @@ impl<L: Lanes> LockTable<'_, L> {
 
     /// Moves the poison of this array from its lanes into its block, that of writers whose death is
     /// noticed only now included, and merges records where they do not fit. Does nothing where the
-    /// lock word cannot be had.
+    /// lock word cannot be had. It asks no check of the caller, because nothing could report the
+    /// answer.
     pub(crate) fn settle_poison(&self, request: &Request, surroundings: &impl Surroundings) {
         self.clear_dead(request.member, surroundings);
         let mut count = 0;
@@ -490,7 +519,7 @@ impl<L: Lanes> LockTable<'_, L> {
         if count == 0 {
             return;
         }
-        let _ = self.locked(request, surroundings, || {
+        let _ = self.locked(request, &Uninterrupted(surroundings), || {
             (0..count).all(|_| self.free_a_lane());
         });
     }
@@ -515,6 +544,72 @@ impl<L: Lanes> LockTable<'_, L> {
     #[inline]
     fn is_of_this(&self, lane: &Lane, tag: u64) -> bool {
         is_in(tag, OF_ARRAYS | RESTING) && lane.key.load(Acquire) == self.key
+    }
+}
+
+/// One request with what it has published and leased so far. Its drop gives both back, unless the
+/// request has its guard.
+struct Attempt<'t, 'a, L: Lanes, S: Surroundings> {
+    table: &'t LockTable<'a, L>,
+    request: &'t Request,
+    surroundings: &'t S,
+    wait: Wait,
+    spare: Vec<u32>,
+}
+
+impl<L: Lanes, S: Surroundings> Drop for Attempt<'_, '_, L, S> {
+    fn drop(&mut self) {
+        if self.surroundings.has_forked() {
+            return;
+        }
+        if self.wait.is_published {
+            self.table
+                .lane(self.request.lane)
+                .inspect(|lane| withdraw(lane));
+        }
+        for &lane in &self.spare {
+            self.table
+                .lane(lane)
+                .inspect(|lane| _ = lanes::free(lane, self.request.member));
+        }
+    }
+}
+
+/// Surroundings for work without a caller that could be interrupted.
+struct Uninterrupted<'a, S>(&'a S);
+
+impl<S: Surroundings> Surroundings for Uninterrupted<'_, S> {
+    fn is_alive(&self, member: u64) -> bool {
+        self.0.is_alive(member)
+    }
+
+    fn reach_lanes(&self) -> bool {
+        self.0.reach_lanes()
+    }
+
+    fn lease(&self) -> Option<u32> {
+        self.0.lease()
+    }
+
+    fn is_deadlocked(&self, lane: u32) -> bool {
+        self.0.is_deadlocked(lane)
+    }
+
+    fn is_cut_off(&self) -> bool {
+        self.0.is_cut_off()
+    }
+}
+
+/// Calls the caller's check. A child that it forked is told so first: nothing of the wait is its
+/// own.
+fn ask_caller(surroundings: &impl Surroundings) -> Result<(), Refusal> {
+    let is_interrupted = surroundings.is_interrupted();
+    if surroundings.has_forked() {
+        Err(Refusal::Forked)
+    } else if is_interrupted {
+        Err(Refusal::Interrupted)
+    } else {
+        Ok(())
     }
 }
 
