@@ -37,7 +37,7 @@ use crate::{
     },
     store::{
         deadlock,
-        thread_lanes::{self, LeasedLane},
+        thread_lanes::{self, LeasedLane, Rest, Wanted},
     },
     sys::{
         fork,
@@ -83,7 +83,8 @@ impl Access {
 pub(crate) struct Lock {
     array: Arc<OpenArray>,
     /// [`NO_LANE`] where there are no bytes to lock, or no writer that could write them. With
-    /// [`FREED_AFTER`] where the thread does not keep the lane.
+    /// [`FREED_AFTER`] where the thread does not keep the lane, and [`RESTS`] where the lock rests
+    /// when it is given back.
     lane: u32,
     generation: u64,
     on_panic: OnPanic,
@@ -98,6 +99,10 @@ const NO_LANE: u32 = u32::MAX;
 const LEASES: usize = 64;
 /// A bit of a lock's lane: the lane is freed with the lock.
 const FREED_AFTER: u32 = 1 << 31;
+/// A bit of a lock's lane: the lock rests, unless a thread waits for it.
+const RESTS: u32 = 1 << 30;
+/// The bits of a lock's lane that are no index.
+const FLAGS: u32 = FREED_AFTER | RESTS;
 
 /// The effect of a panic that drops a lock. As wide as the neighbouring fields: guards are moved,
 /// and moving padding costs more than taking the lock.
@@ -167,7 +172,14 @@ fn take_lane(
     if access == Access::Write {
         array.warm_up(&span);
     }
-    let leased = match thread_lanes::lease(array.member(), member) {
+    let is_recovery = matches!(access, Access::Recover { .. });
+    let wanted = Wanted {
+        segment: array.serial(),
+        span,
+        mode: access.mode(),
+    };
+    let wanted = (!is_recovery).then_some(wanted);
+    let leased = match thread_lanes::lease(array.member(), member, wanted) {
         Ok(leased) => leased,
         Err(error) => match lease_from_poison(array, member, error)? {
             Some(leased) => leased,
@@ -182,8 +194,12 @@ fn take_lane(
         mode: access.mode(),
         deadline: None,
     };
-    let is_recovery = matches!(access, Access::Recover { .. });
-    if is_recovery || !array.lock_table().acquire_at_once(&request) {
+    let is_resumed = leased.rest == Rest::Resumed;
+    if is_recovery || !is_resumed && !array.lock_table().acquire_at_once(&request) {
+        let leased = LeasedLane {
+            rest: Rest::No,
+            ..leased
+        };
         return wait_for_lane(array, request, leased, access, wait, has_companions);
     }
     failpoint!(GuardTaken);
@@ -197,7 +213,7 @@ fn finish(array: &OpenArray, leased: LeasedLane, access: Access) -> Result<u32, 
     // Checked with the lock held: a freezer takes it too, so the freeze comes before this check or
     // after this lock. A recovery was checked before it cleared poison.
     if matches!(access, Access::Write | Access::Atomic) && !array.may_be_written() {
-        give_back(array, lane);
+        give_back(array, lane & !RESTS);
         return Err(Box::new(array.not_writable()));
     }
     Ok(lane)
@@ -206,9 +222,10 @@ fn finish(array: &OpenArray, leased: LeasedLane, access: Access) -> Result<u32, 
 impl LeasedLane {
     #[inline]
     fn lane(&self) -> u32 {
-        match self.is_kept {
-            true => self.index,
-            false => self.index | FREED_AFTER,
+        match (self.is_kept, self.rest) {
+            (false, _) => self.index | FREED_AFTER,
+            (true, Rest::No) => self.index,
+            (true, Rest::IfAtOnce | Rest::Resumed) => self.index | RESTS,
         }
     }
 }
@@ -244,7 +261,7 @@ fn lease_from_poison(array: &OpenArray, member: u64, error: Error) -> Result<Opt
             }
             Ok(false) | Err(_) => break,
         }
-        if let Ok(leased) = thread_lanes::lease(array.member(), member) {
+        if let Ok(leased) = thread_lanes::lease(array.member(), member, None) {
             return Ok(Some(leased));
         }
     }
@@ -389,9 +406,10 @@ impl Drop for Unused<'_> {
 
 #[inline]
 fn give_back(array: &OpenArray, lane: u32) {
-    if let Some(line) = array.member().lanes().lane(lane & !FREED_AFTER) {
-        match lane & FREED_AFTER {
-            0 => withdraw(line),
+    if let Some(line) = array.member().lanes().lane(lane & !FLAGS) {
+        match lane & FLAGS {
+            RESTS if line.rest() => {}
+            0 | RESTS => withdraw(line),
             _ => line.replace(0),
         }
     }
@@ -417,7 +435,7 @@ impl Lock {
         let Ok(member) = self.array.member().id() else {
             return;
         };
-        if let Some(lane) = self.array.member().lanes().lane(self.lane & !FREED_AFTER) {
+        if let Some(lane) = self.array.member().lanes().lane(self.lane & !FLAGS) {
             poison(lane, member);
         }
         event!(

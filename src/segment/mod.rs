@@ -97,6 +97,8 @@ pub(crate) struct Segment {
     was_frozen: AtomicBool,
     /// The array's key in the lanes of the store.
     key: u64,
+    /// No other segment of this process has the same number; not 0.
+    serial: u64,
     /// The 64ths of the payload whose pages were mapped before they were written first.
     warm: AtomicU64,
     /// The name of the file after its release, if this process keeps it for reuse.
@@ -172,7 +174,9 @@ impl Segment {
         inode: (u64, u64),
         ownership: Ownership,
     ) -> Arc<Segment> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
         Arc::new(Segment {
+            serial: NEXT.fetch_add(1, Relaxed),
             key: parsed.header.id.lane_key(),
             member: member.clone(),
             path,
@@ -190,6 +194,12 @@ impl Segment {
 
     pub(crate) fn member(&self) -> &Arc<Member> {
         &self.member
+    }
+
+    /// A number that no other segment of this process has or had.
+    #[inline]
+    pub(crate) fn serial(&self) -> u64 {
+        self.serial
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -20,7 +20,8 @@
 
 use crate::{
     error::Result,
-    state::lanes::{self, Lanes},
+    layout::span::Span,
+    state::lanes::{self, Lanes, Mode},
     store::{lane_pool::LanePool, member::Member},
     sys::{fork, process},
 };
@@ -34,6 +35,8 @@ use std::{
 
 /// How many lanes of a store a thread keeps.
 const KEPT: usize = 4;
+/// How often at most a thread takes the same guard again before it may rest, after revocations.
+const MOST_PATIENCE: u32 = 64;
 
 /// A lane that a thread has leased for a guard.
 #[derive(Clone, Copy)]
@@ -43,6 +46,26 @@ pub(crate) struct LeasedLane {
     pub(crate) is_kept: bool,
     /// The number of the thread in its process.
     pub(crate) thread: u32,
+    pub(crate) rest: Rest,
+}
+
+/// Whether a guard rests when it is given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rest {
+    No,
+    /// If it is taken at once.
+    IfAtOnce,
+    /// It did, and the thread has taken it again.
+    Resumed,
+}
+
+/// A guard that a thread wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// The segment's number, which no other one of the process has or had.
+    pub(crate) segment: u64,
+    pub(crate) span: Span,
+    pub(crate) mode: Mode,
 }
 
 struct Own {
@@ -56,8 +79,50 @@ struct OwnLanes {
     serial: u64,
     generation: u64,
     member: u64,
-    /// Indices and epochs.
-    lanes: Vec<(u32, u32)>,
+    lanes: Vec<Kept>,
+}
+
+/// A lane that a thread keeps.
+#[derive(Clone, Copy)]
+struct Kept {
+    index: u32,
+    epoch: u32,
+    /// The last guard in it.
+    last: Option<Wanted>,
+    /// That guard was to rest when it was given back.
+    rests: bool,
+    /// How often it was taken again since it last changed, or was revoked.
+    times: u32,
+    /// How often it has to be taken again before it rests: more after each revocation, so that
+    /// guards which go to and fro between threads do not rest.
+    patience: u32,
+}
+
+impl Kept {
+    fn new(index: u32, epoch: u32, last: Option<Wanted>) -> Self {
+        Self {
+            index,
+            epoch,
+            last,
+            rests: false,
+            times: 0,
+            patience: 1,
+        }
+    }
+
+    /// Notes that the guard that was last in the lane is taken anew. Returns whether it may rest.
+    fn repeat(&mut self) -> Rest {
+        if self.rests {
+            self.patience = (self.patience * 2).min(MOST_PATIENCE);
+            self.times = 0;
+        }
+        self.times += 1;
+        self.rests = self.times >= self.patience;
+        match self.rests {
+            true => Rest::IfAtOnce,
+            false => Rest::No,
+        }
+    }
 }
 
 thread_local! {
@@ -69,18 +134,20 @@ thread_local! {
     };
 }
 
-/// Leases a lane of the member's store for a guard of the calling thread.
+/// Leases a lane of the member's store for a guard of the calling thread. A guard that is not said
+/// does not rest.
 #[inline]
-pub(crate) fn lease(member: &Member, id: u64) -> Result<LeasedLane> {
+pub(crate) fn lease(member: &Member, id: u64, wanted: Option<Wanted>) -> Result<LeasedLane> {
     let leased = OWN.try_with(|own| {
         let own = &mut *own.borrow_mut();
-        match own.kept(member.lanes(), id) {
-            Some(index) => Ok(LeasedLane {
+        match own.kept(member.lanes(), id, wanted) {
+            Some((index, rest)) => Ok(LeasedLane {
                 index,
                 is_kept: true,
                 thread: own.number,
+                rest,
             }),
-            None => own.lease(member, id),
+            None => own.lease(member, id, wanted),
         }
     });
     // The thread ends, and its destructors take guards.
@@ -89,6 +156,7 @@ pub(crate) fn lease(member: &Member, id: u64) -> Result<LeasedLane> {
             index: member.lease_lane(id)?,
             is_kept: false,
             thread: 0,
+            rest: Rest::No,
         })
     })
 }
@@ -105,7 +173,7 @@ pub(crate) fn set_aside<R>(member: &Member, lane: u32, action: impl FnOnce() -> 
 /// A lane that its thread keeps again when this is dropped.
 struct SetAside {
     serial: u64,
-    lane: Option<(u32, u32)>,
+    lane: Option<Kept>,
     generation: u64,
 }
 
@@ -114,7 +182,7 @@ impl SetAside {
         let take = |own: &RefCell<Own>| {
             let own = &mut *own.borrow_mut();
             let store = own.stores.iter_mut().find(|store| store.serial == serial)?;
-            let at = store.lanes.iter().position(|&(index, _)| index == lane)?;
+            let at = store.lanes.iter().position(|kept| kept.index == lane)?;
             Some(store.lanes.swap_remove(at))
         };
         Self {
@@ -149,21 +217,40 @@ pub(crate) fn number() -> u32 {
 }
 
 impl Own {
-    /// A kept lane that has no guard.
+    /// A kept lane that has no guard: the one that had this guard last, where that is possible, and
+    /// with the guard in it if it rests there.
     #[inline]
-    fn kept(&self, pool: &LanePool, member: u64) -> Option<u32> {
+    fn kept(
+        &mut self,
+        pool: &LanePool,
+        member: u64,
+        wanted: Option<Wanted>,
+    ) -> Option<(u32, Rest)> {
         let store = self
             .stores
-            .iter()
+            .iter_mut()
             .find(|store| store.serial == pool.serial() && store.member == member)?;
         if store.generation != fork::generation() {
             return None;
         }
-        store.lanes.iter().find_map(|&(index, epoch)| {
-            pool.lane(index)
-                .is_some_and(|lane| lanes::is_idle(lane, member, epoch))
-                .then_some(index)
-        })
+        for kept in &mut store.lanes {
+            let (Some(wanted), Some(lane)) = (wanted, pool.lane(kept.index)) else {
+                continue;
+            };
+            if kept.last != Some(wanted) {
+                continue;
+            }
+            if kept.rests && lane.resume(wanted.mode, member) {
+                if lane.epoch.load(Relaxed) == kept.epoch {
+                    return Some((kept.index, Rest::Resumed));
+                }
+                // It was that of another thread, which leased the lane since.
+                lane.give_back();
+            } else if lanes::is_idle(lane, member, kept.epoch) {
+                return Some((kept.index, kept.repeat()));
+            }
+        }
+        store.other(pool, member, wanted)
     }
 
     fn number(&mut self) -> u32 {
@@ -179,7 +266,7 @@ impl Own {
     }
 
     #[cold]
-    fn lease(&mut self, member: &Member, id: u64) -> Result<LeasedLane> {
+    fn lease(&mut self, member: &Member, id: u64, wanted: Option<Wanted>) -> Result<LeasedLane> {
         let thread = self.number();
         let pool = member.lanes();
         self.stores.retain(|store| {
@@ -206,15 +293,16 @@ impl Own {
         };
         let kept = &mut self.stores[at].lanes;
         // Lanes that became poison.
-        kept.retain(|&(index, epoch)| {
-            pool.lane(index)
-                .is_some_and(|lane| lane.epoch.load(Relaxed) == epoch)
+        kept.retain(|kept| {
+            pool.lane(kept.index)
+                .is_some_and(|lane| lane.epoch.load(Relaxed) == kept.epoch)
         });
         if kept.len() >= KEPT {
             return Ok(LeasedLane {
                 index: member.lease_lane(id)?,
                 is_kept: false,
                 thread,
+                rest: Rest::No,
             });
         }
         let (index, epoch) = match pool.adopt(id) {
@@ -225,11 +313,44 @@ impl Own {
                 (index, epoch)
             }
         };
-        kept.push((index, epoch));
+        kept.push(Kept::new(index, epoch, wanted));
         Ok(LeasedLane {
             index,
             is_kept: true,
             thread,
+            rest: Rest::No,
+        })
+    }
+}
+
+impl OwnLanes {
+    /// A kept lane for a guard that was in none of them last. Guards on other arrays and in other
+    /// modes keep theirs, while there are few: a thread that uses two arrays in turn finds both at
+    /// rest.
+    fn other(
+        &mut self,
+        pool: &LanePool,
+        member: u64,
+        wanted: Option<Wanted>,
+    ) -> Option<(u32, Rest)> {
+        let is_full = self.lanes.len() >= KEPT;
+        let is_alike = |kept: &Kept| match (kept.last, wanted) {
+            (Some(last), Some(wanted)) => {
+                (last.segment, last.mode) == (wanted.segment, wanted.mode)
+            }
+            _ => true,
+        };
+        let may_have = |kept: &&mut Kept| is_full || is_alike(kept);
+        self.lanes.iter_mut().filter(may_have).find_map(|kept| {
+            let lane = pool.lane(kept.index)?;
+            if kept.rests {
+                lanes::wake_up(lane, member);
+            }
+            if !lanes::is_idle(lane, member, kept.epoch) {
+                return None;
+            }
+            *kept = Kept::new(kept.index, kept.epoch, wanted);
+            Some((kept.index, Rest::No))
         })
     }
 }
@@ -242,7 +363,7 @@ impl Drop for OwnLanes {
         if self.generation != fork::generation() {
             return;
         }
-        for &(index, epoch) in &self.lanes {
+        for &Kept { index, epoch, .. } in &self.lanes {
             let has_guard = pool
                 .lane(index)
                 .is_some_and(|lane| lanes::leave(lane, self.member, epoch));
@@ -291,7 +412,7 @@ mod tests {
         }
 
         fn lease(&self) -> LeasedLane {
-            lease(&self.member, self.id).unwrap()
+            lease(&self.member, self.id, None).unwrap()
         }
 
         fn lane(&self, index: u32) -> &Lane {
@@ -330,6 +451,136 @@ mod tests {
         assert!(first.is_kept && second.is_kept && first.index == second.index);
         let other = store.elsewhere(|| store.lease());
         assert!(other.index != first.index && other.thread != first.thread);
+    }
+
+    fn wanted(segment: u64, start: u64, mode: Mode) -> Wanted {
+        let span = Span {
+            start,
+            end: start + 8,
+            pitch: 0,
+            width: 0,
+        };
+        Wanted {
+            segment,
+            span,
+            mode,
+        }
+    }
+
+    impl Store {
+        /// Takes a guard and gives it back as `array::lock` does. Returns its lane.
+        fn use_once(&self, wanted: Wanted) -> LeasedLane {
+            let leased = lease(&self.member, self.id, Some(wanted)).unwrap();
+            let lane = self.lane(leased.index);
+            if leased.rest != Rest::Resumed {
+                lane.replace(wanted.mode.tag(self.id));
+            }
+            assert_eq!(lane.tag.load(SeqCst), wanted.mode.tag(self.id));
+            if leased.rest == Rest::No || !lane.rest() {
+                withdraw(lane);
+            }
+            leased
+        }
+
+        fn rests_of(&self, wanted: Wanted, times: usize) -> Vec<Rest> {
+            (0..times).map(|_| self.use_once(wanted).rest).collect()
+        }
+    }
+
+    #[test]
+    fn a_guard_that_is_taken_again_rests_and_is_resumed() {
+        let store = Store::new();
+        for mode in [Mode::Read, Mode::Write, Mode::Atomic] {
+            let rests = store.rests_of(wanted(1, 0, mode), 4);
+            let expected = [Rest::No, Rest::IfAtOnce, Rest::Resumed, Rest::Resumed];
+            assert_eq!(rests, expected, "{mode:?}");
+        }
+    }
+
+    #[test]
+    fn a_thread_that_uses_two_arrays_in_turn_finds_both_at_rest() {
+        let store = Store::new();
+        for round in 0..4 {
+            for segment in [1, 2] {
+                let rest = store.use_once(wanted(segment, 0, Mode::Read)).rest;
+                assert_eq!(rest == Rest::Resumed, round >= 2, "{round} {segment}");
+            }
+        }
+    }
+
+    #[test]
+    fn guards_on_rows_in_turn_use_one_lane_and_do_not_rest() {
+        let store = Store::new();
+        let used: Vec<_> = (0..10)
+            .map(|row| store.use_once(wanted(1, 8 * row, Mode::Read)))
+            .collect();
+        assert!(used.iter().all(|one| one.index == used[0].index));
+        assert!(used.iter().all(|one| one.rest == Rest::No));
+    }
+
+    // Each would cost the other side a revocation, and this one a vain attempt.
+    #[test]
+    fn a_guard_that_is_revoked_rests_only_after_more_and_more_times() {
+        let store = Store::new();
+        let xs = wanted(1, 0, Mode::Write);
+        let mut patience = 1;
+        for _ in 0..9 {
+            let mut times = 0;
+            let leased = loop {
+                let leased = store.use_once(xs);
+                if leased.rest == Rest::IfAtOnce {
+                    break leased;
+                }
+                times += 1;
+            };
+            assert_eq!(
+                times,
+                patience.min(64) - u32::from(patience > 1),
+                "{patience}"
+            );
+            patience *= 2;
+            assert!(store.lane(leased.index).revoke(store.tag(leased.index)));
+        }
+    }
+
+    #[test]
+    fn a_thread_that_keeps_all_its_lanes_at_rest_gives_one_to_another_guard() {
+        let store = Store::new();
+        for segment in 1..=10 {
+            store.rests_of(wanted(segment, 0, Mode::Read), 3);
+        }
+        let mine = |tag: &u64| tag >> 8 == store.id;
+        let tags = (0..store.member.lanes().count()).map(|index| store.tag(index));
+        assert_eq!(tags.filter(mine).count(), KEPT);
+    }
+
+    #[test]
+    fn a_thread_that_ends_frees_the_lanes_in_which_guards_rest() {
+        let store = Store::new();
+        let index = store.elsewhere(|| {
+            store.rests_of(wanted(1, 0, Mode::Write), 3);
+            let index = store.use_once(wanted(1, 0, Mode::Write)).index;
+            assert!(lanes::is_resting(store.tag(index)));
+            index
+        });
+        assert_eq!(store.tag(index), 0);
+    }
+
+    // The other thread's guard has the same tag.
+    #[test]
+    fn the_guard_of_another_thread_is_not_resumed_in_a_lane_that_became_poison() {
+        let store = Store::new();
+        let xs = wanted(1, 0, Mode::Write);
+        store.rests_of(xs, 3);
+        let lost = lease(&store.member, store.id, Some(xs)).unwrap();
+        assert_eq!(lost.rest, Rest::Resumed);
+        store.poison_and_free(lost.index);
+        store
+            .lane(lost.index)
+            .replace(Mode::WriteRest.tag(store.id));
+        let next = lease(&store.member, store.id, Some(xs)).unwrap();
+        assert_ne!(next.index, lost.index);
+        assert_eq!(store.tag(lost.index), Mode::Leased.tag(store.id), "revoked");
     }
 
     #[test]

@@ -14,8 +14,8 @@ use std::{os::unix::process::ExitStatusExt, path::Path};
 /// Where the lanes begin in a lock file, and their length.
 const LANES_AT: usize = 128;
 const LANE: usize = 64;
-/// The mode of a free lane, and of one that a thread has and no guard is in.
-const IDLE: [u8; 2] = [0, 8];
+/// The modes of a free lane, and of one that a thread has and no guard is in, or one that rests.
+const IDLE: [u8; 5] = [0, 8, 9, 10, 13];
 
 const NONE: [u8; 0] = [];
 

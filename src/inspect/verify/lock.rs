@@ -8,7 +8,7 @@ use crate::{
         words::{self, flags},
     },
     state::{
-        lanes::{Mode, OF_ARRAYS, is_in, member_of},
+        lanes::{Mode, OF_ARRAYS, RESTING, is_in, member_of},
         snapshot::LaneSnapshot,
     },
     store::{
@@ -95,11 +95,11 @@ impl Store {
         let lanes = read_lanes(&self.lock, path)?;
         for (index, lane) in lanes.iter().enumerate() {
             let member = member_of(lane.tag);
-            if !is_in(lane.tag, OF_ARRAYS | Mode::Leased.bit() | 1) {
+            if !is_in(lane.tag, OF_ARRAYS | RESTING | Mode::Leased.bit() | 1) {
                 let mode = lane.tag & 0xf;
                 let text = format!("lane {index} has the mode {mode}, which does not exist");
                 found.note(path, Severity::Damage, text);
-            } else if is_in(lane.tag, OF_ARRAYS | Mode::Leased.bit()) && !self.has_given(member)? {
+            } else if !is_in(lane.tag, 1) && !self.has_given(member)? {
                 let text =
                     format!("lane {index} has the member id {member}, which was never given");
                 found.note(path, Severity::Damage, text);

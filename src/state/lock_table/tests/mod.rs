@@ -7,6 +7,7 @@ mod hints;
 mod history;
 mod leases;
 mod poison;
+mod rests;
 mod scribble;
 mod threads;
 mod turns;
