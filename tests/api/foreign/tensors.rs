@@ -3,10 +3,7 @@
 use super::{keys, left, reason};
 use crate::common::Root;
 use ndshm::{Export, Exportable, Import};
-use std::{
-    collections::BTreeMap,
-    fs::{self},
-};
+use std::{collections::BTreeMap, fs};
 
 fn safetensors(json: &str, data: &[u8]) -> Vec<u8> {
     [&(json.len() as u64).to_le_bytes(), json.as_bytes(), data].concat()

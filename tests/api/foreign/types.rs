@@ -4,7 +4,7 @@ use super::npy;
 use crate::common::Root;
 use ndarray::{Ix1, array};
 use ndshm::{Export, Import, Order};
-use std::fs::{self};
+use std::fs;
 
 /// Text, times and `longdouble` were refused, also as fields.
 #[test]

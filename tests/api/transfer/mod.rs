@@ -14,8 +14,8 @@ mod safetensors;
 
 use crate::common::Root;
 use ndarray::{Ix2, IxDyn, ShapeBuilder, s};
-use ndshm::{AnyArray, DType, Error, Export, Exportable, Import, Manager, Order};
-use std::{fs, sync::atomic::Ordering::SeqCst};
+use ndshm::{AnyArray, DType, Export, Exportable, Import, Manager, Order};
+use std::fs;
 
 /// Every element type, or one of its kind.
 fn dtypes() -> Vec<DType> {

@@ -1,6 +1,8 @@
 //! `.npz` files: arrays with keys in a zip archive.
 
 use super::*;
+use ndshm::Error;
+use std::sync::atomic::Ordering::SeqCst;
 
 #[test]
 fn every_type_comes_back_compressed_or_not() {

@@ -1,6 +1,7 @@
 //! safetensors files: tensors with keys behind a header of JSON.
 
 use super::*;
+use ndshm::Error;
 
 #[test]
 fn every_type_of_the_format_comes_back() {

@@ -1,4 +1,5 @@
-//! The scenarios in which a process dies while it makes, opens, deletes or sweeps arrays and stores.
+//! The scenarios of files: a process dies while it makes, opens, deletes or sweeps arrays and
+//! stores.
 
 use super::{Victim, die};
 use crate::setup::{GIVEN, soon};
