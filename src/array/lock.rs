@@ -182,13 +182,13 @@ fn take_lane(
     if is_recovery || !array.lock_table().acquire_at_once(&request) {
         return wait_for_lane(array, request, leased, access, wait, has_companions);
     }
-    failpoint!(GuardTaken);
     finish(array, leased, access)
 }
 
 /// The lane of a lock that the table gave.
 #[inline]
 fn finish(array: &OpenArray, leased: LeasedLane, access: Access) -> Result<u32, Box<Error>> {
+    failpoint!(GuardTaken);
     let lane = leased.lane();
     // Checked with the lock held: a freezer takes it too, so the freeze comes before this check or
     // after this lock. A recovery was checked before it cleared poison.
@@ -281,7 +281,6 @@ fn wait_for_lane(
     match taken {
         Ok(()) => {
             std::mem::forget(unused);
-            failpoint!(GuardTaken);
             finish(array, leased, access)
         }
         Err(Refusal::Forked) => {
