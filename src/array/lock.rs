@@ -326,6 +326,11 @@ impl Lock {
         &self.array
     }
 
+    /// Gives the lane back, in a panic too: no guard was made of it.
+    pub(super) fn give_back(mut self) {
+        self.on_panic = OnPanic::GivesBack;
+    }
+
     /// Turns the lane into a record of poison, so that the drop has nothing to give back.
     pub(super) fn leave_poison(&mut self) {
         if self.lane != NO_LANE && self.generation == fork::generation() {

@@ -482,7 +482,9 @@ impl InOrder {
 
     fn give_back_to(&mut self, count: usize) {
         while self.0.len() > count {
-            self.0.pop();
+            if let Some((_, lock)) = self.0.pop() {
+                lock.give_back();
+            }
         }
     }
 }

@@ -83,6 +83,19 @@ fn child_check_panics() {
     }
     drop(reader);
     assert!(xs.try_write().is_ok());
+    // What a set had taken was poisoned, though nothing was written.
+    let [first, last] = [s![..5], s![5..]].map(|part| xs.slice(part).unwrap());
+    let reader = last.read().unwrap();
+    let panicked = std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| {
+            IS_ARMED.store(true, SeqCst);
+            ndshm::lock([first.writing(), last.writing()]).map(drop)
+        });
+        waiter.join().is_err()
+    });
+    assert!(panicked);
+    drop(reader);
+    assert!(xs.try_write().is_ok());
     common::done();
 }
 
