@@ -197,6 +197,12 @@ impl Surroundings for Members<'_> {
     fn is_deadlocked(&self, _: u32) -> bool {
         false
     }
+
+    /// A death unwinds its thread. As a process that has nothing of the request, it gives nothing
+    /// back.
+    fn has_forked(&self) -> bool {
+        std::thread::panicking()
+    }
 }
 
 /// An array's table in a store's lanes.

@@ -166,7 +166,7 @@ pub use array::any::AnyArray;
 pub use array::atomic::{AtomicArray, AtomicElement};
 pub use array::frozen::FrozenArray;
 pub use array::guard::{ReadGuard, WriteGuard};
-pub use array::together::{LockSet, Reading, Writing, lock, lock_timeout, try_lock};
+pub use array::together::{LockSet, Reading, Updating, Writing, lock, lock_timeout, try_lock};
 pub use array::{
     SharedArray, SharedArray0, SharedArray1, SharedArray2, SharedArray3, SharedArray4,
     SharedArray5, SharedArray6, SharedArrayD,

@@ -441,6 +441,9 @@ impl<'a> Member<'a> {
             Refusal::CutOff | Refusal::WordHeld | Refusal::Interrupted => {
                 unreachable!("a model's member always learns which members live")
             }
+            Refusal::Forked | Refusal::NotWritable => {
+                unreachable!("a model's member neither forks nor freezes")
+            }
             Refusal::TooManyGuards => {
                 assert!(
                     self.group.guards > 1,

@@ -6,11 +6,14 @@ use crate::{
     array::{
         SharedArray,
         lock::{Access, Lock},
+        open_array::OpenArray,
+        together::Updating,
         view,
     },
     element::Element,
     error::{Error, Result},
     format::constants::SIGNALS,
+    layout::Layout,
     state::signals,
     sync::AtomicU32 as Word,
     sys::wait::{Wait, is_interrupted},
@@ -154,13 +157,45 @@ impl<T: AtomicElement, D: Dimension> SharedArray<T, D> {
         core.check_writable()?;
         let lock = Lock::take(&core.opened, core.span(), Access::Atomic, wait)?;
         failpoint!(AtomicTaken);
-        // SAFETY: `check_writable` says that the mapping is writable; the lock keeps readers and
+        // SAFETY: `check_writable` says that the mapping is writable; the lock was taken for the
+        // span of the layout, and the elements of this array have this type.
+        Ok(unsafe { AtomicArray::locked(lock, &core.opened, &core.layout) })
+    }
+
+    /// An [`atomic`](Self::atomic) view to be taken together with guards of other arrays or parts,
+    /// by [`lock`](crate::lock()). Where the view cannot be written, `lock` says so.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::atomic::Ordering::Relaxed;
+    ///
+    /// let manager = ndshm::Manager::new()?;
+    /// let (xs, sums) = (manager.ones::<u64, _>(5)?, manager.zeros::<u64, _>(1)?);
+    /// let (read, sums) = ndshm::lock((xs.reading(), sums.updating()))?;
+    /// sums[0].fetch_add(read.sum(), Relaxed);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn updating(&self) -> Updating<T, D> {
+        self.core.updating()
+    }
+}
+
+impl<T: AtomicElement, D: Dimension> AtomicArray<T, D> {
+    /// The view of a lock.
+    ///
+    /// # Safety
+    ///
+    /// The lock was taken on this array, for atomic access to all bytes of the layout. The elements
+    /// of the array have this type, and the mapping is writable.
+    pub(super) unsafe fn locked(lock: Lock, array: &OpenArray, layout: &Layout<D>) -> Self {
+        // SAFETY: the mapping is writable (the caller's promise); the lock keeps readers and
         // writers away from all of the layout's bytes until it is dropped, and keeps the segment
         // mapped until then; other holders of such a lock use atomics of the same size, because the
         // array's elements have one type; the view, whose lifetime never leaves this struct, is
         // dropped before the lock.
-        let view = unsafe { view::atomics::<T, D, T::Atomic>(&core.opened, &core.layout) };
-        Ok(AtomicArray { view, lock })
+        let view = unsafe { view::atomics::<T, D, T::Atomic>(array, layout) };
+        Self { view, lock }
     }
 }
 

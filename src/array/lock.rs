@@ -12,7 +12,7 @@
 //! 2. The thread takes a lane that it keeps for its guards, or leases one (`store::thread_lanes`).
 //! 3. Where nothing is in the way, the table gives the lock at once. Nearly every guard ends here.
 //! 4. Otherwise the thread waits in the table, for as long as [`Wait`] allows. Meanwhile the table
-//!    asks whether a member is alive (`segment::surroundings`). A dead member's locks do not
+//!    asks whether a member is alive ([`Waiting`]). A dead member's locks do not
 //!    exclude: those that read are cleared, those that write are poison. A lane has the number of
 //!    its thread: to wait for a lock of the own thread would be a deadlock, so that is refused.
 //! 5. A writer looks at the frozen flag with its lock in hand. A freezer sets the flag while it
@@ -23,10 +23,11 @@
 //!    standard library does not give the number of panics.
 //!
 //! A forked child inherits the memory of a lock but not the lane, which stays its parent's. A lock
-//! therefore records the generation of its process, and does nothing in a child.
+//! therefore records the generation of its process, and does nothing in a child. A child that is
+//! forked in the middle of a wait, by the caller's check, begins again with a lane of its own.
 
 use crate::{
-    array::open_array::OpenArray,
+    array::{open_array::OpenArray, waiting::Waiting},
     error::{Error, Result},
     format::constants::MOST_LANES,
     layout::span::Span,
@@ -41,8 +42,10 @@ use crate::{
     },
 };
 use std::{
+    io,
     marker::PhantomData,
     ops::Range,
+    path::Path,
     sync::{Arc, MutexGuard},
     time::Instant,
 };
@@ -110,7 +113,19 @@ impl Lock {
         access: Access,
         wait: Wait,
     ) -> Result<Self> {
-        match take_lane(array, span, access, wait) {
+        Self::take_with(array, span, access, wait, false)
+    }
+
+    /// Takes a lock. With companions, the call holds other locks on this array, and waits for all.
+    #[inline(always)]
+    pub(super) fn take_with(
+        array: &Arc<OpenArray>,
+        span: Span,
+        access: Access,
+        wait: Wait,
+        has_companions: bool,
+    ) -> Result<Self> {
+        match take_lane(array, span, access, wait, has_companions) {
             Ok(lane) => {
                 let on_panic = if access.mode() == Mode::Write && !std::thread::panicking() {
                     OnPanic::Poisons
@@ -131,7 +146,13 @@ impl Lock {
 }
 
 /// Takes a lock. Every guard calls this, so the error is boxed: the answer fits into registers.
-fn take_lane(array: &OpenArray, span: Span, access: Access, wait: Wait) -> Result<u32, Box<Error>> {
+fn take_lane(
+    array: &OpenArray,
+    span: Span,
+    access: Access,
+    wait: Wait,
+    has_companions: bool,
+) -> Result<u32, Box<Error>> {
     array.mark_used();
     // No process writes a frozen array, so its readers need no lane. The lane of a freezer that
     // died is no poison.
@@ -142,7 +163,13 @@ fn take_lane(array: &OpenArray, span: Span, access: Access, wait: Wait) -> Resul
     if access == Access::Write {
         array.warm_up(&span);
     }
-    let leased = lease(array, member)?;
+    let leased = match thread_lanes::lease(array.member(), member) {
+        Ok(leased) => leased,
+        Err(error) => match lease_from_poison(array, member, error)? {
+            Some(leased) => leased,
+            None => return take_lane(array, span, access, wait, has_companions),
+        },
+    };
     let request = Request {
         member,
         thread: leased.thread,
@@ -151,49 +178,44 @@ fn take_lane(array: &OpenArray, span: Span, access: Access, wait: Wait) -> Resul
         mode: access.mode(),
         deadline: None,
     };
-    let lane = match leased.is_kept {
-        true => leased.index,
-        false => leased.index | FREED_AFTER,
-    };
     let is_recovery = matches!(access, Access::Recover { .. });
     if is_recovery || !array.lock_table().acquire_at_once(&request) {
-        match wait_for_lane(array, request, access, wait) {
-            Ok(()) => {}
-            Err(error) => {
-                if !leased.is_kept {
-                    give_back(array, lane);
-                }
-                // It was frozen while this thread waited.
-                return match access {
-                    Access::Read if array.is_frozen() => Ok(NO_LANE),
-                    _ => Err(error),
-                };
-            }
-        }
+        return wait_for_lane(array, request, leased, access, wait, has_companions);
     }
+    finish(array, leased, access)
+}
+
+/// The lane of a lock that the table gave.
+#[inline]
+fn finish(array: &OpenArray, leased: LeasedLane, access: Access) -> Result<u32, Box<Error>> {
     failpoint!(GuardTaken);
+    let lane = leased.lane();
     // Checked with the lock held: a freezer takes it too, so the freeze comes before this check or
-    // after this lock.
-    if access != Access::Read && !array.may_be_written() {
+    // after this lock. A recovery was checked before it cleared poison.
+    if matches!(access, Access::Write | Access::Atomic) && !array.may_be_written() {
         give_back(array, lane);
         return Err(Box::new(array.not_writable()));
     }
     Ok(lane)
 }
 
-/// Leases a lane. Where none can be had, this array's records of poison give their lanes.
-#[inline]
-fn lease(array: &OpenArray, member: u64) -> Result<LeasedLane> {
-    match thread_lanes::lease(array.member(), member) {
-        Err(error @ (Error::TooManyGuards { .. } | Error::NoSpace { .. })) => {
-            lease_from_poison(array, member, error)
+impl LeasedLane {
+    #[inline]
+    fn lane(&self) -> u32 {
+        match self.is_kept {
+            true => self.index,
+            false => self.index | FREED_AFTER,
         }
-        leased => leased,
     }
 }
 
+/// Leases a lane where none could be had: this array's records of poison give theirs. Returns
+/// `None` in a child that the caller's check forked.
 #[cold]
-fn lease_from_poison(array: &OpenArray, member: u64, error: Error) -> Result<LeasedLane> {
+fn lease_from_poison(array: &OpenArray, member: u64, error: Error) -> Result<Option<LeasedLane>> {
+    if !matches!(error, Error::TooManyGuards { .. } | Error::NoSpace { .. }) {
+        return Err(error);
+    }
     let request = Request {
         member,
         thread: thread_lanes::number(),
@@ -207,14 +229,19 @@ fn lease_from_poison(array: &OpenArray, member: u64, error: Error) -> Result<Lea
         mode: Mode::Read,
         deadline: Some(Instant::now()),
     };
+    let around = Waiting::new(array);
     // Another thread may take the lane that becomes free.
     for _ in 0..LEASES {
-        let yielded = array.lock_table().yield_lane(&request, &**array);
-        if yielded != Ok(true) {
-            break;
+        match array.lock_table().yield_lane(&request, &around) {
+            Ok(true) => {}
+            Err(Refusal::Forked) => return Ok(None),
+            Err(refusal @ Refusal::Interrupted) => {
+                return Err(refused(array, refusal, &Wait::Never.begin(), &around));
+            }
+            Ok(false) | Err(_) => break,
         }
         if let Ok(leased) = thread_lanes::lease(array.member(), member) {
-            return Ok(leased);
+            return Ok(Some(leased));
         }
     }
     Err(error)
@@ -224,21 +251,63 @@ fn lease_from_poison(array: &OpenArray, member: u64, error: Error) -> Result<Lea
 fn wait_for_lane(
     array: &OpenArray,
     request: Request,
+    leased: LeasedLane,
     access: Access,
     wait: Wait,
-) -> Result<(), Box<Error>> {
+    has_companions: bool,
+) -> Result<u32, Box<Error>> {
     let deadline = wait.or(array.member().settings().lock_timeout()).begin();
     let request = Request {
         deadline: deadline.instant(),
         ..request
     };
+    let around = Waiting {
+        lane: leased.is_kept.then_some(leased.index),
+        has_companions,
+        ..Waiting::new(array)
+    };
+    // A panic of the caller's check frees it too.
+    let unused = Unused {
+        array,
+        lane: leased.lane(),
+        generation: around.generation,
+    };
     let taken = match access {
-        Access::Recover { is_exact } => array.lock_table().recover(request, is_exact, &**array),
+        Access::Recover { is_exact } => array.lock_table().recover(request, is_exact, &around),
         Access::Read | Access::Write | Access::Atomic => {
-            array.lock_table().acquire(request, &**array)
+            array.lock_table().acquire(request, &around)
         }
     };
-    Ok(taken.map_err(|refusal| refused(array, refusal, &deadline))?)
+    match taken {
+        Ok(()) => {
+            std::mem::forget(unused);
+            finish(array, leased, access)
+        }
+        Err(Refusal::Forked) => {
+            take_lane(array, request.span, access, deadline.rest(), has_companions)
+        }
+        Err(refusal @ Refusal::Interrupted) => {
+            Err(Box::new(refused(array, refusal, &deadline, &around)))
+        }
+        // It was frozen while this thread waited.
+        Err(_) if access == Access::Read && array.is_frozen() => Ok(NO_LANE),
+        Err(refusal) => Err(Box::new(refused(array, refusal, &deadline, &around))),
+    }
+}
+
+/// A leased lane that has no guard: its drop frees it, unless the thread keeps it.
+struct Unused<'a> {
+    array: &'a OpenArray,
+    lane: u32,
+    generation: u64,
+}
+
+impl Drop for Unused<'_> {
+    fn drop(&mut self) {
+        if self.lane & FREED_AFTER != 0 && self.generation == fork::generation() {
+            give_back(self.array, self.lane);
+        }
+    }
 }
 
 #[inline]
@@ -255,6 +324,11 @@ impl Lock {
     /// The locked array.
     pub(super) fn array(&self) -> &OpenArray {
         &self.array
+    }
+
+    /// Gives the lane back, in a panic too: no guard was made of it.
+    pub(super) fn give_back(mut self) {
+        self.on_panic = OnPanic::GivesBack;
     }
 
     /// Turns the lane into a record of poison, so that the drop has nothing to give back.
@@ -299,7 +373,12 @@ impl Drop for Lock {
 }
 
 #[cold]
-fn refused(array: &OpenArray, refusal: Refusal, deadline: &Deadline) -> Error {
+fn refused(
+    array: &OpenArray,
+    refusal: Refusal,
+    deadline: &Deadline,
+    around: &Waiting<'_>,
+) -> Error {
     let path = array.path().to_path_buf();
     match refusal {
         Refusal::WouldDeadlock => Error::WouldDeadlock { path },
@@ -308,12 +387,13 @@ fn refused(array: &OpenArray, refusal: Refusal, deadline: &Deadline) -> Error {
             path,
             limit: MOST_LANES,
         },
-        Refusal::OutOfReach => match array.member().reach_lanes() {
-            Err(error) => error,
-            // It could not a moment ago.
-            Ok(()) => Error::WouldBlock { path },
-        },
-        Refusal::Interrupted => Error::Interrupted { path },
+        Refusal::OutOfReach => around
+            .unreached
+            .take()
+            .unwrap_or_else(|| out_of_reach(&path)),
+        Refusal::NotWritable => array.not_writable(),
+        // The callers begin again in a forked child.
+        Refusal::Interrupted | Refusal::Forked => Error::Interrupted { path },
         Refusal::Poisoned(poison) => {
             event!(
                 WARN,
@@ -342,6 +422,12 @@ fn refused(array: &OpenArray, refusal: Refusal, deadline: &Deadline) -> Error {
     }
 }
 
+/// A guard in a lane that this process cannot touch, though it reached all that there are.
+fn out_of_reach(path: &Path) -> Error {
+    let source = io::Error::other("a guard is in a lane beyond the end of the lock file");
+    Error::io(path, "reach the lanes that other processes added")(source)
+}
+
 /// Why a call did not get the lock word of the table in time.
 const WORD_IS_HELD: &str = "another process held the array's lock word, which takes less than a \
                             microsecond (if it is stopped: continue it by SIGCONT, or end it)";
@@ -355,18 +441,22 @@ fn range_of(poison: Poison) -> Range<usize> {
 /// the store's setting allows.
 pub(crate) fn poisoned(array: &OpenArray, span: Span) -> Result<Vec<Range<usize>>> {
     let deadline = array.member().deadline();
-    let request = Request {
-        member: array.member().id_within(deadline.rest())?,
-        thread: thread_lanes::number(),
-        lane: NO_LANE,
-        span,
-        mode: Mode::Read,
-        deadline: deadline.instant(),
+    let found = loop {
+        let request = Request {
+            member: array.member().id_within(deadline.rest())?,
+            thread: thread_lanes::number(),
+            lane: NO_LANE,
+            span,
+            mode: Mode::Read,
+            deadline: deadline.instant(),
+        };
+        let around = Waiting::new(array);
+        match array.lock_table().poisoned(&request, &around) {
+            Ok(found) => break found,
+            Err(Refusal::Forked) => {}
+            Err(refusal) => return Err(refused(array, refusal, &deadline, &around)),
+        }
     };
-    let found = array
-        .lock_table()
-        .poisoned(&request, &**array)
-        .map_err(|refusal| refused(array, refusal, &deadline))?;
     if array.is_frozen() {
         return Ok(Vec::new());
     }

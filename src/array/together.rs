@@ -4,19 +4,34 @@
 //!
 //! Two threads that take the same guards in opposite orders wait for each other for ever. [`lock`]
 //! takes its guards in an order that every process computes alike: by the store's id, the array's
-//! id, the first and the last byte of the view, readers before writers. Threads that take all of
-//! their guards by `lock` therefore never wait in a circle. A thread that holds a guard already and
-//! calls `lock` is outside of this order.
+//! id, the first and the last byte of the view, readers before writers. Views whose first and last
+//! bytes do not interleave have such an order by their first bytes. Others have none: of two sets
+//! of columns, each may have the first byte of the other one's second column before its own.
+//!
+//! So the views of an array whose ranges overlap are a *knot*. The knots are taken in the order,
+//! and the locks of a knot all or none: the thread waits for one of them while it holds none of the
+//! knot, and then only tries the others. Where one is not free, it gives those that it has back,
+//! and waits for that one first. Threads that take all of their guards by `lock` therefore never
+//! wait in a circle. A thread that holds a guard already and calls `lock` is outside of this order.
+//!
+//! Streams of other guards may keep the parts of a knot from ever being free at once. So after some
+//! rounds in vain the thread keeps what it has while it waits for the next part, for a time that
+//! doubles with each round. Two threads that do so may wait for each other, until the shorter of
+//! these times is over; they are random.
+//!
+//! A writer that waits for a lock of the set keeps out no further lock of the set on its array: it
+//! has to wait for all of them anyway.
 //!
 //! # All or none
 //!
 //! A refusal, poison, a time-out or a panic gives back in reverse order what was taken so far.
 //!
-//! One of the modules with unsafe code: a [`Reading`] or [`Writing`] keeps a layout and the span of
-//! its bytes together, and the lock on that span becomes a guard over that layout.
+//! One of the modules with unsafe code: a [`Reading`], [`Writing`] or [`Updating`] keeps a layout
+//! and the span of its bytes together, and the lock on that span becomes a guard over that layout.
 
 use crate::{
     array::{
+        atomic::{AtomicArray, AtomicElement},
         core::{Core, ElementType},
         guard::{ReadGuard, WriteGuard},
         lock::{Access, Lock},
@@ -26,10 +41,15 @@ use crate::{
     error::{Error, Result},
     format::id::ArrayId,
     layout::{Layout, span::Span},
-    sys::wait::Wait,
+    segment::Segment,
+    sys::{
+        fork, process,
+        wait::{Deadline, Wait},
+    },
 };
 use ndarray::Dimension;
 use std::{
+    ffi::OsStr,
     fmt,
     marker::PhantomData,
     path::PathBuf,
@@ -58,6 +78,18 @@ pub struct Writing<T: Element, D: Dimension> {
     element: PhantomData<T>,
 }
 
+type Place<'a> = (Uuid, ArrayId, Option<&'a OsStr>, u64, u64, bool);
+
+/// A view of atomics to be taken with others: by [`lock`](crate::lock()). Given by
+/// [`SharedArray::updating`](crate::SharedArray::updating).
+pub struct Updating<T: AtomicElement, D: Dimension> {
+    wanted: Wanted,
+    /// Why the view cannot be written, if so: an error of the call that locks.
+    refusal: Option<Error>,
+    layout: Layout<D>,
+    element: PhantomData<T>,
+}
+
 /// One lock of several, whatever the type of its elements.
 #[derive(Clone)]
 struct Wanted {
@@ -67,21 +99,29 @@ struct Wanted {
 }
 
 impl Wanted {
-    /// The place in the order of all locks.
-    fn place(&self) -> (Uuid, ArrayId, u64, u64, bool) {
+    /// The place in the order of all locks. Copies of a file in a store have one id, and other
+    /// names.
+    fn place(&self) -> Place<'_> {
         (
             self.array.member().page().uuid(),
             self.array.header().id,
+            self.array.path().file_name(),
             self.span.start,
             self.span.end,
             self.access == Access::Write,
         )
     }
 
+    /// Whether both are on one file. A process has one segment of it.
+    fn is_beside(&self, other: &Self) -> bool {
+        let segment = |wanted: &Self| -> *const Segment { &**wanted.array };
+        std::ptr::eq(segment(self), segment(other))
+    }
+
     /// Whether no thread can have this lock and the other one at once.
     fn excludes(&self, other: &Self) -> bool {
-        self.array.header().id == other.array.header().id
-            && (self.access == Access::Write || other.access == Access::Write)
+        self.is_beside(other)
+            && (self.access != other.access || self.access == Access::Write)
             && self.span.overlaps(&other.span)
     }
 }
@@ -100,6 +140,15 @@ impl<K: ElementType, D: Dimension> Core<K, D> {
             wanted: self.wanted(Access::Write),
             refusal: self.check_writable().err(),
             layout: self.element_type.guard_layout(&self.layout).into_owned(),
+            element: PhantomData,
+        }
+    }
+
+    pub(in crate::array) fn updating<T: AtomicElement>(&self) -> Updating<T, D> {
+        Updating {
+            wanted: self.wanted(Access::Atomic),
+            refusal: self.check_writable().err(),
+            layout: self.layout.clone(),
             element: PhantomData,
         }
     }
@@ -138,8 +187,9 @@ impl Taken {
     }
 }
 
-/// Guards that [`lock`](crate::lock()) takes together: [`Reading`] and [`Writing`], tuples of up to
-/// twelve of them, arrays and vectors of one kind, and tuples, arrays and vectors of these.
+/// Guards that [`lock`](crate::lock()) takes together: [`Reading`], [`Writing`] and [`Updating`],
+/// tuples of up to twelve of them, arrays and vectors of one kind, and tuples, arrays and vectors
+/// of these.
 pub trait LockSet: sealed::Locks {}
 
 impl<S: sealed::Locks> LockSet for S {}
@@ -176,6 +226,27 @@ impl<T: Element, D: Dimension> sealed::Locks for Writing<T, D> {
         // SAFETY: the lock was taken to write this array's span, which is that of the layout: both
         // come from one view, which can be written, or `wanted` had refused it.
         unsafe { WriteGuard::locked(locks.next(), &self.wanted.array, &self.layout) }
+    }
+}
+
+impl<T: AtomicElement, D: Dimension> sealed::Locks for Updating<T, D> {
+    type Guards = AtomicArray<T, D>;
+
+    fn wanted(&mut self, wanted: &mut Vec<AnyWanted>) -> Result<()> {
+        match self.refusal.take() {
+            Some(refusal) => Err(refusal),
+            None => {
+                wanted.push(AnyWanted(self.wanted.clone()));
+                Ok(())
+            }
+        }
+    }
+
+    fn guards(self, locks: &mut Taken) -> AtomicArray<T, D> {
+        // SAFETY: the lock was taken for atomic access to this array's span, which is that of the
+        // layout: both come from one view of elements of this type, which can be written, or
+        // `wanted` had refused it.
+        unsafe { AtomicArray::locked(locks.next(), &self.wanted.array, &self.layout) }
     }
 }
 
@@ -233,12 +304,13 @@ tuples! {
 /// Threads and processes that take their guards by `lock` do not deadlock, in whatever order they
 /// name them: the guards are taken in one order that all of them share. Waits for each guard as
 /// [`read`](crate::SharedArray::read) and [`write`](crate::SharedArray::write) do, and holds those
-/// that it has meanwhile. Returns the guards in the order of the call.
+/// that it has meanwhile. Of views of one array that interleave, such as columns, it waits for one
+/// while it holds no other. Returns the guards in the order of the call.
 ///
 /// # Errors
 ///
-/// Those of `read` and `write`; `WouldDeadlock` also where two views of the call share bytes and
-/// one of them is to be written. After an error no guard is held.
+/// Those of `read`, `write` and `atomic`; `WouldDeadlock` also where two views of the call share
+/// bytes and are neither both read nor both atomic. After an error no guard is held.
 ///
 /// # Examples
 ///
@@ -324,37 +396,127 @@ fn take_all(wanted: &[AnyWanted], wait: Wait) -> Result<Vec<Lock>> {
         return Err(Error::WouldDeadlock { path });
     }
     let wait = shortest(wanted, wait);
-    let end = match wait {
-        Wait::AtMost(time) => Instant::now().checked_add(time),
-        _ => None,
-    };
-    let mut taken = InOrder(Vec::with_capacity(order.len()));
-    for index in order {
-        let Wanted {
-            array,
-            span,
-            access,
-        } = &wanted[index].0;
-        let rest = match end {
-            Some(end) => Wait::AtMost(end.saturating_duration_since(Instant::now())),
-            None => wait,
-        };
-        match Lock::take(array, *span, *access, rest) {
-            Ok(lock) => taken.0.push((index, lock)),
-            Err(error) => return Err(with_whole_time(error, wait)),
+    let deadline = wait.begin();
+    loop {
+        let generation = fork::generation();
+        let mut taken = InOrder(Vec::with_capacity(order.len()));
+        let mut rest = &order[..];
+        while !rest.is_empty() {
+            let (knot, behind) = rest.split_at(knot_len(wanted, rest));
+            taken
+                .take_knot(wanted, knot, &deadline)
+                .map_err(|error| with_whole_time(error, wait))?;
+            rest = behind;
+        }
+        // A child that the caller's check forked has its parent's locks of before: not its own.
+        if generation == fork::generation() {
+            let mut locks = std::mem::take(&mut taken.0);
+            locks.sort_unstable_by_key(|(index, _)| *index);
+            return Ok(locks.into_iter().map(|(_, lock)| lock).collect());
         }
     }
-    let mut locks = std::mem::take(&mut taken.0);
-    locks.sort_unstable_by_key(|(index, _)| *index);
-    Ok(locks.into_iter().map(|(_, lock)| lock).collect())
+}
+
+/// How many of the first locks belong to one knot: they are on one array, and the range of each
+/// overlaps that of those before it.
+fn knot_len(wanted: &[AnyWanted], order: &[usize]) -> usize {
+    let first = &wanted[order[0]].0;
+    let mut end = first.span.end;
+    let is_in_knot = |&&index: &&usize| {
+        let next = &wanted[index].0;
+        let is_in = next.is_beside(first) && next.span.start < end;
+        end = end.max(next.span.end);
+        is_in
+    };
+    1 + order[1..].iter().take_while(is_in_knot).count()
 }
 
 /// Locks that are given back in the reverse order.
 struct InOrder(Vec<(usize, Lock)>);
 
+/// How often a thread gives back what it has of a knot before it keeps that for a while.
+const ROUNDS_AT_ONCE: u32 = 8;
+/// The longest time for which it keeps it in the first round after these, and in any.
+const FIRST_STAY: Duration = Duration::from_millis(1);
+const LONGEST_STAY: Duration = Duration::from_secs(1);
+
+impl InOrder {
+    /// Takes the locks of a knot, or adds none of them.
+    fn take_knot(
+        &mut self,
+        wanted: &[AnyWanted],
+        knot: &[usize],
+        deadline: &Deadline,
+    ) -> Result<()> {
+        let (before, mut first) = (self.0.len(), knot[0]);
+        for round in 0.. {
+            // Holding none of the knot.
+            self.take(wanted, first, deadline.rest())?;
+            let mut others = knot.iter().copied().filter(|&index| index != first);
+            let blocked = others.find_map(|index| {
+                let stay = shorter(stay(round), deadline.rest());
+                Some((index, self.take(wanted, index, stay).err()?))
+            });
+            first = match blocked {
+                None => break,
+                Some((index, Error::WouldBlock { path } | Error::Timeout { path, .. })) => {
+                    if deadline.instant().is_some_and(|end| Instant::now() >= end) {
+                        return Err(deadline.failed(&path, "a guard on overlapping bytes was held"));
+                    }
+                    index
+                }
+                Some((_, error)) => return Err(error),
+            };
+            self.give_back_to(before);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, wanted: &[AnyWanted], index: usize, wait: Wait) -> Result<()> {
+        let one = &wanted[index].0;
+        let has_companions = (self.0.iter()).any(|(taken, _)| wanted[*taken].0.is_beside(one));
+        let lock = Lock::take_with(&one.array, one.span, one.access, wait, has_companions)?;
+        self.0.push((index, lock));
+        Ok(())
+    }
+
+    fn give_back_to(&mut self, count: usize) {
+        while self.0.len() > count {
+            if let Some((_, lock)) = self.0.pop() {
+                lock.give_back();
+            }
+        }
+    }
+}
+
 impl Drop for InOrder {
     fn drop(&mut self) {
-        while self.0.pop().is_some() {}
+        self.give_back_to(0);
+    }
+}
+
+/// How long a thread that has a part of a knot waits for the next one: at least half of a time that
+/// doubles with each round, and at most all of it.
+fn stay(round: u32) -> Wait {
+    let Some(doublings) = round.checked_sub(ROUNDS_AT_ONCE) else {
+        return Wait::Never;
+    };
+    let longest = FIRST_STAY
+        .saturating_mul(1 << doublings.min(16))
+        .min(LONGEST_STAY);
+    let random = process::random_uuid().map_or(0, |id| id.as_fields().0);
+    let part = f64::from(random) / f64::from(u32::MAX);
+    Wait::AtMost(longest.mul_f64(0.5 + part / 2.0))
+}
+
+fn shorter(one: Wait, other: Wait) -> Wait {
+    match (one, other) {
+        (Wait::AtMost(one), Wait::AtMost(other)) => Wait::AtMost(one.min(other)),
+        (Wait::Never, _) | (_, Wait::Never) => Wait::Never,
+        (Wait::AtMost(time), Wait::Forever) | (Wait::Forever, Wait::AtMost(time)) => {
+            Wait::AtMost(time)
+        }
+        (Wait::Forever, Wait::Forever) => Wait::Forever,
     }
 }
 
@@ -364,8 +526,7 @@ fn first_conflict(wanted: &[AnyWanted], order: &[usize]) -> Option<PathBuf> {
         let first = &wanted[first].0;
         for &second in &order[at + 1..] {
             let second = &wanted[second].0;
-            let is_behind = second.array.header().id != first.array.header().id
-                || second.span.start >= first.span.end;
+            let is_behind = !second.is_beside(first) || second.span.start >= first.span.end;
             if is_behind {
                 break;
             }
@@ -411,5 +572,12 @@ impl<T: Element, D: Dimension> fmt::Debug for Writing<T, D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.wanted.array.path();
         f.debug_struct("Writing").field("path", &path).finish()
+    }
+}
+
+impl<T: AtomicElement, D: Dimension> fmt::Debug for Updating<T, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.wanted.array.path();
+        f.debug_struct("Updating").field("path", &path).finish()
     }
 }

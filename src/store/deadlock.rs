@@ -3,8 +3,10 @@
 //! # What a search sees
 //!
 //! Every guard and every wait is a lane, in this process or another one, so the lanes of the stores
-//! that this process has joined are the whole graph. A wait leads to the guards that exclude it,
-//! and a reader's wait also to the waiting writers before it. A guard leads to the wait of its
+//! that this process has joined are the whole graph. A store counts once, at whatever paths and by
+//! however many memberships the process joined it. A wait leads to the guards that exclude it, and
+//! a reader's wait also to the waiting writers before it, but for those that wait for a guard of
+//! the reader's thread: a set of guards goes before them. A guard leads to the wait of its
 //! thread, if that thread waits. A guard that another thread may give back names no thread, and a
 //! wait with a time-out ends by itself: neither leads anywhere.
 //!
@@ -96,11 +98,7 @@ impl Use {
 
 /// Whether the wait in a lane of this store belongs to a circle of waits and is its youngest.
 pub(crate) fn is_victim(member: &Member, lane: u32) -> bool {
-    let stores = Member::all();
-    let Some(own) = stores
-        .iter()
-        .position(|store| store.lanes().serial() == member.lanes().serial())
-    else {
+    let Some((stores, own)) = stores_beside(member) else {
         return false;
     };
     for store in &stores {
@@ -133,6 +131,19 @@ pub(crate) fn is_victim(member: &Member, lane: u32) -> bool {
     is_real && youngest(&circle, &uses, &ids) == Some(start)
 }
 
+/// The stores that this process has joined, each once, and the place of the member's among them.
+/// Two memberships of a store that was moved between them have the same lanes.
+fn stores_beside(member: &Member) -> Option<(Vec<Arc<Member>>, usize)> {
+    let is_own = |store: &Arc<Member>| store.lanes().serial() == member.lanes().serial();
+    let mut stores = Member::all();
+    // The member's own before others of its store.
+    stores.sort_by_key(|store| !is_own(store));
+    let mut known = HashSet::new();
+    stores.retain(|store| known.insert(store.inode()));
+    let own = stores.iter().position(is_own)?;
+    Some((stores, own))
+}
+
 fn copy_all(pools: &[Arc<LanePool>]) -> Vec<Use> {
     let mut uses = Vec::new();
     for (pool, lanes) in pools.iter().enumerate() {
@@ -158,6 +169,19 @@ fn circle_from(start: usize, uses: &[Use]) -> Option<Vec<usize>> {
             waits.insert(thread, at);
         }
     }
+    // Whether a thread holds a guard that another wait waits for.
+    let goes_first = |wait: usize, other: usize| {
+        let thread = uses[wait].thread;
+        of_array[&(uses[wait].pool, uses[wait].key)]
+            .iter()
+            .map(|&at| &uses[at])
+            .any(|held| {
+                !held.is_wait()
+                    && held.thread == thread
+                    && thread.is_some()
+                    && uses[other].is_kept_by(held)
+            })
+    };
     // For each wait that was reached: the wait before it, and the guard in between, if any.
     let mut before: HashMap<usize, (usize, Option<usize>)> = HashMap::new();
     let mut reached = HashSet::from([start]);
@@ -168,6 +192,9 @@ fn circle_from(start: usize, uses: &[Use]) -> Option<Vec<usize>> {
         }
         for &other in &of_array[&(uses[wait].pool, uses[wait].key)] {
             if other == wait || !uses[wait].is_kept_by(&uses[other]) {
+                continue;
+            }
+            if uses[other].is_wait() && goes_first(wait, other) {
                 continue;
             }
             if other == start {

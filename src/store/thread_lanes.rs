@@ -93,6 +93,56 @@ pub(crate) fn lease(member: &Member, id: u64) -> Result<LeasedLane> {
     })
 }
 
+/// Runs `action`, which may take guards, while the thread does not keep this lane: the lane is
+/// leased for a guard that it does not have yet. A forked child in which `action` returns keeps
+/// none of its parent's lanes.
+#[cold]
+pub(crate) fn set_aside<R>(member: &Member, lane: u32, action: impl FnOnce() -> R) -> R {
+    let _aside = SetAside::new(member.lanes().serial(), lane);
+    action()
+}
+
+/// A lane that its thread keeps again when this is dropped.
+struct SetAside {
+    serial: u64,
+    lane: Option<(u32, u32)>,
+    generation: u64,
+}
+
+impl SetAside {
+    fn new(serial: u64, lane: u32) -> Self {
+        let take = |own: &RefCell<Own>| {
+            let own = &mut *own.borrow_mut();
+            let store = own.stores.iter_mut().find(|store| store.serial == serial)?;
+            let at = store.lanes.iter().position(|&(index, _)| index == lane)?;
+            Some(store.lanes.swap_remove(at))
+        };
+        Self {
+            serial,
+            lane: OWN.try_with(take).ok().flatten(),
+            generation: fork::generation(),
+        }
+    }
+}
+
+impl Drop for SetAside {
+    fn drop(&mut self) {
+        let Some(lane) = self.lane else {
+            return;
+        };
+        let _ = OWN.try_with(|own| {
+            let own = &mut *own.borrow_mut();
+            let store = own
+                .stores
+                .iter_mut()
+                .find(|store| store.serial == self.serial && store.generation == self.generation);
+            if let (Some(store), true) = (store, self.generation == fork::generation()) {
+                store.lanes.insert(0, lane);
+            }
+        });
+    }
+}
+
 /// The number of the calling thread.
 pub(crate) fn number() -> u32 {
     OWN.try_with(|own| own.borrow_mut().number()).unwrap_or(0)

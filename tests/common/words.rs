@@ -6,6 +6,8 @@
     reason = "every test binary uses another part"
 )]
 
+use std::{fs::File, os::unix::fs::FileExt, path::Path};
+
 pub const READY: u32 = 0x5555_5555;
 pub const RELEASED: u32 = 0x3333_3333;
 pub const RECYCLING: u32 = 0x0f0f_0f0f;
@@ -19,8 +21,30 @@ pub const CLOSING: u8 = 2;
 pub const LIFECYCLE_AT: u64 = 68;
 pub const FROZEN_AT: u64 = 72;
 pub const OWNER_AT: u64 = 88;
+pub const PRODUCER_AT: u64 = 96;
+pub const LOCK_AT: u64 = 128;
+const TICKET_AT: u64 = 168;
 /// Where words stand in a lock file.
 pub const FLAGS_AT: u64 = 32;
+
+/// A word of 8 bytes.
+pub fn get(path: &Path, at: u64) -> u64 {
+    let mut word = [0; 8];
+    let file = File::open(path).unwrap();
+    file.read_exact_at(&mut word, at).unwrap();
+    u64::from_le_bytes(word)
+}
+
+/// Sets a word of 8 bytes.
+pub fn set(path: &Path, at: u64, word: u64) {
+    let file = File::options().write(true).open(path).unwrap();
+    file.write_all_at(&word.to_le_bytes(), at).unwrap();
+}
+
+/// How many requests for guards on an array had to wait so far.
+pub fn waits(path: &Path) -> u32 {
+    get(path, TICKET_AT) as u32
+}
 
 /// The owner word of an array that the next opener may claim.
 pub fn claimable() -> u64 {

@@ -91,6 +91,43 @@ fn a_circle_through_two_stores_is_found() {
     assert_eq!(circle(&xs, writes, writes), 1);
 }
 
+/// A process finds its memberships by the paths of the stores. One whose path belonged to another
+/// store by now was not found, and neither were circles through its guards.
+#[test]
+fn a_circle_in_a_store_that_was_moved_and_joined_again_is_found() {
+    let root = Root::new();
+    let (from, to) = (root.path().join("from"), root.path().join("to"));
+    let create = || {
+        Manager::builder()
+            .path(&from)
+            .persistent()
+            .create()
+            .unwrap()
+    };
+    let before = create();
+    let mut xs = arrays(&before, 2);
+    assert_eq!(circle(&xs, writes, writes), 1);
+    std::fs::rename(&from, &to).unwrap();
+    assert_eq!(circle(&xs, writes, writes), 1, "moved");
+    let after = Manager::open(&to).unwrap();
+    assert_eq!(circle(&xs, writes, writes), 1, "joined again");
+    let _other = create();
+    assert_eq!(
+        circle(&xs, writes, writes),
+        1,
+        "another store is at its path"
+    );
+    for count in [3, 4] {
+        xs.extend(arrays(&after, 1));
+        assert_eq!(circle(&xs, writes, writes), 1, "{count} by two memberships");
+        assert_eq!(
+            circle(&xs[1..], reads, writes),
+            1,
+            "{count} by two memberships"
+        );
+    }
+}
+
 /// A waiting writer keeps new readers out, so a reader may wait for a thread that holds nothing
 /// that it wants.
 #[test]

@@ -6,7 +6,7 @@
     reason = "lists of ranges are what is compared"
 )]
 
-use crate::common::{self, Peer, Root, elsewhere};
+use crate::common::{self, Peer, Root, elsewhere, words};
 use ndarray::{Axis, Ix2, ShapeBuilder, s};
 use ndshm::{Error, Handle, Manager, SharedArray, SharedArray1, SharedArray2};
 use std::{
@@ -420,4 +420,32 @@ fn child_dies_writing() {
     );
     rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL)
         .unwrap();
+}
+
+/// The recovery had cleared the poison when it found the damage, and gave its guard back.
+#[test]
+fn poison_stays_where_the_frozen_flag_is_damaged_amid_a_recovery() {
+    let root = Root::new();
+    let manager = root.manager();
+    let xs = manager.zeros::<f64, _>(8).unwrap();
+    let (left, right) = (xs.slice(s![..4]).unwrap(), xs.slice(s![4..]).unwrap());
+    left.write().unwrap().poison();
+    let before = words::get(xs.path(), words::FROZEN_AT);
+    let held = right.read().unwrap();
+    std::thread::scope(|scope| {
+        let recovery = scope.spawn(|| xs.recover().map(drop));
+        let began = Instant::now();
+        while words::waits(xs.path()) == 0 {
+            assert!(began.elapsed() < Duration::from_secs(60));
+            std::thread::yield_now();
+        }
+        words::set(xs.path(), words::FROZEN_AT, before ^ 1);
+        drop(held);
+        let refused = recovery.join().unwrap();
+        assert!(matches!(refused, Err(Error::Header { .. })), "{refused:?}");
+    });
+    words::set(xs.path(), words::FROZEN_AT, before);
+    assert_eq!(xs.poisoned().unwrap(), [0..32]);
+    xs.recover().unwrap().fill(1.0);
+    assert_eq!(xs.read().unwrap().sum(), 8.0);
 }

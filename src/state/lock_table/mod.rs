@@ -58,7 +58,8 @@
 //! # Deadlock
 //!
 //! A thread that would wait for a guard of its own gets [`Refusal::WouldDeadlock`], and so does a
-//! reader that would wait for a waiting writer that waits for a guard of this thread.
+//! reader that would wait for a waiting writer that waits for a guard of this thread. A call that
+//! takes several guards goes before such a writer instead: the writer waits for all of them anyway.
 //!
 //! # Death
 //!
@@ -114,8 +115,9 @@
 //! in time. Only a call without a deadline waits as long as the table names a living member.
 //!
 //! `hints` finds lanes, `place` takes them, `poison` and `recovery` handle poison, `word` is the
-//! lock word, and `waiting` is sleeping.
+//! lock word, `waiting` is sleeping, and `caller` is the table's caller with its check.
 
+mod caller;
 mod hints;
 mod place;
 mod poison;
@@ -124,6 +126,8 @@ mod recovery;
 mod tests;
 mod waiting;
 mod word;
+
+pub(crate) use caller::Surroundings;
 
 use crate::{
     layout::span::Span,
@@ -136,6 +140,7 @@ use crate::{
     },
     sync::{self, Instant},
 };
+use caller::{Uninterrupted, ask_caller};
 use std::{
     sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst},
     time::Duration,
@@ -155,28 +160,6 @@ pub(crate) struct LockTable<'a, L> {
     pub(crate) lanes: &'a L,
     /// The array's key in the store's lanes.
     pub(crate) key: u64,
-}
-
-/// Answers that the table needs from its caller, and lanes.
-pub(crate) trait Surroundings {
-    /// Whether the member lives. Called without the lock word, and only about others.
-    fn is_alive(&self, member: u64) -> bool;
-    /// Makes the lanes touchable that other processes added. Returns false if it cannot.
-    fn reach_lanes(&self) -> bool;
-    /// Leases one more lane. Returns `None` if no lane can be had.
-    fn lease(&self) -> Option<u32>;
-    /// Whether the wait in this lane belongs to a circle of waits, and is the one that is to give
-    /// up. Called now and then, without the lock word.
-    fn is_deadlocked(&self, lane: u32) -> bool;
-    /// Whether this process can no longer learn which members live. A wait ends then.
-    fn is_cut_off(&self) -> bool {
-        false
-    }
-    /// Whether the calling thread has to end its wait. Called without the lock word, between two
-    /// sleeps.
-    fn is_interrupted(&self) -> bool {
-        false
-    }
 }
 
 /// A request for a guard.
@@ -209,6 +192,10 @@ pub(crate) enum Refusal {
     /// A living member holds the lock word, and the deadline is over.
     WordHeld,
     Interrupted,
+    /// The caller's check forked, and this is the child.
+    Forked,
+    /// A recovery found that the array may not be written.
+    NotWritable,
     /// This process can no longer learn which members live.
     CutOff,
     WouldDeadlock,
@@ -293,7 +280,7 @@ impl<L: Lanes> LockTable<'_, L> {
         surroundings: &impl Surroundings,
     ) -> Result<(), Refusal> {
         self.wait_for(request, surroundings, |wait, spare| {
-            self.place_recovery(&request, is_exact, wait, spare)
+            self.place_recovery(&request, is_exact, surroundings, wait, spare)
         })
     }
 
@@ -304,29 +291,32 @@ impl<L: Lanes> LockTable<'_, L> {
         surroundings: &impl Surroundings,
         place: impl Fn(&mut Wait, &mut Vec<u32>) -> Result<(), Obstacle>,
     ) -> Result<(), Refusal> {
-        let mut wait = Wait::new();
-        let mut spare = Vec::new();
-        let result = self.try_for(request, surroundings, &mut wait, &mut spare, place);
-        if result.is_err() && wait.is_published {
-            self.lane(request.lane).inspect(|lane| withdraw(lane));
-        }
-        for lane in spare.into_iter().filter_map(|lane| self.lane(lane)) {
-            lanes::free(lane, request.member);
-        }
-        result
+        let mut attempt = Attempt {
+            table: self,
+            request: &request,
+            surroundings,
+            wait: Wait::beside(surroundings.has_companions()),
+            spare: Vec::new(),
+        };
+        self.try_for(&mut attempt, place)
     }
 
-    fn try_for(
+    fn try_for<S: Surroundings>(
         &self,
-        request: Request,
-        surroundings: &impl Surroundings,
-        wait: &mut Wait,
-        spare: &mut Vec<u32>,
+        attempt: &mut Attempt<'_, '_, L, S>,
         place: impl Fn(&mut Wait, &mut Vec<u32>) -> Result<(), Obstacle>,
     ) -> Result<(), Refusal> {
+        let Attempt {
+            request,
+            surroundings,
+            wait,
+            spare,
+            ..
+        } = attempt;
+        let (request, surroundings) = (*request, *surroundings);
         let mut looks = 0;
         loop {
-            let placed = self.locked(&request, surroundings, || place(wait, spare))?;
+            let placed = self.locked(request, surroundings, || place(wait, spare))?;
             match placed {
                 Ok(()) => return Ok(()),
                 Err(Obstacle::Refused(refusal)) => return Err(refusal),
@@ -337,12 +327,12 @@ impl<L: Lanes> LockTable<'_, L> {
                     let more: Vec<_> = (0..count).map_while(|_| surroundings.lease()).collect();
                     let is_enough = more.len() == count;
                     spare.extend(more);
-                    if !is_enough && !self.locked(&request, surroundings, || self.make_room())? {
+                    if !is_enough && !self.locked(request, surroundings, || self.make_room())? {
                         return Err(Refusal::TooManyGuards);
                     }
                 }
                 Err(Obstacle::Lane(occupied)) => {
-                    if self.wait_on(occupied, &request, surroundings, wait)? == Waited::Slept {
+                    if self.wait_on(occupied, request, surroundings, wait)? == Waited::Slept {
                         looks = 0;
                         continue;
                     }
@@ -351,6 +341,7 @@ impl<L: Lanes> LockTable<'_, L> {
             looks += 1;
             if looks > LOOKS {
                 sync::sleep(Duration::from_millis(1));
+                ask_caller(surroundings)?;
                 if request
                     .deadline
                     .is_some_and(|deadline| Instant::now() >= deadline)
@@ -404,9 +395,7 @@ impl<L: Lanes> LockTable<'_, L> {
             failpoint!(WaitSleeping);
             lane.sleep(turn, time);
             failpoint!(WaitWoken);
-            if surroundings.is_interrupted() {
-                return Err(Refusal::Interrupted);
-            }
+            ask_caller(surroundings)?;
             turn = lane.turn.load(SeqCst);
             if wait.loses_patience() || !self.is_in_the_way(lane, tag, request, wait) {
                 wait.note_look();
@@ -482,7 +471,8 @@ impl<L: Lanes> LockTable<'_, L> {
 
     /// Moves the poison of this array from its lanes into its block, that of writers whose death is
     /// noticed only now included, and merges records where they do not fit. Does nothing where the
-    /// lock word cannot be had.
+    /// lock word cannot be had. It asks no check of the caller, because nothing could report the
+    /// answer.
     pub(crate) fn settle_poison(&self, request: &Request, surroundings: &impl Surroundings) {
         self.clear_dead(request.member, surroundings);
         let mut count = 0;
@@ -490,7 +480,7 @@ impl<L: Lanes> LockTable<'_, L> {
         if count == 0 {
             return;
         }
-        let _ = self.locked(request, surroundings, || {
+        let _ = self.locked(request, &Uninterrupted(surroundings), || {
             (0..count).all(|_| self.free_a_lane());
         });
     }
@@ -515,6 +505,34 @@ impl<L: Lanes> LockTable<'_, L> {
     #[inline]
     fn is_of_this(&self, lane: &Lane, tag: u64) -> bool {
         is_in(tag, OF_ARRAYS) && lane.key.load(Acquire) == self.key
+    }
+}
+
+/// One request with what it has published and leased so far. Its drop gives both back, unless the
+/// request has its guard.
+struct Attempt<'t, 'a, L: Lanes, S: Surroundings> {
+    table: &'t LockTable<'a, L>,
+    request: &'t Request,
+    surroundings: &'t S,
+    wait: Wait,
+    spare: Vec<u32>,
+}
+
+impl<L: Lanes, S: Surroundings> Drop for Attempt<'_, '_, L, S> {
+    fn drop(&mut self) {
+        if self.surroundings.has_forked() {
+            return;
+        }
+        if self.wait.is_published {
+            self.table
+                .lane(self.request.lane)
+                .inspect(|lane| withdraw(lane));
+        }
+        for &lane in &self.spare {
+            self.table
+                .lane(lane)
+                .inspect(|lane| _ = lanes::free(lane, self.request.member));
+        }
     }
 }
 

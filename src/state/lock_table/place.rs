@@ -5,9 +5,8 @@ use super::{
     waiting::Wait,
 };
 use crate::{
-    layout::span::Span,
     state::lanes::{
-        Conflicts, Lane, Lanes, Mode, is_in, is_waiting, member_of, turns, waiting_for,
+        Conflicts, Lane, Lanes, Mode, is_in, is_waiting, member_of, turns, waiting_for, wanted_by,
     },
     sync::{Instant, milliseconds},
 };
@@ -16,44 +15,12 @@ use std::sync::atomic::{
     compiler_fence,
 };
 
-/// Spans of guards that the calling thread holds on this array: the first ones, and the hull of the
-/// others.
-struct OwnSpans {
-    few: [Span; 8],
-    count: usize,
-}
-
-impl OwnSpans {
-    fn none() -> Self {
-        let empty = Span {
-            start: 0,
-            end: 0,
-            pitch: 0,
-            width: 0,
-        };
-        Self {
-            few: [empty; 8],
-            count: 0,
-        }
-    }
-
-    fn add(&mut self, span: Span) {
-        if self.count < self.few.len() {
-            self.few[self.count] = span;
-            self.count += 1;
-        } else {
-            let last = &mut self.few[self.count - 1];
-            *last = Span {
-                start: last.start.min(span.start),
-                end: last.end.max(span.end),
-                pitch: 0,
-                width: 0,
-            };
-        }
-    }
-
-    fn overlap(&self, span: &Span) -> bool {
-        self.few[..self.count].iter().any(|own| own.overlaps(span))
+impl Request {
+    /// Whether a lane is one of the thread that makes the request.
+    pub(super) fn is_of_thread(&self, lane: &Lane, tag: u64) -> bool {
+        member_of(tag) == self.member
+            && self.thread != 0
+            && lane.thread.load(Relaxed) == self.thread
     }
 }
 
@@ -72,23 +39,13 @@ impl<L: Lanes> LockTable<'_, L> {
 
     /// Takes the lane for a guard, or for the wait for one.
     pub(super) fn place(&self, request: &Request, wait: &mut Wait) -> Result<(), Obstacle> {
-        let Request {
-            member,
-            thread,
-            span,
-            mode,
-            ..
-        } = *request;
+        let Request { span, mode, .. } = *request;
         let obstacles = Conflicts::at_once(mode);
-        let is_mine = |lane: &Lane, tag: u64| {
-            member_of(tag) == member && thread != 0 && lane.thread.load(Relaxed) == thread
-        };
+        let is_mine = |lane: &Lane, tag: u64| request.is_of_thread(lane, tag);
         let (mut poison, mut holder, mut waiter) = (self.poison_over(&span), None, None);
-        let (mut deadlock, mut own) = (false, OwnSpans::none());
+        let (mut deadlock, mut has_own) = (false, false);
         let mut hints = self.each_lane(request.lane, |index, lane, tag| {
-            if is_in(tag, HELD) && is_mine(lane, tag) {
-                own.add(lane.span());
-            }
+            has_own |= is_in(tag, HELD) && is_mine(lane, tag);
             if !obstacles.has(tag) || !lane.span().overlaps(&span) {
                 // Not in the way.
             } else if Mode::Poisoned.is(tag) {
@@ -106,18 +63,20 @@ impl<L: Lanes> LockTable<'_, L> {
         if let Some(poison) = poison {
             return Err(Obstacle::Refused(Refusal::Poisoned(poison)));
         }
-        if own.count != 0 && waiter.is_some() {
-            // Waiters that wait for a guard of this thread.
+        if has_own && waiter.is_some() {
+            // A waiter that waits for a guard of this thread cannot go first.
             waiter = None;
             self.each_lane(request.lane, |index, lane, tag| {
                 let is_obstacle = is_waiting(tag)
                     && obstacles.has(tag)
                     && lane.span().overlaps(&span)
                     && wait.lets_go_first(lane, tag, mode);
-                if is_obstacle && !own.overlap(&lane.span()) {
+                if !is_obstacle {
+                    // Not in the way.
+                } else if !self.waits_for_thread_of(request, lane, tag) {
                     waiter.get_or_insert((index, tag));
-                } else if is_obstacle && mode != Mode::Write && Mode::WriteWait.is(tag) {
-                    deadlock = true;
+                } else if mode != Mode::Write && Mode::WriteWait.is(tag) {
+                    deadlock |= !wait.has_companions;
                 }
             });
         }
@@ -136,6 +95,22 @@ impl<L: Lanes> LockTable<'_, L> {
         self.convert(request);
         wait.is_published = false;
         Ok(())
+    }
+
+    /// Whether a waiter waits for a guard of the thread that makes the request. Looks at all lanes
+    /// again for each waiter: a thread may have any number of guards, and no memory is allocated
+    /// under the lock word.
+    #[cold]
+    fn waits_for_thread_of(&self, request: &Request, waiter: &Lane, tag: u64) -> bool {
+        let (span, obstacles) = (waiter.span(), Conflicts::of(wanted_by(tag)));
+        let mut is_found = false;
+        self.each_lane_at_any_time(|_, lane, tag| {
+            is_found = is_found
+                || obstacles.has(tag)
+                    && request.is_of_thread(lane, tag)
+                    && lane.span().overlaps(&span);
+        });
+        is_found
     }
 
     /// Turns the lane of a wait into that of the guard. The bit of waiters stays.

@@ -1,11 +1,13 @@
 //! Recoveries of poisoned bytes. Everything here runs under the lock word.
 
-use super::{HELD, LockTable, Obstacle, Poison, Refusal, Request, hints::Hints, waiting::Wait};
+use super::{
+    HELD, LockTable, Obstacle, Poison, Refusal, Request, Surroundings, hints::Hints, waiting::Wait,
+};
 use crate::{
     layout::span::Span,
-    state::lanes::{Lanes, Mode, is_in, member_of},
+    state::lanes::{Lanes, Mode, is_in},
 };
-use std::sync::atomic::Ordering::{Relaxed, Release};
+use std::sync::atomic::Ordering::Release;
 
 impl<L: Lanes> LockTable<'_, L> {
     /// Takes the lane for a recovery, and the poison of its bytes away. `spare` are leased lanes
@@ -14,21 +16,16 @@ impl<L: Lanes> LockTable<'_, L> {
         &self,
         request: &Request,
         is_exact: bool,
+        surroundings: &impl Surroundings,
         wait: &mut Wait,
         spare: &mut Vec<u32>,
     ) -> Result<(), Obstacle> {
-        let Request {
-            member,
-            thread,
-            span,
-            ..
-        } = *request;
+        let span = request.span;
         let (mut holder, mut deadlock) = (None, false);
         let mut hints = self.each_lane(request.lane, |index, lane, tag| {
             if is_in(tag, HELD) && lane.span().overlaps(&span) {
                 holder.get_or_insert((index, tag));
-                deadlock |=
-                    member_of(tag) == member && thread != 0 && lane.thread.load(Relaxed) == thread;
+                deadlock |= request.is_of_thread(lane, tag);
             }
         });
         if !hints.is_complete {
@@ -46,6 +43,11 @@ impl<L: Lanes> LockTable<'_, L> {
         let room = self.free_records().count() + spare.len();
         if room < needed {
             return Err(Obstacle::Lanes(needed - room));
+        }
+        // No freeze comes after this look: a freezer holds a guard on the whole array, and there is
+        // none, or it would be in the way.
+        if !surroundings.may_be_written() {
+            return Err(Obstacle::Refused(Refusal::NotWritable));
         }
         // The guard first, then the rest of the records, then the records go. An interruption
         // anywhere leaves no less poison than before, because the guard of a dead member is poison

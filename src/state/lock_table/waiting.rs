@@ -34,6 +34,8 @@ pub(super) struct Wait {
     /// The request's lane says that it waits.
     pub(super) is_published: bool,
     pub(super) ticket: u32,
+    /// The call holds other guards on this array.
+    pub(super) has_companions: bool,
     looks: u32,
     began: Option<Instant>,
     /// The request has waited so long that only guards, and a waiting writer before readers, are in
@@ -44,8 +46,16 @@ pub(super) struct Wait {
 }
 
 impl Wait {
+    /// A request that has not waited yet.
+    #[cfg(test)]
     pub(super) fn new() -> Self {
+        Self::beside(false)
+    }
+
+    /// The same, with or without other guards of the same call.
+    pub(super) fn beside(has_companions: bool) -> Self {
         Self {
+            has_companions,
             is_published: false,
             ticket: 0,
             looks: 0,

@@ -1,6 +1,6 @@
 //! The lock word: taken by compare-and-swap, and taken over from a dead holder.
 
-use super::{LockTable, Refusal, Request, Surroundings};
+use super::{LockTable, Refusal, Request, Surroundings, caller::ask_caller};
 use crate::{
     state::lanes::Lanes,
     sync::{self, Instant, SPINS},
@@ -96,9 +96,8 @@ impl<L: Lanes> LockTable<'_, L> {
             }
             if now < since + Duration::from_millis(1) {
                 sync::yield_now()
-            } else if surroundings.is_interrupted() {
-                return Err(Refusal::Interrupted);
             } else {
+                ask_caller(surroundings)?;
                 sync::sleep(Duration::from_micros(100))
             }
         }

@@ -64,6 +64,8 @@ use uuid::Uuid;
 /// The memberships of this process, by the store's directory.
 pub(super) static MEMBERS: fork::Mutex<BTreeMap<OsString, Weak<Member>>> =
     fork::Mutex::new(BTreeMap::new());
+/// All memberships of this process, those included whose path belongs to another store by now.
+pub(super) static EVERY: fork::Mutex<Vec<Weak<Member>>> = fork::Mutex::new(Vec::new());
 /// Memberships that this process keeps although nothing uses them at the moment.
 static LINGERING: fork::Mutex<Vec<Arc<Member>>> = fork::Mutex::new(Vec::new());
 /// How many linger at most.
@@ -139,9 +141,9 @@ impl Member {
             .and_then(Weak::upgrade)
     }
 
-    /// All memberships of this process.
+    /// All memberships of this process, each once. A store that was moved may have several.
     pub(in crate::store) fn all() -> Vec<Arc<Member>> {
-        MEMBERS.lock().values().filter_map(Weak::upgrade).collect()
+        EVERY.lock().iter().filter_map(Weak::upgrade).collect()
     }
 
     /// Joins a store that is still being built in `building` and will be at `directory`.
@@ -156,6 +158,7 @@ impl Member {
     /// Makes a membership from [`join_new`](Self::join_new) the one that this process finds.
     pub(crate) fn enlist(self) -> Arc<Member> {
         let member = Arc::new(self);
+        EVERY.lock().push(Arc::downgrade(&member));
         MEMBERS
             .lock()
             .insert(member.directory.clone().into(), Arc::downgrade(&member));
@@ -241,6 +244,9 @@ fn register(directory: &Path, joined: &Arc<Member>) -> Arc<Member> {
     members.insert(directory.into(), Arc::downgrade(&member));
     // Unlocked before anything is dropped: the last reference to a membership locks it too.
     drop(members);
+    if Arc::ptr_eq(&member, joined) {
+        EVERY.lock().push(Arc::downgrade(&member));
+    }
     member
 }
 

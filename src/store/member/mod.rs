@@ -48,7 +48,7 @@ use crate::{
         wait::{Deadline, Wait},
     },
 };
-use join::{MEMBERS, SWEEP_HOLDS_STORE, share, take_id};
+use join::{EVERY, MEMBERS, SWEEP_HOLDS_STORE, share, take_id};
 use std::{
     fs::File,
     io,
@@ -262,9 +262,11 @@ impl Member {
         self.process.load(SeqCst)
     }
 
-    /// Whether the member with this id lives.
+    /// Whether the member with this id lives. Does not wait: a forked child that has no id yet asks
+    /// about its parent's as about any other.
     pub(crate) fn is_alive(&self, member: u64) -> Result<bool> {
-        if !self.is_read_only() && member == self.id()? {
+        let has_id = self.generation.load(SeqCst) == fork::generation();
+        if has_id && member == self.id.load(SeqCst) {
             return Ok(true);
         }
         self.file()
@@ -385,5 +387,6 @@ impl Drop for Member {
             self.lanes.free_all(*self.id.get_mut());
         }
         MEMBERS.lock().retain(|_, member| member.strong_count() > 0);
+        EVERY.lock().retain(|member| member.strong_count() > 0);
     }
 }

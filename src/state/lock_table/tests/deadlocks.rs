@@ -122,7 +122,6 @@ fn a_thread_goes_before_a_ripe_waiter_that_waits_for_its_guard() {
     assert!(store.request(own(span(12, 15), Mode::Write)).is_ok());
 }
 
-/// The ninth guard of a thread and those after it are remembered as their hull.
 #[test]
 fn a_thread_with_many_guards_is_told_of_a_deadlock_by_any_of_them() {
     for guards in [1, 7, 8, 9, 30] {
@@ -141,4 +140,45 @@ fn a_thread_with_many_guards_is_told_of_a_deadlock_by_any_of_them() {
             );
         }
     }
+}
+
+/// The ninth guard of a thread and those after it counted as the range from the first to the last
+/// of them, so a wait between two of them was taken for one for this thread.
+#[test]
+fn a_thread_with_many_guards_waits_for_a_writer_that_waits_for_none_of_them() {
+    for guards in [1, 8, 9, 10, 30] {
+        for gap in 0..guards {
+            let store = Fixture::new(70);
+            for i in 0..guards {
+                let guard = own(span(100 * i, 100 * i + 10), Mode::Read);
+                store.request(guard).unwrap();
+            }
+            let at = 100 * gap;
+            store
+                .take(OTHER, span(at + 45, at + 50), Mode::Read)
+                .unwrap();
+            let waiting = store.put(OTHER, span(at + 15, at + 50), Mode::WriteWait);
+            let request = own(span(at + 20, at + 25), Mode::Read);
+            assert_eq!(
+                store.request(request),
+                Err(Refusal::WouldBlock),
+                "gap {gap} of {guards}"
+            );
+            store.give_back(waiting);
+            assert!(store.request(request).is_ok());
+        }
+    }
+}
+
+/// A waiter that does not exclude the own guard does not wait for it, and goes first if it is ripe.
+#[test]
+fn a_ripe_waiter_that_shares_the_bytes_of_an_own_guard_goes_first() {
+    let store = Fixture::new(70);
+    store.request(own(span(0, 10), Mode::Read)).unwrap();
+    let ripe = store.put(OTHER, span(5, 20), Mode::ReadWait);
+    store.lane(ripe).turn.fetch_or(turns::RIPE, SeqCst);
+    let request = own(span(12, 15), Mode::Write);
+    assert_eq!(store.request(request), Err(Refusal::WouldBlock));
+    store.give_back(ripe);
+    assert!(store.request(request).is_ok());
 }

@@ -182,9 +182,11 @@ fn a_record_that_grows_while_it_is_recovered_stays_where_there_is_no_room_for_th
                 ..now(ME, span(10, 40), Mode::Write)
             };
             let placed = in_time(|| {
+                let (wait, spare) = (&mut Wait::new(), &mut Vec::new());
+                let around = store.around(ME);
                 store
                     .table()
-                    .place_recovery(&request, true, &mut Wait::new(), &mut Vec::new())
+                    .place_recovery(&request, true, &around, wait, spare)
             });
             if placed.is_ok() {
                 given += 1;
