@@ -5,6 +5,8 @@
 //! of creation. `tests/api/golden.rs` opens the same files as any program does. A change of the
 //! format gets another version and its own files beside these: delete nothing, add the cases, and
 //! run the ignored test, which writes the missing files.
+//!
+//! `stores/n` are stores in which a process died while it held n guards.
 
 #[path = "../tests/golden/cases.rs"]
 mod cases;
@@ -15,7 +17,7 @@ use crate::{
     format::{
         array_spec::ArraySpec,
         attributes,
-        constants::{MIN_ALIGN, STATE_AT, STATE_LEN, SUFFIX},
+        constants::*,
         header::{Created, Header, Parsed},
         id::ArrayId,
         name::ArrayName,
@@ -28,12 +30,12 @@ use crate::{
     store::lock_page::LockPage,
 };
 use cases::{Case, Visitor};
-use ndarray::Dimension;
+use ndarray::{Dimension, Ix1, s};
 use std::{
     collections::BTreeMap,
     fs::{self, File},
     io::Write,
-    path::Path,
+    path::{Path, PathBuf},
 };
 use uuid::{Uuid, uuid};
 
@@ -48,59 +50,110 @@ struct Writer {
 }
 
 impl Visitor for Writer {
-    /// Writes the array as the library writes any array, under a fixed id and record.
     fn visit<T: Element, D: Dimension>(&mut self, case: Case<T, D>) {
-        let created = Created {
-            ns: 1_767_225_600_123_456_789,
-            software: "ndshm 0.1.0".into(),
-            pid: 4242,
-            boot: BOOT,
-            store: STORE,
-        };
-        let (shape, order) = (case.array.shape().to_vec(), case.order);
-        let layout = Layout::whole(case.array.raw_dim(), order, 1);
-        assert_eq!(T::DTYPE.to_string(), case.dtype, "{}", case.name);
-        let attrs = (!case.attrs.is_empty()).then(|| attributes::to_value(&case.attrs).unwrap());
-        let id = ArrayId::from_bytes(case.id());
-        let header = Header {
-            id,
-            spec: ArraySpec::new(T::DTYPE, shape, order).unwrap(),
-            axis_names: case.axis_names,
-            attrs,
-            created,
-        };
-        let plan = Plan {
-            name: Some(ArrayName::parse(case.name).unwrap()),
-            scope: Scope::Store,
-            header: header.clone(),
-        };
-        let mut draft = Draft::new(self.manager.member(), plan, Payload::ToBeFilled).unwrap();
-        view::fill(&mut draft, &layout, |mut elements| {
-            elements.assign(&case.array)
-        });
-        let path = draft.publish().unwrap().path().to_path_buf();
+        let name = case.name;
+        let (header, path) = publish(&self.manager, STORE, case);
         let written = fs::read(path).unwrap();
-        let Parsed {
-            header: parsed,
-            data_offset,
-            ..
-        } = Header::parse(&written[..], written.len() as u64).unwrap();
-        assert_eq!(parsed, header);
-        // On machines with larger pages the payload starts later; the rest is equal.
-        let state = written[STATE_AT..][..STATE_LEN].try_into().unwrap();
-        let bytes = [
-            &header.encode(MIN_ALIGN, state).unwrap(),
-            &written[data_offset..],
-        ]
-        .concat();
-        assert!(
-            rustix::param::page_size() != MIN_ALIGN || bytes == written,
-            "{}",
-            case.name
-        );
-        let known = self.files.insert(format!("{}{SUFFIX}", case.name), bytes);
-        assert!(known.is_none(), "two cases are named {}", case.name);
+        assert_eq!(parse(&written).header, header);
+        let bytes = encoded(&header, &written);
+        let is_same = rustix::param::page_size() != MIN_ALIGN || bytes == written;
+        assert!(is_same, "{name}");
+        let known = self.files.insert(format!("{name}{SUFFIX}"), bytes);
+        assert!(known.is_none(), "two cases are named {name}");
     }
+}
+
+/// Writes an array as the library writes any array, under a fixed id and record of a store.
+fn publish<T: Element, D: Dimension>(
+    manager: &Manager,
+    store: Uuid,
+    case: Case<T, D>,
+) -> (Header, PathBuf) {
+    let created = Created {
+        ns: 1_767_225_600_123_456_789,
+        software: "ndshm 0.1.0".into(),
+        pid: 4242,
+        boot: BOOT,
+        store,
+    };
+    let (shape, order) = (case.array.shape().to_vec(), case.order);
+    let layout = Layout::whole(case.array.raw_dim(), order, 1);
+    assert_eq!(T::DTYPE.to_string(), case.dtype, "{}", case.name);
+    let attrs = (!case.attrs.is_empty()).then(|| attributes::to_value(&case.attrs).unwrap());
+    let id = ArrayId::from_bytes(case.id());
+    let header = Header {
+        id,
+        spec: ArraySpec::new(T::DTYPE, shape, order).unwrap(),
+        axis_names: case.axis_names,
+        attrs,
+        created,
+    };
+    let plan = Plan {
+        name: Some(ArrayName::parse(case.name).unwrap()),
+        scope: Scope::Store,
+        header: header.clone(),
+    };
+    let mut draft = Draft::new(manager.member(), plan, Payload::ToBeFilled).unwrap();
+    view::fill(&mut draft, &layout, |mut elements| {
+        elements.assign(&case.array)
+    });
+    (header, draft.publish().unwrap().path().to_path_buf())
+}
+
+fn parse(written: &[u8]) -> Parsed {
+    Header::parse(written, written.len() as u64).unwrap()
+}
+
+/// The bytes of an array's file with this header, as on a machine with pages of 4 KiB. On one with
+/// larger pages the payload starts later; the rest is equal.
+fn encoded(header: &Header, written: &[u8]) -> Vec<u8> {
+    let state = written[STATE_AT..][..STATE_LEN].try_into().unwrap();
+    let start = header.encode(MIN_ALIGN, state).unwrap();
+    [&start, &written[parse(written).data_offset..]].concat()
+}
+
+/// The files of a store while a process, its only member so far, holds this many guards. Where the
+/// process died then, they stay like this.
+fn store_with_guards(root: &Path, guards: usize) -> [(String, Vec<u8>); 2] {
+    let manager = Manager::builder().root(root).name(guards.to_string());
+    let manager = manager.persistent().open_or_create().unwrap();
+    let case = cases::guarded();
+    let name = case.name;
+    // Only an array of the store itself can be opened.
+    let store = manager.member().page().uuid();
+    let (mut header, path) = publish(&manager, store, case);
+    let array = manager.array::<u8, Ix1>(name).unwrap();
+    let byte = |at: usize| array.slice(s![at..at + 1]).unwrap();
+    let bytes: Vec<_> = (0..guards).map(byte).collect();
+    let (mut reads, mut writes, mut atomics) = (Vec::new(), Vec::new(), Vec::new());
+    for (at, byte) in bytes.iter().enumerate() {
+        match at % 3 {
+            0 => reads.push(byte.read().unwrap()),
+            1 => atomics.push(byte.atomic().unwrap()),
+            _ => writes.push(byte.write().unwrap()),
+        }
+    }
+    let written = fs::read(path).unwrap();
+    assert_eq!(parse(&written).header, header);
+    header.created.store = STORE;
+    let array_file = encoded(&header, &written);
+    let mut lock = fs::read(manager.path().join(LOCK_NAME)).unwrap();
+    put(&mut lock, LOCK_UUID_AT, STORE.as_bytes());
+    put(&mut lock, LOCK_BOOT_AT, BOOT.as_bytes());
+    for at in (LANES_AT..lock.len()).step_by(LANE_LEN) {
+        if lock[at] != 0 {
+            put(&mut lock, at + LANE_THREAD_AT, &1u32.to_ne_bytes());
+            put(&mut lock, at + LANE_PROCESS_AT, &4242u32.to_ne_bytes());
+        }
+    }
+    [
+        (format!("stores/{guards}/lock"), lock),
+        (format!("stores/{guards}/{name}{SUFFIX}"), array_file),
+    ]
+}
+
+fn put(bytes: &mut [u8], at: usize, new: &[u8]) {
+    bytes[at..at + new.len()].copy_from_slice(new);
 }
 
 /// The files that the current library writes.
@@ -115,12 +168,18 @@ fn files() -> BTreeMap<String, Vec<u8>> {
         "lock".into(),
         LockPage::initial(STORE, Some(BOOT), true).to_vec(),
     );
+    for guards in cases::GUARDS {
+        writer.files.extend(store_with_guards(root.path(), guards));
+    }
     writer.files
 }
 
 #[test]
 fn today_s_library_writes_exactly_the_golden_files() {
-    for (name, bytes) in files() {
+    // Which lanes a process takes, and which hints lead to them, is no part of the format: later
+    // versions read the golden stores, and need not write the same bytes.
+    let is_exact = |name: &str| !name.starts_with("stores/");
+    for (name, bytes) in files().into_iter().filter(|(name, _)| is_exact(name)) {
         let golden = fs::read(Path::new(DIRECTORY).join(&name)).unwrap();
         let difference = golden
             .iter()
@@ -139,12 +198,20 @@ fn today_s_library_writes_exactly_the_golden_files() {
 #[cfg(all(feature = "derive", feature = "half", feature = "complex"))]
 fn every_golden_file_has_a_case() {
     let known = files();
-    for entry in fs::read_dir(DIRECTORY).unwrap() {
-        let name = entry.unwrap().file_name().into_string().unwrap();
-        assert!(
-            known.contains_key(&name) || name == "cases.rs" || name == "structs.py",
-            "{name}"
-        );
+    let mut directories = vec![PathBuf::from(DIRECTORY)];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                directories.push(path);
+                continue;
+            }
+            let name = path.strip_prefix(DIRECTORY).unwrap().to_str().unwrap();
+            assert!(
+                known.contains_key(name) || name == "cases.rs" || name == "structs.py",
+                "{name}"
+            );
+        }
     }
 }
 
@@ -152,7 +219,9 @@ fn every_golden_file_has_a_case() {
 #[ignore = "writes the missing golden files"]
 fn write_the_golden_files() {
     for (name, bytes) in files() {
-        if let Ok(mut file) = File::create_new(Path::new(DIRECTORY).join(name)) {
+        let path = Path::new(DIRECTORY).join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        if let Ok(mut file) = File::create_new(path) {
             file.write_all(&bytes).unwrap();
         }
     }

@@ -25,21 +25,29 @@
 //!
 //! # Choose by need
 //!
-//! | I want | use | more |
-//! | --- | --- | --- |
-//! | arrays for the workers of this run | [`Manager::new`], [`SharedArray::axis_chunks`], [`SharedArray::handle`], [`Handle::open`] | [worker pools](guide::worker_pools) |
-//! | arrays that a crashed workflow finds again | [`Manager::open_or_create`], [`ArrayOptions::open_or_zeros`], [`SharedArray::recover`] | [resume](guide::resume) |
-//! | arrays that never change again | [`SharedArray::freeze`], [`Handle::open_frozen_timeout`] | [producer and consumers](guide::frozen_frames) |
-//! | elements | [`SharedArray::read`], [`SharedArray::write`]: guards that are ndarray arrays | [`ReadGuard`], [`WriteGuard`] |
-//! | counters and flags | [`SharedArray::atomic`] | [`AtomicArray`] |
-//! | a part of an array | [`slice`](SharedArray::slice), [`index_axis`](SharedArray::index_axis), [`field`](SharedArray::field) and other views | [`SharedArray`] |
-//! | structs as elements | `#[derive(Element)]` | [`Element`](trait@Element) |
-//! | names, attributes, axis names, scopes | [`Manager::options`] | [`ArrayOptions`], [`Scope`] |
-//! | code for all types | [`AnyArray`], [`dispatch!`] | [run-time types](guide::run_time_types) |
-//! | another directory, timeouts, huge pages, recycled memory | [`Manager::builder`] | [`Builder`], [where it runs](guide::where_it_runs) |
-//! | to see what a store holds | [`Manager::list`], [`Manager::usage`]; from outside, with locks and owners, [`Observer`] | [`verify`](fn@verify) |
-//! | to delete | drop local arrays; for others [`SharedArray::release`], [`Manager::remove`], [`Manager::close`]; for leftovers of dead processes [`Manager::sweep`] | [`Scope`] |
-//! | files of other formats | [`Export::npy`], [`Import::npy`] and siblings | [`Export`], [`Import`] |
+//! - Arrays for the workers of this run: [`Manager::new`], [`SharedArray::axis_chunks`],
+//!   [`SharedArray::handle`], [`Handle::open`]; see [worker pools](guide::worker_pools).
+//! - Arrays that a crashed workflow finds again: [`Manager::open_or_create`],
+//!   [`ArrayOptions::open_or_zeros`], [`SharedArray::recover`]; see [resume](guide::resume).
+//! - Arrays that never change again: [`SharedArray::freeze`], [`Handle::open_frozen_timeout`]; see
+//!   [producer and consumers](guide::frozen_frames).
+//! - Elements: [`SharedArray::read`] and [`SharedArray::write`] return a [`ReadGuard`] and a
+//!   [`WriteGuard`], which are ndarray arrays.
+//! - Counters and flags: [`SharedArray::atomic`] returns an [`AtomicArray`].
+//! - A part of an array: [`slice`](SharedArray::slice), [`index_axis`](SharedArray::index_axis),
+//!   [`field`](SharedArray::field) and the other views of a [`SharedArray`].
+//! - Structs as elements: `#[derive(Element)]`; see [`Element`](trait@Element).
+//! - Names, attributes, axis names, a [`Scope`]: [`Manager::options`] returns [`ArrayOptions`].
+//! - Code for all types: [`AnyArray`], [`dispatch!`]; see
+//!   [run-time types](guide::run_time_types).
+//! - Another directory, timeouts, huge pages, recycled memory: [`Manager::builder`] returns a
+//!   [`Builder`]; see [where it runs](guide::where_it_runs).
+//! - The content of a store: [`Manager::list`], [`Manager::usage`]; from outside, with locks and
+//!   owners, [`Observer`]; its soundness, [`verify`](fn@verify).
+//! - Deletion: drop local arrays; for others [`SharedArray::release`], [`Manager::remove`],
+//!   [`Manager::close`]; for leftovers of dead processes [`Manager::sweep`].
+//! - Files of other formats: [`Export::npy`], [`Import::npy`] and the other verbs of [`Export`] and
+//!   [`Import`].
 //!
 //! Arrays, handles and managers are serde values too. [The guide](guide) has a page for each larger
 //! topic, and one for [users of other libraries](guide::coming_from).
@@ -49,13 +57,15 @@
 //! | feature | adds |
 //! | --- | --- |
 //! | `derive`, on by default | `#[derive(Element)]` for structs |
-//! | `half`, `complex`, on by default | the elements `f16`, `bf16`; `Complex<f32>`, `Complex<f64>` |
+//! | `half`, on by default | the elements `f16` and `bf16` |
+//! | `complex`, on by default | the elements `Complex<f32>` and `Complex<f64>` |
 //! | `nalgebra` | its matrices and vectors of fixed size as elements |
 //! | `rayon` | large arrays copied by several threads; ndarray's parallel iterators over guards |
 //! | `dlpack` | `FrozenArray::to_dlpack`: frozen arrays for other libraries, without a copy |
 //! | `zip`, `safetensors` | files of these formats, written and read |
 //! | `tracing` | events: arrays and stores made, opened, claimed, released, swept; poison |
-//! | `cli` | the command-line tool `ndshm` |
+//!
+//! The command-line tool `ndshm` is a crate of its own, `ndshm-cli`.
 //!
 //! # What it is not
 //!

@@ -17,6 +17,7 @@
 //! | `lock` | waiting for a guard of the library |
 //! | `array` | the class `Array`, without its Python methods |
 //! | `names` | the search for references to an ndarray |
+//! | `block` | the start and the end of a `with` block over guards |
 //! | `guard` | the class `Guard` |
 //! | `together` | the function `lock`, and the classes `Request` and `Guards` |
 //! | `atomics` | the class `Atomics` |
@@ -27,6 +28,7 @@ mod arguments;
 mod array;
 mod atomics;
 mod attrs;
+mod block;
 mod dtype;
 mod error;
 mod export;

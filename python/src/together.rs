@@ -2,18 +2,13 @@
 
 use crate::{
     array::Array,
+    block::{Block, End},
     error::Raise,
     export::{self, Carried, Held, Lease},
-    guard::Block,
     lock::{Mode, Wait},
 };
 use ndshm::Error;
-use pyo3::{
-    exceptions::{PyRuntimeError, PyTypeError},
-    prelude::*,
-    types::PyTuple,
-};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use pyo3::{exceptions::PyTypeError, prelude::*, types::PyTuple};
 
 /// A guard to be taken with others by :func:`ndshm.lock`: see :meth:`Array.reading` and
 /// :meth:`Array.writing`.
@@ -45,11 +40,12 @@ impl Request {
 pub(crate) struct Guards {
     requests: Vec<Py<Request>>,
     wait: Wait,
-    entered: Mutex<Option<Entered>>,
+    block: Block<Entered>,
 }
 
 struct Entered {
-    /// The tuple of the block. It is kept, so that its references to the ndarrays are known.
+    /// The tuple of the block. It is kept, so that there is one reference to each ndarray beside
+    /// those of the caller.
     ndarrays: Py<PyTuple>,
     leases: Vec<Py<Lease>>,
 }
@@ -87,15 +83,11 @@ pub(crate) fn lock(requests: &Bound<'_, PyTuple>, timeout: Option<f64>) -> PyRes
     Ok(Guards {
         requests,
         wait: Wait::new(timeout)?,
-        entered: Mutex::new(None),
+        block: Block::new(),
     })
 }
 
 impl Guards {
-    fn entered(&self) -> MutexGuard<'_, Option<Entered>> {
-        self.entered.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Takes all guards, in the order of the requests: at once if they are free, else by waiting
     /// without the interpreter's lock.
     fn take(&self, py: Python<'_>) -> PyResult<Vec<Held>> {
@@ -142,24 +134,23 @@ impl Guards {
 #[pymethods]
 impl Guards {
     fn __enter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        if self.entered().is_some() {
-            return Err(PyRuntimeError::new_err(
-                "the guards are in use: call ndshm.lock() again for others",
-            ));
-        }
-        let (mut ndarrays, mut leases) = (Vec::new(), Vec::new());
-        for (held, request) in self.take(py)?.into_iter().zip(&self.requests) {
-            let array = request.get().array.get();
-            let (ndarray, lease) = export::leased(py, array.any(), array.element_type(py), held)?;
-            ndarrays.push(ndarray);
-            leases.push(lease);
-        }
-        let ndarrays = PyTuple::new(py, ndarrays)?;
-        *self.entered() = Some(Entered {
-            ndarrays: ndarrays.clone().unbind(),
-            leases,
-        });
-        Ok(ndarrays)
+        let in_use = "the guards are in use: call ndshm.lock() again for others";
+        self.block.start(in_use, || {
+            let (mut ndarrays, mut leases) = (Vec::new(), Vec::new());
+            for (held, request) in self.take(py)?.into_iter().zip(&self.requests) {
+                let array = request.get().array.get();
+                let element_type = array.element_type(py);
+                let (ndarray, lease) = export::leased(py, array.any(), element_type, held)?;
+                ndarrays.push(ndarray);
+                leases.push(lease);
+            }
+            let ndarrays = PyTuple::new(py, ndarrays)?;
+            let entered = Entered {
+                ndarrays: ndarrays.clone().unbind(),
+                leases,
+            };
+            Ok((ndarrays, entered))
+        })
     }
 
     #[pyo3(signature = (kind=None, value=None, traceback=None))]
@@ -170,31 +161,24 @@ impl Guards {
         value: Option<&Bound<'_, PyAny>>,
         traceback: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<bool> {
-        let entered = self.entered().take();
-        let Some(Entered { ndarrays, leases }) = entered else {
-            return Err(PyRuntimeError::new_err("the guards are not in use"));
-        };
-        let ndarrays = ndarrays.bind(py);
-        let block = Block {
+        let end = End {
             has_failed: kind.is_some(),
             value,
             traceback,
         };
+        let Entered { ndarrays, leases } = self.block.end("the guards are not in use")?;
+        let ndarrays = ndarrays.bind(py);
         let mut are_ended = Ok(true);
         for (at, (request, lease)) in self.requests.iter().zip(&leases).enumerate().rev() {
             let request = request.get();
             let itemsize = request.array.get().any().dtype().itemsize();
             let ndarray = ndarrays.get_borrowed_item(at)?;
-            // The tuple has one reference to each ndarray.
-            match block.end(&ndarray, 1, lease.get(), request.mode, itemsize) {
+            match end.give_back(&ndarray, lease.get(), request.mode, itemsize) {
                 Ok(is_ended) => are_ended = are_ended.map(|all| all && is_ended),
                 Err(error) => are_ended = Err(error),
             }
         }
-        match are_ended? {
-            true => Ok(false),
-            false => block.still_referenced(py),
-        }
+        end.outcome(py, are_ended?)
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {

@@ -27,25 +27,21 @@
 //! forked in the middle of a wait, by the caller's check, begins again with a lane of its own.
 
 use crate::{
-    array::open_array::OpenArray,
+    array::{open_array::OpenArray, waiting::Waiting},
     error::{Error, Result},
     format::constants::MOST_LANES,
     layout::span::Span,
     state::{
         lanes::{Lanes, Mode},
-        lock_table::{Poison, Refusal, Request, Surroundings, poison, withdraw},
+        lock_table::{Poison, Refusal, Request, poison, withdraw},
     },
-    store::{
-        deadlock,
-        thread_lanes::{self, LeasedLane, Rest, Wanted},
-    },
+    store::thread_lanes::{self, LeasedLane, Rest, Wanted},
     sys::{
         fork,
-        wait::{Deadline, Wait, is_interrupted},
+        wait::{Deadline, Wait},
     },
 };
 use std::{
-    cell::Cell,
     io,
     marker::PhantomData,
     ops::Range,
@@ -202,13 +198,13 @@ fn take_lane(
         };
         return wait_for_lane(array, request, leased, access, wait, has_companions);
     }
-    failpoint!(GuardTaken);
     finish(array, leased, access)
 }
 
 /// The lane of a lock that the table gave.
 #[inline]
 fn finish(array: &OpenArray, leased: LeasedLane, access: Access) -> Result<u32, Box<Error>> {
+    failpoint!(GuardTaken);
     let lane = leased.lane();
     // Checked with the lock held: a freezer takes it too, so the freeze comes before this check or
     // after this lock. A recovery was checked before it cleared poison.
@@ -268,78 +264,6 @@ fn lease_from_poison(array: &OpenArray, member: u64, error: Error) -> Result<Opt
     Err(error)
 }
 
-/// The answers to the questions of the table while a call waits.
-struct Waiting<'a> {
-    array: &'a OpenArray,
-    /// The generation of the process that made the request.
-    generation: u64,
-    /// A lane that this thread keeps, and that has no guard yet: no guard that the caller's check
-    /// takes may get it.
-    lane: Option<u32>,
-    has_companions: bool,
-    /// Why lanes that other members added could not be reached.
-    unreached: Cell<Option<Error>>,
-}
-
-impl<'a> Waiting<'a> {
-    fn new(array: &'a OpenArray) -> Self {
-        Self {
-            array,
-            generation: fork::generation(),
-            lane: None,
-            has_companions: false,
-            unreached: Cell::new(None),
-        }
-    }
-}
-
-impl Surroundings for Waiting<'_> {
-    fn is_alive(&self, member: u64) -> bool {
-        self.array.is_alive(member)
-    }
-
-    fn reach_lanes(&self) -> bool {
-        match self.array.member().reach_lanes() {
-            Ok(()) => true,
-            Err(error) => {
-                self.unreached.set(Some(error));
-                false
-            }
-        }
-    }
-
-    fn lease(&self) -> Option<u32> {
-        self.array.lease()
-    }
-
-    fn is_deadlocked(&self, lane: u32) -> bool {
-        deadlock::is_victim(self.array.member(), lane)
-    }
-
-    fn is_cut_off(&self) -> bool {
-        self.array.is_cut_off()
-    }
-
-    fn is_interrupted(&self) -> bool {
-        match self.lane {
-            Some(lane) => thread_lanes::set_aside(self.array.member(), lane, is_interrupted),
-            None => is_interrupted(),
-        }
-    }
-
-    fn has_companions(&self) -> bool {
-        self.has_companions
-    }
-
-    fn has_forked(&self) -> bool {
-        self.generation != fork::generation()
-    }
-
-    fn may_be_written(&self) -> bool {
-        self.array.may_be_written()
-    }
-}
-
 #[cold]
 fn wait_for_lane(
     array: &OpenArray,
@@ -374,7 +298,6 @@ fn wait_for_lane(
     match taken {
         Ok(()) => {
             std::mem::forget(unused);
-            failpoint!(GuardTaken);
             finish(array, leased, access)
         }
         Err(Refusal::Forked) => {
@@ -419,6 +342,11 @@ impl Lock {
     /// The locked array.
     pub(super) fn array(&self) -> &OpenArray {
         &self.array
+    }
+
+    /// Gives the lane back, in a panic too: no guard was made of it.
+    pub(super) fn give_back(mut self) {
+        self.on_panic = OnPanic::GivesBack;
     }
 
     /// Turns the lane into a record of poison, so that the drop has nothing to give back.

@@ -31,6 +31,7 @@ pub(crate) mod together;
 mod unlocked;
 #[allow(unsafe_code)]
 pub(crate) mod view;
+mod waiting;
 
 pub(crate) use create::{Content, Labels, create, create_any, draft_any, from_ndarray, spec_of};
 pub(crate) use open::open_named;

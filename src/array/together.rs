@@ -43,7 +43,7 @@ use crate::{
     layout::{Layout, span::Span},
     segment::Segment,
     sys::{
-        process,
+        fork, process,
         wait::{Deadline, Wait},
     },
 };
@@ -397,18 +397,24 @@ fn take_all(wanted: &[AnyWanted], wait: Wait) -> Result<Vec<Lock>> {
     }
     let wait = shortest(wanted, wait);
     let deadline = wait.begin();
-    let mut taken = InOrder(Vec::with_capacity(order.len()));
-    let mut rest = &order[..];
-    while !rest.is_empty() {
-        let (knot, behind) = rest.split_at(knot_len(wanted, rest));
-        taken
-            .take_knot(wanted, knot, &deadline)
-            .map_err(|error| with_whole_time(error, wait))?;
-        rest = behind;
+    loop {
+        let generation = fork::generation();
+        let mut taken = InOrder(Vec::with_capacity(order.len()));
+        let mut rest = &order[..];
+        while !rest.is_empty() {
+            let (knot, behind) = rest.split_at(knot_len(wanted, rest));
+            taken
+                .take_knot(wanted, knot, &deadline)
+                .map_err(|error| with_whole_time(error, wait))?;
+            rest = behind;
+        }
+        // A child that the caller's check forked has its parent's locks of before: not its own.
+        if generation == fork::generation() {
+            let mut locks = std::mem::take(&mut taken.0);
+            locks.sort_unstable_by_key(|(index, _)| *index);
+            return Ok(locks.into_iter().map(|(_, lock)| lock).collect());
+        }
     }
-    let mut locks = std::mem::take(&mut taken.0);
-    locks.sort_unstable_by_key(|(index, _)| *index);
-    Ok(locks.into_iter().map(|(_, lock)| lock).collect())
 }
 
 /// How many of the first locks belong to one knot: they are on one array, and the range of each
@@ -476,7 +482,9 @@ impl InOrder {
 
     fn give_back_to(&mut self, count: usize) {
         while self.0.len() > count {
-            self.0.pop();
+            if let Some((_, lock)) = self.0.pop() {
+                lock.give_back();
+            }
         }
     }
 }

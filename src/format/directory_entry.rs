@@ -1,8 +1,8 @@
 //! The names in a store's directory and in a root: what each stands for, and how each is made.
 //!
-//! The only place that compares names with the suffix and the prefixes of the format. A name alone
-//! decides: whether the file behind it has the type, the owner and the content that the name
-//! promises is for the caller to check (`store::listing`).
+//! The only place that compares names with the suffix and the prefixes of the format. It looks at
+//! names alone. The caller must check that a file has the type, the owner and the content that its
+//! name promises (`store::directory`).
 
 use crate::format::{
     constants::{GONE_PREFIX, LOCK_NAME, NEW_PREFIX, SUFFIX},

@@ -11,6 +11,7 @@ pub(crate) mod attributes;
 pub(crate) mod constants;
 pub(crate) mod directory_entry;
 pub(crate) mod header;
+pub(crate) mod header_error;
 pub(crate) mod header_template;
 pub(crate) mod id;
 pub(crate) mod name;

@@ -117,8 +117,8 @@ fn already_exists(directory: &Path) -> Error {
         Ok(store) if store.outlives_its_members() => {
             "open it with Manager::open or Manager::open_or_create, or choose another path"
         }
-        Ok(store) => match store.living() {
-            Ok(living) if living.is_empty() => {
+        Ok(store) => match store.has_members() {
+            Ok(false) => {
                 "its processes are gone: delete it with Manager::sweep_root on the directory \
                  around it"
             }

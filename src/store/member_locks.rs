@@ -7,11 +7,13 @@ use crate::{
     format::constants::{CLOSING_LOCK_AT, MAX_MEMBER, MEMBER_LOCKS_AT, NAMES_LOCK_AT},
     sys::file_lock,
 };
-use std::{fs::File, io};
+use std::{fs::File, io, ops::Range};
 
 /// Neighbouring ids that one lock may stand for. No process has more in a row; other programs may
 /// lock as many bytes as they want.
 const MOST_IN_A_ROW: usize = 1024;
+/// The bytes of all members.
+const ALL_MEMBERS: Range<u64> = MEMBER_LOCKS_AT + 1..MEMBER_LOCKS_AT + MAX_MEMBER;
 
 /// Takes the byte of a member, without waiting. Returns false if another process has it.
 pub(crate) fn try_live(file: &File, member: u64) -> io::Result<bool> {
@@ -29,14 +31,22 @@ pub(crate) fn is_alive(file: &File, member: u64) -> io::Result<bool> {
     file_lock::first_locked(file, at..at + 1).map(|locked| locked.is_some())
 }
 
-/// The living members, by ascending id. `file` must hold no byte itself: the kernel does not report
-/// a description's own locks.
+/// Whether any member lives. One question, whatever their number is. `file` must hold no byte
+/// itself: the kernel does not report a description's own locks.
+pub(crate) fn is_any_alive(file: &File) -> io::Result<bool> {
+    file_lock::first_locked(file, ALL_MEMBERS).map(|locked| locked.is_some())
+}
+
+/// The living members, by ascending id. `file` must hold no byte itself, as for [`is_any_alive`].
+///
+/// The time grows with the square of their number: each lock and each gap between two takes a
+/// question, and for each question the kernel walks its list of the file's locks up to the first
+/// that is in the range. Use it only to show the members.
 pub(crate) fn living(file: &File) -> io::Result<Vec<u64>> {
     let mut living = Vec::new();
     // Ranges of bytes that the kernel was not asked about yet. A lock that is found leaves one on
     // each side.
-    let all = MEMBER_LOCKS_AT + 1..MEMBER_LOCKS_AT + MAX_MEMBER;
-    let mut parts = Vec::from([all]);
+    let mut parts = Vec::from([ALL_MEMBERS]);
     while let Some(part) = parts.pop() {
         if part.is_empty() {
             continue;
@@ -124,7 +134,11 @@ mod tests {
             living(&open()).unwrap(),
             [1, 7, 8, 9, 10, 500, MAX_MEMBER - 1]
         );
+        assert!(is_any_alive(&open()).unwrap());
         drop(first);
         assert_eq!(living(&open()).unwrap(), [1, 10, 500]);
+        // The lock on the names is no member.
+        drop(second);
+        assert!(living(&open()).unwrap().is_empty() && !is_any_alive(&open()).unwrap());
     }
 }

@@ -74,6 +74,12 @@ impl StoreReader {
         member_locks::living(self.lock()?).map_err(Error::io(&self.path, "ask which members live"))
     }
 
+    /// Whether the store has a member, as [`living`](Self::living) would say.
+    pub(crate) fn has_members(&self) -> Result<bool> {
+        member_locks::is_any_alive(self.lock()?)
+            .map_err(Error::io(&self.path, "ask which members live"))
+    }
+
     pub(crate) fn is_alive(&self, member: u64) -> Result<bool> {
         member_locks::is_alive(self.lock()?, member)
             .map_err(Error::io(&self.path, "ask whether a member lives"))

@@ -142,7 +142,7 @@ pub(crate) fn reason_to_delete(store: &StoreReader, directory: &Path) -> Result<
     if is_gone && page.is_closing() {
         return Ok(Some(Reason::RenamedAway));
     }
-    let has_members = !store.outlives_its_members() && !store.living()?.is_empty();
+    let has_members = !store.outlives_its_members() && store.has_members()?;
     let reason = Reason::of_store(page.is_persistent(), page.is_closing(), has_members);
     match reason {
         None if is_gone => Err(displaced(directory)),
@@ -248,7 +248,7 @@ fn put_back_displaced(root: &Path) -> Result<()> {
 fn stays(store: &StoreReader) -> bool {
     let page = store.page();
     !page.is_closing()
-        && (page.is_persistent() || store.living().is_ok_and(|living| !living.is_empty()))
+        && (page.is_persistent() || store.has_members().unwrap_or(false))
 }
 
 /// Deletes half-built stores, if no process is building one: a builder holds the root's flock,

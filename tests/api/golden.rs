@@ -10,8 +10,11 @@ mod cases;
 use crate::common::{self, Root};
 use cases::{Case, Visitor};
 use ciborium::Value;
-use ndarray::{Dimension, Ix1, Ix2, IxDyn};
-use ndshm::{ArrayId, ArrayInfo, Bool, Element, Error, HeaderError, Manager, Order};
+use ndarray::{Dimension, Ix1, Ix2, IxDyn, s};
+use ndshm::{
+    ArrayId, ArrayInfo, Bool, Element, Error, GuardKind, HeaderError, Manager, Observer, Order,
+    Severity, verify,
+};
 use std::{
     collections::BTreeMap,
     fs::{self, Permissions},
@@ -284,4 +287,136 @@ fn a_file_of_another_byte_order_state_store_or_type_is_refused_and_stays() {
             .unwrap()[8],
         8.5
     );
+}
+
+/// A golden store whose only member so far died with this many guards on its array.
+fn store_with_guards(root: &Root, guards: usize) -> PathBuf {
+    let path = root.path().join(guards.to_string());
+    fs::create_dir(&path).unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o700)).unwrap();
+    write(
+        &path.join(".lock"),
+        &golden(&format!("stores/{guards}/lock")),
+    );
+    let array = format!("{}.ndshm", cases::guarded().name);
+    write(
+        &path.join(&array),
+        &golden(&format!("stores/{guards}/{array}")),
+    );
+    path
+}
+
+/// The modes of the lanes in a lock file that are not free.
+fn modes(lock: &[u8]) -> Vec<u64> {
+    let tags = lock[128..].chunks_exact(64).map(|lane| &lane[..8]);
+    tags.map(|tag| u64::from_ne_bytes(tag.try_into().unwrap()))
+        .filter(|tag| tag & 0xf != 0)
+        .map(|tag| tag & 0xf)
+        .collect()
+}
+
+/// The bytes on which the dead process held guards to write.
+fn half_written(guards: usize) -> Vec<usize> {
+    (0..guards).filter(|at| at % 3 == 2).collect()
+}
+
+#[test]
+fn a_golden_store_shows_the_lanes_of_the_process_that_died_in_it() {
+    for guards in cases::GUARDS {
+        let root = Root::new();
+        let path = store_with_guards(&root, guards);
+        let lock = fs::read(path.join(".lock")).unwrap();
+        let lanes = if guards > 62 { 62 + 1024 } else { 62 };
+        assert_eq!(lock.len(), 128 + 64 * lanes);
+        assert_eq!(lock[72..76], (lanes as u32).to_ne_bytes());
+        assert_eq!(modes(&lock).len(), guards);
+
+        let observer = Observer::open(&path).unwrap();
+        assert!(observer.members().unwrap().is_empty());
+        let locks = observer.locks().unwrap();
+        assert_eq!(locks.len(), guards);
+        for (at, lock) in locks.iter().enumerate() {
+            let kind = [GuardKind::Read, GuardKind::Atomic, GuardKind::Write][at % 3];
+            assert_eq!((lock.kind, lock.range.clone()), (kind, at..at + 1));
+            let holder = (lock.member, lock.is_alive, lock.is_waiting);
+            assert_eq!(holder, (1, false, false), "{at}");
+            assert!(lock.array.is_some());
+        }
+        let found = verify(&path).unwrap();
+        assert!(found.is_sound(), "{:?}", found.findings);
+        // The bytes that were being written, each a leftover.
+        let texts = found.findings.iter().map(|finding| &finding.text);
+        let found = texts.filter(|text| text.contains("half-written")).count();
+        assert_eq!(found, half_written(guards).len());
+        assert_eq!(fs::read(path.join(".lock")).unwrap(), lock);
+    }
+}
+
+#[test]
+fn the_array_of_a_golden_store_is_recovered_and_its_lanes_are_used_again() {
+    for guards in cases::GUARDS {
+        let root = Root::new();
+        let path = store_with_guards(&root, guards);
+        let case = cases::guarded();
+        let manager = Manager::open(&path).unwrap();
+        let array = manager.array::<u8, Ix1>(case.name).unwrap();
+        let byte = |at: usize| array.slice(s![at..at + 1]).unwrap();
+        let half_written = half_written(guards);
+        for &at in &half_written {
+            match byte(at).read() {
+                Err(Error::Poisoned { range, member, .. }) => {
+                    assert_eq!((range, member), (at..at + 1, 1));
+                }
+                other => panic!("{at}: {other:?}"),
+            }
+        }
+        for at in (0..300).filter(|at| !half_written.contains(at)) {
+            assert_eq!(byte(at).read().unwrap()[0], case.array[at], "{at}");
+            byte(at).write().unwrap()[0] = case.array[at];
+        }
+        array.recover().unwrap().assign(&case.array);
+        assert_eq!(array.to_ndarray().unwrap(), case.array);
+
+        // More guards than the first page has lanes for. No lane of the dead is in their way.
+        let bytes: Vec<_> = (0..70).map(byte).collect();
+        let held: Vec<_> = bytes.iter().map(|byte| byte.write().unwrap()).collect();
+        let lock = fs::read(path.join(".lock")).unwrap();
+        assert_eq!(lock.len(), 128 + 64 * (62 + 1024));
+        assert_eq!(modes(&lock).iter().filter(|&&mode| mode == 2).count(), 70);
+        drop(held);
+        assert_eq!(verify(&path).unwrap().findings, []);
+        drop((bytes, array, manager));
+        assert!(modes(&fs::read(path.join(".lock")).unwrap()).is_empty());
+    }
+}
+
+#[test]
+fn a_golden_store_is_swept_and_keeps_its_array() {
+    for guards in cases::GUARDS {
+        let root = Root::new();
+        let path = store_with_guards(&root, guards);
+        let swept = Manager::sweep_root(root.path()).unwrap();
+        assert!(swept.stores == 0 && swept.arrays == 0, "{swept:?}");
+        let manager = Manager::open(&path).unwrap();
+        let swept = manager.sweep().unwrap();
+        assert!(swept.arrays == 0 && swept.skipped.is_empty(), "{swept:?}");
+        let case = cases::guarded();
+        let array = manager.array::<u8, Ix1>(case.name).unwrap();
+        assert_eq!(array.is_poisoned().unwrap(), guards > 0);
+        array.release().unwrap();
+        drop(array);
+        // Poison of an array that is gone keeps no lane.
+        manager.sweep().unwrap();
+        let modes = modes(&fs::read(path.join(".lock")).unwrap());
+        assert!(!modes.contains(&4), "{modes:?}");
+        // A member does not touch lanes beyond the first page before it needs them.
+        let findings = verify(&path).unwrap().findings;
+        assert_eq!(findings.len(), guards.saturating_sub(62), "{findings:?}");
+        for found in findings {
+            assert!(found.text.contains("an array that is gone"), "{found:?}");
+            assert_eq!(found.severity, Severity::Leftover);
+        }
+        manager.close().unwrap();
+        assert!(root.contents().is_empty());
+    }
 }

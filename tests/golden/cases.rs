@@ -4,7 +4,7 @@
 
 use super::{Bool, Element, Order};
 use ciborium::Value;
-use ndarray::{Array, Dimension, ShapeBuilder};
+use ndarray::{Array, Dimension, Ix1, ShapeBuilder};
 use std::{array::from_fn, collections::BTreeMap};
 
 /// The contents of a golden file.
@@ -106,6 +106,23 @@ pub(crate) fn visit_all(visitor: &mut impl Visitor) {
         show::<num_complex::Complex32, _>(v, "c32-f-3x2", "<c8", (3, 2).f());
         show::<num_complex::Complex64, _>(v, "c64-c", "<c16", ());
         show::<num_complex::Complex64, _>(v, "c64-f-2x2x2", "<c16", (2, 2, 2).f());
+    }
+}
+
+/// The numbers of guards that a process held on the array of a golden store when it died: none, as
+/// many as the first page has lanes for, and one more. The store with `n` is `stores/n`.
+pub(crate) const GUARDS: [usize; 3] = [0, 62, 63];
+
+/// The array of the golden stores. Guard `i` of the dead process is on byte `i`: to read, for
+/// atomic access and to write in turns. So the guard in the lane beyond the first page writes.
+pub(crate) fn guarded() -> Case<u8, Ix1> {
+    Case {
+        name: "guarded-u8-c-300",
+        dtype: "|u1",
+        order: Order::C,
+        axis_names: Vec::new(),
+        attrs: BTreeMap::new(),
+        array: filled(300),
     }
 }
 

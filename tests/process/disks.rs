@@ -105,7 +105,7 @@ fn an_overlay_is_trusted_as_far_as_its_upper_layer() {
     let on = |upper: &str| format!("mkdir under; {upper}; chmod 700 under; UPPER=under; {OVERLAY}");
     let tmpfs = on("mount -t tmpfs -o size=20m tmpfs under");
     run_mounted(test, child_trusts_an_overlay, &tmpfs, lacks);
-    // Nobody can limit a ramfs or reserve space on it.
+    // A ramfs has no limit, and no call reserves space on it.
     let ramfs = on("mount -t ramfs ramfs under || exit 77");
     run_mounted(test, child_refuses_an_overlay, &ramfs, lacks);
     // Another mount hides the upper layer.

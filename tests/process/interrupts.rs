@@ -83,6 +83,19 @@ fn child_check_panics() {
     }
     drop(reader);
     assert!(xs.try_write().is_ok());
+    // What a set had taken was poisoned, though nothing was written.
+    let [first, last] = [s![..5], s![5..]].map(|part| xs.slice(part).unwrap());
+    let reader = last.read().unwrap();
+    let panicked = std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| {
+            IS_ARMED.store(true, SeqCst);
+            ndshm::lock([first.writing(), last.writing()]).map(drop)
+        });
+        waiter.join().is_err()
+    });
+    assert!(panicked);
+    drop(reader);
+    assert!(xs.try_write().is_ok());
     common::done();
 }
 
@@ -224,6 +237,49 @@ fn child_check_forks() {
         assert_eq!(xs.read().unwrap()[0], 2 * round, "both wrote at once");
         assert!(xs.try_write().is_ok());
     }
+    common::done();
+}
+
+/// The child kept the guards that its parent had taken so far.
+#[test]
+fn a_child_that_is_forked_amid_a_set_takes_all_of_it() {
+    run(child_forks_amid_a_set);
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_forks_amid_a_set() {
+    ndshm::set_interrupt_check(forks);
+    let manager = manager();
+    let xs = manager.zeros::<u64, _>(10).unwrap();
+    let [first, last] = [s![..5], s![5..]].map(|part| xs.slice(part).unwrap());
+    let (view, holds) = (last.view().unwrap(), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let guard = view.write().unwrap();
+            holds.store(true, SeqCst);
+            until(|| FORKED.load(SeqCst) != u64::MAX);
+            drop(guard);
+        });
+        until(|| holds.load(SeqCst));
+        IS_ARMED.store(true, SeqCst);
+        let guards = ndshm::lock([first.writing(), last.writing()]).unwrap();
+        let tried = first.try_read().map(drop);
+        let is_own = matches!(tried, Err(Error::WouldDeadlock { .. }));
+        for mut guard in guards {
+            guard[0] += 1;
+        }
+        if FORKED.load(SeqCst) == 0 {
+            // SAFETY: `_exit` may be called at any time; it ends the process.
+            unsafe { libc::_exit(i32::from(!is_own)) };
+        }
+        assert!(is_own, "{tried:?}");
+    });
+    let pid = Pid::from_raw(FORKED.load(SeqCst) as i32).unwrap();
+    let (_, status) = waitpid(Some(pid), WaitOptions::empty()).unwrap().unwrap();
+    assert_eq!(status.exit_status(), Some(0), "status of the forked child");
+    let read = xs.read().unwrap();
+    assert_eq!((read[0], read[5]), (2, 2));
     common::done();
 }
 

@@ -1,9 +1,9 @@
 //! Several guards at once, beside other threads that want the same bytes.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
-use crate::common::{self, Root, words};
+use crate::common::{self, Peer, Root, words};
 use ndarray::{Ix2, s};
-use ndshm::{Error, Scope, SharedArray, SharedArray1, SharedArray2};
+use ndshm::{Error, Handle, Scope, SharedArray, SharedArray1, SharedArray2};
 use std::{
     sync::{
         Barrier,
@@ -161,6 +161,48 @@ fn threads_that_take_sets_of_interleaving_views_all_go_on() {
         let expected = THREADS as u64 * ROUNDS;
         assert_eq!(sums.as_slice().unwrap(), [expected, 0, 0, expected]);
     }
+}
+
+/// How often each of two processes takes both sets.
+const ROUNDS_OF_A_PROCESS: u64 = 400;
+
+#[test]
+fn processes_that_take_sets_of_interleaving_columns_both_go_on() {
+    let root = Root::new();
+    let manager = root.manager();
+    let xs = manager.zeros::<u64, _>((8, 4)).unwrap();
+    let handle = xs.handle().to_string();
+    let mut peers: Vec<_> = ["0", "1"]
+        .map(|first| Peer::start(child_takes_sets_of_columns, &[handle.as_str(), first]))
+        .into();
+    peers.iter_mut().for_each(|peer| _ = peer.hear("ready"));
+    peers.iter_mut().for_each(|peer| peer.tell("go on"));
+    peers.into_iter().for_each(Peer::finish);
+    let sums = xs.read().unwrap().sum_axis(ndarray::Axis(0));
+    let expected = 2 * ROUNDS_OF_A_PROCESS;
+    assert_eq!(sums.as_slice().unwrap(), [expected, 0, 0, expected]);
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_takes_sets_of_columns() {
+    let arguments = common::arguments();
+    let handle: Handle = arguments[0].parse().unwrap();
+    let xs = handle.open::<u64, Ix2>().unwrap();
+    let sets = columns(&xs);
+    let first: usize = arguments[1].parse().unwrap();
+    println!("ready");
+    std::io::stdin().lines().next();
+    for round in 0..ROUNDS_OF_A_PROCESS as usize {
+        let [a, b] = &sets[(first + round) % 2];
+        let mut guards = ndshm::lock([a.writing(), b.writing()]).unwrap();
+        std::thread::yield_now();
+        for guard in &mut guards {
+            let last = guard.len() - 1;
+            guard[last] += 1;
+        }
+    }
+    common::done();
 }
 
 /// At each moment one of the columns is held by another thread.

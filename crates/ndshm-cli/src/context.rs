@@ -87,6 +87,18 @@ impl Context {
             .transpose()
     }
 
+    /// The stores that the command line names. Without names: the store of --store or NDSHM_STORE,
+    /// else all stores in the root.
+    pub(crate) fn choose_stores(&self, named: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+        // An unknown --store is an error also where the command line names others.
+        let default = self.store()?;
+        match (named, default) {
+            ([], Some(store)) => Ok(vec![store]),
+            ([], None) => self.stores(),
+            _ => named.iter().map(|store| self.find_store(store)).collect(),
+        }
+    }
+
     /// The store of this path, or of this name in the root.
     pub(crate) fn find_store(&self, store: &Path) -> Result<PathBuf, Failure> {
         let in_root = if store.components().count() == 1 {

@@ -48,7 +48,7 @@ pub(crate) fn take_rights_of(user: u32) -> Result<(), Failure> {
             format!("take the rights of user {user}: {errno}"),
         )
     };
-    // Without a terminal: a user who took this process over could type into root's.
+    // Without a terminal: if the user gains control of this process, it must not type into root's.
     let _ = rustix::process::setsid();
     let (user, group) = (Uid::from_raw(user), Gid::from_raw(GROUP));
     // The only thread so far, so these calls are for the whole process.

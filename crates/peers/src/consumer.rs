@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `ping` | `pong` |
 //! | `prepare LEN ARRAYS`, `finish`, `drop` | `done` |
-//! | `first TOKEN`, `sum TOKEN` | nanoseconds to open, read one or all elements, and close; the value |
+//! | `first TOKEN`, `sum TOKEN` | nanoseconds to open, read one or all elements, close; the value |
 //! | `hold TOKEN` | opens and keeps, answers as `sum` |
 //! | `again TOKEN` | the same of the array that is held |
 //! | `keep TOKEN` | opens one more, reads one element and keeps it; answers as `first` |

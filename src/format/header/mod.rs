@@ -3,32 +3,31 @@
 //! Parsing follows the order of checks in `docs/format.md` and trusts nothing. [`Header::encode`]
 //! would have written every accepted head in the same bytes, but for keys that this version does
 //! not know. The state block inside the head is not read: it changes while it is read.
+//!
+//! `map` encodes and decodes the header map, `padding` the bytes behind it.
+
+mod map;
+mod padding;
+
+pub(crate) use padding::padding_of;
 
 use crate::{
     cbor,
-    element::dtype::DType,
     error::HeaderError,
-    format::{
-        array_spec::{ArraySpec, Impossible},
-        constants::*,
-        id::ArrayId,
-    },
+    format::{array_spec::ArraySpec, constants::*, id::ArrayId},
     layout::{MAX_NDIM, Order},
 };
 use ciborium::Value;
+use padding::{MAX_PADDING_HEAD, padding, parse_padding};
 use std::{fs::File, io, os::unix::fs::FileExt};
 use uuid::Uuid;
 
-/// CBOR tag of a UUID.
-const TAG_UUID: u64 = 37;
 /// RFC 8746 tag of a row-major array.
 const TAG_ROW_MAJOR: u64 = 40;
 /// RFC 8746 tag of a column-major array.
 const TAG_COLUMN_MAJOR: u64 = 1040;
 /// Longest payload prefix: its key, three tags, 32 dimensions, two heads.
 const MAX_PREFIX: usize = 8 + 3 + 3 + 1 + 2 + 9 * MAX_NDIM + 9;
-/// Longest head of the padding: its key and a byte string's head.
-const MAX_PADDING_HEAD: usize = 8 + 9;
 
 /// The record of an array's creation.
 #[derive(Clone, Debug, PartialEq)]
@@ -194,86 +193,6 @@ impl Header {
         })
     }
 
-    pub(crate) fn to_value(&self) -> Value {
-        let strides = self.spec.strides_in(self.spec.order());
-        let created = vec![
-            ("ns".into(), self.created.ns.into()),
-            ("sw".into(), self.created.software.as_str().into()),
-            ("pid".into(), self.created.pid.into()),
-            ("boot".into(), uuid_value(self.created.boot.as_bytes())),
-            ("store".into(), uuid_value(self.created.store.as_bytes())),
-        ];
-        let mut entries = vec![
-            ("id".into(), uuid_value(self.id.as_bytes())),
-            ("dtype".into(), self.spec.dtype().to_value()),
-            (
-                "shape".into(),
-                Value::Array(self.spec.shape().iter().map(|&n| cbor::size(n)).collect()),
-            ),
-            (
-                "strides".into(),
-                Value::Array(strides.iter().map(|&n| (n as i64).into()).collect()),
-            ),
-            ("created".into(), Value::Map(created)),
-        ];
-        if !self.axis_names.is_empty() {
-            entries.push((
-                "dims".into(),
-                Value::Array(self.axis_names.iter().map(name_value).collect()),
-            ));
-        }
-        if let Some(attrs) = &self.attrs {
-            entries.push(("attrs".into(), attrs.clone()));
-        }
-        Value::Map(entries)
-    }
-
-    pub(crate) fn from_value(value: &Value) -> Result<Self, HeaderError> {
-        let entries = text_map(value).ok_or(HeaderError::Cbor {
-            reason: "not a map with texts as keys".into(),
-        })?;
-        if let Some(critical) = find(entries, "crit") {
-            let keys = critical
-                .as_array()
-                .filter(|keys| !keys.is_empty())
-                .ok_or(HeaderError::Key { key: "crit" })?;
-            let first = keys[0].as_text().ok_or(HeaderError::Key { key: "crit" })?;
-            // Version 1 defines no critical extension, so the first one is unknown.
-            return Err(HeaderError::Critical {
-                key: first.to_owned(),
-            });
-        }
-        let id = ArrayId::from_bytes(get(entries, "id", uuid_of)?);
-        let dtype = find(entries, "dtype").ok_or(HeaderError::Key { key: "dtype" })?;
-        let dtype = DType::from_value(dtype).map_err(|reason| HeaderError::Dtype { reason })?;
-        let spec = spec_of(
-            dtype,
-            get(entries, "shape", sizes)?,
-            get(entries, "strides", sizes)?,
-        )?;
-        let axis_names = match find(entries, "dims") {
-            None => Vec::new(),
-            Some(value) => names_of(value)
-                .filter(|names| names.len() == spec.shape().len())
-                .ok_or(HeaderError::Key { key: "dims" })?,
-        };
-        let attrs = find(entries, "attrs").cloned();
-        if attrs
-            .as_ref()
-            .is_some_and(|attrs| text_map(attrs).is_none())
-        {
-            return Err(HeaderError::Key { key: "attrs" });
-        }
-        let created = get(entries, "created", created_of)?;
-        Ok(Header {
-            id,
-            spec,
-            axis_names,
-            attrs,
-            created,
-        })
-    }
-
     /// The bytes between padding and payload: a pure function of the header.
     pub(crate) fn prefix(&self, data_len: usize) -> Vec<u8> {
         let mut bytes = PAYLOAD_KEY.to_vec();
@@ -374,70 +293,6 @@ fn out_of_bounds(field: &'static str, value: u64) -> HeaderError {
     HeaderError::Bounds { field, value }
 }
 
-/// The head of the padding, and the payload's offset: the first multiple of `align` that a shortest
-/// head can reach.
-fn padding(header_end: usize, prefix_len: usize, align: usize) -> (Vec<u8>, usize) {
-    let least = header_end + PADDING_KEY.len() + prefix_len;
-    let mut data_offset = (least + 1).next_multiple_of(align);
-    loop {
-        let room = data_offset - least;
-        for head_len in [1, 2, 3, 5] {
-            let head = cbor::head(2, room.saturating_sub(head_len) as u64);
-            if head.len() == head_len && room >= head_len {
-                return ([&PADDING_KEY[..], &head].concat(), data_offset);
-            }
-        }
-        data_offset += align;
-    }
-}
-
-/// The range of the padding, in a file whose header was accepted.
-pub(crate) fn padding_of(
-    source: &(impl Source + ?Sized),
-    file_len: u64,
-) -> Result<std::ops::Range<usize>, HeaderError> {
-    let fixed = read(source, 0, HEADER_AT, file_len)?;
-    let header_end = u32_at(&fixed, HEADER_END_AT) as usize;
-    let data_offset = u64_at(&fixed, DATA_OFFSET_AT) as usize;
-    let head = read(
-        source,
-        header_end,
-        MAX_PADDING_HEAD.min(data_offset.saturating_sub(header_end)),
-        file_len,
-    )?;
-    let (head_len, len) = parse_padding(&head)?;
-    Ok(header_end + head_len..header_end + head_len + len)
-}
-
-/// The length of the padding's key and head, and that of the padding itself.
-fn parse_padding(bytes: &[u8]) -> Result<(usize, usize), HeaderError> {
-    let head = bytes
-        .strip_prefix(&PADDING_KEY)
-        .ok_or(HeaderError::Padding)?;
-    let first = *head.first().ok_or(HeaderError::Padding)?;
-    let (head_len, len) = match first {
-        0x40..0x58 => (1, u64::from(first - 0x40)),
-        0x58..=0x5b => {
-            let width = 1 << (first - 0x58);
-            let digits = head.get(1..1 + width).ok_or(HeaderError::Padding)?;
-            (
-                1 + width,
-                digits
-                    .iter()
-                    .fold(0, |value, &byte| value << 8 | u64::from(byte)),
-            )
-        }
-        _ => return Err(HeaderError::Padding),
-    };
-    if cbor::head(2, len).len() != head_len {
-        return Err(HeaderError::Padding);
-    }
-    Ok((
-        PADDING_KEY.len() + head_len,
-        usize::try_from(len).map_err(|_| HeaderError::Padding)?,
-    ))
-}
-
 /// The CRC-32 of the first bytes without its own field, the keyed header map, and the payload
 /// prefix.
 pub(crate) fn checksum(fixed: &[u8], keyed_map: &[u8], prefix: &[u8]) -> u32 {
@@ -462,111 +317,6 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
         .iter()
         .rev()
         .fold(0, |value, &byte| value << 8 | u64::from(byte))
-}
-
-/// The entries of a map whose keys are all texts.
-fn text_map(value: &Value) -> Option<&[(Value, Value)]> {
-    value
-        .as_map()
-        .filter(|entries| entries.iter().all(|(key, _)| key.is_text()))
-        .map(Vec::as_slice)
-}
-
-fn find<'a>(entries: &'a [(Value, Value)], key: &str) -> Option<&'a Value> {
-    entries
-        .iter()
-        .find(|(k, _)| k.as_text() == Some(key))
-        .map(|(_, value)| value)
-}
-
-fn get<T>(
-    entries: &[(Value, Value)],
-    key: &'static str,
-    convert: impl Fn(&Value) -> Option<T>,
-) -> Result<T, HeaderError> {
-    find(entries, key)
-        .and_then(convert)
-        .ok_or(HeaderError::Key { key })
-}
-
-fn uuid_value(bytes: &[u8; 16]) -> Value {
-    Value::Tag(TAG_UUID, Box::new(Value::Bytes(bytes.to_vec())))
-}
-
-fn uuid_of(value: &Value) -> Option<[u8; 16]> {
-    match value {
-        Value::Tag(TAG_UUID, inner) => inner.as_bytes()?.as_slice().try_into().ok(),
-        _ => None,
-    }
-}
-
-fn sizes(value: &Value) -> Option<Vec<usize>> {
-    value.as_array()?.iter().map(size_from).collect()
-}
-
-fn size_from(value: &Value) -> Option<usize> {
-    value
-        .as_integer()
-        .and_then(|n| usize::try_from(n).ok())
-        .filter(|&n| isize::try_from(n).is_ok())
-}
-
-/// The specification of an array with these strides.
-fn spec_of(dtype: DType, shape: Vec<usize>, strides: Vec<usize>) -> Result<ArraySpec, HeaderError> {
-    let ndim = shape.len();
-    let spec = ArraySpec::new(dtype, shape, Order::C)?;
-    if ndim != strides.len() {
-        return Err(shape_error("shape and strides differ in length"));
-    }
-    let strides: Vec<isize> = strides.into_iter().map(|stride| stride as isize).collect();
-    let order = [Order::C, Order::F]
-        .into_iter()
-        .find(|order| spec.strides_in(*order) == strides)
-        .ok_or(shape_error("strides of neither C nor F order"))?;
-    Ok(spec.with_order(order))
-}
-
-fn shape_error(reason: &'static str) -> HeaderError {
-    HeaderError::Shape { reason }
-}
-
-impl From<Impossible> for HeaderError {
-    fn from(impossible: Impossible) -> Self {
-        HeaderError::Shape {
-            reason: match impossible {
-                Impossible::Rank { .. } => "more than 32 dimensions",
-                Impossible::Size { .. } => "its size overflows",
-            },
-        }
-    }
-}
-
-fn names_of(value: &Value) -> Option<Vec<Option<String>>> {
-    value.as_array()?.iter().map(name_of).collect()
-}
-
-fn name_of(value: &Value) -> Option<Option<String>> {
-    if value.is_null() {
-        Some(None)
-    } else {
-        value.as_text().map(|text| Some(text.to_owned()))
-    }
-}
-
-fn name_value(name: &Option<String>) -> Value {
-    name.as_deref().map_or(Value::Null, Value::from)
-}
-
-fn created_of(value: &Value) -> Option<Created> {
-    let entries = text_map(value)?;
-    let number = |key| find(entries, key)?.as_integer();
-    Some(Created {
-        ns: number("ns")?.try_into().ok()?,
-        software: find(entries, "sw")?.as_text()?.to_owned(),
-        pid: number("pid")?.try_into().ok()?,
-        boot: Uuid::from_bytes(uuid_of(find(entries, "boot")?)?),
-        store: Uuid::from_bytes(uuid_of(find(entries, "store")?)?),
-    })
 }
 
 #[cfg(test)]

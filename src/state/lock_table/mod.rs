@@ -61,13 +61,6 @@
 //! reader that would wait for a waiting writer that waits for a guard of this thread. A call that
 //! takes several guards goes before such a writer instead: the writer waits for all of them anyway.
 //!
-//! # The caller's check
-//!
-//! A waiting thread calls a check of its caller ([`Surroundings::is_interrupted`]), which runs any
-//! code: it takes guards, panics, or forks. It is called without the lock word, and the table looks
-//! at everything again afterwards. A panic withdraws the wait. A forked child that returns from the
-//! check has neither lane nor wait, which are its parent's: it gets [`Refusal::Forked`].
-//!
 //! # Death
 //!
 //! Every change of a lane or a record is one atomic access to its tag, and its span is written
@@ -122,8 +115,9 @@
 //! in time. Only a call without a deadline waits as long as the table names a living member.
 //!
 //! `hints` finds lanes, `place` takes them, `poison` and `recovery` handle poison, `word` is the
-//! lock word, and `waiting` is sleeping.
+//! lock word, `waiting` is sleeping, and `caller` is the table's caller with its check.
 
+mod caller;
 mod hints;
 mod place;
 mod poison;
@@ -132,6 +126,8 @@ mod recovery;
 mod tests;
 mod waiting;
 mod word;
+
+pub(crate) use caller::Surroundings;
 
 use crate::{
     layout::span::Span,
@@ -144,6 +140,7 @@ use crate::{
     },
     sync::{self, Instant},
 };
+use caller::{Uninterrupted, ask_caller};
 use std::{
     sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst},
     time::Duration,
@@ -163,42 +160,6 @@ pub(crate) struct LockTable<'a, L> {
     pub(crate) lanes: &'a L,
     /// The array's key in the store's lanes.
     pub(crate) key: u64,
-}
-
-/// Answers that the table needs from its caller, and lanes.
-pub(crate) trait Surroundings {
-    /// Whether the member lives. Called without the lock word, and only about others.
-    fn is_alive(&self, member: u64) -> bool;
-    /// Makes the lanes touchable that other processes added. Returns false if it cannot.
-    fn reach_lanes(&self) -> bool;
-    /// Leases one more lane. Returns `None` if no lane can be had.
-    fn lease(&self) -> Option<u32>;
-    /// Whether the wait in this lane belongs to a circle of waits, and is the one that is to give
-    /// up. Called now and then, without the lock word.
-    fn is_deadlocked(&self, lane: u32) -> bool;
-    /// Whether this process can no longer learn which members live. A wait ends then.
-    fn is_cut_off(&self) -> bool {
-        false
-    }
-    /// Whether the calling thread has to end its wait. Called without the lock word, between two
-    /// sleeps.
-    fn is_interrupted(&self) -> bool {
-        false
-    }
-    /// Whether the call holds other guards on this array, which it takes together with this one.
-    fn has_companions(&self) -> bool {
-        false
-    }
-    /// Whether this process is a child that was forked since the request was made: the lanes of the
-    /// request are its parent's.
-    fn has_forked(&self) -> bool {
-        false
-    }
-    /// Whether the array may be written. A recovery asks under the lock word, before it clears
-    /// poison.
-    fn may_be_written(&self) -> bool {
-        true
-    }
 }
 
 /// A request for a guard.
@@ -572,44 +533,6 @@ impl<L: Lanes, S: Surroundings> Drop for Attempt<'_, '_, L, S> {
                 .lane(lane)
                 .inspect(|lane| _ = lanes::free(lane, self.request.member));
         }
-    }
-}
-
-/// Surroundings for work without a caller that could be interrupted.
-struct Uninterrupted<'a, S>(&'a S);
-
-impl<S: Surroundings> Surroundings for Uninterrupted<'_, S> {
-    fn is_alive(&self, member: u64) -> bool {
-        self.0.is_alive(member)
-    }
-
-    fn reach_lanes(&self) -> bool {
-        self.0.reach_lanes()
-    }
-
-    fn lease(&self) -> Option<u32> {
-        self.0.lease()
-    }
-
-    fn is_deadlocked(&self, lane: u32) -> bool {
-        self.0.is_deadlocked(lane)
-    }
-
-    fn is_cut_off(&self) -> bool {
-        self.0.is_cut_off()
-    }
-}
-
-/// Calls the caller's check. A child that it forked is told so first: nothing of the wait is its
-/// own.
-fn ask_caller(surroundings: &impl Surroundings) -> Result<(), Refusal> {
-    let is_interrupted = surroundings.is_interrupted();
-    if surroundings.has_forked() {
-        Err(Refusal::Forked)
-    } else if is_interrupted {
-        Err(Refusal::Interrupted)
-    } else {
-        Ok(())
     }
 }
 

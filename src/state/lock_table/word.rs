@@ -1,6 +1,6 @@
 //! The lock word: taken by compare-and-swap, and taken over from a dead holder.
 
-use super::{LockTable, Refusal, Request, Surroundings, ask_caller};
+use super::{LockTable, Refusal, Request, Surroundings, caller::ask_caller};
 use crate::{
     state::lanes::Lanes,
     sync::{self, Instant, SPINS},

@@ -118,3 +118,33 @@ fn a_store_that_is_reached_through_a_link_is_joined_once() {
         Err(Error::WouldDeadlock { .. })
     ));
 }
+
+#[test]
+fn a_taken_path_is_refused_with_the_advice_for_its_store() {
+    let root = Root::new();
+    let advice = |path: &Path| match Manager::builder().path(path).create() {
+        Err(Error::AlreadyExists { next, .. }) => next,
+        other => panic!("{other:?}"),
+    };
+    let living = root.manager();
+    assert!(advice(living.path()).starts_with("open it with Manager::open, or choose"));
+    let persistent = root.path().join("persistent");
+    drop(
+        Manager::builder()
+            .path(&persistent)
+            .persistent()
+            .create()
+            .unwrap(),
+    );
+    assert!(advice(&persistent).contains("Manager::open_or_create"));
+    let child = common::start(sweeps::child_kills_itself, &[root.path()]);
+    child.wait_with_output().unwrap();
+    let stores: Vec<_> = ndshm::Observer::stores(root.path()).unwrap();
+    let dead = stores
+        .iter()
+        .find(|path| **path != living.path() && **path != persistent);
+    assert!(advice(dead.unwrap()).contains("its processes are gone"));
+    let directory = root.path().join("directory");
+    std::fs::create_dir(&directory).unwrap();
+    assert!(advice(&directory).starts_with("it is no store"));
+}

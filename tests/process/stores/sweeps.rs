@@ -45,7 +45,7 @@ fn a_killed_process_leaves_a_store_that_the_next_manager_in_the_root_sweeps() {
 
 #[test]
 #[ignore = "runs in a child"]
-fn child_kills_itself() {
+pub(super) fn child_kills_itself() {
     let manager = Manager::builder()
         .root(common::arguments().remove(0))
         .create()

@@ -1,4 +1,4 @@
-//! `locks`: who holds and awaits which parts of which arrays.
+//! `locks`: the guards that processes hold or wait for, with the bytes that each covers.
 
 use crate::{Outcome, context::Context, display::text, failure::Failure};
 use comfy_table::Cell;
@@ -21,14 +21,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
-    let stores = match (&args.stores[..], context.store()?) {
-        ([], Some(store)) => vec![store],
-        ([], None) => context.stores()?,
-        (named, _) => named
-            .iter()
-            .map(|store| context.find_store(store))
-            .collect::<Result<Vec<_>, _>>()?,
-    };
+    let stores = context.choose_stores(&args.stores)?;
     let mut found = Vec::new();
     for store in stores {
         let locks = Observer::open(&store)?.locks()?;

@@ -55,14 +55,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
         command.extend(args.dead.then_some("--dead"));
         return users::run_for_all(context, &command);
     }
-    let stores = match (&args.stores[..], context.store()?) {
-        ([], Some(store)) => vec![store],
-        ([], None) => context.stores()?,
-        (named, _) => named
-            .iter()
-            .map(|store| context.find_store(store))
-            .collect::<Result<Vec<_>, _>>()?,
-    };
+    let stores = context.choose_stores(&args.stores)?;
     let root = match &stores[..] {
         // A store outside the root: the figures are those of its file system.
         [store, ..] => store.parent().unwrap_or(Path::new("/")).to_path_buf(),

@@ -165,7 +165,7 @@ fn child_sweeps_for_all_users() {
     assert!(!dead.exists() && living.exists());
     assert!(victim.join("mine").exists());
 
-    // Another user is told who may.
+    // Another user gets an error that names root.
     let refused = run(Command::new(&tool)
         .args(["sweep", "--all-users"])
         .current_dir("/")

@@ -4,7 +4,7 @@
 mod refusals;
 
 use super::*;
-use crate::{Element, layout};
+use crate::{Element, element::dtype::DType, layout};
 
 const STATE: [u8; STATE_LEN] = [0xa5; STATE_LEN];
 

@@ -2,6 +2,7 @@
 //! corrected.
 
 use super::*;
+use crate::format::header::map::shape_error;
 use std::{
     ops::Range,
     time::{Duration, Instant},
