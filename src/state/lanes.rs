@@ -22,8 +22,8 @@
 //!
 //! # Reservations
 //!
-//! A thread that took a guard at once, with nothing in the way, may give it back so that it *rests*:
-//! the mode says so, and key and span stay. To take the same guard again is then one
+//! A thread that took a guard at once, with nothing in the way, may give it back so that it
+//! *rests*: the mode says so, and key and span stay. To take the same guard again is then one
 //! compare-and-swap of the tag ([`Lane::resume`]), without the lock word and without a line that
 //! threads share. A request that a resting guard excludes *revokes* it, under the lock word of the
 //! array, by a compare-and-swap to mode *leased*. One word decides which of the two comes first. A

@@ -247,8 +247,7 @@ fn put_back_displaced(root: &Path) -> Result<()> {
 /// Whether a store is neither closed nor deserted.
 fn stays(store: &StoreReader) -> bool {
     let page = store.page();
-    !page.is_closing()
-        && (page.is_persistent() || store.has_members().unwrap_or(false))
+    !page.is_closing() && (page.is_persistent() || store.has_members().unwrap_or(false))
 }
 
 /// Deletes half-built stores, if no process is building one: a builder holds the root's flock,

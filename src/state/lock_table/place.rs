@@ -201,7 +201,7 @@ impl<L: Lanes> LockTable<'_, L> {
             if !(held.has(tag) || resting.has(tag)) || !lane.span().overlaps(span) {
                 return;
             }
-            // Only its thread changes the tag meanwhile, and not the span: that takes the lock word.
+            // Only its thread changes the tag meanwhile. To change the span it needs the lock word.
             are_awake &= (0..LOOKS).any(|_| {
                 let is_awake = match () {
                     () if resting.has(tag) => lane.revoke(tag),

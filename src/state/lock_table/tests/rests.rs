@@ -133,7 +133,11 @@ fn records_of_poison_that_grow_revoke_what_rests_between_them() {
         };
         store.put(99, span(start, start + 1), Mode::Poisoned);
     }
-    while store.pool.with_mode(|tag| Mode::Poisoned.is(tag)) != [] {
+    while !store
+        .pool
+        .with_mode(|tag| Mode::Poisoned.is(tag))
+        .is_empty()
+    {
         assert!(
             store
                 .table()
