@@ -9,7 +9,7 @@ pub(crate) fn probe(setup: &Setup, scenario: &str, member: u64) -> Option<Outcom
     let by_writing = |view: &SharedArray2<u64>| told_by(view.write().map(drop));
     let outcome = match scenario {
         "write" | "read" | "take many guards" | "atomic" | "panic" | "convert" | "wake"
-        | "take over" | "bury" | "wait for a name" | "fork" | "be forked" => {
+        | "take over" | "rest" | "revoke" | "bury" | "wait for a name" | "fork" | "be forked" => {
             by_writing(&setup.view())
         }
         // The test holds a guard that reads, for which the victim waited.

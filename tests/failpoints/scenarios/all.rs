@@ -56,6 +56,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         "wait",
         &[
             Crash("WaitPublished", 1, Free),
+            Crash("GuardsKeptAwake", 1, Free),
             Crash("WaitFlagged", 1, Free),
             Crash("WaitSleeping", 1, Free),
             Crash("WaitWoken", 1, Free),
@@ -80,6 +81,16 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
             ],
         )
     },
+    quiet(
+        "rest",
+        &[
+            Crash("GuardRests", 1, Free),
+            Crash("GuardResumed", 1, Poison),
+            Crash("GuardRests", 2, Free),
+            Crash("GuardResumed", 2, Poison),
+        ],
+    ),
+    quiet("revoke", &[Crash("GuardRevoked", 1, Free)]),
     quiet(
         "take over",
         &[Crash("WordTakenOver", 1, Free), Crash("WordTaken", 1, Free)],

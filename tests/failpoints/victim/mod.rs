@@ -130,6 +130,21 @@ impl Victim {
                 });
                 assert!(panicking.join().is_err());
             }
+            "rest" => {
+                let view = self.view();
+                self.arm();
+                for _ in 0..5 {
+                    drop(view.write().unwrap());
+                }
+            }
+            "revoke" => {
+                let view = self.view();
+                for _ in 0..3 {
+                    drop(view.read().unwrap());
+                }
+                self.arm();
+                drop(view.write().unwrap());
+            }
             "wake" => self.wake(),
             "bury" => {
                 let view = self.view();
