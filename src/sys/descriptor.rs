@@ -52,7 +52,9 @@ impl OwnFile {
 
 impl Drop for OwnFile {
     fn drop(&mut self) {
-        if self.get().is_none() {
+        // Where the kernel does not tell, nothing says that the number is not this file's: left
+        // open, it would keep its locks.
+        if self.get().is_none() && *self.is_lost.get_mut() {
             // Closed already; the number may be another file's.
             let _ = self.file.take().map(File::into_raw_fd);
         }
