@@ -175,27 +175,25 @@ fn take_lane(
         mode: access.mode(),
     };
     let wanted = (!is_recovery).then_some(wanted);
-    let leased = match thread_lanes::lease(array.member(), member, wanted) {
+    let leased = match thread_lanes::lease(array.member(), member, wanted.as_ref()) {
+        // The lock rested, and this thread has it again.
+        Ok(leased) if leased.rest() == Rest::Resumed => return finish(array, leased, access),
         Ok(leased) => leased,
-        Err(error) => match lease_from_poison(array, member, error)? {
+        Err(error) => match lease_from_poison(array, member, *error)? {
             Some(leased) => leased,
             None => return take_lane(array, span, access, wait, has_companions),
         },
     };
     let request = Request {
         member,
-        thread: leased.thread,
-        lane: leased.index,
+        thread: leased.thread(),
+        lane: leased.index(),
         span,
         mode: access.mode(),
         deadline: None,
     };
-    let is_resumed = leased.rest == Rest::Resumed;
-    if is_recovery || !is_resumed && !array.lock_table().acquire_at_once(&request) {
-        let leased = LeasedLane {
-            rest: Rest::No,
-            ..leased
-        };
+    if is_recovery || !array.lock_table().acquire_at_once(&request) {
+        let leased = leased.without_rest();
         return wait_for_lane(array, request, leased, access, wait, has_companions);
     }
     finish(array, leased, access)
@@ -218,10 +216,10 @@ fn finish(array: &OpenArray, leased: LeasedLane, access: Access) -> Result<u32, 
 impl LeasedLane {
     #[inline]
     fn lane(&self) -> u32 {
-        match (self.is_kept, self.rest) {
-            (false, _) => self.index | FREED_AFTER,
-            (true, Rest::No) => self.index,
-            (true, Rest::IfAtOnce | Rest::Resumed) => self.index | RESTS,
+        match self.rest() {
+            Rest::Freed => self.index() | FREED_AFTER,
+            Rest::No => self.index(),
+            Rest::IfAtOnce | Rest::Resumed => self.index() | RESTS,
         }
     }
 }
@@ -279,7 +277,7 @@ fn wait_for_lane(
         ..request
     };
     let around = Waiting {
-        lane: leased.is_kept.then_some(leased.index),
+        lane: leased.is_kept().then_some(leased.index()),
         has_companions,
         ..Waiting::new(array)
     };

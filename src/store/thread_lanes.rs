@@ -19,7 +19,7 @@
 //! forked child touches none of its parent's lanes: they belong to another member.
 
 use crate::{
-    error::Result,
+    error::{Error, Result},
     layout::span::Span,
     state::lanes::{self, Lanes, Mode},
     store::{lane_pool::LanePool, member::Member},
@@ -38,22 +38,65 @@ const KEPT: usize = 4;
 /// How often at most a thread takes the same guard again before it may rest, after revocations.
 const MOST_PATIENCE: u32 = 64;
 
-/// A lane that a thread has leased for a guard.
+/// A lane that a thread has leased for a guard: its index in bits 0 to 29, its use after the guard
+/// in bits 30 and 31, the number of the thread from bit 32 on. One word, so that it is returned in
+/// a register.
 #[derive(Clone, Copy)]
-pub(crate) struct LeasedLane {
-    pub(crate) index: u32,
-    /// Whether the thread keeps the lane after the guard.
-    pub(crate) is_kept: bool,
+pub(crate) struct LeasedLane(u64);
+
+const REST_AT: u32 = 30;
+
+impl LeasedLane {
+    #[inline]
+    fn new(index: u32, thread: u32, rest: Rest) -> Self {
+        Self(u64::from(thread) << 32 | u64::from(rest as u32) << REST_AT | u64::from(index))
+    }
+
+    #[inline]
+    pub(crate) fn index(self) -> u32 {
+        self.0 as u32 & ((1 << REST_AT) - 1)
+    }
+
     /// The number of the thread in its process.
-    pub(crate) thread: u32,
-    pub(crate) rest: Rest,
+    #[inline]
+    pub(crate) fn thread(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    #[inline]
+    pub(crate) fn rest(self) -> Rest {
+        match self.0 as u32 >> REST_AT {
+            0 => Rest::Freed,
+            1 => Rest::No,
+            2 => Rest::IfAtOnce,
+            _ => Rest::Resumed,
+        }
+    }
+
+    /// Whether the thread keeps the lane after the guard.
+    pub(crate) fn is_kept(self) -> bool {
+        self.rest() != Rest::Freed
+    }
+
+    /// The same lane, for a guard that does not rest.
+    pub(crate) fn without_rest(self) -> Self {
+        let rest = match self.is_kept() {
+            true => Rest::No,
+            false => Rest::Freed,
+        };
+        Self::new(self.index(), self.thread(), rest)
+    }
 }
 
-/// Whether a guard rests when it is given back.
+/// What becomes of a lane when its guard is given back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
 pub(crate) enum Rest {
+    /// The thread does not keep the lane.
+    Freed,
+    /// The guard does not rest in it.
     No,
-    /// If it is taken at once.
+    /// The guard rests in it if it is taken at once.
     IfAtOnce,
     /// It did, and the thread has taken it again.
     Resumed,
@@ -137,28 +180,24 @@ thread_local! {
 /// Leases a lane of the member's store for a guard of the calling thread. A guard that is not said
 /// does not rest.
 #[inline]
-pub(crate) fn lease(member: &Member, id: u64, wanted: Option<Wanted>) -> Result<LeasedLane> {
-    let leased = OWN.try_with(|own| {
-        let own = &mut *own.borrow_mut();
-        match own.kept(member.lanes(), id, wanted) {
-            Some((index, rest)) => Ok(LeasedLane {
-                index,
-                is_kept: true,
-                thread: own.number,
-                rest,
-            }),
-            None => own.lease(member, id, wanted),
-        }
-    });
+pub(crate) fn lease(
+    member: &Member,
+    id: u64,
+    wanted: Option<&Wanted>,
+) -> Result<LeasedLane, Box<Error>> {
+    // The usual answer is small, and apart from the others.
+    let kept = OWN.try_with(|own| own.borrow_mut().kept(member.lanes(), id, wanted));
+    match kept {
+        Ok(Some(kept)) => Ok(kept),
+        _ => Ok(lease_another(member, id, wanted)?),
+    }
+}
+
+#[cold]
+fn lease_another(member: &Member, id: u64, wanted: Option<&Wanted>) -> Result<LeasedLane> {
+    let leased = OWN.try_with(|own| own.borrow_mut().lease(member, id, wanted));
     // The thread ends, and its destructors take guards.
-    leased.unwrap_or_else(|_| {
-        Ok(LeasedLane {
-            index: member.lease_lane(id)?,
-            is_kept: false,
-            thread: 0,
-            rest: Rest::No,
-        })
-    })
+    leased.unwrap_or_else(|_| Ok(LeasedLane::new(member.lease_lane(id)?, 0, Rest::Freed)))
 }
 
 /// Runs `action`, which may take guards, while the thread does not keep this lane: the lane is
@@ -224,8 +263,10 @@ impl Own {
         &mut self,
         pool: &LanePool,
         member: u64,
-        wanted: Option<Wanted>,
-    ) -> Option<(u32, Rest)> {
+        wanted: Option<&Wanted>,
+    ) -> Option<LeasedLane> {
+        let thread = self.number;
+        let leased = |index, rest| LeasedLane::new(index, thread, rest);
         let store = self
             .stores
             .iter_mut()
@@ -234,23 +275,25 @@ impl Own {
             return None;
         }
         for kept in &mut store.lanes {
-            let (Some(wanted), Some(lane)) = (wanted, pool.lane(kept.index)) else {
+            let Some(wanted) = wanted.filter(|&wanted| kept.last.as_ref() == Some(wanted)) else {
                 continue;
             };
-            if kept.last != Some(wanted) {
+            let Some(lane) = pool.lane(kept.index) else {
                 continue;
-            }
+            };
             if kept.rests && lane.resume(wanted.mode, member) {
                 if lane.epoch.load(Relaxed) == kept.epoch {
-                    return Some((kept.index, Rest::Resumed));
+                    return Some(leased(kept.index, Rest::Resumed));
                 }
                 // It was that of another thread, which leased the lane since.
                 lane.give_back();
             } else if lanes::is_idle(lane, member, kept.epoch) {
-                return Some((kept.index, kept.repeat()));
+                return Some(leased(kept.index, kept.repeat()));
             }
         }
-        store.other(pool, member, wanted)
+        store
+            .other(pool, member, wanted)
+            .map(|index| leased(index, Rest::No))
     }
 
     fn number(&mut self) -> u32 {
@@ -266,7 +309,7 @@ impl Own {
     }
 
     #[cold]
-    fn lease(&mut self, member: &Member, id: u64, wanted: Option<Wanted>) -> Result<LeasedLane> {
+    fn lease(&mut self, member: &Member, id: u64, wanted: Option<&Wanted>) -> Result<LeasedLane> {
         let thread = self.number();
         let pool = member.lanes();
         self.stores.retain(|store| {
@@ -298,12 +341,7 @@ impl Own {
                 .is_some_and(|lane| lane.epoch.load(Relaxed) == kept.epoch)
         });
         if kept.len() >= KEPT {
-            return Ok(LeasedLane {
-                index: member.lease_lane(id)?,
-                is_kept: false,
-                thread,
-                rest: Rest::No,
-            });
+            return Ok(LeasedLane::new(member.lease_lane(id)?, thread, Rest::Freed));
         }
         let (index, epoch) = match pool.adopt(id) {
             Some(orphan) => orphan,
@@ -313,13 +351,8 @@ impl Own {
                 (index, epoch)
             }
         };
-        kept.push(Kept::new(index, epoch, wanted));
-        Ok(LeasedLane {
-            index,
-            is_kept: true,
-            thread,
-            rest: Rest::No,
-        })
+        kept.push(Kept::new(index, epoch, wanted.copied()));
+        Ok(LeasedLane::new(index, thread, Rest::No))
     }
 }
 
@@ -327,14 +360,9 @@ impl OwnLanes {
     /// A kept lane for a guard that was in none of them last. Guards on other arrays and in other
     /// modes keep theirs, while there are few: a thread that uses two arrays in turn finds both at
     /// rest.
-    fn other(
-        &mut self,
-        pool: &LanePool,
-        member: u64,
-        wanted: Option<Wanted>,
-    ) -> Option<(u32, Rest)> {
+    fn other(&mut self, pool: &LanePool, member: u64, wanted: Option<&Wanted>) -> Option<u32> {
         let is_full = self.lanes.len() >= KEPT;
-        let is_alike = |kept: &Kept| match (kept.last, wanted) {
+        let is_alike = |kept: &Kept| match (&kept.last, wanted) {
             (Some(last), Some(wanted)) => {
                 (last.segment, last.mode) == (wanted.segment, wanted.mode)
             }
@@ -349,8 +377,8 @@ impl OwnLanes {
             if !lanes::is_idle(lane, member, kept.epoch) {
                 return None;
             }
-            *kept = Kept::new(kept.index, kept.epoch, wanted);
-            Some((kept.index, Rest::No))
+            *kept = Kept::new(kept.index, kept.epoch, wanted.copied());
+            Some(kept.index)
         })
     }
 }
@@ -422,7 +450,7 @@ mod tests {
         /// Leases a lane and takes a guard in it.
         fn guard(&self, mode: Mode) -> LeasedLane {
             let leased = self.lease();
-            self.lane(leased.index).replace(mode.tag(self.id));
+            self.lane(leased.index()).replace(mode.tag(self.id));
             leased
         }
 
@@ -446,11 +474,11 @@ mod tests {
     fn a_thread_takes_its_lane_again_and_another_thread_has_another() {
         let store = Store::new();
         let first = store.guard(Mode::Write);
-        withdraw(store.lane(first.index));
+        withdraw(store.lane(first.index()));
         let second = store.lease();
-        assert!(first.is_kept && second.is_kept && first.index == second.index);
+        assert!(first.is_kept() && second.is_kept() && first.index() == second.index());
         let other = store.elsewhere(|| store.lease());
-        assert!(other.index != first.index && other.thread != first.thread);
+        assert!(other.index() != first.index() && other.thread() != first.thread());
     }
 
     fn wanted(segment: u64, start: u64, mode: Mode) -> Wanted {
@@ -470,20 +498,20 @@ mod tests {
     impl Store {
         /// Takes a guard and gives it back as `array::lock` does. Returns its lane.
         fn use_once(&self, wanted: Wanted) -> LeasedLane {
-            let leased = lease(&self.member, self.id, Some(wanted)).unwrap();
-            let lane = self.lane(leased.index);
-            if leased.rest != Rest::Resumed {
+            let leased = lease(&self.member, self.id, Some(&wanted)).unwrap();
+            let lane = self.lane(leased.index());
+            if leased.rest() != Rest::Resumed {
                 lane.replace(wanted.mode.tag(self.id));
             }
             assert_eq!(lane.tag.load(SeqCst), wanted.mode.tag(self.id));
-            if leased.rest == Rest::No || !lane.rest() {
+            if leased.rest() == Rest::No || !lane.rest() {
                 withdraw(lane);
             }
             leased
         }
 
         fn rests_of(&self, wanted: Wanted, times: usize) -> Vec<Rest> {
-            (0..times).map(|_| self.use_once(wanted).rest).collect()
+            (0..times).map(|_| self.use_once(wanted).rest()).collect()
         }
     }
 
@@ -502,7 +530,7 @@ mod tests {
         let store = Store::new();
         for round in 0..4 {
             for segment in [1, 2] {
-                let rest = store.use_once(wanted(segment, 0, Mode::Read)).rest;
+                let rest = store.use_once(wanted(segment, 0, Mode::Read)).rest();
                 assert_eq!(rest == Rest::Resumed, round >= 2, "{round} {segment}");
             }
         }
@@ -514,8 +542,8 @@ mod tests {
         let used: Vec<_> = (0..10)
             .map(|row| store.use_once(wanted(1, 8 * row, Mode::Read)))
             .collect();
-        assert!(used.iter().all(|one| one.index == used[0].index));
-        assert!(used.iter().all(|one| one.rest == Rest::No));
+        assert!(used.iter().all(|one| one.index() == used[0].index()));
+        assert!(used.iter().all(|one| one.rest() == Rest::No));
     }
 
     // Each would cost the other side a revocation, and this one a vain attempt.
@@ -528,7 +556,7 @@ mod tests {
             let mut times = 0;
             let leased = loop {
                 let leased = store.use_once(xs);
-                if leased.rest == Rest::IfAtOnce {
+                if leased.rest() == Rest::IfAtOnce {
                     break leased;
                 }
                 times += 1;
@@ -539,7 +567,7 @@ mod tests {
                 "{patience}"
             );
             patience *= 2;
-            assert!(store.lane(leased.index).revoke(store.tag(leased.index)));
+            assert!(store.lane(leased.index()).revoke(store.tag(leased.index())));
         }
     }
 
@@ -559,7 +587,7 @@ mod tests {
         let store = Store::new();
         let index = store.elsewhere(|| {
             store.rests_of(wanted(1, 0, Mode::Write), 3);
-            let index = store.use_once(wanted(1, 0, Mode::Write)).index;
+            let index = store.use_once(wanted(1, 0, Mode::Write)).index();
             assert!(lanes::is_resting(store.tag(index)));
             index
         });
@@ -572,41 +600,45 @@ mod tests {
         let store = Store::new();
         let xs = wanted(1, 0, Mode::Write);
         store.rests_of(xs, 3);
-        let lost = lease(&store.member, store.id, Some(xs)).unwrap();
-        assert_eq!(lost.rest, Rest::Resumed);
-        store.poison_and_free(lost.index);
+        let lost = lease(&store.member, store.id, Some(&xs)).unwrap();
+        assert_eq!(lost.rest(), Rest::Resumed);
+        store.poison_and_free(lost.index());
         store
-            .lane(lost.index)
+            .lane(lost.index())
             .replace(Mode::WriteRest.tag(store.id));
-        let next = lease(&store.member, store.id, Some(xs)).unwrap();
-        assert_ne!(next.index, lost.index);
-        assert_eq!(store.tag(lost.index), Mode::Leased.tag(store.id), "revoked");
+        let next = lease(&store.member, store.id, Some(&xs)).unwrap();
+        assert_ne!(next.index(), lost.index());
+        assert_eq!(
+            store.tag(lost.index()),
+            Mode::Leased.tag(store.id),
+            "revoked"
+        );
     }
 
     #[test]
     fn a_thread_with_more_guards_than_it_keeps_lanes_leases_one_for_each() {
         let store = Store::new();
         let guards: Vec<_> = (0..10).map(|_| store.guard(Mode::Read)).collect();
-        let kept: Vec<_> = guards.iter().map(|leased| leased.is_kept).collect();
+        let kept: Vec<_> = guards.iter().map(|leased| leased.is_kept()).collect();
         assert_eq!(kept, [[true; 4].as_slice(), &[false; 6]].concat());
-        let mut indices: Vec<_> = guards.iter().map(|leased| leased.index).collect();
+        let mut indices: Vec<_> = guards.iter().map(|leased| leased.index()).collect();
         indices.sort_unstable();
         indices.dedup();
         assert_eq!(indices.len(), 10);
-        withdraw(store.lane(guards[2].index));
-        assert_eq!(store.lease().index, guards[2].index);
+        withdraw(store.lane(guards[2].index()));
+        assert_eq!(store.lease().index(), guards[2].index());
     }
 
     /// The tag of a lane that another thread leased since is the same as before.
     #[test]
     fn a_lane_that_became_poison_is_not_taken_back_by_its_thread() {
         let store = Store::new();
-        let lost = store.guard(Mode::Write).index;
+        let lost = store.guard(Mode::Write).index();
         store.poison_and_free(lost);
         // Another thread leases the lane, and has no guard in it.
         store.lane(lost).replace(Mode::Leased.tag(store.id));
         for _ in 0..10 {
-            assert_ne!(store.guard(Mode::Read).index, lost);
+            assert_ne!(store.guard(Mode::Read).index(), lost);
         }
     }
 
@@ -614,10 +646,10 @@ mod tests {
     fn a_thread_that_ends_frees_its_lanes_and_none_that_it_lost() {
         let store = Store::new();
         let (kept, lost) = store.elsewhere(|| {
-            let lost = store.guard(Mode::Write).index;
+            let lost = store.guard(Mode::Write).index();
             store.poison_and_free(lost);
             store.lane(lost).replace(Mode::Leased.tag(store.id));
-            (store.lease().index, lost)
+            (store.lease().index(), lost)
         });
         assert_eq!(store.tag(kept), 0);
         assert_eq!(store.tag(lost), Mode::Leased.tag(store.id));
@@ -626,20 +658,20 @@ mod tests {
     #[test]
     fn the_lane_of_a_moved_guard_outlives_its_thread_and_is_adopted_after_the_guard() {
         let store = Store::new();
-        let moved = store.elsewhere(|| store.guard(Mode::Read).index);
+        let moved = store.elsewhere(|| store.guard(Mode::Read).index());
         assert_eq!(store.tag(moved), Mode::Read.tag(store.id));
-        let other = store.guard(Mode::Read).index;
+        let other = store.guard(Mode::Read).index();
         assert_ne!(other, moved, "a guard is in it");
         withdraw(store.lane(moved));
         let adopted = store.lease();
-        assert!(adopted.index == moved && adopted.is_kept);
+        assert!(adopted.index() == moved && adopted.is_kept());
     }
 
     // A forked child inherits the list, and may lease the same lane for one of its threads.
     #[test]
     fn the_lane_of_a_moved_guard_of_another_member_is_not_adopted() {
         let store = Store::new();
-        let moved = store.elsewhere(|| store.guard(Mode::Read).index);
+        let moved = store.elsewhere(|| store.guard(Mode::Read).index());
         let child = store.id + 1;
         store.lane(moved).replace(Mode::Leased.tag(child));
         assert_eq!(store.member.lanes().adopt(child), None);
@@ -648,11 +680,11 @@ mod tests {
     #[test]
     fn the_lane_of_a_moved_guard_that_became_poison_is_not_adopted() {
         let store = Store::new();
-        let moved = store.elsewhere(|| store.guard(Mode::Write).index);
+        let moved = store.elsewhere(|| store.guard(Mode::Write).index());
         store.poison_and_free(moved);
         store.lane(moved).replace(Mode::Leased.tag(store.id));
         for _ in 0..10 {
-            assert_ne!(store.guard(Mode::Read).index, moved);
+            assert_ne!(store.guard(Mode::Read).index(), moved);
         }
     }
 }
