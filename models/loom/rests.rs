@@ -6,7 +6,7 @@ use crate::{
     deaths::victim,
     fixture::{at_once, lane_of, span, waiting},
     layout::span::Span,
-    state::lanes::{Mode, wake_up},
+    state::lanes::{Mode, end_rest},
     table::{Table, beside},
 };
 
@@ -109,7 +109,7 @@ fn access(table: &Table, member: u64, span: Span, mode: Mode, times: u32) {
 
 /// The thread leaves: its lane is free of the guard.
 fn leave(table: &Table, member: u64) {
-    wake_up(table.pool.at(lane_of(member)), member);
+    end_rest(table.pool.at(lane_of(member)), member);
 }
 
 /// One member takes its guard twice, another one once or twice.

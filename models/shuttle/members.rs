@@ -10,7 +10,7 @@ use crate::{
     fixture::{Deaths, Members, NO_LANE, Pool, at_once, block, lock_table, span, waiting},
     layout::span::Span,
     state::block::StateBlock,
-    state::lanes::{self, Mode, wake_up},
+    state::lanes::{self, Mode, end_rest},
     state::lock_table::{LockTable, Refusal, Request, Surroundings, poison, withdraw},
     sync::{Ordering::SeqCst, dying, step},
 };
@@ -284,7 +284,7 @@ impl<'a> Member<'a> {
             self.end_guard(0);
         }
         if let Some(lane) = self.kept.take() {
-            wake_up(self.store.pool.at(lane), self.id);
+            end_rest(self.store.pool.at(lane), self.id);
             assert!(lanes::free(self.store.pool.at(lane), self.id));
         }
     }
@@ -304,7 +304,7 @@ impl<'a> Member<'a> {
     fn lease(&mut self) -> Option<u32> {
         let kept = self.kept.take();
         if let Some(resting) = self.resting.take() {
-            wake_up(self.store.pool.at(resting.lane), self.id);
+            end_rest(self.store.pool.at(resting.lane), self.id);
         }
         let lane = kept.or_else(|| self.members.lease());
         assert!(

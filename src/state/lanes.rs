@@ -391,7 +391,7 @@ pub(crate) fn is_idle(lane: &Lane, member: u64, epoch: u32) -> bool {
 
 /// Revokes the guard that rests in a lane of the calling thread, or of a member that leaves, if
 /// one does.
-pub(crate) fn wake_up(lane: &Lane, member: u64) {
+pub(crate) fn end_rest(lane: &Lane, member: u64) {
     let tag = lane.tag.load(Relaxed);
     if is_resting(tag) && member_of(tag) == member {
         lane.revoke(tag);
@@ -401,7 +401,7 @@ pub(crate) fn wake_up(lane: &Lane, member: u64) {
 /// Frees a lane that a thread leased at this epoch: the thread ends. Returns true if a guard is
 /// still in it, which another thread has.
 pub(crate) fn leave(lane: &Lane, member: u64, epoch: u32) -> bool {
-    wake_up(lane, member);
+    end_rest(lane, member);
     if is_idle(lane, member, epoch) {
         // No other thread puts a guard into it, so it cannot become poison now.
         free(lane, member);

@@ -90,7 +90,7 @@ impl LanePool {
         });
         let is_idle = |&(_, lane, epoch): &(u64, u32, u32)| {
             self.lane(lane).is_some_and(|lane| {
-                lanes::wake_up(lane, member);
+                lanes::end_rest(lane, member);
                 lanes::is_idle(lane, member, epoch)
             })
         };
@@ -102,7 +102,7 @@ impl LanePool {
     /// Frees the lanes that a member has leased and that have no guard: it leaves the store.
     pub(super) fn free_all(&self, member: u64) {
         for lane in (0..self.count()).filter_map(|index| self.lane(index)) {
-            lanes::wake_up(lane, member);
+            lanes::end_rest(lane, member);
             if lane.tag.load(Relaxed) == Mode::Leased.tag(member) {
                 lanes::free(lane, member);
             }
