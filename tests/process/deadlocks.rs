@@ -216,20 +216,26 @@ fn processes_of_a_circle_are_told_too() {
 #[test]
 #[ignore = "runs in a child"]
 fn child_takes_two_guards() {
-    let xs: Vec<Xs> = common::arguments()
-        .iter()
-        .map(|handle| {
-            handle
-                .parse::<Handle>()
-                .unwrap()
-                .open::<u64, Ix1>()
-                .unwrap()
-        })
-        .collect();
-    let held = xs[0].write().unwrap();
+    takes_two(writes);
+}
+
+/// Holds the first array by a guard of this kind, and then writes the second one.
+fn takes_two(first: fn(&Xs) -> Held<'_>) {
+    let [first_array, second_array] = &common::arguments()[..] else {
+        panic!()
+    };
+    let open = |handle: &str| {
+        handle
+            .parse::<Handle>()
+            .unwrap()
+            .open::<u64, Ix1>()
+            .unwrap()
+    };
+    let (first_array, second_array) = (open(first_array), open(second_array));
+    let held = first(&first_array).unwrap();
     println!("holds");
     std::io::stdin().lines().next();
-    let end = match xs[1].write() {
+    let end = match second_array.write() {
         Ok(_) => "given",
         Err(Error::WouldDeadlock { .. }) => "told",
         Err(error) => panic!("{error:?}"),
@@ -280,21 +286,7 @@ fn a_circle_through_a_dead_process_is_none() {
 #[test]
 #[ignore = "runs in a child"]
 fn child_reads_and_then_writes() {
-    let xs: Vec<Xs> = common::arguments()
-        .iter()
-        .map(|handle| handle.parse::<Handle>().unwrap().open().unwrap())
-        .collect();
-    let held = xs[0].read().unwrap();
-    println!("holds");
-    std::io::stdin().lines().next();
-    let end = match xs[1].write() {
-        Ok(_) => "given",
-        Err(Error::WouldDeadlock { .. }) => "told",
-        Err(error) => panic!("{error:?}"),
-    };
-    drop(held);
-    println!("end {end}");
-    common::done();
+    takes_two(reads);
 }
 
 /// Threads that take one or two guards in order, of whole arrays and of parts: no circle is there,
