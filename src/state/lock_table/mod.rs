@@ -18,7 +18,9 @@
 //! 4. free the lock word.
 //!
 //! To give it back: swap the tag to *leased*, and wake the waiters if the old tag says that there
-//! are any. This needs no lock word. Without contention neither makes a system call.
+//! are any. This needs no lock word. Without contention neither makes a system call. A guard that
+//! was taken at once may rest instead, and is taken again without the lock word:
+//! [`lanes`](super::lanes).
 //!
 //! # Hints
 //!
