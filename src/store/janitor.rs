@@ -302,20 +302,21 @@ fn wait(store: &Path) -> Result<()> {
     let failed = |action| Error::io(store, action);
     // A process without a terminal gets no signal from its keys.
     setsid().map_err(|errno| failed("begin a session")(errno.into()))?;
+    let null = File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/null")
+        .map_err(failed("open /dev/null"))?;
     store::sweep_when_deserted(store, Wait::Forever, || {
         let mut stdout = io::stdout();
         stdout
             .write_all(READY.as_bytes())
             .and_then(|()| stdout.flush())
             .map_err(failed("answer"))?;
-        let null = File::options()
-            .read(true)
-            .write(true)
-            .open("/dev/null")
-            .map_err(failed("open /dev/null"))?;
-        rustix::stdio::dup2_stdout(&null)
-            .map_err(|errno| failed("close the streams")(errno.into()))?;
-        rustix::stdio::dup2_stderr(&null).map_err(|errno| failed("close the streams")(errno.into()))
+        // The first stage waits for the end of this stream: it is the last to be closed.
+        rustix::stdio::dup2_stderr(&null)
+            .and_then(|()| rustix::stdio::dup2_stdout(&null))
+            .map_err(|errno| failed("close the streams")(errno.into()))
     })?;
     Ok(())
 }
