@@ -29,6 +29,7 @@ mod src {
         pub(crate) mod lanes;
         pub(crate) mod lock_table;
         pub(crate) mod ownership;
+        pub(crate) mod rests;
     }
 }
 

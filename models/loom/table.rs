@@ -71,7 +71,7 @@ impl Table {
     /// Takes a guard as the library does: at once if nothing is in the way, else the long way.
     pub(crate) fn take(&self, request: Request) -> Result<(), Refusal> {
         let table = self.lock_table();
-        match table.acquire_at_once(&request) {
+        match table.acquire_at_once(&request, &mut None) {
             true => Ok(()),
             false => table.acquire(request, &self.members(request.member)),
         }

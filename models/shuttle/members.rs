@@ -10,8 +10,9 @@ use crate::{
     fixture::{Deaths, Members, NO_LANE, Pool, at_once, block, lock_table, span, waiting},
     layout::span::Span,
     state::block::StateBlock,
-    state::lanes::{self, Mode, end_rest},
+    state::lanes::{self, Mode},
     state::lock_table::{LockTable, Refusal, Request, Surroundings, poison, withdraw},
+    state::rests::{Reservation, end_rest},
     sync::{Ordering::SeqCst, dying, step},
 };
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -225,8 +226,27 @@ struct Guard {
     lane: u32,
     span: Span,
     mode: Mode,
-    /// It was taken at once, so it may rest.
-    may_rest: bool,
+    /// What it leaves at rest, if it may rest: it was taken at once.
+    reserved: Option<Reservation>,
+}
+
+impl Guard {
+    /// A guard that its thread may take where this one rests.
+    fn next(self, reserved: &Reservation) -> Self {
+        let mode = match reserved.mode {
+            Mode::Write if thread_rng().gen_bool(0.4) => Mode::Read,
+            mode => mode,
+        };
+        let span = match reserved.has_parts {
+            true => {
+                let (start, end) = (reserved.span.start, reserved.span.end);
+                let first = thread_rng().gen_range(start..end);
+                span(first, thread_rng().gen_range(first + 1..=end))
+            }
+            false => reserved.span,
+        };
+        Self { mode, span, ..self }
+    }
 }
 
 struct Member<'a> {
@@ -324,12 +344,18 @@ impl<'a> Member<'a> {
 
     /// Takes the guard again that rests. Returns false if there is none.
     fn resume(&mut self) -> bool {
-        let Some(guard) = self.resting.take_if(|_| thread_rng().gen_bool(0.7)) else {
+        let Some(last) = self.resting.take_if(|_| thread_rng().gen_bool(0.7)) else {
             return false;
         };
+        let Some(reserved) = last.reserved else {
+            return false;
+        };
+        let guard = last.next(&reserved);
         let request = self.request(guard.lane, guard.span, guard.mode);
         let ripe = self.ripe_waiters(guard.array, &request);
-        let is_resumed = self.store.pool.at(guard.lane).resume(guard.mode, self.id);
+        let lane = self.store.pool.at(guard.lane);
+        let epoch = lane.epoch.load(SeqCst);
+        let is_resumed = lane.resume(self.id, epoch, &reserved, guard.mode, &guard.span);
         if is_resumed {
             self.kept = None;
             self.expected(guard.array)
@@ -354,11 +380,18 @@ impl<'a> Member<'a> {
         let request = self.request(lane, span, mode);
         let ripe = self.ripe_waiters(array, &request);
         let table = self.store.table(array);
-        let may_rest = table.acquire_at_once(&request);
-        let taken = match may_rest {
+        let reserve = (span.pitch == 0 && thread_rng().gen_bool(0.5)).then_some(ALL);
+        let mut range = reserve;
+        let is_at_once = table.acquire_at_once(&request, &mut range);
+        let taken = match is_at_once {
             true => Ok(()),
             false => table.acquire(request, &self.members),
         };
+        let reserved = (is_at_once && range == reserve).then_some(Reservation {
+            mode,
+            span: range.unwrap_or(span),
+            has_parts: range.is_some(),
+        });
         match taken {
             Ok(()) => {
                 self.expected(array).given(self.id, lane, span, mode);
@@ -368,7 +401,7 @@ impl<'a> Member<'a> {
                     lane,
                     span,
                     mode,
-                    may_rest,
+                    reserved,
                 });
             }
             Err(refusal) => {
@@ -399,7 +432,7 @@ impl<'a> Member<'a> {
                     lane,
                     span,
                     mode: Mode::Write,
-                    may_rest: false,
+                    reserved: None,
                 });
             }
             Err(refusal) => {
@@ -427,8 +460,10 @@ impl<'a> Member<'a> {
             poison(line, self.id);
         } else {
             self.expected(array).given_back(lane);
-            let rests =
-                guard.may_rest && self.kept.is_none() && thread_rng().gen_bool(0.7) && line.rest();
+            let rests = guard.reserved.is_some()
+                && self.kept.is_none()
+                && thread_rng().gen_bool(0.7)
+                && line.rest();
             if rests {
                 (self.kept, self.resting) = (Some(lane), Some(guard));
             } else {
@@ -455,7 +490,7 @@ impl<'a> Member<'a> {
             let is_one = turn >> 32 & 1 != 0
                 && excludes.iter().any(|mode| mode.is(tag))
                 && lane.key.load(SeqCst) == self.store.arrays[array].key
-                && lane.span().overlaps(&request.span);
+                && lane.hold(tag).overlaps(&request.span);
             is_one.then_some((index, turn))
         };
         (0..LANES).filter_map(ripe).collect()

@@ -171,11 +171,12 @@ fn take_lane(
     let is_recovery = matches!(access, Access::Recover { .. });
     let wanted = Wanted {
         segment: array.serial(),
-        span,
+        span: &span,
         mode: access.mode(),
     };
     let wanted = (!is_recovery).then_some(wanted);
-    let leased = match thread_lanes::lease(array.member(), member, wanted.as_ref()) {
+    let mut range = None;
+    let leased = match thread_lanes::lease(array.member(), member, wanted.as_ref(), &mut range) {
         // The lock rested, and this thread has it again.
         Ok(leased) if leased.rest() == Rest::Resumed => return finish(array, leased, access),
         Ok(leased) => leased,
@@ -192,10 +193,16 @@ fn take_lane(
         mode: access.mode(),
         deadline: None,
     };
-    if is_recovery || !array.lock_table().acquire_at_once(&request) {
+    let asked = range.is_some();
+    if is_recovery || !array.lock_table().acquire_at_once(&request, &mut range) {
         let leased = leased.without_rest();
         return wait_for_lane(array, request, leased, access, wait, has_companions);
     }
+    // The lane reserves less than its guards in turn need.
+    let leased = match asked && range.is_none() {
+        true => leased.without_rest(),
+        false => leased,
+    };
     finish(array, leased, access)
 }
 
@@ -255,7 +262,7 @@ fn lease_from_poison(array: &OpenArray, member: u64, error: Error) -> Result<Opt
             }
             Ok(false) | Err(_) => break,
         }
-        if let Ok(leased) = thread_lanes::lease(array.member(), member, None) {
+        if let Ok(leased) = thread_lanes::lease(array.member(), member, None, &mut None) {
             return Ok(Some(leased));
         }
     }

@@ -111,6 +111,7 @@ points! {
     LanePublished: "it has its tag",
     GuardTaken: "a guard is about to be given",
     AtomicTaken: "an atomic view is about to be given",
+    GuardPartWritten: "a part of what rests in the lane is about to be taken",
     GuardRests: "a guard rests in its lane, or could not",
     GuardResumed: "a guard that rested is taken again, or was revoked",
     GuardRevoked: "a guard that rested is revoked, or was taken again",

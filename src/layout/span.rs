@@ -92,6 +92,20 @@ impl Span {
         distance < u64::from(self.width) || distance + u64::from(other.width) > pitch
     }
 
+    /// The range from the first to the last byte of two ranges, if it has less than 4 GiB. `None`
+    /// where one of them is no range.
+    #[inline]
+    pub(crate) fn union(&self, other: &Span) -> Option<Span> {
+        let (start, end) = (self.start.min(other.start), self.end.max(other.end));
+        let is_range = self.pitch == 0 && other.pitch == 0;
+        (is_range && end.saturating_sub(start) <= u64::from(u32::MAX)).then_some(Span {
+            start,
+            end,
+            pitch: 0,
+            width: 0,
+        })
+    }
+
     /// The bytes of this span that are not in `cut`, exactly, as at most three spans. `None` if the
     /// two interleave so that three spans do not suffice.
     pub(crate) fn without(&self, cut: &Span) -> Option<[Option<Span>; 3]> {

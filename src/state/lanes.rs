@@ -7,27 +7,22 @@
 //! # The tag
 //!
 //! All that is decided about a lane is decided by single accesses to its tag: bits 0 to 3 are the
-//! [`Mode`], bit 6 says that a waiter sleeps on the lane, and bits 8 to 63 are the member. Mode 0
-//! is free, whatever the other bits are. The other fields mean nothing while a lane is free or
-//! leased. They are written before the tag that makes them valid, and with release: a process that
-//! reads a new field sees everything that happened before it was written.
+//! [`Mode`], bits 4 and 5 say what the guard reserves ([`rests`](super::rests)), bit 6 says that a
+//! waiter sleeps on the lane, bit 7 that its guard does not rest, and bits 8 to 63 are the member.
+//! Mode 0 is free, whatever the other bits are. The other fields mean nothing while a lane is free
+//! or leased. They are written before the tag that makes them valid, and with release: a process
+//! that reads a new field sees everything that happened before it was written.
 //!
 //! # Leases
 //!
 //! A thread that wants a lane *leases* it: it swaps a free tag for mode *leased* and its own member
-//! id. From then on no other thread or process writes the lane, but for two bits of the protocol: a
-//! waiter sets the bit of waiters, and a process that finds the member dead frees the lane. A lane
+//! id. From then on no other thread or process writes the lane, but for its tag: other requests set
+//! [`FLAGS`], revoke a guard that rests, and free the lane of a dead member. A lane
 //! that is given back stays leased, and its thread uses it for the next guard. So a guard costs no
 //! search, and its line stays in the cache of one processor.
 //!
-//! # Reservations
-//!
-//! A thread that took a guard at once, with nothing in the way, may give it back so that it
-//! *rests*: the mode says so, and key and span stay. To take the same guard again is then one
-//! compare-and-swap of the tag ([`Lane::resume`]), without the lock word and without a line that
-//! threads share. A request that a resting guard excludes *revokes* it, under the lock word of the
-//! array, by a compare-and-swap to mode *leased*. One word decides which of the two comes first. A
-//! guard on which the bit of waiters is set does not rest: the swap of its owner fails.
+//! A lane may also reserve bytes that its thread takes again without the lock word:
+//! [`rests`](super::rests).
 //!
 //! # Death
 //!
@@ -40,15 +35,13 @@
 //! A lane names its array by the last eight bytes of the array's id. If two arrays have the same
 //! key, they wait for each other needlessly; exclusion never depends on keys being different.
 
+use super::rests::{PART, REST, RESTING, end_rest};
 use crate::{
     layout::span::Span,
     sync::{AtomicU32, AtomicU64, sleep_on_high_half, wake_high_half},
 };
 use std::{
-    sync::atomic::{
-        Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
-        compiler_fence,
-    },
+    sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
     time::Duration,
 };
 
@@ -120,6 +113,10 @@ pub(crate) enum Mode {
 
 /// A waiter sleeps on the lane.
 pub(crate) const AWAITED: u64 = 1 << 6;
+/// The guard in the lane does not rest.
+const RESTLESS: u64 = 1 << 7;
+/// Flags that other processes set in the tag of a guard. They do not make it another one.
+pub(crate) const FLAGS: u64 = AWAITED | RESTLESS;
 const MODE_BITS: u64 = 0xf;
 const MEMBER_AT: u32 = 8;
 
@@ -156,13 +153,6 @@ pub(crate) const OF_ARRAYS: u32 = Mode::Read.bit()
     | Mode::Atomic.bit()
     | Mode::ReadWait.bit()
     | Mode::AtomicWait.bit();
-
-/// The modes of guards that rest.
-pub(crate) const RESTING: u32 =
-    Mode::ReadRest.bit() | Mode::WriteRest.bit() | Mode::AtomicRest.bit();
-
-/// The bit by which the mode of a guard differs from that of the same guard at rest.
-const REST: u64 = 1 << 3;
 
 const WAITERS: u32 = Mode::WriteWait.bit() | Mode::ReadWait.bit() | Mode::AtomicWait.bit();
 
@@ -206,8 +196,13 @@ impl Conflicts {
     }
 
     /// Guards at rest that would exclude one of this mode.
-    pub(crate) const fn at_rest(mode: Mode) -> Self {
+    const fn at_rest(mode: Mode) -> Self {
         Self(Self::of(mode).0 << REST)
+    }
+
+    /// Guards that exclude one of this mode, also at rest.
+    pub(crate) const fn guards(mode: Mode) -> Self {
+        Self(Self::of(mode).0 | Self::at_rest(mode).0)
     }
 
     /// Guards that exclude one of this mode, also at rest, poison, and all waiters that a request
@@ -218,7 +213,7 @@ impl Conflicts {
             Mode::Atomic => Mode::WriteWait.bit() | Mode::ReadWait.bit(),
             _ => WAITERS,
         };
-        Self(Self::of(mode).0 | Self::at_rest(mode).0 | Mode::Poisoned.bit() | waiters)
+        Self(Self::guards(mode).0 | Mode::Poisoned.bit() | waiters)
     }
 
     #[inline]
@@ -249,8 +244,9 @@ impl Lane {
         self.width.store(span.width, Release);
     }
 
+    /// The words of the span: the tag tells what they mean.
     #[inline]
-    pub(crate) fn span(&self) -> Span {
+    pub(crate) fn words(&self) -> Span {
         Span {
             start: self.start.load(Acquire),
             end: self.end.load(Acquire),
@@ -267,47 +263,6 @@ impl Lane {
         self.replace(Mode::Leased.tag(member));
     }
 
-    /// Gives a guard back so that it rests, for the thread that took it at once. Returns false if a
-    /// waiter sleeps on it.
-    #[inline]
-    pub(crate) fn rest(&self) -> bool {
-        let tag = self.tag.load(Relaxed);
-        let rests = tag & AWAITED == 0
-            && self
-                .tag
-                .compare_exchange(tag, tag | REST, AcqRel, Relaxed)
-                .is_ok();
-        failpoint!(GuardRests);
-        rests
-    }
-
-    /// Takes the guard that rests in a lane of the calling thread. Returns false if it was revoked.
-    #[inline]
-    pub(crate) fn resume(&self, mode: Mode, member: u64) -> bool {
-        let tag = mode.tag(member);
-        let is_resumed = self
-            .tag
-            .compare_exchange(tag | REST, tag, AcqRel, Relaxed)
-            .is_ok();
-        // Against a death only the order of the instructions counts: the elements must not be
-        // written before the lane says so.
-        compiler_fence(SeqCst);
-        failpoint!(GuardResumed);
-        is_resumed
-    }
-
-    /// Revokes a guard that rests: the lane stays leased by its thread. Returns false if the thread
-    /// has taken the guard again, or revoked it itself.
-    pub(crate) fn revoke(&self, tag: u64) -> bool {
-        let leased = Mode::Leased.tag(member_of(tag));
-        let is_revoked = self
-            .tag
-            .compare_exchange(tag, leased, AcqRel, Acquire)
-            .is_ok();
-        failpoint!(GuardRevoked);
-        is_revoked
-    }
-
     /// Swaps the tag, and wakes the sleepers.
     #[inline]
     pub(crate) fn replace(&self, tag: u64) {
@@ -318,20 +273,24 @@ impl Lane {
         }
     }
 
-    /// Replaces a tag by compare-and-swap whether or not a waiter sleeps on it, and wakes the
-    /// sleepers. Returns false if the lane has another tag by now.
+    /// Replaces a tag by compare-and-swap, whatever flags other processes have set in it, and wakes
+    /// the sleepers. Returns false if the lane has another tag by now.
     pub(crate) fn replace_if(&self, found: u64, tag: u64) -> bool {
-        let quiet = found & !AWAITED;
-        [quiet, quiet | AWAITED].into_iter().any(|expected| {
-            let is_replaced = self
-                .tag
-                .compare_exchange(expected, tag, SeqCst, Acquire)
-                .is_ok();
-            if is_replaced && expected & AWAITED != 0 {
-                self.wake();
+        let mut expected = found;
+        // Each flag is set once.
+        for _ in 0..=FLAGS.count_ones() {
+            match self.tag.compare_exchange(expected, tag, SeqCst, Acquire) {
+                Ok(old) => {
+                    if old & AWAITED != 0 {
+                        self.wake();
+                    }
+                    return true;
+                }
+                Err(actual) if (actual ^ found) & !FLAGS == 0 => expected = actual,
+                Err(_) => break,
             }
-            is_replaced
-        })
+        }
+        false
     }
 
     /// Sleeps until a use of the lane begins or ends after `turn` was read, or for a time. The
@@ -358,26 +317,26 @@ pub(crate) fn lease(lanes: &impl Lanes, member: u64, start: u32) -> Option<u32> 
     let even = (0..count).map(at).filter(|index| index.is_multiple_of(2));
     let odd = (0..count).map(at).filter(|index| !index.is_multiple_of(2));
     even.chain(odd).find(|&index| {
-        lanes.lane(index).is_some_and(|lane| {
-            let tag = lane.tag.load(Relaxed);
-            tag & MODE_BITS == 0
-                && lane
-                    .tag
-                    .compare_exchange(tag, Mode::Leased.tag(member), AcqRel, Relaxed)
-                    .is_ok()
-        })
+        lanes
+            .lane(index)
+            .is_some_and(|lane| lease_one(lane, member))
     })
+}
+
+/// Leases a lane, if it is free.
+#[inline]
+pub(crate) fn lease_one(lane: &Lane, member: u64) -> bool {
+    let tag = lane.tag.load(Relaxed);
+    tag & MODE_BITS == 0
+        && lane
+            .tag
+            .compare_exchange(tag, Mode::Leased.tag(member), AcqRel, Relaxed)
+            .is_ok()
 }
 
 /// Frees a lane that the caller has leased. Returns false if a guard is in it.
 pub(crate) fn free(lane: &Lane, member: u64) -> bool {
     lane.replace_if(Mode::Leased.tag(member), 0)
-}
-
-/// Whether a guard rests in a lane with this tag.
-#[inline]
-pub(crate) fn is_resting(tag: u64) -> bool {
-    is_in(tag, RESTING)
 }
 
 /// Whether a lane has no guard and is still that of a thread that leased it at this epoch.
@@ -389,13 +348,28 @@ pub(crate) fn is_idle(lane: &Lane, member: u64, epoch: u32) -> bool {
     lane.tag.load(Acquire) == Mode::Leased.tag(member) && lane.epoch.load(Relaxed) == epoch
 }
 
-/// Revokes the guard that rests in a lane of the calling thread, or of a member that leaves, if
-/// one does.
-pub(crate) fn end_rest(lane: &Lane, member: u64) {
-    let tag = lane.tag.load(Relaxed);
-    if is_resting(tag) && member_of(tag) == member {
-        lane.revoke(tag);
+/// Sets the bit of waiters in a lane's tag. Returns the new tag, or `None` if the lane has another
+/// tag by now.
+pub(super) fn announce(lane: &Lane, tag: u64) -> Option<u64> {
+    set_flag(lane, tag, AWAITED)
+}
+
+/// Sees to it that the guard in a lane does not rest. Returns the new tag, or `None` if the lane
+/// has another tag by now.
+pub(super) fn make_restless(lane: &Lane, tag: u64) -> Option<u64> {
+    // A guard that is awaited does not rest either. Its waiters know it by its tag.
+    set_flag(lane, tag, if tag & FLAGS == 0 { RESTLESS } else { 0 })
+}
+
+fn set_flag(lane: &Lane, tag: u64, flag: u64) -> Option<u64> {
+    let announced = tag | flag;
+    if tag == announced {
+        return (lane.tag.load(SeqCst) == tag).then_some(tag);
     }
+    lane.tag
+        .compare_exchange(tag, announced, SeqCst, Acquire)
+        .ok()
+        .map(|_| announced)
 }
 
 /// Frees a lane that a thread leased at this epoch: the thread ends. Returns true if a guard is
@@ -413,7 +387,7 @@ pub(crate) fn leave(lane: &Lane, member: u64, epoch: u32) -> bool {
 /// The tag that the lane of a dead member gets: that of poison if it wrote, else free.
 pub(crate) fn left_by_the_dead(tag: u64) -> u64 {
     if Mode::Write.is(tag) {
-        Mode::Poisoned.tag(member_of(tag))
+        Mode::Poisoned.tag(member_of(tag)) | tag & PART
     } else {
         0
     }

@@ -2,6 +2,7 @@
 //!
 //! - `block`: the state block, its words, and the protocol of recycling.
 //! - `lanes`: the lanes of a store, one for each guard, and how a thread gets one.
+//! - `rests`: what a lane reserves, so that its thread takes the next guard without the lock word.
 //! - `lock_table`: guards, waiting, poison, and the death of a holder.
 //! - `signals`: words that threads sleep on until an event.
 //! - `ownership`: the process that deletes the array, and claims.
@@ -20,5 +21,6 @@ pub(crate) mod lock_table;
 #[allow(unsafe_code)]
 pub(crate) mod mapped;
 pub(crate) mod ownership;
+pub(crate) mod rests;
 pub(crate) mod signals;
 pub(crate) mod snapshot;

@@ -4,7 +4,11 @@
 //! The block may change while it is copied. Each word is one that stood there; two words need not
 //! have stood there at the same time.
 
-use crate::{format::constants::*, layout::span::Span, state::lanes::Mode};
+use crate::{
+    format::constants::*,
+    layout::span::Span,
+    state::{lanes::Mode, rests::held_by},
+};
 
 /// The words of a state block.
 #[derive(Clone, Debug)]
@@ -97,6 +101,7 @@ impl RecordSnapshot {
 pub(crate) struct LaneSnapshot {
     pub(crate) tag: u64,
     pub(crate) key: u64,
+    /// The bytes of the guard, the wait or the poison.
     pub(crate) span: Span,
     pub(crate) process: u32,
     pub(crate) since: u32,
@@ -106,15 +111,17 @@ impl LaneSnapshot {
     pub(crate) fn of(lane: &[u8; LANE_LEN]) -> Self {
         let word = |at: usize| u32::from_ne_bytes(part(lane, at));
         let long = |at: usize| u64::from_ne_bytes(part(lane, at));
+        let tag = long(LANE_TAG_AT);
+        let words = Span {
+            start: long(LANE_START_AT),
+            end: long(LANE_END_AT),
+            pitch: word(LANE_PITCH_AT),
+            width: word(LANE_WIDTH_AT),
+        };
         Self {
-            tag: long(LANE_TAG_AT),
+            tag,
             key: long(LANE_KEY_AT),
-            span: Span {
-                start: long(LANE_START_AT),
-                end: long(LANE_END_AT),
-                pitch: word(LANE_PITCH_AT),
-                width: word(LANE_WIDTH_AT),
-            },
+            span: held_by(tag, words),
             process: word(LANE_PROCESS_AT),
             since: word(LANE_SINCE_AT),
         }

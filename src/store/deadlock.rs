@@ -13,10 +13,10 @@
 //! # No false alarm
 //!
 //! Lanes change while they are copied. So a circle is believed only if a second look, which begins
-//! after the first one is complete, finds all of its lanes in the same use: the same tag, and the
-//! same number in the word `turn`. Then all of these guards were held and all of these waits were
-//! under way at the moment between the two looks. Each thread of the circle sleeps until another
-//! one gives its guard back, which sleeps too, so the circle is one for ever.
+//! after the first one is complete, finds all of its lanes in the same use: the same tag and bytes,
+//! and the same number in the word `turn`. Then all of these guards were held and all of these
+//! waits were under way at the moment between the two looks. Each thread of the circle sleeps until
+//! another one gives its guard back, which sleeps too, so the circle is one for ever.
 //!
 //! # One victim
 //!
@@ -26,7 +26,7 @@
 use crate::{
     layout::span::Span,
     state::lanes::{
-        AWAITED, Conflicts, Lane, Lanes, Mode, OF_ARRAYS, is_in, is_waiting, member_of, turns,
+        Conflicts, FLAGS, Lane, Lanes, Mode, OF_ARRAYS, is_in, is_waiting, member_of, turns,
         wanted_by,
     },
     store::{lane_pool::LanePool, member::Member},
@@ -61,10 +61,10 @@ impl Use {
         Some(Self {
             pool,
             index,
-            tag: tag & !AWAITED,
+            tag: tag & !FLAGS,
             turn,
             key: lane.key.load(Acquire),
-            span: lane.span(),
+            span: lane.hold(tag),
             thread: (thread != 0).then(|| (lane.process.load(Acquire), thread)),
             since: lane.since.load(Acquire),
         })
@@ -72,8 +72,10 @@ impl Use {
 
     fn is_unchanged(&self, lane: &Lane) -> bool {
         let number = |turn: u64| turn & !(turns::NUMBER - 1);
-        lane.tag.load(Acquire) & !AWAITED == self.tag
+        let tag = lane.tag.load(Acquire);
+        tag & !FLAGS == self.tag
             && number(lane.turn.load(Acquire)) == number(self.turn)
+            && lane.hold(tag) == self.span
     }
 
     fn is_wait(&self) -> bool {

@@ -17,7 +17,10 @@
 use crate::{
     error::{Error, Result},
     format::constants::{FIRST_LANES, LANE_LEN, LANES_AT, LOCK_NAME, MORE_LANES, MOST_LANES},
-    state::lanes::{self, Lane, Lanes, Mode},
+    state::{
+        lanes::{self, Lane, Lanes, Mode},
+        rests,
+    },
     store::{lock_page::LockPage, member::Member},
     sys::{
         fork,
@@ -90,7 +93,7 @@ impl LanePool {
         });
         let is_idle = |&(_, lane, epoch): &(u64, u32, u32)| {
             self.lane(lane).is_some_and(|lane| {
-                lanes::end_rest(lane, member);
+                rests::end_rest(lane, member);
                 lanes::is_idle(lane, member, epoch)
             })
         };
@@ -102,7 +105,7 @@ impl LanePool {
     /// Frees the lanes that a member has leased and that have no guard: it leaves the store.
     pub(super) fn free_all(&self, member: u64) {
         for lane in (0..self.count()).filter_map(|index| self.lane(index)) {
-            lanes::end_rest(lane, member);
+            rests::end_rest(lane, member);
             if lane.tag.load(Relaxed) == Mode::Leased.tag(member) {
                 lanes::free(lane, member);
             }
@@ -164,6 +167,19 @@ impl Member {
                 });
             }
         }
+    }
+
+    /// Leases this lane for this process again, if it is free.
+    pub(crate) fn lease_lane_again(&self, index: u32, member: u64) -> bool {
+        let Some(lane) = self.lanes().lane(index) else {
+            return false;
+        };
+        let is_leased = lanes::lease_one(lane, member);
+        if is_leased {
+            lane.process.store(self.process(), Release);
+        }
+        failpoint!(LaneLeased);
+        is_leased
     }
 
     /// Makes the lanes touchable that other members added.

@@ -202,8 +202,8 @@ fn child_check_forks() {
     let me = words::get(xs.path(), words::PRODUCER_AT);
     for (round, waits_for_word) in [(1, false), (2, true)] {
         let view = xs.view().unwrap();
-        // A guard that rests would be taken again without the lock word.
-        drop(xs.read().unwrap());
+        // A guard that rests would be taken again without the lock word: another thread revokes it.
+        std::thread::scope(|scope| _ = scope.spawn(|| drop(view.read().unwrap())).join());
         let (holds, goes_on) = (AtomicBool::new(false), AtomicBool::new(false));
         std::thread::scope(|scope| {
             scope.spawn(|| {

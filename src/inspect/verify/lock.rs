@@ -8,7 +8,8 @@ use crate::{
         words::{self, flags},
     },
     state::{
-        lanes::{Mode, OF_ARRAYS, RESTING, is_in, member_of},
+        lanes::{Mode, OF_ARRAYS, is_in, member_of},
+        rests::RESTING,
         snapshot::LaneSnapshot,
     },
     store::{

@@ -135,10 +135,8 @@ use crate::{
     layout::span::Span,
     state::{
         block::StateBlock,
-        lanes::{
-            self, AWAITED, Answers, Lane, Lanes, Mode, OF_ARRAYS, RESTING, is_in, left_by_the_dead,
-            member_of,
-        },
+        lanes::{self, Answers, Lane, Lanes, Mode, OF_ARRAYS, is_in, left_by_the_dead, member_of},
+        rests::{HELD, PART, RESTING},
     },
     sync::{self, Instant},
 };
@@ -148,9 +146,6 @@ use std::{
     time::Duration,
 };
 use waiting::{LONGEST_SLEEP, Wait};
-
-/// The modes of guards.
-const HELD: u32 = Mode::Read.bit() | Mode::Write.bit() | Mode::Atomic.bit();
 
 /// How often a call that cleared or moved something looks again at once. More looks are needed only
 /// if a foreign process keeps writing into the table.
@@ -244,8 +239,11 @@ enum Waited {
 impl<L: Lanes> LockTable<'_, L> {
     /// Takes a guard if the lock word is free and nothing is in the way, the usual case. If it
     /// returns false, call [`acquire`](Self::acquire).
+    ///
+    /// `reserve` is a range around the guard that its lane is to reserve. It becomes `None` where
+    /// another guard or wait is in it.
     #[inline]
-    pub(crate) fn acquire_at_once(&self, request: &Request) -> bool {
+    pub(crate) fn acquire_at_once(&self, request: &Request, reserve: &mut Option<Span>) -> bool {
         let lock = &self.block.lock;
         if lock
             .compare_exchange(0, request.member, Acquire, Relaxed)
@@ -254,7 +252,7 @@ impl<L: Lanes> LockTable<'_, L> {
             return false;
         }
         failpoint!(WordTaken);
-        let is_taken = self.place_at_once(request);
+        let is_taken = self.place_at_once(request, reserve);
         failpoint!(WordFreeing);
         lock.store(0, Release);
         is_taken
@@ -411,7 +409,7 @@ impl<L: Lanes> LockTable<'_, L> {
     fn is_in_the_way(&self, lane: &Lane, tag: u64, request: &Request, wait: &Wait) -> bool {
         lane.tag.load(SeqCst) == tag
             && self.is_of_this(lane, tag)
-            && lane.span().overlaps(&request.span)
+            && lane.hold(tag).overlaps(&request.span)
             && (is_in(tag, HELD) || wait.lets_go_first(lane, tag, request.mode))
     }
 
@@ -550,19 +548,7 @@ pub(crate) fn withdraw(lane: &Lane) {
 pub(crate) fn poison(lane: &Lane, member: u64) {
     failpoint!(PoisonWanted);
     lane.epoch.fetch_add(1, SeqCst);
-    lane.replace(Mode::Poisoned.tag(member));
+    let part = lane.tag.load(Relaxed) & PART;
+    lane.replace(Mode::Poisoned.tag(member) | part);
     failpoint!(PoisonDone);
-}
-
-/// Sets the bit of waiters in a lane's tag. Returns the new tag, or `None` if the lane has another
-/// tag by now.
-fn announce(lane: &Lane, tag: u64) -> Option<u64> {
-    let awaited = tag | AWAITED;
-    if tag == awaited {
-        return (lane.tag.load(SeqCst) == tag).then_some(tag);
-    }
-    lane.tag
-        .compare_exchange(tag, awaited, SeqCst, Acquire)
-        .ok()
-        .map(|_| awaited)
 }

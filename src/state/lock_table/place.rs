@@ -1,14 +1,16 @@
 //! Taking a lane for a guard, or for a wait. Everything here runs under the lock word.
 
 use super::{
-    HELD, LOOKS, LockTable, Obstacle, Occupied, Poison, Refusal, Request, announce, hints::Hints,
-    waiting::Wait,
+    LOOKS, LockTable, Obstacle, Occupied, Poison, Refusal, Request, hints::Hints, waiting::Wait,
 };
 use crate::{
     layout::span::Span,
-    state::lanes::{
-        Conflicts, Lane, Lanes, Mode, is_in, is_resting, is_waiting, member_of, turns, waiting_for,
-        wanted_by,
+    state::{
+        lanes::{
+            Conflicts, Lane, Lanes, Mode, announce, is_in, is_waiting, make_restless, member_of,
+            turns, waiting_for, wanted_by,
+        },
+        rests::{HELD, Met, PART, Reservation, is_resting},
     },
     sync::{Instant, milliseconds},
 };
@@ -30,16 +32,34 @@ impl<L: Lanes> LockTable<'_, L> {
     /// Takes the lane if there is nothing to decide: no other lane and no poison is in the way. The
     /// guard may rest when it is given back.
     #[inline]
-    pub(super) fn place_at_once(&self, request: &Request) -> bool {
+    pub(super) fn place_at_once(&self, request: &Request, reserve: &mut Option<Span>) -> bool {
         let obstacles = Conflicts::at_once(request.mode);
         let mut is_clear = true;
         let mut hints = self.each_lane(request.lane, |_, lane, tag| {
-            is_clear &= !obstacles.has(tag)
-                || !lane.span().overlaps(&request.span)
-                || is_resting(tag) && lane.revoke(tag);
+            is_clear &= matches!(lane.meet(tag, &request.span, obstacles), Met::Nothing);
+            if let Some(range) = *reserve
+                && !self.leaves_free(request, lane, &range, obstacles)
+            {
+                *reserve = None;
+            }
         });
         let is_clear = is_clear && hints.is_complete && self.block.poisoned.load(Relaxed) == 0;
-        is_clear && self.publish(request, request.mode, 0, &mut hints)
+        is_clear && self.publish_within(request, *reserve, request.mode, 0, &mut hints)
+    }
+
+    /// Whether a lane leaves a range free for a reservation of the thread that makes the request.
+    /// What the same thread reserves there is revoked.
+    fn leaves_free(
+        &self,
+        request: &Request,
+        lane: &Lane,
+        range: &Span,
+        obstacles: Conflicts,
+    ) -> bool {
+        let tag = lane.tag.load(Acquire);
+        !obstacles.has_reserved(tag)
+            || !lane.reach(tag).overlaps(range)
+            || is_resting(tag) && request.is_of_thread(lane, tag) && lane.revoke(tag)
     }
 
     /// Takes the lane for a guard, or for the wait for one.
@@ -51,11 +71,15 @@ impl<L: Lanes> LockTable<'_, L> {
         let (mut deadlock, mut has_own, mut has_changed) = (false, false, false);
         let mut hints = self.each_lane(request.lane, |index, lane, tag| {
             has_own |= is_in(tag, HELD) && is_mine(lane, tag);
-            if !obstacles.has(tag) || !lane.span().overlaps(&span) {
-                // Not in the way.
-            } else if is_resting(tag) {
-                has_changed |= !lane.revoke(tag);
-            } else if Mode::Poisoned.is(tag) {
+            let tag = match lane.meet(tag, &span, obstacles) {
+                Met::Nothing => return,
+                Met::Changed => {
+                    has_changed = true;
+                    return;
+                }
+                Met::Obstacle(tag) => tag,
+            };
+            if Mode::Poisoned.is(tag) {
                 poison = Some(self.fold(lane, tag));
             } else if !is_waiting(tag) {
                 holder.get_or_insert((index, tag));
@@ -76,7 +100,7 @@ impl<L: Lanes> LockTable<'_, L> {
             self.each_lane(request.lane, |index, lane, tag| {
                 let is_obstacle = is_waiting(tag)
                     && obstacles.has(tag)
-                    && lane.span().overlaps(&span)
+                    && lane.hold(tag).overlaps(&span)
                     && wait.lets_go_first(lane, tag, mode);
                 if !is_obstacle {
                     // Not in the way.
@@ -112,13 +136,13 @@ impl<L: Lanes> LockTable<'_, L> {
     /// under the lock word.
     #[cold]
     fn waits_for_thread_of(&self, request: &Request, waiter: &Lane, tag: u64) -> bool {
-        let (span, obstacles) = (waiter.span(), Conflicts::of(wanted_by(tag)));
+        let (span, obstacles) = (waiter.hold(tag), Conflicts::of(wanted_by(tag)));
         let mut is_found = false;
         self.each_lane_at_any_time(|_, lane, tag| {
             is_found = is_found
                 || obstacles.has(tag)
                     && request.is_of_thread(lane, tag)
-                    && lane.span().overlaps(&span);
+                    && lane.hold(tag).overlaps(&span);
         });
         is_found
     }
@@ -195,18 +219,19 @@ impl<L: Lanes> LockTable<'_, L> {
     /// past a waiter. Guards that are taken later, with a waiter in their way, do not rest. Returns
     /// false if a guard was taken and given back at each of many looks.
     pub(super) fn keep_awake(&self, mine: u32, span: &Span, mode: Mode) -> bool {
-        let (held, resting) = (Conflicts::of(mode), Conflicts::at_rest(mode));
+        let guards = Conflicts::guards(mode);
         let mut are_awake = true;
         let hints = self.each_lane(mine, |_, lane, mut tag| {
-            if !(held.has(tag) || resting.has(tag)) || !lane.span().overlaps(span) {
+            if !guards.has_reserved(tag) || !lane.reach(tag).overlaps(span) {
                 return;
             }
-            // Only its thread changes the tag meanwhile. To change the span it needs the lock word.
+            // Only its thread changes the tag meanwhile. To reserve other bytes it needs the lock
+            // word.
             are_awake &= (0..LOOKS).any(|_| {
                 let is_awake = match () {
-                    () if resting.has(tag) => lane.revoke(tag),
-                    () if held.has(tag) => announce(lane, tag).is_some(),
-                    () => true,
+                    () if !guards.has_reserved(tag) => true,
+                    () if is_resting(tag) => lane.revoke(tag),
+                    () => make_restless(lane, tag).is_some(),
                 };
                 tag = lane.tag.load(Acquire);
                 is_awake
@@ -218,10 +243,22 @@ impl<L: Lanes> LockTable<'_, L> {
 
     /// Publishes the request's lane, with the ticket and flags of a waiter. Returns false if this
     /// process may not touch the lane.
-    #[inline]
     pub(super) fn publish(
         &self,
         request: &Request,
+        mode: Mode,
+        turn: u64,
+        hints: &mut Hints,
+    ) -> bool {
+        self.publish_within(request, None, mode, turn, hints)
+    }
+
+    /// The same, with a range that the lane reserves.
+    #[inline]
+    fn publish_within(
+        &self,
+        request: &Request,
+        reserve: Option<Span>,
         mode: Mode,
         turn: u64,
         hints: &mut Hints,
@@ -230,7 +267,19 @@ impl<L: Lanes> LockTable<'_, L> {
             return false;
         };
         self.lead_to(request.lane, hints);
-        lane.put(self.key, request.span);
+        let mut tag = mode.tag(request.member);
+        let mut words = request.span;
+        if let Some(range) = reserve
+            && let Some((offset, len)) = Reservation::part(&range, &words)
+        {
+            tag |= PART;
+            words = Span {
+                pitch: offset,
+                width: len,
+                ..range
+            };
+        }
+        lane.put(self.key, words);
         lane.thread.store(request.thread, Release);
         let last = lane.turn.load(Relaxed);
         lane.turn.store(turns::next(last, turn), Release);
@@ -238,7 +287,7 @@ impl<L: Lanes> LockTable<'_, L> {
         // Other processes scan under the lock word, whose release orders this for them. Against a
         // death only the order of the instructions counts: the elements must not be written before
         // the lane says so.
-        lane.tag.store(mode.tag(request.member), Release);
+        lane.tag.store(tag, Release);
         compiler_fence(SeqCst);
         failpoint!(LanePublished);
         true
@@ -247,7 +296,7 @@ impl<L: Lanes> LockTable<'_, L> {
     /// Moves a record of poison from a lane into the block, if there is room.
     pub(super) fn fold(&self, lane: &Lane, tag: u64) -> Poison {
         let poison = Poison {
-            span: lane.span(),
+            span: lane.hold(tag),
             member: member_of(tag),
         };
         if let Some(record) = self.free_record() {

@@ -26,7 +26,7 @@ impl<L: Lanes> LockTable<'_, L> {
         self.each_lane(u32::MAX, |index, lane, tag| {
             if Mode::Poisoned.is(tag) {
                 let poison = Poison {
-                    span: lane.span(),
+                    span: lane.hold(tag),
                     member: member_of(tag),
                 };
                 visit(Place::Lane(index), poison);

@@ -1,11 +1,14 @@
 //! Recoveries of poisoned bytes. Everything here runs under the lock word.
 
 use super::{
-    HELD, LockTable, Obstacle, Poison, Refusal, Request, Surroundings, hints::Hints, waiting::Wait,
+    LockTable, Obstacle, Poison, Refusal, Request, Surroundings, hints::Hints, waiting::Wait,
 };
 use crate::{
     layout::span::Span,
-    state::lanes::{Lanes, Mode, is_in, is_resting},
+    state::{
+        lanes::{Conflicts, Lanes, Mode},
+        rests::Met,
+    },
 };
 use std::sync::atomic::Ordering::Release;
 
@@ -22,12 +25,15 @@ impl<L: Lanes> LockTable<'_, L> {
     ) -> Result<(), Obstacle> {
         let span = request.span;
         let (mut holder, mut deadlock, mut has_changed) = (None, false, false);
+        let guards = Conflicts::guards(Mode::Write);
         let mut hints = self.each_lane(request.lane, |index, lane, tag| {
-            if is_resting(tag) && lane.span().overlaps(&span) {
-                has_changed |= !lane.revoke(tag);
-            } else if is_in(tag, HELD) && lane.span().overlaps(&span) {
-                holder.get_or_insert((index, tag));
-                deadlock |= request.is_of_thread(lane, tag);
+            match lane.meet(tag, &span, guards) {
+                Met::Nothing => {}
+                Met::Changed => has_changed = true,
+                Met::Obstacle(tag) => {
+                    holder.get_or_insert((index, tag));
+                    deadlock |= request.is_of_thread(lane, tag);
+                }
             }
         });
         if !hints.is_complete {

@@ -21,7 +21,10 @@
 use crate::{
     error::{Error, Result},
     layout::span::Span,
-    state::lanes::{self, Lanes, Mode},
+    state::{
+        lanes::{self, Lanes, Mode},
+        rests::{self, Reservation},
+    },
     store::{lane_pool::LanePool, member::Member},
     sys::{fork, process},
 };
@@ -103,11 +106,12 @@ pub(crate) enum Rest {
 }
 
 /// A guard that a thread wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Wanted {
-    /// The segment's number, which no other one of the process has or had.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted<'a> {
+    /// The segment's number, which no other one of the process has or had; not 0.
     pub(crate) segment: u64,
-    pub(crate) span: Span,
+    /// By reference: to copy what was just written in smaller parts costs more than to compare it.
+    pub(crate) span: &'a Span,
     pub(crate) mode: Mode,
 }
 
@@ -123,6 +127,8 @@ struct OwnLanes {
     generation: u64,
     member: u64,
     lanes: Vec<Kept>,
+    /// The last lane that the thread leased for one guard only.
+    further: u32,
 }
 
 /// A lane that a thread keeps.
@@ -130,41 +136,90 @@ struct OwnLanes {
 struct Kept {
     index: u32,
     epoch: u32,
-    /// The last guard in it.
-    last: Option<Wanted>,
+    /// The segment of the last guard in it; 0 if there was none.
+    segment: u64,
+    /// What is reserved where that guard rests. Its span holds all guards in turn that the lane has
+    /// had, or is that of the last one.
+    reserved: Reservation,
     /// That guard was to rest when it was given back.
     rests: bool,
-    /// How often it was taken again since it last changed, or was revoked.
+    /// How many guards in turn were within `reserved`, since that last changed or was revoked.
     times: u32,
-    /// How often it has to be taken again before it rests: more after each revocation, so that
-    /// guards which go to and fro between threads do not rest.
+    /// How many have to be before the guard rests: more after each revocation, so that guards which
+    /// go to and fro between threads do not rest.
     patience: u32,
 }
 
 impl Kept {
-    fn new(index: u32, epoch: u32, last: Option<Wanted>) -> Self {
+    fn new(index: u32, epoch: u32, wanted: Option<&Wanted<'_>>) -> Self {
+        const NOTHING: Span = Span {
+            start: 0,
+            end: 0,
+            pitch: 0,
+            width: 0,
+        };
         Self {
             index,
             epoch,
-            last,
+            segment: wanted.map_or(0, |wanted| wanted.segment),
+            reserved: Reservation {
+                mode: wanted.map_or(Mode::Read, |wanted| wanted.mode),
+                span: wanted.map_or(NOTHING, |wanted| *wanted.span),
+                has_parts: false,
+            },
             rests: false,
             times: 0,
             patience: 1,
         }
     }
 
-    /// Notes that the guard that was last in the lane is taken anew. Returns whether it may rest.
-    fn repeat(&mut self) -> Rest {
-        if self.rests {
-            self.patience = (self.patience * 2).min(MOST_PATIENCE);
-            self.times = 0;
+    /// Whether the guard may be in the reservation that rests here.
+    #[inline]
+    fn may_give(&self, wanted: &Wanted<'_>) -> bool {
+        self.rests
+            && self.segment == wanted.segment
+            && self.reserved.gives(wanted.mode, wanted.span)
+    }
+
+    /// Whether the last guard in the lane was one on the same array in the same mode.
+    #[inline]
+    fn is_alike(&self, wanted: &Wanted<'_>) -> bool {
+        (self.segment, self.reserved.mode) == (wanted.segment, wanted.mode)
+    }
+
+    /// Notes that what was to rest here was revoked, and that this guard is wanted instead.
+    #[cold]
+    fn lose(&mut self, wanted: &Wanted<'_>) {
+        (self.rests, self.times) = (false, 0);
+        self.patience = (self.patience * 2).min(MOST_PATIENCE);
+        (self.reserved.span, self.reserved.has_parts) = (*wanted.span, false);
+    }
+
+    /// Notes that the lane gets this guard, which is like the last one but was not given without
+    /// the lock word. Returns whether it may rest.
+    #[inline]
+    fn note(&mut self, wanted: &Wanted<'_>) -> Rest {
+        let (all, span) = (self.reserved.span, *wanted.span);
+        let union = all.union(&span);
+        self.reserved.has_parts = all != span && union.is_some();
+        self.reserved.span = union.unwrap_or(span);
+        if self.reserved.span == all {
+            self.times += 1;
+            self.rests = self.times >= self.patience;
+        } else {
+            // Guards that are new each time reserve nothing: it would cost more than it saves.
+            (self.rests, self.times) = (false, 0);
         }
-        self.times += 1;
-        self.rests = self.times >= self.patience;
         match self.rests {
             true => Rest::IfAtOnce,
             false => Rest::No,
         }
+    }
+
+    /// The range that the lane is to reserve around the guard.
+    #[inline]
+    fn range(&self) -> Option<Span> {
+        (self.rests && self.reserved.has_parts).then_some(self.reserved.span)
     }
 }
 
@@ -178,15 +233,16 @@ thread_local! {
 }
 
 /// Leases a lane of the member's store for a guard of the calling thread. A guard that is not said
-/// does not rest.
+/// does not rest. `range` becomes the range that the lane is to reserve around the guard, if any.
 #[inline]
 pub(crate) fn lease(
     member: &Member,
     id: u64,
-    wanted: Option<&Wanted>,
+    wanted: Option<&Wanted<'_>>,
+    range: &mut Option<Span>,
 ) -> Result<LeasedLane, Box<Error>> {
     // The usual answer is small, and apart from the others.
-    let kept = OWN.try_with(|own| own.borrow_mut().kept(member.lanes(), id, wanted));
+    let kept = OWN.try_with(|own| own.borrow_mut().kept(member, id, wanted, range));
     match kept {
         Ok(Some(kept)) => Ok(kept),
         _ => Ok(lease_another(member, id, wanted)?),
@@ -194,7 +250,7 @@ pub(crate) fn lease(
 }
 
 #[cold]
-fn lease_another(member: &Member, id: u64, wanted: Option<&Wanted>) -> Result<LeasedLane> {
+fn lease_another(member: &Member, id: u64, wanted: Option<&Wanted<'_>>) -> Result<LeasedLane> {
     let leased = OWN.try_with(|own| own.borrow_mut().lease(member, id, wanted));
     // The thread ends, and its destructors take guards.
     leased.unwrap_or_else(|_| Ok(LeasedLane::new(member.lease_lane(id)?, 0, Rest::Freed)))
@@ -256,44 +312,61 @@ pub(crate) fn number() -> u32 {
 }
 
 impl Own {
-    /// A kept lane that has no guard: the one that had this guard last, where that is possible, and
-    /// with the guard in it if it rests there.
+    /// A lane for a guard without a search: with the guard, where it rests, or a kept one that has
+    /// no guard, or the last one that was leased for one guard only.
     #[inline]
     fn kept(
         &mut self,
-        pool: &LanePool,
-        member: u64,
-        wanted: Option<&Wanted>,
+        member: &Member,
+        id: u64,
+        wanted: Option<&Wanted<'_>>,
+        range: &mut Option<Span>,
     ) -> Option<LeasedLane> {
         let thread = self.number;
         let leased = |index, rest| LeasedLane::new(index, thread, rest);
+        let pool = member.lanes();
         let store = self
             .stores
             .iter_mut()
-            .find(|store| store.serial == pool.serial() && store.member == member)?;
+            .find(|store| store.serial == pool.serial() && store.member == id)?;
         if store.generation != fork::generation() {
             return None;
         }
-        for kept in &mut store.lanes {
-            let Some(wanted) = wanted.filter(|&wanted| kept.last.as_ref() == Some(wanted)) else {
-                continue;
-            };
-            let Some(lane) = pool.lane(kept.index) else {
-                continue;
-            };
-            if kept.rests && lane.resume(wanted.mode, member) {
-                if lane.epoch.load(Relaxed) == kept.epoch {
-                    return Some(leased(kept.index, Rest::Resumed));
+        if let Some(wanted) = wanted {
+            for kept in &mut store.lanes {
+                if kept.may_give(wanted)
+                    && let Some(lane) = pool.lane(kept.index)
+                {
+                    let (mode, span) = (wanted.mode, wanted.span);
+                    if lane.resume(id, kept.epoch, &kept.reserved, mode, span) {
+                        return Some(leased(kept.index, Rest::Resumed));
+                    }
+                    // Else this thread has a guard in it.
+                    if lanes::is_idle(lane, id, kept.epoch) {
+                        kept.lose(wanted);
+                    }
                 }
-                // It was that of another thread, which leased the lane since.
-                lane.give_back();
-            } else if lanes::is_idle(lane, member, kept.epoch) {
-                return Some(leased(kept.index, kept.repeat()));
+            }
+            for kept in &mut store.lanes {
+                if kept.is_alike(wanted)
+                    && let Some(lane) = pool.lane(kept.index)
+                {
+                    if kept.rests {
+                        rests::end_rest(lane, id);
+                    }
+                    if lanes::is_idle(lane, id, kept.epoch) {
+                        let rest = kept.note(wanted);
+                        *range = kept.range();
+                        return Some(leased(kept.index, rest));
+                    }
+                }
             }
         }
-        store
-            .other(pool, member, wanted)
-            .map(|index| leased(index, Rest::No))
+        if let Some(index) = store.other(pool, id, wanted) {
+            return Some(leased(index, Rest::No));
+        }
+        let is_further = store.lanes.len() >= KEPT && member.lease_lane_again(store.further, id);
+        is_further.then(|| leased(store.further, Rest::Freed))
     }
 
     fn number(&mut self) -> u32 {
@@ -309,7 +382,12 @@ impl Own {
     }
 
     #[cold]
-    fn lease(&mut self, member: &Member, id: u64, wanted: Option<&Wanted>) -> Result<LeasedLane> {
+    fn lease(
+        &mut self,
+        member: &Member,
+        id: u64,
+        wanted: Option<&Wanted<'_>>,
+    ) -> Result<LeasedLane> {
         let thread = self.number();
         let pool = member.lanes();
         self.stores.retain(|store| {
@@ -330,6 +408,7 @@ impl Own {
                     generation: fork::generation(),
                     member: id,
                     lanes: Vec::with_capacity(KEPT),
+                    further: u32::MAX,
                 });
                 self.stores.len() - 1
             }
@@ -341,7 +420,9 @@ impl Own {
                 .is_some_and(|lane| lane.epoch.load(Relaxed) == kept.epoch)
         });
         if kept.len() >= KEPT {
-            return Ok(LeasedLane::new(member.lease_lane(id)?, thread, Rest::Freed));
+            let index = member.lease_lane(id)?;
+            self.stores[at].further = index;
+            return Ok(LeasedLane::new(index, thread, Rest::Freed));
         }
         let (index, epoch) = match pool.adopt(id) {
             Some(orphan) => orphan,
@@ -351,33 +432,27 @@ impl Own {
                 (index, epoch)
             }
         };
-        kept.push(Kept::new(index, epoch, wanted.copied()));
+        kept.push(Kept::new(index, epoch, wanted));
         Ok(LeasedLane::new(index, thread, Rest::No))
     }
 }
 
 impl OwnLanes {
-    /// A kept lane for a guard that was in none of them last. Guards on other arrays and in other
-    /// modes keep theirs, while there are few: a thread that uses two arrays in turn finds both at
-    /// rest.
-    fn other(&mut self, pool: &LanePool, member: u64, wanted: Option<&Wanted>) -> Option<u32> {
+    /// A kept lane for a guard that is like the last one of none of them. Guards on other arrays
+    /// and in other modes keep theirs, while there are few: a thread that uses two arrays in turn
+    /// finds both at rest.
+    fn other(&mut self, pool: &LanePool, member: u64, wanted: Option<&Wanted<'_>>) -> Option<u32> {
         let is_full = self.lanes.len() >= KEPT;
-        let is_alike = |kept: &Kept| match (&kept.last, wanted) {
-            (Some(last), Some(wanted)) => {
-                (last.segment, last.mode) == (wanted.segment, wanted.mode)
-            }
-            _ => true,
-        };
-        let may_have = |kept: &&mut Kept| is_full || is_alike(kept);
+        let may_have = |kept: &&mut Kept| is_full || wanted.is_none() || kept.segment == 0;
         self.lanes.iter_mut().filter(may_have).find_map(|kept| {
             let lane = pool.lane(kept.index)?;
             if kept.rests {
-                lanes::end_rest(lane, member);
+                rests::end_rest(lane, member);
             }
             if !lanes::is_idle(lane, member, kept.epoch) {
                 return None;
             }
-            *kept = Kept::new(kept.index, kept.epoch, wanted.copied());
+            *kept = Kept::new(kept.index, kept.epoch, wanted);
             Some(kept.index)
         })
     }

@@ -36,7 +36,7 @@ impl Store {
     }
 
     fn lease(&self) -> LeasedLane {
-        lease(&self.member, self.id, None).unwrap()
+        lease(&self.member, self.id, None, &mut None).unwrap()
     }
 
     fn lane(&self, index: u32) -> &Lane {
@@ -77,37 +77,74 @@ fn a_thread_takes_its_lane_again_and_another_thread_has_another() {
     assert!(other.index() != first.index() && other.thread() != first.thread());
 }
 
-fn wanted(segment: u64, start: u64, mode: Mode) -> Wanted {
-    let span = Span {
+/// A guard on eight bytes, or more.
+#[derive(Clone, Copy)]
+struct Guard {
+    segment: u64,
+    span: Span,
+    mode: Mode,
+}
+
+fn range(start: u64, end: u64) -> Span {
+    Span {
         start,
-        end: start + 8,
+        end,
         pitch: 0,
         width: 0,
-    };
-    Wanted {
+    }
+}
+
+fn wanted(segment: u64, start: u64, mode: Mode) -> Guard {
+    Guard {
         segment,
-        span,
+        span: range(start, start + 8),
         mode,
     }
 }
 
 impl Store {
+    /// Leases a lane for a guard. The range says what it reserves around the guard.
+    fn lease_for(&self, guard: &Guard) -> (LeasedLane, Option<Span>) {
+        let wanted = Wanted {
+            segment: guard.segment,
+            span: &guard.span,
+            mode: guard.mode,
+        };
+        let mut range = None;
+        let leased = lease(&self.member, self.id, Some(&wanted), &mut range).unwrap();
+        (leased, range)
+    }
+
     /// Takes a guard and gives it back as `array::lock` does. Returns its lane.
-    fn use_once(&self, wanted: Wanted) -> LeasedLane {
-        let leased = lease(&self.member, self.id, Some(&wanted)).unwrap();
+    fn use_once(&self, guard: Guard) -> LeasedLane {
+        let (leased, range) = self.lease_for(&guard);
         let lane = self.lane(leased.index());
         if leased.rest() != Rest::Resumed {
-            lane.replace(wanted.mode.tag(self.id));
+            let mut span = guard.span;
+            let mut tag = guard.mode.tag(self.id);
+            if let Some(range) = range {
+                let (offset, len) = Reservation::part(&range, &span).unwrap();
+                span = Span {
+                    pitch: offset,
+                    width: len,
+                    ..range
+                };
+                tag |= rests::PART;
+            }
+            lane.put(guard.segment, span);
+            lane.replace(tag);
         }
-        assert_eq!(lane.tag.load(SeqCst), wanted.mode.tag(self.id));
+        let tag = lane.tag.load(SeqCst);
+        assert!(guard.mode.is(tag));
+        assert_eq!(lane.hold(tag), guard.span);
         if leased.rest() == Rest::No || !lane.rest() {
             withdraw(lane);
         }
         leased
     }
 
-    fn rests_of(&self, wanted: Wanted, times: usize) -> Vec<Rest> {
-        (0..times).map(|_| self.use_once(wanted).rest()).collect()
+    fn rests_of(&self, guard: Guard, times: usize) -> Vec<Rest> {
+        (0..times).map(|_| self.use_once(guard).rest()).collect()
     }
 }
 
@@ -133,13 +170,104 @@ fn a_thread_that_uses_two_arrays_in_turn_finds_both_at_rest() {
 }
 
 #[test]
-fn guards_on_rows_in_turn_use_one_lane_and_do_not_rest() {
+fn new_rows_use_one_lane_and_do_not_rest() {
     let store = Store::new();
     let used: Vec<_> = (0..10)
         .map(|row| store.use_once(wanted(1, 8 * row, Mode::Read)))
         .collect();
     assert!(used.iter().all(|one| one.index() == used[0].index()));
     assert!(used.iter().all(|one| one.rest() == Rest::No));
+}
+
+#[test]
+fn rows_that_are_used_again_rest_together() {
+    let store = Store::new();
+    for mode in [Mode::Read, Mode::Write, Mode::Atomic] {
+        let rows = || (0..10).map(|row| wanted(1, 8 * row, mode));
+        rows().for_each(|row| _ = store.use_once(row));
+        let rests: Vec<_> = rows().map(|row| store.use_once(row).rest()).collect();
+        assert_eq!(rests[0], Rest::IfAtOnce, "{mode:?}");
+        assert!(rests[1..].iter().all(|&rest| rest == Rest::Resumed));
+        // All of them and each range of them are one guard for the thread, and other bytes are not.
+        for (start, end, rest) in [
+            (0, 80, Rest::Resumed),
+            (3, 77, Rest::Resumed),
+            (72, 81, Rest::No),
+        ] {
+            let span = range(start, end);
+            let guard = Guard {
+                span,
+                ..wanted(1, 0, mode)
+            };
+            assert_eq!(store.use_once(guard).rest(), rest, "{start}..{end}");
+        }
+    }
+}
+
+#[test]
+fn columns_in_turn_do_not_rest() {
+    let store = Store::new();
+    for column in [0, 8, 0, 8, 0, 8] {
+        let span = Span {
+            pitch: 16,
+            width: 8,
+            ..range(column, 100 + column)
+        };
+        let guard = Guard {
+            span,
+            ..wanted(1, 0, Mode::Read)
+        };
+        assert_eq!(store.use_once(guard).rest(), Rest::No);
+    }
+}
+
+#[test]
+fn rows_that_lie_too_far_apart_do_not_rest_together() {
+    let store = Store::new();
+    for start in [0, 1 << 32, 0, 1 << 32, 0] {
+        let rest = store.use_once(wanted(1, start, Mode::Read)).rest();
+        assert_eq!(rest, Rest::No);
+    }
+}
+
+#[test]
+fn a_thread_that_writes_and_reads_in_turn_reads_where_its_guard_to_write_rests() {
+    let store = Store::new();
+    let mut rests = Vec::new();
+    for _ in 0..4 {
+        for mode in [Mode::Read, Mode::Write] {
+            rests.push(store.use_once(wanted(1, 0, mode)).rest());
+            // As the request of the other mode does.
+            if mode == Mode::Write {
+                let tags = (0..store.member.lanes().count()).map(|lane| (lane, store.tag(lane)));
+                let reads = tags.filter(|&(_, tag)| Mode::ReadRest.is(tag));
+                reads.for_each(|(lane, tag)| assert!(store.lane(lane).revoke(tag)));
+            }
+        }
+    }
+    assert!(
+        rests[4..].iter().all(|&rest| rest == Rest::Resumed),
+        "{rests:?}"
+    );
+}
+
+// It would count as a revocation.
+#[test]
+fn a_guard_beside_one_from_a_reservation_leaves_that_alone() {
+    let store = Store::new();
+    let rows = || (0..4).map(|row| wanted(1, 8 * row, Mode::Write));
+    for _ in 0..2 {
+        rows().for_each(|row| _ = store.use_once(row));
+    }
+    let (held, _) = store.lease_for(&wanted(1, 0, Mode::Write));
+    assert_eq!(held.rest(), Rest::Resumed);
+    let (beside, _) = store.lease_for(&wanted(1, 8, Mode::Write));
+    assert_ne!(beside.index(), held.index());
+    assert!(store.lane(held.index()).rest());
+    assert_eq!(
+        store.use_once(wanted(1, 8, Mode::Write)).rest(),
+        Rest::Resumed
+    );
 }
 
 // Each would cost the other side a revocation, and this one a vain attempt.
@@ -184,7 +312,7 @@ fn a_thread_that_ends_frees_the_lanes_in_which_guards_rest() {
     let index = store.elsewhere(|| {
         store.rests_of(wanted(1, 0, Mode::Write), 3);
         let index = store.use_once(wanted(1, 0, Mode::Write)).index();
-        assert!(lanes::is_resting(store.tag(index)));
+        assert!(rests::is_resting(store.tag(index)));
         index
     });
     assert_eq!(store.tag(index), 0);
@@ -196,19 +324,15 @@ fn the_guard_of_another_thread_is_not_resumed_in_a_lane_that_became_poison() {
     let store = Store::new();
     let xs = wanted(1, 0, Mode::Write);
     store.rests_of(xs, 3);
-    let lost = lease(&store.member, store.id, Some(&xs)).unwrap();
+    let (lost, _) = store.lease_for(&xs);
     assert_eq!(lost.rest(), Rest::Resumed);
     store.poison_and_free(lost.index());
     store
         .lane(lost.index())
         .replace(Mode::WriteRest.tag(store.id));
-    let next = lease(&store.member, store.id, Some(&xs)).unwrap();
+    let (next, _) = store.lease_for(&xs);
     assert_ne!(next.index(), lost.index());
-    assert_eq!(
-        store.tag(lost.index()),
-        Mode::Leased.tag(store.id),
-        "revoked"
-    );
+    assert_ne!(store.tag(lost.index()), Mode::Write.tag(store.id));
 }
 
 #[test]

@@ -9,9 +9,8 @@ pub(crate) fn probe(setup: &Setup, scenario: &str, member: u64) -> Option<Outcom
     let by_writing = |view: &SharedArray2<u64>| told_by(view.write().map(drop));
     let outcome = match scenario {
         "write" | "read" | "take many guards" | "atomic" | "panic" | "convert" | "wake"
-        | "take over" | "rest" | "revoke" | "bury" | "wait for a name" | "fork" | "be forked" => {
-            by_writing(&setup.view())
-        }
+        | "take over" | "rest" | "rows" | "revoke" | "bury" | "wait for a name" | "fork"
+        | "be forked" => by_writing(&setup.view()),
         // The test holds a guard that reads, for which the victim waited.
         "wait" => told_by(setup.view().read().map(drop)),
         "merge" => by_writing(&rows(&setup.work, FREE)),

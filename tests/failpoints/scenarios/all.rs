@@ -90,6 +90,16 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
             Crash("GuardResumed", 2, Poison),
         ],
     ),
+    quiet(
+        "rows",
+        // In the first row only the victim writes.
+        &[
+            Crash("GuardPartWritten", 1, Free),
+            Crash("GuardResumed", 1, Poison),
+            Crash("GuardPartWritten", 3, Free),
+            Crash("GuardResumed", 3, Poison),
+        ],
+    ),
     quiet("revoke", &[Crash("GuardRevoked", 1, Free)]),
     quiet(
         "take over",

@@ -11,7 +11,7 @@ use crate::{
         soon, word,
     },
 };
-use ndarray::Ix1;
+use ndarray::{Axis, Ix1};
 use ndshm::{Error, Handle, Manager, SharedArray2, failpoint};
 use rustix::process::{Signal, getpid, kill_process};
 use std::{
@@ -135,6 +135,15 @@ impl Victim {
                 self.arm();
                 for _ in 0..5 {
                     drop(view.write().unwrap());
+                }
+            }
+            "rows" => {
+                let rows: Vec<_> = self.view().axis_chunks(Axis(0), 1).unwrap().collect();
+                self.arm();
+                for _ in 0..3 {
+                    for row in &rows {
+                        drop(row.write().unwrap());
+                    }
                 }
             }
             "revoke" => {

@@ -66,7 +66,7 @@ fn kept_waiting(store: &Fixture) -> Request {
     store.take(OTHER, span(0, 2), Mode::Read).unwrap();
     Request {
         lane: store.lease(ME).unwrap(),
-        deadline: Some(Instant::now() + Duration::from_millis(20)),
+        deadline: Some(Instant::now() + Duration::from_secs(60)),
         ..now(ME, span(0, 10), Mode::Write)
     }
 }

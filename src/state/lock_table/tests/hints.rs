@@ -70,7 +70,7 @@ fn a_lane_that_went_to_another_array_leads_nowhere() {
         lane,
         ..now(ME, span(0, 10), Mode::Write)
     };
-    assert!(elsewhere.acquire_at_once(&request));
+    assert!(elsewhere.acquire_at_once(&request, &mut None));
     assert_eq!((store.listed(), store.visited()), (vec![lane], vec![]));
     let mine = store.take(OTHER, span(0, 10), Mode::Write).unwrap();
     assert_eq!(store.listed(), [mine]);
@@ -90,7 +90,7 @@ fn no_lane_is_listed_twice() {
             lane,
             ..now(ME, far(round), Mode::Read)
         };
-        assert!(store.table().acquire_at_once(&request));
+        assert!(store.table().acquire_at_once(&request, &mut None));
         let listed = store.listed();
         let different: HashSet<_> = listed.iter().collect();
         assert_eq!(different.len(), listed.len(), "round {round}: {listed:?}");
@@ -111,7 +111,7 @@ fn a_lane_that_another_member_added_is_reached_before_anything_is_decided() {
         lane: store.lease(ME).unwrap(),
         ..now(ME, span(0, 10), Mode::Read)
     };
-    assert!(!store.table().acquire_at_once(&request));
+    assert!(!store.table().acquire_at_once(&request, &mut None));
     assert_eq!(
         store.table().acquire(request, &store.around(ME)),
         Err(Refusal::WouldBlock)

@@ -60,7 +60,8 @@ fn any_bytes_are_a_table_that_is_left_in_time() {
             };
             let around = store.around(ME);
             let table = store.table();
-            let _ = table.acquire_at_once(&request) || table.acquire(request, &around).is_ok();
+            let _ = table.acquire_at_once(&request, &mut None)
+                || table.acquire(request, &around).is_ok();
             let _ = table.poisoned(&request, &around);
             let request = Request {
                 mode: Mode::Write,
@@ -90,7 +91,7 @@ fn any_bytes_are_a_table_that_is_left_in_time() {
         prop_oneof![
             any::<u64>(),
             0..64u64,
-            (0..16u64, 0..10u64).prop_map(|(mode, member)| member << 8 | mode)
+            (0..256u64, 0..10u64).prop_map(|(mode, member)| member << 8 | mode)
         ]
     };
     let strategy = (

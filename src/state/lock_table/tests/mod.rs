@@ -14,6 +14,7 @@ mod turns;
 
 use super::*;
 use crate::format::constants::{GROUP, LIST_LEN, MOST_LANES, RECORDS};
+use crate::state::lanes::AWAITED;
 use crate::sync::{AtomicU32, AtomicU64};
 use std::{
     collections::HashSet,
@@ -184,7 +185,7 @@ impl Fixture {
     /// Takes a guard in a lane of its own, and frees the lane again if it is refused.
     fn request(&self, request: Request) -> Result<u32, Refusal> {
         self.with_lane(request, |request| {
-            match self.table().acquire_at_once(&request) {
+            match self.table().acquire_at_once(&request, &mut None) {
                 true => Ok(()),
                 false => self.table().acquire(request, &self.around(request.member)),
             }
@@ -394,7 +395,7 @@ fn guards_on_another_array_of_the_store_exclude_nothing() {
         lane,
         ..now(OTHER, span(0, 10), Mode::Write)
     };
-    assert!(elsewhere.acquire_at_once(&request));
+    assert!(elsewhere.acquire_at_once(&request, &mut None));
     assert_eq!(store.visited().len(), 1);
     // A bit of the groups leads to lanes of all arrays.
     store.block.overflown.store(1, SeqCst);
@@ -404,7 +405,7 @@ fn guards_on_another_array_of_the_store_exclude_nothing() {
         ..now(OTHER, span(20, 30), Mode::Write)
     };
     withdraw(store.lane(lane));
-    assert!(elsewhere.acquire_at_once(&request));
+    assert!(elsewhere.acquire_at_once(&request, &mut None));
     assert!(store.take(ME, span(20, 30), Mode::Write).is_ok());
 }
 

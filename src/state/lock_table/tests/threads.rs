@@ -33,7 +33,7 @@ impl Worker {
 
     fn take(&self, span: Span, mode: Mode) -> Result<(), Refusal> {
         let request = self.request(span, mode);
-        match self.store.table().acquire_at_once(&request) {
+        match self.store.table().acquire_at_once(&request, &mut None) {
             true => Ok(()),
             false => self
                 .store

@@ -3,14 +3,14 @@
 use super::*;
 
 /// A request that waits, without a thread that sleeps.
-struct Waiter<'a> {
+pub(super) struct Waiter<'a> {
     store: &'a Fixture,
     request: Request,
     wait: Wait,
 }
 
 impl<'a> Waiter<'a> {
-    fn new(store: &'a Fixture, member: u64, span: Span, mode: Mode) -> Self {
+    pub(super) fn new(store: &'a Fixture, member: u64, span: Span, mode: Mode) -> Self {
         let lane = store.lease(member).unwrap();
         let mut waiter = Self {
             store,
