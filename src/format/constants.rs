@@ -88,7 +88,8 @@ pub(crate) const RECORD_PITCH_AT: usize = 24;
 /// Where the width of a record's span (u32) stands in it.
 pub(crate) const RECORD_WIDTH_AT: usize = 28;
 /// The bytes of the state block that are zero.
-pub(crate) const STATE_ZEROS: [std::ops::Range<usize>; 4] = [76..80, 104..128, 172..256, 520..544];
+pub(crate) const STATE_ZEROS: [std::ops::Range<usize>; 5] =
+    [76..80, 104..128, 172..192, 224..256, 520..544];
 /// Bytes of the state block.
 pub(crate) const STATE_LEN: usize = 2112;
 /// Records of poison in the state block.

@@ -9,11 +9,12 @@ use std::{
     path::Path,
 };
 
-/// Bytes of the head of an array that may be anything: the generation, the wake word, openers,
+/// Bytes of the head of an array that may be anything: the generation, words of events, openers,
 /// tickets, hints that lead nowhere, and records that are not marked as used.
 fn is_free(at: u64) -> bool {
     let is_marked_too_high = matches!(at, 150 | 151);
-    matches!(at, 80..96 | 136..160 | 168..172 | 256..520 | 544..2176) && !is_marked_too_high
+    matches!(at, 80..96 | 136..160 | 168..172 | 192..224 | 256..520 | 544..2176)
+        && !is_marked_too_high
 }
 
 #[test]

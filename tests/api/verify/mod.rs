@@ -335,3 +335,15 @@ fn a_damaged_lock_file_is_a_finding_and_a_missing_store_an_error() {
     ));
     assert!(!verify("/dev/null").unwrap().is_sound());
 }
+
+// The words on which threads wait for a change of atomics counted as bytes that have to be zero.
+#[test]
+fn an_array_that_threads_wait_for_is_sound() {
+    let root = Root::new();
+    let manager = root.manager();
+    let xs = manager.zeros::<u64, _>(80).unwrap();
+    let atomics = xs.atomic().unwrap();
+    (0..80).for_each(|at| atomics.notify(at));
+    drop(atomics);
+    assert_eq!(verify(xs.path()).unwrap().findings, []);
+}
