@@ -38,13 +38,17 @@ pub(crate) fn block(owner: u64) -> StateBlock {
         overflown: half(),
         ticket: half(),
         zero_too: half(),
-        reserved_too: std::array::from_fn(|_| word()),
+        stripe_len: word(),
+        whole: word(),
         signals: std::array::from_fn(|_| AtomicU32::new(0)),
+        change: half(),
+        awaited: half(),
         reserved_more: std::array::from_fn(|_| word()),
         list: std::array::from_fn(|_| AtomicU16::new(0)),
         groups: std::array::from_fn(|_| word()),
         reserved_last: std::array::from_fn(|_| word()),
         records: std::array::from_fn(|_| record()),
+        stripes: std::array::from_fn(|_| word()),
     }
 }
 

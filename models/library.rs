@@ -26,10 +26,12 @@ mod src {
     /// The whole folder but `mapped`, which needs files.
     pub(crate) mod state {
         pub(crate) mod block;
+        pub(crate) mod changes;
         pub(crate) mod lanes;
         pub(crate) mod lock_table;
         pub(crate) mod ownership;
         pub(crate) mod rests;
+        pub(crate) mod signals;
     }
 }
 
@@ -50,5 +52,6 @@ pub(crate) mod format {
         pub(crate) const MOST_LANES: usize = crate::LANES as usize;
         pub(crate) const GROUP: usize = 2;
         pub(crate) const GROUP_WORDS: usize = 1;
+        pub(crate) const STRIPES: usize = 2;
     }
 }

@@ -241,6 +241,10 @@ impl Instant {
         Self(NOW.with(Cell::get))
     }
 
+    pub(crate) fn elapsed(&self) -> Duration {
+        Self::now().saturating_duration_since(*self)
+    }
+
     pub(crate) fn saturating_duration_since(&self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
     }

@@ -11,7 +11,7 @@ use crate::{
     layout::span::Span,
     state::block::StateBlock,
     state::lanes::{self, Mode},
-    state::lock_table::{LockTable, Refusal, Request, Surroundings, poison, withdraw},
+    state::lock_table::{LockTable, Refusal, Request, Surroundings},
     state::rests::{Reservation, end_rest},
     sync::{Ordering::SeqCst, dying, step},
 };
@@ -166,7 +166,7 @@ impl Store {
             let table = self.table(at);
             request.lane = members.lease().unwrap();
             table.recover(request, true, &members).unwrap();
-            withdraw(self.pool.at(request.lane));
+            table.give_back(self.pool.at(request.lane), false);
             assert!(lanes::free(self.pool.at(request.lane), LAST));
             assert_eq!(array.block.lock.load(SeqCst), 0, "the lock word is held");
             let is_used = |tag: u64| Mode::Poisoned.is(tag);
@@ -457,7 +457,7 @@ impl<'a> Member<'a> {
             && thread_rng().gen_ratio(1, self.group.panics)
         {
             self.expected(array).poisoned(lane);
-            poison(line, self.id);
+            self.store.table(array).poison(line, self.id);
         } else {
             self.expected(array).given_back(lane);
             let rests = guard.reserved.is_some()
@@ -467,7 +467,7 @@ impl<'a> Member<'a> {
             if rests {
                 (self.kept, self.resting) = (Some(lane), Some(guard));
             } else {
-                withdraw(line);
+                self.store.table(array).give_back(line, false);
                 self.keep(lane);
             }
         }

@@ -32,8 +32,9 @@ use crate::{
     format::constants::MOST_LANES,
     layout::span::Span,
     state::{
+        changes::stripe_len,
         lanes::{Lanes, Mode},
-        lock_table::{Poison, Refusal, Request, poison, withdraw},
+        lock_table::{Poison, Refusal, Request},
     },
     store::thread_lanes::{self, LeasedLane, Rest, Wanted},
     sys::{
@@ -337,8 +338,7 @@ fn give_back(array: &OpenArray, lane: u32) {
     if let Some(line) = array.member().lanes().lane(lane & !FLAGS) {
         match lane & FLAGS {
             RESTS if line.rest() => {}
-            0 | RESTS => withdraw(line),
-            _ => line.replace(0),
+            flags => array.lock_table().give_back(line, flags & FREED_AFTER != 0),
         }
     }
 }
@@ -369,7 +369,7 @@ impl Lock {
             return;
         };
         if let Some(lane) = self.array.member().lanes().lane(self.lane & !FLAGS) {
-            poison(lane, member);
+            self.array.lock_table().poison(lane, member);
         }
         event!(
             WARN,
@@ -484,4 +484,32 @@ pub(crate) fn poisoned(array: &OpenArray, span: Span) -> Result<Vec<Range<usize>
         return Ok(Vec::new());
     }
     Ok(found.into_iter().map(range_of).collect())
+}
+
+/// Watches an array, so that its guards that write are counted from now on. Waits for the lock word
+/// only.
+pub(super) fn watch(array: &OpenArray, wait: Wait) -> Result<()> {
+    let deadline = wait.or(array.member().settings().lock_timeout()).begin();
+    loop {
+        let request = Request {
+            member: array.member().id_within(deadline.rest())?,
+            thread: thread_lanes::number(),
+            lane: NO_LANE,
+            span: Span {
+                start: 0,
+                end: u64::MAX,
+                pitch: 0,
+                width: 0,
+            },
+            mode: Mode::Read,
+            deadline: deadline.instant(),
+        };
+        let around = Waiting::new(array);
+        let stripe_len = stripe_len(array.data_len() as u64);
+        match array.lock_table().watch(&request, stripe_len, &around) {
+            Ok(()) => return Ok(()),
+            Err(Refusal::Forked) => {}
+            Err(refusal) => return Err(refused(array, refusal, &deadline, &around)),
+        }
+    }
 }

@@ -12,6 +12,7 @@
 pub(crate) mod any;
 #[allow(unsafe_code)]
 pub(crate) mod atomic;
+mod changes;
 mod core;
 mod create;
 mod dispatch;

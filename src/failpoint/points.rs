@@ -142,6 +142,14 @@ points! {
     SignalAwaited: "a thread is about to sleep until an event",
     SignalRaised: "the word of an event is raised, the waiters are not woken yet",
 
+    // Counting writes.
+    WritersMarked: "all guards that write say that they are counted; the array is not watched yet",
+    ChangesWatched: "it is watched",
+    ChangeCounted: "a guard that was given back is counted in one of its stripes",
+    ChangeSettled: "its lane does not say any more that it is not counted",
+    ChangeAwaited: "a waiter for a change has set the bits of its stripes",
+    ChangeBitsCleared: "a waker has cleared the bits of the stripes that are waited for",
+
     // Poison.
     RecordSpanWritten: "the span of a record of poison is written",
     RecordPublished: "it has its tag",

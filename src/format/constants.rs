@@ -59,10 +59,18 @@ pub(crate) const WAITING_AT: usize = 160;
 pub(crate) const OVERFLOWN_AT: usize = 164;
 /// Where the next waiter's ticket (u32) stands.
 pub(crate) const TICKET_AT: usize = 168;
+/// Where the bytes of a stripe (u64) stand.
+pub(crate) const STRIPE_LEN_AT: usize = 176;
+/// Where the number of writes to all stripes (u64) stands.
+pub(crate) const WHOLE_AT: usize = 184;
 /// Where the words start on which threads wait for a change of atomics (u32).
 pub(crate) const SIGNALS_AT: usize = 192;
 /// The number of these words.
 pub(crate) const SIGNALS: usize = 8;
+/// Where the word stands on which threads wait for a write (u32).
+pub(crate) const CHANGE_AT: usize = 224;
+/// Where the map of awaited stripes (u32) stands.
+pub(crate) const AWAITED_AT: usize = 228;
 /// Where the list of lanes (u16) starts.
 pub(crate) const LIST_AT: usize = 256;
 /// Entries of the list of lanes.
@@ -87,13 +95,17 @@ pub(crate) const RECORD_END_AT: usize = 16;
 pub(crate) const RECORD_PITCH_AT: usize = 24;
 /// Where the width of a record's span (u32) stands in it.
 pub(crate) const RECORD_WIDTH_AT: usize = 28;
+/// Where the numbers of writes to some stripes (u64) start, one for each stripe.
+pub(crate) const STRIPES_AT: usize = 2112;
+/// The number of stripes of a payload.
+pub(crate) const STRIPES: usize = 8;
 /// The bytes of the state block that are zero.
 pub(crate) const STATE_ZEROS: [std::ops::Range<usize>; 5] =
-    [76..80, 104..128, 172..192, 224..256, 520..544];
+    [76..80, 104..128, 172..176, 232..256, 520..544];
 /// Bytes of the state block.
 pub(crate) const STATE_LEN: usize = 2112;
 /// Records of poison in the state block.
-pub(crate) const RECORDS: usize = 51;
+pub(crate) const RECORDS: usize = 49;
 /// Where the header's key stands.
 pub(crate) const HEADER_KEY_AT: usize = STATE_AT + STATE_LEN;
 /// The header's key.

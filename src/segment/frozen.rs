@@ -4,6 +4,7 @@ use super::{Segment, header_error};
 use crate::{
     error::{Error, HeaderError, Result},
     format::words::frozen,
+    state::changes::Stripes,
     sys::wait::is_interrupted,
 };
 use std::{
@@ -47,6 +48,7 @@ impl Segment {
         self.state().frozen.store(frozen::FROZEN, SeqCst);
         failpoint!(FreezeFlagged);
         self.state().wake();
+        self.state().wake_changed(Stripes::ALL);
         failpoint!(FreezeWoken);
     }
 

@@ -6,7 +6,7 @@ use crate::{
     format::{directory_entry::StoreEntry, header::Header},
     layout::span::Span,
     state::{
-        lanes::{Lanes, Mode},
+        lanes::{Lanes, Mode, is_in},
         lock_table::{Request, Surroundings},
     },
     store::{deadlock, member::Member},
@@ -47,6 +47,10 @@ impl Surroundings for Segment {
     }
 }
 
+/// The modes of lanes that only processes which have the array free: poison, and a guard that was
+/// given back and may not be counted yet.
+const LEFT: u32 = Mode::Poisoned.bit() | Mode::Written.bit();
+
 /// Frees the lanes with poison of arrays that are gone, which two deaths in a row can leave. Only
 /// where no other process is a member: it may have such an array mapped.
 pub(super) fn free_lanes_of_gone_arrays(member: &Member) -> Result<()> {
@@ -57,7 +61,7 @@ pub(super) fn free_lanes_of_gone_arrays(member: &Member) -> Result<()> {
     let poisoned = || {
         (0..lanes.count())
             .filter_map(|index| lanes.lane(index))
-            .filter(|lane| Mode::Poisoned.is(lane.tag.load(Acquire)))
+            .filter(|lane| is_in(lane.tag.load(Acquire), LEFT))
     };
     let mut gone: HashSet<u64> = poisoned().map(|lane| lane.key.load(Acquire)).collect();
     if gone.is_empty() || member.count_living()? > 1 {
@@ -93,7 +97,7 @@ pub(super) fn free_lanes_of_gone_arrays(member: &Member) -> Result<()> {
     }
     for lane in poisoned() {
         let tag = lane.tag.load(Acquire);
-        if Mode::Poisoned.is(tag) && gone.contains(&lane.key.load(Acquire)) {
+        if is_in(tag, LEFT) && gone.contains(&lane.key.load(Acquire)) {
             lane.replace_if(tag, 0);
         }
     }

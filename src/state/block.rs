@@ -18,6 +18,7 @@
 //! | `poisoned`, `records` | bytes that a writer left half-written (`lock_table::poison`) |
 //! | `signals` | how a thread waits for a change of an atomic element (`signals`) |
 //! | `wake`, `waiting` | how a thread waits for the array to be frozen (`lock_table::waiting`) |
+//! | `stripe_len`, `whole`, `stripes`, `change`, `awaited` | the numbers of writes, and how a thread waits for one (`changes`) |
 //!
 //! The first 64 bytes change only when the array is made, released, frozen or claimed; the words of
 //! openings and guards have lines of their own, so readers of a frozen array share no line that is
@@ -78,13 +79,17 @@ pub(crate) struct StateBlock {
     pub(crate) overflown: AtomicU32,
     pub(crate) ticket: AtomicU32,
     pub(crate) zero_too: AtomicU32,
-    pub(crate) reserved_too: [AtomicU64; 2],
+    pub(crate) stripe_len: AtomicU64,
+    pub(crate) whole: AtomicU64,
     pub(crate) signals: [AtomicU32; SIGNALS],
-    pub(crate) reserved_more: [AtomicU64; 4],
+    pub(crate) change: AtomicU32,
+    pub(crate) awaited: AtomicU32,
+    pub(crate) reserved_more: [AtomicU64; 3],
     pub(crate) list: [AtomicU16; LIST_LEN],
     pub(crate) groups: [AtomicU64; GROUP_WORDS],
     pub(crate) reserved_last: [AtomicU64; 3],
     pub(crate) records: [Record; RECORDS],
+    pub(crate) stripes: [AtomicU64; STRIPES],
 }
 
 /// Bytes that a writer left half-written.
@@ -178,6 +183,11 @@ impl StateBlock {
         self.waiting.store(0, SeqCst);
         self.used.store(0, SeqCst);
         self.poisoned.store(0, SeqCst);
+        if self.stripe_len.swap(0, SeqCst) != 0 {
+            self.awaited.store(0, SeqCst);
+            self.whole.store(0, SeqCst);
+            self.stripes.iter().for_each(|word| word.store(0, SeqCst));
+        }
         // The lanes of the file's former array have another key, so nothing leads to them any more.
         if self.overflown.swap(0, SeqCst) != 0 {
             self.groups.iter().for_each(|word| word.store(0, SeqCst));

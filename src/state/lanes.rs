@@ -7,11 +7,12 @@
 //! # The tag
 //!
 //! All that is decided about a lane is decided by single accesses to its tag: bits 0 to 3 are the
-//! [`Mode`], bits 4 and 5 say what the guard reserves ([`rests`](super::rests)), bit 6 says that a
-//! waiter sleeps on the lane, bit 7 that its guard does not rest, and bits 8 to 63 are the member.
-//! Mode 0 is free, whatever the other bits are. The other fields mean nothing while a lane is free
-//! or leased. They are written before the tag that makes them valid, and with release: a process
-//! that reads a new field sees everything that happened before it was written.
+//! [`Mode`], bit 4 says that the guard is counted when it ends ([`changes`](super::changes)), bit 5
+//! that it has a part of what the lane reserves ([`rests`](super::rests)), bit 6 that a waiter
+//! sleeps on the lane, bit 7 that its guard does not rest, and bits 8 to 63 are the member. Mode 0
+//! is free, whatever the other bits are. The other fields mean nothing while a lane is free or
+//! leased. They are written before the tag that makes them valid, and with release: a process that
+//! reads a new field sees everything that happened before it was written.
 //!
 //! # Leases
 //!
@@ -107,12 +108,19 @@ pub(crate) enum Mode {
     WriteRest = 10,
     /// Atomic access waits.
     AtomicWait = 11,
+    /// A guard to write was given back, and its thread is about to count it.
+    Written = 12,
     /// A guard for atomic access rests.
     AtomicRest = 13,
+    /// A guard to read stands where one to write rested, and rests as one to write.
+    ReadExclusive = 14,
 }
 
 /// A waiter sleeps on the lane.
 pub(crate) const AWAITED: u64 = 1 << 6;
+/// The guard to write in the lane is counted when it ends: see [`changes`](super::changes). Goes
+/// only after that.
+pub(crate) const COUNTED: u64 = 1 << 4;
 /// The guard in the lane does not rest.
 const RESTLESS: u64 = 1 << 7;
 /// Flags that other processes set in the tag of a guard. They do not make it another one.
@@ -145,14 +153,25 @@ pub(crate) fn is_in(tag: u64, modes: u32) -> bool {
     modes >> (tag & MODE_BITS) & 1 != 0
 }
 
+/// The modes of guards to read.
+pub(crate) const READING: u32 = Mode::Read.bit() | Mode::ReadExclusive.bit();
+
 /// The modes of lanes that belong to an array.
-pub(crate) const OF_ARRAYS: u32 = Mode::Read.bit()
+pub(crate) const OF_ARRAYS: u32 = READING
     | Mode::Write.bit()
     | Mode::WriteWait.bit()
     | Mode::Poisoned.bit()
     | Mode::Atomic.bit()
     | Mode::ReadWait.bit()
-    | Mode::AtomicWait.bit();
+    | Mode::AtomicWait.bit()
+    | Mode::Written.bit();
+
+/// The modes of lanes that a process clears without knowing their array.
+const CLEARED: u32 =
+    (OF_ARRAYS | RESTING | Mode::Leased.bit()) & !(Mode::Written.bit() | Mode::Poisoned.bit());
+
+/// How often the end of a guard tries to replace the tag.
+const TRIES: u32 = 8;
 
 const WAITERS: u32 = Mode::WriteWait.bit() | Mode::ReadWait.bit() | Mode::AtomicWait.bit();
 
@@ -187,7 +206,7 @@ pub(crate) struct Conflicts(u32);
 impl Conflicts {
     /// Guards that exclude one of this mode.
     pub(crate) const fn of(mode: Mode) -> Self {
-        let (read, write, atomic) = (Mode::Read.bit(), Mode::Write.bit(), Mode::Atomic.bit());
+        let (read, write, atomic) = (READING, Mode::Write.bit(), Mode::Atomic.bit());
         Self(match mode {
             Mode::Read => write | atomic,
             Mode::Atomic => write | read,
@@ -261,6 +280,40 @@ impl Lane {
     pub(crate) fn give_back(&self) {
         let member = member_of(self.tag.load(Relaxed));
         self.replace(Mode::Leased.tag(member));
+    }
+
+    /// Says that the guard to write in the lane is counted when it ends. Returns false if the lane
+    /// has another tag by now.
+    pub(super) fn mark(&self, tag: u64) -> bool {
+        self.tag
+            .compare_exchange(tag, tag | COUNTED, SeqCst, Acquire)
+            .is_ok()
+    }
+
+    /// Replaces the tag when the guard ends: by `counted` and the mark if it has the mark, else by
+    /// `after`. Wakes the sleepers, and returns the tag before.
+    pub(super) fn end(&self, after: u64, counted: u64) -> u64 {
+        let mut before = self.tag.load(Acquire);
+        // A waiter and a process that watches the array set a bit each.
+        for _ in 0..TRIES {
+            let tag = match before & COUNTED {
+                0 => after,
+                _ => counted | COUNTED | before & PART,
+            };
+            match self.tag.compare_exchange(before, tag, SeqCst, Acquire) {
+                Ok(_) => {
+                    failpoint!(LaneReplaced);
+                    if before & AWAITED != 0 {
+                        self.wake();
+                    }
+                    return before;
+                }
+                Err(found) => before = found,
+            }
+        }
+        // A foreign process keeps writing into the lane.
+        self.replace(after);
+        0
     }
 
     /// Swaps the tag, and wakes the sleepers.
@@ -384,24 +437,25 @@ pub(crate) fn leave(lane: &Lane, member: u64, epoch: u32) -> bool {
     lane.epoch.load(Acquire) == epoch
 }
 
-/// The tag that the lane of a dead member gets: that of poison if it wrote, else free.
+/// The tag that the lane of a dead member gets: that of poison if it wrote, else free. The mark of
+/// a guard that is counted stays.
 pub(crate) fn left_by_the_dead(tag: u64) -> u64 {
     if Mode::Write.is(tag) {
-        Mode::Poisoned.tag(member_of(tag)) | tag & PART
+        Mode::Poisoned.tag(member_of(tag)) | tag & (PART | COUNTED)
     } else {
         0
     }
 }
 
 /// Clears the lanes of dead members: a writer's becomes poison, others become free. Returns whether
-/// any was cleared.
+/// any was cleared. One whose guard was given back and may not be counted yet stays: only its array
+/// has the number.
 pub(crate) fn bury(lanes: &impl Lanes, is_alive: impl Fn(u64) -> bool) -> bool {
     let mut answers = Answers::default();
     let mut any = false;
     for lane in (0..lanes.count()).filter_map(|index| lanes.lane(index)) {
         let tag = lane.tag.load(Acquire);
-        let is_of_a_member =
-            is_in(tag, OF_ARRAYS | RESTING | Mode::Leased.bit()) && !Mode::Poisoned.is(tag);
+        let is_of_a_member = is_in(tag, CLEARED);
         if is_of_a_member && !answers.is_alive(member_of(tag), &is_alive) {
             failpoint!(ClearDeadWanted);
             any |= lane.replace_if(tag, left_by_the_dead(tag));

@@ -37,9 +37,18 @@ const _: () = {
     assert!(STATE_AT + std::mem::offset_of!(StateBlock, overflown) == OVERFLOWN_AT);
     assert!(STATE_AT + std::mem::offset_of!(StateBlock, ticket) == TICKET_AT);
     assert!(STATE_AT + std::mem::offset_of!(StateBlock, signals) == SIGNALS_AT);
+    assert!(STATE_AT + std::mem::offset_of!(StateBlock, stripe_len) == STRIPE_LEN_AT);
+    assert!(STATE_AT + std::mem::offset_of!(StateBlock, whole) == WHOLE_AT);
+    assert!(STATE_AT + std::mem::offset_of!(StateBlock, change) == CHANGE_AT);
+    assert!(STATE_AT + std::mem::offset_of!(StateBlock, awaited) == AWAITED_AT);
     assert!(STATE_AT + std::mem::offset_of!(StateBlock, list) == LIST_AT);
     assert!(STATE_AT + std::mem::offset_of!(StateBlock, groups) == GROUPS_AT);
     assert!(STATE_AT + std::mem::offset_of!(StateBlock, records) == RECORDS_AT);
+    assert!(STATE_AT + std::mem::offset_of!(StateBlock, stripes) == STRIPES_AT);
+    assert!(
+        STRIPES_AT.is_multiple_of(64),
+        "they have a line of their own"
+    );
     assert!(size_of::<Record>() == RECORD_LEN);
     assert!(std::mem::offset_of!(Record, tag) == RECORD_TAG_AT);
     assert!(std::mem::offset_of!(Record, start) == RECORD_START_AT);

@@ -4,6 +4,7 @@
 //! - `lanes`: the lanes of a store, one for each guard, and how a thread gets one.
 //! - `rests`: what a lane reserves, so that its thread takes the next guard without the lock word.
 //! - `lock_table`: guards, waiting, poison, and the death of a holder.
+//! - `changes`: numbers of the guards that wrote, and threads that wait for one.
 //! - `signals`: words that threads sleep on until an event.
 //! - `ownership`: the process that deletes the array, and claims.
 //! - `mapped`: the state block inside a mapped file, and the count of openers.
@@ -15,6 +16,7 @@
 //! deletes a file: the callers in `segment` do.
 
 pub(crate) mod block;
+pub(crate) mod changes;
 pub(crate) mod lanes;
 #[cfg_attr(test, allow(unsafe_code, reason = "tests make a block of zeros"))]
 pub(crate) mod lock_table;

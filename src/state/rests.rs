@@ -19,24 +19,25 @@
 //!
 //! # Guards to read in a reservation to write
 //!
-//! A thread that writes and reads in turn reads where its guard to write rested ([`EXCLUSIVE`]).
-//! For others this is a guard to read: its death leaves no poison, and readers go on beside it.
-//! They make it restless before, because it must not rest as a guard to write beside them.
+//! A thread that writes and reads in turn reads where its guard to write rested
+//! ([`Mode::ReadExclusive`]). For others this is a guard to read: its death leaves no poison, and
+//! readers go on beside it. They make it restless before, because it must not rest as a guard to
+//! write beside them.
 
-use super::lanes::{Conflicts, FLAGS, Lane, Mode, is_in, make_restless, member_of};
+use super::lanes::{
+    COUNTED, Conflicts, FLAGS, Lane, Mode, READING, is_in, make_restless, member_of,
+};
 use crate::layout::span::Span;
 use std::sync::atomic::{
     Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
     compiler_fence,
 };
 
-/// A guard to read stands where one to write rested, and rests as one to write.
-const EXCLUSIVE: u64 = 1 << 4;
 /// The guard has a part of what its lane reserves.
 pub(crate) const PART: u64 = 1 << 5;
 
 /// The modes of guards.
-pub(crate) const HELD: u32 = Mode::Read.bit() | Mode::Write.bit() | Mode::Atomic.bit();
+pub(crate) const HELD: u32 = READING | Mode::Write.bit() | Mode::Atomic.bit();
 /// The modes of guards that rest.
 pub(crate) const RESTING: u32 =
     Mode::ReadRest.bit() | Mode::WriteRest.bit() | Mode::AtomicRest.bit();
@@ -138,7 +139,8 @@ impl Lane {
         if !obstacles.has_reserved(tag) || !self.reach(tag).overlaps(span) {
             return Met::Nothing;
         }
-        if !is_resting(tag) && (tag & (PART | EXCLUSIVE) == 0 || !is_in(tag, HELD)) {
+        let is_guard_to_fix = is_in(tag, HELD) && tag & PART != 0;
+        if !is_resting(tag) && !is_guard_to_fix && !Mode::ReadExclusive.is(tag) {
             return Met::Obstacle(tag);
         }
         self.meet_reserved(tag, span, obstacles)
@@ -159,20 +161,18 @@ impl Lane {
     }
 
     /// Gives a guard back so that it rests, for the thread that took it at once. Returns false if
-    /// it is restless.
+    /// it is restless, or counted.
     #[inline]
     pub(crate) fn rest(&self) -> bool {
         let tag = self.tag.load(Relaxed);
-        let exclusive = tag & EXCLUSIVE != 0;
-        let at_rest = match exclusive {
-            // From a guard to read to the rest of one to write.
-            true => tag ^ (EXCLUSIVE | Mode::Read as u64 ^ Mode::WriteRest as u64),
-            false => tag | REST,
+        let change = match Mode::ReadExclusive.is(tag) {
+            true => Mode::ReadExclusive as u64 ^ Mode::WriteRest as u64,
+            false => REST,
         };
-        let rests = tag & FLAGS == 0
+        let rests = tag & (FLAGS | COUNTED) == 0
             && self
                 .tag
-                .compare_exchange(tag, at_rest, AcqRel, Relaxed)
+                .compare_exchange(tag, tag ^ change, AcqRel, Relaxed)
                 .is_ok();
         failpoint!(GuardRests);
         rests
@@ -191,14 +191,12 @@ impl Lane {
         mode: Mode,
         span: &Span,
     ) -> bool {
-        let mut flags = 0;
-        if reserved.has_parts {
-            flags |= PART;
-        }
-        let at_rest = (reserved.mode.tag(member) | REST) | flags;
-        if mode != reserved.mode {
-            flags |= EXCLUSIVE;
-        }
+        let part = if reserved.has_parts { PART } else { 0 };
+        let at_rest = (reserved.mode.tag(member) | REST) | part;
+        let taken = match mode == reserved.mode {
+            true => mode,
+            false => Mode::ReadExclusive,
+        };
         // In this order: a lane that became poison, and that another thread of the process leased
         // since, has the same tag and another epoch.
         if self.tag.load(Acquire) != at_rest || self.epoch.load(Relaxed) != epoch {
@@ -214,7 +212,7 @@ impl Lane {
         }
         let is_resumed = self
             .tag
-            .compare_exchange(at_rest, mode.tag(member) | flags, AcqRel, Relaxed)
+            .compare_exchange(at_rest, taken.tag(member) | part, AcqRel, Relaxed)
             .is_ok();
         // Against a death only the order of the instructions counts: the elements must not be
         // written before the lane says so.
@@ -240,7 +238,7 @@ impl Conflicts {
     /// Whether a lane with this tag has what keeps a request from its guard, or reserves it.
     #[inline]
     pub(crate) fn has_reserved(self, tag: u64) -> bool {
-        self.has(tag) || tag & EXCLUSIVE != 0
+        self.has(tag) || Mode::ReadExclusive.is(tag)
     }
 }
 

@@ -31,6 +31,10 @@ pub(crate) struct StateSnapshot {
     /// A bit for each record that is used.
     pub(crate) poisoned: u64,
     pub(crate) records: [RecordSnapshot; RECORDS],
+    /// The bytes of a stripe; 0 where writes are not counted.
+    pub(crate) stripe_len: u64,
+    /// A bit for each stripe that a thread may wait for.
+    pub(crate) awaited: u32,
     /// Whether all bytes are zero that the format says are.
     pub(crate) is_zero_elsewhere: bool,
 }
@@ -72,6 +76,8 @@ impl StateSnapshot {
             records: std::array::from_fn(|record| {
                 RecordSnapshot::of(&part(block, RECORDS_AT - STATE_AT + record * RECORD_LEN))
             }),
+            stripe_len: long(STRIPE_LEN_AT),
+            awaited: word(AWAITED_AT),
             is_zero_elsewhere: STATE_ZEROS
                 .into_iter()
                 .flat_map(|zeros| zeros.start - STATE_AT..zeros.end - STATE_AT)
@@ -198,6 +204,10 @@ mod tests {
         state.records[RECORDS - 1].tag.store(tag, SeqCst);
         state.poisoned.store(1 << (RECORDS - 1), SeqCst);
         state.used.store(0b101, SeqCst);
+        state.stripe_len.store(19, SeqCst);
+        state.change.store(20, SeqCst);
+        state.awaited.store(21, SeqCst);
+        state.stripes[STRIPES - 1].store(22, SeqCst);
         state.list[0].store(17, SeqCst);
         state.list[1].store(18, SeqCst);
         state.list[2].store(16_445, SeqCst);
@@ -211,6 +221,7 @@ mod tests {
         assert_eq!((found.owner, found.producer), (3, 4));
         assert_eq!((found.frozen, found.openers, found.generation), (5, 6, 7));
         assert_eq!((found.lock, found.waiting, found.used), (8, 10, 5));
+        assert_eq!((found.stripe_len, found.awaited), (19, 21));
         let poison: Vec<_> = found
             .poison()
             .map(|(record, words)| (record, words.tag, words.span))

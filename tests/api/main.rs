@@ -10,6 +10,7 @@ mod common;
 mod any;
 mod arrays;
 mod atomics;
+mod changes;
 #[cfg(feature = "dlpack")]
 mod dlpack;
 #[cfg(all(feature = "zip", feature = "safetensors"))]

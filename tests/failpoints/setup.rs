@@ -359,7 +359,7 @@ impl Setup {
 
     fn records(&self) -> impl Iterator<Item = (u64, [u64; 3])> {
         let used = word(&self.block, 144);
-        let records: Vec<_> = (0..51)
+        let records: Vec<_> = (0..49)
             .filter(|record| used >> record & 1 != 0)
             .map(|record| {
                 let words = [0, 8, 16, 24].map(|at| word(&self.block, 544 + 32 * record + at));

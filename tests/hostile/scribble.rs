@@ -56,7 +56,7 @@ fn a_state_block_that_changes_all_the_time_blocks_no_call_that_does_not_wait() {
             let member = [own, own + 1000, own + 1001, 0, u64::MAX >> below(16)][below(5) as usize];
             // A lane, or a record of poison: their spans have the same order.
             let lane = 128 + 64 * below(62);
-            let record = 544 + 32 * below(51);
+            let record = 544 + 32 * below(49);
             let is_lane = below(2) == 0;
             let (to, base, span) = match is_lane {
                 true => (&lock, lane, lane + 16),
@@ -64,7 +64,7 @@ fn a_state_block_that_changes_all_the_time_blocks_no_call_that_does_not_wait() {
             };
             let bound = [below(1024), u64::MAX][usize::from(below(8) == 0)];
             let (to, at, word) = match below(9) {
-                0..3 => (to, base, below(16) | below(8) << 4 | member << 8),
+                0..3 => (to, base, below(16) | below(16) << 4 | member << 8),
                 3 => (to, span, bound),
                 4 => (to, span + 8, bound),
                 5 => {
@@ -85,7 +85,7 @@ fn a_state_block_that_changes_all_the_time_blocks_no_call_that_does_not_wait() {
             };
             to.write_all_at(&word.to_ne_bytes(), at).unwrap();
             let (half, value) = (
-                [64, 68, 152, 156, 160, 164, 168][below(7) as usize],
+                [64, 68, 152, 156, 160, 164, 168, 176, 224, 228][below(10) as usize],
                 [1, 0, u32::MAX, 0x0102_0304][below(4) as usize],
             );
             assert_ne!(half, FROZEN_AT);
@@ -111,7 +111,7 @@ fn a_state_block_that_changes_all_the_time_blocks_no_call_that_does_not_wait() {
                 let (began, short, value) =
                     (Instant::now(), Duration::from_micros(200), round as f64);
                 let column = xs.slice(s![.., round % 16]).unwrap();
-                let outcome = match round % 7 {
+                let outcome = match round % 8 {
                     0 => xs.try_read().map(|guard| assert_eq!(*guard, expected)),
                     1 => xs
                         .read_timeout(short)
@@ -128,6 +128,9 @@ fn a_state_block_that_changes_all_the_time_blocks_no_call_that_does_not_wait() {
                         opened.try_read().map(|guard| assert_eq!(*guard, expected))
                     }),
                     5 => handle.open_frozen_timeout::<f64, Ix2>(short).map(drop),
+                    6 => xs
+                        .wait_changed(column.wait_changed(0, short).unwrap_or(0), short)
+                        .map(drop),
                     _ => manager.list().map(drop),
                 };
                 slowest = slowest.max(began.elapsed());

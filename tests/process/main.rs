@@ -8,6 +8,7 @@
 mod common;
 
 mod caching;
+mod changes;
 mod churn;
 mod claims;
 mod closing;

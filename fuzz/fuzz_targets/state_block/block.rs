@@ -14,7 +14,7 @@ const LOCK_WORD_AT: u64 = 128;
 const USED_AT: u64 = 136;
 const POISONED_AT: u64 = 144;
 const RECORDS_AT: u64 = 544;
-const RECORDS: u64 = 51;
+const RECORDS: u64 = 49;
 /// In the lock file.
 const LANES_AT: u64 = 128;
 const LANES: u64 = 62;

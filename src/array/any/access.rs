@@ -271,6 +271,50 @@ impl AnyArray {
         self.core.is_poisoned()
     }
 
+    /// How often write guards on elements of this view were given back; see
+    /// [`SharedArray::changed`](crate::SharedArray::changed).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`SharedArray::changed`](crate::SharedArray::changed).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let any = manager.ones::<f64, _>(5)?.into_any()?;
+    /// let before = any.changed()?;
+    /// any.write()?.fill(0);
+    /// assert!(any.changed()? > before);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn changed(&self) -> Result<u64> {
+        self.core.changed()
+    }
+
+    /// Waits while [`changed`](Self::changed) is `seen`, and returns the new number; see
+    /// [`SharedArray::wait_changed`](crate::SharedArray::wait_changed).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`SharedArray::wait_changed`](crate::SharedArray::wait_changed).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let manager = ndshm::Manager::new()?;
+    /// let any = manager.ones::<f64, _>(5)?.into_any()?;
+    /// let seen = any.changed()?;
+    /// any.write()?.fill(0);
+    /// assert_ne!(any.wait_changed(seen, Duration::from_secs(1))?, seen);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn wait_changed(&self, seen: u64, timeout: Duration) -> Result<u64> {
+        self.core.wait_changed(seen, timeout)
+    }
+
     /// Ends all writing to the array, permanently and for all processes; see
     /// [`SharedArray::freeze`](crate::SharedArray::freeze).
     ///

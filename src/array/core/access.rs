@@ -3,7 +3,7 @@
 use super::{Core, ElementType};
 use crate::{
     array::{
-        frozen,
+        changes, frozen,
         guard::{ReadGuard, WriteGuard},
         lock::{self, Access},
     },
@@ -11,7 +11,7 @@ use crate::{
     sys::wait::Wait,
 };
 use ndarray::Dimension;
-use std::ops::Range;
+use std::{ops::Range, time::Duration};
 
 impl<K: ElementType, D: Dimension> Core<K, D> {
     #[inline(always)]
@@ -48,6 +48,16 @@ impl<K: ElementType, D: Dimension> Core<K, D> {
 
     pub(in crate::array) fn is_poisoned(&self) -> Result<bool> {
         Ok(!self.poisoned()?.is_empty())
+    }
+
+    pub(in crate::array) fn changed(&self) -> Result<u64> {
+        self.opened.mark_used();
+        changes::changed(&self.opened, &self.span())
+    }
+
+    pub(in crate::array) fn wait_changed(&self, seen: u64, timeout: Duration) -> Result<u64> {
+        self.opened.mark_used();
+        changes::wait(&self.opened, &self.span(), seen, timeout)
     }
 
     /// Freezes the whole array. This process may still have the right to write its pages.

@@ -246,6 +246,78 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
         self.core.is_poisoned()
     }
 
+    /// How often write guards on elements of this view were given back: a number that goes up with
+    /// each, in all processes, and never goes down.
+    ///
+    /// It goes up after the elements can be read: a number never includes a guard that is still
+    /// held. It also goes up where a guard wrote nothing, and where the writer panicked or its
+    /// process died: then a read says `Poisoned`. It does not count stores to
+    /// [`atomic`](Self::atomic) views, nor writes without a guard.
+    ///
+    /// The array is counted in eight parts of equal length. So the number may also go up by writes
+    /// to elements close by, and for a view of columns by writes to the columns between. A guard
+    /// raises it by one or more.
+    ///
+    /// The first call by any process makes write guards of this array count, for ever: each then
+    /// costs some 100 ns more. Until then they cost nothing more, and the number is 0.
+    ///
+    /// # Errors
+    ///
+    /// `Timeout` where a stopped process keeps the array's lock word for longer than the
+    /// [`lock_timeout`](crate::Builder::lock_timeout) of the store.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ndarray::s;
+    ///
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.zeros::<f64, _>((8, 100))?;
+    /// let (first, last) = (xs.slice(s![0, ..])?, xs.slice(s![7, ..])?);
+    /// let before = (xs.changed()?, first.changed()?, last.changed()?);
+    /// first.write()?.fill(1.0);
+    /// assert!(xs.changed()? > before.0 && first.changed()? > before.1);
+    /// assert_eq!(last.changed()?, before.2);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn changed(&self) -> Result<u64> {
+        self.core.changed()
+    }
+
+    /// Waits while [`changed`](Self::changed) is `seen`, and returns the new number: at once if it
+    /// is another one already.
+    ///
+    /// Ask for the number first, then read the elements, then wait with that number: no change is
+    /// missed. The thread sleeps in the kernel, and the end of a write guard wakes it. The death of
+    /// a writer counts as a change, within 25 ms.
+    ///
+    /// # Errors
+    ///
+    /// `Timeout` where the number was the same for so long; `Frozen` if the array is frozen, which
+    /// no write can change; `Released` if it was released meanwhile; `Abandoned` if the process
+    /// that made it was alive when the wait began and ended since. The last two are noticed within
+    /// 25 ms. Those of `changed`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.zeros::<f64, _>(4)?;
+    /// let seen = xs.changed()?;
+    /// std::thread::scope(|scope| {
+    ///     let producer = scope.spawn(|| xs.write().map(|mut guard| guard.fill(1.0)));
+    ///     assert_ne!(xs.wait_changed(seen, Duration::from_secs(60))?, seen);
+    ///     assert_eq!(xs.read()?.sum(), 4.0);
+    ///     producer.join().unwrap()
+    /// })?;
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn wait_changed(&self, seen: u64, timeout: Duration) -> Result<u64> {
+        self.core.wait_changed(seen, timeout)
+    }
+
     /// A private copy as an ndarray array. A contiguous array keeps its order.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use crate::{
     inspect::info::ArrayInfo,
     layout::{span::Span, text::slice_of},
     state::{
-        lanes::{Conflicts, Mode, OF_ARRAYS, is_in, is_waiting, member_of, wanted_by},
+        lanes::{Conflicts, Mode, OF_ARRAYS, READING, is_in, is_waiting, member_of, wanted_by},
         snapshot::LaneSnapshot,
     },
     sync::milliseconds,
@@ -85,7 +85,8 @@ impl Observer {
     /// ```
     pub fn locks(&self) -> Result<Vec<LockState>> {
         let mut lanes = self.store.lanes()?;
-        lanes.retain(|lane| is_in(lane.tag, OF_ARRAYS) && !Mode::Poisoned.is(lane.tag));
+        let ended = Mode::Poisoned.bit() | Mode::Written.bit();
+        lanes.retain(|lane| is_in(lane.tag, OF_ARRAYS & !ended));
         if lanes.is_empty() {
             return Ok(Vec::new());
         }
@@ -158,7 +159,7 @@ fn waits_for(lane: &LaneSnapshot, lanes: &[LaneSnapshot]) -> Vec<usize> {
 }
 
 fn kind_of(tag: u64) -> GuardKind {
-    if Mode::Read.is(tag) || Mode::ReadWait.is(tag) {
+    if is_in(tag, READING) || Mode::ReadWait.is(tag) {
         GuardKind::Read
     } else if Mode::Atomic.is(tag) || Mode::AtomicWait.is(tag) {
         GuardKind::Atomic

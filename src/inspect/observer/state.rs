@@ -216,6 +216,7 @@ fn clamped(at: u64, byte_len: usize) -> usize {
 fn kind_of(tag: u64) -> Option<GuardKind> {
     [
         (Mode::Read, GuardKind::Read),
+        (Mode::ReadExclusive, GuardKind::Read),
         (Mode::Write, GuardKind::Write),
         (Mode::WriteWait, GuardKind::Waiting),
         (Mode::ReadWait, GuardKind::Waiting),

@@ -11,6 +11,7 @@ use crate::{
     segment,
     state::{
         block::lifecycle,
+        changes,
         lanes::{Mode, member_of},
         snapshot::{LaneSnapshot, StateSnapshot},
     },
@@ -89,6 +90,7 @@ impl Block<'_> {
         notes.extend(self.lifecycle());
         notes.extend(self.flags());
         notes.extend(self.members()?);
+        notes.extend(self.stripes());
         if notes
             .iter()
             .all(|(severity, _)| *severity == Severity::Leftover)
@@ -146,6 +148,26 @@ impl Block<'_> {
                 let text = format!("its {what} flag is {flag}, which is neither 0 nor 1");
                 notes.push(damage(text));
             }
+        }
+        notes
+    }
+
+    /// Damage to the words about changes. The numbers themselves may have any values.
+    fn stripes(&self) -> Vec<Note> {
+        let StateSnapshot {
+            stripe_len,
+            awaited,
+            ..
+        } = *self.state;
+        let mut notes = Vec::new();
+        let expected = changes::stripe_len(self.data_len);
+        if stripe_len != 0 && stripe_len != expected {
+            let text = format!("its stripes have {stripe_len} bytes instead of {expected}");
+            notes.push(damage(text));
+        }
+        if awaited >> STRIPES != 0 {
+            let text = format!("stripes {awaited:#x} are waited for: it has {STRIPES}");
+            notes.push(damage(text));
         }
         notes
     }

@@ -79,7 +79,7 @@
 //! # Poison
 //!
 //! Poisoned bytes may be half-written, and guards on them are refused. A record of poison stands in
-//! a lane (mode *poisoned*) where a writer died or panicked, and a scan moves it into one of the 51
+//! a lane (mode *poisoned*) where a writer died or panicked, and a scan moves it into one of the 49
 //! records of the array's block: the record is published first, then the lane is freed. If all
 //! records are used, it stays in its lane. Only when no lane of the store can be had, an array that
 //! has poison in lanes gives one ([`LockTable::yield_lane`]): if it has no free record, the two
@@ -116,10 +116,12 @@
 //! counted is assumed to be still true, and looking again is bounded. Calls with a deadline return
 //! in time. Only a call without a deadline waits as long as the table names a living member.
 //!
-//! `hints` finds lanes, `place` takes them, `poison` and `recovery` handle poison, `word` is the
-//! lock word, `waiting` is sleeping, and `caller` is the table's caller with its check.
+//! `hints` finds lanes, `place` takes them, `changes` gives back and counts guards that write,
+//! `poison` and `recovery` handle poison, `word` is the lock word, `waiting` is sleeping, and
+//! `caller` is the table's caller with its check.
 
 mod caller;
+mod changes;
 mod hints;
 mod place;
 mod poison;
@@ -135,7 +137,7 @@ use crate::{
     layout::span::Span,
     state::{
         block::StateBlock,
-        lanes::{self, Answers, Lane, Lanes, Mode, OF_ARRAYS, is_in, left_by_the_dead, member_of},
+        lanes::{self, Answers, COUNTED, Lane, Lanes, Mode, OF_ARRAYS, is_in, member_of},
         rests::{HELD, PART, RESTING},
     },
     sync::{self, Instant},
@@ -420,15 +422,13 @@ impl<L: Lanes> LockTable<'_, L> {
         let mut answers = Answers::default();
         self.each_lane_at_any_time(|_, lane, tag| {
             let member = member_of(tag);
-            if Mode::Poisoned.is(tag)
-                || member == me
-                || answers.is_alive(member, |member| surroundings.is_alive(member))
+            if Mode::Poisoned.is(tag) {
+                self.replace_counted(lane, tag, tag & !COUNTED);
+            } else if member != me
+                && !answers.is_alive(member, |member| surroundings.is_alive(member))
             {
-                return;
+                self.replace_dead(lane, tag);
             }
-            failpoint!(ClearDeadWanted);
-            lane.replace_if(tag, left_by_the_dead(tag));
-            failpoint!(DeadCleared);
         });
     }
 
@@ -544,11 +544,12 @@ pub(crate) fn withdraw(lane: &Lane) {
     failpoint!(WithdrawDone);
 }
 
-/// Turns the lane of a writer that panicked into a record of poison: the thread has it no more.
+/// Turns the lane of a writer that panicked into a record of poison: the thread has it no more. The
+/// mark of a guard that is counted stays.
 pub(crate) fn poison(lane: &Lane, member: u64) {
     failpoint!(PoisonWanted);
     lane.epoch.fetch_add(1, SeqCst);
-    let part = lane.tag.load(Relaxed) & PART;
-    lane.replace(Mode::Poisoned.tag(member) | part);
+    let poisoned = Mode::Poisoned.tag(member);
+    lane.end(poisoned | lane.tag.load(Relaxed) & PART, poisoned);
     failpoint!(PoisonDone);
 }

@@ -7,8 +7,8 @@ use crate::{
     layout::span::Span,
     state::{
         lanes::{
-            Conflicts, Lane, Lanes, Mode, announce, is_in, is_waiting, make_restless, member_of,
-            turns, waiting_for, wanted_by,
+            COUNTED, Conflicts, Lane, Lanes, Mode, announce, is_in, is_waiting, make_restless,
+            member_of, turns, waiting_for, wanted_by,
         },
         rests::{HELD, Met, PART, Reservation, is_resting},
     },
@@ -152,6 +152,8 @@ impl<L: Lanes> LockTable<'_, L> {
         if let Some(lane) = self.lane(request.lane) {
             failpoint!(WaitReady);
             let change = waiting_for(request.mode) as u64 ^ request.mode as u64;
+            // The lane of a wait has no mark.
+            let change = change | self.mark_of(request.mode);
             lane.tag.fetch_xor(change, AcqRel);
             compiler_fence(SeqCst);
             failpoint!(WaitConverted);
@@ -267,7 +269,7 @@ impl<L: Lanes> LockTable<'_, L> {
             return false;
         };
         self.lead_to(request.lane, hints);
-        let mut tag = mode.tag(request.member);
+        let mut tag = mode.tag(request.member) | self.mark_of(mode);
         let mut words = request.span;
         if let Some(range) = reserve
             && let Some((offset, len)) = Reservation::part(&range, &words)
@@ -293,6 +295,15 @@ impl<L: Lanes> LockTable<'_, L> {
         true
     }
 
+    /// The mark of a guard of this mode, if it is counted when it ends.
+    #[inline]
+    fn mark_of(&self, mode: Mode) -> u64 {
+        match mode == Mode::Write && self.block.is_watched() {
+            true => COUNTED,
+            false => 0,
+        }
+    }
+
     /// Moves a record of poison from a lane into the block, if there is room.
     pub(super) fn fold(&self, lane: &Lane, tag: u64) -> Poison {
         let poison = Poison {
@@ -301,7 +312,7 @@ impl<L: Lanes> LockTable<'_, L> {
         };
         if let Some(record) = self.free_record() {
             self.publish_record(record, poison);
-            lane.replace_if(tag, 0);
+            self.replace_counted(lane, tag, 0);
             failpoint!(PoisonFolded);
         }
         poison

@@ -100,7 +100,7 @@ impl<L: Lanes> LockTable<'_, L> {
                 if let Some(lane) = self.lane(index) {
                     let tag = lane.tag.load(Acquire);
                     if Mode::Poisoned.is(tag) {
-                        lane.replace_if(tag, 0);
+                        self.replace_counted(lane, tag, 0);
                     }
                 }
             }

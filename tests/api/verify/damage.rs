@@ -9,11 +9,12 @@ use std::{
     path::Path,
 };
 
-/// Bytes of the head of an array that may be anything: the generation, words of events, openers,
-/// tickets, hints that lead nowhere, and records that are not marked as used.
+/// Bytes of the head of an array that may be anything: the generation, the wake word, openers,
+/// tickets, words of events, hints that lead nowhere, records that are not marked as used, the
+/// numbers of writes, and the stripes that are waited for.
 fn is_free(at: u64) -> bool {
     let is_marked_too_high = matches!(at, 150 | 151);
-    matches!(at, 80..96 | 136..160 | 168..172 | 192..224 | 256..520 | 544..2176)
+    matches!(at, 80..96 | 136..160 | 168..172 | 184..229 | 256..520 | 544..2176)
         && !is_marked_too_high
 }
 
@@ -128,7 +129,7 @@ fn the_state_block_is_found_out() {
         (record(tag(4, 1), 0, u64::MAX, 0, 0), 4, "of 1000"),
         (record(tag(4, 1), 0, 1000, 4, 5), 4, "5 of every 4"),
         (record(tag(4, 1), 0, 1000, 4, 0), 4, "0 of every 4"),
-        (record(0, 0, 0, 0, 0), 1 << 51, "it has 51"),
+        (record(0, 0, 0, 0, 0), 1 << 49, "it has 49"),
     ] {
         let found = with_record(record, used);
         assert!(
@@ -150,6 +151,8 @@ fn the_state_block_is_found_out() {
         (76, &[1][..], Severity::Damage, "zero by the format"),
         (127, &[1][..], Severity::Damage, "zero by the format"),
         (255, &[1][..], Severity::Damage, "zero by the format"),
+        (176, &[1][..], Severity::Damage, "1 bytes instead of 125"),
+        (229, &[1][..], Severity::Damage, "0x100 are waited for"),
         (543, &[1][..], Severity::Damage, "zero by the format"),
         (
             88,

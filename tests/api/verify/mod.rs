@@ -346,4 +346,10 @@ fn an_array_that_threads_wait_for_is_sound() {
     (0..80).for_each(|at| atomics.notify(at));
     drop(atomics);
     assert_eq!(verify(xs.path()).unwrap().findings, []);
+    let late = xs.wait_changed(0, std::time::Duration::ZERO);
+    assert!(matches!(late, Err(Error::Timeout { .. })), "{late:?}");
+    xs.write().unwrap().fill(1);
+    xs.slice(ndarray::s![..9]).unwrap().write().unwrap().fill(2);
+    assert_eq!(verify(xs.path()).unwrap().findings, []);
+    assert_eq!(verify(manager.path()).unwrap().findings, []);
 }

@@ -8,8 +8,23 @@ const LONG: Duration = Duration::from_secs(60);
 pub(crate) fn probe(setup: &Setup, scenario: &str, member: u64) -> Option<Outcome> {
     let by_writing = |view: &SharedArray2<u64>| told_by(view.write().map(drop));
     let outcome = match scenario {
-        "write" | "read" | "take many guards" | "atomic" | "panic" | "convert" | "wake"
-        | "take over" | "rest" | "rows" | "revoke" | "bury" | "wait for a name" | "fork"
+        "write"
+        | "read"
+        | "take many guards"
+        | "atomic"
+        | "panic"
+        | "convert"
+        | "wake"
+        | "take over"
+        | "rest"
+        | "rows"
+        | "revoke"
+        | "bury"
+        | "wait for a name"
+        | "watch"
+        | "write what is watched"
+        | "wait for a change"
+        | "fork"
         | "be forked" => by_writing(&setup.view()),
         // The test holds a guard that reads, for which the victim waited.
         "wait" => told_by(setup.view().read().map(drop)),

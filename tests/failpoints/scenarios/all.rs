@@ -186,6 +186,26 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ),
     // Events.
     scenario("wait for a name", &[Crash("SignalAwaited", 1, Free)]),
+    // Counting writes.
+    scenario(
+        "watch",
+        &[
+            Crash("WritersMarked", 1, Free),
+            Crash("ChangesWatched", 1, Free),
+        ],
+    ),
+    scenario(
+        "write what is watched",
+        &[
+            Crash("LanePublished", 1, Poison),
+            Crash("LaneReplaced", 1, Free),
+            Crash("ChangeCounted", 1, Free),
+            Crash("ChangeSettled", 1, Free),
+            Crash("ChangeBitsCleared", 1, Free),
+            Crash("SignalRaised", 1, Free),
+        ],
+    ),
+    scenario("wait for a change", &[Crash("ChangeAwaited", 1, Free)]),
     // Opening and owning arrays.
     scenario(
         "open",

@@ -33,7 +33,9 @@ impl Scenario {
             | "take over"
             | "merge"
             | "recover"
-            | "recover after a wait" => Some(Free),
+            | "recover after a wait"
+            | "watch"
+            | "write what is watched" => Some(Free),
             "be forked" => Some(Free),
             "panic" | "bury" => Some(Poison),
             "freeze" | "await" => Some(Frozen),

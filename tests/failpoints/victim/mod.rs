@@ -197,6 +197,25 @@ impl Victim {
                 let late = manager.wait_for("missing", Duration::from_millis(50));
                 assert!(matches!(late, Err(Error::Timeout { .. })), "{late:?}");
             }
+            "watch" => {
+                let view = self.view();
+                self.arm();
+                assert_eq!(view.changed().unwrap(), 0);
+            }
+            "write what is watched" => {
+                let view = self.view();
+                let seen = view.changed().unwrap();
+                // So that a waiter is to be woken.
+                let late = view.wait_changed(seen, Duration::ZERO);
+                assert!(matches!(late, Err(Error::Timeout { .. })), "{late:?}");
+                self.write(&view);
+            }
+            "wait for a change" => {
+                let view = self.view();
+                let seen = view.changed().unwrap();
+                self.arm();
+                _ = view.wait_changed(seen, Duration::from_millis(50));
+            }
             "die with many guards" | "die with more guards" => {
                 let work = self.work();
                 let numbers = match scenario {

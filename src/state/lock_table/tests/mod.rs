@@ -1,6 +1,7 @@
 //! The table without files: a block and lanes in plain memory, with members that live and die as
 //! the test decides.
 
+mod changes;
 mod checks;
 mod deadlocks;
 mod hints;

@@ -12,7 +12,7 @@ impl Fixture {
     }
 
     /// Takes a guard again that `rest` gave back.
-    fn resume(&self, lane: u32, member: u64, mode: Mode) -> bool {
+    pub(super) fn resume(&self, lane: u32, member: u64, mode: Mode) -> bool {
         let span = self.lane(lane).words();
         let reserved = Reservation {
             mode,
@@ -172,7 +172,13 @@ fn of(range: Span, mode: Mode) -> Reservation {
 
 impl Fixture {
     /// Takes a guard whose lane reserves `range`, if it may. Returns the lane and whether it does.
-    fn take_within(&self, member: u64, part: Span, range: Span, mode: Mode) -> (u32, bool) {
+    pub(super) fn take_within(
+        &self,
+        member: u64,
+        part: Span,
+        range: Span,
+        mode: Mode,
+    ) -> (u32, bool) {
         let lane = self.lease(member).unwrap();
         let request = Request {
             lane,
@@ -287,7 +293,7 @@ fn a_guard_to_read_where_one_to_write_rested_lets_readers_pass_and_no_writer() {
         for mode in [Mode::Read, Mode::Write, Mode::Read] {
             assert!(line.rest());
             assert!(line.resume(ME, 0, &reserved, mode, &bytes));
-            assert!(mode.is(store.pool.tag(lane)));
+            assert_eq!(Mode::Write.is(store.pool.tag(lane)), mode == Mode::Write);
         }
         let write = store.take(OTHER, bytes, Mode::Write);
         assert_eq!(write, Err(Refusal::WouldBlock));
