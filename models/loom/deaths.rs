@@ -103,7 +103,7 @@ pub(crate) const MODELS: &[Model] = &[
     ),
 ];
 
-const VICTIM: u64 = 1;
+pub(crate) const VICTIM: u64 = 1;
 
 /// Runs the victim in another thread, up to an access. Its thread returns whether the victim lived.
 pub(crate) fn victim(

@@ -19,6 +19,7 @@ mod library;
 #[path = "../sync.rs"]
 mod sync;
 
+mod changes;
 mod closing;
 mod deaths;
 mod files;
@@ -184,6 +185,7 @@ fn main() {
         guards::MODELS,
         lanes::MODELS,
         rests::MODELS,
+        changes::MODELS,
         deaths::MODELS,
         files::MODELS,
         closing::MODELS,

@@ -10,7 +10,7 @@ use crate::{
     spawn,
     state::block::StateBlock,
     state::lanes::{self, Mode},
-    state::lock_table::{LockTable, Poison, Refusal, Request, poison, withdraw},
+    state::lock_table::{LockTable, Poison, Refusal, Request, poison},
     sync::Ordering::SeqCst,
 };
 use std::sync::Arc;
@@ -83,7 +83,7 @@ impl Table {
     }
 
     pub(crate) fn give_back(&self, lane: u32) {
-        withdraw(self.pool.at(lane));
+        self.lock_table().give_back(self.pool.at(lane), false);
     }
 
     pub(crate) fn read(&self, request: Request) -> Result<(), Refusal> {
