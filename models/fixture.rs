@@ -92,7 +92,8 @@ impl Pool {
         for (index, lane) in self.0.iter().enumerate() {
             let tag = lane.tag.load(SeqCst);
             assert!(
-                tag == 0 || tag == Mode::Leased.tag(member_of(tag)) && !deaths.has(member_of(tag)),
+                tag == lanes::freed_by(member_of(tag))
+                    || tag == Mode::Leased.tag(member_of(tag)) && !deaths.has(member_of(tag)),
                 "lane {index} has the tag {tag:#x}"
             );
         }

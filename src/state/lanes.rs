@@ -147,6 +147,12 @@ pub(crate) fn member_of(tag: u64) -> u64 {
     tag >> MEMBER_AT
 }
 
+/// The tag of a free lane that still tells which member had it. The lane's `process` is then that
+/// member's, so the process can be named until the lane is leased again.
+pub(crate) fn freed_by(member: u64) -> u64 {
+    member << MEMBER_AT
+}
+
 /// Whether the mode of a tag is in a set of modes.
 #[inline]
 pub(crate) fn is_in(tag: u64, modes: u32) -> bool {

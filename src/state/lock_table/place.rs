@@ -7,8 +7,8 @@ use crate::{
     layout::span::Span,
     state::{
         lanes::{
-            COUNTED, Conflicts, Lane, Lanes, Mode, announce, is_in, is_waiting, make_restless,
-            member_of, turns, waiting_for, wanted_by,
+            COUNTED, Conflicts, Lane, Lanes, Mode, announce, freed_by, is_in, is_waiting,
+            make_restless, member_of, turns, waiting_for, wanted_by,
         },
         rests::{HELD, Met, PART, Reservation, is_resting},
     },
@@ -312,7 +312,7 @@ impl<L: Lanes> LockTable<'_, L> {
         };
         if let Some(record) = self.free_record() {
             self.publish_record(record, poison);
-            self.replace_counted(lane, tag, 0);
+            self.replace_counted(lane, tag, freed_by(poison.member));
             failpoint!(PoisonFolded);
         }
         poison
