@@ -80,6 +80,11 @@ pub(crate) mod turns {
     /// The number of a use.
     pub(crate) const NUMBER: u64 = 1 << 34;
 
+    /// The number of the use in a turn.
+    pub(crate) fn number(turn: u64) -> u64 {
+        turn / NUMBER
+    }
+
     /// The turn of the next use of a lane.
     pub(crate) fn next(turn: u64, ticket_and_flags: u64) -> u64 {
         (turn & !(NUMBER - 1)).wrapping_add(NUMBER) | ticket_and_flags

@@ -7,8 +7,12 @@
 use crate::{
     format::constants::*,
     layout::span::Span,
-    state::{lanes::Mode, rests::held_by},
+    state::{
+        lanes::{FLAGS, Lane, Mode, turns},
+        rests::held_by,
+    },
 };
+use std::sync::atomic::Ordering::Acquire;
 
 /// The words of a state block.
 #[derive(Clone, Debug)]
@@ -109,6 +113,8 @@ pub(crate) struct LaneSnapshot {
     pub(crate) key: u64,
     /// The bytes of the guard, the wait or the poison.
     pub(crate) span: Span,
+    pub(crate) thread: u32,
+    pub(crate) turn: u64,
     pub(crate) process: u32,
     pub(crate) since: u32,
 }
@@ -128,9 +134,36 @@ impl LaneSnapshot {
             tag,
             key: long(LANE_KEY_AT),
             span: held_by(tag, words),
+            thread: word(LANE_THREAD_AT),
+            turn: long(LANE_TURN_AT),
             process: word(LANE_PROCESS_AT),
             since: word(LANE_SINCE_AT),
         }
+    }
+
+    /// Copies the words of a mapped lane. Its use may change meanwhile: see
+    /// [`is_of_one_use`](Self::is_of_one_use).
+    pub(crate) fn read(lane: &Lane) -> Self {
+        // The tag first: the words that it makes valid were written before it.
+        let tag = lane.tag.load(Acquire);
+        Self {
+            tag,
+            turn: lane.turn.load(Acquire),
+            key: lane.key.load(Acquire),
+            span: lane.hold(tag),
+            thread: lane.thread.load(Acquire),
+            process: lane.process.load(Acquire),
+            since: lane.since.load(Acquire),
+        }
+    }
+
+    /// Whether the lane is still in the use that was copied: then all words are of this one use.
+    pub(crate) fn is_of_one_use(&self, lane: &Lane) -> bool {
+        let tag = lane.tag.load(Acquire);
+        // A thread may take another part of what the lane reserves in the same use.
+        tag & !FLAGS == self.tag & !FLAGS
+            && lane.hold(tag) == self.span
+            && turns::number(lane.turn.load(Acquire)) == turns::number(self.turn)
     }
 }
 

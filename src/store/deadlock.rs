@@ -24,16 +24,18 @@
 //! same one, because the time and the place of a wait stand in its lane.
 
 use crate::{
-    layout::span::Span,
-    state::lanes::{
-        Conflicts, FLAGS, Lane, Lanes, Mode, OF_ARRAYS, is_in, is_waiting, member_of, turns,
-        wanted_by,
+    state::{
+        lanes::{
+            Conflicts, FLAGS, Lane, Lanes, Mode, OF_ARRAYS, is_in, is_waiting, member_of, turns,
+            wanted_by,
+        },
+        snapshot::LaneSnapshot,
     },
     store::{lane_pool::LanePool, member::Member},
 };
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, atomic::Ordering::Acquire},
+    sync::Arc,
 };
 use uuid::Uuid;
 
@@ -41,68 +43,63 @@ use uuid::Uuid;
 struct Use {
     pool: usize,
     index: u32,
-    tag: u64,
-    turn: u64,
-    key: u64,
-    span: Span,
+    /// Without the flags of others in its tag.
+    lane: LaneSnapshot,
     /// Process and thread; `None` if any thread may give the guard back.
     thread: Option<(u32, u32)>,
-    since: u32,
+}
+
+/// A guard or a wait of a circle.
+pub(crate) struct Link {
+    pub(crate) store: Arc<Member>,
+    pub(crate) lane: LaneSnapshot,
 }
 
 impl Use {
     fn copy(pool: usize, index: u32, lane: &Lane) -> Option<Self> {
-        let tag = lane.tag.load(Acquire);
-        if !is_in(tag, OF_ARRAYS) || Mode::Poisoned.is(tag) {
+        let mut lane = LaneSnapshot::read(lane);
+        if !is_in(lane.tag, OF_ARRAYS) || Mode::Poisoned.is(lane.tag) {
             return None;
         }
-        let turn = lane.turn.load(Acquire);
-        let thread = lane.thread.load(Acquire);
+        lane.tag &= !FLAGS;
         Some(Self {
             pool,
             index,
-            tag: tag & !FLAGS,
-            turn,
-            key: lane.key.load(Acquire),
-            span: lane.hold(tag),
-            thread: (thread != 0).then(|| (lane.process.load(Acquire), thread)),
-            since: lane.since.load(Acquire),
+            lane,
+            thread: (lane.thread != 0).then_some((lane.process, lane.thread)),
         })
     }
 
-    fn is_unchanged(&self, lane: &Lane) -> bool {
-        let number = |turn: u64| turn & !(turns::NUMBER - 1);
-        let tag = lane.tag.load(Acquire);
-        tag & !FLAGS == self.tag
-            && number(lane.turn.load(Acquire)) == number(self.turn)
-            && lane.hold(tag) == self.span
-    }
-
     fn is_wait(&self) -> bool {
-        is_waiting(self.tag)
+        is_waiting(self.lane.tag)
     }
 
     /// Whether this wait cannot end while the other guard is held, or the other wait under way.
     fn is_kept_by(&self, other: &Use) -> bool {
-        let is_same_array = (self.pool, self.key) == (other.pool, other.key);
-        if !is_same_array || !self.span.overlaps(&other.span) {
+        let is_same_array = (self.pool, self.lane.key) == (other.pool, other.lane.key);
+        if !is_same_array || !self.lane.span.overlaps(&other.lane.span) {
             return false;
         }
-        let wanted = wanted_by(self.tag);
+        let wanted = wanted_by(self.lane.tag);
         if other.is_wait() {
             // Only a writer keeps readers out while it waits, and only those that came later.
-            let is_older = (other.turn as u32).wrapping_sub(self.turn as u32) > u32::MAX / 2;
-            return wanted != Mode::Write && Mode::WriteWait.is(other.tag) && is_older;
+            let is_older =
+                (other.lane.turn as u32).wrapping_sub(self.lane.turn as u32) > u32::MAX / 2;
+            return wanted != Mode::Write && Mode::WriteWait.is(other.lane.tag) && is_older;
         }
-        Conflicts::of(wanted).has(other.tag)
+        Conflicts::of(wanted).has(other.lane.tag)
     }
 }
 
 /// Whether the wait in a lane of this store belongs to a circle of waits and is its youngest.
 pub(crate) fn is_victim(member: &Member, lane: u32) -> bool {
-    let Some((stores, own)) = stores_beside(member) else {
-        return false;
-    };
+    circle_of_victim(member, lane).is_some()
+}
+
+/// The circle of which the wait in a lane of this store is the youngest, if there is one: this
+/// wait, the guard that it waits for, the wait of that guard's thread, and so on.
+pub(crate) fn circle_of_victim(member: &Member, lane: u32) -> Option<Vec<Link>> {
+    let (stores, own) = stores_beside(member)?;
     for store in &stores {
         // Lanes that this process cannot reach are missing from the graph, which hides circles and
         // makes none up.
@@ -111,26 +108,30 @@ pub(crate) fn is_victim(member: &Member, lane: u32) -> bool {
     let pools: Vec<_> = stores.iter().map(|store| store.lanes().clone()).collect();
     let ids: Vec<_> = stores.iter().map(|store| store.page().uuid()).collect();
     let uses = copy_all(&pools);
-    let Some(start) = uses
+    let start = uses
         .iter()
-        .position(|one| (one.pool, one.index) == (own, lane) && one.is_wait())
-    else {
-        return false;
-    };
-    let Some(circle) = circle_from(start, &uses) else {
-        return false;
-    };
+        .position(|one| (one.pool, one.index) == (own, lane) && one.is_wait())?;
+    let mut circle = circle_from(start, &uses)?;
     let is_real = circle.iter().all(|&at| {
         let found = &uses[at];
         pools[found.pool]
             .lane(found.index)
-            .is_some_and(|lane| found.is_unchanged(lane))
+            .is_some_and(|lane| found.lane.is_of_one_use(lane))
             // The guards of a dead member are no obstacle for long.
             && stores[found.pool]
-                .is_alive(member_of(found.tag))
+                .is_alive(member_of(found.lane.tag))
                 .unwrap_or(false)
     });
-    is_real && youngest(&circle, &uses, &ids) == Some(start)
+    if !is_real || youngest(&circle, &uses, &ids) != Some(start) {
+        return None;
+    }
+    // It was found from its end.
+    circle.reverse();
+    let link = |at: usize| Link {
+        store: stores[uses[at].pool].clone(),
+        lane: uses[at].lane,
+    };
+    Some(circle.into_iter().map(link).collect())
 }
 
 /// The stores that this process has joined, each once, and the place of the member's among them.
@@ -166,7 +167,10 @@ fn circle_from(start: usize, uses: &[Use]) -> Option<Vec<usize>> {
     let mut of_array: HashMap<(usize, u64), Vec<usize>> = HashMap::new();
     let mut waits: HashMap<(u32, u32), usize> = HashMap::new();
     for (at, one) in uses.iter().enumerate() {
-        of_array.entry((one.pool, one.key)).or_default().push(at);
+        of_array
+            .entry((one.pool, one.lane.key))
+            .or_default()
+            .push(at);
         if let (true, Some(thread)) = (one.is_wait(), one.thread) {
             waits.insert(thread, at);
         }
@@ -174,7 +178,7 @@ fn circle_from(start: usize, uses: &[Use]) -> Option<Vec<usize>> {
     // Whether a thread holds a guard that another wait waits for.
     let goes_first = |wait: usize, other: usize| {
         let thread = uses[wait].thread;
-        of_array[&(uses[wait].pool, uses[wait].key)]
+        of_array[&(uses[wait].pool, uses[wait].lane.key)]
             .iter()
             .map(|&at| &uses[at])
             .any(|held| {
@@ -189,10 +193,10 @@ fn circle_from(start: usize, uses: &[Use]) -> Option<Vec<usize>> {
     let mut reached = HashSet::from([start]);
     let mut open = vec![start];
     while let Some(wait) = open.pop() {
-        if uses[wait].turn & turns::ENDS != 0 {
+        if uses[wait].lane.turn & turns::ENDS != 0 {
             continue;
         }
-        for &other in &of_array[&(uses[wait].pool, uses[wait].key)] {
+        for &other in &of_array[&(uses[wait].pool, uses[wait].lane.key)] {
             if other == wait || !uses[wait].is_kept_by(&uses[other]) {
                 continue;
             }
@@ -244,7 +248,7 @@ fn youngest(circle: &[usize], uses: &[Use], ids: &[Uuid]) -> Option<usize> {
     let waits = circle.iter().copied().filter(|&at| uses[at].is_wait());
     waits.reduce(|youngest, other| {
         let (a, b) = (&uses[youngest], &uses[other]);
-        let is_younger = match b.since.wrapping_sub(a.since) {
+        let is_younger = match b.lane.since.wrapping_sub(a.lane.since) {
             0 => (ids[b.pool], b.index) > (ids[a.pool], a.index),
             difference => difference < u32::MAX / 2,
         };

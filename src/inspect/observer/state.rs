@@ -268,6 +268,8 @@ mod tests {
                 pitch: 0,
                 width: 0,
             },
+            thread: 0,
+            turn: 0,
             process: 0,
             since: 0,
         }
