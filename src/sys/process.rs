@@ -61,6 +61,19 @@ pub(crate) fn pid_of(number: u32) -> Option<u32> {
     (number >> PID_BITS == namespace()).then_some(number & ((1 << PID_BITS) - 1))
 }
 
+/// The command of a process, its arguments separated by spaces.
+pub(crate) fn command_of(pid: u32) -> Option<String> {
+    let bytes = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let text = String::from_utf8_lossy(&bytes).replace('\0', " ");
+    let text: String = text
+        .trim()
+        .chars()
+        .map(|letter| if letter.is_control() { ' ' } else { letter })
+        .take(200)
+        .collect();
+    (!text.is_empty()).then_some(text)
+}
+
 /// Ten bits of the inode of this process's pid namespace.
 fn namespace() -> u32 {
     // A process keeps its namespace, and its children are made in the same one unless it asked for

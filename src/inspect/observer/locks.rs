@@ -2,10 +2,11 @@
 
 use super::{GuardKind, Observer};
 use crate::{
+    element::dtype::DType,
     error::Result,
     format::id::ArrayId,
     inspect::info::ArrayInfo,
-    layout::{span::Span, text::slice_of},
+    layout::{Order, span::Span, text::slice_of},
     state::{
         lanes::{Conflicts, Mode, OF_ARRAYS, READING, is_in, is_waiting, member_of, wanted_by},
         snapshot::LaneSnapshot,
@@ -13,7 +14,7 @@ use crate::{
     sync::milliseconds,
     sys::process,
 };
-use std::{collections::HashMap, fs, ops::Range, path::PathBuf, time::Duration};
+use std::{collections::HashMap, ops::Range, path::PathBuf, time::Duration};
 
 /// A guard on an array, or the wait for one. Given by [`Observer::locks`](crate::Observer::locks).
 ///
@@ -124,15 +125,13 @@ impl Observer {
                 is_waiting: is_waiting(lane.tag),
                 range: range_of(lane.span, info.map_or(usize::MAX, |info| info.byte_len)),
                 view: info.and_then(|info| {
-                    slice_of(&lane.span, &info.shape, info.order, info.dtype.itemsize())
+                    slice_of_span(&lane.span, &info.shape, info.order, &info.dtype)
                 }),
                 member,
                 is_alive,
                 pid,
-                command: pid.filter(|_| is_alive).and_then(command_of),
-                waited: is_waiting(lane.tag).then(|| {
-                    Duration::from_millis(u64::from(milliseconds().wrapping_sub(lane.since)))
-                }),
+                command: pid.filter(|_| is_alive).and_then(process::command_of),
+                waited: waited(lane),
                 waits_for: waits_for(lane, &lanes),
             });
         }
@@ -158,7 +157,8 @@ fn waits_for(lane: &LaneSnapshot, lanes: &[LaneSnapshot]) -> Vec<usize> {
         .collect()
 }
 
-fn kind_of(tag: u64) -> GuardKind {
+/// What the guard in a lane, or the one that is waited for there, is for.
+pub(crate) fn kind_of(tag: u64) -> GuardKind {
     if is_in(tag, READING) || Mode::ReadWait.is(tag) {
         GuardKind::Read
     } else if Mode::Atomic.is(tag) || Mode::AtomicWait.is(tag) {
@@ -168,20 +168,118 @@ fn kind_of(tag: u64) -> GuardKind {
     }
 }
 
-fn range_of(span: Span, byte_len: usize) -> Range<usize> {
+/// From the first byte of a span to the last, whatever stands in it: within the data.
+pub(crate) fn range_of(span: Span, byte_len: usize) -> Range<usize> {
     let within = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(byte_len);
     within(span.start)..within(span.end).max(within(span.start))
 }
 
-/// The command of a process, its arguments separated by spaces.
-pub(crate) fn command_of(pid: u32) -> Option<String> {
-    let bytes = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    let text = String::from_utf8_lossy(&bytes).replace('\0', " ");
-    let text: String = text
-        .trim()
-        .chars()
-        .map(|letter| if letter.is_control() { ' ' } else { letter })
-        .take(200)
-        .collect();
-    (!text.is_empty()).then_some(text)
+/// How long the wait in a lane has lasted, if one is in it.
+pub(crate) fn waited(lane: &LaneSnapshot) -> Option<Duration> {
+    let waited = || Duration::from_millis(u64::from(milliseconds().wrapping_sub(lane.since)));
+    is_waiting(lane.tag).then(waited)
+}
+
+/// The view of a guard, as a slice of the array in NumPy's notation. `None` if no slice says it.
+pub(crate) fn slice_of_span(
+    span: &Span,
+    shape: &[usize],
+    order: Order,
+    dtype: &DType,
+) -> Option<String> {
+    let itemsize = dtype.itemsize();
+    slice_of(span, shape, order, itemsize).or_else(|| {
+        let (whole, field) = field_of(span, dtype)?;
+        let elements = slice_of(&whole, shape, order, itemsize)?;
+        Some(match elements.as_str() {
+            "[:]" => field,
+            _ => elements + &field,
+        })
+    })
+}
+
+/// The span of the whole elements of which a span covers one field, and the field: `["mass"]`.
+fn field_of(span: &Span, dtype: &DType) -> Option<(Span, String)> {
+    let itemsize = dtype.itemsize() as u64;
+    let offset = span.start.checked_rem(itemsize)?;
+    let pitch = u64::from(span.pitch);
+    let width = match pitch {
+        0 => span.end.checked_sub(span.start)?,
+        _ => u64::from(span.width),
+    };
+    let behind = itemsize.checked_sub(offset.checked_add(width)?)?;
+    let field = field_at(dtype, offset, width)?;
+    let is_each_element = pitch == 0 || pitch == itemsize;
+    let whole = Span {
+        start: span.start - offset,
+        end: span.end.checked_add(behind)?,
+        pitch: if is_each_element { 0 } else { span.pitch },
+        width: if is_each_element {
+            0
+        } else {
+            u32::try_from(itemsize).ok()?
+        },
+    };
+    Some((whole, field))
+}
+
+/// The field of a struct that has these bytes of it.
+fn field_at(dtype: &DType, offset: u64, len: u64) -> Option<String> {
+    dtype.fields().iter().find_map(|field| {
+        let within = offset.checked_sub(field.offset() as u64)?;
+        let name = format!("[{:?}]", field.name());
+        match within == 0 && field.dtype().itemsize() as u64 == len {
+            true => Some(name),
+            false => Some(name + &field_at(field.dtype(), within, len)?),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::element::Element;
+
+    fn text(span: [u64; 4], shape: &[usize], dtype: &DType) -> Option<String> {
+        let [start, end, pitch, width] = span;
+        let span = Span {
+            start,
+            end,
+            pitch: pitch as u32,
+            width: width as u32,
+        };
+        slice_of_span(&span, shape, Order::C, dtype)
+    }
+
+    #[test]
+    fn a_field_of_a_struct_is_named_after_the_elements() {
+        let place = DType::structure(
+            [("x", f32::DTYPE.clone(), 0), ("y", f32::DTYPE.clone(), 4)],
+            8,
+        );
+        let place = place.unwrap();
+        let particle =
+            DType::structure([("mass", f64::DTYPE.clone(), 0), ("at", place, 8)], 16).unwrap();
+        let text = |span| text(span, &[4, 6], &particle);
+        let told = |text: &str| Some(text.to_owned());
+        assert_eq!(text([0, 384, 0, 0]), told("[:]"));
+        assert_eq!(text([8, 384, 16, 8]), told("[\"at\"]"));
+        assert_eq!(text([12, 384, 16, 4]), told("[\"at\"][\"y\"]"));
+        assert_eq!(text([96, 96 + 5 * 16 + 8, 16, 8]), told("[1][\"mass\"]"));
+        assert_eq!(text([112, 120, 0, 0]), told("[1, 1][\"mass\"]"));
+        assert_eq!(text([32, 32 + 3 * 96 + 8, 96, 8]), told("[:, 2][\"mass\"]"));
+        assert_eq!(text([0, 16 * 3, 0, 0]), told("[0, 0:3]"));
+        // Bytes of no field, of two fields, and over the end of an element; damaged lanes.
+        for other in [
+            [4, 8, 0, 0],
+            [4, 12, 0, 0],
+            [12, 20, 0, 0],
+            [8, 384, 16, 9],
+            [8, u64::MAX, 16, 8],
+            [u64::MAX, 0, 16, 8],
+            [8, 384, u64::MAX, 8],
+        ] {
+            assert_eq!(text(other), None, "{other:?}");
+        }
+    }
 }
