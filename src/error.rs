@@ -2,7 +2,11 @@
 
 pub use crate::format::header_error::HeaderError;
 
-use crate::{element::dtype::DType, format::id::ArrayId};
+use crate::{
+    array::holder::{Holder, Holders, words},
+    element::dtype::DType,
+    format::id::ArrayId,
+};
 use std::{fmt, io, ops::Range, path::PathBuf, time::Duration};
 use thiserror::Error as ThisError;
 
@@ -182,18 +186,22 @@ pub enum Error {
     },
     /// A guard on overlapping bytes is held, and the caller does not wait.
     #[error(
-        "{}: a guard on overlapping bytes is held; wait for it with read, write or atomic",
-        path.display()
+        "{}: a guard on overlapping bytes is held{}; wait for it with read, write or atomic",
+        path.display(),
+        words::named(holders)
     )]
     WouldBlock {
         /// The array.
         path: PathBuf,
+        /// The guards in the way, and the waits that go first.
+        holders: Holders,
     },
     /// The wait ended before the obstacle was gone.
     #[error(
-        "{}: {obstacle} for all of {waited:?}; wait longer, or find the process in the way with \
-         Observer::state or ndshm show",
-        path.display()
+        "{}: {obstacle} for all of {waited:?}{}; wait longer, or look with Observer::locks or \
+         ndshm locks at the guards that processes hold",
+        path.display(),
+        words::named(holders)
     )]
     Timeout {
         /// The array, the store, or the lock file.
@@ -202,6 +210,10 @@ pub enum Error {
         obstacle: &'static str,
         /// The time that was waited.
         waited: Duration,
+        /// The guards that were in the way at last, and the waits that go first; or the process
+        /// that held the array's lock word. None where all were given back just then, where the
+        /// wait was for another lock of the store, and where it was for an event.
+        holders: Holders,
     },
     /// The check of [`set_interrupt_check`](crate::set_interrupt_check) ended a wait.
     #[error("{}: the wait was interrupted", path.display())]
@@ -212,22 +224,24 @@ pub enum Error {
     /// The thread would wait for its own guard, or its wait belongs to a circle of threads that
     /// wait for each other's guards and is the youngest of them.
     #[error(
-        "{}: this thread holds a guard on overlapping bytes and would wait for itself, or in a \
-         circle with other threads: drop its guards first, or take all of them by ndshm::lock",
-        path.display()
+        "{}: {}: drop its guards first, or take all of them by ndshm::lock",
+        path.display(),
+        words::deadlock(holders)
     )]
     WouldDeadlock {
         /// The array.
         path: PathBuf,
+        /// The guard of this thread for which it would wait; or the other guards and waits of the
+        /// circle, from the guard for which it would wait on. None where two views of one
+        /// [`lock`](crate::lock()) share bytes.
+        holders: Holders,
     },
     /// A writer died or panicked while it held a guard on some of the bytes. They may be
     /// half-written.
     #[error(
-        "{}: the bytes {}..{} of the array's data may be half-written: their writer, member \
-         {member} of the store, died or panicked; rewrite them through SharedArray::recover",
+        "{}: {} died or panicked; rewrite them through SharedArray::recover",
         path.display(),
-        range.start,
-        range.end
+        words::half_written(range, *member, holders)
     )]
     Poisoned {
         /// The array.
@@ -237,6 +251,8 @@ pub enum Error {
         range: Range<usize>,
         /// The member id of the writer.
         member: u64,
+        /// The writer, and its view. Its pid is known as long as a lane of the store has it.
+        holders: Holders,
     },
     /// The array is frozen and never written again.
     #[error(
@@ -382,6 +398,38 @@ impl fmt::Debug for Error {
 }
 
 impl Error {
+    /// The guards and waits that were in the way of the call, of `WouldBlock`, `Timeout` and
+    /// `WouldDeadlock`, and the writer that left the bytes, of `Poisoned`. At most 16, and none of
+    /// another error.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.options().name("xs").zeros::<f64, _>(5)?;
+    /// let _writing = xs.write()?;
+    /// let refused = xs.read().unwrap_err();
+    /// assert_eq!(refused.holders()[0].to_string(), "this thread holds xs to write");
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn holders(&self) -> &[Holder] {
+        match self {
+            Error::WouldBlock { holders, .. }
+            | Error::Timeout { holders, .. }
+            | Error::WouldDeadlock { holders, .. }
+            | Error::Poisoned { holders, .. } => holders,
+            _ => &[],
+        }
+    }
+
+    /// The same error with these holders, if it can have any.
+    pub(crate) fn held_by(mut self, by: Holders) -> Self {
+        if let Error::WouldBlock { holders, .. } | Error::Timeout { holders, .. } = &mut self {
+            *holders = by;
+        }
+        self
+    }
+
     pub(crate) fn io(
         path: impl Into<PathBuf>,
         action: &'static str,

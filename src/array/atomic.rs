@@ -279,6 +279,7 @@ impl<T: AtomicElement + PartialEq, D: Dimension> AtomicArray<T, D> {
                 path: array.path().into(),
                 obstacle: "the element kept its value",
                 waited: timeout,
+                holders: Default::default(),
             })
         })
     }

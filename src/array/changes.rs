@@ -43,6 +43,7 @@ pub(super) fn wait(array: &OpenArray, span: &Span, seen: u64, timeout: Duration)
             path: array.path().into(),
             obstacle: "no write guard was given back",
             waited: timeout,
+            holders: Default::default(),
         }),
     }
 }

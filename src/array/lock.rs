@@ -27,7 +27,7 @@
 //! forked in the middle of a wait, by the caller's check, begins again with a lane of its own.
 
 use crate::{
-    array::{open_array::OpenArray, waiting::Waiting},
+    array::{holder::Holders, obstacles, open_array::OpenArray, waiting::Waiting},
     error::{Error, Result},
     format::constants::MOST_LANES,
     layout::span::Span,
@@ -259,7 +259,13 @@ fn lease_from_poison(array: &OpenArray, member: u64, error: Error) -> Result<Opt
             Ok(true) => {}
             Err(Refusal::Forked) => return Ok(None),
             Err(refusal @ Refusal::Interrupted) => {
-                return Err(refused(array, refusal, &Wait::Never.begin(), &around));
+                return Err(refused(
+                    array,
+                    &request,
+                    refusal,
+                    &Wait::Never.begin(),
+                    &around,
+                ));
             }
             Ok(false) | Err(_) => break,
         }
@@ -309,12 +315,14 @@ fn wait_for_lane(
         Err(Refusal::Forked) => {
             take_lane(array, request.span, access, deadline.rest(), has_companions)
         }
-        Err(refusal @ Refusal::Interrupted) => {
-            Err(Box::new(refused(array, refusal, &deadline, &around)))
-        }
+        Err(refusal @ Refusal::Interrupted) => Err(Box::new(refused(
+            array, &request, refusal, &deadline, &around,
+        ))),
         // It was frozen while this thread waited.
         Err(_) if access == Access::Read && array.is_frozen() => Ok(NO_LANE),
-        Err(refusal) => Err(Box::new(refused(array, refusal, &deadline, &around))),
+        Err(refusal) => Err(Box::new(refused(
+            array, &request, refusal, &deadline, &around,
+        ))),
     }
 }
 
@@ -398,13 +406,17 @@ impl Drop for Lock {
 #[cold]
 fn refused(
     array: &OpenArray,
+    request: &Request,
     refusal: Refusal,
     deadline: &Deadline,
     around: &Waiting<'_>,
 ) -> Error {
     let path = array.path().to_path_buf();
     match refusal {
-        Refusal::WouldDeadlock => Error::WouldDeadlock { path },
+        Refusal::WouldDeadlock => Error::WouldDeadlock {
+            path,
+            holders: obstacles::in_the_circle(array, request, around),
+        },
         Refusal::CutOff => array.member().lost(),
         Refusal::TooManyGuards => Error::TooManyGuards {
             path,
@@ -430,6 +442,7 @@ fn refused(
                 path,
                 range: range_of(poison),
                 member: poison.member,
+                holders: obstacles::writer_of(array, &poison),
             }
         }
         Refusal::Interleaved(poison) => {
@@ -440,9 +453,23 @@ fn refused(
             );
             Error::layout("recover", reason)
         }
-        Refusal::WouldBlock => deadline.failed(&path, "a guard on overlapping bytes was held"),
-        Refusal::WordHeld => deadline.failed(&path, WORD_IS_HELD),
+        Refusal::WouldBlock => {
+            let holders = obstacles::in_the_way(array, request, around);
+            held(&path, deadline, holders)
+        }
+        Refusal::WordHeld => deadline
+            .failed(&path, WORD_IS_HELD)
+            .held_by(obstacles::in_the_way(array, request, around)),
     }
+}
+
+/// The error of a wait for guards that ended before these were given back.
+pub(super) fn held(path: &Path, deadline: &Deadline, holders: Holders) -> Error {
+    let obstacle = match holders.is_empty() {
+        true => "guards on overlapping bytes, which are given back by now, were held",
+        false => "a guard on overlapping bytes was held",
+    };
+    deadline.failed(path, obstacle).held_by(holders)
 }
 
 /// A guard in a lane that this process cannot touch, though it reached all that there are.
@@ -477,7 +504,7 @@ pub(crate) fn poisoned(array: &OpenArray, span: Span) -> Result<Vec<Range<usize>
         match array.lock_table().poisoned(&request, &around) {
             Ok(found) => break found,
             Err(Refusal::Forked) => {}
-            Err(refusal) => return Err(refused(array, refusal, &deadline, &around)),
+            Err(refusal) => return Err(refused(array, &request, refusal, &deadline, &around)),
         }
     };
     if array.is_frozen() {
@@ -509,7 +536,7 @@ pub(super) fn watch(array: &OpenArray, wait: Wait) -> Result<()> {
         match array.lock_table().watch(&request, stripe_len, &around) {
             Ok(()) => return Ok(()),
             Err(Refusal::Forked) => {}
-            Err(refusal) => return Err(refused(array, refusal, &deadline, &around)),
+            Err(refusal) => return Err(refused(array, &request, refusal, &deadline, &around)),
         }
     }
 }

@@ -3,7 +3,8 @@
 //!
 //! `core` has every verb once: the properties of an array, its views, access to its elements, its
 //! opening. `shared` and `any` are the public types over it, which name and document the verbs.
-//! `lock` takes and gives back the locks of guards, `together` takes several, `guard` joins a lock
+//! `lock` takes and gives back the locks of guards, `together` takes several, `obstacles` says
+//! which processes were in the way (`holder`), `guard` joins a lock
 //! with a view of the locked elements, and `view` is the one place where a payload becomes an
 //! ndarray view.
 //!
@@ -20,7 +21,9 @@ mod dispatch;
 pub(crate) mod frozen;
 #[allow(unsafe_code)]
 pub(crate) mod guard;
+pub(crate) mod holder;
 mod lock;
+mod obstacles;
 mod open;
 mod open_array;
 mod serde;

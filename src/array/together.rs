@@ -34,7 +34,8 @@ use crate::{
         atomic::{AtomicArray, AtomicElement},
         core::{Core, ElementType},
         guard::{ReadGuard, WriteGuard},
-        lock::{Access, Lock},
+        holder::Holders,
+        lock::{self, Access, Lock},
         open_array::OpenArray,
     },
     element::Element,
@@ -393,7 +394,10 @@ fn take_all(wanted: &[AnyWanted], wait: Wait) -> Result<Vec<Lock>> {
     let mut order: Vec<_> = (0..wanted.len()).collect();
     order.sort_by_cached_key(|&index| wanted[index].0.place());
     if let Some(path) = first_conflict(wanted, &order) {
-        return Err(Error::WouldDeadlock { path });
+        return Err(Error::WouldDeadlock {
+            path,
+            holders: Holders::default(),
+        });
     }
     let wait = shortest(wanted, wait);
     let deadline = wait.begin();
@@ -459,9 +463,12 @@ impl InOrder {
             });
             first = match blocked {
                 None => break,
-                Some((index, Error::WouldBlock { path } | Error::Timeout { path, .. })) => {
+                Some((
+                    index,
+                    Error::WouldBlock { path, holders } | Error::Timeout { path, holders, .. },
+                )) => {
                     if deadline.instant().is_some_and(|end| Instant::now() >= end) {
-                        return Err(deadline.failed(&path, "a guard on overlapping bytes was held"));
+                        return Err(lock::held(&path, deadline, holders));
                     }
                     index
                 }
@@ -552,10 +559,19 @@ fn shortest(wanted: &[AnyWanted], wait: Wait) -> Wait {
 /// A time-out names the time of the whole call.
 fn with_whole_time(error: Error, wait: Wait) -> Error {
     match (error, wait) {
-        (Error::Timeout { path, obstacle, .. }, Wait::AtMost(waited)) => Error::Timeout {
+        (
+            Error::Timeout {
+                path,
+                obstacle,
+                holders,
+                ..
+            },
+            Wait::AtMost(waited),
+        ) => Error::Timeout {
             path,
             obstacle,
             waited,
+            holders,
         },
         (error, _) => error,
     }

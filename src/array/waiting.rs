@@ -1,10 +1,14 @@
 //! A call that waits for a lock: its answers to the questions of the lock table.
 
 use crate::{
-    array::open_array::OpenArray,
+    array::{obstacles::Blocker, open_array::OpenArray},
     error::Error,
-    state::lock_table::Surroundings,
-    store::{deadlock, thread_lanes},
+    state::lock_table::{Surroundings, Watched},
+    store::{
+        deadlock::{self, Link},
+        thread_lanes,
+    },
+    sync::Instant,
     sys::{fork, wait::is_interrupted},
 };
 use std::cell::Cell;
@@ -20,6 +24,10 @@ pub(super) struct Waiting<'a> {
     pub(super) has_companions: bool,
     /// Why lanes that other members added could not be reached.
     pub(super) unreached: Cell<Option<Error>>,
+    /// What was in the way when the time of the call was over.
+    pub(super) blocker: Cell<Option<Blocker>>,
+    /// The circle of waits of which the call's own is the youngest.
+    pub(super) circle: Cell<Option<Vec<Link>>>,
 }
 
 impl<'a> Waiting<'a> {
@@ -30,6 +38,8 @@ impl<'a> Waiting<'a> {
             lane: None,
             has_companions: false,
             unreached: Cell::new(None),
+            blocker: Cell::new(None),
+            circle: Cell::new(None),
         }
     }
 }
@@ -54,7 +64,20 @@ impl Surroundings for Waiting<'_> {
     }
 
     fn is_deadlocked(&self, lane: u32) -> bool {
-        deadlock::is_victim(self.array.member(), lane)
+        let circle = deadlock::circle_of_victim(self.array.member(), lane);
+        let is_victim = circle.is_some();
+        self.circle.set(circle);
+        is_victim
+    }
+
+    fn note_blocker(&self, lane: u32, watched: Option<Watched>) {
+        self.blocker
+            .set(Blocker::of_lane(self.array, lane, watched));
+    }
+
+    fn note_word_holder(&self, member: u64, since: Instant) {
+        let since = Instant::now().saturating_duration_since(since);
+        self.blocker.set(Some(Blocker::Word { member, since }));
     }
 
     fn is_cut_off(&self) -> bool {

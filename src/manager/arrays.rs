@@ -286,6 +286,7 @@ impl Manager {
             path,
             obstacle: "there was no array of this name",
             waited: timeout,
+            holders: Default::default(),
         }))
     }
 

@@ -1,19 +1,24 @@
 //! Finds the segment that a handle or a path names, and the elements of the handle in it.
 
 use super::{
-    Segment,
+    SEGMENTS, Segment,
     header::{open_error, read_header},
 };
 use crate::{
     element::dtype::DType,
     error::{Error, Result},
+    format::{array_spec::ArraySpec, directory_entry::StoreEntry, header::Header},
     handle::Handle,
     layout::{self, Bounds, Layout},
     store::{member::Member, permissions},
     sys::{fs::resolve, wait::Wait},
 };
 use ndarray::IxDyn;
-use std::{path::Path, sync::Arc};
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    sync::{Arc, Weak},
+};
 
 impl Segment {
     /// The segment that a handle names. Waits as [`Member::join`] does.
@@ -140,6 +145,35 @@ impl Segment {
 }
 
 /// The error of a file whose directory is no store.
+/// The file and the elements of the array that the lanes of a store name by this key, if this
+/// process has it mapped, or else if its file is in the store. Looks at all files of the store.
+pub(crate) fn described(store: &Member, key: u64) -> Option<(PathBuf, ArraySpec)> {
+    // All of them, until the mutex is unlocked: any may be the last reference by now.
+    let mapped: Vec<_> = {
+        let segments = SEGMENTS.lock();
+        let all = segments.by_inode.values();
+        all.filter_map(Weak::upgrade).collect()
+    };
+    let is_it =
+        |segment: &&Arc<Segment>| segment.key == key && segment.member.inode() == store.inode();
+    if let Some(segment) = mapped.iter().find(is_it) {
+        return Some((segment.path.clone(), segment.header().spec.clone()));
+    }
+    // In the store's own directory: another one may be at its path.
+    let header = |name: &OsStr| {
+        let file = store.place().open_file(name).ok()??;
+        let len = file.metadata().ok()?.len();
+        Some(Header::parse(&file, len).ok()?.header)
+    };
+    let names = store.place().names().ok()?.into_iter();
+    names
+        .filter(|name| matches!(StoreEntry::of(name), StoreEntry::Array(_)))
+        .find_map(|name| {
+            let found = header(&name).filter(|header| header.id.lane_key() == key)?;
+            Some((store.directory().join(name), found.spec))
+        })
+}
+
 fn outside_of_a_store(path: &Path) -> Error {
     match read_header(path, None) {
         Ok(_) => Error::Untrusted {

@@ -84,6 +84,7 @@ impl Segment {
                 path: self.path().into(),
                 obstacle: "the array stayed unfrozen",
                 waited: timeout,
+                holders: Default::default(),
             })
         })
     }

@@ -12,6 +12,7 @@ mod scope;
 mod surroundings;
 pub(crate) mod sweep;
 
+pub(crate) use find::described;
 pub(crate) use header::{read_header, read_state};
 pub(crate) use payload_file::PayloadFile;
 

@@ -152,8 +152,12 @@ impl Deadline {
                 path: path.into(),
                 obstacle,
                 waited,
+                holders: Default::default(),
             },
-            Wait::Never | Wait::Forever => Error::WouldBlock { path: path.into() },
+            Wait::Never | Wait::Forever => Error::WouldBlock {
+                path: path.into(),
+                holders: Default::default(),
+            },
         }
     }
 }

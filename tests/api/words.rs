@@ -314,7 +314,7 @@ fn a_wrong_type_rank_or_wait_names_the_way_that_works() {
     let text =
         crate::common::elsewhere(|| xs.read_timeout(wait).map(drop).unwrap_err().to_string());
     assert!(
-        text.contains("wait longer, or find the process in the way"),
+        text.contains(": this process holds ") && text.contains("wait longer, or look with"),
         "{text}"
     );
     drop(guard);

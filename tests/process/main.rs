@@ -21,6 +21,7 @@ mod disks;
 mod events;
 mod file_size;
 mod forks;
+mod holders;
 mod interrupts;
 mod janitor;
 mod leftover_lanes;

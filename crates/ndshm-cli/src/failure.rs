@@ -1,6 +1,6 @@
 //! The error of a command: one line with the cause and the remedy, and an exit code for scripts.
 
-use ndshm::Error;
+use ndshm::{__private::words, Error};
 use std::{fmt, io, io::Write, process::ExitCode};
 
 /// The exit codes of the tool, as its help lists them; 2 is clap's.
@@ -120,12 +120,11 @@ fn message_of(error: &Error) -> String {
             path,
             range,
             member,
+            holders,
         } => format!(
-            "{}: the bytes {}..{} may be half-written: their writer, member {member} of the \
-             store, died or panicked; set them anew with ndshm recover",
+            "{}: {} died or panicked; set them anew with ndshm recover",
             path.display(),
-            range.start,
-            range.end
+            words::half_written(range, *member, holders)
         ),
         Error::Frozen { path } => {
             format!(
@@ -153,14 +152,17 @@ fn message_of(error: &Error) -> String {
             path,
             obstacle,
             waited,
+            holders,
         } => format!(
-            "{}: {obstacle} for all of {waited:?}; --wait waits longer, ndshm show --quick \
-             --unlocked names the process",
-            path.display()
+            "{}: {obstacle} for all of {waited:?}{}; --wait waits longer, ndshm locks shows the \
+             guards that processes hold",
+            path.display(),
+            words::named(holders)
         ),
-        Error::WouldBlock { path } => format!(
-            "{}: a guard on overlapping bytes is held; --wait waits for it",
-            path.display()
+        Error::WouldBlock { path, holders } => format!(
+            "{}: a guard on overlapping bytes is held{}; --wait waits for it",
+            path.display(),
+            words::named(holders)
         ),
         Error::Transfer { .. } => error
             .to_string()

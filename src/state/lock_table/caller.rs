@@ -7,7 +7,8 @@
 //! at everything again afterwards. A panic withdraws the wait. A forked child that returns from the
 //! check has neither lane nor wait, which are its parent's: it gets [`Refusal::Forked`].
 
-use super::Refusal;
+use super::{Refusal, Watched};
+use crate::sync::Instant;
 
 /// Answers that the table needs from its caller, and lanes.
 pub(crate) trait Surroundings {
@@ -20,6 +21,12 @@ pub(crate) trait Surroundings {
     /// Whether the wait in this lane belongs to a circle of waits, and is the one that is to give
     /// up. Called now and then, without the lock word.
     fn is_deadlocked(&self, lane: u32) -> bool;
+    /// Notes the lane that is in the way of a request whose time is over, and the one that it slept
+    /// on last. Called without the lock word.
+    fn note_blocker(&self, _lane: u32, _watched: Option<Watched>) {}
+    /// Notes the member that holds the lock word when the time of a request is over, and since when
+    /// the request has seen it there. Called without the lock word.
+    fn note_word_holder(&self, _member: u64, _since: Instant) {}
     /// Whether this process can no longer learn which members live. A wait ends then.
     fn is_cut_off(&self) -> bool {
         false

@@ -132,12 +132,15 @@ mod waiting;
 mod word;
 
 pub(crate) use caller::Surroundings;
+pub(crate) use waiting::Watched;
 
 use crate::{
     layout::span::Span,
     state::{
         block::StateBlock,
-        lanes::{self, Answers, COUNTED, Lane, Lanes, Mode, OF_ARRAYS, is_in, member_of},
+        lanes::{
+            self, Answers, COUNTED, Conflicts, Lane, Lanes, Mode, OF_ARRAYS, is_in, member_of,
+        },
         rests::{HELD, PART, RESTING},
     },
     sync::{self, Instant},
@@ -383,6 +386,7 @@ impl<L: Lanes> LockTable<'_, L> {
             if let Some(deadline) = request.deadline {
                 time = time.min(deadline.saturating_duration_since(Instant::now()));
                 if time.is_zero() {
+                    surroundings.note_blocker(index, wait.watched());
                     return Err(Refusal::WouldBlock);
                 }
             }
@@ -394,6 +398,7 @@ impl<L: Lanes> LockTable<'_, L> {
                 return Err(Refusal::WouldDeadlock);
             }
             wait.begin();
+            wait.watch(index, turn);
             failpoint!(WaitSleeping);
             lane.sleep(turn, time);
             failpoint!(WaitWoken);
@@ -413,6 +418,27 @@ impl<L: Lanes> LockTable<'_, L> {
             && self.is_of_this(lane, tag)
             && lane.hold(tag).overlaps(&request.span)
             && (is_in(tag, HELD) || wait.lets_go_first(lane, tag, request.mode))
+    }
+
+    /// Calls `visit` with each guard on this array that excludes the request, whether or not it is
+    /// its own thread's. Without the lock word: it may miss guards, and see some that are gone.
+    pub(crate) fn each_guard_against(&self, request: &Request, mut visit: impl FnMut(u32, &Lane)) {
+        let conflicts = Conflicts::of(request.mode);
+        self.each_lane_at_any_time(|index, lane, tag| {
+            if conflicts.has(tag) && lane.hold(tag).overlaps(&request.span) {
+                visit(index, lane);
+            }
+        });
+    }
+
+    /// Calls `visit` with each write on these bytes that a thread waits for, as
+    /// [`each_guard_against`](Self::each_guard_against) does.
+    pub(crate) fn each_waiting_writer(&self, request: &Request, mut visit: impl FnMut(&Lane)) {
+        self.each_lane_at_any_time(|_, lane, tag| {
+            if Mode::WriteWait.is(tag) && lane.hold(tag).overlaps(&request.span) {
+                visit(lane);
+            }
+        });
     }
 
     /// Clears the lanes of dead members on this array: a writer's becomes poison. Needs no lock

@@ -29,6 +29,15 @@ const LONGEST_BETWEEN_SEARCHES: Duration = Duration::from_millis(1600);
 /// A waiter that was awake so often without success is ripe.
 const LOOKS_UNTIL_RIPE: u32 = 2;
 
+/// A guard or wait that a request slept on.
+#[derive(Clone, Copy)]
+pub(crate) struct Watched {
+    pub(crate) lane: u32,
+    /// The number of the use of the lane: see [`turns`].
+    pub(crate) number: u64,
+    pub(crate) since: Instant,
+}
+
 /// The progress of one request.
 pub(super) struct Wait {
     /// The request's lane says that it waits.
@@ -38,6 +47,8 @@ pub(super) struct Wait {
     pub(super) has_companions: bool,
     looks: u32,
     began: Option<Instant>,
+    /// The guard or wait that the request sleeps on.
+    watched: Option<Watched>,
     /// The request has waited so long that only guards, and a waiting writer before readers, are in
     /// its way.
     is_impatient: bool,
@@ -60,6 +71,7 @@ impl Wait {
             ticket: 0,
             looks: 0,
             began: None,
+            watched: None,
             is_impatient: false,
             next_search: FIRST_SEARCH,
         }
@@ -68,6 +80,24 @@ impl Wait {
     /// Notes the first sleep. Returns the time.
     pub(super) fn begin(&mut self) {
         self.began.get_or_insert_with(Instant::now);
+    }
+
+    /// Notes the use of a lane that is in the way before the waiter sleeps.
+    pub(super) fn watch(&mut self, lane: u32, turn: u64) {
+        let number = turns::number(turn);
+        let is_known = |known: &Watched| (known.lane, known.number) == (lane, number);
+        if !self.watched.as_ref().is_some_and(is_known) {
+            let since = Instant::now();
+            self.watched = Some(Watched {
+                lane,
+                number,
+                since,
+            });
+        }
+    }
+
+    pub(super) fn watched(&self) -> Option<Watched> {
+        self.watched
     }
 
     /// Notes that the waiter was awake and looks again.

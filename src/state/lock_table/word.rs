@@ -54,7 +54,7 @@ impl<L: Lanes> LockTable<'_, L> {
         surroundings: &impl Surroundings,
     ) -> Result<(), Refusal> {
         let mut tries = 0;
-        let mut since = None;
+        let (mut since, mut seen) = (None, None);
         loop {
             let Err(holder) = self
                 .block
@@ -91,7 +91,12 @@ impl<L: Lanes> LockTable<'_, L> {
             }
             let now = Instant::now();
             let since = *since.get_or_insert(now);
+            let seen_since = match seen {
+                Some((last, since)) if last == holder => since,
+                _ => seen.insert((holder, now)).1,
+            };
             if deadline.is_some_and(|deadline| now >= deadline.max(since + WORD_PATIENCE)) {
+                surroundings.note_word_holder(holder, seen_since);
                 return Err(Refusal::WordHeld);
             }
             if now < since + Duration::from_millis(1) {

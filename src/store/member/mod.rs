@@ -257,6 +257,11 @@ impl Member {
         Ok(self.id.load(SeqCst))
     }
 
+    /// Whether an id is that of this process, which may have none.
+    pub(crate) fn is_own_id(&self, member: u64) -> bool {
+        self.generation.load(SeqCst) == fork::generation() && member == self.id.load(SeqCst)
+    }
+
     /// The number of this process among those of the machine.
     pub(crate) fn process(&self) -> u32 {
         self.process.load(SeqCst)
@@ -265,8 +270,7 @@ impl Member {
     /// Whether the member with this id lives. Does not wait: a forked child that has no id yet asks
     /// about its parent's as about any other.
     pub(crate) fn is_alive(&self, member: u64) -> Result<bool> {
-        let has_id = self.generation.load(SeqCst) == fork::generation();
-        if has_id && member == self.id.load(SeqCst) {
+        if self.is_own_id(member) {
             return Ok(true);
         }
         self.file()

@@ -7,7 +7,7 @@ use crate::{
     failure::{Code, Failure, printable},
     target::{For, Target},
 };
-use ndshm::{AnyArray, Error, Export, Exportable};
+use ndshm::{__private::words, AnyArray, Error, Export, Exportable};
 use std::{
     fs::File,
     io::{self, IsTerminal},
@@ -119,12 +119,18 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
             Code::Refused,
             format!("{}: the file exists; --force replaces it", path.display()),
         ),
-        Error::Timeout { path, waited, .. } => Failure::new(
+        Error::Timeout {
+            path,
+            waited,
+            holders,
+            ..
+        } => Failure::new(
             Code::Busy,
             format!(
-                "{}: another process held it for all of {waited:?}; --wait waits longer, ndshm cp \
-                 --unlocked makes a copy that can be exported",
-                path.display()
+                "{}: another process held it for all of {waited:?}{}; --wait waits longer, ndshm \
+                 cp --unlocked makes a copy that can be exported",
+                path.display(),
+                words::named(&holders)
             ),
         ),
         error => error.into(),

@@ -19,6 +19,30 @@ fn every_exit_code_that_the_help_lists_is_given() {
 }
 
 #[test]
+fn an_error_names_the_process_in_the_way_and_its_slice() {
+    let fixture = Fixture::new();
+    fixture.arange("xs", &[6]);
+    let mut writer = start_a_writer(&fixture);
+    let pid = writer.pid();
+    for (wait, words) in [
+        ("0", " holds xs[2:4] to write"),
+        ("0.05", " holds xs[2:4] to write, for at least "),
+    ] {
+        for command in ["cp xs ys", "export xs -o xs.npy"] {
+            let (line, code) = fixture.failure(&format!("--wait={wait} {command}"));
+            assert!(
+                code == 6 && line.contains(words) && line.contains(&format!(": process {pid} (")),
+                "{line}"
+            );
+        }
+    }
+    writer.kill();
+    let (line, code) = fixture.failure("cp xs ys");
+    let words = format!("xs[2:4], may be half-written: their writer, process {pid} (ended), died");
+    assert!(code == 4 && line.contains(&words), "{line}");
+}
+
+#[test]
 fn an_error_names_the_remedy_and_has_no_colours_in_a_pipe() {
     let fixture = Fixture::new();
     fixture.arange("xs", &[6]);
