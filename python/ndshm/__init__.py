@@ -16,13 +16,13 @@ and hold its lock.
 
 from . import _errors
 from ._errors import *  # noqa: F403
-from ._errors import Error
+from ._errors import Error, Holder
 from ._manager import ArrayInfo, Manager, Swept, Usage, open, open_frozen
 from ._ndshm import Array, Atomics, Guard, Guards, Request, lock
 
 __version__ = "0.1.0"
-__all__ = ["Array", "ArrayInfo", "Atomics", "Guard", "Guards", "Manager", "Request", "Swept"]
-__all__ += ["Usage", "lock", "open", "open_frozen"]
+__all__ = ["Array", "ArrayInfo", "Atomics", "Guard", "Guards", "Holder", "Manager", "Request"]
+__all__ += ["Swept", "Usage", "lock", "open", "open_frozen"]
 __all__ += [
     name
     for name, value in vars(_errors).items()

@@ -4,12 +4,67 @@ All are subclasses of :class:`Error`. Where Python has a class for the reason, t
 instance of it too: ``except FileNotFoundError`` and ``except TimeoutError`` work.
 """
 
+from __future__ import annotations
+
+import dataclasses as _dataclasses
+import pathlib as _pathlib
+
+
+@_dataclasses.dataclass(frozen=True)
+class Holder:
+    """A guard, or the wait for one, that kept a call from its guard.
+
+    The exceptions :class:`WouldBlock`, :class:`Timeout` and :class:`WouldDeadlock` have them in
+    their attribute ``holders``, as the call saw them when it gave up. ``str()`` gives a phrase:
+    ``process 4242 (python train.py) holds results[3] to write, for at least 1.2s``.
+    :class:`Poisoned` has the writer that left the elements half-written.
+    """
+
+    pid: int | None
+    """Its process, where the number is known and means something: in the same pid namespace."""
+    command: str | None
+    """The command of the process with its arguments, if it lived and the command can be read."""
+    path: _pathlib.Path | None
+    """The file of the array; ``None`` if it is no longer in the store."""
+    slice: str | None
+    """Its view as a slice of the array, where one says it: ``[3]``, ``[:, 128:256]``, ``[:]``."""
+    start: int
+    """The first byte of its view, counted from the start of the array's data."""
+    stop: int
+    """The end of its last byte; the view need not have all bytes in between."""
+    kind: str | None
+    """``"read"``, ``"write"`` or ``"atomic"``; ``None`` for the lock word of the array, which a
+    process holds for less than a microsecond unless it is stopped."""
+    is_waiting: bool
+    """Whether the guard is waited for, not held."""
+    since: float | None
+    """Seconds for which the call saw this guard in its way, or for which this wait has lasted.
+
+    ``None`` for a guard that the call did not wait for.
+    """
+    member: int
+    """The member of the store that has it."""
+    is_alive: bool
+    """Whether that member lived when the call gave up."""
+    is_this_process: bool
+    """Whether it is the process of the call."""
+    is_this_thread: bool
+    """Whether it is the thread of the call."""
+    _text: str = ""
+
+    def __str__(self) -> str:
+        """Return the phrase that the exception's text has."""
+        return self._text
+
 
 class Error(Exception):
     """Any error of the library.
 
     Its text names the file, the expected and the found value, and the remedy where one is known.
     """
+
+    holders: tuple[Holder, ...] = ()
+    """The guards and waits in the way of the call, 16 at most; empty where there are none."""
 
 
 class NoSpace(Error, OSError):
@@ -67,11 +122,17 @@ class NotShared(Error, ValueError):
 
 
 class WouldBlock(Error, BlockingIOError):
-    """A guard on overlapping bytes is held, and the call does not wait."""
+    """A guard on overlapping bytes is held, and the call does not wait.
+
+    ``holders`` has the guards in the way.
+    """
 
 
 class Timeout(Error, TimeoutError):
-    """A guard on overlapping bytes, or a lock of the store, was held for the whole timeout."""
+    """A guard on overlapping bytes, or a lock of the store, was held for the whole timeout.
+
+    ``holders`` has the guards that were in the way at last.
+    """
 
 
 class Interrupted(Error, InterruptedError):
@@ -79,13 +140,16 @@ class Interrupted(Error, InterruptedError):
 
 
 class WouldDeadlock(Error, RuntimeError):
-    """This thread would wait for a guard of its own, or in a circle with other threads."""
+    """This thread would wait for a guard of its own, or in a circle with other threads.
+
+    ``holders`` has that guard, or the other guards and waits of the circle.
+    """
 
 
 class Poisoned(Error):
     """The elements may be half-written: their writer died, or an exception ended its block.
 
-    ``with a.recover() as x`` sets them anew.
+    ``with a.recover() as x`` sets them anew. ``holders`` has the writer.
     """
 
 

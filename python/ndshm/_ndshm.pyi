@@ -223,7 +223,8 @@ class Array:
         ``timeout``, as long as the store's ``lock_timeout`` allows.
 
         Raises :class:`WouldBlock` (only with ``timeout=0``), :class:`Timeout`, :class:`Poisoned`,
-        and :class:`WouldDeadlock` if this thread itself holds the other guard.
+        and :class:`WouldDeadlock` if this thread itself holds the other guard. Their ``holders``
+        name the processes in the way, with the slices that they hold: see :class:`Holder`.
         """
     def write(self, timeout: float | None = None) -> Guard:
         """Return a guard for exclusive access: ``with a.write() as x``.

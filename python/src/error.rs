@@ -2,8 +2,13 @@
 //! the library's variants.
 
 use crate::signals;
-use ndshm::Error;
-use pyo3::{exceptions::PyRuntimeError, prelude::*, sync::PyOnceLock, types::PyModule};
+use ndshm::{__private::words, Error, GuardKind, Holder};
+use pyo3::{
+    exceptions::PyRuntimeError,
+    prelude::*,
+    sync::PyOnceLock,
+    types::{PyDict, PyModule, PyTuple},
+};
 
 static CLASSES: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
 
@@ -49,18 +54,53 @@ pub(crate) fn raised(py: Python<'_>, error: &Error) -> PyErr {
     // The library promises that `Debug` begins with the name of the variant.
     let debug = format!("{error:?}");
     let variant = debug.split(':').next().unwrap_or_default();
-    let class = CLASSES
+    let exception = CLASSES
         .get_or_try_init(py, || Ok::<_, PyErr>(py.import("ndshm._errors")?.unbind()))
         .and_then(|module| {
-            module
-                .bind(py)
+            let module = module.bind(py);
+            let class = module
                 .getattr(variant)
-                .or_else(|_| module.bind(py).getattr("Error"))
+                .or_else(|_| module.getattr("Error"))?;
+            let exception = class.call1((message(error),))?;
+            if !error.holders().is_empty() {
+                let holders: Vec<_> = error
+                    .holders()
+                    .iter()
+                    .map(|holder| to_python(module, holder))
+                    .collect::<PyResult<_>>()?;
+                exception.setattr("holders", PyTuple::new(py, holders)?)?;
+            }
+            Ok(exception)
         });
-    match class.and_then(|class| class.call1((message(error),))) {
+    match exception {
         Ok(exception) => PyErr::from_value(exception),
         Err(_) => PyRuntimeError::new_err(debug),
     }
+}
+
+/// A holder as an object of the class `Holder`.
+fn to_python<'py>(module: &Bound<'py, PyModule>, holder: &Holder) -> PyResult<Bound<'py, PyAny>> {
+    let kind = holder.kind.map(|kind| match kind {
+        GuardKind::Read => "read",
+        GuardKind::Atomic => "atomic",
+        _ => "write",
+    });
+    let fields = PyDict::new(module.py());
+    fields.set_item("pid", holder.pid)?;
+    fields.set_item("command", &holder.command)?;
+    fields.set_item("path", &holder.path)?;
+    fields.set_item("slice", &holder.slice)?;
+    fields.set_item("start", holder.range.start)?;
+    fields.set_item("stop", holder.range.end)?;
+    fields.set_item("kind", kind)?;
+    fields.set_item("is_waiting", holder.is_waiting)?;
+    fields.set_item("since", holder.since.map(|since| since.as_secs_f64()))?;
+    fields.set_item("member", holder.member)?;
+    fields.set_item("is_alive", holder.is_alive)?;
+    fields.set_item("is_this_process", holder.is_this_process)?;
+    fields.set_item("is_this_thread", holder.is_this_thread)?;
+    fields.set_item("_text", holder.to_string())?;
+    module.getattr("Holder")?.call((), Some(&fields))
 }
 
 /// The text of an error, with advice for a Python program where the library's is for a Rust one.
@@ -81,23 +121,22 @@ fn message(error: &Error) -> String {
             "{}: all {limit} guards of the store are taken: leave the block of a guard first",
             path.display()
         ),
-        Error::WouldDeadlock { path, .. } => format!(
-            "{}: this thread would wait for a guard of its own, or in a circle with other threads: \
-             leave the block of that guard first, or take all guards at once with ndshm.lock()",
-            path.display()
+        Error::WouldDeadlock { path, holders, .. } => format!(
+            "{}: {}: leave the block of that guard first, or take all guards at once with \
+             ndshm.lock()",
+            path.display(),
+            words::deadlock(holders)
         ),
         Error::Poisoned {
             path,
             range,
             member,
+            holders,
             ..
         } => format!(
-            "{}: the bytes {}..{} of the array's data may be half-written: their writer, member \
-             {member} of the store, died or raised an exception; set them anew with \
-             Array.recover()",
+            "{}: {} died or raised an exception; set them anew with Array.recover()",
             path.display(),
-            range.start,
-            range.end
+            words::half_written(range, *member, holders)
         ),
         Error::NotFrozen { path, .. } => format!(
             "{}: the array was not frozen yet; wait for its producer with ndshm.open_frozen()",
@@ -123,11 +162,14 @@ fn message(error: &Error) -> String {
             path,
             obstacle,
             waited,
+            holders,
             ..
         } => format!(
-            "{}: {obstacle} for all of {waited:?}; wait longer (timeout=, lock_timeout=), find the \
-             process in the way with ndshm show, or look without a lock: Array.unlocked()",
-            path.display()
+            "{}: {obstacle} for all of {waited:?}{}; wait longer (timeout=, lock_timeout=), look \
+             with ndshm locks at the guards that processes hold, or look without a lock: \
+             Array.unlocked()",
+            path.display(),
+            words::named(holders)
         ),
         Error::Name { name, reason, .. } => {
             format!("{name:?} cannot be a name: {}", renamed(reason))

@@ -234,7 +234,8 @@ impl Array {
     /// ``timeout``, as long as the store's ``lock_timeout`` allows.
     ///
     /// Raises :class:`WouldBlock` (only with ``timeout=0``), :class:`Timeout`, :class:`Poisoned`,
-    /// and :class:`WouldDeadlock` if this thread itself holds the other guard.
+    /// and :class:`WouldDeadlock` if this thread itself holds the other guard. Their ``holders``
+    /// name the processes in the way, with the slices that they hold: see :class:`Holder`.
     #[pyo3(signature = (timeout=None))]
     fn read(slf: Py<Self>, timeout: Option<f64>) -> PyResult<Guard> {
         Ok(Guard::new(slf, Mode::Read, Wait::new(timeout)?))
