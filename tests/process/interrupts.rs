@@ -153,13 +153,14 @@ fn child_check_takes_a_guard() {
     let [left, right] = [s![..5], s![5..]].map(|part| xs.slice(part).unwrap());
     let (held, is_held) = (left.view().unwrap(), AtomicBool::new(false));
     std::thread::scope(|scope| {
+        // Before the thread starts, which goes on once the check took it.
+        *WANTED.lock().unwrap() = Some((right.view().unwrap(), xs.path().into()));
         scope.spawn(|| {
             let guard = held.read().unwrap();
             is_held.store(true, SeqCst);
             until(|| WANTED.lock().unwrap().is_none());
             drop(guard);
         });
-        *WANTED.lock().unwrap() = Some((right.view().unwrap(), xs.path().into()));
         until(|| is_held.load(SeqCst));
         drop(left.write().unwrap());
         let tried = common::elsewhere(|| right.try_read().map(drop));
