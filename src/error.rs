@@ -239,9 +239,12 @@ pub enum Error {
     /// A writer died or panicked while it held a guard on some of the bytes. They may be
     /// half-written.
     #[error(
-        "{}: {} died or panicked; rewrite them through SharedArray::recover",
+        "{}: the bytes {}..{} of the array's data may be half-written: {} died or panicked; \
+         rewrite them through SharedArray::recover",
         path.display(),
-        words::half_written(range, *member, holders)
+        range.start,
+        range.end,
+        words::writer(*member, holders)
     )]
     Poisoned {
         /// The array.

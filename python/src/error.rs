@@ -134,9 +134,12 @@ fn message(error: &Error) -> String {
             holders,
             ..
         } => format!(
-            "{}: {} died or raised an exception; set them anew with Array.recover()",
+            "{}: the bytes {}..{} of the array's data may be half-written: {} died or raised an \
+             exception; set them anew with Array.recover()",
             path.display(),
-            words::half_written(range, *member, holders)
+            range.start,
+            range.end,
+            words::writer(*member, holders)
         ),
         Error::NotFrozen { path, .. } => format!(
             "{}: the array was not frozen yet; wait for its producer with ndshm.open_frozen()",

@@ -167,9 +167,7 @@ def test_a_killed_writer_is_named_as_ended(m: ndshm.Manager) -> None:
         [writer] = caught.value.holders
         assert (writer.pid, writer.command, writer.is_alive) == (pid, None, False)
         assert writer.slice == "[1]"
-        assert f"a[1], may be half-written: their writer, process {pid} (ended), died" in str(
-            caught.value
-        )
+        assert f"their writer, process {pid} (ended), held a[1] and died" in str(caught.value)
 
 
 def test_other_exceptions_have_no_holders(m: ndshm.Manager) -> None:

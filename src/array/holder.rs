@@ -221,8 +221,7 @@ fn shortened(command: &str) -> String {
 /// The parts of errors' texts that name holders, for the library, the tool and the Python package:
 /// these give other advice behind them.
 pub mod words {
-    use super::{Holder, Holders};
-    use std::ops::Range;
+    use super::Holders;
 
     /// The holders as the end of a sentence; empty without holders.
     pub fn named(holders: &Holders) -> String {
@@ -244,17 +243,15 @@ pub mod words {
         }
     }
 
-    /// Which bytes their writer left half-written: the verb that says what ended it follows.
-    pub fn half_written(range: &Range<usize>, member: u64, holders: &Holders) -> String {
-        let writer = holders.first();
-        let place = writer.filter(|writer| writer.slice.is_some());
-        let place = place.map_or(String::new(), |writer| format!(", {},", writer.place()));
-        let process = writer.map(Holder::process);
-        format!(
-            "the bytes {}..{} of the array's data{place} may be half-written: their writer, {},",
-            range.start,
-            range.end,
-            process.unwrap_or_else(|| format!("member {member} of the store"))
-        )
+    /// The writer that left bytes half-written: the verb that says what ended it follows.
+    pub fn writer(member: u64, holders: &Holders) -> String {
+        match holders.first() {
+            Some(writer) if writer.slice.is_some() => {
+                let (process, place) = (writer.process(), writer.place());
+                format!("their writer, {process}, held {place} and")
+            }
+            Some(writer) => format!("their writer, {},", writer.process()),
+            None => format!("their writer, member {member} of the store,"),
+        }
     }
 }

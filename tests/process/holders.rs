@@ -588,8 +588,8 @@ fn a_writer_that_died_is_named_as_ended_and_one_that_panicked_as_it_is() {
             (Some(GuardKind::Write), "xs[1]")
         );
         let words = format!(
-            "bytes 64..128 of the array's data, xs[1], may be half-written: their writer, \
-             process {pid} (ended), died"
+            "bytes 64..128 of the array's data may be half-written: their writer, process {pid} \
+             (ended), held xs[1] and died or panicked; "
         );
         assert!(error.to_string().contains(&words), "{error}");
     }
@@ -629,7 +629,7 @@ fn a_writer_that_died_is_named_as_ended_and_one_that_panicked_as_it_is() {
     assert!(
         error
             .to_string()
-            .contains("their writer, this process, died or panicked"),
+            .contains("their writer, this process, held xs[1] and died"),
         "{error}"
     );
 }

@@ -122,9 +122,12 @@ fn message_of(error: &Error) -> String {
             member,
             holders,
         } => format!(
-            "{}: {} died or panicked; set them anew with ndshm recover",
+            "{}: the bytes {}..{} may be half-written: {} died or panicked; set them anew with \
+             ndshm recover",
             path.display(),
-            words::half_written(range, *member, holders)
+            range.start,
+            range.end,
+            words::writer(*member, holders)
         ),
         Error::Frozen { path } => {
             format!(

@@ -38,7 +38,7 @@ fn an_error_names_the_process_in_the_way_and_its_slice() {
     }
     writer.kill();
     let (line, code) = fixture.failure("cp xs ys");
-    let words = format!("xs[2:4], may be half-written: their writer, process {pid} (ended), died");
+    let words = format!("their writer, process {pid} (ended), held xs[2:4] and died or panicked");
     assert!(code == 4 && line.contains(&words), "{line}");
 }
 
