@@ -9,8 +9,9 @@ use crate::{
     layout::span::Span,
     state::{
         changes::stripe_len,
-        lanes::{Mode, bury, end_rest},
+        lanes::{Mode, bury},
         lock_table::Refusal,
+        rests::{Reservation, end_rest},
     },
     table::{DEAD, Table, beside},
 };
@@ -33,7 +34,7 @@ pub(crate) const MODELS: &[Model] = &[
         "a consumer misses no write of two writers",
         two_writers,
         ORDERED,
-        2,
+        1,
     ),
     Model::new(
         "a writer that waited is counted",
@@ -45,21 +46,21 @@ pub(crate) const MODELS: &[Model] = &[
         "a write that is counted dies anywhere",
         dying_writer,
         ORDERED,
-        2,
+        1,
     )
     .with_a_victim(),
     Model::new(
         "a write that began before the array was watched dies anywhere",
         dying_earlier,
         ORDERED,
-        2,
+        1,
     )
     .with_a_victim(),
     Model::new(
         "a writer that panics on a watched array dies anywhere",
         dying_panic,
         ORDERED,
-        2,
+        1,
     )
     .with_a_victim(),
     Model::new(
@@ -123,11 +124,16 @@ impl Shared {
     fn write(&self, member: u64, span: Span, times: u32) {
         let table = &self.table;
         let lane = table.pool.at(lane_of(member));
+        let reserved = Reservation {
+            mode: Mode::Write,
+            span,
+            has_parts: false,
+        };
         let mut rests = false;
         for _ in 0..times {
-            let is_resumed = rests && lane.resume(Mode::Write, member);
+            let is_resumed = rests && lane.resume(member, 0, &reserved, Mode::Write, &span);
             let request = waiting(member, span, Mode::Write);
-            let may_rest = is_resumed || table.lock_table().acquire_at_once(&request);
+            let may_rest = is_resumed || table.lock_table().acquire_at_once(&request, &mut None);
             if !may_rest {
                 table.take(request).unwrap();
             }
