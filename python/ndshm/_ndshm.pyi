@@ -263,6 +263,31 @@ class Array:
 
         A range is its first byte and the byte after its last, from the start of the array's data.
         """
+    def changed(self) -> int:
+        """Return how often write guards on elements of this view were given back.
+
+        The number goes up with each, in all processes, and never goes down. It goes up after the
+        elements can be read. It also goes up where a block wrote nothing, where an exception ended
+        it, and where the process of the writer died. It does not count operations of
+        :meth:`atomic` and :meth:`unlocked`.
+
+        The array is counted in eight parts of equal length, so the number may also go up by writes
+        to elements close by. The first call by any process makes write guards of this array count,
+        for ever; before it the number is 0.
+        """
+    def wait_changed(self, seen: int, timeout: float | None = None) -> int:
+        """Wait while :meth:`changed` is ``seen``, and return the new number.
+
+        Returns at once if it is another one already. Ask for the number first, then read, then wait
+        with that number: no change is missed. The end of a write guard wakes the thread, and the
+        death of a writer counts as a change. It waits at most ``timeout`` seconds, or without a
+        limit for ``None``.
+
+        Raises :class:`Timeout` if the number was the same for so long; :class:`Frozen` if the array
+        is frozen, which no write can change; :class:`Released` if it was released meanwhile;
+        :class:`Abandoned` if the process that made it was alive when the wait began and ended
+        since. The last two are noticed within 25 ms.
+        """
     def freeze(self) -> np.ndarray:
         """Freeze the array, and return a read-only ndarray that needs no guard.
 

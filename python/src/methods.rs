@@ -2,7 +2,7 @@
 //! `ndshm/_ndshm.pyi` (`python/tests/test_help.py` holds that).
 
 use crate::{
-    arguments::{ScopeArgument, order_name, scope_name},
+    arguments::{self, ScopeArgument, order_name, scope_name},
     array::{Array, ndarrays::DlpackOptions},
     atomics::Atomics,
     attrs, dtype,
@@ -294,6 +294,37 @@ impl Array {
             .into_iter()
             .map(|range| (range.start, range.end))
             .collect())
+    }
+
+    /// Return how often write guards on elements of this view were given back.
+    ///
+    /// The number goes up with each, in all processes, and never goes down. It goes up after the
+    /// elements can be read. It also goes up where a block wrote nothing, where an exception ended
+    /// it, and where the process of the writer died. It does not count operations of
+    /// :meth:`atomic` and :meth:`unlocked`.
+    ///
+    /// The array is counted in eight parts of equal length, so the number may also go up by writes
+    /// to elements close by. The first call by any process makes write guards of this array count,
+    /// for ever; before it the number is 0.
+    fn changed(&self, py: Python<'_>) -> PyResult<u64> {
+        py.detach(|| self.any().changed()).raise(py)
+    }
+
+    /// Wait while :meth:`changed` is ``seen``, and return the new number.
+    ///
+    /// Returns at once if it is another one already. Ask for the number first, then read, then wait
+    /// with that number: no change is missed. The end of a write guard wakes the thread, and the
+    /// death of a writer counts as a change. It waits at most ``timeout`` seconds, or without a
+    /// limit for ``None``.
+    ///
+    /// Raises :class:`Timeout` if the number was the same for so long; :class:`Frozen` if the array
+    /// is frozen, which no write can change; :class:`Released` if it was released meanwhile;
+    /// :class:`Abandoned` if the process that made it was alive when the wait began and ended
+    /// since. The last two are noticed within 25 ms.
+    #[pyo3(signature = (seen, timeout=None))]
+    fn wait_changed(&self, py: Python<'_>, seen: u64, timeout: Option<f64>) -> PyResult<u64> {
+        let time = arguments::limit("timeout", timeout)?;
+        py.detach(|| self.any().wait_changed(seen, time)).raise(py)
     }
 
     /// Freeze the array, and return a read-only ndarray that needs no guard.
