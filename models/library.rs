@@ -48,8 +48,6 @@ pub(crate) mod format {
         // Smaller tables fill up sooner. These named items hide the constants of the glob import.
         pub(crate) use crate::{LIST_LEN, RECORDS};
 
-        /// Lanes of the pool.
-        pub(crate) const MOST_LANES: usize = crate::LANES as usize;
         pub(crate) const GROUP: usize = 2;
         pub(crate) const GROUP_WORDS: usize = 1;
         pub(crate) const STRIPES: usize = 2;
