@@ -14,11 +14,11 @@
 //! | `owner` | the process that deletes the array, none, or claimable (`ownership`) |
 //! | `producer` | member id that created the array |
 //! | `lock`, `ticket` | the lock table (`lock_table`) |
-//! | `used`, `list`, `overflown`, `groups` | which lanes of the store are this array's (`lock_table::hints`) |
+//! | `used`, `list`, `overflown`, `groups` | this array's lanes (`lock_table::hints`) |
 //! | `poisoned`, `records` | bytes that a writer left half-written (`lock_table::poison`) |
 //! | `signals` | how a thread waits for a change of an atomic element (`signals`) |
 //! | `wake`, `waiting` | how a thread waits for the array to be frozen (`lock_table::waiting`) |
-//! | `stripe_len`, `whole`, `stripes`, `change`, `awaited` | the numbers of writes, and how a thread waits for one (`changes`) |
+//! | `stripe_len`, `whole`, `stripes`, `change`, `awaited` | numbers of writes, waits (`changes`) |
 //!
 //! The first 64 bytes change only when the array is made, released, frozen or claimed; the words of
 //! openings and guards have lines of their own, so readers of a frozen array share no line that is

@@ -80,13 +80,23 @@ impl<L: Lanes> LockTable<'_, L> {
     /// Counts the guards that dead writers left and no process has counted. Asks about members that
     /// hold a guard which is counted.
     pub(crate) fn count_the_dead(&self, me: u64, surroundings: &impl Surroundings) {
+        self.bury(me, surroundings, |tag| tag & COUNTED != 0);
+    }
+
+    /// Clears the lanes of dead members on this array whose tag is such, and counts their guards
+    /// and those of poison.
+    pub(super) fn bury(
+        &self,
+        me: u64,
+        surroundings: &impl Surroundings,
+        is_such: impl Fn(u64) -> bool,
+    ) {
         let mut answers = Answers::default();
         self.each_lane_at_any_time(|_, lane, tag| {
-            if tag & COUNTED == 0 {
-                return;
-            }
             let member = member_of(tag);
-            if Mode::Poisoned.is(tag) {
+            if !is_such(tag) {
+                // Not asked about: to ask for each member costs a system call.
+            } else if Mode::Poisoned.is(tag) {
                 self.replace_counted(lane, tag, tag & !COUNTED);
             } else if member != me
                 && !answers.is_alive(member, |member| surroundings.is_alive(member))

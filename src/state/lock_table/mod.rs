@@ -138,9 +138,7 @@ use crate::{
     layout::span::Span,
     state::{
         block::StateBlock,
-        lanes::{
-            self, Answers, COUNTED, Conflicts, Lane, Lanes, Mode, OF_ARRAYS, is_in, member_of,
-        },
+        lanes::{self, Conflicts, Lane, Lanes, Mode, OF_ARRAYS, is_in, member_of},
         rests::{HELD, PART, RESTING},
     },
     sync::{self, Instant},
@@ -445,17 +443,7 @@ impl<L: Lanes> LockTable<'_, L> {
     /// word: a tag names a dead member for ever, so one compare-and-swap is enough even if other
     /// processes do the same.
     fn clear_dead(&self, me: u64, surroundings: &impl Surroundings) {
-        let mut answers = Answers::default();
-        self.each_lane_at_any_time(|_, lane, tag| {
-            let member = member_of(tag);
-            if Mode::Poisoned.is(tag) {
-                self.replace_counted(lane, tag, tag & !COUNTED);
-            } else if member != me
-                && !answers.is_alive(member, |member| surroundings.is_alive(member))
-            {
-                self.replace_dead(lane, tag);
-            }
-        });
+        self.bury(me, surroundings, |_| true);
     }
 
     /// The poison on these bytes, including that of writers whose death is noticed only now.

@@ -2,7 +2,7 @@
 //! wake-up is noticed.
 
 use super::*;
-use crate::state::{changes::stripe_len, rests::Reservation};
+use crate::state::{changes::stripe_len, lanes::COUNTED, rests::Reservation};
 use std::sync::{Arc, atomic::AtomicU64, mpsc};
 
 const DATA_LEN: u64 = 80;
