@@ -243,12 +243,7 @@ fn lease_from_poison(array: &OpenArray, member: u64, error: Error) -> Result<Opt
         member,
         thread: thread_lanes::number(),
         lane: NO_LANE,
-        span: Span {
-            start: 0,
-            end: 0,
-            pitch: 0,
-            width: 0,
-        },
+        span: Span::NOTHING,
         mode: Mode::Read,
         deadline: Some(Instant::now()),
     };
@@ -522,12 +517,7 @@ pub(super) fn watch(array: &OpenArray, wait: Wait) -> Result<()> {
             member: array.member().id_within(deadline.rest())?,
             thread: thread_lanes::number(),
             lane: NO_LANE,
-            span: Span {
-                start: 0,
-                end: u64::MAX,
-                pitch: 0,
-                width: 0,
-            },
+            span: Span::ALL,
             mode: Mode::Read,
             deadline: deadline.instant(),
         };

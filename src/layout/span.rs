@@ -17,6 +17,20 @@ pub(crate) struct Span {
 }
 
 impl Span {
+    /// All bytes of any payload.
+    pub(crate) const ALL: Self = Self::range(0, u64::MAX);
+    /// No byte.
+    pub(crate) const NOTHING: Self = Self::range(0, 0);
+
+    pub(crate) const fn range(start: u64, end: u64) -> Self {
+        Self {
+            start,
+            end,
+            pitch: 0,
+            width: 0,
+        }
+    }
+
     /// The smallest span that covers a view. Its elements have `itemsize` bytes, and its strides
     /// count `unit` bytes each.
     ///
@@ -98,12 +112,8 @@ impl Span {
     pub(crate) fn union(&self, other: &Span) -> Option<Span> {
         let (start, end) = (self.start.min(other.start), self.end.max(other.end));
         let is_range = self.pitch == 0 && other.pitch == 0;
-        (is_range && end.saturating_sub(start) <= u64::from(u32::MAX)).then_some(Span {
-            start,
-            end,
-            pitch: 0,
-            width: 0,
-        })
+        let is_short = end.saturating_sub(start) <= u64::from(u32::MAX);
+        (is_range && is_short).then_some(Span::range(start, end))
     }
 
     /// The bytes of this span that are not in `cut`, exactly, as at most three spans. `None` if the

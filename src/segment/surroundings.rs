@@ -112,12 +112,7 @@ impl Segment {
             member: me,
             thread: 0,
             lane: u32::MAX,
-            span: Span {
-                start: 0,
-                end: u64::MAX,
-                pitch: 0,
-                width: 0,
-            },
+            span: Span::ALL,
             mode: Mode::Read,
             deadline: Some(Instant::now()),
         };

@@ -59,12 +59,7 @@ pub(crate) fn held_by(tag: u64, span: Span) -> Span {
         return span;
     }
     let start = span.start.saturating_add(u64::from(span.pitch));
-    Span {
-        start,
-        end: start.saturating_add(u64::from(span.width)),
-        pitch: 0,
-        width: 0,
-    }
+    Span::range(start, start.saturating_add(u64::from(span.width)))
 }
 
 /// What a guard at rest gives to its thread without the lock word.
@@ -122,14 +117,11 @@ impl Lane {
     /// and those that it has.
     #[inline]
     pub(crate) fn reach(&self, tag: u64) -> Span {
-        let mut span = self.words();
-        if tag & PART != 0 {
-            if !is_in(tag, HELD | RESTING) {
-                return held_by(tag, span);
-            }
-            (span.pitch, span.width) = (0, 0);
+        let span = self.words();
+        match tag & PART != 0 && is_in(tag, HELD | RESTING) {
+            true => Span::range(span.start, span.end),
+            false => held_by(tag, span),
         }
-        span
     }
 
     /// Looks whether the lane, which has this tag, is in the way of a request for these bytes, and

@@ -152,19 +152,13 @@ struct Kept {
 
 impl Kept {
     fn new(index: u32, epoch: u32, wanted: Option<&Wanted<'_>>) -> Self {
-        const NOTHING: Span = Span {
-            start: 0,
-            end: 0,
-            pitch: 0,
-            width: 0,
-        };
         Self {
             index,
             epoch,
             segment: wanted.map_or(0, |wanted| wanted.segment),
             reserved: Reservation {
                 mode: wanted.map_or(Mode::Read, |wanted| wanted.mode),
-                span: wanted.map_or(NOTHING, |wanted| *wanted.span),
+                span: wanted.map_or(Span::NOTHING, |wanted| *wanted.span),
                 has_parts: false,
             },
             rests: false,

@@ -350,6 +350,19 @@ fn a_thread_with_more_guards_than_it_keeps_lanes_leases_one_for_each() {
     assert_eq!(store.lease().index(), guards[2].index());
 }
 
+// The search of a free one looks at those of all others first.
+#[test]
+fn a_thread_leases_the_last_lane_again_that_it_leased_for_one_guard() {
+    let store = Store::new();
+    let guards: Vec<_> = (0..10).map(|_| store.guard(Mode::Read).index()).collect();
+    for index in [guards[4], guards[9]] {
+        store.lane(index).replace(0);
+    }
+    let again = store.guard(Mode::Read);
+    assert!(again.index() == guards[9] && !again.is_kept());
+    assert_eq!(store.guard(Mode::Read).index(), guards[4]);
+}
+
 /// The tag of a lane that another thread leased since is the same as before.
 #[test]
 fn a_lane_that_became_poison_is_not_taken_back_by_its_thread() {
