@@ -23,6 +23,9 @@ mod src {
     pub(crate) mod store {
         pub(crate) mod closing;
     }
+    pub(crate) mod sys {
+        pub(crate) mod holds;
+    }
     /// The whole folder but `mapped`, which needs files.
     pub(crate) mod state {
         pub(crate) mod block;
@@ -39,7 +42,7 @@ mod src {
     unused_imports,
     reason = "each binary imports the part that its models need"
 )]
-pub(crate) use src::{layout, scope, state, store};
+pub(crate) use src::{layout, scope, state, store, sys};
 
 pub(crate) mod format {
     pub(crate) use super::src::words;

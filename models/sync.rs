@@ -10,7 +10,7 @@
 
 use crate::engine::{
     self, lazy_static,
-    sync::{Condvar, Mutex, atomic::fence as engine_fence},
+    sync::{Condvar, Mutex as EngineMutex, atomic::fence as engine_fence},
     thread_local,
 };
 pub(crate) use std::sync::atomic::Ordering;
@@ -28,6 +28,40 @@ use std::{
 /// Time stands still.
 pub(crate) fn milliseconds() -> u32 {
     0
+}
+
+/// Whether a model leaves the fences of the side that runs often out.
+static IS_WITHOUT_LIGHT_FENCES: AtomicBool = AtomicBool::new(false);
+
+pub(crate) fn leave_out_light_fences(left_out: bool) {
+    IS_WITHOUT_LIGHT_FENCES.store(left_out, SeqCst);
+}
+
+/// A barrier of the kernel in all threads, and the compiler's fence: together as two full fences.
+pub(crate) fn light_fence() {
+    if !IS_WITHOUT_LIGHT_FENCES.load(SeqCst) {
+        engine_fence(SeqCst);
+    }
+}
+
+pub(crate) fn heavy_fence() {
+    engine_fence(SeqCst);
+}
+
+/// No model forks.
+pub(crate) type OnceLock<T> = std::sync::OnceLock<T>;
+
+/// A mutex whose lock cannot be poisoned.
+pub(crate) struct Mutex<T>(engine::sync::Mutex<T>);
+
+impl<T> Mutex<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(engine::sync::Mutex::new(value))
+    }
+
+    pub(crate) fn lock(&self) -> engine::sync::MutexGuard<'_, T> {
+        self.0.lock().unwrap()
+    }
 }
 
 pub(crate) const SPINS: u32 = 1;
@@ -265,7 +299,7 @@ struct Sleepers {
 }
 
 lazy_static! {
-    static ref SLEEPERS: Mutex<Sleepers> = Mutex::new(Sleepers {
+    static ref SLEEPERS: EngineMutex<Sleepers> = EngineMutex::new(Sleepers {
         deaths: 0,
         asleep: Vec::new()
     });

@@ -11,7 +11,11 @@ pub(crate) use std::{
     time::Instant,
 };
 
-pub(crate) use crate::sys::futex::{sleep_on, sleep_on_high_half, wake_all, wake_high_half};
+pub(crate) use crate::sys::{
+    fence::{heavy as heavy_fence, light as light_fence},
+    fork::{Mutex, OnceLock},
+    futex::{sleep_on, sleep_on_high_half, wake_all, wake_high_half},
+};
 
 /// The machine's monotonic clock, in milliseconds modulo 2^32: the same for all processes.
 pub(crate) fn milliseconds() -> u32 {

@@ -24,12 +24,13 @@ mod closing;
 mod deaths;
 mod files;
 mod guards;
+mod holds;
 mod lanes;
 mod payload;
 mod rests;
 mod table;
 
-use library::{format, layout, scope, state, store};
+use library::{format, layout, scope, state, store, sys};
 
 /// Lanes of the pool, entries of an array's list, and records of poison: so few that the third lane
 /// of an array is found by its group, and that the third record needs a lane.
@@ -189,6 +190,7 @@ fn main() {
         deaths::MODELS,
         files::MODELS,
         closing::MODELS,
+        holds::MODELS,
     ]
     .into_iter()
     .flatten()

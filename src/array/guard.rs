@@ -11,7 +11,7 @@
 //! - The lock outlives the view. Fields are dropped in the order of their declaration, the view is
 //!   declared first, and its `'static` lifetime never leaves the struct: `Deref` shortens it to
 //!   that of the borrowed guard.
-//! - The lock holds the open array, so the segment stays mapped.
+//! - The lock holds the segment, so it stays mapped.
 //!
 //! A guard over a frozen array has a lock without a slot: no process writes a frozen array.
 //!
@@ -33,7 +33,6 @@ use ndarray::{ArrayRef, ArrayView, ArrayViewMut, Dimension};
 use std::{
     fmt,
     ops::{Deref, DerefMut},
-    sync::Arc,
 };
 
 /// Shared access to the elements of an array or view: while it lives, no thread or process writes
@@ -100,7 +99,7 @@ pub struct WriteGuard<T: Element, D: Dimension> {
 impl<T: Element, D: Dimension> ReadGuard<T, D> {
     #[inline(always)]
     pub(crate) fn take(
-        array: &Arc<OpenArray>,
+        array: &OpenArray,
         layout: &Layout<D>,
         span: Span,
         wait: Wait,
@@ -147,7 +146,7 @@ impl<T: Element, D: Dimension> WriteGuard<T, D> {
     /// to write or to recover.
     #[inline(always)]
     pub(crate) fn take(
-        array: &Arc<OpenArray>,
+        array: &OpenArray,
         layout: &Layout<D>,
         span: Span,
         access: Access,

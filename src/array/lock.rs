@@ -27,13 +27,14 @@
 //! forked in the middle of a wait, by the caller's check, begins again with a lane of its own.
 
 use crate::{
-    array::{holder::Holders, obstacles, open_array::OpenArray, waiting::Waiting},
+    array::{hold::Hold, holder::Holders, obstacles, open_array::OpenArray, waiting::Waiting},
     error::{Error, Result},
     format::constants::MOST_LANES,
     layout::span::Span,
+    segment::Segment,
     state::{
         changes::stripe_len,
-        lanes::{Lanes, Mode},
+        lanes::{Lane, Lanes, Mode},
         lock_table::{Poison, Refusal, Request},
     },
     store::thread_lanes::{self, LeasedLane, Rest, Wanted},
@@ -42,14 +43,7 @@ use crate::{
         wait::{Deadline, Wait},
     },
 };
-use std::{
-    io,
-    marker::PhantomData,
-    ops::Range,
-    path::Path,
-    sync::{Arc, MutexGuard},
-    time::Instant,
-};
+use std::{io, marker::PhantomData, ops::Range, path::Path, sync::MutexGuard, time::Instant};
 
 /// The access that a lock gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,11 +72,9 @@ impl Access {
 
 /// A lane that this thread holds: dropping it gives the lane back.
 pub(crate) struct Lock {
-    array: Arc<OpenArray>,
-    /// [`NO_LANE`] where there are no bytes to lock, or no writer that could write them. With
-    /// [`FREED_AFTER`] where the thread does not keep the lane, and [`RESTS`] where the lock rests
-    /// when it is given back.
-    lane: u32,
+    /// Without a lane where there are no bytes to lock, or no writer that could write them.
+    hold: Hold,
+    end: End,
     generation: u64,
     on_panic: OnPanic,
     /// Neither a guard nor its lock is Send: a thread that would wait for itself is recognized by
@@ -101,8 +93,31 @@ const RESTS: u32 = 1 << 30;
 /// The bits of a lock's lane that are no index.
 const FLAGS: u32 = FREED_AFTER | RESTS;
 
-/// The effect of a panic that drops a lock. As wide as the neighbouring fields: guards are moved,
-/// and moving padding costs more than taking the lock.
+/// What becomes of a lane when its lock is given back. As wide as the neighbouring fields: guards
+/// are moved, and moving padding costs more than taking the lock.
+#[derive(Clone, Copy, PartialEq)]
+#[repr(usize)]
+enum End {
+    /// The thread keeps the lane.
+    IsKept,
+    /// The thread keeps it, and the lock rests there, unless a thread waits for it.
+    Rests,
+    /// The thread does not keep it.
+    IsFreed,
+}
+
+impl End {
+    #[inline]
+    fn of(lane: u32) -> Self {
+        match lane & FLAGS {
+            0 => Self::IsKept,
+            RESTS => Self::Rests,
+            _ => Self::IsFreed,
+        }
+    }
+}
+
+/// The effect of a panic that drops a lock. As wide as the neighbouring fields.
 #[derive(Clone, Copy, PartialEq)]
 #[repr(usize)]
 enum OnPanic {
@@ -113,19 +128,14 @@ enum OnPanic {
 
 impl Lock {
     #[inline(always)]
-    pub(crate) fn take(
-        array: &Arc<OpenArray>,
-        span: Span,
-        access: Access,
-        wait: Wait,
-    ) -> Result<Self> {
+    pub(crate) fn take(array: &OpenArray, span: Span, access: Access, wait: Wait) -> Result<Self> {
         Self::take_with(array, span, access, wait, false)
     }
 
     /// Takes a lock. With companions, the call holds other locks on this array, and waits for all.
     #[inline(always)]
     pub(super) fn take_with(
-        array: &Arc<OpenArray>,
+        array: &OpenArray,
         span: Span,
         access: Access,
         wait: Wait,
@@ -138,9 +148,10 @@ impl Lock {
                 } else {
                     OnPanic::GivesBack
                 };
+                let index = (lane != NO_LANE).then_some(lane & !FLAGS);
                 Ok(Lock {
-                    array: array.clone(),
-                    lane,
+                    hold: array.hold(index),
+                    end: End::of(lane),
                     generation: fork::generation(),
                     on_panic,
                     _not_send: PhantomData,
@@ -336,20 +347,24 @@ impl Drop for Unused<'_> {
     }
 }
 
-#[inline]
-fn give_back(array: &OpenArray, lane: u32) {
+/// Gives a lane back for which no lock was made.
+fn give_back(array: &Segment, lane: u32) {
     if let Some(line) = array.member().lanes().lane(lane & !FLAGS) {
-        match lane & FLAGS {
-            RESTS if line.rest() => {}
-            flags => array.lock_table().give_back(line, flags & FREED_AFTER != 0),
-        }
+        end_guard(array, line, End::of(lane));
+    }
+}
+
+#[inline]
+fn end_guard(array: &Segment, lane: &Lane, end: End) {
+    if end != End::Rests || !lane.rest() {
+        array.lock_table().give_back(lane, end == End::IsFreed);
     }
 }
 
 impl Lock {
     /// The locked array.
-    pub(super) fn array(&self) -> &OpenArray {
-        &self.array
+    pub(super) fn array(&self) -> &Segment {
+        self.hold.segment()
     }
 
     /// Gives the lane back, in a panic too: no guard was made of it.
@@ -359,24 +374,25 @@ impl Lock {
 
     /// Turns the lane into a record of poison, so that the drop has nothing to give back.
     pub(super) fn leave_poison(&mut self) {
-        if self.lane != NO_LANE && self.generation == fork::generation() {
+        if self.generation == fork::generation() {
             self.poison();
-            self.lane = NO_LANE;
+            self.hold.leave_lane();
         }
     }
 
     #[cold]
     fn poison(&self) {
         // The generation is that of the lock, so this is the id that took it, and it is known.
-        let Ok(member) = self.array.member().id() else {
+        let Ok(member) = self.array().member().id() else {
             return;
         };
-        if let Some(lane) = self.array.member().lanes().lane(self.lane & !FLAGS) {
-            self.array.lock_table().poison(lane, member);
-        }
+        let Some(lane) = self.hold.lane() else {
+            return;
+        };
+        self.array().lock_table().poison(lane, member);
         event!(
             WARN,
-            path = %self.array.path().display(),
+            path = %self.array().path().display(),
             "a panic poisoned what was being written"
         );
     }
@@ -387,13 +403,16 @@ impl Drop for Lock {
     /// that a forked child inherited touches nothing: the lane is its parent's.
     #[inline]
     fn drop(&mut self) {
-        if self.lane == NO_LANE || self.generation != fork::generation() {
+        let Some(lane) = self.hold.lane() else {
+            return;
+        };
+        if self.generation != fork::generation() {
             return;
         }
         if self.on_panic == OnPanic::Poisons && std::thread::panicking() {
             self.poison()
         } else {
-            give_back(&self.array, self.lane)
+            end_guard(self.array(), lane, self.end)
         }
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! `core` has every verb once: the properties of an array, its views, access to its elements, its
 //! opening. `shared` and `any` are the public types over it, which name and document the verbs.
-//! `lock` takes and gives back the locks of guards, `together` takes several, `obstacles` says
+//! `lock` takes and gives back the locks of guards (`hold` keeps their segments mapped), `together` takes several, `obstacles` says
 //! which processes were in the way (`holder`), `guard` joins a lock
 //! with a view of the locked elements, and `view` is the one place where a payload becomes an
 //! ndarray view.
@@ -21,6 +21,8 @@ mod dispatch;
 pub(crate) mod frozen;
 #[allow(unsafe_code)]
 pub(crate) mod guard;
+#[allow(unsafe_code)]
+mod hold;
 pub(crate) mod holder;
 mod lock;
 mod obstacles;

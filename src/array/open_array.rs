@@ -8,7 +8,10 @@
 //! that was never used gives the claim back, and the next opener of the handle can take it. The
 //! first use makes the claim final.
 
-use crate::segment::Segment;
+use crate::{
+    array::hold::{Hold, Kept},
+    segment::Segment,
+};
 use std::{
     ops::Deref,
     sync::{
@@ -25,6 +28,7 @@ pub(crate) struct OpenArray {
     segment: Arc<Segment>,
     claim: Option<u64>,
     is_used: AtomicBool,
+    kept: Kept,
 }
 
 impl OpenArray {
@@ -33,6 +37,7 @@ impl OpenArray {
             segment,
             claim,
             is_used: AtomicBool::new(claim.is_none()),
+            kept: Kept::none(),
         })
     }
 
@@ -43,6 +48,12 @@ impl OpenArray {
         if !self.is_used.load(Relaxed) && !self.is_used.swap(true, SeqCst) {
             self.segment.used();
         }
+    }
+
+    /// Keeps the segment mapped for a guard with this lane, which may outlive this opening.
+    #[inline]
+    pub(super) fn hold(&self, lane: Option<u32>) -> Hold {
+        self.kept.hold(&self.segment, lane)
     }
 }
 
@@ -59,5 +70,6 @@ impl Drop for OpenArray {
         if let (Some(token), false) = (self.claim, *self.is_used.get_mut()) {
             self.segment.give_back(token);
         }
+        self.kept.close(&self.segment);
     }
 }

@@ -6,6 +6,7 @@
 
 pub(crate) mod copy;
 pub(crate) mod descriptor;
+pub(crate) mod fence;
 #[allow(unsafe_code)]
 pub(crate) mod file_lock;
 pub(crate) mod file_system;
@@ -14,6 +15,7 @@ pub(crate) mod fork;
 pub(crate) mod fs;
 #[allow(unsafe_code)]
 pub(crate) mod futex;
+pub(crate) mod holds;
 #[allow(unsafe_code)]
 pub(crate) mod mapping;
 pub(crate) mod memory;

@@ -29,7 +29,7 @@ use crate::{
     sys::{fork, process},
 };
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     sync::{
         Arc, Weak,
         atomic::{AtomicU32, Ordering::Relaxed},
@@ -116,8 +116,6 @@ pub(crate) struct Wanted<'a> {
 }
 
 struct Own {
-    /// This thread's number, which no other thread of the process has.
-    number: u32,
     stores: Vec<OwnLanes>,
 }
 
@@ -218,9 +216,11 @@ impl Kept {
 }
 
 thread_local! {
+    /// This thread's number; 0 before it is asked for. Apart from the rest: a thread has it until
+    /// its end.
+    static NUMBER: Cell<u32> = const { Cell::new(0) };
     static OWN: RefCell<Own> = const {
         RefCell::new(Own {
-            number: 0,
             stores: Vec::new(),
         })
     };
@@ -300,9 +300,27 @@ impl Drop for SetAside {
     }
 }
 
-/// The number of the calling thread.
+/// The number of the calling thread, which no other thread of the process has; not 0.
+#[inline]
 pub(crate) fn number() -> u32 {
-    OWN.try_with(|own| own.borrow_mut().number()).unwrap_or(0)
+    match NUMBER.get() {
+        0 => next_number(),
+        number => number,
+    }
+}
+
+#[cold]
+fn next_number() -> u32 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Threads of other processes have other numbers as a rule: see `store::deadlock`.
+    static FIRST: fork::OnceLock<u32> = fork::OnceLock::new();
+    let first = FIRST.get_or_init(|| process::random_uuid().map_or(1, |id| id.as_fields().0));
+    let mut number = 0;
+    while number == 0 {
+        number = first.wrapping_add(NEXT.fetch_add(1, Relaxed));
+    }
+    NUMBER.set(number);
+    number
 }
 
 impl Own {
@@ -316,7 +334,7 @@ impl Own {
         wanted: Option<&Wanted<'_>>,
         range: &mut Option<Span>,
     ) -> Option<LeasedLane> {
-        let thread = self.number;
+        let thread = number();
         let leased = |index, rest| LeasedLane::new(index, thread, rest);
         let pool = member.lanes();
         let store = self
@@ -363,18 +381,6 @@ impl Own {
         is_further.then(|| leased(store.further, Rest::Freed))
     }
 
-    fn number(&mut self) -> u32 {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        // Threads of other processes have other numbers as a rule: see `store::deadlock`.
-        static FIRST: fork::OnceLock<u32> = fork::OnceLock::new();
-        while self.number == 0 {
-            let first =
-                FIRST.get_or_init(|| process::random_uuid().map_or(1, |id| id.as_fields().0));
-            self.number = first.wrapping_add(NEXT.fetch_add(1, Relaxed));
-        }
-        self.number
-    }
-
     #[cold]
     fn lease(
         &mut self,
@@ -382,7 +388,7 @@ impl Own {
         id: u64,
         wanted: Option<&Wanted<'_>>,
     ) -> Result<LeasedLane> {
-        let thread = self.number();
+        let thread = number();
         let pool = member.lanes();
         self.stores.retain(|store| {
             store.pool.strong_count() > 0
