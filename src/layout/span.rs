@@ -35,7 +35,7 @@ impl Span {
     /// count `unit` bytes each.
     ///
     /// A stride qualifies as pitch if every larger stride is a multiple of it; the one that leaves
-    /// out the most bytes is chosen. Every guard computes its span, so few axes need no allocation.
+    /// out the most bytes is chosen. Every view computes its span, so few axes need no allocation.
     pub(crate) fn of<D: Dimension>(layout: &Layout<D>, unit: usize, itemsize: usize) -> Self {
         let extent = layout.extent(unit, itemsize);
         let mut best = Self {

@@ -43,21 +43,29 @@ pub(crate) struct Core<K, D> {
     /// segment's payload and the size of an element; of elements whose type is known at run time
     /// only, `ElementType::check_byte_len` accepted it too.
     pub(in crate::array) layout: Layout<D>,
+    /// The bytes that a guard covers: those of the layout.
+    span: Span,
     /// Invariant: true only if `layout::disjoint` accepted the layout and the segment is mapped
     /// writable.
     pub(in crate::array) is_writable: bool,
 }
 
 impl<K: ElementType, D: Dimension> Core<K, D> {
+    /// The view of a checked layout. `is_writable` keeps the invariant of that field.
+    fn new(element_type: K, opened: Arc<OpenArray>, layout: Layout<D>, is_writable: bool) -> Self {
+        Self {
+            span: Span::of(&layout, size_of::<K::Unit>(), element_type.itemsize()),
+            element_type,
+            opened,
+            layout,
+            is_writable,
+        }
+    }
+
     /// The whole array in a segment that this process has just published; `dim` is its shape.
     pub(in crate::array) fn published(segment: Arc<Segment>, element_type: K, dim: D) -> Self {
         let layout = Layout::whole(dim, segment.header().spec.order(), element_type.units());
-        Self {
-            element_type,
-            opened: OpenArray::new(segment, None),
-            layout,
-            is_writable: true,
-        }
+        Self::new(element_type, OpenArray::new(segment, None), layout, true)
     }
 
     pub(in crate::array) fn handle(&self) -> Handle {
@@ -206,11 +214,8 @@ impl<K: ElementType, D: Dimension> Core<K, D> {
     }
 
     /// The bytes that a guard covers.
+    #[inline]
     pub(in crate::array) fn span(&self) -> Span {
-        Span::of(
-            &self.layout,
-            size_of::<K::Unit>(),
-            self.element_type.itemsize(),
-        )
+        self.span
     }
 }

@@ -44,12 +44,13 @@ impl<K: ElementType, D: Dimension> Core<K, D> {
             found: layout.dim.ndim(),
         };
         let layout = layout.to_dimensionality().ok_or_else(wrong_rank)?;
-        Ok(Self {
+        let is_writable = handle.is_none_or(Handle::is_writable);
+        Ok(Self::new(
             element_type,
-            opened: claim(segment, handle)?,
+            claim(segment, handle)?,
             layout,
-            is_writable: handle.is_none_or(Handle::is_writable),
-        })
+            is_writable,
+        ))
     }
 }
 

@@ -62,13 +62,10 @@ impl<K: ElementType, D: Dimension> Core<K, D> {
         strides: &[isize],
     ) -> Core<P, E> {
         self.opened.mark_used();
-        Core {
-            opened: self.opened.clone(),
-            is_writable: self.is_writable
-                && layout::disjoint(dim.slice(), strides, part.itemsize()),
-            layout: Layout::from_bytes(offset, dim, strides, size_of::<P::Unit>()),
-            element_type: part,
-        }
+        let is_writable =
+            self.is_writable && layout::disjoint(dim.slice(), strides, part.itemsize());
+        let layout = Layout::from_bytes(offset, dim, strides, size_of::<P::Unit>());
+        Core::new(part, self.opened.clone(), layout, is_writable)
     }
 }
 
@@ -139,12 +136,9 @@ impl<T: Element, D: Dimension> Core<Typed<T>, D> {
         let view = self.to_dyn();
         T::DTYPE.check_byte_len(view.shape())?;
         let strides = view.byte_strides();
-        Ok(Core {
-            is_writable: view.is_writable(),
-            layout: Layout::from_bytes(view.layout.offset, view.layout.dim, &strides, 1),
-            opened: view.opened,
-            element_type: T::DTYPE,
-        })
+        let is_writable = view.is_writable();
+        let layout = Layout::from_bytes(view.layout.offset, view.layout.dim, &strides, 1);
+        Ok(Core::new(T::DTYPE, view.opened, layout, is_writable))
     }
 }
 

@@ -111,6 +111,7 @@ impl<K: ElementType, D: Dimension> Core<K, D> {
                 dim: self.layout.dim.into_dyn(),
                 strides: self.layout.strides.into_dyn(),
             },
+            span: self.span,
             is_writable: self.is_writable,
         }
     }

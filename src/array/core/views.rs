@@ -109,11 +109,11 @@ impl<K: ElementType, D: Dimension> Core<K, D> {
     /// The view with a layout of the same elements, or of some of them.
     pub(super) fn with_layout<E: Dimension>(&self, layout: Layout<E>) -> Core<K, E> {
         self.opened.mark_used();
-        Core {
-            element_type: self.element_type.clone(),
-            opened: self.opened.clone(),
+        Core::new(
+            self.element_type.clone(),
+            self.opened.clone(),
             layout,
-            is_writable: self.is_writable,
-        }
+            self.is_writable,
+        )
     }
 }
