@@ -16,6 +16,17 @@ pub(crate) struct Span {
     pub(crate) width: u32,
 }
 
+/// Sorts some values. The sort of the standard library is made for more, and takes longer.
+fn sort_few(values: &mut [(usize, usize)]) {
+    for end in 1..values.len() {
+        let mut at = end;
+        while at > 0 && values[at] < values[at - 1] {
+            values.swap(at, at - 1);
+            at -= 1;
+        }
+    }
+}
+
 impl Span {
     /// All bytes of any payload.
     pub(crate) const ALL: Self = Self::range(0, u64::MAX);
@@ -65,7 +76,7 @@ impl Span {
             }
         }
         let axes = &mut axes[..count];
-        axes.sort_unstable();
+        sort_few(axes);
         let mut width = itemsize;
         let mut share = 1.0;
         for position in 0..axes.len() {
@@ -73,7 +84,7 @@ impl Span {
             // A stride that leaves no byte out is no pitch. Contiguous axes take this path and need
             // no division.
             if stride > width {
-                let larger_are_multiples = axes[position..]
+                let larger_are_multiples = axes[position + 1..]
                     .iter()
                     .all(|(larger, _)| larger.is_multiple_of(stride));
                 let part = width as f64 / stride as f64;

@@ -193,6 +193,7 @@ impl Segment {
         })
     }
 
+    #[inline]
     pub(crate) fn member(&self) -> &Arc<Member> {
         &self.member
     }
@@ -290,6 +291,7 @@ impl Segment {
         }
     }
 
+    #[inline]
     fn any_mapping(&self) -> &Mapping {
         match self.writable.get().or(self.protected.get()) {
             Some(counted) => counted,

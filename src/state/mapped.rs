@@ -79,6 +79,7 @@ unsafe impl Atomics for Lane {}
 
 impl Mapping {
     /// The state block of an array file.
+    #[inline]
     pub(crate) fn state(&self) -> &StateBlock {
         self.atomics(STATE_AT)
     }
@@ -206,6 +207,7 @@ impl Drop for Unpublished {
 impl Deref for Counted {
     type Target = Mapping;
 
+    #[inline]
     fn deref(&self) -> &Mapping {
         &self.mapping
     }

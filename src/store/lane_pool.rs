@@ -74,6 +74,7 @@ impl LanePool {
         self.page.is_private()
     }
 
+    #[inline]
     pub(crate) fn serial(&self) -> u64 {
         self.serial
     }

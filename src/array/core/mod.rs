@@ -188,23 +188,30 @@ impl<K: ElementType, D: Dimension> Core<K, D> {
         self.is_writable && !self.is_frozen()
     }
 
+    #[inline]
     pub(in crate::array) fn is_frozen(&self) -> bool {
         self.opened.is_frozen()
     }
 
     /// An error where no element can be written through this array.
+    #[inline]
     pub(in crate::array) fn check_writable(&self) -> Result<()> {
-        let path = || self.path().into();
-        if self.is_frozen() {
-            return Err(Error::Frozen { path: path() });
+        match self.is_writable && !self.is_frozen() {
+            true => Ok(()),
+            false => Err(self.not_writable()),
         }
-        if !self.is_writable {
-            return Err(Error::ReadOnly {
-                path: path(),
+    }
+
+    #[cold]
+    fn not_writable(&self) -> Error {
+        let path = self.path().into();
+        match self.is_frozen() {
+            true => Error::Frozen { path },
+            false => Error::ReadOnly {
+                path,
                 reason: "the view is read-only, or some of its elements share memory",
-            });
+            },
         }
-        Ok(())
     }
 
     /// The bytes of the payload from the first to the last of this view.

@@ -106,6 +106,7 @@ impl Member {
     }
 
     /// The lanes of the store.
+    #[inline]
     pub(crate) fn lanes(&self) -> &Arc<LanePool> {
         &self.lanes
     }

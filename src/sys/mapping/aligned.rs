@@ -76,6 +76,7 @@ impl Aligned {
         Ok(Self { address, len })
     }
 
+    #[inline]
     pub(super) fn address(&self) -> *mut u8 {
         self.address.as_ptr()
     }

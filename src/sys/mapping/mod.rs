@@ -137,6 +137,7 @@ impl Mapping {
         self.is_private
     }
 
+    #[inline]
     fn address(&self) -> *mut u8 {
         match &self.pages {
             Pages::Anywhere(raw) => raw.as_mut_ptr(),
@@ -248,6 +249,7 @@ impl Mapping {
     }
 
     /// The atomics at offset `at`, in the first page.
+    #[inline]
     pub(crate) fn atomics<T: Atomics>(&self, at: usize) -> &T {
         let end = at + size_of::<T>();
         assert!(
@@ -268,6 +270,7 @@ impl Mapping {
     }
 
     /// The address of a byte of the mapping, or of its end.
+    #[inline]
     pub(crate) fn at(&self, offset: usize) -> NonNull<u8> {
         assert!(
             offset <= self.len,
