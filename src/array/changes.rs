@@ -4,7 +4,7 @@
 //! first one watches the array, and a wait ends where no change can come any more.
 
 use crate::{
-    array::{lock, open_array::OpenArray, waiting::Waiting},
+    array::{lock_word, open_array::OpenArray, waiting::Waiting},
     error::{Error, Result},
     layout::span::Span,
     sys::wait::{Wait, is_interrupted},
@@ -24,7 +24,7 @@ fn changed_within(array: &OpenArray, span: &Span, wait: Wait) -> Result<u64> {
     if span.is_empty() || array.is_frozen() {
         return Ok(0);
     }
-    lock::watch(array, wait)?;
+    lock_word::watch(array, wait)?;
     Ok(array.state().changes(span).unwrap_or(0))
 }
 

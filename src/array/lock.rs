@@ -27,23 +27,20 @@
 //! forked in the middle of a wait, by the caller's check, begins again with a lane of its own.
 
 use crate::{
-    array::{hold::Hold, holder::Holders, obstacles, open_array::OpenArray, waiting::Waiting},
+    array::{hold::Hold, open_array::OpenArray, refusal::refused, waiting::Waiting},
     error::{Error, Result},
-    format::constants::MOST_LANES,
     layout::span::Span,
     segment::Segment,
     state::{
-        changes::stripe_len,
         lanes::{Lane, Lanes, Mode},
-        lock_table::{Poison, Refusal, Request},
+        lock_table::{Refusal, Request},
     },
     store::thread_lanes::{self, LeasedLane, Rest, Wanted},
-    sys::{
-        fork,
-        wait::{Deadline, Wait},
-    },
+    sys::{fork, wait::Wait},
 };
-use std::{io, marker::PhantomData, ops::Range, path::Path, sync::MutexGuard, time::Instant};
+use std::{marker::PhantomData, sync::MutexGuard, time::Instant};
+
+pub(super) use crate::array::refusal::held;
 
 /// The access that a lock gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +80,7 @@ pub(crate) struct Lock {
 }
 
 /// The lane of a lock that took none.
-const NO_LANE: u32 = u32::MAX;
+pub(super) const NO_LANE: u32 = u32::MAX;
 /// How often a thread tries to get a lane that it freed.
 const LEASES: usize = 64;
 /// A bit of a lock's lane: the lane is freed with the lock.
@@ -413,139 +410,6 @@ impl Drop for Lock {
             self.poison()
         } else {
             end_guard(self.array(), lane, self.end)
-        }
-    }
-}
-
-#[cold]
-fn refused(
-    array: &OpenArray,
-    request: &Request,
-    refusal: Refusal,
-    deadline: &Deadline,
-    around: &Waiting<'_>,
-) -> Error {
-    let path = array.path().to_path_buf();
-    match refusal {
-        Refusal::WouldDeadlock => Error::WouldDeadlock {
-            path,
-            holders: obstacles::in_the_circle(array, request, around),
-        },
-        Refusal::CutOff => array.member().lost(),
-        Refusal::TooManyGuards => Error::TooManyGuards {
-            path,
-            limit: MOST_LANES,
-        },
-        Refusal::OutOfReach => around
-            .unreached
-            .take()
-            .unwrap_or_else(|| out_of_reach(&path)),
-        Refusal::NotWritable => array.not_writable(),
-        // The callers begin again in a forked child.
-        Refusal::Interrupted | Refusal::Forked => Error::Interrupted { path },
-        Refusal::Poisoned(poison) => {
-            event!(
-                WARN,
-                path = %path.display(),
-                start = poison.span.start,
-                end = poison.span.end,
-                member = poison.member,
-                "found poison"
-            );
-            Error::Poisoned {
-                path,
-                range: range_of(poison),
-                member: poison.member,
-                holders: obstacles::writer_of(array, &poison),
-            }
-        }
-        Refusal::Interleaved(poison) => {
-            let reason = format!(
-                "the poisoned bytes {:?} interleave with those of this view: recover a view that \
-                 contains them",
-                range_of(poison)
-            );
-            Error::layout("recover", reason)
-        }
-        Refusal::WouldBlock => {
-            let holders = obstacles::in_the_way(array, request, around);
-            held(&path, deadline, holders)
-        }
-        Refusal::WordHeld => deadline
-            .failed(&path, WORD_IS_HELD)
-            .held_by(obstacles::in_the_way(array, request, around)),
-    }
-}
-
-/// The error of a wait for guards that ended before these were given back.
-pub(super) fn held(path: &Path, deadline: &Deadline, holders: Holders) -> Error {
-    let obstacle = match holders.is_empty() {
-        true => "guards on overlapping bytes, which are given back by now, were held",
-        false => "a guard on overlapping bytes was held",
-    };
-    deadline.failed(path, obstacle).held_by(holders)
-}
-
-/// A guard in a lane that this process cannot touch, though it reached all that there are.
-fn out_of_reach(path: &Path) -> Error {
-    let source = io::Error::other("a guard is in a lane beyond the end of the lock file");
-    Error::io(path, "reach the lanes that other processes added")(source)
-}
-
-/// Why a call did not get the lock word of the table in time.
-const WORD_IS_HELD: &str = "another process held the array's lock word, which takes less than a \
-                            microsecond (if it is stopped: continue it by SIGCONT, or end it)";
-
-fn range_of(poison: Poison) -> Range<usize> {
-    poison.span.start as usize..poison.span.end as usize
-}
-
-/// The poisoned bytes of a span, as ranges of the payload. A frozen array has none: poison refuses
-/// the freeze, and a freezer that dies wrote nothing. Waits for the lock word only, and as long as
-/// the store's setting allows.
-pub(crate) fn poisoned(array: &OpenArray, span: Span) -> Result<Vec<Range<usize>>> {
-    let deadline = array.member().deadline();
-    let found = loop {
-        let request = Request {
-            member: array.member().id_within(deadline.rest())?,
-            thread: thread_lanes::number(),
-            lane: NO_LANE,
-            span,
-            mode: Mode::Read,
-            deadline: deadline.instant(),
-        };
-        let around = Waiting::new(array);
-        match array.lock_table().poisoned(&request, &around) {
-            Ok(found) => break found,
-            Err(Refusal::Forked) => {}
-            Err(refusal) => return Err(refused(array, &request, refusal, &deadline, &around)),
-        }
-    };
-    if array.is_frozen() {
-        return Ok(Vec::new());
-    }
-    Ok(found.into_iter().map(range_of).collect())
-}
-
-/// Watches an array, so that its guards that write are counted from now on. Waits for the lock word
-/// only.
-pub(super) fn watch(array: &OpenArray, wait: Wait) -> Result<()> {
-    let deadline = wait.or(array.member().settings().lock_timeout()).begin();
-    loop {
-        let request = Request {
-            member: array.member().id_within(deadline.rest())?,
-            thread: thread_lanes::number(),
-            lane: NO_LANE,
-            span: Span::ALL,
-            mode: Mode::Read,
-            deadline: deadline.instant(),
-        };
-        let around = Waiting::new(array);
-        let stripe_len = stripe_len(array.data_len() as u64);
-        match array.lock_table().watch(&request, stripe_len, &around) {
-            Ok(()) => return Ok(()),
-            Err(Refusal::Forked) => {}
-            Err(refusal) => return Err(refused(array, &request, refusal, &deadline, &around)),
         }
     }
 }

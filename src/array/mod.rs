@@ -3,10 +3,10 @@
 //!
 //! `core` has every verb once: the properties of an array, its views, access to its elements, its
 //! opening. `shared` and `any` are the public types over it, which name and document the verbs.
-//! `lock` takes and gives back the locks of guards (`hold` keeps their segments mapped), `together` takes several, `obstacles` says
-//! which processes were in the way (`holder`), `guard` joins a lock
-//! with a view of the locked elements, and `view` is the one place where a payload becomes an
-//! ndarray view.
+//! `lock` takes and gives back the locks of guards, and `hold` keeps their segments mapped.
+//! `together` takes several. `refusal` makes the error of a lock that could not be had;
+//! `obstacles` finds the processes that it names. `guard` joins a lock with a view of the locked
+//! elements. `view` is the one place where a payload becomes an ndarray view.
 //!
 //! Methods of [`Handle`](crate::Handle) that open arrays stand in `open` and `frozen`.
 
@@ -25,9 +25,11 @@ pub(crate) mod guard;
 mod hold;
 pub(crate) mod holder;
 mod lock;
+mod lock_word;
 mod obstacles;
 mod open;
 mod open_array;
+mod refusal;
 mod serde;
 mod shared;
 mod snapshot;

@@ -5,7 +5,8 @@ use crate::{
     array::{
         changes, frozen,
         guard::{ReadGuard, WriteGuard},
-        lock::{self, Access},
+        lock::Access,
+        lock_word,
     },
     error::Result,
     sys::wait::Wait,
@@ -43,7 +44,7 @@ impl<K: ElementType, D: Dimension> Core<K, D> {
 
     pub(in crate::array) fn poisoned(&self) -> Result<Vec<Range<usize>>> {
         self.opened.mark_used();
-        lock::poisoned(&self.opened, self.span())
+        lock_word::poisoned(&self.opened, self.span())
     }
 
     pub(in crate::array) fn is_poisoned(&self) -> Result<bool> {
