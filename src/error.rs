@@ -3,9 +3,9 @@
 pub use crate::format::header_error::HeaderError;
 
 use crate::{
-    array::holder::{Holder, Holders, words},
     element::dtype::DType,
     format::id::ArrayId,
+    inspect::holder::{Holder, Holders, words},
 };
 use std::{fmt, io, ops::Range, path::PathBuf, time::Duration};
 use thiserror::Error as ThisError;

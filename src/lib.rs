@@ -166,7 +166,6 @@ pub use array::any::AnyArray;
 pub use array::atomic::{AtomicArray, AtomicElement};
 pub use array::frozen::FrozenArray;
 pub use array::guard::{ReadGuard, WriteGuard};
-pub use array::holder::{Holder, Holders};
 pub use array::together::{LockSet, Reading, Updating, Writing, lock, lock_timeout, try_lock};
 pub use array::{
     SharedArray, SharedArray0, SharedArray1, SharedArray2, SharedArray3, SharedArray4,
@@ -178,6 +177,7 @@ pub use element::{Bool, Element};
 pub use error::{Error, HeaderError, Result};
 pub use format::id::ArrayId;
 pub use handle::Handle;
+pub use inspect::holder::{Holder, Holders};
 pub use inspect::info::ArrayInfo;
 pub use inspect::observer::{
     ArrayState, GuardKind, GuardState, Leftovers, LockState, MemberState, Observer, UserRoot,
@@ -228,8 +228,8 @@ pub use ndshm_derive::Element;
 /// Items for the code of the macros, and for this project's tool and Python package.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::array::holder::words;
     pub use crate::element::Element;
+    pub use crate::inspect::holder::words;
     pub use crate::sys::process::trusted_variable;
     pub use bytemuck;
     pub use ndarray::IxDyn;

@@ -23,7 +23,6 @@ pub(crate) mod frozen;
 pub(crate) mod guard;
 #[allow(unsafe_code)]
 mod hold;
-pub(crate) mod holder;
 mod lock;
 mod lock_word;
 mod obstacles;
@@ -41,6 +40,7 @@ mod unlocked;
 pub(crate) mod view;
 mod waiting;
 
+use crate::inspect::holder;
 pub(crate) use create::{Content, Labels, create, create_any, draft_any, from_ndarray, spec_of};
 pub(crate) use open::open_named;
 pub use shared::{

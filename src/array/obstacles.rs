@@ -18,15 +18,14 @@
 //! came, or in another one of the member, for as long as these are not leased again.
 
 use crate::{
-    array::{
-        holder::{Holder, Holders},
-        open_array::OpenArray,
-        waiting::Waiting,
-    },
+    array::{open_array::OpenArray, waiting::Waiting},
     format::array_spec::ArraySpec,
-    inspect::observer::{
-        GuardKind,
-        locks::{kind_of, range_of, slice_of_span, waited},
+    inspect::{
+        holder::{Holder, Holders},
+        observer::{
+            GuardKind,
+            locks::{kind_of, range_of, slice_of_span, waited},
+        },
     },
     layout::span::Span,
     segment::described,
@@ -118,8 +117,7 @@ pub(super) fn in_the_way(array: &OpenArray, request: &Request, around: &Waiting<
 pub(super) fn in_the_circle(array: &OpenArray, request: &Request, around: &Waiting<'_>) -> Holders {
     let named = Named::of(array);
     let is_own = |lane: &LaneSnapshot| {
-        (member_of(lane.tag), lane.thread) == (request.member, request.thread)
-            && request.thread != 0
+        member_of(lane.tag) == request.member && lane.is_of_thread(request.thread)
     };
     if let Some(circle) = around.circle.take() {
         let others = circle.iter().filter(|link| !is_own(&link.lane)).take(MOST);
@@ -225,9 +223,8 @@ impl<'a> Named<'a> {
     }
 
     fn holder(&self, lane: &LaneSnapshot, since: Option<Duration>) -> Holder {
-        let is_this_thread = self.store.is_own_id(member_of(lane.tag))
-            && lane.thread != 0
-            && lane.thread == thread_lanes::number();
+        let is_this_thread =
+            self.store.is_own_id(member_of(lane.tag)) && lane.is_of_thread(thread_lanes::number());
         Holder {
             kind: Some(kind_of(lane.tag)),
             is_waiting: is_waiting(lane.tag),

@@ -4,9 +4,10 @@
 //! of it: `obstacles` looks for the holders that the error names.
 
 use crate::{
-    array::{holder::Holders, obstacles, open_array::OpenArray, waiting::Waiting},
+    array::{obstacles, open_array::OpenArray, waiting::Waiting},
     error::Error,
     format::constants::MOST_LANES,
+    inspect::holder::Holders,
     state::lock_table::{Poison, Refusal, Request},
     sys::wait::Deadline,
 };

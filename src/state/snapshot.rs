@@ -157,6 +157,11 @@ impl LaneSnapshot {
         }
     }
 
+    /// Whether this is the number of the lane's thread, among those of its process.
+    pub(crate) fn is_of_thread(&self, number: u32) -> bool {
+        number != 0 && self.thread == number
+    }
+
     /// Whether the lane is still in the use that was copied: then all words are of this one use.
     pub(crate) fn is_of_one_use(&self, lane: &Lane) -> bool {
         let tag = lane.tag.load(Acquire);

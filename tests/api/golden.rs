@@ -337,9 +337,10 @@ fn a_golden_store_shows_the_lanes_of_the_process_that_died_in_it() {
         assert_eq!(locks.len(), guards);
         for (at, lock) in locks.iter().enumerate() {
             let kind = [GuardKind::Read, GuardKind::Atomic, GuardKind::Write][at % 3];
-            assert_eq!((lock.kind, lock.range.clone()), (kind, at..at + 1));
-            let holder = (lock.member, lock.is_alive, lock.is_waiting);
-            assert_eq!(holder, (1, false, false), "{at}");
+            let holder = &lock.holder;
+            assert_eq!((holder.kind, &holder.range), (Some(kind), &(at..at + 1)));
+            let state = (holder.member, holder.is_alive, holder.is_waiting);
+            assert_eq!(state, (1, false, false), "{at}");
             assert!(lock.array.is_some());
         }
         let found = verify(&path).unwrap();

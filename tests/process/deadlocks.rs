@@ -254,7 +254,7 @@ fn a_circle_through_a_dead_process_is_none() {
     let observer = Observer::open(manager.path()).unwrap();
     let waiting = || {
         let locks = observer.locks().unwrap();
-        locks.iter().filter(|lock| lock.is_waiting).count()
+        locks.iter().filter(|lock| lock.holder.is_waiting).count()
     };
     let start = |i: usize| {
         let handles = [i, (i + 1) % 3].map(|i| xs[i].handle().to_string());

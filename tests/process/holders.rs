@@ -644,7 +644,7 @@ fn the_member_that_holds_the_lock_word_is_named() {
     let mut peer = peer();
     takes(&mut peer, "read", &other.handle());
     let locks = Observer::open(manager.path()).unwrap().locks().unwrap();
-    let member = locks[0].member;
+    let member = locks[0].holder.member;
     kill_process(peer.pid(), Signal::STOP).unwrap();
     words::set(xs.path(), words::LOCK_AT, member);
     let limit = Duration::from_millis(60);
@@ -699,7 +699,7 @@ fn a_process_of_another_namespace_has_no_pid_and_any_bytes_give_words_only() {
     let mut peer = peer();
     takes(&mut peer, "write", &xs.handle());
     let locks = Observer::open(manager.path()).unwrap().locks().unwrap();
-    let member = locks[0].member;
+    let member = locks[0].holder.member;
     let path = manager.path().join(".lock");
     let file = File::options().read(true).write(true).open(&path).unwrap();
     let mut number = [0; 4];

@@ -5,16 +5,17 @@ use crate::{
     element::dtype::DType,
     error::Result,
     format::id::ArrayId,
-    inspect::info::ArrayInfo,
+    inspect::{holder::Holder, info::ArrayInfo},
     layout::{Order, span::Span, text::slice_of},
     state::{
         lanes::{Conflicts, Mode, OF_ARRAYS, READING, is_in, is_waiting, member_of, wanted_by},
         snapshot::LaneSnapshot,
     },
+    store::thread_lanes,
     sync::milliseconds,
     sys::process,
 };
-use std::{collections::HashMap, ops::Range, path::PathBuf, time::Duration};
+use std::{collections::HashMap, ops::Range, time::Duration};
 
 /// A guard on an array, or the wait for one. Given by [`Observer::locks`](crate::Observer::locks).
 ///
@@ -28,8 +29,9 @@ use std::{collections::HashMap, ops::Range, path::PathBuf, time::Duration};
 /// let row = results.slice(ndarray::s![3, ..])?;
 /// let guard = row.write()?;
 /// let locks = Observer::open(manager.path())?.locks()?;
-/// assert_eq!((locks[0].kind, locks[0].view.as_deref()), (GuardKind::Write, Some("[3]")));
-/// assert_eq!(locks[0].pid, Some(std::process::id()));
+/// let holder = &locks[0].holder;
+/// assert_eq!((holder.kind, holder.slice.as_deref()), (Some(GuardKind::Write), Some("[3]")));
+/// assert_eq!(holder.pid, Some(std::process::id()));
 /// # Ok::<(), ndshm::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,28 +39,9 @@ use std::{collections::HashMap, ops::Range, path::PathBuf, time::Duration};
 pub struct LockState {
     /// The array, if it is still in the store.
     pub array: Option<ArrayId>,
-    /// Its file.
-    pub path: Option<PathBuf>,
-    /// What the guard is for.
-    pub kind: GuardKind,
-    /// Whether it is waited for, not held.
-    pub is_waiting: bool,
-    /// From the first byte of its view to the last, counted from the start of the array's data; the
-    /// view need not have all bytes in between.
-    pub range: Range<usize>,
-    /// Its view as a slice of the array in NumPy's notation, where one says it: `[3]`,
-    /// `[:, 128:256]`.
-    pub view: Option<String>,
-    /// The member that holds it or waits for it.
-    pub member: u64,
-    /// Whether that member lives. A guard to write of a dead member is poison.
-    pub is_alive: bool,
-    /// Its process, where the number means something: in the same pid namespace.
-    pub pid: Option<u32>,
-    /// The command of the process, where it can be read.
-    pub command: Option<String>,
-    /// How long it has waited.
-    pub waited: Option<Duration>,
+    /// The guard or wait, with its process, in the words of errors. Its kind is known; its time is
+    /// that of a wait.
+    pub holder: Holder,
     /// The guards and waits that it waits for: their places in the list.
     pub waits_for: Vec<usize>,
 }
@@ -117,25 +100,33 @@ impl Observer {
                 None => *alive.entry(member).or_insert(self.store.is_alive(member)?),
             };
             let info = arrays.get(&lane.key);
-            let pid = process::pid_of(lane.process);
             locks.push(LockState {
                 array: info.map(|info| info.id),
-                path: info.map(|info| info.path.clone()),
-                kind: kind_of(lane.tag),
-                is_waiting: is_waiting(lane.tag),
-                range: range_of(lane.span, info.map_or(usize::MAX, |info| info.byte_len)),
-                view: info.and_then(|info| {
-                    slice_of_span(&lane.span, &info.shape, info.order, &info.dtype)
-                }),
-                member,
-                is_alive,
-                pid,
-                command: pid.filter(|_| is_alive).and_then(process::command_of),
-                waited: waited(lane),
+                holder: holder(lane, info, is_alive),
                 waits_for: waits_for(lane, &lanes),
             });
         }
         Ok(locks)
+    }
+}
+
+fn holder(lane: &LaneSnapshot, info: Option<&ArrayInfo>, is_alive: bool) -> Holder {
+    let pid = process::pid_of(lane.process);
+    let is_this_process = is_alive && pid == Some(std::process::id());
+    Holder {
+        path: info.map(|info| info.path.clone()),
+        kind: Some(kind_of(lane.tag)),
+        is_waiting: is_waiting(lane.tag),
+        range: range_of(lane.span, info.map_or(usize::MAX, |info| info.byte_len)),
+        slice: info
+            .and_then(|info| slice_of_span(&lane.span, &info.shape, info.order, &info.dtype)),
+        member: member_of(lane.tag),
+        is_alive,
+        pid,
+        command: pid.filter(|_| is_alive).and_then(process::command_of),
+        is_this_process,
+        is_this_thread: is_this_process && lane.is_of_thread(thread_lanes::number()),
+        since: waited(lane),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{Outcome, context::Context, display::text, failure::Failure};
 use comfy_table::Cell;
-use ndshm::{GuardKind, LockState, Observer};
+use ndshm::{GuardKind, Holder, LockState, Observer};
 use serde_json::{Value, json};
 use std::{
     io::Write,
@@ -27,7 +27,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
         let locks = Observer::open(&store)?.locks()?;
         let is_shown = |at: usize| {
             !args.waits
-                || locks[at].is_waiting
+                || locks[at].holder.is_waiting
                 || locks.iter().any(|other| other.waits_for.contains(&at))
         };
         let shown: Vec<_> = (0..locks.len()).filter(|&at| is_shown(at)).collect();
@@ -53,28 +53,29 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
 }
 
 fn to_json(at: usize, lock: &LockState) -> Value {
+    let holder = &lock.holder;
     json!({
         "lock": at,
         "array": lock.array.map(|id| id.to_string()),
-        "path": lock.path.as_ref().map(|path| path.display().to_string()),
-        "kind": kind(lock.kind),
-        "waiting": lock.is_waiting,
-        "start": lock.range.start,
-        "end": lock.range.end,
-        "view": lock.view,
-        "member": lock.member,
-        "alive": lock.is_alive,
-        "pid": lock.pid,
-        "command": lock.command,
-        "waited_seconds": lock.waited.map(|waited| waited.as_secs_f64()),
+        "path": holder.path.as_ref().map(|path| path.display().to_string()),
+        "kind": kind(holder),
+        "waiting": holder.is_waiting,
+        "start": holder.range.start,
+        "end": holder.range.end,
+        "view": holder.slice,
+        "member": holder.member,
+        "alive": holder.is_alive,
+        "pid": holder.pid,
+        "command": holder.command,
+        "waited_seconds": holder.since.map(|since| since.as_secs_f64()),
         "waits_for": lock.waits_for,
     })
 }
 
-fn kind(kind: GuardKind) -> &'static str {
-    match kind {
-        GuardKind::Read => "read",
-        GuardKind::Atomic => "atomic",
+fn kind(holder: &Holder) -> &'static str {
+    match holder.kind {
+        Some(GuardKind::Read) => "read",
+        Some(GuardKind::Atomic) => "atomic",
         _ => "write",
     }
 }
@@ -87,7 +88,10 @@ fn print(
 ) -> Result<(), Failure> {
     let mut out = context.out();
     let name = store.file_name().unwrap_or(store.as_os_str());
-    let waits = shown.iter().filter(|&&at| locks[at].is_waiting).count();
+    let waits = shown
+        .iter()
+        .filter(|&&at| locks[at].holder.is_waiting)
+        .count();
     writeln!(
         out,
         "{}  {} held, {} waited for",
@@ -101,13 +105,15 @@ fn print(
     let headers = ["LOCK", "VIEW", "FOR", "STATE", "PROCESS", "COMMAND"];
     let mut table = text::table(&headers, context.has_colors());
     for &at in shown {
-        let lock = &locks[at];
-        let state = match (lock.is_waiting, lock.is_alive) {
+        let LockState {
+            holder, waits_for, ..
+        } = &locks[at];
+        let state = match (holder.is_waiting, holder.is_alive) {
             (false, true) => "held".into(),
             (false, false) => "held by the dead".into(),
             (true, _) => {
-                let seconds = lock.waited.unwrap_or_default().as_secs_f64();
-                let others: Vec<_> = lock.waits_for.iter().map(usize::to_string).collect();
+                let seconds = holder.since.unwrap_or_default().as_secs_f64();
+                let others: Vec<_> = waits_for.iter().map(usize::to_string).collect();
                 match others.len() {
                     0 => format!("waits for {seconds:.1} s"),
                     1..=8 => format!("waits for {seconds:.1} s, for {}", others.join(" ")),
@@ -119,17 +125,17 @@ fn print(
                 }
             }
         };
-        let process = match lock.pid {
+        let process = match holder.pid {
             Some(pid) => pid.to_string(),
-            None => format!("member {}", lock.member),
+            None => format!("member {}", holder.member),
         };
         table.add_row([
             Cell::new(at),
-            Cell::new(view(lock)),
-            Cell::new(kind(lock.kind)),
+            Cell::new(view(holder)),
+            Cell::new(kind(holder)),
             Cell::new(state),
             Cell::new(process),
-            Cell::new(printable(lock.command.as_deref().unwrap_or(""))),
+            Cell::new(printable(holder.command.as_deref().unwrap_or(""))),
         ]);
     }
     for line in table.lines() {
@@ -139,8 +145,8 @@ fn print(
 }
 
 /// The array and the part of it.
-fn view(lock: &LockState) -> String {
-    let name = match &lock.path {
+fn view(holder: &Holder) -> String {
+    let name = match &holder.path {
         Some(path) => path
             .file_stem()
             .unwrap_or_default()
@@ -148,10 +154,10 @@ fn view(lock: &LockState) -> String {
             .into_owned(),
         None => "an array that is gone".into(),
     };
-    let part = match &lock.view {
-        Some(view) if view == "[:]" => String::new(),
-        Some(view) => view.clone(),
-        None => format!(" bytes {}..{}", lock.range.start, lock.range.end),
+    let part = match &holder.slice {
+        Some(slice) if slice == "[:]" => String::new(),
+        Some(slice) => slice.clone(),
+        None => format!(" bytes {}..{}", holder.range.start, holder.range.end),
     };
     printable(&(name + &part))
 }

@@ -1,6 +1,7 @@
-//! The holder of a guard in the way of a call, as an error names it, and its words.
+//! The holder of a guard, as errors and observers name it, and its words.
 //!
-//! `obstacles` makes holders of the lanes that a refused call found in its way.
+//! `array::obstacles` makes holders of the lanes that a refused call found in its way,
+//! `observer::locks` of all lanes of a store.
 
 use crate::inspect::observer::GuardKind;
 use std::{
@@ -16,9 +17,11 @@ const MOST_IN_TEXT: usize = 4;
 /// Letters of a command in the text of an error.
 const LONGEST_COMMAND: usize = 80;
 
-/// A guard, or the wait for one, that kept a call from its guard; or the writer that left bytes
-/// half-written. Given by [`Error::holders`](crate::Error::holders), as the call saw it when it
-/// gave up.
+/// A guard on an array, or the wait for one, and its process.
+///
+/// [`Error::holders`](crate::Error::holders) gives those that kept a call from its guard, as the
+/// call saw them when it gave up, or the writer that left bytes half-written.
+/// [`Observer::locks`](crate::Observer::locks) gives all of a store.
 ///
 /// Its text is a phrase: `process 4242 (python train.py) holds results[3] to write, for at least
 /// 1.2s`.
@@ -58,21 +61,22 @@ pub struct Holder {
     /// view need not have all bytes in between. Empty for the lock word.
     pub range: Range<usize>,
     /// Its view as a slice of the array in NumPy's notation, where one says it: `[3]`,
-    /// `[:, 128:256]`, `[:]`, `[3]["mass"]`. As in [`LockState::view`](crate::LockState::view).
+    /// `[:, 128:256]`, `[:]`, `[3]["mass"]`.
     pub slice: Option<String>,
-    /// The member of the store that has it.
+    /// The member of the store that holds it or waits for it.
     pub member: u64,
-    /// Whether that member lived when the call gave up.
+    /// Whether that member lived at the time of the look. A guard to write of a dead member is
+    /// poison.
     pub is_alive: bool,
     /// Its process, where the number is known and means something: in the same pid namespace.
     pub pid: Option<u32>,
     /// The command of the process with its arguments, if it lived and the command can be read.
     pub command: Option<String>,
-    /// Whether it is the process of the call.
+    /// Whether it is the calling process.
     pub is_this_process: bool,
-    /// Whether it is the thread of the call.
+    /// Whether it is the calling thread.
     pub is_this_thread: bool,
-    /// How long the call saw this guard in its way, or how long this wait has lasted. `None` for a
+    /// How long this wait has lasted, or how long the call saw this guard in its way. `None` for a
     /// guard that the call did not sleep on: a call that does not wait sees no time.
     pub since: Option<Duration>,
 }
