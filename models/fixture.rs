@@ -123,12 +123,7 @@ pub(crate) fn lane_of(member: u64) -> u32 {
 pub(crate) const NO_LANE: u32 = u32::MAX;
 
 pub(crate) fn span(start: u64, end: u64) -> Span {
-    Span {
-        start,
-        end,
-        pitch: 0,
-        width: 0,
-    }
+    Span::range(start, end)
 }
 
 /// A request without a deadline, with the member's first lane.

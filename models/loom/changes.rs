@@ -88,12 +88,7 @@ pub(crate) const MODELS: &[Model] = &[
 
 /// The member that consumes.
 const CONSUMER: u64 = 3;
-const DATA: Span = Span {
-    start: 0,
-    end: 16,
-    pitch: 0,
-    width: 0,
-};
+const DATA: Span = Span::range(0, 16);
 
 /// A table, and how often its bytes were written.
 struct Shared {

@@ -102,12 +102,7 @@ pub(crate) const GROUPS: &[(&str, Group)] = &[
 
 /// The member that checks the tables after the others.
 const LAST: u64 = 62;
-const ALL: Span = Span {
-    start: 0,
-    end: 64,
-    pitch: 0,
-    width: 0,
-};
+const ALL: Span = Span::range(0, 64);
 
 struct Array {
     block: StateBlock,

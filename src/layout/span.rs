@@ -33,6 +33,7 @@ impl Span {
     /// No byte.
     pub(crate) const NOTHING: Self = Self::range(0, 0);
 
+    #[inline]
     pub(crate) const fn range(start: u64, end: u64) -> Self {
         Self {
             start,
@@ -49,12 +50,7 @@ impl Span {
     /// out the most bytes is chosen. Every view computes its span, so few axes need no allocation.
     pub(crate) fn of<D: Dimension>(layout: &Layout<D>, unit: usize, itemsize: usize) -> Self {
         let extent = layout.extent(unit, itemsize);
-        let mut best = Self {
-            start: extent.start as u64,
-            end: extent.end as u64,
-            pitch: 0,
-            width: 0,
-        };
+        let mut best = Self::range(extent.start as u64, extent.end as u64);
         if layout.dim.size().checked_mul(itemsize) == Some(extent.len()) {
             // Contiguous, in any order: no byte is left out. (The byte count of a broadcast may
             // overflow.)
@@ -159,12 +155,8 @@ impl Span {
         let (pitch, width) = (u64::from(self.pitch), u64::from(self.width));
         let into = (cut.end - self.start) % pitch;
         let next = cut.end - into + if into == 0 { 0 } else { pitch };
-        let reaching = (into != 0 && into < width).then(|| Span {
-            start: cut.end,
-            end: (cut.end - into + width).min(self.end),
-            pitch: 0,
-            width: 0,
-        });
+        let reaching = (into != 0 && into < width)
+            .then(|| Span::range(cut.end, (cut.end - into + width).min(self.end)));
         let behind = (next < self.end).then_some(Span {
             start: next,
             ..*self
@@ -260,12 +252,7 @@ mod tests {
                 pitch: 64,
                 width: 8,
             },
-            Span {
-                start: 0,
-                end: 4096,
-                pitch: 0,
-                width: 0,
-            },
+            Span::range(0, 4096),
         ];
         for (start, end) in numbers
             .iter()
@@ -286,12 +273,7 @@ mod tests {
                 });
             }
         }
-        let everything = Span {
-            start: 1,
-            end: u64::MAX,
-            pitch: 0,
-            width: 0,
-        };
+        let everything = Span::range(1, u64::MAX);
         assert_eq!(
             everything.without(&cuts[0]),
             None,
@@ -302,15 +284,7 @@ mod tests {
     /// The byte count of a broadcast view may overflow, and counting it used to.
     #[test]
     fn a_broadcast_view_of_any_size_covers_one_element() {
-        assert_eq!(
-            view(8, &[1 << 62], &[0]),
-            Span {
-                start: 8,
-                end: 16,
-                pitch: 0,
-                width: 0
-            }
-        );
+        assert_eq!(view(8, &[1 << 62], &[0]), Span::range(8, 16));
     }
 
     #[test]

@@ -169,12 +169,7 @@ mod tests {
     use super::*;
 
     fn span(start: u64, end: u64) -> Span {
-        Span {
-            start,
-            end,
-            pitch: 0,
-            width: 0,
-        }
+        Span::range(start, end)
     }
 
     #[test]

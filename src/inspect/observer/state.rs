@@ -262,12 +262,7 @@ mod tests {
         LaneSnapshot {
             tag: member << 8 | mode,
             key: 0,
-            span: Span {
-                start,
-                end,
-                pitch: 0,
-                width: 0,
-            },
+            span: Span::range(start, end),
             thread: 0,
             turn: 0,
             process: 0,

@@ -157,12 +157,7 @@ impl<L: Lanes> LockTable<'_, L> {
         };
         let (record, second) = (&self.block.records[kept], self.block.records[gone].span());
         let first = record.span();
-        let grown = Span {
-            start: first.start.min(second.start),
-            end: first.end.max(second.end),
-            pitch: 0,
-            width: 0,
-        };
+        let grown = Span::range(first.start.min(second.start), first.end.max(second.end));
         // Their threads would take them again on poisoned bytes.
         if !self.keep_awake(u32::MAX, &grown, Mode::Write) {
             return false;

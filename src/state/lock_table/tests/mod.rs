@@ -273,12 +273,7 @@ impl Fixture {
 }
 
 fn span(start: u64, end: u64) -> Span {
-    Span {
-        start,
-        end,
-        pitch: 0,
-        width: 0,
-    }
+    Span::range(start, end)
 }
 
 fn now(member: u64, span: Span, mode: Mode) -> Request {
