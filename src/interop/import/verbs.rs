@@ -120,8 +120,7 @@ impl Import<'_> {
         shape: &[usize],
     ) -> Result<AnyArray> {
         let path = path.as_ref();
-        let described = |_: &mut dyn Read| Ok((Described::native(dtype.clone(), shape.into()), 0));
-        self.single(manager, path, || Input::open(path), described)
+        self.read_raw(manager, path, || Input::open(path), dtype, shape)
     }
 
     /// Makes an array from the elements that come next in a stream, as
@@ -148,13 +147,25 @@ impl Import<'_> {
         dtype: &DType,
         shape: &[usize],
     ) -> Result<AnyArray> {
-        let described = |_: &mut dyn Read| Ok((Described::native(dtype.clone(), shape.into()), 0));
-        self.single(
+        self.read_raw(
             manager,
             Path::new(STREAM),
             || Ok(Input::Reader(&mut input)),
-            described,
+            dtype,
+            shape,
         )
+    }
+
+    fn read_raw<'i>(
+        &self,
+        manager: &Manager,
+        path: &Path,
+        open: impl FnOnce() -> Result<Input<'i>>,
+        dtype: &DType,
+        shape: &[usize],
+    ) -> Result<AnyArray> {
+        let described = Described::native(dtype.clone(), shape.into());
+        self.single(manager, path, open, |_| Ok((described, 0)))
     }
 
     /// Makes arrays from a `.npz` file, compressed or not, each with its key; all or none.
@@ -206,12 +217,12 @@ impl Import<'_> {
         path: &Path,
         open: impl FnOnce() -> Result<Input<'i>>,
     ) -> Result<Imported> {
-        let target = self.container(manager)?;
-        let file = open()?
-            .into_file()
-            .map_err(Error::io(path, "spool the file"))?;
-        let read = npz::read(&target, &self.selection, self.progress, file);
-        imported(read.map_err(reading(path))?)
+        self.several(manager, path, open, |target, input| {
+            let file = input
+                .into_file()
+                .map_err(Error::io(path, "spool the file"))?;
+            npz::read(&target, &self.selection, self.progress, file)
+        })
     }
 
     /// Makes arrays from a safetensors file, each with its key; all or none.
@@ -267,10 +278,9 @@ impl Import<'_> {
         path: &Path,
         open: impl FnOnce() -> Result<Input<'i>>,
     ) -> Result<Imported> {
-        let target = self.container(manager)?;
-        let mut input = open()?;
-        let read = safetensors::read(target, &self.selection, self.progress, &mut input);
-        imported(read.map_err(reading(path))?)
+        self.several(manager, path, open, |target, mut input| {
+            safetensors::read(target, &self.selection, self.progress, &mut input)
+        })
     }
 
     /// Imports the array of a file of one array. `describe` reads up to the elements, and returns
@@ -304,6 +314,21 @@ impl Import<'_> {
         target::publish(draft)
     }
 
+    /// Imports the arrays of a file of several arrays, all or none. `read` makes the drafts.
+    #[cfg(any(feature = "zip", feature = "safetensors"))]
+    fn several<'i>(
+        &self,
+        manager: &Manager,
+        path: &Path,
+        open: impl FnOnce() -> Result<Input<'i>>,
+        read: impl FnOnce(Target<'_>, Input<'i>) -> Result<Taken, Failure>,
+    ) -> Result<Imported> {
+        let target = self.container(manager)?;
+        let (drafts, left) = read(target, open()?).map_err(reading(path))?;
+        let arrays = target::publish_all(drafts)?;
+        Ok(Imported { arrays, left })
+    }
+
     /// The target for a file of several arrays.
     #[cfg(any(feature = "zip", feature = "safetensors"))]
     fn container<'t>(&'t self, manager: &'t Manager) -> Result<Target<'t>> {
@@ -329,11 +354,4 @@ impl Import<'_> {
             extras: Vec::new(),
         }
     }
-}
-
-/// Publishes the drafts of a file, all or none.
-#[cfg(any(feature = "zip", feature = "safetensors"))]
-fn imported((drafts, left): Taken) -> Result<Imported> {
-    let arrays = target::publish_all(drafts)?;
-    Ok(Imported { arrays, left })
 }
