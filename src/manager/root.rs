@@ -82,7 +82,7 @@ impl Manager {
                 // Deleted by its owner in the meantime.
                 Err(Error::NotFound { .. } | Error::Closed { .. }) => {}
                 // Found in the sweep of the root already.
-                Err(error) if swept.has_skipped(&error) => {}
+                Err(_) if swept.has_skipped(&path) => {}
                 result => swept.note(result),
             }
         }

@@ -138,7 +138,7 @@ fn plan_files(
                 path,
                 reason,
             }),
-            Err(error) => plan.skipped.push(error),
+            Err(error) => plan.skipped.push((path, error)),
         }
     }
     Ok(plan)
@@ -208,7 +208,7 @@ pub(crate) fn sweep_files(member: &Arc<Member>, deadline: &Deadline) -> Result<S
         member.check_writable()?;
     }
     let mut swept = Swept {
-        skipped,
+        skipped: skipped.into_iter().map(|(_, error)| error).collect(),
         ..Swept::default()
     };
     let (drafts, arrays): (Vec<_>, Vec<_>) = deletions
@@ -373,12 +373,15 @@ mod tests {
         assert_eq!(planned, gone);
         assert_eq!(gone, [&draft, "dead.ndshm", "released.ndshm"]);
         assert_eq!(stayed, after);
-        let texts = |errors: &[Error]| {
-            let mut texts: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        let texts = |errors: &mut dyn Iterator<Item = &Error>| {
+            let mut texts: Vec<_> = errors.map(ToString::to_string).collect();
             texts.sort();
             texts
         };
-        assert_eq!(texts(&plan.skipped), texts(&swept.skipped));
+        assert_eq!(
+            texts(&mut plan.skipped.iter().map(|(_, error)| error)),
+            texts(&mut swept.skipped.iter())
+        );
         assert_eq!(swept.skipped.len(), 3, "{:?}", swept.skipped);
         assert_eq!((swept.stores, swept.arrays, swept.half_made), (0, 2, 1));
         assert_eq!(

@@ -15,9 +15,9 @@ use std::{fmt, path::PathBuf};
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     pub(crate) deletions: Vec<PlannedDeletion>,
-    /// Why other files and directories are left, although they look like leftovers or could not be
-    /// judged.
-    pub(crate) skipped: Vec<Error>,
+    /// Other files and directories that are left, although they look like leftovers or could not be
+    /// judged, and why.
+    pub(crate) skipped: Vec<(PathBuf, Error)>,
 }
 
 /// A file or a store that a sweep deletes.

@@ -25,7 +25,7 @@ use crate::{
         wait::{Deadline, Wait},
     },
 };
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What a sweep deleted.
 ///
@@ -51,6 +51,8 @@ pub struct Swept {
     pub bytes: u64,
     /// Why other leftovers were not deleted, or could not be judged: an error with a path for each.
     pub skipped: Vec<Error>,
+    /// The stores in the swept root that an error of `skipped` is about.
+    pub(crate) skipped_stores: Vec<PathBuf>,
 }
 
 impl Swept {
@@ -63,15 +65,23 @@ impl Swept {
                 self.half_made += other.half_made;
                 self.bytes += other.bytes;
                 self.skipped.extend(other.skipped);
+                self.skipped_stores.extend(other.skipped_stores);
             }
             Err(error) => self.skipped.push(error),
         }
     }
 
-    /// Whether this error was noted already.
-    pub(crate) fn has_skipped(&self, error: &Error) -> bool {
-        let text = error.to_string();
-        self.skipped.iter().any(|noted| noted.to_string() == text)
+    /// Adds the outcome of the sweep of a store.
+    fn note_store(&mut self, store: PathBuf, result: Result<Swept>) {
+        if result.is_err() {
+            self.skipped_stores.push(store);
+        }
+        self.note(result);
+    }
+
+    /// Whether the sweep of the root noted an error of the store at this path.
+    pub(crate) fn has_skipped(&self, store: &Path) -> bool {
+        self.skipped_stores.iter().any(|skipped| skipped == store)
     }
 }
 
@@ -83,7 +93,7 @@ pub(crate) fn plan(root: &Path) -> Result<Plan> {
         match judge(&path, RootEntry::of(&name)) {
             Ok(None) => {}
             Ok(Some(deletion)) => plan.deletions.push(deletion),
-            Err(error) => plan.skipped.push(error),
+            Err(error) => plan.skipped.push((path, error)),
         }
     }
     Ok(plan)
@@ -177,8 +187,10 @@ pub(crate) fn sweep(root: &Path, deadline: &Deadline) -> Result<Swept> {
     Member::end_lingering(|member| member.directory().parent() == Some(root));
     put_back_displaced(root)?;
     let Plan { deletions, skipped } = plan(root)?;
+    let (skipped_stores, skipped) = skipped.into_iter().unzip();
     let mut swept = Swept {
         skipped,
+        skipped_stores,
         ..Swept::default()
     };
     let (half_built, stores): (Vec<_>, Vec<_>) = deletions
@@ -187,12 +199,13 @@ pub(crate) fn sweep(root: &Path, deadline: &Deadline) -> Result<Swept> {
     for PlannedDeletion { path, reason, .. } in stores {
         if reason == Reason::RenamedAway {
             failpoint!(SweepGoneFound);
-            swept.note(sweep_gone(&path, deadline));
+            let result = sweep_gone(&path, deadline);
+            swept.note_store(path, result);
         } else {
             match sweep_store(&path, deadline) {
                 // Deleted by another process since it was planned.
                 Err(Error::NotFound { .. }) => {}
-                result => swept.note(result),
+                result => swept.note_store(path, result),
             }
         }
     }
