@@ -22,6 +22,29 @@ fn until_waited<D: ndarray::Dimension>(xs: &SharedArray<u64, D>, count: u32) {
     }
 }
 
+/// Does some work while other threads repeat theirs; each of them gets its number.
+#[track_caller]
+fn beside_threads(
+    count: usize,
+    repeated: impl Fn(usize) + Sync,
+    work: impl FnOnce() -> Result<(), Error>,
+) {
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for thread in 0..count {
+            let (over, repeated) = (&over, &repeated);
+            scope.spawn(move || {
+                while !over.load(SeqCst) {
+                    repeated(thread);
+                }
+            });
+        }
+        let result = work();
+        over.store(true, SeqCst);
+        result.unwrap();
+    });
+}
+
 /// A writer waited for the first guard of a set, and the second one was refused as a deadlock.
 #[test]
 fn a_set_that_reads_bytes_twice_goes_on_beside_a_writer_of_them() {
@@ -30,30 +53,18 @@ fn a_set_that_reads_bytes_twice_goes_on_beside_a_writer_of_them() {
     let xs = manager.zeros::<u64, _>(40).unwrap();
     let part = |from: usize, to: usize| xs.slice(s![from..to]).unwrap();
     let (first, second, third) = (part(0, 30), part(20, 40), part(10, 12));
-    let over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                while !over.load(SeqCst) {
-                    drop(xs.write().unwrap());
-                }
-            });
+    let write = |_| drop(xs.write().unwrap());
+    beside_threads(2, write, || {
+        for _ in 0..2000 {
+            drop(ndshm::lock((xs.reading(), xs.reading()))?);
+            drop(ndshm::lock((first.reading(), second.reading()))?);
+            drop(ndshm::lock((third.writing(), second.reading()))?);
+            drop(ndshm::lock((part(0, 5).reading(), part(7, 9).writing()))?);
+            drop(ndshm::lock(
+                [&first, &second, &third].map(|one| one.reading()),
+            )?);
         }
-        let work = || -> Result<(), Error> {
-            for _ in 0..2000 {
-                drop(ndshm::lock((xs.reading(), xs.reading()))?);
-                drop(ndshm::lock((first.reading(), second.reading()))?);
-                drop(ndshm::lock((third.writing(), second.reading()))?);
-                drop(ndshm::lock((part(0, 5).reading(), part(7, 9).writing()))?);
-                drop(ndshm::lock(
-                    [&first, &second, &third].map(|one| one.reading()),
-                )?);
-            }
-            Ok(())
-        };
-        let result = work();
-        over.store(true, SeqCst);
-        result.unwrap();
+        Ok(())
     });
 }
 
@@ -212,35 +223,24 @@ fn a_set_is_not_starved_by_streams_of_guards_on_its_parts() {
     let manager = root.manager();
     let xs = manager.zeros::<u64, _>((8, 4)).unwrap();
     let [set, _] = columns(&xs);
-    let (over, guards) = (AtomicBool::new(false), AtomicU64::new(0));
-    std::thread::scope(|scope| {
-        for thread in 0..4 {
-            let (set, over, guards) = (&set, &over, &guards);
-            scope.spawn(move || {
-                while !over.load(SeqCst) {
-                    let guard = set[thread % 2].write().unwrap();
-                    std::thread::sleep(Duration::from_millis(2));
-                    guards.fetch_add(1, SeqCst);
-                    drop(guard);
-                }
-            });
-        }
+    let guards = AtomicU64::new(0);
+    let write = |thread: usize| {
+        let guard = set[thread % 2].write().unwrap();
+        std::thread::sleep(Duration::from_millis(2));
+        guards.fetch_add(1, SeqCst);
+        drop(guard);
+    };
+    beside_threads(4, write, || {
         while guards.load(SeqCst) < 10 {
             std::thread::yield_now();
         }
-        let time = Duration::from_secs(60);
-        let work = || -> Result<(), Error> {
-            for _ in 0..5 {
-                drop(ndshm::lock_timeout(
-                    [set[0].writing(), set[1].writing()],
-                    time,
-                )?);
-            }
-            Ok(())
-        };
-        let result = work();
-        over.store(true, SeqCst);
-        result.unwrap();
+        for _ in 0..5 {
+            drop(ndshm::lock_timeout(
+                [set[0].writing(), set[1].writing()],
+                Duration::from_secs(60),
+            )?);
+        }
+        Ok(())
     });
 }
 
@@ -309,22 +309,12 @@ fn a_set_with_an_atomic_view_goes_on_beside_a_writer() {
     let xs = manager.zeros::<u64, _>((8, 4)).unwrap();
     let column = |j: usize| xs.slice(s![.., j]).unwrap();
     let (left, right) = (column(0), column(2));
-    let over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !over.load(SeqCst) {
-                drop(xs.write().unwrap());
-            }
-        });
-        let work = || -> Result<(), Error> {
-            for _ in 0..2000 {
-                drop(ndshm::lock((left.reading(), right.updating()))?);
-                drop(ndshm::lock((left.updating(), right.reading()))?);
-            }
-            Ok(())
-        };
-        let result = work();
-        over.store(true, SeqCst);
-        result.unwrap();
+    let write = |_| drop(xs.write().unwrap());
+    beside_threads(1, write, || {
+        for _ in 0..2000 {
+            drop(ndshm::lock((left.reading(), right.updating()))?);
+            drop(ndshm::lock((left.updating(), right.reading()))?);
+        }
+        Ok(())
     });
 }
