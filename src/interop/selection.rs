@@ -103,8 +103,17 @@ enum Step {
     Fails,
 }
 
+impl Step {
+    /// Over so much of the pattern, if it matches.
+    fn over(len: usize, matches: bool) -> Self {
+        match matches {
+            true => Self::Over(len),
+            false => Self::Fails,
+        }
+    }
+}
+
 fn step(pattern: &[char], character: char) -> Step {
-    let is = |truth: bool, len| if truth { Step::Over(len) } else { Step::Fails };
     match pattern {
         ['*', ..] => Step::Star,
         ['?', ..] => Step::Over(1),
@@ -114,11 +123,12 @@ fn step(pattern: &[char], character: char) -> Step {
             // A bracket that comes first is a member of the set.
             let close = set.iter().skip(start + 1).position(|&c| c == ']');
             let Some(close) = close.map(|at| at + start + 1) else {
-                return is(character == '[', 1);
+                return Step::over(1, character == '[');
             };
-            is(has(&set[start..close], character) != is_negated, close + 2)
+            let is_in_set = has(&set[start..close], character);
+            Step::over(close + 2, is_in_set != is_negated)
         }
-        [same, ..] => is(*same == character, 1),
+        [same, ..] => Step::over(1, *same == character),
         [] => Step::Fails,
     }
 }

@@ -146,7 +146,6 @@ impl Ownership {
     /// Changes the scope: which process deletes the array. Any process may replace a damaged owner
     /// word.
     pub(crate) fn set(&mut self, scope: Scope, state: &StateBlock, me: u64) -> Result<(), Owned> {
-        let is_damaged = |owner| Owner::of(owner).is_none();
         if scope == Scope::Store
             && self.scope == Scope::Store
             && !is_damaged(state.owner.load(SeqCst))
@@ -216,6 +215,11 @@ fn mark_released(state: &StateBlock) -> bool {
         .lifecycle
         .compare_exchange(lifecycle::READY, lifecycle::RELEASED, SeqCst, SeqCst)
         .is_ok()
+}
+
+/// Whether a word is none that an owner word can have.
+fn is_damaged(owner: u64) -> bool {
+    Owner::of(owner).is_none()
 }
 
 #[cfg(test)]

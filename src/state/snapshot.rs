@@ -58,8 +58,8 @@ impl StateSnapshot {
 
     /// The words of a block.
     pub(crate) fn of(block: &[u8; STATE_LEN]) -> Self {
-        let word = |at: usize| u32::from_ne_bytes(part(block, at - STATE_AT));
-        let long = |at: usize| u64::from_ne_bytes(part(block, at - STATE_AT));
+        let word = |at: usize| word(block, at - STATE_AT);
+        let long = |at: usize| long(block, at - STATE_AT);
         Self {
             endian: word(STATE_AT),
             lifecycle: word(LIFECYCLE_AT),
@@ -92,15 +92,13 @@ impl StateSnapshot {
 
 impl RecordSnapshot {
     fn of(record: &[u8; RECORD_LEN]) -> Self {
-        let word = |at: usize| u32::from_ne_bytes(part(record, at));
-        let long = |at: usize| u64::from_ne_bytes(part(record, at));
         Self {
-            tag: long(RECORD_TAG_AT),
+            tag: long(record, RECORD_TAG_AT),
             span: Span {
-                start: long(RECORD_START_AT),
-                end: long(RECORD_END_AT),
-                pitch: word(RECORD_PITCH_AT),
-                width: word(RECORD_WIDTH_AT),
+                start: long(record, RECORD_START_AT),
+                end: long(record, RECORD_END_AT),
+                pitch: word(record, RECORD_PITCH_AT),
+                width: word(record, RECORD_WIDTH_AT),
             },
         }
     }
@@ -121,23 +119,21 @@ pub(crate) struct LaneSnapshot {
 
 impl LaneSnapshot {
     pub(crate) fn of(lane: &[u8; LANE_LEN]) -> Self {
-        let word = |at: usize| u32::from_ne_bytes(part(lane, at));
-        let long = |at: usize| u64::from_ne_bytes(part(lane, at));
-        let tag = long(LANE_TAG_AT);
+        let tag = long(lane, LANE_TAG_AT);
         let words = Span {
-            start: long(LANE_START_AT),
-            end: long(LANE_END_AT),
-            pitch: word(LANE_PITCH_AT),
-            width: word(LANE_WIDTH_AT),
+            start: long(lane, LANE_START_AT),
+            end: long(lane, LANE_END_AT),
+            pitch: word(lane, LANE_PITCH_AT),
+            width: word(lane, LANE_WIDTH_AT),
         };
         Self {
             tag,
-            key: long(LANE_KEY_AT),
+            key: long(lane, LANE_KEY_AT),
             span: held_by(tag, words),
-            thread: word(LANE_THREAD_AT),
-            turn: long(LANE_TURN_AT),
-            process: word(LANE_PROCESS_AT),
-            since: word(LANE_SINCE_AT),
+            thread: word(lane, LANE_THREAD_AT),
+            turn: long(lane, LANE_TURN_AT),
+            process: word(lane, LANE_PROCESS_AT),
+            since: word(lane, LANE_SINCE_AT),
         }
     }
 
@@ -203,8 +199,19 @@ impl StateSnapshot {
     }
 }
 
-fn part<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+/// The bytes at an offset.
+pub(crate) fn part<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     std::array::from_fn(|i| bytes[at + i])
+}
+
+/// The word of 4 bytes at an offset.
+pub(crate) fn word(bytes: &[u8], at: usize) -> u32 {
+    u32::from_ne_bytes(part(bytes, at))
+}
+
+/// The word of 8 bytes at an offset.
+pub(crate) fn long(bytes: &[u8], at: usize) -> u64 {
+    u64::from_ne_bytes(part(bytes, at))
 }
 
 #[cfg(test)]

@@ -283,8 +283,8 @@ fn detach(store: &Path) -> Result<()> {
     // The janitor gets none of the descriptors that the starting program left open.
     fork::close_on_exec().map_err(failed("close inherited descriptors"))?;
     // A script that starts a janitor is not the program that runs here.
-    let itself = || Path::new("/proc/self/exe").to_path_buf();
-    let program = trusted_variable(VARIABLE).map_or_else(itself, PathBuf::from);
+    let program =
+        trusted_variable(VARIABLE).map_or_else(|| PathBuf::from("/proc/self/exe"), PathBuf::from);
     let mut janitor = command(&program, "wait", store)
         .spawn()
         .map_err(failed("start the janitor"))?;

@@ -103,8 +103,10 @@ pub(crate) fn allocated(path: &Path) -> u64 {
 /// being made is none yet: a process that joined it would keep it from being swept.
 pub(crate) fn stores(root: &Path) -> Result<Vec<PathBuf>> {
     let mut stores = Vec::new();
-    let is_made = |name: &OsString| RootEntry::of(name) != RootEntry::HalfBuilt;
-    for name in names(root)?.into_iter().filter(is_made) {
+    for name in names(root)? {
+        if RootEntry::of(&name) == RootEntry::HalfBuilt {
+            continue;
+        }
         let path = root.join(name);
         let lock = path.join(LOCK_NAME);
         match rustix::fs::stat(&lock) {

@@ -99,8 +99,9 @@ impl LockPage {
     /// Records that the store may be on any file system. The maker's choice, before any other
     /// process finds the store.
     pub(crate) fn accept_any_file_system(&self) {
-        let add = |word| Some(flags::encode(flags::decode(word)? | flags::ANY_FILE_SYSTEM));
-        let _ = self.flags.fetch_update(SeqCst, SeqCst, add);
+        let _ = self.flags.fetch_update(SeqCst, SeqCst, |word| {
+            with_flag(word, flags::ANY_FILE_SYSTEM)
+        });
     }
 
     /// An error if the flags are damaged. The store is then neither ephemeral nor closing, so
@@ -118,11 +119,10 @@ impl LockPage {
 
     /// Makes the store persistent. This also replaces damaged flags.
     pub(crate) fn set_persistent(&self) {
-        let add = |word| {
+        let _ = self.flags.fetch_update(SeqCst, SeqCst, |word| {
             let flags = flags::decode(word).unwrap_or(0);
             Some(flags::encode(flags | flags::PERSISTENT))
-        };
-        let _ = self.flags.fetch_update(SeqCst, SeqCst, add);
+        });
     }
 
     pub(crate) fn is_closing(&self) -> bool {
@@ -135,8 +135,10 @@ impl LockPage {
     ///
     /// `Untrusted` if the flags are damaged.
     pub(crate) fn set_closing(&self, directory: &Path) -> Result<bool> {
-        let add = |word| flags::decode(word).map(|flags| flags::encode(flags | flags::CLOSING));
-        match self.flags.fetch_update(SeqCst, SeqCst, add) {
+        let before = self
+            .flags
+            .fetch_update(SeqCst, SeqCst, |word| with_flag(word, flags::CLOSING));
+        match before {
             Ok(before) => Ok(!lock_snapshot::is_closing(flags::decode(before))),
             Err(word) => Err(damaged(directory, word)),
         }
@@ -170,10 +172,13 @@ impl LockPage {
 
     /// Adds to the counter of member ids, and returns the id before that.
     fn advance(&self, step: u64) -> Option<u64> {
-        let id = |word| words::unseal_corrected(word).filter(|id| (1..MAX_MEMBER).contains(id));
-        let next = |word| Some(words::seal(id(word)?.saturating_add(step).min(MAX_MEMBER)));
+        let next = |word| {
+            Some(words::seal(
+                id_in(word)?.saturating_add(step).min(MAX_MEMBER),
+            ))
+        };
         let before = self.next_member.fetch_update(SeqCst, SeqCst, next);
-        before.ok().and_then(id)
+        before.ok().and_then(id_in)
     }
 
     /// Whether perhaps no process joined since the machine was started with this boot id: always
@@ -192,6 +197,16 @@ impl LockPage {
             self.boot[1].store(u64::from_ne_bytes(second.to_be_bytes()), SeqCst);
         }
     }
+}
+
+/// The word of these flags and one more; `None` if it is damaged.
+fn with_flag(word: u32, flag: u8) -> Option<u32> {
+    Some(flags::encode(flags::decode(word)? | flag))
+}
+
+/// The member id in a word, with one damaged bit corrected.
+fn id_in(word: u64) -> Option<u64> {
+    words::unseal_corrected(word).filter(|id| (1..MAX_MEMBER).contains(id))
 }
 
 fn damaged(directory: &Path, word: u32) -> Error {

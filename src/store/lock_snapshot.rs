@@ -6,7 +6,7 @@ use crate::{
         constants::*,
         words::{self, flags},
     },
-    state::snapshot::LaneSnapshot,
+    state::snapshot::{LaneSnapshot, long, part, word},
     store::lane_pool::LONGEST,
 };
 use std::{fs::File, os::unix::fs::FileExt, path::Path};
@@ -38,17 +38,15 @@ impl LockPageSnapshot {
     }
 
     pub(crate) fn of(page: &[u8; LOCK_LEN]) -> Self {
-        let word = |at: usize| u32::from_ne_bytes(part(page, at));
-        let long = |at: usize| u64::from_ne_bytes(part(page, at));
         Self {
             magic: part(page, 0),
-            version: word(LOCK_VERSION_AT),
-            endian: word(LOCK_ENDIAN_AT),
-            next_member: long(LOCK_NEXT_MEMBER_AT),
-            owner: long(LOCK_OWNER_AT),
-            flags: word(LOCK_FLAGS_AT),
+            version: word(page, LOCK_VERSION_AT),
+            endian: word(page, LOCK_ENDIAN_AT),
+            next_member: long(page, LOCK_NEXT_MEMBER_AT),
+            owner: long(page, LOCK_OWNER_AT),
+            flags: word(page, LOCK_FLAGS_AT),
             uuid: Uuid::from_bytes(part(page, LOCK_UUID_AT)),
-            lanes: word(LOCK_LANES_AT),
+            lanes: word(page, LOCK_LANES_AT),
             is_zero_elsewhere: is_zero(&page[LOCK_ZERO_AT..LOCK_UUID_AT])
                 && is_zero(&page[LOCK_ZERO_TOO_AT..LOCK_PUBLISHED_AT])
                 && is_zero(&page[LOCK_END..LANES_AT]),
@@ -110,10 +108,6 @@ pub(super) fn defect(magic: [u8; 8], version: u32, endian: u32) -> Option<&'stat
     } else {
         None
     }
-}
-
-fn part<const N: usize>(page: &[u8; LOCK_LEN], at: usize) -> [u8; N] {
-    std::array::from_fn(|i| page[at + i])
 }
 
 #[cfg(test)]

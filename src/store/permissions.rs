@@ -11,7 +11,6 @@ use crate::{
     sys::{file_system::FileSystem, fs, process::trusted_variable},
 };
 use std::{
-    ffi::OsString,
     fs::{DirBuilder, File, Metadata},
     io,
     os::unix::fs::{DirBuilderExt, FileExt, MetadataExt},
@@ -66,9 +65,7 @@ pub(crate) fn root(given: Option<&Path>, any_file_system: bool, create: bool) ->
     };
     // A store in it has its own choice of file systems.
     check(&root, any_file_system || !create, 0o022, advice)?;
-    let is_on_tmpfs =
-        |root| Ok::<_, Error>(FileSystem::of(root)?.is_some_and(FileSystem::is_tmpfs));
-    if is_default && !any_file_system && !is_on_tmpfs(&root)? {
+    if is_default && !any_file_system && !FileSystem::of(&root)?.is_some_and(FileSystem::is_tmpfs) {
         return Err(untrusted(
             &root,
             "it is not on a tmpfs, so arrays would lie on a disk; set NDSHM_ROOT to the directory \
@@ -211,8 +208,10 @@ fn has_arrays_alone(directory: &Path) -> bool {
         return false;
     };
     let names = directory.names_without_a_store().unwrap_or_default();
-    let is_array = |name: &OsString| matches!(StoreEntry::of(name), StoreEntry::Array(_));
-    names.is_some_and(|names| names.iter().any(is_array))
+    names
+        .unwrap_or_default()
+        .iter()
+        .any(|name| matches!(StoreEntry::of(name), StoreEntry::Array(_)))
 }
 
 /// Whether a directory without a lock file, or another file, is at a path: never a store, which is

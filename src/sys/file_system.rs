@@ -212,10 +212,14 @@ struct Mount<'a> {
     options: &'a str,
 }
 
+/// Whether a file system tells its size. btrfs has no number of inodes, ramfs no size: a tmpfs of
+/// the same size must not pass for it.
+fn has_size(found: &StatFs) -> bool {
+    found.f_blocks != 0 && found.f_files != 0
+}
+
 /// The kind of the file system that has an overlay's upper layer.
 fn upper_of(overlay: &StatFs, text: &str) -> Option<Kind> {
-    // btrfs has no number of inodes, ramfs no size: a tmpfs of the same size must not pass for it.
-    let has_size = |found: &StatFs| found.f_blocks != 0 && found.f_files != 0;
     if !has_size(overlay) {
         return None;
     }

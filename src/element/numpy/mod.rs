@@ -77,6 +77,13 @@ struct Part {
     offset: usize,
 }
 
+impl Part {
+    /// The offset behind its last byte.
+    fn end(&self) -> usize {
+        self.offset.saturating_add(self.dtype.itemsize())
+    }
+}
+
 /// `count` consecutive numbers of `width` bytes in each element that have the other byte order.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Swap {

@@ -236,8 +236,7 @@ impl Struct {
     }
 
     fn finish(self, itemsize: usize) -> Result<(NumpyDType, Vec<Swap>), String> {
-        let ends = |field: &Part| field.offset.saturating_add(field.dtype.itemsize());
-        if itemsize > MAX_BYTES || self.fields.iter().any(|field| ends(field) > itemsize) {
+        if itemsize > MAX_BYTES || self.fields.iter().any(|field| field.end() > itemsize) {
             return Err("it has elements that are too large, or a field outside of them".into());
         }
         let fields = self.fields;

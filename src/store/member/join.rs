@@ -78,9 +78,9 @@ pub(super) const SWEEP_HOLDS_STORE: &str = "another process held the flock of th
 /// The kernel's id of this boot; `None` where the kernel does not tell (WSL 1, a masked /proc).
 pub(crate) fn boot_id() -> Option<Uuid> {
     static BOOT: fork::OnceLock<Option<Uuid>> = fork::OnceLock::new();
-    let read = || fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
     *BOOT.get_or_init(|| {
-        read()?
+        fs::read_to_string("/proc/sys/kernel/random/boot_id")
+            .ok()?
             .trim()
             .parse()
             .ok()

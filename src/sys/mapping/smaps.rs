@@ -23,8 +23,11 @@ pub(super) fn huge_bytes(text: &str, range: &Range<usize>) -> usize {
 /// The addresses in the first line of a mapping.
 fn addresses(line: &str) -> Option<Range<usize>> {
     let (start, end) = line.split(' ').next()?.split_once('-')?;
-    let number = |text| usize::from_str_radix(text, 16).ok();
-    Some(number(start)?..number(end)?)
+    Some(hexadecimal(start)?..hexadecimal(end)?)
+}
+
+fn hexadecimal(text: &str) -> Option<usize> {
+    usize::from_str_radix(text, 16).ok()
 }
 
 #[cfg(test)]
