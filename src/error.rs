@@ -474,11 +474,11 @@ impl Error {
     }
 }
 
-/// What `NotFound` says of a store.
+/// The text of `NotFound` for a store.
 pub(crate) const NO_STORE: &str =
     "no store is here; correct the path, or make a store with Manager::create";
 
-/// What to do where an array, or a part of one, has the element type `found`.
+/// The advice where an array, or a part of one, has the element type `found`.
 fn dtype_advice(expected: &DType, found: &DType) -> String {
     match found.subarray() {
         Some((_, part)) if part == *expected => {

@@ -134,7 +134,7 @@ pub(crate) const MODELS: &[Model] = &[
     .with_a_victim(),
 ];
 
-/// What a thread has taken at once, and takes again: a guard, or parts of a range.
+/// A guard, or parts of a range, that a thread has taken at once and takes again.
 #[derive(Clone, Copy)]
 struct Own {
     member: u64,

@@ -221,7 +221,7 @@ struct Guard {
     lane: u32,
     span: Span,
     mode: Mode,
-    /// What it leaves at rest, if it may rest: it was taken at once.
+    /// The reservation that stays when it rests. A guard that was taken at once may rest.
     reserved: Option<Reservation>,
 }
 

@@ -97,7 +97,7 @@ pub(crate) fn freeze(array: &Arc<OpenArray>, is_writable: bool) -> Result<()> {
     ) {
         Ok(_lock) => {
             failpoint!(FreezeExclusive);
-            // What can fail comes first: an array that could not be frozen is as it was.
+            // The step that can fail comes first: an array that could not be frozen is as it was.
             array.protect()?;
             array.freeze();
             Ok(())

@@ -1,4 +1,4 @@
-//! What a refused call found in its way: the holders that its error names.
+//! The obstacles of a refused call: the holders that its error names.
 //!
 //! # When they are read
 //!
@@ -50,7 +50,7 @@ const MOST: usize = 16;
 /// as long as all else of a call that does not wait, and programs repeat such calls.
 const KNOWN_FOR: Duration = Duration::from_secs(1);
 
-/// What was in the way of a request when its time was over.
+/// The obstacle of a request at the end of its time.
 pub(super) enum Blocker {
     Lane {
         index: u32,

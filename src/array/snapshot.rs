@@ -126,8 +126,8 @@ impl<'a> Part<'a> {
 }
 
 impl<T: Element, D: Dimension> SharedArray<T, D> {
-    /// A private copy of the elements without a lock, in C order: of what may change. It waits for
-    /// no guard, and poison does not matter.
+    /// A private copy of the elements without a lock, in C order. The elements may change
+    /// meanwhile. It waits for no guard, and poison does not matter.
     ///
     /// Where another thread or process writes meanwhile, the copy may have some elements from
     /// before and others from after, and an element may be half-written. It is for looking at an
@@ -159,8 +159,9 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
 }
 
 impl AnyArray {
-    /// A copy of the elements' bytes without a lock, in C order, native-endian: of what may change,
-    /// as [`SharedArray::to_ndarray_unlocked`](crate::SharedArray::to_ndarray_unlocked).
+    /// A copy of the elements' bytes without a lock, in C order, native-endian. The elements may
+    /// change meanwhile; see
+    /// [`SharedArray::to_ndarray_unlocked`](crate::SharedArray::to_ndarray_unlocked).
     ///
     /// # Errors
     ///

@@ -24,7 +24,7 @@ pub(super) struct Waiting<'a> {
     pub(super) has_companions: bool,
     /// Why lanes that other members added could not be reached.
     pub(super) unreached: Cell<Option<Error>>,
-    /// What was in the way when the time of the call was over.
+    /// The obstacle at the end of the call's time.
     pub(super) blocker: Cell<Option<Blocker>>,
     /// The circle of waits of which the call's own is the youngest.
     pub(super) circle: Cell<Option<Vec<Link>>>,

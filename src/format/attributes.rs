@@ -25,7 +25,7 @@ pub(crate) fn to_value(attrs: &impl Serialize) -> Result<Value> {
             reason: "they must be a map with text keys, or a struct".into(),
         });
     }
-    // Refuses what a reader would refuse: one key twice, for example.
+    // A reader would refuse some attributes, for example one key twice. So they are refused here.
     cbor::decode(&cbor::encode(&value)).map_err(|reason| Error::Attrs { reason })
 }
 

@@ -144,7 +144,7 @@ pub enum HeaderError {
 }
 
 impl HeaderError {
-    /// What to do, where the reason does not say it.
+    /// The advice, where the reason does not give it.
     pub(crate) fn advice(&self) -> &'static str {
         match self {
             HeaderError::Magic => "; name the file of an array",

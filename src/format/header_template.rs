@@ -1,8 +1,8 @@
 //! The heads of array files, by way of heads that were made or read before.
 //!
 //! Arrays of one type and shape that one process made differ in their ids and times only. A head
-//! that equals a known one but for these, and whose checksum is right, needs no decoding: it is
-//! what that one was when it was checked. And a new one is that one with another id and time.
+//! that equals a known one but for these, and whose checksum is right, needs no decoding: the known
+//! one was decoded and checked. And a new one is the known one with another id and time.
 
 use crate::{
     error::HeaderError,

@@ -52,8 +52,8 @@ const LONGEST_COMMAND: usize = 80;
 pub struct Holder {
     /// The file of the array; `None` if it is no longer in the store.
     pub path: Option<PathBuf>,
-    /// What the guard is for; `None` for the lock word of the array, which a process holds for less
-    /// than a microsecond unless it is stopped.
+    /// Its access; `None` for the lock word of the array, which a process holds for less than a
+    /// microsecond unless it is stopped.
     pub kind: Option<GuardKind>,
     /// Whether the guard is waited for, not held.
     pub is_waiting: bool,
@@ -247,7 +247,7 @@ pub mod words {
         }
     }
 
-    /// The writer that left bytes half-written: the verb that says what ended it follows.
+    /// The writer that left bytes half-written. The caller adds the verb: died, or panicked.
     pub fn writer(member: u64, holders: &Holders) -> String {
         match holders.first() {
             Some(writer) if writer.slice.is_some() => {

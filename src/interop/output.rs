@@ -1,4 +1,4 @@
-//! Files to export: they appear complete or not at all. What is no regular file gets the bytes as
+//! Files to export: they appear complete or not at all. A pipe or a device gets the bytes as
 //! they come.
 
 use crate::{

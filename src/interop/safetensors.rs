@@ -65,7 +65,7 @@ struct Tensor {
     data_offsets: (u64, u64),
 }
 
-/// A tensor of a file, and what it becomes here, or why it becomes nothing.
+/// A tensor of a file, and its array here, or why it has none.
 struct Found {
     key: String,
     len: u64,

@@ -22,7 +22,7 @@ use std::{io::Read, sync::Arc};
 /// The most bytes of an element type and of its name in NumPy, in the 64 KiB of a header.
 const MAX_TYPE_LEN: usize = 56 << 10;
 
-/// The drafts of a file, each with its key, and what was left.
+/// The drafts of a file, each with its key, and the arrays that were left.
 #[cfg(any(feature = "zip", feature = "safetensors"))]
 pub(super) type Taken = (Vec<(String, Draft)>, Vec<Left>);
 

@@ -2,7 +2,7 @@
 //!
 //! The part of an array file that changes while it is mapped: 2112 bytes at offset 64. Every field
 //! is atomic, in native byte order, and accessed at its full width. Any bytes are a valid block, so
-//! a reader computes with what it finds and trusts none of it.
+//! a reader computes with the values that it finds, and trusts none.
 //!
 //! | field | meaning |
 //! | --- | --- |
@@ -26,7 +26,7 @@
 //!
 //! # Openers
 //!
-//! Every mapping in use is counted in `openers` before its opener trusts what it reads. A process
+//! Every mapping in use is counted in `openers` before its opener trusts any word. A process
 //! that dies leaves its count, and a fork counts the child's mappings for good. Both only keep the
 //! file from being recycled. A mapping that is merely kept for the next opening is not counted: it
 //! is counted in again first, and then lifecycle and generation are compared.

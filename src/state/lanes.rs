@@ -8,7 +8,7 @@
 //!
 //! All that is decided about a lane is decided by single accesses to its tag: bits 0 to 3 are the
 //! [`Mode`], bit 4 says that the guard is counted when it ends ([`changes`](super::changes)), bit 5
-//! that it has a part of what the lane reserves ([`rests`](super::rests)), bit 6 that a waiter
+//! that it has a part of the reserved range ([`rests`](super::rests)), bit 6 that a waiter
 //! sleeps on the lane, bit 7 that its guard does not rest, and bits 8 to 63 are the member. Mode 0
 //! is free, whatever the other bits are. The other fields mean nothing while a lane is free or
 //! leased. They are written before the tag that makes them valid, and with release: a process that
@@ -274,7 +274,7 @@ impl Lane {
         self.width.store(span.width, Release);
     }
 
-    /// The words of the span: the tag tells what they mean.
+    /// The words of the span. The tag tells their meaning.
     #[inline]
     pub(crate) fn words(&self) -> Span {
         Span {

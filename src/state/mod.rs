@@ -2,7 +2,7 @@
 //!
 //! - `block`: the state block, its words, and the protocol of recycling.
 //! - `lanes`: the lanes of a store, one for each guard, and how a thread gets one.
-//! - `rests`: what a lane reserves, so that its thread takes the next guard without the lock word.
+//! - `rests`: the bytes that a lane reserves. Its thread takes guards there without the lock word.
 //! - `lock_table`: guards, waiting, poison, and the death of a holder.
 //! - `changes`: numbers of the guards that wrote, and threads that wait for one.
 //! - `signals`: words that threads sleep on until an event.

@@ -33,7 +33,7 @@ use std::sync::atomic::{
     compiler_fence,
 };
 
-/// The guard has a part of what its lane reserves.
+/// The guard has a part of its lane's reservation.
 pub(crate) const PART: u64 = 1 << 5;
 
 /// The modes of guards.
@@ -62,7 +62,7 @@ pub(crate) fn held_by(tag: u64, span: Span) -> Span {
     Span::range(start, start.saturating_add(u64::from(span.width)))
 }
 
-/// What a guard at rest gives to its thread without the lock word.
+/// The bytes and the access that a thread gets back without the lock word, where its guard rests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reservation {
     pub(crate) mode: Mode,
@@ -93,7 +93,7 @@ impl Reservation {
     }
 }
 
-/// What a request finds in a lane.
+/// The finding of a request in a lane.
 pub(crate) enum Met {
     /// Nothing that is in its way.
     Nothing,
@@ -125,7 +125,7 @@ impl Lane {
     }
 
     /// Looks whether the lane, which has this tag, is in the way of a request for these bytes, and
-    /// revokes what its thread may take without the lock word, if that is. Under the lock word.
+    /// revokes its reservation if that is. Under the lock word.
     #[inline]
     pub(crate) fn meet(&self, tag: u64, span: &Span, obstacles: Conflicts) -> Met {
         if !obstacles.has_reserved(tag) || !self.reach(tag).overlaps(span) {
@@ -227,7 +227,7 @@ impl Lane {
 }
 
 impl Conflicts {
-    /// Whether a lane with this tag has what keeps a request from its guard, or reserves it.
+    /// Whether a lane with this tag may keep a request from its guard, or reserves one that may.
     #[inline]
     pub(crate) fn has_reserved(self, tag: u64) -> bool {
         self.has(tag) || Mode::ReadExclusive.is(tag)

@@ -161,7 +161,7 @@ impl LaneSnapshot {
     /// Whether the lane is still in the use that was copied: then all words are of this one use.
     pub(crate) fn is_of_one_use(&self, lane: &Lane) -> bool {
         let tag = lane.tag.load(Acquire);
-        // A thread may take another part of what the lane reserves in the same use.
+        // A thread may take another part of the lane's reservation in the same use.
         tag & !FLAGS == self.tag & !FLAGS
             && lane.hold(tag) == self.span
             && turns::number(lane.turn.load(Acquire)) == turns::number(self.turn)

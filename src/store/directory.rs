@@ -57,7 +57,7 @@ pub(crate) struct Directory {
     path: PathBuf,
 }
 
-/// What the files of a store have in common.
+/// The marks that the files of a store share.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Identity {
     /// The header of each array has it.
@@ -189,7 +189,7 @@ impl Directory {
         Ok(is_no_store.then_some(names))
     }
 
-    /// What the store's files have in common, as its lock file says; `None` without a sound one.
+    /// The marks of the store's files, from its lock file; `None` without a sound one.
     pub(crate) fn identity(&self) -> Result<Option<Identity>> {
         let name = OsStr::new(LOCK_NAME);
         // Another kind of file, or one that is too short, is no lock file.
@@ -246,8 +246,8 @@ impl Directory {
         looks().map_err(Error::io(self.path.join(name), "read the file"))
     }
 
-    /// Whether it has only what a store has that is being made: a lock file, which may be unwritten
-    /// yet, or nothing.
+    /// Whether it has no other entry than a store that is being made: a lock file, which may be
+    /// unwritten yet, or none.
     pub(crate) fn is_half_built(&self) -> Result<bool> {
         for name in self.names()? {
             if name != LOCK_NAME || !self.may_be_a_makers(&name)? {

@@ -77,7 +77,7 @@ pub(crate) fn root(given: Option<&Path>, any_file_system: bool, create: bool) ->
 
 /// The directory of the default roots, which every user may write.
 pub(crate) const DEFAULT_ROOTS: &str = "/dev/shm";
-/// What the user's number follows in the name of a default root.
+/// The name of a default root before the user's number.
 const DEFAULT_PREFIX: &str = "ndshm-";
 
 fn default_root() -> PathBuf {

@@ -33,7 +33,7 @@ pub(crate) struct PlannedDeletion {
     pub(crate) bytes: u64,
 }
 
-/// What a planned deletion deletes.
+/// The kind of thing that a planned deletion deletes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Store,

@@ -27,7 +27,7 @@ use crate::{
 };
 use std::path::{Path, PathBuf};
 
-/// What a sweep deleted.
+/// The deletions of a sweep.
 ///
 /// # Examples
 ///
@@ -215,7 +215,7 @@ pub(crate) fn sweep(root: &Path, deadline: &Deadline) -> Result<Swept> {
     Ok(swept)
 }
 
-/// What is at the path of a store that was renamed away.
+/// The thing at the path of a store that was renamed away.
 enum Gone {
     /// A store with its lock file.
     Store(StoreReader),

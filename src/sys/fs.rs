@@ -203,7 +203,7 @@ const ASK_FROM: u64 = 1 << 20;
 /// From so many bytes on a tmpfs, the memory is asked for too.
 const ASK_MEMORY_FROM: u64 = 32 << 20;
 
-/// What is left for new pages of files below `path`, for this user and this process.
+/// The bytes that are left for new pages of files below `path`, for this user and this process.
 pub(crate) fn left(path: &Path, is_on_tmpfs: bool) -> Result<Left> {
     let of_files = Left {
         bytes: available(path)?,
@@ -215,8 +215,8 @@ pub(crate) fn left(path: &Path, is_on_tmpfs: bool) -> Result<Left> {
         .unwrap_or(of_files))
 }
 
-/// An error where `needed` bytes cannot fit: before a page is asked for, because a kernel that
-/// tries takes what its neighbours need, and where memory runs out it ends other processes.
+/// An error where `needed` bytes cannot fit: before a page is asked for. A kernel that tries takes
+/// memory that other processes need, and ends processes where none is left.
 pub(crate) fn check_fits(path: &Path, needed: u64, is_on_tmpfs: bool) -> Result<()> {
     if needed < ASK_FROM {
         return Ok(());

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// An amount of memory that is left, and what sets its limit.
+/// An amount of memory that is left, and the limit that leaves it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Left {
     /// Bytes.

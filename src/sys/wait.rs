@@ -1,4 +1,4 @@
-//! How long a call waits, and what ends the wait early: one limit for all waits of a call.
+//! How long a call waits, and how the wait ends early: one limit for all waits of a call.
 //!
 //! A call begins one [`Deadline`] and hands it to every step that may wait: for the kernel's file
 //! locks here, for the slots of a lock table in `array::lock`. So a call with several waits takes

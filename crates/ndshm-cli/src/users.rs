@@ -3,7 +3,7 @@
 //! The root of another user is hostile: its owner may replace directories by links and shorten
 //! mapped files while root works there. So this process touches nothing in it. For each user it
 //! starts this program once more, as a *worker*, which takes that user's rights and no others
-//! before it looks at anything. What a worker can do there, its user could do too. Its output is
+//! before it looks at anything. A worker can do nothing that its user could not do. Its output is
 //! data of that user: of limited length, within a limited time, and printed without control
 //! characters.
 
@@ -205,7 +205,7 @@ fn read(pipe: Option<impl Read + Send + 'static>) -> Receiver<String> {
     receiver
 }
 
-/// What was read of an ended worker's pipe. Another process may keep the pipe open.
+/// The text that an ended worker wrote to its pipe. Another process may keep the pipe open.
 fn received(pipe: &Receiver<String>) -> String {
     pipe.recv_timeout(Duration::from_secs(10))
         .unwrap_or_default()

@@ -49,8 +49,8 @@ pub struct LockState {
 impl Observer {
     /// All guards in the store and all waits for one, and which of them wait for which.
     ///
-    /// One copy of the lock file, without stopping any process: what changed meanwhile may be
-    /// missing or be there twice.
+    /// One copy of the lock file, without stopping any process: a guard that was taken or given
+    /// back meanwhile may be missing or be there twice.
     ///
     /// # Errors
     ///
@@ -148,7 +148,7 @@ fn waits_for(lane: &LaneSnapshot, lanes: &[LaneSnapshot]) -> Vec<usize> {
         .collect()
 }
 
-/// What the guard in a lane, or the one that is waited for there, is for.
+/// The access of the guard in a lane, held or waited for.
 pub(crate) fn kind_of(tag: u64) -> GuardKind {
     if is_in(tag, READING) || Mode::ReadWait.is(tag) {
         GuardKind::Read

@@ -39,8 +39,8 @@ use std::{ops::Range, os::unix::fs::FileExt};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ArrayState {
-    /// What deletes it: its owner (`Local`), the first opener of a handle of it, which becomes its
-    /// owner (`Remote`), or the end of the store (`Store`).
+    /// The rule of its deletion: by its owner (`Local`), by the first opener of a handle of it,
+    /// which becomes its owner (`Remote`), or with the store (`Store`).
     pub scope: Scope,
     /// The member that owns a `Local` array. If it is dead, a sweep deletes the array.
     pub owner: Option<MemberState>,
@@ -73,7 +73,7 @@ pub struct MemberState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GuardState {
-    /// What it is for.
+    /// Its access.
     pub kind: GuardKind,
     /// From the first byte of its view to the last, counted from the start of the array's data; the
     /// view need not have all bytes in between.
@@ -82,7 +82,7 @@ pub struct GuardState {
     pub member: u64,
 }
 
-/// What a guard is for.
+/// The access of a guard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GuardKind {

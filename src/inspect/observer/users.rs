@@ -22,10 +22,10 @@ impl Observer {
     /// directory that has the name of a user's root and belongs to another user, or a link, is an
     /// error that names it. Roots that users chose by `NDSHM_ROOT` are not found.
     ///
-    /// What lies in a root of another user is that user's: its owner may replace directories by
-    /// links and shorten files while a process looks at them. So the functions of this library
-    /// refuse it to root too. To look at it, or to sweep it, start a process with the rights of
-    /// that user and no others, as `ndshm ls --all-users` and `ndshm sweep --all-users` do.
+    /// A root of another user is in that user's hands: the user may replace directories by links
+    /// and shorten files while a process looks at them. So the functions of this library refuse it
+    /// to root too. To look at it, or to sweep it, start a process with the rights of that user and
+    /// no others, as `ndshm ls --all-users` and `ndshm sweep --all-users` do.
     ///
     /// # Errors
     ///

@@ -63,7 +63,7 @@ pub struct Import<'a> {
 pub struct Imported {
     /// Each array with its key, in the order of the file.
     pub arrays: Vec<(String, AnyArray)>,
-    /// What was left; see [`Import::skip_unsupported`].
+    /// The arrays that were left; see [`Import::skip_unsupported`].
     pub left: Vec<Left>,
 }
 

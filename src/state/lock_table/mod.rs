@@ -522,8 +522,8 @@ impl<L: Lanes> LockTable<'_, L> {
     }
 }
 
-/// One request with what it has published and leased so far. Its drop gives both back, unless the
-/// request has its guard.
+/// One request with the lanes that it has published and leased so far. Its drop gives them back,
+/// unless the request has its guard.
 struct Attempt<'t, 'a, L: Lanes, S: Surroundings> {
     table: &'t LockTable<'a, L>,
     request: &'t Request,

@@ -48,7 +48,7 @@ impl<L: Lanes> LockTable<'_, L> {
     }
 
     /// Whether a lane leaves a range free for a reservation of the thread that makes the request.
-    /// What the same thread reserves there is revoked.
+    /// A reservation of the same thread there is revoked.
     fn leaves_free(
         &self,
         request: &Request,

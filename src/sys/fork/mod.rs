@@ -206,8 +206,8 @@ mod tests {
 
     /// Asserts that a forked child finishes `work` within a minute.
     fn in_child(work: impl FnOnce()) {
-        // SAFETY: the child does only what this module promises to be possible there, and ends
-        // without returning.
+        // SAFETY: the child makes only calls that this module promises to be possible there, and
+        // ends without returning.
         match unsafe { libc::fork() } {
             0 => {
                 // SAFETY: `alarm` may be called at any time.

@@ -206,8 +206,8 @@ pub(super) fn close_spare() {
     // `stat`; it is async-signal-safe.
     let root = stat(&|found| unsafe { libc::stat(c"/".as_ptr(), found) });
     if own.is_some() && own == root {
-        // SAFETY: the number names what `open_spare` opened, and nothing else uses it; `close` is
-        // async-signal-safe.
+        // SAFETY: the number is the descriptor that `open_spare` opened, and nothing else uses it;
+        // `close` is async-signal-safe.
         unsafe { libc::close(number) };
     }
 }

@@ -131,8 +131,7 @@ impl Mapping {
         })
     }
 
-    /// Whether no other process sees what is written here, because the file system is mounted
-    /// read-only.
+    /// Whether no other process sees a write to it, because the file system is mounted read-only.
     pub(crate) fn is_private(&self) -> bool {
         self.is_private
     }

@@ -38,7 +38,7 @@ pub(crate) struct Args {
     /// The arrays of a .npz or .safetensors file to take, by keys or patterns: 'layer.*.weight'
     #[arg(long, value_name = "KEY", num_args = 1..)]
     only: Vec<String>,
-    /// Leave what cannot be an array (objects, other files), and list it
+    /// Leave entries that cannot be arrays (objects, other files), and list them
     #[arg(long)]
     skip_unsupported: bool,
     /// The type of the elements: required for .raw, and for .npy files with types that NumPy lacks

@@ -117,8 +117,8 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes a file that appears complete or not at all, in place of one that exists. Through a link,
-/// and into what is no regular file as it is: a rename would replace these.
+/// Writes a file that appears complete or not at all, in place of one that exists. A link is
+/// followed, and a pipe or device gets the bytes directly: a rename would replace these.
 fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let path = match fs::metadata(path) {
         Ok(found) if !found.is_file() => {

@@ -16,7 +16,7 @@ pub(crate) enum Reading {
         /// The longest wait for readers and writers.
         patience: Duration,
     },
-    /// Without a lock: of what may change meanwhile.
+    /// Without a lock: the elements may change meanwhile.
     Unlocked,
 }
 

@@ -42,7 +42,7 @@ pub(crate) struct StoreView {
     pub(crate) arrays: Vec<ArrayView>,
     /// Errors of damaged array files, or the reason why the store cannot be read.
     pub(crate) damaged: Vec<String>,
-    /// What is in its directory and is not the store's.
+    /// The entries of its directory that are not the store's.
     pub(crate) strays: Vec<PathBuf>,
     /// Whether the store could be read.
     is_known: bool,

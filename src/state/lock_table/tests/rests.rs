@@ -254,7 +254,7 @@ fn a_range_with_others_in_it_is_not_reserved() {
             let found = store.take_within(ME, span(0, 8), all, mode).1;
             assert_eq!(found, reserves, "{mode:?} {other:?}");
         }
-        // What rests there stays: its thread uses it again, as this one does.
+        // A guard at rest there stays: its thread uses it again, as this one does.
         let store = Fixture::new(8);
         let resting = store.rest(OTHER, span(40, 48), Mode::Write);
         assert!(!store.take_within(ME, span(0, 8), all, mode).1, "{mode:?}");

@@ -220,7 +220,7 @@ fn scribble(store: &Fixture, below: &mut dyn FnMut(u64) -> u64) {
     } else {
         Mode::Poisoned as u64
     };
-    // With any flags: the guard has a part of what it reserves, and may rest as another one.
+    // With any flags: the guard has a part of its reservation, and may rest as another one.
     let tag = ((20 + below(6)) << 8) | (below(16) << 4) | mode;
     // The calls use the first lanes.
     if lanes > 4 {
