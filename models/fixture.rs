@@ -88,7 +88,7 @@ impl Pool {
 
     /// Asserts that no lane has a guard, a wait or poison, and that the dead have none.
     pub(crate) fn assert_empty(&self, deaths: &Deaths) {
-        lanes::bury(self, |member| !deaths.has(member));
+        lanes::clear_dead(self, |member| !deaths.has(member));
         for (index, lane) in self.0.iter().enumerate() {
             let tag = lane.tag.load(SeqCst);
             assert!(
@@ -186,7 +186,7 @@ impl Surroundings for Members<'_> {
     fn lease(&self) -> Option<u32> {
         let start = self.member as u32 * 2;
         lanes::lease(self.pool, self.member, start).or_else(|| {
-            lanes::bury(self.pool, |other| {
+            lanes::clear_dead(self.pool, |other| {
                 other == self.member || self.is_alive(other)
             });
             lanes::lease(self.pool, self.member, start)

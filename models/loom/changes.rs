@@ -9,7 +9,7 @@ use crate::{
     layout::span::Span,
     state::{
         changes::stripe_len,
-        lanes::{Mode, bury},
+        lanes::{Mode, clear_dead},
         lock_table::Refusal,
         rests::{Reservation, end_rest},
     },
@@ -78,8 +78,8 @@ pub(crate) const MODELS: &[Model] = &[
     )
     .with_a_victim(),
     Model::new(
-        "a burial and a count of a dead writer",
-        burial,
+        "a dead writer is cleared and counted at once",
+        dead_cleared,
         ORDERED,
         ALL,
     ),
@@ -345,17 +345,17 @@ fn dying_counter(step: u32) {
     table.end();
 }
 
-fn burial(_: u32) {
+fn dead_cleared(_: u32) {
     let shared = Shared::watched();
     let table = &shared.table;
     let seen = table.number();
     table.left_by_the_dead(lane_of(DEAD), span(0, 8), Mode::Write);
-    let burier = beside(table, |table| {
-        bury(&*table.pool, |member| !table.deaths.has(member));
+    let clearer = beside(table, |table| {
+        clear_dead(&*table.pool, |member| !table.deaths.has(member));
     });
-    // It may come before the burial, and lose its race against it.
+    // It may come before the clearing, and lose its race against it.
     table.count_the_dead(CONSUMER);
-    burier.join().unwrap();
+    clearer.join().unwrap();
     table.count_the_dead(CONSUMER);
     assert!(table.number() > seen);
     table.assert_poisoned(span(0, 8));
@@ -367,7 +367,7 @@ fn fold(_: u32) {
     let table = &shared.table;
     let seen = table.number();
     table.left_by_the_dead(lane_of(DEAD), span(0, 8), Mode::Write);
-    bury(&*table.pool, |member| !table.deaths.has(member));
+    clear_dead(&*table.pool, |member| !table.deaths.has(member));
     let reader = beside(table, |table| _ = table.assert_refused(2, span(4, 12)));
     table.count_the_dead(CONSUMER);
     reader.join().unwrap();

@@ -70,8 +70,8 @@ pub(crate) const MODELS: &[Model] = &[
     )
     .with_a_victim(),
     Model::new(
-        "a member that buries all of the dead dies anywhere",
-        burier,
+        "a member that clears all of the dead dies anywhere",
+        dead_clearer,
         UNORDERED,
         3,
     )
@@ -267,14 +267,14 @@ fn clearer(step: u32) {
     table.end();
 }
 
-/// The burier holds no lock word. Another member uses the table meanwhile.
-fn burier(step: u32) {
+/// The clearing member holds no lock word. Another member uses the table meanwhile.
+fn dead_clearer(step: u32) {
     let table = Table::new(false);
     let reader = lanes::lease(&*table.pool, DEAD, 0).unwrap();
     table.left_by_the_dead(lane_of(DEAD), span(0, 8), Mode::Write);
     table.left_by_the_dead(reader, span(20, 30), Mode::Read);
     let victim = victim(&table, step, |table| {
-        lanes::bury(&*table.pool, |member| !table.deaths.has(member));
+        lanes::clear_dead(&*table.pool, |member| !table.deaths.has(member));
     });
     table.write(waiting(2, span(20, 28), Mode::Write)).unwrap();
     assert_eq!(table.assert_refused(2, span(0, 8)).member, DEAD);

@@ -1,4 +1,4 @@
-//! Lanes that change hands: leased and freed, buried, given back by another thread, and left for
+//! Lanes that change hands: leased and freed, cleared, given back by another thread, and left for
 //! another array while a scan goes on. One thread at a time has a lane.
 
 use crate::{

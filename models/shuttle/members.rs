@@ -143,7 +143,7 @@ impl Store {
     /// Asserts that no poison was lost, recovers all of it, and asserts that nothing is left.
     fn end(&self) {
         let members = self.members(LAST);
-        lanes::bury(&self.pool, |member| members.is_alive(member));
+        lanes::clear_dead(&self.pool, |member| members.is_alive(member));
         let mut request = Request {
             lane: NO_LANE,
             ..waiting(LAST, ALL, Mode::Write)

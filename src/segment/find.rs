@@ -154,9 +154,9 @@ pub(crate) fn described(store: &Member, key: u64) -> Option<(PathBuf, ArraySpec)
         let all = segments.by_inode.values();
         all.filter_map(Weak::upgrade).collect()
     };
-    let is_it =
+    let has_key =
         |segment: &&Arc<Segment>| segment.key == key && segment.member.inode() == store.inode();
-    if let Some(segment) = mapped.iter().find(is_it) {
+    if let Some(segment) = mapped.iter().find(has_key) {
         return Some((segment.path.clone(), segment.header().spec.clone()));
     }
     // In the store's own directory: another one may be at its path.

@@ -8,11 +8,11 @@
 //!
 //! All that is decided about a lane is decided by single accesses to its tag: bits 0 to 3 are the
 //! [`Mode`], bit 4 says that the guard is counted when it ends ([`changes`](super::changes)), bit 5
-//! that it has a part of the reserved range ([`rests`](super::rests)), bit 6 that a waiter
-//! sleeps on the lane, bit 7 that its guard does not rest, and bits 8 to 63 are the member. Mode 0
-//! is free, whatever the other bits are. The other fields mean nothing while a lane is free or
-//! leased. They are written before the tag that makes them valid, and with release: a process that
-//! reads a new field sees everything that happened before it was written.
+//! that it has a part of the reserved range ([`rests`](super::rests)), bit 6 that a waiter sleeps
+//! on the lane, bit 7 that its guard does not rest, and bits 8 to 63 are the member. Mode 0 is
+//! free, whatever the other bits are. The other fields mean nothing while a lane is free or leased.
+//! They are written before the tag that makes them valid, and with release: a process that reads a
+//! new field sees everything that happened before it was written.
 //!
 //! # Leases
 //!
@@ -461,7 +461,7 @@ pub(crate) fn left_by_the_dead(tag: u64) -> u64 {
 /// Clears the lanes of dead members: a writer's becomes poison, others become free. Returns whether
 /// any was cleared. One whose guard was given back and may not be counted yet stays: only its array
 /// has the number.
-pub(crate) fn bury(lanes: &impl Lanes, is_alive: impl Fn(u64) -> bool) -> bool {
+pub(crate) fn clear_dead(lanes: &impl Lanes, is_alive: impl Fn(u64) -> bool) -> bool {
     let mut answers = Answers::default();
     let mut any = false;
     for lane in (0..lanes.count()).filter_map(|index| lanes.lane(index)) {

@@ -156,7 +156,7 @@ impl Member {
         }
         self.reach_lanes()?;
         let is_alive = |other| other == member || self.is_alive(other).unwrap_or(true);
-        lanes::bury(&**pool, is_alive);
+        lanes::clear_dead(&**pool, is_alive);
         loop {
             if let Some(lane) = lanes::lease(&**pool, member, start) {
                 return Ok(lane);

@@ -220,23 +220,25 @@ impl Setup {
             lock,
         };
         match scenario.name {
-            "take over" => setup.bury("write", "WordTaken"),
-            "bury" => setup.bury("write", "GuardTaken"),
+            "take over" => setup.leave_dead("write", "WordTaken"),
+            "clear the dead" => setup.leave_dead("write", "GuardTaken"),
             "merge" => {
-                setup.bury("die with many guards", "");
+                setup.leave_dead("die with many guards", "");
                 // This moves their poison into the block, as far as there is room, and the lock
                 // file stays small.
                 for number in 0..MANY {
                     assert!(part(&setup.work, number).read().is_err());
                 }
-                setup.bury("die with more guards", "");
+                setup.leave_dead("die with more guards", "");
             }
-            "recover" => setup.bury("write the poisoned rows", "GuardTaken"),
-            "recover after a wait" => setup.bury("write a part of the poisoned rows", "GuardTaken"),
-            "sweep" => setup.bury("leave all kinds of things", ""),
+            "recover" => setup.leave_dead("write the poisoned rows", "GuardTaken"),
+            "recover after a wait" => {
+                setup.leave_dead("write a part of the poisoned rows", "GuardTaken")
+            }
+            "sweep" => setup.leave_dead("leave all kinds of things", ""),
             "sweep after a dead sweeper" => {
-                setup.bury("leave all kinds of things", "");
-                setup.bury("sweep", "StoreFileRemoved");
+                setup.leave_dead("leave all kinds of things", "");
+                setup.leave_dead("sweep", "StoreFileRemoved");
             }
             _ => {}
         }
@@ -244,7 +246,7 @@ impl Setup {
     }
 
     /// Has a process die before.
-    fn bury(&self, scenario: &str, point: &'static str) {
+    fn leave_dead(&self, scenario: &str, point: &'static str) {
         ended(
             self.start(scenario, &Crash(point, 1, Outcome::Free), Mode::Dies, ""),
             true,

@@ -219,10 +219,10 @@ fn the_death_of_a_writer_is_a_change() {
     }
 }
 
-// Another process buries the dead without knowing the array, when the lanes of the store are used
+// Another process clears the dead without knowing the array, when the lanes of the store are used
 // up: the count was lost.
 #[test]
-fn a_dead_writer_that_others_buried_is_counted() {
+fn a_dead_writer_that_others_cleared_is_counted() {
     let root = Root::new();
     let manager = root.manager();
     let xs = manager.zeros::<u64, _>((ROWS, COLUMNS)).unwrap();

@@ -80,12 +80,12 @@ impl<L: Lanes> LockTable<'_, L> {
     /// Counts the guards that dead writers left and no process has counted. Asks about members that
     /// hold a guard which is counted.
     pub(crate) fn count_the_dead(&self, me: u64, surroundings: &impl Surroundings) {
-        self.bury(me, surroundings, |tag| tag & COUNTED != 0);
+        self.clear_dead_if(me, surroundings, |tag| tag & COUNTED != 0);
     }
 
     /// Clears the lanes of dead members on this array whose tag is such, and counts their guards
     /// and those of poison.
-    pub(super) fn bury(
+    pub(super) fn clear_dead_if(
         &self,
         me: u64,
         surroundings: &impl Surroundings,

@@ -443,7 +443,7 @@ impl<L: Lanes> LockTable<'_, L> {
     /// word: a tag names a dead member for ever, so one compare-and-swap is enough even if other
     /// processes do the same.
     fn clear_dead(&self, me: u64, surroundings: &impl Surroundings) {
-        self.bury(me, surroundings, |_| true);
+        self.clear_dead_if(me, surroundings, |_| true);
     }
 
     /// The poison on these bytes, including that of writers whose death is noticed only now.

@@ -19,7 +19,7 @@ pub(crate) fn probe(setup: &Setup, scenario: &str, member: u64) -> Option<Outcom
         | "rest"
         | "rows"
         | "revoke"
-        | "bury"
+        | "clear the dead"
         | "wait for a name"
         | "watch"
         | "write what is watched"

@@ -107,7 +107,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ),
     // Poison.
     scenario(
-        "bury",
+        "clear the dead",
         &[
             Crash("ClearDeadWanted", 1, Poison),
             Crash("DeadCleared", 1, Poison),

@@ -37,7 +37,7 @@ impl Scenario {
             | "watch"
             | "write what is watched" => Some(Free),
             "be forked" => Some(Free),
-            "panic" | "bury" => Some(Poison),
+            "panic" | "clear the dead" => Some(Poison),
             "freeze" | "await" => Some(Frozen),
             // The others wait for the lock on the names.
             "create" | "make of a kept file, named"

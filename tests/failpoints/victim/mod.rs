@@ -155,7 +155,7 @@ impl Victim {
                 drop(view.write().unwrap());
             }
             "wake" => self.wake(),
-            "bury" => {
+            "clear the dead" => {
                 let view = self.view();
                 self.arm();
                 assert!(matches!(view.read(), Err(Error::Poisoned { .. })));

@@ -391,10 +391,10 @@ fn fork_in_rounds<'a>(
             kill_process(child, Signal::KILL).unwrap();
         }
         let status = wait(child, steps);
-        let is_as_wanted = status.exit_status() == Some(0)
+        let ended_as_told = status.exit_status() == Some(0)
             || matches!(kind, Kind::IsKilled) && status.terminating_signal() == Some(libc::SIGKILL);
         assert!(
-            is_as_wanted,
+            ended_as_told,
             "a forked child ended with {status:?}, last seen {}",
             steps.of(CHILD)
         );

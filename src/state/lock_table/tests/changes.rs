@@ -162,7 +162,7 @@ fn lanes_out_of_reach_are_reached_before_the_array_is_watched() {
 
 #[test]
 fn a_panic_and_a_death_are_counted_once_and_leave_poison() {
-    for buries in [false, true] {
+    for is_cleared in [false, true] {
         let store = watched();
         let panicked = store.take(20, span(0, 8), Mode::Write).unwrap();
         store.table().poison(store.lane(panicked), 20);
@@ -171,9 +171,13 @@ fn a_panic_and_a_death_are_counted_once_and_leave_poison() {
         store.count_the_dead();
         assert_eq!(store.number(10, 20), 0, "it lives");
         store.kill(20);
-        if buries {
-            lanes::bury(&store.pool, |other| store.is_alive(other));
-            assert_eq!(store.number(10, 20), 0, "a burial does not know the array");
+        if is_cleared {
+            lanes::clear_dead(&store.pool, |other| store.is_alive(other));
+            assert_eq!(
+                store.number(10, 20),
+                0,
+                "a clearing does not know the array"
+            );
         }
         store.count_the_dead();
         store.count_the_dead();
@@ -202,12 +206,12 @@ fn whichever_call_finds_a_dead_writer_counts_it() {
         },
     ];
     for find in finds {
-        for buries in [false, true] {
+        for is_cleared in [false, true] {
             let store = watched();
             store.take(20, span(0, 8), Mode::Write).unwrap();
             store.kill(20);
-            if buries {
-                lanes::bury(&store.pool, |other| store.is_alive(other));
+            if is_cleared {
+                lanes::clear_dead(&store.pool, |other| store.is_alive(other));
             }
             find(&store);
             assert_eq!(store.number(0, 10), 1);
@@ -223,7 +227,7 @@ fn a_writer_that_died_before_it_was_counted_is_counted() {
     store.count_the_dead();
     assert_eq!(store.number(0, 10), 0, "its thread does that");
     store.kill(20);
-    lanes::bury(&store.pool, |other| store.is_alive(other));
+    lanes::clear_dead(&store.pool, |other| store.is_alive(other));
     assert_eq!(store.pool.used(), 1);
     // Its bytes are sound.
     let read = store.take(ME, span(0, 8), Mode::Read).unwrap();

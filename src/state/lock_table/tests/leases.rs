@@ -73,11 +73,11 @@ fn lanes_of_dead_members_are_leased_again_and_their_poison_is_not() {
         .map(|&mode| store.put(9, span(20, 30), mode));
     let living: Vec<_> = living.collect();
     let before: Vec<_> = living.iter().map(|&lane| store.pool.tag(lane)).collect();
-    assert!(!lanes::bury(&store.pool, |_| true));
+    assert!(!lanes::clear_dead(&store.pool, |_| true));
     assert_eq!(store.lease(ME), None);
     store.kill(OTHER);
-    assert!(lanes::bury(&store.pool, |member| store.is_alive(member)));
-    assert!(!lanes::bury(&store.pool, |member| store.is_alive(member)));
+    assert!(lanes::clear_dead(&store.pool, |member| store.is_alive(member)));
+    assert!(!lanes::clear_dead(&store.pool, |member| store.is_alive(member)));
     assert!(is_free(store.pool.tag(leased)));
     for (mode, lane) in modes.into_iter().zip(left) {
         let is_poison = matches!(mode, Mode::Write | Mode::Poisoned);
@@ -99,7 +99,7 @@ fn a_round_asks_once_for_each_member() {
         store.put(100 + i % 10, span(0, 10), Mode::Read);
     }
     let asked = std::cell::RefCell::new(Vec::new());
-    lanes::bury(&store.pool, |member| {
+    lanes::clear_dead(&store.pool, |member| {
         asked.borrow_mut().push(member);
         member % 2 == 0
     });

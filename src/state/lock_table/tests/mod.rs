@@ -178,7 +178,7 @@ impl Fixture {
     /// Leases a lane as a store does: those of dead members are cleared first if none is free.
     fn lease(&self, member: u64) -> Option<u32> {
         lanes::lease(&self.pool, member, 0).or_else(|| {
-            lanes::bury(&self.pool, |other| self.is_alive(other));
+            lanes::clear_dead(&self.pool, |other| self.is_alive(other));
             lanes::lease(&self.pool, member, 0)
         })
     }

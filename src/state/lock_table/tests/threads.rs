@@ -189,14 +189,14 @@ fn a_waiter_is_woken_when_another_waiter_in_its_way_gives_up() {
 }
 
 #[test]
-fn a_waiter_is_woken_when_another_process_buries_the_guard_in_its_way() {
+fn a_waiter_is_woken_when_another_process_clears_the_dead_guard_in_its_way() {
     let store = store(3);
     let (holder, writer) = (Worker::new(&store, OTHER), Worker::new(&store, ME));
     holder.take(span(0, 10), Mode::Read).unwrap();
     let result = spawn(move || writer.take(span(0, 10), Mode::Write));
     until(|| holder.is_awaited());
     store.kill(OTHER);
-    assert!(lanes::bury(&store.pool, |member| store.is_alive(member)));
+    assert!(lanes::clear_dead(&store.pool, |member| store.is_alive(member)));
     assert_eq!(result_of(&result), Ok(()));
 }
 
