@@ -5,9 +5,9 @@
 //! 1. *Mark.* The closer sets the closing flag in the lock page, and never clears it. From then on
 //!    every join and every opening is refused. A process that publishes an array looks at the flag
 //!    after its rename, so either the closer finds the new file, or its maker deletes it.
-//! 2. *Rename away.* Under the closing lock of the marked store, a byte of its lock file, the
-//!    closer compares device and inode of the lock file at the path with those of the store that it
-//!    marked. Then one rename gives the directory the name `.ndshm-gone-`, random digits and its
+//! 2. *Rename away.* The closer takes the closing lock of the marked store, a byte of its lock
+//!    file. It compares device and inode of the lock file at the path with those of the store that
+//!    it marked. Then one rename gives the directory the name `.ndshm-gone-`, random digits and its
 //!    old name, in the same parent. Each process that renames a store away holds that store's lock,
 //!    so between the look and the rename no other process moves the marked store, and no other
 //!    store can take its path. Without the lock, a second closer could rename away a store that a
