@@ -301,6 +301,11 @@ impl Segment {
     }
 }
 
+/// Why an array that is not frozen is not opened on a file system that is mounted read-only.
+const NOT_FROZEN_THERE: &str = "its file system is mounted read-only here, and an array that is \
+                                not frozen is read under a lock, which is written into its file: \
+                                freeze it through a mount that can be written, or open it there";
+
 /// A file that was opened.
 struct Opened {
     mapping: Counted,
@@ -325,20 +330,16 @@ fn map_and_parse(
     let head_len = read_head(file, &mut head, path)?;
     if !head.starts_with(&MAGIC) || head_len < HEADER_AT {
         // Nothing is written into a file that is not an array. The parser says why it is none.
-        return Err(refuse(
-            Header::parse(file, metadata.len())
-                .err()
-                .unwrap_or(HeaderError::Magic),
-        ));
+        let parsed = Header::parse(file, metadata.len());
+        return Err(refuse(parsed.err().unwrap_or(HeaderError::Magic)));
     }
     let len = addressable(metadata.len()).map_err(refuse)?;
     // A file that has its bytes may be asked for before it is known to be sound; of one with holes
     // the first page, which every opener writes.
     let has_holes = missing(metadata) > 0;
-    let first = if writable && !has_holes {
-        metadata.len()
-    } else {
-        rustix::param::page_size() as u64
+    let first = match writable && !has_holes {
+        true => metadata.len(),
+        false => rustix::param::page_size() as u64,
     };
     complete(member, file, metadata, path, first)?;
     let (mapping, warm) = match member.cache().take_file(inode_of(metadata), len, writable) {
@@ -357,14 +358,12 @@ fn map_and_parse(
     if head[GENERATION_AT..].first_chunk() != Some(&state.generation.load(SeqCst).to_ne_bytes()) {
         return Err(gone(path, expected));
     }
-    // From the count on the file stays as it is, but its length was read before.
-    let parsed =
-        header_template::read(&head[..head_len], file, metadata.len()).map_err(|source| {
-            match has_other_len(file, metadata) {
-                true => gone(path, expected),
-                false => refuse(source),
-            }
-        })?;
+    let parsed = match header_template::read(&head[..head_len], file, metadata.len()) {
+        Ok(parsed) => parsed,
+        // From the count on the file stays as it is, but its length was read before.
+        Err(_) if has_other_len(file, metadata) => return Err(gone(path, expected)),
+        Err(source) => return Err(refuse(source)),
+    };
     failpoint!(OpenHeaderRead);
     if parsed.header.created.store != member.page().uuid() {
         return Err(refuse(HeaderError::ForeignStore));
@@ -379,9 +378,7 @@ fn map_and_parse(
     if mapping.is_private() && !is_frozen {
         return Err(Error::ReadOnly {
             path: path.into(),
-            reason: "its file system is mounted read-only here, and an array that is not frozen is \
-                     read under a lock, which is written into its file: freeze it through a mount \
-                     that can be written, or open it there",
+            reason: NOT_FROZEN_THERE,
         });
     }
     if !writable || is_frozen {
