@@ -13,9 +13,9 @@ mod scribble;
 mod threads;
 mod turns;
 
-use super::*;
+use super::{waiting::Wait, *};
 use crate::format::constants::{GROUP, LIST_LEN, MOST_LANES, RECORDS};
-use crate::state::lanes::AWAITED;
+use crate::state::lanes::{self, AWAITED, member_of};
 use crate::sync::{AtomicU32, AtomicU64};
 use std::{
     collections::HashSet,
