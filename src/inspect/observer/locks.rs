@@ -100,9 +100,11 @@ impl Observer {
                 None => *alive.entry(member).or_insert(self.store.is_alive(member)?),
             };
             let info = arrays.get(&lane.key);
+            let pid = process::pid_of(lane.process);
+            let command = pid.filter(|_| is_alive).and_then(process::command_of);
             locks.push(LockState {
                 array: info.map(|info| info.id),
-                holder: holder(lane, info, is_alive),
+                holder: holder(lane, info, is_alive, pid, command),
                 waits_for: waits_for(lane, &lanes),
             });
         }
@@ -110,8 +112,14 @@ impl Observer {
     }
 }
 
-fn holder(lane: &LaneSnapshot, info: Option<&ArrayInfo>, is_alive: bool) -> Holder {
-    let pid = process::pid_of(lane.process);
+/// The guard or wait in a lane, which a process of this number and command holds.
+fn holder(
+    lane: &LaneSnapshot,
+    info: Option<&ArrayInfo>,
+    is_alive: bool,
+    pid: Option<u32>,
+    command: Option<String>,
+) -> Holder {
     let is_this_process = is_alive && pid == Some(std::process::id());
     Holder {
         path: info.map(|info| info.path.clone()),
@@ -123,7 +131,7 @@ fn holder(lane: &LaneSnapshot, info: Option<&ArrayInfo>, is_alive: bool) -> Hold
         member: member_of(lane.tag),
         is_alive,
         pid,
-        command: pid.filter(|_| is_alive).and_then(process::command_of),
+        command,
         is_this_process,
         is_this_thread: is_this_process && lane.is_of_thread(thread_lanes::number()),
         since: waited(lane),
