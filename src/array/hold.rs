@@ -147,9 +147,10 @@ impl Drop for Hold {
 #[cfg(test)]
 mod tests {
     use crate::{Manager, SharedArray1};
-    use std::{fs, path::PathBuf, sync::Barrier, thread};
+    use ndarray::s;
+    use std::{collections::HashSet, fs, path::Path, ptr, sync::Barrier, thread};
 
-    fn is_mapped(path: &PathBuf) -> bool {
+    fn is_mapped(path: &Path) -> bool {
         let maps = fs::read_to_string("/proc/self/maps").unwrap();
         maps.contains(path.to_str().unwrap())
     }
@@ -166,7 +167,10 @@ mod tests {
                 for number in 0..3 {
                     let (xs, taken, dropped) = (xs.view().unwrap(), &taken, &dropped);
                     scope.spawn(move || {
-                        let guards = [xs.read().unwrap(), xs.slice(..3).unwrap().read().unwrap()];
+                        let guards = [
+                            xs.read().unwrap(),
+                            xs.slice(s![..3]).unwrap().read().unwrap(),
+                        ];
                         let mut xs = Some(xs);
                         taken.wait();
                         if number != last {
@@ -216,11 +220,12 @@ mod tests {
         let keeper = || {
             let xs: SharedArray1<f64> = manager.ones(10).unwrap();
             let guard = xs.read().unwrap();
-            let opened = &xs.core.opened;
-            (opened.kept.get().map(std::ptr::from_ref), drop(guard)).0
+            let keeper = xs.core.opened.kept.get().map(ptr::from_ref);
+            drop(guard);
+            keeper
         };
         // Other tests take keepers meanwhile.
-        let few: std::collections::HashSet<_> = (0..1000).map(|_| keeper()).collect();
+        let few: HashSet<_> = (0..1000).map(|_| keeper()).collect();
         assert!(few.len() < 500, "{}", few.len());
     }
 }

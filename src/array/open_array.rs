@@ -28,7 +28,7 @@ pub(crate) struct OpenArray {
     segment: Arc<Segment>,
     claim: Option<u64>,
     is_used: AtomicBool,
-    kept: Kept,
+    pub(super) kept: Kept,
 }
 
 impl OpenArray {

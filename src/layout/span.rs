@@ -16,11 +16,12 @@ pub(crate) struct Span {
     pub(crate) width: u32,
 }
 
-/// Sorts some values. The sort of the standard library is made for more, and takes longer.
+/// Sorts some axes by their strides. The sort of the standard library is made for more values, and
+/// takes longer.
 fn sort_few(values: &mut [(usize, usize)]) {
     for end in 1..values.len() {
         let mut at = end;
-        while at > 0 && values[at] < values[at - 1] {
+        while at > 0 && values[at].0 < values[at - 1].0 {
             values.swap(at, at - 1);
             at -= 1;
         }
@@ -65,7 +66,11 @@ impl Span {
             }
         };
         let mut count = 0;
-        for (&n, &stride) in layout.dim.slice().iter().zip(layout.element_strides()) {
+        // Most layouts have their smallest stride last: then nothing is to be sorted.
+        for (&n, &stride) in (layout.dim.slice().iter())
+            .zip(layout.element_strides())
+            .rev()
+        {
             if n > 1 {
                 axes[count] = (stride.unsigned_abs() * unit, n);
                 count += 1;
@@ -74,7 +79,6 @@ impl Span {
         let axes = &mut axes[..count];
         sort_few(axes);
         let mut width = itemsize;
-        let mut share = 1.0;
         for position in 0..axes.len() {
             let (stride, n) = axes[position];
             // A stride that leaves no byte out is no pitch. Contiguous axes take this path and need
@@ -83,19 +87,24 @@ impl Span {
                 let larger_are_multiples = axes[position + 1..]
                     .iter()
                     .all(|(larger, _)| larger.is_multiple_of(stride));
-                let part = width as f64 / stride as f64;
-                if let (true, true, Ok(pitch), Ok(width)) = (
+                if let (true, Ok(pitch), Ok(width)) = (
                     larger_are_multiples,
-                    part < share,
                     u32::try_from(stride),
                     u32::try_from(width),
-                ) {
-                    (best.pitch, best.width, share) = (pitch, width, part);
+                ) && best.leaves_out_less_than(pitch, width)
+                {
+                    (best.pitch, best.width) = (pitch, width);
                 }
             }
             width = width.saturating_add((n - 1).saturating_mul(stride));
         }
         best
+    }
+
+    /// Whether `width` bytes of each `pitch` are a smaller part than the bytes of this span.
+    fn leaves_out_less_than(&self, pitch: u32, width: u32) -> bool {
+        let product = |one, other| u64::from(one) * u64::from(other);
+        self.pitch == 0 || product(width, self.pitch) < product(self.width, pitch)
     }
 
     /// Whether both spans may have a byte in common. Spans of different pitches count as their
