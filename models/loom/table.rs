@@ -10,11 +10,16 @@ use crate::{
     spawn,
     state::block::StateBlock,
     state::lanes::{self, Mode},
-    state::lock_table::{LockTable, Poison, Refusal, Request, poison},
+    state::lock_table::{LockTable, Poison, Recovery, Refusal, Request, poison},
     sync::Ordering::SeqCst,
 };
 use std::sync::Arc;
 
+/// A recovery of all bytes of its span, which clears their poison.
+const AT_ONCE: Recovery = Recovery {
+    is_exact: true,
+    clears: true,
+};
 /// The member that checks the table at the end, and has the last lane that is leased.
 const LAST: u64 = 5;
 /// A member that died before the model began, or panicked.
@@ -79,7 +84,7 @@ impl Table {
 
     pub(crate) fn recover(&self, request: Request) -> Result<(), Refusal> {
         let members = self.members(request.member);
-        self.lock_table().recover(request, true, &members)
+        self.lock_table().recover(request, AT_ONCE, &members)
     }
 
     pub(crate) fn give_back(&self, lane: u32) {

@@ -11,11 +11,17 @@ use crate::{
     layout::span::Span,
     state::block::StateBlock,
     state::lanes::{self, Mode},
-    state::lock_table::{LockTable, Refusal, Request, Surroundings},
+    state::lock_table::{LockTable, Recovery, Refusal, Request, Surroundings},
     state::rests::{Reservation, end_rest},
     sync::{Ordering::SeqCst, dying, step},
 };
 use std::sync::{Arc, Mutex, MutexGuard};
+
+/// A recovery of all bytes of its span, which clears their poison.
+const AT_ONCE: Recovery = Recovery {
+    is_exact: true,
+    clears: true,
+};
 
 /// Members that act on the arrays of a store at the same time.
 #[derive(Clone, Copy)]
@@ -160,7 +166,7 @@ impl Store {
         for (at, array) in self.arrays.iter().enumerate() {
             let table = self.table(at);
             request.lane = members.lease().unwrap();
-            table.recover(request, true, &members).unwrap();
+            table.recover(request, AT_ONCE, &members).unwrap();
             table.give_back(self.pool.at(request.lane), false);
             assert!(lanes::free(self.pool.at(request.lane), LAST));
             assert_eq!(array.block.lock.load(SeqCst), 0, "the lock word is held");
@@ -418,7 +424,7 @@ impl<'a> Member<'a> {
         match self
             .store
             .table(array)
-            .recover(request, true, &self.members)
+            .recover(request, AT_ONCE, &self.members)
         {
             Ok(()) => {
                 self.expected(array).recovered(self.id, lane, span);

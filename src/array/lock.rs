@@ -33,7 +33,7 @@ use crate::{
     segment::Segment,
     state::{
         lanes::{Lane, Lanes, Mode},
-        lock_table::{Refusal, Request},
+        lock_table::{Recovery, Refusal, Request},
     },
     store::thread_lanes::{self, LeasedLane, Rest, Wanted},
     sys::{fork, wait::Wait},
@@ -52,6 +52,8 @@ pub(crate) enum Access {
         /// Whether the span covers the bytes of the view and no others: the poison of other bytes
         /// must stay.
         is_exact: bool,
+        /// Whether the poison goes with the taking of the lock, not by [`Lock::clear_poison`].
+        clears: bool,
     },
     /// Read and write by atomic operations only.
     Atomic,
@@ -305,7 +307,10 @@ fn wait_for_lane(
         generation: around.generation,
     };
     let taken = match access {
-        Access::Recover { is_exact } => array.lock_table().recover(request, is_exact, &around),
+        Access::Recover { is_exact, clears } => {
+            let recovery = Recovery { is_exact, clears };
+            array.lock_table().recover(request, recovery, &around)
+        }
         Access::Read | Access::Write | Access::Atomic => {
             array.lock_table().acquire(request, &around)
         }
@@ -367,6 +372,38 @@ impl Lock {
     /// Gives the lane back, in a panic too: no guard was made of it.
     pub(super) fn give_back(mut self) {
         self.on_panic = OnPanic::GivesBack;
+    }
+
+    /// Clears the poison of the bytes, for a lock that was taken over it. Waits for the lock word
+    /// only. A child that the caller's check forked clears nothing: the lock is its parent's.
+    #[cold]
+    pub(super) fn clear_poison(
+        &self,
+        array: &OpenArray,
+        span: Span,
+        is_exact: bool,
+        wait: Wait,
+    ) -> Result<()> {
+        let Some(lane) = self.hold.lane() else {
+            return Ok(());
+        };
+        if self.generation != fork::generation() {
+            return Ok(());
+        }
+        let deadline = wait.begin();
+        let request = Request {
+            member: array.member().id_within(wait)?,
+            thread: thread_lanes::number(),
+            lane: array.member().lanes().index_of(lane),
+            span,
+            mode: Mode::Write,
+            deadline: deadline.instant(),
+        };
+        let around = Waiting::new(array);
+        match array.lock_table().clear_poison(request, is_exact, &around) {
+            Ok(()) | Err(Refusal::Forked) => Ok(()),
+            Err(refusal) => Err(refused(array, &request, refusal, &deadline, &around)),
+        }
     }
 
     /// Turns the lane into a record of poison, so that the drop has nothing to give back.

@@ -32,7 +32,6 @@ mod refusal;
 mod serde;
 mod shared;
 mod snapshot;
-#[allow(unsafe_code)]
 pub(crate) mod together;
 #[allow(unsafe_code)]
 mod unlocked;

@@ -30,7 +30,7 @@ use crate::{
     },
 };
 use std::{
-    io,
+    io, ptr,
     sync::atomic::{
         AtomicU32, AtomicU64,
         Ordering::{Relaxed, Release, SeqCst},
@@ -77,6 +77,12 @@ impl LanePool {
     #[inline]
     pub(crate) fn serial(&self) -> u64 {
         self.serial
+    }
+
+    /// The index of a lane that this pool gave.
+    pub(crate) fn index_of(&self, lane: &Lane) -> u32 {
+        let bytes = ptr::from_ref(lane).addr() - ptr::from_ref(self.page.lane(0)).addr();
+        (bytes / LANE_LEN) as u32
     }
 
     /// Adds a lane that is leased and has a guard, with its epoch, of a thread that ends.

@@ -30,6 +30,7 @@ mod mounts;
 mod poison;
 mod predecessor;
 mod raised_rights;
+mod recovering_sets;
 mod recycling;
 mod refused_calls;
 mod scopes;

@@ -105,6 +105,26 @@ impl AnyArray {
         self.core.writing()
     }
 
+    /// A [`recover`](Self::recover) guard to be taken together with others, by
+    /// [`lock`](crate::lock()). The poison is cleared when all guards of the call are taken; a call
+    /// that is refused leaves it as it was. Where the view cannot be written, `lock` says so.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.zeros::<f64, _>(5)?.into_any()?;
+    /// xs.write()?.poison();
+    /// let [mut guard] = ndshm::lock([xs.recovering()])?;
+    /// guard.fill(1);
+    /// drop(guard);
+    /// assert!(xs.poisoned()?.is_empty());
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn recovering(&self) -> Writing<u8, IxDyn> {
+        self.core.recovering()
+    }
+
     /// Exclusive access to the bytes of the elements; their shape as with [`read`](Self::read).
     ///
     /// # Errors

@@ -33,13 +33,18 @@ impl<K: ElementType, D: Dimension> Core<K, D> {
 
     pub(in crate::array) fn recover(&self) -> Result<WriteGuard<K::Unit, K::GuardDim<D>>> {
         self.check_writable()?;
-        let span = self.span();
-        let own_bytes = self.len() * self.element_type.itemsize();
-        let access = Access::Recover {
-            is_exact: span.byte_len() == own_bytes as u64,
-        };
         let layout = self.element_type.guard_layout(&self.layout);
-        WriteGuard::take(&self.opened, &layout, span, access, Wait::Forever)
+        let access = self.recovery(true);
+        WriteGuard::take(&self.opened, &layout, self.span(), access, Wait::Forever)
+    }
+
+    /// Access for a recovery, which clears the poison at once or later.
+    pub(in crate::array) fn recovery(&self, clears: bool) -> Access {
+        let own_bytes = self.len() * self.element_type.itemsize();
+        Access::Recover {
+            is_exact: self.span().byte_len() == own_bytes as u64,
+            clears,
+        }
     }
 
     pub(in crate::array) fn poisoned(&self) -> Result<Vec<Range<usize>>> {

@@ -107,6 +107,26 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
         self.core.writing()
     }
 
+    /// A [`recover`](Self::recover) guard to be taken together with others, by
+    /// [`lock`](crate::lock()). The poison is cleared when all guards of the call are taken; a call
+    /// that is refused leaves it as it was. Where the view cannot be written, `lock` says so.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let (xs, ys) = (manager.ones::<f64, _>(5)?, manager.zeros::<f64, _>(5)?);
+    /// ys.write()?.poison();
+    /// let (read, mut written) = ndshm::lock((xs.reading(), ys.recovering()))?;
+    /// written.assign(&read);
+    /// drop((read, written));
+    /// assert_eq!(ys.read()?.sum(), 5.0);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn recovering(&self) -> Writing<T, D> {
+        self.core.recovering()
+    }
+
     /// Exclusive access to the elements: waits while any process holds a guard on overlapping
     /// bytes. Guards on other bytes of the same array, of other halves or columns, do not exclude
     /// each other.

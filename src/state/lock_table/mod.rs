@@ -94,6 +94,10 @@
 //! too. The recovery is refused if the rest of a record cannot be told in at most three spans, and
 //! if its own span covers bytes that its view does not: their poison would be lost.
 //!
+//! A call that takes several guards recovers in two steps: the guard is published over the poison,
+//! and the records go when the call has all of its guards. If it does not get them, the guard is
+//! given back and the poison is as it was.
+//!
 //! # Freezing
 //!
 //! The freezer takes a guard on the whole array and sets the frozen flag. A writer checks the flag
@@ -183,6 +187,16 @@ pub(crate) struct Poison {
     pub(crate) member: u64,
 }
 
+/// A guard on bytes that may be poisoned.
+#[derive(Clone, Copy)]
+pub(crate) struct Recovery {
+    /// Whether its span covers the bytes of the view and no others.
+    pub(crate) is_exact: bool,
+    /// Whether the poison goes with the taking of the guard, not by
+    /// [`clear_poison`](LockTable::clear_poison).
+    pub(crate) clears: bool,
+}
+
 /// The reason for a final refusal.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
@@ -268,11 +282,23 @@ impl<L: Lanes> LockTable<'_, L> {
     pub(crate) fn recover(
         &self,
         request: Request,
-        is_exact: bool,
+        recovery: Recovery,
         surroundings: &impl Surroundings,
     ) -> Result<(), Refusal> {
         self.wait_for(request, surroundings, |wait, spare| {
-            self.place_recovery(&request, is_exact, surroundings, wait, spare)
+            self.place_recovery(&request, recovery, surroundings, wait, spare)
+        })
+    }
+
+    /// Clears the poison of a guard in the request's lane that was taken over it.
+    pub(crate) fn clear_poison(
+        &self,
+        request: Request,
+        is_exact: bool,
+        surroundings: &impl Surroundings,
+    ) -> Result<(), Refusal> {
+        self.wait_for(request, surroundings, |_, spare| {
+            self.clear_records(&request, is_exact, spare)
         })
     }
 

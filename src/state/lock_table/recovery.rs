@@ -1,7 +1,8 @@
 //! Recoveries of poisoned bytes. Everything here runs under the lock word.
 
 use super::{
-    LockTable, Obstacle, Poison, Refusal, Request, Surroundings, hints::Hints, waiting::Wait,
+    LockTable, Obstacle, Poison, Recovery, Refusal, Request, Surroundings, hints::Hints,
+    waiting::Wait,
 };
 use crate::{
     layout::span::Span,
@@ -13,12 +14,12 @@ use crate::{
 use std::sync::atomic::Ordering::Release;
 
 impl<L: Lanes> LockTable<'_, L> {
-    /// Takes the lane for a recovery, and the poison of its bytes away. `spare` are leased lanes
-    /// for parts of records that the recovery does not cover.
+    /// Takes the lane for a recovery, and the poison of its bytes away unless that is done later.
+    /// `spare` are leased lanes for parts of records that the recovery does not cover.
     pub(super) fn place_recovery(
         &self,
         request: &Request,
-        is_exact: bool,
+        recovery: Recovery,
         surroundings: &impl Surroundings,
         wait: &mut Wait,
         spare: &mut Vec<u32>,
@@ -48,12 +49,9 @@ impl<L: Lanes> LockTable<'_, L> {
         if has_changed {
             return Err(Obstacle::Changed);
         }
-        let needed = self
-            .parts_of_rest(&span, is_exact)
-            .map_err(|poison| Obstacle::Refused(Refusal::Interleaved(poison)))?;
-        let room = self.free_records().count() + spare.len();
-        if room < needed {
-            return Err(Obstacle::Lanes(needed - room));
+        let missing = self.missing_room(&span, recovery.is_exact, spare)?;
+        if missing > 0 && recovery.clears {
+            return Err(Obstacle::Lanes(missing));
         }
         // No freeze comes after this look: a freezer holds a guard on the whole array, and there is
         // none, or it would be in the way.
@@ -70,8 +68,40 @@ impl<L: Lanes> LockTable<'_, L> {
             return Err(Obstacle::OutOfReach);
         }
         failpoint!(RecoverGuardPublished);
-        self.replace_records(&span, &mut hints, spare);
+        if recovery.clears {
+            self.replace_records(&span, &mut hints, spare);
+        }
         Ok(())
+    }
+
+    /// Takes the poison of a guard's bytes away: the second half of a recovery whose guard was
+    /// published before. No other guard is on its bytes, so no record of them is added meanwhile.
+    pub(super) fn clear_records(
+        &self,
+        request: &Request,
+        is_exact: bool,
+        spare: &mut Vec<u32>,
+    ) -> Result<(), Obstacle> {
+        let mut hints = self.each_lane(request.lane, |_, _, _| {});
+        if !hints.is_complete {
+            return Err(Obstacle::OutOfReach);
+        }
+        let missing = self.missing_room(&request.span, is_exact, spare)?;
+        if missing > 0 {
+            return Err(Obstacle::Lanes(missing));
+        }
+        self.replace_records(&request.span, &mut hints, spare);
+        Ok(())
+    }
+
+    /// How many lanes are missing for the poison beside `span`. Refuses a recovery where a record
+    /// cannot be split.
+    fn missing_room(&self, span: &Span, is_exact: bool, spare: &[u32]) -> Result<usize, Obstacle> {
+        let needed = self
+            .parts_of_rest(span, is_exact)
+            .map_err(|poison| Obstacle::Refused(Refusal::Interleaved(poison)))?;
+        let room = self.free_records().count() + spare.len();
+        Ok(needed.saturating_sub(room))
     }
 
     /// The number of parts that the poison beside `span` needs, or a record that cannot be split.

@@ -98,7 +98,7 @@ fn a_check_that_panics_leaves_no_wait() {
             let caller = Caller::new(&store, &check);
             catch_unwind(AssertUnwindSafe(|| match is_recovery {
                 false => store.table().acquire(request, &caller),
-                true => store.table().recover(request, true, &caller),
+                true => store.table().recover(request, AT_ONCE, &caller),
             }))
             .is_err()
         });
@@ -157,7 +157,7 @@ fn a_wait_for_the_lock_word_ends_by_the_check_whatever_it_is_for() {
     let interrupted = Refusal::Interrupted;
     assert_eq!(table.acquire(request, &caller), Err(Refusal::Interrupted));
     assert_eq!(
-        table.recover(request, true, &caller),
+        table.recover(request, AT_ONCE, &caller),
         Err(Refusal::Interrupted)
     );
     assert_eq!(table.yield_lane(&request, &caller), Err(interrupted));
@@ -231,7 +231,7 @@ fn a_recovery_of_an_array_that_may_not_be_written_clears_no_poison() {
         ..Caller::new(&store, &no_check)
     };
     let result = store.with_lane(now(ME, span(0, 20), Mode::Write), |request| {
-        store.table().recover(request, true, &caller)
+        store.table().recover(request, AT_ONCE, &caller)
     });
     assert_eq!(result, Err(Refusal::NotWritable));
     assert_eq!(store.poisoned(ME, span(0, 20)), [poison]);

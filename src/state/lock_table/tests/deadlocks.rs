@@ -60,7 +60,7 @@ fn every_pair_of_modes_of_one_thread_that_exclude_each_other_is_a_deadlock() {
         let store = Fixture::new(70);
         store.request(own(span(0, 10), held)).unwrap();
         let recovery = store.with_lane(own(span(9, 11), Mode::Write), |request| {
-            store.table().recover(request, true, &store.around(ME))
+            store.table().recover(request, AT_ONCE, &store.around(ME))
         });
         assert_eq!(
             recovery,

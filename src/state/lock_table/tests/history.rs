@@ -67,7 +67,7 @@ fn any_bytes_are_a_table_that_is_left_in_time() {
                 mode: Mode::Write,
                 ..request
             };
-            let _ = table.recover(request, true, &around);
+            let _ = table.recover(request, AT_ONCE, &around);
         }
         store.kill(ME);
         let request = Request {
@@ -84,7 +84,7 @@ fn any_bytes_are_a_table_that_is_left_in_time() {
         };
         let around = store.around(OTHER);
         let _ = store.table().acquire(request, &around);
-        let _ = store.table().recover(request, true, &around);
+        let _ = store.table().recover(request, AT_ONCE, &around);
         Ok(())
     };
     let word = || {

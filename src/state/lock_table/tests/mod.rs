@@ -26,6 +26,11 @@ use std::{
 const ME: u64 = 7;
 const OTHER: u64 = 8;
 const KEY: u64 = 0x5eed;
+/// A recovery of all bytes of its span, which clears their poison.
+const AT_ONCE: Recovery = Recovery {
+    is_exact: true,
+    clears: true,
+};
 /// The key of another array.
 const ELSEWHERE: u64 = 0xfeed;
 
@@ -216,7 +221,7 @@ impl Fixture {
     fn recover(&self, member: u64, span: Span) -> Result<u32, Refusal> {
         self.with_lane(now(member, span, Mode::Write), |request| {
             let around = self.around(member);
-            self.table().recover(request, true, &around)
+            self.table().recover(request, AT_ONCE, &around)
         })
     }
 

@@ -186,7 +186,7 @@ fn a_record_that_grows_while_it_is_recovered_stays_where_there_is_no_room_for_th
                 let around = store.around(ME);
                 store
                     .table()
-                    .place_recovery(&request, true, &around, wait, spare)
+                    .place_recovery(&request, AT_ONCE, &around, wait, spare)
             });
             if placed.is_ok() {
                 given += 1;
@@ -287,8 +287,8 @@ fn a_table_that_changes_all_the_time(lanes: u32) {
         };
         let (table, around) = (store.table(), store.around(ME));
         let result = in_time(|| match round % 6 {
-            0 => table.recover(at(now(ME, bytes, Mode::Write)), true, &around),
-            1 => table.recover(at(shortly(bytes)), true, &around),
+            0 => table.recover(at(now(ME, bytes, Mode::Write)), AT_ONCE, &around),
+            1 => table.recover(at(shortly(bytes)), AT_ONCE, &around),
             2 => table
                 .poisoned(&now(ME, bytes, Mode::Read), &around)
                 .map(drop),
