@@ -248,6 +248,18 @@ class Array:
 
         An array that cannot be written is refused there.
         """
+    def recovering(self) -> Request:
+        """Return a request for :func:`ndshm.lock` to recover, with other arrays or views.
+
+        The elements may be poisoned, as for :meth:`recover`. The poison is gone when the block ends
+        without an exception. If the call does not get all of its guards, it stays as it was.
+        """
+    def updating(self) -> Request:
+        """Return a request for :func:`ndshm.lock` for atomic operations, with other arrays or views.
+
+        The block gets :class:`Atomics`, as that of :meth:`atomic`. Raises ``TypeError`` for
+        elements that are no integers of up to 8 bytes.
+        """
     def atomic(self) -> Atomics:
         """Return the elements, integers of up to 8 bytes, for atomic operations:
         ``with a.atomic() as n``.
@@ -435,8 +447,9 @@ def lock(*requests: Request, timeout: float | None = None) -> Guards:
     """Take guards on several arrays or views at once, of any stores: all of them or none.
 
     ``with ndshm.lock(a.reading(), b.writing()) as (x, y)`` gives their ndarrays in the order of the
-    call: read-only zero-copy ones for ``reading()``, writable ones for ``writing()``. The end of
-    the block ends all of them, as :class:`Guard` does for one.
+    call: read-only zero-copy ones for ``reading()``, writable ones for ``writing()`` and
+    ``recovering()``, and :class:`Atomics` for ``updating()``. The end of the block ends all of
+    them, as :class:`Guard` does for one.
 
     Threads and processes that take all of their guards by ``lock`` do not deadlock, in whatever
     order they name them: the guards are taken in one order that all of them share. The guards that

@@ -1,8 +1,14 @@
 //! The class `Atomics`: the integers of an array by atomic operations.
 
-use crate::{arguments, array::Array, error::Raise, index};
+use crate::{
+    arguments,
+    array::Array,
+    enclosing::{self, Enclosing},
+    error::Raise,
+    index,
+};
 use ndarray::IxDyn;
-use ndshm::{AnyArray, AtomicArray, Element};
+use ndshm::{AnyArray, AtomicArray, Element, Updating};
 use pyo3::{
     IntoPyObjectExt,
     exceptions::{PyOverflowError, PyRuntimeError, PyTypeError},
@@ -12,6 +18,7 @@ use pyo3::{
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::SeqCst},
     time::Duration,
+    vec,
 };
 
 /// The integers of an array or view by atomic operations, as a context manager.
@@ -32,7 +39,7 @@ pub(crate) struct Atomics {
 }
 
 /// A view of atomics that may be dropped in another thread than the one that took it.
-struct Carried(Box<dyn Integers>);
+pub(crate) struct Carried(Box<dyn Integers>);
 
 // SAFETY: the library documents that only the check for deadlocks depends on the thread of a view
 // of atomics. The elements are integers in shared memory.
@@ -42,6 +49,7 @@ type Value<'py> = Bound<'py, PyAny>;
 
 /// A view of atomics, whatever the type of its elements. An index lies in the array.
 trait Integers: Sync {
+    fn bind(&self, is_bound: bool);
     fn load<'py>(&self, py: Python<'py>, at: &[usize]) -> PyResult<Value<'py>>;
     fn store(&self, at: &[usize], value: &Value<'_>) -> PyResult<()>;
     fn add<'py>(&self, at: &[usize], value: &Value<'py>) -> PyResult<Value<'py>>;
@@ -67,8 +75,15 @@ where
 }
 
 macro_rules! integers {
-    ($($type:ty)*) => {
+    ($($type:ident)*) => {
         $(impl Integers for AtomicArray<$type, IxDyn> {
+            fn bind(&self, is_bound: bool) {
+                match is_bound {
+                    true => AtomicArray::bind(self),
+                    false => AtomicArray::unbind(self),
+                }
+            }
+
             fn load<'py>(&self, py: Python<'py>, at: &[usize]) -> PyResult<Value<'py>> {
                 self[at].load(SeqCst).into_bound_py_any(py)
             }
@@ -133,6 +148,48 @@ macro_rules! integers {
         fn are_integers(array: &AnyArray) -> bool {
             [$(<$type>::DTYPE),*].contains(array.dtype())
         }
+
+        /// Parts of a set for atomic operations, by the types of their elements.
+        #[derive(Default)]
+        pub(crate) struct Updates {
+            $($type: Vec<Updating<$type, IxDyn>>,)*
+        }
+
+        type Parts = ($(Vec<Updating<$type, IxDyn>>,)*);
+        type Views = ($(Vec<AtomicArray<$type, IxDyn>>,)*);
+
+        impl Updates {
+            /// Adds an array of integers.
+            pub(crate) fn push(&mut self, array: &AnyArray) -> ndshm::Result<()> {
+                $(if *array.dtype() == <$type>::DTYPE {
+                    self.$type.push(array.downcast::<$type, IxDyn>()?.updating());
+                })*
+                Ok(())
+            }
+
+            pub(crate) fn into_set(self) -> Parts {
+                ($(self.$type,)*)
+            }
+        }
+
+        /// The views of atomics of a set.
+        pub(crate) struct Updated {
+            $($type: vec::IntoIter<AtomicArray<$type, IxDyn>>,)*
+        }
+
+        impl Updated {
+            pub(crate) fn new(($($type,)*): Views) -> Self {
+                Self { $($type: $type.into_iter(),)* }
+            }
+
+            /// The view of the next array with these elements.
+            pub(crate) fn next(&mut self, array: &AnyArray) -> Option<Carried> {
+                $(if *array.dtype() == <$type>::DTYPE {
+                    return self.$type.next().map(|atomic| Carried(Box::new(atomic)));
+                })*
+                None
+            }
+        }
     };
 }
 
@@ -141,18 +198,32 @@ integers! { u8 i8 u16 i16 u32 i32 u64 i64 }
 impl Atomics {
     /// `TypeError` if the elements are no integers of up to 8 bytes.
     pub(crate) fn new(py: Python<'_>, array: Py<Array>) -> PyResult<Self> {
-        let dtype = array.get().element_type(py);
-        // Times are stored as integers.
-        let kind: String = dtype.getattr(intern!(py, "kind"))?.extract()?;
-        if !are_integers(array.get().any()) || !matches!(kind.as_str(), "i" | "u") {
-            return Err(PyTypeError::new_err(format!(
-                "atomic() is for integers of up to 8 bytes, not for elements of type {dtype}"
-            )));
-        }
+        check_integers(py, array.get(), "atomic()")?;
         Ok(Self {
             array,
             entered: Mutex::new(None),
         })
+    }
+
+    /// Those of a set, which are in use until [`end`](Self::end).
+    pub(crate) fn entered_with(array: Py<Array>, taken: Carried) -> Self {
+        Self {
+            array,
+            entered: Mutex::new(Some(Arc::new(taken))),
+        }
+    }
+
+    /// Ends the block. Returns false if it had ended.
+    pub(crate) fn end(&self) -> bool {
+        let taken = self.entered().take();
+        taken.is_some()
+    }
+
+    /// Binds the view of atomics, if the block runs: see `enclosing`.
+    pub(crate) fn bind_entered(&self, is_bound: bool) {
+        if let Some(taken) = &*self.entered() {
+            taken.bind(is_bound);
+        }
     }
 
     fn entered(&self) -> MutexGuard<'_, Option<Arc<Carried>>> {
@@ -173,35 +244,70 @@ impl Atomics {
     }
 }
 
+impl Carried {
+    /// Binds the view of atomics to the calling thread until the end of its wait, or says that any
+    /// thread may give it back: see `enclosing`.
+    pub(crate) fn bind(&self, is_bound: bool) {
+        self.0.bind(is_bound);
+    }
+}
+
+impl enclosing::Manager for Atomics {
+    fn bind(&self, is_bound: bool) {
+        self.bind_entered(is_bound);
+    }
+}
+
+/// `TypeError` if the elements are no integers of up to 8 bytes.
+pub(crate) fn check_integers(py: Python<'_>, array: &Array, verb: &str) -> PyResult<()> {
+    let dtype = array.element_type(py);
+    // Times are stored as integers.
+    let kind: String = dtype.getattr(intern!(py, "kind"))?.extract()?;
+    if !are_integers(array.any()) || !matches!(kind.as_str(), "i" | "u") {
+        return Err(PyTypeError::new_err(format!(
+            "{verb} is for integers of up to 8 bytes, not for elements of type {dtype}"
+        )));
+    }
+    Ok(())
+}
+
 fn not_in_use() -> PyErr {
     PyRuntimeError::new_err("the atomics are not in use: `with a.atomic() as n` takes them")
 }
 
 #[pymethods]
 impl Atomics {
-    fn __enter__(slf: Py<Self>, py: Python<'_>) -> PyResult<Py<Self>> {
-        let this = slf.get();
+    fn __enter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Self>> {
+        let (this, py) = (slf.get(), slf.py());
         if this.entered().is_some() {
             return Err(PyRuntimeError::new_err(
                 "the atomics are in use: ask the array for others",
             ));
         }
         let array = this.array.get().any();
+        let around = Enclosing::bind(py)?;
         let taken = py.detach(|| take(array));
+        drop(around);
         let taken = taken.ok_or_else(|| PyTypeError::new_err("the elements are no integers"))?;
-        *this.entered() = Some(Arc::new(taken.raise(py)?));
-        Ok(slf)
+        let taken = taken.raise(py)?;
+        taken.bind(false);
+        *this.entered() = Some(Arc::new(taken));
+        enclosing::enter(slf);
+        Ok(slf.clone())
     }
 
     #[pyo3(signature = (_kind=None, _value=None, _traceback=None))]
     fn __exit__(
-        &self,
+        slf: &Bound<'_, Self>,
         _kind: Option<&Bound<'_, PyAny>>,
         _value: Option<&Bound<'_, PyAny>>,
         _traceback: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<bool> {
-        let taken = self.entered().take();
-        taken.map(|_| false).ok_or_else(not_in_use)
+        enclosing::leave(slf);
+        match slf.get().end() {
+            true => Ok(false),
+            false => Err(not_in_use()),
+        }
     }
 
     /// Return the value of an element.

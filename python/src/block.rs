@@ -50,6 +50,13 @@ impl<E> Block<E> {
         entered.ok_or_else(|| PyRuntimeError::new_err(not_in_use))
     }
 
+    /// Calls `visit` with the leases, if the block runs.
+    pub(crate) fn with_entered(&self, visit: impl FnOnce(&E)) {
+        if let Some(entered) = &*self.entered() {
+            visit(entered);
+        }
+    }
+
     fn entered(&self) -> MutexGuard<'_, Option<E>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

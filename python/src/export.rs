@@ -35,6 +35,17 @@ impl Held {
             Held::Write(guard) => guard.as_mut_ptr(),
         }
     }
+
+    /// Binds the guard to the calling thread until the end of its wait, or says that any thread may
+    /// give it back: see `enclosing`.
+    pub(crate) fn bind(&self, is_bound: bool) {
+        match (self, is_bound) {
+            (Held::Read(guard), true) => guard.bind(),
+            (Held::Read(guard), false) => guard.unbind(),
+            (Held::Write(guard), true) => guard.bind(),
+            (Held::Write(guard), false) => guard.unbind(),
+        }
+    }
 }
 
 /// A guard that may be dropped in another thread than the one that took it.
@@ -66,6 +77,14 @@ impl Lease {
         match held {
             Some(Carried(Held::Write(guard))) if self.poisons.load(Relaxed) => guard.poison(),
             held => drop(held),
+        }
+    }
+
+    /// [`Held::bind`], if the lock was not released.
+    pub(crate) fn bind(&self, is_bound: bool) {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Carried(held)) = &*held {
+            held.bind(is_bound);
         }
     }
 

@@ -4,6 +4,7 @@
 use crate::{
     array::Array,
     block::{Block, End},
+    enclosing,
     export::{self, Lease},
     lock::{self, Mode, Wait},
 };
@@ -45,26 +46,36 @@ impl Guard {
     }
 }
 
+impl enclosing::Manager for Guard {
+    fn bind(&self, is_bound: bool) {
+        self.block
+            .with_entered(|entered| entered.lease.get().bind(is_bound));
+    }
+}
+
 #[pymethods]
 impl Guard {
-    fn __enter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+    fn __enter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let (this, py) = (slf.get(), slf.py());
         let in_use = "the guard is in use: ask the array for another one";
-        self.block.start(in_use, || {
-            let array = self.array.get();
-            let held = lock::take(py, array.any(), self.mode, self.wait)?;
+        let ndarray = this.block.start(in_use, || {
+            let array = this.array.get();
+            let held = lock::take(py, array.any(), this.mode, this.wait)?;
+            held.bind(false);
             let (ndarray, lease) = export::leased(py, array.any(), array.element_type(py), held)?;
             let entered = Entered {
                 ndarray: ndarray.clone().unbind(),
                 lease,
             };
             Ok((ndarray, entered))
-        })
+        })?;
+        enclosing::enter(slf);
+        Ok(ndarray)
     }
 
     #[pyo3(signature = (kind=None, value=None, traceback=None))]
     fn __exit__(
-        &self,
-        py: Python<'_>,
+        slf: &Bound<'_, Self>,
         kind: Option<&Bound<'_, PyAny>>,
         value: Option<&Bound<'_, PyAny>>,
         traceback: Option<&Bound<'_, PyAny>>,
@@ -74,9 +85,11 @@ impl Guard {
             value,
             traceback,
         };
-        let Entered { ndarray, lease } = self.block.end("the guard is not in use")?;
-        let itemsize = self.array.get().any().dtype().itemsize();
-        let is_ended = end.give_back(ndarray.bind(py), lease.get(), self.mode, itemsize)?;
+        let (this, py) = (slf.get(), slf.py());
+        enclosing::leave(slf);
+        let Entered { ndarray, lease } = this.block.end("the guard is not in use")?;
+        let itemsize = this.array.get().any().dtype().itemsize();
+        let is_ended = end.give_back(ndarray.bind(py), lease.get(), this.mode, itemsize)?;
         end.outcome(py, is_ended)
     }
 

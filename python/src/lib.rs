@@ -14,13 +14,14 @@
 //! | `dtype`, `attrs`, `arguments`, `index`, `strides` | Python's values and the library's |
 //! | `pickle` | managers as text |
 //! | `export` | the memory of NumPy arrays: the only module that makes and empties them |
+//! | `enclosing` | the `with` blocks that enclose a wait |
 //! | `lock` | waiting for a guard of the library |
 //! | `array` | the class `Array`, without its Python methods |
 //! | `names` | the search for references to an ndarray |
 //! | `block` | the start and the end of a `with` block over guards |
 //! | `guard` | the class `Guard` |
-//! | `together` | the function `lock`, and the classes `Request` and `Guards` |
 //! | `atomics` | the class `Atomics` |
+//! | `together` | the function `lock`, and the classes `Request` and `Guards` |
 //! | `methods` | the Python methods of `Array` and `Keeper` |
 //! | `manager` | the class `Manager` |
 
@@ -30,6 +31,7 @@ mod atomics;
 mod attrs;
 mod block;
 mod dtype;
+mod enclosing;
 mod error;
 mod export;
 mod guard;

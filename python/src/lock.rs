@@ -2,6 +2,7 @@
 
 use crate::{
     arguments,
+    enclosing::Enclosing,
     error::Raise,
     export::{Carried, Held},
 };
@@ -54,24 +55,30 @@ impl Wait {
 /// Takes a guard: at once if it is free, else by waiting without the interpreter's lock. A signal
 /// whose handler raises an exception ends the wait (`signals`).
 pub(crate) fn take(py: Python<'_>, array: &AnyArray, mode: Mode, wait: Wait) -> PyResult<Held> {
-    let at_once = match mode {
+    match try_take(array, mode) {
+        Err(Error::WouldBlock { .. }) => take_waiting(py, array, mode, wait),
+        taken => taken.raise(py),
+    }
+}
+
+fn try_take(array: &AnyArray, mode: Mode) -> ndshm::Result<Held> {
+    match mode {
         Mode::Read => array.try_read().map(Held::Read),
         Mode::Write => array.try_write().map(Held::Write),
-        // The library has no form of `recover` that does not wait.
-        Mode::Recover => return take_waiting(py, array, mode, Wait::Forever),
-    };
-    match (at_once, wait) {
-        (Err(Error::WouldBlock { .. }), Wait::AtMost(_) | Wait::Forever) => {
-            take_waiting(py, array, mode, wait)
+        Mode::Recover => {
+            let [guard] = ndshm::try_lock([array.recovering()])?;
+            Ok(Held::Write(guard))
         }
-        (taken, _) => taken.raise(py),
     }
 }
 
 #[cold]
 fn take_waiting(py: Python<'_>, array: &AnyArray, mode: Mode, wait: Wait) -> PyResult<Held> {
+    // A guard of the thread's own may be in the way.
+    let enclosing = Enclosing::bind(py)?;
     let taken = py.detach(|| {
         let taken = match (mode, wait) {
+            (_, Wait::Never) => try_take(array, mode),
             (Mode::Read, Wait::AtMost(time)) => array.read_timeout(time).map(Held::Read),
             (Mode::Read, _) => array.read().map(Held::Read),
             (Mode::Write, Wait::AtMost(time)) => array.write_timeout(time).map(Held::Write),
@@ -80,5 +87,6 @@ fn take_waiting(py: Python<'_>, array: &AnyArray, mode: Mode, wait: Wait) -> PyR
         };
         taken.map(Carried)
     });
+    drop(enclosing);
     taken.map(|Carried(held)| held).raise(py)
 }

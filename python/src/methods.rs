@@ -6,6 +6,7 @@ use crate::{
     array::{Array, ndarrays::DlpackOptions},
     atomics::Atomics,
     attrs, dtype,
+    enclosing::Enclosing,
     error::Raise,
     export::{self, Keeper},
     guard::Guard,
@@ -263,14 +264,30 @@ impl Array {
 
     /// Return a request for :func:`ndshm.lock` to read, with other arrays or views.
     fn reading(slf: Py<Self>) -> Request {
-        Request::new(slf, Mode::Read)
+        Request::guard(slf, Mode::Read)
     }
 
     /// Return a request for :func:`ndshm.lock` to write, with other arrays or views.
     ///
     /// An array that cannot be written is refused there.
     fn writing(slf: Py<Self>) -> Request {
-        Request::new(slf, Mode::Write)
+        Request::guard(slf, Mode::Write)
+    }
+
+    /// Return a request for :func:`ndshm.lock` to recover, with other arrays or views.
+    ///
+    /// The elements may be poisoned, as for :meth:`recover`. The poison is gone when the block ends
+    /// without an exception. If the call does not get all of its guards, it stays as it was.
+    fn recovering(slf: Py<Self>) -> Request {
+        Request::guard(slf, Mode::Recover)
+    }
+
+    /// Return a request for :func:`ndshm.lock` for atomic operations, with other arrays or views.
+    ///
+    /// The block gets :class:`Atomics`, as that of :meth:`atomic`. Raises ``TypeError`` for
+    /// elements that are no integers of up to 8 bytes.
+    fn updating(slf: Py<Self>, py: Python<'_>) -> PyResult<Request> {
+        Request::update(py, slf)
     }
 
     /// Return the elements, integers of up to 8 bytes, for atomic operations:
@@ -331,7 +348,9 @@ impl Array {
     ///
     /// No process ever writes a frozen array again.
     fn freeze<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let enclosing = Enclosing::bind(py)?;
         py.detach(|| self.any().freeze()).raise(py)?;
+        drop(enclosing);
         self.frozen_ndarray(py)
     }
 

@@ -5,11 +5,18 @@
 //! library reports `Interrupted`, and the caller raises that exception instead.
 
 use pyo3::prelude::*;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 thread_local! {
     /// The exception that a handler raised in a wait of this thread.
     static RAISED: RefCell<Option<PyErr>> = const { RefCell::new(None) };
+    /// Whether this thread runs handlers in the middle of a wait.
+    static IN_CHECK: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a handler runs in the middle of a wait of this thread.
+pub(crate) fn is_in_check() -> bool {
+    IN_CHECK.get()
 }
 
 /// Names [`is_raised`] as the library's check.
@@ -19,7 +26,9 @@ pub(crate) fn install() {
 
 /// Runs the handlers of pending signals. Only the main thread has any.
 fn is_raised() -> bool {
+    let before = IN_CHECK.replace(true);
     let checked = Python::try_attach(|py| py.check_signals());
+    IN_CHECK.set(before);
     match checked {
         Some(Err(error)) => {
             RAISED.with(|raised| *raised.borrow_mut() = Some(error));

@@ -2,7 +2,9 @@
 
 use crate::{
     array::Array,
+    atomics::{self, Atomics, Updated, Updates},
     block::{Block, End},
+    enclosing::{self, Enclosing},
     error::Raise,
     export::{self, Carried, Held, Lease},
     lock::{Mode, Wait},
@@ -10,17 +12,39 @@ use crate::{
 use ndshm::Error;
 use pyo3::{exceptions::PyTypeError, prelude::*, types::PyTuple};
 
-/// A guard to be taken with others by :func:`ndshm.lock`: see :meth:`Array.reading` and
-/// :meth:`Array.writing`.
+/// A guard to be taken with others by :func:`ndshm.lock`: see :meth:`Array.reading`,
+/// :meth:`Array.writing`, :meth:`Array.recovering` and :meth:`Array.updating`.
 #[pyclass(frozen, module = "ndshm")]
 pub(crate) struct Request {
     array: Py<Array>,
-    mode: Mode,
+    access: Access,
+}
+
+#[derive(Clone, Copy)]
+enum Access {
+    Guard(Mode),
+    /// By atomic operations.
+    Update,
 }
 
 impl Request {
-    pub(crate) fn new(array: Py<Array>, mode: Mode) -> Self {
-        Self { array, mode }
+    pub(crate) fn guard(array: Py<Array>, mode: Mode) -> Self {
+        let access = Access::Guard(mode);
+        Self { array, access }
+    }
+
+    /// `TypeError` if the elements are no integers of up to 8 bytes.
+    pub(crate) fn update(py: Python<'_>, array: Py<Array>) -> PyResult<Self> {
+        atomics::check_integers(py, array.get(), "updating()")?;
+        let access = Access::Update;
+        Ok(Self { array, access })
+    }
+
+    fn verb(&self) -> &'static str {
+        match self.access {
+            Access::Guard(mode) => mode.verb(),
+            Access::Update => "update",
+        }
     }
 }
 
@@ -29,7 +53,7 @@ impl Request {
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         Ok(format!(
             "<ndshm.Request: {} of {}>",
-            self.mode.verb(),
+            self.verb(),
             self.array.bind(py).repr()?
         ))
     }
@@ -46,15 +70,37 @@ pub(crate) struct Guards {
 struct Entered {
     /// The tuple of the block. It is kept, so that there is one reference to each ndarray beside
     /// those of the caller.
-    ndarrays: Py<PyTuple>,
-    leases: Vec<Py<Lease>>,
+    values: Py<PyTuple>,
+    parts: Vec<Part>,
+}
+
+/// What the block has of one request.
+enum Part {
+    Lease(Mode, Py<Lease>),
+    Atomics(Py<Atomics>),
+}
+
+/// A lock that was taken for a request.
+enum Taken {
+    Guard(Mode, Carried),
+    Atomics(atomics::Carried),
+}
+
+impl Taken {
+    fn unbind(&self) {
+        match self {
+            Taken::Guard(_, Carried(held)) => held.bind(false),
+            Taken::Atomics(view) => view.bind(false),
+        }
+    }
 }
 
 /// Take guards on several arrays or views at once, of any stores: all of them or none.
 ///
 /// ``with ndshm.lock(a.reading(), b.writing()) as (x, y)`` gives their ndarrays in the order of the
-/// call: read-only zero-copy ones for ``reading()``, writable ones for ``writing()``. The end of
-/// the block ends all of them, as :class:`Guard` does for one.
+/// call: read-only zero-copy ones for ``reading()``, writable ones for ``writing()`` and
+/// ``recovering()``, and :class:`Atomics` for ``updating()``. The end of the block ends all of
+/// them, as :class:`Guard` does for one.
 ///
 /// Threads and processes that take all of their guards by ``lock`` do not deadlock, in whatever
 /// order they name them: the guards are taken in one order that all of them share. The guards that
@@ -75,7 +121,8 @@ pub(crate) fn lock(requests: &Bound<'_, PyTuple>, timeout: Option<f64>) -> PyRes
         .map(|one| match one.cast_into::<Request>() {
             Ok(request) => Ok(request.unbind()),
             Err(error) => Err(PyTypeError::new_err(format!(
-                "lock() takes a.reading() and a.writing() of arrays, not {}",
+                "lock() takes a.reading(), a.writing(), a.recovering() and a.updating() of arrays, \
+                 not {}",
                 error.into_inner().get_type().name()?
             ))),
         })
@@ -90,73 +137,106 @@ pub(crate) fn lock(requests: &Bound<'_, PyTuple>, timeout: Option<f64>) -> PyRes
 impl Guards {
     /// Takes all guards, in the order of the requests: at once if they are free, else by waiting
     /// without the interpreter's lock.
-    fn take(&self, py: Python<'_>) -> PyResult<Vec<Held>> {
-        match (self.take_by(Wait::Never), self.wait) {
-            (Err(Error::WouldBlock { .. }), Wait::AtMost(_) | Wait::Forever) => {
-                let taken = py.detach(|| {
-                    let taken = self.take_by(self.wait)?;
-                    Ok(taken.into_iter().map(Carried).collect::<Vec<_>>())
-                });
-                let taken: Vec<_> = taken.raise(py)?;
-                Ok(taken.into_iter().map(|Carried(held)| held).collect())
+    fn take(&self, py: Python<'_>) -> PyResult<Vec<Taken>> {
+        match self.take_by(Wait::Never) {
+            Err(Error::WouldBlock { .. }) => {
+                // A guard of the thread's own may be in the way.
+                let enclosing = Enclosing::bind(py)?;
+                let taken = py.detach(|| self.take_by(self.wait));
+                drop(enclosing);
+                taken.raise(py)
             }
-            (taken, _) => taken.raise(py),
+            taken => taken.raise(py),
         }
     }
 
-    fn take_by(&self, wait: Wait) -> ndshm::Result<Vec<Held>> {
+    fn take_by(&self, wait: Wait) -> ndshm::Result<Vec<Taken>> {
         let (mut reading, mut writing) = (Vec::new(), Vec::new());
+        let mut updates = Updates::default();
         for request in self.requests.iter().map(Py::get) {
             let array = request.array.get().any();
-            match request.mode {
-                Mode::Read => reading.push(array.reading()),
-                Mode::Write | Mode::Recover => writing.push(array.writing()),
+            match request.access {
+                Access::Guard(Mode::Read) => reading.push(array.reading()),
+                Access::Guard(Mode::Write) => writing.push(array.writing()),
+                Access::Guard(Mode::Recover) => writing.push(array.recovering()),
+                Access::Update => updates.push(array)?,
             }
         }
-        let set = (reading, writing);
-        let (read, written) = match wait {
+        let set = (reading, writing, updates.into_set());
+        let (read, written, updated) = match wait {
             Wait::Never => ndshm::try_lock(set),
             Wait::AtMost(time) => ndshm::lock_timeout(set, time),
             Wait::Forever => ndshm::lock(set),
         }?;
         let (mut read, mut written) = (read.into_iter(), written.into_iter());
-        let in_order = self
-            .requests
-            .iter()
-            .map(|request| match request.get().mode {
-                Mode::Read => read.next().map(Held::Read),
-                Mode::Write | Mode::Recover => written.next().map(Held::Write),
-            });
+        let mut updated = Updated::new(updated);
+        let guard = |mode, held| Taken::Guard(mode, Carried(held));
+        let in_order = self.requests.iter().map(Py::get).map(|request| {
+            let taken = match request.access {
+                Access::Guard(Mode::Read) => {
+                    read.next().map(|one| guard(Mode::Read, Held::Read(one)))
+                }
+                Access::Guard(mode) => written.next().map(|one| guard(mode, Held::Write(one))),
+                Access::Update => updated.next(request.array.get().any()).map(Taken::Atomics),
+            };
+            taken.inspect(Taken::unbind)
+        });
         Ok(in_order.flatten().collect())
+    }
+}
+
+impl enclosing::Manager for Guards {
+    fn bind(&self, is_bound: bool) {
+        self.block.with_entered(|entered| {
+            for part in &entered.parts {
+                match part {
+                    Part::Lease(_, lease) => lease.get().bind(is_bound),
+                    Part::Atomics(view) => view.get().bind_entered(is_bound),
+                }
+            }
+        });
     }
 }
 
 #[pymethods]
 impl Guards {
-    fn __enter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+    fn __enter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyTuple>> {
+        let (this, py) = (slf.get(), slf.py());
         let in_use = "the guards are in use: call ndshm.lock() again for others";
-        self.block.start(in_use, || {
-            let (mut ndarrays, mut leases) = (Vec::new(), Vec::new());
-            for (held, request) in self.take(py)?.into_iter().zip(&self.requests) {
-                let array = request.get().array.get();
-                let element_type = array.element_type(py);
-                let (ndarray, lease) = export::leased(py, array.any(), element_type, held)?;
-                ndarrays.push(ndarray);
-                leases.push(lease);
+        let values = this.block.start(in_use, || {
+            let (mut values, mut parts) = (Vec::new(), Vec::new());
+            for (taken, request) in this.take(py)?.into_iter().zip(&this.requests) {
+                let array = &request.get().array;
+                let (value, part) = match taken {
+                    Taken::Guard(mode, Carried(held)) => {
+                        let element_type = array.get().element_type(py);
+                        let (ndarray, lease) =
+                            export::leased(py, array.get().any(), element_type, held)?;
+                        (ndarray, Part::Lease(mode, lease))
+                    }
+                    Taken::Atomics(view) => {
+                        let view = Atomics::entered_with(array.clone_ref(py), view);
+                        let view = Bound::new(py, view)?;
+                        (view.clone().into_any(), Part::Atomics(view.unbind()))
+                    }
+                };
+                values.push(value);
+                parts.push(part);
             }
-            let ndarrays = PyTuple::new(py, ndarrays)?;
+            let values = PyTuple::new(py, values)?;
             let entered = Entered {
-                ndarrays: ndarrays.clone().unbind(),
-                leases,
+                values: values.clone().unbind(),
+                parts,
             };
-            Ok((ndarrays, entered))
-        })
+            Ok((values, entered))
+        })?;
+        enclosing::enter(slf);
+        Ok(values)
     }
 
     #[pyo3(signature = (kind=None, value=None, traceback=None))]
     fn __exit__(
-        &self,
-        py: Python<'_>,
+        slf: &Bound<'_, Self>,
         kind: Option<&Bound<'_, PyAny>>,
         value: Option<&Bound<'_, PyAny>>,
         traceback: Option<&Bound<'_, PyAny>>,
@@ -166,14 +246,22 @@ impl Guards {
             value,
             traceback,
         };
-        let Entered { ndarrays, leases } = self.block.end("the guards are not in use")?;
-        let ndarrays = ndarrays.bind(py);
+        let (this, py) = (slf.get(), slf.py());
+        enclosing::leave(slf);
+        let Entered { values, parts } = this.block.end("the guards are not in use")?;
+        let values = values.bind(py);
         let mut are_ended = Ok(true);
-        for (at, (request, lease)) in self.requests.iter().zip(&leases).enumerate().rev() {
-            let request = request.get();
-            let itemsize = request.array.get().any().dtype().itemsize();
-            let ndarray = ndarrays.get_borrowed_item(at)?;
-            match end.give_back(&ndarray, lease.get(), request.mode, itemsize) {
+        for (at, (request, part)) in this.requests.iter().zip(&parts).enumerate().rev() {
+            let (mode, lease) = match part {
+                Part::Lease(mode, lease) => (*mode, lease.get()),
+                Part::Atomics(view) => {
+                    view.get().end();
+                    continue;
+                }
+            };
+            let itemsize = request.get().array.get().any().dtype().itemsize();
+            let ndarray = values.get_borrowed_item(at)?;
+            match end.give_back(&ndarray, lease, mode, itemsize) {
                 Ok(is_ended) => are_ended = are_ended.map(|all| all && is_ended),
                 Err(error) => are_ended = Err(error),
             }

@@ -92,7 +92,7 @@ atomic! {
 pub struct AtomicArray<T: AtomicElement, D: Dimension> {
     // Private, and its lifetime never leaves this struct: it ends with the lock below.
     view: ArrayView<'static, T::Atomic, D>,
-    lock: Lock,
+    pub(super) lock: Lock,
 }
 
 impl<T: AtomicElement, D: Dimension> SharedArray<T, D> {

@@ -61,7 +61,7 @@ use std::{
 pub struct ReadGuard<T: Element, D: Dimension> {
     // Private, and its lifetime never leaves this struct: it ends with the lock below.
     view: ArrayView<'static, T, D>,
-    _lock: Lock,
+    pub(super) lock: Lock,
 }
 
 /// Exclusive access to the elements of an array or view: while it lives, no other guard reads or
@@ -93,7 +93,7 @@ pub struct ReadGuard<T: Element, D: Dimension> {
 pub struct WriteGuard<T: Element, D: Dimension> {
     // Private, and its lifetime never leaves this struct: it ends with the lock below.
     view: ArrayViewMut<'static, T, D>,
-    _lock: Lock,
+    pub(super) lock: Lock,
 }
 
 impl<T: Element, D: Dimension> ReadGuard<T, D> {
@@ -121,7 +121,7 @@ impl<T: Element, D: Dimension> ReadGuard<T, D> {
         // segment mapped until then, and the view, whose lifetime never leaves this struct, is
         // dropped before it.
         let view = unsafe { view::elements(array, layout) };
-        Self { view, _lock: lock }
+        Self { view, lock }
     }
 }
 
@@ -139,7 +139,7 @@ impl<T: Element, D: Dimension> WriteGuard<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn poison(mut self) {
-        self._lock.leave_poison();
+        self.lock.leave_poison();
     }
 
     /// The caller checked that the layout is disjoint and the mapping writable, and asks for access
@@ -171,7 +171,7 @@ impl<T: Element, D: Dimension> WriteGuard<T, D> {
         // until the lock is dropped; the lock keeps the segment mapped until then, and the view,
         // whose lifetime never leaves this struct, is dropped before it.
         let view = unsafe { view::elements_mut(array, layout) };
-        Self { view, _lock: lock }
+        Self { view, lock }
     }
 }
 

@@ -38,7 +38,17 @@ use crate::{
     store::thread_lanes::{self, LeasedLane, Rest, Wanted},
     sys::{fork, wait::Wait},
 };
-use std::{marker::PhantomData, sync::MutexGuard, time::Instant};
+use std::{
+    marker::PhantomData,
+    sync::{
+        MutexGuard,
+        atomic::{
+            AtomicU64,
+            Ordering::{Relaxed, Release},
+        },
+    },
+    time::Instant,
+};
 
 pub(super) use crate::array::refusal::held;
 
@@ -74,6 +84,9 @@ pub(crate) struct Lock {
     /// Without a lane where there are no bytes to lock, or no writer that could write them.
     hold: Hold,
     end: End,
+    /// The thread that took the lock, if any thread may give it back; else 0. As wide as its
+    /// neighbours, as `OnPanic` is.
+    unbound_from: AtomicU64,
     generation: u64,
     on_panic: OnPanic,
     /// Neither a guard nor its lock is Send: a thread that would wait for itself is recognized by
@@ -151,6 +164,7 @@ impl Lock {
                 Ok(Lock {
                     hold: array.hold(index),
                     end: End::of(lane),
+                    unbound_from: AtomicU64::new(0),
                     generation: fork::generation(),
                     on_panic,
                     _not_send: PhantomData,
@@ -374,6 +388,42 @@ impl Lock {
         self.on_panic = OnPanic::GivesBack;
     }
 
+    /// Says that any thread may give the lock back. Called by the thread that took it, and after
+    /// [`bind`](Self::bind) by the thread that called that.
+    pub(super) fn unbind(&self) {
+        if self.unbound_from.load(Relaxed) == 0 {
+            self.unbound_from
+                .store(thread_lanes::number().into(), Relaxed);
+        }
+        self.set_thread(0);
+    }
+
+    /// Says that the calling thread keeps the lock until [`unbind`](Self::unbind), after the end of
+    /// its wait.
+    pub(super) fn bind(&self) {
+        if self.unbound_from.load(Relaxed) != 0 {
+            self.set_thread(thread_lanes::number());
+        }
+    }
+
+    /// Writes the number of the thread that took the lock into the lane again, which may stay that
+    /// thread's for its next lock. Another thread that gives the lock back must not: as long as the
+    /// lock is held it is not the first one's.
+    #[cold]
+    fn name_thread(&self) {
+        let (first, this) = (self.unbound_from.load(Relaxed), thread_lanes::number());
+        self.set_thread(if first == u64::from(this) { this } else { 0 });
+    }
+
+    /// A search for deadlocks that sees the number sees the waits of before it too.
+    fn set_thread(&self, number: u32) {
+        if let Some(lane) = self.hold.lane()
+            && self.generation == fork::generation()
+        {
+            lane.thread.store(number, Release);
+        }
+    }
+
     /// Clears the poison of the bytes, for a lock that was taken over it. Waits for the lock word
     /// only. A child that the caller's check forked clears nothing: the lock is its parent's.
     #[cold]
@@ -442,6 +492,9 @@ impl Drop for Lock {
         };
         if self.generation != fork::generation() {
             return;
+        }
+        if *self.unbound_from.get_mut() != 0 {
+            self.name_thread();
         }
         if self.on_panic == OnPanic::Poisons && std::thread::panicking() {
             self.poison()

@@ -6,7 +6,8 @@
 //! `lock` takes and gives back the locks of guards, and `hold` keeps their segments mapped.
 //! `together` takes several. `refusal` makes the error of a lock that could not be had;
 //! `obstacles` finds the processes that it names. `guard` joins a lock with a view of the locked
-//! elements. `view` is the one place where a payload becomes an ndarray view.
+//! elements, and `owner` says whose thread's guard it is. `view` is the one place where a payload
+//! becomes an ndarray view.
 //!
 //! Methods of [`Handle`](crate::Handle) that open arrays stand in `open` and `frozen`.
 
@@ -28,6 +29,7 @@ mod lock_word;
 mod obstacles;
 mod open;
 mod open_array;
+mod owner;
 mod refusal;
 mod serde;
 mod shared;

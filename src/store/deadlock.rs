@@ -18,6 +18,11 @@
 //! waits were under way at the moment between the two looks. Each thread of the circle sleeps until
 //! another one gives its guard back, which sleeps too, so the circle is one for ever.
 //!
+//! A binding to another language says only for the time of a wait that a guard is its thread's
+//! (`bind` of guards). So the second look reads the threads of the
+//! guards first, and looks at the waits after that. A wait that was copied before and is the same
+//! afterwards was under way in between, so it is the one for which the guard was bound.
+//!
 //! # One victim
 //!
 //! The youngest wait of a circle gives up, and the others go on. All of its threads compute the
@@ -35,7 +40,7 @@ use crate::{
 };
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Acquire},
 };
 use uuid::Uuid;
 
@@ -112,16 +117,19 @@ pub(crate) fn circle_of_victim(member: &Member, lane: u32) -> Option<Vec<Link>> 
         .iter()
         .position(|one| (one.pool, one.index) == (own, lane) && one.is_wait())?;
     let mut circle = circle_from(start, &uses)?;
-    let is_real = circle.iter().all(|&at| {
-        let found = &uses[at];
-        pools[found.pool]
-            .lane(found.index)
-            .is_some_and(|lane| found.lane.is_of_one_use(lane))
+    let is_as_before = |found: &Use| {
+        pools[found.pool].lane(found.index).is_some_and(|lane| {
+            lane.thread.load(Acquire) == found.lane.thread && found.lane.is_of_one_use(lane)
+        })
             // The guards of a dead member are no obstacle for long.
             && stores[found.pool]
                 .is_alive(member_of(found.lane.tag))
                 .unwrap_or(false)
-    });
+    };
+    let (waits, guards): (Vec<_>, Vec<_>) =
+        (circle.iter().map(|&at| &uses[at])).partition(|found| found.is_wait());
+    // The guards first.
+    let is_real = [guards, waits].into_iter().flatten().all(is_as_before);
     if !is_real || youngest(&circle, &uses, &ids) != Some(start) {
         return None;
     }
