@@ -36,8 +36,8 @@ class Guard:
     ) -> Literal[False]: ...
 
 class Request:
-    """A guard to be taken with others by :func:`ndshm.lock`: see :meth:`Array.reading` and
-    :meth:`Array.writing`.
+    """A guard to be taken with others by :func:`ndshm.lock`: see :meth:`Array.reading`,
+    :meth:`Array.writing`, :meth:`Array.recovering` and :meth:`Array.updating`.
     """
 
 class Guards:

@@ -333,7 +333,11 @@ fn a_recovery_of_a_span_that_is_not_exact_clears_no_poison() {
             lane,
             ..now(ME, bytes, Mode::Write)
         };
-        store.table().recover(request, false, &store.around(ME))
+        let spread = Recovery {
+            is_exact: false,
+            ..AT_ONCE
+        };
+        store.table().recover(request, spread, &store.around(ME))
     };
     assert_eq!(
         recover(span(0, 100)),
@@ -394,4 +398,52 @@ fn hints_that_a_recovery_sets_while_it_scans_stay() {
             poison_of((1 << 30) + 60, (1 << 30) + 100, OTHER)
         ]
     );
+}
+
+#[test]
+fn a_recovery_in_two_steps_clears_poison_in_the_second_one() {
+    let later = Recovery {
+        clears: false,
+        ..AT_ONCE
+    };
+    // The rest of each record needs two places. Records, or lanes, are used up.
+    for records_used in [0, RECORDS as u64 - 1] {
+        let store = Fixture::new(70);
+        (0..records_used).for_each(|death| {
+            let written = span(1000 + 100 * death, 1010 + 100 * death);
+            panic_in(&store, store.take(ME, written, Mode::Write).unwrap());
+        });
+        panic_in(&store, store.take(ME, span(10, 50), Mode::Write).unwrap());
+        let all = || store.poisoned(ME, span(0, 100));
+        let take = |member| {
+            store.with_lane(now(member, span(20, 30), Mode::Write), |request| {
+                let around = store.around(member);
+                store.table().recover(request, later, &around)
+            })
+        };
+        let clear = |member, lane| {
+            let request = Request {
+                lane,
+                ..now(member, span(20, 30), Mode::Write)
+            };
+            let around = store.around(member);
+            store.table().clear_poison(request, true, &around)
+        };
+        let refused = take(ME).unwrap();
+        assert_eq!(all(), [poison_of(10, 50, ME)]);
+        assert_eq!(take(OTHER), Err(Refusal::WouldBlock), "exclusive");
+        store.give_back(refused);
+        assert_eq!(all(), [poison_of(10, 50, ME)]);
+        // A death before the second step, and one after it.
+        take(9).unwrap();
+        store.kill(9);
+        assert_eq!(all(), [poison_of(10, 50, ME), poison_of(20, 30, 9)]);
+        let lane = take(10).unwrap();
+        assert_eq!(clear(10, lane), Ok(()));
+        assert_eq!(all(), [poison_of(10, 20, ME), poison_of(30, 50, ME)]);
+        store.kill(10);
+        assert_eq!(all()[1], poison_of(20, 30, 10));
+        store.give_back(store.recover(ME, span(0, 10_000)).unwrap());
+        assert_empty(&store);
+    }
 }
