@@ -255,7 +255,7 @@ class Array:
         without an exception. If the call does not get all of its guards, it stays as it was.
         """
     def updating(self) -> Request:
-        """Return a request for :func:`ndshm.lock` for atomic operations, with other arrays or views.
+        """Return a request for :func:`ndshm.lock` for atomic operations, with other arrays.
 
         The block gets :class:`Atomics`, as that of :meth:`atomic`. Raises ``TypeError`` for
         elements that are no integers of up to 8 bytes.

@@ -282,7 +282,7 @@ impl Array {
         Request::guard(slf, Mode::Recover)
     }
 
-    /// Return a request for :func:`ndshm.lock` for atomic operations, with other arrays or views.
+    /// Return a request for :func:`ndshm.lock` for atomic operations, with other arrays.
     ///
     /// The block gets :class:`Atomics`, as that of :meth:`atomic`. Raises ``TypeError`` for
     /// elements that are no integers of up to 8 bytes.
