@@ -168,7 +168,7 @@ struct Place {
 static PLACES: Mutex<[Option<Place>; 64]> = Mutex::new([const { None }; 64]);
 
 fn is_statement(code: &Bound<'_, PyAny>, at: usize) -> PyResult<bool> {
-    let entry = (code.as_ptr().addr() / 16 ^ at / 2) % 64;
+    let entry = ((code.as_ptr().addr() / 16) ^ (at / 2)) % 64;
     let places = || PLACES.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(place) = &places()[entry]
         && (place.code.as_ptr(), place.at) == (code.as_ptr(), at)
