@@ -50,8 +50,6 @@ use std::{
     time::Instant,
 };
 
-pub(super) use crate::array::refusal::held;
-
 /// The access that a lock gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {

@@ -41,7 +41,6 @@ mod unlocked;
 pub(crate) mod view;
 mod waiting;
 
-use crate::inspect::holder;
 pub(crate) use create::{Content, Labels, create, create_any, draft_any, from_ndarray, spec_of};
 pub(crate) use open::open_named;
 pub use shared::{

@@ -20,12 +20,9 @@
 use crate::{
     array::{open_array::OpenArray, waiting::Waiting},
     format::array_spec::ArraySpec,
-    inspect::{
-        holder::{Holder, Holders},
-        observer::{
-            GuardKind,
-            locks::{kind_of, range_of, slice_of_span, waited},
-        },
+    inspect::observer::{
+        GuardKind,
+        locks::{kind_of, range_of, slice_of_span, waited},
     },
     layout::span::Span,
     segment::described,

@@ -3,10 +3,11 @@
 use super::wanted::{Wanted, first_conflict, knot_len, shortest};
 use crate::{
     array::{
-        holder::Holders,
-        lock::{self, Access, Lock},
+        lock::{Access, Lock},
+        refusal,
     },
     error::{Error, Result},
+    inspect::holder::Holders,
     sys::{
         fork, process,
         wait::{Deadline, Wait},
@@ -86,7 +87,7 @@ impl InOrder {
                     Error::WouldBlock { path, holders } | Error::Timeout { path, holders, .. },
                 )) => {
                     if deadline.instant().is_some_and(|end| Instant::now() >= end) {
-                        return Err(lock::held(&path, deadline, holders));
+                        return Err(refusal::held(&path, deadline, holders));
                     }
                     index
                 }
