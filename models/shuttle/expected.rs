@@ -26,6 +26,12 @@ struct Guard {
 pub(crate) struct Expected {
     guards: Vec<Guard>,
     poison: u64,
+    /// The bytes of each write guard that has ended, from a moment before it is counted; and of
+    /// those of them that are counted.
+    ended: Vec<u64>,
+    counted: Vec<u64>,
+    /// Whether the write is done, or under way, after which no other comes.
+    pub(crate) is_last_written: bool,
     /// Whether any member panicked or died. Then bytes may be poisoned that are not listed, such as
     /// those of a member that died while it took a guard.
     has_trouble: bool,
@@ -64,8 +70,27 @@ impl Expected {
         self.given(member, lane, span, Mode::Write);
     }
 
+    /// Before the guard is given back.
     pub(crate) fn given_back(&mut self, lane: u32) {
+        let written = |guard: &&Guard| guard.lane == lane && guard.mode == Mode::Write;
+        let written = self.guards.iter().filter(written).map(|guard| guard.bytes);
+        self.ended.extend(written);
         self.guards.retain(|guard| guard.lane != lane);
+    }
+
+    /// After a guard to write was given back, and did not rest.
+    pub(crate) fn counted(&mut self, span: Span) {
+        self.counted.push(bytes(span));
+    }
+
+    /// The guards to write on these bytes that have ended.
+    pub(crate) fn ended(&self, span: Span) -> u64 {
+        number_of(&self.ended, span)
+    }
+
+    /// Those of them that must be counted, if the array is watched.
+    pub(crate) fn all_counted(&self, span: Span) -> u64 {
+        number_of(&self.counted, span)
     }
 
     pub(crate) fn poisoned(&mut self, lane: u32) {
@@ -103,4 +128,9 @@ impl Expected {
         assert_eq!(self.poison & !covered, 0, "poison was lost");
         assert!(self.guards.is_empty());
     }
+}
+
+fn number_of(guards: &[u64], span: Span) -> u64 {
+    let bytes = bytes(span);
+    guards.iter().filter(|&guard| guard & bytes != 0).count() as u64
 }

@@ -19,11 +19,14 @@ mod library;
 )]
 mod sync;
 
+mod consumer;
 mod expected;
+mod groups;
+mod member;
 mod members;
 
+use groups::{GROUPS, Group};
 use library::{format, layout, scope, state};
-use members::Group;
 
 /// Lanes of the pool, entries of an array's list, and records of poison: few enough for a group to
 /// fill them.
@@ -59,10 +62,7 @@ fn main() {
     let start = Instant::now();
     println!("{:64} {:>9}", "model", "executions");
     let (mut models, mut executions) = (0, 0);
-    for (group_name, group) in members::GROUPS
-        .iter()
-        .filter(|(group, _)| group.contains(&name))
-    {
+    for (group_name, group) in GROUPS.iter().filter(|(group, _)| group.contains(&name)) {
         let scheduler = RandomScheduler::new(iterations);
         executions += run(&format!("{group_name}, at random"), scheduler, *group);
         let scheduler = PctScheduler::new(DEPTH, iterations);

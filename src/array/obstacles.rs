@@ -20,9 +20,12 @@
 use crate::{
     array::{open_array::OpenArray, waiting::Waiting},
     format::array_spec::ArraySpec,
-    inspect::observer::{
-        GuardKind,
-        locks::{kind_of, range_of, slice_of_span, waited},
+    inspect::{
+        holder::{Holder, Holders},
+        observer::{
+            GuardKind,
+            locks::{kind_of, range_of, slice_of_span, waited},
+        },
     },
     layout::span::Span,
     segment::described,
