@@ -6,12 +6,13 @@
 //! it; no write is lost; no process waits for a dead one; and in the end nothing is left that
 //! should not be.
 //!
-//! `NDSHM_SOAK_KILLS=5000 cargo test --release --test soak -- --nocapture` is the long run;
-//! `NDSHM_SOAK_SEED` repeats a choice of operations.
+//! `NDSHM_SOAK_KILLS=5000 cargo test --release --test soak -- --nocapture` is the long run,
+//! `NDSHM_SOAK_PROCESSES=300` beside it a crowd; `NDSHM_SOAK_SEED` repeats a choice of operations.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 #![allow(unsafe_code, reason = "words that processes share without the library")]
 
 mod cells;
+mod circles;
 #[path = "../common/mod.rs"]
 mod common;
 mod killer;
@@ -22,27 +23,9 @@ use killer::Killer;
 use shared::SharedWords;
 use std::{
     io::Read,
-    os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
 use worker::{Places, Worker};
-
-/// The producer in the state block: the member id of the process that made the array.
-const PRODUCER_AT: u64 = 120;
-const OWNER_AT: u64 = 88;
-
-fn word(path: &Path, at: u64) -> u64 {
-    let mut word = [0; 8];
-    std::fs::File::open(path)
-        .unwrap()
-        .read_exact_at(&mut word, at)
-        .unwrap();
-    u64::from_ne_bytes(word)
-}
-
-fn member_of_maker(path: &Path) -> u64 {
-    word(path, PRODUCER_AT)
-}
 
 fn number_from(variable: &str) -> Option<u64> {
     std::env::var(variable)
@@ -57,8 +40,9 @@ fn kills_at_any_moment_tear_nothing_lose_nothing_and_block_no_process() {
         u64::from(std::process::id()) << 20
             | u64::from(rustix::thread::gettid().as_raw_nonzero().get() as u32)
     });
+    let workers = number_from("NDSHM_SOAK_PROCESSES").unwrap_or(6) as usize;
     let root = common::Root::new();
-    let mut killer = Killer::new(root.path(), seed);
+    let mut killer = Killer::new(root.path(), seed, workers);
     while killer.kills() < kills {
         killer.kill_one();
     }
@@ -86,11 +70,7 @@ fn child_works() {
         report(info);
         std::process::exit(70);
     }));
-    // The test is gone: so are its workers, whatever they wait for.
-    std::thread::spawn(|| {
-        let _ = std::io::stdin().read_to_end(&mut Vec::new());
-        std::process::exit(71);
-    });
+    end_with_the_test();
     let shared = SharedWords::open(&places.shared);
     std::thread::scope(|scope| {
         for thread in 0..threads {
@@ -109,4 +89,12 @@ fn child_works() {
         }
     });
     common::done();
+}
+
+/// Ends this process when the test is gone, whatever its threads wait for.
+fn end_with_the_test() {
+    std::thread::spawn(|| {
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        std::process::exit(71);
+    });
 }

@@ -7,11 +7,8 @@ use std::{
     sync::atomic::{AtomicU64, Ordering::SeqCst},
 };
 
-/// Threads that have words of their own.
-pub(crate) const MOST_THREADS: usize = 16;
 const WORDS_OF_A_THREAD: usize = 512;
 const THREADS_AT: usize = 64;
-const WORDS: usize = THREADS_AT + MOST_THREADS * WORDS_OF_A_THREAD;
 
 /// Counters that are added to as atomics.
 pub(crate) const COUNTERS: usize = 8;
@@ -79,6 +76,13 @@ listed! {
         WaitingToCount,
         /// Holds atomics, and adds to them.
         Counting,
+        /// Holds atomics, and waits until another thread adds to them.
+        AwaitingCount,
+        /// Holds no guard, but its last one may rest in its lane.
+        Resting,
+        WaitingForSet,
+        /// Asks how often an array was changed, or waits for a change.
+        Watching,
     }
 }
 
@@ -117,32 +121,40 @@ listed! {
         Count,
         CountByWriting,
         ReadCounters,
+        CountSeen,
+        ComeBack,
+        Set,
+        Watch,
+        ChangeSeen,
     }
 }
 
-pub(crate) struct SharedWords(memmap2::MmapRaw);
+pub(crate) struct SharedWords {
+    words: memmap2::MmapRaw,
+    /// Threads that have words of their own.
+    threads: usize,
+}
 
 impl SharedWords {
-    pub(crate) fn create(path: &Path) -> Self {
+    pub(crate) fn create(path: &Path, threads: usize) -> Self {
+        let words = THREADS_AT + threads * WORDS_OF_A_THREAD;
         File::create_new(path)
             .unwrap()
-            .set_len(WORDS as u64 * 8)
+            .set_len(words as u64 * 8)
             .unwrap();
         Self::open(path)
     }
 
     pub(crate) fn open(path: &Path) -> Self {
         let file = File::options().read(true).write(true).open(path).unwrap();
-        let shared = memmap2::MmapOptions::new()
-            .len(WORDS * 8)
-            .map_raw(&file)
-            .unwrap();
-        Self(shared)
+        let words = memmap2::MmapOptions::new().map_raw(&file).unwrap();
+        let threads = (words.len() / 8 - THREADS_AT) / WORDS_OF_A_THREAD;
+        Self { words, threads }
     }
 
     fn word(&self, at: usize) -> &AtomicU64 {
-        assert!(at < WORDS);
-        let word = self.0.as_mut_ptr().cast::<u64>().wrapping_add(at);
+        assert!(at < self.words.len() / 8);
+        let word = self.words.as_mut_ptr().cast::<u64>().wrapping_add(at);
         // SAFETY: the word lies inside the mapping, which starts on a page and lives as long as the
         // borrow; every process accesses it atomically.
         unsafe { AtomicU64::from_ptr(word) }
@@ -174,7 +186,7 @@ impl SharedWords {
     }
 
     pub(crate) fn thread(&self, thread: usize) -> ThreadWords<'_> {
-        assert!(thread < MOST_THREADS);
+        assert!(thread < self.threads);
         ThreadWords {
             shared: self,
             at: THREADS_AT + thread * WORDS_OF_A_THREAD,
@@ -182,21 +194,21 @@ impl SharedWords {
     }
 
     pub(crate) fn counted(&self, op: Op) -> u64 {
-        (0..MOST_THREADS)
+        (0..self.threads)
             .map(|thread| self.thread(thread).word(COUNTED + op as usize).load(SeqCst))
             .sum()
     }
 
     /// How often a counter was added to, as far as the workers came to note it.
     pub(crate) fn added(&self, counter: usize) -> u64 {
-        (0..MOST_THREADS)
+        (0..self.threads)
             .map(|thread| self.thread(thread).word(ADDED + counter).load(SeqCst))
             .sum()
     }
 
     /// How often a cell was written, as far as its writers came to note it.
     pub(crate) fn done(&self, grid: usize, cell: usize) -> u64 {
-        (0..MOST_THREADS)
+        (0..self.threads)
             .map(|thread| self.thread(thread).done_word(grid, cell).load(SeqCst))
             .sum()
     }

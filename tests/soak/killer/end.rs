@@ -1,10 +1,9 @@
 //! The end of a soak: the workers stop, the test checks their leftovers, and prints a report.
 
-use super::{Killer, WATCHDOG};
+use super::Killer;
 use crate::{
-    OWNER_AT,
     cells::GRIDS,
-    common::words::claimable,
+    common::words::{self, claimable},
     shared::{COUNTERS, OPS, STATES},
     worker::{COUNTERS_NAME, NAMES, frame_number_of},
 };
@@ -20,7 +19,7 @@ impl Killer {
     /// Tells all workers to stop, and requires that they do.
     pub(crate) fn stop(&mut self) {
         self.shared.stop();
-        let deadline = Instant::now() + WATCHDOG;
+        let deadline = Instant::now() + self.watchdog;
         for worker in 0..self.workers.len() {
             loop {
                 match self.workers[worker].child.try_wait().unwrap() {
@@ -47,7 +46,7 @@ impl Killer {
         for (grid, array) in GRIDS.iter().zip(&self.grids) {
             for cell in 0..grid.cells() {
                 let part = grid.cell(cell);
-                match grid.view(array, &part).read_timeout(WATCHDOG) {
+                match grid.view(array, &part).read_timeout(self.watchdog) {
                     Ok(guard) => grid.check(&part, &guard).unwrap(),
                     Err(Error::Poisoned { .. }) => {}
                     Err(error) => panic!("{}: {error}", grid.name),
@@ -85,7 +84,7 @@ impl Killer {
             .filter(|info| info.name.is_none())
         {
             assert_eq!(
-                crate::word(&info.path, OWNER_AT),
+                words::get(&info.path, words::OWNER_AT),
                 claimable(),
                 "{} was left",
                 info.path.display()
@@ -155,7 +154,10 @@ impl Killer {
                 continue;
             };
             let array = self.manager.array::<u64, Ix1>(&name).unwrap();
-            match array.handle().open_frozen_timeout::<u64, Ix1>(WATCHDOG) {
+            match array
+                .handle()
+                .open_frozen_timeout::<u64, Ix1>(self.watchdog)
+            {
                 Ok(frozen) => {
                     assert!(
                         frozen.iter().all(|element| *element == number),
@@ -187,6 +189,8 @@ impl Killer {
             )
         });
         self.tally.print();
+        // Else the look at their lanes finds nothing any more.
+        assert!(self.kills() < 100 || self.tally.is_of_all_kinds());
         println!("operations:");
         OPS.iter()
             .for_each(|&op| println!("  {:24} {}", format!("{op:?}"), self.shared.counted(op)));
@@ -201,13 +205,15 @@ impl Killer {
             self.frames_left.0, self.frames_left.1
         );
         self.waits.sort_unstable();
-        if let (Some(median), Some(longest)) =
-            (self.waits.get(self.waits.len() / 2), self.waits.last())
-        {
+        if let Some(longest) = self.waits.last() {
             let count = self.waits.len();
+            let part = |of_thousand: usize| self.waits[(count * of_thousand / 1000).min(count - 1)];
             println!(
-                "{count} readers waited for a writer that died: told after {median:.1?} (median), \
-                 {longest:.1?} (longest)"
+                "{count} readers waited for a writer that died: told after {:.1?} (median), {:.1?} \
+                 (90 %), {:.1?} (99 %), {longest:.1?} (longest)",
+                part(500),
+                part(900),
+                part(990)
             );
             println!(
                 "  {} of them by a lock, because others were faster to recover",

@@ -12,7 +12,7 @@ use std::{
 };
 
 /// Of a lane, by number.
-const MODES: [&str; 12] = [
+const MODES: [&str; 16] = [
     "",
     "read",
     "write",
@@ -22,9 +22,13 @@ const MODES: [&str; 12] = [
     "wait to read",
     "",
     "",
-    "",
-    "",
+    "rest as a reader",
+    "rest as a writer",
     "wait for atomic access",
+    "be counted",
+    "rest as an atomic",
+    "read in a writer's place",
+    "",
 ];
 pub(super) const WRITE: usize = 2;
 
@@ -70,6 +74,11 @@ impl Tally {
         held.frame
             .into_iter()
             .for_each(|frame| self.frames[frame as usize] += 1);
+    }
+
+    /// Whether any of the killed held a guard to write, and any a lock word or a guard at rest.
+    pub(super) fn is_of_all_kinds(&self) -> bool {
+        self.lanes[WRITE] > 0 && self.lock_word + self.lanes[9] + self.lanes[10] > 0
     }
 
     pub(super) fn print(&self) {
@@ -134,6 +143,11 @@ fn key_of(file: &File) -> u64 {
     let at = header.windows(head.len()).position(|part| part == head);
     let id = at.unwrap() + head.len();
     u64::from_be_bytes(header[id + 8..id + 16].try_into().unwrap())
+}
+
+/// The member that holds the lock word of an array, or 0.
+pub(super) fn lock_word(file: &File) -> u64 {
+    Block::read(file).word(64)
 }
 
 impl Killer {

@@ -7,28 +7,27 @@ mod held;
 use crate::{
     cells::{GRIDS, Random},
     common,
-    shared::{COUNTERS, MOST_THREADS, SharedWords, State},
+    shared::{COUNTERS, SharedWords, State},
     worker::{COUNTERS_NAME, Places},
 };
 use held::Tally;
-use ndshm::{Error, Manager, SharedArray1, SharedArray2};
+use ndshm::{Error, Manager, Observer, SharedArray1, SharedArray2};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    os::unix::{
-        fs::{DirBuilderExt, FileExt},
-        process::ExitStatusExt,
-    },
+    os::unix::{fs::DirBuilderExt, process::ExitStatusExt},
     path::Path,
     process::{Child, Command, Stdio},
     sync::mpsc,
     time::{Duration, Instant},
 };
 
-/// A thread that does not move for so long is stuck.
+/// A thread that does not move for so long is stuck: this long, and a part more for each worker,
+/// because all of them want the same arrays and share the processors.
 const WATCHDOG: Duration = Duration::from_secs(30);
-/// Threads of each worker.
+const WATCHDOG_OF_A_WORKER: Duration = Duration::from_millis(500);
+/// Threads of each worker, again and again.
 const THREADS: [usize; 6] = [1, 1, 1, 1, 2, 2];
 
 /// The state of a worker that the killer waits for.
@@ -71,7 +70,8 @@ pub(crate) struct Killer {
     /// How long the test waited for the bytes that a dead writer held.
     waits: Vec<Duration>,
     waits_without_poison: usize,
-    beats: [(u64, Option<Instant>); MOST_THREADS],
+    beats: Vec<(u64, Option<Instant>)>,
+    watchdog: Duration,
     load: f64,
 }
 
@@ -100,7 +100,7 @@ impl Running {
 }
 
 impl Killer {
-    pub(crate) fn new(directory: &Path, seed: u64) -> Self {
+    pub(crate) fn new(directory: &Path, seed: u64, workers: usize) -> Self {
         let places = Places::in_directory(directory);
         fs::DirBuilder::new()
             .mode(0o700)
@@ -108,7 +108,8 @@ impl Killer {
             .unwrap();
         fs::create_dir(&places.offers).unwrap();
         fs::create_dir(&places.frames).unwrap();
-        let shared = SharedWords::create(&places.shared);
+        // Two for each worker, if it has two threads or not.
+        let shared = SharedWords::create(&places.shared, workers * 2);
         let manager = Manager::create(&places.store).unwrap();
         let grids: Vec<_> = GRIDS.iter().map(|grid| grid.create(&manager)).collect();
         let counters = manager
@@ -143,12 +144,13 @@ impl Killer {
             tally: Tally::default(),
             waits: Vec::new(),
             waits_without_poison: 0,
-            beats: [(0, None); MOST_THREADS],
+            beats: vec![(0, None); workers * 2],
+            watchdog: WATCHDOG + WATCHDOG_OF_A_WORKER * workers as u32,
             load: 0.0,
         };
         println!("seed {seed}");
-        for (worker, threads) in THREADS.into_iter().enumerate() {
-            let running = killer.start(worker * 2, threads);
+        for worker in 0..workers {
+            let running = killer.start(worker * 2, THREADS[worker % THREADS.len()]);
             killer.workers.push(running);
         }
         killer
@@ -208,7 +210,9 @@ impl Killer {
             87..90 => Target::Freezing,
             90..92 => Target::In(&[HoldingFrozen]),
             92..94 => Target::In(&[Awaiting]),
-            94..98 => Target::In(&[Counting]),
+            94..96 => Target::In(&[Counting]),
+            96 => Target::In(&[AwaitingCount, Watching]),
+            97 => Target::In(&[Resting, WaitingForSet]),
             98 => Target::In(&[WaitingToCount]),
             _ => Target::Any,
         };
@@ -324,7 +328,7 @@ impl Killer {
             "a worker ended by itself: {status}"
         );
         if let Some(waiter) = waiter {
-            match waiter.recv_timeout(WATCHDOG) {
+            match waiter.recv_timeout(self.watchdog) {
                 Ok((told, is_poisoned)) => {
                     self.waits.push(told.saturating_duration_since(died));
                     self.waits_without_poison += usize::from(!is_poisoned);
@@ -412,7 +416,7 @@ impl Killer {
                 let since = *self.beats[thread].1.get_or_insert_with(Instant::now);
                 if self.beats[thread].0 != beats {
                     self.beats[thread] = (beats, Some(Instant::now()));
-                } else if since.elapsed() > WATCHDOG {
+                } else if since.elapsed() > self.watchdog {
                     self.stuck(
                         &format!(
                             "thread {thread} is stuck: {:?}",
@@ -427,19 +431,12 @@ impl Killer {
 
     /// Fails with the stack of a worker, or of the test itself.
     fn stuck(&self, what: &str, worker: Option<usize>) -> ! {
-        for (grid, file) in GRIDS.iter().zip(&self.files) {
-            let mut state = [0; 2112];
-            file.read_exact_at(&mut state, 64).unwrap();
-            let words: Vec<_> = state
-                .chunks(8)
-                .map(|word| u64::from_ne_bytes(word.try_into().unwrap()))
-                .collect();
-            println!("{}: lock {}, used {:x}", grid.name, words[4], words[6]);
-            (0..64)
-                .filter(|slot| words[8 + 4 * slot] != 0)
-                .for_each(|slot| {
-                    println!("  slot {slot}: {:x?}", &words[8 + 4 * slot..12 + 4 * slot])
-                });
+        let observer = Observer::open(&self.places.store).unwrap();
+        for (at, lock) in observer.locks().unwrap().iter().enumerate() {
+            println!("{at}: {lock:?}");
+        }
+        for file in &self.files {
+            println!("lock word {}", held::lock_word(file));
         }
         let pid = worker.map_or(std::process::id(), |worker| self.workers[worker].child.id());
         let gdb = Command::new("gdb")

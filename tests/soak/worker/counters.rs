@@ -5,7 +5,7 @@ use super::Worker;
 use crate::shared::{COUNTERS, Op, State};
 use ndarray::{Ix1, s};
 use ndshm::{Error, SharedArray1};
-use std::sync::atomic::Ordering::Relaxed;
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
 /// The name of their array.
 pub(crate) const NAME: &str = "counters";
@@ -41,10 +41,38 @@ impl Worker<'_> {
                         self.pause();
                     }
                     self.words.added();
+                    if self.chance(4) {
+                        atomics.notify(index);
+                    }
                 }
                 self.words.set(State::Leaving);
                 drop(atomics);
                 self.words.count(Op::Count);
+            }
+            Err(error) => self.settle_counters(&counters, error),
+        }
+    }
+
+    /// Waits until another thread adds to a counter, for a while.
+    pub(super) fn wait_for_a_count(&mut self) {
+        let (_, counters) = self.some_counters();
+        self.words.set(State::WaitingToCount);
+        match counters.atomic() {
+            Ok(atomics) => {
+                self.words.set(State::AwaitingCount);
+                let index = self.random.below(atomics.len());
+                let old = atomics[index].load(Relaxed);
+                let patience = Duration::from_micros(self.random.below(5000) as u64);
+                match atomics.wait(index, old, patience) {
+                    Ok(new) => {
+                        assert!(new > old, "a counter was {old} and is {new}");
+                        self.words.count(Op::CountSeen);
+                    }
+                    Err(Error::Timeout { .. }) => self.words.count(Op::TooLate),
+                    Err(error) => panic!("{error}"),
+                }
+                self.words.set(State::Leaving);
+                drop(atomics);
             }
             Err(error) => self.settle_counters(&counters, error),
         }

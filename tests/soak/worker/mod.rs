@@ -4,13 +4,16 @@
 mod counters;
 mod frames;
 mod lifecycle;
+mod rows;
+mod sets;
+mod watching;
 
 pub(crate) use counters::NAME as COUNTERS_NAME;
 pub(crate) use frames::{name as frame_name, number_of as frame_number_of};
 
 use crate::{
     cells::{GRIDS, Part, Random},
-    member_of_maker,
+    common::words,
     shared::{COUNTERS, Op, SharedWords, State, ThreadWords},
 };
 use ndarray::Ix1;
@@ -101,7 +104,8 @@ impl<'a> Worker<'a> {
 
     fn open_grids(&mut self) {
         let probe = self.manager.zeros::<u8, _>(1).unwrap();
-        self.words.set_member(member_of_maker(probe.path()));
+        self.words
+            .set_member(words::get(probe.path(), words::PRODUCER_AT));
         drop(probe);
         self.words.set(State::Opening);
         self.grids = GRIDS
@@ -146,7 +150,7 @@ impl<'a> Worker<'a> {
         while !self.shared.is_stopped() {
             self.words.set(State::Nothing);
             self.words.beat();
-            match self.random.below(120) {
+            match self.random.below(140) {
                 0..30 => self.read(),
                 30..58 => self.write(),
                 58..64 => self.burst(),
@@ -166,7 +170,11 @@ impl<'a> Worker<'a> {
                 110..112 => self.look_at_frozen(),
                 112..118 => self.count_up(),
                 118 => self.count_by_writing(),
-                _ => self.read_counters(),
+                119 => self.read_counters(),
+                120..123 => self.wait_for_a_count(),
+                123..131 => self.come_back(),
+                131..136 => self.lock_a_set(),
+                _ => self.watch(),
             }
         }
         self.words.set(State::Dropping);
