@@ -1,5 +1,5 @@
-//! A thread that comes back to its guards: it takes cells in turn, and the same cell again and again,
-//! so that its guards rest and reserve ranges.
+//! A thread that comes back to its guards: it takes cells in turn, and the same cell again and
+//! again, so that its guards rest and reserve ranges.
 
 use super::{Worker, check};
 use crate::{
@@ -15,6 +15,8 @@ impl Worker<'_> {
         // So that a kill finds the thread in the lock table, in a row or between two.
         let (is_writing, also_reads) = (self.chance(2), self.chance(2));
         for step in 0..40 {
+            // In a crowd each guard takes its time.
+            self.words.beat();
             let part = GRIDS[grid].cell((first + step % count) % cells);
             let view = GRIDS[grid].view(&self.grids[grid], &part);
             let outcome = if is_writing && !(also_reads && step % 2 == 1) {
