@@ -58,7 +58,13 @@ pub(crate) fn number() -> u32 {
 /// The pid in a process's number, if it has a meaning in this process: if the namespace is the
 /// same.
 pub(crate) fn pid_of(number: u32) -> Option<u32> {
-    (number >> PID_BITS == namespace()).then_some(number & ((1 << PID_BITS) - 1))
+    pids_here()(number)
+}
+
+/// [`pid_of`] for many numbers: it asks for the namespace of this process once.
+pub(crate) fn pids_here() -> impl Fn(u32) -> Option<u32> {
+    let own = namespace();
+    move |number| (number >> PID_BITS == own).then_some(number & ((1 << PID_BITS) - 1))
 }
 
 /// The command of a process, its arguments separated by spaces.

@@ -81,7 +81,7 @@ impl Observer {
             .map(|info| (info.id.lane_key(), info))
             .collect();
         // Guards of one array together, the first bytes first, guards before waits.
-        lanes.sort_by_key(|lane| {
+        lanes.sort_by_cached_key(|lane| {
             let path = arrays.get(&lane.key).map(|info| info.path.clone());
             (
                 path,
@@ -91,7 +91,8 @@ impl Observer {
                 lane.tag,
             )
         });
-        let mut alive = HashMap::new();
+        let (mut alive, mut commands) = (HashMap::new(), HashMap::new());
+        let pid_of = process::pids_here();
         let mut locks = Vec::with_capacity(lanes.len());
         for lane in &lanes {
             let member = member_of(lane.tag);
@@ -100,8 +101,11 @@ impl Observer {
                 None => *alive.entry(member).or_insert(self.store.is_alive(member)?),
             };
             let info = arrays.get(&lane.key);
-            let pid = process::pid_of(lane.process);
-            let command = pid.filter(|_| is_alive).and_then(process::command_of);
+            let pid = pid_of(lane.process);
+            let command = pid.filter(|_| is_alive).and_then(|pid| {
+                let command = commands.entry(pid);
+                command.or_insert_with(|| process::command_of(pid)).clone()
+            });
             locks.push(LockState {
                 array: info.map(|info| info.id),
                 holder: holder(lane, info, is_alive, pid, command),

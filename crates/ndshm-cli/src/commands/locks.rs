@@ -5,6 +5,7 @@ use comfy_table::Cell;
 use ndshm::{GuardKind, Holder, LockState, Observer};
 use serde_json::{Value, json};
 use std::{
+    collections::HashSet,
     io::Write,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -25,11 +26,10 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     let mut found = Vec::new();
     for store in stores {
         let locks = Observer::open(&store)?.locks()?;
-        let is_shown = |at: usize| {
-            !args.waits
-                || locks[at].holder.is_waiting
-                || locks.iter().any(|other| other.waits_for.contains(&at))
-        };
+        let waits_for = locks.iter().flat_map(|lock| lock.waits_for.iter().copied());
+        let waited_for: HashSet<usize> = waits_for.collect();
+        let is_shown =
+            |at: usize| !args.waits || locks[at].holder.is_waiting || waited_for.contains(&at);
         let shown: Vec<_> = (0..locks.len()).filter(|&at| is_shown(at)).collect();
         found.push((store, locks, shown));
     }

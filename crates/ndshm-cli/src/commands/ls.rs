@@ -148,7 +148,7 @@ fn describe(store: &StoreView) -> String {
     let owner = match store.owner {
         Some(owner) if owner.is_alive => store
             .pids
-            .get(&owner.id)
+            .process_of(owner.id)
             .map_or(", owner alive".into(), |pid| format!(", owner {pid}")),
         Some(_) => format!(", {}", text::styled(text::BAD, "owner dead")),
         None => String::new(),

@@ -1,15 +1,15 @@
 //! All stores and arrays with the processes that use them, for `ls` and `top`.
 
+mod maps;
 mod proc;
 
 use crate::{
     failure::{Failure, printable},
-    survey::proc::{Mapped, Processes, Unlinked},
+    survey::proc::{Mapped, Members, Processes, Unlinked},
 };
 use ndshm::{ArrayInfo, ArrayState, GuardKind, MemberState, Observer};
 use serde_json::{Value, json};
 use std::{
-    collections::HashMap,
     fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -37,8 +37,8 @@ pub(crate) struct StoreView {
     pub(crate) owner: Option<MemberState>,
     /// The living members.
     pub(crate) members: Vec<u64>,
-    /// The process of each member, if /proc shows it.
-    pub(crate) pids: HashMap<u64, u32>,
+    /// Their processes.
+    pub(crate) pids: Members,
     pub(crate) arrays: Vec<ArrayView>,
     /// Errors of damaged array files, or the reason why the store cannot be read.
     pub(crate) damaged: Vec<String>,
@@ -198,7 +198,7 @@ impl StoreView {
             "members": self
                 .members
                 .iter()
-                .map(|id| json!({ "member": id, "pid": self.pids.get(id) }))
+                .map(|id| json!({ "member": id, "pid": self.pids.process_of(*id) }))
                 .collect::<Vec<_>>(),
             "bytes": self.bytes(),
             "arrays": self
@@ -212,7 +212,11 @@ impl StoreView {
     }
 
     fn member_json(&self, member: MemberState) -> Value {
-        json!({ "member": member.id, "alive": member.is_alive, "pid": self.pids.get(&member.id) })
+        let pid = match member.is_alive {
+            true => self.pids.process_of(member.id),
+            false => None,
+        };
+        json!({ "member": member.id, "alive": member.is_alive, "pid": pid })
     }
 }
 
@@ -234,7 +238,7 @@ impl ArrayView {
         let guard = |guard: &ndshm::GuardState| {
             json!({
                 "kind": guard_kind(guard.kind), "start": guard.range.start, "end": guard.range.end,
-                "member": guard.member, "pid": store.pids.get(&guard.member),
+                "member": guard.member, "pid": store.pids.process_of(guard.member),
             })
         };
         let mapped = |mapped: &Mapped| {

@@ -1,15 +1,21 @@
 //! The files that processes have mapped, from /proc. It shows no processes of other users, which
 //! cannot have a store of this user open.
 
+use super::maps::{FileId, Look, Part};
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, HashMap},
     fs,
+    num::NonZero,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    thread,
+    vec::IntoIter,
 };
 
-/// A file by its device and inode.
-pub(crate) type FileId = (u64, u64);
+/// The most threads that look at processes, and the processes for which one more is started.
+const MOST_THREADS: usize = 8;
+const PROCESSES_OF_A_THREAD: usize = 200;
 
 /// A process that has a file mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,60 +37,71 @@ pub(crate) struct Unlinked {
 #[derive(Debug, Default)]
 pub(crate) struct Processes {
     by_file: HashMap<FileId, Vec<Mapped>>,
-    commands: HashMap<u32, String>,
+    /// Read when they are first shown.
+    commands: RefCell<HashMap<u32, String>>,
     unlinked: BTreeMap<FileId, Unlinked>,
 }
 
 impl Processes {
-    /// Reads the maps of all processes that this one may inspect, except its own.
+    /// Looks at the mappings of all processes that this one may inspect, except its own.
     pub(crate) fn look() -> Self {
-        let mut processes = Self::default();
         let own = std::process::id();
-        let pids = fs::read_dir("/proc")
+        let mut pids: Vec<u32> = fs::read_dir("/proc")
             .into_iter()
             .flatten()
             .flatten()
-            .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        for pid in pids.filter(|pid| *pid != own) {
-            // Paths need not be UTF-8.
-            let Ok(maps) = fs::read(format!("/proc/{pid}/maps")) else {
-                continue;
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .filter(|pid| *pid != own)
+            .collect();
+        pids.sort_unstable();
+        let threads = thread::available_parallelism()
+            .map_or(1, NonZero::get)
+            .min(1 + pids.len() / PROCESSES_OF_A_THREAD)
+            .min(MOST_THREADS);
+        let mut processes = Self::default();
+        thread::scope(|scope| {
+            let parts_of = |pids: &[u32]| -> Vec<_> {
+                let mut look = Look::default();
+                pids.iter().map(|&pid| (pid, look.at(pid))).collect()
             };
-            String::from_utf8_lossy(&maps)
-                .lines()
-                .filter_map(Line::parse)
-                .for_each(|line| processes.note(pid, line));
-        }
+            let shares: Vec<_> = pids
+                .chunks(pids.len().div_ceil(threads).max(1))
+                .map(|share| scope.spawn(move || parts_of(share)))
+                .collect();
+            let found = shares.into_iter().filter_map(|share| share.join().ok());
+            for (pid, parts) in found.flatten() {
+                parts.into_iter().for_each(|part| processes.note(pid, part));
+            }
+        });
         processes
     }
 
-    fn note(&mut self, pid: u32, line: Line<'_>) {
-        let mapped = self.by_file.entry(line.file).or_default();
+    fn note(&mut self, pid: u32, part: Part) {
+        let mapped = self.by_file.entry(part.file).or_default();
         match mapped.last_mut() {
-            Some(last) if last.pid == pid => last.bytes += line.bytes,
+            Some(last) if last.pid == pid => last.bytes += part.bytes,
             _ => mapped.push(Mapped {
                 pid,
-                bytes: line.bytes,
+                bytes: part.bytes,
             }),
         }
-        if let Some(path) = line
+        if let Some(path) = part
             .path
             .strip_suffix(" (deleted)")
             .filter(|path| path.ends_with(".ndshm"))
         {
-            let unlinked = self.unlinked.entry(line.file).or_insert_with(|| Unlinked {
+            let unlinked = self.unlinked.entry(part.file).or_insert_with(|| Unlinked {
                 path: path.into(),
                 bytes: 0,
                 pids: Vec::new(),
             });
             // Parts of one mapping have different rights, so the end of the last part gives the
             // length of the file.
-            unlinked.bytes = unlinked.bytes.max(line.end_in_file);
+            unlinked.bytes = unlinked.bytes.max(part.end_in_file);
             if unlinked.pids.last() != Some(&pid) {
                 unlinked.pids.push(pid);
             }
         }
-        self.commands.entry(pid).or_insert_with(|| command(pid));
     }
 
     /// The processes that have this file mapped.
@@ -95,8 +112,9 @@ impl Processes {
     }
 
     /// The name of a process's program.
-    pub(crate) fn command(&self, pid: u32) -> &str {
-        self.commands.get(&pid).map_or("", String::as_str)
+    pub(crate) fn command(&self, pid: u32) -> String {
+        let mut commands = self.commands.borrow_mut();
+        commands.entry(pid).or_insert_with(|| command(pid)).clone()
     }
 
     /// Arrays that were released, or whose store was deleted, and that are still mapped.
@@ -108,33 +126,69 @@ impl Processes {
             .collect()
     }
 
-    /// The process of each member of the store with this lock file. The kernel lists a process's
-    /// byte locks with its descriptors.
-    pub(crate) fn members(&self, lock: &Path) -> HashMap<u64, u32> {
-        let Ok(metadata) = fs::metadata(lock) else {
-            return HashMap::new();
-        };
-        let mut members = HashMap::new();
-        for Mapped { pid, .. } in self.of(&metadata) {
-            for entry in fs::read_dir(format!("/proc/{pid}/fd"))
-                .into_iter()
-                .flatten()
-                .flatten()
-            {
-                if fs::metadata(entry.path()).is_ok_and(|found| {
-                    (found.dev(), found.ino()) == (metadata.dev(), metadata.ino())
-                }) {
-                    let info =
-                        format!("/proc/{pid}/fdinfo/{}", entry.file_name().to_string_lossy());
-                    members.extend(
-                        locked_members(&fs::read_to_string(info).unwrap_or_default())
-                            .map(|member| (member, *pid)),
-                    );
-                }
-            }
-        }
-        members
+    /// The processes of the members of the store with this lock file.
+    pub(crate) fn members(&self, lock: &Path) -> Members {
+        let metadata = fs::metadata(lock).ok();
+        let mapped = metadata.iter().flat_map(|metadata| self.of(metadata));
+        let rest: Vec<_> = mapped.map(|mapped| mapped.pid).collect();
+        Members(RefCell::new(Search {
+            lock: metadata.map(|metadata| (metadata.dev(), metadata.ino())),
+            found: HashMap::new(),
+            rest: rest.into_iter(),
+        }))
     }
+}
+
+/// The processes of the members of a store. A look at one process takes tens of microseconds, so
+/// each is looked at when a member is asked for that was not found before it.
+#[derive(Debug)]
+pub(crate) struct Members(RefCell<Search>);
+
+#[derive(Debug)]
+struct Search {
+    lock: Option<FileId>,
+    found: HashMap<u64, u32>,
+    /// The processes that have the lock file mapped and were not looked at.
+    rest: IntoIter<u32>,
+}
+
+impl Members {
+    /// The process of a living member, if /proc shows it.
+    pub(crate) fn process_of(&self, member: u64) -> Option<u32> {
+        let search = &mut *self.0.borrow_mut();
+        loop {
+            if let Some(&pid) = search.found.get(&member) {
+                return Some(pid);
+            }
+            let (pid, lock) = (search.rest.next()?, search.lock?);
+            search.found.extend(
+                members_of(pid, lock)
+                    .into_iter()
+                    .map(|member| (member, pid)),
+            );
+        }
+    }
+}
+
+/// The members of the store with this lock file that a process is. The kernel lists a process's
+/// byte locks with its descriptors.
+fn members_of(pid: u32, lock: FileId) -> Vec<u64> {
+    let mut members = Vec::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/fd"))
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let is_lock =
+            fs::metadata(entry.path()).is_ok_and(|found| (found.dev(), found.ino()) == lock);
+        if is_lock {
+            let info = format!("/proc/{pid}/fdinfo/{}", entry.file_name().to_string_lossy());
+            members.extend(locked_members(
+                &fs::read_to_string(info).unwrap_or_default(),
+            ));
+        }
+    }
+    members
 }
 
 /// The offset of the members' byte locks: see docs/format.md, "The store".
@@ -165,38 +219,4 @@ fn command(pid: u32) -> String {
         .unwrap_or_default()
         .trim_end()
         .to_owned()
-}
-
-/// A line of a process's maps for a file of a store.
-struct Line<'a> {
-    file: FileId,
-    bytes: u64,
-    end_in_file: u64,
-    path: &'a str,
-}
-
-impl<'a> Line<'a> {
-    /// `7f00-7f01 rw-s 00000000 00:1c 12    /dev/shm/ndshm-0/run/xs.ndshm`
-    fn parse(line: &'a str) -> Option<Self> {
-        let path = &line[line.find('/')?..];
-        if !path.ends_with(".ndshm")
-            && !path.ends_with("/.lock")
-            && !path.ends_with(".ndshm (deleted)")
-        {
-            return None;
-        }
-        let mut words = line.split_ascii_whitespace();
-        let (start, end) = words.next()?.split_once('-')?;
-        let hex = |text| u64::from_str_radix(text, 16).ok();
-        let bytes = hex(end)?.checked_sub(hex(start)?)?;
-        let offset = hex(words.nth(1)?)?;
-        let (major, minor) = words.next()?.split_once(':')?;
-        let device = rustix::fs::makedev(hex(major)? as u32, hex(minor)? as u32);
-        Some(Self {
-            file: (device, words.next()?.parse().ok()?),
-            bytes,
-            end_in_file: offset + bytes,
-            path,
-        })
-    }
 }

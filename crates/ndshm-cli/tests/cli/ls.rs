@@ -1,7 +1,14 @@
 //! `ls`.
 
-use crate::fixture::{Fixture, leave_a_dead_store, start_a_writer};
-use snapbox::str;
+use crate::{
+    common::Peer,
+    fixture::{Fixture, leave_a_dead_store, start_a_writer},
+};
+use snapbox::{cmd::cargo_bin, str};
+
+#[path = "../../src/survey/maps.rs"]
+#[allow(dead_code, reason = "the tool uses the rest")]
+mod maps;
 
 #[test]
 fn an_empty_root_has_no_stores() {
@@ -226,4 +233,84 @@ fn a_terminal_of_no_or_few_columns_gets_whole_lines() {
         assert!(widest.clone().all(|line| line.len() <= 70), "{lines:#?}");
         assert!(widest.count() < 8, "{lines:#?}");
     }
+}
+
+#[test]
+#[ignore = "started by another test"]
+fn child_that_maps() {
+    let _xs = ndshm::SharedArray1::<f64>::open_path(crate::common::arguments().remove(0)).unwrap();
+    println!("ready");
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+    crate::common::done();
+}
+
+// A store of 1,000 members took 140 ms: the tool read the maps, the name and the descriptors of
+// each process, and showed that there were 1,000.
+#[test]
+fn a_process_that_is_only_counted_is_looked_at_once() {
+    let fixture = Fixture::new();
+    let test = "a_process_that_is_only_counted_is_looked_at_once";
+    let _xs = fixture.arange("xs", &[8]);
+    let path = fixture.run.path().join("xs.ndshm");
+    let members: Vec<_> = (0..12)
+        .map(|_| {
+            let mut member = Peer::start(child_that_maps, &[path.to_str().unwrap()]);
+            member.hear("ready");
+            member
+        })
+        .collect();
+    let trace = fixture.root.path().join("trace");
+    let tool = std::process::Command::new("strace")
+        .args(["-f", "-e", "trace=openat,open,ioctl,read", "-o"])
+        .args([trace.as_os_str(), cargo_bin!("ndshm").as_os_str()])
+        .arg("ls")
+        .env("NDSHM_ROOT", fixture.root.path())
+        .output();
+    let Ok(output) = tool else {
+        return crate::common::skip(test, "strace is not installed here");
+    };
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        text.contains("13 members") && text.contains("13 processes"),
+        "{text}"
+    );
+    let trace = std::fs::read_to_string(trace).unwrap();
+    for member in &members {
+        let place = format!("/proc/{}/", member.pid().as_raw_nonzero());
+        let opened: Vec<_> = trace.lines().filter(|line| line.contains(&place)).collect();
+        assert!(
+            opened.len() == 1 && opened[0].contains("maps"),
+            "{opened:?}"
+        );
+    }
+}
+
+// The two ways to ask for a process's mappings.
+#[test]
+fn questions_and_the_text_name_the_same_mappings() {
+    let fixture = Fixture::new();
+    let _xs = fixture.arange("xs", &[1000]);
+    let [frozen, released] = ["ys", "zs"].map(|name| fixture.arange(name, &[5]));
+    frozen.freeze().unwrap();
+    released.release().unwrap();
+    let open = || std::fs::File::open("/proc/self/maps").unwrap();
+    let of_root = |parts: Vec<maps::Part>| {
+        let root = fixture.root.path().to_str().unwrap();
+        let mut parts = parts;
+        parts.retain(|part| part.path.starts_with(root));
+        parts
+    };
+    let text = of_root(maps::read(open()));
+    let ends = ["xs.ndshm", "ys.ndshm", "zs.ndshm (deleted)", "/.lock"];
+    for end in ends {
+        assert!(
+            text.iter().any(|part| part.path.ends_with(end)),
+            "{end}: {text:?}"
+        );
+    }
+    let Some(answers) = maps::Look::default().ask(&open()) else {
+        let test = "questions_and_the_text_name_the_same_mappings";
+        return crate::common::skip(test, "this kernel has no PROCMAP_QUERY: Linux 6.11 has");
+    };
+    assert_eq!(of_root(answers), text);
 }

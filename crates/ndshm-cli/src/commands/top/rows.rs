@@ -274,9 +274,9 @@ fn process_lines(survey: &Survey, before: &Before) -> Vec<Line> {
     let mut held = HashMap::<u32, BTreeMap<&'static str, usize>>::new();
     for store in &survey.stores {
         for guard in store.arrays.iter().flat_map(|array| &array.state.guards) {
-            if let Some(pid) = store.pids.get(&guard.member) {
+            if let Some(pid) = store.pids.process_of(guard.member) {
                 *held
-                    .entry(*pid)
+                    .entry(pid)
                     .or_default()
                     .entry(guard_kind(guard.kind))
                     .or_default() += 1;
@@ -288,7 +288,7 @@ fn process_lines(survey: &Survey, before: &Before) -> Vec<Line> {
         Line {
             cells: vec![
                 pid.to_string(),
-                survey.processes.command(pid).to_owned(),
+                survey.processes.command(pid),
                 text::bytes(bytes),
                 before.growth(before.processes.get(&pid), bytes),
                 files.to_string(),
@@ -297,7 +297,7 @@ fn process_lines(survey: &Survey, before: &Before) -> Vec<Line> {
             is_bad: false,
             victim: None,
             key: pid.to_string(),
-            name: survey.processes.command(pid).to_owned(),
+            name: survey.processes.command(pid),
             bytes,
             created: SystemTime::UNIX_EPOCH,
             guards: guards.map_or(0, |guards| guards.values().sum()),
