@@ -13,7 +13,8 @@ mod ratios;
 use ndarray::Ix1;
 use ndshm::{AtomicArray, Handle, Manager, SharedArray1};
 use std::{
-    process::{Child, Command},
+    io::Read,
+    process::{Child, Command, Stdio},
     sync::atomic::Ordering::SeqCst,
     time::{Duration, Instant},
 };
@@ -125,6 +126,11 @@ fn now() -> u64 {
 
 /// The other process does each round that the word names: the form, and how many hand-overs.
 fn serve(handles: &str) {
+    // The first process is gone: this one must not spin on.
+    std::thread::spawn(|| {
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        std::process::exit(1);
+    });
     let (array, words) = handles.split_once(' ').unwrap();
     let (array, words) = (array.parse::<Handle>().unwrap(), words.parse::<Handle>());
     let side = Side {
@@ -154,6 +160,7 @@ fn start(array: &SharedArray1<u64>, words: &SharedArray1<u64>) -> Child {
             "NDSHM_BENCH_SIDE",
             format!("{} {}", array.handle(), words.handle()),
         )
+        .stdin(Stdio::piped())
         .spawn()
         .unwrap()
 }
@@ -196,5 +203,7 @@ fn main() {
         );
     }
     side.words[ROUND].store(7, SeqCst);
+    let input = other.stdin.take();
     other.wait().unwrap();
+    drop(input);
 }
