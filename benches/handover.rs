@@ -94,7 +94,8 @@ impl Side {
         let mut times = Vec::new();
         for step in (self.number..=count).step_by(2) {
             if step > 0 {
-                while self.words[TURN].load(SeqCst) != step - 1 {
+                // The turn of a step before, plus one: a round begins with zero, which is no turn.
+                while self.words[TURN].load(SeqCst) != step {
                     std::thread::yield_now();
                 }
                 waits.store(step, SeqCst);
@@ -103,7 +104,7 @@ impl Side {
             if step > 0 {
                 times.push(now().saturating_sub(given_back.load(SeqCst)));
             }
-            self.words[TURN].store(step, SeqCst);
+            self.words[TURN].store(step + 1, SeqCst);
             if step < count {
                 while waits.load(SeqCst) != step + 1 {
                     std::thread::yield_now();

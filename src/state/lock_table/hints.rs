@@ -122,9 +122,18 @@ impl<L: Lanes> LockTable<'_, L> {
     /// Sets a hint that leads to a lane, and clears those that the scan found stale.
     #[inline]
     pub(super) fn lead_to(&self, index: u32, hints: &mut Hints) {
-        let entry = (!hints.used).trailing_zeros() as usize;
+        // Threads that take turns find their entries as they left them: the line of the list is
+        // written by none of them, and stays in the caches of all.
+        let own = index as usize % LIST_LEN;
+        let entry = match hints.used >> own & 1 {
+            0 => own,
+            _ => (!hints.used).trailing_zeros() as usize,
+        };
         if entry < LIST_LEN {
-            self.block.list[entry].store(index as u16, Relaxed);
+            let hint = &self.block.list[entry];
+            if hint.load(Relaxed) != index as u16 {
+                hint.store(index as u16, Relaxed);
+            }
             failpoint!(HintWritten);
             hints.used |= 1 << entry;
             self.block.used.store(hints.used, Relaxed);
