@@ -113,9 +113,9 @@ impl Hold {
     #[inline]
     pub(super) fn lane(&self) -> Option<&Lane> {
         let lane = self.lane.load(Relaxed);
-        // SAFETY: it is null, or the lane that the pool gave. The segment's member has the mapping of the lanes, and ends it only with the
-        // member; the hold keeps the segment, and the segment its member. All fields of a lane are
-        // atomics.
+        // SAFETY: it is null, or the lane that the pool gave. The segment's member has the mapping
+        // of the lanes, and ends it only with the member; the hold keeps the segment, and the
+        // segment its member. All fields of a lane are atomics.
         unsafe { lane.as_ref() }
     }
 
