@@ -43,7 +43,7 @@ pub(crate) fn block(owner: u64) -> StateBlock {
         signals: std::array::from_fn(|_| AtomicU32::new(0)),
         change: half(),
         awaited: half(),
-        reserved_more: std::array::from_fn(|_| word()),
+        asked: std::array::from_fn(|_| word()),
         list: std::array::from_fn(|_| AtomicU16::new(0)),
         groups: std::array::from_fn(|_| word()),
         reserved_last: std::array::from_fn(|_| word()),

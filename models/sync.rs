@@ -64,6 +64,9 @@ impl<T> Mutex<T> {
     }
 }
 
+/// Time stands still, so no other waiter's question counts.
+pub(crate) const QUESTION_LASTS: u32 = 0;
+
 pub(crate) const SPINS: u32 = 1;
 /// The table's longest sleep, without an earlier deadline.
 const LONGEST_SLEEP: Duration = Duration::from_millis(20);

@@ -23,6 +23,9 @@ pub(crate) fn milliseconds() -> u32 {
     (now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000) as u32
 }
 
+/// For how many milliseconds a question about the living that another waiter asked counts.
+pub(crate) const QUESTION_LASTS: u32 = 20;
+
 /// Tries for a lock word before the thread yields, and from then on between two checks that its
 /// holder lives.
 pub(crate) const SPINS: u32 = 100;

@@ -9,7 +9,10 @@ use crate::{
         thread_lanes,
     },
     sync::Instant,
-    sys::{fork, wait::is_interrupted},
+    sys::{
+        fork,
+        wait::{has_interrupt_check, is_interrupted},
+    },
 };
 use std::cell::Cell;
 
@@ -89,6 +92,10 @@ impl Surroundings for Waiting<'_> {
             Some(lane) => thread_lanes::set_aside(self.array.member(), lane, is_interrupted),
             None => is_interrupted(),
         }
+    }
+
+    fn has_check(&self) -> bool {
+        has_interrupt_check()
     }
 
     fn has_companions(&self) -> bool {

@@ -71,6 +71,10 @@ pub(crate) const SIGNALS: usize = 8;
 pub(crate) const CHANGE_AT: usize = 224;
 /// Where the map of awaited stripes (u32) stands.
 pub(crate) const AWAITED_AT: usize = 228;
+/// Where the words start that say when a waiter last asked whether a holder lives (u64).
+pub(crate) const ASKED_AT: usize = 232;
+/// The number of these words.
+pub(crate) const ASKED: usize = 3;
 /// Where the list of lanes (u16) starts.
 pub(crate) const LIST_AT: usize = 256;
 /// Entries of the list of lanes.

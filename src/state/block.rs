@@ -84,7 +84,7 @@ pub(crate) struct StateBlock {
     pub(crate) signals: [AtomicU32; SIGNALS],
     pub(crate) change: AtomicU32,
     pub(crate) awaited: AtomicU32,
-    pub(crate) reserved_more: [AtomicU64; 3],
+    pub(crate) asked: [AtomicU64; ASKED],
     pub(crate) list: [AtomicU16; LIST_LEN],
     pub(crate) groups: [AtomicU64; GROUP_WORDS],
     pub(crate) reserved_last: [AtomicU64; 3],

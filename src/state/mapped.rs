@@ -41,6 +41,7 @@ const _: () = {
     assert!(STATE_AT + std::mem::offset_of!(StateBlock, whole) == WHOLE_AT);
     assert!(STATE_AT + std::mem::offset_of!(StateBlock, change) == CHANGE_AT);
     assert!(STATE_AT + std::mem::offset_of!(StateBlock, awaited) == AWAITED_AT);
+    assert!(STATE_AT + std::mem::offset_of!(StateBlock, asked) == ASKED_AT);
     assert!(STATE_AT + std::mem::offset_of!(StateBlock, list) == LIST_AT);
     assert!(STATE_AT + std::mem::offset_of!(StateBlock, groups) == GROUPS_AT);
     assert!(STATE_AT + std::mem::offset_of!(StateBlock, records) == RECORDS_AT);

@@ -167,8 +167,9 @@ static CHECK: fork::Mutex<Option<fn() -> bool>> = fork::Mutex::new(None);
 /// How often a waiting thread calls the check.
 pub(crate) const BETWEEN_CHECKS: Duration = Duration::from_millis(50);
 
-/// Names a check that every waiting thread calls every 50 ms. Where it returns true, the waiting
-/// call fails with [`Error::Interrupted`](crate::Error::Interrupted).
+/// Names a check that every waiting thread calls every 50 ms; where several threads wait for one
+/// guard, every 200 ms. Where it returns true, the waiting call fails with
+/// [`Error::Interrupted`](crate::Error::Interrupted).
 ///
 /// It is for bindings to languages whose signal handlers run between two steps of their own code:
 /// a wait would keep them from running. Programs in Rust limit waits by
@@ -194,6 +195,11 @@ pub(crate) const BETWEEN_CHECKS: Duration = Duration::from_millis(50);
 /// ```
 pub fn set_interrupt_check(check: fn() -> bool) {
     *CHECK.lock() = Some(check);
+}
+
+/// Whether a check was set.
+pub(crate) fn has_interrupt_check() -> bool {
+    CHECK.lock().is_some()
 }
 
 /// Asks the check, unless this thread asked it a moment ago.

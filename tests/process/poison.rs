@@ -8,7 +8,7 @@
 
 use crate::common::{self, Peer, Root, elsewhere, words};
 use ndarray::{Axis, Ix2, ShapeBuilder, s};
-use ndshm::{Error, Handle, Manager, SharedArray, SharedArray1, SharedArray2};
+use ndshm::{Error, Handle, Manager, Observer, SharedArray, SharedArray1, SharedArray2};
 use std::{
     path::Path,
     time::{Duration, Instant},
@@ -47,6 +47,10 @@ fn child_holds_a_guard() {
             println!("holding");
             wait();
         }
+        "tell" => {
+            println!("holding");
+            println!("told: {}", view.read().unwrap_err());
+        }
         // Waits for a guard that the parent holds: the lines after it are never reached.
         _ => {
             println!("holding");
@@ -54,6 +58,29 @@ fn child_holds_a_guard() {
         }
     }
     common::done();
+}
+
+/// Of many waiters few ask whether the holder lives. They may die with it.
+#[test]
+fn one_of_many_waiters_is_told_of_a_death_though_the_others_died_too() {
+    let root = Root::new();
+    let manager = root.manager();
+    let xs = manager.zeros::<f64, _>((4, 8)).unwrap();
+    let mut writer = holder(&xs, "write");
+    let mut waiters: Vec<_> = (0..8).map(|_| holder(&xs, "tell")).collect();
+    let observer = Observer::open(manager.path()).unwrap();
+    let are_waiting = || {
+        let locks = observer.locks().unwrap();
+        locks.iter().filter(|lock| lock.holder.is_waiting).count() == 8
+    };
+    while !are_waiting() {
+        std::thread::yield_now();
+    }
+    let mut last = waiters.swap_remove(3);
+    waiters.iter_mut().for_each(|one| _ = one.kill());
+    writer.kill();
+    last.hear("told: ");
+    last.finish();
 }
 
 #[test]

@@ -15,6 +15,9 @@ use crate::{
 };
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
+/// A call with less time left asks for itself whether a holder lives.
+const LONGEST_SHARED_QUESTION: Duration = Duration::from_millis(500);
+
 /// The end of a wait for one lane.
 #[derive(PartialEq)]
 enum Waited {
@@ -109,18 +112,31 @@ impl<L: Lanes> LockTable<'_, L> {
         let Some(lane) = self.lane(index) else {
             return Ok(Waited::Cleared);
         };
+        wait.begin_to_ask();
         loop {
-            let member = member_of(tag);
-            if member != request.member && !surroundings.is_alive(member) {
-                self.clear_dead(request.member, surroundings);
-                return Ok(Waited::Cleared);
+            let left = request
+                .deadline
+                .map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            // A wait of another thread moves on by itself, and a call that is about to end needs an
+            // answer of its own.
+            let is_shared =
+                is_in(tag, HELD) && left.is_none_or(|left| left > LONGEST_SHARED_QUESTION);
+            if !is_shared || wait.is_due(self.block, index, surroundings.has_check()) {
+                let member = member_of(tag);
+                if member != request.member && !surroundings.is_alive(member) {
+                    self.clear_dead(request.member, surroundings);
+                    return Ok(Waited::Cleared);
+                }
+                if surroundings.is_cut_off() {
+                    return Err(Refusal::CutOff);
+                }
             }
-            if surroundings.is_cut_off() {
-                return Err(Refusal::CutOff);
-            }
-            let mut time = LONGEST_SLEEP;
-            if let Some(deadline) = request.deadline {
-                time = time.min(deadline.saturating_duration_since(Instant::now()));
+            let mut time = match is_shared {
+                true => wait.pause(),
+                false => LONGEST_SLEEP,
+            };
+            if let Some(left) = left {
+                time = time.min(left);
                 if time.is_zero() {
                     surroundings.note_blocker(index, wait.watched());
                     return Err(Refusal::WouldBlock);

@@ -36,6 +36,10 @@ pub(crate) trait Surroundings {
     fn is_interrupted(&self) -> bool {
         false
     }
+    /// Whether [`is_interrupted`](Self::is_interrupted) may end a wait.
+    fn has_check(&self) -> bool {
+        false
+    }
     /// Whether the call holds other guards on this array, which it takes together with this one.
     fn has_companions(&self) -> bool {
         false

@@ -38,8 +38,9 @@
 //! sees the bit if it was set before, raises the number, and wakes the sleepers. If the bit would
 //! come later, the waiter sees that the guard is gone. The tag decides, and the number never
 //! returns, so no wake-up is lost. On the tag itself a waiter could fall asleep late, when the
-//! lane has the same tag again with another guard. A sleep lasts 20 ms at most: then the waiter
-//! checks that the holder lives, and that the guard in the lane is still in its way.
+//! lane has the same tag again with another guard. After 20 ms the waiter checks that the holder
+//! lives, and that the guard in the lane is still in its way. Of several waiters on one guard one
+//! asks that question, and the others sleep longer: see [`Wait::is_due`].
 //!
 //! While it waits, the waiter's own lane says so: mode *write-wait*, *read-wait* or *atomic-wait*.
 //! The lane of the wait becomes the lane of the guard by one atomic operation.

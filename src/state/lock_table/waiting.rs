@@ -2,11 +2,12 @@
 
 use super::Refusal;
 use crate::{
+    format::constants::ASKED,
     state::{
         block::StateBlock,
         lanes::{Lane, Mode, turns},
     },
-    sync::{self, Instant, fence},
+    sync::{self, Instant, QUESTION_LASTS, fence, milliseconds},
 };
 use std::{
     sync::atomic::Ordering::{Relaxed, SeqCst},
@@ -21,11 +22,16 @@ pub(super) const LONGEST_SLEEP: Duration = if cfg!(test) {
     Duration::from_millis(20)
 };
 
+/// The longest sleep of a waiter while another one asks.
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// The same, where a check of the caller may end the wait.
+const LONGEST_PAUSE_BETWEEN_CHECKS: Duration = Duration::from_millis(200);
+
 /// How long the order of waiters and the rule of ripe waiters bind a request.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a wait is when it first searches for a circle of waits.
 const FIRST_SEARCH: Duration = Duration::from_millis(100);
-const LONGEST_BETWEEN_SEARCHES: Duration = Duration::from_millis(1600);
+const LONGEST_BETWEEN_SEARCHES: Duration = Duration::from_millis(6400);
 /// A waiter that was awake so often without success is ripe.
 const LOOKS_UNTIL_RIPE: u32 = 2;
 
@@ -54,6 +60,8 @@ pub(super) struct Wait {
     is_impatient: bool,
     /// How long the wait is when it next searches for a circle of waits.
     next_search: Duration,
+    /// The length of the next sleep.
+    pause: Duration,
 }
 
 impl Wait {
@@ -74,6 +82,7 @@ impl Wait {
             watched: None,
             is_impatient: false,
             next_search: FIRST_SEARCH,
+            pause: LONGEST_SLEEP,
         }
     }
 
@@ -96,6 +105,41 @@ impl Wait {
         }
     }
 
+    /// Whether to ask if the member with a guard lives, before the next sleep. The answer to a
+    /// question of another waiter counts for all of them.
+    ///
+    /// A waiter that finds such a question sleeps twice as long as before, one that does not half
+    /// as long. So of many waiters few are awake: those that ask, every 20 ms, and each of the
+    /// others every 500 ms, or every 200 ms if a check of the caller may end its wait. These take
+    /// over where the asking ones end their waits.
+    pub(super) fn is_due(&mut self, block: &StateBlock, lane: u32, has_check: bool) -> bool {
+        let (word, now) = (&block.asked[lane as usize % ASKED], milliseconds());
+        let asked = word.load(Relaxed);
+        let age = now.wrapping_sub(asked as u32);
+        let is_due = asked >> 32 != u64::from(lane) || age >= QUESTION_LASTS;
+        if is_due {
+            word.store(u64::from(lane) << 32 | u64::from(now), Relaxed);
+            self.pause = (self.pause / 2).max(LONGEST_SLEEP);
+        } else {
+            let longest = match has_check {
+                true => LONGEST_PAUSE_BETWEEN_CHECKS,
+                false => LONGEST_PAUSE,
+            };
+            self.pause = (self.pause * 2).min(longest.max(LONGEST_SLEEP));
+        }
+        is_due
+    }
+
+    /// Notes that another guard or wait is in the way, or that the same one is after a look.
+    pub(super) fn begin_to_ask(&mut self) {
+        self.pause = LONGEST_SLEEP;
+    }
+
+    /// The length of the next sleep on a guard.
+    pub(super) fn pause(&self) -> Duration {
+        self.pause
+    }
+
     pub(super) fn watched(&self) -> Option<Watched> {
         self.watched
     }
@@ -116,7 +160,7 @@ impl Wait {
     }
 
     /// Whether to search for a circle of waits: 100 ms after the wait began, and then each time
-    /// that it has become twice as long, up to every 1.6 s.
+    /// that it has become twice as long, up to every 6.4 s.
     pub(super) fn is_time_to_search(&mut self) -> bool {
         let Some(began) = self.began else {
             return false;

@@ -1,6 +1,28 @@
 //! The order in which waiters and new requests get their bytes.
 
 use super::*;
+use crate::{
+    format::constants::ASKED,
+    sync::{QUESTION_LASTS, milliseconds},
+};
+
+/// Of the waiters on a guard one asks whether its member lives. The others count on it as long as
+/// its question is young.
+#[test]
+fn a_question_of_one_waiter_counts_for_the_others_for_a_while() {
+    let store = Fixture::new(8);
+    let block = store.table().block;
+    let is_due = |lane| Wait::new().is_due(block, lane, false);
+    assert!(is_due(1) && !is_due(1));
+    assert!(is_due(2) && !is_due(1), "a question about another holder");
+    assert!(is_due(1 + ASKED as u32) && is_due(1), "one word for both");
+    let word = &block.asked[1];
+    for age in [QUESTION_LASTS, 1 << 31, u32::MAX] {
+        let asked = milliseconds().wrapping_sub(age);
+        word.store(1 << 32 | u64::from(asked), SeqCst);
+        assert!(is_due(1), "{age}");
+    }
+}
 
 /// A request that waits, without a thread that sleeps.
 pub(super) struct Waiter<'a> {
