@@ -96,8 +96,8 @@ impl<L: Lanes> LockTable<'_, L> {
         }
     }
 
-    /// Sleeps until the guard or waiter in a lane may no longer be in the way. Returns false if it
-    /// cleared the lanes of dead members instead.
+    /// Sleeps until the guard or waiter in a lane may no longer be in the way, or clears the lanes
+    /// of dead members.
     fn wait_on(
         &self,
         Occupied {
