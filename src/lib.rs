@@ -162,7 +162,7 @@ mod store;
 mod sync;
 mod sys;
 
-pub use array::any::AnyArray;
+pub use array::any::{AnyArray, MappedMemory};
 pub use array::atomic::{AtomicArray, AtomicElement};
 pub use array::frozen::FrozenArray;
 pub use array::guard::{ReadGuard, WriteGuard};

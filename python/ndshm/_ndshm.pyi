@@ -12,22 +12,34 @@ from ._manager import Manager as _Manager
 Scope = Literal["local", "remote"] | None
 _Element = SupportsIndex | tuple[SupportsIndex, ...]
 
+class LockedArray(np.ndarray[Any, Any]):
+    """The elements of a guard: an ndarray that shows nothing once its block has ended.
+
+    NumPy's functions and methods work on it without a copy, and what they compute is a plain
+    ndarray. Its views are emptied with it, wherever they are kept.
+
+    To code that takes it for a plain ndarray it is read-only, ``numpy.asarray(x)`` too. Use
+    ``x.view(numpy.ndarray)`` for a function that writes a plain ndarray: that one keeps the lock.
+    """
+
 class Guard:
     """A lock on the elements of an array or view, as a context manager.
 
     ``with a.read() as x`` returns the elements as a read-only zero-copy ndarray of the array's
-    shape; ``with a.write() as x`` as a writable one. The lock is held until the block ends. Then
-    ``x`` is emptied: all its axes get the length 0 (an ndarray without axes shows a private zero).
+    shape; ``with a.write() as x`` as a writable one: a :class:`LockedArray`. The lock is held until
+    the block ends. Then ``x`` and all its views are emptied, wherever they are kept: all their axes
+    get the length 0 (an ndarray without axes shows a private zero).
 
-    Delete views of ``x``, memoryviews, iterators and capsules of it before the block ends, and keep
-    ``x`` itself in variables only. Otherwise the guard raises ``BufferError``, these objects stay
-    usable, and the lock is kept until the last of them is gone.
+    Memory that left the block by other objects keeps the lock until the last of them is gone: a
+    memoryview, a capsule, a plain ndarray such as ``numpy.asarray(x)``. Then the guard raises
+    ``BufferError``, which names the way.
 
     An exception that ends a writing block leaves the elements *poisoned*, as the death of the
-    process does: see :meth:`Array.recover`.
+    process does: see :meth:`Array.recover`. ``GeneratorExit`` and ``SystemExit`` do not, and
+    :class:`WouldDeadlock` does not where the block wrote nothing.
     """
 
-    def __enter__(self) -> np.ndarray: ...
+    def __enter__(self) -> LockedArray: ...
     def __exit__(
         self,
         kind: type[BaseException] | None = None,

@@ -1,22 +1,13 @@
 //! The block of a `with` statement over one guard or several: its start, and its end.
 
-use crate::{
-    export::{self, Lease},
-    lock::Mode,
-    names,
-};
+use crate::{error, lock::Mode, locked::Leased};
+use ndshm::AnyArray;
 use pyo3::{
-    exceptions::{PyBufferError, PyRuntimeError},
+    exceptions::{PyBufferError, PyGeneratorExit, PyRuntimeError, PySystemExit},
     intern,
     prelude::*,
 };
 use std::sync::{Mutex, MutexGuard, PoisonError};
-
-/// The error for a block that leaves references to its ndarray, or the note on the exception that
-/// ended the block.
-const STILL_REFERENCED: &str = "views, memoryviews or other references to the guard's array are \
-                                still in use: the lock is kept until the last of them is gone; \
-                                delete them before the block ends, or copy the array";
 
 /// The block of a context manager: while it runs, it has its ndarrays and their leases, `E`.
 pub(crate) struct Block<E>(Mutex<Option<E>>);
@@ -62,47 +53,91 @@ impl<E> Block<E> {
     }
 }
 
-/// The end of a block: the arguments of `__exit__`.
+/// The end of a block: the exception that ended it, an argument of `__exit__`.
 pub(crate) struct End<'a, 'py> {
-    /// Whether an exception ended it.
-    pub(crate) has_failed: bool,
-    /// The exception that ended it.
-    pub(crate) value: Option<&'a Bound<'py, PyAny>>,
-    pub(crate) traceback: Option<&'a Bound<'py, PyAny>>,
+    value: Option<&'a Bound<'py, PyAny>>,
+    kind: Kind,
+    /// The ways by which the memory of the guards left the block, if it did.
+    ways: Vec<String>,
 }
 
-impl<'py> End<'_, 'py> {
-    /// Ends one lease: empties the ndarray and gives the lock back. Returns false if other
-    /// references than variables, and than the one of the block, keep the memory in use.
-    pub(crate) fn give_back(
-        &self,
-        ndarray: &Bound<'py, PyAny>,
-        lease: &Lease,
-        mode: Mode,
-        itemsize: usize,
-    ) -> PyResult<bool> {
-        if self.has_failed && mode != Mode::Read {
-            lease.poison_at_end();
-        }
-        // The block has one reference to each of its ndarrays.
-        let is_unused = names::are_all(ndarray, 1, self.traceback)?;
-        if is_unused {
-            export::empty(ndarray, lease, itemsize);
-            lease.end();
-        }
-        Ok(is_unused)
+/// What an end means for elements that the block could write.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    /// They are as the block wanted them.
+    Normal,
+    /// They may be half-written.
+    Failed,
+    /// They are half-written if the block wrote at all.
+    Deadlock,
+}
+
+impl<'a, 'py> End<'a, 'py> {
+    /// The end by the arguments `kind` and `value` of `__exit__`.
+    ///
+    /// A generator that is closed, and a program that exits, end a block as its last line does.
+    pub(crate) fn new(
+        py: Python<'py>,
+        kind: Option<&Bound<'py, PyAny>>,
+        value: Option<&'a Bound<'py, PyAny>>,
+    ) -> PyResult<Self> {
+        let kind = match value {
+            None if kind.is_none() => Kind::Normal,
+            Some(value) if is_normal(value) => Kind::Normal,
+            Some(value) if error::is_deadlock(py, value)? => Kind::Deadlock,
+            _ => Kind::Failed,
+        };
+        let ways = Vec::new();
+        Ok(Self { value, kind, ways })
     }
 
-    /// The result of `__exit__`: no exception is swallowed, and references that are left raise one.
-    pub(crate) fn outcome(&self, py: Python<'py>, is_ended: bool) -> PyResult<bool> {
+    /// Ends one lease: empties the ndarrays, and gives the lock back unless the memory left the
+    /// block by other objects.
+    pub(crate) fn give_back(
+        &mut self,
+        py: Python<'py>,
+        leased: Leased,
+        mode: Mode,
+        array: &AnyArray,
+    ) -> PyResult<()> {
+        let poisons = match self.kind {
+            Kind::Normal => false,
+            Kind::Failed => true,
+            // Poison that was there stays.
+            Kind::Deadlock => leased.lease.is_written() || mode == Mode::Recover,
+        };
+        if poisons && mode != Mode::Read {
+            leased.lease.poison_at_end();
+        }
+        if let Some(ways) = leased.end(py, array)? {
+            self.ways.push(ways);
+        }
+        Ok(())
+    }
+
+    /// The result of `__exit__`: no exception is swallowed, and memory that left the block raises
+    /// one.
+    pub(crate) fn outcome(self, py: Python<'py>) -> PyResult<bool> {
+        if self.ways.is_empty() {
+            return Ok(false);
+        }
+        let text = format!(
+            "the memory of the guard left its block, by {}: the lock is kept until the last object \
+             that has it is gone. Delete it before the block ends, or let it have a copy \
+             (x.copy(), a.to_numpy()) or a frozen array (a.freeze())",
+            self.ways.join("; ")
+        );
         match self.value {
-            _ if is_ended => Ok(false),
             // The caller must see the exception that ended the block.
-            Some(value) if self.has_failed => {
-                value.call_method1(intern!(py, "add_note"), (STILL_REFERENCED,))?;
+            Some(value) => {
+                value.call_method1(intern!(py, "add_note"), (text,))?;
                 Ok(false)
             }
-            _ => Err(PyBufferError::new_err(STILL_REFERENCED)),
+            None => Err(PyBufferError::new_err(text)),
         }
     }
+}
+
+fn is_normal(value: &Bound<'_, PyAny>) -> bool {
+    value.is_instance_of::<PyGeneratorExit>() || value.is_instance_of::<PySystemExit>()
 }

@@ -103,6 +103,12 @@ fn to_python<'py>(module: &Bound<'py, PyModule>, holder: &Holder) -> PyResult<Bo
     module.getattr("Holder")?.call((), Some(&fields))
 }
 
+/// Whether an exception is a `WouldDeadlock`.
+pub(crate) fn is_deadlock(py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let module = py.import("ndshm._errors")?;
+    value.is_instance(&module.getattr("WouldDeadlock")?)
+}
+
 /// The text of an error, with advice for a Python program where the library's is for a Rust one.
 fn message(error: &Error) -> String {
     match error {

@@ -1,7 +1,7 @@
-//! NumPy arrays over shared memory: the only place that makes them and empties them.
+//! NumPy arrays over shared memory.
 //!
-//! Each ndarray has a base object that keeps its resources: a [`Lease`] keeps the lock, a
-//! [`Keeper`] the mapping. NumPy's views of an ndarray refer to it (`view.base`). So do
+//! Each ndarray has a base object that keeps its resources: here a [`Keeper`] of the mapping, in
+//! `locked` one of the lock. NumPy's views of an ndarray refer to it (`view.base`). So do
 //! memoryviews, iterators and capsules of it, and all objects that are derived from those.
 
 use crate::{error::Raise, strides::numpy_strides};
@@ -9,16 +9,14 @@ use ndarray::IxDyn;
 use ndshm::{AnyArray, ReadGuard, WriteGuard};
 use numpy::{
     PY_ARRAY_API,
-    npyffi::{NPY_ARRAY_WRITEABLE, NpyTypes, PyArrayObject, get_type_object},
+    npyffi::{NPY_ARRAY_WRITEABLE, NpyTypes, get_type_object},
 };
-use pyo3::{ffi, prelude::*};
+use pyo3::prelude::*;
 use std::{
     ffi::{c_int, c_void},
+    ops::Range,
     ptr,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::Mutex,
 };
 
 /// A guard of the library.
@@ -55,50 +53,6 @@ pub(crate) struct Carried(pub(crate) Held);
 // elements are bytes in shared memory.
 unsafe impl Send for Carried {}
 
-/// The base of an ndarray over locked memory. It keeps the lock until the block ends, or until the
-/// last reference to the ndarray is gone.
-#[pyclass(frozen, module = "ndshm._ndshm")]
-pub(crate) struct Lease {
-    held: Mutex<Option<Carried>>,
-    /// Whether the end of the lease poisons the elements.
-    poisons: AtomicBool,
-    /// The zeros that an emptied ndarray without axes shows.
-    blank: Mutex<Vec<u128>>,
-}
-
-impl Lease {
-    /// Releases the lock, unless that happened before.
-    pub(crate) fn end(&self) {
-        let held = self
-            .held
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        match held {
-            Some(Carried(Held::Write(guard))) if self.poisons.load(Relaxed) => guard.poison(),
-            held => drop(held),
-        }
-    }
-
-    /// [`Held::bind`], if the lock was not released.
-    pub(crate) fn bind(&self, is_bound: bool) {
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(Carried(held)) = &*held {
-            held.bind(is_bound);
-        }
-    }
-
-    pub(crate) fn poison_at_end(&self) {
-        self.poisons.store(true, Relaxed);
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
-
 /// The base of an ndarray without a lock: it keeps the array, and so its mapping and a local
 /// array's file.
 #[pyclass(frozen, module = "ndshm._ndshm")]
@@ -106,36 +60,6 @@ pub(crate) struct Keeper {
     pub(crate) array: AnyArray,
     pub(crate) address: usize,
     _guard: Option<Mutex<Carried>>,
-}
-
-/// Makes an ndarray over the memory of a guard, and its base.
-pub(crate) fn leased<'py>(
-    py: Python<'py>,
-    array: &AnyArray,
-    dtype: &Bound<'py, PyAny>,
-    mut held: Held,
-) -> PyResult<(Bound<'py, PyAny>, Py<Lease>)> {
-    let (address, is_writable) = (held.address(), matches!(held, Held::Write(_)));
-    let lease = Lease {
-        held: Mutex::new(Some(Carried(held))),
-        poisons: AtomicBool::new(false),
-        blank: Mutex::new(Vec::new()),
-    };
-    let lease = Py::new(py, lease)?;
-    // SAFETY: the guard's view has its first element at `address`, and the shape, strides and item
-    // size of `array`. All of it is mapped and locked until the lease ends. The lease ends when no
-    // object refers to the ndarray, or after the ndarray was emptied.
-    let made = unsafe {
-        over(
-            py,
-            array,
-            dtype,
-            address,
-            is_writable,
-            lease.clone_ref(py).into_any(),
-        )
-    }?;
-    Ok((made, lease))
 }
 
 /// Makes a read-only ndarray over a frozen array.
@@ -182,12 +106,28 @@ pub(crate) fn unlocked<'py>(
     unsafe { over(py, array, dtype, address, is_writable, keeper.into_any()) }
 }
 
+/// The addresses of the elements of an array whose first element is at `address`.
+pub(crate) fn extent(array: &AnyArray, address: *mut u8) -> Range<usize> {
+    let (mut start, mut end) = (address.addr(), address.addr());
+    if array.is_empty() {
+        return start..end;
+    }
+    for (&length, stride) in array.shape().iter().zip(array.byte_strides()) {
+        let reach = (length - 1) * stride.unsigned_abs();
+        match stride < 0 {
+            true => start -= reach,
+            false => end += reach,
+        }
+    }
+    start..end + array.dtype().itemsize()
+}
+
 /// Makes an ndarray of the array's shape and strides at `address`.
 ///
 /// # Safety
 ///
 /// The elements are mapped for as long as `base` lives, and writable if `is_writable` is set.
-unsafe fn over<'py>(
+pub(crate) unsafe fn over<'py>(
     py: Python<'py>,
     array: &AnyArray,
     dtype: &Bound<'py, PyAny>,
@@ -223,40 +163,4 @@ unsafe fn over<'py>(
         0 => Ok(made),
         _ => Err(PyErr::fetch(py)),
     }
-}
-
-/// The memory that an emptied ndarray with axes points to.
-#[repr(align(64))]
-struct Blank([u8; 64]);
-static BLANK: Blank = Blank([0; 64]);
-
-/// Empties an ndarray that [`leased`] made: all its axes get the length 0, and its address is
-/// outside of shared memory. An ndarray without axes shows zeros.
-///
-/// The caller has checked that no other object holds the address of its memory: see `names`.
-pub(crate) fn empty(made: &Bound<'_, PyAny>, lease: &Lease, itemsize: usize) {
-    let object = made.as_ptr().cast::<PyArrayObject>();
-    // SAFETY: `made` is an ndarray, so this is its struct. The thread is attached to the
-    // interpreter, so no other thread uses the ndarray now.
-    let fields = unsafe { &mut (*object).fields };
-    let mut address = BLANK.0.as_ptr().cast_mut();
-    if fields.nd == 0 {
-        let mut blank = lease.blank.lock().unwrap_or_else(PoisonError::into_inner);
-        *blank = vec![0; itemsize.div_ceil(16).max(1)];
-        address = blank.as_mut_ptr().cast();
-    }
-    if fields.nd > 0 {
-        // SAFETY: an ndarray has `nd` dimensions.
-        let shape =
-            unsafe { std::slice::from_raw_parts_mut(fields.dimensions, fields.nd as usize) };
-        shape.fill(0);
-    }
-    fields.data = address.cast();
-    fields.flags &= !NPY_ARRAY_WRITEABLE;
-}
-
-/// The number of references to an object.
-pub(crate) fn references(object: &Bound<'_, PyAny>) -> isize {
-    // SAFETY: `object` is a live object, and the thread is attached to the interpreter.
-    unsafe { ffi::Py_REFCNT(object.as_ptr()) }
 }

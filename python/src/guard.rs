@@ -5,34 +5,31 @@ use crate::{
     array::Array,
     block::{Block, End},
     enclosing,
-    export::{self, Lease},
     lock::{self, Mode, Wait},
+    locked::Leased,
 };
 use pyo3::prelude::*;
 
 /// A lock on the elements of an array or view, as a context manager.
 ///
 /// ``with a.read() as x`` returns the elements as a read-only zero-copy ndarray of the array's
-/// shape; ``with a.write() as x`` as a writable one. The lock is held until the block ends. Then
-/// ``x`` is emptied: all its axes get the length 0 (an ndarray without axes shows a private zero).
+/// shape; ``with a.write() as x`` as a writable one: a :class:`LockedArray`. The lock is held until
+/// the block ends. Then ``x`` and all its views are emptied, wherever they are kept: all their axes
+/// get the length 0 (an ndarray without axes shows a private zero).
 ///
-/// Delete views of ``x``, memoryviews, iterators and capsules of it before the block ends, and keep
-/// ``x`` itself in variables only. Otherwise the guard raises ``BufferError``, these objects stay
-/// usable, and the lock is kept until the last of them is gone.
+/// Memory that left the block by other objects keeps the lock until the last of them is gone: a
+/// memoryview, a capsule, a plain ndarray such as ``numpy.asarray(x)``. Then the guard raises
+/// ``BufferError``, which names the way.
 ///
 /// An exception that ends a writing block leaves the elements *poisoned*, as the death of the
-/// process does: see :meth:`Array.recover`.
+/// process does: see :meth:`Array.recover`. ``GeneratorExit`` and ``SystemExit`` do not, and
+/// :class:`WouldDeadlock` does not where the block wrote nothing.
 #[pyclass(frozen, module = "ndshm")]
 pub(crate) struct Guard {
     array: Py<Array>,
     mode: Mode,
     wait: Wait,
-    block: Block<Entered>,
-}
-
-struct Entered {
-    ndarray: Py<PyAny>,
-    lease: Py<Lease>,
+    block: Block<Leased>,
 }
 
 impl Guard {
@@ -49,7 +46,7 @@ impl Guard {
 impl enclosing::Manager for Guard {
     fn bind(&self, is_bound: bool) {
         self.block
-            .with_entered(|entered| entered.lease.get().bind(is_bound));
+            .with_entered(|leased| leased.lease.bind(is_bound));
     }
 }
 
@@ -62,12 +59,8 @@ impl Guard {
             let array = this.array.get();
             let held = lock::take(py, array.any(), this.mode, this.wait)?;
             held.bind(false);
-            let (ndarray, lease) = export::leased(py, array.any(), array.element_type(py), held)?;
-            let entered = Entered {
-                ndarray: ndarray.clone().unbind(),
-                lease,
-            };
-            Ok((ndarray, entered))
+            let leased = Leased::new(py, array.any(), array.element_type(py), held)?;
+            Ok((leased.view(py)?, leased))
         })?;
         enclosing::enter(slf);
         Ok(ndarray)
@@ -80,17 +73,13 @@ impl Guard {
         value: Option<&Bound<'_, PyAny>>,
         traceback: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<bool> {
-        let end = End {
-            has_failed: kind.is_some(),
-            value,
-            traceback,
-        };
+        let _ = traceback;
         let (this, py) = (slf.get(), slf.py());
         enclosing::leave(slf);
-        let Entered { ndarray, lease } = this.block.end("the guard is not in use")?;
-        let itemsize = this.array.get().any().dtype().itemsize();
-        let is_ended = end.give_back(ndarray.bind(py), lease.get(), this.mode, itemsize)?;
-        end.outcome(py, is_ended)
+        let leased = this.block.end("the guard is not in use")?;
+        let mut end = End::new(py, kind, value)?;
+        end.give_back(py, leased, this.mode, this.array.get().any())?;
+        end.outcome(py)
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {

@@ -13,11 +13,11 @@
 //! | `error` | exceptions for the library's errors |
 //! | `dtype`, `attrs`, `arguments`, `index`, `strides` | Python's values and the library's |
 //! | `pickle` | managers as text |
-//! | `export` | the memory of NumPy arrays: the only module that makes and empties them |
+//! | `export` | NumPy arrays over shared memory |
 //! | `enclosing` | the `with` blocks that enclose a wait |
+//! | `locked` | the ndarrays of guards: the class `LockedArray`, and the end of its lock |
 //! | `lock` | waiting for a guard of the library |
 //! | `array` | the class `Array`, without its Python methods |
-//! | `names` | the search for references to an ndarray |
 //! | `block` | the start and the end of a `with` block over guards |
 //! | `guard` | the class `Guard` |
 //! | `atomics` | the class `Atomics` |
@@ -37,9 +37,9 @@ mod export;
 mod guard;
 mod index;
 mod lock;
+mod locked;
 mod manager;
 mod methods;
-mod names;
 mod pickle;
 mod signals;
 mod strides;
@@ -48,7 +48,7 @@ mod together;
 use pyo3::prelude::*;
 
 /// The compiled part of `ndshm`.
-#[pymodule]
+#[pymodule(gil_used = true)]
 mod _ndshm {
     #[pymodule_export]
     use crate::{
@@ -62,12 +62,16 @@ mod _ndshm {
         manager::Manager,
         together::{Guards, Request, lock},
     };
-    use pyo3::prelude::*;
+    use pyo3::{prelude::*, types::PyDict};
 
     #[pymodule_init]
-    #[allow(clippy::unnecessary_wraps, reason = "the macro's signature")]
-    fn init(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         crate::signals::install();
-        Ok(())
+        let options = PyDict::new(module.py());
+        let after_fork = wrap_pyfunction!(crate::locked::after_fork_in_child, module)?;
+        options.set_item("after_in_child", after_fork)?;
+        let os = module.py().import("os")?;
+        os.call_method("register_at_fork", (), Some(&options))?;
+        crate::locked::add_to(module)
     }
 }

@@ -5,6 +5,7 @@ use crate::{
     enclosing::Enclosing,
     error::Raise,
     export::{Carried, Held},
+    locked,
 };
 use ndshm::{AnyArray, Error};
 use pyo3::prelude::*;
@@ -56,9 +57,16 @@ impl Wait {
 /// whose handler raises an exception ends the wait (`signals`).
 pub(crate) fn take(py: Python<'_>, array: &AnyArray, mode: Mode, wait: Wait) -> PyResult<Held> {
     match try_take(array, mode) {
-        Err(Error::WouldBlock { .. }) => take_waiting(py, array, mode, wait),
-        taken => taken.raise(py),
+        Err(Error::WouldBlock { .. }) => {}
+        taken => return taken.raise(py),
     }
+    if locked::collect_left(py)? {
+        match try_take(array, mode) {
+            Err(Error::WouldBlock { .. }) => {}
+            taken => return taken.raise(py),
+        }
+    }
+    take_waiting(py, array, mode, wait)
 }
 
 fn try_take(array: &AnyArray, mode: Mode) -> ndshm::Result<Held> {

@@ -6,8 +6,9 @@ use crate::{
     block::{Block, End},
     enclosing::{self, Enclosing},
     error::Raise,
-    export::{self, Carried, Held, Lease},
+    export::{Carried, Held},
     lock::{Mode, Wait},
+    locked::Leased,
 };
 use ndshm::Error;
 use pyo3::{exceptions::PyTypeError, prelude::*, types::PyTuple};
@@ -64,19 +65,12 @@ impl Request {
 pub(crate) struct Guards {
     requests: Vec<Py<Request>>,
     wait: Wait,
-    block: Block<Entered>,
-}
-
-struct Entered {
-    /// The tuple of the block. It is kept, so that there is one reference to each ndarray beside
-    /// those of the caller.
-    values: Py<PyTuple>,
-    parts: Vec<Part>,
+    block: Block<Vec<Part>>,
 }
 
 /// What the block has of one request.
 enum Part {
-    Lease(Mode, Py<Lease>),
+    Lease(Mode, Leased),
     Atomics(Py<Atomics>),
 }
 
@@ -187,10 +181,10 @@ impl Guards {
 
 impl enclosing::Manager for Guards {
     fn bind(&self, is_bound: bool) {
-        self.block.with_entered(|entered| {
-            for part in &entered.parts {
+        self.block.with_entered(|parts| {
+            for part in parts {
                 match part {
-                    Part::Lease(_, lease) => lease.get().bind(is_bound),
+                    Part::Lease(_, leased) => leased.lease.bind(is_bound),
                     Part::Atomics(view) => view.get().bind_entered(is_bound),
                 }
             }
@@ -210,9 +204,8 @@ impl Guards {
                 let (value, part) = match taken {
                     Taken::Guard(mode, Carried(held)) => {
                         let element_type = array.get().element_type(py);
-                        let (ndarray, lease) =
-                            export::leased(py, array.get().any(), element_type, held)?;
-                        (ndarray, Part::Lease(mode, lease))
+                        let leased = Leased::new(py, array.get().any(), element_type, held)?;
+                        (leased.view(py)?, Part::Lease(mode, leased))
                     }
                     Taken::Atomics(view) => {
                         let view = Atomics::entered_with(array.clone_ref(py), view);
@@ -223,12 +216,7 @@ impl Guards {
                 values.push(value);
                 parts.push(part);
             }
-            let values = PyTuple::new(py, values)?;
-            let entered = Entered {
-                values: values.clone().unbind(),
-                parts,
-            };
-            Ok((values, entered))
+            Ok((PyTuple::new(py, values)?, parts))
         })?;
         enclosing::enter(slf);
         Ok(values)
@@ -241,32 +229,25 @@ impl Guards {
         value: Option<&Bound<'_, PyAny>>,
         traceback: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<bool> {
-        let end = End {
-            has_failed: kind.is_some(),
-            value,
-            traceback,
-        };
+        let _ = traceback;
         let (this, py) = (slf.get(), slf.py());
         enclosing::leave(slf);
-        let Entered { values, parts } = this.block.end("the guards are not in use")?;
-        let values = values.bind(py);
-        let mut are_ended = Ok(true);
-        for (at, (request, part)) in this.requests.iter().zip(&parts).enumerate().rev() {
-            let (mode, lease) = match part {
-                Part::Lease(mode, lease) => (*mode, lease.get()),
+        let parts = this.block.end("the guards are not in use")?;
+        let mut end = End::new(py, kind, value)?;
+        let mut failed = Ok(());
+        for (request, part) in this.requests.iter().zip(parts).rev() {
+            match part {
+                Part::Lease(mode, leased) => {
+                    let array = request.get().array.get().any();
+                    failed = failed.and(end.give_back(py, leased, mode, array));
+                }
                 Part::Atomics(view) => {
                     view.get().end();
-                    continue;
                 }
-            };
-            let itemsize = request.get().array.get().any().dtype().itemsize();
-            let ndarray = values.get_borrowed_item(at)?;
-            match end.give_back(&ndarray, lease, mode, itemsize) {
-                Ok(is_ended) => are_ended = are_ended.map(|all| all && is_ended),
-                Err(error) => are_ended = Err(error),
             }
         }
-        end.outcome(py, are_ended?)
+        failed?;
+        end.outcome(py)
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {

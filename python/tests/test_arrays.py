@@ -61,7 +61,8 @@ def test_every_type_and_order_and_rank_comes_back_as_it_was_made(
         )
         assert a.strides == source.strides or source.size == 0
         with a.read() as x:
-            assert type(x) is np.ndarray and x.dtype == source.dtype and not x.flags.writeable
+            assert isinstance(x, np.ndarray) and x.dtype == source.dtype
+            assert not x.flags.writeable
             assert x.tobytes() == source.tobytes()
         del x
         copy = np.array(a)

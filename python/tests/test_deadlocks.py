@@ -443,7 +443,7 @@ def test_the_frame_of_a_block_does_not_outlive_its_function(m: ndshm.Manager) ->
                 if way == "raises":
                     raise ZeroDivisionError
                 if way == "keeps":
-                    watched.x = x[1:]  # type: ignore[attr-defined]
+                    watched.x = memoryview(x)  # type: ignore[attr-defined]
 
     block("ends")
     block("raises")

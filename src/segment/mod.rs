@@ -31,7 +31,10 @@ use crate::{
         ownership::Ownership,
     },
     store::{lane_pool::LanePool, member::Member, temporary::TempName},
-    sys::{fork, mapping::Mapping},
+    sys::{
+        fork,
+        mapping::{Mapping, Pages},
+    },
 };
 use std::{
     collections::BTreeMap,
@@ -289,6 +292,14 @@ impl Segment {
             let _ =
                 mapping.populate_from_file(start + span.start as usize..start + span.end as usize);
         }
+    }
+
+    /// The pages of its mappings: they stay mapped, though the segment may be gone.
+    pub(crate) fn pages(&self) -> Vec<Arc<Pages>> {
+        let mappings = [&self.writable, &self.protected]
+            .into_iter()
+            .filter_map(fork::OnceLock::get);
+        mappings.map(|counted| counted.pages()).collect()
     }
 
     #[inline]

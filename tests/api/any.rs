@@ -463,6 +463,25 @@ fn freezing_without_a_type_is_freezing() {
 /// could have more of them than fit into a number, and ndarray would have taken it for an empty one
 /// that goes on for ever.
 #[test]
+fn memory_that_is_kept_stays_mapped_and_is_nothing_else() {
+    let root = Root::new();
+    let manager = root.manager();
+    let any = manager.zeros_any(&"<f8".parse().unwrap(), &[4]).unwrap();
+    let path = any.path().to_path_buf();
+    let mapped = || {
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        maps.contains(path.file_name().unwrap().to_str().unwrap())
+    };
+    let memory = any.memory();
+    // Neither the lock nor the array.
+    drop(any.try_write().unwrap());
+    drop(any);
+    assert!(!path.exists() && mapped());
+    drop(memory);
+    assert!(!mapped());
+}
+
+#[test]
 fn a_broadcast_of_more_bytes_than_can_be_counted_is_refused() {
     let root = Root::new();
     let manager = root.manager();

@@ -10,8 +10,8 @@ mod views;
 use crate::{
     dtype,
     error::Raise,
-    export,
     lock::{self, Mode, Wait},
+    locked::Leased,
 };
 use ndshm::{AnyArray, Element};
 use pyo3::prelude::*;
@@ -75,10 +75,11 @@ impl Array {
         operation: impl FnOnce(&Bound<'py, PyAny>) -> PyResult<R>,
     ) -> PyResult<R> {
         let held = lock::take(py, &self.any, mode, Wait::Forever)?;
-        let (ndarray, lease) = export::leased(py, &self.any, self.element_type(py), held)?;
+        let leased = Leased::new(py, &self.any, self.element_type(py), held)?;
+        let ndarray = leased.plain(py)?;
         let result = operation(&ndarray);
         drop(ndarray);
-        lease.get().end();
+        leased.end(py, &self.any)?;
         result
     }
 }

@@ -17,6 +17,8 @@ use crate::{
 use ndarray::{Dimension, IxDyn};
 use std::{fmt, path::Path, sync::Arc};
 
+pub use views::MappedMemory;
+
 /// An array, or a view of one, whose element type is known at run time.
 ///
 /// It is the same shared memory as a [`SharedArray`], with the same locks, scopes and handles, and

@@ -1,8 +1,17 @@
 //! Views of an `AnyArray`.
 
 use super::AnyArray;
-use crate::error::Result;
+use crate::{error::Result, sys::mapping::Pages};
 use ndarray::{Axis, IxDyn, SliceArg};
+use std::sync::Arc;
+
+/// The memory of an array in this process: it stays mapped until this is dropped.
+///
+/// It is neither the array nor a lock. The array is deleted as its scope says, and its memory is
+/// given back to the system when it is mapped nowhere; see [`AnyArray::memory`].
+pub struct MappedMemory {
+    _pages: Vec<Arc<Pages>>,
+}
 
 impl AnyArray {
     /// The same view again.
@@ -17,6 +26,29 @@ impl AnyArray {
     /// ```
     pub fn view(&self) -> Result<Self> {
         Ok(Self::new(self.core.view()))
+    }
+
+    /// Keeps the memory that the array has in this process mapped, and nothing else of the array.
+    ///
+    /// For bindings to languages in which an address may be used after its guard: such a use reads
+    /// what the memory then has, and does not crash.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let any = manager.zeros_any(&"<f4".parse()?, &[5])?;
+    /// let path = any.path().to_path_buf();
+    /// let memory = any.memory();
+    /// drop(any);
+    /// assert!(!path.exists());
+    /// # drop(memory);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn memory(&self) -> MappedMemory {
+        MappedMemory {
+            _pages: self.core.opened.pages(),
+        }
     }
 
     /// The same view, for reading only.

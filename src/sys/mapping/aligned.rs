@@ -22,7 +22,7 @@ static FREED: AtomicUsize = AtomicUsize::new(0);
 ///
 /// Invariant: `len` bytes from `address`, rounded up to whole pages, are mapped until the value is
 /// dropped, and no other value owns them.
-pub(super) struct Aligned {
+pub(crate) struct Aligned {
     address: NonNull<u8>,
     len: usize,
 }

@@ -55,6 +55,7 @@ use std::{
     ops::Range,
     path::Path,
     ptr::NonNull,
+    sync::Arc,
 };
 
 /// From linux/mman.h: libc has it for glibc only.
@@ -76,15 +77,17 @@ pub(crate) unsafe trait Atomics {}
 /// A whole file, mapped shared for reading and writing, or privately for reading.
 ///
 /// Invariant: `len` bytes from `address()`, rounded up to whole pages, are mapped until the value
-/// is dropped, and the first page stays writable. If `is_private`, the other pages can only be
-/// read.
+/// and all clones of its `pages` are dropped, and the first page stays writable. If `is_private`,
+/// the other pages can only be read.
 pub(crate) struct Mapping {
-    pages: Pages,
+    /// Shared with those who need the memory mapped after this value is dropped.
+    pages: Arc<Pages>,
     len: usize,
     is_private: bool,
 }
 
-enum Pages {
+/// The pages of a mapping: mapped until this is dropped.
+pub(crate) enum Pages {
     Anywhere(MmapRaw),
     Aligned(Aligned),
 }
@@ -97,14 +100,14 @@ impl Mapping {
             && let Ok(aligned) = Aligned::new(file, len)
         {
             return Ok(Self {
-                pages: Pages::Aligned(aligned),
+                pages: Arc::new(Pages::Aligned(aligned)),
                 len,
                 is_private: false,
             });
         }
         match MmapOptions::new().len(len).map_raw(file) {
             Ok(raw) => Ok(Self {
-                pages: Pages::Anywhere(raw),
+                pages: Arc::new(Pages::Anywhere(raw)),
                 len,
                 is_private: false,
             }),
@@ -125,7 +128,7 @@ impl Mapping {
         unsafe { mprotect(raw.as_mut_ptr().cast(), first, access) }
             .map_err(|errno| map_error(errno.into(), path))?;
         Ok(Self {
-            pages: Pages::Anywhere(raw),
+            pages: Arc::new(Pages::Anywhere(raw)),
             len,
             is_private: true,
         })
@@ -138,7 +141,7 @@ impl Mapping {
 
     #[inline]
     fn address(&self) -> *mut u8 {
-        match &self.pages {
+        match &*self.pages {
             Pages::Anywhere(raw) => raw.as_mut_ptr(),
             Pages::Aligned(aligned) => aligned.address(),
         }
@@ -286,6 +289,11 @@ impl Mapping {
         self.len
     }
 
+    /// The pages, for those who need them mapped for longer than this value lives.
+    pub(crate) fn pages(&self) -> Arc<Pages> {
+        self.pages.clone()
+    }
+
     /// Whether a file of `len` bytes has as many pages as this mapping.
     pub(crate) fn has_pages_of(&self, len: usize) -> bool {
         pages_of(len) == pages_of(self.len)
@@ -345,7 +353,7 @@ impl Mapping {
 
     /// Writes the file's pages to its disk, and waits for the end of the write.
     pub(crate) fn flush(&self) -> io::Result<()> {
-        match &self.pages {
+        match &*self.pages {
             Pages::Anywhere(raw) => raw.flush(),
             Pages::Aligned(aligned) => aligned.flush(),
         }

@@ -1,0 +1,280 @@
+//! NumPy's protocols for functions, `__array_ufunc__` and `__array_function__`: calls with plain
+//! ndarrays in the place of views. The call keeps them, so the lock is not given back while it
+//! runs, in whichever thread.
+
+use super::{Lease, class::Class, plain};
+use pyo3::{
+    intern,
+    prelude::*,
+    sync::PyOnceLock,
+    types::{PyDict, PyList, PyString, PyTuple},
+};
+use std::sync::atomic::Ordering::SeqCst;
+
+/// The functions that write an argument that is not called `out`.
+pub(crate) const WRITERS: [&str; 6] = [
+    "copyto",
+    "put",
+    "place",
+    "putmask",
+    "fill_diagonal",
+    "put_along_axis",
+];
+
+/// The functions whose results are views that must not be written.
+const READ_ONLY_VIEWS: [&str; 2] = ["broadcast_to", "sliding_window_view"];
+
+/// The arguments of a call, with `view` before them.
+pub(super) fn with_first<'py>(
+    view: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyTuple>,
+) -> PyResult<Bound<'py, PyTuple>> {
+    let all = std::iter::once(view.clone()).chain(args.iter());
+    PyTuple::new(view.py(), all.collect::<Vec<_>>())
+}
+
+/// The views of a call with the plain ndarrays in their place.
+struct Replaced<'a, 'py> {
+    class: &'a Class,
+    pairs: Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)>,
+    writes: bool,
+}
+
+impl<'a, 'py> Replaced<'a, 'py> {
+    fn new(class: &'a Class, writes: bool) -> Self {
+        Self {
+            class,
+            pairs: Vec::new(),
+            writes,
+        }
+    }
+
+    fn one(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        if !self.class.is_of(value.as_ptr()) {
+            return Ok(value.clone());
+        }
+        if let Some((_, plain)) = self.pairs.iter().find(|(view, _)| view.is(value)) {
+            return Ok(plain.clone());
+        }
+        let plain = match self.writes {
+            true => plain::of(self.class, value)?,
+            false => plain::read_only(self.class, value)?,
+        };
+        if let Some((lease, _)) = self.class.lease(value) {
+            lease.running.fetch_add(1, SeqCst);
+            if self.writes {
+                lease.note_write();
+            }
+        }
+        self.pairs.push((value.clone(), plain.clone()));
+        Ok(plain)
+    }
+
+    /// Replaces views in tuples, lists and dictionaries too.
+    fn all(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = value.py();
+        if let Ok(tuple) = value.cast_exact::<PyTuple>() {
+            let items: Vec<_> = tuple
+                .iter()
+                .map(|item| self.all(&item))
+                .collect::<PyResult<_>>()?;
+            return Ok(PyTuple::new(py, items)?.into_any());
+        }
+        if let Ok(list) = value.cast_exact::<PyList>() {
+            let items: Vec<_> = list
+                .iter()
+                .map(|item| self.all(&item))
+                .collect::<PyResult<_>>()?;
+            return Ok(PyList::new(py, items)?.into_any());
+        }
+        self.one(value)
+    }
+
+    fn keywords(
+        &mut self,
+        keywords: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Option<Bound<'py, PyDict>>> {
+        let Some(keywords) = keywords else {
+            return Ok(None);
+        };
+        let replaced = PyDict::new(keywords.py());
+        for (key, value) in keywords {
+            replaced.set_item(key, self.all(&value)?)?;
+        }
+        Ok(Some(replaced))
+    }
+
+    /// The result of the call: the view for its plain ndarray, and views for other plain ndarrays
+    /// over the same memory.
+    fn back(&self, made: Bound<'py, PyAny>, read_only: bool) -> PyResult<Bound<'py, PyAny>> {
+        let py = made.py();
+        if let Some((view, _)) = self.pairs.iter().find(|(_, plain)| plain.is(&made)) {
+            return Ok(view.clone());
+        }
+        if let Ok(tuple) = made.cast_exact::<PyTuple>() {
+            let items = tuple.iter().map(|item| self.back(item, read_only));
+            return Ok(PyTuple::new(py, items.collect::<PyResult<Vec<_>>>()?)?.into_any());
+        }
+        if let Ok(list) = made.cast_exact::<PyList>() {
+            let items = list.iter().map(|item| self.back(item, read_only));
+            return Ok(PyList::new(py, items.collect::<PyResult<Vec<_>>>()?)?.into_any());
+        }
+        for (view, _) in &self.pairs {
+            if let Some((lease, is_read_only)) = self.class.lease(view)
+                && plain::is_over(py, &made, lease)
+            {
+                return plain::locked_over(py, &made, lease, read_only || is_read_only);
+            }
+        }
+        Ok(made)
+    }
+}
+
+impl Drop for Replaced<'_, '_> {
+    fn drop(&mut self) {
+        for (view, _) in &self.pairs {
+            // A view that was emptied meanwhile has no lease any more: its count does not matter.
+            if let Some((lease, _)) = self.class.lease(view) {
+                Lease::operation_ended(lease);
+            }
+        }
+    }
+}
+
+impl Lease {
+    fn operation_ended(&self) {
+        self.running.fetch_sub(1, SeqCst);
+    }
+}
+
+/// `__array_ufunc__(ufunc, method, *inputs, **keywords)`.
+pub(super) fn ufunc<'py>(
+    class: &Class,
+    args: &Bound<'py, PyTuple>,
+    keywords: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = args.py();
+    let (function, method) = (args.get_item(0)?, args.get_item(1)?);
+    let is_at = method.cast::<PyString>()?.to_cow()? == "at";
+    // First, so that an ndarray that is input and output is a writable one.
+    let mut writable = Replaced::new(class, true);
+    let mut readable = Replaced::new(class, false);
+    let replaced = PyDict::new(py);
+    for (key, value) in keywords.into_iter().flatten() {
+        let is_out = key.cast::<PyString>()?.to_cow()? == "out";
+        let value = match is_out {
+            true => writable.all(&value)?,
+            false => readable.all(&value)?,
+        };
+        replaced.set_item(key, value)?;
+    }
+    let mut inputs = Vec::with_capacity(args.len());
+    for (at, input) in args.iter().skip(2).enumerate() {
+        let is_out = writable.pairs.iter().any(|(view, _)| view.is(&input));
+        inputs.push(match is_at && at == 0 || is_out {
+            true => writable.one(&input)?,
+            false => readable.one(&input)?,
+        });
+    }
+    let inputs = PyTuple::new(py, inputs)?;
+    let keywords = (!replaced.is_empty()).then_some(&replaced);
+    let made = match method.cast::<PyString>()?.to_cow()?.as_ref() {
+        "__call__" => function.call(inputs, keywords)?,
+        _ => function
+            .getattr(method.cast::<PyString>()?)?
+            .call(inputs, keywords)?,
+    };
+    writable.back(made, false)
+}
+
+/// `__array_function__(function, types, args, keywords)`.
+pub(super) fn function<'py>(
+    class: &Class,
+    args: &Bound<'py, PyTuple>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = args.py();
+    let function = args.get_item(0)?;
+    let given = args.get_item(2)?.cast_into::<PyTuple>()?;
+    let keywords = args.get_item(3)?.cast_into::<PyDict>()?;
+    let name = function.getattr(intern!(py, "__name__"))?;
+    let name = name.cast::<PyString>()?.to_cow()?.into_owned();
+    let call = Call {
+        function: &function,
+        name: &name,
+        given: &given,
+        keywords: &keywords,
+    };
+    let mut replaced = Replaced::new(class, call.writes()?);
+    let given = replaced.all(given.as_any())?.cast_into::<PyTuple>()?;
+    let keywords = replaced.keywords(Some(&keywords))?;
+    let made = function.call(given, keywords.as_ref())?;
+    replaced.back(made, READ_ONLY_VIEWS.contains(&name.as_str()))
+}
+
+/// A call of one of NumPy's functions.
+pub(crate) struct Call<'a, 'py> {
+    pub(crate) function: &'a Bound<'py, PyAny>,
+    pub(crate) name: &'a str,
+    pub(crate) given: &'a Bound<'py, PyTuple>,
+    pub(crate) keywords: &'a Bound<'py, PyDict>,
+}
+
+impl<'py> Call<'_, 'py> {
+    /// Whether the function may write an argument.
+    pub(crate) fn writes(&self) -> PyResult<bool> {
+        if WRITERS.contains(&self.name) {
+            return Ok(true);
+        }
+        let is_true = |given: Option<Bound<'py, PyAny>>, or: bool| {
+            given.map_or(Ok(or), |given| given.is_truthy())
+        };
+        let out = self.argument("out")?;
+        Ok(out.is_some_and(|out| !out.is_none())
+            || is_true(self.argument("overwrite_input")?, false)?
+            || self.name == "nan_to_num" && !is_true(self.argument("copy")?, true)?)
+    }
+
+    /// The argument of a name, by keyword or by its place.
+    pub(crate) fn argument(&self, name: &'static str) -> PyResult<Option<Bound<'py, PyAny>>> {
+        if let Some(found) = self.keywords.get_item(name)? {
+            return Ok(Some(found));
+        }
+        // The arrays themselves come first.
+        match self.given.len() > 1 {
+            true => Ok(match place(self.function, self.name, name)? {
+                Some(place) => self.given.get_item(place).ok(),
+                None => None,
+            }),
+            false => Ok(None),
+        }
+    }
+}
+
+/// The place of one of a function's arguments, if it has such an argument.
+fn place(function: &Bound<'_, PyAny>, of: &str, name: &str) -> PyResult<Option<usize>> {
+    static PLACES: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
+    let py = function.py();
+    let known = PLACES.get_or_init(py, || PyDict::new(py).unbind()).bind(py);
+    if let Some(known) = known.get_item((function, name))? {
+        return known.extract();
+    }
+    // Functions in C may have no signature.
+    let place = match (of, name) {
+        ("concatenate" | "dot", "out") => Some(2),
+        _ => match py.import("inspect")?.call_method1("signature", (function,)) {
+            Ok(signature) => {
+                let names = signature.getattr("parameters")?.try_iter()?;
+                let mut found = None;
+                for (at, parameter) in names.enumerate() {
+                    if parameter?.eq(name)? {
+                        found = Some(at);
+                    }
+                }
+                found
+            }
+            Err(_) => None,
+        },
+    };
+    known.set_item((function, name), place)?;
+    Ok(place)
+}

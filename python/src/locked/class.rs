@@ -1,0 +1,703 @@
+//! The class `LockedArray`: a subclass of `numpy.ndarray` for the views of a lease.
+//!
+//! It is made from slots at run time, because only the NumPy that is installed knows the size of
+//! its struct. It has no subclasses and no dictionary.
+
+use super::{
+    Lease, Way, calls,
+    list::{self, Extra, fields},
+    plain,
+};
+use numpy::npyffi::{NPY_ARRAY_OWNDATA, NPY_ARRAY_WRITEABLE};
+use pyo3::{
+    exceptions::{PySystemError, PyValueError},
+    ffi, intern,
+    prelude::*,
+    sync::PyOnceLock,
+    types::{PyDict, PyFrozenSet, PyString, PyTuple, PyType},
+};
+use std::{
+    ffi::{CStr, c_int, c_uint, c_void},
+    mem, ptr,
+    sync::atomic::Ordering::Relaxed,
+};
+
+/// The attributes that a view answers itself. All other public ones, and [`BY_PLAIN`], are those of
+/// a plain ndarray.
+const OWN: [&str; 21] = [
+    "shape",
+    "ndim",
+    "size",
+    "dtype",
+    "itemsize",
+    "nbytes",
+    "strides",
+    "base",
+    "device",
+    "T",
+    "mT",
+    "real",
+    "transpose",
+    "reshape",
+    "ravel",
+    "swapaxes",
+    "squeeze",
+    "diagonal",
+    "getfield",
+    "view",
+    "setflags",
+];
+
+const BY_PLAIN: [&str; 12] = [
+    "__array__",
+    "__array_interface__",
+    "__array_struct__",
+    "__array_wrap__",
+    "__dlpack__",
+    "__reduce__",
+    "__reduce_ex__",
+    "__copy__",
+    "__deepcopy__",
+    "__setstate__",
+    "__format__",
+    "__buffer__",
+];
+
+/// The attributes that hand out memory which can be written later, or write it themselves.
+const WRITING: [&str; 16] = [
+    "data",
+    "ctypes",
+    "flat",
+    "__array_interface__",
+    "__array_struct__",
+    "__dlpack__",
+    "__array__",
+    "fill",
+    "sort",
+    "partition",
+    "put",
+    "setfield",
+    "byteswap",
+    "resize",
+    "itemset",
+    "__setstate__",
+];
+
+static CLASS: PyOnceLock<Class> = PyOnceLock::new();
+
+/// The class, and what it takes from NumPy's.
+pub(super) struct Class {
+    class: Py<PyType>,
+    /// Where an object has its [`Extra`].
+    extra_at: usize,
+    dealloc: ffi::destructor,
+    subscript: ffi::binaryfunc,
+    assign: ffi::objobjargproc,
+    assign_item: ffi::ssizeobjargproc,
+    view: Py<PyAny>,
+    by_plain: Py<PyFrozenSet>,
+    writing: Py<PyFrozenSet>,
+}
+
+/// Adds the class to the package's compiled module.
+pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let class = Class::get(module.py())?;
+    module.add("LockedArray", class.class.clone_ref(module.py()))
+}
+
+impl Class {
+    pub(super) fn get(py: Python<'_>) -> PyResult<&Self> {
+        CLASS.get_or_try_init(py, || Self::make(py))
+    }
+
+    pub(super) fn is_of(&self, object: *mut ffi::PyObject) -> bool {
+        // SAFETY: the caller has a live object.
+        unsafe { ffi::Py_TYPE(object) == self.class.as_ptr().cast() }
+    }
+
+    pub(super) fn as_type(&self) -> *mut ffi::PyTypeObject {
+        self.class.as_ptr().cast()
+    }
+
+    /// The part behind NumPy's struct.
+    pub(super) fn extra(&self, view: *mut ffi::PyObject) -> *mut Extra {
+        view.cast::<u8>().wrapping_add(self.extra_at).cast()
+    }
+
+    /// The lease of a view; `None` for other objects, and for ndarrays of this class that are no
+    /// views of a lease.
+    pub(super) fn lease<'a>(&self, object: &'a Bound<'_, PyAny>) -> Option<(&'a Lease, bool)> {
+        if !self.is_of(object.as_ptr()) {
+            return None;
+        }
+        let extra = self.extra(object.as_ptr());
+        // SAFETY: an object of the class has this part.
+        let extra = unsafe { &*extra };
+        // SAFETY: a view keeps the root, and so the lease, which is there unless it is null.
+        let lease = unsafe { extra.lease.as_ref() }?;
+        Some((lease, extra.is_read_only))
+    }
+
+    fn make(py: Python<'_>) -> PyResult<Self> {
+        let base = py.import("numpy")?.getattr("ndarray")?;
+        let own_size: usize = base.getattr("__basicsize__")?.extract()?;
+        let extra_at = own_size.next_multiple_of(align_of::<Extra>());
+        let slots = [
+            slot(ffi::Py_tp_doc, DOC.as_ptr().cast_mut().cast()),
+            slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),
+            slot(ffi::Py_tp_getattro, getattr as *mut c_void),
+            slot(ffi::Py_tp_setattro, setattr as *mut c_void),
+            slot(ffi::Py_tp_repr, repr as *mut c_void),
+            slot(ffi::Py_tp_str, str as *mut c_void),
+            slot(ffi::Py_mp_subscript, subscript as *mut c_void),
+            slot(ffi::Py_mp_ass_subscript, assign as *mut c_void),
+            slot(ffi::Py_sq_ass_item, assign_item as *mut c_void),
+            slot(ffi::Py_bf_getbuffer, buffer as *mut c_void),
+            slot(ffi::Py_tp_methods, methods().as_mut_ptr().cast()),
+            slot(ffi::Py_tp_getset, getters().as_mut_ptr().cast()),
+            slot(0, ptr::null_mut()),
+        ];
+        let slots = Box::leak(Box::new(slots));
+        let mut spec = ffi::PyType_Spec {
+            name: c"ndshm.LockedArray".as_ptr(),
+            basicsize: (extra_at + size_of::<Extra>()) as c_int,
+            itemsize: 0,
+            flags: ffi::Py_TPFLAGS_DEFAULT as c_uint,
+            slots: slots.as_mut_ptr(),
+        };
+        let bases = PyTuple::new(py, [&base])?;
+        // SAFETY: the specification is complete, and what it refers to is never freed. The base is
+        // a class, and the objects are larger than its own.
+        let class = unsafe { ffi::PyType_FromSpecWithBases(&raw mut spec, bases.as_ptr()) };
+        // SAFETY: it is a new reference, or null with an exception set.
+        let class = unsafe { Bound::from_owned_ptr_or_err(py, class) }?;
+        let public = base.dir()?;
+        let names = public
+            .iter()
+            .filter_map(|name| name.extract::<String>().ok());
+        let by_plain: Vec<_> = names
+            .filter(|name| !name.starts_with('_') && !OWN.contains(&name.as_str()))
+            .chain(BY_PLAIN.map(String::from))
+            .collect();
+        let base = base.cast::<PyType>()?;
+        Ok(Self {
+            class: class.cast_into::<PyType>()?.unbind(),
+            extra_at,
+            // SAFETY: the slot of a class has this type.
+            dealloc: unsafe { inherited(base, ffi::Py_tp_dealloc)? },
+            // SAFETY: the same.
+            subscript: unsafe { inherited(base, ffi::Py_mp_subscript)? },
+            // SAFETY: the same.
+            assign: unsafe { inherited(base, ffi::Py_mp_ass_subscript)? },
+            // SAFETY: the same.
+            assign_item: unsafe { inherited(base, ffi::Py_sq_ass_item)? },
+            view: base.getattr("view")?.unbind(),
+            by_plain: PyFrozenSet::new(py, by_plain)?.unbind(),
+            writing: PyFrozenSet::new(py, WRITING)?.unbind(),
+        })
+    }
+}
+
+const DOC: &CStr =
+    c"The elements of a guard: an ndarray that shows nothing once its block has ended.
+
+NumPy's functions and methods work on it without a copy, and what they compute is a plain
+ndarray. Its views are emptied with it, wherever they are kept.
+
+To code that takes it for a plain ndarray it is read-only, ``numpy.asarray(x)`` too. Use
+``x.view(numpy.ndarray)`` for a function that writes a plain ndarray: that one keeps the lock.";
+
+fn slot(slot: c_int, function: *mut c_void) -> ffi::PyType_Slot {
+    ffi::PyType_Slot {
+        slot,
+        pfunc: function,
+    }
+}
+
+/// The function in a slot of NumPy's class.
+///
+/// # Safety
+///
+/// `F` is the type of functions in this slot.
+unsafe fn inherited<F: Copy>(base: &Bound<'_, PyType>, slot: c_int) -> PyResult<F> {
+    // SAFETY: it is a live class.
+    let found = unsafe { ffi::PyType_GetSlot(base.as_ptr().cast(), slot) };
+    if found.is_null() {
+        let text = format!("numpy.ndarray has nothing in slot {slot}");
+        return Err(PySystemError::new_err(text));
+    }
+    // SAFETY: it is a function of that type (the caller's promise), as large as a pointer.
+    Ok(unsafe { mem::transmute_copy(&found) })
+}
+
+fn method(
+    name: &'static CStr,
+    function: ffi::PyMethodDefPointer,
+    flags: c_int,
+) -> ffi::PyMethodDef {
+    ffi::PyMethodDef {
+        ml_name: name.as_ptr(),
+        ml_meth: function,
+        ml_flags: flags,
+        ml_doc: ptr::null(),
+    }
+}
+
+/// A method that takes arguments and keywords.
+macro_rules! with_keywords {
+    ($name:literal, $function:ident) => {
+        method(
+            $name,
+            ffi::PyMethodDefPointer {
+                PyCFunctionWithKeywords: $function,
+            },
+            ffi::METH_VARARGS | ffi::METH_KEYWORDS,
+        )
+    };
+}
+
+fn methods() -> &'static mut [ffi::PyMethodDef] {
+    let finalize = ffi::PyMethodDefPointer {
+        PyCFunction: finalize,
+    };
+    Box::leak(Box::new([
+        method(c"__array_finalize__", finalize, ffi::METH_O),
+        with_keywords!(c"__array_ufunc__", array_ufunc),
+        with_keywords!(c"__array_function__", array_function),
+        with_keywords!(c"view", view),
+        with_keywords!(c"setflags", setflags),
+        ffi::PyMethodDef::zeroed(),
+    ]))
+}
+
+fn getters() -> &'static mut [ffi::PyGetSetDef] {
+    Box::leak(Box::new([
+        ffi::PyGetSetDef {
+            name: c"base".as_ptr(),
+            get: Some(no_base),
+            set: None,
+            doc: ptr::null(),
+            closure: ptr::null_mut(),
+        },
+        ffi::PyGetSetDef::default(),
+    ]))
+}
+
+/// Runs the body of a slot: an error becomes the exception of the thread, and `failed` the result.
+fn run<R>(failed: R, body: impl FnOnce(Python<'_>) -> PyResult<R>) -> R {
+    // SAFETY: the interpreter calls slots in threads that are attached to it.
+    let py = unsafe { Python::assume_attached() };
+    body(py).unwrap_or_else(|error| {
+        error.restore(py);
+        failed
+    })
+}
+
+fn run_for_object(
+    body: impl FnOnce(Python<'_>) -> PyResult<Bound<'_, PyAny>>,
+) -> *mut ffi::PyObject {
+    run(ptr::null_mut(), |py| body(py).map(Bound::into_ptr))
+}
+
+/// Two arguments of a slot.
+///
+/// # Safety
+///
+/// They are live objects, which the caller of the slot keeps.
+unsafe fn both<'py>(
+    py: Python<'py>,
+    one: *mut ffi::PyObject,
+    other: *mut ffi::PyObject,
+) -> (Bound<'py, PyAny>, Bound<'py, PyAny>) {
+    // SAFETY: the caller's promise.
+    let one = unsafe { argument(py, one) };
+    // SAFETY: the same.
+    (one, unsafe { argument(py, other) })
+}
+
+/// An argument of a slot.
+///
+/// # Safety
+///
+/// It is a live object, which the caller of the slot keeps.
+unsafe fn argument<'py>(py: Python<'py>, object: *mut ffi::PyObject) -> Bound<'py, PyAny> {
+    // SAFETY: the caller's promise.
+    unsafe { Bound::from_borrowed_ptr(py, object) }
+}
+
+/// The tuple and the dictionary of a call, which may be null.
+///
+/// # Safety
+///
+/// They are those of a method with arguments and keywords.
+unsafe fn arguments<'py>(
+    py: Python<'py>,
+    args: *mut ffi::PyObject,
+    keywords: *mut ffi::PyObject,
+) -> PyResult<(Bound<'py, PyTuple>, Option<Bound<'py, PyDict>>)> {
+    // SAFETY: the interpreter gives a tuple.
+    let args = unsafe { argument(py, args) };
+    // SAFETY: the interpreter gives a dictionary or null.
+    let keywords = unsafe { Bound::from_borrowed_ptr_or_opt(py, keywords) };
+    let keywords = keywords.map(Bound::cast_into).transpose();
+    Ok((args.cast_into()?, keywords?))
+}
+
+unsafe extern "C" fn dealloc(view: *mut ffi::PyObject) {
+    // SAFETY: the interpreter deallocates objects in threads that are attached to it.
+    let py = unsafe { Python::assume_attached() };
+    // The class exists, because this is an object of it.
+    let Some(class) = CLASS.get(py) else { return };
+    // SAFETY: the object is one of the class, about to be deallocated.
+    unsafe { list::remove(class, view) };
+    // SAFETY: the same, and NumPy's function frees it.
+    unsafe { (class.dealloc)(view) };
+    // An object of a class from slots has a reference to the class.
+    // SAFETY: the class lives as long as the process.
+    unsafe { ffi::Py_DECREF(class.class.as_ptr()) };
+}
+
+/// `__array_finalize__`: NumPy calls it on every new object of the class. `parent` is the ndarray
+/// that it was made from, or `None`.
+///
+/// A view of a lease goes on the list. Any other one, such as the result of a computation, becomes
+/// an object of NumPy's own class.
+unsafe extern "C" fn finalize(
+    view: *mut ffi::PyObject,
+    parent: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    run_for_object(|py| {
+        let class = Class::get(py)?;
+        // SAFETY: the interpreter keeps both during the call.
+        let (view, parent) = unsafe { both(py, view, parent) };
+        if parent.is_none() || !class.is_of(view.as_ptr()) || class.lease(&view).is_some() {
+            return Ok(py.None().into_bound(py));
+        }
+        // SAFETY: the object is an ndarray.
+        let parts = unsafe { &mut *fields(view.as_ptr()) };
+        let at = parts.data.addr();
+        let is_own = parts.flags & NPY_ARRAY_OWNDATA != 0;
+        let others;
+        let lease = match class.lease(&parent) {
+            _ if is_own => None,
+            Some(found) => Some(found),
+            // Such as a view by a number for the address, as `as_strided` makes it.
+            None => {
+                others = Lease::at(at);
+                others.as_deref().map(|lease| (lease, true))
+            }
+        };
+        match lease {
+            Some((lease, read_only)) if lease.has(at) => {
+                parts.flags &= !NPY_ARRAY_WRITEABLE;
+                // SAFETY: the view is on no list, and lies in the memory of the lease, whose root
+                // lives until the lease ends.
+                unsafe { list::add(class, view.as_ptr(), lease, read_only) };
+            }
+            // SAFETY: the object is a new one of the class, on no list.
+            _ => unsafe { become_plain(class, py, view.as_ptr()) },
+        }
+        Ok(py.None().into_bound(py))
+    })
+}
+
+/// Makes an object one of NumPy's own class. Both have NumPy's struct, and both are freed alike.
+///
+/// # Safety
+///
+/// The object is one of the class that is on no list. The thread is attached to the interpreter.
+unsafe fn become_plain(class: &Class, py: Python<'_>, view: *mut ffi::PyObject) {
+    // SAFETY: it is a live object, and no other code has its class now.
+    unsafe { (*view).ob_type = plain::plain_type(py) };
+    // An object of a class from slots has a reference to the class.
+    // SAFETY: the class lives as long as the process.
+    unsafe { ffi::Py_DECREF(class.class.as_ptr()) };
+}
+
+unsafe extern "C" fn getattr(
+    view: *mut ffi::PyObject,
+    name: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: the interpreter calls slots in threads that are attached to it.
+    let py = unsafe { Python::assume_attached() };
+    let is_by_plain = CLASS.get(py).is_some_and(|class| {
+        // SAFETY: the set and the name are live objects. A name that cannot be hashed is none of
+        // the set: the error is taken back below.
+        unsafe { ffi::PySet_Contains(class.by_plain.as_ptr(), name) == 1 }
+    });
+    if !is_by_plain {
+        // SAFETY: both are live objects.
+        return unsafe { ffi::PyObject_GenericGetAttr(view, name) };
+    }
+    run_for_object(|py| {
+        let class = Class::get(py)?;
+        // SAFETY: the interpreter keeps both during the call.
+        let (view, name) = unsafe { both(py, view, name) };
+        if let Some((lease, _)) = class.lease(&view) {
+            if class.writing.bind(py).contains(&name)? {
+                lease.note_write();
+            }
+            lease.note_way(way_of(&name)?);
+        }
+        plain::of(class, &view)?.getattr(name.cast::<PyString>()?)
+    })
+}
+
+fn way_of(name: &Bound<'_, PyAny>) -> PyResult<Way> {
+    let name = name.cast::<PyString>()?.to_cow()?;
+    Ok(match name.as_ref() {
+        "data" | "__buffer__" => Way::Buffer,
+        "ctypes" => Way::Ctypes,
+        "flat" => Way::Iterator,
+        "__dlpack__" => Way::Dlpack,
+        "__array_interface__" | "__array_struct__" => Way::Interface,
+        _ => Way::Method,
+    })
+}
+
+unsafe extern "C" fn setattr(
+    view: *mut ffi::PyObject,
+    name: *mut ffi::PyObject,
+    value: *mut ffi::PyObject,
+) -> c_int {
+    run(-1, |py| {
+        let class = Class::get(py)?;
+        // SAFETY: the interpreter keeps both during the call.
+        let (object, known) = unsafe { both(py, view, name) };
+        let known = known.cast::<PyString>()?.to_cow()?.into_owned();
+        if !matches!(known.as_str(), "flat" | "real" | "imag") || value.is_null() {
+            // SAFETY: they are live objects, the value perhaps null to delete.
+            return match unsafe { ffi::PyObject_GenericSetAttr(view, name, value) } {
+                0 => Ok(0),
+                _ => Err(PyErr::fetch(py)),
+            };
+        }
+        if let Some((lease, _)) = class.lease(&object) {
+            lease.note_write();
+        }
+        // SAFETY: the interpreter keeps it during the call.
+        let value = unsafe { argument(py, value) };
+        plain::of(class, &object)?.setattr(known, value)?;
+        Ok(0)
+    })
+}
+
+unsafe extern "C" fn repr(view: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    run_for_object(|py| {
+        // SAFETY: the interpreter keeps it during the call.
+        let view = unsafe { argument(py, view) };
+        Ok(plain::of(Class::get(py)?, &view)?.repr()?.into_any())
+    })
+}
+
+unsafe extern "C" fn str(view: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    run_for_object(|py| {
+        // SAFETY: the interpreter keeps it during the call.
+        let view = unsafe { argument(py, view) };
+        Ok(plain::of(Class::get(py)?, &view)?.str()?.into_any())
+    })
+}
+
+/// `x[index]`: a view for a basic index; any other is taken of a plain ndarray, because NumPy lets
+/// other threads run while it copies.
+unsafe extern "C" fn subscript(
+    view: *mut ffi::PyObject,
+    index: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    run_for_object(|py| {
+        let class = Class::get(py)?;
+        // SAFETY: the interpreter keeps both during the call.
+        let (object, at) = unsafe { both(py, view, index) };
+        let is_basic = plain::is_basic(&at);
+        let from = match is_basic {
+            true => object.clone(),
+            false => plain::of(class, &object)?,
+        };
+        // SAFETY: both are live objects, the first one an ndarray.
+        let made = unsafe { (class.subscript)(from.as_ptr(), index) };
+        // SAFETY: it is a new reference, or null with an exception set.
+        let made = unsafe { Bound::from_owned_ptr_or_err(py, made) }?;
+        match is_basic {
+            true => Ok(made),
+            false => plain::wrapped(class, made, &object),
+        }
+    })
+}
+
+unsafe extern "C" fn assign(
+    view: *mut ffi::PyObject,
+    index: *mut ffi::PyObject,
+    value: *mut ffi::PyObject,
+) -> c_int {
+    run(-1, |py| {
+        let class = Class::get(py)?;
+        // SAFETY: the interpreter keeps it during the call.
+        let plain = unsafe { writing(class, py, view)? };
+        // SAFETY: they are live objects, the value perhaps null to delete.
+        match unsafe { (class.assign)(plain.as_ptr(), index, value) } {
+            0 => Ok(0),
+            _ => Err(PyErr::fetch(py)),
+        }
+    })
+}
+
+unsafe extern "C" fn assign_item(
+    view: *mut ffi::PyObject,
+    index: ffi::Py_ssize_t,
+    value: *mut ffi::PyObject,
+) -> c_int {
+    run(-1, |py| {
+        let class = Class::get(py)?;
+        // SAFETY: the interpreter keeps it during the call.
+        let plain = unsafe { writing(class, py, view)? };
+        // SAFETY: they are live objects, the value perhaps null to delete.
+        match unsafe { (class.assign_item)(plain.as_ptr(), index, value) } {
+            0 => Ok(0),
+            _ => Err(PyErr::fetch(py)),
+        }
+    })
+}
+
+/// The plain ndarray of a view that is going to be written.
+///
+/// # Safety
+///
+/// `view` is a live object of the class, which the caller of the slot keeps.
+unsafe fn writing<'py>(
+    class: &Class,
+    py: Python<'py>,
+    view: *mut ffi::PyObject,
+) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: the caller's promise.
+    let view = unsafe { argument(py, view) };
+    if let Some((lease, _)) = class.lease(&view) {
+        lease.note_write();
+    }
+    plain::of(class, &view)
+}
+
+/// The buffer of a plain ndarray, which the consumer keeps.
+unsafe extern "C" fn buffer(
+    view: *mut ffi::PyObject,
+    buffer: *mut ffi::Py_buffer,
+    flags: c_int,
+) -> c_int {
+    run(-1, |py| {
+        let class = Class::get(py)?;
+        // SAFETY: the interpreter keeps it during the call.
+        let object = unsafe { argument(py, view) };
+        let plain = plain::of(class, &object)?;
+        if let Some((lease, _)) = class.lease(&object) {
+            lease.note_write();
+            lease.note_way(Way::Buffer);
+        }
+        // SAFETY: the ndarray is a live object, and the buffer structure the caller's.
+        match unsafe { ffi::PyObject_GetBuffer(plain.as_ptr(), buffer, flags) } {
+            0 => Ok(0),
+            _ => Err(PyErr::fetch(py)),
+        }
+    })
+}
+
+/// `base`: nothing. What keeps the memory is for the lease alone.
+unsafe extern "C" fn no_base(_view: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
+    run_for_object(|py| Ok(py.None().into_bound(py)))
+}
+
+/// `view`: as another class of a plain ndarray, which may be written uncounted.
+unsafe extern "C" fn view(
+    view: *mut ffi::PyObject,
+    args: *mut ffi::PyObject,
+    keywords: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    run_for_object(|py| {
+        let class = Class::get(py)?;
+        // SAFETY: these are the arguments of such a method.
+        let (args, keywords) = unsafe { arguments(py, args, keywords)? };
+        // SAFETY: the interpreter keeps it during the call.
+        let view = unsafe { argument(py, view) };
+        let named = keywords.iter().flat_map(|keywords| keywords.values());
+        let has_other_class = args.iter().chain(named).any(|value| {
+            let is_own = value.as_ptr() == class.class.as_ptr();
+            let array = class.class.bind(py).getattr(intern!(py, "__base__"));
+            let value = value.cast::<PyType>();
+            !is_own
+                && array.is_ok_and(|array| {
+                    value.is_ok_and(|value| value.is_subclass(&array).unwrap_or(false))
+                })
+        });
+        if !has_other_class {
+            let args = calls::with_first(&view, &args)?;
+            return class.view.bind(py).call(args, keywords.as_ref());
+        }
+        if let Some((lease, _)) = class.lease(&view) {
+            lease.note_write();
+            lease.note_way(Way::OtherClass);
+        }
+        let plain = plain::of(class, &view)?;
+        plain.call_method(intern!(py, "view"), args, keywords.as_ref())
+    })
+}
+
+/// `setflags`: a view can refuse to be written, and be written again if its guard may write.
+unsafe extern "C" fn setflags(
+    view: *mut ffi::PyObject,
+    args: *mut ffi::PyObject,
+    keywords: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    run_for_object(|py| {
+        let class = Class::get(py)?;
+        // SAFETY: these are the arguments of such a method.
+        let (args, keywords) = unsafe { arguments(py, args, keywords)? };
+        // SAFETY: the interpreter keeps it during the call.
+        let view = unsafe { argument(py, view) };
+        let Some((lease, _)) = class.lease(&view) else {
+            return plain::of(class, &view)?.call_method(
+                intern!(py, "setflags"),
+                args,
+                keywords.as_ref(),
+            );
+        };
+        let write = match (args.get_item(0), &keywords) {
+            (Ok(write), _) => Some(write),
+            (_, Some(keywords)) => keywords.get_item(intern!(py, "write"))?,
+            _ => None,
+        };
+        if let Some(write) = write.filter(|write| !write.is_none()) {
+            let is_read_only = !write.is_truthy()?;
+            if !is_read_only && !lease.is_writable.load(Relaxed) {
+                return Err(PyValueError::new_err(
+                    "cannot set WRITEABLE flag to True of this array: its guard is one to read",
+                ));
+            }
+            let extra = class.extra(view.as_ptr());
+            // SAFETY: an object of the class has this part.
+            unsafe { (*extra).is_read_only = is_read_only };
+        }
+        Ok(py.None().into_bound(py))
+    })
+}
+
+unsafe extern "C" fn array_ufunc(
+    _view: *mut ffi::PyObject,
+    args: *mut ffi::PyObject,
+    keywords: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    run_for_object(|py| {
+        // SAFETY: these are the arguments of such a method.
+        let (args, keywords) = unsafe { arguments(py, args, keywords)? };
+        calls::ufunc(Class::get(py)?, &args, keywords.as_ref())
+    })
+}
+
+unsafe extern "C" fn array_function(
+    _view: *mut ffi::PyObject,
+    args: *mut ffi::PyObject,
+    keywords: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    run_for_object(|py| {
+        // SAFETY: these are the arguments of such a method.
+        let (args, _) = unsafe { arguments(py, args, keywords)? };
+        calls::function(Class::get(py)?, &args)
+    })
+}
