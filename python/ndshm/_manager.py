@@ -175,6 +175,7 @@ class Manager(_ndshm.Manager):
         The source is an ndarray, a shared array, a list, a number, and so on. ``order='K'`` keeps
         the order of a contiguous source; any other source gets the order C.
         """
+        _ndshm.refuse(source)
         source = np.asarray(source, dtype)
         if not source.dtype.isnative:
             source = source.astype(source.dtype.newbyteorder("="))

@@ -75,6 +75,12 @@ pub(crate) fn place(
     Ok(Some(place))
 }
 
+/// Whether a basic index has an integer for each of `ndim` axes, and nothing else.
+pub(crate) fn is_element(index: &Bound<'_, PyAny>, ndim: usize) -> bool {
+    let parts = parts(index).ok().flatten().unwrap_or_default();
+    parts.len() == ndim && parts.iter().all(|part| matches!(part, Part::Index(_)))
+}
+
 /// The place of one element, for an index that has an integer for each axis.
 pub(crate) fn element(index: &Bound<'_, PyAny>, shape: &[usize]) -> PyResult<Vec<usize>> {
     let mut place = Vec::with_capacity(shape.len());

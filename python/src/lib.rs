@@ -22,6 +22,7 @@
 //! | `guard` | the class `Guard` |
 //! | `atomics` | the class `Atomics` |
 //! | `together` | the function `lock`, and the classes `Request` and `Guards` |
+//! | `compute` | calls of NumPy with shared arrays |
 //! | `methods` | the Python methods of `Array` and `Keeper` |
 //! | `manager` | the class `Manager` |
 
@@ -30,6 +31,7 @@ mod array;
 mod atomics;
 mod attrs;
 mod block;
+mod compute;
 mod dtype;
 mod enclosing;
 mod error;
@@ -54,6 +56,7 @@ mod _ndshm {
     use crate::{
         array::{
             Array,
+            foreign::refuse_value,
             open::{open, open_path, unpickle_array, wait_frozen},
         },
         atomics::Atomics,

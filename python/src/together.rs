@@ -75,7 +75,7 @@ enum Part {
 }
 
 /// A lock that was taken for a request.
-enum Taken {
+pub(crate) enum Taken {
     Guard(Mode, Carried),
     Atomics(atomics::Carried),
 }
@@ -121,17 +121,22 @@ pub(crate) fn lock(requests: &Bound<'_, PyTuple>, timeout: Option<f64>) -> PyRes
             ))),
         })
         .collect::<PyResult<_>>()?;
-    Ok(Guards {
-        requests,
-        wait: Wait::new(timeout)?,
-        block: Block::new(),
-    })
+    Ok(Guards::new(requests, Wait::new(timeout)?))
 }
 
 impl Guards {
+    pub(crate) fn new(requests: Vec<Py<Request>>, wait: Wait) -> Self {
+        let block = Block::new();
+        Self {
+            requests,
+            wait,
+            block,
+        }
+    }
+
     /// Takes all guards, in the order of the requests: at once if they are free, else by waiting
     /// without the interpreter's lock.
-    fn take(&self, py: Python<'_>) -> PyResult<Vec<Taken>> {
+    pub(crate) fn take(&self, py: Python<'_>) -> PyResult<Vec<Taken>> {
         match self.take_by(Wait::Never) {
             Err(Error::WouldBlock { .. }) => {
                 // A guard of the thread's own may be in the way.

@@ -403,10 +403,7 @@ def test_ctrl_c_ends_every_wait(m: ndshm.Manager) -> None:
         "try:\n"
         "    "
     )
-    tail = (
-        "\nexcept KeyboardInterrupt:\n"
-        "    print(f'{time.monotonic() - sent:.3f}')\n"
-    )
+    tail = "\nexcept KeyboardInterrupt:\n    print(f'{time.monotonic() - sent:.3f}')\n"
     a, b = m.zeros(3, scope=None), m.zeros(3, scope=None)
     with a.write():
         for name, wait in waits.items():

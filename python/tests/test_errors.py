@@ -35,7 +35,7 @@ def take_every_guard(m: ndshm.Manager) -> None:
     with contextlib.ExitStack() as guards:
         for at in range(100):
             for a in arrays:
-                guards.enter_context(a[at].write())
+                guards.enter_context(a[at : at + 1].write())
 
 
 def lock_overlapping(m: ndshm.Manager) -> None:

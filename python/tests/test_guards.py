@@ -177,8 +177,12 @@ def arrays_in(kept: Any) -> list[np.ndarray]:
     if callable(kept):
         return [kept()]
     values = kept.values() if isinstance(kept, dict) else kept
-    return [one for value in values if not isinstance(value, int) and value is not kept
-            for one in (arrays_in(value) if not hasattr(value, "__next__") else [])]
+    return [
+        one
+        for value in values
+        if not isinstance(value, int) and value is not kept
+        for one in (arrays_in(value) if not hasattr(value, "__next__") else [])
+    ]
 
 
 @pytest.mark.parametrize("kind", VIEWS)

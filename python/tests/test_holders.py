@@ -105,7 +105,7 @@ def test_a_refused_call_names_process_command_and_slice(m: ndshm.Manager) -> Non
     [
         ("C", np.s_[:, 2:4], "[:, 2:4]"),
         ("C", np.s_[1::2], "[1::2]"),
-        ("C", np.s_[4, 7], "[4, 7]"),
+        ("C", np.s_[4, 7, ...], "[4, 7]"),
         ("C", np.s_[:], "[:]"),
         ("F", np.s_[:, 1], "[:, 1]"),
         ("F", np.s_[2], "[2]"),

@@ -88,7 +88,13 @@ def test_an_exception_poisons_what_a_set_recovered(m: ndshm.Manager) -> None:
 @pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8"])
 def test_a_set_has_atomic_operations(m: ndshm.Manager, dtype: str) -> None:
     a, b, c = m.zeros((2, 3), dtype), m.full(3, 2.0), m.zeros(4, "i8")
-    requests = (c[1:].updating(), a[:, 1].updating(), b.reading(), c[0].writing(), a[0].updating())
+    requests = (
+        c[1:].updating(),
+        a[:, 1].updating(),
+        b.reading(),
+        c[0, ...].writing(),
+        a[0].updating(),
+    )
     with ndshm.lock(*requests) as (last, column, x, first, row):
         assert column.add(1, int(x.sum())) == 0
         assert row.compare_exchange(1, 0, 4) and column.load(0) == 4

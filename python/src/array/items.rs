@@ -1,13 +1,18 @@
 //! Reading and assigning by index.
 
-use super::Array;
-use crate::lock::Mode;
-use pyo3::{intern, prelude::*, types::PyString};
+use super::{Array, foreign};
+use crate::{index, lock::Mode};
+use pyo3::{
+    intern,
+    prelude::*,
+    types::{PyString, PyTuple},
+};
 
 impl Array {
-    /// A view for a basic index or the name of a field; for any other index a plain ndarray, copied
+    /// An element for an index with an integer for each axis, copied under the lock; a view for
+    /// another basic index or the name of a field; for any other index a plain ndarray, copied
     /// under the lock.
-    pub(crate) fn item<'py>(
+    pub(crate) fn item_at<'py>(
         &self,
         py: Python<'py>,
         index: &Bound<'py, PyAny>,
@@ -16,6 +21,11 @@ impl Array {
             return Ok(Bound::new(py, self.field(py, name)?)?.into_any());
         }
         if let Some(view) = self.indexed(py, index)? {
+            if self.any.ndim() > 0 && index::is_element(index, self.any.ndim()) {
+                return view
+                    .locked(py, Mode::Read, |ndarray| ndarray.call_method0("copy"))?
+                    .get_item(PyTuple::empty(py));
+            }
             return Ok(Bound::new(py, view)?.into_any());
         }
         self.locked(py, Mode::Read, |ndarray| {
@@ -37,6 +47,7 @@ impl Array {
         index: &Bound<'py, PyAny>,
         value: &Bound<'py, PyAny>,
     ) -> PyResult<()> {
+        foreign::refuse(value)?;
         // Copied before this array is locked: the value may be a shared array, even of the same
         // memory.
         let value = if value.is_instance_of::<Array>() {

@@ -2,6 +2,7 @@
 //! `methods`.
 
 pub(crate) mod create;
+pub(crate) mod foreign;
 mod items;
 pub(crate) mod ndarrays;
 pub(crate) mod open;
@@ -18,11 +19,18 @@ use pyo3::prelude::*;
 
 /// A typed n-dimensional array, or a view of one, in memory that many processes share.
 ///
-/// It has NumPy's attributes. Access the elements through guards (:meth:`read`, :meth:`write`), as
-/// copies (:meth:`to_numpy`, ``numpy.asarray``), or by indexing. Basic indexing (integers, slices,
-/// ``...``, ``None``, the name of a field) returns a view of the same memory; any other indexing
-/// returns a plain ndarray, copied under the lock. Assigning to an index locks the selected
-/// elements.
+/// It is used like an ndarray. Operators and NumPy's functions lock what they read or write,
+/// compute on the memory itself, and give plain ndarrays; ``a += 1`` and ``out=a`` write the
+/// memory, in one step for other processes. A block of :meth:`read` or :meth:`write` holds the lock
+/// for several steps.
+///
+/// Basic indexing (slices, ``...``, ``None``, the name of a field, fewer integers than axes)
+/// returns a view of the same memory. An integer for each axis gives the element, copied under the
+/// lock, as in NumPy; ``a[0, ...]`` gives its view. Any other indexing returns a plain ndarray,
+/// copied too. Assigning to an index locks the selected elements. ``a[0] += 1`` reads, adds and
+/// writes in three steps: for a counter use :meth:`atomic` or ``numpy.add.at``.
+///
+/// ``numpy.asarray(a)`` is a read-only copy, of a frozen array the memory itself.
 ///
 /// A pickle of an array is a reference of less than 300 bytes.
 #[pyclass(frozen, weakref, module = "ndshm")]

@@ -1,7 +1,13 @@
 //! Elements as plain ndarrays and buffers: copies under the lock, and the memory of frozen arrays.
 
 use super::Array;
-use crate::{error::Raise, export, lock::Mode};
+use crate::{
+    error::{self, Raise},
+    export::{self, Held},
+    lock::Mode,
+    locked::Leased,
+};
+use ndshm::Error;
 use pyo3::{
     exceptions::{PyBufferError, PyValueError},
     ffi, intern,
@@ -21,7 +27,38 @@ pub(crate) struct DlpackOptions {
     pub(crate) dl_device: Option<Py<PyAny>>,
 }
 
+/// The elements as a person sees them.
+pub(crate) enum Preview {
+    Elements(String),
+    /// They cannot be read now, for a reason.
+    Unreadable(&'static str),
+}
+
 impl Array {
+    /// The elements as text, the first and last ones of a large array. It waits for no lock.
+    pub(crate) fn preview(&self, py: Python<'_>, prefix: &str) -> PyResult<Preview> {
+        let held = match self.any.try_read() {
+            Ok(guard) => Held::Read(guard),
+            Err(Error::WouldBlock { .. } | Error::WouldDeadlock { .. }) => {
+                return Ok(Preview::Unreadable("locked"));
+            }
+            Err(Error::Poisoned { .. }) => return Ok(Preview::Unreadable("poisoned")),
+            Err(error) => return Err(error::raised(py, &error)),
+        };
+        let leased = Leased::new(py, &self.any, self.element_type(py), held)?;
+        let ndarray = leased.plain(py)?;
+        let options = PyDict::new(py);
+        options.set_item("separator", ", ")?;
+        options.set_item("prefix", prefix)?;
+        let text = py
+            .import("numpy")?
+            .call_method("array2string", (&ndarray,), Some(&options))
+            .and_then(|text| text.extract());
+        drop(ndarray);
+        leased.end(py, &self.any)?;
+        Ok(Preview::Elements(text?))
+    }
+
     /// A private copy, made while the elements are locked.
     pub(crate) fn copied<'py>(&self, py: Python<'py>, order: &str) -> PyResult<Bound<'py, PyAny>> {
         // NumPy lets other threads run while it copies.
@@ -55,13 +92,19 @@ impl Array {
                      a.freeze(), or a.unlocked()",
                 ));
             }
-            _ => self.copied(py, "K")?,
+            Some(true) => self.copied(py, "K")?,
+            // What is written to it would be lost, so it cannot be written.
+            _ => read_only(self.copied(py, "K")?)?,
         };
         match dtype {
             Some(dtype) if !dtype.eq(self.element_type(py))? => {
                 let options = PyDict::new(py);
                 options.set_item("copy", copy.unwrap_or(false))?;
-                made.call_method("astype", (dtype,), Some(&options))
+                let converted = made.call_method("astype", (dtype,), Some(&options))?;
+                match copy {
+                    Some(true) => Ok(converted),
+                    _ => read_only(converted),
+                }
             }
             _ => Ok(made),
         }
@@ -114,4 +157,9 @@ impl Array {
             _ => Err(PyErr::fetch(py)),
         }
     }
+}
+
+fn read_only(made: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyAny>> {
+    made.call_method1("setflags", (false,))?;
+    Ok(made)
 }

@@ -63,12 +63,23 @@ impl Array {
     ) -> PyResult<Self> {
         let whole = export::unlocked(py, &self.any, self.element_type(py))?;
         let made = operation(&whole)?;
+        self.placed(py, &whole, &made)
+    }
+
+    /// The view with the layout of an ndarray that NumPy made of another one, which has the
+    /// elements of this array.
+    pub(crate) fn placed<'py>(
+        &self,
+        py: Python<'py>,
+        whole: &Bound<'py, PyAny>,
+        made: &Bound<'py, PyAny>,
+    ) -> PyResult<Self> {
         let array = made.cast::<PyUntypedArray>()?;
         // NumPy may move the start of a view without elements anywhere.
         let distance = if array.shape().contains(&0) {
             0
         } else {
-            address(&made)? - address(&whole)?
+            address(made)? - address(whole)?
         };
         self.at(
             py,

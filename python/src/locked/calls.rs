@@ -250,6 +250,9 @@ impl<'py> Call<'_, 'py> {
     }
 }
 
+/// The last kind of parameters that have a place, in `inspect`.
+const POSITIONAL_OR_KEYWORD: u8 = 1;
+
 /// The place of one of a function's arguments, if it has such an argument.
 fn place(function: &Bound<'_, PyAny>, of: &str, name: &str) -> PyResult<Option<usize>> {
     static PLACES: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
@@ -263,10 +266,13 @@ fn place(function: &Bound<'_, PyAny>, of: &str, name: &str) -> PyResult<Option<u
         ("concatenate" | "dot", "out") => Some(2),
         _ => match py.import("inspect")?.call_method1("signature", (function,)) {
             Ok(signature) => {
-                let names = signature.getattr("parameters")?.try_iter()?;
+                let parameters = signature.getattr("parameters")?.call_method0("values")?;
                 let mut found = None;
-                for (at, parameter) in names.enumerate() {
-                    if parameter?.eq(name)? {
+                for (at, parameter) in parameters.try_iter()?.enumerate() {
+                    let parameter = parameter?;
+                    // Not those after `*operands`, which have no place.
+                    let has_place = parameter.getattr("kind")?.le(POSITIONAL_OR_KEYWORD)?;
+                    if has_place && parameter.getattr("name")?.eq(name)? {
                         found = Some(at);
                     }
                 }

@@ -99,6 +99,13 @@ pub(super) struct Class {
     writing: Py<PyFrozenSet>,
 }
 
+/// Whether an object is one of the class.
+pub(crate) fn is_locked(object: &Bound<'_, PyAny>) -> bool {
+    CLASS
+        .get(object.py())
+        .is_some_and(|class| class.is_of(object.as_ptr()))
+}
+
 /// Adds the class to the package's compiled module.
 pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let class = Class::get(module.py())?;

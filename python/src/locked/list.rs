@@ -29,6 +29,12 @@ pub(super) fn fields(ndarray: *mut ffi::PyObject) -> *mut PyArrayObject_fields {
     unsafe { &raw mut (*ndarray).fields }
 }
 
+/// The address of an ndarray's first element.
+pub(super) fn address(ndarray: *mut ffi::PyObject) -> *mut u8 {
+    // SAFETY: the object is an ndarray.
+    unsafe { (*fields(ndarray)).data.cast() }
+}
+
 /// Puts a view of the root on the list of its lease, and makes the root its base.
 ///
 /// # Safety

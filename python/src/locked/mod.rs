@@ -55,7 +55,8 @@ use std::{
     },
 };
 
-pub(crate) use class::add_to;
+pub(crate) use calls::{Call, WRITERS};
+pub(crate) use class::{add_to, is_locked};
 
 /// The leases of all guards. Whoever locks this holds the interpreter's lock, so a fork finds it
 /// unlocked.
@@ -280,6 +281,32 @@ impl Leased {
         plain::of_root(py, self.root.bind(py), self.is_writable())
     }
 
+    /// A plain ndarray of another view of the array, which lies inside of the guarded one and
+    /// begins `distance` bytes after it.
+    pub(crate) fn part<'py>(
+        &self,
+        py: Python<'py>,
+        array: &AnyArray,
+        dtype: &Bound<'py, PyAny>,
+        distance: isize,
+        writes: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let address = list::address(self.root.as_ptr()).wrapping_offset(distance);
+        let base = self.root.clone_ref(py);
+        // SAFETY: the elements of the array lie in the guarded memory (the caller's promise), which
+        // stays locked while the root lives, to be written if the guard is one to write.
+        unsafe {
+            export::over(
+                py,
+                array,
+                dtype,
+                address,
+                writes && self.is_writable(),
+                base,
+            )
+        }
+    }
+
     fn is_writable(&self) -> bool {
         self.lease.is_writable.load(Relaxed)
     }
@@ -308,6 +335,13 @@ impl Leased {
         }
         Ok(Some(ways))
     }
+}
+
+/// Whether an ndarray is a plain one over the memory that another plain one has from a lease.
+pub(crate) fn shares_root(made: &Bound<'_, PyAny>, plain: &Bound<'_, PyAny>) -> bool {
+    let address = list::address(plain.as_ptr()).addr();
+    let lease = Lease::at(address);
+    lease.is_some_and(|lease| plain::is_over(made.py(), made, &lease))
 }
 
 /// Collects garbage if it may keep a lock whose block has ended. Returns whether it did.

@@ -21,7 +21,6 @@ use ndshm::Error;
 use numpy::{PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::{
     exceptions::PyTypeError,
-    intern,
     prelude::*,
     types::{PyDict, PyString},
 };
@@ -220,7 +219,7 @@ impl Manager {
                 "the source is not contiguous in this order",
             ));
         }
-        let (dtype, numpy_dtype) = dtype::from_numpy(&source.getattr(intern!(py, "dtype"))?)?;
+        let (dtype, numpy_dtype) = dtype::from_numpy(array.dtype().as_any())?;
         let labels = Labels {
             name,
             scope,

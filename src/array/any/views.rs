@@ -28,6 +28,21 @@ impl AnyArray {
         Ok(Self::new(self.core.view()))
     }
 
+    /// The whole array that this is a view of; for reading only if this view is.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let any = manager.zeros_any(&"<f4".parse()?, &[5])?;
+    /// let view = any.slice(ndarray::s![2..])?;
+    /// assert_eq!(view.whole()?.shape(), [5]);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn whole(&self) -> Result<Self> {
+        Ok(Self::new(self.core.whole()))
+    }
+
     /// Keeps the memory that the array has in this process mapped, and nothing else of the array.
     ///
     /// For bindings to languages in which an address may be used after its guard: such a use reads

@@ -9,10 +9,11 @@ use super::{
 };
 use crate::{
     array::view,
+    element::dtype::DType,
     error::{Error, Result},
     layout::Layout,
 };
-use ndarray::{Axis, Dimension, RawArrayView, RemoveAxis, Slice, SliceArg};
+use ndarray::{Axis, Dimension, IxDyn, RawArrayView, RemoveAxis, Slice, SliceArg};
 use std::convert::Infallible;
 
 impl<K: ElementType, D: Dimension> Core<K, D> {
@@ -104,6 +105,15 @@ impl<K: ElementType, D: Dimension> Core<K, D> {
             Ok::<_, Infallible>(operation(view))
         });
         self.with_layout(layout)
+    }
+
+    /// The whole array, with elements of its own type.
+    pub(in crate::array) fn whole(&self) -> Core<DType, IxDyn> {
+        let spec = &self.opened.header().spec;
+        let element_type = spec.dtype().clone();
+        let layout = Layout::whole(IxDyn(spec.shape()), spec.order(), element_type.units());
+        self.opened.mark_used();
+        Core::new(element_type, self.opened.clone(), layout, self.is_writable)
     }
 
     /// The view with a layout of the same elements, or of some of them.

@@ -1,9 +1,19 @@
 //! The Python methods of `Array` and `Keeper`. Their documentation repeats the type stubs in
 //! `ndshm/_ndshm.pyi` (`python/tests/test_help.py` holds that).
+//!
+//! Here are its properties, views, guards and the protocols of single elements; `operators` has
+//! Python's operators, and `computing` the methods of an ndarray that compute.
+
+mod computing;
+#[allow(unsafe_op_in_unsafe_fn, reason = "what PyO3 generates for a macro")]
+mod operators;
 
 use crate::{
     arguments::{self, ScopeArgument, order_name, scope_name},
-    array::{Array, ndarrays::DlpackOptions},
+    array::{
+        Array,
+        ndarrays::{DlpackOptions, Preview},
+    },
     atomics::Atomics,
     attrs, dtype,
     enclosing::Enclosing,
@@ -21,7 +31,7 @@ use pyo3::{
     ffi,
     prelude::*,
     sync::PyOnceLock,
-    types::{PyDict, PyTuple},
+    types::{PyDict, PySlice, PyTuple},
 };
 use std::{collections::BTreeMap, ffi::c_int};
 
@@ -357,6 +367,7 @@ impl Array {
     /// Return the memory as an ndarray without a lock.
     ///
     /// Its users coordinate by other means. The ndarray keeps a local array from being deleted.
+    /// Once the array is frozen, a write through it ends the process (SIGSEGV).
     fn unlocked<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         export::unlocked(py, self.any(), self.element_type(py))
     }
@@ -394,12 +405,6 @@ impl Array {
     ) -> PyResult<Bound<'py, PyAny>> {
         let manager = manager.map_or_else(|| slf.getattr("manager"), Ok)?;
         manager.call_method("array", (slf.get().copied(slf.py(), "K")?,), labels)
-    }
-
-    /// Return the only element as a Python scalar.
-    #[pyo3(name = "item")]
-    fn only_item<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.copied(py, "K")?.call_method0("item")
     }
 
     /// Delete the array now, whichever process owns it.
@@ -464,7 +469,22 @@ impl Array {
         py: Python<'py>,
         index: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        self.item(py, index)
+        self.item_at(py, index)
+    }
+
+    fn __iter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let (this, py) = (slf.get(), slf.py());
+        match this.any().ndim() {
+            0 => Err(PyTypeError::new_err("iteration over a 0-d array")),
+            // Scalars, which are copies anyway: all of them under one lock.
+            1 => Ok(this.copied(py, "K")?.try_iter()?.into_any()),
+            _ => {
+                // SAFETY: the object is one with elements by number.
+                let made = unsafe { ffi::PySeqIter_New(slf.as_ptr()) };
+                // SAFETY: it is a new reference, or null with an exception set.
+                unsafe { Bound::from_owned_ptr_or_err(py, made) }
+            }
+        }
     }
 
     fn __setitem__(
@@ -481,12 +501,69 @@ impl Array {
         length.ok_or_else(|| PyTypeError::new_err("an array without axes has no length"))
     }
 
+    fn __reversed__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let backwards = PySlice::full(py);
+        let step = backwards.get_type().call1((py.None(), py.None(), -1))?;
+        Ok(slf.get_item(step)?.try_iter()?.into_any())
+    }
+
     fn __float__(&self, py: Python<'_>) -> PyResult<f64> {
         self.copied(py, "K")?.call_method0("__float__")?.extract()
     }
 
     fn __int__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.copied(py, "K")?.call_method0("__int__")
+    }
+
+    fn __complex__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.copied(py, "K")?.call_method0("__complex__")
+    }
+
+    fn __index__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        if self.any().ndim() > 0 {
+            return Err(PyTypeError::new_err(
+                "only integer arrays without axes can be an index",
+            ));
+        }
+        self.copied(py, "K")?.call_method0("__index__")
+    }
+
+    #[pyo3(signature = (digits=None))]
+    fn __round__<'py>(&self, py: Python<'py>, digits: Option<i32>) -> PyResult<Bound<'py, PyAny>> {
+        self.copied(py, "K")?
+            .call_method1("round", (digits.unwrap_or(0),))
+    }
+
+    fn __format__<'py>(&self, py: Python<'py>, spec: &str) -> PyResult<Bound<'py, PyAny>> {
+        match (self.any().ndim(), spec) {
+            (0, _) => self.copied(py, "K")?.call_method1("__format__", (spec,)),
+            (_, "") => Ok(self.__repr__(py)?.into_pyobject(py)?.into_any()),
+            _ => Err(PyTypeError::new_err(
+                "unsupported format string passed to ndshm.Array.__format__",
+            )),
+        }
+    }
+
+    /// A new view, as a copy of a reference.
+    fn __copy__(&self, py: Python<'_>) -> PyResult<Self> {
+        self.view(py)
+    }
+
+    /// A new array in the same store.
+    fn __deepcopy__<'py>(
+        slf: &Bound<'py, Self>,
+        _memo: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        Self::copy(slf, None, None)
+    }
+
+    /// For Dask: a frozen array by its identity; any other has elements that may change.
+    fn __dask_tokenize__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        if self.any().is_frozen() {
+            return Ok(("ndshm", self.handle()).into_pyobject(py)?.into_any());
+        }
+        py.import("uuid")?.call_method0("uuid4")?.getattr("hex")
     }
 
     fn __bool__(&self, py: Python<'_>) -> PyResult<bool> {
@@ -507,10 +584,38 @@ impl Array {
             .name()
             .map(|name| format!(", name={name:?}"))
             .unwrap_or_default();
-        Ok(format!(
-            "<ndshm.Array: shape={}, dtype={}{name}>",
+        let rest = format!(
+            "shape={}, dtype={}{name}",
             self.shape(py)?,
             self.element_type(py)
-        ))
+        );
+        Ok(match self.preview(py, "ndshm.Array(")? {
+            Preview::Elements(text) => format!("ndshm.Array({text}, {rest})"),
+            Preview::Unreadable(reason) => format!("<ndshm.Array: {rest}, {reason}>"),
+        })
+    }
+
+    /// For notebooks.
+    fn _repr_html_(&self, py: Python<'_>) -> PyResult<String> {
+        let escape = |text: &str| {
+            let text = text.replace('&', "&amp;").replace('<', "&lt;");
+            text.replace('>', "&gt;").replace('"', "&quot;")
+        };
+        let elements = match self.preview(py, "")? {
+            Preview::Elements(text) => text,
+            Preview::Unreadable(reason) => reason.into(),
+        };
+        let rows = [
+            ("name", self.name().unwrap_or_default()),
+            ("shape", self.shape(py)?.to_string()),
+            ("dtype", self.element_type(py).to_string()),
+            ("bytes", self.nbytes().to_string()),
+            ("file", self.path()),
+        ];
+        let rows: String = (rows.iter().filter(|(_, value)| !value.is_empty()))
+            .map(|(key, value)| format!("<tr><th>{key}</th><td>{}</td></tr>", escape(value)))
+            .collect();
+        let elements = escape(&elements);
+        Ok(format!("<table>{rows}</table><pre>{elements}</pre>"))
     }
 }

@@ -1,0 +1,51 @@
+//! Values that mean more than their elements: they are refused, because an array keeps the elements
+//! alone.
+
+use pyo3::{exceptions::PyTypeError, intern, prelude::*, sync::PyOnceLock};
+
+/// Refuses a masked array with a mask.
+pub(crate) fn refuse_masked(value: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = value.py();
+    if !value.hasattr(intern!(py, "mask"))? {
+        return Ok(());
+    }
+    static MASKED: PyOnceLock<(Py<PyAny>, Py<PyAny>)> = PyOnceLock::new();
+    let (class, is_masked) = MASKED.get_or_try_init(py, || {
+        let module = py.import("numpy.ma")?;
+        let class = module.getattr("MaskedArray")?.unbind();
+        Ok::<_, PyErr>((class, module.getattr("is_masked")?.unbind()))
+    })?;
+    if value.is_instance(class.bind(py))? && is_masked.bind(py).call1((value,))?.is_truthy()? {
+        return Err(PyTypeError::new_err(
+            "a masked array would lose its mask: use its method filled(), or share data and mask \
+             as two arrays",
+        ));
+    }
+    Ok(())
+}
+
+/// Refuse values that are more than their elements.
+#[pyfunction(name = "refuse")]
+pub(crate) fn refuse_value(value: &Bound<'_, PyAny>) -> PyResult<()> {
+    refuse(value)
+}
+
+/// Refuses masked arrays with a mask, and quantities with a unit, as values for elements.
+pub(crate) fn refuse(value: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = value.py();
+    if value.hasattr(intern!(py, "dtype"))? || value.hasattr(intern!(py, "magnitude"))? {
+        refuse_masked(value)?;
+        // Those of astropy and unyt, and of pint.
+        let has_unit = value.hasattr(intern!(py, "unit"))?
+            && value.hasattr(intern!(py, "to_value"))?
+            || value.hasattr(intern!(py, "units"))? && value.hasattr(intern!(py, "to"))?;
+        if has_unit {
+            let name = value.get_type().name()?;
+            return Err(PyTypeError::new_err(format!(
+                "a {name} would lose its unit: give its value in the unit of the array \
+                 (q.to_value(unit) in astropy, q.m_as(unit) in pint), and keep the unit in attrs"
+            )));
+        }
+    }
+    Ok(())
+}
