@@ -67,6 +67,9 @@ def leaks() -> Iterator[None]:
     """Fail a test that leaves a descriptor, a mapping or a file in the root."""
     # The traceback of a failed test may keep arrays, which must not count for the next test.
     empty_caches()
+    # What lives now is no garbage of the test: collecting it again and again would take most of the
+    # time of the tests.
+    gc.freeze()
     descriptors_before, mappings_before, files_before = descriptors(), mappings(), files()
     yield
     empty_caches()
