@@ -18,11 +18,11 @@ from . import _errors
 from ._errors import *  # noqa: F403
 from ._errors import Error, Holder
 from ._manager import ArrayInfo, Manager, Swept, Usage, open, open_frozen
-from ._ndshm import Array, Atomics, Guard, Guards, LockedArray, Request, lock
+from ._ndshm import Array, Atomics, Guard, Guards, LockedArray, MappedArray, Request, lock
 
 __version__ = "0.1.0"
 __all__ = ["Array", "ArrayInfo", "Atomics", "Guard", "Guards", "Holder", "LockedArray"]
-__all__ += ["Manager", "Request", "Swept", "Usage", "lock", "open", "open_frozen"]
+__all__ += ["Manager", "MappedArray", "Request", "Swept", "Usage", "lock", "open", "open_frozen"]
 __all__ += [
     name
     for name, value in vars(_errors).items()

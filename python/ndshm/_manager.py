@@ -16,7 +16,7 @@ from ._errors import Dtype
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
-    from ._ndshm import Array
+    from ._ndshm import Array, MappedArray
 
 _FLOAT = np.dtype(float)
 
@@ -288,7 +288,7 @@ def open(what: str | os.PathLike[str]) -> Array:
     return _ndshm.open(text) if is_handle else _ndshm.open_path(text)
 
 
-def open_frozen(handle: str, timeout: float | None = None) -> np.ndarray:
+def open_frozen(handle: str, timeout: float | None = None) -> MappedArray:
     """Return a read-only ndarray of the array or view that a handle names, once it is frozen.
 
     Waits for the producer at most ``timeout`` seconds, or without a limit for ``None``.

@@ -22,6 +22,14 @@ class LockedArray(np.ndarray[Any, Any]):
     ``x.view(numpy.ndarray)`` for a function that writes a plain ndarray: that one keeps the lock.
     """
 
+class MappedArray(np.ndarray[Any, Any]):
+    """The memory of a frozen array, or memory without a lock: an ndarray that is pickled by
+    reference.
+
+    A pickle of it, or of a view of it, has less than 300 bytes, and opens the same memory. What is
+    computed with it is a plain ndarray. ``numpy.array(x)`` is a copy whose pickle has the elements.
+    """
+
 class Guard:
     """A lock on the elements of an array or view, as a context manager.
 
@@ -319,13 +327,13 @@ class Array:
         :class:`Abandoned` if the process that made it was alive when the wait began and ended
         since. The last two are noticed within 25 ms.
         """
-    def freeze(self) -> np.ndarray:
+    def freeze(self) -> MappedArray:
         """Freeze the array, and return a read-only ndarray that needs no guard.
 
-        No process ever writes a frozen array again.
+        No process ever writes a frozen array again. The ndarray is pickled by reference.
         """
-    def unlocked(self) -> np.ndarray:
-        """Return the memory as an ndarray without a lock.
+    def unlocked(self) -> MappedArray:
+        """Return the memory as an ndarray without a lock, which is pickled by reference.
 
         Its users coordinate by other means. The ndarray keeps a local array from being deleted.
         Once the array is frozen, a write through it ends the process (SIGSEGV).

@@ -2,14 +2,26 @@
 
 use ciborium::Value;
 use pyo3::{
-    exceptions::PyTypeError,
+    exceptions::{PyTypeError, PyValueError},
     prelude::*,
     types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple},
 };
 
+/// How deep lists and dictionaries may be nested: a list may also be its own item.
+const DEPTH: usize = 100;
+
 /// Converts a Python value to CBOR.
 pub(crate) fn to_value(value: &Bound<'_, PyAny>) -> PyResult<Value> {
-    if value.is_none() {
+    nested(value, 0)
+}
+
+fn nested(value: &Bound<'_, PyAny>, depth: usize) -> PyResult<Value> {
+    let to_value = |value: &Bound<'_, PyAny>| nested(value, depth + 1);
+    if depth > DEPTH {
+        Err(PyValueError::new_err(format!(
+            "attributes can be nested {DEPTH} deep, or a value is a part of itself"
+        )))
+    } else if value.is_none() {
         Ok(Value::Null)
     } else if let Ok(flag) = value.cast::<PyBool>() {
         Ok(Value::Bool(flag.is_true()))

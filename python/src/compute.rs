@@ -12,7 +12,7 @@
 //! an array given as `out` is itself the result, and anything else is what NumPy made.
 
 use crate::{
-    array::{Array, foreign},
+    array::{Array, foreign, views::address},
     error::Raise,
     export::Carried,
     lock::{self, Mode, Wait},
@@ -486,7 +486,7 @@ impl Array {
         if !from.dtype().is_equiv_to(&to.dtype()) {
             return Ok(None);
         }
-        match self.placed(py, ndarray, made) {
+        match self.placed(address(ndarray)?, made) {
             Ok(view) => Ok(Some(view)),
             Err(error) if error.is_instance_of::<PyTypeError>(py) => Err(error),
             Err(_) => Ok(None),

@@ -12,8 +12,10 @@
 //! | `signals` | signals during waits |
 //! | `error` | exceptions for the library's errors |
 //! | `dtype`, `attrs`, `arguments`, `index`, `strides` | Python's values and the library's |
+//! | `slots` | classes that are made from slots at run time |
 //! | `pickle` | managers as text |
 //! | `export` | NumPy arrays over shared memory |
+//! | `mapped` | the class `MappedArray`: ndarrays that are pickled by reference |
 //! | `enclosing` | the `with` blocks that enclose a wait |
 //! | `locked` | the ndarrays of guards: the class `LockedArray`, and the end of its lock |
 //! | `lock` | waiting for a guard of the library |
@@ -41,9 +43,11 @@ mod index;
 mod lock;
 mod locked;
 mod manager;
+mod mapped;
 mod methods;
 mod pickle;
 mod signals;
+mod slots;
 mod strides;
 mod together;
 
@@ -57,6 +61,7 @@ mod _ndshm {
         array::{
             Array,
             foreign::refuse_value,
+            ndarrays::{reduce_mapped, unpickle_mapped},
             open::{open, open_path, unpickle_array, wait_frozen},
         },
         atomics::Atomics,
@@ -75,6 +80,7 @@ mod _ndshm {
         options.set_item("after_in_child", after_fork)?;
         let os = module.py().import("os")?;
         os.call_method("register_at_fork", (), Some(&options))?;
+        module.add("MappedArray", crate::mapped::class(module.py())?)?;
         crate::locked::add_to(module)
     }
 }

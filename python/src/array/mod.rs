@@ -6,7 +6,7 @@ pub(crate) mod foreign;
 mod items;
 pub(crate) mod ndarrays;
 pub(crate) mod open;
-mod views;
+pub(crate) mod views;
 
 use crate::{
     dtype,

@@ -1,11 +1,12 @@
 //! Elements as plain ndarrays and buffers: copies under the lock, and the memory of frozen arrays.
 
-use super::Array;
+use super::{Array, open::open};
 use crate::{
     error::{self, Raise},
-    export::{self, Held},
+    export::{self, Held, Keeper},
     lock::Mode,
     locked::Leased,
+    mapped,
 };
 use ndshm::Error;
 use pyo3::{
@@ -69,12 +70,13 @@ impl Array {
 
     /// A read-only ndarray over the memory of this array, which is frozen.
     pub(crate) fn frozen_ndarray<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        export::frozen(
-            py,
-            self.any.view().raise(py)?,
-            self.element_type(py),
-            self.any.read().raise(py)?,
-        )
+        let (view, guard) = (self.any.view().raise(py)?, self.any.read().raise(py)?);
+        mapped::of(&export::frozen(py, view, self.element_type(py), guard)?)
+    }
+
+    /// An ndarray over the memory of this array, without a lock.
+    pub(crate) fn unlocked_ndarray<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        mapped::of(&export::unlocked(py, &self.any, self.element_type(py))?)
     }
 
     /// `__array__`: the memory of a frozen array, else a copy.
@@ -162,4 +164,40 @@ impl Array {
 fn read_only(made: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyAny>> {
     made.call_method1("setflags", (false,))?;
     Ok(made)
+}
+
+/// The function and the arguments of a pickle of mapped memory: a reference to the view that an
+/// ndarray is of a keeper's memory. `None` where the elements have another type there.
+#[pyfunction]
+pub(crate) fn reduce_mapped<'py>(
+    keeper: &Bound<'py, Keeper>,
+    ndarray: &Bound<'py, PyAny>,
+    is_writable: bool,
+) -> PyResult<Option<(Bound<'py, PyAny>, (String,))>> {
+    let (py, keeper) = (ndarray.py(), keeper.get());
+    let whole = Array::new(py, keeper.array.view().raise(py)?)?;
+    let dtype = ndarray.getattr(intern!(py, "dtype"))?;
+    if !whole.element_type(py).eq(dtype)? {
+        return Ok(None);
+    }
+    let Ok(view) = whole.placed(keeper.address as isize, ndarray) else {
+        return Ok(None);
+    };
+    let view = match is_writable || view.any.is_frozen() {
+        true => view.any,
+        false => view.any.read_only().raise(py)?,
+    };
+    let module = py.import(intern!(py, "ndshm._ndshm"))?;
+    let unpickle = module.getattr(intern!(py, "unpickle_mapped"))?;
+    Ok(Some((unpickle, (view.handle().to_string(),))))
+}
+
+/// Open the memory of a pickle, which consists of its handle.
+#[pyfunction]
+pub(crate) fn unpickle_mapped<'py>(py: Python<'py>, handle: &str) -> PyResult<Bound<'py, PyAny>> {
+    let array = open(py, handle)?;
+    match array.any.is_frozen() {
+        true => array.frozen_ndarray(py),
+        false => array.unlocked_ndarray(py),
+    }
 }

@@ -63,26 +63,21 @@ impl Array {
     ) -> PyResult<Self> {
         let whole = export::unlocked(py, &self.any, self.element_type(py))?;
         let made = operation(&whole)?;
-        self.placed(py, &whole, &made)
+        self.placed(address(&whole)?, &made)
     }
 
-    /// The view with the layout of an ndarray that NumPy made of another one, which has the
-    /// elements of this array.
-    pub(crate) fn placed<'py>(
-        &self,
-        py: Python<'py>,
-        whole: &Bound<'py, PyAny>,
-        made: &Bound<'py, PyAny>,
-    ) -> PyResult<Self> {
+    /// The view with the layout of an ndarray that NumPy made of one over the elements of this
+    /// array, which begins at the address `start`.
+    pub(crate) fn placed(&self, start: isize, made: &Bound<'_, PyAny>) -> PyResult<Self> {
         let array = made.cast::<PyUntypedArray>()?;
         // NumPy may move the start of a view without elements anywhere.
         let distance = if array.shape().contains(&0) {
             0
         } else {
-            address(made)? - address(whole)?
+            address(made)? - start
         };
         self.at(
-            py,
+            made.py(),
             &Place {
                 offset: (self.any.byte_offset() as isize + distance) as usize,
                 shape: array.shape().to_vec(),
@@ -120,7 +115,8 @@ impl Array {
     }
 }
 
-fn address(ndarray: &Bound<'_, PyAny>) -> PyResult<isize> {
+/// The address of an ndarray's first element.
+pub(crate) fn address(ndarray: &Bound<'_, PyAny>) -> PyResult<isize> {
     ndarray
         .getattr("__array_interface__")?
         .get_item("data")?

@@ -1,12 +1,15 @@
 //! The class `LockedArray`: a subclass of `numpy.ndarray` for the views of a lease.
 //!
-//! It is made from slots at run time, because only the NumPy that is installed knows the size of
-//! its struct. It has no subclasses and no dictionary.
+//! It has no subclasses and no dictionary.
 
 use super::{
     Lease, Way, calls,
-    list::{self, Extra, fields},
+    list::{self, Extra},
     plain,
+};
+use crate::slots::{
+    argument, arguments, become_plain, both, class_of_ndarrays, fields, method, run,
+    run_for_object, slot, with_keywords,
 };
 use numpy::npyffi::{NPY_ARRAY_OWNDATA, NPY_ARRAY_WRITEABLE};
 use pyo3::{
@@ -14,10 +17,10 @@ use pyo3::{
     ffi, intern,
     prelude::*,
     sync::PyOnceLock,
-    types::{PyDict, PyFrozenSet, PyString, PyTuple, PyType},
+    types::{PyFrozenSet, PyString, PyType},
 };
 use std::{
-    ffi::{CStr, c_int, c_uint, c_void},
+    ffi::{CStr, c_int, c_void},
     mem, ptr,
     sync::atomic::Ordering::Relaxed,
 };
@@ -147,9 +150,7 @@ impl Class {
 
     fn make(py: Python<'_>) -> PyResult<Self> {
         let base = py.import("numpy")?.getattr("ndarray")?;
-        let own_size: usize = base.getattr("__basicsize__")?.extract()?;
-        let extra_at = own_size.next_multiple_of(align_of::<Extra>());
-        let slots = [
+        let slots = vec![
             slot(ffi::Py_tp_doc, DOC.as_ptr().cast_mut().cast()),
             slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),
             slot(ffi::Py_tp_getattro, getattr as *mut c_void),
@@ -162,22 +163,9 @@ impl Class {
             slot(ffi::Py_bf_getbuffer, buffer as *mut c_void),
             slot(ffi::Py_tp_methods, methods().as_mut_ptr().cast()),
             slot(ffi::Py_tp_getset, getters().as_mut_ptr().cast()),
-            slot(0, ptr::null_mut()),
         ];
-        let slots = Box::leak(Box::new(slots));
-        let mut spec = ffi::PyType_Spec {
-            name: c"ndshm.LockedArray".as_ptr(),
-            basicsize: (extra_at + size_of::<Extra>()) as c_int,
-            itemsize: 0,
-            flags: ffi::Py_TPFLAGS_DEFAULT as c_uint,
-            slots: slots.as_mut_ptr(),
-        };
-        let bases = PyTuple::new(py, [&base])?;
-        // SAFETY: the specification is complete, and what it refers to is never freed. The base is
-        // a class, and the objects are larger than its own.
-        let class = unsafe { ffi::PyType_FromSpecWithBases(&raw mut spec, bases.as_ptr()) };
-        // SAFETY: it is a new reference, or null with an exception set.
-        let class = unsafe { Bound::from_owned_ptr_or_err(py, class) }?;
+        let more = size_of::<Extra>();
+        let (class, extra_at) = class_of_ndarrays(py, c"ndshm.LockedArray", slots, more)?;
         let public = base.dir()?;
         let names = public
             .iter()
@@ -188,7 +176,7 @@ impl Class {
             .collect();
         let base = base.cast::<PyType>()?;
         Ok(Self {
-            class: class.cast_into::<PyType>()?.unbind(),
+            class: class.unbind(),
             extra_at,
             // SAFETY: the slot of a class has this type.
             dealloc: unsafe { inherited(base, ffi::Py_tp_dealloc)? },
@@ -214,13 +202,6 @@ ndarray. Its views are emptied with it, wherever they are kept.
 To code that takes it for a plain ndarray it is read-only, ``numpy.asarray(x)`` too. Use
 ``x.view(numpy.ndarray)`` for a function that writes a plain ndarray: that one keeps the lock.";
 
-fn slot(slot: c_int, function: *mut c_void) -> ffi::PyType_Slot {
-    ffi::PyType_Slot {
-        slot,
-        pfunc: function,
-    }
-}
-
 /// The function in a slot of NumPy's class.
 ///
 /// # Safety
@@ -235,32 +216,6 @@ unsafe fn inherited<F: Copy>(base: &Bound<'_, PyType>, slot: c_int) -> PyResult<
     }
     // SAFETY: it is a function of that type (the caller's promise), as large as a pointer.
     Ok(unsafe { mem::transmute_copy(&found) })
-}
-
-fn method(
-    name: &'static CStr,
-    function: ffi::PyMethodDefPointer,
-    flags: c_int,
-) -> ffi::PyMethodDef {
-    ffi::PyMethodDef {
-        ml_name: name.as_ptr(),
-        ml_meth: function,
-        ml_flags: flags,
-        ml_doc: ptr::null(),
-    }
-}
-
-/// A method that takes arguments and keywords.
-macro_rules! with_keywords {
-    ($name:literal, $function:ident) => {
-        method(
-            $name,
-            ffi::PyMethodDefPointer {
-                PyCFunctionWithKeywords: $function,
-            },
-            ffi::METH_VARARGS | ffi::METH_KEYWORDS,
-        )
-    };
 }
 
 fn methods() -> &'static mut [ffi::PyMethodDef] {
@@ -288,66 +243,6 @@ fn getters() -> &'static mut [ffi::PyGetSetDef] {
         },
         ffi::PyGetSetDef::default(),
     ]))
-}
-
-/// Runs the body of a slot: an error becomes the exception of the thread, and `failed` the result.
-fn run<R>(failed: R, body: impl FnOnce(Python<'_>) -> PyResult<R>) -> R {
-    // SAFETY: the interpreter calls slots in threads that are attached to it.
-    let py = unsafe { Python::assume_attached() };
-    body(py).unwrap_or_else(|error| {
-        error.restore(py);
-        failed
-    })
-}
-
-fn run_for_object(
-    body: impl FnOnce(Python<'_>) -> PyResult<Bound<'_, PyAny>>,
-) -> *mut ffi::PyObject {
-    run(ptr::null_mut(), |py| body(py).map(Bound::into_ptr))
-}
-
-/// Two arguments of a slot.
-///
-/// # Safety
-///
-/// They are live objects, which the caller of the slot keeps.
-unsafe fn both<'py>(
-    py: Python<'py>,
-    one: *mut ffi::PyObject,
-    other: *mut ffi::PyObject,
-) -> (Bound<'py, PyAny>, Bound<'py, PyAny>) {
-    // SAFETY: the caller's promise.
-    let one = unsafe { argument(py, one) };
-    // SAFETY: the same.
-    (one, unsafe { argument(py, other) })
-}
-
-/// An argument of a slot.
-///
-/// # Safety
-///
-/// It is a live object, which the caller of the slot keeps.
-unsafe fn argument<'py>(py: Python<'py>, object: *mut ffi::PyObject) -> Bound<'py, PyAny> {
-    // SAFETY: the caller's promise.
-    unsafe { Bound::from_borrowed_ptr(py, object) }
-}
-
-/// The tuple and the dictionary of a call, which may be null.
-///
-/// # Safety
-///
-/// They are those of a method with arguments and keywords.
-unsafe fn arguments<'py>(
-    py: Python<'py>,
-    args: *mut ffi::PyObject,
-    keywords: *mut ffi::PyObject,
-) -> PyResult<(Bound<'py, PyTuple>, Option<Bound<'py, PyDict>>)> {
-    // SAFETY: the interpreter gives a tuple.
-    let args = unsafe { argument(py, args) };
-    // SAFETY: the interpreter gives a dictionary or null.
-    let keywords = unsafe { Bound::from_borrowed_ptr_or_opt(py, keywords) };
-    let keywords = keywords.map(Bound::cast_into).transpose();
-    Ok((args.cast_into()?, keywords?))
 }
 
 unsafe extern "C" fn dealloc(view: *mut ffi::PyObject) {
@@ -402,23 +297,10 @@ unsafe extern "C" fn finalize(
                 unsafe { list::add(class, view.as_ptr(), lease, read_only) };
             }
             // SAFETY: the object is a new one of the class, on no list.
-            _ => unsafe { become_plain(class, py, view.as_ptr()) },
+            _ => unsafe { become_plain(py, view.as_ptr()) },
         }
         Ok(py.None().into_bound(py))
     })
-}
-
-/// Makes an object one of NumPy's own class. Both have NumPy's struct, and both are freed alike.
-///
-/// # Safety
-///
-/// The object is one of the class that is on no list. The thread is attached to the interpreter.
-unsafe fn become_plain(class: &Class, py: Python<'_>, view: *mut ffi::PyObject) {
-    // SAFETY: it is a live object, and no other code has its class now.
-    unsafe { (*view).ob_type = plain::plain_type(py) };
-    // An object of a class from slots has a reference to the class.
-    // SAFETY: the class lives as long as the process.
-    unsafe { ffi::Py_DECREF(class.class.as_ptr()) };
 }
 
 unsafe extern "C" fn getattr(

@@ -2,11 +2,9 @@
 //! its own there. The interpreter's lock guards it.
 
 use super::{Lease, Remains, class::Class};
+use crate::slots::fields;
 use ndshm::MappedMemory;
-use numpy::{
-    PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods,
-    npyffi::{PyArrayObject, PyArrayObject_fields},
-};
+use numpy::{PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::{ffi, prelude::*};
 use std::{ptr, sync::atomic::Ordering::Relaxed};
 
@@ -20,13 +18,6 @@ pub(super) struct Extra {
     next: *mut ffi::PyObject,
     /// Whether the view refuses to be written, though its lease may be.
     pub(super) is_read_only: bool,
-}
-
-/// NumPy's part of an ndarray.
-pub(super) fn fields(ndarray: *mut ffi::PyObject) -> *mut PyArrayObject_fields {
-    let ndarray = ndarray.cast::<PyArrayObject>();
-    // SAFETY: the object is an ndarray, so this stays inside of its struct.
-    unsafe { &raw mut (*ndarray).fields }
 }
 
 /// The address of an ndarray's first element.

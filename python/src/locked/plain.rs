@@ -2,11 +2,8 @@
 //!
 //! A plain ndarray has the root as its base: whoever keeps it keeps the lock.
 
-use super::{
-    Lease,
-    class::Class,
-    list::{self, fields},
-};
+use super::{Lease, class::Class, list};
+use crate::slots::{fields, plain_type};
 use numpy::{
     PY_ARRAY_API,
     npyffi::{NPY_ARRAY_OWNDATA, NPY_ARRAY_WRITEABLE, NpyTypes, get_type_object},
@@ -74,11 +71,6 @@ pub(super) fn locked_over<'py>(
     // ndarray keeps.
     unsafe { list::add(class, view.as_ptr(), lease, is_read_only) };
     Ok(view)
-}
-
-pub(super) fn plain_type(py: Python<'_>) -> *mut ffi::PyTypeObject {
-    // SAFETY: the thread is attached, and NumPy is imported by this call.
-    unsafe { get_type_object(py, NpyTypes::PyArray_Type) }
 }
 
 /// An ndarray with the layout and the memory of another one.

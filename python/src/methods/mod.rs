@@ -18,7 +18,7 @@ use crate::{
     attrs, dtype,
     enclosing::Enclosing,
     error::Raise,
-    export::{self, Keeper},
+    export::Keeper,
     guard::Guard,
     lock::{Mode, Wait},
     pickle,
@@ -356,7 +356,7 @@ impl Array {
 
     /// Freeze the array, and return a read-only ndarray that needs no guard.
     ///
-    /// No process ever writes a frozen array again.
+    /// No process ever writes a frozen array again. The ndarray is pickled by reference.
     fn freeze<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let enclosing = Enclosing::bind(py)?;
         py.detach(|| self.any().freeze()).raise(py)?;
@@ -364,12 +364,12 @@ impl Array {
         self.frozen_ndarray(py)
     }
 
-    /// Return the memory as an ndarray without a lock.
+    /// Return the memory as an ndarray without a lock, which is pickled by reference.
     ///
     /// Its users coordinate by other means. The ndarray keeps a local array from being deleted.
     /// Once the array is frozen, a write through it ends the process (SIGSEGV).
     fn unlocked<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        export::unlocked(py, self.any(), self.element_type(py))
+        self.unlocked_ndarray(py)
     }
 
     /// Return a private copy of the elements, made under the lock.
