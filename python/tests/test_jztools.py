@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import gc
 import multiprocessing
 import os
 import pickle
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import shared_memory
+from multiprocessing.managers import SharedMemoryManager
 
 import numpy as np
 import pytest
@@ -48,11 +51,16 @@ def test_an_xndarray_is_an_ndarray_in_shared_memory(smm: XSharedMemoryManager) -
     assert (
         type(x) is xndarray and x.is_shared() and x.sum() == 156 and isinstance(x.sum(), np.int64)
     )
-    for plain in [1 + x, x * x, x[[0, 2]], x[x > 5], np.sqrt(x), x.as_ndarray()]:
+    for plain in [1 + x, x * x, np.sqrt(x), x.as_ndarray()]:
         assert type(plain) is np.ndarray and not np.shares_memory(plain, x)
     assert (
         np.stack([x, x]).shape == (2, 3, 4) and not getattr(np.stack([x, x]), "is_shared", bool)()
     )
+    for fancy in (x[[0, 2]], x[x > 5]):
+        assert type(fancy) is xndarray and not fancy.is_shared() and fancy.shared_memory is None
+        assert (
+            not np.shares_memory(fancy, x) and type(pickle.loads(pickle.dumps(fancy))) is np.ndarray
+        )
     assert isinstance(x[0, 1], np.int64)
     with pytest.raises(InvalidAsXndarray, match="list"):
         smm.from_ndarray([1, 2])
@@ -106,12 +114,26 @@ def test_scopes_behave_as_jztools_documents_them(smm: XSharedMemoryManager) -> N
     del x
     assert not os.path.exists(path)
     y = smm.empty(3, scope="remote")
-    assert y.scope == "remote"
-    text = pickle.dumps(y[1:])
+    y[:] = 7
+    assert y.scope == "remote" and y[1:].scope is None
+    text, slices = pickle.dumps(y), [pickle.dumps(y[at:]) for at in (0, 1, 1)]
     path = y.shared_memory.array.path
     del y
+    # Slices can be sent several times, and delete nothing.
+    assert [pickle.loads(one).tolist() for one in slices] == [[7] * 3, [7] * 2, [7] * 2]
     z = pickle.loads(text)
-    assert z.scope == "local" and os.path.exists(path)
+    assert z.scope == "local" and os.path.exists(path) and pickle.loads(slices[1]).scope is None
+    del z
+    assert not os.path.exists(path)
+    # A slice has a scope of its own.
+    y = smm.empty(3, scope=None)
+    path = y.shared_memory.array.path
+    part = y[1:]
+    part.scope = "remote"
+    text = pickle.dumps(part)
+    del y, part
+    z = pickle.loads(text)
+    assert z.tolist() == [0, 0] and z.scope == "local"
     del z
     assert not os.path.exists(path)
     w = smm.empty(3)
@@ -152,3 +174,76 @@ def test_a_manager_goes_to_other_processes() -> None:
     assert x.tolist() == [0, 1, 2] and x.scope == "local"
     del x
     smm.shutdown()
+
+
+def test_views_share_one_memory_and_one_manager(smm: XSharedMemoryManager) -> None:
+    x = smm.from_ndarray(np.arange(12.0).reshape(3, 4))
+    stride_tricks = np.lib.stride_tricks
+    for view in (
+        x[1:],
+        x[:, ::2].T,
+        np.squeeze(x[None]),
+        x.reshape(4, 3),
+        stride_tricks.as_strided(x, (2,), (8,), subok=True),
+        stride_tricks.sliding_window_view(x, 2, axis=1, subok=True),
+    ):
+        assert type(view) is xndarray and view.is_shared()
+        assert view.shared_memory is x.shared_memory
+        assert view.shared_memory_manager is smm
+        received = pickle.loads(pickle.dumps(view))
+        assert np.shares_memory(received, x) and (received == view).all()
+    text = pickle.loads(pickle.dumps(x[1:]))
+    assert text[1:].shared_memory_manager is text.shared_memory_manager
+
+
+def test_the_memory_of_multiprocessing_is_accepted(smm: XSharedMemoryManager) -> None:
+    memory = shared_memory.SharedMemory(create=True, size=80)
+    try:
+        x = xndarray(memory, smm, (10,), float, 0, None, scope=None)
+        x[:] = np.arange(10)
+        assert x.is_shared() and x[2:].shared_memory is memory
+        received = pickle.loads(pickle.dumps(x[2:5]))
+        assert received.tolist() == [2, 3, 4]
+        received[0] = 9
+        assert x[2] == 9
+        del received
+    finally:
+        del x
+        gc.collect()
+        memory.close()
+        memory.unlink()
+    for name in ("psm_never", "/dev/shm/never"):
+        with pytest.raises(FileNotFoundError):
+            xndarray(name, smm, (1,), float, 0, None)
+
+
+def test_the_scope_of_the_constructor_is_honoured(smm: XSharedMemoryManager) -> None:
+    x = smm.empty(3, scope=None)
+    name = x.shared_memory.name
+    for scope, is_kept in ((None, True), ("remote", True), ("local", False)):
+        attached = xndarray(name, smm, (3,), float, 0, None, scope)
+        assert attached.scope == scope
+        del attached
+        assert os.path.exists(name) == is_kept
+
+
+def test_a_manager_is_one_of_multiprocessing(smm: XSharedMemoryManager) -> None:
+    assert isinstance(smm, SharedMemoryManager)
+    items = smm.ShareableList([1, "two", 3.0])
+    items[0] = 5
+    other = shared_memory.ShareableList(name=items.shm.name)
+    assert list(other) == [5, "two", 3.0]
+    other.shm.close()
+    x = smm.empty(3)
+    assert set(smm._list_tracked_segments()) == {x.shared_memory.name, items.shm.name}
+    assert pickle.loads(pickle.dumps(smm)).address == smm.address
+
+
+def test_fields_of_times_are_shared(smm: XSharedMemoryManager) -> None:
+    source = np.zeros(4, [("a", "i4"), ("t", "M8[m]"), ("m", "f4", (3, 2))])
+    x = smm.from_ndarray(source)
+    received = pickle.loads(pickle.dumps({name: x[name] for name in x.dtype.names}))
+    x["t"][0] = np.datetime64("2024-02-29T00:01")
+    x["m"][1] = 3
+    assert received["t"][0] == np.datetime64("2024-02-29T00:01")
+    assert (received["m"][1] == 3).all() and received["a"].is_shared()
