@@ -101,15 +101,15 @@ unsafe extern "C" fn finalize(
         let flags = unsafe { (*fields(made.as_ptr())).flags };
         let is_view = flags & NPY_ARRAY_OWNDATA == 0 && keeper(&made).is_some();
         if !is_view && made.get_type().is(class(py)?) {
-            // SAFETY: the object is a new one of the class, which has nothing behind NumPy's struct.
+            // SAFETY: the object is a new one of the class, with nothing behind NumPy's struct.
             unsafe { become_plain(py, made.as_ptr()) };
         }
         Ok(py.None().into_bound(py))
     })
 }
 
-/// `__array_wrap__(array, context, return_scalar)`: what NumPy computed stays as it is, and a scalar
-/// where an ndarray gives one.
+/// `__array_wrap__(array, context, return_scalar)`: what NumPy computed stays as it is, or is a
+/// scalar where an ndarray gives one.
 unsafe extern "C" fn array_wrap(
     _this: *mut ffi::PyObject,
     args: *mut ffi::PyObject,

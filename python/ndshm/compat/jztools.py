@@ -11,8 +11,8 @@ Where the documentation and the code of the original disagree:
 - Fancy indexing. The documentation: a plain ndarray. The code, and its tests: an ``xndarray`` whose
   ``is_shared()`` is ``False``. Here as in the code, because callers ask ``is_shared()``.
 - The scope of a slice. The documentation: none. The code: its own, which is ``None`` at first. Here
-  as in the code, so that slices of one ``'remote'`` array can be sent to several processes, and none
-  of them deletes it.
+  as in the code, so that slices of one ``'remote'`` array can be sent to several processes, and
+  none of them deletes it.
 - Attaching by the constructor. The documentation: the scope says when memory is released. The code:
   ``'local'`` is the default, so the memory goes with the new object. Here as in the code.
 
