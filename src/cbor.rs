@@ -13,8 +13,13 @@ pub(crate) fn encode(value: &Value) -> Vec<u8> {
 
 /// The value of these bytes. Refuses any bytes but the deterministic encoding of the whole value.
 pub(crate) fn decode(bytes: &[u8]) -> Result<Value, String> {
-    let value: Value = ciborium::de::from_reader_with_recursion_limit(bytes, MAX_DEPTH)
-        .map_err(|error| error.to_string())?;
+    let value = ciborium::de::from_reader_with_recursion_limit(bytes, MAX_DEPTH);
+    let value: Value = value.map_err(|error| match error {
+        ciborium::de::Error::RecursionLimitExceeded => {
+            format!("nested more than {MAX_DEPTH} deep, the map of the header included")
+        }
+        error => error.to_string(),
+    })?;
     if encode(&value) != bytes {
         return Err("not the deterministic encoding, or bytes after it".into());
     }

@@ -6,12 +6,23 @@ import os
 import warnings
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Sequence
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Iterator,
+    Literal,
+    Mapping,
+    Sequence,
+    SupportsIndex,
+    TypedDict,
+    Unpack,
+)
 
 import numpy as np
 
 from . import _ndshm
-from ._errors import Dtype
+from ._errors import AlreadyExists, Dtype, Layout, NotFound
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
@@ -70,6 +81,34 @@ class Swept:
     skipped: tuple[str, ...]
 
 
+_Scope = Literal["local", "remote"] | None
+
+
+class _Common(TypedDict, total=False):
+    scope: _Scope
+    attrs: Mapping[str, Any] | None
+    axis_names: Sequence[str] | None
+
+
+class Labels(_Common, total=False):
+    """The keywords of the methods that create an array."""
+
+    name: str | None
+    exist_ok: bool
+
+
+class _OfFile(TypedDict, total=False):
+    name: str | None
+    prefix: str | None
+    scope: _Scope
+
+
+def _like(shape: int | Sequence[int], dtype: np.dtype[Any]) -> np.ndarray:
+    """Return an ndarray of one element in the place of all: for its shape and type."""
+    lengths = (shape,) if isinstance(shape, SupportsIndex) else tuple(shape)
+    return np.broadcast_to(np.zeros((), dtype.base), (*lengths, *dtype.shape))
+
+
 class Manager(_ndshm.Manager):
     """A store of shared arrays: a directory on tmpfs, or at ``path``.
 
@@ -79,7 +118,9 @@ class Manager(_ndshm.Manager):
     :meth:`close`.
 
     All methods that create an array take the keywords ``name`` (to open it by), ``scope``,
-    ``attrs`` (a dictionary of numbers, texts, bytes, lists and dictionaries) and ``axis_names``.
+    ``attrs`` (a dictionary of numbers, texts, bytes, lists and dictionaries), ``axis_names``, and
+    ``exist_ok``: with ``True`` an array of that name, with the same shape and type, is opened with
+    the elements that it has. Iterating over a manager gives the names.
 
     The scope decides when an array is deleted:
 
@@ -128,23 +169,54 @@ class Manager(_ndshm.Manager):
         shape: int | Sequence[int],
         dtype: DTypeLike = _FLOAT,
         order: str = "C",
-        **labels: Any,
+        **labels: Unpack[Labels],
     ) -> Array:
         """Create an array of zeros.
 
         Raises :class:`NoSpace` if it does not fit, and leaves nothing behind then.
         """
         element_type = dtype if type(dtype) is np.dtype else np.dtype(dtype)
-        return self._create(shape, element_type, order, **labels)
+        return self._made(
+            lambda **rest: self._create(shape, element_type, order, **rest),
+            lambda: _like(shape, element_type),
+            labels,
+        )
 
     empty = zeros
+
+    def _made(
+        self, create: Callable[..., Array], like: Callable[[], np.ndarray], labels: Labels
+    ) -> Array:
+        """Create an array, or open the one of its name if the labels say so and it is alike."""
+        exist_ok, name = labels.pop("exist_ok", False), labels.get("name")
+        while True:
+            try:
+                return create(**labels)
+            except AlreadyExists:
+                if not exist_ok or name is None:
+                    raise
+            try:
+                found = self.open(name)
+            except NotFound:
+                # Removed meanwhile.
+                continue
+            wanted = like()
+            if found.dtype != wanted.dtype:
+                raise Dtype(f"{found.path}: element type is {found.dtype}, expected {wanted.dtype}")
+            if found.shape != wanted.shape:
+                raise Layout(f"{found.path}: shape is {found.shape}, expected {wanted.shape}")
+            return found
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names of the arrays that have one, oldest first."""
+        return iter([info.name for info in self.list() if info.name is not None])
 
     def ones(
         self,
         shape: int | Sequence[int],
         dtype: DTypeLike = _FLOAT,
         order: str = "C",
-        **labels: Any,
+        **labels: Unpack[Labels],
     ) -> Array:
         """Create an array of ones."""
         return self.full(shape, 1, dtype, order, **labels)
@@ -155,20 +227,26 @@ class Manager(_ndshm.Manager):
         fill_value: Any,
         dtype: DTypeLike | None = None,
         order: str = "C",
-        **labels: Any,
+        **labels: Unpack[Labels],
     ) -> Array:
         """Create an array of one value. Without ``dtype`` it has the type of the value."""
         element = np.asarray(fill_value, None if dtype is None else np.dtype(dtype))
         if element.ndim:
             raise ValueError("fill_value must be one element: use array() for several")
-        return self._create(shape, element.dtype, order, element=element.tobytes(), **labels)
+        return self._made(
+            lambda **rest: self._create(
+                shape, element.dtype, order, element=element.tobytes(), **rest
+            ),
+            lambda: _like(shape, element.dtype),
+            labels,
+        )
 
     def array(
         self,
         source: ArrayLike,
         dtype: DTypeLike | None = None,
         order: str = "K",
-        **labels: Any,
+        **labels: Unpack[Labels],
     ) -> Array:
         """Create an array with a copy of anything that ``numpy.asarray`` takes.
 
@@ -181,9 +259,13 @@ class Manager(_ndshm.Manager):
             source = source.astype(source.dtype.newbyteorder("="))
         keeps_fortran = order in ("K", "A") and source.flags.fnc
         wanted: Literal["C", "F"] = "F" if order == "F" or keeps_fortran else "C"
-        return self._copy(np.asarray(source, order=wanted), wanted, **labels)
+        return self._made(
+            lambda **rest: self._copy(np.asarray(source, order=wanted), wanted, **rest),
+            lambda: source,
+            labels,
+        )
 
-    def from_ndarray(self, source: np.ndarray, **labels: Any) -> Array:
+    def from_ndarray(self, source: np.ndarray, **labels: Unpack[Labels]) -> Array:
         """Create an array with a copy of an ndarray, in the ndarray's order."""
         return self.array(source, **labels)
 
@@ -194,7 +276,7 @@ class Manager(_ndshm.Manager):
         only: str | Sequence[str] | None = None,
         skip_unsupported: bool = False,
         format: Literal["npy", "npz", "safetensors"] | None = None,
-        **labels: Any,
+        **labels: Unpack[_OfFile],
     ) -> Any:
         """Create the arrays of a ``.npy``, ``.npz`` or ``.safetensors`` file, without pickle.
 
@@ -225,7 +307,7 @@ class Manager(_ndshm.Manager):
         shape: int | Sequence[int],
         dtype: DTypeLike = _FLOAT,
         order: str = "C",
-        **labels: Any,
+        **labels: Unpack[_Common],
     ) -> Array:
         """Open the array with this name, or create it with zeros.
 

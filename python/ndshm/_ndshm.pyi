@@ -2,11 +2,12 @@
 
 import os
 from types import TracebackType
-from typing import Any, Iterator, Literal, Mapping, Sequence, SupportsIndex
+from typing import Any, Iterator, Literal, Mapping, Sequence, SupportsIndex, Unpack
 
 import numpy as np
 import xarray
 
+from ._manager import Labels
 from ._manager import Manager as _Manager
 
 Scope = Literal["local", "remote"] | None
@@ -234,7 +235,7 @@ class Array:
         """Return a view without the axes of length 1, or without the given ones of them."""
     def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Array:
         """Return a view of a diagonal of two axes, which becomes the last axis."""
-    def reshape(self, *shape: Any) -> Array:
+    def reshape(self, *shape: Any, order: Literal["C", "F", "A"] = "C") -> Array:
         """Return a view of the same memory in another shape.
 
         Raises ``ValueError`` if the shape needs a copy.
@@ -340,7 +341,7 @@ class Array:
         """
     def to_numpy(self, order: str = "K") -> np.ndarray:
         """Return a private copy of the elements, made under the lock."""
-    def copy(self, manager: _Manager | None = None, **labels: Any) -> Array:
+    def copy(self, manager: _Manager | None = None, **labels: Unpack[Labels]) -> Array:
         """Return a new shared array with a copy of the elements.
 
         The copy is in the same store, or in the store of ``manager``. It takes the keywords of

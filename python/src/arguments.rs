@@ -67,7 +67,11 @@ fn length(item: &Bound<'_, PyAny>) -> PyResult<usize> {
     match item.extract::<isize>() {
         Ok(length) => usize::try_from(length)
             .map_err(|_| PyValueError::new_err("negative dimensions are not allowed")),
-        Err(_) => item.call_method0("__index__")?.extract(),
+        // An object that is no integer is a `TypeError` that names its class.
+        Err(_) => {
+            let index = item.py().import("operator")?.getattr("index")?;
+            index.call1((item,))?.extract()
+        }
     }
 }
 

@@ -471,3 +471,56 @@ def test_core_dumps_have_arrays_only_on_request(wanted: bool | None) -> None:
                 flags.append("dd" in line.split())
         assert flags == [wanted is not True]
         array.release()
+
+
+def test_a_cell_can_run_twice(m: ndshm.Manager) -> None:
+    for _ in range(2):
+        made = [
+            m.zeros((2, 3), name="z", exist_ok=True),
+            m.ones(3, name="o", exist_ok=True),
+            m.array([1, 2], name="a", exist_ok=True),
+            m.zeros(2, [("x", "f8")], name="s", exist_ok=True),
+            m.zeros(2, "(3,)f4", name="p", exist_ok=True),
+        ]
+        assert [a.shape for a in made] == [(2, 3), (3,), (2,), (2,), (2, 3)]
+        made[0][:] = 5
+    assert (m["z"].to_numpy() == 5).all() and list(m) == ["z", "o", "a", "s", "p"]
+    assert m.zeros((2, 3), name="z", exist_ok=True)[0, 0] == 5
+    with pytest.raises(ndshm.Layout):
+        m.zeros((3, 2), name="z", exist_ok=True)
+    with pytest.raises(ndshm.Dtype):
+        m.zeros((2, 3), "f4", name="z", exist_ok=True)
+    with pytest.raises(ndshm.AlreadyExists):
+        m.zeros((2, 3), name="z", exist_ok=False)
+
+
+def test_bad_shapes_are_type_errors(m: ndshm.Manager) -> None:
+    for shape in (None, 1.5, "3", [None], (2, "x")):
+        with pytest.raises(TypeError, match="integer"):
+            m.zeros(shape)  # type: ignore[arg-type]
+    a = m.zeros((2, 3))
+    assert a.reshape(3, 2, order="C").shape == a.reshape((3, 2)).shape == (3, 2)
+    with pytest.raises(ValueError, match="copy"):
+        a.reshape((3, 2), order="F")
+    assert m.zeros((2, 3), order="F").reshape((3, 2), order="F").order == "F"
+    for shape in ((4, 2), (-1, 4)):
+        with pytest.raises(ValueError, match="cannot reshape"):
+            a.reshape(shape)
+
+
+def test_attributes_that_are_nested_without_an_end_are_refused(m: ndshm.Manager) -> None:
+    cycle: list[object] = []
+    cycle.append(cycle)
+    deep: object = 1
+    for _ in range(17):
+        deep = [deep]
+    assert m.zeros(1, attrs={"deep": deep}).attrs == {"deep": deep}
+    assert m.zeros(1, attrs={"deep": deep}, name="deep").attrs == m["deep"].attrs
+
+    class Item:
+        def item(self) -> Item:
+            return self
+
+    for value in (cycle, {"x": cycle}, [[deep]], [[[[deep]]]], Item()):
+        with pytest.raises(ValueError, match="nested"):
+            m.zeros(1, attrs={"x": value})

@@ -25,8 +25,18 @@ pub(crate) fn to_value(attrs: &impl Serialize) -> Result<Value> {
             reason: "they must be a map with text keys, or a struct".into(),
         });
     }
-    // A reader would refuse some attributes, for example one key twice. So they are refused here.
-    cbor::decode(&cbor::encode(&value)).map_err(|reason| Error::Attrs { reason })
+    // A reader would refuse some attributes, for example one key twice, or those that are nested
+    // too deep in the map of the header. So they are refused here.
+    let header = Value::Map(vec![("attrs".into(), value)]);
+    let decoded = cbor::decode(&cbor::encode(&header)).map_err(|reason| Error::Attrs { reason })?;
+    let entry = decoded
+        .into_map()
+        .ok()
+        .and_then(|mut entries| entries.pop());
+    match entry {
+        Some((_, attrs)) => Ok(attrs),
+        None => unreachable!("the map has one entry"),
+    }
 }
 
 /// Attributes with further entries. Those that are there already stay.

@@ -8,9 +8,9 @@ use crate::{
 };
 use numpy::{PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::{
-    exceptions::{PyAttributeError, PyTypeError, PyValueError},
+    exceptions::{PyTypeError, PyValueError},
     prelude::*,
-    types::{PyString, PyTuple},
+    types::{PyDict, PyString, PyTuple},
 };
 
 impl Array {
@@ -87,23 +87,27 @@ impl Array {
     }
 
     /// A view in another shape; `ValueError` if that needs a copy.
-    pub(crate) fn reshaped(&self, py: Python<'_>, shape: &Bound<'_, PyTuple>) -> PyResult<Self> {
-        let shape = if shape.len() == 1 {
-            shape.get_item(0)?
-        } else {
-            shape.clone().into_any()
-        };
+    pub(crate) fn reshaped(
+        &self,
+        py: Python<'_>,
+        shape: &Bound<'_, PyTuple>,
+        order: &str,
+    ) -> PyResult<Self> {
+        let options = PyDict::new(py);
+        options.set_item("order", order)?;
+        options.set_item("copy", false)?;
         self.viewed(py, |whole| {
-            // `reshape` would copy; setting the shape fails instead.
-            let view = whole.call_method0("view")?;
-            match view.setattr("shape", shape) {
-                Err(error) if error.is_instance_of::<PyAttributeError>(py) => {
-                    Err(PyValueError::new_err(
-                        "elements with this layout cannot take that shape without a copy",
-                    ))
+            let made = whole.call_method("reshape", shape.clone(), Some(&options));
+            made.map_err(|error| {
+                // The text of NumPy's other reasons names the shape.
+                match error.to_string().contains("creating a copy") {
+                    true => PyValueError::new_err(
+                        "elements with this layout cannot take that shape without a copy: use \
+                         numpy.array(a).reshape(...)",
+                    ),
+                    false => error,
                 }
-                set => set.map(|()| view),
-            }
+            })
         })
     }
 

@@ -224,9 +224,9 @@ impl Array {
     /// Return a view of the same memory in another shape.
     ///
     /// Raises ``ValueError`` if the shape needs a copy.
-    #[pyo3(signature = (*shape))]
-    fn reshape(&self, py: Python<'_>, shape: &Bound<'_, PyTuple>) -> PyResult<Self> {
-        self.reshaped(py, shape)
+    #[pyo3(signature = (*shape, order="C"))]
+    fn reshape(&self, py: Python<'_>, shape: &Bound<'_, PyTuple>, order: &str) -> PyResult<Self> {
+        self.reshaped(py, shape, order)
     }
 
     /// Return the same view without the right to write through it.
