@@ -26,7 +26,7 @@ use pyo3::{
     intern,
     prelude::*,
     sync::PyOnceLock,
-    types::{PyDict, PyList, PyString, PyTuple, PyType},
+    types::{PyBool, PyDict, PyList, PyString, PyTuple, PyType},
 };
 
 /// The functions that look at shapes and types only, or at addresses: they need no lock.
@@ -317,7 +317,13 @@ pub(crate) fn ufunc<'py>(
     let mut arrays = Arrays::default();
     for (at, input) in args.iter().skip(2).enumerate() {
         if !is_known(&input)? {
-            return Ok(py.NotImplemented().into_bound(py));
+            return left_to(&input, || {
+                let inputs = args.get_slice(2, args.len());
+                match method.to_cow()?.as_ref() {
+                    "__call__" => function.call(inputs, keywords),
+                    _ => function.getattr(&method)?.call(inputs, keywords),
+                }
+            });
         }
         arrays.add(&input, is_at && at == 0)?;
     }
@@ -335,6 +341,37 @@ pub(crate) fn ufunc<'py>(
             _ => function.getattr(&method)?.call(inputs, keywords.as_ref()),
         }
     })
+}
+
+/// What a call gives where another library's object computes: `NotImplemented`, so that the object
+/// is asked.
+fn left_to<'py>(
+    other: &Bound<'py, PyAny>,
+    again: impl FnOnce() -> PyResult<Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = other.py();
+    // Those of pint compute with an array, those of astropy do not.
+    if foreign::has_unit(other)? && other.hasattr(intern!(py, "to_value"))? {
+        return Err(PyTypeError::new_err(
+            "units and shared arrays do not mix: give numpy.asarray(a), or the ndarray of a block",
+        ));
+    }
+    let module = other.get_type().module()?;
+    if module.to_cow()?.starts_with("dask.") {
+        // Dask computes with the classes that it knows.
+        static KNOWN: PyOnceLock<()> = PyOnceLock::new();
+        let mut is_new = false;
+        KNOWN.get_or_try_init(py, || {
+            is_new = true;
+            let dask = py.import("dask.array")?;
+            dask.call_method1("register_chunk_type", (py.get_type::<Array>(),))
+                .map(drop)
+        })?;
+        if is_new {
+            return again();
+        }
+    }
+    Ok(py.NotImplemented().into_bound(py))
 }
 
 fn replaced<'py>(
@@ -407,9 +444,33 @@ pub(crate) fn function<'py>(
         function.call(given, replaced(ndarrays, Some(keywords))?.as_ref())
     };
     match WITHOUT_LOCK.contains(&name.as_str()) {
+        true if name == "may_share_memory" && has_copy(given, &arrays)? => {
+            Ok(PyBool::new(py, true).to_owned().into_any())
+        }
         true => arrays.unlocked(py, call),
         false => arrays.locked(py, call),
     }
+}
+
+/// Whether one of the arguments may be what `numpy.asarray` made of an array: a copy that cannot be
+/// written. A caller that asks whether they share memory, as `permutation` does, wants to know
+/// whether it may write.
+fn has_copy(given: &Bound<'_, PyTuple>, arrays: &Arrays<'_>) -> PyResult<bool> {
+    for value in given {
+        if let Ok(ndarray) = value.cast::<PyUntypedArray>() {
+            let flags = ndarray.getattr(intern!(given.py(), "flags"))?;
+            let is_writable = flags
+                .getattr(intern!(given.py(), "writeable"))?
+                .is_truthy()?;
+            let is_alike = |(array, _): &(Bound<'_, Array>, bool)| {
+                array.get().any().shape() == ndarray.shape()
+            };
+            if !is_writable && arrays.found.iter().any(is_alike) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// One of the methods of an ndarray, on the elements of an array while they are locked.
@@ -447,14 +508,23 @@ pub(crate) fn binary<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = one.py();
     for operand in [one, other] {
-        if !operand.is_exact_instance_of::<Array>()
-            && let Ok(protocol) = operand.getattr(intern!(py, "__array_ufunc__"))
-            && protocol.is_none()
-        {
+        if !operand.is_exact_instance_of::<Array>() && computes_itself(operand)? {
             return Ok(py.NotImplemented().into_bound(py));
         }
     }
     numpy(py)?.getattr(name)?.call1((one, other))
+}
+
+/// Whether an ndarray leaves an operator to the other operand.
+fn computes_itself(operand: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let py = operand.py();
+    match operand.getattr_opt(intern!(py, "__array_ufunc__"))? {
+        Some(protocol) => Ok(protocol.is_none()),
+        None => match operand.getattr_opt(intern!(py, "__array_priority__"))? {
+            Some(priority) => priority.gt(0.0),
+            None => Ok(false),
+        },
+    }
 }
 
 /// `numpy.<name>(array, other, out=array)`: one guard to write for all of it.

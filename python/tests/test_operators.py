@@ -378,3 +378,47 @@ def test_unhashable_as_an_ndarray(m: ndshm.Manager) -> None:
         range(m.zeros(3))  # type: ignore[arg-type]
     assert list(range(m.full((), 3))) == [0, 1, 2]  # type: ignore[arg-type]
     assert [*reversed(m.array([1, 2]))] == [2, 1]
+
+
+def test_the_generators_of_numpy_take_arrays(m: ndshm.Manager) -> None:
+    rng = np.random.default_rng(0)
+    a = m.array(np.arange(50))
+    assert sorted(rng.permutation(a)) == list(range(50)) and a[7] == 7
+    assert rng.choice(a, 3).shape == (3,) and np.random.permutation(a).shape == (50,)
+    with a.write() as x:
+        rng.shuffle(x)
+    assert sorted(a) == list(range(50)) and a.tolist() != list(range(50))
+    b = m.zeros(5)
+    with pytest.raises(ValueError, match="writable"):
+        rng.random(out=b)  # type: ignore[call-overload]
+    with b.write() as x:
+        rng.random(out=x.view(np.ndarray))
+    assert (b.to_numpy() > 0).all()
+
+
+def test_what_needs_the_lock_says_so(m: ndshm.Manager) -> None:
+    a = m.zeros(3)
+    for name in ("flat", "ctypes", "data", "__array_interface__", "flags"):
+        with pytest.raises(AttributeError, match="needs its lock"):
+            getattr(a, name)
+    with pytest.raises(AttributeError, match="no attribute 'typo'"):
+        a.typo  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_an_object_with_a_higher_priority_computes(m: ndshm.Manager) -> None:
+    class Unit:
+        __array_priority__ = 1000
+
+        def __rmul__(self, other: Any) -> str:
+            return "unit"
+
+    class Disabled:
+        __array_ufunc__ = None
+
+        def __radd__(self, other: Any) -> str:
+            return "disabled"
+
+    a = m.zeros(3)
+    assert a * Unit() == "unit" and a + Disabled() == "disabled"  # type: ignore[comparison-overlap]
+    with pytest.raises(TypeError):
+        a - Disabled()

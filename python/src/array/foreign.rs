@@ -1,7 +1,7 @@
 //! Values that mean more than their elements: they are refused, because an array keeps the elements
 //! alone.
 
-use pyo3::{exceptions::PyTypeError, intern, prelude::*, sync::PyOnceLock};
+use pyo3::{exceptions::PyTypeError, intern, prelude::*, sync::PyOnceLock, types::PyString};
 
 /// Refuses a masked array with a mask.
 pub(crate) fn refuse_masked(value: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -24,6 +24,14 @@ pub(crate) fn refuse_masked(value: &Bound<'_, PyAny>) -> PyResult<()> {
     Ok(())
 }
 
+/// Whether a value is a quantity of astropy, unyt or pint.
+pub(crate) fn has_unit(value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let py = value.py();
+    let has = |name: &Bound<'_, PyString>| value.hasattr(name);
+    Ok(has(intern!(py, "unit"))? && has(intern!(py, "to_value"))?
+        || has(intern!(py, "units"))? && has(intern!(py, "to"))?)
+}
+
 /// Refuse values that are more than their elements.
 #[pyfunction(name = "refuse")]
 pub(crate) fn refuse_value(value: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -35,11 +43,7 @@ pub(crate) fn refuse(value: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = value.py();
     if value.hasattr(intern!(py, "dtype"))? || value.hasattr(intern!(py, "magnitude"))? {
         refuse_masked(value)?;
-        // Those of astropy and unyt, and of pint.
-        let has_unit = value.hasattr(intern!(py, "unit"))?
-            && value.hasattr(intern!(py, "to_value"))?
-            || value.hasattr(intern!(py, "units"))? && value.hasattr(intern!(py, "to"))?;
-        if has_unit {
+        if has_unit(value)? {
             let name = value.get_type().name()?;
             return Err(PyTypeError::new_err(format!(
                 "a {name} would lose its unit: give its value in the unit of the array \

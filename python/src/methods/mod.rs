@@ -27,7 +27,7 @@ use crate::{
 };
 use ciborium::Value;
 use pyo3::{
-    exceptions::{PyTypeError, PyValueError},
+    exceptions::{PyAttributeError, PyTypeError, PyValueError},
     ffi,
     prelude::*,
     sync::PyOnceLock,
@@ -444,6 +444,46 @@ impl Array {
             dl_device,
         };
         self.to_dlpack(py, options, copy)
+    }
+
+    /// For pyarrow.
+    #[pyo3(signature = (r#type=None))]
+    fn __arrow_array__<'py>(
+        slf: &Bound<'py, Self>,
+        r#type: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let module = slf.py().import("ndshm._arrow")?;
+        module.getattr("arrow_array")?.call1((slf, r#type))
+    }
+
+    /// For polars, and others that take Arrow's capsules.
+    #[pyo3(signature = (requested_schema=None))]
+    fn __arrow_c_array__<'py>(
+        slf: &Bound<'py, Self>,
+        requested_schema: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let module = slf.py().import("ndshm._arrow")?;
+        module
+            .getattr("arrow_c_array")?
+            .call1((slf, requested_schema))
+    }
+
+    /// Attributes of an ndarray that hand out its memory.
+    fn __getattr__(&self, name: &str) -> PyResult<Py<PyAny>> {
+        let text = match name {
+            "__array_interface__"
+            | "__array_struct__"
+            | "ctypes"
+            | "data"
+            | "flat"
+            | "flags"
+            | "base" => format!(
+                "an array has no {name}, which needs its lock: use `with a.read() as x` and \
+                 x.{name}, numpy.asarray(a) for a copy, or a.freeze()"
+            ),
+            _ => format!("'ndshm.Array' object has no attribute '{name}'"),
+        };
+        Err(PyAttributeError::new_err(text))
     }
 
     fn __dlpack_device__(&self) -> (i32, i32) {
