@@ -5,8 +5,10 @@ use crate::{index, lock::Mode};
 use pyo3::{
     intern,
     prelude::*,
-    types::{PyString, PyTuple},
+    sync::PyOnceLock,
+    types::{PyDict, PyString, PyTuple},
 };
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 impl Array {
     /// An element for an index with an integer for each axis, copied under the lock; a view for
@@ -26,6 +28,7 @@ impl Array {
                     .locked(py, Mode::Read, |ndarray| ndarray.call_method0("copy"))?
                     .get_item(PyTuple::empty(py));
             }
+            register_with_torch(py)?;
             return Ok(Bound::new(py, view)?.into_any());
         }
         self.locked(py, Mode::Read, |ndarray| {
@@ -73,4 +76,23 @@ impl Array {
     ) -> PyResult<()> {
         self.locked(py, Mode::Write, |ndarray| ndarray.set_item(index, value))
     }
+}
+
+/// Tells a `DataLoader` of torch how to make batches of arrays, once, if the program has imported
+/// it: a row of an array as its data set is an array too.
+fn register_with_torch(py: Python<'_>) -> PyResult<()> {
+    static IS_KNOWN: AtomicBool = AtomicBool::new(false);
+    static MODULES: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
+    if IS_KNOWN.load(Relaxed) {
+        return Ok(());
+    }
+    let modules = MODULES.get_or_try_init(py, || {
+        let modules = py.import("sys")?.getattr("modules")?;
+        Ok::<_, PyErr>(modules.cast_into::<PyDict>()?.unbind())
+    })?;
+    if modules.bind(py).contains(intern!(py, "torch.utils.data"))? {
+        IS_KNOWN.store(true, Relaxed);
+        py.import("ndshm._torch")?.call_method0("register")?;
+    }
+    Ok(())
 }
