@@ -1,7 +1,7 @@
 """A program of a user, for the type checkers: every line is one that they accept, or must refuse.
 
-``.ci/python`` checks it with mypy and pyright. A comment ``type: ignore`` stands where an error must
-be found: an unused one is an error itself.
+``.ci/python`` checks it with mypy and pyright. A comment ``type: ignore`` stands where an error
+must be found: an unused one is an error itself.
 """
 
 from __future__ import annotations
