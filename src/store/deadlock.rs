@@ -10,6 +10,9 @@
 //! thread, if that thread waits. A guard that another thread may give back names no thread, and a
 //! wait with a time-out ends by itself: neither leads anywhere.
 //!
+//! Most waits are in no circle: no thread waits for theirs. A look at the tags tells so, and saves
+//! the copy.
+//!
 //! # No false alarm
 //!
 //! Lanes change while they are copied. So a circle is believed only if a second look, which begins
@@ -34,6 +37,7 @@ use crate::{
             Conflicts, FLAGS, Lane, Lanes, Mode, OF_ARRAYS, is_in, is_waiting, member_of, turns,
             wanted_by,
         },
+        rests::HELD,
         snapshot::LaneSnapshot,
     },
     store::{lane_pool::LanePool, member::Member},
@@ -111,6 +115,9 @@ pub(crate) fn circle_of_victim(member: &Member, lane: u32) -> Option<Vec<Link>> 
         let _ = store.reach_lanes();
     }
     let pools: Vec<_> = stores.iter().map(|store| store.lanes().clone()).collect();
+    if !is_waited_for(own, lane, &pools) {
+        return None;
+    }
     let ids: Vec<_> = stores.iter().map(|store| store.page().uuid()).collect();
     let uses = copy_all(&pools);
     let start = uses
@@ -142,6 +149,37 @@ pub(crate) fn circle_of_victim(member: &Member, lane: u32) -> Option<Vec<Link>> 
     Some(circle.into_iter().map(link).collect())
 }
 
+/// Whether any thread may wait for the one whose wait is in a lane of the store `own`: it waits on
+/// an array of which that thread has a guard, or to read what that thread waits to write. Most
+/// waits are in no circle: where a thousand wait for one guard, each is spared a copy of all lanes.
+fn is_waited_for(own: usize, lane: u32, pools: &[Arc<LanePool>]) -> bool {
+    let Some(wait) = pools[own].lane(lane) else {
+        return false;
+    };
+    let thread_of = |lane: &Lane| (lane.process.load(Acquire), lane.thread.load(Acquire));
+    let thread = thread_of(wait);
+    let own_array = (own, wait.key.load(Acquire));
+    let is_writer = Mode::WriteWait.is(wait.tag.load(Acquire));
+    let (mut guarded, mut awaited, mut is_found) = (Vec::new(), Vec::new(), false);
+    each_lane(pools, |pool, index, other| {
+        let tag = other.tag.load(Acquire);
+        let array = (pool, other.key.load(Acquire));
+        if is_in(tag, HELD) && thread_of(other) == thread {
+            guarded.push(array);
+        } else if is_waiting(tag) && (pool, index) != (own, lane) {
+            is_found |= is_writer && array == own_array && wanted_by(tag) != Mode::Write;
+            if awaited.last() != Some(&array) {
+                awaited.push(array);
+            }
+        }
+    });
+    awaited.sort_unstable();
+    is_found
+        || guarded
+            .iter()
+            .any(|array| awaited.binary_search(array).is_ok())
+}
+
 /// The stores that this process has joined, each once, and the place of the member's among them.
 /// Two memberships of a store that was moved between them have the same lanes.
 fn stores_beside(member: &Member) -> Option<(Vec<Arc<Member>>, usize)> {
@@ -157,16 +195,20 @@ fn stores_beside(member: &Member) -> Option<(Vec<Arc<Member>>, usize)> {
 
 fn copy_all(pools: &[Arc<LanePool>]) -> Vec<Use> {
     let mut uses = Vec::new();
+    each_lane(pools, |pool, index, lane| {
+        uses.extend(Use::copy(pool, index, lane))
+    });
+    uses
+}
+
+fn each_lane(pools: &[Arc<LanePool>], mut visit: impl FnMut(usize, u32, &Lane)) {
     for (pool, lanes) in pools.iter().enumerate() {
         for index in 0..lanes.count() {
-            uses.extend(
-                lanes
-                    .lane(index)
-                    .and_then(|lane| Use::copy(pool, index, lane)),
-            );
+            if let Some(lane) = lanes.lane(index) {
+                visit(pool, index, lane);
+            }
         }
     }
-    uses
 }
 
 /// The waits and guards of a circle that leads from a wait back to its thread.
