@@ -1,10 +1,10 @@
 //! Hundreds of guards on one array.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
-use crate::common::{self, Peer, Root};
+use crate::common::{self, Peer, Root, words};
 use ndarray::{Ix2, s};
 use ndshm::{Handle, SharedArray2};
-use std::sync::Barrier;
+use std::{sync::Barrier, time::Duration};
 
 /// Processes, and threads of each: as many guards at once as their product.
 const PROCESSES: usize = 20;
@@ -54,6 +54,51 @@ fn child_holds_read_guards() {
         println!("all hold");
         std::io::stdin().lines().next();
     });
+}
+
+/// A waiter sleeps on the one before it. Those behind it go on though it is killed, or gives up.
+#[test]
+fn a_crowd_of_waiters_is_served_though_some_die_and_some_give_up() {
+    const EACH: usize = 8;
+    let root = Root::new();
+    let manager = root.manager();
+    let xs = manager.zeros::<u32, _>((8, 8)).unwrap();
+    let held = xs.write().unwrap();
+    let mut peers = Vec::new();
+    for kind in ["waits", "dies", "gives up"].repeat(EACH) {
+        let arguments = [xs.handle().to_string(), kind.to_owned()];
+        peers.push((kind, Peer::start(child_adds_one, &arguments)));
+        while words::waits(xs.path()) < peers.len() as u32 {
+            std::thread::yield_now();
+        }
+    }
+    for (kind, peer) in &mut peers {
+        match *kind {
+            "dies" => _ = peer.kill(),
+            "gives up" => _ = peer.hear("gives up"),
+            _ => {}
+        }
+    }
+    drop(held);
+    peers.retain(|(kind, _)| *kind != "dies");
+    peers.into_iter().for_each(|(_, peer)| peer.finish());
+    assert_eq!(xs.read().unwrap()[[0, 0]], EACH as u32);
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_adds_one() {
+    let xs: SharedArray2<u32> = opened();
+    let limit = match &*common::arguments()[1] {
+        "gives up" => Duration::from_millis(300),
+        _ => Duration::MAX,
+    };
+    match xs.write_timeout(limit) {
+        Ok(mut guard) => guard[[0, 0]] += 1,
+        Err(ndshm::Error::Timeout { .. }) => println!("gives up"),
+        Err(error) => panic!("{error:?}"),
+    }
+    common::done();
 }
 
 fn opened() -> SharedArray2<u32> {

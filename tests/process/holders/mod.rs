@@ -6,7 +6,7 @@ mod death;
 mod lanes;
 mod readers;
 
-use crate::common::{self, Peer, Root};
+use crate::common::{self, Peer, Root, words};
 use ndarray::{ShapeBuilder, s};
 use ndshm::{
     AnyArray, Element, Error, GuardKind, Handle, Holder, Manager, SharedArray, SharedArray1,
@@ -245,6 +245,35 @@ fn a_refused_call_names_the_process_the_kind_and_the_slice() {
         "particles[2:5][\"at\"][\"y\"]"
     );
     peer.finish();
+}
+
+/// A waiter sleeps on another one that waits for the same guard.
+#[test]
+fn a_call_that_waits_behind_another_one_names_the_holder() {
+    let root = Root::new();
+    let manager = root.manager();
+    let xs: SharedArray1<u64> = manager.options().name("xs").zeros(10).unwrap();
+    let (mut holder, mut before) = (peer(), peer());
+    takes(&mut holder, "write", &xs.handle());
+    before.tell(&format!("waits {}", xs.handle()));
+    before.hear("tries");
+    while words::waits(xs.path()) < 1 {
+        std::thread::yield_now();
+    }
+    for refused in [
+        xs.write_timeout(Duration::from_millis(60)).map(drop),
+        xs.read_timeout(Duration::from_millis(60)).map(drop),
+    ] {
+        let error = refused.unwrap_err();
+        assert!(matches!(error, Error::Timeout { .. }), "{error}");
+        assert!(only(&error).since.is_some(), "{error}");
+        names(&error, &holder, GuardKind::Write, Some("[:]"));
+    }
+    let error = xs.try_write().map(drop).unwrap_err();
+    names(&error, &holder, GuardKind::Write, Some("[:]"));
+    holder.finish();
+    before.hear("has it");
+    before.finish();
 }
 
 #[test]
