@@ -330,6 +330,12 @@ pub(crate) fn wake_high_half(word: &AtomicU64) {
     wake(|sleeper| sleeper == key(word));
 }
 
+pub(crate) fn wake_one_high_half(word: &AtomicU64) {
+    step();
+    let mut is_first = true;
+    wake(|sleeper| sleeper == key(word) && std::mem::take(&mut is_first));
+}
+
 /// Ends every sleep once, including one that begins later: a death wakes no waiter by itself.
 pub(crate) fn let_time_pass() {
     SLEEPERS.lock().unwrap().deaths += 1;
@@ -364,7 +370,7 @@ fn sleep_while(word: usize, longest: Duration, is_same: impl Fn() -> bool) {
     is_over(sleepers.deaths);
 }
 
-fn wake(is_meant: impl Fn(usize) -> bool) {
+fn wake(mut is_meant: impl FnMut(usize) -> bool) {
     let mut sleepers = SLEEPERS.lock().unwrap();
     sleepers.asleep.retain(|(word, sleeper)| {
         let is_woken = is_meant(*word);

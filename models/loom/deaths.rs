@@ -33,6 +33,13 @@ pub(crate) const MODELS: &[Model] = &[
         3,
     )
     .with_a_victim(),
+    Model::new(
+        "a waiter before another one dies anywhere",
+        waiter_before_another,
+        UNORDERED,
+        2,
+    )
+    .with_a_victim(),
     Model::new("a recovery dies anywhere", recovery, UNORDERED, 4).with_a_victim(),
     Model::new(
         "a recovery with spare lanes dies anywhere",
@@ -176,6 +183,23 @@ fn waiting_reader(step: u32) {
     table.give_back(lane_of(2));
     table.write(waiting(2, span(4, 12), Mode::Write)).unwrap();
     victim.join().unwrap();
+    table.end();
+}
+
+/// The other writer may sleep on the victim's wait, and is the only one to notice the death.
+fn waiter_before_another(step: u32) {
+    let table = Table::new(false);
+    table.take(at_once(3, span(0, 8), Mode::Write)).unwrap();
+    let victim = victim(&table, step, |table| {
+        table
+            .write(waiting(VICTIM, span(0, 8), Mode::Write))
+            .unwrap();
+    });
+    let other = beside(&table, |table| table.write_or_recover(2, span(0, 8)));
+    table.payload.write();
+    table.give_back(lane_of(3));
+    victim.join().unwrap();
+    other.join().unwrap();
     table.end();
 }
 

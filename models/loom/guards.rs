@@ -52,6 +52,25 @@ pub(crate) const MODELS: &[Model] = &[
         UNORDERED,
         2,
     ),
+    Model::new("waiters sleep on one another", chain, UNORDERED, 2),
+    Model::new(
+        "a reader between two writers that wait gets its turn",
+        mixed_chain,
+        UNORDERED,
+        1,
+    ),
+    Model::new(
+        "a waiter that gives up wakes the one behind it",
+        link_withdrawn,
+        UNORDERED,
+        2,
+    ),
+    Model::new(
+        "a waiter does not sleep on one that waits for its own guard",
+        own_guard_before,
+        UNORDERED,
+        2,
+    ),
     Model::new(
         "a waiting writer goes before a new reader, or after it",
         intent_and_new_reader,
@@ -83,6 +102,12 @@ pub(crate) const MODELS: &[Model] = &[
         ALL,
     ),
     Model::new(
+        "a panic is told from waiter to waiter",
+        panic_in_front_of_a_chain,
+        UNORDERED,
+        2,
+    ),
+    Model::new(
         "an acquirer sees the poison, or the recovered bytes",
         recovery_and_acquirer,
         UNORDERED,
@@ -93,6 +118,12 @@ pub(crate) const MODELS: &[Model] = &[
         two_recoveries,
         UNORDERED,
         ALL,
+    ),
+    Model::new(
+        "recoveries sleep on one another",
+        chain_of_recoveries,
+        UNORDERED,
+        1,
     ),
     Model::new("freezing wakes its waiter", freezing, ORDERED, ALL),
 ];
@@ -202,6 +233,90 @@ fn two_waiters(_: u32) {
     table.assert_empty();
 }
 
+/// A guard, and two writers of which the later one sleeps on the wait of the other.
+fn chain(_: u32) {
+    let table = Table::new(false);
+    table.take(at_once(1, span(0, 8), Mode::Write)).unwrap();
+    let writers = [2, 3].map(|member| {
+        beside(&table, move |table| {
+            table.write(waiting(member, span(0, 8), Mode::Write))
+        })
+    });
+    table.payload.write();
+    table.give_back(lane_of(1));
+    writers
+        .into_iter()
+        .for_each(|writer| writer.join().unwrap().unwrap());
+    table.assert_empty();
+}
+
+fn mixed_chain(_: u32) {
+    let table = Table::new(false);
+    table.take(at_once(1, span(0, 8), Mode::Write)).unwrap();
+    let writers = [2, 3].map(|member| {
+        beside(&table, move |table| {
+            table.write(waiting(member, span(0, 8), Mode::Write))
+        })
+    });
+    let reader = beside(&table, |table| {
+        table.read(waiting(4, span(0, 8), Mode::Read))
+    });
+    table.payload.write();
+    table.give_back(lane_of(1));
+    for other in writers.into_iter().chain([reader]) {
+        other.join().unwrap().unwrap();
+    }
+    table.assert_empty();
+}
+
+fn link_withdrawn(_: u32) {
+    let table = Table::new(false);
+    table.take(at_once(1, span(0, 8), Mode::Write)).unwrap();
+    let link = beside(&table, |table| {
+        let soon = Request {
+            deadline: Some(Instant::now() + Duration::from_millis(1)),
+            ..waiting(2, span(0, 8), Mode::Write)
+        };
+        table.write(soon)
+    });
+    let last = beside(&table, |table| {
+        table.write(waiting(3, span(0, 8), Mode::Write))
+    });
+    table.payload.write();
+    table.give_back(lane_of(1));
+    let link = link.join().unwrap();
+    assert!(
+        matches!(link, Ok(()) | Err(Refusal::WouldBlock)),
+        "{link:?}"
+    );
+    last.join().unwrap().unwrap();
+    table.assert_empty();
+}
+
+/// The waiter for all bytes can have them only after the thread that waits for half of them.
+fn own_guard_before(_: u32) {
+    let table = Table::new(false);
+    table.take(at_once(1, span(0, 4), Mode::Write)).unwrap();
+    table.take(at_once(2, span(4, 8), Mode::Write)).unwrap();
+    let before = beside(&table, |table| {
+        table.write(waiting(3, span(0, 8), Mode::Write))
+    });
+    let thread = beside(&table, |table| {
+        let request = Request {
+            lane: lease(&*table.pool, 1, LANES - 1).unwrap(),
+            ..waiting(1, span(4, 8), Mode::Write)
+        };
+        let written = table.write(request);
+        table.give_back(lane_of(1));
+        written
+    });
+    table.payload.write();
+    table.give_back(lane_of(2));
+    thread.join().unwrap().unwrap();
+    before.join().unwrap().unwrap();
+    table.assert_empty();
+}
+
 fn intent_and_new_reader(_: u32) {
     let table = Table::new(false);
     table.take(at_once(1, span(0, 8), Mode::Read)).unwrap();
@@ -287,6 +402,21 @@ fn panic_wakes(_: u32) {
     );
 }
 
+fn panic_in_front_of_a_chain(_: u32) {
+    let table = Table::new(false);
+    table.take(at_once(1, span(0, 8), Mode::Write)).unwrap();
+    let writers = [2, 3].map(|member| {
+        beside(&table, move |table| {
+            table.write(waiting(member, span(0, 8), Mode::Write))
+        })
+    });
+    poison(table.pool.at(lane_of(1)), 1);
+    for writer in writers {
+        let refused = writer.join().unwrap();
+        assert!(matches!(refused, Err(Refusal::Poisoned(_))), "{refused:?}");
+    }
+}
+
 /// A table with a record of poison that covers the half-written bytes.
 fn poisoned() -> Arc<Table> {
     let table = Table::new(true);
@@ -320,6 +450,15 @@ fn two_recoveries(_: u32) {
     let other = beside(&table, |table| table.rewrite(2, span(0, 16)));
     table.rewrite(3, span(0, 16));
     other.join().unwrap();
+    table.assert_empty();
+}
+
+fn chain_of_recoveries(_: u32) {
+    let table = poisoned();
+    let others =
+        [1, 2].map(|member| beside(&table, move |table| table.rewrite(member, span(0, 16))));
+    table.rewrite(3, span(0, 16));
+    others.into_iter().for_each(|other| other.join().unwrap());
     table.assert_empty();
 }
 

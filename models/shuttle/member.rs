@@ -11,9 +11,9 @@ use crate::{
     state::lanes::{self, Mode},
     state::lock_table::{Refusal, Request, Surroundings},
     state::rests::{Reservation, end_rest},
-    sync::{Ordering::SeqCst, step},
+    sync::{Instant, Ordering::SeqCst, step},
 };
-use std::sync::MutexGuard;
+use std::{sync::MutexGuard, time::Duration};
 
 #[derive(Clone, Copy)]
 struct Guard {
@@ -104,11 +104,17 @@ impl<'a> Member<'a> {
         }
     }
 
-    /// A member that holds a guard does not wait for another: two such members could wait for each
-    /// other.
+    /// A member that holds a guard does not wait for another without end: two such members could
+    /// wait for each other.
     fn request(&self, lane: u32, span: Span, mode: Mode) -> Request {
-        let request = if self.held.is_empty() && thread_rng().gen_bool(0.8) {
+        let request = if self.held.is_empty() && thread_rng().gen_bool(0.7) {
             waiting(self.id, span, mode)
+        } else if thread_rng().gen_bool(0.5) {
+            // It gives up, and others may sleep on its wait.
+            Request {
+                deadline: Some(Instant::now() + Duration::from_millis(1)),
+                ..waiting(self.id, span, mode)
+            }
         } else {
             at_once(self.id, span, mode)
         };

@@ -39,7 +39,7 @@
 use super::rests::{PART, REST, RESTING, end_rest};
 use crate::{
     layout::span::Span,
-    sync::{AtomicU32, AtomicU64, sleep_on_high_half, wake_high_half},
+    sync::{AtomicU32, AtomicU64, sleep_on_high_half, wake_high_half, wake_one_high_half},
 };
 use std::{
     sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
@@ -361,6 +361,14 @@ impl Lane {
     /// caller found the bit of waiters in the tag after it had read the turn.
     pub(crate) fn sleep(&self, turn: u64, longest: Duration) {
         sleep_on_high_half(&self.turn, turn, longest);
+    }
+
+    /// Wakes one of those that sleep on a waiter which has its guard by now: one of them has to ask
+    /// from now on whether its member lives. The use of the lane goes on.
+    pub(crate) fn rouse_next(&self) {
+        if self.tag.load(SeqCst) & AWAITED != 0 {
+            wake_one_high_half(&self.turn);
+        }
     }
 
     #[cold]

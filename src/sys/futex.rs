@@ -25,8 +25,12 @@ pub(crate) fn sleep_on(word: &AtomicU32, value: u32, longest: Duration) {
 
 /// Wakes all sleepers on a word, in every process.
 pub(crate) fn wake_all(word: &AtomicU32) {
+    wake(word, i32::MAX as u32);
+}
+
+fn wake(word: &AtomicU32, most: u32) {
     // It can only fail for bad arguments, and these are constant.
-    let _ = futex::wake(word, futex::Flags::empty(), i32::MAX as u32);
+    let _ = futex::wake(word, futex::Flags::empty(), most);
 }
 
 /// Like [`sleep_on`], on the high 32 bits of a word.
@@ -37,6 +41,11 @@ pub(crate) fn sleep_on_high_half(word: &AtomicU64, value: u64, longest: Duration
 /// Wakes all sleepers on the high 32 bits of a word, in every process.
 pub(crate) fn wake_high_half(word: &AtomicU64) {
     wake_all(high_half(word));
+}
+
+/// Wakes one of the sleepers on the high 32 bits of a word.
+pub(crate) fn wake_one_high_half(word: &AtomicU64) {
+    wake(high_half(word), 1);
 }
 
 /// The high 32 bits of a word, for the kernel alone: no code of this library accesses them at this

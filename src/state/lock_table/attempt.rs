@@ -1,14 +1,14 @@
 //! Attempts: a request tries until it has its guard, and sleeps between tries.
 
 use super::{
-    LOOKS, LockTable, Obstacle, Occupied, Refusal, Request,
+    Ahead, LOOKS, LockTable, Obstacle, Occupied, Refusal, Request,
     caller::{Surroundings, ask_caller},
     waiting::{LONGEST_SLEEP, Wait},
     withdraw,
 };
 use crate::{
     state::{
-        lanes::{self, Lane, Lanes, is_in, member_of},
+        lanes::{self, FLAGS, Lanes, is_in, member_of, turns},
         rests::HELD,
     },
     sync::{self, Instant},
@@ -60,9 +60,15 @@ impl<L: Lanes> LockTable<'_, L> {
         let (request, surroundings) = (*request, *surroundings);
         let mut looks = 0;
         loop {
+            let has_waited = wait.is_published;
             let placed = self.locked(request, surroundings, || place(wait, spare))?;
             match placed {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    if has_waited {
+                        self.lane(request.lane).inspect(|lane| lane.rouse_next());
+                    }
+                    return Ok(());
+                }
                 Err(Obstacle::Refused(refusal)) => return Err(refusal),
                 Err(Obstacle::Changed) => {}
                 Err(Obstacle::OutOfReach) if surroundings.reach_lanes() => {}
@@ -75,8 +81,8 @@ impl<L: Lanes> LockTable<'_, L> {
                         return Err(Refusal::TooManyGuards);
                     }
                 }
-                Err(Obstacle::Lane(occupied)) => {
-                    if self.wait_on(occupied, request, surroundings, wait)? == Waited::Slept {
+                Err(Obstacle::Ahead(ahead)) => {
+                    if self.wait_on(ahead, request, surroundings, wait)? == Waited::Slept {
                         looks = 0;
                         continue;
                     }
@@ -96,40 +102,44 @@ impl<L: Lanes> LockTable<'_, L> {
         }
     }
 
-    /// Sleeps until the guard or waiter in a lane may no longer be in the way, or clears the lanes
-    /// of dead members.
+    /// Sleeps until the guard or waiter ahead may no longer be in the way, or clears the lanes of
+    /// dead members.
     fn wait_on(
         &self,
-        Occupied {
-            index,
-            tag,
-            mut turn,
-        }: Occupied,
+        Ahead { holder, mut waiter }: Ahead,
         request: &Request,
         surroundings: &impl Surroundings,
         wait: &mut Wait,
     ) -> Result<Waited, Refusal> {
-        let Some(lane) = self.lane(index) else {
+        // The lane on which the request sleeps, and what an error names.
+        let (Some(last), Some(mut named)) = (waiter.or(holder), holder.or(waiter)) else {
             return Ok(Waited::Cleared);
         };
-        wait.begin_to_ask();
+        let Some(lane) = self.lane(last.index) else {
+            return Ok(Waited::Cleared);
+        };
+        let is_dead = |one: Occupied| {
+            let member = member_of(one.tag);
+            member != request.member && !surroundings.is_alive(member)
+        };
+        let mut turn = last.turn;
         loop {
             let left = request
                 .deadline
                 .map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            // A wait of another thread moves on by itself, and a call that is about to end needs an
-            // answer of its own.
-            let is_shared =
-                is_in(tag, HELD) && left.is_none_or(|left| left > LONGEST_SHARED_QUESTION);
-            if !is_shared || wait.is_due(self.block, index, surroundings.has_check()) {
-                let member = member_of(tag);
-                if member != request.member && !surroundings.is_alive(member) {
-                    self.clear_dead(request.member, surroundings);
-                    return Ok(Waited::Cleared);
-                }
-                if surroundings.is_cut_off() {
-                    return Err(Refusal::CutOff);
-                }
+            // A call that is about to end needs an answer of its own.
+            let is_shared = left.is_none_or(|left| left > LONGEST_SHARED_QUESTION);
+            let is_due =
+                !is_shared || wait.is_due(self.block, named.index, surroundings.has_check());
+            // Where another waiter asks about the guard, nothing is asked: a dead waiter is in the
+            // way only when the guard is gone.
+            if is_due && (is_dead(named) || waiter.is_some_and(is_dead)) {
+                self.clear_dead(request.member, surroundings);
+                wait.begin_to_ask();
+                return Ok(Waited::Cleared);
+            }
+            if surroundings.is_cut_off() {
+                return Err(Refusal::CutOff);
             }
             let mut time = match is_shared {
                 true => wait.pause(),
@@ -138,7 +148,7 @@ impl<L: Lanes> LockTable<'_, L> {
             if let Some(left) = left {
                 time = time.min(left);
                 if time.is_zero() {
-                    surroundings.note_blocker(index, wait.watched());
+                    surroundings.note_blocker(named.index, wait.watched());
                     return Err(Refusal::WouldBlock);
                 }
             }
@@ -150,26 +160,42 @@ impl<L: Lanes> LockTable<'_, L> {
                 return Err(Refusal::WouldDeadlock);
             }
             wait.begin();
-            wait.watch(index, turn);
+            wait.watch(named.index, named.turn);
             failpoint!(WaitSleeping);
             lane.sleep(turn, time);
             failpoint!(WaitWoken);
             ask_caller(surroundings)?;
+            let tag = lane.tag.load(SeqCst);
             turn = lane.turn.load(SeqCst);
-            if wait.loses_patience() || !self.is_in_the_way(lane, tag, request, wait) {
+            let has_ended = match waiter {
+                Some(_) => turns::number(turn) != turns::number(last.turn),
+                None => !self.is_in_the_way(named, request),
+            };
+            if wait.loses_patience() || has_ended {
                 wait.note_look();
+                return Ok(Waited::Slept);
+            }
+            let last = Occupied { tag, ..last };
+            if waiter.is_some() && is_in(tag, HELD) && self.is_in_the_way(last, request) {
+                // The waiter has its guard: this request is the next one.
+                (named, waiter) = (last, None);
+                wait.begin_to_ask();
+            } else if !self.is_in_the_way(named, request) {
+                // Another guard is in the way by now.
                 return Ok(Waited::Slept);
             }
         }
     }
 
-    /// Whether a lane with this tag is in the way of a request. The tag alone does not tell: its
-    /// member may have put another guard into the lane, and another waiter may sleep on that.
-    fn is_in_the_way(&self, lane: &Lane, tag: u64, request: &Request, wait: &Wait) -> bool {
-        lane.tag.load(SeqCst) == tag
-            && self.is_of_this(lane, tag)
-            && lane.hold(tag).overlaps(&request.span)
-            && (is_in(tag, HELD) || wait.lets_go_first(lane, tag, request.mode))
+    /// Whether a guard or a waiter is still in the way of a request, in the same use of its lane.
+    fn is_in_the_way(&self, found: Occupied, request: &Request) -> bool {
+        self.lane(found.index).is_some_and(|lane| {
+            let tag = lane.tag.load(SeqCst);
+            (tag ^ found.tag) & !FLAGS == 0
+                && turns::number(lane.turn.load(SeqCst)) == turns::number(found.turn)
+                && self.is_of_this(lane, tag)
+                && lane.hold(tag).overlaps(&request.span)
+        })
     }
 }
 

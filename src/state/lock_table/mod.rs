@@ -32,15 +32,22 @@
 //!
 //! # Waiting
 //!
-//! A waiter sleeps on *one* lane that is in its way. Under the lock word it reads the number of
-//! the lane's use ([`turns`](super::lanes::turns)) and sets the bit [`AWAITED`] in the tag. Then
-//! it sleeps while the number is the same. The thread that gives the guard back swaps the tag. It
-//! sees the bit if it was set before, raises the number, and wakes the sleepers. If the bit would
-//! come later, the waiter sees that the guard is gone. The tag decides, and the number never
-//! returns, so no wake-up is lost. On the tag itself a waiter could fall asleep late, when the
-//! lane has the same tag again with another guard. After 20 ms the waiter checks that the holder
-//! lives, and that the guard in the lane is still in its way. Of several waiters on one guard one
-//! asks that question, and the others sleep longer: see [`Wait::is_due`].
+//! A waiter sleeps on *one* lane that is in its way: that of the last waiter before it, or else
+//! that of a guard. So a guard that is given back wakes those whose turn it is, and not all. Under
+//! the lock word the waiter reads the number of the lane's use ([`turns`](super::lanes::turns)) and
+//! sets the bit [`AWAITED`] in the tag. Then it sleeps while the number is the same. The thread
+//! that gives the guard back swaps the tag. It sees the bit if it was set before, raises the
+//! number, and wakes the sleepers. If the bit would come later, the waiter sees that the guard is
+//! gone. The tag decides, and the number never returns, so no wake-up is lost. On the tag itself a
+//! waiter could fall asleep late, when the lane has the same tag again with another guard.
+//!
+//! After 20 ms the waiter that sleeps on the guard asks whether its member lives. Other waiters for
+//! this guard sleep longer and do not ask: see [`Wait::is_due`]. A waiter that gets its guard wakes
+//! one that sleeps on its lane ([`Lane::rouse_next`]), which asks from then on. A waiter that dies
+//! or is stopped holds up those behind it until one of them looks by itself.
+//!
+//! A thread that has a guard on the array sleeps on no waiter if a guard is in its way: the waiter
+//! may wait for that thread.
 //!
 //! While it waits, the waiter's own lane says so: mode *write-wait*, *read-wait* or *atomic-wait*.
 //! The lane of the wait becomes the lane of the guard by one atomic operation.
@@ -225,15 +232,23 @@ pub(crate) enum Refusal {
 #[derive(Clone, Copy)]
 struct Occupied {
     index: u32,
-    /// With the bit of waiters, if the request waits.
+    /// With the bit of waiters, if the request sleeps on the lane.
     tag: u64,
     /// The turn before that bit was set.
     turn: u64,
 }
 
+/// The guard and the waiter ahead of a request.
+#[derive(Clone, Copy)]
+struct Ahead {
+    holder: Option<Occupied>,
+    /// The last of the waiters that go first. If there is one, the request sleeps on it.
+    waiter: Option<Occupied>,
+}
+
 /// The reason why one attempt gives no guard.
 enum Obstacle {
-    Lane(Occupied),
+    Ahead(Ahead),
     /// A hint leads to a lane that this process may not touch yet.
     OutOfReach,
     /// A recovery needs so many more lanes.

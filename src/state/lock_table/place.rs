@@ -1,7 +1,8 @@
 //! Taking a lane for a guard, or for a wait. Everything here runs under the lock word.
 
 use super::{
-    LOOKS, LockTable, Obstacle, Occupied, Poison, Refusal, Request, hints::Hints, waiting::Wait,
+    Ahead, LOOKS, LockTable, Obstacle, Occupied, Poison, Refusal, Request, hints::Hints,
+    waiting::Wait,
 };
 use crate::{
     layout::span::Span,
@@ -67,7 +68,9 @@ impl<L: Lanes> LockTable<'_, L> {
         let Request { span, mode, .. } = *request;
         let obstacles = Conflicts::at_once(mode);
         let is_mine = |lane: &Lane, tag: u64| request.is_of_thread(lane, tag);
-        let (mut poison, mut holder, mut waiter) = (self.poison_over(&span), None, None);
+        let (mut poison, mut holder) = (self.poison_over(&span), None);
+        // The waiters before this request, and those that go first though no guard is in its way.
+        let (mut queue, mut first) = (wait.queue(self.block), wait.queue(self.block));
         let (mut deadlock, mut has_own, mut has_changed) = (false, false, false);
         let mut hints = self.each_lane(request.lane, |index, lane, tag| {
             has_own |= is_in(tag, HELD) && is_mine(lane, tag);
@@ -84,8 +87,13 @@ impl<L: Lanes> LockTable<'_, L> {
             } else if !is_waiting(tag) {
                 holder.get_or_insert((index, tag));
                 deadlock |= is_mine(lane, tag);
-            } else if wait.lets_go_first(lane, tag, mode) {
-                waiter.get_or_insert((index, tag));
+            } else {
+                if wait.is_behind(lane.turn.load(Relaxed)) {
+                    queue.add(index, lane, tag);
+                }
+                if wait.lets_go_first(lane, tag, mode) {
+                    first.add(index, lane, tag);
+                }
             }
         });
         if !hints.is_complete {
@@ -94,9 +102,9 @@ impl<L: Lanes> LockTable<'_, L> {
         if let Some(poison) = poison {
             return Err(Obstacle::Refused(Refusal::Poisoned(poison)));
         }
-        if has_own && waiter.is_some() {
+        if has_own && first.last().is_some() {
             // A waiter that waits for a guard of this thread cannot go first.
-            waiter = None;
+            first = wait.queue(self.block);
             self.each_lane(request.lane, |index, lane, tag| {
                 let is_obstacle = is_waiting(tag)
                     && obstacles.has(tag)
@@ -105,7 +113,7 @@ impl<L: Lanes> LockTable<'_, L> {
                 if !is_obstacle {
                     // Not in the way.
                 } else if !self.waits_for_thread_of(request, lane, tag) {
-                    waiter.get_or_insert((index, tag));
+                    first.add(index, lane, tag);
                 } else if mode != Mode::Write && Mode::WriteWait.is(tag) {
                     deadlock |= !wait.has_companions;
                 }
@@ -114,8 +122,15 @@ impl<L: Lanes> LockTable<'_, L> {
         if deadlock {
             return Err(Obstacle::Refused(Refusal::WouldDeadlock));
         }
-        if let Some((index, tag)) = holder.or(waiter) {
-            return Err(self.wait_for_lane(request, wait, &mut hints, index, tag));
+        let waiter = match holder {
+            None => first.last(),
+            // The waiters before it may wait for a guard of this thread.
+            Some(_) if has_own => None,
+            Some(_) => queue.last(),
+        };
+        if holder.is_some() || waiter.is_some() {
+            let ahead = self.ahead(holder, waiter);
+            return Err(self.wait_behind(request, wait, &mut hints, ahead));
         }
         if has_changed {
             return Err(Obstacle::Changed);
@@ -160,37 +175,48 @@ impl<L: Lanes> LockTable<'_, L> {
         }
     }
 
-    /// Announces the request in the lane that is in its way, and publishes its wait. Only a request
-    /// that waits writes anything.
-    pub(super) fn wait_for_lane(
+    /// The guard and the waiter ahead, by their lanes and tags.
+    pub(super) fn ahead(&self, holder: Option<(u32, u64)>, waiter: Option<(u32, u64)>) -> Ahead {
+        let look = |(index, tag)| {
+            // Read before the announcement: the end of this use changes it.
+            let turn = self.lane(index)?.turn.load(SeqCst);
+            Some(Occupied { index, tag, turn })
+        };
+        Ahead {
+            holder: holder.and_then(look),
+            waiter: waiter.and_then(look),
+        }
+    }
+
+    /// Announces the request in the lane on which it will sleep, and publishes its wait. Only a
+    /// request that waits writes anything.
+    pub(super) fn wait_behind(
         &self,
         request: &Request,
         wait: &mut Wait,
         hints: &mut Hints,
-        index: u32,
-        tag: u64,
+        mut ahead: Ahead,
     ) -> Obstacle {
         let waits = request
             .deadline
             .is_none_or(|deadline| deadline > Instant::now());
         if !waits {
-            return Obstacle::Lane(Occupied {
-                index,
-                tag,
-                turn: 0,
-            });
+            // It is told of the guard alone.
+            ahead.waiter = ahead.waiter.filter(|_| ahead.holder.is_none());
+            return Obstacle::Ahead(ahead);
         }
-        // Looked at again: the lane may have got the same tag by a guard on another array.
-        let announced = self.lane(index).and_then(|lane| {
-            // Read before the announcement: the end of this use changes it.
-            let turn = lane.turn.load(SeqCst);
-            let tag = announce(lane, tag)?;
-            let occupied = Occupied { index, tag, turn };
-            self.is_of_this(lane, tag).then_some(occupied)
-        });
-        let Some(occupied) = announced else {
+        let Some(last) = ahead.waiter.as_mut().or(ahead.holder.as_mut()) else {
             return Obstacle::Changed;
         };
+        let is_announced = self.lane(last.index).is_some_and(|lane| {
+            let announced = announce(lane, last.tag);
+            last.tag = announced.unwrap_or(last.tag);
+            // Looked at again: the lane may have got the same tag by a guard on another array.
+            announced.is_some() && self.is_of_this(lane, last.tag)
+        });
+        if !is_announced {
+            return Obstacle::Changed;
+        }
         failpoint!(WaitFlagged);
         if let Some(lane) = self.lane(request.lane) {
             if !wait.is_published {
@@ -214,7 +240,7 @@ impl<L: Lanes> LockTable<'_, L> {
                 lane.turn.fetch_or(turns::RIPE, Relaxed);
             }
         }
-        Obstacle::Lane(occupied)
+        Obstacle::Ahead(ahead)
     }
 
     /// Lets no guard rest that excludes one of this span and mode: its thread could take it again

@@ -7,11 +7,11 @@ use super::{
 use crate::{
     layout::span::Span,
     state::{
-        lanes::{Conflicts, Lanes, Mode},
-        rests::Met,
+        lanes::{Conflicts, Lanes, Mode, is_in, is_waiting},
+        rests::{HELD, Met},
     },
 };
-use std::sync::atomic::Ordering::Release;
+use std::sync::atomic::Ordering::{Relaxed, Release};
 
 impl<L: Lanes> LockTable<'_, L> {
     /// Takes the lane for a recovery, and the poison of its bytes away unless that is done later.
@@ -25,12 +25,21 @@ impl<L: Lanes> LockTable<'_, L> {
         spare: &mut Vec<u32>,
     ) -> Result<(), Obstacle> {
         let span = request.span;
-        let (mut holder, mut deadlock, mut has_changed) = (None, false, false);
-        let guards = Conflicts::guards(Mode::Write);
+        let mut holder = None;
+        let mut queue = wait.queue(self.block);
+        let (mut deadlock, mut has_own, mut has_changed) = (false, false, false);
+        let obstacles = Conflicts::at_once(Mode::Write);
         let mut hints = self.each_lane(request.lane, |index, lane, tag| {
-            match lane.meet(tag, &span, guards) {
+            has_own |= is_in(tag, HELD) && request.is_of_thread(lane, tag);
+            match lane.meet(tag, &span, obstacles) {
                 Met::Nothing => {}
                 Met::Changed => has_changed = true,
+                Met::Obstacle(tag) if Mode::Poisoned.is(tag) => {}
+                Met::Obstacle(tag) if is_waiting(tag) => {
+                    if wait.is_behind(lane.turn.load(Relaxed)) {
+                        queue.add(index, lane, tag);
+                    }
+                }
                 Met::Obstacle(tag) => {
                     holder.get_or_insert((index, tag));
                     deadlock |= request.is_of_thread(lane, tag);
@@ -43,8 +52,10 @@ impl<L: Lanes> LockTable<'_, L> {
         if deadlock {
             return Err(Obstacle::Refused(Refusal::WouldDeadlock));
         }
-        if let Some((index, tag)) = holder {
-            return Err(self.wait_for_lane(request, wait, &mut hints, index, tag));
+        if holder.is_some() {
+            let waiter = if has_own { None } else { queue.last() };
+            let ahead = self.ahead(holder, waiter);
+            return Err(self.wait_behind(request, wait, &mut hints, ahead));
         }
         if has_changed {
             return Err(Obstacle::Changed);

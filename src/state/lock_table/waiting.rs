@@ -35,7 +35,7 @@ const LONGEST_BETWEEN_SEARCHES: Duration = Duration::from_millis(6400);
 /// A waiter that was awake so often without success is ripe.
 const LOOKS_UNTIL_RIPE: u32 = 2;
 
-/// A guard or wait that a request slept on.
+/// A guard or wait that kept a request.
 #[derive(Clone, Copy)]
 pub(crate) struct Watched {
     pub(crate) lane: u32,
@@ -105,8 +105,8 @@ impl Wait {
         }
     }
 
-    /// Whether to ask if the member with a guard lives, before the next sleep. The answer to a
-    /// question of another waiter counts for all of them.
+    /// Whether to ask if the members ahead live, before the next sleep. The lane is that of the
+    /// guard in the way. The answer to a question of another waiter for it counts for all of them.
     ///
     /// A waiter that finds such a question sleeps twice as long as before, one that does not half
     /// as long. So of many waiters few are awake: those that ask, every 20 ms, and each of the
@@ -140,12 +140,28 @@ impl Wait {
         self.pause
     }
 
+    /// A queue before this request, without a waiter yet.
+    pub(super) fn queue(&self, block: &StateBlock) -> Queue {
+        let ticket = match self.is_published {
+            true => self.ticket,
+            // It gets the next one if it waits.
+            false => block.ticket.load(Relaxed),
+        };
+        Queue { ticket, last: None }
+    }
+
+    /// Whether another waiter came before this request.
+    pub(super) fn is_behind(&self, turn: u64) -> bool {
+        !self.is_published || (turn as u32).wrapping_sub(self.ticket) > u32::MAX / 2
+    }
+
     pub(super) fn watched(&self) -> Option<Watched> {
         self.watched
     }
 
     /// Notes that the waiter was awake and looks again.
     pub(super) fn note_look(&mut self) {
+        self.begin_to_ask();
         self.looks = self.looks.saturating_add(1);
     }
 
@@ -182,10 +198,32 @@ impl Wait {
         let turn = other.turn.load(Relaxed);
         let is_writer_before_reader = mode != Mode::Write && Mode::WriteWait.is(tag);
         let comes_first = match self.is_published {
-            true => (turn as u32).wrapping_sub(self.ticket) > u32::MAX / 2,
+            true => self.is_behind(turn),
             false => is_writer_before_reader || turn & turns::RIPE != 0,
         };
         comes_first && (is_writer_before_reader || !self.is_impatient)
+    }
+}
+
+/// Waiters that go before a request: the last of them.
+pub(super) struct Queue {
+    /// The request's own ticket.
+    ticket: u32,
+    /// The lane and the tag of the last one, and how much older its ticket is.
+    last: Option<(u32, u64, u32)>,
+}
+
+impl Queue {
+    pub(super) fn add(&mut self, index: u32, lane: &Lane, tag: u64) {
+        let age = self.ticket.wrapping_sub(lane.turn.load(Relaxed) as u32);
+        if self.last.is_none_or(|(_, _, least)| age < least) {
+            self.last = Some((index, tag, age));
+        }
+    }
+
+    /// The lane and the tag of the last waiter before the request.
+    pub(super) fn last(&self) -> Option<(u32, u64)> {
+        self.last.map(|(index, tag, _)| (index, tag))
     }
 }
 

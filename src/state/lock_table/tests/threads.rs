@@ -1,6 +1,7 @@
 //! Threads that wait for each other, with the kernel's futex.
 
 use super::*;
+use crate::format::constants::ASKED;
 use std::sync::{
     Arc,
     atomic::{AtomicBool, AtomicU64, AtomicUsize},
@@ -200,6 +201,40 @@ fn a_waiter_is_woken_when_another_process_clears_the_dead_guard_in_its_way() {
     assert_eq!(result_of(&result), Ok(()));
 }
 
+/// Whether a thread of this process sleeps.
+fn sleeps(thread: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/self/task/{thread}/stat")).unwrap();
+    stat.rsplit(')')
+        .next()
+        .unwrap()
+        .trim_start()
+        .starts_with('S')
+}
+
+/// Otherwise none would ask about a guard whose holder has waited itself: they sleep for long.
+#[test]
+fn a_waiter_that_gets_its_guard_wakes_the_next_one_to_ask_about_it() {
+    let store = store(6);
+    let [holder, first, second] = [20, 21, 22].map(|member| Worker::new(&store, member));
+    let (first_lane, block) = (first.lane, &store.block);
+    holder.take(span(0, 10), Mode::Write).unwrap();
+    let got_it = spawn(move || first.take(span(0, 10), Mode::Write));
+    until(|| holder.is_awaited());
+    let (number, thread) = mpsc::channel();
+    let last = spawn(move || {
+        let id = rustix::thread::gettid().as_raw_nonzero().get();
+        number.send(id).unwrap();
+        second.take(span(0, 10), Mode::Write)
+    });
+    let thread = thread.recv().unwrap();
+    until(|| store.pool.tag(first_lane) & AWAITED != 0 && sleeps(thread));
+    holder.give_back();
+    assert_eq!(result_of(&got_it), Ok(()));
+    until(|| block.asked[first_lane as usize % ASKED].load(SeqCst) >> 32 == u64::from(first_lane));
+    withdraw(store.lane(first_lane));
+    assert_eq!(result_of(&last), Ok(()));
+}
+
 /// Between a waiter's wake-up and its look, the lane in its way can come to another array or to
 /// other bytes and get the same tag again. The waiter then slept on for as long as that guard was
 /// held.
@@ -246,12 +281,11 @@ fn a_waiter_is_not_announced_to_a_guard_on_another_array() {
     let (table, tag) = (store.table(), store.pool.tag(holder.lane));
     let mut hints = table.each_lane(waiter.lane, |_, _, _| {});
     store.lane(holder.lane).key.store(ELSEWHERE, SeqCst);
-    let obstacle = table.wait_for_lane(
+    let obstacle = table.wait_behind(
         &waiter.request(span(0, 10), Mode::Write),
         &mut Wait::new(),
         &mut hints,
-        holder.lane,
-        tag,
+        table.ahead(Some((holder.lane, tag)), None),
     );
     assert!(matches!(obstacle, Obstacle::Changed));
 }

@@ -114,6 +114,90 @@ fn waiters_that_do_not_exclude_each_other_go_at_once() {
     }
 }
 
+fn is_awaited(store: &Fixture, lane: u32) -> bool {
+    store.pool.tag(lane) & AWAITED != 0
+}
+
+/// So a guard that is given back wakes those whose turn it is, not all.
+#[test]
+fn a_waiter_sleeps_on_the_last_one_before_it_that_excludes_it() {
+    // Tickets wrap around.
+    for first_ticket in [0, u32::MAX - 2] {
+        let store = Fixture::new(70);
+        store.block.ticket.store(first_ticket, SeqCst);
+        let guard = store.take(OTHER, span(0, 20), Mode::Write).unwrap();
+        let waits = |member, span, mode| Waiter::new(&store, member, span, mode).request.lane;
+        let mut lanes = vec![guard];
+        let mut expected = Vec::new();
+        for (mode, bytes, sleeps_on) in [
+            (Mode::Read, span(0, 10), 0),
+            (Mode::Read, span(0, 10), 0),
+            (Mode::Write, span(0, 10), 2),
+            (Mode::Read, span(5, 20), 3),
+            (Mode::Write, span(10, 20), 4),
+            (Mode::Write, span(0, 10), 4),
+            (Mode::Atomic, span(0, 20), 6),
+            (Mode::Atomic, span(0, 20), 6),
+            (Mode::Read, span(15, 20), 8),
+        ] {
+            lanes.push(waits(20 + lanes.len() as u64, bytes, mode));
+            expected.push(lanes[sleeps_on]);
+            for (at, &lane) in lanes.iter().enumerate() {
+                let is_expected = expected.contains(&lane);
+                assert_eq!(
+                    is_awaited(&store, lane),
+                    is_expected,
+                    "{at} of {}",
+                    lanes.len()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn recoveries_sleep_on_one_another() {
+    let store = Fixture::new(70);
+    let guard = store.take(OTHER, span(0, 10), Mode::Write).unwrap();
+    let recoveries = [20, 21].map(|member| {
+        let request = Request {
+            lane: store.lease(member).unwrap(),
+            ..forever(member, span(0, 10), Mode::Write)
+        };
+        let (mut wait, around) = (Wait::new(), store.around(member));
+        let table = store.table();
+        let placed = table.place_recovery(&request, AT_ONCE, &around, &mut wait, &mut Vec::new());
+        assert!(matches!(placed, Err(Obstacle::Ahead(_))));
+        request.lane
+    });
+    assert!(is_awaited(&store, guard) && is_awaited(&store, recoveries[0]));
+    assert!(!is_awaited(&store, recoveries[1]));
+}
+
+/// A waiter may wait for a guard of the thread itself.
+#[test]
+fn a_thread_that_has_a_guard_sleeps_on_no_waiter() {
+    let store = Fixture::new(70);
+    let own = |lane, span| Request {
+        thread: 3,
+        lane,
+        ..forever(ME, span, Mode::Write)
+    };
+    store.request(own(0, span(0, 2))).unwrap();
+    let guard = store.take(OTHER, span(5, 10), Mode::Write).unwrap();
+    let before = Waiter::new(&store, 20, span(0, 10), Mode::Write);
+    let lane = store.lease(ME).unwrap();
+    let (request, mut wait) = (own(lane, span(5, 10)), Wait::new());
+    let is_blocked = |placed| matches!(placed, Err(Obstacle::Ahead(_)));
+    assert!(is_blocked(store.table().place(&request, &mut wait)));
+    let (table, around) = (store.table(), store.around(ME));
+    let placed = table.place_recovery(&request, AT_ONCE, &around, &mut wait, &mut Vec::new());
+    assert!(is_blocked(placed));
+    assert!(!is_awaited(&store, before.request.lane));
+    store.give_back(guard);
+    assert!(table.place(&request, &mut wait).is_ok());
+}
+
 #[test]
 fn a_new_request_that_finds_its_way_free_goes_before_waiters_that_are_not_ripe() {
     for (waits, new) in [
