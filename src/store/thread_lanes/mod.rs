@@ -3,6 +3,8 @@
 //! A thread that gave a guard back keeps its lane for the next one, up to [`KEPT`] in a store. So
 //! the usual guard finds its lane without a search, in a line that no other processor has. A thread
 //! that holds more guards at once leases a lane for each further one, and frees it with the guard.
+//! If it leases the last of these again, it keeps that one too, up to [`MOST_KEPT`]: such a thread
+//! takes guards in turn beside others that it holds.
 //!
 //! # Whose lane is it?
 //!
@@ -38,6 +40,8 @@ use std::{
 
 /// How many lanes of a store a thread keeps.
 const KEPT: usize = 4;
+/// How many it keeps that takes guards in turn beside others that it holds.
+const MOST_KEPT: usize = 2 * KEPT;
 /// How often at most a thread takes the same guard again before it may rest, after revocations.
 const MOST_PATIENCE: u32 = 64;
 
@@ -378,7 +382,7 @@ impl Own {
             return Some(leased(index, Rest::No));
         }
         let is_further = store.lanes.len() >= KEPT && member.lease_lane_again(store.further, id);
-        is_further.then(|| leased(store.further, Rest::Freed))
+        is_further.then(|| leased(store.further, store.keep_further(pool, wanted)))
     }
 
     #[cold]
@@ -407,7 +411,7 @@ impl Own {
                     serial: pool.serial(),
                     generation: fork::generation(),
                     member: id,
-                    lanes: Vec::with_capacity(KEPT),
+                    lanes: Vec::with_capacity(MOST_KEPT),
                     further: u32::MAX,
                 });
                 self.stores.len() - 1
@@ -438,6 +442,21 @@ impl Own {
 }
 
 impl OwnLanes {
+    /// Keeps the lane that was leased for one guard, freed, and leased again, if the thread may
+    /// keep one more.
+    #[cold]
+    fn keep_further(&mut self, pool: &LanePool, wanted: Option<&Wanted<'_>>) -> Rest {
+        if self.lanes.len() >= MOST_KEPT {
+            return Rest::Freed;
+        }
+        let index = self.further;
+        let epoch = pool.lane(index).map_or(0, |lane| lane.epoch.load(Relaxed));
+        // A lane that became poison may have come back.
+        self.lanes.retain(|kept| kept.index != index);
+        self.lanes.push(Kept::new(index, epoch, wanted));
+        Rest::No
+    }
+
     /// A kept lane for a guard that is like the last one of none of them. Guards on other arrays
     /// and in other modes keep theirs, while there are few: a thread that uses two arrays in turn
     /// finds both at rest.

@@ -359,8 +359,44 @@ fn a_thread_leases_the_last_lane_again_that_it_leased_for_one_guard() {
         store.lane(index).replace(0);
     }
     let again = store.guard(Mode::Read);
-    assert!(again.index() == guards[9] && !again.is_kept());
+    assert!(again.index() == guards[9]);
     assert_eq!(store.guard(Mode::Read).index(), guards[4]);
+}
+
+// A guard beside others that the thread held took and freed a lane each time.
+#[test]
+fn a_thread_keeps_a_few_lanes_more_that_it_leases_again() {
+    let store = Store::new();
+    (0..10).for_each(|_| _ = store.guard(Mode::Read));
+    let mut kept = Vec::new();
+    for _ in 0..6 {
+        let first = store.guard(Mode::Read);
+        assert!(!first.is_kept());
+        store.lane(first.index()).replace(0);
+        let again = store.guard(Mode::Read);
+        assert_eq!(again.index(), first.index());
+        kept.push(again.is_kept());
+        if again.is_kept() {
+            withdraw(store.lane(again.index()));
+            assert_eq!(store.guard(Mode::Read).index(), again.index());
+        }
+    }
+    assert_eq!(kept, [true, true, true, true, false, false]);
+}
+
+/// A lane of two entries would be found by the one while the other is set aside.
+#[test]
+fn a_lane_that_became_poison_and_is_leased_again_is_kept_once() {
+    let store = Store::new();
+    let guards: Vec<_> = (0..5).map(|_| store.guard(Mode::Read).index()).collect();
+    let lost = guards[1];
+    OWN.with(|own| own.borrow_mut().stores[0].further = lost);
+    store.poison_and_free(lost);
+    let again = store.guard(Mode::Read);
+    assert!(again.index() == lost && again.is_kept());
+    let is_it = |kept: &&Kept| kept.index == lost;
+    let entries = OWN.with(|own| own.borrow().stores[0].lanes.iter().filter(is_it).count());
+    assert_eq!(entries, 1);
 }
 
 /// The tag of a lane that another thread leased since is the same as before.
