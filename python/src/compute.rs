@@ -16,7 +16,7 @@ use crate::{
     error::Raise,
     export::Carried,
     lock::{self, Mode, Wait},
-    locked::{Call, Leased, WRITERS, is_locked},
+    locked::{Call, Leased, WRITERS, is_locked, without_trace},
     together::{Guards, Request, Taken},
 };
 use ndshm::AnyArray;
@@ -84,7 +84,8 @@ impl<'py> Arrays<'py> {
         operation: impl FnOnce(&Ndarrays<'py>) -> PyResult<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (leases, ndarrays) = self.take(py)?;
-        let made = operation(&ndarrays).and_then(|made| ndarrays.back(made));
+        let made = without_trace(py, || operation(&ndarrays));
+        let made = made.and_then(|made| ndarrays.back(made));
         drop(ndarrays);
         let mut left = None;
         for (leased, array) in leases {

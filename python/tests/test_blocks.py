@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 import types
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -83,6 +84,44 @@ def test_a_traceback_that_keeps_a_view_keeps_no_lock(m: ndshm.Manager) -> None:
         except RuntimeError as error:
             saved.append(error)
     assert is_free(a) and a.poisoned() == []
+
+
+def test_an_exception_of_numpy_keeps_no_lock(m: ndshm.Manager) -> None:
+    a, saved = m.zeros((3, 3)), []
+    outer = ValueError("handled while NumPy raises")
+    for use in (
+        lambda x: np.linalg.inv(x),
+        lambda x: np.concatenate([x, x[0]]),
+        lambda x: np.apply_along_axis(lambda row: row / 0 if 1 // int(row[0]) else row, 0, x),
+        lambda x: np.add(x, np.ones(7)),
+        lambda x: x.reshape(5, 5),
+        lambda x: x.astype(object) @ "text",
+        lambda x: np.take(x, [99]),
+        lambda x: x[[99]],
+    ):
+        for on in ("block", "array"):
+            try:
+                raise outer
+            except ValueError:
+                local = "kept"
+                try:
+                    if on == "array":
+                        use(a)
+                    else:
+                        with a.write() as x:
+                            with contextlib.suppress(KeyError):
+                                try:
+                                    use(x)
+                                except Exception as error:
+                                    saved.append(error)
+                except Exception as error:
+                    saved.append(error)
+                assert local == "kept" and is_free(a), use
+    assert len(saved) == 16 and a.poisoned() == []
+    assert outer.__traceback__.tb_frame.f_locals["outer"] is outer  # type: ignore[union-attr]
+    for error in saved:
+        with pytest.raises(type(error)):
+            raise error
 
 
 def test_generators_that_are_closed_early_end_normally(m: ndshm.Manager) -> None:
@@ -232,6 +271,28 @@ def test_changing_the_type_of_a_view_shows_nothing_else(m: ndshm.Manager) -> Non
     with b.read() as x:
         pass
     assert x.tobytes() == bytes(8) and float(x) == 0
+
+
+def test_the_memory_of_a_view_cannot_be_exchanged(m: ndshm.Manager) -> None:
+    import weakref
+
+    a = m.ones(4)
+    with a.write() as x:
+        reference = weakref.ref(x)
+        assert reference() is x
+        with pytest.raises(AttributeError):
+            x.data = bytearray(32)  # type: ignore[misc,assignment]
+        with pytest.raises(TypeError):
+            x.__class__ = type("Other", (np.ndarray,), {"__slots__": ()})
+        for change in (
+            lambda: setattr(x, "strides", (800,)),
+            lambda: setattr(x, "dtype", "V40000"),
+            lambda: x.resize((100,)),
+        ):
+            with pytest.raises(ValueError), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                change()
+    assert is_free(a) and x.size == 0
 
 
 def test_an_operation_in_another_thread_keeps_the_lock(m: ndshm.Manager) -> None:

@@ -147,6 +147,47 @@ impl Lease {
     }
 }
 
+/// Calls one of NumPy's functions with ndarrays that must not outlive the call. If it fails, the
+/// frames of the call are cleared: the traceback of the exception would keep them.
+pub(crate) fn without_trace<'py>(
+    py: Python<'py>,
+    call: impl FnOnce() -> PyResult<Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let made = call();
+    if let Err(error) = &made {
+        clear_frames(py, error)?;
+    }
+    made
+}
+
+fn clear_frames(py: Python<'_>, error: &PyErr) -> PyResult<()> {
+    let handled = py.import("sys")?.call_method0("exc_info")?.get_item(1)?;
+    let first = error.value(py).clone().into_any();
+    let mut exceptions = vec![first.clone()];
+    let mut seen = 0;
+    while let Some(exception) = exceptions.pop() {
+        // One that the caller handles has frames of the caller's.
+        seen += 1;
+        if exception.is_none() || exception.is(&handled) || seen > 100 {
+            continue;
+        }
+        let mut traceback = match error.traceback(py) {
+            // Before Python 3.12 the exception itself may not have it yet.
+            Some(traceback) if exception.is(&first) => traceback.into_any(),
+            _ => exception.getattr(intern!(py, "__traceback__"))?,
+        };
+        while !traceback.is_none() {
+            let frame = traceback.getattr(intern!(py, "tb_frame"))?;
+            // One that still runs cannot be cleared.
+            let _ = frame.call_method0(intern!(py, "clear"));
+            traceback = traceback.getattr(intern!(py, "tb_next"))?;
+        }
+        exceptions.push(exception.getattr(intern!(py, "__cause__"))?);
+        exceptions.push(exception.getattr(intern!(py, "__context__"))?);
+    }
+    Ok(())
+}
+
 /// `__array_ufunc__(ufunc, method, *inputs, **keywords)`.
 pub(super) fn ufunc<'py>(
     class: &Class,
@@ -178,12 +219,12 @@ pub(super) fn ufunc<'py>(
     }
     let inputs = PyTuple::new(py, inputs)?;
     let keywords = (!replaced.is_empty()).then_some(&replaced);
-    let made = match method.cast::<PyString>()?.to_cow()?.as_ref() {
-        "__call__" => function.call(inputs, keywords)?,
+    let made = without_trace(py, || match method.cast::<PyString>()?.to_cow()?.as_ref() {
+        "__call__" => function.call(inputs, keywords),
         _ => function
             .getattr(method.cast::<PyString>()?)?
-            .call(inputs, keywords)?,
-    };
+            .call(inputs, keywords),
+    })?;
     writable.back(made, false)
 }
 
@@ -207,7 +248,7 @@ pub(super) fn function<'py>(
     let mut replaced = Replaced::new(class, call.writes()?);
     let given = replaced.all(given.as_any())?.cast_into::<PyTuple>()?;
     let keywords = replaced.keywords(Some(&keywords))?;
-    let made = function.call(given, keywords.as_ref())?;
+    let made = without_trace(py, || function.call(given, keywords.as_ref()))?;
     replaced.back(made, READ_ONLY_VIEWS.contains(&name.as_str()))
 }
 

@@ -13,7 +13,7 @@ use crate::slots::{
 };
 use numpy::npyffi::{NPY_ARRAY_OWNDATA, NPY_ARRAY_WRITEABLE};
 use pyo3::{
-    exceptions::{PySystemError, PyValueError},
+    exceptions::{PyAttributeError, PySystemError, PyValueError},
     ffi, intern,
     prelude::*,
     sync::PyOnceLock,
@@ -310,8 +310,7 @@ unsafe extern "C" fn getattr(
     // SAFETY: the interpreter calls slots in threads that are attached to it.
     let py = unsafe { Python::assume_attached() };
     let is_by_plain = CLASS.get(py).is_some_and(|class| {
-        // SAFETY: the set and the name are live objects. A name that cannot be hashed is none of
-        // the set: the error is taken back below.
+        // SAFETY: the set and the name are live objects, and a name is a text, which can be hashed.
         unsafe { ffi::PySet_Contains(class.by_plain.as_ptr(), name) == 1 }
     });
     if !is_by_plain {
@@ -354,6 +353,12 @@ unsafe extern "C" fn setattr(
         // SAFETY: the interpreter keeps both during the call.
         let (object, known) = unsafe { both(py, view, name) };
         let known = known.cast::<PyString>()?.to_cow()?.into_owned();
+        if known == "data" {
+            // NumPy would put other memory under the view, and drop what keeps its own.
+            return Err(PyAttributeError::new_err(
+                "the data of a guard's array cannot be set",
+            ));
+        }
         if !matches!(known.as_str(), "flat" | "real" | "imag") || value.is_null() {
             // SAFETY: they are live objects, the value perhaps null to delete.
             return match unsafe { ffi::PyObject_GenericSetAttr(view, name, value) } {

@@ -55,7 +55,7 @@ use std::{
     },
 };
 
-pub(crate) use calls::{Call, WRITERS};
+pub(crate) use calls::{Call, WRITERS, without_trace};
 pub(crate) use class::{add_to, is_locked};
 
 /// The leases of all guards. Whoever locks this holds the interpreter's lock, so a fork finds it
