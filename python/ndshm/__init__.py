@@ -14,17 +14,87 @@ pool as they are. Guards give access to the elements: their ndarrays are the sha
 and hold its lock.
 """
 
-from . import _errors
-from ._errors import *  # noqa: F403
-from ._errors import Error, Holder
+from ._errors import (
+    Abandoned,
+    AlreadyExists,
+    Attrs,
+    Closed,
+    Dtype,
+    Error,
+    Frozen,
+    Handle,
+    Header,
+    Holder,
+    Interrupted,
+    Io,
+    Layout,
+    Name,
+    NoSpace,
+    NotFound,
+    NotFrozen,
+    NotOwner,
+    NotShared,
+    PathReused,
+    Poisoned,
+    Rank,
+    ReadOnly,
+    Released,
+    Timeout,
+    TooManyGuards,
+    TooManyMappings,
+    Transfer,
+    Untrusted,
+    WouldBlock,
+    WouldDeadlock,
+)
 from ._manager import ArrayInfo, Manager, Swept, Usage, open, open_frozen
 from ._ndshm import Array, Atomics, Guard, Guards, LockedArray, MappedArray, Request, lock
 
 __version__ = "0.1.0"
-__all__ = ["Array", "ArrayInfo", "Atomics", "Guard", "Guards", "Holder", "LockedArray"]
-__all__ += ["Manager", "MappedArray", "Request", "Swept", "Usage", "lock", "open", "open_frozen"]
-__all__ += [
-    name
-    for name, value in vars(_errors).items()
-    if isinstance(value, type) and issubclass(value, Error)
+__all__ = [
+    "Abandoned",
+    "AlreadyExists",
+    "Array",
+    "ArrayInfo",
+    "Atomics",
+    "Attrs",
+    "Closed",
+    "Dtype",
+    "Error",
+    "Frozen",
+    "Guard",
+    "Guards",
+    "Handle",
+    "Header",
+    "Holder",
+    "Interrupted",
+    "Io",
+    "Layout",
+    "LockedArray",
+    "Manager",
+    "MappedArray",
+    "Name",
+    "NoSpace",
+    "NotFound",
+    "NotFrozen",
+    "NotOwner",
+    "NotShared",
+    "PathReused",
+    "Poisoned",
+    "Rank",
+    "ReadOnly",
+    "Released",
+    "Request",
+    "Swept",
+    "Timeout",
+    "TooManyGuards",
+    "TooManyMappings",
+    "Transfer",
+    "Untrusted",
+    "Usage",
+    "WouldBlock",
+    "WouldDeadlock",
+    "lock",
+    "open",
+    "open_frozen",
 ]

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 import ndshm
+from ndshm import _errors
 
 
 def open_released(m: ndshm.Manager) -> None:
@@ -99,3 +100,10 @@ def test_an_error_names_functions_of_python_and_none_of_rust(m: ndshm.Manager, c
         fail(m)
     text = str(caught.value)
     assert advice in text and "::" not in text and "panic" not in text, text
+
+
+def test_every_error_is_exported() -> None:
+    classes = {name for name, value in vars(_errors).items() if isinstance(value, type)}
+    errors = {name for name in classes if issubclass(getattr(_errors, name), ndshm.Error)}
+    assert len(errors) > 20 and errors <= set(ndshm.__all__)
+    assert all(getattr(ndshm, name) is getattr(_errors, name) for name in errors)
