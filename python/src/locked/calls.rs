@@ -196,6 +196,14 @@ pub(super) fn ufunc<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = args.py();
     let (function, method) = (args.get_item(0)?, args.get_item(1)?);
+    let is_call = method.is(intern!(py, "__call__"));
+    if is_call && keywords.is_none_or(|keywords| keywords.is_empty()) {
+        // The usual case: nothing is written, and no result is a view.
+        let mut readable = Replaced::new(class, false);
+        let inputs = args.iter().skip(2).map(|input| readable.one(&input));
+        let inputs = PyTuple::new(py, inputs.collect::<PyResult<Vec<_>>>()?)?;
+        return without_trace(py, || function.call1(inputs));
+    }
     let is_at = method.cast::<PyString>()?.to_cow()? == "at";
     // First, so that an ndarray that is input and output is a writable one.
     let mut writable = Replaced::new(class, true);

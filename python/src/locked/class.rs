@@ -120,6 +120,7 @@ impl Class {
         CLASS.get_or_try_init(py, || Self::make(py))
     }
 
+    #[inline]
     pub(super) fn is_of(&self, object: *mut ffi::PyObject) -> bool {
         // SAFETY: the caller has a live object.
         unsafe { ffi::Py_TYPE(object) == self.class.as_ptr().cast() }
@@ -130,17 +131,25 @@ impl Class {
     }
 
     /// The part behind NumPy's struct.
+    #[inline]
     pub(super) fn extra(&self, view: *mut ffi::PyObject) -> *mut Extra {
         view.cast::<u8>().wrapping_add(self.extra_at).cast()
     }
 
     /// The lease of a view; `None` for other objects, and for ndarrays of this class that are no
     /// views of a lease.
+    #[inline]
     pub(super) fn lease<'a>(&self, object: &'a Bound<'_, PyAny>) -> Option<(&'a Lease, bool)> {
-        if !self.is_of(object.as_ptr()) {
+        self.lease_of(object.as_ptr())
+    }
+
+    /// The same for an object that lives for `'a`.
+    #[inline]
+    fn lease_of<'a>(&self, object: *mut ffi::PyObject) -> Option<(&'a Lease, bool)> {
+        if !self.is_of(object) {
             return None;
         }
-        let extra = self.extra(object.as_ptr());
+        let extra = self.extra(object);
         // SAFETY: an object of the class has this part.
         let extra = unsafe { &*extra };
         // SAFETY: a view keeps the root, and so the lease, which is there unless it is null.
@@ -268,6 +277,29 @@ unsafe extern "C" fn finalize(
     view: *mut ffi::PyObject,
     parent: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
+    // SAFETY: the interpreter calls slots in threads that are attached to it.
+    let py = unsafe { Python::assume_attached() };
+    // The usual case first: it is the larger part of what a view costs.
+    if let Some(class) = CLASS.get(py)
+        && let Some((lease, read_only)) = class.lease_of(parent)
+        && class.is_of(view)
+        && class.lease_of(view).is_none()
+    {
+        // SAFETY: the object is an ndarray.
+        let parts = unsafe { &mut *fields(view) };
+        if parts.flags & NPY_ARRAY_OWNDATA == 0 && lease.has(parts.data.addr()) {
+            parts.flags &= !NPY_ARRAY_WRITEABLE;
+            // SAFETY: the view is on no list, and lies in the memory of the lease, whose root the
+            // parent keeps.
+            unsafe { list::add(class, view, lease, read_only) };
+            return py.None().into_ptr();
+        }
+    }
+    finalize_other(view, parent)
+}
+
+#[cold]
+fn finalize_other(view: *mut ffi::PyObject, parent: *mut ffi::PyObject) -> *mut ffi::PyObject {
     run_for_object(|py| {
         let class = Class::get(py)?;
         // SAFETY: the interpreter keeps both during the call.
@@ -402,19 +434,18 @@ unsafe extern "C" fn subscript(
         let class = Class::get(py)?;
         // SAFETY: the interpreter keeps both during the call.
         let (object, at) = unsafe { both(py, view, index) };
-        let is_basic = plain::is_basic(&at);
-        let from = match is_basic {
-            true => object.clone(),
-            false => plain::of(class, &object)?,
-        };
+        if plain::is_basic(&at) {
+            // SAFETY: both are live objects, the first one an ndarray.
+            let made = unsafe { (class.subscript)(view, index) };
+            // SAFETY: it is a new reference, or null with an exception set.
+            return unsafe { Bound::from_owned_ptr_or_err(py, made) };
+        }
+        let from = plain::of(class, &object)?;
         // SAFETY: both are live objects, the first one an ndarray.
         let made = unsafe { (class.subscript)(from.as_ptr(), index) };
         // SAFETY: it is a new reference, or null with an exception set.
         let made = unsafe { Bound::from_owned_ptr_or_err(py, made) }?;
-        match is_basic {
-            true => Ok(made),
-            false => plain::wrapped(class, made, &object),
-        }
+        plain::wrapped(class, made, &object)
     })
 }
 
