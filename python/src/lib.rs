@@ -12,6 +12,7 @@
 //! | `signals` | signals during waits |
 //! | `error` | exceptions for the library's errors |
 //! | `dtype`, `attrs`, `arguments`, `index`, `strides` | Python's values and the library's |
+//! | `nested` | values in containers |
 //! | `slots` | classes that are made from slots at run time |
 //! | `pickle` | managers as text |
 //! | `export` | NumPy arrays over shared memory |
@@ -45,6 +46,7 @@ mod locked;
 mod manager;
 mod mapped;
 mod methods;
+mod nested;
 mod pickle;
 mod signals;
 mod slots;

@@ -3,11 +3,12 @@
 //! runs, in whichever thread.
 
 use super::{Lease, class::Class, plain};
+use crate::nested;
 use pyo3::{
     intern,
     prelude::*,
     sync::PyOnceLock,
-    types::{PyDict, PyList, PyString, PyTuple},
+    types::{PyDict, PyString, PyTuple},
 };
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -72,61 +73,30 @@ impl<'a, 'py> Replaced<'a, 'py> {
 
     /// Replaces views in tuples, lists and dictionaries too.
     fn all(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        let py = value.py();
-        if let Ok(tuple) = value.cast_exact::<PyTuple>() {
-            let items: Vec<_> = tuple
-                .iter()
-                .map(|item| self.all(&item))
-                .collect::<PyResult<_>>()?;
-            return Ok(PyTuple::new(py, items)?.into_any());
-        }
-        if let Ok(list) = value.cast_exact::<PyList>() {
-            let items: Vec<_> = list
-                .iter()
-                .map(|item| self.all(&item))
-                .collect::<PyResult<_>>()?;
-            return Ok(PyList::new(py, items)?.into_any());
-        }
-        self.one(value)
-    }
-
-    fn keywords(
-        &mut self,
-        keywords: Option<&Bound<'py, PyDict>>,
-    ) -> PyResult<Option<Bound<'py, PyDict>>> {
-        let Some(keywords) = keywords else {
-            return Ok(None);
-        };
-        let replaced = PyDict::new(keywords.py());
-        for (key, value) in keywords {
-            replaced.set_item(key, self.all(&value)?)?;
-        }
-        Ok(Some(replaced))
+        nested::replaced(value, &mut |value| {
+            let is_view = self.class.is_of(value.as_ptr());
+            is_view.then(|| self.one(value)).transpose()
+        })
     }
 
     /// The result of the call: the view for its plain ndarray, and views for other plain ndarrays
     /// over the same memory.
-    fn back(&self, made: Bound<'py, PyAny>, read_only: bool) -> PyResult<Bound<'py, PyAny>> {
+    fn back(&self, made: &Bound<'py, PyAny>, read_only: bool) -> PyResult<Bound<'py, PyAny>> {
         let py = made.py();
-        if let Some((view, _)) = self.pairs.iter().find(|(_, plain)| plain.is(&made)) {
-            return Ok(view.clone());
-        }
-        if let Ok(tuple) = made.cast_exact::<PyTuple>() {
-            let items = tuple.iter().map(|item| self.back(item, read_only));
-            return Ok(PyTuple::new(py, items.collect::<PyResult<Vec<_>>>()?)?.into_any());
-        }
-        if let Ok(list) = made.cast_exact::<PyList>() {
-            let items = list.iter().map(|item| self.back(item, read_only));
-            return Ok(PyList::new(py, items.collect::<PyResult<Vec<_>>>()?)?.into_any());
-        }
-        for (view, _) in &self.pairs {
-            if let Some((lease, is_read_only)) = self.class.lease(view)
-                && plain::is_over(py, &made, lease)
-            {
-                return plain::locked_over(py, &made, lease, read_only || is_read_only);
+        nested::replaced(made, &mut |made| {
+            if let Some((view, _)) = self.pairs.iter().find(|(_, plain)| plain.is(made)) {
+                return Ok(Some(view.clone()));
             }
-        }
-        Ok(made)
+            for (view, _) in &self.pairs {
+                if let Some((lease, is_read_only)) = self.class.lease(view)
+                    && plain::is_over(py, made, lease)
+                {
+                    let read_only = read_only || is_read_only;
+                    return plain::locked_over(py, made, lease, read_only).map(Some);
+                }
+            }
+            Ok(None)
+        })
     }
 }
 
@@ -233,7 +203,7 @@ pub(super) fn ufunc<'py>(
             .getattr(method.cast::<PyString>()?)?
             .call(inputs, keywords),
     })?;
-    writable.back(made, false)
+    writable.back(&made, false)
 }
 
 /// `__array_function__(function, types, args, keywords)`.
@@ -255,9 +225,9 @@ pub(super) fn function<'py>(
     };
     let mut replaced = Replaced::new(class, call.writes()?);
     let given = replaced.all(given.as_any())?.cast_into::<PyTuple>()?;
-    let keywords = replaced.keywords(Some(&keywords))?;
-    let made = without_trace(py, || function.call(given, keywords.as_ref()))?;
-    replaced.back(made, READ_ONLY_VIEWS.contains(&name.as_str()))
+    let keywords = replaced.all(keywords.as_any())?.cast_into::<PyDict>()?;
+    let made = without_trace(py, || function.call(given, Some(&keywords)))?;
+    replaced.back(&made, READ_ONLY_VIEWS.contains(&name.as_str()))
 }
 
 /// A call of one of NumPy's functions.

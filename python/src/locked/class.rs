@@ -3,26 +3,24 @@
 //! It has no subclasses and no dictionary.
 
 use super::{
-    Lease, Way, calls,
+    Lease, Way,
     list::{self, Extra},
-    plain,
+    methods, plain,
 };
 use crate::slots::{
-    argument, arguments, become_plain, both, class_of_ndarrays, fields, method, run,
-    run_for_object, slot, with_keywords,
+    argument, become_plain, both, class_of_ndarrays, fields, run, run_for_object, slot,
 };
 use numpy::npyffi::{NPY_ARRAY_OWNDATA, NPY_ARRAY_WRITEABLE};
 use pyo3::{
-    exceptions::{PyAttributeError, PySystemError, PyValueError},
-    ffi, intern,
+    exceptions::{PyAttributeError, PySystemError},
+    ffi,
     prelude::*,
     sync::PyOnceLock,
     types::{PyFrozenSet, PyString, PyType},
 };
 use std::{
     ffi::{CStr, c_int, c_void},
-    mem, ptr,
-    sync::atomic::Ordering::Relaxed,
+    mem,
 };
 
 /// The attributes that a view answers itself. All other public ones, and [`BY_PLAIN`], are those of
@@ -90,14 +88,14 @@ static CLASS: PyOnceLock<Class> = PyOnceLock::new();
 
 /// The class, and what it takes from NumPy's.
 pub(super) struct Class {
-    class: Py<PyType>,
+    pub(super) class: Py<PyType>,
     /// Where an object has its [`Extra`].
     extra_at: usize,
     dealloc: ffi::destructor,
     subscript: ffi::binaryfunc,
     assign: ffi::objobjargproc,
     assign_item: ffi::ssizeobjargproc,
-    view: Py<PyAny>,
+    pub(super) view: Py<PyAny>,
     by_plain: Py<PyFrozenSet>,
     writing: Py<PyFrozenSet>,
 }
@@ -170,8 +168,8 @@ impl Class {
             slot(ffi::Py_mp_ass_subscript, assign as *mut c_void),
             slot(ffi::Py_sq_ass_item, assign_item as *mut c_void),
             slot(ffi::Py_bf_getbuffer, buffer as *mut c_void),
-            slot(ffi::Py_tp_methods, methods().as_mut_ptr().cast()),
-            slot(ffi::Py_tp_getset, getters().as_mut_ptr().cast()),
+            slot(ffi::Py_tp_methods, methods::all().as_mut_ptr().cast()),
+            slot(ffi::Py_tp_getset, methods::getters().as_mut_ptr().cast()),
         ];
         let more = size_of::<Extra>();
         let (class, extra_at) = class_of_ndarrays(py, c"ndshm.LockedArray", slots, more)?;
@@ -227,33 +225,6 @@ unsafe fn inherited<F: Copy>(base: &Bound<'_, PyType>, slot: c_int) -> PyResult<
     Ok(unsafe { mem::transmute_copy(&found) })
 }
 
-fn methods() -> &'static mut [ffi::PyMethodDef] {
-    let finalize = ffi::PyMethodDefPointer {
-        PyCFunction: finalize,
-    };
-    Box::leak(Box::new([
-        method(c"__array_finalize__", finalize, ffi::METH_O),
-        with_keywords!(c"__array_ufunc__", array_ufunc),
-        with_keywords!(c"__array_function__", array_function),
-        with_keywords!(c"view", view),
-        with_keywords!(c"setflags", setflags),
-        ffi::PyMethodDef::zeroed(),
-    ]))
-}
-
-fn getters() -> &'static mut [ffi::PyGetSetDef] {
-    Box::leak(Box::new([
-        ffi::PyGetSetDef {
-            name: c"base".as_ptr(),
-            get: Some(no_base),
-            set: None,
-            doc: ptr::null(),
-            closure: ptr::null_mut(),
-        },
-        ffi::PyGetSetDef::default(),
-    ]))
-}
-
 unsafe extern "C" fn dealloc(view: *mut ffi::PyObject) {
     // SAFETY: the interpreter deallocates objects in threads that are attached to it.
     let py = unsafe { Python::assume_attached() };
@@ -273,7 +244,7 @@ unsafe extern "C" fn dealloc(view: *mut ffi::PyObject) {
 ///
 /// A view of a lease goes on the list. Any other one, such as the result of a computation, becomes
 /// an object of NumPy's own class.
-unsafe extern "C" fn finalize(
+pub(super) unsafe extern "C" fn finalize(
     view: *mut ffi::PyObject,
     parent: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
@@ -298,6 +269,7 @@ unsafe extern "C" fn finalize(
     finalize_other(view, parent)
 }
 
+/// What has another parent than a view of the same lease.
 #[cold]
 fn finalize_other(view: *mut ffi::PyObject, parent: *mut ffi::PyObject) -> *mut ffi::PyObject {
     run_for_object(|py| {
@@ -309,27 +281,20 @@ fn finalize_other(view: *mut ffi::PyObject, parent: *mut ffi::PyObject) -> *mut 
         }
         // SAFETY: the object is an ndarray.
         let parts = unsafe { &mut *fields(view.as_ptr()) };
-        let at = parts.data.addr();
-        let is_own = parts.flags & NPY_ARRAY_OWNDATA != 0;
-        let others;
-        let lease = match class.lease(&parent) {
-            _ if is_own => None,
-            Some(found) => Some(found),
-            // Such as a view by a number for the address, as `as_strided` makes it.
-            None => {
-                others = Lease::at(at);
-                others.as_deref().map(|lease| (lease, true))
-            }
+        // Such as a view by a number for the address, as `as_strided` makes it.
+        let lease = match parts.flags & NPY_ARRAY_OWNDATA {
+            0 => Lease::at(parts.data.addr()),
+            _ => None,
         };
         match lease {
-            Some((lease, read_only)) if lease.has(at) => {
+            Some(lease) => {
                 parts.flags &= !NPY_ARRAY_WRITEABLE;
                 // SAFETY: the view is on no list, and lies in the memory of the lease, whose root
                 // lives until the lease ends.
-                unsafe { list::add(class, view.as_ptr(), lease, read_only) };
+                unsafe { list::add(class, view.as_ptr(), &lease, true) };
             }
             // SAFETY: the object is a new one of the class, on no list.
-            _ => unsafe { become_plain(py, view.as_ptr()) },
+            None => unsafe { become_plain(py, view.as_ptr()) },
         }
         Ok(py.None().into_bound(py))
     })
@@ -521,108 +486,5 @@ unsafe extern "C" fn buffer(
             0 => Ok(0),
             _ => Err(PyErr::fetch(py)),
         }
-    })
-}
-
-/// `base`: nothing. What keeps the memory is for the lease alone.
-unsafe extern "C" fn no_base(_view: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
-    run_for_object(|py| Ok(py.None().into_bound(py)))
-}
-
-/// `view`: as another class of a plain ndarray, which may be written uncounted.
-unsafe extern "C" fn view(
-    view: *mut ffi::PyObject,
-    args: *mut ffi::PyObject,
-    keywords: *mut ffi::PyObject,
-) -> *mut ffi::PyObject {
-    run_for_object(|py| {
-        let class = Class::get(py)?;
-        // SAFETY: these are the arguments of such a method.
-        let (args, keywords) = unsafe { arguments(py, args, keywords)? };
-        // SAFETY: the interpreter keeps it during the call.
-        let view = unsafe { argument(py, view) };
-        let named = keywords.iter().flat_map(|keywords| keywords.values());
-        let has_other_class = args.iter().chain(named).any(|value| {
-            let is_own = value.as_ptr() == class.class.as_ptr();
-            let array = class.class.bind(py).getattr(intern!(py, "__base__"));
-            let value = value.cast::<PyType>();
-            !is_own
-                && array.is_ok_and(|array| {
-                    value.is_ok_and(|value| value.is_subclass(&array).unwrap_or(false))
-                })
-        });
-        if !has_other_class {
-            let args = calls::with_first(&view, &args)?;
-            return class.view.bind(py).call(args, keywords.as_ref());
-        }
-        if let Some((lease, _)) = class.lease(&view) {
-            lease.note_write();
-            lease.note_way(Way::OtherClass);
-        }
-        let plain = plain::of(class, &view)?;
-        plain.call_method(intern!(py, "view"), args, keywords.as_ref())
-    })
-}
-
-/// `setflags`: a view can refuse to be written, and be written again if its guard may write.
-unsafe extern "C" fn setflags(
-    view: *mut ffi::PyObject,
-    args: *mut ffi::PyObject,
-    keywords: *mut ffi::PyObject,
-) -> *mut ffi::PyObject {
-    run_for_object(|py| {
-        let class = Class::get(py)?;
-        // SAFETY: these are the arguments of such a method.
-        let (args, keywords) = unsafe { arguments(py, args, keywords)? };
-        // SAFETY: the interpreter keeps it during the call.
-        let view = unsafe { argument(py, view) };
-        let Some((lease, _)) = class.lease(&view) else {
-            return plain::of(class, &view)?.call_method(
-                intern!(py, "setflags"),
-                args,
-                keywords.as_ref(),
-            );
-        };
-        let write = match (args.get_item(0), &keywords) {
-            (Ok(write), _) => Some(write),
-            (_, Some(keywords)) => keywords.get_item(intern!(py, "write"))?,
-            _ => None,
-        };
-        if let Some(write) = write.filter(|write| !write.is_none()) {
-            let is_read_only = !write.is_truthy()?;
-            if !is_read_only && !lease.is_writable.load(Relaxed) {
-                return Err(PyValueError::new_err(
-                    "cannot set WRITEABLE flag to True of this array: its guard is one to read",
-                ));
-            }
-            let extra = class.extra(view.as_ptr());
-            // SAFETY: an object of the class has this part.
-            unsafe { (*extra).is_read_only = is_read_only };
-        }
-        Ok(py.None().into_bound(py))
-    })
-}
-
-unsafe extern "C" fn array_ufunc(
-    _view: *mut ffi::PyObject,
-    args: *mut ffi::PyObject,
-    keywords: *mut ffi::PyObject,
-) -> *mut ffi::PyObject {
-    run_for_object(|py| {
-        // SAFETY: these are the arguments of such a method.
-        let (args, keywords) = unsafe { arguments(py, args, keywords)? };
-        calls::ufunc(Class::get(py)?, &args, keywords.as_ref())
-    })
-}
-
-unsafe extern "C" fn array_function(
-    _view: *mut ffi::PyObject,
-    args: *mut ffi::PyObject,
-    keywords: *mut ffi::PyObject,
-) -> *mut ffi::PyObject {
-    run_for_object(|py| {
-        // SAFETY: these are the arguments of such a method.
-        let (args, _) = unsafe { arguments(py, args, keywords)? };
-        calls::function(Class::get(py)?, &args)
     })
 }

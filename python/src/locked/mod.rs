@@ -29,12 +29,13 @@
 //!
 //! # Layers
 //!
-//! `class` is the class, its slots and its list of views. `plain` makes plain ndarrays of views and
-//! back. `calls` has NumPy's protocols for functions.
+//! `class` is the class and its slots, `methods` its methods, `list` the views of a lease. `plain`
+//! makes plain ndarrays of views and back. `calls` has NumPy's protocols for functions.
 
 mod calls;
 mod class;
 mod list;
+mod methods;
 mod plain;
 
 use crate::{
@@ -58,8 +59,8 @@ use std::{
 pub(crate) use calls::{Call, WRITERS, without_trace};
 pub(crate) use class::{add_to, is_locked};
 
-/// The leases of all guards. Whoever locks this holds the interpreter's lock, so a fork finds it
-/// unlocked.
+/// The leases of all guards. A thread that locks this holds the interpreter's lock, so a
+/// fork finds it unlocked.
 static LEASES: Mutex<Vec<Arc<Lease>>> = Mutex::new(Vec::new());
 
 /// The locks that are held though their blocks have ended.
@@ -84,7 +85,7 @@ pub(crate) struct Lease {
     running: AtomicU32,
     /// The first of the views, see `list`.
     views: AtomicPtr<pyo3::ffi::PyObject>,
-    /// The root, while it lives. Borrowed: whoever reads it has a view that keeps it.
+    /// The root, while it lives. Borrowed: a reader has a view that keeps it.
     root: AtomicPtr<pyo3::ffi::PyObject>,
 }
 

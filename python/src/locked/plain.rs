@@ -1,6 +1,6 @@
 //! Plain ndarrays of the views of a lease, and views of plain ndarrays.
 //!
-//! A plain ndarray has the root as its base: whoever keeps it keeps the lock.
+//! A plain ndarray has the root as its base: an object that keeps it keeps the lock.
 
 use super::{Lease, class::Class, list};
 use crate::slots::{fields, plain_type};

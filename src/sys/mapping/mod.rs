@@ -80,7 +80,7 @@ pub(crate) unsafe trait Atomics {}
 /// and all clones of its `pages` are dropped, and the first page stays writable. If `is_private`,
 /// the other pages can only be read.
 pub(crate) struct Mapping {
-    /// Shared with those who need the memory mapped after this value is dropped.
+    /// Shared with owners that need the memory mapped after this value is dropped.
     pages: Arc<Pages>,
     len: usize,
     is_private: bool,
@@ -289,7 +289,7 @@ impl Mapping {
         self.len
     }
 
-    /// The pages, for those who need them mapped for longer than this value lives.
+    /// The pages, for an owner that needs them mapped for longer than this value lives.
     pub(crate) fn pages(&self) -> Arc<Pages> {
         self.pages.clone()
     }

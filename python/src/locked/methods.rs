@@ -1,0 +1,176 @@
+//! The methods that the class `LockedArray` has instead of NumPy's.
+
+use super::{
+    Way, calls,
+    class::{Class, finalize},
+    plain,
+};
+use crate::slots::{argument, arguments, method, run_for_object, with_keywords};
+use pyo3::{
+    exceptions::PyValueError,
+    ffi, intern,
+    prelude::*,
+    types::{PyDict, PyTuple, PyType},
+};
+use std::{ffi::c_void, ptr, sync::atomic::Ordering::Relaxed};
+
+pub(super) fn all() -> &'static mut [ffi::PyMethodDef] {
+    let finalize = ffi::PyMethodDefPointer {
+        PyCFunction: finalize,
+    };
+    Box::leak(Box::new([
+        method(c"__array_finalize__", finalize, ffi::METH_O),
+        with_keywords!(c"__array_ufunc__", array_ufunc),
+        with_keywords!(c"__array_function__", array_function),
+        with_keywords!(c"view", view),
+        with_keywords!(c"setflags", setflags),
+        ffi::PyMethodDef::zeroed(),
+    ]))
+}
+
+pub(super) fn getters() -> &'static mut [ffi::PyGetSetDef] {
+    Box::leak(Box::new([
+        ffi::PyGetSetDef {
+            name: c"base".as_ptr(),
+            get: Some(no_base),
+            set: None,
+            doc: ptr::null(),
+            closure: ptr::null_mut(),
+        },
+        ffi::PyGetSetDef::default(),
+    ]))
+}
+
+/// Runs a method that takes arguments and keywords.
+///
+/// # Safety
+///
+/// The arguments are those of such a method, of an object of the class.
+unsafe fn with_arguments(
+    view: *mut ffi::PyObject,
+    args: *mut ffi::PyObject,
+    keywords: *mut ffi::PyObject,
+    method: impl for<'py> FnOnce(
+        &Class,
+        &Bound<'py, PyAny>,
+        &Bound<'py, PyTuple>,
+        Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>>,
+) -> *mut ffi::PyObject {
+    run_for_object(|py| {
+        // SAFETY: the caller's promise.
+        let (args, keywords) = unsafe { arguments(py, args, keywords)? };
+        // SAFETY: the interpreter keeps it during the call.
+        let view = unsafe { argument(py, view) };
+        method(Class::get(py)?, &view, &args, keywords.as_ref())
+    })
+}
+
+/// `base`: nothing. What keeps the memory is for the lease alone.
+unsafe extern "C" fn no_base(_view: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
+    run_for_object(|py| Ok(py.None().into_bound(py)))
+}
+
+/// `view`: as another class of a plain ndarray, which may be written uncounted.
+unsafe extern "C" fn view(
+    view: *mut ffi::PyObject,
+    args: *mut ffi::PyObject,
+    keywords: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: these are the arguments of such a method.
+    unsafe { with_arguments(view, args, keywords, view_as) }
+}
+
+fn view_as<'py>(
+    class: &Class,
+    view: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyTuple>,
+    keywords: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = view.py();
+    let named = keywords.into_iter().flat_map(|keywords| keywords.values());
+    let has_other_class = args.iter().chain(named).any(|value| {
+        let is_own = value.as_ptr() == class.class.as_ptr();
+        let array = class.class.bind(py).getattr(intern!(py, "__base__"));
+        let value = value.cast::<PyType>();
+        !is_own
+            && array.is_ok_and(|array| {
+                value.is_ok_and(|value| value.is_subclass(&array).unwrap_or(false))
+            })
+    });
+    if !has_other_class {
+        let args = calls::with_first(view, args)?;
+        return class.view.bind(py).call(args, keywords);
+    }
+    if let Some((lease, _)) = class.lease(view) {
+        lease.note_write();
+        lease.note_way(Way::OtherClass);
+    }
+    let plain = plain::of(class, view)?;
+    plain.call_method(intern!(py, "view"), args, keywords)
+}
+
+/// `setflags`: a view can refuse to be written, and be written again if its guard may write.
+unsafe extern "C" fn setflags(
+    view: *mut ffi::PyObject,
+    args: *mut ffi::PyObject,
+    keywords: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: these are the arguments of such a method.
+    unsafe { with_arguments(view, args, keywords, set_flags) }
+}
+
+fn set_flags<'py>(
+    class: &Class,
+    view: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyTuple>,
+    keywords: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = view.py();
+    let Some((lease, _)) = class.lease(view) else {
+        return plain::of(class, view)?.call_method(intern!(py, "setflags"), args, keywords);
+    };
+    let write = match (args.get_item(0), keywords) {
+        (Ok(write), _) => Some(write),
+        (_, Some(keywords)) => keywords.get_item(intern!(py, "write"))?,
+        _ => None,
+    };
+    if let Some(write) = write.filter(|write| !write.is_none()) {
+        let is_read_only = !write.is_truthy()?;
+        if !is_read_only && !lease.is_writable.load(Relaxed) {
+            return Err(PyValueError::new_err(
+                "cannot set WRITEABLE flag to True of this array: its guard is one to read",
+            ));
+        }
+        let extra = class.extra(view.as_ptr());
+        // SAFETY: an object of the class has this part.
+        unsafe { (*extra).is_read_only = is_read_only };
+    }
+    Ok(py.None().into_bound(py))
+}
+
+unsafe extern "C" fn array_ufunc(
+    view: *mut ffi::PyObject,
+    args: *mut ffi::PyObject,
+    keywords: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: these are the arguments of such a method.
+    unsafe {
+        with_arguments(view, args, keywords, |class, _, args, keywords| {
+            calls::ufunc(class, args, keywords)
+        })
+    }
+}
+
+unsafe extern "C" fn array_function(
+    view: *mut ffi::PyObject,
+    args: *mut ffi::PyObject,
+    keywords: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: these are the arguments of such a method.
+    unsafe {
+        with_arguments(view, args, keywords, |class, _, args, _| {
+            calls::function(class, args)
+        })
+    }
+}
