@@ -4,7 +4,7 @@ pub use crate::format::header_error::HeaderError;
 
 use crate::{
     element::dtype::DType,
-    format::id::ArrayId,
+    format::{id::ArrayId, kind::ArrayKind},
     inspect::holder::{Holder, Holders, words},
 };
 use std::{fmt, io, ops::Range, path::PathBuf, time::Duration};
@@ -151,6 +151,17 @@ pub enum Error {
         expected: DType,
         /// The type in the file.
         found: DType,
+    },
+    /// The file is a ring or a growing array, and was opened as another kind.
+    #[error("{}: it is a{} {found}, not a{} {expected}: {}", path.display(), article(*found),
+        article(*expected), kind_advice(*found))]
+    Kind {
+        /// The file.
+        path: PathBuf,
+        /// The requested kind.
+        expected: ArrayKind,
+        /// The kind of the file.
+        found: ArrayKind,
     },
     /// The array or view has another number of dimensions.
     #[error(
@@ -376,6 +387,7 @@ impl fmt::Debug for Error {
             Error::NotOwner { .. } => "NotOwner",
             Error::PathReused { .. } => "PathReused",
             Error::Dtype { .. } => "Dtype",
+            Error::Kind { .. } => "Kind",
             Error::Rank { .. } => "Rank",
             Error::Layout { .. } => "Layout",
             Error::NotShared { .. } => "NotShared",
@@ -477,6 +489,23 @@ impl Error {
 /// The text of `NotFound` for a store.
 pub(crate) const NO_STORE: &str =
     "no store is here; correct the path, or make a store with Manager::create";
+
+/// The end of the article before a kind.
+fn article(kind: ArrayKind) -> &'static str {
+    match kind {
+        ArrayKind::Array => "n",
+        _ => "",
+    }
+}
+
+/// The verb that opens a file of a kind.
+fn kind_advice(found: ArrayKind) -> &'static str {
+    match found {
+        ArrayKind::Array => "open it as SharedArray or AnyArray",
+        ArrayKind::Ring => "open it as Ring",
+        ArrayKind::Growing => "open it as GrowingArray",
+    }
+}
 
 /// The advice where an array, or a part of one, has the element type `found`.
 fn dtype_advice(expected: &DType, found: &DType) -> String {

@@ -84,6 +84,7 @@ fn publish<T: Element, D: Dimension>(
     let header = Header {
         id,
         spec: ArraySpec::new(T::DTYPE, shape, order).unwrap(),
+        kind: Default::default(),
         axis_names: case.axis_names,
         attrs,
         created,

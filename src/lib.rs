@@ -176,6 +176,7 @@ pub use element::numpy::NumpyDType;
 pub use element::{Bool, Element};
 pub use error::{Error, HeaderError, Result};
 pub use format::id::ArrayId;
+pub use format::kind::ArrayKind;
 pub use handle::Handle;
 pub use inspect::holder::{Holder, Holders};
 pub use inspect::info::ArrayInfo;

@@ -8,7 +8,7 @@ use crate::{
     },
     element::{Element, dtype::DType},
     error::{Error, Result},
-    format::{array_spec::ArraySpec, header::Header, id::ArrayId, name::ArrayName},
+    format::{array_spec::ArraySpec, header::Header, id::ArrayId, kind::Kind, name::ArrayName},
     layout::{self, Layout, Order},
     scope::Scope,
     segment::{
@@ -29,6 +29,7 @@ pub(crate) struct Labels {
     pub(crate) scope: Option<Scope>,
     pub(crate) attrs: Option<Value>,
     pub(crate) axis_names: Vec<Option<String>>,
+    pub(crate) kind: Kind,
 }
 
 /// The elements of a new array when other processes can see it.
@@ -112,6 +113,7 @@ pub(crate) fn draft(
     let header = Header {
         id: ArrayId::new().map_err(Error::io(member.directory(), "take random bytes"))?,
         spec,
+        kind: labels.kind,
         axis_names: labels.axis_names,
         attrs: labels.attrs,
         created: Plan::created(member)?,

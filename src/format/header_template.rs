@@ -10,6 +10,7 @@ use crate::{
         constants::*,
         header::{Header, Parsed, checksum},
         id::ArrayId,
+        kind::Kind,
     },
     sys::fork,
 };
@@ -94,6 +95,7 @@ impl Template {
     fn write(&self, header: &Header, state: &[u8; STATE_LEN]) -> Option<Vec<u8>> {
         let (known, created) = (&self.parsed.header, &header.created);
         let is_alike = header.spec == known.spec
+            && header.kind == known.kind
             && (&header.axis_names, &header.attrs) == (&known.axis_names, &known.attrs)
             && (&created.software, created.pid, created.boot, created.store)
                 == (
@@ -184,7 +186,8 @@ fn by_template<R>(attempt: impl Fn(&Template) -> Option<R>) -> Option<R> {
 }
 
 fn remember(bytes: &[u8], parsed: &Parsed) {
-    let template = if bytes.len() <= LONGEST {
+    // The head of another kind has words that change.
+    let template = if bytes.len() <= LONGEST && parsed.header.kind == Kind::Array {
         Template::new(bytes, parsed)
     } else {
         None
@@ -224,6 +227,7 @@ mod tests {
         Header {
             id: ArrayId::from_bytes([seed; 16]),
             spec: ArraySpec::new(dtype, shape, Order::C).unwrap(),
+            kind: Kind::Array,
             axis_names: Vec::new(),
             attrs: None,
             created,

@@ -14,5 +14,6 @@ pub(crate) mod header;
 pub(crate) mod header_error;
 pub(crate) mod header_template;
 pub(crate) mod id;
+pub(crate) mod kind;
 pub(crate) mod name;
 pub(crate) mod words;

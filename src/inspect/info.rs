@@ -3,7 +3,7 @@
 use crate::{
     element::dtype::DType,
     error::{Error, Result},
-    format::{attributes, header::Header, id::ArrayId, name},
+    format::{attributes, header::Header, id::ArrayId, kind::ArrayKind, name},
     handle::Handle,
     layout::Order,
     scope::Scope,
@@ -41,6 +41,8 @@ pub struct ArrayInfo {
     pub name: Option<String>,
     /// Its file.
     pub path: PathBuf,
+    /// Whether it is an array of fixed shape, a ring or an array that grows.
+    pub kind: ArrayKind,
     /// The type of its elements.
     pub dtype: DType,
     /// The lengths of its axes.
@@ -110,6 +112,7 @@ impl ArrayInfo {
         let Header {
             id,
             spec,
+            kind,
             axis_names,
             attrs,
             created,
@@ -120,6 +123,7 @@ impl ArrayInfo {
             id,
             name: name::of(path, id),
             path: path.into(),
+            kind: kind.public(),
             dtype,
             shape,
             order,

@@ -21,6 +21,7 @@ use crate::{
     format::{
         header::{Header, Parsed},
         id::ArrayId,
+        kind::ArrayKind,
     },
     layout::span::Span,
     scope::Scope,
@@ -213,6 +214,19 @@ impl Segment {
 
     pub(crate) fn header(&self) -> &Header {
         &self.parsed.header
+    }
+
+    /// An error if the file is of another kind.
+    pub(crate) fn check_kind(&self, expected: ArrayKind) -> Result<()> {
+        let found = self.header().kind.public();
+        if found == expected {
+            return Ok(());
+        }
+        Err(Error::Kind {
+            path: self.path.clone(),
+            expected,
+            found,
+        })
     }
 
     /// Bytes of the payload.

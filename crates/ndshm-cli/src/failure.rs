@@ -108,6 +108,7 @@ fn code_of(error: &Error) -> Code {
         | Error::Name { .. }
         | Error::Layout { .. }
         | Error::Dtype { .. }
+        | Error::Kind { .. }
         | Error::Rank { .. } => Code::Usage,
         _ => Code::Failed,
     }

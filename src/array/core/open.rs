@@ -8,6 +8,7 @@ use super::{Core, ElementType};
 use crate::{
     array::open_array::OpenArray,
     error::{Error, Result},
+    format::kind::ArrayKind,
     handle::Handle,
     segment::Segment,
     store::member::Member,
@@ -34,6 +35,7 @@ impl<K: ElementType, D: Dimension> Core<K, D> {
 
     /// The array or view that a handle names in a segment; without a handle the whole array.
     fn of_segment(segment: Arc<Segment>, handle: Option<&Handle>) -> Result<Self> {
+        segment.check_kind(ArrayKind::Array)?;
         let element_type: K = type_of(&segment, handle)?;
         let layout =
             segment.locate(handle, element_type.dtype(), K::ALIGN, size_of::<K::Unit>())?;

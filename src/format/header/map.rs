@@ -8,6 +8,7 @@ use crate::{
     format::{
         array_spec::{ArraySpec, Impossible},
         id::ArrayId,
+        kind::{KIND_KEY, Kind},
     },
     layout::Order,
 };
@@ -49,6 +50,10 @@ impl Header {
         if let Some(attrs) = &self.attrs {
             entries.push(("attrs".into(), attrs.clone()));
         }
+        if let Some(kind) = self.kind.to_value() {
+            entries.push(("crit".into(), Value::Array(vec![KIND_KEY.into()])));
+            entries.push((KIND_KEY.into(), kind));
+        }
         Value::Map(entries)
     }
 
@@ -56,17 +61,7 @@ impl Header {
         let entries = text_map(value).ok_or(HeaderError::Cbor {
             reason: "not a map with texts as keys".into(),
         })?;
-        if let Some(critical) = find(entries, "crit") {
-            let keys = critical
-                .as_array()
-                .filter(|keys| !keys.is_empty())
-                .ok_or(HeaderError::Key { key: "crit" })?;
-            let first = keys[0].as_text().ok_or(HeaderError::Key { key: "crit" })?;
-            // Version 1 defines no critical extension, so the first one is unknown.
-            return Err(HeaderError::Critical {
-                key: first.to_owned(),
-            });
-        }
+        let kind = kind_of(entries)?;
         let id = ArrayId::from_bytes(get(entries, "id", uuid_of)?);
         let dtype = find(entries, "dtype").ok_or(HeaderError::Key { key: "dtype" })?;
         let dtype = DType::from_value(dtype).map_err(|reason| HeaderError::Dtype { reason })?;
@@ -75,6 +70,7 @@ impl Header {
             get(entries, "shape", sizes)?,
             get(entries, "strides", sizes)?,
         )?;
+        kind.check(&spec).map_err(shape_error)?;
         let axis_names = match find(entries, "dims") {
             None => Vec::new(),
             Some(value) => names_of(value)
@@ -92,10 +88,38 @@ impl Header {
         Ok(Header {
             id,
             spec,
+            kind,
             axis_names,
             attrs,
             created,
         })
+    }
+}
+
+/// The kind of the file. Its key is the only critical one that this version knows.
+fn kind_of(entries: &[(Value, Value)]) -> Result<Kind, HeaderError> {
+    let wrong = HeaderError::Key { key: "crit" };
+    let (critical, kind) = (find(entries, "crit"), find(entries, KIND_KEY));
+    let Some(critical) = critical else {
+        return kind.map_or(Ok(Kind::Array), |_| Err(wrong));
+    };
+    let keys = critical.as_array().filter(|keys| !keys.is_empty());
+    let keys = keys.ok_or_else(|| wrong.clone())?;
+    for key in keys {
+        match key.as_text() {
+            None => return Err(wrong),
+            Some(KIND_KEY) => {}
+            Some(unknown) => {
+                return Err(HeaderError::Critical {
+                    key: unknown.to_owned(),
+                });
+            }
+        }
+    }
+    match kind {
+        Some(kind) if keys.len() == 1 => Kind::from_value(kind),
+        Some(_) => Err(wrong),
+        None => Err(HeaderError::Key { key: KIND_KEY }),
     }
 }
 

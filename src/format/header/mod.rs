@@ -14,12 +14,12 @@ pub(crate) use padding::padding_of;
 use crate::{
     cbor,
     error::HeaderError,
-    format::{array_spec::ArraySpec, constants::*, id::ArrayId},
+    format::{array_spec::ArraySpec, constants::*, id::ArrayId, kind::Kind},
     layout::{MAX_NDIM, Order},
 };
 use ciborium::Value;
 use padding::{MAX_PADDING_HEAD, padding, parse_padding};
-use std::{fs::File, io, os::unix::fs::FileExt};
+use std::{fs::File, io, ops::Range, os::unix::fs::FileExt};
 use uuid::Uuid;
 
 /// RFC 8746 tag of a row-major array.
@@ -48,6 +48,8 @@ pub(crate) struct Created {
 pub(crate) struct Header {
     pub(crate) id: ArrayId,
     pub(crate) spec: ArraySpec,
+    /// Invariant: it accepts the specification.
+    pub(crate) kind: Kind,
     /// One entry for each axis, or none at all.
     pub(crate) axis_names: Vec<Option<String>>,
     /// Attributes: a map with text keys.
@@ -61,8 +63,20 @@ pub(crate) struct Parsed {
     pub(crate) header: Header,
     /// Bytes from the start of the file.
     pub(crate) data_offset: usize,
-    /// Bytes of the payload.
+    /// Bytes of the payload; of a growing array the most that it can have.
     pub(crate) data_len: usize,
+}
+
+impl Parsed {
+    /// The place of the words that processes share beside the state block; `None` for plain arrays.
+    pub(crate) fn work_range(&self) -> Option<Range<usize>> {
+        let Header { kind, spec, .. } = &self.header;
+        if *kind == Kind::Array {
+            return None;
+        }
+        let prefix_at = self.data_offset - self.header.prefix(self.data_len).len();
+        kind.work_range(spec, prefix_at)
+    }
 }
 
 /// The source of header bytes: a file, or memory in tests.
@@ -109,7 +123,8 @@ impl Header {
             });
         }
         let prefix = self.prefix(data_len);
-        let (padding_head, data_offset) = padding(header_end, prefix.len(), align);
+        let (padding_head, data_offset) =
+            padding(header_end, prefix.len(), self.kind.room(&self.spec), align);
 
         let mut bytes = Vec::with_capacity(data_offset);
         bytes.extend_from_slice(&MAGIC);
@@ -151,8 +166,32 @@ impl Header {
             .try_into()
             .map_err(|_| HeaderError::Magic)?;
         check_template(&fixed)?;
-        let (header_end, data_offset, data_len) = bounds(&fixed, file_len)?;
+        let (_, data_offset, data_len) = bounds(&fixed)?;
+        let expected = (data_offset + data_len) as u64;
+        let parsed = Self::parse_head(source, &fixed, file_len);
+        // Only a growing array may be shorter than it can become.
+        let is_whole = expected == file_len
+            || file_len < expected
+                && file_len >= data_offset as u64
+                && parsed
+                    .as_ref()
+                    .is_ok_and(|parsed| parsed.header.kind == Kind::Growing);
+        if is_whole {
+            parsed
+        } else {
+            Err(HeaderError::Length {
+                expected,
+                found: file_len,
+            })
+        }
+    }
 
+    fn parse_head(
+        source: &(impl Source + ?Sized),
+        fixed: &[u8; HEADER_AT],
+        file_len: u64,
+    ) -> Result<Parsed, HeaderError> {
+        let (header_end, data_offset, data_len) = bounds(fixed)?;
         let readable = (header_end + MAX_PADDING_HEAD + CHECKED_PADDING).min(data_offset);
         let head = read(source, HEADER_KEY_AT, readable - HEADER_KEY_AT, file_len)?;
         let (keyed_map, rest) = head.split_at(header_end - HEADER_KEY_AT);
@@ -162,7 +201,7 @@ impl Header {
             .filter(|&at| at <= data_offset && data_offset - at <= MAX_PREFIX);
         let prefix_at = prefix_at.ok_or(HeaderError::Padding)?;
         let prefix = read(source, prefix_at, data_offset - prefix_at, file_len)?;
-        let expected = u32_at(&fixed, CRC_AT);
+        let expected = u32_at(fixed, CRC_AT);
         let found = checksum(&fixed[..STATE_HEAD_AT], keyed_map, &prefix);
         if expected != found {
             return Err(HeaderError::Checksum { expected, found });
@@ -179,23 +218,36 @@ impl Header {
         if prefix != header.prefix(data_len) {
             return Err(HeaderError::Prefix);
         }
+        let parsed = Parsed {
+            header,
+            data_offset,
+            data_len,
+        };
+        // The zeros end where the work area begins.
+        let padding_at = header_end + padding_head_len;
+        let zeros = match (&parsed.header.kind, parsed.work_range()) {
+            (Kind::Array, _) => padding_len,
+            (_, Some(work)) if work.start >= padding_at => work.start - padding_at,
+            _ => return Err(HeaderError::Padding),
+        };
         let padding = &rest[padding_head_len..];
-        if padding[..padding_len.min(CHECKED_PADDING).min(padding.len())]
+        if padding[..zeros.min(CHECKED_PADDING).min(padding.len())]
             .iter()
             .any(|&byte| byte != 0)
         {
             return Err(HeaderError::Padding);
         }
-        Ok(Parsed {
-            header,
-            data_offset,
-            data_len,
-        })
+        Ok(parsed)
     }
 
     /// The bytes between padding and payload: a pure function of the header.
     pub(crate) fn prefix(&self, data_len: usize) -> Vec<u8> {
         let mut bytes = PAYLOAD_KEY.to_vec();
+        if self.kind == Kind::Growing {
+            // Its rows follow the item.
+            bytes.extend(cbor::head(2, 0));
+            return bytes;
+        }
         let (spec, shape) = (&self.spec, self.spec.shape());
         if let Some(tag) = spec.dtype().typed_array_tag() {
             if !shape.is_empty() && !shape.contains(&0) {
@@ -267,7 +319,7 @@ fn check_template(fixed: &[u8; HEADER_AT]) -> Result<(), HeaderError> {
 }
 
 /// `header_end`, `data_offset` and `data_len`, each within its bounds.
-fn bounds(fixed: &[u8; HEADER_AT], file_len: u64) -> Result<(usize, usize, usize), HeaderError> {
+fn bounds(fixed: &[u8; HEADER_AT]) -> Result<(usize, usize, usize), HeaderError> {
     let header_end = u64::from(u32_at(fixed, HEADER_END_AT));
     let (data_offset, data_len) = (u64_at(fixed, DATA_OFFSET_AT), u64_at(fixed, DATA_LEN_AT));
     if header_end <= HEADER_AT as u64 || header_end > (MAX_HEADER_END as u64).min(data_offset) {
@@ -276,16 +328,10 @@ fn bounds(fixed: &[u8; HEADER_AT], file_len: u64) -> Result<(usize, usize, usize
     if !data_offset.is_multiple_of(MAX_ALIGN as u64) || i64::try_from(data_offset).is_err() {
         return Err(out_of_bounds("data_offset", data_offset));
     }
-    let expected = data_offset
+    data_offset
         .checked_add(data_len)
         .filter(|&end| end <= i64::MAX as u64)
         .ok_or(out_of_bounds("data_len", data_len))?;
-    if expected != file_len {
-        return Err(HeaderError::Length {
-            expected,
-            found: file_len,
-        });
-    }
     Ok((header_end as usize, data_offset as usize, data_len as usize))
 }
 

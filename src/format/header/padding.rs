@@ -7,11 +7,18 @@ use std::ops::Range;
 /// Longest head of the padding: its key and a byte string's head.
 pub(super) const MAX_PADDING_HEAD: usize = 8 + 9;
 
-/// The head of the padding, and the payload's offset: the first multiple of `align` that a shortest
-/// head can reach.
-pub(super) fn padding(header_end: usize, prefix_len: usize, align: usize) -> (Vec<u8>, usize) {
+/// The head of the padding, and the payload's offset: the first multiple of `align` that leaves
+/// `room` bytes in the padding, and that a shortest head can reach.
+pub(super) fn padding(
+    header_end: usize,
+    prefix_len: usize,
+    room: usize,
+    align: usize,
+) -> (Vec<u8>, usize) {
     let least = header_end + PADDING_KEY.len() + prefix_len;
-    let mut data_offset = (least + 1).next_multiple_of(align);
+    let longest_head = MAX_PADDING_HEAD - PADDING_KEY.len();
+    let needed = if room == 0 { 1 } else { longest_head + room };
+    let mut data_offset = (least + needed).next_multiple_of(align);
     loop {
         let room = data_offset - least;
         for head_len in [1, 2, 3, 5] {
@@ -24,11 +31,13 @@ pub(super) fn padding(header_end: usize, prefix_len: usize, align: usize) -> (Ve
     }
 }
 
-/// The range of the padding, in a file whose header was accepted.
+/// The zeros of the padding, in a file whose header was accepted: all of it, but for the work area
+/// of this place.
 pub(crate) fn padding_of(
     source: &(impl Source + ?Sized),
     file_len: u64,
-) -> Result<Range<usize>, HeaderError> {
+    work: Option<Range<usize>>,
+) -> Result<[Range<usize>; 2], HeaderError> {
     let fixed = read(source, 0, HEADER_AT, file_len)?;
     let header_end = u32_at(&fixed, HEADER_END_AT) as usize;
     let data_offset = u64_at(&fixed, DATA_OFFSET_AT) as usize;
@@ -39,7 +48,9 @@ pub(crate) fn padding_of(
         file_len,
     )?;
     let (head_len, len) = parse_padding(&head)?;
-    Ok(header_end + head_len..header_end + head_len + len)
+    let (start, end) = (header_end + head_len, header_end + head_len + len);
+    let work = work.unwrap_or(end..end);
+    Ok([start..work.start, work.end..end])
 }
 
 /// The length of the padding's key and head, and that of the padding itself.

@@ -4,7 +4,7 @@ use super::{Severity, Verification, is_at, lock::Store, open, reason_of, state};
 use crate::{
     error::{Error, HeaderError, Result},
     format::{
-        header::{self, Header},
+        header::{self, Header, Parsed},
         id::ArrayId,
         name::Stem,
     },
@@ -80,7 +80,9 @@ fn check_open(
         }
     };
     let mut damage = |text: String| found.note(path, Severity::Damage, text);
-    if let Some(at) = first_in_padding(file, len).map_err(Error::io(path, "read the padding"))? {
+    if let Some(at) =
+        first_in_padding(file, &parsed, len).map_err(Error::io(path, "read the padding"))?
+    {
         damage(format!("{}: byte {at} is not zero", HeaderError::Padding));
     }
     let id = parsed.header.id;
@@ -106,16 +108,18 @@ fn check_open(
 }
 
 /// The offset of the first byte of the padding that is not zero.
-fn first_in_padding(file: &File, len: u64) -> io::Result<Option<usize>> {
-    let Ok(range) = header::padding_of(file, len) else {
+fn first_in_padding(file: &File, parsed: &Parsed, len: u64) -> io::Result<Option<usize>> {
+    let Ok(ranges) = header::padding_of(file, len, parsed.work_range()) else {
         return Ok(None);
     };
-    let mut piece = vec![0; PIECE.min(range.len())];
-    for start in range.clone().step_by(PIECE) {
-        let piece = &mut piece[..PIECE.min(range.end - start)];
-        file.read_exact_at(piece, start as u64)?;
-        if let Some(at) = piece.iter().position(|&byte| byte != 0) {
-            return Ok(Some(start + at));
+    let mut piece = vec![0; PIECE];
+    for range in ranges {
+        for start in range.clone().step_by(PIECE) {
+            let piece = &mut piece[..PIECE.min(range.end - start)];
+            file.read_exact_at(piece, start as u64)?;
+            if let Some(at) = piece.iter().position(|&byte| byte != 0) {
+                return Ok(Some(start + at));
+            }
         }
     }
     Ok(None)

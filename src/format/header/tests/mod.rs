@@ -1,6 +1,7 @@
 //! Headers encoded and parsed again, for all types, orders, ranks and lengths. In memory, without
 //! files.
 
+mod kinds;
 mod refusals;
 
 use super::*;
@@ -19,6 +20,7 @@ fn header(dtype: DType, shape: &[usize], order: Order) -> Header {
     Header {
         id: ArrayId::from_bytes([0x1d; 16]),
         spec: ArraySpec::new(dtype, shape, order).unwrap(),
+        kind: Kind::Array,
         axis_names: Vec::new(),
         attrs: None,
         created,
@@ -330,7 +332,7 @@ fn padding_fills_every_gap_with_the_shortest_head_there_is() {
     for align in [4096, 16384, 65536] {
         for prefix_len in [9, 18, MAX_PREFIX] {
             for header_end in HEADER_AT + 1..=MAX_HEADER_END {
-                let (head, data_offset) = padding(header_end, prefix_len, align);
+                let (head, data_offset) = padding(header_end, prefix_len, 0, align);
                 let room = data_offset - prefix_len - header_end - head.len();
                 assert!(
                     data_offset.is_multiple_of(align)

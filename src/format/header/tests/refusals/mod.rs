@@ -30,7 +30,7 @@ fn refusal(bytes: &[u8]) -> HeaderError {
 /// A file with any map and prefix that is valid otherwise.
 fn assemble(map: &[u8], prefix: &[u8], data_len: usize) -> Vec<u8> {
     let header_end = HEADER_AT + map.len();
-    let (padding_head, data_offset) = padding(header_end, prefix.len(), MIN_ALIGN);
+    let (padding_head, data_offset) = padding(header_end, prefix.len(), 0, MIN_ALIGN);
     let mut bytes = plain().encode(MIN_ALIGN, &STATE).unwrap()[..HEADER_AT].to_vec();
     put(
         &mut bytes,
