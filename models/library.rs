@@ -34,6 +34,7 @@ mod src {
         pub(crate) mod lock_table;
         pub(crate) mod ownership;
         pub(crate) mod rests;
+        pub(crate) mod ring;
         pub(crate) mod signals;
     }
 }

@@ -209,6 +209,10 @@ macro_rules! word {
                 self.change(order, |word, order| word.fetch_or(value, order))
             }
 
+            pub(crate) fn fetch_and(&self, value: $value, order: Ordering) -> $value {
+                self.change(order, |word, order| word.fetch_and(value, order))
+            }
+
             pub(crate) fn fetch_xor(&self, value: $value, order: Ordering) -> $value {
                 self.change(order, |word, order| word.fetch_xor(value, order))
             }
@@ -317,6 +321,23 @@ pub(crate) fn sleep_on_high_half(word: &AtomicU64, value: u64, longest: Duration
     step();
     sleep_while(key(word), longest, || {
         word.0.load(Relaxed) >> 32 == value >> 32
+    });
+}
+
+pub(crate) fn sleep_on_value(word: &AtomicU32, value: u32, longest: Duration) -> bool {
+    step();
+    sleep_while(key(word), longest, || word.0.load(Relaxed) == value);
+    true
+}
+
+/// Wakes sleepers on the present value too, which look again and sleep on.
+pub(crate) fn wake_sleepers_before(word: &AtomicU32, _present: u32, most: u32) {
+    step();
+    let mut left = most;
+    wake(|sleeper| {
+        let is_meant = sleeper == key(word) && left > 0;
+        left -= u32::from(is_meant);
+        is_meant
     });
 }
 

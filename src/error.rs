@@ -76,6 +76,18 @@ pub enum Error {
         /// The most guards that a store has room for.
         limit: usize,
     },
+    /// Subscribers that live have all seats of a ring.
+    #[error(
+        "{}: all {limit} seats of the ring are taken: drop a subscriber, or make the ring with a \
+         larger max_subscribers",
+        path.display()
+    )]
+    TooManySubscribers {
+        /// The ring.
+        path: PathBuf,
+        /// The number of its seats.
+        limit: usize,
+    },
     /// The array that a handle names was released, or its store was deleted.
     #[error(
         "{}: the array was released, or its store was deleted: keep the manager, and a local \
@@ -153,8 +165,13 @@ pub enum Error {
         found: DType,
     },
     /// The file is a ring or a growing array, and was opened as another kind.
-    #[error("{}: it is a{} {found}, not a{} {expected}: {}", path.display(), article(*found),
-        article(*expected), kind_advice(*found))]
+    #[error(
+        "{}: it is a{} {found}, not a{} {expected}: {}",
+        path.display(),
+        article(*found),
+        article(*expected),
+        kind_advice(*found)
+    )]
     Kind {
         /// The file.
         path: PathBuf,
@@ -290,7 +307,8 @@ pub enum Error {
     /// of a name was waited for, the one that owns the store.
     #[error(
         "{}: its producer, member {member} of the store, ended before it froze, changed or made \
-         what was waited for: release the array, and make it anew",
+         what was waited for: release the array, and make it anew; a subscriber of a ring waits \
+         for the next producer",
         path.display()
     )]
     Abandoned {
@@ -380,6 +398,7 @@ impl fmt::Debug for Error {
             Error::NoSpace { .. } => "NoSpace",
             Error::TooManyMappings { .. } => "TooManyMappings",
             Error::TooManyGuards { .. } => "TooManyGuards",
+            Error::TooManySubscribers { .. } => "TooManySubscribers",
             Error::Released { .. } => "Released",
             Error::NotFound { .. } => "NotFound",
             Error::AlreadyExists { .. } => "AlreadyExists",

@@ -7,9 +7,9 @@ use std::{
 };
 
 /// The folders, lowest first. ARCHITECTURE.md describes each of them.
-const FOLDERS: [&str; 12] = [
+const FOLDERS: [&str; 13] = [
     "sys", "layout", "element", "format", "state", "store", "handle", "segment", "inspect",
-    "array", "manager", "interop",
+    "array", "ring", "manager", "interop",
 ];
 
 /// The names that a file may import from the root. The other re-exports are for users of the

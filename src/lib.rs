@@ -155,6 +155,7 @@ mod interop;
 mod layers;
 mod layout;
 mod manager;
+mod ring;
 mod scope;
 mod segment;
 mod state;
@@ -189,6 +190,10 @@ pub use layout::Order;
 pub use manager::builder::Builder;
 pub use manager::options::ArrayOptions;
 pub use manager::{Manager, Usage};
+pub use ring::{
+    AnyFrame, AnyFrameMut, AnyProducer, AnyRing, AnySubscriber, Frame, FrameInfo, FrameMut,
+    Producer, Ring, Subscriber, SubscriberState,
+};
 pub use scope::Scope;
 pub use store::Swept;
 pub use store::settings::HugePages;

@@ -14,7 +14,10 @@ pub(crate) use std::{
 pub(crate) use crate::sys::{
     fence::{heavy as heavy_fence, light as light_fence},
     fork::{Mutex, OnceLock},
-    futex::{sleep_on, sleep_on_high_half, wake_all, wake_high_half, wake_one_high_half},
+    futex::{
+        sleep_on, sleep_on_high_half, sleep_on_value, wake_all, wake_high_half, wake_one_high_half,
+        wake_sleepers_before,
+    },
 };
 
 /// The machine's monotonic clock, in milliseconds modulo 2^32: the same for all processes.

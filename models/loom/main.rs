@@ -28,6 +28,7 @@ mod holds;
 mod lanes;
 mod payload;
 mod rests;
+mod ring;
 mod table;
 
 use library::{format, layout, scope, state, store, sys};
@@ -191,6 +192,7 @@ fn main() {
         files::MODELS,
         closing::MODELS,
         holds::MODELS,
+        ring::MODELS,
     ]
     .into_iter()
     .flatten()

@@ -175,6 +175,15 @@ fn of_word(array: &OpenArray, member: u64, since: Duration) -> Holder {
     }
 }
 
+/// The process of a member, as errors name it, without a guard. `number` is that of the process.
+pub(crate) fn process(array: &OpenArray, member: u64, number: u32) -> Holder {
+    let holder = Named::of(array).process(member, Some(number), false);
+    Holder {
+        slice: Some("[:]".into()),
+        ..holder
+    }
+}
+
 /// The number of a member's process, from any lane of its store that is or was the member's.
 fn number_of(store: &Member, member: u64) -> Option<u32> {
     let pool = store.lanes();

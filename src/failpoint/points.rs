@@ -172,6 +172,19 @@ points! {
     FreezeProtected: "the pages cannot be written any more",
     FreezeAwaited: "a consumer checks whether the array is frozen",
 
+    // Rings.
+    RingTurnTaken: "a producer has the turn",
+    RingTurnTakenOver: "the turn of a dead producer is ended, its death is not counted",
+    RingFrameHidden: "a slot is hidden; its holders were not looked for again",
+    RingFrameWritten: "a frame is about to be published",
+    RingFrameWhole: "the frame is whole; it is not the newest yet",
+    RingFramePublished: "it is the newest; the subscribers are not woken yet",
+    RingWakeRaised: "the word is raised on which they sleep",
+    RingSeatTaken: "a seat is taken, by a subscriber that joins",
+    RingSeatTakenOver: "the seat of a dead subscriber is taken over, to be cleared",
+    RingFramePinned: "a frame is pinned",
+    RingFrameAwaited: "the waiting flag is set, for a frame",
+
     // Forking.
     ForkCounted: "the parent has counted the mappings that the child inherits",
     ForkBegun: "the child has its generation",

@@ -34,12 +34,13 @@ use crate::{
     store::{lane_pool::LanePool, member::Member, temporary::TempName},
     sys::{
         fork,
-        mapping::{Mapping, Pages},
+        mapping::{Atomics, Mapping, Pages},
     },
 };
 use std::{
     collections::BTreeMap,
     fs::Metadata,
+    ops::Range,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     ptr::NonNull,
@@ -243,6 +244,34 @@ impl Segment {
             "offset {offset} lies outside the payload"
         );
         self.any_mapping().at(self.parsed.data_offset + offset)
+    }
+
+    /// The address of a byte of the file before the payload.
+    pub(crate) fn file_at(&self, offset: usize) -> NonNull<u8> {
+        assert!(
+            offset <= self.parsed.data_offset,
+            "offset {offset} lies behind the head"
+        );
+        self.any_mapping().at(offset)
+    }
+
+    /// Words that processes share beside the state block, by their offset in the file.
+    #[inline]
+    pub(crate) fn atomics_at<T: Atomics>(&self, at: usize, count: usize) -> &[T] {
+        self.any_mapping().atomics_from(at, count)
+    }
+
+    /// The place of these words.
+    pub(crate) fn work_range(&self) -> Option<Range<usize>> {
+        self.parsed.work_range()
+    }
+
+    /// Maps all pages of the payload that the file has.
+    pub(crate) fn populate_payload(&self) {
+        // If this fails, they are mapped one by one.
+        let _ = self
+            .any_mapping()
+            .populate_from_file(self.parsed.data_offset..self.file_len());
     }
 
     /// The offset in the payload of an address in either mapping.

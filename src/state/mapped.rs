@@ -4,10 +4,14 @@
 //! bytes of a file that only the caller has.
 
 use crate::{
-    format::constants::*,
+    format::{
+        constants::*,
+        kind::{CONTROL_LEN, FRAME_LEN, SEAT_LEN},
+    },
     state::{
         block::{Record, StateBlock},
         lanes::Lane,
+        ring::{Control, FrameWords, Seat},
     },
     sys::{
         fork::{self, AtFork, Registration},
@@ -77,6 +81,40 @@ unsafe impl Atomics for StateBlock {}
 // SAFETY: a lane is `repr(C)` and consists of atomics of 4 and 8 bytes, for which any bytes are
 // valid; its asserted size leaves no room for padding.
 unsafe impl Atomics for Lane {}
+
+const _: () = {
+    assert!(size_of::<Control>() == CONTROL_LEN);
+    assert!(size_of::<FrameWords>() == FRAME_LEN);
+    assert!(size_of::<Seat>() == SEAT_LEN);
+    assert!(std::mem::offset_of!(Control, newest) == 0);
+    assert!(std::mem::offset_of!(Control, producer) == 8);
+    assert!(std::mem::offset_of!(Control, wake) == 16);
+    assert!(std::mem::offset_of!(Control, waiting) == 20);
+    assert!(std::mem::offset_of!(Control, freed) == 24);
+    assert!(std::mem::offset_of!(Control, awaited) == 28);
+    assert!(std::mem::offset_of!(Control, ended) == 32);
+    assert!(std::mem::offset_of!(Control, deaths) == 36);
+    assert!(std::mem::offset_of!(Control, seats_used) == 40);
+    assert!(std::mem::offset_of!(Control, pid) == 44);
+    assert!(std::mem::offset_of!(Control, last_dead) == 48);
+    assert!(std::mem::offset_of!(Control, boot) == 64);
+    assert!(std::mem::offset_of!(FrameWords, position) == 0);
+    assert!(std::mem::offset_of!(FrameWords, number) == 8);
+    assert!(std::mem::offset_of!(FrameWords, time) == 16);
+    assert!(std::mem::offset_of!(FrameWords, rows) == 24);
+    assert!(std::mem::offset_of!(Seat, tag) == 0);
+    assert!(std::mem::offset_of!(Seat, at) == 8);
+    assert!(std::mem::offset_of!(Seat, held) == 16);
+    assert!(std::mem::offset_of!(Seat, pid) == 48);
+};
+
+// SAFETY: the words of a ring are `repr(C)` and consist of atomics of 4 and 8 bytes, for which any
+// bytes are valid; the asserted sizes and offsets leave no room for padding.
+unsafe impl Atomics for Control {}
+// SAFETY: as above.
+unsafe impl Atomics for FrameWords {}
+// SAFETY: as above.
+unsafe impl Atomics for Seat {}
 
 impl Mapping {
     /// The state block of an array file.

@@ -5,6 +5,7 @@
 //! - `rests`: the bytes that a lane reserves. Its thread takes guards there without the lock word.
 //! - `lock_table`: guards, waiting, poison, and the death of a holder.
 //! - `changes`: numbers of the guards that wrote, and threads that wait for one.
+//! - `ring`: rings of frames, their producer and subscribers.
 //! - `signals`: words that threads sleep on until an event.
 //! - `ownership`: the process that deletes the array, and claims.
 //! - `mapped`: the state block inside a mapped file, and the count of openers.
@@ -24,5 +25,6 @@ pub(crate) mod lock_table;
 pub(crate) mod mapped;
 pub(crate) mod ownership;
 pub(crate) mod rests;
+pub(crate) mod ring;
 pub(crate) mod signals;
 pub(crate) mod snapshot;

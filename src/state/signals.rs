@@ -13,7 +13,7 @@ use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
 /// The longest sleep before a waiter looks whether the process that it waits for lives. In tests it
 /// is so long that a lost wake-up is noticed.
-const LONGEST_SLEEP: Duration = if cfg!(test) {
+pub(crate) const LONGEST_SLEEP: Duration = if cfg!(test) {
     Duration::from_secs(3600)
 } else {
     Duration::from_millis(20)

@@ -2,8 +2,13 @@
 //!
 //! One of the modules with unsafe code: the kernel waits on 32 bits, and some words have 64.
 
-use rustix::{io::Errno, thread::futex, time::Timespec};
+use rustix::{
+    io::Errno,
+    thread::futex,
+    time::{ClockId, Timespec, clock_gettime},
+};
 use std::{
+    num::NonZeroU32,
     sync::atomic::{AtomicU32, AtomicU64},
     thread::sleep,
     time::Duration,
@@ -21,6 +26,39 @@ pub(crate) fn sleep_on(word: &AtomicU32, value: u32, longest: Duration) {
         // No other error is known. If one occurs, the waiter polls.
         Err(_) => sleep(longest.min(Duration::from_millis(1))),
     }
+}
+
+/// Like [`sleep_on`], for [`wake_sleepers_before`]. Returns whether a wake-up ended the sleep.
+pub(crate) fn sleep_on_value(word: &AtomicU32, value: u32, longest: Duration) -> bool {
+    let now = clock_gettime(ClockId::Monotonic);
+    let nanos = now.tv_nsec as u64 + u64::from(longest.subsec_nanos());
+    let until = Timespec {
+        tv_sec: now.tv_sec + longest.as_secs() as i64 + (nanos / 1_000_000_000) as i64,
+        tv_nsec: (nanos % 1_000_000_000) as i64,
+    };
+    let flags = futex::Flags::empty();
+    match futex::wait_bitset(word, flags, value, Some(&until), bit_of(value)) {
+        Ok(()) => true,
+        Err(Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT) => false,
+        // No other error is known. If one occurs, the waiter polls.
+        Err(_) => {
+            sleep(longest.min(Duration::from_millis(1)));
+            false
+        }
+    }
+}
+
+/// Wakes at most so many threads that sleep on another value than the present one. A sleeper on a
+/// value that equals the present one modulo 32 sleeps on.
+pub(crate) fn wake_sleepers_before(word: &AtomicU32, present: u32, most: u32) {
+    if let Some(others) = NonZeroU32::new(!bit_of(present).get()) {
+        let _ = futex::wake_bitset(word, futex::Flags::empty(), most, others);
+    }
+}
+
+/// The bit of a value: it and its neighbours have different ones.
+fn bit_of(value: u32) -> NonZeroU32 {
+    NonZeroU32::new(1 << (value % 32)).unwrap_or(NonZeroU32::MIN)
 }
 
 /// Wakes all sleepers on a word, in every process.

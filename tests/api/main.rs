@@ -24,6 +24,7 @@ mod numpy;
 mod pages;
 mod phases;
 mod refusals;
+mod rings;
 #[cfg(feature = "derive")]
 mod structs;
 mod together;

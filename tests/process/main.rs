@@ -33,6 +33,7 @@ mod raised_rights;
 mod recovering_sets;
 mod recycling;
 mod refused_calls;
+mod rings;
 mod scopes;
 mod sets;
 mod space;

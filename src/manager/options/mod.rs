@@ -1,6 +1,7 @@
 //! Settings for an array, and the verbs that make it.
 
 mod any;
+mod ring;
 
 use crate::{
     array::{self, Content, Labels, SharedArray, view},
@@ -46,6 +47,8 @@ pub struct ArrayOptions<'a> {
     name: Option<String>,
     /// All but the name.
     labels: Labels,
+    /// The most subscribers of a ring.
+    seats: u32,
 }
 
 /// How often an array that can neither be opened nor made is tried again, while other processes
@@ -61,6 +64,7 @@ impl<'a> ArrayOptions<'a> {
             member,
             name: None,
             labels: Labels::default(),
+            seats: ring::SEATS,
         }
     }
 

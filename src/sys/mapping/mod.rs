@@ -250,6 +250,21 @@ impl Mapping {
         unsafe { &*address }
     }
 
+    /// A number of atomics one behind the other from offset `at` on; see
+    /// [`atomics_at`](Self::atomics_at).
+    #[inline]
+    pub(crate) fn atomics_from<T: Atomics>(&self, at: usize, count: usize) -> &[T] {
+        let end = at + count * size_of::<T>();
+        assert!(
+            end <= self.len && at.is_multiple_of(align_of::<T>()),
+            "{count} atomics at {at} of {} bytes",
+            self.len
+        );
+        let address = self.address().cast_const().wrapping_add(at).cast::<T>();
+        // SAFETY: as in `atomics_at`, for each of them.
+        unsafe { std::slice::from_raw_parts(address, count) }
+    }
+
     /// The atomics at offset `at`, in the first page.
     #[inline]
     pub(crate) fn atomics<T: Atomics>(&self, at: usize) -> &T {
