@@ -174,7 +174,8 @@ points! {
 
     // Rings.
     RingTurnTaken: "a producer has the turn",
-    RingTurnTakenOver: "the turn of a dead producer is ended, its death is not counted",
+    RingDeathNoted: "the death of a producer is noted; its turn is not ended yet",
+    RingTurnTakenOver: "it is ended",
     RingFrameHidden: "a slot is hidden; its holders were not looked for again",
     RingFrameWritten: "a frame is about to be published",
     RingFrameWhole: "the frame is whole; it is not the newest yet",

@@ -37,8 +37,8 @@ pub struct AnySubscriber {
     /// The number of the last frame that it took, or of the newest one when it came.
     last: u64,
     missed: u64,
-    /// The number of deaths of producers that the caller knows.
-    deaths: u32,
+    /// The dead producer of which the caller knows.
+    dead: u64,
     spin: Duration,
     living: Living,
 }
@@ -158,7 +158,7 @@ impl AnySubscriber {
         ring.check_wait()?;
         let member = ring.opened.member();
         let (me, living, table) = (member.id()?, Living::default(), ring.table());
-        let deaths = table.control.deaths.load(SeqCst);
+        let dead = table.last_dead();
         let is_alive = |other| living.is_alive(&ring.opened, other);
         let place = table.join(me, member.process(), mode, is_alive);
         let place = place.ok_or_else(|| Error::TooManySubscribers {
@@ -178,7 +178,7 @@ impl AnySubscriber {
             seat: Arc::new(seat),
             place,
             missed: 0,
-            deaths,
+            dead,
             spin: Duration::ZERO,
             living,
         })
@@ -313,12 +313,12 @@ impl AnySubscriber {
             let last = self.next_position();
             return Some(Ok(last.map(|position| self.take(position))));
         }
-        let deaths = table.control.deaths.load(SeqCst);
-        if deaths != self.deaths {
-            self.deaths = deaths;
+        let dead = table.last_dead();
+        if dead != self.dead {
+            self.dead = dead;
             return Some(Err(Error::Abandoned {
                 path: self.seat.ring.opened.path().into(),
-                member: table.control.last_dead.load(Relaxed),
+                member: dead,
             }));
         }
         None
@@ -331,9 +331,10 @@ impl AnySubscriber {
             return Some(Err(error));
         }
         let table = ring.table();
+        let noted = table.last_dead();
         let producer = table.control.producer.load(SeqCst);
         if producer != 0 && !self.living.is_alive(&ring.opened, producer) {
-            table.end_turn_of(producer);
+            table.end_turn_of(producer, noted);
             return self.look();
         }
         None

@@ -93,10 +93,10 @@ const _: () = {
     assert!(std::mem::offset_of!(Control, freed) == 24);
     assert!(std::mem::offset_of!(Control, awaited) == 28);
     assert!(std::mem::offset_of!(Control, ended) == 32);
-    assert!(std::mem::offset_of!(Control, deaths) == 36);
-    assert!(std::mem::offset_of!(Control, seats_used) == 40);
-    assert!(std::mem::offset_of!(Control, pid) == 44);
+    assert!(std::mem::offset_of!(Control, seats_used) == 36);
+    assert!(std::mem::offset_of!(Control, pid) == 40);
     assert!(std::mem::offset_of!(Control, last_dead) == 48);
+    assert!(std::mem::offset_of!(Control, base) == 56);
     assert!(std::mem::offset_of!(Control, boot) == 64);
     assert!(std::mem::offset_of!(FrameWords, position) == 0);
     assert!(std::mem::offset_of!(FrameWords, number) == 8);

@@ -49,8 +49,8 @@
 //! | before the wake-up | a frame that sleepers find after 20 ms | themselves |
 //! | a subscriber | its seat, with bits | a producer in whose way it is, or a joiner |
 //!
-//! A dead producer's turn is ended by the process that finds it dead, which counts the death in
-//! `deaths`: each subscriber tells its caller once. A dead subscriber's seat is first taken over,
+//! A dead producer's turn is ended by the process that finds it dead, which notes the member in
+//! `last_dead` first: each subscriber tells its caller once. A dead subscriber's seat is first taken over,
 //! then cleared: a joiner that took it meanwhile must not lose its bits.
 //!
 //! Any bytes are sound here: indices are reduced, lengths clamped, loops bounded.
@@ -78,15 +78,15 @@ pub(crate) struct Control {
     pub(crate) awaited: AtomicU32,
     /// Whether the stream has ended: 1 or 0.
     pub(crate) ended: AtomicU32,
-    /// How many producers died.
-    pub(crate) deaths: AtomicU32,
     /// All seats from this one on were never used.
     pub(crate) seats_used: AtomicU32,
     /// The pid of the producer.
     pub(crate) pid: AtomicU32,
+    pub(crate) zero: AtomicU32,
     /// The producer that died last.
     pub(crate) last_dead: AtomicU64,
-    pub(crate) zero: AtomicU64,
+    /// The number before that of the first frame of this boot.
+    pub(crate) base: AtomicU64,
     /// The boot in which the words below are valid.
     pub(crate) boot: [AtomicU64; 2],
     pub(crate) zeros: [AtomicU64; 6],
@@ -197,6 +197,7 @@ impl<'a> RingTable<'a> {
     /// Takes the turn to produce, also from a dead member. Fails with the member that has it.
     pub(crate) fn take_turn(&self, me: u64, is_alive: impl Fn(u64) -> bool) -> Result<(), u64> {
         loop {
+            let noted = self.last_dead();
             match self
                 .control
                 .producer
@@ -204,7 +205,7 @@ impl<'a> RingTable<'a> {
             {
                 Ok(_) => return Ok(()),
                 Err(other) if is_alive(other) => return Err(other),
-                Err(dead) => self.end_turn_of(dead),
+                Err(dead) => self.end_turn_of(dead, noted),
             }
         }
     }
@@ -218,18 +219,24 @@ impl<'a> RingTable<'a> {
         self.slot_was_freed();
     }
 
-    /// Ends the turn of a dead member, and counts its death once.
-    pub(crate) fn end_turn_of(&self, dead: u64) {
-        let ended = self
-            .control
-            .producer
-            .compare_exchange(dead, 0, SeqCst, SeqCst);
-        failpoint!(RingTurnTakenOver);
-        if ended.is_ok() {
-            self.control.last_dead.store(dead, Relaxed);
-            self.control.deaths.fetch_add(1, SeqCst);
+    /// Ends the turn of a dead member, and notes it as the last one that died.
+    ///
+    /// In this order, so that each subscriber is told whoever dies in between. A slow process notes
+    /// no member that another process noted before.
+    pub(crate) fn end_turn_of(&self, dead: u64, noted: u64) {
+        let (producer, last_dead) = (&self.control.producer, &self.control.last_dead);
+        let _ = last_dead.compare_exchange(noted, dead, SeqCst, SeqCst);
+        failpoint!(RingDeathNoted);
+        if producer.compare_exchange(dead, 0, SeqCst, SeqCst).is_ok() {
+            failpoint!(RingTurnTakenOver);
             self.slot_was_freed();
         }
+    }
+
+    /// The producer that died last. It is read before the producer is found dead: see
+    /// [`end_turn_of`](Self::end_turn_of).
+    pub(crate) fn last_dead(&self) -> u64 {
+        self.control.last_dead.load(SeqCst)
     }
 
     // Producing.
@@ -336,16 +343,17 @@ impl<'a> RingTable<'a> {
         }
     }
 
-    /// The number of the newest frame, or the largest number of any frame where no frame is whole:
-    /// the next frame has the number after it.
+    /// The number of the newest frame: the next one has the number after it.
     pub(crate) fn last_number(&self) -> u64 {
+        self.newest_number()
+            .unwrap_or_else(|| self.control.base.load(SeqCst))
+    }
+
+    fn newest_number(&self) -> Option<u64> {
         let newest = self.control.newest.load(SeqCst);
         let frame = self.frame(newest);
-        if newest != 0 && frame.position.load(Acquire) == newest {
-            return frame.number.load(Relaxed);
-        }
-        let numbers = self.frames.iter().map(|frame| frame.number.load(Relaxed));
-        numbers.max().unwrap_or(0)
+        let is_whole = newest != 0 && frame.position.load(Acquire) == newest;
+        is_whole.then(|| frame.number.load(Relaxed))
     }
 
     /// Ends the stream, or begins it anew.
@@ -562,6 +570,11 @@ impl<'a> RingTable<'a> {
         if is_of(0) && is_of(1) {
             return false;
         }
+        // Without a newest frame, no published one had a larger number than any that is there.
+        let numbers = self.frames.iter().map(|frame| frame.number.load(Relaxed));
+        let last = self.newest_number().or(numbers.max()).unwrap_or(0);
+        let larger = |base| (base < last).then_some(last);
+        let _ = control.base.fetch_update(SeqCst, SeqCst, larger);
         control.newest.store(0, SeqCst);
         for frame in self.frames {
             frame.position.store(0, SeqCst);
