@@ -50,8 +50,8 @@
 //! | a subscriber | its seat, with bits | a producer in whose way it is, or a joiner |
 //!
 //! A dead producer's turn is ended by the process that finds it dead, which notes the member in
-//! `last_dead` first: each subscriber tells its caller once. A dead subscriber's seat is first taken over,
-//! then cleared: a joiner that took it meanwhile must not lose its bits.
+//! `last_dead` first: each subscriber tells its caller once. A dead subscriber's seat is first
+//! taken over, then cleared: a joiner that took it meanwhile must not lose its bits.
 //!
 //! Any bytes are sound here: indices are reduced, lengths clamped, loops bounded.
 
