@@ -17,6 +17,7 @@ mod circles;
 mod common;
 mod killer;
 mod shared;
+mod streams;
 mod worker;
 
 use killer::Killer;

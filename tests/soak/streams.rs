@@ -1,0 +1,169 @@
+//! Producers and subscribers of a ring that are killed at random.
+//!
+//! No frame is torn and none changes while it is held; numbers have no gap; a lossless subscriber
+//! misses nothing; no process waits for a dead one. `NDSHM_SOAK_KILLS` and `NDSHM_SOAK_PROCESSES`
+//! as of the other soak.
+
+use crate::{
+    cells::Random,
+    common::{self, Peer},
+    number_from,
+};
+use ndarray::Ix1;
+use ndshm::{Error, Handle, Ring};
+use std::{
+    os::unix::process::ExitStatusExt,
+    time::{Duration, Instant},
+};
+
+const SOON: Duration = Duration::from_secs(60);
+const LEN: usize = 2048;
+
+const PARTS: [&str; 4] = ["produce", "newest", "lossless", "produce"];
+
+#[test]
+fn kills_of_producers_and_subscribers_tear_no_frame_and_block_no_process() {
+    let kills = number_from("NDSHM_SOAK_KILLS").unwrap_or(60);
+    let processes = number_from("NDSHM_SOAK_PROCESSES").unwrap_or(6);
+    let seed = number_from("NDSHM_SOAK_SEED").unwrap_or_else(|| u64::from(std::process::id()));
+    let root = common::Root::new();
+    let manager = root.manager();
+    let options = manager.options().max_subscribers(processes as usize + 1);
+    let ring: Ring<u64, Ix1> = options.ring((LEN,), 8).unwrap();
+    let mut choices = Random(seed);
+    let start = |number: u64, choices: &mut Random| {
+        let part = PARTS[(number % PARTS.len() as u64) as usize];
+        let words = [
+            part.to_owned(),
+            ring.handle().to_string(),
+            (choices.below(1 << 30) + 1).to_string(),
+        ];
+        Peer::start(child_of_a_stream, &words)
+    };
+    let mut children: Vec<_> = (0..processes).map(|n| start(n, &mut choices)).collect();
+    let mut subscriber = ring.subscribe().unwrap();
+    let (mut last, mut told, mut longest) = (0, 0u64, Duration::ZERO);
+    for kill in 0..kills {
+        let victim = choices.below(processes as usize);
+        // The moment of the kill is what the test leaves to chance.
+        std::thread::sleep(Duration::from_micros(choices.below(10_000) as u64));
+        killed(&mut children[victim]);
+        let began = Instant::now();
+        // A frame that was published after the kill.
+        let newest = ring.newest();
+        while last <= newest {
+            match subscriber.next_timeout(SOON) {
+                Ok(frame) => last = checked(&frame.unwrap(), last),
+                Err(Error::Abandoned { .. }) => told += 1,
+                Err(error) => panic!("kill {kill}, seed {seed}: {error}"),
+            }
+        }
+        longest = longest.max(began.elapsed());
+        children[victim] = start(victim as u64, &mut choices);
+    }
+    children.iter_mut().for_each(killed);
+    // All are dead: the turn, the seats and all frames can be had.
+    let mut producer = ring.produce_timeout(SOON).unwrap();
+    for _ in 0..20 {
+        let number = ring.newest() + 1;
+        let mut frame = producer.next_timeout(SOON).unwrap();
+        frame.fill(number);
+        assert_eq!(frame.publish().unwrap(), number);
+    }
+    let rest: Vec<_> = (0..processes).map(|_| ring.subscribe().unwrap()).collect();
+    assert_eq!(ring.subscribers().len(), rest.len() + 1);
+    println!(
+        "rings: {kills} kills of {processes} processes, {last} frames, {told} deaths of producers \
+         told; longest until another frame came: {longest:?}"
+    );
+}
+
+/// Kills a process, which found no fault before.
+fn killed(child: &mut Peer) {
+    let status = child.kill();
+    assert_eq!(status.signal(), Some(9), "it found a fault: {status}");
+}
+
+/// The number of a frame, which is whole and later than the last one.
+fn checked(frame: &ndshm::Frame<u64, Ix1>, last: u64) -> u64 {
+    let number = frame.number();
+    assert!(number > last, "{number} after {last}");
+    assert!(frame.iter().all(|&x| x == number), "frame {number} is torn");
+    number
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_of_a_stream() {
+    let [part, handle, seed] = common::arguments().try_into().unwrap();
+    crate::end_with_the_test();
+    let ring: Ring<u64, Ix1> = handle.parse::<Handle>().unwrap().open_ring().unwrap();
+    let mut choices = Random(seed.parse().unwrap());
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match part.as_str() {
+        "produce" => produce(&ring, &mut choices),
+        "newest" => take_newest(&ring, &mut choices),
+        _ => take_all(&ring, &mut choices),
+    }));
+    // Its output names the fault; the test finds that it ended by itself.
+    std::process::exit(if result.is_err() { 70 } else { 0 });
+}
+
+fn produce(ring: &Ring<u64, Ix1>, choices: &mut Random) {
+    loop {
+        let Ok(mut producer) = ring.produce_timeout(SOON) else {
+            continue;
+        };
+        for _ in 0..choices.below(100) {
+            let number = ring.newest() + 1;
+            let mut frame = producer.next_timeout(SOON).unwrap();
+            frame.fill(number);
+            if choices.below(5) > 0 {
+                assert_eq!(frame.publish().unwrap(), number);
+            }
+        }
+    }
+}
+
+fn take_newest(ring: &Ring<u64, Ix1>, choices: &mut Random) {
+    loop {
+        let mut subscriber = ring.subscribe().unwrap();
+        let (mut last, mut held) = (ring.newest(), Vec::new());
+        for _ in 0..choices.below(200) {
+            match subscriber.next_timeout(SOON) {
+                Ok(frame) => {
+                    let frame = frame.unwrap();
+                    last = checked(&frame, last.min(frame.number() - 1));
+                    held.push(frame);
+                }
+                Err(Error::Abandoned { .. }) => {}
+                Err(error) => panic!("{error}"),
+            }
+            if held.len() > choices.below(2) {
+                checked(&held.remove(0), 0);
+            }
+        }
+    }
+}
+
+fn take_all(ring: &Ring<u64, Ix1>, choices: &mut Random) {
+    loop {
+        let mut subscriber = ring.subscribe_lossless().unwrap();
+        let mut last = None;
+        for _ in 0..choices.below(200) {
+            match subscriber.next_timeout(SOON) {
+                Ok(frame) => {
+                    let frame = frame.unwrap();
+                    let number = checked(&frame, 0);
+                    assert!(
+                        last.is_none_or(|last| number == last + 1),
+                        "{number} after {last:?}"
+                    );
+                    last = Some(number);
+                }
+                Err(Error::Abandoned { .. }) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+        assert_eq!(subscriber.missed(), 0);
+    }
+}
