@@ -1,4 +1,5 @@
 //! Rings of frames, in one process.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use ndarray::{Ix0, Ix1, Ix2, Ix3, array};
 use ndshm::{AnyRing, ArrayKind, Element, Error, Manager, Ring, Scope};

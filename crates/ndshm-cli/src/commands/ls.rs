@@ -10,6 +10,7 @@ use crate::{
 };
 use clap::ValueEnum;
 use comfy_table::{Cell, Color, Row};
+use ndshm::ArrayKind;
 use std::{
     collections::BTreeMap,
     io::Write,
@@ -195,6 +196,9 @@ fn row(survey: &Survey, store: &StoreView, array: &ArrayView) -> Row {
 fn state(store: &StoreView, array: &ArrayView) -> Cell {
     let state = &array.state;
     let mut words = Vec::new();
+    if array.info.kind != ArrayKind::Array {
+        words.push(array.info.kind.to_string());
+    }
     if array.is_dead {
         words.push(if store.is_dead() {
             "dead".to_owned()

@@ -7,6 +7,7 @@
 mod completions;
 mod cp;
 mod export;
+mod follow;
 mod freeze;
 mod guard;
 mod handle;

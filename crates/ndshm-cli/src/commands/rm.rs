@@ -4,7 +4,7 @@ use crate::{
     Outcome,
     context::Context,
     failure::{Code, Failure},
-    target::{For, Target},
+    target::Target,
 };
 use ndshm::{Manager, Observer};
 use std::{
@@ -77,7 +77,7 @@ fn find(context: &Context, text: &str) -> Result<Target, Failure> {
 
 /// Deletes an array, even one that is in use.
 pub(crate) fn remove(target: &Target) -> Result<(), Failure> {
-    Ok(target.open(For::Reading)?.release()?)
+    target.release()
 }
 
 /// An error where an array is in use, unless `force` is set.

@@ -2,6 +2,7 @@
 
 use crate::{
     Outcome,
+    commands::follow,
     context::Context,
     display::draw,
     display::preview,
@@ -14,7 +15,7 @@ use crate::{
     target::Target,
 };
 use ciborium::Value as Cbor;
-use ndshm::{AnyArray, ArrayInfo, ArrayState, Order};
+use ndshm::{AnyArray, ArrayInfo, ArrayKind, ArrayState, Order};
 use serde_json::{Value, json};
 use std::{io::Write, process::ExitCode, time::Instant};
 
@@ -38,10 +39,17 @@ pub(crate) struct Args {
         value_parser = clap::value_parser!(u16).range(1..=1000)
     )]
     bins: u16,
+    /// Follow a ring: show each new frame until the stream ends; where standard output is no
+    /// terminal, a line for each
+    #[arg(short, long, conflicts_with = "unlocked")]
+    follow: bool,
 }
 
 pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     let target = Target::find(context, &args.array)?;
+    if args.follow {
+        return follow::run(context, &target);
+    }
     let info = target.info()?;
     let state = target.observer()?.state(&info)?;
     let (array, reading) = target.look(args.unlocked)?;
@@ -55,6 +63,9 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     }
     let mut out = context.out();
     header(&mut out, &info, &state, &array)?;
+    if let Some(ring) = target.ring()? {
+        follow::describe(&mut out, &ring)?;
+    }
     if let Some(warning) = reading.warning() {
         writeln!(out, "read        {warning}")?;
     }
@@ -205,7 +216,9 @@ fn header(
         text::bytes(info.byte_len as u64)
     )?;
     let here = describe(array.dtype(), array.shape());
-    if here != whole {
+    let frame = info.shape.get(1..).unwrap_or_default();
+    let is_frame = info.kind == ArrayKind::Ring && array.shape() == frame;
+    if here != whole && !is_frame {
         writeln!(
             out,
             "view        {here}, byte strides {:?}",

@@ -284,6 +284,7 @@ pub(crate) fn info_json(info: &ArrayInfo) -> Value {
         "name": info.name,
         "id": info.id.to_string(),
         "path": info.path,
+        "kind": info.kind.to_string(),
         "dtype": info.dtype.to_string(),
         "shape": info.shape,
         "order": format!("{:?}", info.order),

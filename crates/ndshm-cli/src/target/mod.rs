@@ -1,5 +1,6 @@
 //! Finds the array that an argument of the command line names.
 
+pub(crate) mod ring;
 mod slice;
 
 use crate::{
@@ -8,7 +9,10 @@ use crate::{
     failure::{Code, Failure},
     target::slice::Slice,
 };
-use ndshm::{AnyArray, ArrayId, ArrayInfo, GuardKind, Handle, Manager, Observer, Scope};
+use ndshm::{
+    AnyArray, AnyFrame, AnyRing, ArrayId, ArrayInfo, ArrayKind, GuardKind, Handle, Manager,
+    Observer, Scope,
+};
 use std::{
     path::{Path, PathBuf},
     time::Duration,
@@ -78,6 +82,22 @@ impl Target {
         self.handle.id()
     }
 
+    /// Deletes the array, whichever its kind.
+    pub(crate) fn release(&self) -> Result<(), Failure> {
+        match self.info()?.kind {
+            ArrayKind::Ring => Ok(self.handle.open_any_ring()?.release()?),
+            _ => Ok(self.open(For::Reading)?.release()?),
+        }
+    }
+
+    /// The ring that the argument names; `None` if it names another kind of array.
+    pub(crate) fn ring(&self) -> Result<Option<AnyRing>, Failure> {
+        match self.info()?.kind {
+            ArrayKind::Ring => Ok(Some(self.handle.open_any_ring()?)),
+            _ => Ok(None),
+        }
+    }
+
     /// Whether the argument has a slice.
     pub(crate) fn is_sliced(&self) -> bool {
         self.slice.is_some()
@@ -113,7 +133,7 @@ impl Target {
         Ok((self.open(For::Reading)?, Reading::Locked))
     }
 
-    /// Opens the array or slice.
+    /// Opens the array or slice; of a ring a copy of its newest frame.
     pub(crate) fn open(&self, purpose: For) -> Result<AnyArray, Failure> {
         let handle = if purpose == For::Reading {
             self.handle.read_only()
@@ -131,7 +151,20 @@ impl Target {
             Err(ndshm::Error::NotFound { .. } | ndshm::Error::Closed { .. }) => None,
             manager => Some(manager?),
         };
-        let array = handle.open_any()?;
+        let array = match (self.info()?.kind, purpose) {
+            (ArrayKind::Ring, For::Reading) => ring::newest_frame(&self.handle)?,
+            (ArrayKind::Ring, For::Writing) => return Err(ring::not_writable(&self.handle)),
+            _ => handle.open_any()?,
+        };
+        self.part_of(array)
+    }
+
+    /// A frame of the ring that the argument names, or its slice, as an array.
+    pub(crate) fn frame(&self, frame: &AnyFrame) -> Result<AnyArray, Failure> {
+        self.part_of(ring::array_of(&self.handle, frame)?)
+    }
+
+    fn part_of(&self, array: AnyArray) -> Result<AnyArray, Failure> {
         match &self.slice {
             Some(slice) => slice.of(&array),
             None => Ok(array),

@@ -19,6 +19,7 @@ mod new;
 mod pages;
 mod plot;
 mod recover;
+mod rings;
 mod rm;
 mod run;
 mod show;

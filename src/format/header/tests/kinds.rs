@@ -91,7 +91,8 @@ fn only_a_growing_array_may_be_shorter_than_it_can_become() {
 
 #[test]
 fn a_kind_that_is_not_sound_is_refused() {
-    let map = |header: &Header, change: &dyn Fn(&mut Vec<(Value, Value)>)| {
+    type Entries = Vec<(Value, Value)>;
+    let map = |header: &Header, change: &dyn Fn(&mut Entries)| {
         let Value::Map(mut entries) = header.to_value() else {
             unreachable!("a header is a map")
         };
