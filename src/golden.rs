@@ -6,13 +6,14 @@
 //! format gets another version and its own files beside these: delete nothing, add the cases, and
 //! run the ignored test, which writes the missing files.
 //!
-//! `stores/n` are stores in which a process died while it held n guards.
+//! `kinds` has files of the other kinds; `stores/n` are stores in which a process died while it
+//! held n guards.
 
 #[path = "../tests/golden/cases.rs"]
 mod cases;
 
 use crate::{
-    Bool, Element, Manager, Order, Scope,
+    Bool, Element, Manager, Order, Ring, Scope,
     array::view,
     format::{
         array_spec::ArraySpec,
@@ -20,6 +21,7 @@ use crate::{
         constants::*,
         header::{Created, Header, Parsed},
         id::ArrayId,
+        kind::{CONTROL_LEN, FRAME_LEN, Kind, RingKind},
         name::ArrayName,
     },
     layout::Layout,
@@ -30,7 +32,7 @@ use crate::{
     store::lock_page::LockPage,
 };
 use cases::{Case, Visitor};
-use ndarray::{Dimension, Ix1, s};
+use ndarray::{Dimension, Ix1, Ix2, s};
 use std::{
     collections::BTreeMap,
     fs::{self, File},
@@ -69,13 +71,7 @@ fn publish<T: Element, D: Dimension>(
     store: Uuid,
     case: Case<T, D>,
 ) -> (Header, PathBuf) {
-    let created = Created {
-        ns: 1_767_225_600_123_456_789,
-        software: "ndshm 0.1.0".into(),
-        pid: 4242,
-        boot: BOOT,
-        store,
-    };
+    let created = created(store);
     let (shape, order) = (case.array.shape().to_vec(), case.order);
     let layout = Layout::whole(case.array.raw_dim(), order, 1);
     assert_eq!(T::DTYPE.to_string(), case.dtype, "{}", case.name);
@@ -153,6 +149,68 @@ fn store_with_guards(root: &Path, guards: usize) -> [(String, Vec<u8>); 2] {
     ]
 }
 
+/// A ring of which three of four frames are there, as its producer left it.
+fn ring(root: &Path) -> (String, Vec<u8>) {
+    let manager = Manager::builder().root(root).name("kinds");
+    let manager = manager.persistent().open_or_create().unwrap();
+    let mut header = Header {
+        id: ArrayId::from_bytes([0x21; 16]),
+        spec: ArraySpec::new(u16::DTYPE, [3, 2, 2], Order::C).unwrap(),
+        kind: Kind::Ring(RingKind {
+            seats: 2,
+            info: Some(f64::DTYPE),
+        }),
+        axis_names: Vec::new(),
+        attrs: None,
+        created: created(manager.member().page().uuid()),
+    };
+    let plan = Plan {
+        name: Some(ArrayName::parse("ring").unwrap()),
+        scope: Scope::Store,
+        header: header.clone(),
+    };
+    let draft = Draft::new(manager.member(), plan, Payload::Zeros).unwrap();
+    let path = draft.publish().unwrap().path().to_path_buf();
+    let ring: Ring<u16, Ix2, f64> = manager.ring("ring").unwrap();
+    let mut producer = ring.produce().unwrap();
+    for number in 1..=4 {
+        let mut frame = producer.next().unwrap();
+        frame.fill(number);
+        frame.set_info(f64::from(number) / 2.0).unwrap();
+        frame.publish_rows(if number == 4 { 1 } else { 2 }).unwrap();
+    }
+    drop(producer);
+    let written = fs::read(path).unwrap();
+    let from = parse(&written).work_range().unwrap();
+    header.created.store = STORE;
+    let mut bytes = encoded(&header, &written);
+    let to = parse(&bytes).work_range().unwrap();
+    bytes[to.clone()].copy_from_slice(&written[from]);
+    // What differs from run to run: the process, the boot and the times.
+    put(&mut bytes, to.start + 40, &4242u32.to_ne_bytes());
+    put(&mut bytes, to.start + 64, &BOOT.as_u128().to_ne_bytes());
+    for frame in 0..3 {
+        let time = to.start + CONTROL_LEN + frame * FRAME_LEN + 16;
+        put(
+            &mut bytes,
+            time,
+            &1_767_225_600_123_456_789u64.to_ne_bytes(),
+        );
+    }
+    ("kinds/ring.ndshm".into(), bytes)
+}
+
+/// The record of creation of the golden files.
+fn created(store: Uuid) -> Created {
+    Created {
+        ns: 1_767_225_600_123_456_789,
+        software: "ndshm 0.1.0".into(),
+        pid: 4242,
+        boot: BOOT,
+        store,
+    }
+}
+
 fn put(bytes: &mut [u8], at: usize, new: &[u8]) {
     bytes[at..at + new.len()].copy_from_slice(new);
 }
@@ -169,6 +227,7 @@ fn files() -> BTreeMap<String, Vec<u8>> {
         "lock".into(),
         LockPage::initial(STORE, Some(BOOT), true).to_vec(),
     );
+    writer.files.extend([ring(root.path())]);
     for guards in cases::GUARDS {
         writer.files.extend(store_with_guards(root.path(), guards));
     }

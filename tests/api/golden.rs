@@ -13,7 +13,7 @@ use ciborium::Value;
 use ndarray::{Dimension, Ix1, Ix2, IxDyn, s};
 use ndshm::{
     ArrayId, ArrayInfo, Bool, Element, Error, GuardKind, HeaderError, Manager, Observer, Order,
-    Severity, verify,
+    Ring, Severity, verify,
 };
 use std::{
     collections::BTreeMap,
@@ -24,6 +24,8 @@ use std::{
 };
 
 const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden");
+/// The boot id of the golden files.
+const BOOT: u128 = 0xb007_0000_0000_4000_8000_0000_0000_0001;
 
 fn golden(name: &str) -> Vec<u8> {
     fs::read(Path::new(DIRECTORY).join(name)).unwrap()
@@ -172,6 +174,53 @@ fn every_golden_file_opens_with_its_type_shape_order_and_values() {
     }
     manager.close().unwrap();
     assert!(root.contents().is_empty());
+}
+
+/// The frames of a golden ring are of another boot: there it is empty, and its numbers go on.
+#[test]
+fn the_golden_ring_has_its_frames_in_its_own_boot_and_its_numbers_in_any() {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let boot = u128::from_str_radix(&boot.trim().replace('-', ""), 16).unwrap();
+    for is_same_boot in [false, true] {
+        let root = Root::new();
+        let path = store(&root);
+        let mut bytes = golden("kinds/ring.ndshm");
+        let control = bytes[..4096]
+            .windows(16)
+            .position(|word| word == BOOT.to_ne_bytes())
+            .unwrap()
+            - 64;
+        assert_eq!(control % 64, 0);
+        if is_same_boot {
+            bytes[control + 64..control + 80].copy_from_slice(&boot.to_ne_bytes());
+        }
+        write(&path.join("ring.ndshm"), &bytes);
+        let manager = Manager::open(&path).unwrap();
+        assert_eq!(verify(&path).unwrap().findings, []);
+        let ring: Ring<u16, Ix2, f64> = manager.ring("ring").unwrap();
+        assert_eq!((ring.frames(), ring.max_subscribers()), (3, 2));
+        assert_eq!((ring.newest(), ring.producer()), (4, None));
+        for number in 1..=5 {
+            let frame = ring.frame(number).unwrap();
+            let is_there = is_same_boot && (2..=4).contains(&number);
+            assert_eq!(frame.is_some(), is_there, "{number}");
+            if let Some(frame) = frame {
+                let rows = if number == 4 { 1 } else { 2 };
+                assert_eq!(
+                    (frame.dim(), frame.info()),
+                    ((rows, 2), number as f64 / 2.0)
+                );
+                assert!(frame.iter().all(|&x| u64::from(x) == number));
+                let published = frame.time().duration_since(SystemTime::UNIX_EPOCH);
+                assert_eq!(published.unwrap().as_nanos(), 1_767_225_600_123_456_789);
+            }
+        }
+        assert_eq!(
+            ring.produce().unwrap().next().unwrap().publish().unwrap(),
+            5
+        );
+        manager.close().unwrap();
+    }
 }
 
 #[test]
