@@ -10,6 +10,7 @@
 mod changes;
 mod many;
 mod recycling;
+mod rings;
 mod steps;
 mod threads;
 
