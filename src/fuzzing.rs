@@ -10,8 +10,8 @@ use crate::{
 };
 use ciborium::Value;
 
-const KEYS: [&str; 7] = [
-    "id", "dims", "attrs", "dtype", "shape", "created", "strides",
+const KEYS: [&str; 9] = [
+    "id", "crit", "dims", "kind", "attrs", "dtype", "shape", "created", "strides",
 ];
 const CREATED_KEYS: [&str; 5] = ["ns", "sw", "pid", "boot", "store"];
 
@@ -29,14 +29,17 @@ pub fn prefix_of(map: &[u8]) -> Option<(Vec<u8>, u64)> {
 /// Panics if a head is accepted that this library would have written in other bytes, but for
 /// unknown keys and longer padding.
 pub fn check_header(head: &[u8], file_len: u64) -> bool {
-    let Ok(Parsed {
+    let Ok(parsed) = Header::parse(head, file_len) else {
+        return false;
+    };
+    // Any bytes are sound in the work area; the library would have written zeros.
+    let mut head = head.to_vec();
+    head[parsed.work_range().unwrap_or_default()].fill(0);
+    let Parsed {
         header,
         data_offset,
         data_len,
-    }) = Header::parse(head, file_len)
-    else {
-        return false;
-    };
+    } = parsed;
     let header_end = u32::from_le_bytes(head[18..22].try_into().unwrap_or_default()) as usize;
     let map = &head[2183..header_end];
     let whole: Value = ciborium::from_reader(map).unwrap_or(Value::Null);

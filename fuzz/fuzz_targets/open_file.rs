@@ -12,12 +12,13 @@ mod forge;
 use forge::Forge;
 use libfuzzer_sys::fuzz_target;
 use ndarray::IxDyn;
-use ndshm::{Bool, Element, Handle, Manager, SharedArray, fuzzing};
+use ndshm::{AnyFrame, AnyRing, Bool, Element, Handle, Manager, SharedArray, fuzzing};
 use std::{
     fs::{self, File, Permissions},
     os::unix::fs::{FileExt, PermissionsExt},
     path::PathBuf,
     sync::OnceLock,
+    time::Duration,
 };
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden");
@@ -51,6 +52,12 @@ fn store() -> Store {
             .is_some_and(|extension| extension == "ndshm")
     });
     paths.sort();
+    // The other kinds behind them: a seed names a file by its number.
+    paths.extend(
+        fs::read_dir(format!("{GOLDEN}/kinds"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path()),
+    );
     let golden = paths
         .into_iter()
         .map(|path| fs::read(path).unwrap())
@@ -109,6 +116,9 @@ fuzz_target!(|data: &[u8]| {
     file.write_all_at(&bytes[..bytes.len().min(len)], 0)
         .unwrap();
 
+    if let Ok(ring) = manager.ring_any("x") {
+        produce_and_subscribe(&ring);
+    }
     let list = manager.list();
     let dtype = list
         .as_ref()
@@ -157,6 +167,32 @@ fn apply(bytes: &mut Vec<u8>, change: &[u8]) {
         7 => bytes.truncate(at),
         _ => {}
     }
+}
+
+/// Takes and publishes frames, whatever the words of the ring are.
+fn produce_and_subscribe(ring: &AnyRing) {
+    let in_time = Duration::from_millis(1);
+    let _ = (ring.newest(), ring.subscribers(), ring.producer());
+    let Ok(mut subscriber) = ring.subscribe_lossless() else {
+        return;
+    };
+    let look = |frame: ndshm::Result<Option<AnyFrame>>| {
+        if let Ok(Some(frame)) = frame {
+            std::hint::black_box(frame.bytes().iter().fold(0u8, |sum, byte| sum ^ byte));
+            std::hint::black_box((frame.info().len(), frame.time(), frame.shape()));
+        }
+    };
+    look(subscriber.latest());
+    if let Ok(mut producer) = ring.try_produce() {
+        for _ in 0..3 {
+            if let Ok(mut frame) = producer.next_timeout(in_time) {
+                frame.bytes_mut().fill(7);
+                let _ = frame.publish();
+            }
+            look(subscriber.next_timeout(in_time));
+        }
+    }
+    look(subscriber.frame(2));
 }
 
 fn read<T: Element>(manager: &Manager) {
