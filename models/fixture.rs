@@ -28,6 +28,7 @@ pub(crate) fn block(owner: u64) -> StateBlock {
         generation: word(),
         owner: AtomicU64::new(owner),
         producer: word(),
+        heir: word(),
         reserved: std::array::from_fn(|_| word()),
         lock: word(),
         used: word(),

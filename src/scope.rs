@@ -22,6 +22,9 @@ use std::fmt;
 /// | `Remote` | `Local` for the one opener that claims it, `Store` for every other |
 /// | `Store` | `Store` |
 ///
+/// The owner of a `Local` array can let another process inherit it: see
+/// [`SharedArray::hand_over`](crate::SharedArray::hand_over).
+///
 /// # Examples
 ///
 /// ```

@@ -91,7 +91,7 @@ fn claim_and_end(state: &StateBlock, me: u64) -> bool {
     if ownership.receive(Scope::Remote, state, me).is_some() {
         ownership.used();
     }
-    ownership.release_if_owned(state, me)
+    ownership.release_if_owned(state, me, |_| true)
 }
 
 /// Opens the remote array and drops it without using it.
@@ -101,7 +101,7 @@ fn claim_and_give_back(state: &StateBlock, me: u64) {
         ownership.give_back(token, state, me);
     }
     assert!(
-        !ownership.release_if_owned(state, me),
+        !ownership.release_if_owned(state, me, |_| true),
         "an array was deleted whose claim was given back"
     );
 }
@@ -144,7 +144,7 @@ fn two_releases_and_the_owner(_: u32) {
             Ownership::opened(state, me).release(state, me)
         })
     });
-    let mine = Ownership::created(Scope::Local).release_if_owned(&state, 3);
+    let mine = Ownership::created(Scope::Local).release_if_owned(&state, 3, |_| true);
     let deletions: u8 = others
         .map(|other| u8::from(other.join().unwrap()))
         .into_iter()
@@ -181,7 +181,7 @@ fn take_back_and_claim(_: u32) {
     let mut ownership = Ownership::created(Scope::Remote);
     // Refused if the other process owns it, even for a moment.
     let is_mine = ownership.set(Scope::Local, &state, 2).is_ok();
-    let mine = ownership.release_if_owned(&state, 2);
+    let mine = ownership.release_if_owned(&state, 2, |_| true);
     assert!(is_mine || !mine);
     assert_eq!(u8::from(mine) + u8::from(other.join().unwrap()), 1);
 }
@@ -241,7 +241,7 @@ impl ArrayFile {
 
     /// The owner drops the array, and recycles its file if no other process has it open.
     fn end_and_recycle(&self) -> bool {
-        assert!(Ownership::created(Scope::Local).release_if_owned(&self.state, 3));
+        assert!(Ownership::created(Scope::Local).release_if_owned(&self.state, 3, |_| true));
         let is_taken = self.state.begin_recycling(OWN);
         if is_taken {
             self.id.set(NEW);
@@ -312,7 +312,7 @@ fn opener_by_name(_: u32) {
 fn opener_of_half_a_file(_: u32) {
     let file = ArrayFile::new();
     assert!(
-        Ownership::created(Scope::Local).release_if_owned(&file.state, 3)
+        Ownership::created(Scope::Local).release_if_owned(&file.state, 3, |_| true)
             && file.state.begin_recycling(OWN)
     );
     let opener = file.clone();

@@ -24,6 +24,7 @@ mod closing;
 mod deaths;
 mod files;
 mod guards;
+mod heirs;
 mod holds;
 mod lanes;
 mod payload;
@@ -190,6 +191,7 @@ fn main() {
         changes::MODELS,
         deaths::MODELS,
         files::MODELS,
+        heirs::MODELS,
         closing::MODELS,
         holds::MODELS,
         ring::MODELS,

@@ -1,4 +1,5 @@
-//! Arrays in serde: an array travels as its handle, and is opened where it arrives.
+//! Arrays in serde: an array travels as its handle, and is opened where it arrives. Its scope
+//! stays: only [`SharedArray::hand_over`] lets the receiver inherit an array that its owner drops.
 
 use super::{SharedArray, any::AnyArray, frozen::FrozenArray};
 use crate::{element::Element, handle::Handle};

@@ -47,6 +47,13 @@ points! {
     ClaimTaken: "the owner word is the claimant's",
     GiveBackWanted: "an unused claim is about to be given back",
     GiveBackDone: "the array can be claimed again",
+    HandOverOffered: "the array is offered to the first opener of a remote handle",
+    HeirNamed: "an opener has taken the offer up",
+    HeirRenounced: "the heir has closed the array, or owns it by now",
+    HandOverPassed: "an owner ends, and passes on what no process has opened",
+    HandOverClaimable: "the array is claimable",
+    HandOverHeirOwns: "or the owner word names the heir",
+    HandOverDone: "and the heir word none any more",
     ScopeWanted: "the owner word is about to be changed by its owner",
     ScopeChanged: "it was changed",
 

@@ -43,6 +43,8 @@ pub(crate) const GENERATION_AT: usize = 80;
 pub(crate) const OWNER_AT: usize = 88;
 /// Where the producer's member id (u64) stands.
 pub(crate) const PRODUCER_AT: usize = 96;
+/// Where the heir word (u64) stands.
+pub(crate) const HEIR_AT: usize = 104;
 /// Where the lock word (u64) stands.
 pub(crate) const LOCK_WORD_AT: usize = 128;
 /// Where the map of used entries of the list (u64) stands.
@@ -105,7 +107,7 @@ pub(crate) const STRIPES_AT: usize = 2112;
 pub(crate) const STRIPES: usize = 8;
 /// The bytes of the state block that are zero.
 pub(crate) const STATE_ZEROS: [std::ops::Range<usize>; 5] =
-    [76..80, 104..128, 172..176, 232..256, 520..544];
+    [76..80, 112..128, 172..176, 232..256, 520..544];
 /// Bytes of the state block.
 pub(crate) const STATE_LEN: usize = 2112;
 /// Records of poison in the state block.

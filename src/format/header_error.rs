@@ -126,6 +126,15 @@ pub enum HeaderError {
         /// Its value.
         found: u64,
     },
+    /// The heir word is damaged: the owner does not delete the array with its last use of it.
+    #[error(
+        "invalid heir word {found:#x}: it is damaged, so the end of its owner does not delete the \
+         array; set its scope anew, or release it"
+    )]
+    Heir {
+        /// Its value.
+        found: u64,
+    },
     /// The frozen flag is damaged: the array can be read, but not written.
     #[error(
         "invalid frozen flag {found:#x}: it is damaged, so the array is not written any more; \
@@ -153,6 +162,7 @@ impl HeaderError {
             | HeaderError::Unreadable { .. }
             | HeaderError::Lifecycle { .. }
             | HeaderError::Owner { .. }
+            | HeaderError::Heir { .. }
             | HeaderError::Frozen { .. }
             | HeaderError::ForeignStore => "",
             HeaderError::Endian => "; export it there, and import it here",
@@ -172,6 +182,7 @@ mod tests {
         for source in [
             HeaderError::Lifecycle { found: 7 },
             HeaderError::Owner { found: 7 },
+            HeaderError::Heir { found: 7 },
             HeaderError::Frozen { found: 7 },
             HeaderError::Unreadable { errno: libc::EIO },
             HeaderError::ForeignStore,

@@ -17,6 +17,14 @@ pub(crate) const NO_OWNER: u64 = 0;
 /// number in it.
 pub(crate) const CLAIMABLE: u64 = seal(MAX_MEMBER);
 
+/// The heir word of an array that the end of its owner deletes.
+pub(crate) const NO_HEIR: u64 = 0;
+/// The heir word of an array that its owner offers to the next opener.
+pub(crate) const OFFERED: u64 = seal(MAX_MEMBER);
+/// The bit of the number in an heir word that says that a member passed the array on. No member has
+/// so high an id.
+const PASSED: u64 = 1 << (NUMBER_BITS - 1);
+
 /// Bits of the number in a sealed word; the check has the rest.
 const NUMBER_BITS: u32 = 56;
 const NUMBER: u64 = (1 << NUMBER_BITS) - 1;
@@ -79,6 +87,37 @@ impl Owner {
             Some(member) => Some(Self::Member(member)),
         }
     }
+}
+
+/// The process that an heir word names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Heir {
+    None,
+    /// The first opener.
+    Offered,
+    Member(u64),
+    /// This member, then the owner, ended before any process had opened the array.
+    Passed(u64),
+}
+
+impl Heir {
+    /// The heir that a word names; `None` if the word is damaged.
+    pub(crate) const fn of(word: u64) -> Option<Self> {
+        match unseal(word) {
+            None => None,
+            Some(0) => Some(Self::None),
+            Some(MAX_MEMBER) => Some(Self::Offered),
+            // Of no member.
+            Some(PASSED) => None,
+            Some(number) if number & PASSED != 0 => Some(Self::Passed(number & !PASSED)),
+            Some(member) => Some(Self::Member(member)),
+        }
+    }
+}
+
+/// The heir word of an array that this owner passed on.
+pub(crate) const fn passed(member: u64) -> u64 {
+    seal(member | PASSED)
 }
 
 /// The word for a number below 2^56: its check stands in the upper eight bits. 0 stays 0.
@@ -205,6 +244,17 @@ mod tests {
             }
         }
         assert_eq!((frozen::NOT_YET ^ frozen::FROZEN).count_ones(), 16);
+    }
+
+    #[test]
+    fn an_heir_word_names_no_process_or_one() {
+        assert_eq!(Heir::of(NO_HEIR), Some(Heir::None));
+        assert_eq!(Heir::of(OFFERED), Some(Heir::Offered));
+        assert_eq!(Heir::of(seal(7)), Some(Heir::Member(7)));
+        assert_eq!(Heir::of(passed(7)), Some(Heir::Passed(7)));
+        assert_eq!(Heir::of(passed(0)), None);
+        assert_eq!(Heir::of(7), None);
+        assert_eq!(Heir::of(u64::MAX), None);
     }
 
     #[test]

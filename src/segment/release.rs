@@ -2,8 +2,8 @@
 //!
 //! # How an array is deleted
 //!
-//! A caller releases it, its owner drops the last use of it, or a sweep finds its owner dead. Each
-//! of them does the same three steps:
+//! A caller releases it, its owner drops the last use of it and no process inherits it, or a sweep
+//! finds its owner dead. Each of them does the same three steps:
 //!
 //! 1. *Mark.* The lifecycle goes from "ready" to "released", by one compare-exchange, so exactly
 //!    one process deletes the array. From then on every opening is refused. Processes that have the
@@ -44,9 +44,7 @@ impl Segment {
     pub(crate) fn release(&self) -> Result<()> {
         let me = self.member.id()?;
         self.check_writable()?;
-        let was_owned = self.generation == fork::generation()
-            && self.ownership.lock().scope() == Scope::Local
-            && ownership::is_owner(self.state(), me);
+        let was_owned = self.scope() == Scope::Local && ownership::is_owner(self.state(), me);
         let released = self.ownership.lock().release(self.state(), me);
         failpoint!(ReleaseMarked);
         if !(released && was_owned && self.stash_for_reuse(me)) {
@@ -182,7 +180,8 @@ impl Segment {
 }
 
 impl Drop for Segment {
-    /// Deletes the array if this process owns it; reports nothing.
+    /// Deletes the array if this process owns it, or hands it over if it was offered and no process
+    /// has opened and closed it since; reports nothing.
     fn drop(&mut self) {
         if self.generation != fork::generation() {
             return;
@@ -190,7 +189,9 @@ impl Drop for Segment {
         if !self.is_read_only()
             && let Ok(me) = self.member.id()
         {
-            let deletes = self.ownership.lock().release_if_owned(self.state(), me);
+            // Where the kernel does not say whether an heir lives, nothing is deleted.
+            let is_alive = |member| self.member.is_alive(member).unwrap_or(true);
+            let deletes = (self.ownership.lock()).release_if_owned(self.state(), me, is_alive);
             if deletes {
                 failpoint!(DropMarked);
                 self.settle_poison(me);

@@ -10,11 +10,24 @@ use crate::{
 impl Segment {
     /// This process's scope; a forked child owns nothing.
     pub(crate) fn scope(&self) -> Scope {
-        let scope = self.ownership.lock().scope();
-        if self.generation == fork::generation() {
-            scope
-        } else {
-            Scope::Store
+        if self.generation != fork::generation() {
+            return Scope::Store;
+        }
+        let mut ownership = self.ownership.lock();
+        if let Ok(me) = self.member.id() {
+            ownership.inherit(self.state(), me);
+        }
+        ownership.scope()
+    }
+
+    /// Lets the first opener of a remote handle inherit the array, if this process owns it. Returns
+    /// the scope of such a handle.
+    pub(crate) fn hand_over(&self) -> Scope {
+        match self.member.id() {
+            Ok(me) if self.generation == fork::generation() && !self.is_read_only() => {
+                self.ownership.lock().hand_over(self.state(), me)
+            }
+            _ => self.scope(),
         }
     }
 

@@ -13,6 +13,7 @@
 //! | `generation` | one more each time the file is recycled |
 //! | `owner` | the process that deletes the array, none, or claimable (`ownership`) |
 //! | `producer` | member id that created the array |
+//! | `heir` | the process that inherits the array from its owner (`ownership::heir`) |
 //! | `lock`, `ticket` | the lock table (`lock_table`) |
 //! | `used`, `list`, `overflown`, `groups` | this array's lanes (`lock_table::hints`) |
 //! | `poisoned`, `records` | bytes that a writer left half-written (`lock_table::poison`) |
@@ -20,9 +21,9 @@
 //! | `wake`, `waiting` | how a thread waits for the array to be frozen (`lock_table::waiting`) |
 //! | `stripe_len`, `whole`, `stripes`, `change`, `awaited` | numbers of writes, waits (`changes`) |
 //!
-//! The first 64 bytes change only when the array is made, released, frozen or claimed; the words of
-//! openings and guards have lines of their own, so readers of a frozen array share no line that is
-//! written.
+//! The first 64 bytes change only when the array is made, released, frozen, claimed or handed
+//! over; the words of openings and guards have lines of their own, so readers of a frozen array
+//! share no line that is written.
 //!
 //! # Openers
 //!
@@ -51,7 +52,10 @@
 //! these steps: by *released*, by *recycling*, by the generation, or by the array's id.
 
 use crate::{
-    format::{constants::*, words::frozen},
+    format::{
+        constants::*,
+        words::{NO_HEIR, frozen},
+    },
     layout::span::Span,
     sync::{AtomicU16, AtomicU32, AtomicU64},
 };
@@ -69,7 +73,8 @@ pub(crate) struct StateBlock {
     pub(crate) generation: AtomicU64,
     pub(crate) owner: AtomicU64,
     pub(crate) producer: AtomicU64,
-    pub(crate) reserved: [AtomicU64; 3],
+    pub(crate) heir: AtomicU64,
+    pub(crate) reserved: [AtomicU64; 2],
     pub(crate) lock: AtomicU64,
     pub(crate) used: AtomicU64,
     pub(crate) poisoned: AtomicU64,
@@ -179,6 +184,7 @@ impl StateBlock {
         self.frozen.store(frozen::NOT_YET, SeqCst);
         self.owner.store(owner, SeqCst);
         self.producer.store(producer, SeqCst);
+        self.heir.store(NO_HEIR, SeqCst);
         self.lock.store(0, SeqCst);
         self.waiting.store(0, SeqCst);
         self.used.store(0, SeqCst);

@@ -32,6 +32,7 @@ const _: () = {
     assert!(STATE_AT + std::mem::offset_of!(StateBlock, generation) == GENERATION_AT);
     assert!(STATE_AT + std::mem::offset_of!(StateBlock, owner) == OWNER_AT);
     assert!(STATE_AT + std::mem::offset_of!(StateBlock, producer) == PRODUCER_AT);
+    assert!(STATE_AT + std::mem::offset_of!(StateBlock, heir) == HEIR_AT);
     assert!(STATE_AT + std::mem::offset_of!(StateBlock, lock) == LOCK_WORD_AT);
     assert!(STATE_AT + std::mem::offset_of!(StateBlock, used) == USED_AT);
     assert!(STATE_AT + std::mem::offset_of!(StateBlock, poisoned) == POISONED_AT);

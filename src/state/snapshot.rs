@@ -23,6 +23,7 @@ pub(crate) struct StateSnapshot {
     pub(crate) openers: u32,
     pub(crate) generation: u64,
     pub(crate) owner: u64,
+    pub(crate) heir: u64,
     /// The lock word: the member that holds it, or 0.
     pub(crate) lock: u64,
     pub(crate) waiting: u32,
@@ -67,6 +68,7 @@ impl StateSnapshot {
             openers: word(OPENERS_AT),
             generation: long(GENERATION_AT),
             owner: long(OWNER_AT),
+            heir: long(HEIR_AT),
             lock: long(LOCK_WORD_AT),
             waiting: word(WAITING_AT),
             producer: long(PRODUCER_AT),
@@ -235,6 +237,7 @@ mod tests {
         state.frozen.store(5, SeqCst);
         state.openers.store(6, SeqCst);
         state.generation.store(7, SeqCst);
+        state.heir.store(23, SeqCst);
         state.lock.store(8, SeqCst);
         state.wake.store(9, SeqCst);
         state.waiting.store(10, SeqCst);
@@ -263,7 +266,7 @@ mod tests {
             (found.endian, found.lifecycle),
             (ENDIAN_PROBE, lifecycle::READY)
         );
-        assert_eq!((found.owner, found.producer), (3, 4));
+        assert_eq!((found.owner, found.producer, found.heir), (3, 4, 23));
         assert_eq!((found.frozen, found.openers, found.generation), (5, 6, 7));
         assert_eq!((found.lock, found.waiting, found.used), (8, 10, 5));
         assert_eq!((found.stripe_len, found.awaited), (19, 21));

@@ -22,6 +22,7 @@ pub const LIFECYCLE_AT: u64 = 68;
 pub const FROZEN_AT: u64 = 72;
 pub const OWNER_AT: u64 = 88;
 pub const PRODUCER_AT: u64 = 96;
+pub const HEIR_AT: u64 = 104;
 pub const LOCK_AT: u64 = 128;
 const TICKET_AT: u64 = 168;
 /// Where words stand in a lock file.

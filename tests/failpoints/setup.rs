@@ -182,8 +182,10 @@ impl Setup {
             .name(STILL)
             .from_elem((2, 2), 4u64)
             .unwrap();
-        let owned = owns.then(|| manager.from_elem(10, 2u64).unwrap());
+        let owned =
+            (owns || scenario.name == "be an heir").then(|| manager.from_elem(10, 2u64).unwrap());
         let given = match scenario.name {
+            "be an heir" => owned.as_ref().map(SharedArray1::hand_over),
             _ if owns => owned.as_ref().map(SharedArray1::handle),
             "open" | "release" | "await" => Some(
                 manager

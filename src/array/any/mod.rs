@@ -109,6 +109,26 @@ impl AnyArray {
         self.core.handle()
     }
 
+    /// A handle that lets its first opener inherit the array; see [`SharedArray::hand_over`].
+    ///
+    /// # Deletion
+    ///
+    /// That of [`SharedArray::hand_over`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let any = manager.zeros_any(&"<f8".parse()?, &[5])?;
+    /// let handle = any.hand_over();
+    /// drop(any);
+    /// assert_eq!(handle.open_any()?.shape(), [5]);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn hand_over(&self) -> Handle {
+        self.core.hand_over()
+    }
+
     /// The name that was chosen for the array, if any.
     ///
     /// # Examples

@@ -69,6 +69,15 @@ impl<K: ElementType, D: Dimension> Core<K, D> {
     }
 
     pub(in crate::array) fn handle(&self) -> Handle {
+        self.handle_with(self.scope())
+    }
+
+    /// A handle that lets its first opener inherit the array, if this process owns it.
+    pub(in crate::array) fn hand_over(&self) -> Handle {
+        self.handle_with(self.opened.hand_over())
+    }
+
+    fn handle_with(&self, scope: Scope) -> Handle {
         let view = self
             .is_view()
             .then(|| Placement::new(self.layout.offset, self.shape(), &self.byte_strides()));
@@ -77,7 +86,7 @@ impl<K: ElementType, D: Dimension> Core<K, D> {
             self.id(),
             self.element_type.dtype().fingerprint(),
             self.is_writable(),
-            self.scope(),
+            scope,
             view,
         )
     }

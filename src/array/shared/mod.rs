@@ -98,6 +98,46 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
         self.core.handle()
     }
 
+    /// A handle that lets its first opener inherit the array: for an array that this process is
+    /// about to drop, such as the result of a worker.
+    ///
+    /// If this process owns the array ([`Scope::Local`]), the handle has the scope
+    /// [`Scope::Remote`], and the array is *handed over* as said below. In all other cases this is
+    /// [`handle`](Self::handle). Serializing an array with serde does not hand it over; pickling an
+    /// array in Python does.
+    ///
+    /// # Deletion
+    ///
+    /// The process owns the array as before, and deletes it with its last array or view, if a
+    /// process opened such a handle and has closed the array again. Otherwise the array stays:
+    ///
+    /// - A process that opened such a handle first, and still has the array open, owns it from then
+    ///   on.
+    /// - If no process has opened one yet, the first that does owns the array. Until then only
+    ///   [`release`](Self::release) or the end of the store deletes it, as with a remote array.
+    ///
+    /// Each call of `hand_over` begins this anew. A change of the scope ends it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ndarray::Ix1;
+    /// use ndshm::Scope;
+    ///
+    /// let manager = ndshm::Manager::new()?;
+    /// let xs = manager.ones::<f64, _>(5)?;
+    /// let handle = xs.hand_over();
+    /// drop(xs);
+    /// let received = handle.open::<f64, Ix1>()?;
+    /// assert_eq!((received.read()?.sum(), received.scope()), (5.0, Scope::Local));
+    /// drop(received);
+    /// assert!(handle.open::<f64, Ix1>().is_err(), "deleted by its new owner");
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn hand_over(&self) -> Handle {
+        self.core.hand_over()
+    }
+
     /// The name that was chosen for the array, if any.
     ///
     /// # Examples

@@ -5,7 +5,7 @@ use crate::{
     error::{HeaderError, Result},
     format::{
         constants::*,
-        words::{Owner, frozen},
+        words::{Heir, Owner, frozen},
     },
     layout::span::Span,
     segment,
@@ -176,6 +176,7 @@ impl Block<'_> {
     fn members(&self) -> Result<Vec<Note>> {
         let StateSnapshot {
             owner,
+            heir,
             producer,
             lock,
             ..
@@ -189,8 +190,17 @@ impl Block<'_> {
             Some(Owner::None | Owner::Claimable) => None,
             Some(Owner::Member(owner)) => Some(owner),
         };
+        let heir = match Heir::of(heir) {
+            None => {
+                notes.push(damage(HeaderError::Heir { found: heir }.to_string()));
+                None
+            }
+            Some(Heir::None | Heir::Offered) => None,
+            Some(Heir::Member(heir) | Heir::Passed(heir)) => Some(heir),
+        };
         for (what, member) in [
             ("owner", owner),
+            ("heir", heir),
             ("producer", Some(producer)),
             ("lock word's holder", Some(lock).filter(|&lock| lock != 0)),
         ] {

@@ -167,6 +167,26 @@ fn the_state_block_is_found_out() {
             Severity::Leftover,
             "",
         ),
+        (
+            104,
+            &words::sealed(77).to_ne_bytes()[..],
+            Severity::Damage,
+            "its heir has the member id 77, which was never given",
+        ),
+        (
+            104,
+            &words::sealed(1 << 55 | 77).to_ne_bytes()[..],
+            Severity::Damage,
+            "its heir has the member id 77, which was never given",
+        ),
+        (104, &77u64.to_ne_bytes()[..], Severity::Damage, "heir word"),
+        (
+            104,
+            &words::claimable().to_ne_bytes()[..],
+            Severity::Leftover,
+            "",
+        ),
+        (112, &[1][..], Severity::Damage, "zero by the format"),
         (128, &77u64.to_ne_bytes()[..], Severity::Damage, "lock word"),
         (96, &0u64.to_ne_bytes()[..], Severity::Damage, "producer"),
     ] {

@@ -149,16 +149,20 @@ fn verify_files(setup: &Setup, scenario: &str, outcome: Outcome, title: &str) {
             manager.options().name(GIVEN).from_elem(10, 3u64).unwrap();
             manager.remove(GIVEN).unwrap();
         }
-        ("claim", Outcome::Claimable) => {
+        ("claim" | "hand over", Outcome::Claimable) => {
             assert!(
                 !path.exists(),
                 "{title}: the process that claimed it did not delete it"
             )
         }
-        ("claim" | "scope", Outcome::Owned) => {
+        ("claim" | "scope" | "hand over", Outcome::Owned) => {
             assert!(path.exists(), "{title}");
             sweep();
             assert!(!path.exists(), "{title}: no process deleted it");
+        }
+        ("be an heir", _) => {
+            sweep();
+            assert!(setup.unnamed().is_empty(), "{title}: no process deleted it");
         }
         ("scope", _) => {
             sweep();

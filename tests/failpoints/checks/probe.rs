@@ -58,6 +58,33 @@ pub(crate) fn probe(setup: &Setup, scenario: &str, member: u64) -> Option<Outcom
                 Outcome::Owned
             }
         }
+        "hand over" => match setup.manager.array::<u64, Ix1>(GIVEN) {
+            Ok(array) => {
+                let handle = array.handle().with_scope(Scope::Remote);
+                drop(array);
+                let array = handle.open::<u64, Ix1>().unwrap();
+                assert_eq!(array.read().unwrap().sum(), 30);
+                match array.scope() {
+                    Scope::Local => Outcome::Claimable,
+                    _ => Outcome::Owned,
+                }
+            }
+            Err(error) => panic!("{error:?}"),
+        },
+        "hand over to an heir" => {
+            fs::remove_file(setup.marker("opener")).unwrap();
+            soon("the heir deletes the array", || setup.open_old().is_none());
+            Outcome::Gone
+        }
+        // The test owns the array, and deletes it unless the victim lives and has it open.
+        "be an heir" => {
+            let array = setup.owned.lock().unwrap().take().unwrap();
+            let path = array.path().to_path_buf();
+            drop(array);
+            let may_live = setup.marker("stands").exists();
+            assert!(!path.exists() || may_live && setup.owned_by(member) == [path]);
+            Outcome::Left
+        }
         "scope" => match setup.is_claimable(GIVEN) {
             true => Outcome::Claimable,
             false => Outcome::Owned,

@@ -230,6 +230,26 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         ],
     ),
     scenario(
+        "hand over",
+        &[
+            Crash("HandOverOffered", 1, Owned),
+            Crash("HandOverPassed", 1, Claimable),
+            Crash("HandOverClaimable", 1, Claimable),
+        ],
+    ),
+    // Another process has the array open, and closes it when the victim is dead or stands.
+    opened(
+        "hand over to an heir",
+        &[
+            Crash("HandOverHeirOwns", 1, Gone),
+            Crash("HandOverDone", 1, Gone),
+        ],
+    ),
+    scenario(
+        "be an heir",
+        &[Crash("HeirNamed", 1, Left), Crash("HeirRenounced", 1, Left)],
+    ),
+    scenario(
         "scope",
         &[
             Crash("ScopeWanted", 1, Owned),

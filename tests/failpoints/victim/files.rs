@@ -16,10 +16,15 @@ impl Victim {
             .open()
             .unwrap();
         let array = manager.from_elem(10, 3u64).unwrap();
-        std::fs::write(self.markers.join("written"), array.handle().to_string()).unwrap();
+        self.await_opener(array.handle());
+        (manager, array)
+    }
+
+    /// Lets another process open an array of this one, and waits until it stands there.
+    fn await_opener(&self, handle: Handle) {
+        std::fs::write(self.markers.join("written"), handle.to_string()).unwrap();
         std::fs::rename(self.markers.join("written"), self.markers.join("old")).unwrap();
         soon("the opener stands", || self.markers.join("opener").exists());
-        (manager, array)
     }
 
     /// A store beside the one that others work in.
@@ -70,6 +75,26 @@ impl Victim {
                 self.arm();
                 let claimed: SharedArray1<u64> = self.given().open().unwrap();
                 assert_eq!(claimed.scope(), Scope::Local);
+            }
+            "hand over" => {
+                let manager = self.manager();
+                let options = manager.options().name(GIVEN).scope(Scope::Local);
+                let array = options.from_elem(10, 3u64).unwrap();
+                self.arm();
+                assert_eq!(array.hand_over().scope(), Scope::Remote);
+                drop(array);
+            }
+            "hand over to an heir" => {
+                let array = self.manager().from_elem(10, 3u64).unwrap();
+                self.await_opener(array.hand_over());
+                self.arm();
+                drop(array);
+            }
+            "be an heir" => {
+                let _member = self.manager();
+                self.arm();
+                let array = self.given().open::<u64, Ix1>().unwrap();
+                assert_eq!(array.read().unwrap().sum(), 20);
             }
             "scope" => {
                 let array = self

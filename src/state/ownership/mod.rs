@@ -21,6 +21,12 @@
 //! becomes `CLAIMABLE` again, by compare-and-swap, because another process may have released the
 //! array meanwhile. The first read, write, view, change of scope or release makes it permanent.
 //!
+//! # Handing over
+//!
+//! The owner may let the first opener of a remote handle inherit the array
+//! ([`Ownership::hand_over`]). Then the owner's last opening deletes it only if a process opened it
+//! and has closed it again. See [`heir`].
+//!
 //! # Deletion
 //!
 //! The owner word becomes the deleter's ([`Ownership::release`]) or is so already
@@ -30,11 +36,14 @@
 //!
 //! Nothing here touches files: the functions say what to do, and `segment` does it.
 
+mod heir;
+
 use crate::{
     format::words::{self, CLAIMABLE, NO_OWNER, Owner},
     scope::Scope,
     state::block::{StateBlock, lifecycle},
 };
+use heir::Accepted;
 use std::sync::atomic::Ordering::SeqCst;
 
 /// The right of this process to delete the array; one for all arrays and views of the file in the
@@ -45,6 +54,8 @@ pub(crate) struct Ownership {
     claim: Option<Claim>,
     /// Number of claims taken so far: the source of tokens.
     claims: u64,
+    /// Whether the heir word may name this process.
+    is_heir: bool,
 }
 
 /// A claim that an opening of a remote handle took, not used yet.
@@ -69,6 +80,7 @@ impl Ownership {
             scope,
             claim: None,
             claims: 0,
+            is_heir: false,
         }
     }
 
@@ -91,6 +103,26 @@ impl Ownership {
         self.scope
     }
 
+    /// Notes it if the former owner has handed the array to this process.
+    pub(crate) fn inherit(&mut self, state: &StateBlock, me: u64) {
+        if self.is_heir && is_owner(state, me) && !heir::is_named(state, me) {
+            self.is_heir = false;
+            self.scope = Scope::Local;
+        }
+    }
+
+    /// Lets the first opener of a remote handle inherit the array, if this process owns it. Returns
+    /// the scope of such a handle.
+    pub(crate) fn hand_over(&mut self, state: &StateBlock, me: u64) -> Scope {
+        self.inherit(state, me);
+        if self.scope != Scope::Local || !is_owner(state, me) {
+            return self.scope;
+        }
+        heir::offer(state);
+        failpoint!(HandOverOffered);
+        Scope::Remote
+    }
+
     /// Applies the transfer table for a handle of this scope. Returns a token if the opening shares
     /// a claim that is not used yet.
     pub(crate) fn receive(&mut self, handle: Scope, state: &StateBlock, me: u64) -> Option<u64> {
@@ -99,12 +131,10 @@ impl Ownership {
             return Some(claim.token);
         }
         failpoint!(ClaimWanted);
-        if !handle.wants_claim()
-            || state
-                .owner
-                .compare_exchange(CLAIMABLE, words::seal(me), SeqCst, SeqCst)
-                .is_err()
-        {
+        if !handle.wants_claim() {
+            return None;
+        }
+        if !self.claim(state, me) {
             return None;
         }
         failpoint!(ClaimTaken);
@@ -116,6 +146,24 @@ impl Ownership {
         });
         self.scope = handle.received(true);
         Some(self.claims)
+    }
+
+    /// Takes the array if it is claimable, and an offer up if there is one. Returns whether the
+    /// array was claimed.
+    fn claim(&mut self, state: &StateBlock, me: u64) -> bool {
+        // The heir word first, the owner word afterwards: see `heir`.
+        let accepted = heir::accept(state, me);
+        self.is_heir |= accepted == Accepted::Heir;
+        let mine = words::seal(me);
+        let is_claimed = accepted == Accepted::Owner
+            || (state.owner)
+                .compare_exchange(CLAIMABLE, mine, SeqCst, SeqCst)
+                .is_ok();
+        if self.is_heir && is_claimed {
+            self.is_heir = false;
+            heir::renounce(state, me);
+        }
+        is_claimed
     }
 
     /// Makes an unused claim permanent: the array is used.
@@ -154,6 +202,13 @@ impl Ownership {
             // may be claimable.
             return Ok(());
         }
+        // The new scope decides anew. The owner's offer ends before the owner word changes: an heir
+        // must not delete an array that others may claim by now.
+        let was_owner = is_owner(state, me);
+        if was_owner {
+            heir::withdraw(state);
+        }
+        heir::forget(state, me);
         let wanted = Self::owner_word(scope, me);
         let is_free = |owner| {
             owner == words::seal(me) || owner == CLAIMABLE || owner == NO_OWNER || is_damaged(owner)
@@ -161,6 +216,8 @@ impl Ownership {
         let change = |owner| is_free(owner).then_some(wanted);
         failpoint!(ScopeWanted);
         match state.owner.fetch_update(SeqCst, SeqCst, change) {
+            // A former owner may have died amid a hand-over.
+            Ok(_) if !was_owner => heir::withdraw(state),
             Ok(_) => {}
             // Another process owns the array and keeps it; this one's scope becomes Store.
             Err(_) if scope == Scope::Store => {}
@@ -184,11 +241,20 @@ impl Ownership {
     }
 
     /// Ends the last opening of the process. Marks the array released and returns true if this
-    /// process owns it and must delete the file.
-    pub(crate) fn release_if_owned(&mut self, state: &StateBlock, me: u64) -> bool {
-        let owns = self.scope == Scope::Local && is_owner(state, me);
-        self.scope = Scope::Store;
-        owns && mark_released(state)
+    /// process owns it and must delete the file, because no process inherits it.
+    pub(crate) fn release_if_owned(
+        &mut self,
+        state: &StateBlock,
+        me: u64,
+        is_alive: impl Fn(u64) -> bool,
+    ) -> bool {
+        if self.is_heir {
+            heir::renounce(state, me);
+        }
+        let may_own = self.scope == Scope::Local || self.is_heir;
+        let owns = may_own && is_owner(state, me);
+        (self.scope, self.is_heir) = (Scope::Store, false);
+        owns && !heir::pass_on(state, me, is_alive) && mark_released(state)
     }
 
     /// Takes the array for deletion from any owner, and marks it released. Returns false if it was
@@ -223,131 +289,4 @@ fn is_damaged(owner: u64) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sys::mapping::Mapping;
-
-    const ME: u64 = 3;
-    const OTHER: u64 = 4;
-    const MINE: u64 = words::seal(ME);
-    const OTHERS: u64 = words::seal(OTHER);
-
-    /// A state block in a mapped scratch file.
-    fn block(owner: u64) -> Mapping {
-        let file = tempfile::tempfile().unwrap();
-        file.set_len(4096).unwrap();
-        let mapping = Mapping::new(&file, 4096, std::path::Path::new("scratch")).unwrap();
-        mapping.state().owner.store(owner, SeqCst);
-        mapping.state().lifecycle.store(lifecycle::READY, SeqCst);
-        mapping
-    }
-
-    #[test]
-    fn the_transfer_table_holds() {
-        for (owner, handle, expected, left) in [
-            (OTHERS, Scope::Local, Scope::Store, OTHERS),
-            (MINE, Scope::Local, Scope::Local, MINE),
-            (CLAIMABLE, Scope::Remote, Scope::Local, MINE),
-            (OTHERS, Scope::Remote, Scope::Store, OTHERS),
-            (0, Scope::Remote, Scope::Store, 0),
-            (0, Scope::Store, Scope::Store, 0),
-            (CLAIMABLE, Scope::Local, Scope::Store, CLAIMABLE),
-            (CLAIMABLE, Scope::Store, Scope::Store, CLAIMABLE),
-        ] {
-            let block = block(owner);
-            let mut ownership = Ownership::opened(block.state(), ME);
-            ownership.receive(handle, block.state(), ME);
-            assert_eq!(
-                (ownership.scope(), block.state().owner.load(SeqCst)),
-                (expected, left),
-                "{owner} {handle}"
-            );
-        }
-    }
-
-    #[test]
-    fn an_unused_claim_goes_back_with_its_last_opening_and_a_used_one_deletes() {
-        let block = block(CLAIMABLE);
-        let state = block.state();
-        let mut ownership = Ownership::opened(state, ME);
-        let token = ownership.receive(Scope::Remote, state, ME).unwrap();
-        assert_eq!(ownership.receive(Scope::Remote, state, ME), Some(token));
-        ownership.give_back(token, state, ME);
-        assert_eq!(
-            (ownership.scope(), state.owner.load(SeqCst)),
-            (Scope::Local, MINE)
-        );
-        ownership.give_back(token, state, ME);
-        assert_eq!(
-            (ownership.scope(), state.owner.load(SeqCst)),
-            (Scope::Store, CLAIMABLE)
-        );
-        let token = ownership.receive(Scope::Remote, state, ME).unwrap();
-        ownership.used();
-        ownership.give_back(token, state, ME);
-        assert_eq!(ownership.scope(), Scope::Local);
-        assert!(ownership.release_if_owned(state, ME));
-        assert_eq!(state.lifecycle.load(SeqCst), lifecycle::RELEASED);
-    }
-
-    #[test]
-    fn a_late_opening_does_not_give_back_a_later_claim() {
-        let block = block(CLAIMABLE);
-        let state = block.state();
-        let mut ownership = Ownership::opened(state, ME);
-        let first = ownership.receive(Scope::Remote, state, ME).unwrap();
-        ownership.set(Scope::Remote, state, ME).unwrap();
-        let second = ownership.receive(Scope::Remote, state, ME).unwrap();
-        ownership.give_back(first, state, ME);
-        assert_eq!(
-            (ownership.scope(), state.owner.load(SeqCst)),
-            (Scope::Local, MINE)
-        );
-        ownership.give_back(second, state, ME);
-        assert_eq!(
-            (ownership.scope(), state.owner.load(SeqCst)),
-            (Scope::Remote, CLAIMABLE)
-        );
-    }
-
-    #[test]
-    fn what_another_process_owns_is_neither_taken_nor_deleted() {
-        let block = block(OTHERS);
-        let state = block.state();
-        let mut ownership = Ownership::opened(state, ME);
-        assert_eq!(ownership.set(Scope::Local, state, ME), Err(Owned));
-        assert_eq!(ownership.set(Scope::Remote, state, ME), Err(Owned));
-        assert_eq!(ownership.set(Scope::Store, state, ME), Ok(()));
-        assert!(!ownership.release_if_owned(state, ME));
-        assert_eq!(state.owner.load(SeqCst), OTHERS);
-    }
-
-    #[test]
-    fn a_release_ends_the_owner_s_right_to_delete() {
-        let block = block(MINE);
-        let state = block.state();
-        let (mut owner, mut other) = (
-            Ownership::created(Scope::Local),
-            Ownership::opened(state, OTHER),
-        );
-        assert!(other.release(state, OTHER));
-        assert!(!other.release(state, OTHER));
-        assert!(!owner.release_if_owned(state, ME));
-    }
-
-    #[test]
-    fn a_damaged_owner_word_names_no_process_until_one_sets_the_scope() {
-        for bit in 0..u64::BITS {
-            let block = block(MINE ^ 1 << bit);
-            let state = block.state();
-            let mut mine = Ownership::created(Scope::Local);
-            assert!(!mine.release_if_owned(state, ME), "{bit}");
-            let mut other = Ownership::opened(state, OTHER);
-            assert_eq!(other.receive(Scope::Remote, state, OTHER), None);
-            assert_eq!(other.scope(), Scope::Store);
-            assert_eq!(state.owner.load(SeqCst), MINE ^ 1 << bit);
-            other.set(Scope::Store, state, OTHER).unwrap();
-            assert_eq!(state.owner.load(SeqCst), NO_OWNER);
-        }
-    }
-}
+mod tests;
