@@ -124,7 +124,9 @@ class Manager(_ndshm.Manager):
 
     The scope decides when an array is deleted:
 
-    - ``'local'``, the default: with the last reference in the process that created it.
+    - ``'local'``, the default: with the last reference in the process that created it. If that
+      process has pickled it, the process that opens the pickle first inherits the array, unless it
+      has closed it by then.
     - ``'remote'``: the process that opens or unpickles it first owns it; there it is local.
     - ``None``, the default of arrays with a name: with its store, or by :meth:`Array.release`.
 

@@ -189,7 +189,7 @@ pub(crate) fn reduce_mapped<'py>(
     };
     let module = py.import(intern!(py, "ndshm._ndshm"))?;
     let unpickle = module.getattr(intern!(py, "unpickle_mapped"))?;
-    Ok(Some((unpickle, (view.handle().to_string(),))))
+    Ok(Some((unpickle, (view.hand_over().to_string(),))))
 }
 
 /// Open the memory of a pickle, which consists of its handle.

@@ -17,7 +17,10 @@ pub(crate) fn open(py: Python<'_>, handle: &str) -> PyResult<Array> {
 /// Open the array or view of a pickle, which consists of its handle.
 #[pyfunction]
 pub(crate) fn unpickle_array(py: Python<'_>, handle: &str) -> PyResult<Array> {
-    open(py, handle)
+    let array = open(py, handle)?;
+    // A use, so a claim is final: a result that is dropped at once is deleted, not given back.
+    array.any.view().raise(py)?;
+    Ok(array)
 }
 
 /// Open the array in a file.

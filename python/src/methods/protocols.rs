@@ -213,7 +213,11 @@ impl Array {
             let module = py.import("ndshm._ndshm")?;
             Ok::<_, PyErr>(module.getattr("unpickle_array")?.unbind())
         })?;
-        Ok((unpickle.bind(py).clone(), (self.handle(),)))
+        // The process that receives a result is to have it, though the sender drops it at once.
+        Ok((
+            unpickle.bind(py).clone(),
+            (self.any().hand_over().to_string(),),
+        ))
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
