@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from test_guards import is_free
 
 import ndshm
 
@@ -289,21 +290,13 @@ def test_a_guard_that_another_thread_gives_back_is_no_thread_s_own(
         for _ in range(2):
             waits.clear()
             call = pool.submit(other)
-            while not is_held(b):
+            while is_free(b):
                 time.sleep(0.001)
             lent.put(lend(KINDS[kind](a)))
             assert waits.wait(60)
             with b.write():
                 pass
             call.result(60)
-
-
-def is_held(a: ndshm.Array) -> bool:
-    try:
-        with a.write(timeout=0):
-            return False
-    except ndshm.WouldBlock:
-        return True
 
 
 def test_a_thread_waits_for_a_guard_that_it_has_lent(m: ndshm.Manager) -> None:

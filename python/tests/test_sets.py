@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from test_guards import is_free
 
 import ndshm
 
@@ -105,25 +106,17 @@ def test_a_set_has_atomic_operations(m: ndshm.Manager, dtype: str) -> None:
         with ndshm.lock(c[1:].updating(), a.updating()) as (other, _):
             assert other.load(2) == 9
         errors = []
-        thread = threading.Thread(target=lambda: errors.append(is_held(a)))
+        thread = threading.Thread(target=lambda: errors.append(not is_free(a)))
         thread.start()
         thread.join()
         assert errors == [True]
         with pytest.raises(RuntimeError, match="in use"), row:
             pass
     assert a.to_numpy().tolist() == [[0, 4, 0], [0, 6, 0]]
-    assert c.to_numpy().tolist() == [1, 0, 0, 9] and not is_held(a)
+    assert c.to_numpy().tolist() == [1, 0, 0, 9] and is_free(a)
     for view in (last, column, row):
         with pytest.raises(RuntimeError, match="not in use"):
             view.load(0)
-
-
-def is_held(a: ndshm.Array) -> bool:
-    try:
-        with a.write(timeout=0):
-            return False
-    except ndshm.WouldBlock:
-        return True
 
 
 def test_atomic_parts_of_other_elements_are_refused(m: ndshm.Manager) -> None:
@@ -139,7 +132,7 @@ def test_atomic_parts_of_other_elements_are_refused(m: ndshm.Manager) -> None:
     ):
         with pytest.raises(error), ndshm.lock(a.updating(), request):
             pass
-        assert not is_held(a)
+        assert is_free(a)
     frozen = m.array(np.arange(3))
     frozen.freeze()
     for request in (frozen.updating(), frozen.recovering()):
