@@ -216,8 +216,11 @@ class Array:
     def frozen(self) -> bool:
         """Whether the array is frozen: no process will ever write it again."""
     @property
-    def attrs(self) -> dict[str, Any]:
-        """The attributes from the array's creation, as a new dict each time."""
+    def attrs(self) -> Mapping[str, Any]:
+        """The attributes from the array's creation, in a dict that refuses changes.
+
+        They are fixed then. ``dict(a.attrs)`` is a copy that can be changed.
+        """
     @property
     def axis_names(self) -> list[str | None]:
         """The names of the whole array's axes: one for each axis, or none at all."""

@@ -3,6 +3,7 @@
 use ciborium::Value;
 use pyo3::{
     exceptions::{PyTypeError, PyValueError},
+    intern,
     prelude::*,
     types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple},
 };
@@ -61,7 +62,14 @@ fn nested(value: &Bound<'_, PyAny>, depth: usize) -> PyResult<Value> {
     }
 }
 
-/// Converts CBOR to a Python value.
+/// The same dictionary as one that refuses changes, which would reach no array.
+pub(crate) fn fixed<'py>(map: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyAny>> {
+    let py = map.py();
+    let class = py.import(intern!(py, "ndshm._attrs"))?;
+    class.getattr(intern!(py, "FixedDict"))?.call1((map,))
+}
+
+/// Converts CBOR to a Python value, whose dictionaries refuse changes.
 pub(crate) fn to_python<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {
     Ok(match value {
         Value::Bool(flag) => PyBool::new(py, *flag).to_owned().into_any(),
@@ -81,7 +89,7 @@ pub(crate) fn to_python<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'
             entries.iter().try_for_each(|(key, item)| {
                 map.set_item(to_python(py, key)?, to_python(py, item)?)
             })?;
-            map.into_any()
+            fixed(&map)?
         }
         Value::Tag(_, inner) => to_python(py, inner)?,
         _ => py.None().into_bound(py),

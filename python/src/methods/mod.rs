@@ -159,15 +159,17 @@ impl Array {
         self.any().is_frozen()
     }
 
-    /// The attributes from the array's creation, as a new dict each time.
+    /// The attributes from the array's creation, in a dict that refuses changes.
+    ///
+    /// They are fixed then. ``dict(a.attrs)`` is a copy that can be changed.
     #[getter]
-    fn attrs<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+    fn attrs<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let map: BTreeMap<String, Value> = self.any().attrs().raise(py)?;
         let dict = PyDict::new(py);
         for (key, value) in map.iter().filter(|(key, _)| *key != dtype::NUMPY_DTYPE) {
             dict.set_item(key, attrs::to_python(py, value)?)?;
         }
-        Ok(dict)
+        attrs::fixed(&dict)
     }
 
     /// The names of the whole array's axes: one for each axis, or none at all.
