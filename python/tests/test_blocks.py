@@ -417,6 +417,29 @@ def test_a_read_only_view_of_a_write_guard_refuses(m: ndshm.Manager) -> None:
     assert a[0, 0].item() == 1
 
 
+def test_a_view_refuses_to_be_written_by_its_flags_too(m: ndshm.Manager) -> None:
+    """``x.flags.writeable = False`` changed a copy of the flags, and ``x`` was written."""
+    a = m.zeros((2, 3))
+    with a.write() as x:
+        for view in (x, x[0], x.T):
+            flags = view.flags
+            assert flags.writeable and flags["WRITEABLE"] and flags.aligned
+            flags.writeable = False
+            assert not view.flags.writeable
+            with pytest.raises(ValueError, match="read-only"):
+                view[0] = 1
+            view.flags["WRITEABLE"] = True
+            view[0] = 2
+        kept = x.flags
+    with a.read() as x:
+        assert not x.flags.writeable
+        with pytest.raises(ValueError):
+            x.flags.writeable = True
+    assert kept.c_contiguous and a.to_numpy().sum() == 8
+    with a.write(timeout=0):
+        pass
+
+
 def test_the_dunders_of_numpy_work(m: ndshm.Manager) -> None:
     a = m.array(np.arange(1, 7).reshape(2, 3))
     plain = np.arange(1, 7).reshape(2, 3)

@@ -25,7 +25,7 @@ use std::{
 
 /// The attributes that a view answers itself. All other public ones, and [`BY_PLAIN`], are those of
 /// a plain ndarray.
-const OWN: [&str; 21] = [
+const OWN: [&str; 22] = [
     "shape",
     "ndim",
     "size",
@@ -47,6 +47,7 @@ const OWN: [&str; 21] = [
     "getfield",
     "view",
     "setflags",
+    "flags",
 ];
 
 const BY_PLAIN: [&str; 12] = [
@@ -96,6 +97,7 @@ pub(super) struct Class {
     assign: ffi::objobjargproc,
     assign_item: ffi::ssizeobjargproc,
     pub(super) view: Py<PyAny>,
+    pub(super) flags: Py<PyAny>,
     by_plain: Py<PyFrozenSet>,
     writing: Py<PyFrozenSet>,
 }
@@ -194,6 +196,7 @@ impl Class {
             // SAFETY: the same.
             assign_item: unsafe { inherited(base, ffi::Py_sq_ass_item)? },
             view: base.getattr("view")?.unbind(),
+            flags: base.getattr("flags")?.unbind(),
             by_plain: PyFrozenSet::new(py, by_plain)?.unbind(),
             writing: PyFrozenSet::new(py, WRITING)?.unbind(),
         })

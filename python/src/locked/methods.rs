@@ -5,7 +5,8 @@ use super::{
     class::{Class, finalize},
     plain,
 };
-use crate::slots::{argument, arguments, method, run_for_object, with_keywords};
+use crate::slots::{argument, arguments, fields, method, run_for_object, with_keywords};
+use numpy::npyffi::NPY_ARRAY_WRITEABLE;
 use pyo3::{
     exceptions::PyValueError,
     ffi, intern,
@@ -33,6 +34,13 @@ pub(super) fn getters() -> &'static mut [ffi::PyGetSetDef] {
         ffi::PyGetSetDef {
             name: c"base".as_ptr(),
             get: Some(no_base),
+            set: None,
+            doc: ptr::null(),
+            closure: ptr::null_mut(),
+        },
+        ffi::PyGetSetDef {
+            name: c"flags".as_ptr(),
+            get: Some(flags),
             set: None,
             doc: ptr::null(),
             closure: ptr::null_mut(),
@@ -108,6 +116,32 @@ fn view_as<'py>(
     }
     let plain = plain::of(class, view)?;
     plain.call_method(intern!(py, "view"), args, keywords)
+}
+
+/// `flags`: NumPy's object, which calls `setflags` of the view when a flag is set.
+unsafe extern "C" fn flags(view: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
+    run_for_object(|py| {
+        let class = Class::get(py)?;
+        // SAFETY: the interpreter keeps the object during the call.
+        let view = unsafe { Bound::from_borrowed_ptr(py, view) };
+        let is_writable = class
+            .lease(&view)
+            .is_some_and(|(lease, is_read_only)| lease.is_writable.load(Relaxed) && !is_read_only);
+        // The object copies the flags. It is to say whether the view can be written, and NumPy's
+        // flag of the view says no in every block.
+        // SAFETY: the object is an ndarray.
+        let parts = unsafe { &raw mut (*fields(view.as_ptr())).flags };
+        // SAFETY: the field of a live object; no other code runs meanwhile.
+        let before = unsafe { *parts };
+        if is_writable {
+            // SAFETY: the same.
+            unsafe { *parts = before | NPY_ARRAY_WRITEABLE };
+        }
+        let found = class.flags.bind(py).call_method1("__get__", (&view,));
+        // SAFETY: the same.
+        unsafe { *parts = before };
+        found
+    })
 }
 
 /// `setflags`: a view can refuse to be written, and be written again if its guard may write.
