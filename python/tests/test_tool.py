@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pathlib
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -20,6 +22,48 @@ manager.zeros(1000, name="xs")
 print(manager.path, flush=True)
 input()
 """
+
+
+POOL = """
+import multiprocessing, os, signal, sys
+from concurrent.futures import ProcessPoolExecutor
+import ndshm
+
+KEPT = []
+
+def keep(a):
+    KEPT.append(a)
+    return os.getpid()
+
+if __name__ == "__main__":
+    if "handler" in sys.argv:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    context = multiprocessing.get_context(sys.argv[1])
+    with ndshm.Manager(janitor=True) as m, ProcessPoolExecutor(2, context) as pool:
+        a = m.zeros(1000)
+        workers = set(pool.map(keep, [a, m.zeros(10, name="xs"), a[5:]]))
+        print(m.path, *workers, flush=True)
+        signal.pause()
+"""
+
+
+def start_pool(
+    directory: pathlib.Path, *arguments: str
+) -> tuple[subprocess.Popen[str], str, list[int]]:
+    """Starts an owner with workers that keep arrays: the process, its store, the workers."""
+    program = directory / "program.py"
+    program.write_text(POOL)
+    process = subprocess.Popen(
+        [sys.executable, program, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    path, *workers = process.stdout.readline().split()
+    process.stdout.close()
+    return process, path, [int(worker) for worker in workers]
 
 
 def start_owner(**variables: str) -> subprocess.Popen[str]:
@@ -83,3 +127,37 @@ def test_the_environment_overrules_the_tool_of_the_package() -> None:
         output, errors = owner.communicate()
     assert output == ""
     assert "NotFound" in errors and "NDSHM_JANITOR" in errors
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_a_signal_to_a_pool_and_its_owner_leaves_nothing(
+    tmp_path: pathlib.Path, method: str
+) -> None:
+    """As a terminal and service managers send it."""
+    process, path, _ = start_pool(tmp_path, method)
+    os.killpg(process.pid, signal.SIGTERM)
+    assert process.wait(60) == -signal.SIGTERM
+    wait_until_gone(path)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_a_signal_to_the_owner_of_a_pool_leaves_nothing_if_it_is_an_exception_there(
+    tmp_path: pathlib.Path, method: str
+) -> None:
+    process, path, _ = start_pool(tmp_path, method, "handler")
+    process.terminate()
+    assert process.wait(60) == 143 and not os.path.exists(path)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_the_store_of_a_pool_whose_owner_alone_was_killed_ends_with_the_last_worker(
+    tmp_path: pathlib.Path, method: str
+) -> None:
+    """Python's pools go on when a signal ends their owner: they use the store."""
+    process, path, workers = start_pool(tmp_path, method)
+    process.terminate()
+    assert process.wait(60) == -signal.SIGTERM
+    assert workers and os.path.exists(path)
+    # Not a kill, which would also end the process that removes multiprocessing's semaphores.
+    os.killpg(process.pid, signal.SIGTERM)
+    wait_until_gone(path)
