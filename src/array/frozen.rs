@@ -30,6 +30,7 @@ use crate::{
     },
     element::Element,
     error::{Error, Result},
+    format::kind::ArrayKind,
     handle::Handle,
     layout::{Layout, span::Span},
     segment::Segment,
@@ -280,6 +281,7 @@ impl Handle {
     pub fn wait_frozen(&self, timeout: Duration) -> Result<()> {
         let began = Instant::now();
         let segment = Segment::of_handle(self, Wait::AtMost(timeout))?;
+        segment.check_kind(ArrayKind::Array)?;
         segment.wait_until_frozen(timeout, began)
     }
 }

@@ -24,7 +24,7 @@ use crate::{
     error::{Error, Result},
     format::{
         id::ArrayId,
-        kind::{FRAMES, Kind, MAX_INFO, MAX_SEATS, RingKind},
+        kind::{ArrayKind, FRAMES, Kind, MAX_INFO, MAX_SEATS, RingKind},
         name,
     },
     handle::Handle,
@@ -151,18 +151,18 @@ impl AnyRing {
             info: plan.info,
         });
         let segment = create_any(member, labels, spec, Content::<NoDraft>::Zeros)?;
-        Self::new(OpenArray::new(segment, None))
+        Self::new(OpenArray::new(segment, None), true)
     }
 
-    fn new(opened: Arc<OpenArray>) -> Result<Self> {
-        let ring = OpenRing::new(opened)?;
+    fn new(opened: Arc<OpenArray>, is_writable: bool) -> Result<Self> {
+        let ring = OpenRing::new(opened, is_writable)?;
         Ok(Self { ring })
     }
 
     /// Opens the ring with this chosen name, in the file at `path`.
     pub(crate) fn open_named(member: &Arc<Member>, path: &Path) -> Result<Self> {
         let segment = Segment::open(member, path, None, true)?;
-        Self::new(OpenArray::new(segment, None))
+        Self::new(OpenArray::new(segment, None), true)
     }
 
     /// Opens the ring in the file at `path`.
@@ -171,14 +171,15 @@ impl AnyRing {
     ///
     /// As [`Ring::open_path`], without `Dtype` and `Rank`.
     pub fn open_path(path: impl AsRef<Path>) -> Result<Self> {
-        Self::new(OpenArray::new(Segment::at_path(path.as_ref())?, None))
+        let segment = Segment::at_path(path.as_ref())?;
+        Self::new(OpenArray::new(segment, None), true)
     }
 
     fn of_handle(handle: &Handle) -> Result<Self> {
         let segment = Segment::of_handle(handle, Wait::Forever)?;
-        segment.check_kind(crate::format::kind::ArrayKind::Ring)?;
+        segment.check_kind(ArrayKind::Ring)?;
         let claim = segment.receive(handle.scope())?;
-        Self::new(OpenArray::new(segment, claim))
+        Self::new(OpenArray::new(segment, claim), handle.is_writable())
     }
 
     /// The ring with elements of this type, frames of this rank, and information of this type.
@@ -334,10 +335,17 @@ impl AnyRing {
             self.path(),
             self.id(),
             self.dtype().fingerprint(),
-            true,
+            self.ring.is_writable(),
             self.scope(),
             None,
         )
+    }
+
+    /// Lets the first process that opens the handle inherit the ring; see
+    /// [`SharedArray::hand_over`](crate::SharedArray::hand_over).
+    pub fn hand_over(&self) -> Handle {
+        let scope = self.ring.opened.hand_over();
+        self.handle().with_scope(scope)
     }
 
     /// The chosen name; `None` without one.

@@ -44,11 +44,13 @@ pub(crate) struct OpenRing {
     /// Bytes of a frame.
     pub(super) frame_len: usize,
     info: Option<DType>,
+    /// Invariant: true only if the segment is mapped for writing.
+    is_writable: bool,
 }
 
 impl OpenRing {
-    /// The ring in a segment that is mapped for writing.
-    pub(crate) fn new(opened: Arc<OpenArray>) -> Result<Arc<Self>> {
+    /// The ring in a segment. `is_writable` says whether that was opened for writing.
+    pub(crate) fn new(opened: Arc<OpenArray>, is_writable: bool) -> Result<Arc<Self>> {
         opened.check_kind(ArrayKind::Ring)?;
         if opened.is_read_only() {
             return Err(Error::ReadOnly {
@@ -71,6 +73,7 @@ impl OpenRing {
             frames,
             frame_len: header.spec.byte_len() / frames,
             info: kind.info.clone(),
+            is_writable,
             opened,
         };
         ring.renew_after_boot()?;
@@ -135,6 +138,22 @@ impl OpenRing {
         if self.opened.data_len() <= WARM_UP_TO {
             self.opened.populate_payload();
         }
+    }
+
+    /// An error if this process opened the ring for reading only.
+    pub(super) fn check_writable(&self) -> Result<()> {
+        if self.is_writable {
+            return Ok(());
+        }
+        Err(Error::ReadOnly {
+            path: self.opened.path().into(),
+            reason: "its handle is for reading only: subscribe, or take a handle for writing",
+        })
+    }
+
+    /// Whether this process may produce.
+    pub(super) fn is_writable(&self) -> bool {
+        self.is_writable
     }
 
     /// An error if the ring was released, or the wait was interrupted.

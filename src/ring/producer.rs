@@ -82,6 +82,7 @@ pub struct FrameMut<'a, T: Element, D: Dimension, I: FrameInfo = ()> {
 impl AnyProducer {
     /// Takes the turn.
     pub(super) fn begin(ring: &Arc<OpenRing>, wait: Wait) -> Result<Self> {
+        ring.check_writable()?;
         ring.opened.mark_used();
         ring.check_wait()?;
         let me = ring.opened.member().id()?;

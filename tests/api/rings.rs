@@ -329,6 +329,15 @@ fn a_ring_is_opened_by_name_path_and_handle_and_only_as_a_ring() {
     is_refused(ring.handle().open_any().unwrap_err());
     is_refused(ring.handle().open_frozen::<u8, ndarray::Ix4>().unwrap_err());
     is_refused(ndshm::AnyArray::open_path(ring.path()).unwrap_err());
+    is_refused(ring.handle().wait_frozen(NOW).unwrap_err());
+    // A handle for reading subscribes, and produces nothing.
+    let reading: Ring<u8, Ix3> = ring.handle().read_only().open_ring().unwrap();
+    let mut subscriber = reading.subscribe().unwrap();
+    let refused = reading.produce().unwrap_err();
+    assert!(matches!(refused, Error::ReadOnly { .. }), "{refused}");
+    assert!(!reading.handle().is_writable());
+    ring.produce().unwrap().next().unwrap().publish().unwrap();
+    assert_eq!(subscriber.try_next().unwrap().unwrap().number(), 1);
     let xs = manager.options().name("xs").zeros::<u8, _>(5).unwrap();
     let refused = manager.ring_any("xs").unwrap_err();
     assert!(

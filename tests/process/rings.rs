@@ -16,10 +16,12 @@ fn ring(manager: &Manager, frames: usize) -> Ring<u64, Ix1> {
 }
 
 fn child(kind: &str, ring: &Ring<u64, Ix1>) -> Peer {
-    Peer::start(
-        child_of_a_ring,
-        &[kind.to_owned(), ring.handle().to_string()],
-    )
+    // A reader's payload is mapped without the right to write it.
+    let handle = match kind {
+        "read" => ring.handle().read_only(),
+        _ => ring.handle(),
+    };
+    Peer::start(child_of_a_ring, &[kind.to_owned(), handle.to_string()])
 }
 
 #[test]
