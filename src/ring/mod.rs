@@ -19,8 +19,8 @@ pub use producer::{AnyFrameMut, AnyProducer, FrameMut, Producer};
 pub use subscriber::{AnyFrame, AnySubscriber, Frame, Subscriber};
 
 use crate::{
-    array::{Content, Labels, create_any, open_array::OpenArray, spec_of},
-    element::{Element, dtype::DType},
+    array::{Content, Labels, any::MappedMemory, create_any, open_array::OpenArray, spec_of},
+    element::{Element, dtype::DType, numpy::NumpyDType},
     error::{Error, Result},
     format::{
         id::ArrayId,
@@ -284,6 +284,45 @@ impl AnyRing {
     /// The type of the elements.
     pub fn dtype(&self) -> &DType {
         self.ring.dtype()
+    }
+
+    /// NumPy's type of the elements, where the ring is stored as another one; see
+    /// [`AnyArray::numpy_dtype`](crate::AnyArray::numpy_dtype).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::collections::BTreeMap;
+    ///
+    /// let manager = ndshm::Manager::new()?;
+    /// let attrs = BTreeMap::from([("numpy.dtype", "<M8[ns]")]);
+    /// let options = manager.options().attrs(&attrs)?;
+    /// let ring = options.ring_any(&"<i8".parse()?, &[3], 4, None)?;
+    /// assert_eq!(ring.numpy_dtype().unwrap().to_string(), "<M8[ns]");
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn numpy_dtype(&self) -> Option<NumpyDType> {
+        let header = self.ring.opened.header();
+        NumpyDType::believed(header.attrs.as_ref(), header.spec.dtype())
+    }
+
+    /// The memory of the frames, which stays mapped while this lives; for bindings. It keeps
+    /// neither the ring nor a frame.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let ring = manager.options().ring_any(&"<f4".parse()?, &[5], 4, None)?;
+    /// let path = ring.path().to_path_buf();
+    /// let memory = ring.memory();
+    /// drop(ring);
+    /// assert!(!path.exists());
+    /// # drop(memory);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn memory(&self) -> MappedMemory {
+        MappedMemory::new(self.ring.opened.pages())
     }
 
     /// The shape of a frame.

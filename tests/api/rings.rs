@@ -557,3 +557,23 @@ fn no_frame_is_torn() {
         }
     });
 }
+
+#[test]
+fn a_ring_believes_a_type_of_numpys_only_for_elements_that_are_stored_so() {
+    let manager = Manager::new().unwrap();
+    for (claimed, stored, is_believed) in [
+        ("<M8[ns]", "<i8", true),
+        ("<M8[ns]", "<i4", false),
+        ("no type", "<i8", false),
+    ] {
+        let attrs = std::collections::BTreeMap::from([("numpy.dtype", claimed)]);
+        let options = manager.options().attrs(&attrs).unwrap();
+        let dtype = stored.parse().unwrap();
+        let ring = options.ring_any(&dtype, &[2], 3, None).unwrap();
+        assert_eq!(
+            ring.numpy_dtype().is_some(),
+            is_believed,
+            "{claimed} {stored}"
+        );
+    }
+}

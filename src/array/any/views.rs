@@ -13,6 +13,12 @@ pub struct MappedMemory {
     _pages: Vec<Arc<Pages>>,
 }
 
+impl MappedMemory {
+    pub(crate) fn new(pages: Vec<Arc<Pages>>) -> Self {
+        Self { _pages: pages }
+    }
+}
+
 impl AnyArray {
     /// The same view again.
     ///
@@ -61,9 +67,7 @@ impl AnyArray {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn memory(&self) -> MappedMemory {
-        MappedMemory {
-            _pages: self.core.opened.pages(),
-        }
+        MappedMemory::new(self.core.opened.pages())
     }
 
     /// The same view, for reading only.
