@@ -27,6 +27,7 @@ from ._errors import (
     Holder,
     Interrupted,
     Io,
+    Kind,
     Layout,
     Name,
     NoSpace,
@@ -42,13 +43,29 @@ from ._errors import (
     Timeout,
     TooManyGuards,
     TooManyMappings,
+    TooManySubscribers,
     Transfer,
     Untrusted,
     WouldBlock,
     WouldDeadlock,
 )
-from ._manager import ArrayInfo, Manager, Swept, Usage, open, open_frozen
-from ._ndshm import Array, Atomics, Guard, Guards, LockedArray, MappedArray, Request, lock
+from ._manager import ArrayInfo, Manager, Swept, Usage, open, open_frozen, open_ring
+from ._ndshm import (
+    Array,
+    Atomics,
+    Frame,
+    FrameMut,
+    Guard,
+    Guards,
+    LockedArray,
+    MappedArray,
+    Producer,
+    Request,
+    Ring,
+    Subscriber,
+    lock,
+)
+from ._ring import SubscriberState
 
 __version__ = "0.1.0"
 __all__ = [
@@ -61,6 +78,8 @@ __all__ = [
     "Closed",
     "Dtype",
     "Error",
+    "Frame",
+    "FrameMut",
     "Frozen",
     "Guard",
     "Guards",
@@ -69,6 +88,7 @@ __all__ = [
     "Holder",
     "Interrupted",
     "Io",
+    "Kind",
     "Layout",
     "LockedArray",
     "Manager",
@@ -81,14 +101,19 @@ __all__ = [
     "NotShared",
     "PathReused",
     "Poisoned",
+    "Producer",
     "Rank",
     "ReadOnly",
     "Released",
     "Request",
+    "Ring",
+    "Subscriber",
+    "SubscriberState",
     "Swept",
     "Timeout",
     "TooManyGuards",
     "TooManyMappings",
+    "TooManySubscribers",
     "Transfer",
     "Untrusted",
     "Usage",
@@ -97,4 +122,5 @@ __all__ = [
     "lock",
     "open",
     "open_frozen",
+    "open_ring",
 ]

@@ -79,6 +79,10 @@ class TooManyGuards(Error):
     """All guards of the store are taken."""
 
 
+class TooManySubscribers(Error):
+    """Subscribers that live have all seats of the ring."""
+
+
 class Released(Error, FileNotFoundError):
     """The array was released, or its store is gone. Open arrays stay usable."""
 
@@ -109,6 +113,10 @@ class Dtype(Error, TypeError):
     """The elements have another type."""
 
 
+class Kind(Error, TypeError):
+    """The file is a ring and was opened as an array, or the other way round."""
+
+
 class Rank(Error, ValueError):
     """The array has another number of axes."""
 
@@ -122,16 +130,17 @@ class NotShared(Error, ValueError):
 
 
 class WouldBlock(Error, BlockingIOError):
-    """A guard on overlapping bytes is held, and the call does not wait.
+    """A guard on overlapping bytes is held, or no frame is there, and the call does not wait.
 
-    ``holders`` has the guards in the way.
+    ``holders`` has the guards or the processes in the way.
     """
 
 
 class Timeout(Error, TimeoutError):
-    """A guard on overlapping bytes, or a lock of the store, was held for the whole timeout.
+    """A guard on overlapping bytes, a lock of the store or a frame was held for the whole timeout,
+    or no frame was published.
 
-    ``holders`` has the guards that were in the way at last.
+    ``holders`` has the guards or the processes that were in the way at last.
     """
 
 

@@ -27,7 +27,7 @@ from ._errors import AlreadyExists, Dtype, Layout, NotFound
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
-    from ._ndshm import Array, MappedArray
+    from ._ndshm import Array, MappedArray, Ring
 
 _FLOAT = np.dtype(float)
 
@@ -36,11 +36,13 @@ _FLOAT = np.dtype(float)
 class ArrayInfo:
     """The contents of an array file's header.
 
+    ``kind`` is ``"array"`` or ``"ring"``; the first axis of a ring's shape counts its frames.
     ``dtype`` is the text in the file, ``created`` is in seconds since 1970.
     """
 
     name: str | None
     id: str
+    kind: str
     path: str
     shape: tuple[int, ...]
     dtype: str
@@ -210,7 +212,7 @@ class Manager(_ndshm.Manager):
             return found
 
     def __iter__(self) -> Iterator[str]:
-        """Iterate over the names of the arrays that have one, oldest first."""
+        """Iterate over the names of the arrays and rings that have one, oldest first."""
         return iter([info.name for info in self.list() if info.name is not None])
 
     def ones(
@@ -266,6 +268,51 @@ class Manager(_ndshm.Manager):
             lambda: source,
             labels,
         )
+
+    def ring(
+        self,
+        shape: int | Sequence[int],
+        frames: int,
+        dtype: DTypeLike,
+        *,
+        max_subscribers: int = 64,
+        info: DTypeLike | None = None,
+        **labels: Unpack[Labels],
+    ) -> Ring:
+        """Create a ring of ``frames`` frames, 2 to 256, of this shape.
+
+        ``info`` is the type of the information beside each frame: numbers, booleans, raw bytes, or
+        a struct of these, of at most 4096 bytes. ``max_subscribers`` is 1 to 4096. ``axis_names``
+        are those of a frame. :meth:`open_ring` opens the ring by its name.
+        """
+        exist_ok, name = labels.pop("exist_ok", False), labels.get("name")
+        element_type = np.dtype(dtype)
+        info_type = None if info is None else np.dtype(info)
+        create: Callable[..., Ring] = self._ring
+        while True:
+            try:
+                return create(shape, frames, element_type, max_subscribers, info_type, **labels)
+            except AlreadyExists:
+                if not exist_ok or name is None:
+                    raise
+            try:
+                found = self.open_ring(name)
+            except NotFound:
+                # Removed meanwhile.
+                continue
+            wanted = _like(shape, element_type)
+            for of, has, expected in [
+                ("element type", found.dtype, wanted.dtype),
+                ("type of information", found.info, info_type),
+            ]:
+                if has != expected:
+                    raise Dtype(f"{found.path}: {of} is {has}, expected {expected}")
+            if (found.frames, found.shape) != (frames, wanted.shape):
+                raise Layout(
+                    f"{found.path}: has {found.frames} frames of shape {found.shape}, expected "
+                    f"{frames} of {wanted.shape}"
+                )
+            return found
 
     def from_ndarray(self, source: np.ndarray, **labels: Unpack[Labels]) -> Array:
         """Create an array with a copy of an ndarray, in the ndarray's order."""
@@ -339,7 +386,7 @@ class Manager(_ndshm.Manager):
         return ArrayInfo(**self._wait_for(name, timeout))
 
     def list(self) -> list[ArrayInfo]:
-        """Return the arrays of the store, oldest first.
+        """Return the arrays and rings of the store, oldest first.
 
         Damaged arrays are left out, and :meth:`damaged` has the reasons. So are files that are not
         the store's.
@@ -370,6 +417,13 @@ def open(what: str | os.PathLike[str]) -> Array:
     text = os.fspath(what)
     is_handle = text.startswith("ndshm") and ":" in text
     return _ndshm.open(text) if is_handle else _ndshm.open_path(text)
+
+
+def open_ring(what: str | os.PathLike[str]) -> Ring:
+    """Open the ring that a handle's text names, or the ring in the file at a path."""
+    text = os.fspath(what)
+    is_handle = text.startswith("ndshm") and ":" in text
+    return _ndshm.open_ring(text) if is_handle else _ndshm.open_ring_path(text)
 
 
 def open_frozen(handle: str, timeout: float | None = None) -> MappedArray:

@@ -1,14 +1,17 @@
 """The compiled part: arrays, guards, and the base class of managers."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import Any, Iterator, Literal, Mapping, Sequence, SupportsIndex, Unpack
+from typing import Any, AsyncIterator, Iterator, Literal, Mapping, Sequence, SupportsIndex, Unpack
 
 import numpy as np
 import xarray
 
+from ._errors import Holder
 from ._manager import Labels
 from ._manager import Manager as _Manager
+from ._ring import SubscriberState
 
 Scope = Literal["local", "remote"] | None
 _Element = SupportsIndex | tuple[SupportsIndex, ...]
@@ -521,6 +524,325 @@ class Array:
     def __arrow_array__(self, type: Any = None) -> Any: ...
     def __arrow_c_array__(self, requested_schema: Any = None) -> Any: ...
 
+class Frame(np.ndarray[Any, Any]):
+    """A published frame of a ring: a read-only ndarray over its memory, without a copy.
+
+    While it lives, or a view, a memoryview or another object over its memory, the producer does not
+    overwrite it, and needs another frame to write: a ring needs two frames more than all
+    subscribers hold at once. It stays valid after the subscriber is closed and the ring released.
+
+    What is computed with it is a plain ndarray. ``frame.copy()`` holds no frame. A pickle of it has
+    the elements. In the child of a fork it holds nothing: do not read it there.
+    """
+
+    @property
+    def number(self) -> int:
+        """The number of the frame.
+
+        The first frame of a ring has the number 1, and each later one the number after that of the
+        frame before.
+        """
+    @property
+    def time(self) -> float:
+        """When the frame was published, in seconds since 1970, as ``time.time()`` counts."""
+    @property
+    def time_ns(self) -> int:
+        """When the frame was published, in nanoseconds since 1970, as ``time.time_ns()`` counts."""
+    @property
+    def info(self) -> Any:
+        """The information that the producer put beside the frame, as a NumPy scalar or record.
+
+        Zeros where it put none; ``None`` if the ring has no information.
+        """
+
+class Ring:
+    """A ring of frames: one process at a time publishes frames of one shape and type, and any
+    subscriber takes the newest or the next one, without a copy.
+
+    Made by :meth:`Manager.ring`, and opened by its name, path or handle, in any process of the
+    user, and only as a ring. A ring needs two frames more than its subscribers hold at once: the
+    newest, and one to write.
+
+    A producer that dies leaves the ring usable, and its unfinished frame is never seen. A
+    subscriber that dies blocks no process. The frames of a persistent ring outlive all processes,
+    but not the machine: after another boot the ring is empty, and its numbers go on.
+
+    A ring is deleted as an array is: see :class:`Manager`. Frames that are held stay valid. A
+    pickle of a ring is a reference of less than 300 bytes.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of a frame."""
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """NumPy's type of the elements."""
+    @property
+    def info(self) -> np.dtype[Any] | None:
+        """NumPy's type of the information beside each frame; ``None`` if there is none."""
+    @property
+    def frames(self) -> int:
+        """The number of frames."""
+    @property
+    def max_subscribers(self) -> int:
+        """The most subscribers."""
+    @property
+    def newest(self) -> int:
+        """The number of the newest frame; 0 before the first one."""
+    @property
+    def has_ended(self) -> bool:
+        """Whether the stream has ended."""
+    @property
+    def producer(self) -> Holder | None:
+        """The process that has the turn to produce, if any has."""
+    @property
+    def subscribers(self) -> list[SubscriberState]:
+        """The subscribers, in the order of their seats, dead ones included."""
+    @property
+    def name(self) -> str | None:
+        """The name in the store, or ``None`` for a ring without a name."""
+    @property
+    def id(self) -> str:
+        """The identity of the ring, in all processes."""
+    @property
+    def path(self) -> str:
+        """The path of the ring's file."""
+    @property
+    def handle(self) -> str:
+        """One line of text from which any process of the same user opens this ring.
+
+        The process may be written in Rust or Python. See :func:`ndshm.open_ring`.
+        """
+    @property
+    def scope(self) -> Scope:
+        """The ring's scope in this process: ``'local'``, ``'remote'`` or ``None``.
+
+        It decides when the ring is deleted: see :class:`ndshm.Manager`.
+        """
+    @scope.setter
+    def scope(self, scope: Scope) -> None: ...
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """The attributes from the ring's creation, as a new dict each time."""
+    @property
+    def axis_names(self) -> list[str | None]:
+        """The names of the axes of a frame: one for each axis, or none at all."""
+    def produce(self, timeout: float | None = None) -> Producer:
+        """Take the turn to produce: ``with ring.produce() as producer``.
+
+        Waits at most ``timeout`` seconds while another process or thread has it; without
+        ``timeout``, as long as the store's ``lock_timeout`` allows. The turn is given back when the
+        block ends, or by :meth:`Producer.close`.
+
+        Raises :class:`WouldBlock` (only with ``timeout=0``) and :class:`Timeout`, whose ``holders``
+        name the process; :class:`Released`.
+        """
+    def subscribe(self, lossless: bool = False, spin: float = 0.0) -> Subscriber:
+        """Subscribe to the frames that are published from now on:
+        ``with ring.subscribe() as subscriber``.
+
+        The producer does not wait: where it is faster, frames are missed. With ``lossless=True`` it
+        waits until this subscriber has taken each frame, as long as its process lives. A stopped
+        process stops the producer, whose :class:`Timeout` names it.
+
+        Each wait spins for ``spin`` seconds before it sleeps: a frame is then seen some
+        microseconds sooner, at the cost of a processor.
+
+        Raises :class:`TooManySubscribers`; :class:`Released`.
+        """
+    def frame(self, number: int) -> Frame | None:
+        """Return the frame of a number, or ``None`` if it was overwritten: for processes that send
+        each other numbers of frames.
+
+        Raises the exceptions of :meth:`subscribe`.
+        """
+    def release(self) -> None:
+        """Delete the ring now, whichever process owns it.
+
+        Frames that are held stay valid. Producer and subscribers get :class:`Released`.
+        """
+
+class Producer:
+    """The turn to produce the frames of a ring: one process or thread has it at a time.
+
+    Made by :meth:`Ring.produce`. The end of its block gives the turn back, and ends nothing:
+    subscribers wait for the next producer. A producer that dies loses the turn; its subscribers get
+    :class:`Abandoned` once.
+
+    ``with producer.next() as frame`` writes a frame in place, and ``producer.publish(array)``
+    copies an array into one.
+    """
+
+    @property
+    def ring(self) -> Ring:
+        """The ring."""
+    @property
+    def rows(self) -> int:
+        """The rows of the frame that is being written that are valid: all, unless it is set.
+
+        Subscribers see a frame whose first axis is so long. Set it in the block of :meth:`next`.
+        """
+    @rows.setter
+    def rows(self, rows: SupportsIndex) -> None: ...
+    @property
+    def info(self) -> Any:
+        """The information beside the frame that is being written; all zeros, unless it is set.
+
+        Set it in the block of :meth:`next` to a value of the type that the ring was made with: a
+        number, a tuple of all fields, or a dictionary of some of them. The others are zero.
+        """
+    @info.setter
+    def info(self, info: Any) -> None: ...
+    def next(self, timeout: float | None = None) -> FrameMut:
+        """Return a block that writes the next frame: ``with producer.next() as frame``.
+
+        The frame is the oldest one that no subscriber holds, and never the newest. ``frame`` is a
+        writable ndarray over its memory, a :class:`LockedArray`, and has the elements of an older
+        frame at first. The end of the block publishes it, and empties ``frame`` and all its views.
+        An exception that ends the block leaves it unpublished: no subscriber sees it, and the next
+        frame takes its place. Set :attr:`rows` and :attr:`info` in the block.
+
+        Memory that left the block by other objects, such as a memoryview, raises ``BufferError``:
+        then the frame is not published, and no other one can be written before they are gone.
+
+        The block waits at most ``timeout`` seconds where subscribers hold all frames but the
+        newest, or a lossless one has not taken the oldest; without ``timeout``, as long as the
+        store's ``lock_timeout`` allows.
+
+        Its start raises :class:`WouldBlock` (only with ``timeout=0``) and :class:`Timeout`, whose
+        ``holders`` name the subscribers in the way; :class:`Released`; :class:`NotOwner` in a
+        forked child.
+        """
+    def publish(
+        self,
+        array: Any,
+        rows: SupportsIndex | None = None,
+        info: Any = None,
+        timeout: float | None = None,
+    ) -> int:
+        """Copy an array into the next frame, publish it, and return its number.
+
+        The array has the shape of a frame, or fewer rows: then only these are valid. ``rows`` is
+        their number where the array has more. ``info`` is as :attr:`info`, and ``timeout`` as for
+        :meth:`next`.
+
+        Raises ``ValueError`` for another shape, ``TypeError`` for elements that would lose more
+        than precision (the casting ``'same_kind'``), and the exceptions of :meth:`next`.
+        """
+    def wait_subscribers(self, count: int, timeout: float | None = None) -> None:
+        """Wait until at least so many subscribers are there: a frame that is published before one
+        subscribes is lost to it.
+
+        Waits at most ``timeout`` seconds, or without a limit for ``None``. Raises :class:`Timeout`;
+        :class:`Released`; :class:`NotOwner` in a forked child.
+        """
+    def finish(self) -> None:
+        """End the stream, and give the turn back.
+
+        Subscribers get the frames that are there, and then none. The next producer begins it anew.
+
+        Raises :class:`NotOwner` in a forked child.
+        """
+    def close(self) -> None:
+        """Give the turn back, as the end of the block does.
+
+        A frame that is being written is not published.
+        """
+    def __enter__(self) -> Producer: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None = None,
+        value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> Literal[False]: ...
+
+class FrameMut:
+    """A block that writes a frame: see :meth:`Producer.next`.
+
+    ``with producer.next() as frame`` gives a writable ndarray over the memory of the frame. The end
+    of the block publishes it; an exception does not.
+    """
+
+    def __enter__(self) -> LockedArray: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None = None,
+        value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> Literal[False]: ...
+
+class Subscriber:
+    """A subscription to the frames of a ring.
+
+    Made by :meth:`Ring.subscribe`. It begins with the frame that is published next. Iterating over
+    it, by ``for`` or ``async for``, gives each frame in order until the stream ends: a
+    :class:`Frame`, which is held while any object has its memory. The variable of a loop names the
+    last frame while the next one is waited for. So a loop holds one frame, and a ring needs two
+    more than all subscribers hold.
+
+    The end of its block gives the seat back, when its frames are gone too. One thread at a time
+    uses a subscriber.
+    """
+
+    @property
+    def ring(self) -> Ring:
+        """The ring."""
+    @property
+    def missed(self) -> int:
+        """How many frames this subscription missed.
+
+        They were published since it began, and not taken, because the producer was faster or
+        :meth:`latest` stepped over them.
+        """
+    def next(self, timeout: float | None = None) -> Frame | None:
+        """Return the next frame in order; ``None`` at the end of the stream.
+
+        Where it was overwritten, it is the newest one. Waits for it at most ``timeout`` seconds;
+        without ``timeout``, as long as the store's ``lock_timeout`` allows.
+
+        Raises :class:`Abandoned` once for each producer that died, within 100 ms: the next call
+        waits for the next producer. :class:`WouldBlock` (only with ``timeout=0``);
+        :class:`Timeout`, whose ``holders`` name the producer; :class:`Released`; :class:`NotOwner`
+        in a forked child.
+        """
+    def latest(self) -> Frame | None:
+        """Return the newest frame, also if it was taken before; ``None`` if there is none yet.
+
+        Does not wait. Raises :class:`Released`; :class:`NotOwner` in a forked child.
+        """
+    def frame(self, number: int) -> Frame | None:
+        """Return the frame of a number, or ``None`` if it was overwritten.
+
+        It counts as neither taken nor missed. Raises the exceptions of :meth:`latest`.
+        """
+    def close(self) -> None:
+        """End the subscription, as the end of the block does.
+
+        Frames that are held stay valid, and keep the seat. A thread that waits gets
+        ``RuntimeError``.
+        """
+    def __enter__(self) -> Subscriber: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None = None,
+        value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> Literal[False]: ...
+    def __iter__(self) -> Iterator[Frame]: ...
+    def __next__(self) -> Frame: ...
+    def __aiter__(self) -> AsyncIterator[Frame]: ...
+    async def __anext__(self) -> Frame: ...
+    def _take(self) -> tuple[Frame | None] | None: ...
+    def _executor(self) -> ThreadPoolExecutor: ...
+
+class Waiter:
+    """A wait for the next frame of a subscriber, which then finds it at once."""
+
+    def __init__(self, subscriber: Subscriber) -> None: ...
+    def __call__(self) -> None: ...
+    def cancel(self) -> None:
+        """End the wait, which then leaves the frame to the next call."""
+
 def refuse(value: object) -> None: ...
 
 class Manager:
@@ -555,6 +877,8 @@ class Manager:
         """Whether this manager has left or deleted its store."""
     def open(self, name: str) -> Array:
         """Open the array with this name. Raises :class:`NotFound`."""
+    def open_ring(self, name: str) -> Ring:
+        """Open the ring with this name. Raises :class:`NotFound`."""
     def __getitem__(self, name: str) -> Array: ...
     def __contains__(self, name: object) -> bool: ...
     def remove(self, name: str) -> None:
@@ -599,6 +923,18 @@ class Manager:
         attrs: Mapping[str, Any] | None = None,
         axis_names: Sequence[str] | None = None,
     ) -> Array: ...
+    def _ring(
+        self,
+        shape: SupportsIndex | Sequence[SupportsIndex],
+        frames: int,
+        dtype: np.dtype[Any],
+        max_subscribers: int = 64,
+        info: np.dtype[Any] | None = None,
+        name: str | None = None,
+        scope: Scope = ...,
+        attrs: Mapping[str, Any] | None = None,
+        axis_names: Sequence[str] | None = None,
+    ) -> Ring: ...
     def damaged(self) -> list[Exception]:
         """Return the reasons why arrays of the store cannot be read."""
     def _copy(
@@ -638,5 +974,8 @@ def lock(*requests: Request, timeout: float | None = None) -> Guards:
 
 def open(handle: str) -> Array: ...
 def open_path(path: str | os.PathLike[str]) -> Array: ...
+def open_ring(handle: str) -> Ring: ...
+def open_ring_path(path: str | os.PathLike[str]) -> Ring: ...
+def unpickle_ring(handle: str) -> Ring: ...
 def unpickle_array(handle: str) -> Array: ...
 def wait_frozen(handle: str, timeout: float | None) -> None: ...

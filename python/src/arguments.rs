@@ -92,6 +92,30 @@ pub(crate) fn limit(name: &str, limit: Option<f64>) -> PyResult<Duration> {
     limit.map_or(Ok(Duration::MAX), |limit| seconds(name, limit))
 }
 
+/// How long to wait.
+#[derive(Clone, Copy)]
+pub(crate) enum Wait {
+    /// Not at all.
+    Never,
+    /// For this time at most.
+    AtMost(Duration),
+    /// Without a limit, or as long as the store's `lock_timeout` allows.
+    Forever,
+}
+
+impl Wait {
+    /// Converts the argument `timeout`: seconds, or `None`.
+    pub(crate) fn new(timeout: Option<f64>) -> PyResult<Self> {
+        let Some(limit) = timeout else {
+            return Ok(Wait::Forever);
+        };
+        match seconds("timeout", limit)? {
+            Duration::ZERO => Ok(Wait::Never),
+            time => Ok(Wait::AtMost(time)),
+        }
+    }
+}
+
 pub(crate) fn huge_pages(name: &str) -> PyResult<HugePages> {
     match name {
         "auto" => Ok(HugePages::Auto),

@@ -29,7 +29,16 @@ pub(crate) fn claimed<'py>(
     py: Python<'py>,
     array: &AnyArray,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
-    let Some(claimed) = array.numpy_dtype() else {
+    believed(py, array.numpy_dtype(), array.dtype().itemsize())
+}
+
+/// The same for a type that the library believes, of elements that have so many bytes.
+pub(crate) fn believed<'py>(
+    py: Python<'py>,
+    claimed: Option<NumpyDType>,
+    stored: usize,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let Some(claimed) = claimed else {
         return Ok(None);
     };
     let known = known(py);
@@ -44,7 +53,7 @@ pub(crate) fn claimed<'py>(
     let has_parts = !made.getattr(intern!(py, "subdtype"))?.is_none();
     let has_objects = made.getattr(intern!(py, "hasobject"))?.is_truthy()?;
     let itemsize: usize = made.getattr(intern!(py, "itemsize"))?.extract()?;
-    if has_parts || has_objects || itemsize != array.dtype().itemsize() {
+    if has_parts || has_objects || itemsize != stored {
         return Ok(None);
     }
     known.set_item(key, &made)?;

@@ -13,7 +13,7 @@ use pyo3::{
 static CLASSES: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
 
 /// The functions that reasons of the library name, and the words for them in Python.
-const RENAMED: [(&str, &str); 16] = [
+const RENAMED: [(&str, &str); 19] = [
     ("Manager::open or Manager::open_or_create", "Manager(path)"),
     ("Manager::open_or_create", "Manager(path)"),
     ("Manager::open", "Manager(path)"),
@@ -42,10 +42,69 @@ const RENAMED: [(&str, &str); 16] = [
     ("Builder::name", "name="),
     ("Import::skip_unsupported", "skip_unsupported=True"),
     ("Import::only", "only=[..]"),
+    (
+        "open it as SharedArray or AnyArray",
+        "open it as an array, by Manager.open() or ndshm.open()",
+    ),
+    (
+        "open it as Ring",
+        "open it with Manager.open_ring() or ndshm.open_ring()",
+    ),
+    (
+        "drop a subscriber",
+        "close a subscriber and delete its frames",
+    ),
 ];
 
 /// The exception for an error: of the class with the variant's name.
 pub(crate) fn raised(py: Python<'_>, error: &Error) -> PyErr {
+    with_text(py, error, || message(error))
+}
+
+/// The exception for an error of a ring, whose waits are for frames and not for guards. `missing`
+/// says for what a call that does not wait would wait.
+pub(crate) fn of_ring(py: Python<'_>, error: &Error, missing: &str) -> PyErr {
+    with_text(py, error, || match error {
+        Error::WouldBlock { path, holders, .. } => format!(
+            "{}: {missing}{}; wait for it without timeout=0",
+            path.display(),
+            words::named(holders)
+        ),
+        Error::Timeout {
+            path,
+            obstacle,
+            waited,
+            holders,
+            ..
+        } => format!(
+            "{}: {} for all of {waited:?}{}; wait longer (timeout=, lock_timeout=)",
+            path.display(),
+            obstacle.replace(HELD, HELD_IN_PYTHON),
+            words::named(holders)
+        ),
+        Error::Released { path, .. } => format!(
+            "{}: the ring was released, or its store was deleted: keep the manager, and a local \
+             ring, until all handles are opened, or make the ring with scope='remote' or \
+             scope=None",
+            path.display()
+        ),
+        Error::Abandoned { path, member, .. } => format!(
+            "{}: the producer, member {member} of the store, died; the next call waits for the \
+             next producer",
+            path.display()
+        ),
+        error => message(error),
+    })
+}
+
+/// What the library says where all frames are held.
+const HELD: &str = "drop frames sooner, or make a ring of more frames";
+
+/// The same for Python, where a frame is held longer than its reader may expect.
+pub(crate) const HELD_IN_PYTHON: &str = "delete frames sooner: the variable of a loop, a view and \
+     a memoryview each hold one; or make a ring of two frames more than subscribers hold at once";
+
+fn with_text(py: Python<'_>, error: &Error, text: impl FnOnce() -> String) -> PyErr {
     if matches!(error, Error::Interrupted { .. })
         && let Some(exception) = signals::take()
     {
@@ -61,7 +120,7 @@ pub(crate) fn raised(py: Python<'_>, error: &Error) -> PyErr {
             let class = module
                 .getattr(variant)
                 .or_else(|_| module.getattr("Error"))?;
-            let exception = class.call1((message(error),))?;
+            let exception = class.call1((text(),))?;
             if !error.holders().is_empty() {
                 let holders: Vec<_> = error
                     .holders()
@@ -79,6 +138,10 @@ pub(crate) fn raised(py: Python<'_>, error: &Error) -> PyErr {
 }
 
 /// A holder as an object of the class `Holder`.
+pub(crate) fn holder<'py>(py: Python<'py>, of: &Holder) -> PyResult<Bound<'py, PyAny>> {
+    to_python(&py.import("ndshm._errors")?, of)
+}
+
 fn to_python<'py>(module: &Bound<'py, PyModule>, holder: &Holder) -> PyResult<Bound<'py, PyAny>> {
     let kind = holder.kind.map(|kind| match kind {
         GuardKind::Read => "read",

@@ -4,7 +4,7 @@
 //! `locked` one of the lock. NumPy's views of an ndarray refer to it (`view.base`). So do
 //! memoryviews, iterators and capsules of it, and all objects that are derived from those.
 
-use crate::{error::Raise, strides::numpy_strides};
+use crate::{error::Raise, strides::numpy_strides, turn::Lent};
 use ndarray::IxDyn;
 use ndshm::{AnyArray, ReadGuard, WriteGuard};
 use numpy::{
@@ -19,10 +19,11 @@ use std::{
     sync::Mutex,
 };
 
-/// A guard of the library.
+/// A guard of the library, or a frame of a ring that is being written.
 pub(crate) enum Held {
     Read(ReadGuard<u8, IxDyn>),
     Write(WriteGuard<u8, IxDyn>),
+    Frame(Lent),
 }
 
 impl Held {
@@ -31,7 +32,13 @@ impl Held {
         match self {
             Held::Read(guard) => guard.as_ptr().cast_mut(),
             Held::Write(guard) => guard.as_mut_ptr(),
+            Held::Frame(frame) => frame.address(),
         }
+    }
+
+    /// Whether the elements may be written.
+    pub(crate) fn is_writable(&self) -> bool {
+        !matches!(self, Held::Read(_))
     }
 
     /// Binds the guard to the calling thread until the end of its wait, or says that any thread may
@@ -42,6 +49,8 @@ impl Held {
             (Held::Read(guard), false) => guard.unbind(),
             (Held::Write(guard), true) => guard.bind(),
             (Held::Write(guard), false) => guard.unbind(),
+            // The library searches for no deadlocks by frames.
+            (Held::Frame(_), _) => {}
         }
     }
 }
@@ -135,8 +144,51 @@ pub(crate) unsafe fn over<'py>(
     is_writable: bool,
     base: Py<PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let mut shape: Vec<isize> = array.shape().iter().map(|&n| n as isize).collect();
-    let mut strides = numpy_strides(array);
+    let (shape, strides) = (array.shape(), numpy_strides(array));
+    // SAFETY: the shape and the strides are those of the array, whose elements are mapped and
+    // writable as the caller promises.
+    unsafe { with_layout(py, shape, strides, dtype, address, is_writable, base) }
+}
+
+/// Makes an ndarray at `address` whose elements lie side by side, in the order C.
+///
+/// # Safety
+///
+/// As of [`over`], for all elements of the shape.
+pub(crate) unsafe fn contiguous<'py>(
+    py: Python<'py>,
+    shape: &[usize],
+    dtype: &Bound<'py, PyAny>,
+    address: *mut u8,
+    is_writable: bool,
+    base: Py<PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let mut step: isize = dtype.getattr("itemsize")?.extract()?;
+    let mut strides = vec![0; shape.len()];
+    for (stride, &length) in strides.iter_mut().zip(shape).rev() {
+        *stride = step;
+        step *= length.max(1) as isize;
+    }
+    // SAFETY: the strides are those of elements side by side, which the caller promises.
+    unsafe { with_layout(py, shape, strides, dtype, address, is_writable, base) }
+}
+
+/// Makes an ndarray of this shape and these strides at `address`.
+///
+/// # Safety
+///
+/// As of [`over`], for all elements that the shape and the strides address. Both have the same
+/// length.
+unsafe fn with_layout<'py>(
+    py: Python<'py>,
+    shape: &[usize],
+    mut strides: Vec<isize>,
+    dtype: &Bound<'py, PyAny>,
+    address: *mut u8,
+    is_writable: bool,
+    base: Py<PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let mut shape: Vec<isize> = shape.iter().map(|&n| n as isize).collect();
     let flags = if is_writable { NPY_ARRAY_WRITEABLE } else { 0 };
     // SAFETY: the thread is attached, and NumPy is imported by this call.
     let class = unsafe { get_type_object(py, NpyTypes::PyArray_Type) };

@@ -15,6 +15,7 @@
 //! | `nested` | values in containers |
 //! | `slots` | classes that are made from slots at run time |
 //! | `pickle` | managers as text |
+//! | `turn` | the turn to produce frames, and the frame that is reserved |
 //! | `export` | NumPy arrays over shared memory |
 //! | `mapped` | the class `MappedArray`: ndarrays that are pickled by reference |
 //! | `enclosing` | the `with` blocks that enclose a wait |
@@ -27,6 +28,7 @@
 //! | `together` | the function `lock`, and the classes `Request` and `Guards` |
 //! | `compute` | calls of NumPy with shared arrays |
 //! | `methods` | the Python methods of `Array` and `Keeper` |
+//! | `ring` | the classes `Ring`, `Producer`, `FrameMut`, `Subscriber` and `Frame` |
 //! | `manager` | the class `Manager` |
 
 mod arguments;
@@ -48,10 +50,12 @@ mod mapped;
 mod methods;
 mod nested;
 mod pickle;
+mod ring;
 mod signals;
 mod slots;
 mod strides;
 mod together;
+mod turn;
 
 use pyo3::prelude::*;
 
@@ -70,6 +74,9 @@ mod _ndshm {
         export::Keeper,
         guard::Guard,
         manager::Manager,
+        ring::{
+            FrameMut, Producer, Ring, Subscriber, Waiter, open_ring, open_ring_path, unpickle_ring,
+        },
         together::{Guards, Request, lock},
     };
     use pyo3::{prelude::*, types::PyDict};
@@ -83,6 +90,7 @@ mod _ndshm {
         let os = module.py().import("os")?;
         os.call_method("register_at_fork", (), Some(&options))?;
         module.add("MappedArray", crate::mapped::class(module.py())?)?;
+        crate::ring::add_to(module)?;
         crate::locked::add_to(module)
     }
 }

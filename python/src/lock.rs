@@ -1,7 +1,7 @@
 //! Waiting for a guard of the library, without holding the interpreter's lock.
 
+pub(crate) use crate::arguments::Wait;
 use crate::{
-    arguments,
     enclosing::Enclosing,
     error::Raise,
     export::{Carried, Held},
@@ -9,7 +9,6 @@ use crate::{
 };
 use ndshm::{AnyArray, Error};
 use pyo3::prelude::*;
-use std::time::Duration;
 
 /// The kind of access.
 #[derive(Clone, Copy, PartialEq)]
@@ -25,30 +24,6 @@ impl Mode {
             Mode::Read => "read",
             Mode::Write => "write",
             Mode::Recover => "recover",
-        }
-    }
-}
-
-/// How long to wait.
-#[derive(Clone, Copy)]
-pub(crate) enum Wait {
-    /// Not at all.
-    Never,
-    /// For this time at most.
-    AtMost(Duration),
-    /// Without a limit, or as long as the store's `lock_timeout` allows.
-    Forever,
-}
-
-impl Wait {
-    /// Converts the argument `timeout`: seconds, or `None`.
-    pub(crate) fn new(timeout: Option<f64>) -> PyResult<Self> {
-        let Some(seconds) = timeout else {
-            return Ok(Wait::Forever);
-        };
-        match arguments::seconds("timeout", seconds)? {
-            Duration::ZERO => Ok(Wait::Never),
-            time => Ok(Wait::AtMost(time)),
         }
     }
 }

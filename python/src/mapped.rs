@@ -7,24 +7,13 @@
 use crate::{
     export::Keeper,
     slots::{
-        arguments, become_plain, both, class_of_ndarrays, fields, method, plain_type,
-        run_for_object, slot, with_keywords,
+        array_wrap, become_plain, both, class_of_ndarrays, fields, last_base, method, plain_view,
+        run_for_object, slot, view_as, with_keywords,
     },
 };
-use numpy::{
-    PY_ARRAY_API,
-    npyffi::{NPY_ARRAY_OWNDATA, NPY_ARRAY_WRITEABLE},
-};
-use pyo3::{
-    ffi, intern,
-    prelude::*,
-    sync::PyOnceLock,
-    types::{PyTuple, PyType},
-};
-use std::{
-    ffi::{CStr, c_void},
-    ptr,
-};
+use numpy::npyffi::{NPY_ARRAY_OWNDATA, NPY_ARRAY_WRITEABLE};
+use pyo3::{ffi, intern, prelude::*, sync::PyOnceLock, types::PyType};
+use std::ffi::{CStr, c_void};
 
 const DOC: &CStr =
     c"The memory of a frozen array, or memory without a lock: an ndarray that is pickled by
@@ -65,28 +54,12 @@ fn methods() -> &'static mut [ffi::PyMethodDef] {
 
 /// Makes an ndarray that has a keeper as its base one of the class.
 pub(crate) fn of<'py>(plain: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    let py = plain.py();
-    let class = class(py)?.as_ptr();
-    // SAFETY: the object is an ndarray, and the class a subclass of its own. No type of elements is
-    // given.
-    let made = unsafe {
-        PY_ARRAY_API.PyArray_View(py, plain.as_ptr().cast(), ptr::null_mut(), class.cast())
-    };
-    // SAFETY: it is a new reference, or null with an exception set.
-    unsafe { Bound::from_owned_ptr_or_err(py, made) }
+    view_as(plain, class(plain.py())?.as_ptr().cast())
 }
 
 /// The last of the bases of an ndarray, if it is a keeper.
 fn keeper<'py>(ndarray: &Bound<'py, PyAny>) -> Option<Bound<'py, Keeper>> {
-    let py = ndarray.py();
-    let mut last = ndarray.clone();
-    while last.is_instance_of::<numpy::PyUntypedArray>() {
-        // SAFETY: the object is an ndarray.
-        let base = unsafe { (*fields(last.as_ptr())).base };
-        // SAFETY: it is a live object that the ndarray keeps, or null.
-        last = unsafe { Bound::from_borrowed_ptr_or_opt(py, base) }?;
-    }
-    last.cast_into().ok()
+    last_base(ndarray)?.cast_into().ok()
 }
 
 /// `__array_finalize__`: NumPy calls it on every new object of the class.
@@ -105,32 +78,6 @@ unsafe extern "C" fn finalize(
             unsafe { become_plain(py, made.as_ptr()) };
         }
         Ok(py.None().into_bound(py))
-    })
-}
-
-/// `__array_wrap__(array, context, return_scalar)`: what NumPy computed stays as it is, or is a
-/// scalar where an ndarray gives one.
-unsafe extern "C" fn array_wrap(
-    _this: *mut ffi::PyObject,
-    args: *mut ffi::PyObject,
-    keywords: *mut ffi::PyObject,
-) -> *mut ffi::PyObject {
-    run_for_object(|py| {
-        // SAFETY: these are the arguments of such a method.
-        let (args, keywords) = unsafe { arguments(py, args, keywords)? };
-        let made = args.get_item(0)?;
-        let named = match &keywords {
-            Some(keywords) => keywords.get_item(intern!(py, "return_scalar"))?,
-            None => None,
-        };
-        let wants_scalar = match named.or_else(|| args.get_item(2).ok()) {
-            Some(wanted) => wanted.is_truthy()?,
-            None => false,
-        };
-        match wants_scalar && made.getattr(intern!(py, "ndim"))?.eq(0)? {
-            true => made.get_item(PyTuple::empty(py)),
-            false => Ok(made),
-        }
     })
 }
 
@@ -154,12 +101,6 @@ unsafe extern "C" fn reduce_ex(
                 return Ok(reduced);
             }
         }
-        // SAFETY: the object is an ndarray, and the class NumPy's own.
-        let plain = unsafe {
-            PY_ARRAY_API.PyArray_View(py, this.as_ptr().cast(), ptr::null_mut(), plain_type(py))
-        };
-        // SAFETY: it is a new reference, or null with an exception set.
-        let plain = unsafe { Bound::from_owned_ptr_or_err(py, plain) }?;
-        plain.call_method1(intern!(py, "__reduce_ex__"), (protocol,))
+        plain_view(&this)?.call_method1(intern!(py, "__reduce_ex__"), (protocol,))
     })
 }

@@ -3,9 +3,12 @@
 //! PyO3 cannot derive classes from NumPy's, because only the NumPy that is installed knows the size
 //! of its struct.
 
-use numpy::npyffi::{NpyTypes, PyArrayObject, PyArrayObject_fields, get_type_object};
+use numpy::{
+    PY_ARRAY_API,
+    npyffi::{NpyTypes, PyArrayObject, PyArrayObject_fields, get_type_object},
+};
 use pyo3::{
-    ffi,
+    ffi, intern,
     prelude::*,
     types::{PyDict, PyTuple, PyType},
 };
@@ -166,6 +169,65 @@ pub(crate) unsafe fn arguments<'py>(
     let keywords = unsafe { Bound::from_borrowed_ptr_or_opt(py, keywords) };
     let keywords = keywords.map(Bound::cast_into).transpose();
     Ok((args.cast_into()?, keywords?))
+}
+
+/// The last of the bases of an ndarray: an object that keeps its memory. `None` where the ndarrays
+/// have elements of their own.
+pub(crate) fn last_base<'py>(ndarray: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+    let py = ndarray.py();
+    let mut last = ndarray.clone();
+    while last.is_instance_of::<numpy::PyUntypedArray>() {
+        // SAFETY: the object is an ndarray.
+        let base = unsafe { (*fields(last.as_ptr())).base };
+        // SAFETY: it is a live object that the ndarray keeps, or null.
+        last = unsafe { Bound::from_borrowed_ptr_or_opt(py, base) }?;
+    }
+    Some(last)
+}
+
+/// A view of an ndarray that is an object of a class from slots.
+pub(crate) fn view_as<'py>(
+    ndarray: &Bound<'py, PyAny>,
+    class: *mut ffi::PyTypeObject,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = ndarray.py();
+    // SAFETY: the object is an ndarray, and the class NumPy's or a subclass of it. No type of
+    // elements is given.
+    let made =
+        unsafe { PY_ARRAY_API.PyArray_View(py, ndarray.as_ptr().cast(), ptr::null_mut(), class) };
+    // SAFETY: it is a new reference, or null with an exception set.
+    unsafe { Bound::from_owned_ptr_or_err(py, made) }
+}
+
+/// A view of an ndarray that is an object of NumPy's own class.
+pub(crate) fn plain_view<'py>(ndarray: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    view_as(ndarray, plain_type(ndarray.py()))
+}
+
+/// `__array_wrap__(array, context, return_scalar)`: what NumPy computed stays as it is, or is a
+/// scalar where an ndarray gives one.
+pub(crate) unsafe extern "C" fn array_wrap(
+    _this: *mut ffi::PyObject,
+    args: *mut ffi::PyObject,
+    keywords: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    run_for_object(|py| {
+        // SAFETY: these are the arguments of such a method.
+        let (args, keywords) = unsafe { arguments(py, args, keywords)? };
+        let made = args.get_item(0)?;
+        let named = match &keywords {
+            Some(keywords) => keywords.get_item(intern!(py, "return_scalar"))?,
+            None => None,
+        };
+        let wants_scalar = match named.or_else(|| args.get_item(2).ok()) {
+            Some(wanted) => wanted.is_truthy()?,
+            None => false,
+        };
+        match wants_scalar && made.getattr(intern!(py, "ndim"))?.eq(0)? {
+            true => made.get_item(PyTuple::empty(py)),
+            false => Ok(made),
+        }
+    })
 }
 
 pub(crate) use with_keywords;

@@ -41,6 +41,7 @@ mod plain;
 use crate::{
     export::{self, Carried, Held},
     signals::{GUARDS, collect_garbage},
+    turn::Lent,
 };
 use ndshm::{AnyArray, MappedMemory};
 use pyo3::prelude::*;
@@ -243,9 +244,42 @@ impl Leased {
         dtype: &Bound<'_, PyAny>,
         mut held: Held,
     ) -> PyResult<Self> {
-        let (address, is_writable) = (held.address(), matches!(held, Held::Write(_)));
+        let memory = export::extent(array, held.address());
+        Self::with_root(py, memory, held, |address, base| {
+            // SAFETY: the guard's view has its first element at `address`, and the shape, strides
+            // and item size of `array`. All of it is mapped and locked until the lease ends, and
+            // the lease ends when the last ndarray with this base is gone.
+            unsafe { export::over(py, array, dtype, address, false, base) }
+        })
+    }
+
+    /// Puts a frame of a ring that is being written into a lease.
+    pub(crate) fn of_frame(
+        py: Python<'_>,
+        frame: Lent,
+        len: usize,
+        shape: &[usize],
+        dtype: &Bound<'_, PyAny>,
+    ) -> PyResult<Self> {
+        let mut held = Held::Frame(frame);
+        let start = held.address().addr();
+        Self::with_root(py, start..start + len, held, |address, base| {
+            // SAFETY: the frame has `len` bytes at `address`, which are elements of this shape side
+            // by side (the caller's promise). They are mapped and reserved until the lease ends, as
+            // above.
+            unsafe { export::contiguous(py, shape, dtype, address, false, base) }
+        })
+    }
+
+    fn with_root<'py>(
+        py: Python<'py>,
+        memory: Range<usize>,
+        mut held: Held,
+        root: impl FnOnce(*mut u8, Py<PyAny>) -> PyResult<Bound<'py, PyAny>>,
+    ) -> PyResult<Self> {
+        let (address, is_writable) = (held.address(), held.is_writable());
         let lease = Arc::new(Lease {
-            memory: export::extent(array, address),
+            memory,
             held: Mutex::new(Some(Carried(held))),
             at: AtomicUsize::new(0),
             is_writable: AtomicBool::new(is_writable),
@@ -263,10 +297,7 @@ impl Leased {
         GUARDS.store(all.len(), SeqCst);
         drop(all);
         let base = Py::new(py, Root(lease.clone()))?.into_any();
-        // SAFETY: the guard's view has its first element at `address`, and the shape, strides and
-        // item size of `array`. All of it is mapped and locked until the lease ends, and the lease
-        // ends when the last ndarray with this base is gone.
-        let root = unsafe { export::over(py, array, dtype, address, false, base) }?;
+        let root = root(address, base)?;
         lease.root.store(root.as_ptr(), Relaxed);
         let root = root.unbind();
         Ok(Self { lease, root })
@@ -315,8 +346,17 @@ impl Leased {
     /// Ends the lease: empties all views, and gives the lock back unless other objects keep it.
     /// Then the ways by which they may have the memory are returned.
     pub(crate) fn end(self, py: Python<'_>, array: &AnyArray) -> PyResult<Option<String>> {
+        self.end_with(py, || array.memory())
+    }
+
+    /// The same, with what keeps the memory of emptied views mapped.
+    pub(crate) fn end_with(
+        self,
+        py: Python<'_>,
+        memory: impl FnOnce() -> MappedMemory,
+    ) -> PyResult<Option<String>> {
         let Self { lease, root } = self;
-        let emptied = list::empty_all(py, &lease, || array.memory());
+        let emptied = list::empty_all(py, &lease, memory);
         root.drop_ref(py);
         emptied?;
         if !lease.is_held() {

@@ -13,6 +13,7 @@ pub(super) fn array<'py>(py: Python<'py>, info: &ArrayInfo) -> PyResult<Bound<'p
     let map = PyDict::new(py);
     map.set_item("name", &info.name)?;
     map.set_item("id", info.id.to_string())?;
+    map.set_item("kind", info.kind.to_string())?;
     map.set_item("path", info.path.to_string_lossy())?;
     map.set_item("shape", PyTuple::new(py, &info.shape)?)?;
     map.set_item("dtype", info.dtype.to_string())?;

@@ -14,6 +14,7 @@ use crate::{
     dtype,
     error::{self, Raise},
     pickle,
+    ring::{self, Ring},
 };
 use labels::Labels;
 use load::{Load, Loaded};
@@ -275,6 +276,49 @@ impl Manager {
         let manager = self.inner(py)?;
         let opened = py.detach(|| manager.array_any(name));
         Array::new(py, opened.raise(py)?)
+    }
+
+    /// Open the ring with this name. Raises :class:`NotFound`.
+    fn open_ring(&self, py: Python<'_>, name: &str) -> PyResult<Ring> {
+        let manager = self.inner(py)?;
+        let opened = py.detach(|| manager.ring_any(name));
+        Ring::new(py, opened.raise(py)?)
+    }
+
+    /// Create a ring of frames.
+    #[pyo3(signature = (
+        shape, frames, dtype, max_subscribers=64, info=None, name=None,
+        scope=ScopeArgument::Default, attrs=None, axis_names=None
+    ))]
+    #[allow(clippy::too_many_arguments, reason = "Python's keywords")]
+    fn _ring(
+        &self,
+        py: Python<'_>,
+        shape: &Bound<'_, PyAny>,
+        frames: usize,
+        dtype: &Bound<'_, PyAny>,
+        max_subscribers: usize,
+        info: Option<&Bound<'_, PyAny>>,
+        name: Option<String>,
+        scope: ScopeArgument,
+        attrs: Option<&Bound<'_, PyDict>>,
+        axis_names: Option<Vec<String>>,
+    ) -> PyResult<Ring> {
+        let manager = self.inner(py)?;
+        let (dtype, numpy_dtype) = dtype::from_numpy(dtype)?;
+        let info = info.map(ring::info_from_numpy).transpose()?;
+        let labels = Labels {
+            name,
+            scope,
+            attrs,
+            axis_names,
+            numpy_dtype,
+        };
+        let options = labels.apply(py, manager.options(), &dtype)?;
+        let options = options.max_subscribers(max_subscribers);
+        let shape = lengths(shape)?;
+        let made = py.detach(|| options.ring_any(&dtype, &shape, frames, info));
+        Ring::new(py, made.raise(py)?)
     }
 
     fn __getitem__(&self, py: Python<'_>, name: &str) -> PyResult<Array> {

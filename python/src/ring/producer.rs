@@ -1,0 +1,478 @@
+//! The classes `Producer` and `FrameMut`: the turn to produce, and the block that writes a frame.
+
+use super::{Ring, waiting};
+use crate::{
+    arguments::Wait,
+    block::Block,
+    error::{self, HELD_IN_PYTHON, Raise},
+    locked::{self, Leased},
+    turn::{Away, Reserved, Turn},
+};
+use ndshm::{AnyProducer, Error};
+use pyo3::{
+    exceptions::{PyBufferError, PyRuntimeError, PyValueError},
+    intern,
+    prelude::*,
+    types::PyDict,
+};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The turn to produce the frames of a ring: one process or thread has it at a time.
+///
+/// Made by :meth:`Ring.produce`. The end of its block gives the turn back, and ends nothing:
+/// subscribers wait for the next producer. A producer that dies loses the turn; its subscribers get
+/// :class:`Abandoned` once.
+///
+/// ``with producer.next() as frame`` writes a frame in place, and ``producer.publish(array)``
+/// copies an array into one.
+#[pyclass(frozen, weakref, module = "ndshm")]
+pub(crate) struct Producer {
+    ring: Py<Ring>,
+    turn: Arc<Turn>,
+    /// What goes with the frame that a block writes; `None` where no block runs.
+    draft: Mutex<Option<Draft>>,
+}
+
+/// What goes with a frame.
+#[derive(Default)]
+struct Draft {
+    rows: Option<usize>,
+    info: Option<Vec<u8>>,
+}
+
+impl Producer {
+    pub(super) fn new(ring: Py<Ring>, producer: AnyProducer) -> Self {
+        Self {
+            ring,
+            turn: Turn::new(producer),
+            draft: Mutex::new(None),
+        }
+    }
+
+    fn draft(&self) -> MutexGuard<'_, Option<Draft>> {
+        self.draft.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The number of rows of a frame.
+    fn rows_of_frame(&self) -> usize {
+        self.ring
+            .get()
+            .any
+            .frame_shape()
+            .first()
+            .copied()
+            .unwrap_or(1)
+    }
+
+    /// Takes the producer out of its place, or says why it cannot be used.
+    fn take(&self, py: Python<'_>) -> PyResult<Box<AnyProducer>> {
+        let mut taken = self.turn.take();
+        if matches!(taken, Err(Away::Kept)) && locked::collect_left(py)? {
+            taken = self.turn.take();
+        }
+        taken.map_err(unusable)
+    }
+
+    /// Reserves a frame, and lends it to a block.
+    fn begin(&self, py: Python<'_>, wait: Wait) -> PyResult<Leased> {
+        let producer = self.take(py)?;
+        let reserved = match Reserved::begin(producer, Wait::Never) {
+            Err((producer, Error::WouldBlock { .. })) if !matches!(wait, Wait::Never) => {
+                waiting(py, Arc::default(), || Reserved::begin(producer, wait))
+            }
+            reserved => reserved,
+        };
+        let reserved = reserved.map_err(|(producer, error)| {
+            self.turn.put(producer);
+            let missing = format!("no frame can be written now ({HELD_IN_PYTHON})");
+            error::of_ring(py, &error, &missing)
+        })?;
+        let ring = self.ring.get();
+        let shape = ring.numpy_shape(ring.any.frame_shape());
+        let element = ring.any.dtype().itemsize();
+        let len = ring.any.frame_shape().iter().product::<usize>() * element;
+        let lent = self.turn.lend(reserved);
+        Leased::of_frame(py, lent, len, &shape, ring.element_type(py))
+    }
+
+    /// Ends a block that wrote a frame. `is_whole` says that the frame can be published. Returns
+    /// its number, or the ways by which its memory left the block.
+    fn end(
+        &self,
+        py: Python<'_>,
+        leased: Leased,
+        draft: Draft,
+        is_whole: bool,
+    ) -> PyResult<Result<u64, String>> {
+        let memory = || self.ring.get().any.memory();
+        if let Some(ways) = leased.end_with(py, memory)? {
+            self.turn.keep();
+            return Ok(Err(format!(
+                "the memory of the frame left its block, by {ways}: the frame is not published, \
+                 and no other one can be written until the last object that has it is gone. \
+                 Delete it before the block ends, or let it have a copy (x.copy())"
+            )));
+        }
+        let Some(reserved) = self.turn.take_back() else {
+            return match is_whole {
+                true => Err(unusable(Away::Ended)),
+                false => Ok(Ok(0)),
+            };
+        };
+        if !is_whole {
+            self.turn.put(reserved.into_producer());
+            return Ok(Ok(0));
+        }
+        let (producer, published) = reserved.publish(draft.rows, draft.info.as_deref());
+        self.turn.put(producer);
+        let published = published.ok_or_else(|| unusable(Away::Ended))?;
+        published
+            .map(Ok)
+            .map_err(|error| error::of_ring(py, &error, ""))
+    }
+
+    /// A valid number of rows.
+    fn checked_rows(&self, rows: isize) -> PyResult<usize> {
+        let most = self.rows_of_frame();
+        let valid = usize::try_from(rows).ok().filter(|&rows| rows <= most);
+        valid.ok_or_else(|| {
+            PyValueError::new_err(format!(
+                "{rows} rows: the frames of this ring have 0 to {most}"
+            ))
+        })
+    }
+
+    /// The bytes of the information that a caller gives: a value, or a dictionary by fields.
+    fn info_bytes(&self, py: Python<'_>, info: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
+        let Some(dtype) = self.ring.get().info_type(py) else {
+            return Err(PyValueError::new_err(
+                "the ring has no information beside its frames: make it with info=dtype",
+            ));
+        };
+        let numpy = py.import(intern!(py, "numpy"))?;
+        let made = numpy.call_method1(intern!(py, "zeros"), ((), dtype))?;
+        match info.cast::<PyDict>() {
+            Ok(fields) => {
+                for (name, value) in fields {
+                    made.set_item(name, value)?;
+                }
+            }
+            Err(_) => made.set_item(py.Ellipsis(), info)?,
+        }
+        made.call_method0(intern!(py, "tobytes"))?.extract()
+    }
+
+    /// Changes what goes with the frame that a block writes.
+    fn change<R>(&self, change: impl FnOnce(&mut Draft) -> R) -> PyResult<R> {
+        let mut draft = self.draft();
+        let draft = draft.as_mut().ok_or_else(|| {
+            PyRuntimeError::new_err(
+                "no frame is being written: set this in the block of \
+                 `with producer.next() as frame`",
+            )
+        })?;
+        Ok(change(draft))
+    }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        self.turn.end();
+    }
+}
+
+/// Why the turn cannot be used, as an exception.
+fn unusable(away: Away) -> PyErr {
+    match away {
+        Away::Waiting => PyRuntimeError::new_err("another thread waits by this producer"),
+        Away::Written => PyRuntimeError::new_err("a frame of this producer is being written"),
+        Away::Kept => PyBufferError::new_err(
+            "an object still has the memory of a frame that was not published: delete it first",
+        ),
+        Away::Ended => {
+            PyRuntimeError::new_err("the turn to produce was given back: call ring.produce() again")
+        }
+    }
+}
+
+#[pymethods]
+impl Producer {
+    /// The ring.
+    #[getter]
+    fn ring(&self, py: Python<'_>) -> Py<Ring> {
+        self.ring.clone_ref(py)
+    }
+
+    /// The rows of the frame that is being written that are valid: all, unless it is set.
+    ///
+    /// Subscribers see a frame whose first axis is so long. Set it in the block of :meth:`next`.
+    #[getter]
+    fn rows(&self) -> PyResult<usize> {
+        let most = self.rows_of_frame();
+        self.change(|draft| draft.rows.unwrap_or(most))
+    }
+
+    #[setter]
+    fn set_rows(&self, rows: isize) -> PyResult<()> {
+        let rows = self.checked_rows(rows)?;
+        self.change(|draft| draft.rows = Some(rows))
+    }
+
+    /// The information beside the frame that is being written; all zeros, unless it is set.
+    ///
+    /// Set it in the block of :meth:`next` to a value of the type that the ring was made with: a
+    /// number, a tuple of all fields, or a dictionary of some of them. The others are zero.
+    #[getter]
+    fn info<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let Some(dtype) = self.ring.get().info_type(py) else {
+            return Ok(None);
+        };
+        let zeros = || {
+            vec![
+                0;
+                self.ring
+                    .get()
+                    .any
+                    .info_dtype()
+                    .map_or(0, |of| of.itemsize())
+            ]
+        };
+        let bytes = self.change(|draft| draft.info.clone().unwrap_or_else(zeros))?;
+        let numpy = py.import(intern!(py, "numpy"))?;
+        let bytes = pyo3::types::PyBytes::new(py, &bytes);
+        let made = numpy.call_method1(intern!(py, "frombuffer"), (bytes, dtype))?;
+        made.get_item(0).map(Some)
+    }
+
+    #[setter]
+    fn set_info(&self, py: Python<'_>, info: &Bound<'_, PyAny>) -> PyResult<()> {
+        let bytes = self.info_bytes(py, info)?;
+        self.change(|draft| draft.info = Some(bytes))
+    }
+
+    /// Return a block that writes the next frame: ``with producer.next() as frame``.
+    ///
+    /// The frame is the oldest one that no subscriber holds, and never the newest. ``frame`` is a
+    /// writable ndarray over its memory, a :class:`LockedArray`, and has the elements of an older
+    /// frame at first. The end of the block publishes it, and empties ``frame`` and all its views.
+    /// An exception that ends the block leaves it unpublished: no subscriber sees it, and the next
+    /// frame takes its place. Set :attr:`rows` and :attr:`info` in the block.
+    ///
+    /// Memory that left the block by other objects, such as a memoryview, raises ``BufferError``:
+    /// then the frame is not published, and no other one can be written before they are gone.
+    ///
+    /// The block waits at most ``timeout`` seconds where subscribers hold all frames but the
+    /// newest, or a lossless one has not taken the oldest; without ``timeout``, as long as the
+    /// store's ``lock_timeout`` allows.
+    ///
+    /// Its start raises :class:`WouldBlock` (only with ``timeout=0``) and :class:`Timeout`, whose
+    /// ``holders`` name the subscribers in the way; :class:`Released`; :class:`NotOwner` in a
+    /// forked child.
+    #[pyo3(signature = (timeout=None))]
+    fn next(slf: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<FrameMut> {
+        Ok(FrameMut {
+            producer: slf.clone().unbind(),
+            wait: Wait::new(timeout)?,
+            block: Block::new(),
+        })
+    }
+
+    /// Copy an array into the next frame, publish it, and return its number.
+    ///
+    /// The array has the shape of a frame, or fewer rows: then only these are valid. ``rows`` is
+    /// their number where the array has more. ``info`` is as :attr:`info`, and ``timeout`` as for
+    /// :meth:`next`.
+    ///
+    /// Raises ``ValueError`` for another shape, ``TypeError`` for elements that would lose more
+    /// than precision (the casting ``'same_kind'``), and the exceptions of :meth:`next`.
+    #[pyo3(signature = (array, rows=None, info=None, timeout=None))]
+    fn publish(
+        &self,
+        py: Python<'_>,
+        array: &Bound<'_, PyAny>,
+        rows: Option<isize>,
+        info: Option<&Bound<'_, PyAny>>,
+        timeout: Option<f64>,
+    ) -> PyResult<u64> {
+        let wait = Wait::new(timeout)?;
+        let numpy = py.import(intern!(py, "numpy"))?;
+        let array = match array.is_instance_of::<crate::array::Array>() {
+            true => array.clone(),
+            false => numpy.call_method1(intern!(py, "asarray"), (array,))?,
+        };
+        let shape: Vec<usize> = array.getattr(intern!(py, "shape"))?.extract()?;
+        let frame = {
+            let ring = self.ring.get();
+            ring.numpy_shape(ring.any.frame_shape())
+        };
+        let has_rows = !self.ring.get().any.frame_shape().is_empty();
+        let fits = match has_rows {
+            true => shape.len() == frame.len() && shape[1..] == frame[1..] && shape[0] <= frame[0],
+            false => shape == frame,
+        };
+        if !fits {
+            return Err(PyValueError::new_err(format!(
+                "an array of shape {shape:?} is no frame of shape {frame:?}, and no rows of one"
+            )));
+        }
+        let given = if has_rows { shape[0] } else { 1 };
+        let rows = match rows {
+            Some(rows) => self.checked_rows(rows)?,
+            None => given,
+        };
+        if rows > given {
+            return Err(PyValueError::new_err(format!(
+                "{rows} rows of an array that has {given}"
+            )));
+        }
+        let draft = Draft {
+            rows: Some(rows),
+            info: info.map(|info| self.info_bytes(py, info)).transpose()?,
+        };
+        let leased = self.begin(py, wait)?;
+        let plain = leased.plain(py)?;
+        let copied = copy(&numpy, plain, &array, has_rows.then_some(rows));
+        match (copied, self.end(py, leased, draft, true)?) {
+            (Ok(()), Ok(number)) => Ok(number),
+            (Ok(()), Err(text)) => Err(PyBufferError::new_err(text)),
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// Wait until at least so many subscribers are there: a frame that is published before one
+    /// subscribes is lost to it.
+    ///
+    /// Waits at most ``timeout`` seconds, or without a limit for ``None``. Raises :class:`Timeout`;
+    /// :class:`Released`; :class:`NotOwner` in a forked child.
+    #[pyo3(signature = (count, timeout=None))]
+    fn wait_subscribers(&self, py: Python<'_>, count: usize, timeout: Option<f64>) -> PyResult<()> {
+        let timeout = crate::arguments::limit("timeout", timeout)?;
+        let mut producer = self.take(py)?;
+        let (producer, waited) = waiting(py, Arc::default(), || {
+            let waited = producer.wait_subscribers(count, timeout);
+            (producer, waited)
+        });
+        self.turn.put(producer);
+        waited.map_err(|error| error::of_ring(py, &error, "fewer subscribers are there"))
+    }
+
+    /// End the stream, and give the turn back.
+    ///
+    /// Subscribers get the frames that are there, and then none. The next producer begins it anew.
+    ///
+    /// Raises :class:`NotOwner` in a forked child.
+    fn finish(&self, py: Python<'_>) -> PyResult<()> {
+        let producer = self.take(py)?;
+        self.turn.end();
+        producer.finish().raise(py)
+    }
+
+    /// Give the turn back, as the end of the block does.
+    ///
+    /// A frame that is being written is not published.
+    fn close(&self) {
+        self.turn.end();
+    }
+
+    fn __enter__(slf: &Bound<'_, Self>) -> PyResult<Py<Self>> {
+        match slf.get().turn.away() {
+            Some(Away::Ended) => Err(unusable(Away::Ended)),
+            _ => Ok(slf.clone().unbind()),
+        }
+    }
+
+    #[pyo3(signature = (kind=None, value=None, traceback=None))]
+    fn __exit__(
+        &self,
+        kind: Option<&Bound<'_, PyAny>>,
+        value: Option<&Bound<'_, PyAny>>,
+        traceback: Option<&Bound<'_, PyAny>>,
+    ) -> bool {
+        let _ = (kind, value, traceback);
+        self.close();
+        false
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        Ok(format!(
+            "<ndshm.Producer of {}>",
+            self.ring.bind(py).repr()?
+        ))
+    }
+}
+
+/// Copies the first rows of an array into a frame, or all of it.
+fn copy<'py>(
+    numpy: &Bound<'py, PyModule>,
+    mut frame: Bound<'py, PyAny>,
+    array: &Bound<'py, PyAny>,
+    rows: Option<usize>,
+) -> PyResult<()> {
+    let py = numpy.py();
+    let mut array = array.clone();
+    if let Some(rows) = rows {
+        let rows = pyo3::types::PySlice::new(py, 0, rows as isize, 1);
+        frame = frame.get_item(&rows)?;
+        array = array.get_item(&rows)?;
+    }
+    locked::without_trace(py, || {
+        numpy.call_method1(intern!(py, "copyto"), (frame, array))
+    })?;
+    Ok(())
+}
+
+/// A block that writes a frame: see :meth:`Producer.next`.
+///
+/// ``with producer.next() as frame`` gives a writable ndarray over the memory of the frame. The end
+/// of the block publishes it; an exception does not.
+#[pyclass(frozen, module = "ndshm")]
+pub(crate) struct FrameMut {
+    producer: Py<Producer>,
+    wait: Wait,
+    block: Block<Leased>,
+}
+
+#[pymethods]
+impl FrameMut {
+    fn __enter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let in_use = "the frame is being written: ask the producer for another one";
+        self.block.start(in_use, || {
+            let producer = self.producer.get();
+            let leased = producer.begin(py, self.wait)?;
+            let view = leased.view(py)?;
+            *producer.draft() = Some(Draft::default());
+            Ok((view, leased))
+        })
+    }
+
+    #[pyo3(signature = (kind=None, value=None, traceback=None))]
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        kind: Option<&Bound<'_, PyAny>>,
+        value: Option<&Bound<'_, PyAny>>,
+        traceback: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<bool> {
+        let _ = traceback;
+        let leased = self.block.end("the frame is not being written")?;
+        let producer = self.producer.get();
+        let draft = producer.draft().take().unwrap_or_default();
+        let is_whole = kind.is_none() && value.is_none();
+        match (producer.end(py, leased, draft, is_whole)?, value) {
+            (Ok(_), _) => Ok(false),
+            (Err(text), None) => Err(PyBufferError::new_err(text)),
+            // The caller must see the exception that ended the block.
+            (Err(text), Some(value)) => {
+                value.call_method1(intern!(py, "add_note"), (text,))?;
+                Ok(false)
+            }
+        }
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        Ok(format!(
+            "<ndshm.FrameMut of {}>",
+            self.producer.get().ring.bind(py).repr()?
+        ))
+    }
+}
