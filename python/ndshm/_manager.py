@@ -305,7 +305,8 @@ class Manager(_ndshm.Manager):
                 ("element type", found.dtype, wanted.dtype),
                 ("type of information", found.info, info_type),
             ]:
-                if has != expected:
+                # To NumPy, `None` is a type too.
+                if (has is None) != (expected is None) or has != expected:
                     raise Dtype(f"{found.path}: {of} is {has}, expected {expected}")
             if (found.frames, found.shape) != (frames, wanted.shape):
                 raise Layout(

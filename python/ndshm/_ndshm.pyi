@@ -544,10 +544,10 @@ class Frame(np.ndarray[Any, Any]):
         """
     @property
     def time(self) -> float:
-        """When the frame was published, in seconds since 1970, as ``time.time()`` counts."""
+        """When the frame was published, in seconds since 1970, as ``time.time()`` does."""
     @property
     def time_ns(self) -> int:
-        """When the frame was published, in nanoseconds since 1970, as ``time.time_ns()`` counts."""
+        """When the frame was published, in nanoseconds since 1970, as ``time.time_ns()`` does."""
     @property
     def info(self) -> Any:
         """The information that the producer put beside the frame, as a NumPy scalar or record.
@@ -727,7 +727,8 @@ class Producer:
         :meth:`next`.
 
         Raises ``ValueError`` for another shape, ``TypeError`` for elements that would lose more
-        than precision (the casting ``'same_kind'``), and the exceptions of :meth:`next`.
+        than precision (the casting ``'same_kind'``), and the exceptions of :meth:`next`. A list is
+        converted as ``frame[...] = list`` converts it.
         """
     def wait_subscribers(self, count: int, timeout: float | None = None) -> None:
         """Wait until at least so many subscribers are there: a frame that is published before one

@@ -112,12 +112,12 @@ frame before.",
         getter(
             c"time",
             time,
-            c"When the frame was published, in seconds since 1970, as ``time.time()`` counts.",
+            c"When the frame was published, in seconds since 1970, as ``time.time()`` does.",
         ),
         getter(
             c"time_ns",
             time_ns,
-            c"When the frame was published, in nanoseconds since 1970, as ``time.time_ns()`` counts.",
+            c"When the frame was published, in nanoseconds since 1970, as ``time.time_ns()`` does.",
         ),
         getter(
             c"info",

@@ -31,6 +31,7 @@ pub(crate) struct Producer {
     turn: Arc<Turn>,
     /// What goes with the frame that a block writes; `None` where no block runs.
     draft: Mutex<Option<Draft>>,
+    process: u32,
 }
 
 /// What goes with a frame.
@@ -46,6 +47,7 @@ impl Producer {
             ring,
             turn: Turn::new(producer),
             draft: Mutex::new(None),
+            process: std::process::id(),
         }
     }
 
@@ -122,6 +124,14 @@ impl Producer {
         if !is_whole {
             self.turn.put(reserved.into_producer());
             return Ok(Ok(0));
+        }
+        if std::process::id() != self.process {
+            // The frame is the parent's, its information too. The library says so.
+            let refused = Reserved::begin(reserved.into_producer(), Wait::Never).err();
+            return Err(refused.map_or_else(
+                || unusable(Away::Ended),
+                |(_, error)| error::of_ring(py, &error, ""),
+            ));
         }
         let (producer, published) = reserved.publish(draft.rows, draft.info.as_deref());
         self.turn.put(producer);
@@ -284,7 +294,8 @@ impl Producer {
     /// :meth:`next`.
     ///
     /// Raises ``ValueError`` for another shape, ``TypeError`` for elements that would lose more
-    /// than precision (the casting ``'same_kind'``), and the exceptions of :meth:`next`.
+    /// than precision (the casting ``'same_kind'``), and the exceptions of :meth:`next`. A list is
+    /// converted as ``frame[...] = list`` converts it.
     #[pyo3(signature = (array, rows=None, info=None, timeout=None))]
     fn publish(
         &self,
@@ -296,9 +307,14 @@ impl Producer {
     ) -> PyResult<u64> {
         let wait = Wait::new(timeout)?;
         let numpy = py.import(intern!(py, "numpy"))?;
-        let array = match array.is_instance_of::<crate::array::Array>() {
-            true => array.clone(),
-            false => numpy.call_method1(intern!(py, "asarray"), (array,))?,
+        // A list has no type: its items are converted as an assignment converts them.
+        let array = match array.hasattr(intern!(py, "dtype"))? {
+            true if array.is_instance_of::<crate::array::Array>() => array.clone(),
+            true => numpy.call_method1(intern!(py, "asarray"), (array,))?,
+            false => {
+                let dtype = self.ring.get().element_type(py);
+                numpy.call_method1(intern!(py, "asarray"), (array, dtype))?
+            }
         };
         let shape: Vec<usize> = array.getattr(intern!(py, "shape"))?.extract()?;
         let frame = {
@@ -332,7 +348,8 @@ impl Producer {
         let leased = self.begin(py, wait)?;
         let plain = leased.plain(py)?;
         let copied = copy(&numpy, plain, &array, has_rows.then_some(rows));
-        match (copied, self.end(py, leased, draft, true)?) {
+        let is_whole = copied.is_ok();
+        match (copied, self.end(py, leased, draft, is_whole)?) {
             (Ok(()), Ok(number)) => Ok(number),
             (Ok(()), Err(text)) => Err(PyBufferError::new_err(text)),
             (Err(error), _) => Err(error),
