@@ -82,6 +82,43 @@ def by_reference(a: ndshm.Array, pool: ProcessPoolExecutor) -> float:
     return float(mean) + float(waited[0]) + float(opened.unlocked()[0])
 
 
+def rings(m: ndshm.Manager) -> int:
+    info = np.dtype([("exposure", "f4")])
+    ring = m.ring((480, 640), 8, np.uint8, name="camera", info=info, exist_ok=True)
+    opened: ndshm.Ring = m.open_ring("camera")
+    print(ring.shape, ring.frames, ring.newest, opened.handle, ndshm.open_ring(ring.path).dtype)
+    with ring.produce(timeout=1.0) as producer, ring.subscribe(lossless=True) as subscriber:
+        producer.wait_subscribers(1, timeout=1)
+        with producer.next(timeout=1.0) as image:
+            image[...] = 7
+            producer.rows = 100
+            producer.info = {"exposure": 0.25}
+        number: int = producer.publish(np.zeros((480, 640)), info=(0.5,), rows=3)
+        producer.finish()
+        for frame in subscriber:
+            print(frame.number, frame.time, frame.info["exposure"], frame.mean(), frame[0].shape)
+        after = subscriber.next(timeout=0)
+        if after is not None:
+            print(after.time_ns)
+        print(subscriber.missed, subscriber.latest(), ring.frame(number))
+    try:
+        ring.produce(timeout=0)
+    except ndshm.WouldBlock as error:
+        print(error.holders)
+    print([state.process.pid for state in ring.subscribers if state.lag > 3])
+    m.ring((480, 640), 8)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+    m.ring(3, 8, "u1", order="F")  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+    after.number  # type: ignore[union-attr] # pyright: ignore[reportOptionalMemberAccess]
+    return number
+
+
+async def tasks(subscriber: ndshm.Subscriber) -> float:
+    total = 0.0
+    async for frame in subscriber:
+        total += float(frame.sum())
+    return total
+
+
 def stores(path: Path) -> None:
     with ndshm.Manager(path, persistent=True, lock_timeout=3.0, mode="a") as m:
         for name in m:
