@@ -149,6 +149,20 @@ def test_memory_that_left_the_block_keeps_the_turn(m: ndshm.Manager) -> None:
         producer.publish([1, 2, 3])
 
 
+def test_garbage_that_left_a_block_is_no_obstacle(m: ndshm.Manager) -> None:
+    ring = m.ring(3, 3, "i4")
+    with ring.produce() as producer:
+        with contextlib.suppress(BufferError), producer.next() as x:
+            cycle: list[Any] = [memoryview(x)]
+            cycle.append(cycle)
+        gc.disable()
+        try:
+            del cycle
+            producer.publish([1, 2, 3])
+        finally:
+            gc.enable()
+
+
 def test_the_exception_of_a_block_notes_the_memory_that_left_it(m: ndshm.Manager) -> None:
     ring = m.ring(3, 3, "i4")
     with ring.produce() as producer:
@@ -362,6 +376,7 @@ def test_what_is_computed_with_a_frame_is_plain(m: ndshm.Manager) -> None:
     with both(ring) as (producer, subscriber):
         producer.publish([[1, 2], [3, 4]], info=5)
         frame = taken(subscriber)
+        assert b"ndshm" not in pickle.dumps(frame)
         results = [
             frame + 1, frame.copy(), np.sqrt(frame), frame.astype("f4"), frame[[0]],
             np.concatenate([frame, frame]), pickle.loads(pickle.dumps(frame)),

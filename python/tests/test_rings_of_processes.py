@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -224,8 +225,48 @@ def test_a_child_of_a_fork_does_not_publish_the_frame_of_its_parent(m: ndshm.Man
                     block.__exit__()
 
             assert outcome(write) == 0
+            go, went = os.pipe()
+            pid = os.fork()
+            if pid == 0:
+                os.read(go, 1)
+                with contextlib.suppress(ndshm.NotOwner):
+                    end()
+                os._exit(0)
         frame = subscriber.next(timeout=SOON)
+        os.write(went, b"!")
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        os.close(go)
+        os.close(went)
         assert frame is not None and (frame.tolist(), frame.info) == ([5] * 3, 6)
+
+
+def test_a_child_of_a_fork_waits_for_no_thread_of_its_parent(m: ndshm.Manager) -> None:
+    ring = m.ring(3, 4, "i4")
+    code = """
+import asyncio
+async def task(subscriber):
+    return await asyncio.wait_for(subscriber.__anext__(), 20)
+with ring.subscribe() as subscriber, ring.produce() as producer:
+    async def first():
+        waits = asyncio.ensure_future(task(subscriber))
+        await asyncio.sleep(0.05)
+        producer.publish([1, 2, 3])
+        return await waits
+    assert asyncio.run(first()).number == 1
+    pid = os.fork()
+    if pid == 0:
+        try:
+            asyncio.run(task(subscriber))
+        except ndshm.NotOwner:
+            os._exit(5)
+        os._exit(6)
+    print("ready", flush=True)
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+    process = child(code, ring)
+    assert process.wait(60) == 5
+    assert process.stdout is not None
+    process.stdout.close()
 
 
 def test_a_child_of_a_fork_gives_no_frame_of_its_parent_back(m: ndshm.Manager) -> None:
