@@ -1,7 +1,7 @@
 """A camera and a viewer share frames without a copy: python camera.py [SECONDS]
 
 The camera is a process that publishes 60 frames of 1080 x 1920 pixels a second. The viewer takes
-each of them, and prints the rate, the time from the publication to the view, and how many it missed.
+each of them. It prints the rate, the time from the publication to the view, and the frames missed.
 """
 
 from __future__ import annotations

@@ -9,18 +9,13 @@ use crate::{
     export,
     signals::FRAMES,
     slots::{
-        array_wrap, become_plain, both, class_of_ndarrays, fields, last_base, method, plain_view,
-        run_for_object, slot, view_as, with_keywords,
+        argument, array_wrap, become_plain, both, class_of_ndarrays, fields, last_base, method,
+        plain_view, run_for_object, slot, view_as, with_keywords,
     },
 };
 use ndshm::AnyFrame;
 use numpy::npyffi::NPY_ARRAY_OWNDATA;
-use pyo3::{
-    ffi, intern,
-    prelude::*,
-    sync::PyOnceLock,
-    types::{PyBytes, PyType},
-};
+use pyo3::{ffi, intern, prelude::*, sync::PyOnceLock, types::PyType};
 use std::{
     ffi::{CStr, c_void},
     sync::atomic::Ordering::SeqCst,
@@ -205,7 +200,7 @@ unsafe fn get(
 ) -> *mut ffi::PyObject {
     run_for_object(|py| {
         // SAFETY: the interpreter keeps it during the call.
-        let this = unsafe { crate::slots::argument(py, this) };
+        let this = unsafe { argument(py, this) };
         match pinned(&this) {
             Some(pinned) => value(py, pinned.get()),
             None => Ok(py.None().into_bound(py)),
@@ -247,11 +242,7 @@ unsafe extern "C" fn info(this: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi:
             let Some(dtype) = &pinned.info else {
                 return Ok(py.None().into_bound(py));
             };
-            let bytes = PyBytes::new(py, pinned.frame.info());
-            let made = py
-                .import(intern!(py, "numpy"))?
-                .call_method1(intern!(py, "frombuffer"), (bytes, dtype))?;
-            made.get_item(0)
+            Ring::info_of(dtype.bind(py), pinned.frame.info())
         })
     }
 }

@@ -1,17 +1,21 @@
 //! The class `Ring`, and what belongs to it: `Producer` and `FrameMut`, `Subscriber`, `Frame`.
 
+mod content;
 mod frame;
+mod frame_mut;
 mod producer;
 mod subscriber;
 
 pub(crate) use frame::add_to;
-pub(crate) use producer::{FrameMut, Producer};
+pub(crate) use frame_mut::FrameMut;
+pub(crate) use producer::Producer;
 pub(crate) use subscriber::{Subscriber, Waiter};
 
 use crate::{
-    arguments::{ScopeArgument, Wait, scope_name},
+    arguments::{ScopeArgument, Wait, scope_name, seconds},
     attrs, dtype,
     error::{self, Raise},
+    signals,
 };
 use ciborium::Value;
 use ndshm::{AnyRing, Handle};
@@ -85,7 +89,7 @@ fn waiting<R: Send>(
     is_cancelled: Arc<AtomicBool>,
     wait: impl FnOnce() -> R + Send,
 ) -> R {
-    py.detach(|| crate::signals::wait_for_frame(is_cancelled, wait))
+    py.detach(|| signals::wait_for_frame(is_cancelled, wait))
 }
 
 /// The class that `ndshm/_ring.py` has for the states of subscribers.
@@ -257,7 +261,7 @@ impl Ring {
         lossless: bool,
         spin: f64,
     ) -> PyResult<Subscriber> {
-        let spin = crate::arguments::seconds("spin", spin)?;
+        let spin = seconds("spin", spin)?;
         let any = &slf.get().any;
         let begun = py.detach(|| match lossless {
             true => any.subscribe_lossless(),

@@ -1,19 +1,16 @@
-//! The classes `Producer` and `FrameMut`: the turn to produce, and the block that writes a frame.
+//! The class `Producer`: the turn to produce, and how a frame is reserved and published.
 
-use super::{Ring, waiting};
+use super::{FrameMut, Ring, content::copy, waiting};
 use crate::{
-    arguments::Wait,
-    block::Block,
+    arguments::{Wait, limit},
     error::{self, HELD_IN_PYTHON, Raise},
     locked::{self, Leased},
     turn::{Away, Reserved, Turn},
 };
 use ndshm::{AnyProducer, Error};
 use pyo3::{
-    exceptions::{PyBufferError, PyRuntimeError, PyValueError},
-    intern,
+    exceptions::{PyBufferError, PyRuntimeError},
     prelude::*,
-    types::PyDict,
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -27,7 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// copies an array into one.
 #[pyclass(frozen, weakref, module = "ndshm")]
 pub(crate) struct Producer {
-    ring: Py<Ring>,
+    pub(super) ring: Py<Ring>,
     turn: Arc<Turn>,
     /// What goes with the frame that a block writes; `None` where no block runs.
     draft: Mutex<Option<Draft>>,
@@ -36,7 +33,7 @@ pub(crate) struct Producer {
 
 /// What goes with a frame.
 #[derive(Default)]
-struct Draft {
+pub(super) struct Draft {
     rows: Option<usize>,
     info: Option<Vec<u8>>,
 }
@@ -51,19 +48,8 @@ impl Producer {
         }
     }
 
-    fn draft(&self) -> MutexGuard<'_, Option<Draft>> {
+    pub(super) fn draft(&self) -> MutexGuard<'_, Option<Draft>> {
         self.draft.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The number of rows of a frame.
-    fn rows_of_frame(&self) -> usize {
-        self.ring
-            .get()
-            .any
-            .frame_shape()
-            .first()
-            .copied()
-            .unwrap_or(1)
     }
 
     /// Takes the producer out of its place, or says why it cannot be used.
@@ -76,7 +62,7 @@ impl Producer {
     }
 
     /// Reserves a frame, and lends it to a block.
-    fn begin(&self, py: Python<'_>, wait: Wait) -> PyResult<Leased> {
+    pub(super) fn begin(&self, py: Python<'_>, wait: Wait) -> PyResult<Leased> {
         let producer = self.take(py)?;
         let reserved = match Reserved::begin(producer, Wait::Never) {
             Err((producer, Error::WouldBlock { .. })) if !matches!(wait, Wait::Never) => {
@@ -99,7 +85,7 @@ impl Producer {
 
     /// Ends a block that wrote a frame. `is_whole` says that the frame can be published. Returns
     /// its number, or the ways by which its memory left the block.
-    fn end(
+    pub(super) fn end(
         &self,
         py: Python<'_>,
         leased: Leased,
@@ -139,37 +125,6 @@ impl Producer {
         published
             .map(Ok)
             .map_err(|error| error::of_ring(py, &error, ""))
-    }
-
-    /// A valid number of rows.
-    fn checked_rows(&self, rows: isize) -> PyResult<usize> {
-        let most = self.rows_of_frame();
-        let valid = usize::try_from(rows).ok().filter(|&rows| rows <= most);
-        valid.ok_or_else(|| {
-            PyValueError::new_err(format!(
-                "{rows} rows: the frames of this ring have 0 to {most}"
-            ))
-        })
-    }
-
-    /// The bytes of the information that a caller gives: a value, or a dictionary by fields.
-    fn info_bytes(&self, py: Python<'_>, info: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
-        let Some(dtype) = self.ring.get().info_type(py) else {
-            return Err(PyValueError::new_err(
-                "the ring has no information beside its frames: make it with info=dtype",
-            ));
-        };
-        let numpy = py.import(intern!(py, "numpy"))?;
-        let made = numpy.call_method1(intern!(py, "zeros"), ((), dtype))?;
-        match info.cast::<PyDict>() {
-            Ok(fields) => {
-                for (name, value) in fields {
-                    made.set_item(name, value)?;
-                }
-            }
-            Err(_) => made.set_item(py.Ellipsis(), info)?,
-        }
-        made.call_method0(intern!(py, "tobytes"))?.extract()
     }
 
     /// Changes what goes with the frame that a block writes.
@@ -218,13 +173,13 @@ impl Producer {
     /// Subscribers see a frame whose first axis is so long. Set it in the block of :meth:`next`.
     #[getter]
     fn rows(&self) -> PyResult<usize> {
-        let most = self.rows_of_frame();
+        let most = self.ring.get().rows_of_frame();
         self.change(|draft| draft.rows.unwrap_or(most))
     }
 
     #[setter]
     fn set_rows(&self, rows: isize) -> PyResult<()> {
-        let rows = self.checked_rows(rows)?;
+        let rows = self.ring.get().checked_rows(rows)?;
         self.change(|draft| draft.rows = Some(rows))
     }
 
@@ -234,29 +189,18 @@ impl Producer {
     /// number, a tuple of all fields, or a dictionary of some of them. The others are zero.
     #[getter]
     fn info<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let Some(dtype) = self.ring.get().info_type(py) else {
+        let ring = self.ring.get();
+        let (Some(dtype), Some(stored)) = (ring.info_type(py), ring.any.info_dtype()) else {
             return Ok(None);
         };
-        let zeros = || {
-            vec![
-                0;
-                self.ring
-                    .get()
-                    .any
-                    .info_dtype()
-                    .map_or(0, |of| of.itemsize())
-            ]
-        };
-        let bytes = self.change(|draft| draft.info.clone().unwrap_or_else(zeros))?;
-        let numpy = py.import(intern!(py, "numpy"))?;
-        let bytes = pyo3::types::PyBytes::new(py, &bytes);
-        let made = numpy.call_method1(intern!(py, "frombuffer"), (bytes, dtype))?;
-        made.get_item(0).map(Some)
+        let bytes = self.change(|draft| draft.info.clone())?;
+        let bytes = bytes.unwrap_or_else(|| vec![0; stored.itemsize()]);
+        Ring::info_of(dtype, &bytes).map(Some)
     }
 
     #[setter]
     fn set_info(&self, py: Python<'_>, info: &Bound<'_, PyAny>) -> PyResult<()> {
-        let bytes = self.info_bytes(py, info)?;
+        let bytes = self.ring.get().info_bytes(py, info)?;
         self.change(|draft| draft.info = Some(bytes))
     }
 
@@ -280,11 +224,7 @@ impl Producer {
     /// forked child.
     #[pyo3(signature = (timeout=None))]
     fn next(slf: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<FrameMut> {
-        Ok(FrameMut {
-            producer: slf.clone().unbind(),
-            wait: Wait::new(timeout)?,
-            block: Block::new(),
-        })
+        Ok(FrameMut::new(slf.clone().unbind(), Wait::new(timeout)?))
     }
 
     /// Copy an array into the next frame, publish it, and return its number.
@@ -306,48 +246,17 @@ impl Producer {
         timeout: Option<f64>,
     ) -> PyResult<u64> {
         let wait = Wait::new(timeout)?;
-        let numpy = py.import(intern!(py, "numpy"))?;
-        // A list has no type: its items are converted as an assignment converts them.
-        let array = match array.hasattr(intern!(py, "dtype"))? {
-            true if array.is_instance_of::<crate::array::Array>() => array.clone(),
-            true => numpy.call_method1(intern!(py, "asarray"), (array,))?,
-            false => {
-                let dtype = self.ring.get().element_type(py);
-                numpy.call_method1(intern!(py, "asarray"), (array, dtype))?
-            }
-        };
-        let shape: Vec<usize> = array.getattr(intern!(py, "shape"))?.extract()?;
-        let frame = {
-            let ring = self.ring.get();
-            ring.numpy_shape(ring.any.frame_shape())
-        };
-        let has_rows = !self.ring.get().any.frame_shape().is_empty();
-        let fits = match has_rows {
-            true => shape.len() == frame.len() && shape[1..] == frame[1..] && shape[0] <= frame[0],
-            false => shape == frame,
-        };
-        if !fits {
-            return Err(PyValueError::new_err(format!(
-                "an array of shape {shape:?} is no frame of shape {frame:?}, and no rows of one"
-            )));
-        }
-        let given = if has_rows { shape[0] } else { 1 };
-        let rows = match rows {
-            Some(rows) => self.checked_rows(rows)?,
-            None => given,
-        };
-        if rows > given {
-            return Err(PyValueError::new_err(format!(
-                "{rows} rows of an array that has {given}"
-            )));
-        }
+        let array = self.ring.get().array(py, array)?;
+        let rows = self.ring.get().rows_of(&array, rows)?;
         let draft = Draft {
             rows: Some(rows),
-            info: info.map(|info| self.info_bytes(py, info)).transpose()?,
+            info: info
+                .map(|info| self.ring.get().info_bytes(py, info))
+                .transpose()?,
         };
         let leased = self.begin(py, wait)?;
         let plain = leased.plain(py)?;
-        let copied = copy(&numpy, plain, &array, has_rows.then_some(rows));
+        let copied = copy(plain, &array, self.ring.get().has_rows().then_some(rows));
         let is_whole = copied.is_ok();
         match (copied, self.end(py, leased, draft, is_whole)?) {
             (Ok(()), Ok(number)) => Ok(number),
@@ -363,7 +272,7 @@ impl Producer {
     /// :class:`Released`; :class:`NotOwner` in a forked child.
     #[pyo3(signature = (count, timeout=None))]
     fn wait_subscribers(&self, py: Python<'_>, count: usize, timeout: Option<f64>) -> PyResult<()> {
-        let timeout = crate::arguments::limit("timeout", timeout)?;
+        let timeout = limit("timeout", timeout)?;
         let mut producer = self.take(py)?;
         let (producer, waited) = waiting(py, Arc::default(), || {
             let waited = producer.wait_subscribers(count, timeout);
@@ -414,82 +323,6 @@ impl Producer {
         Ok(format!(
             "<ndshm.Producer of {}>",
             self.ring.bind(py).repr()?
-        ))
-    }
-}
-
-/// Copies the first rows of an array into a frame, or all of it.
-fn copy<'py>(
-    numpy: &Bound<'py, PyModule>,
-    mut frame: Bound<'py, PyAny>,
-    array: &Bound<'py, PyAny>,
-    rows: Option<usize>,
-) -> PyResult<()> {
-    let py = numpy.py();
-    let mut array = array.clone();
-    if let Some(rows) = rows {
-        let rows = pyo3::types::PySlice::new(py, 0, rows as isize, 1);
-        frame = frame.get_item(&rows)?;
-        array = array.get_item(&rows)?;
-    }
-    locked::without_trace(py, || {
-        numpy.call_method1(intern!(py, "copyto"), (frame, array))
-    })?;
-    Ok(())
-}
-
-/// A block that writes a frame: see :meth:`Producer.next`.
-///
-/// ``with producer.next() as frame`` gives a writable ndarray over the memory of the frame. The end
-/// of the block publishes it; an exception does not.
-#[pyclass(frozen, module = "ndshm")]
-pub(crate) struct FrameMut {
-    producer: Py<Producer>,
-    wait: Wait,
-    block: Block<Leased>,
-}
-
-#[pymethods]
-impl FrameMut {
-    fn __enter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let in_use = "the frame is being written: ask the producer for another one";
-        self.block.start(in_use, || {
-            let producer = self.producer.get();
-            let leased = producer.begin(py, self.wait)?;
-            let view = leased.view(py)?;
-            *producer.draft() = Some(Draft::default());
-            Ok((view, leased))
-        })
-    }
-
-    #[pyo3(signature = (kind=None, value=None, traceback=None))]
-    fn __exit__(
-        &self,
-        py: Python<'_>,
-        kind: Option<&Bound<'_, PyAny>>,
-        value: Option<&Bound<'_, PyAny>>,
-        traceback: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<bool> {
-        let _ = traceback;
-        let leased = self.block.end("the frame is not being written")?;
-        let producer = self.producer.get();
-        let draft = producer.draft().take().unwrap_or_default();
-        let is_whole = kind.is_none() && value.is_none();
-        match (producer.end(py, leased, draft, is_whole)?, value) {
-            (Ok(_), _) => Ok(false),
-            (Err(text), None) => Err(PyBufferError::new_err(text)),
-            // The caller must see the exception that ended the block.
-            (Err(text), Some(value)) => {
-                value.call_method1(intern!(py, "add_note"), (text,))?;
-                Ok(false)
-            }
-        }
-    }
-
-    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        Ok(format!(
-            "<ndshm.FrameMut of {}>",
-            self.producer.get().ring.bind(py).repr()?
         ))
     }
 }
