@@ -1,4 +1,4 @@
-//! What a producer puts into a frame: arrays, numbers of rows and information, as Python gives them.
+//! What a producer puts into a frame: arrays, rows and information, as Python gives them.
 
 use super::Ring;
 use crate::{array::Array, locked};
