@@ -212,15 +212,17 @@ pub enum Error {
         /// The array that the view was compared with.
         path: PathBuf,
     },
-    /// A guard on overlapping bytes is held, and the caller does not wait.
+    /// A guard on overlapping bytes is held, or a ring has no frame, and the caller does not wait.
     #[error(
-        "{}: a guard on overlapping bytes is held{}; wait for it with read, write or atomic",
+        "{}: {obstacle}{}; wait for it with read, write, atomic, next or a time-out",
         path.display(),
         words::named(holders)
     )]
     WouldBlock {
         /// The array.
         path: PathBuf,
+        /// The obstacle.
+        obstacle: &'static str,
         /// The guards in the way, and the waits that go first.
         holders: Holders,
     },

@@ -29,7 +29,7 @@ const RENAMED: [(&str, &str); 19] = [
     ),
     ("use field_array or unpack", "take the field by its name"),
     (
-        "wait for it with read, write or atomic",
+        "wait for it with read, write, atomic, next or a time-out",
         "wait for it without timeout=0",
     ),
     (

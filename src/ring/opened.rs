@@ -274,7 +274,7 @@ impl OpenRing {
     }
 }
 
-/// A subscriber of a ring, as [`Ring::subscribers`](crate::Ring::subscribers) finds it.
+/// A subscriber of a ring, as [`AnyRing::subscribers`](crate::AnyRing::subscribers) finds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SubscriberState {

@@ -288,8 +288,9 @@ impl AnyFrameMut<'_> {
     ///
     /// # Errors
     ///
-    /// `Layout` if it has another number of bytes than the ring's.
+    /// `Layout` if it has another number of bytes than the ring's; `NotOwner` in a forked child.
     pub fn set_info(&mut self, info: &[u8]) -> Result<()> {
+        check_generation(&self.producer.ring, self.producer.generation)?;
         // SAFETY: as in `bytes_mut`.
         let place = unsafe { self.producer.ring.info_mut(self.slot()) };
         if place.len() != info.len() {
@@ -468,7 +469,8 @@ impl<'a, T: Element, D: Dimension, I: FrameInfo> FrameMut<'a, T, D, I> {
     ///
     /// # Errors
     ///
-    /// `Layout` if the ring has information of another size: it was opened without its type.
+    /// `Layout` if the ring has information of another size: it was opened without its type;
+    /// `NotOwner` in a forked child.
     pub fn set_info(&mut self, info: I) -> Result<()> {
         self.any.set_info(info.bytes())
     }

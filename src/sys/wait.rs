@@ -156,6 +156,7 @@ impl Deadline {
             },
             Wait::Never | Wait::Forever => Error::WouldBlock {
                 path: path.into(),
+                obstacle,
                 holders: Default::default(),
             },
         }

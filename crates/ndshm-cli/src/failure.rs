@@ -163,8 +163,12 @@ fn message_of(error: &Error) -> String {
             path.display(),
             words::named(holders)
         ),
-        Error::WouldBlock { path, holders } => format!(
-            "{}: a guard on overlapping bytes is held{}; --wait waits for it",
+        Error::WouldBlock {
+            path,
+            obstacle,
+            holders,
+        } => format!(
+            "{}: {obstacle}{}; --wait waits for it",
             path.display(),
             words::named(holders)
         ),

@@ -84,7 +84,7 @@ impl InOrder {
                 None => break,
                 Some((
                     index,
-                    Error::WouldBlock { path, holders } | Error::Timeout { path, holders, .. },
+                    Error::WouldBlock { path, holders, .. } | Error::Timeout { path, holders, .. },
                 )) => {
                     if deadline.instant().is_some_and(|end| Instant::now() >= end) {
                         return Err(refusal::held(&path, deadline, holders));
