@@ -52,6 +52,36 @@ pub enum Error {
         /// The limit: the file system, or `RLIMIT_FSIZE` of this process.
         limited_by: &'static str,
     },
+    /// An array that grows has no room for so many rows more.
+    #[error(
+        "{}: {wanted} rows do not fit behind the {len} rows: the array has at most {max_len}; make \
+         one with a larger maximum (it takes address space, not memory) and go on there",
+        path.display()
+    )]
+    Full {
+        /// The file.
+        path: PathBuf,
+        /// The most rows, which were chosen when the array was made.
+        max_len: usize,
+        /// The rows that it has.
+        len: usize,
+        /// The rows that were to be appended.
+        wanted: usize,
+    },
+    /// This process cannot map all that an array may grow to. Sizes are in bytes.
+    #[error(
+        "{}: an array that grows to {needed} bytes does not fit into the address space of this \
+         process{}; choose a smaller maximum, or raise the limit (ulimit -v)",
+        path.display(), limit.map_or(String::new(), |limit| format!(" (RLIMIT_AS = {limit})"))
+    )]
+    AddressSpace {
+        /// The file, or the store of a new one.
+        path: PathBuf,
+        /// Bytes of the file when all its rows are there.
+        needed: u64,
+        /// The limit of this process, if it has one.
+        limit: Option<u64>,
+    },
     /// The process has as many mappings as the kernel allows (vm.max_map_count).
     #[error(
         "{}: this process has as many memory mappings as vm.max_map_count = {limit} allows; drop \
@@ -398,6 +428,8 @@ impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let variant = match self {
             Error::NoSpace { .. } => "NoSpace",
+            Error::Full { .. } => "Full",
+            Error::AddressSpace { .. } => "AddressSpace",
             Error::TooManyMappings { .. } => "TooManyMappings",
             Error::TooManyGuards { .. } => "TooManyGuards",
             Error::TooManySubscribers { .. } => "TooManySubscribers",

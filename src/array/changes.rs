@@ -21,7 +21,7 @@ fn changed_within(array: &OpenArray, span: &Span, wait: Wait) -> Result<u64> {
         return Ok(number);
     }
     // Nothing writes it: to count would be in vain, and its file system may be read-only.
-    if span.is_empty() || array.is_frozen() {
+    if span.is_empty() || array.is_immutable() {
         return Ok(0);
     }
     lock_word::watch(array, wait)?;
@@ -56,7 +56,7 @@ fn in_vain(array: &OpenArray, is_due: bool, producer_lived: &mut Option<bool>) -
             path: array.path().into(),
         });
     }
-    if array.is_frozen() {
+    if array.is_immutable() {
         return Err(Error::Frozen {
             path: array.path().into(),
         });

@@ -78,7 +78,7 @@ pub struct FrozenArray<T: Element, D: Dimension> {
 /// Freezes the whole array, if it is not frozen yet. `is_writable` says whether the caller's view
 /// of it can be written.
 pub(crate) fn freeze(array: &Arc<OpenArray>, is_writable: bool) -> Result<()> {
-    if array.is_frozen() {
+    if array.is_immutable() {
         return Ok(());
     }
     if !is_writable {
@@ -119,18 +119,19 @@ pub(crate) fn protect(array: &Arc<OpenArray>) -> Result<()> {
 }
 
 impl<T: Element, D: Dimension> FrozenArray<T, D> {
-    /// The frozen form of an array, if it was frozen.
-    fn new(array: SharedArray<T, D>) -> Result<Self> {
+    /// The frozen form of an array, if it was frozen, or shows committed rows.
+    pub(super) fn new(array: SharedArray<T, D>) -> Result<Self> {
         if !array.is_frozen() {
             return Err(Error::NotFrozen {
                 path: array.path().into(),
             });
         }
         protect(&array.core.opened)?;
-        // SAFETY: the array was frozen under an exclusive lock, so no guard to write existed then,
-        // and none was given since (`Lock::take`); the flag is never cleared; `array` keeps the
-        // segment mapped, and the view, whose lifetime never leaves this struct, is dropped before
-        // it.
+        // SAFETY: either the array was frozen under an exclusive lock, so no guard to write existed
+        // then, and none was given since (`Lock::take`), and the flag is never cleared; or it shows
+        // committed rows of an array that grows, behind which every appender writes. `array` keeps
+        // the segment mapped, and the view, whose lifetime never leaves this struct, is dropped
+        // before it.
         let view = unsafe { view::elements(&array.core.opened, &array.core.layout) };
         Ok(Self { view, array })
     }
@@ -281,7 +282,13 @@ impl Handle {
     pub fn wait_frozen(&self, timeout: Duration) -> Result<()> {
         let began = Instant::now();
         let segment = Segment::of_handle(self, Wait::AtMost(timeout))?;
-        segment.check_kind(ArrayKind::Array)?;
+        if segment.header().kind.public() == ArrayKind::Ring {
+            segment.check_kind(ArrayKind::Array)?;
+        }
+        // Rows of an array that grows never change.
+        if segment.is_growing() && self.view().is_some() {
+            return Ok(());
+        }
         segment.wait_until_frozen(timeout, began)
     }
 }

@@ -184,7 +184,7 @@ fn take_lane(
     array.mark_used();
     // No process writes a frozen array, so its readers need no lane. The lane of a freezer that
     // died is no poison.
-    if span.is_empty() || access == Access::Read && array.is_frozen() {
+    if span.is_empty() || access == Access::Read && array.is_immutable() {
         return Ok(NO_LANE);
     }
     let member = array.member().id_within(wait)?;
@@ -339,7 +339,7 @@ fn wait_for_lane(
             array, &request, refusal, &deadline, &around,
         ))),
         // It was frozen while this thread waited.
-        Err(_) if access == Access::Read && array.is_frozen() => Ok(NO_LANE),
+        Err(_) if access == Access::Read && array.is_immutable() => Ok(NO_LANE),
         Err(refusal) => Err(Box::new(refused(
             array, &request, refusal, &deadline, &around,
         ))),

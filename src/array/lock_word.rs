@@ -27,7 +27,7 @@ pub(super) fn poisoned(array: &OpenArray, span: Span) -> Result<Vec<Range<usize>
     let found = ask(array, span, &deadline, |table, request, around| {
         table.poisoned(request, around)
     })?;
-    if array.is_frozen() {
+    if array.is_immutable() {
         return Ok(Vec::new());
     }
     Ok(found.into_iter().map(range_of).collect())

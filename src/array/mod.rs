@@ -9,6 +9,8 @@
 //! elements, and `owner` says whose thread's guard it is. `view` is the one place where a payload
 //! becomes an ndarray view.
 //!
+//! `growing` has the arrays whose rows are appended; their rows are frozen arrays.
+//!
 //! Methods of [`Handle`](crate::Handle) that open arrays stand in `open` and `frozen`.
 
 pub(crate) mod any;
@@ -20,6 +22,7 @@ mod create;
 mod dispatch;
 #[allow(unsafe_code)]
 pub(crate) mod frozen;
+pub(crate) mod growing;
 #[allow(unsafe_code)]
 pub(crate) mod guard;
 #[allow(unsafe_code)]

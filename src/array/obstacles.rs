@@ -184,6 +184,21 @@ pub(crate) fn process(array: &OpenArray, member: u64, number: u32) -> Holder {
     }
 }
 
+/// The member that appends to an array that grows; `number` is that of its process.
+pub(super) fn appender(array: &OpenArray, member: u64, number: u32) -> Holders {
+    let named = Named::of(array);
+    let first = array.rows_seen();
+    let is_this_thread =
+        array.member().is_own_id(member) && array.is_reserved_by(thread_lanes::number());
+    let holder = Holder {
+        kind: Some(GuardKind::Write),
+        range: first * array.row_len()..named.byte_len(),
+        slice: Some(format!("[{first}:]")),
+        ..named.process(member, Some(number), is_this_thread)
+    };
+    [holder].into_iter().collect()
+}
+
 /// The number of a member's process, from any lane of its store that is or was the member's.
 fn number_of(store: &Member, member: u64) -> Option<u32> {
     let pool = store.lanes();

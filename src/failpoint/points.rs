@@ -193,6 +193,21 @@ points! {
     RingFramePinned: "a frame is pinned",
     RingFrameAwaited: "the waiting flag is set, for a frame",
 
+    // Growing.
+    GrowthAwaited: "a thread is about to sleep until its turn, or until rows are appended",
+    GrowthTurnTaken: "an appender has the turn",
+    GrowthReserved: "the file has more space; its words do not say so yet",
+    GrowthReservedNoted: "they do",
+    GrowthWritten: "rows are written, and not committed",
+    GrowthCommitted: "they are committed, the turn is not given back",
+    GrowthGivenBack: "it is given back, the waiters are not woken yet",
+    GrowthFlagCleared: "a waker has cleared their flag",
+    GrowthFrozen: "the growth has ended for good, the turn is not given back",
+    GrowthFlushed: "the rows are on the disk, their number is not noted",
+    GrowthFlushNoted: "it is noted, and not on the disk",
+    GrowthBootTaken: "an opener after another boot has the turn",
+    GrowthRestarting: "only the flushed rows are left, the words do not say in which boot",
+
     // Forking.
     ForkCounted: "the parent has counted the mappings that the child inherits",
     ForkBegun: "the child has its generation",

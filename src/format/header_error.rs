@@ -144,6 +144,15 @@ pub enum HeaderError {
         /// Its value.
         found: u32,
     },
+    /// The length of an array that grows is damaged: the file has no such rows.
+    #[error(
+        "it says that it has {found} rows, which its file does not have: the length is damaged; \
+         export the rows that are there, or delete the file"
+    )]
+    Rows {
+        /// The length according to its words.
+        found: u64,
+    },
     /// The file was copied in from another store.
     #[error(
         "the file belongs to another store: it was copied or moved here; create a new array and \
@@ -164,6 +173,7 @@ impl HeaderError {
             | HeaderError::Owner { .. }
             | HeaderError::Heir { .. }
             | HeaderError::Frozen { .. }
+            | HeaderError::Rows { .. }
             | HeaderError::ForeignStore => "",
             HeaderError::Endian => "; export it there, and import it here",
             _ => "; it is damaged: restore it from a copy, or delete it",
@@ -184,6 +194,7 @@ mod tests {
             HeaderError::Owner { found: 7 },
             HeaderError::Heir { found: 7 },
             HeaderError::Frozen { found: 7 },
+            HeaderError::Rows { found: 7 },
             HeaderError::Unreadable { errno: libc::EIO },
             HeaderError::ForeignStore,
         ] {

@@ -45,8 +45,10 @@ pub struct ArrayInfo {
     pub kind: ArrayKind,
     /// The type of its elements.
     pub dtype: DType,
-    /// The lengths of its axes.
+    /// The lengths of its axes. The first one of an array that grows is its length at this moment.
     pub shape: Vec<usize>,
+    /// The most rows of an array that grows; `None` of another kind.
+    pub max_len: Option<usize>,
     /// The order of its elements in memory.
     pub order: Order,
     /// The names of its axes: one entry for each, or none at all.
@@ -108,7 +110,7 @@ impl ArrayInfo {
 
     /// Reads the description of the array at `path`.
     pub(crate) fn read(path: &Path, expected: Option<ArrayId>) -> Result<Self> {
-        let (parsed, generation) = segment::read_header(path, expected)?;
+        let found = segment::read_header(path, expected)?;
         let Header {
             id,
             spec,
@@ -116,9 +118,13 @@ impl ArrayInfo {
             axis_names,
             attrs,
             created,
-        } = parsed.header;
-        let byte_len = spec.byte_len();
-        let (dtype, shape, order) = spec.into_parts();
+        } = found.parsed.header;
+        let (dtype, mut shape, order) = spec.into_parts();
+        let max_len = match (found.rows, shape.first_mut()) {
+            (Some(rows), Some(first)) => Some(std::mem::replace(first, rows)),
+            _ => None,
+        };
+        let byte_len = shape.iter().product::<usize>() * dtype.itemsize();
         Ok(Self {
             id,
             name: name::of(path, id),
@@ -126,6 +132,7 @@ impl ArrayInfo {
             kind: kind.public(),
             dtype,
             shape,
+            max_len,
             order,
             axis_names,
             byte_len,
@@ -133,7 +140,7 @@ impl ArrayInfo {
             pid: created.pid,
             software: created.software,
             attrs,
-            generation,
+            generation: found.generation,
         })
     }
 

@@ -2,7 +2,11 @@
 
 use super::Manager;
 use crate::{
-    array::{self, SharedArray, any::AnyArray},
+    array::{
+        self, SharedArray,
+        any::AnyArray,
+        growing::{self, GrowingArray},
+    },
     element::{Element, dtype::DType},
     error::{Error, Result},
     format::name::ArrayName,
@@ -214,6 +218,28 @@ impl Manager {
         array::open_named(self.member(), &path)
     }
 
+    /// Opens the array that grows with this name.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`; `Kind`, `Dtype` and `Rank` if it is another array; the others of
+    /// [`Handle::open_growing`](crate::Handle::open_growing).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ndarray::Ix1;
+    ///
+    /// let manager = ndshm::Manager::new()?;
+    /// manager.options().name("log").growing::<f64, _>(1000, ())?.push(0.5)?;
+    /// assert_eq!(manager.growing::<f64, Ix1>("log")?.len(), 1);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn growing<T: Element, D: Dimension>(&self, name: &str) -> Result<GrowingArray<T, D>> {
+        let path = ArrayName::parse(name)?.file_in(self.path());
+        growing::open_named(self.member(), &path)
+    }
+
     /// Waits until an array of this name exists, and returns its description: at once if it exists
     /// already. [`array`](Self::array) opens it.
     ///
@@ -341,6 +367,22 @@ impl<T: Element, D: Dimension> SharedArray<T, D> {
     /// ```
     pub fn copy_into(&self, manager: &Manager) -> Result<Self> {
         self.copy_to(manager.member())
+    }
+}
+
+impl<T: Element, D: Dimension> GrowingArray<T, D> {
+    /// A manager of the array's store, as a member; see [`SharedArray::manager`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let log = manager.options().growing::<f64, _>(1000, ())?;
+    /// assert_eq!(log.manager().path(), manager.path());
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn manager(&self) -> Manager {
+        Manager::from_member(self.member().clone(), false)
     }
 }
 

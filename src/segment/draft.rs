@@ -11,7 +11,9 @@ use crate::{
     },
     scope::Scope,
     segment::{
-        NewFile, Segment, header_error,
+        NewFile, Segment,
+        growth::initial_words,
+        header_error,
         pages::{self, Payload},
     },
     state::{
@@ -92,19 +94,33 @@ impl Draft {
             Some(name) => name.file_in(directory),
             None => directory.join(name::file_name(&header.id.file_stem())),
         };
-        let head = header_template::write(&header, align, &StateBlock::initial(owner, id))
+        let mut head = header_template::write(&header, align, &StateBlock::initial(owner, id))
             .map_err(|source| unwritable(&path, source))?;
         let data_len = header.spec.byte_len();
-        let len = data_len
+        let mapped_len = data_len
             .checked_add(head.len())
             .filter(|&len| isize::try_from(len).is_ok())
             .ok_or_else(|| Error::layout("create an array", "its size overflows"))?;
+        let parsed = Parsed {
+            header,
+            data_offset: head.len(),
+            data_len,
+        };
+        // The file of an array that grows has no rows yet.
+        let len = match initial_words(&parsed) {
+            Some((place, words)) => {
+                head[place].copy_from_slice(&words);
+                head.len()
+            }
+            None => mapped_len,
+        };
         check_size_limit(directory, len)?;
         if name.is_some() && !is_free(member, &path)? {
             return Err(Error::name_taken(path));
         }
         let content = FileContent {
             len,
+            mapped_len,
             head: &head,
             payload,
             owner,
@@ -113,11 +129,7 @@ impl Draft {
         Ok(Draft {
             member: member.clone(),
             backing: Backing::new(member, content)?,
-            parsed: Parsed {
-                header,
-                data_offset: head.len(),
-                data_len,
-            },
+            parsed,
             path,
             name,
             scope,
@@ -298,6 +310,8 @@ struct Backing {
 struct FileContent<'a> {
     /// Bytes of the file.
     len: usize,
+    /// Bytes to map: more than those of the file if it will grow.
+    mapped_len: usize,
     /// All bytes before the payload.
     head: &'a [u8],
     payload: Payload<'a>,
@@ -310,7 +324,11 @@ struct FileContent<'a> {
 impl Backing {
     /// A kept file of this length, or else a new one.
     fn new(member: &Arc<Member>, content: FileContent<'_>) -> Result<Self> {
-        if let Some(kept) = member.pool().take(content.len) {
+        let is_growing = content.mapped_len > content.len;
+        if let Some(kept) = (!is_growing)
+            .then(|| member.pool().take(content.len))
+            .flatten()
+        {
             match Self::renewed(kept, content, member.is_on_tmpfs()) {
                 Ok(renewed) => return Ok(renewed),
                 // Another process deleted the file that this process kept; or a disk has no block
@@ -338,6 +356,7 @@ impl Backing {
     fn made(member: &Arc<Member>, content: FileContent<'_>) -> Result<Self> {
         let FileContent {
             len,
+            mapped_len,
             head,
             payload,
             producer,
@@ -348,7 +367,10 @@ impl Backing {
         let (file, name) =
             make_file(member, producer).map_err(|error| failed(error, "create an array file"))?;
         failpoint!(CreateFileMade);
-        let mapping = pages::make(member, &file, len, head, payload, failed)?;
+        let mapping = match mapped_len > len {
+            true => pages::make_growing(member, &file, mapped_len, head, failed)?,
+            false => pages::make(member, &file, len, head, payload, failed)?,
+        };
         let mapping = Unpublished::new(Counted::new(mapping));
         failpoint!(CreateMapped);
         let inode =

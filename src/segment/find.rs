@@ -118,7 +118,10 @@ impl Segment {
         let strides: Vec<isize> = view.strides.iter().map(|&stride| stride as isize).collect();
         let (offset, itemsize) = (view.offset as usize, dtype.itemsize());
         let bounds = Bounds {
-            len: self.data_len(),
+            len: match self.is_growing() {
+                true => self.rows()? * self.row_len(),
+                false => self.data_len(),
+            },
             itemsize,
             align,
         };

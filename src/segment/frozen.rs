@@ -56,6 +56,8 @@ impl Segment {
     /// faults here.
     pub(crate) fn protect(&self) -> Result<()> {
         match self.writable.get() {
+            // More rows may be appended.
+            Some(_) if self.is_growing() && !self.is_frozen() => Ok(()),
             Some(mapping) => mapping.protect(self.parsed.data_offset..self.file_len(), &self.path),
             None => Ok(()),
         }

@@ -1,13 +1,14 @@
 //! Reads an array's header without mapping the file, and the errors of files that are not the array
 //! that was asked for.
 
-use super::header_error;
+use super::{header_error, rows_in_file};
 use crate::{
     error::{Error, HeaderError, Result},
     format::{
         constants::{ENDIAN_PROBE, HEADER_AT, STATE_AT, STATE_LEN},
         header::{Header, Parsed},
         id::ArrayId,
+        kind::Kind,
         name::Stem,
     },
     state::{block::lifecycle, snapshot::StateSnapshot},
@@ -21,8 +22,17 @@ use std::{
     path::Path,
 };
 
-/// Reads the header of an array file without mapping it. Gives the file's generation too.
-pub(crate) fn read_header(path: &Path, expected: Option<ArrayId>) -> Result<(Parsed, u64)> {
+/// The description of an array in its file.
+pub(crate) struct Described {
+    pub(crate) parsed: Parsed,
+    /// That of the file, which may be reused for another array.
+    pub(crate) generation: u64,
+    /// The committed rows of an array that grows.
+    pub(crate) rows: Option<usize>,
+}
+
+/// Reads the header of an array file without mapping it.
+pub(crate) fn read_header(path: &Path, expected: Option<ArrayId>) -> Result<Described> {
     // Opening a FIFO or a device can have effects, and no check has looked at this directory.
     if fs::symlink_metadata(path)
         .is_ok_and(|metadata| !metadata.is_file() && !metadata.is_symlink())
@@ -48,7 +58,7 @@ pub(crate) fn read_header(path: &Path, expected: Option<ArrayId>) -> Result<(Par
     let state = read_state(&file, path)?;
     let is_reused = state.lifecycle == lifecycle::RECYCLING
         || read_state(&file, path)?.generation != generation
-        || has_other_len(&file, &metadata);
+        || has_other_len(&file, &metadata) && !is_growing(&parsed);
     if is_reused {
         let id = expected.or(parsed.ok().map(|parsed| parsed.header.id));
         return Err(gone(path, id));
@@ -59,13 +69,22 @@ pub(crate) fn read_header(path: &Path, expected: Option<ArrayId>) -> Result<(Par
         return Err(header_error(path, HeaderError::Endian));
     }
     match state.lifecycle {
-        lifecycle::READY => Ok((parsed, generation)),
+        lifecycle::READY => Ok(Described {
+            rows: rows_in_file(&file, &parsed, path)?,
+            parsed,
+            generation,
+        }),
         lifecycle::RELEASED => Err(Error::Released {
             path: path.into(),
             id: parsed.header.id,
         }),
         found => Err(header_error(path, HeaderError::Lifecycle { found })),
     }
+}
+
+fn is_growing(parsed: &Result<Parsed, HeaderError>) -> bool {
+    let kind = parsed.as_ref().map(|parsed| &parsed.header.kind);
+    kind == Ok(&Kind::Growing)
 }
 
 /// Checks that an open file is a regular file of this user that no other user can write. A file

@@ -3,6 +3,7 @@
 pub(crate) mod draft;
 mod find;
 mod frozen;
+mod growth;
 mod header;
 mod open;
 pub(crate) mod pages;
@@ -13,9 +14,11 @@ mod surroundings;
 pub(crate) mod sweep;
 
 pub(crate) use find::described;
+pub(crate) use growth::{MOST_ROWS, defects_of_rows, rows_in_file};
 pub(crate) use header::{read_header, read_state};
 pub(crate) use payload_file::PayloadFile;
 
+use self::growth::Grown;
 use crate::{
     error::{Error, HeaderError, Result},
     format::{
@@ -109,6 +112,8 @@ pub(crate) struct Segment {
     warm: AtomicU64,
     /// The name of the file after its release, if this process keeps it for reuse.
     stash_for_reuse: fork::OnceLock<TempName>,
+    /// Of an array that grows.
+    grown: Option<Grown>,
     generation: u64,
 }
 
@@ -184,6 +189,7 @@ impl Segment {
         Arc::new(Segment {
             serial: NEXT.fetch_add(1, Relaxed),
             key: parsed.header.id.lane_key(),
+            grown: Grown::of(&parsed),
             member: member.clone(),
             path,
             parsed,
@@ -230,7 +236,7 @@ impl Segment {
         })
     }
 
-    /// Bytes of the payload.
+    /// Bytes of the payload; of an array that grows the most that it can have.
     pub(crate) fn data_len(&self) -> usize {
         self.parsed.data_len
     }
@@ -286,6 +292,9 @@ impl Segment {
     }
 
     pub(crate) fn flush(&self) -> Result<()> {
+        if self.is_growing() {
+            return self.flush_rows();
+        }
         self.any_mapping()
             .flush()
             .map_err(Error::io(&self.path, "write the pages to the disk"))
@@ -369,6 +378,7 @@ impl Segment {
         Ok(())
     }
 
+    /// Bytes of the file; of an array that grows the most that it can have.
     fn file_len(&self) -> usize {
         self.parsed.data_offset + self.parsed.data_len
     }

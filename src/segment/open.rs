@@ -41,6 +41,7 @@
 
 use super::{
     SEGMENTS, Segment,
+    growth::mapped_len,
     header::{check_array_file, check_id, gone, has_other_len, open_error},
     header_error, inode_of,
 };
@@ -161,7 +162,7 @@ impl Segment {
     /// Whether the current mappings suffice: always to read; to write if a writable one exists or
     /// the array is frozen.
     fn is_mapped_for(&self, writable: bool) -> bool {
-        !writable || self.writable.get().is_some() || self.is_frozen()
+        !writable || self.writable.get().is_some() || self.is_frozen() && !self.is_growing()
     }
 
     /// Opens an array that may be released already.
@@ -206,7 +207,11 @@ impl Segment {
                 // A published file keeps its length, so this one was changed by other means: the
                 // pages that it lost must not be read.
                 let (expected, found) = (segment.file_len() as u64, metadata.len());
-                if expected != found {
+                let is_whole = match segment.is_growing() {
+                    true => segment.least_len() <= found && found <= expected,
+                    false => expected == found,
+                };
+                if !is_whole {
                     return Err(header_error(path, HeaderError::Length { expected, found }));
                 }
                 segment
@@ -214,7 +219,9 @@ impl Segment {
             None => {
                 let opened = map_and_parse(member, file, &metadata, path, expected, writable)?;
                 check_id(path, expected, opened.parsed.header.id)?;
-                let enlisted = Self::of_opened(member, path, inode, opened, writable)?.enlist();
+                let segment = Self::of_opened(member, path, inode, opened, writable)?;
+                segment.restart_after_boot(file)?;
+                let enlisted = segment.enlist();
                 failpoint!(OpenEnlisted);
                 event!(
                     DEBUG,
@@ -229,7 +236,11 @@ impl Segment {
         check_id(path, expected, segment.header().id)?;
         if !segment.is_mapped_for(writable) {
             complete(member, file, &metadata, path, metadata.len())?;
-            let mapping = Counted::new(member.map(file, segment.file_len(), path)?);
+            let mapping = match segment.is_growing() {
+                true => member.map_beyond(file, segment.file_len(), path)?,
+                false => member.map(file, segment.file_len(), path)?,
+            };
+            let mapping = Counted::new(mapping);
             let _ = segment.writable.set(mapping);
             failpoint!(OpenWritableMapped);
         }
@@ -333,7 +344,8 @@ fn map_and_parse(
         let parsed = Header::parse(file, metadata.len());
         return Err(refuse(parsed.err().unwrap_or(HeaderError::Magic)));
     }
-    let len = addressable(metadata.len()).map_err(refuse)?;
+    let beyond = mapped_len(&head, file, metadata.len());
+    let len = addressable(beyond.unwrap_or(metadata.len())).map_err(refuse)?;
     // A file that has its bytes may be asked for before it is known to be sound; of one with holes
     // the first page, which every opener writes.
     let has_holes = missing(metadata) > 0;
@@ -344,6 +356,7 @@ fn map_and_parse(
     complete(member, file, metadata, path, first)?;
     let (mapping, warm) = match member.cache().take_file(inode_of(metadata), len, writable) {
         Some(kept) => (kept.mapping, kept.warm),
+        None if beyond.is_some() => (member.map_beyond(file, len, path)?, 0),
         None => (member.map(file, len, path)?, 0),
     };
     failpoint!(OpenMapped);

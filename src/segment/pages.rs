@@ -104,6 +104,23 @@ pub(crate) fn make(
     Ok(mapping)
 }
 
+/// Gives a new, empty file of an array that grows its head, and maps `mapped_len` bytes: all that
+/// it can have.
+pub(crate) fn make_growing(
+    member: &Member,
+    file: &File,
+    mapped_len: usize,
+    head: &[u8],
+    failed: impl Fn(io::Error, &'static str) -> Error,
+) -> Result<Mapping> {
+    if !member.is_on_tmpfs() {
+        reserve(file, 0..head.len() as u64).map_err(|error| failed(error, "reserve space"))?;
+    }
+    write(file, head, &[]).map_err(|error| failed(error, "write the new file"))?;
+    failpoint!(CreateHeaderWritten);
+    member.map_beyond(file, mapped_len, member.directory())
+}
+
 /// Maps a new file that has huge pages as far as they go.
 fn make_huge(member: &Member, file: &File, len: usize) -> io::Result<Mapping> {
     file.set_len(len as u64)?;
@@ -120,7 +137,7 @@ fn make_huge(member: &Member, file: &File, len: usize) -> io::Result<Mapping> {
         // The kernel does not collapse a range that has no page.
         file.write_all_at(&[0], start as u64)?;
     }
-    mapping.collapse(huge_len)?;
+    mapping.collapse(0..huge_len)?;
     Ok(mapping)
 }
 

@@ -27,7 +27,7 @@
 use super::{SEGMENTS, Segment};
 use crate::{
     error::Result,
-    format::{directory_entry, name::Stem},
+    format::{directory_entry, kind::Kind, name::Stem},
     scope::Scope,
     state::{block::lifecycle, ownership},
     store::{mapping_cache::Cached, recycle_pool::Kept, temporary::TempName},
@@ -75,6 +75,7 @@ impl Segment {
     fn stash_for_reuse(&self, me: u64) -> bool {
         let is_wanted = self.member.recycles() >= self.file_len()
             && !self.has_chosen_name()
+            && self.header().kind == Kind::Array
             && !self.is_frozen();
         if !is_wanted || self.writable.get().is_none() {
             return false;
@@ -124,6 +125,7 @@ impl Segment {
         let limit = self.member.settings().cache();
         // A private mapping would not see that the array is released.
         if self.is_read_only()
+            || self.header().kind != Kind::Array
             || self.file_len() > limit
             || !self.is_usable()
             || !self.member.cache().is_used_often(self.inode)

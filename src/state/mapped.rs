@@ -6,10 +6,11 @@
 use crate::{
     format::{
         constants::*,
-        kind::{CONTROL_LEN, FRAME_LEN, SEAT_LEN},
+        kind::{CONTROL_LEN, FRAME_LEN, GROWTH_LEN, SEAT_LEN},
     },
     state::{
         block::{Record, StateBlock},
+        growth::Growth,
         lanes::Lane,
         ring::{Control, FrameWords, Seat},
     },
@@ -61,6 +62,11 @@ const _: () = {
     assert!(std::mem::offset_of!(Record, end) == RECORD_END_AT);
     assert!(std::mem::offset_of!(Record, pitch) == RECORD_PITCH_AT);
     assert!(std::mem::offset_of!(Record, width) == RECORD_WIDTH_AT);
+    assert!(size_of::<Growth>() == GROWTH_LEN);
+    assert!(std::mem::offset_of!(Growth, committed) == 8);
+    assert!(std::mem::offset_of!(Growth, reserved) == 16);
+    assert!(std::mem::offset_of!(Growth, flushed) == 24);
+    assert!(std::mem::offset_of!(Growth, boot) == 32);
     assert!(size_of::<Lane>() == LANE_LEN);
     assert!(std::mem::offset_of!(Lane, tag) == LANE_TAG_AT);
     assert!(std::mem::offset_of!(Lane, key) == LANE_KEY_AT);
@@ -78,6 +84,10 @@ const _: () = {
 // SAFETY: the block is `repr(C)` and consists of atomics of 2, 4 and 8 bytes, for which any bytes
 // are valid; the asserted offsets and its size leave no room for padding.
 unsafe impl Atomics for StateBlock {}
+
+// SAFETY: the words are `repr(C)` and consist of atomics of 4 and 8 bytes, for which any bytes are
+// valid; their asserted size leaves no room for padding.
+unsafe impl Atomics for Growth {}
 
 // SAFETY: a lane is `repr(C)` and consists of atomics of 4 and 8 bytes, for which any bytes are
 // valid; its asserted size leaves no room for padding.

@@ -5,6 +5,7 @@
 //! - `rests`: the bytes that a lane reserves. Its thread takes guards there without the lock word.
 //! - `lock_table`: guards, waiting, poison, and the death of a holder.
 //! - `changes`: numbers of the guards that wrote, and threads that wait for one.
+//! - `growth`: the words of an array that grows, turns of appenders, and waits for rows.
 //! - `ring`: rings of frames, their producer and subscribers.
 //! - `signals`: words that threads sleep on until an event.
 //! - `ownership`: the process that deletes the array, and claims.
@@ -18,6 +19,7 @@
 
 pub(crate) mod block;
 pub(crate) mod changes;
+pub(crate) mod growth;
 pub(crate) mod lanes;
 #[cfg_attr(test, allow(unsafe_code, reason = "tests make a block of zeros"))]
 pub(crate) mod lock_table;

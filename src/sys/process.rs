@@ -37,12 +37,22 @@ pub(crate) fn has_raised_rights() -> bool {
 /// Exceeding it is a signal, so it is asked for before. A sandbox that refuses the question counts
 /// as one without a limit.
 pub(crate) fn file_size_limit() -> Option<u64> {
+    // SAFETY: the pointer is to a valid rlimit, which the call fills or leaves as it is.
+    limit_by(|limit| unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, limit) })
+}
+
+/// Bytes that this process may map (RLIMIT_AS); none where there is no limit.
+pub(crate) fn address_space_limit() -> Option<u64> {
+    // SAFETY: as above.
+    limit_by(|limit| unsafe { libc::getrlimit(libc::RLIMIT_AS, limit) })
+}
+
+fn limit_by(ask: impl FnOnce(&mut libc::rlimit) -> libc::c_int) -> Option<u64> {
     let mut limit = libc::rlimit {
         rlim_cur: libc::RLIM_INFINITY,
         rlim_max: libc::RLIM_INFINITY,
     };
-    // SAFETY: the pointer is to a valid rlimit, which the call fills or leaves as it is.
-    let answer = unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit) };
+    let answer = ask(&mut limit);
     (answer == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
 }
 

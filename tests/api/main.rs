@@ -17,6 +17,7 @@ mod dlpack;
 mod foreign;
 mod frozen;
 mod golden;
+mod growing;
 mod guards;
 mod handles;
 #[cfg(all(feature = "zip", feature = "safetensors"))]

@@ -79,3 +79,17 @@ pub fn flags(flags: u8) -> u32 {
 pub fn draft(maker: u64) -> String {
     format!(".ndshm-new-{:016x}-", sealed(maker))
 }
+
+/// Where the words of an array that grows stand in its file.
+pub fn growth_at(path: &Path) -> u64 {
+    const DATA_OFFSET_AT: u64 = 26;
+    // The work area of 64 bytes ends before the key of the payload and its empty byte string.
+    (get(path, DATA_OFFSET_AT) - 9 - 64) / 64 * 64
+}
+
+/// Words of an array that grows, from the start of its work area.
+pub const APPENDER: u64 = 0;
+pub const COMMITTED: u64 = 8;
+pub const RESERVED: u64 = 16;
+pub const FLUSHED: u64 = 24;
+pub const BOOT: u64 = 32;

@@ -15,6 +15,7 @@ mod reshape;
 mod views;
 
 pub(crate) use element_type::{ElementType, Typed};
+pub(in crate::array) use open::claim;
 
 use crate::{
     array::open_array::OpenArray,
@@ -66,6 +67,15 @@ impl<K: ElementType, D: Dimension> Core<K, D> {
     pub(in crate::array) fn published(segment: Arc<Segment>, element_type: K, dim: D) -> Self {
         let layout = Layout::whole(dim, segment.header().spec.order(), element_type.units());
         Self::new(element_type, OpenArray::new(segment, None), layout, true)
+    }
+
+    /// Committed rows of an array that grows.
+    pub(in crate::array) fn of_rows(
+        element_type: K,
+        opened: Arc<OpenArray>,
+        layout: Layout<D>,
+    ) -> Self {
+        Self::new(element_type, opened, layout, false)
     }
 
     pub(in crate::array) fn handle(&self) -> Handle {
@@ -187,7 +197,8 @@ impl<K: ElementType, D: Dimension> Core<K, D> {
 
     pub(in crate::array) fn is_view(&self) -> bool {
         let whole = &self.opened.header().spec;
-        whole.dtype() != self.element_type.dtype()
+        self.opened.is_growing()
+            || whole.dtype() != self.element_type.dtype()
             || !self
                 .layout
                 .is_whole(whole.shape(), whole.order(), self.element_type.units())
@@ -199,7 +210,7 @@ impl<K: ElementType, D: Dimension> Core<K, D> {
 
     #[inline]
     pub(in crate::array) fn is_frozen(&self) -> bool {
-        self.opened.is_frozen()
+        self.opened.is_immutable()
     }
 
     /// An error where no element can be written through this array.

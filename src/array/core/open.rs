@@ -35,7 +35,7 @@ impl<K: ElementType, D: Dimension> Core<K, D> {
 
     /// The array or view that a handle names in a segment; without a handle the whole array.
     fn of_segment(segment: Arc<Segment>, handle: Option<&Handle>) -> Result<Self> {
-        segment.check_kind(ArrayKind::Array)?;
+        check_kind(&segment, handle)?;
         let element_type: K = type_of(&segment, handle)?;
         let layout =
             segment.locate(handle, element_type.dtype(), K::ALIGN, size_of::<K::Unit>())?;
@@ -56,6 +56,18 @@ impl<K: ElementType, D: Dimension> Core<K, D> {
     }
 }
 
+/// An error if the file is no array, and the handle names no rows of one that grows.
+fn check_kind(segment: &Segment, handle: Option<&Handle>) -> Result<()> {
+    match handle.filter(|handle| segment.is_growing() && handle.view().is_some()) {
+        Some(rows) if rows.is_writable() => Err(Error::ReadOnly {
+            path: segment.path().into(),
+            reason: "the rows of an array that grows never change: ask for reading",
+        }),
+        Some(_) => Ok(()),
+        None => segment.check_kind(ArrayKind::Array),
+    }
+}
+
 /// The type `K` for the elements that a handle names; without a handle for those of the array.
 fn type_of<K: ElementType>(segment: &Segment, handle: Option<&Handle>) -> Result<K> {
     match segment.dtype_of(handle) {
@@ -66,7 +78,10 @@ fn type_of<K: ElementType>(segment: &Segment, handle: Option<&Handle>) -> Result
 }
 
 /// The opening of a segment, which claims the array if the handle says so.
-fn claim(segment: Arc<Segment>, handle: Option<&Handle>) -> Result<Arc<OpenArray>> {
+pub(in crate::array) fn claim(
+    segment: Arc<Segment>,
+    handle: Option<&Handle>,
+) -> Result<Arc<OpenArray>> {
     let claim = match handle {
         Some(handle) => segment.receive(handle.scope())?,
         None => None,

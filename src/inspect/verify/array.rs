@@ -102,6 +102,10 @@ fn check_open(
              opening reserves their space"
         ));
     }
+    let of_rows = segment::defects_of_rows(file, &parsed, path)?;
+    for text in of_rows {
+        found.note(path, Severity::Damage, text);
+    }
     let of_array = (parsed.data_len as u64, id.lane_key());
     state::check(path, file, of_array, store, found)?;
     Ok(Some(id))

@@ -1,6 +1,7 @@
 //! Settings for an array, and the verbs that make it.
 
 mod any;
+mod growing;
 mod ring;
 
 use crate::{

@@ -167,6 +167,27 @@ impl Member {
         Ok(mapping)
     }
 
+    /// Maps a file that will grow to `len` bytes. Core dumps never have it: the kernel walks over
+    /// all that is mapped, a quarter of a second for each GiB.
+    ///
+    /// # Errors
+    ///
+    /// `AddressSpace` if this process may not map so much.
+    pub(crate) fn map_beyond(&self, file: &File, len: usize, path: &Path) -> Result<Mapping> {
+        let mapping = Mapping::new(file, len, path).map_err(|error| match error {
+            Error::Io { source, .. } if source.kind() == io::ErrorKind::OutOfMemory => {
+                Error::AddressSpace {
+                    path: path.into(),
+                    needed: len as u64,
+                    limit: process::address_space_limit(),
+                }
+            }
+            error => error,
+        })?;
+        let _ = mapping.leave_out_of_dumps();
+        Ok(mapping)
+    }
+
     /// The file system of the store, if it is one that keeps its promises.
     pub(crate) fn file_system(&self) -> Option<FileSystem> {
         self.file_system

@@ -1,7 +1,7 @@
 //! Mappings that start at a multiple of the huge page size. The kernel maps a huge page as one only
 //! at such an address.
 
-use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, msync, munmap};
+use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 use std::{
     ffi::c_void,
     fs::File,
@@ -30,7 +30,7 @@ pub(crate) struct Aligned {
 // SAFETY: the value is an address and a length; any thread may drop it, and the memory at the
 // address is shared with other processes anyway.
 unsafe impl Send for Aligned {}
-// SAFETY: as above; a shared reference only returns the address and flushes.
+// SAFETY: as above; a shared reference only returns the address.
 unsafe impl Sync for Aligned {}
 
 impl Aligned {
@@ -79,18 +79,6 @@ impl Aligned {
     #[inline]
     pub(super) fn address(&self) -> *mut u8 {
         self.address.as_ptr()
-    }
-
-    pub(super) fn flush(&self) -> io::Result<()> {
-        // SAFETY: the range is mapped (invariant); `msync` writes its pages to the file and changes
-        // no byte of them.
-        Ok(unsafe {
-            msync(
-                self.address().cast(),
-                self.len,
-                rustix::mm::MsyncFlags::SYNC,
-            )
-        }?)
     }
 }
 

@@ -47,7 +47,7 @@ use aligned::Aligned;
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::{
     io::Errno,
-    mm::{Advice, MprotectFlags, madvise, mprotect},
+    mm::{Advice, MprotectFlags, MsyncFlags, madvise, mprotect, msync},
 };
 use std::{
     fs::{self, File},
@@ -188,17 +188,48 @@ impl Mapping {
         self.advise(0..self.len, Advice::LinuxHugepage)
     }
 
-    /// Collapses the first `len` bytes, a multiple of the huge page size, into huge pages. Each
-    /// piece of 2 MiB must have at least one page already.
-    pub(crate) fn collapse(&self, len: usize) -> io::Result<()> {
+    /// Whether the file has the page of this byte of the mapping. Maps the page, and raises no
+    /// signal where there is none.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` by a kernel that cannot tell (before Linux 5.14).
+    pub(crate) fn has_page_at(&self, at: usize) -> io::Result<bool> {
+        if at >= self.len {
+            return Ok(false);
+        }
+        loop {
+            let errno = match self.populate_from_file(at..at + 1) {
+                Ok(()) => return Ok(true),
+                Err(error) => error.raw_os_error().map(Errno::from_raw_os_error),
+            };
+            match errno {
+                // Beyond the end of the file, or of its memory.
+                Some(Errno::FAULT | Errno::NOMEM | Errno::HWPOISON) => return Ok(false),
+                Some(Errno::INVAL) => return Err(io::ErrorKind::Unsupported.into()),
+                Some(Errno::AGAIN | Errno::INTR) => {}
+                Some(errno) => return Err(errno.into()),
+                None => return Ok(false),
+            }
+        }
+    }
+
+    /// Collapses a range of whole huge pages into huge pages. Each piece of 2 MiB must have at
+    /// least one page already.
+    pub(crate) fn collapse(&self, range: Range<usize>) -> io::Result<()> {
+        let is_whole = |at: usize| at.is_multiple_of(HUGE_PAGE);
         assert!(
-            len <= self.len && len.is_multiple_of(HUGE_PAGE),
-            "{len} bytes are not huge pages of {} bytes",
+            range.start <= range.end
+                && range.end <= self.len
+                && is_whole(range.start)
+                && is_whole(range.end),
+            "{range:?} are not huge pages of {} bytes",
             self.len
         );
+        let start = self.address().wrapping_add(range.start);
         // SAFETY: the pages are mapped (assertion, invariant); collapsing changes none of their
         // bytes.
-        match unsafe { libc::madvise(self.address().cast(), len, MADV_COLLAPSE) } {
+        match unsafe { libc::madvise(start.cast(), range.len(), MADV_COLLAPSE) } {
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()),
         }
@@ -368,10 +399,20 @@ impl Mapping {
 
     /// Writes the file's pages to its disk, and waits for the end of the write.
     pub(crate) fn flush(&self) -> io::Result<()> {
-        match &*self.pages {
-            Pages::Anywhere(raw) => raw.flush(),
-            Pages::Aligned(aligned) => aligned.flush(),
+        self.flush_range(0..self.len)
+    }
+
+    /// [`flush`](Self::flush) for the pages of a range.
+    pub(crate) fn flush_range(&self, range: Range<usize>) -> io::Result<()> {
+        let end = range.end.min(self.len);
+        let start = range.start - range.start % rustix::param::page_size();
+        if start >= end {
+            return Ok(());
         }
+        let address = self.address().wrapping_add(start);
+        // SAFETY: the pages are mapped (invariant); `msync` writes them to the file and changes no
+        // byte of them.
+        Ok(unsafe { msync(address.cast(), end - start, MsyncFlags::SYNC) }?)
     }
 }
 
