@@ -30,6 +30,7 @@ mod src {
     pub(crate) mod state {
         pub(crate) mod block;
         pub(crate) mod changes;
+        pub(crate) mod growth;
         pub(crate) mod lanes;
         pub(crate) mod lock_table;
         pub(crate) mod ownership;

@@ -23,6 +23,7 @@ mod changes;
 mod closing;
 mod deaths;
 mod files;
+mod growth;
 mod guards;
 mod heirs;
 mod holds;
@@ -191,6 +192,7 @@ fn main() {
         changes::MODELS,
         deaths::MODELS,
         files::MODELS,
+        growth::MODELS,
         heirs::MODELS,
         closing::MODELS,
         holds::MODELS,

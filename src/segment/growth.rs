@@ -19,9 +19,9 @@
 //!
 //! An appender that lacks space reserves a step of 2 MiB; from 64 MiB on a sixteenth of the file, up
 //! to 8 MiB. It opens the file anew in the store's directory, because a process keeps no descriptors
-//! of its arrays, and compares the inode. `fallocate` moves the end of the file when the space is
-//! there. So a step that fails, or whose process dies, leaves at most a longer file. Space that is
-//! reserved twice costs nothing.
+//! of its arrays, and compares the inode. A step that fails, or whose process dies, leaves at most a
+//! longer file: what lies behind the noted space is no process's. Space that is reserved twice costs
+//! nothing.
 
 use super::{
     Segment,
@@ -39,7 +39,7 @@ use crate::{
     sys::{
         fork,
         fs::{check_fits, creation_error, inode_of_file, reserve},
-        mapping::{HUGE_PAGE, Mapping},
+        mapping::HUGE_PAGE,
         process::file_size_limit,
     },
 };
@@ -155,6 +155,15 @@ pub(super) fn mapped_len(head: &[u8], file: &File, len: u64) -> Option<u64> {
     }
     let parsed = Header::parse(file, len).ok()?;
     (parsed.header.kind == Kind::Growing).then_some(whole)
+}
+
+/// Bytes of a file whose space has to be there: of a growing array those that its words call
+/// reserved, of any other file all.
+pub(super) fn needed_len(file: &File, parsed: &Parsed, len: u64, path: &Path) -> Result<u64> {
+    match Grown::of(parsed) {
+        Some(grown) => Ok(grown.words_in(file, path)?.0.reserved.min(len)),
+        None => Ok(len),
+    }
 }
 
 /// The committed rows of a growing array, by its file alone; `None` of another kind.
@@ -402,7 +411,8 @@ impl Segment {
 
     /// Whether this thread of this process has reserved rows.
     pub(crate) fn is_reserved_by(&self, thread: u32) -> bool {
-        self.grown().reserver.load(Relaxed) == thread
+        let grown = self.grown();
+        LocalRows::is_turn(grown.rows.0.load(Acquire)) && grown.reserver.load(Relaxed) == thread
     }
 
     /// Ends it, with so many committed rows.
@@ -431,14 +441,12 @@ impl Segment {
     fn reserve_up_to(&self, end: usize) -> Result<()> {
         self.check_ready()?;
         let (file, len) = self.reopened()?;
-        // A word that says more than the file has is wrong.
-        let start = self
-            .reserved()
-            .min(len as usize)
-            .max(self.parsed.data_offset);
+        // A word that says more than the file has is wrong, and so is one that leaves out rows.
+        let start = self.reserved().min(len as usize);
+        let start = start.max(self.end_of(self.rows_seen()));
         let reach = |range: Range<usize>| self.reserve(&file, range);
-        let generous = end.max(start + step_of(start));
-        let generous = generous.next_multiple_of(STEP).min(self.file_len());
+        let step = (start + step_of(start)) / STEP * STEP;
+        let generous = end.max(step).next_multiple_of(STEP).min(self.file_len());
         let allowed = file_size_limit().map_or(usize::MAX, |limit| limit as usize);
         let reached = match generous <= allowed {
             true => reach(start..generous).map(|()| generous),
@@ -453,7 +461,6 @@ impl Segment {
             reached => reached?,
         };
         failpoint!(GrowthReserved);
-        self.prepare_pages(start..reached)?;
         self.growth().reserved.store(reached as u64, Release);
         failpoint!(GrowthReservedNoted);
         self.grown().verified.fetch_max(reached, AcqRel);
@@ -470,55 +477,67 @@ impl Segment {
         }
     }
 
-    /// Reserves a range of the file, in pieces: other calls to the file wait for one piece at most.
+    /// Reserves a range of the file, and maps its pages for the rows that will be written there.
     fn reserve(&self, file: &File, range: Range<usize>) -> Result<()> {
         let (path, needed) = (self.member.directory(), range.len() as u64);
         check_fits(path, needed, self.member.is_on_tmpfs())?;
-        let mut at = range.start;
-        while at < range.end {
-            let end = (at + 1).next_multiple_of(STEP).min(range.end);
-            reserve(file, at as u64..end as u64).map_err(|error| {
-                creation_error(error, path, range.end as u64, "reserve space for rows")
-            })?;
-            at = end;
-        }
-        Ok(())
-    }
-
-    /// Makes huge pages of a reserved range, or maps its small ones, before they are written.
-    fn prepare_pages(&self, range: Range<usize>) -> Result<()> {
-        let (wanted, mapping) = (self.member.settings().huge_pages(), self.any_mapping());
+        let wanted = self.member.settings().huge_pages();
         // The first step begins behind the head, in the middle of a huge page.
         let whole = range.start - range.start % HUGE_PAGE..range.end - range.end % HUGE_PAGE;
         if wanted != HugePages::Never && !whole.is_empty() {
-            match self.collapse(mapping, whole.clone(), wanted) {
-                Ok(()) => {}
+            match self.make_huge(file, whole.clone(), range.start, wanted) {
+                Ok(()) => event!(DEBUG, ?whole, "made huge pages for rows"),
                 Err(source) if wanted == HugePages::Require => {
                     return Err(Error::io(
-                        self.member.directory(),
+                        path,
                         "make huge pages for rows: they need a tmpfs, Linux 6.1, and free memory \
                          in one piece; HugePages::Auto does without them",
                     )(source));
                 }
-                Err(_error) => event!(DEBUG, error = %_error, "made no huge pages"),
+                Err(_error) => event!(DEBUG, error = %_error, "made no huge pages for rows"),
             }
+        }
+        // In pieces: other calls to the file wait for one piece at most. Where pages were made, this
+        // finds them, and says that they stay.
+        for start in range.clone().step_by(STEP) {
+            let end = (start + STEP).min(range.end);
+            reserve(file, start as u64..end as u64).map_err(|error| {
+                creation_error(error, path, range.end as u64, "reserve space for rows")
+            })?;
         }
         if self.member.is_on_tmpfs() {
             // If this fails, they are mapped one by one.
-            let _ = mapping.populate(range);
+            let _ = self.any_mapping().populate(range);
         }
         Ok(())
     }
 
-    fn collapse(
+    /// Makes huge pages of a range of them, of which the file may have the first bytes, up to
+    /// `start`. A huge page costs a quarter of its small ones, which would have to be made first and
+    /// copied: so each piece gets one page, and the kernel makes the others.
+    ///
+    /// Moves the end of the file, before its space is reserved. No process accesses it before the
+    /// words say that it is.
+    fn make_huge(
         &self,
-        mapping: &Mapping,
+        file: &File,
         range: Range<usize>,
+        start: usize,
         wanted: HugePages,
     ) -> io::Result<()> {
         if !self.member.is_on_tmpfs() {
             return Err(io::ErrorKind::Unsupported.into());
         }
+        for piece in range.clone().step_by(HUGE_PAGE) {
+            if piece >= start {
+                // Beyond the committed rows, under the turn: nothing is there.
+                file.write_all_at(&[0], piece as u64)?;
+            }
+        }
+        if file.metadata()?.len() < range.end as u64 {
+            file.set_len(range.end as u64)?;
+        }
+        let mapping = self.any_mapping();
         if wanted != HugePages::Require {
             return mapping.collapse(range);
         }

@@ -41,7 +41,7 @@
 
 use super::{
     SEGMENTS, Segment,
-    growth::mapped_len,
+    growth::{mapped_len, needed_len},
     header::{check_array_file, check_id, gone, has_other_len, open_error},
     header_error, inode_of,
 };
@@ -235,7 +235,8 @@ impl Segment {
         };
         check_id(path, expected, segment.header().id)?;
         if !segment.is_mapped_for(writable) {
-            complete(member, file, &metadata, path, metadata.len())?;
+            let needed = needed_len(file, &segment.parsed, metadata.len(), path)?;
+            complete(member, file, &metadata, path, needed)?;
             let mapping = match segment.is_growing() {
                 true => member.map_beyond(file, segment.file_len(), path)?,
                 false => member.map(file, segment.file_len(), path)?,
@@ -349,7 +350,7 @@ fn map_and_parse(
     // A file that has its bytes may be asked for before it is known to be sound; of one with holes
     // the first page, which every opener writes.
     let has_holes = missing(metadata) > 0;
-    let first = match writable && !has_holes {
+    let first = match writable && !has_holes && beyond.is_none() {
         true => metadata.len(),
         false => rustix::param::page_size() as u64,
     };
@@ -385,7 +386,8 @@ fn map_and_parse(
         return Err(refuse(HeaderError::Endian));
     }
     if has_holes && (writable || member.file_system().is_some_and(FileSystem::is_in_memory)) {
-        complete(member, file, metadata, path, metadata.len())?;
+        let needed = needed_len(file, &parsed, metadata.len(), path)?;
+        complete(member, file, metadata, path, needed)?;
     }
     let is_frozen = state.is_frozen();
     if mapping.is_private() && !is_frozen {

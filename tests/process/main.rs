@@ -21,6 +21,7 @@ mod disks;
 mod events;
 mod file_size;
 mod forks;
+mod growing;
 mod handing_over;
 mod holders;
 mod interrupts;

@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 mod changes;
+mod growing;
 mod many;
 mod recycling;
 mod rings;
