@@ -60,7 +60,8 @@ fn measure(bytes: usize, rows: usize, appenders: usize, rounds: usize) {
         values[values.len() / 2]
     });
     println!(
-        "{bytes:>8} {appenders:>10} {grown:>11.1} ns {in_vector:>11.1} ns {ratio:>7.2} {:>14?} {:>14?}",
+        "{bytes:>8} {appenders:>10} {grown:>11.1} ns {in_vector:>11.1} ns {ratio:>7.2} {:>14?} \
+         {:>14?}",
         growing(bytes, rows, appenders, true),
         vector(bytes, rows, appenders, true),
     );

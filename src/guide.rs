@@ -3,6 +3,7 @@
 #![doc = "
 [worker-pools]: crate::guide::worker_pools
 [frozen-frames]: crate::guide::frozen_frames
+[growing]: crate::guide::growing
 [resume]: crate::guide::resume
 [run-time-types]: crate::guide::run_time_types
 [where-it-runs]: crate::guide::where_it_runs
@@ -16,6 +17,9 @@ pub mod worker_pools {}
 
 #[doc = include_str!("../docs/guide/frozen-frames.md")]
 pub mod frozen_frames {}
+
+#[doc = include_str!("../docs/guide/growing.md")]
+pub mod growing {}
 
 #[doc = "[where-it-runs]: crate::guide::where_it_runs\n\n"]
 #[doc = include_str!("../docs/guide/resume.md")]

@@ -31,6 +31,8 @@
 //!   [`ArrayOptions::open_or_zeros`], [`SharedArray::recover`]; see [resume](guide::resume).
 //! - Arrays that never change again: [`SharedArray::freeze`], [`Handle::open_frozen_timeout`]; see
 //!   [producer and consumers](guide::frozen_frames).
+//! - Rows that are appended while others read: [`ArrayOptions::growing`] returns a
+//!   [`GrowingArray`]; see [growing arrays](guide::growing).
 //! - Elements: [`SharedArray::read`] and [`SharedArray::write`] return a [`ReadGuard`] and a
 //!   [`WriteGuard`], which are ndarray arrays.
 //! - Counters and flags: [`SharedArray::atomic`] returns an [`AtomicArray`].

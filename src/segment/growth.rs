@@ -12,16 +12,17 @@
 //! once is not looked at again: an append of a few bytes costs no system call.
 //!
 //! The believed length never goes down. While a thread of this process has the turn, it does not go
-//! up either: no other process commits rows then. So whatever stands in the words, no thread of this
-//! process reads rows that another one of its threads writes. [`LocalRows`] holds both in one word.
+//! up either: no other process commits rows then. So whatever stands in the words, no thread of
+//! this process reads rows that another one of its threads writes. [`LocalRows`] holds both in one
+//! word.
 //!
 //! # Space
 //!
-//! An appender that lacks space reserves a step of 2 MiB; from 64 MiB on a sixteenth of the file, up
-//! to 8 MiB. It opens the file anew in the store's directory, because a process keeps no descriptors
-//! of its arrays, and compares the inode. A step that fails, or whose process dies, leaves at most a
-//! longer file: what lies behind the noted space is no process's. Space that is reserved twice costs
-//! nothing.
+//! An appender that lacks space reserves a step of 2 MiB; from 64 MiB on a sixteenth of the file,
+//! up to 8 MiB. It opens the file anew in the store's directory, because a process keeps no
+//! descriptors of its arrays, and compares the inode. A step that fails, or whose process dies,
+//! leaves at most a longer file: what lies behind the noted space is no process's. Space that is
+//! reserved twice costs nothing.
 
 use super::{
     Segment,
@@ -497,8 +498,8 @@ impl Segment {
                 Err(_error) => event!(DEBUG, error = %_error, "made no huge pages for rows"),
             }
         }
-        // In pieces: other calls to the file wait for one piece at most. Where pages were made, this
-        // finds them, and says that they stay.
+        // In pieces: other calls to the file wait for one piece at most. Where pages were made,
+        // this finds them, and says that they stay.
         for start in range.clone().step_by(STEP) {
             let end = (start + STEP).min(range.end);
             reserve(file, start as u64..end as u64).map_err(|error| {
@@ -513,8 +514,8 @@ impl Segment {
     }
 
     /// Makes huge pages of a range of them, of which the file may have the first bytes, up to
-    /// `start`. A huge page costs a quarter of its small ones, which would have to be made first and
-    /// copied: so each piece gets one page, and the kernel makes the others.
+    /// `start`. A huge page costs a quarter of its small ones, which would have to be made first
+    /// and copied: so each piece gets one page, and the kernel makes the others.
     ///
     /// Moves the end of the file, before its space is reserved. No process accesses it before the
     /// words say that it is.

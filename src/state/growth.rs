@@ -14,17 +14,17 @@
 //!
 //! # Appending
 //!
-//! One member appends at a time. It takes the turn by compare-and-swap from 0, or from a member that
-//! died. It writes rows behind the committed ones, stores the new length (Release), and gives the
-//! turn back. A reader loads the length (Acquire), so it sees whole rows only. An appender that dies
-//! before it stores the length leaves nothing, because its successor writes over its rows. One that
-//! dies after that leaves the rows, and its successor finds their number under the turn.
+//! One member appends at a time. It takes the turn by compare-and-swap from 0, or from a member
+//! that died. It writes rows behind the committed ones, stores the new length (Release), and gives
+//! the turn back. A reader loads the length (Acquire), so it sees whole rows only. An appender that
+//! dies before it stores the length leaves nothing, because its successor writes over its rows. One
+//! that dies after that leaves the rows, and its successor finds their number under the turn.
 //!
 //! # Waiting
 //!
 //! A waiter reads `wake`, sets `waiting`, loads `appender`, and then looks at the other words. An
-//! appender gives its turn back by a swap, and then loads `waiting`. These four accesses are SeqCst,
-//! so they have one order:
+//! appender gives its turn back by a swap, and then loads `waiting`. These four accesses are
+//! SeqCst, so they have one order:
 //!
 //! - If the waiter's load of `appender` follows the swap, it reads the swapped value or one that a
 //!   later turn wrote over it. Both were released after the rows were committed: the waiter's look
@@ -223,8 +223,8 @@ impl Growth {
         self.boot.each_ref().map(|word| word.load(Acquire)) == boot
     }
 
-    /// Starts again after another boot: the flushed rows are left, of those that fit. The caller has
-    /// the turn.
+    /// Starts again after another boot: the flushed rows are left, of those that fit. The caller
+    /// has the turn.
     pub(crate) fn restart(&self, boot: Boot, reserved: u64, fitting: u64) {
         if self.is_of(boot) {
             return;

@@ -85,6 +85,11 @@ fn part_at(number: usize) -> (usize, usize) {
     }
 }
 
+/// Rows of the array that grows, of one number.
+pub(crate) fn log_rows(rows: usize, number: u64) -> ndarray::Array2<u64> {
+    ndarray::Array2::from_elem((rows, 1024), number)
+}
+
 /// Waits for something that happens soon.
 #[track_caller]
 pub(crate) fn soon(what: &str, mut is_so: impl FnMut() -> bool) {

@@ -1,15 +1,16 @@
 //! `GrowingArray`: an array whose rows are appended, by any number of processes.
 //!
-//! `state::growth` has the words and their protocol, `segment::growth` the space of the file and the
-//! length that a process believes. Here are the public type (`mod`, `properties`), its making and
-//! opening (`open`), the turn of an appender (`turn`), and the rows that it writes (`reserved`).
+//! `state::growth` has the words and their protocol, `segment::growth` the space of the file and
+//! the length that a process believes. Here are the public type (`mod`, `properties`), its making
+//! and opening (`open`), the turn of an appender (`turn`), and the rows that it writes
+//! (`reserved`).
 //!
 //! # Why rows need no guards
 //!
 //! Committed rows never change, and nothing is poisoned: an appender writes only behind them, and a
 //! killed one leaves nothing. So the rows are [`FrozenArray`]s. Their soundness rests on three
-//! facts: a length is believed only if the file has its rows, it never goes down, and while a thread
-//! of this process has the turn it does not go up.
+//! facts: a length is believed only if the file has its rows, it never goes down, and while a
+//! thread of this process has the turn it does not go up.
 
 mod open;
 mod properties;
@@ -123,8 +124,8 @@ impl<T: Element, D: Dimension> GrowingArray<T, D> {
         }
     }
 
-    /// The number of rows that are there: at least as many as at the last question. A length that is
-    /// damaged counts for nothing; [`rows`](Self::rows) has the error.
+    /// The number of rows that are there: at least as many as at the last question. A length that
+    /// is damaged counts for nothing; [`rows`](Self::rows) has the error.
     ///
     /// # Examples
     ///

@@ -18,13 +18,13 @@ use crate::{
         wait::{Wait, is_interrupted},
     },
 };
-use ndarray::{ArrayViewMut, Dimension, Ix1};
+use ndarray::{ArrayViewMut, Dimension};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// The turn of a thread, with room for rows behind the committed ones.
 ///
-/// Invariant: until it ends, no process writes the bytes of these rows but through it, and no thread
-/// of this process reads them. The file has them, and the mapping can be written.
+/// Invariant: until it ends, no process writes the bytes of these rows but through it, and no
+/// thread of this process reads them. The file has them, and the mapping can be written.
 pub(super) struct Turn<'a> {
     array: &'a OpenArray,
     /// The committed rows.
@@ -107,19 +107,24 @@ impl<'a> Turn<'a> {
     }
 
     /// Copies elements to the start of the room.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there are more than the room has.
     #[inline]
     pub(super) fn copy<T: Element>(&mut self, elements: &[T]) {
-        let layout = Layout {
-            offset: self.first * self.array.row_len(),
-            dim: Ix1(elements.len()),
-            strides: Ix1(1),
-        };
-        if let Some(room) = self.elements::<T, Ix1>(layout).as_slice_mut() {
-            copy::copy(
-                bytemuck::cast_slice_mut(room),
-                bytemuck::cast_slice(elements),
-            );
-        }
+        let (row_len, bytes) = (self.array.row_len(), bytemuck::cast_slice(elements));
+        let offset = self.first * row_len;
+        assert!(
+            bytes.len() <= self.rows * row_len,
+            "they lie outside of the room"
+        );
+        let start = self.array.payload(offset).as_ptr();
+        // SAFETY: the bytes lie in the room (asserted), which is mapped writable and initialised,
+        // and which the file has; no process writes it but through this turn, which is borrowed
+        // exclusively, and no thread of this one reads it (invariant).
+        let room = unsafe { std::slice::from_raw_parts_mut(start, bytes.len()) };
+        copy::copy(room, bytes);
         failpoint!(GrowthWritten);
     }
 

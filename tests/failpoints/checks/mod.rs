@@ -13,7 +13,7 @@ use crate::{
     },
     workers::{Counts, POISONED},
 };
-use ndarray::{Ix1, s};
+use ndarray::{Ix1, Ix2, s};
 use ndshm::{Error, Manager, Scope, SharedArray1, SharedArray2};
 use std::{collections::BTreeSet, fs, ops::Range, os::unix::fs::MetadataExt, time::Duration};
 
@@ -260,6 +260,23 @@ fn verify_files(setup: &Setup, scenario: &str, outcome: Outcome, title: &str) {
                 30
             );
             manager.remove("frozen").unwrap();
+        }
+        ("append" | "append for a waiter" | "wait for rows" | "append after a boot", outcome) => {
+            let log = manager.growing::<u64, Ix2>("log").unwrap();
+            let all = log.all().unwrap();
+            // Whole rows: three of the victim's, its other ones or none, the probe's.
+            let numbers: Vec<u64> = all.outer_iter().map(|row| row[0]).collect();
+            assert!(
+                all.outer_iter().all(|row| row.iter().all(|&x| x == row[0])),
+                "{title}: half a row"
+            );
+            let of = |number: u64| numbers.iter().filter(|&&found| found == number).count();
+            let probes = usize::from(outcome == Outcome::Free);
+            assert_eq!((of(1), of(3)), (3, probes), "{title}: {numbers:?}");
+            assert!([0, 1, 300].contains(&of(2)), "{title}: {} rows", of(2));
+            assert_eq!(numbers.len(), 3 + of(2) + probes, "{title}");
+            assert_eq!(log.is_frozen(), outcome == Outcome::Frozen, "{title}");
+            log.release().unwrap();
         }
         ("join after a boot", _) => {
             // The next process to join notes the boot if none did.

@@ -1,6 +1,8 @@
 //! Operations that conflict with a victim, and sweeps after it.
 
 use super::*;
+use crate::setup::log_rows;
+use ndarray::Ix2;
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -41,6 +43,17 @@ pub(crate) fn probe(setup: &Setup, scenario: &str, member: u64) -> Option<Outcom
                     Outcome::Frozen
                 }
                 Err(Error::Abandoned { .. }) => Outcome::Abandoned,
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+        "append" | "append for a waiter" | "wait for rows" | "append after a boot" => {
+            soon("the victim makes its array", || {
+                setup.array_path("log").exists()
+            });
+            let log = setup.manager.growing::<u64, Ix2>("log").unwrap();
+            match log.append_timeout(&log_rows(1, 3), LONG) {
+                Ok(_) => Outcome::Free,
+                Err(Error::Frozen { .. }) => Outcome::Frozen,
                 Err(error) => panic!("{error:?}"),
             }
         }

@@ -206,6 +206,34 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         ],
     ),
     scenario("wait for a change", &[Crash("ChangeAwaited", 1, Free)]),
+    // Growing.
+    scenario(
+        "append",
+        &[
+            Crash("GrowthTurnTaken", 1, Free),
+            Crash("GrowthReserved", 1, Free),
+            Crash("GrowthReservedNoted", 1, Free),
+            Crash("GrowthWritten", 1, Free),
+            Crash("GrowthCommitted", 1, Free),
+            Crash("GrowthGivenBack", 1, Free),
+            Crash("GrowthFlushed", 1, Free),
+            Crash("GrowthFlushNoted", 1, Free),
+            Crash("GrowthTurnTaken", 2, Free),
+            Crash("GrowthFrozen", 1, Frozen),
+        ],
+    ),
+    scenario(
+        "append for a waiter",
+        &[Crash("GrowthFlagCleared", 1, Free)],
+    ),
+    helped("wait for rows", &[Crash("GrowthAwaited", 1, Free)]),
+    scenario(
+        "append after a boot",
+        &[
+            Crash("GrowthBootTaken", 1, Free),
+            Crash("GrowthRestarting", 1, Free),
+        ],
+    ),
     // Opening and owning arrays.
     scenario(
         "open",

@@ -117,6 +117,14 @@ pub(crate) struct Crash(pub(crate) &'static str, pub(crate) u64, pub(crate) Outc
 
 /// Points at which others must wait for the process that stands there.
 pub(crate) const HOLDING: &[&str] = &[
+    "GrowthTurnTaken",
+    "GrowthReserved",
+    "GrowthReservedNoted",
+    "GrowthWritten",
+    "GrowthCommitted",
+    "GrowthFrozen",
+    "GrowthBootTaken",
+    "GrowthRestarting",
     "WordTaken",
     "WordTakenOver",
     "WordFreeing",

@@ -7,8 +7,8 @@ mod files;
 use crate::{
     common,
     setup::{
-        COLUMNS, FREE, MANY, PARTS, POISONED_ROWS, RECOVERED, REST, VIEW, lane_key, part, rows,
-        soon, word,
+        COLUMNS, FREE, MANY, PARTS, POISONED_ROWS, RECOVERED, REST, VIEW, lane_key, log_rows, part,
+        rows, soon, word,
     },
 };
 use ndarray::{Axis, Ix1};
@@ -22,6 +22,9 @@ use std::{
     time::Duration,
 };
 
+const LONG: Duration = Duration::from_secs(60);
+/// Where the word stands whose upper half is the waiting flag of an array that grows.
+const WAITING_IN_GROWTH: u64 = 48;
 /// Where the waiting flag stands, and above it another one.
 const WAITING_AT: u64 = 160;
 
@@ -99,6 +102,48 @@ impl Victim {
 
     fn given(&self) -> Handle {
         self.given.parse().unwrap()
+    }
+
+    /// Appends rows to an array of its own, which has three.
+    fn append(&self, scenario: &str) {
+        let manager = self.manager();
+        let options = manager.options().name("log");
+        let log = options.growing::<u64, _>(1 << 20, 1024).unwrap();
+        log.append(&log_rows(3, 1)).unwrap();
+        let path = log.path().to_path_buf();
+        match scenario {
+            "append" => {
+                self.arm();
+                // More than the step that is reserved.
+                log.append(&log_rows(300, 2)).unwrap();
+                log.flush().unwrap();
+                log.freeze().unwrap();
+            }
+            "append for a waiter" => {
+                let waiter = log.clone();
+                let waits = std::thread::spawn(move || waiter.wait_grown(3, LONG).unwrap());
+                let file = File::open(&path).unwrap();
+                let at = common::words::growth_at(&path) + WAITING_IN_GROWTH;
+                soon("a thread waits", || word(&file, at) >> 32 != 0);
+                self.arm();
+                log.append(&log_rows(1, 2)).unwrap();
+                assert_eq!(waits.join().unwrap(), 4);
+            }
+            "wait for rows" => {
+                self.arm();
+                log.wait_grown(3, LONG).unwrap();
+            }
+            _ => {
+                log.flush().unwrap();
+                log.append(&log_rows(1, 2)).unwrap();
+                drop(log);
+                let boot = common::words::growth_at(&path) + common::words::BOOT;
+                common::words::set(&path, boot, 77);
+                self.arm();
+                let log = manager.growing::<u64, ndarray::Ix2>("log").unwrap();
+                assert_eq!(log.len(), 3);
+            }
+        }
     }
 
     fn run(&self, scenario: &str) {
@@ -248,6 +293,9 @@ impl Victim {
                 }
                 self.arm();
                 assert_eq!(frozen.freeze().unwrap().sum(), 30);
+            }
+            "append" | "append for a waiter" | "wait for rows" | "append after a boot" => {
+                self.append(scenario)
             }
             "await" => {
                 let given = self.given();
