@@ -430,7 +430,7 @@ impl<T: Element, D: Dimension> GrowingArray<T, D> {
     ///
     /// let manager = ndshm::Manager::new()?;
     /// let log = manager.options().growing::<u64, _>(1000, ())?;
-    /// std::thread::scope(|scope| {
+    /// std::thread::scope(|scope| -> ndshm::Result<()> {
     ///     scope.spawn(|| {
     ///         for number in 0..100 {
     ///             log.push(number).unwrap();
@@ -445,11 +445,11 @@ impl<T: Element, D: Dimension> GrowingArray<T, D> {
     ///             seen += 1;
     ///         }
     ///         if log.is_frozen() && seen == log.len() {
-    ///             break Ok(());
+    ///             return Ok(());
     ///         }
     ///     }
-    /// })
-    /// # .and_then(|()| Ok::<(), ndshm::Error>(()))
+    /// })?;
+    /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn wait_grown(&self, seen: usize, timeout: Duration) -> Result<usize> {
         self.opened.mark_used();
