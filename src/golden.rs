@@ -13,7 +13,7 @@
 mod cases;
 
 use crate::{
-    Bool, Element, Manager, Order, Ring, Scope,
+    Bool, Element, GrowingArray, Manager, Order, Ring, Scope,
     array::view,
     format::{
         array_spec::ArraySpec,
@@ -32,7 +32,7 @@ use crate::{
     store::lock_page::LockPage,
 };
 use cases::{Case, Visitor};
-use ndarray::{Dimension, Ix1, Ix2, s};
+use ndarray::{Dimension, Ix1, Ix2, array, s};
 use std::{
     collections::BTreeMap,
     fs::{self, File},
@@ -188,7 +188,7 @@ fn ring(root: &Path) -> (String, Vec<u8>) {
     bytes[to.clone()].copy_from_slice(&written[from]);
     // What differs from run to run: the process, the boot and the times.
     put(&mut bytes, to.start + 40, &4242u32.to_ne_bytes());
-    put(&mut bytes, to.start + 64, &BOOT.as_u128().to_ne_bytes());
+    put(&mut bytes, to.start + 64, BOOT.as_bytes());
     for frame in 0..3 {
         let time = to.start + CONTROL_LEN + frame * FRAME_LEN + 16;
         put(
@@ -198,6 +198,46 @@ fn ring(root: &Path) -> (String, Vec<u8>) {
         );
     }
     ("kinds/ring.ndshm".into(), bytes)
+}
+
+/// An array that grows, with three of four rows flushed.
+fn growing(root: &Path) -> (String, Vec<u8>) {
+    let manager = Manager::builder().root(root).name("kinds");
+    let manager = manager.persistent().open_or_create().unwrap();
+    let mut header = Header {
+        id: ArrayId::from_bytes([0x22; 16]),
+        spec: ArraySpec::new(u16::DTYPE, [1000, 2], Order::C).unwrap(),
+        kind: Kind::Growing,
+        axis_names: Vec::new(),
+        attrs: None,
+        created: created(manager.member().page().uuid()),
+    };
+    let plan = Plan {
+        name: Some(ArrayName::parse("growing").unwrap()),
+        scope: Scope::Store,
+        header: header.clone(),
+    };
+    let draft = Draft::new(manager.member(), plan, Payload::Zeros).unwrap();
+    let path = draft.publish().unwrap().path().to_path_buf();
+    let log: GrowingArray<u16, Ix2> = manager.growing("growing").unwrap();
+    for row in 0..4 {
+        log.append_row(&array![2 * row, 2 * row + 1]).unwrap();
+        if row == 2 {
+            log.flush().unwrap();
+        }
+    }
+    let written = fs::read(path).unwrap();
+    let from = parse(&written).work_range().unwrap();
+    header.created.store = STORE;
+    let mut bytes = encoded(&header, &written);
+    let to = parse(&bytes).work_range().unwrap();
+    bytes[to.clone()].copy_from_slice(&written[from]);
+    // What differs from run to run: the length of a page, the boot and the process.
+    let len = bytes.len() as u64;
+    put(&mut bytes, to.start + 16, &len.to_ne_bytes());
+    put(&mut bytes, to.start + 32, BOOT.as_bytes());
+    put(&mut bytes, to.start + 56, &4242u32.to_ne_bytes());
+    ("kinds/growing.ndshm".into(), bytes)
 }
 
 /// The record of creation of the golden files.
@@ -227,7 +267,9 @@ fn files() -> BTreeMap<String, Vec<u8>> {
         "lock".into(),
         LockPage::initial(STORE, Some(BOOT), true).to_vec(),
     );
-    writer.files.extend([ring(root.path())]);
+    writer
+        .files
+        .extend([ring(root.path()), growing(root.path())]);
     for guards in cases::GUARDS {
         writer.files.extend(store_with_guards(root.path(), guards));
     }

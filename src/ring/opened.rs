@@ -82,8 +82,7 @@ impl OpenRing {
 
     /// After another boot the frames are gone: not all pages may have reached the disk.
     fn renew_after_boot(&self) -> Result<()> {
-        let boot = member::boot_id().unwrap_or_default().as_u128();
-        let boot = [boot as u64, (boot >> 64) as u64];
+        let boot: [u64; 2] = bytemuck::cast(member::boot_id().unwrap_or_default().into_bytes());
         let words = &self.table().control.boot;
         if words[0].load(SeqCst) == boot[0] && words[1].load(SeqCst) == boot[1] {
             return Ok(());

@@ -10,10 +10,10 @@ mod cases;
 use crate::common::{self, Root};
 use cases::{Case, Visitor};
 use ciborium::Value;
-use ndarray::{Dimension, Ix1, Ix2, IxDyn, s};
+use ndarray::{Dimension, Ix1, Ix2, IxDyn, array, s};
 use ndshm::{
-    ArrayId, ArrayInfo, Bool, Element, Error, GuardKind, HeaderError, Manager, Observer, Order,
-    Ring, Severity, verify,
+    ArrayId, ArrayInfo, Bool, Element, Error, GrowingArray, GuardKind, HeaderError, Manager,
+    Observer, Order, Ring, Severity, verify,
 };
 use std::{
     collections::BTreeMap,
@@ -176,27 +176,34 @@ fn every_golden_file_opens_with_its_type_shape_order_and_values() {
     assert!(root.contents().is_empty());
 }
 
+/// Copies a golden file of another kind into the store, with its own boot or with this one, and
+/// looks whether it is sound.
+fn of_kind(store: &Path, name: &str, is_same_boot: bool) -> Manager {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let boot = u128::from_str_radix(&boot.trim().replace('-', ""), 16).unwrap();
+    let file = format!("{name}.ndshm");
+    let mut bytes = golden(&format!("kinds/{file}"));
+    let words = BOOT.to_be_bytes();
+    // The record of creation has it too, before the words.
+    let at = bytes[..4096].windows(16).rposition(|found| found == words);
+    let at = at.unwrap();
+    assert!(at > 3000 && at % 16 == 0);
+    if is_same_boot {
+        bytes[at..at + 16].copy_from_slice(&boot.to_be_bytes());
+    }
+    write(&store.join(&file), &bytes);
+    // Joined first: the store of the golden files has given no member id.
+    let manager = Manager::open(store).unwrap();
+    assert_eq!(verify(store).unwrap().findings, []);
+    manager
+}
+
 /// The frames of a golden ring are of another boot: there it is empty, and its numbers go on.
 #[test]
 fn the_golden_ring_has_its_frames_in_its_own_boot_and_its_numbers_in_any() {
-    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
-    let boot = u128::from_str_radix(&boot.trim().replace('-', ""), 16).unwrap();
     for is_same_boot in [false, true] {
         let root = Root::new();
-        let path = store(&root);
-        let mut bytes = golden("kinds/ring.ndshm");
-        let control = bytes[..4096]
-            .windows(16)
-            .position(|word| word == BOOT.to_ne_bytes())
-            .unwrap()
-            - 64;
-        assert_eq!(control % 64, 0);
-        if is_same_boot {
-            bytes[control + 64..control + 80].copy_from_slice(&boot.to_ne_bytes());
-        }
-        write(&path.join("ring.ndshm"), &bytes);
-        let manager = Manager::open(&path).unwrap();
-        assert_eq!(verify(&path).unwrap().findings, []);
+        let manager = of_kind(&store(&root), "ring", is_same_boot);
         let ring: Ring<u16, Ix2, f64> = manager.ring("ring").unwrap();
         assert_eq!((ring.frames(), ring.max_subscribers()), (3, 2));
         assert_eq!((ring.newest(), ring.producer()), (4, None));
@@ -219,6 +226,23 @@ fn the_golden_ring_has_its_frames_in_its_own_boot_and_its_numbers_in_any() {
             ring.produce().unwrap().next().unwrap().publish().unwrap(),
             5
         );
+        manager.close().unwrap();
+    }
+}
+
+/// Of four rows three were flushed: after another boot these are there.
+#[test]
+fn the_golden_growing_array_has_its_flushed_rows_in_any_boot() {
+    for is_same_boot in [false, true] {
+        let root = Root::new();
+        let manager = of_kind(&store(&root), "growing", is_same_boot);
+        let log: GrowingArray<u16, Ix2> = manager.growing("growing").unwrap();
+        let len = if is_same_boot { 4 } else { 3 };
+        assert_eq!((log.len(), log.max_len()), (len, 1000));
+        let rows = log.all().unwrap();
+        assert!(rows.iter().copied().eq(0..2 * len as u16));
+        assert_eq!(log.append_row(&array![7, 8]).unwrap(), len);
+        assert_eq!(log.rows(len..).unwrap().sum(), 15);
         manager.close().unwrap();
     }
 }

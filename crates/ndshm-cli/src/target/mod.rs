@@ -151,9 +151,12 @@ impl Target {
             Err(ndshm::Error::NotFound { .. } | ndshm::Error::Closed { .. }) => None,
             manager => Some(manager?),
         };
-        let array = match (self.info()?.kind, purpose) {
+        let info = self.info()?;
+        let array = match (info.kind, purpose) {
             (ArrayKind::Ring, For::Reading) => ring::newest_frame(&self.handle)?,
             (ArrayKind::Ring, For::Writing) => return Err(ring::not_writable(&self.handle)),
+            (ArrayKind::Growing, For::Reading) => rows_of(&handle, &info)?.open_any()?,
+            (ArrayKind::Growing, For::Writing) => return Err(not_writable(&info)),
             _ => handle.open_any()?,
         };
         self.part_of(array)
@@ -170,6 +173,27 @@ impl Target {
             None => Ok(array),
         }
     }
+}
+
+/// A handle to the rows that an array that grows has now.
+fn rows_of(handle: &Handle, info: &ArrayInfo) -> Result<Handle, Failure> {
+    let row: usize = info.shape[1..].iter().product();
+    let mut stride = info.dtype.itemsize() * row;
+    let mut strides = vec![stride as isize];
+    for &len in &info.shape[1..] {
+        stride /= len;
+        strides.push(stride as isize);
+    }
+    Ok(handle.read_only().with_layout(0, &info.shape, &strides)?)
+}
+
+/// The failure of a command that would write an array that grows.
+fn not_writable(info: &ArrayInfo) -> Failure {
+    Failure::usage(format!(
+        "{}: it is an array that grows, whose rows never change; ndshm show, plot, export and cp \
+         take its rows, ndshm rm deletes it",
+        info.name.clone().unwrap_or_else(|| info.id.to_string())
+    ))
 }
 
 /// Splits a slice off the end.

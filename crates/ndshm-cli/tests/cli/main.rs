@@ -9,6 +9,7 @@ mod cp;
 mod errors;
 mod export;
 mod freeze;
+mod growing;
 mod guard;
 mod handle;
 mod import;
