@@ -124,9 +124,7 @@ impl LocalRows {
 
 /// The boot of the machine, as the words of a growing array have it.
 pub(crate) fn this_boot() -> Boot {
-    let boot = member::boot_id().unwrap_or_default();
-    let (high, low) = boot.as_u64_pair();
-    [high, low]
+    bytemuck::cast(member::boot_id().unwrap_or_default().into_bytes())
 }
 
 /// The bytes of the words of a new array, at their place in the file.
