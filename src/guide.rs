@@ -3,6 +3,7 @@
 #![doc = "
 [worker-pools]: crate::guide::worker_pools
 [frozen-frames]: crate::guide::frozen_frames
+[rings]: crate::guide::rings
 [growing]: crate::guide::growing
 [resume]: crate::guide::resume
 [run-time-types]: crate::guide::run_time_types
@@ -15,8 +16,12 @@
 #[doc = include_str!("../docs/guide/worker-pools.md")]
 pub mod worker_pools {}
 
+#[doc = "[rings]: crate::guide::rings\n\n"]
 #[doc = include_str!("../docs/guide/frozen-frames.md")]
 pub mod frozen_frames {}
+
+#[doc = include_str!("../docs/guide/rings.md")]
+pub mod rings {}
 
 #[doc = include_str!("../docs/guide/growing.md")]
 pub mod growing {}

@@ -31,6 +31,8 @@
 //!   [`ArrayOptions::open_or_zeros`], [`SharedArray::recover`]; see [resume](guide::resume).
 //! - Arrays that never change again: [`SharedArray::freeze`], [`Handle::open_frozen_timeout`]; see
 //!   [producer and consumers](guide::frozen_frames).
+//! - A stream of frames, the newest or every one: [`ArrayOptions::ring`], [`Ring::produce`],
+//!   [`Ring::subscribe`], [`Ring::subscribe_lossless`]; see [rings](guide::rings).
 //! - Rows that are appended while others read: [`ArrayOptions::growing`] returns a
 //!   [`GrowingArray`]; see [growing arrays](guide::growing).
 //! - Elements: [`SharedArray::read`] and [`SharedArray::write`] return a [`ReadGuard`] and a
