@@ -44,6 +44,11 @@ pub(crate) fn light_fence() {
     }
 }
 
+/// A full fence, which is none of its own where a read-modify-write before it is one.
+pub(crate) fn fence_after_write() {
+    engine_fence(SeqCst);
+}
+
 pub(crate) fn heavy_fence() {
     engine_fence(SeqCst);
 }

@@ -39,17 +39,27 @@ pub enum Order {
 /// `None` if they overflow.
 pub(crate) fn contiguous_strides(shape: &[usize], order: Order, unit: usize) -> Option<Vec<isize>> {
     let mut strides = vec![0; shape.len()];
+    set_contiguous(shape, order, unit, |axis, stride| strides[axis] = stride)?;
+    Some(strides)
+}
+
+/// Calls `set` with each axis and its stride, as by [`contiguous_strides`].
+fn set_contiguous(
+    shape: &[usize],
+    order: Order,
+    unit: usize,
+    mut set: impl FnMut(usize, isize),
+) -> Option<()> {
     let mut step = isize::try_from(unit).ok()?;
-    let mut set = |axis: usize| -> Option<()> {
-        strides[axis] = step;
+    let mut next = |axis: usize| -> Option<()> {
+        set(axis, step);
         step = step.checked_mul(isize::try_from(shape[axis].max(1)).ok()?)?;
         Some(())
     };
     match order {
-        Order::C => (0..shape.len()).rev().try_for_each(&mut set)?,
-        Order::F => (0..shape.len()).try_for_each(&mut set)?,
+        Order::C => (0..shape.len()).rev().try_for_each(&mut next),
+        Order::F => (0..shape.len()).try_for_each(&mut next),
     }
-    Some(strides)
 }
 
 /// The number of bytes of a contiguous array. `None` if it overflows, even if a zero-sized
@@ -252,12 +262,12 @@ impl<D: Dimension> Layout<D> {
     pub(crate) fn whole(dim: D, order: Order, itemsize: usize) -> Self {
         let mut strides = D::zeros(dim.ndim());
         if !dim.slice().contains(&0) {
-            let contiguous = contiguous_strides(dim.slice(), order, itemsize).unwrap_or_default();
-            strides
-                .slice_mut()
-                .iter_mut()
-                .zip(contiguous)
-                .for_each(|(word, stride)| *word = stride as usize);
+            // Without an allocation: frames of a ring get their layout each time.
+            let words = strides.slice_mut();
+            let set = |axis: usize, stride: isize| words[axis] = stride as usize;
+            if set_contiguous(dim.slice(), order, itemsize, set).is_none() {
+                strides = D::zeros(dim.ndim());
+            }
         }
         Self {
             offset: 0,

@@ -323,9 +323,9 @@ impl AnyFrameMut<'_> {
     /// # Errors
     ///
     /// As there.
-    pub fn publish_rows(mut self, rows: usize) -> Result<u64> {
-        let ring = self.producer.ring.clone();
-        check_generation(&ring, self.producer.generation)?;
+    pub fn publish_rows(self, rows: usize) -> Result<u64> {
+        let ring = &self.producer.ring;
+        check_generation(ring, self.producer.generation)?;
         let most = self.shape().first().copied().unwrap_or(1);
         if rows > most {
             return Err(Error::layout(
@@ -337,7 +337,6 @@ impl AnyFrameMut<'_> {
             // SAFETY: as in `bytes_mut`.
             unsafe { ring.info_mut(self.slot()) }.fill(0);
         }
-        self.has_info = false;
         let table = ring.table();
         let number = table.last_number().wrapping_add(1);
         let since = SystemTime::now().duration_since(UNIX_EPOCH);

@@ -14,6 +14,7 @@ use crate::{
     state::ring::{Mode, Place},
     sys::{
         fork,
+        prefetch::prefetch,
         wait::{Deadline, Wait},
     },
 };
@@ -284,10 +285,13 @@ impl AnySubscriber {
         let now = Instant::now();
         let end = now.checked_add(self.spin)?;
         let end = deadline.instant().map_or(end, |limit| limit.min(end));
+        let ring = self.seat.ring.clone();
+        // Looked up once: each look at it would take as long as a pause.
+        let newest = &ring.table().control.newest;
         let mut seen = self.place.at;
         loop {
             for _ in 0..64 {
-                let newest = self.seat.ring.table().control.newest.load(Acquire);
+                let newest = newest.load(Acquire);
                 if newest != seen {
                     seen = newest;
                     if let Some(found) = self.look() {
@@ -341,7 +345,17 @@ impl AnySubscriber {
     }
 
     fn next_position(&self) -> Option<u64> {
-        let table = self.seat.ring.table();
+        let ring = &self.seat.ring;
+        let table = ring.table();
+        // The producer's processor has just written all of these: they come at the same time as
+        // the seat, not one after the other.
+        let next = self.place.at.wrapping_add(1);
+        prefetch(table.frame(next));
+        prefetch(
+            ring.opened
+                .payload(ring.offset_of(table.slot(next)))
+                .as_ptr(),
+        );
         table.next(&self.place, |position| self.seat.pin(position))
     }
 

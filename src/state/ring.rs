@@ -57,7 +57,7 @@
 
 use crate::{
     state::signals::LONGEST_SLEEP,
-    sync::{self, AtomicU32, AtomicU64, Instant, fence},
+    sync::{self, AtomicU32, AtomicU64, Instant, fence, fence_after_write},
 };
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
@@ -179,8 +179,15 @@ pub(crate) struct Place {
 }
 
 impl<'a> RingTable<'a> {
+    /// The slot of a position.
     pub(crate) fn slot(&self, position: u64) -> usize {
-        (position % self.frames.len() as u64) as usize
+        let frames = self.frames.len() as u64;
+        // A frame is looked up several times on its way, and a division takes some nanoseconds.
+        let slot = match frames & (frames - 1) {
+            0 => position & (frames - 1),
+            _ => position % frames,
+        };
+        slot as usize
     }
 
     pub(crate) fn frame(&self, position: u64) -> &'a FrameWords {
@@ -431,7 +438,7 @@ impl<'a> RingTable<'a> {
     pub(crate) fn pin(&self, seat: usize, position: u64) -> bool {
         let (word, bit) = bit_of(self.slot(position));
         self.seats[seat].held[word].fetch_or(bit, SeqCst);
-        fence(SeqCst);
+        fence_after_write();
         if position != 0 && self.frame(position).position.load(Acquire) == position {
             failpoint!(RingFramePinned);
             return true;
@@ -444,7 +451,8 @@ impl<'a> RingTable<'a> {
     pub(crate) fn unpin(&self, seat: usize, slot: usize) {
         let (word, bit) = bit_of(slot);
         self.seats[seat].held[word].fetch_and(!bit, SeqCst);
-        self.slot_was_freed();
+        fence_after_write();
+        self.wake_producer();
     }
 
     /// Records that a subscriber took the frame at a position.
@@ -458,8 +466,13 @@ impl<'a> RingTable<'a> {
 
     /// Wakes the producer, and threads that wait for the turn, if any sleeps.
     fn slot_was_freed(&self) {
-        let control = self.control;
         fence(SeqCst);
+        self.wake_producer();
+    }
+
+    /// The same, after a fence.
+    fn wake_producer(&self) {
+        let control = self.control;
         if control.awaited.load(SeqCst) != 0 && control.awaited.swap(0, SeqCst) != 0 {
             control.freed.fetch_add(1, SeqCst);
             sync::wake_all(&control.freed);

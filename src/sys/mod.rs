@@ -20,5 +20,7 @@ pub(crate) mod holds;
 pub(crate) mod mapping;
 pub(crate) mod memory;
 #[allow(unsafe_code)]
+pub(crate) mod prefetch;
+#[allow(unsafe_code)]
 pub(crate) mod process;
 pub(crate) mod wait;
