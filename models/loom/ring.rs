@@ -42,6 +42,12 @@ pub(crate) const MODELS: &[Model] = &[
     ),
     Model::new("subscribers that sleep get the frame", sleepers, ORDERED, 2),
     Model::new(
+        "a subscriber that comes while another sleeps gets the frame",
+        late_sleeper,
+        ORDERED,
+        2,
+    ),
+    Model::new(
         "a producer that sleeps gets the frame",
         sleeping_producer,
         ORDERED,
@@ -317,6 +323,32 @@ fn sleepers(_: u32) {
     sleeping
         .into_iter()
         .for_each(|thread| thread.join().unwrap());
+}
+
+/// A woken subscriber passes the wake-up on only where it sees another one's seat: one that came
+/// too late to be seen must have found the frame itself.
+fn late_sleeper(_: u32) {
+    let ring = Ring::new(2, 2);
+    let mut place = ring.join(Mode::Newest);
+    let wait = |ring: &Ring, place: &mut Place| {
+        let found = ring
+            .table()
+            .wait_for_frame(None, |_| ring.latest(place).filter(|&n| n > 1));
+        assert_eq!(found, Some(2));
+    };
+    let early = ring.clone();
+    let first = spawn(move || wait(&early, &mut place));
+    let late = ring.clone();
+    let second = spawn(move || {
+        let mut place = late.join(Mode::Newest);
+        wait(&late, &mut place);
+    });
+    ring.table().take_turn(PRODUCER, ring.is_alive()).unwrap();
+    while ring.publish().is_none() {
+        crate::sync::yield_now();
+    }
+    first.join().unwrap();
+    second.join().unwrap();
 }
 
 fn sleeping_producer(_: u32) {

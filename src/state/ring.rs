@@ -555,11 +555,18 @@ impl<'a> RingTable<'a> {
                 }
             }
             slept_from = Some(seen);
-            if sync::sleep_on_value(&control.wake, seen, time) {
+            if sync::sleep_on_value(&control.wake, seen, time) && self.has_others() {
                 // It passes the wake-up on before it looks at the frame itself.
                 sync::wake_sleepers_before(&control.wake, control.wake.load(SeqCst), 2);
             }
         }
+    }
+
+    /// Whether more than one seat is taken. A subscriber that takes its seat later than this look
+    /// finds the frame that was published before.
+    fn has_others(&self) -> bool {
+        let taken = |seat: &&Seat| seat.tag.load(SeqCst) != 0;
+        self.used_seats().iter().filter(taken).nth(1).is_some()
     }
 
     /// How many frames were published that a subscriber did not take.
