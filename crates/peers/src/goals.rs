@@ -30,14 +30,24 @@ pub struct Goal {
 }
 
 /// A variant, an operation and a size.
-type Key<'a> = (&'a str, &'a str, usize);
+pub type Key<'a> = (&'a str, &'a str, usize);
 
-struct Goals<'a> {
+/// Goals that are being collected.
+pub struct Goals<'a> {
     results: &'a Results,
-    goals: Vec<Goal>,
+    /// Those so far.
+    pub goals: Vec<Goal>,
 }
 
 impl<'a> Goals<'a> {
+    /// None yet.
+    pub fn new(results: &'a Results) -> Self {
+        Self {
+            results,
+            goals: Vec::new(),
+        }
+    }
+
     fn of(&self, (variant, operation, bytes): Key<'_>) -> Option<&'a Series> {
         self.results.of(variant, operation, bytes)
     }
@@ -90,7 +100,8 @@ impl<'a> Goals<'a> {
         });
     }
 
-    fn at_most(&mut self, what: String, above: Key<'_>, below: Key<'_>, bound: f64) {
+    /// One series divided by another: at most the bound.
+    pub fn at_most(&mut self, what: String, above: Key<'_>, below: Key<'_>, bound: f64) {
         self.ratio(what, (above, below), bound, true);
     }
 
@@ -99,7 +110,7 @@ impl<'a> Goals<'a> {
     }
 
     /// A time that is at most the bound, in nanoseconds.
-    fn time(&mut self, what: String, key: Key<'_>, bound: f64) {
+    pub fn time(&mut self, what: String, key: Key<'_>, bound: f64) {
         let series = self.of(key);
         let median = series.map(Series::median);
         let p99 = series.map_or_else(String::new, |series| text::time(series.p99()));
@@ -115,7 +126,8 @@ impl<'a> Goals<'a> {
         });
     }
 
-    fn check(&mut self, name: &str) {
+    /// A check that the run made.
+    pub fn check(&mut self, name: &str) {
         let is_met = self
             .results
             .checks
@@ -136,10 +148,7 @@ impl<'a> Goals<'a> {
 
 /// Every goal, in the order of the document.
 pub fn all(results: &Results) -> Vec<Goal> {
-    let mut goals = Goals {
-        results,
-        goals: Vec::new(),
-    };
+    let mut goals = Goals::new(results);
     let size = text::size;
 
     for bytes in [4 * KIB, MIB, 256 * MIB, GIB] {

@@ -1,7 +1,7 @@
 //! The machine and the versions that the figures belong to, without the name of a host, a user or a
 //! path.
 
-use crate::{python::Python, results::Machine};
+use crate::results::Machine;
 use std::{fs, process::Command};
 
 fn read(path: &str) -> String {
@@ -41,15 +41,23 @@ fn chosen(text: &str) -> String {
         .into()
 }
 
-/// The facts of this machine.
-pub fn describe(python: &Python, is_quick: bool) -> Machine {
+/// How busy the machine is: runnable processes, as means over 1, 5 and 15 minutes.
+pub fn load() -> String {
+    let load = read("/proc/loadavg");
+    load.split_whitespace()
+        .take(3)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// The facts of this machine. `python` has the versions there.
+pub fn describe(python: String, is_quick: bool) -> Machine {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let processors = read("/proc/cpuinfo");
     let kib: f64 = field(&read("/proc/meminfo"), "MemTotal")
         .trim_end_matches(" kB")
         .parse()
         .unwrap_or(0.0);
-    let load = read("/proc/loadavg");
     let huge = "/sys/kernel/mm/transparent_hugepage";
     let facts = [
         ("date", first_line("date", &["-u", "+%Y-%m-%d"])),
@@ -83,15 +91,9 @@ pub fn describe(python: &Python, is_quick: bool) -> Machine {
                 of("shmem_enabled")
             )
         }),
-        (
-            "load before",
-            load.split_whitespace()
-                .take(3)
-                .collect::<Vec<_>>()
-                .join(" "),
-        ),
+        ("load before", load()),
         ("Rust", first_line("rustc", &["--version"])),
-        ("Python", python.versions()),
+        ("Python", python),
     ];
     Machine {
         facts: facts

@@ -6,6 +6,9 @@
 //! `docs/performance.md` and its plots from that file. `producer`, `consumer` and `strict` are the
 //! processes that `measure` starts. The variants in Python are in `python/peers.py` and exchange
 //! the same lines.
+//!
+//! `stream` measures frames that are handed over again and again, and writes
+//! `docs/performance-streams.md`; `part` is a process that it starts.
 
 mod bytes;
 mod calls;
@@ -26,6 +29,7 @@ mod python;
 mod render;
 mod results;
 mod stats;
+mod stream;
 mod strict;
 mod text;
 mod variants;
@@ -37,14 +41,14 @@ use results::Results;
 use std::{path::Path, time::Instant};
 use variants::with_peer;
 
-const USAGE: &str =
-    "usage: ndshm-peers measure PLACE PYTHON RESULTS [--quick] | render RESULTS DOCUMENTS";
+const USAGE: &str = "usage: ndshm-peers measure PLACE PYTHON RESULTS [--quick] | render RESULTS \
+                     DOCUMENTS | stream PLACE PYTHON DOCUMENT [--quick]";
 
 fn measure(place: &Place, python: &Path, output: &Path, is_quick: bool) -> Result<()> {
     let start = Instant::now();
     let python = python::Python::new(python);
     let mut results = Results {
-        machine: machine::describe(&python, is_quick),
+        machine: machine::describe(python.versions(), is_quick),
         ..Results::default()
     };
     driver::warm(is_quick);
@@ -95,6 +99,13 @@ fn main() -> Result<()> {
                 greeting: greeting.into(),
             },
         ),
+        ["stream", directory, python, document, ref rest @ ..] => stream::measure(
+            &place(directory),
+            Path::new(python),
+            Path::new(document),
+            rest.contains(&"--quick"),
+        ),
+        ["part", ref rest @ ..] => stream::part(rest),
         ["strict", directory] => strict::attempt(&place(directory)),
         ["render", results, documents] => {
             render::write(&Results::load(Path::new(results))?, Path::new(documents))

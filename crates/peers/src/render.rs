@@ -1,6 +1,6 @@
 //! The document and its plots, made from a run's results.
 
-mod tables;
+pub mod tables;
 
 use crate::{
     goals,
@@ -152,6 +152,13 @@ pub fn write(results: &Results, directory: &Path) -> Result<()> {
 }
 
 fn head(results: &Results) -> String {
+    machine(results, "# Performance", "crates/peers/run")
+        + "Frames that are handed over again and again have [a document of their own]\
+           (performance-streams.md).\n\n"
+}
+
+/// The title of a document, and where and when it was measured by a script.
+pub fn machine(results: &Results, title: &str, script: &str) -> String {
     let machine = &results.machine;
     let which = match machine.is_quick {
         true => {
@@ -166,7 +173,7 @@ fn head(results: &Results) -> String {
         .map(|(name, value)| format!("| {name} | {value} |\n"))
         .collect();
     format!(
-        "# Performance\n\nWritten by `crates/peers/run{}` in {:.0} s; do not edit. \
+        "{title}\n\nWritten by `{script}{}` in {:.0} s; do not edit. \
          {which}\n\n| | |\n| --- | --- |\n{facts}\n",
         if machine.is_quick { " --quick" } else { "" },
         machine.seconds

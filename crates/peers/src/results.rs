@@ -152,7 +152,12 @@ impl Series {
 
     /// The 99th percentile.
     pub fn p99(&self) -> f64 {
-        stats::quantile(self.rounds.concat(), 0.99)
+        self.quantile(0.99)
+    }
+
+    /// The time that this part of all times does not exceed.
+    pub fn quantile(&self, part: f64) -> f64 {
+        stats::quantile(self.rounds.concat(), part)
     }
 
     /// How many times there are.

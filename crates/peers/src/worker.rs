@@ -8,7 +8,8 @@ use crate::{
 use std::{
     fs::OpenOptions,
     io::{BufRead, BufReader, Write},
-    process::{Child, ChildStdin, Command, Stdio},
+    path::Path,
+    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     sync::mpsc::{self, Receiver},
     thread,
     time::{Duration, Instant},
@@ -34,14 +35,19 @@ impl Worker {
             Kind::Python => python.command(),
             _ => Command::new(std::env::current_exe()?),
         };
-        let log = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(place.directory.join(format!("{}.log", variant.name)))?;
         command
             .args(["producer", variant.name])
             .arg(&place.directory)
             .env("TMPDIR", &place.directory);
+        Self::spawn(
+            command,
+            &place.directory.join(format!("{}.log", variant.name)),
+        )
+    }
+
+    /// Starts a process that answers jobs. Its standard error goes to a file.
+    pub fn spawn(mut command: Command, log: &Path) -> Result<Self> {
+        let log = OpenOptions::new().create(true).append(true).open(log)?;
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -64,10 +70,18 @@ impl Worker {
 
     /// Sends a job, and returns the lines of the answer.
     pub fn work(&mut self, job: &str) -> Result<Vec<String>> {
-        writeln!(
-            self.input.as_mut().ok_or("the producer has no input")?,
-            "{job}"
-        )?;
+        self.send(job)?;
+        self.answer()
+    }
+
+    /// Sends a job.
+    pub fn send(&mut self, job: &str) -> Result<()> {
+        let input = self.input.as_mut().ok_or("the producer has no input")?;
+        Ok(writeln!(input, "{job}")?)
+    }
+
+    /// Waits for the lines of the answer.
+    pub fn answer(&mut self) -> Result<Vec<String>> {
         let deadline = Instant::now() + PATIENCE;
         let mut answer = Vec::new();
         loop {
@@ -95,6 +109,17 @@ impl Worker {
 }
 
 impl Worker {
+    /// The process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for the end of the process after a last job.
+    pub fn end(&mut self) -> Result<ExitStatus> {
+        while self.lines.recv_timeout(PATIENCE).is_ok() {}
+        Ok(self.child.wait()?)
+    }
+
     /// Ends the jobs, without waiting for the end of the process.
     pub fn dismiss(&mut self) {
         self.input = None;

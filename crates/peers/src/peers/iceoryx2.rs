@@ -27,25 +27,30 @@ pub struct Iceoryx2 {
     node: Node<ipc::Service>,
 }
 
+/// A node whose files and names are in the place.
+pub fn node(place: &Place) -> Result<Node<ipc::Service>> {
+    set_log_level(LogLevel::Error);
+    let mut config = Config::default();
+    config.global.set_root_path(&Path::new(
+        place
+            .directory
+            .join("iceoryx2")
+            .as_os_str()
+            .as_encoded_bytes(),
+    )?);
+    config.global.prefix = FileName::new(format!("{}-iox2-", place.prefix()).as_bytes())?;
+    Ok(NodeBuilder::new()
+        .config(&config)
+        .create::<ipc::Service>()?)
+}
+
 impl Peer for Iceoryx2 {
     type Made = Option<SampleMut<ipc::Service, [f64], ()>>;
     type Opened = Sample<ipc::Service, [f64], ()>;
     const RESENDS: bool = false;
 
     fn new(role: Role, place: &Place, _greeting: &str) -> Result<Self> {
-        set_log_level(LogLevel::Error);
-        let mut config = Config::default();
-        config.global.set_root_path(&Path::new(
-            place
-                .directory
-                .join("iceoryx2")
-                .as_os_str()
-                .as_encoded_bytes(),
-        )?);
-        config.global.prefix = FileName::new(format!("{}-iox2-", place.prefix()).as_bytes())?;
-        let node = NodeBuilder::new()
-            .config(&config)
-            .create::<ipc::Service>()?;
+        let node = node(place)?;
         Ok(Self {
             role,
             prefix: place.prefix(),

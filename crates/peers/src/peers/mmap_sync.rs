@@ -9,7 +9,7 @@ use mmap_sync::synchronizer::Synchronizer;
 use std::{path::PathBuf, time::Duration};
 
 /// How long a writer waits for readers; every reader here is done before the next write.
-const GRACE: Duration = Duration::from_secs(60);
+pub const GRACE: Duration = Duration::from_secs(60);
 
 /// A synchronizer for each array, or one for `ALL` of them.
 pub struct MmapSync<const ALL: bool> {

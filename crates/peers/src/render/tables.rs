@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// A table: its head, and rows of cells.
-fn table(head: &[String], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+pub fn table(head: &[String], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
     let rules: Vec<String> = (0..head.len())
         .map(|at| if at == 0 { "---" } else { "---:" }.to_owned())
@@ -21,7 +21,8 @@ fn table(head: &[String], rows: impl IntoIterator<Item = Vec<String>>) -> String
     out
 }
 
-fn words(head: &[&str]) -> Vec<String> {
+/// The words of a head.
+pub fn words(head: &[&str]) -> Vec<String> {
     head.iter().map(|&word| word.to_owned()).collect()
 }
 
@@ -93,7 +94,8 @@ pub fn calls_by_size(results: &Results) -> String {
     format!("\n## Time by size\n\n{what} {}.\n", counts.join(", "))
 }
 
-fn cell(series: Option<&Series>, floor: Option<&Series>) -> String {
+/// Median, p99, and the ratio to a floor.
+pub fn cell(series: Option<&Series>, floor: Option<&Series>) -> String {
     let Some(series) = series else {
         return "–".into();
     };
