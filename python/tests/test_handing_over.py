@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import copy
+import gc
 import multiprocessing
 import os
 import pickle
@@ -222,4 +223,18 @@ def test_the_child_of_a_fork_hands_nothing_over(m: ndshm.Manager) -> None:
     with pool("fork") as workers:
         assert b":s=store:" in workers.submit(pickle_kept).result(60)
     drop_kept()
+    assert arrays_in(m) == 0
+
+
+def test_a_pickled_ring_is_handed_over(m: ndshm.Manager) -> None:
+    ring = m.ring(3, 4, "u1")
+    with ring.produce() as producer:
+        producer.publish(np.full(3, 7, "u1"))
+    text = pickle.dumps(ring)
+    del ring, producer
+    received = pickle.loads(text)
+    frame = received.frame(1)
+    assert frame is not None and frame.tolist() == [7, 7, 7] and received.scope == "local"
+    del frame, received
+    gc.collect()
     assert arrays_in(m) == 0

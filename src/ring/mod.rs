@@ -322,6 +322,7 @@ impl AnyRing {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn memory(&self) -> MappedMemory {
+        self.ring.opened.mark_used();
         MappedMemory::new(self.ring.opened.pages())
     }
 

@@ -291,7 +291,9 @@ impl Ring {
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (String,))> {
         let module = py.import(intern!(py, "ndshm._ndshm"))?;
-        Ok((module.getattr("unpickle_ring")?, (self.handle(),)))
+        // The first process that opens the pickle inherits a ring that its maker drops.
+        let handle = self.any.hand_over().to_string();
+        Ok((module.getattr("unpickle_ring")?, (handle,)))
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
@@ -319,7 +321,10 @@ pub(crate) fn open_ring(py: Python<'_>, handle: &str) -> PyResult<Ring> {
 /// Open the ring of a pickle, which consists of its handle.
 #[pyfunction]
 pub(crate) fn unpickle_ring(py: Python<'_>, handle: &str) -> PyResult<Ring> {
-    open_ring(py, handle)
+    let ring = open_ring(py, handle)?;
+    // A use, so a claim is final: a ring that is dropped at once is deleted, not given back.
+    drop(ring.any.memory());
+    Ok(ring)
 }
 
 /// Open the ring in a file.
