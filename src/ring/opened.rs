@@ -1,7 +1,7 @@
 //! An opened ring: the places of its words and frames in the mapping.
 //!
-//! One of the modules with unsafe code: it gives the bytes of frames that the words say are the
-//! caller's to read or to write.
+//! One of the modules with unsafe code: it keeps references to the words, and gives the bytes of
+//! frames that the words say are the caller's to read or to write.
 
 use crate::{
     array::{obstacles, open_array::OpenArray},
@@ -17,6 +17,7 @@ use crate::{
 use std::{
     cell::RefCell,
     collections::HashMap,
+    mem,
     ops::Range,
     slice,
     sync::{
@@ -33,10 +34,9 @@ const WARM_UP_TO: usize = 64 << 20;
 
 /// A ring that this process has open.
 pub(crate) struct OpenRing {
+    // Private, and its lifetime never leaves this struct: it ends with the opening below.
+    table: RingTable<'static>,
     pub(super) opened: Arc<OpenArray>,
-    /// Where the work area starts in the file.
-    work_at: usize,
-    seats_at: usize,
     infos_at: usize,
     info_stride: usize,
     seats: usize,
@@ -64,9 +64,17 @@ impl OpenRing {
             unreachable!("the kind was checked")
         };
         let frames = header.spec.shape()[0];
+        let table = RingTable {
+            control: &opened.atomics_at(work.start, 1)[0],
+            frames: opened.atomics_at(work.start + CONTROL_LEN, frames),
+            seats: opened.atomics_at(work.start + kind.seats_at(frames), kind.seats as usize),
+        };
+        // SAFETY: the words lie in a mapping of the segment, which keeps both of its mappings until
+        // it is dropped; `opened` keeps the segment for as long as this struct lives, and the
+        // lifetime never leaves it: `table` shortens it.
+        let table = unsafe { mem::transmute::<RingTable<'_>, RingTable<'static>>(table) };
         let ring = Self {
-            work_at: work.start,
-            seats_at: work.start + kind.seats_at(frames),
+            table,
             infos_at: work.start + kind.infos_at(frames),
             info_stride: kind.info_stride(),
             seats: kind.seats as usize,
@@ -94,14 +102,9 @@ impl OpenRing {
         })
     }
 
+    #[inline]
     pub(super) fn table(&self) -> RingTable<'_> {
-        RingTable {
-            control: &self.opened.atomics_at(self.work_at, 1)[0],
-            frames: self
-                .opened
-                .atomics_at(self.work_at + CONTROL_LEN, self.frames),
-            seats: self.opened.atomics_at(self.seats_at, self.seats),
-        }
+        self.table
     }
 
     /// The shape of a frame.
