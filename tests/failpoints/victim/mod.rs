@@ -245,7 +245,8 @@ impl Victim {
             "watch" => {
                 let view = self.view();
                 self.arm();
-                assert_eq!(view.changed().unwrap(), 0);
+                // The others may have written by now.
+                assert!(view.changed().unwrap() < 1000);
             }
             "write what is watched" => {
                 let view = self.view();
