@@ -170,7 +170,7 @@ mod sys;
 pub use array::any::{AnyArray, MappedMemory};
 pub use array::atomic::{AtomicArray, AtomicElement};
 pub use array::frozen::FrozenArray;
-pub use array::growing::{GrowingArray, Reserved};
+pub use array::growing::{AnyGrowing, AnyReserved, GrowingArray, Reserved};
 pub use array::guard::{ReadGuard, WriteGuard};
 pub use array::together::{LockSet, Reading, Updating, Writing, lock, lock_timeout, try_lock};
 pub use array::{

@@ -1,7 +1,12 @@
 //! Arrays in serde: an array travels as its handle, and is opened where it arrives. Its scope
 //! stays: only [`SharedArray::hand_over`] lets the receiver inherit an array that its owner drops.
 
-use super::{SharedArray, any::AnyArray, frozen::FrozenArray, growing::GrowingArray};
+use super::{
+    SharedArray,
+    any::AnyArray,
+    frozen::FrozenArray,
+    growing::{AnyGrowing, GrowingArray},
+};
 use crate::{element::Element, handle::Handle};
 use ndarray::Dimension;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -28,3 +33,4 @@ travels_as_handle!([T: Element, D: Dimension] SharedArray<T, D>, open);
 travels_as_handle!([T: Element, D: Dimension] FrozenArray<T, D>, open_frozen);
 travels_as_handle!([T: Element, D: Dimension] GrowingArray<T, D>, open_growing);
 travels_as_handle!([] AnyArray, open_any);
+travels_as_handle!([] AnyGrowing, open_any_growing);

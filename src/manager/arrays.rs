@@ -5,7 +5,7 @@ use crate::{
     array::{
         self, SharedArray,
         any::AnyArray,
-        growing::{self, GrowingArray},
+        growing::{AnyGrowing, GrowingArray},
     },
     element::{Element, dtype::DType},
     error::{Error, Result},
@@ -236,8 +236,26 @@ impl Manager {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn growing<T: Element, D: Dimension>(&self, name: &str) -> Result<GrowingArray<T, D>> {
+        self.growing_any(name)?.downcast()
+    }
+
+    /// Opens the array that grows with this name, with elements of any type.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`growing`](Self::growing), without `Dtype` and `Rank`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// manager.options().name("log").growing::<f64, _>(1000, 3)?;
+    /// assert_eq!(manager.growing_any("log")?.row_shape(), [3]);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn growing_any(&self, name: &str) -> Result<AnyGrowing> {
         let path = ArrayName::parse(name)?.file_in(self.path());
-        growing::open_named(self.member(), &path)
+        AnyGrowing::open_named(self.member(), &path)
     }
 
     /// Waits until an array of this name exists, and returns its description: at once if it exists
@@ -378,6 +396,22 @@ impl<T: Element, D: Dimension> GrowingArray<T, D> {
     /// ```
     /// let manager = ndshm::Manager::new()?;
     /// let log = manager.options().growing::<f64, _>(1000, ())?;
+    /// assert_eq!(log.manager().path(), manager.path());
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn manager(&self) -> Manager {
+        self.as_any().manager()
+    }
+}
+
+impl AnyGrowing {
+    /// A manager of the array's store, as a member; see [`SharedArray::manager`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let log = manager.options().growing_any(&"<f8".parse()?, &[3], 1000)?;
     /// assert_eq!(log.manager().path(), manager.path());
     /// # Ok::<(), ndshm::Error>(())
     /// ```

@@ -1,9 +1,9 @@
 //! `GrowingArray`: an array whose rows are appended, by any number of processes.
 //!
 //! `state::growth` has the words and their protocol, `segment::growth` the space of the file and
-//! the length that a process believes. Here are the public type (`mod`, `properties`), its making
-//! and opening (`open`), the turn of an appender (`turn`), and the rows that it writes
-//! (`reserved`).
+//! the length that a process believes. `any` has what does not depend on the type of the elements,
+//! as `AnyGrowing`. Around it are the typed form (`mod`, `properties`), the making and opening
+//! (`open`), the turn of an appender (`turn`), and the rows that it writes (`reserved`).
 //!
 //! # Why rows need no guards
 //!
@@ -12,6 +12,7 @@
 //! facts: a length is believed only if the file has its rows, it never goes down, and while a
 //! thread of this process has the turn it does not go up.
 
+mod any;
 mod open;
 mod properties;
 #[allow(unsafe_code)]
@@ -19,30 +20,22 @@ mod reserved;
 #[allow(unsafe_code)]
 mod turn;
 
-pub(crate) use open::{create, open_named};
-pub use reserved::Reserved;
+pub use any::AnyGrowing;
+pub use reserved::{AnyReserved, Reserved};
 
 use crate::{
     array::{
         SharedArray,
         core::{Core, Typed},
         frozen::FrozenArray,
-        open_array::OpenArray,
     },
     element::Element,
     error::{Error, Result},
     layout::{Layout, Order},
-    sys::wait::{Wait, is_interrupted},
+    sys::wait::Wait,
 };
 use ndarray::{ArrayRef, Dimension, Ix1};
-use std::{
-    fmt,
-    marker::PhantomData,
-    ops::{Bound, RangeBounds},
-    sync::Arc,
-    time::{Duration, Instant},
-};
-use turn::Turn;
+use std::{fmt, marker::PhantomData, ops::RangeBounds, time::Duration};
 
 /// An array whose first axis grows: rows are appended behind the others, by any number of
 /// processes, one after the other.
@@ -99,29 +92,41 @@ use turn::Turn;
 ///
 /// [`ArrayOptions::growing`]: crate::ArrayOptions::growing
 pub struct GrowingArray<T, D> {
-    pub(super) opened: Arc<OpenArray>,
-    is_writable: bool,
+    any: AnyGrowing,
     element: PhantomData<(T, D)>,
 }
 
 impl<T, D> Clone for GrowingArray<T, D> {
     fn clone(&self) -> Self {
         Self {
-            opened: self.opened.clone(),
-            is_writable: self.is_writable,
+            any: self.any.clone(),
             element: PhantomData,
         }
     }
 }
 
 impl<T: Element, D: Dimension> GrowingArray<T, D> {
-    /// The array of an opening whose kind, element type and rank were checked.
-    fn new(opened: Arc<OpenArray>, is_writable: bool) -> Self {
+    /// The typed form of an array whose element type and rank were checked.
+    fn new(any: AnyGrowing) -> Self {
         Self {
-            opened,
-            is_writable,
+            any,
             element: PhantomData,
         }
+    }
+
+    /// The same array with elements of any type.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let log = manager.options().growing::<u8, _>(1000, 2)?;
+    /// log.as_any().append_bytes(&[1, 2, 3, 4])?;
+    /// assert_eq!(*log.all()?, ndarray::array![[1, 2], [3, 4]]);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn as_any(&self) -> &AnyGrowing {
+        &self.any
     }
 
     /// The number of rows that are there: at least as many as at the last question. A length that
@@ -137,9 +142,7 @@ impl<T: Element, D: Dimension> GrowingArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn len(&self) -> usize {
-        self.opened
-            .rows()
-            .unwrap_or_else(|_| self.opened.rows_seen())
+        self.any.len()
     }
 
     /// Whether no row is there.
@@ -175,28 +178,9 @@ impl<T: Element, D: Dimension> GrowingArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn rows(&self, range: impl RangeBounds<usize>) -> Result<FrozenArray<T, D>> {
-        let len = self.opened.rows()?;
-        let start = match range.start_bound() {
-            Bound::Included(&start) => Some(start),
-            Bound::Excluded(&before) => before.checked_add(1),
-            Bound::Unbounded => Some(0),
-        };
-        let end = match range.end_bound() {
-            Bound::Included(&last) => last.checked_add(1),
-            Bound::Excluded(&end) => Some(end),
-            Bound::Unbounded => Some(len),
-        };
-        let rows = start
-            .zip(end)
-            .filter(|&(start, end)| start <= end && end <= len);
-        let Some((start, end)) = rows else {
-            let asked = (range.start_bound(), range.end_bound());
-            let reason = format!("there are {len} rows, so none from {asked:?}");
-            return Err(Error::layout("take rows", reason));
-        };
-        self.opened.mark_used();
-        let layout = self.layout(start, end - start);
-        let core = Core::of_rows(Typed::new(), self.opened.clone(), layout);
+        let (start, count) = self.any.select(range)?;
+        let layout = self.layout(start, count);
+        let core = Core::of_rows(Typed::new(), self.any.opened.clone(), layout);
         FrozenArray::new(SharedArray::new(core))
     }
 
@@ -226,12 +210,12 @@ impl<T: Element, D: Dimension> GrowingArray<T, D> {
 
     /// Where so many rows lie.
     fn layout(&self, first: usize, rows: usize) -> Layout<D> {
-        let mut dim = D::zeros(self.opened.header().spec.shape().len());
-        dim.slice_mut()
-            .copy_from_slice(self.opened.header().spec.shape());
+        let shape = self.any.opened.header().spec.shape();
+        let mut dim = D::zeros(shape.len());
+        dim.slice_mut().copy_from_slice(shape);
         dim[0] = rows;
         let mut layout = Layout::whole(dim, Order::C, 1);
-        layout.offset = first * self.opened.row_len();
+        layout.offset = first * self.any.opened.row_len();
         layout
     }
 
@@ -303,7 +287,7 @@ impl<T: Element, D: Dimension> GrowingArray<T, D> {
             return Err(self.wrong_shape("of whole rows", rows.shape()));
         }
         let count = rows.shape()[0];
-        let mut turn = Turn::take(&self.opened, self.is_writable, count, wait)?;
+        let mut turn = self.any.turn(count, wait)?;
         match rows.as_slice() {
             Some(elements) => turn.copy(elements),
             None => turn.elements(self.layout(turn.first(), count)).assign(rows),
@@ -329,7 +313,7 @@ impl<T: Element, D: Dimension> GrowingArray<T, D> {
         if row.shape() != self.row_shape() {
             return Err(self.wrong_shape("of one row", row.shape()));
         }
-        let mut turn = Turn::take(&self.opened, self.is_writable, 1, Wait::Forever)?;
+        let mut turn = self.any.turn(1, Wait::Forever)?;
         match row.as_slice() {
             Some(elements) => turn.copy(elements),
             None => turn.copy(&row.iter().copied().collect::<Vec<T>>()),
@@ -407,7 +391,7 @@ impl<T: Element, D: Dimension> GrowingArray<T, D> {
     }
 
     fn reserve_within(&self, rows: usize, wait: Wait) -> Result<Reserved<'_, T, D>> {
-        let turn = Turn::take(&self.opened, self.is_writable, rows, wait)?;
+        let turn = self.any.turn(rows, wait)?;
         let layout = self.layout(turn.first(), rows);
         Ok(Reserved::new(turn, layout))
     }
@@ -452,44 +436,7 @@ impl<T: Element, D: Dimension> GrowingArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn wait_grown(&self, seen: usize, timeout: Duration) -> Result<usize> {
-        self.opened.mark_used();
-        let deadline = Instant::now().checked_add(timeout);
-        let array = &self.opened;
-        // In this order: the last rows come before the end.
-        let look = || {
-            let is_frozen = array.is_frozen();
-            let rows = array.rows();
-            let is_over = is_frozen || !matches!(rows, Ok(rows) if rows <= seen);
-            is_over.then_some(rows)
-        };
-        // On a read-only mount the array is frozen, and its words cannot be written.
-        if let Some(rows) = look() {
-            return rows;
-        }
-        let outcome = array.growth().wait_for(deadline, |is_due| {
-            let found = look();
-            if found.is_some() {
-                return found;
-            }
-            if is_interrupted() {
-                let path = array.path().into();
-                return Some(Err(Error::Interrupted { path }));
-            }
-            let in_vain = || {
-                array
-                    .check_ready()
-                    .and_then(|()| array.member().check_open())
-            };
-            is_due.then(in_vain).and_then(Result::err).map(Err)
-        });
-        outcome.unwrap_or_else(|| {
-            Err(Error::Timeout {
-                path: array.path().into(),
-                obstacle: "no rows were appended",
-                waited: timeout,
-                holders: Default::default(),
-            })
-        })
+        self.any.wait_grown(seen, timeout)
     }
 
     /// Ends the growth for good, in every process. Waits while another process or thread appends.
@@ -513,15 +460,7 @@ impl<T: Element, D: Dimension> GrowingArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn freeze(&self) -> Result<()> {
-        if self.opened.is_frozen() {
-            return Ok(());
-        }
-        match Turn::take(&self.opened, self.is_writable, 0, Wait::Forever) {
-            Ok(turn) => turn.freeze(),
-            // Another process or thread did so first.
-            Err(Error::Frozen { .. }) => Ok(()),
-            Err(error) => Err(error),
-        }
+        self.any.freeze()
     }
 
     /// Writes the rows to the disk, waits for the end of the write, and notes how many there are.
@@ -541,8 +480,7 @@ impl<T: Element, D: Dimension> GrowingArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn flush(&self) -> Result<()> {
-        self.opened.mark_used();
-        self.opened.flush_rows()
+        self.any.flush()
     }
 
     #[cold]
@@ -569,7 +507,7 @@ impl<T: Element> GrowingArray<T, Ix1> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn push(&self, element: T) -> Result<usize> {
-        let mut turn = Turn::take(&self.opened, self.is_writable, 1, Wait::Forever)?;
+        let mut turn = self.any.turn(1, Wait::Forever)?;
         turn.copy(&[element]);
         turn.commit(1)
     }

@@ -4,20 +4,15 @@ use super::GrowingArray;
 use crate::{
     element::{Element, dtype::DType},
     error::Result,
-    format::{attributes, id::ArrayId, name},
+    format::id::ArrayId,
     handle::Handle,
     scope::Scope,
-    store::member::Member,
 };
 use ndarray::Dimension;
 use serde::de::DeserializeOwned;
-use std::{path::Path, sync::Arc};
+use std::path::Path;
 
 impl<T: Element, D: Dimension> GrowingArray<T, D> {
-    pub(crate) fn member(&self) -> &Arc<Member> {
-        self.opened.member()
-    }
-
     /// The most rows that the array can have.
     ///
     /// # Examples
@@ -28,7 +23,7 @@ impl<T: Element, D: Dimension> GrowingArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn max_len(&self) -> usize {
-        self.opened.max_rows()
+        self.any.max_len()
     }
 
     /// The lengths of a row's axes.
@@ -42,7 +37,7 @@ impl<T: Element, D: Dimension> GrowingArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn row_shape(&self) -> &[usize] {
-        &self.opened.header().spec.shape()[1..]
+        self.any.row_shape()
     }
 
     /// The type of the elements.
@@ -72,7 +67,7 @@ impl<T: Element, D: Dimension> GrowingArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn is_frozen(&self) -> bool {
-        self.opened.is_frozen()
+        self.any.is_frozen()
     }
 
     /// Whether rows can be appended: not if it was opened for reading only, nor if its growth has
@@ -90,7 +85,7 @@ impl<T: Element, D: Dimension> GrowingArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn is_writable(&self) -> bool {
-        self.is_writable && !self.is_frozen()
+        self.any.is_writable()
     }
 
     /// A value that names the array for another process; see
@@ -109,14 +104,32 @@ impl<T: Element, D: Dimension> GrowingArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn handle(&self) -> Handle {
-        Handle::new(
-            self.path(),
-            self.id(),
-            T::DTYPE.fingerprint(),
-            self.is_writable(),
-            self.scope(),
-            None,
-        )
+        self.any.handle()
+    }
+
+    /// A handle that lets its first opener inherit the array; see [`SharedArray::hand_over`].
+    ///
+    /// # Deletion
+    ///
+    /// That of [`SharedArray::hand_over`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ndarray::Ix1;
+    ///
+    /// let manager = ndshm::Manager::new()?;
+    /// let log = manager.options().growing::<f64, _>(1000, ())?;
+    /// log.push(0.5)?;
+    /// let handle = log.hand_over();
+    /// drop(log);
+    /// assert_eq!(handle.open_growing::<f64, Ix1>()?.len(), 1);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    ///
+    /// [`SharedArray::hand_over`]: crate::SharedArray::hand_over
+    pub fn hand_over(&self) -> Handle {
+        self.any.hand_over()
     }
 
     /// The name that was chosen for the array, if any.
@@ -130,7 +143,7 @@ impl<T: Element, D: Dimension> GrowingArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn name(&self) -> Option<String> {
-        name::of(self.path(), self.id())
+        self.any.name()
     }
 
     /// The array's identity.
@@ -144,7 +157,7 @@ impl<T: Element, D: Dimension> GrowingArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn id(&self) -> ArrayId {
-        self.opened.header().id
+        self.any.id()
     }
 
     /// The array's file.
@@ -158,7 +171,7 @@ impl<T: Element, D: Dimension> GrowingArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn path(&self) -> &Path {
-        self.opened.path()
+        self.any.path()
     }
 
     /// The scope of the array in this process; see
@@ -173,7 +186,7 @@ impl<T: Element, D: Dimension> GrowingArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn scope(&self) -> Scope {
-        self.opened.scope()
+        self.any.scope()
     }
 
     /// Changes the scope of the array in this process; see
@@ -192,8 +205,7 @@ impl<T: Element, D: Dimension> GrowingArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn set_scope(&self, scope: Scope) -> Result<()> {
-        self.opened.mark_used();
-        self.opened.set_scope(scope)
+        self.any.set_scope(scope)
     }
 
     /// Deletes the array now, whichever process owns it. It stays open where it is open, and its
@@ -215,8 +227,7 @@ impl<T: Element, D: Dimension> GrowingArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn release(&self) -> Result<()> {
-        self.opened.mark_used();
-        self.opened.release()
+        self.any.release()
     }
 
     /// The names of the axes: one entry for each, that of the rows first, or none at all.
@@ -231,7 +242,7 @@ impl<T: Element, D: Dimension> GrowingArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn axis_names(&self) -> &[Option<String>] {
-        &self.opened.header().axis_names
+        self.any.axis_names()
     }
 
     /// The array's attributes, as any type that deserializes from a map; an empty map if it has
@@ -253,6 +264,6 @@ impl<T: Element, D: Dimension> GrowingArray<T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn attrs<A: DeserializeOwned>(&self) -> Result<A> {
-        attributes::from_value(self.opened.header().attrs.as_ref())
+        self.any.attrs()
     }
 }

@@ -44,6 +44,130 @@ pub struct Reserved<'a, T: Element, D: Dimension> {
     _not_send: PhantomData<*const ()>,
 }
 
+/// Rows of an [`AnyGrowing`](crate::AnyGrowing) that no other process sees yet, as bytes; see
+/// [`Reserved`].
+///
+/// Made by [`AnyGrowing::reserve`](crate::AnyGrowing::reserve).
+///
+/// # Examples
+///
+/// ```
+/// let manager = ndshm::Manager::new()?;
+/// let log = manager.options().growing_any(&"|u1".parse()?, &[], 1000)?;
+/// let mut rows = log.reserve(100)?;
+/// rows.bytes_mut()[..2].copy_from_slice(b"ab");
+/// rows.commit_rows(2)?;
+/// assert_eq!(log.len(), 2);
+/// # Ok::<(), ndshm::Error>(())
+/// ```
+#[must_use = "rows that are not committed never were"]
+pub struct AnyReserved<'a> {
+    turn: Turn<'a>,
+    /// The thread that waits for itself is found by its number.
+    _not_send: PhantomData<*const ()>,
+}
+
+impl<'a> AnyReserved<'a> {
+    /// All of the turn's room.
+    pub(super) fn new(turn: Turn<'a>) -> Self {
+        turn.array().note_reserver(thread_lanes::number());
+        Self {
+            turn,
+            _not_send: PhantomData,
+        }
+    }
+
+    /// The index that the first of these rows gets.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let log = manager.options().growing_any(&"|u1".parse()?, &[], 1000)?;
+    /// log.append_bytes(b"a")?;
+    /// assert_eq!(log.reserve(3)?.first(), 1);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn first(&self) -> usize {
+        self.turn.first()
+    }
+
+    /// The bytes of the rows, in the order C. They are unspecified at first.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let log = manager.options().growing_any(&"<f8".parse()?, &[2], 1000)?;
+    /// assert_eq!(log.reserve(3)?.bytes_mut().len(), 3 * 2 * 8);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        self.turn.bytes_mut()
+    }
+
+    /// Appends the rows; see [`Reserved::commit`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let log = manager.options().growing_any(&"|u1".parse()?, &[], 1000)?;
+    /// let mut rows = log.reserve(3)?;
+    /// rows.bytes_mut().fill(7);
+    /// assert_eq!(rows.commit()?, 0);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn commit(self) -> Result<usize> {
+        let rows = self.turn.rows();
+        self.commit_rows(rows)
+    }
+
+    /// Appends the first of the rows, and drops the others; see [`Reserved::commit_rows`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let log = manager.options().growing_any(&"|u1".parse()?, &[], 1000)?;
+    /// log.reserve(3)?.commit_rows(1)?;
+    /// assert!(matches!(log.reserve(3)?.commit_rows(4), Err(ndshm::Error::Layout { .. })));
+    /// assert_eq!(log.len(), 1);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn commit_rows(self, rows: usize) -> Result<usize> {
+        commit(self.turn, rows)
+    }
+}
+
+impl fmt::Debug for AnyReserved<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AnyReserved")
+            .field("first", &self.turn.first())
+            .field("rows", &self.turn.rows())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Makes the first rows of a room visible, to which no view is left.
+fn commit(turn: Turn<'_>, rows: usize) -> Result<usize> {
+    let reserved = turn.rows();
+    if rows > reserved {
+        let reason = format!("{rows} rows, of which {reserved} were reserved");
+        return Err(Error::layout("commit rows", reason));
+    }
+    failpoint!(GrowthWritten);
+    turn.commit(rows)
+}
+
 impl<'a, T: Element, D: Dimension> Reserved<'a, T, D> {
     /// All of the turn's room; `layout` is its place.
     pub(super) fn new(turn: Turn<'a>, layout: Layout<D>) -> Self {
@@ -113,15 +237,9 @@ impl<'a, T: Element, D: Dimension> Reserved<'a, T, D> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn commit_rows(self, rows: usize) -> Result<usize> {
-        let reserved = self.turn.rows();
-        if rows > reserved {
-            let reason = format!("{rows} rows, of which {reserved} were reserved");
-            return Err(Error::layout("commit rows", reason));
-        }
         let Self { view, turn, .. } = self;
         drop(view);
-        failpoint!(GrowthWritten);
-        turn.commit(rows)
+        commit(turn, rows)
     }
 }
 

@@ -113,19 +113,22 @@ impl<'a> Turn<'a> {
     /// Panics if there are more than the room has.
     #[inline]
     pub(super) fn copy<T: Element>(&mut self, elements: &[T]) {
-        let (row_len, bytes) = (self.array.row_len(), bytemuck::cast_slice(elements));
-        let offset = self.first * row_len;
-        assert!(
-            bytes.len() <= self.rows * row_len,
-            "they lie outside of the room"
-        );
-        let start = self.array.payload(offset).as_ptr();
-        // SAFETY: the bytes lie in the room (asserted), which is mapped writable and initialised,
-        // and which the file has; no process writes it but through this turn, which is borrowed
-        // exclusively, and no thread of this one reads it (invariant).
-        let room = unsafe { std::slice::from_raw_parts_mut(start, bytes.len()) };
-        copy::copy(room, bytes);
+        let bytes = bytemuck::cast_slice(elements);
+        let room = self.bytes_mut();
+        assert!(bytes.len() <= room.len(), "they lie outside of the room");
+        copy::copy(&mut room[..bytes.len()], bytes);
         failpoint!(GrowthWritten);
+    }
+
+    /// The bytes of the room.
+    #[inline]
+    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+        let row_len = self.array.row_len();
+        let start = self.array.payload(self.first * row_len).as_ptr();
+        // SAFETY: the room is mapped writable and initialised, and the file has it; no process
+        // writes it but through this turn, which is borrowed exclusively, and no thread of this
+        // one reads it (invariant).
+        unsafe { std::slice::from_raw_parts_mut(start, self.rows * row_len) }
     }
 
     /// The elements of the room, or of a part of it.

@@ -2,9 +2,9 @@
 
 use super::{ArrayOptions, check_shape};
 use crate::{
-    array::growing::{self, GrowingArray},
-    element::Element,
-    error::Result,
+    array::growing::{AnyGrowing, GrowingArray},
+    element::{Element, dtype::DType},
+    error::{Error, Result},
 };
 use ndarray::{Dimension, IntoDimension};
 
@@ -37,7 +37,31 @@ impl ArrayOptions<'_> {
         row_shape: R,
     ) -> Result<GrowingArray<T, Rows<R>>> {
         let row = row_shape.into_dimension();
-        growing::create(self.member, self.labels()?, max_len, row.slice())
+        self.growing_any(&T::DTYPE, row.slice(), max_len)?
+            .downcast()
+    }
+
+    /// A new array that grows, of elements whose type is known at run time only.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`growing`](Self::growing).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let images = manager.options().growing_any(&"|u1".parse()?, &[480, 640], 1 << 20)?;
+    /// assert_eq!((images.len(), images.row_shape()), (0, &[480, 640][..]));
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn growing_any(
+        &self,
+        dtype: &DType,
+        row_shape: &[usize],
+        max_len: usize,
+    ) -> Result<AnyGrowing> {
+        AnyGrowing::create(self.member, self.labels()?, dtype, row_shape, max_len)
     }
 
     /// Opens the array that grows with this name, or makes it if there is none: the start of a log
@@ -64,15 +88,57 @@ impl ArrayOptions<'_> {
         row_shape: R,
     ) -> Result<GrowingArray<T, Rows<R>>> {
         let row = row_shape.into_dimension();
-        let wanted = [&[max_len], row.slice()].concat();
+        self.open_or_growing_any(&T::DTYPE, row.slice(), max_len)?
+            .downcast()
+    }
+
+    /// Opens the array that grows with this name, or makes it, with elements whose type is known at
+    /// run time only.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open_or_growing`](Self::open_or_growing).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let options = manager.options().name("log");
+    /// let log = options.open_or_growing_any(&"<f8".parse()?, &[], 1000)?;
+    /// assert_eq!(options.open_or_growing_any(&"<f8".parse()?, &[], 1000)?.id(), log.id());
+    /// let refused = options.open_or_growing_any(&"<f4".parse()?, &[], 1000);
+    /// assert!(matches!(refused, Err(ndshm::Error::Dtype { .. })));
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn open_or_growing_any(
+        &self,
+        dtype: &DType,
+        row_shape: &[usize],
+        max_len: usize,
+    ) -> Result<AnyGrowing> {
+        let wanted = [&[max_len], row_shape].concat();
         self.open_or_make(
             |path| {
-                let found = growing::open_named::<T, Rows<R>>(self.member, path)?;
+                let found = AnyGrowing::open_named(self.member, path)?;
+                if found.dtype() != dtype {
+                    return Err(Error::Dtype {
+                        path: path.into(),
+                        expected: dtype.clone(),
+                        found: found.dtype().clone(),
+                    });
+                }
                 let shape = [&[found.max_len()], found.row_shape()].concat();
+                if shape.len() != wanted.len() {
+                    return Err(Error::Rank {
+                        path: path.into(),
+                        expected: wanted.len(),
+                        found: shape.len(),
+                    });
+                }
                 check_shape(path, &shape, &wanted)?;
                 Ok(found)
             },
-            || growing::create(self.member, self.labels()?, max_len, row.slice()),
+            || self.growing_any(dtype, row_shape, max_len),
         )
     }
 }

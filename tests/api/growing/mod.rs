@@ -1,6 +1,7 @@
 //! Arrays whose rows are appended, in one process.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
+mod any;
 mod hostile;
 
 use crate::common::Root;
