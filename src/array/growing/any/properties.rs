@@ -110,7 +110,8 @@ impl AnyGrowing {
         self.opened.is_frozen()
     }
 
-    /// Whether rows can be appended; see [`GrowingArray::is_writable`](crate::GrowingArray::is_writable).
+    /// Whether rows can be appended; see
+    /// [`GrowingArray::is_writable`](crate::GrowingArray::is_writable).
     ///
     /// # Examples
     ///
@@ -283,7 +284,8 @@ impl AnyGrowing {
         &self.opened.header().axis_names
     }
 
-    /// The array's attributes, as any type that deserializes from a map; an empty map if it has none.
+    /// The array's attributes, as any type that deserializes from a map; an empty map if it has
+    /// none.
     ///
     /// # Errors
     ///
