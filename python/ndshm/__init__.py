@@ -16,12 +16,14 @@ and hold its lock.
 
 from ._errors import (
     Abandoned,
+    AddressSpace,
     AlreadyExists,
     Attrs,
     Closed,
     Dtype,
     Error,
     Frozen,
+    Full,
     Handle,
     Header,
     Holder,
@@ -49,18 +51,20 @@ from ._errors import (
     WouldBlock,
     WouldDeadlock,
 )
-from ._manager import ArrayInfo, Manager, Swept, Usage, open, open_frozen, open_ring
+from ._manager import ArrayInfo, Manager, Swept, Usage, open, open_frozen, open_growing, open_ring
 from ._ndshm import (
     Array,
     Atomics,
     Frame,
     FrameMut,
+    GrowingArray,
     Guard,
     Guards,
     LockedArray,
     MappedArray,
     Producer,
     Request,
+    ReservedRows,
     Ring,
     Subscriber,
     lock,
@@ -70,6 +74,7 @@ from ._ring import SubscriberState
 __version__ = "0.1.0"
 __all__ = [
     "Abandoned",
+    "AddressSpace",
     "AlreadyExists",
     "Array",
     "ArrayInfo",
@@ -81,6 +86,8 @@ __all__ = [
     "Frame",
     "FrameMut",
     "Frozen",
+    "Full",
+    "GrowingArray",
     "Guard",
     "Guards",
     "Handle",
@@ -106,6 +113,7 @@ __all__ = [
     "ReadOnly",
     "Released",
     "Request",
+    "ReservedRows",
     "Ring",
     "Subscriber",
     "SubscriberState",
@@ -122,5 +130,6 @@ __all__ = [
     "lock",
     "open",
     "open_frozen",
+    "open_growing",
     "open_ring",
 ]

@@ -71,6 +71,14 @@ class NoSpace(Error, OSError):
     """The array does not fit. Nothing was left behind."""
 
 
+class Full(Error, ValueError):
+    """The array that grows has no room for so many rows more. Nothing was appended."""
+
+
+class AddressSpace(Error, OSError):
+    """This process cannot map all that the array may grow to."""
+
+
 class TooManyMappings(Error, OSError):
     """The process has as many memory mappings as the kernel allows (vm.max_map_count)."""
 
@@ -114,7 +122,7 @@ class Dtype(Error, TypeError):
 
 
 class Kind(Error, TypeError):
-    """The file is a ring and was opened as an array, or the other way round."""
+    """The file is an array, a ring or an array that grows, and was opened as another of these."""
 
 
 class Rank(Error, ValueError):
@@ -130,7 +138,8 @@ class NotShared(Error, ValueError):
 
 
 class WouldBlock(Error, BlockingIOError):
-    """A guard on overlapping bytes is held, or no frame is there, and the call does not wait.
+    """A guard on overlapping bytes is held, another process appends, or no frame is there, and the
+    call does not wait.
 
     ``holders`` has the guards or the processes in the way.
     """
@@ -138,7 +147,7 @@ class WouldBlock(Error, BlockingIOError):
 
 class Timeout(Error, TimeoutError):
     """A guard on overlapping bytes, a lock of the store or a frame was held for the whole timeout,
-    or no frame was published.
+    or no frame was published, or no row appended.
 
     ``holders`` has the guards or the processes that were in the way at last.
     """

@@ -27,7 +27,7 @@ from ._errors import AlreadyExists, Dtype, Layout, NotFound
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
-    from ._ndshm import Array, MappedArray, Ring
+    from ._ndshm import Array, GrowingArray, MappedArray, Ring
 
 _FLOAT = np.dtype(float)
 
@@ -36,8 +36,9 @@ _FLOAT = np.dtype(float)
 class ArrayInfo:
     """The contents of an array file's header.
 
-    ``kind`` is ``"array"`` or ``"ring"``; the first axis of a ring's shape counts its frames.
-    ``dtype`` is the text in the file, ``created`` is in seconds since 1970.
+    ``kind`` is ``"array"``, ``"ring"`` or ``"growing array"``. The first axis of a ring's shape
+    counts its frames, that of an array that grows the rows that are there. ``dtype`` is the text in
+    the file, ``created`` is in seconds since 1970.
     """
 
     name: str | None
@@ -315,6 +316,46 @@ class Manager(_ndshm.Manager):
                 )
             return found
 
+    def growing(
+        self,
+        row_shape: int | Sequence[int],
+        dtype: DTypeLike,
+        max_len: int,
+        **labels: Unpack[Labels],
+    ) -> GrowingArray:
+        """Create an array to which rows of this shape are appended, ``max_len`` at most.
+
+        ``()`` is the shape of numbers. ``max_len`` takes address space, not memory: choose it
+        large. Memory is reserved in steps of 2 to 8 MiB as rows come. ``axis_names`` begin with
+        that of the rows. :meth:`open_growing` opens the array by its name, and ``exist_ok=True``
+        does so if it exists: the log goes on where it was.
+
+        Raises :class:`Layout` if ``max_len`` is 0, or a row has no bytes; :class:`AddressSpace`.
+        """
+        exist_ok, name = labels.pop("exist_ok", False), labels.get("name")
+        element_type = np.dtype(dtype)
+        create: Callable[..., GrowingArray] = self._growing
+        while True:
+            try:
+                return create(row_shape, element_type, max_len, **labels)
+            except AlreadyExists:
+                if not exist_ok or name is None:
+                    raise
+            try:
+                found = self.open_growing(name)
+            except NotFound:
+                # Removed meanwhile.
+                continue
+            wanted = _like(row_shape, element_type)
+            if found.dtype != wanted.dtype:
+                raise Dtype(f"{found.path}: element type is {found.dtype}, expected {wanted.dtype}")
+            if (found.max_len, found.row_shape) != (max_len, wanted.shape):
+                raise Layout(
+                    f"{found.path}: has at most {found.max_len} rows of shape {found.row_shape}, "
+                    f"expected {max_len} of {wanted.shape}"
+                )
+            return found
+
     def from_ndarray(self, source: np.ndarray, **labels: Unpack[Labels]) -> Array:
         """Create an array with a copy of an ndarray, in the ndarray's order."""
         return self.array(source, **labels)
@@ -425,6 +466,13 @@ def open_ring(what: str | os.PathLike[str]) -> Ring:
     text = os.fspath(what)
     is_handle = text.startswith("ndshm") and ":" in text
     return _ndshm.open_ring(text) if is_handle else _ndshm.open_ring_path(text)
+
+
+def open_growing(what: str | os.PathLike[str]) -> GrowingArray:
+    """Open the array that grows that a handle's text names, or the one in the file at a path."""
+    text = os.fspath(what)
+    is_handle = text.startswith("ndshm") and ":" in text
+    return _ndshm.open_growing(text) if is_handle else _ndshm.open_growing_path(text)
 
 
 def open_frozen(handle: str, timeout: float | None = None) -> MappedArray:

@@ -7,6 +7,7 @@ from typing import Any, AsyncIterator, Iterator, Literal, Mapping, Sequence, Sup
 
 import numpy as np
 import xarray
+from numpy.typing import ArrayLike
 
 from ._errors import Holder
 from ._manager import Labels
@@ -555,6 +556,153 @@ class Frame(np.ndarray[Any, Any]):
         Zeros where it put none; ``None`` if the ring has no information.
         """
 
+class GrowingArray:
+    """An array whose first axis grows: rows are appended behind the others, by any number of
+    processes, one after the other.
+
+    Made by :meth:`Manager.growing`, and opened by its name, path or handle, only as what it is.
+    ``log.append(rows)`` appends a copy, and ``with log.reserve(k) as rows`` writes rows in place.
+
+    Appended rows never change, so no lock is needed to read them: ``log[a:b]``, ``log[i]``,
+    iteration and ``numpy.asarray(log)`` give the rows that are there at that moment, as read-only
+    ndarrays over the memory itself. They are pickled by reference.
+
+    A row is there as a whole, or not at all: a process that is killed while it appends leaves
+    nothing to recover. :meth:`freeze` ends the growth.
+
+    It is deleted as an array is: see :class:`Manager`. Rows that were taken from it keep it, as
+    views keep an array. A pickle of it is a reference of less than 300 bytes.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The number of rows that are there, and the shape of a row."""
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """The shape of a row."""
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """NumPy's type of the elements."""
+    @property
+    def max_len(self) -> int:
+        """The most rows that the array can have."""
+    @property
+    def is_frozen(self) -> bool:
+        """Whether the growth has ended for good."""
+    @property
+    def name(self) -> str | None:
+        """The name in the store, or ``None`` for an array without a name."""
+    @property
+    def id(self) -> str:
+        """The identity of the array, in all processes."""
+    @property
+    def path(self) -> str:
+        """The path of the array's file."""
+    @property
+    def handle(self) -> str:
+        """One line of text from which any process of the same user opens this array.
+
+        The process may be written in Rust or Python. See :func:`ndshm.open_growing`.
+        """
+    @property
+    def scope(self) -> Scope:
+        """The array's scope in this process: ``'local'``, ``'remote'`` or ``None``.
+
+        It decides when the array is deleted: see :class:`ndshm.Manager`.
+        """
+    @scope.setter
+    def scope(self, scope: Scope) -> None: ...
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """The attributes from the array's creation, as a new dict each time."""
+    @property
+    def axis_names(self) -> list[str | None]:
+        """The names of the axes, that of the rows first: one for each axis, or none at all."""
+    @property
+    def rows(self) -> int:
+        """The rows of the block of :meth:`reserve` that its end appends: all, unless it is set.
+
+        Set it in the block, to the number of the first rows that are valid.
+        """
+    @rows.setter
+    def rows(self, rows: int) -> None: ...
+    def append(self, rows: ArrayLike, timeout: float | None = None) -> int:
+        """Append a copy of one row, or of several. Returns the index of the first of them.
+
+        The shape decides: an array of the shape of a row is one row, and one with a further axis in
+        front is that many rows. All of them become visible at once. A list is converted as
+        ``x[...] = list`` converts it.
+
+        Waits at most ``timeout`` seconds while another process or thread appends; without
+        ``timeout``, as long as the store's ``lock_timeout`` allows.
+
+        Raises ``ValueError`` for another shape, ``TypeError`` for elements that would lose more
+        than precision (the casting ``'same_kind'``); :class:`Full` if they do not fit;
+        :class:`NoSpace`; :class:`Frozen`; :class:`Released`; :class:`ReadOnly`;
+        :class:`WouldBlock` (only with ``timeout=0``) and :class:`Timeout`, whose ``holders`` name
+        the process; :class:`WouldDeadlock` in the block of :meth:`reserve`. Then nothing was
+        appended.
+        """
+    def reserve(self, rows: int, timeout: float | None = None) -> ReservedRows:
+        """Return a block that writes rows in place: ``with log.reserve(k) as rows``.
+
+        ``rows`` is a writable ndarray of ``k`` rows, a :class:`LockedArray`, whose elements are
+        unspecified at first. The end of the block appends them, or the first ones: see
+        :attr:`rows`. It empties the ndarray and all its views. An exception that ends the block
+        appends nothing. No other process or thread appends before the end.
+
+        Memory that left the block by other objects, such as a memoryview, raises ``BufferError``:
+        then nothing is appended, and no process can append before they are gone.
+
+        Its start waits as :meth:`append` does, and raises the exceptions of it; its end raises
+        :class:`NotOwner` in a forked child.
+        """
+    def wait_grown(self, seen: int, timeout: float | None = None) -> int:
+        """Wait until there are more than ``seen`` rows, and return how many there are.
+
+        Returns at once if the growth has ended, also without more rows: then :attr:`is_frozen` says
+        so. Waits at most ``timeout`` seconds, or without a limit for ``None``.
+
+        Raises :class:`Timeout`; :class:`Released` and :class:`Closed`, within 25 ms.
+        """
+    def freeze(self) -> None:
+        """End the growth for good, in every process. Waits while another process or thread appends.
+
+        Raises :class:`ReadOnly`, and the exceptions of the wait of :meth:`append`. It is no error
+        if the growth has ended before.
+        """
+    def flush(self) -> None:
+        """Write the rows to the disk, and note how many there are.
+
+        After a loss of power, or another start of the machine, exactly these are there.
+        """
+    def release(self) -> None:
+        """Delete the array now, whichever process owns it.
+
+        Its rows can be read where it is open; no more are appended.
+        """
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: Any) -> Any: ...
+    def __iter__(self) -> Iterator[Any]: ...
+    def __array__(
+        self, dtype: np.dtype[Any] | None = None, *, copy: bool | None = None
+    ) -> np.ndarray: ...
+
+class ReservedRows:
+    """A block that writes rows of an array that grows: see :meth:`GrowingArray.reserve`.
+
+    ``with log.reserve(k) as rows`` gives a writable ndarray over their memory. The end of the block
+    appends them; an exception does not.
+    """
+
+    def __enter__(self) -> LockedArray: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None = None,
+        value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> Literal[False]: ...
+
 class Ring:
     """A ring of frames: one process at a time publishes frames of one shape and type, and any
     subscriber takes the newest or the next one, without a copy.
@@ -880,6 +1028,8 @@ class Manager:
         """Open the array with this name. Raises :class:`NotFound`."""
     def open_ring(self, name: str) -> Ring:
         """Open the ring with this name. Raises :class:`NotFound`."""
+    def open_growing(self, name: str) -> GrowingArray:
+        """Open the array that grows with this name. Raises :class:`NotFound`."""
     def __getitem__(self, name: str) -> Array: ...
     def __contains__(self, name: object) -> bool: ...
     def remove(self, name: str) -> None:
@@ -936,6 +1086,16 @@ class Manager:
         attrs: Mapping[str, Any] | None = None,
         axis_names: Sequence[str] | None = None,
     ) -> Ring: ...
+    def _growing(
+        self,
+        row_shape: SupportsIndex | Sequence[SupportsIndex],
+        dtype: np.dtype[Any],
+        max_len: int,
+        name: str | None = None,
+        scope: Scope = ...,
+        attrs: Mapping[str, Any] | None = None,
+        axis_names: Sequence[str] | None = None,
+    ) -> GrowingArray: ...
     def damaged(self) -> list[Exception]:
         """Return the reasons why arrays of the store cannot be read."""
     def _copy(
@@ -978,5 +1138,8 @@ def open_path(path: str | os.PathLike[str]) -> Array: ...
 def open_ring(handle: str) -> Ring: ...
 def open_ring_path(path: str | os.PathLike[str]) -> Ring: ...
 def unpickle_ring(handle: str) -> Ring: ...
+def open_growing(handle: str) -> GrowingArray: ...
+def open_growing_path(path: str | os.PathLike[str]) -> GrowingArray: ...
+def unpickle_growing(handle: str) -> GrowingArray: ...
 def unpickle_array(handle: str) -> Array: ...
 def wait_frozen(handle: str, timeout: float | None) -> None: ...

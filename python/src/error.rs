@@ -13,7 +13,7 @@ use pyo3::{
 static CLASSES: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
 
 /// The functions that reasons of the library name, and the words for them in Python.
-const RENAMED: [(&str, &str); 19] = [
+const RENAMED: [(&str, &str); 21] = [
     ("Manager::open or Manager::open_or_create", "Manager(path)"),
     ("Manager::open_or_create", "Manager(path)"),
     ("Manager::open", "Manager(path)"),
@@ -49,6 +49,14 @@ const RENAMED: [(&str, &str); 19] = [
     (
         "open it as Ring",
         "open it with Manager.open_ring() or ndshm.open_ring()",
+    ),
+    (
+        "open it as GrowingArray",
+        "open it with Manager.open_growing() or ndshm.open_growing()",
+    ),
+    (
+        "open it with open_frozen",
+        "open it with ndshm.open_frozen()",
     ),
     (
         "drop a subscriber",
@@ -91,6 +99,37 @@ pub(crate) fn of_ring(py: Python<'_>, error: &Error, missing: &str) -> PyErr {
         Error::Abandoned { path, member, .. } => format!(
             "{}: the producer, member {member} of the store, died; the next call waits for the \
              next producer",
+            path.display()
+        ),
+        error => message(error),
+    })
+}
+
+/// The exception for an error of an array that grows, whose waits are for an appender or for rows.
+pub(crate) fn of_growing(py: Python<'_>, error: &Error) -> PyErr {
+    with_text(py, error, || match error {
+        Error::WouldBlock { path, holders, .. } => format!(
+            "{}: another process or thread appends{}; wait for it without timeout=0",
+            path.display(),
+            words::named(holders)
+        ),
+        Error::Timeout {
+            path,
+            obstacle,
+            waited,
+            holders,
+            ..
+        } => format!(
+            "{}: {obstacle} for all of {waited:?}{}; wait longer (timeout=, lock_timeout=)",
+            path.display(),
+            words::named(holders)
+        ),
+        Error::WouldDeadlock { path, .. } => format!(
+            "{}: this thread has reserved rows of the array: leave the block of reserve() first",
+            path.display()
+        ),
+        Error::Frozen { path, .. } => format!(
+            "{}: the growth of the array has ended: append to a new one",
             path.display()
         ),
         error => message(error),

@@ -4,7 +4,7 @@
 //! `locked` one of the lock. NumPy's views of an ndarray refer to it (`view.base`). So do
 //! memoryviews, iterators and capsules of it, and all objects that are derived from those.
 
-use crate::{error::Raise, strides::numpy_strides, turn::Lent};
+use crate::{error::Raise, room, strides::numpy_strides, turn::Lent};
 use ndarray::IxDyn;
 use ndshm::{AnyArray, ReadGuard, WriteGuard};
 use numpy::{
@@ -19,11 +19,14 @@ use std::{
     sync::Mutex,
 };
 
-/// A guard of the library, or a frame of a ring that is being written.
+/// A guard of the library, or memory that is being written and no other process sees.
 pub(crate) enum Held {
     Read(ReadGuard<u8, IxDyn>),
     Write(WriteGuard<u8, IxDyn>),
+    /// A frame of a ring.
     Frame(Lent),
+    /// Rows of an array that grows.
+    Rows(room::Lent),
 }
 
 impl Held {
@@ -33,6 +36,7 @@ impl Held {
             Held::Read(guard) => guard.as_ptr().cast_mut(),
             Held::Write(guard) => guard.as_mut_ptr(),
             Held::Frame(frame) => frame.address(),
+            Held::Rows(rows) => rows.address(),
         }
     }
 
@@ -49,8 +53,8 @@ impl Held {
             (Held::Read(guard), false) => guard.unbind(),
             (Held::Write(guard), true) => guard.bind(),
             (Held::Write(guard), false) => guard.unbind(),
-            // The library searches for no deadlocks by frames.
-            (Held::Frame(_), _) => {}
+            // The library searches for no deadlocks by these.
+            (Held::Frame(_) | Held::Rows(_), _) => {}
         }
     }
 }

@@ -16,6 +16,7 @@
 //! | `slots` | classes that are made from slots at run time |
 //! | `pickle` | managers as text |
 //! | `turn` | the turn to produce frames, and the frame that is reserved |
+//! | `room` | rows that are reserved in an array that grows |
 //! | `export` | NumPy arrays over shared memory |
 //! | `mapped` | the class `MappedArray`: ndarrays that are pickled by reference |
 //! | `enclosing` | the `with` blocks that enclose a wait |
@@ -29,6 +30,7 @@
 //! | `compute` | calls of NumPy with shared arrays |
 //! | `methods` | the Python methods of `Array` and `Keeper` |
 //! | `ring` | the classes `Ring`, `Producer`, `FrameMut`, `Subscriber` and `Frame` |
+//! | `growing` | the classes `GrowingArray` and `ReservedRows` |
 //! | `manager` | the class `Manager` |
 
 mod arguments;
@@ -41,6 +43,7 @@ mod dtype;
 mod enclosing;
 mod error;
 mod export;
+mod growing;
 mod guard;
 mod index;
 mod lock;
@@ -51,6 +54,7 @@ mod methods;
 mod nested;
 mod pickle;
 mod ring;
+mod room;
 mod signals;
 mod slots;
 mod strides;
@@ -72,6 +76,7 @@ mod _ndshm {
         },
         atomics::Atomics,
         export::Keeper,
+        growing::{GrowingArray, ReservedRows, open_growing, open_growing_path, unpickle_growing},
         guard::Guard,
         manager::Manager,
         ring::{

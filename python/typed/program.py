@@ -112,6 +112,21 @@ def rings(m: ndshm.Manager) -> int:
     return number
 
 
+def growing(m: ndshm.Manager) -> int:
+    log = m.growing((), "f8", 1 << 20, name="log", attrs={"unit": "m"}, exist_ok=True)
+    opened: ndshm.GrowingArray = m.open_growing("log")
+    first: int = log.append([1.0, 2.0], timeout=1)
+    with log.reserve(3, timeout=1.0) as rows:
+        rows[:2] = 7
+        log.rows = 2
+    print(np.asarray(log).mean(), log[1:].sum(), log[0], [row for row in opened], log.shape)
+    print(log.wait_grown(3, timeout=1), len(log), log.max_len, log.row_shape, log.is_frozen)
+    log.freeze()
+    m.growing(3, "f8")  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+    m.growing(3, "f8", 5, order="F")  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+    return first + ndshm.open_growing(log.handle).append(log)
+
+
 async def tasks(subscriber: ndshm.Subscriber) -> float:
     total = 0.0
     async for frame in subscriber:

@@ -41,7 +41,6 @@ mod plain;
 use crate::{
     export::{self, Carried, Held},
     signals::{GUARDS, collect_garbage},
-    turn::Lent,
 };
 use ndshm::{AnyArray, MappedMemory};
 use pyo3::prelude::*;
@@ -253,18 +252,18 @@ impl Leased {
         })
     }
 
-    /// Puts a frame of a ring that is being written into a lease.
-    pub(crate) fn of_frame(
+    /// Puts a frame of a ring, or rows of an array that grows, into a lease. `len` is their size in
+    /// bytes.
+    pub(crate) fn of_room(
         py: Python<'_>,
-        frame: Lent,
+        mut held: Held,
         len: usize,
         shape: &[usize],
         dtype: &Bound<'_, PyAny>,
     ) -> PyResult<Self> {
-        let mut held = Held::Frame(frame);
         let start = held.address().addr();
         Self::with_root(py, start..start + len, held, |address, base| {
-            // SAFETY: the frame has `len` bytes at `address`, which are elements of this shape side
+            // SAFETY: the room has `len` bytes at `address`, which are elements of this shape side
             // by side (the caller's promise). They are mapped and reserved until the lease ends, as
             // above.
             unsafe { export::contiguous(py, shape, dtype, address, false, base) }

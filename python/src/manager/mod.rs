@@ -13,6 +13,7 @@ use crate::{
     },
     dtype,
     error::{self, Raise},
+    growing::GrowingArray,
     pickle,
     ring::{self, Ring},
 };
@@ -319,6 +320,45 @@ impl Manager {
         let shape = lengths(shape)?;
         let made = py.detach(|| options.ring_any(&dtype, &shape, frames, info));
         Ring::new(py, made.raise(py)?)
+    }
+
+    /// Open the array that grows with this name. Raises :class:`NotFound`.
+    fn open_growing(&self, py: Python<'_>, name: &str) -> PyResult<GrowingArray> {
+        let manager = self.inner(py)?;
+        let opened = py.detach(|| manager.growing_any(name));
+        GrowingArray::new(py, opened.raise(py)?)
+    }
+
+    /// Create an array that grows.
+    #[pyo3(signature = (
+        row_shape, dtype, max_len, name=None, scope=ScopeArgument::Default, attrs=None,
+        axis_names=None
+    ))]
+    #[allow(clippy::too_many_arguments, reason = "Python's keywords")]
+    fn _growing(
+        &self,
+        py: Python<'_>,
+        row_shape: &Bound<'_, PyAny>,
+        dtype: &Bound<'_, PyAny>,
+        max_len: usize,
+        name: Option<String>,
+        scope: ScopeArgument,
+        attrs: Option<&Bound<'_, PyDict>>,
+        axis_names: Option<Vec<String>>,
+    ) -> PyResult<GrowingArray> {
+        let manager = self.inner(py)?;
+        let (dtype, numpy_dtype) = dtype::from_numpy(dtype)?;
+        let labels = Labels {
+            name,
+            scope,
+            attrs,
+            axis_names,
+            numpy_dtype,
+        };
+        let options = labels.apply(py, manager.options(), &dtype)?;
+        let row_shape = lengths(row_shape)?;
+        let made = py.detach(|| options.growing_any(&dtype, &row_shape, max_len));
+        GrowingArray::new(py, made.raise(py)?)
     }
 
     fn __getitem__(&self, py: Python<'_>, name: &str) -> PyResult<Array> {

@@ -29,14 +29,7 @@ impl Ring {
         if given.is_instance_of::<Array>() {
             return Ok(given.clone());
         }
-        let asarray = py
-            .import(intern!(py, "numpy"))?
-            .getattr(intern!(py, "asarray"))?;
-        match given.hasattr(intern!(py, "dtype"))? {
-            true => asarray.call1((given,)),
-            // A list has no type: its items are converted as an assignment converts them.
-            false => asarray.call1((given, self.element_type(py))),
-        }
+        source(given, self.element_type(py))
     }
 
     /// How many rows of an array are published.
@@ -110,8 +103,24 @@ impl Ring {
     }
 }
 
+/// What a caller gives for elements of a type, as an array of NumPy's.
+pub(crate) fn source<'py>(
+    given: &Bound<'py, PyAny>,
+    dtype: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = given.py();
+    let asarray = py
+        .import(intern!(py, "numpy"))?
+        .getattr(intern!(py, "asarray"))?;
+    match given.hasattr(intern!(py, "dtype"))? {
+        true => asarray.call1((given,)),
+        // A list has no type: its items are converted as an assignment converts them.
+        false => asarray.call1((given, dtype)),
+    }
+}
+
 /// Copies the first rows of an array into a frame, or all of it.
-pub(super) fn copy<'py>(
+pub(crate) fn copy<'py>(
     mut frame: Bound<'py, PyAny>,
     array: &Bound<'py, PyAny>,
     rows: Option<usize>,

@@ -6,6 +6,7 @@ mod frame_mut;
 mod producer;
 mod subscriber;
 
+pub(crate) use content::{copy, source};
 pub(crate) use frame::add_to;
 pub(crate) use frame_mut::FrameMut;
 pub(crate) use producer::Producer;

@@ -4,6 +4,7 @@ use super::{FrameMut, Ring, content::copy, waiting};
 use crate::{
     arguments::{Wait, limit},
     error::{self, HELD_IN_PYTHON, Raise},
+    export::Held,
     locked::{self, Leased},
     turn::{Away, Reserved, Turn},
 };
@@ -79,8 +80,8 @@ impl Producer {
         let shape = ring.numpy_shape(ring.any.frame_shape());
         let element = ring.any.dtype().itemsize();
         let len = ring.any.frame_shape().iter().product::<usize>() * element;
-        let lent = self.turn.lend(reserved);
-        Leased::of_frame(py, lent, len, &shape, ring.element_type(py))
+        let lent = Held::Frame(self.turn.lend(reserved));
+        Leased::of_room(py, lent, len, &shape, ring.element_type(py))
     }
 
     /// Ends a block that wrote a frame. `is_whole` says that the frame can be published. Returns
