@@ -374,6 +374,13 @@ fn a_ring_is_opened_by_name_path_and_handle_and_only_as_a_ring() {
             .id(),
         ring.id()
     );
+    let other = |dtype: &str, info: Option<&str>| {
+        let info = info.map(|info| info.parse().unwrap());
+        let made = options.open_or_ring_any(&dtype.parse().unwrap(), &[4, 5, 3], 8, info);
+        made.unwrap_err()
+    };
+    assert!(matches!(other("<u2", None), Error::Dtype { .. }));
+    assert!(matches!(other("|u1", Some("<f8")), Error::Layout { .. }));
     let refused = options.open_or_ring::<u8, _, ()>((4, 5, 3), 9).unwrap_err();
     assert!(matches!(refused, Error::Layout { .. }), "{refused}");
 }

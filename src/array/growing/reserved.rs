@@ -47,7 +47,8 @@ pub struct Reserved<'a, T: Element, D: Dimension> {
 /// Rows of an [`AnyGrowing`](crate::AnyGrowing) that no other process sees yet, as bytes; see
 /// [`Reserved`].
 ///
-/// Made by [`AnyGrowing::reserve`](crate::AnyGrowing::reserve).
+/// Made by [`AnyGrowing::reserve`](crate::AnyGrowing::reserve). Only the check for deadlocks
+/// depends on its thread: another one may drop it, as long as one thread at a time uses it.
 ///
 /// # Examples
 ///

@@ -115,7 +115,8 @@ impl ArrayOptions<'_> {
     /// # Errors
     ///
     /// Those of [`ring_with_info`](Self::ring_with_info); `Layout` if there is a ring of this name
-    /// with frames of another shape, or another number of them; `Name` without a name.
+    /// with frames of another shape, or another number of them; `Dtype` if these have another type;
+    /// `Name` without a name.
     ///
     /// # Examples
     ///
@@ -152,11 +153,33 @@ impl ArrayOptions<'_> {
         self.open_or_make(
             |path| {
                 let found = AnyRing::open_named(self.member, path)?;
+                check_types(path, &found, dtype, info.as_ref())?;
                 check_frames(path, &found, frame_shape, frames)?;
                 Ok(found)
             },
             || self.ring_any(dtype, frame_shape, frames, info.clone()),
         )
+    }
+}
+
+/// An error where a ring that exists has elements or information of another type than the caller
+/// wants.
+fn check_types(path: &Path, found: &AnyRing, dtype: &DType, info: Option<&DType>) -> Result<()> {
+    let wrong = |expected: &DType, found: &DType| Error::Dtype {
+        path: path.into(),
+        expected: expected.clone(),
+        found: found.clone(),
+    };
+    if found.dtype() != dtype {
+        return Err(wrong(dtype, found.dtype()));
+    }
+    match (info, found.info_dtype()) {
+        (Some(wanted), Some(found)) if wanted != found => Err(wrong(wanted, found)),
+        (Some(_), None) => Err(Error::layout(
+            "open or create a ring",
+            format!("{} has no information beside its frames", path.display()),
+        )),
+        _ => Ok(()),
     }
 }
 
