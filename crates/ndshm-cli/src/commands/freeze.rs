@@ -6,9 +6,16 @@ use crate::{
     failure::Failure,
     target::{For, Target},
 };
+use ndshm::{AnyArray, AnyGrowing, ArrayKind};
 use std::process::ExitCode;
 
-/// Freeze arrays: no process can write them from then on
+/// An array that was opened to be frozen.
+enum Freezable {
+    Array(AnyArray),
+    Growing(AnyGrowing),
+}
+
+/// Freeze arrays: no process can write them from then on, nor append rows
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The arrays
@@ -26,10 +33,16 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
                 "{text}: arrays are frozen as a whole: leave the slice out"
             )));
         }
-        arrays.push(target.open(For::Writing)?);
+        arrays.push(match target.info()?.kind {
+            ArrayKind::Growing => Freezable::Growing(target.growing()?),
+            _ => Freezable::Array(target.open(For::Writing)?),
+        });
     }
     for array in &arrays {
-        array.freeze()?;
+        match array {
+            Freezable::Array(array) => array.freeze()?,
+            Freezable::Growing(log) => log.freeze()?,
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

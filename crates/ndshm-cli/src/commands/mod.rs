@@ -4,6 +4,7 @@
 //! `fn run(&Context, &Args) -> Outcome`. A new command also takes a line in [`Command`] and one in
 //! [`Command::run`].
 
+mod append;
 mod completions;
 mod cp;
 mod export;
@@ -22,6 +23,7 @@ mod rm;
 mod run;
 mod show;
 mod sweep;
+mod tail;
 mod top;
 mod verify;
 
@@ -35,6 +37,7 @@ pub(crate) enum Command {
     Locks(locks::Args),
     Show(show::Args),
     Plot(plot::Args),
+    Tail(tail::Args),
     New(new::Args),
     Cp(cp::Args),
     Handle(handle::Args),
@@ -45,6 +48,7 @@ pub(crate) enum Command {
     Top(top::Args),
     Export(export::Args),
     Import(import::Args),
+    Append(append::Args),
     Verify(verify::Args),
     Run(run::Args),
     Guard(guard::Args),
@@ -59,6 +63,7 @@ impl Command {
             Self::Locks(args) => locks::run(context, args),
             Self::Show(args) => show::run(context, args),
             Self::Plot(args) => plot::run(context, args),
+            Self::Tail(args) => tail::run(context, args),
             Self::New(args) => new::run(context, args),
             Self::Cp(args) => cp::run(context, args),
             Self::Handle(args) => handle::run(context, args),
@@ -69,6 +74,7 @@ impl Command {
             Self::Top(args) => top::run(context, args),
             Self::Export(args) => export::run(context, args),
             Self::Import(args) => import::run(context, args),
+            Self::Append(args) => append::run(context, args),
             Self::Verify(args) => verify::run(context, args),
             Self::Run(args) => run::run(context, args),
             Self::Guard(args) => guard::run(context, args),

@@ -10,8 +10,8 @@ use crate::{
     target::slice::Slice,
 };
 use ndshm::{
-    AnyArray, AnyFrame, AnyRing, ArrayId, ArrayInfo, ArrayKind, GuardKind, Handle, Manager,
-    Observer, Scope,
+    AnyArray, AnyFrame, AnyGrowing, AnyRing, ArrayId, ArrayInfo, ArrayKind, GuardKind, Handle,
+    Manager, Observer, Scope,
 };
 use std::{
     path::{Path, PathBuf},
@@ -88,6 +88,27 @@ impl Target {
             ArrayKind::Ring => Ok(self.handle.open_any_ring()?.release()?),
             _ => Ok(self.open(For::Reading)?.release()?),
         }
+    }
+
+    /// The array that grows that the argument names. Its waits last as long as the user said.
+    pub(crate) fn growing(&self) -> Result<AnyGrowing, Failure> {
+        let info = self.info()?;
+        if info.kind != ArrayKind::Growing {
+            return Err(Failure::usage(format!(
+                "{}: it is {}, and only an array that grows has rows that are appended",
+                info.name.unwrap_or_else(|| info.id.to_string()),
+                match info.kind {
+                    ArrayKind::Ring => "a ring",
+                    _ => "an array of fixed shape",
+                }
+            )));
+        }
+        let store = self.handle.path().parent().unwrap_or(Path::new("/"));
+        let _manager = Manager::builder()
+            .path(store)
+            .lock_timeout(self.patience)
+            .open()?;
+        Ok(self.handle.open_any_growing()?)
     }
 
     /// The ring that the argument names; `None` if it names another kind of array.
