@@ -1,7 +1,8 @@
 """Open ndshm's array files without ndshm: python numpy_reader.py FILE_OR_HANDLE ...
 
 It needs numpy and cbor2 only. It takes no locks: read frozen arrays, or arrays that no process
-writes at that moment.
+writes at that moment. The rows of an array that grows never change. Of a ring it gives all frames,
+one behind the other, in the order of their places and not of their numbers.
 """
 
 import re
@@ -57,6 +58,10 @@ def open_array(what):
     header_end, offset = struct.unpack_from("<I4xQ", data, 18)
     header = cbor2.loads(bytes(data[2183:header_end]))
     dtype, shape, strides = header["dtype"], header["shape"], header["strides"]
+    if "growing" in header.get("kind", {}):
+        # The number of rows is the second word of the work area, before the payload's head.
+        words = (offset - len(b"gpayload@") - 64) // 64 * 64
+        shape = [*struct.unpack_from("=Q", data, words + 8), *shape[1:]]
     if "o" in fields:
         dtype = next(part for part in parts(dtype) if f"{fingerprint(part):016x}" == fields["f"])
         shape, strides = ([int(n) for n in fields[key].split(",") if n] for key in "nt")

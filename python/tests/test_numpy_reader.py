@@ -176,3 +176,20 @@ def test_views_are_opened_by_the_text_of_their_handles(
     array, _ = reader.open_array(a[0, 0].handle)
     assert array.tolist() == [-1] * 5
     del array
+
+
+def test_the_rows_of_an_array_that_grows_and_the_frames_of_a_ring_are_read(
+    m: ndshm.Manager, reader: ModuleType
+) -> None:
+    log = m.growing(3, "f4", 1000, attrs={"unit": "m"})
+    for rows in [np.zeros((0, 3), "f4"), np.arange(6, dtype="f4").reshape(2, 3)]:
+        log.append(rows)
+        array, header = reader.open_array(log.handle)
+        assert array.tolist() == log[:].tolist() and array.dtype == "f4"
+    assert header["kind"] == {"growing": {}} and header["attrs"] == {"unit": "m"}
+    ring = m.ring(2, 3, "u1")
+    with ring.produce() as producer:
+        producer.publish(np.array([5, 6], "u1"))
+    frames, header = reader.open_array(ring.handle)
+    assert frames.shape == (3, 2) and [5, 6] in frames.tolist()
+    assert "ring" in header["kind"]
