@@ -8,6 +8,7 @@ import pathlib
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -72,6 +73,10 @@ def leaks() -> Iterator[None]:
     gc.freeze()
     descriptors_before, mappings_before, files_before = descriptors(), mappings(), files()
     yield
+    # A timer whose call ended a wait of the test may still have its array.
+    for thread in threading.enumerate():
+        if isinstance(thread, threading.Timer):
+            thread.join(60)
     empty_caches()
     assert files() == files_before
     assert [name for name in mappings() if name not in mappings_before] == []
