@@ -207,7 +207,7 @@ fn kills_of_appenders_lose_no_row_and_leave_no_half_of_one() {
         killed(&mut children[victim]);
         let began = Instant::now();
         // A row that was appended after the kill; a full array has none.
-        if log.len() < log.max_len() {
+        if log.len() + 2000 < log.max_len() {
             let len = log.wait_grown(log.len(), SOON);
             let len = len.unwrap_or_else(|error| panic!("kill {kill}, seed {seed}: {error}"));
             rows.check(&log, len);
@@ -285,8 +285,10 @@ fn append(log: &GrowingArray<u64, Ix2>, appender: u64, reserves: bool, random: &
     let mut next = 0;
     loop {
         let count = 1 + random.below(5);
-        if log.len() + count > log.max_len() {
+        // Others append too: room for a row of each of them stays.
+        if log.len() + 1000 > log.max_len() {
             std::thread::sleep(SOON);
+            continue;
         }
         let fill = |row: usize| content(appender, next + row as u64);
         if reserves {
@@ -311,6 +313,8 @@ fn append(log: &GrowingArray<u64, Ix2>, appender: u64, reserves: bool, random: &
         if random.below(50) == 0 {
             log.flush().unwrap();
         }
+        // So that the array is not full before the last kill.
+        std::thread::sleep(Duration::from_micros(random.below(300) as u64));
     }
 }
 
