@@ -1,5 +1,5 @@
-//! A ring of frames: the producer overwrites no frame that a subscriber holds, whoever dies, and no
-//! wake-up is lost.
+//! A ring of frames: the producer overwrites no frame that a subscriber holds, whichever dies, and
+//! no wake-up is lost.
 
 use crate::{
     Model, ORDERED, UNORDERED,

@@ -34,7 +34,7 @@ mod open;
 pub(crate) mod open_array;
 mod owner;
 mod refusal;
-mod serde;
+pub(crate) mod serde;
 mod shared;
 mod snapshot;
 pub(crate) mod together;

@@ -7,27 +7,34 @@ use super::{
     frozen::FrozenArray,
     growing::{AnyGrowing, GrowingArray},
 };
-use crate::{element::Element, handle::Handle};
+use crate::element::Element;
 use ndarray::Dimension;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// Serializes an array as its handle, and deserializes it by this method of `Handle`.
 macro_rules! travels_as_handle {
     ([$($parameter:ident: $bound:ident),*] $array:ty, $open:ident) => {
-        impl<$($parameter: $bound),*> Serialize for $array {
-            fn serialize<Ser: Serializer>(&self, serializer: Ser) -> Result<Ser::Ok, Ser::Error> {
+        impl<$($parameter: $bound),*> ::serde::Serialize for $array {
+            fn serialize<Ser: ::serde::Serializer>(
+                &self,
+                serializer: Ser,
+            ) -> Result<Ser::Ok, Ser::Error> {
                 self.handle().serialize(serializer)
             }
         }
 
-        impl<'de, $($parameter: $bound),*> Deserialize<'de> for $array {
-            fn deserialize<De: Deserializer<'de>>(deserializer: De) -> Result<Self, De::Error> {
-                let handle = Handle::deserialize(deserializer)?;
-                handle.$open().map_err(de::Error::custom)
+        impl<'de, $($parameter: $bound),*> ::serde::Deserialize<'de> for $array {
+            fn deserialize<De: ::serde::Deserializer<'de>>(
+                deserializer: De,
+            ) -> Result<Self, De::Error> {
+                use $crate::handle::Handle;
+                let handle = <Handle as ::serde::Deserialize>::deserialize(deserializer)?;
+                handle.$open().map_err(::serde::de::Error::custom)
             }
         }
     };
 }
+
+pub(crate) use travels_as_handle;
 
 travels_as_handle!([T: Element, D: Dimension] SharedArray<T, D>, open);
 travels_as_handle!([T: Element, D: Dimension] FrozenArray<T, D>, open_frozen);

@@ -246,10 +246,7 @@ impl Segment {
             failpoint!(OpenWritableMapped);
         }
         if member.settings().prefault() {
-            // If this fails, the pages are mapped one by one.
-            let _ = segment
-                .any_mapping()
-                .populate_from_file(segment.parsed.data_offset..segment.file_len());
+            segment.populate_payload();
         }
         Ok(segment)
     }

@@ -41,19 +41,11 @@
 //! turn, and only if the boot is still another one there: so the second opener changes nothing. The
 //! boot is written last. If the opener dies before, the next one starts again.
 
-use crate::sync::{self, AtomicU32, AtomicU64, Instant, SPINS};
-use std::{
-    sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst},
-    time::Duration,
+use crate::{
+    state::signals::LONGEST_SLEEP,
+    sync::{self, AtomicU32, AtomicU64, Instant, SPINS},
 };
-
-/// The longest sleep before a waiter looks by itself. In tests it is so long that a lost wake-up is
-/// noticed.
-const LONGEST_SLEEP: Duration = if cfg!(test) {
-    Duration::from_secs(3600)
-} else {
-    Duration::from_millis(20)
-};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
 /// The id of a boot, as two words.
 pub(crate) type Boot = [u64; 2];

@@ -40,7 +40,7 @@
 //!
 //! # Deaths
 //!
-//! Every sleep ends after 20 ms, and the sleeper looks who lives.
+//! Every sleep ends after 20 ms, and the sleeper looks which members live.
 //!
 //! | dies | leaves | found by |
 //! | --- | --- | --- |
@@ -228,7 +228,7 @@ impl<'a> RingTable<'a> {
 
     /// Ends the turn of a dead member, and notes it as the last one that died.
     ///
-    /// In this order, so that each subscriber is told whoever dies in between. A slow process notes
+    /// In this order, so that each subscriber is told, whichever process dies. A slow process notes
     /// no member that another process noted before.
     pub(crate) fn end_turn_of(&self, dead: u64, noted: u64) {
         let (producer, last_dead) = (&self.control.producer, &self.control.last_dead);

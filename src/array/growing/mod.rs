@@ -56,7 +56,7 @@ use std::{fmt, marker::PhantomData, ops::RangeBounds, time::Duration};
 ///   recover: the next appender writes over what it left.
 /// - **One appends at a time.** The others wait, for as long as the store's
 ///   [`lock_timeout`](crate::Builder::lock_timeout) allows; the forms with `try_` and `_timeout`
-///   wait otherwise. Readers wait for nobody.
+///   wait otherwise. Readers never wait.
 ///
 /// [`Clone`] makes another handle of the same array, not a copy.
 ///

@@ -68,7 +68,7 @@ impl<'a> Turn<'a> {
             rows: 0,
             generation,
         };
-        // Looked at with the turn taken: who freezes takes it too.
+        // Looked at with the turn taken: a freezer takes it too.
         if !array.may_be_written() {
             return Err(array.not_writable());
         }

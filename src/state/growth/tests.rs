@@ -1,5 +1,5 @@
 use super::*;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 fn words() -> Growth {
     Growth {
