@@ -63,6 +63,14 @@ def empty_caches() -> None:
         manager.sweep()
 
 
+def finish_timers() -> None:
+    """Wait for the timers of a test: a timer whose call ended a wait may still have its array."""
+    # In a function of its own: a name for the last timer would keep that timer's array.
+    for thread in threading.enumerate():
+        if isinstance(thread, threading.Timer):
+            thread.join(60)
+
+
 @pytest.fixture(autouse=True)
 def leaks() -> Iterator[None]:
     """Fail a test that leaves a descriptor, a mapping or a file in the root."""
@@ -73,10 +81,7 @@ def leaks() -> Iterator[None]:
     gc.freeze()
     descriptors_before, mappings_before, files_before = descriptors(), mappings(), files()
     yield
-    # A timer whose call ended a wait of the test may still have its array.
-    for thread in threading.enumerate():
-        if isinstance(thread, threading.Timer):
-            thread.join(60)
+    finish_timers()
     empty_caches()
     assert files() == files_before
     assert [name for name in mappings() if name not in mappings_before] == []
