@@ -8,6 +8,7 @@
 [resume]: crate::guide::resume
 [run-time-types]: crate::guide::run_time_types
 [where-it-runs]: crate::guide::where_it_runs
+[administrators]: crate::guide::administrators
 [safety]: crate::guide::safety
 [coming-from]: crate::guide::coming_from
 "]
@@ -35,6 +36,10 @@ pub mod run_time_types {}
 
 #[doc = include_str!("../docs/guide/where-it-runs.md")]
 pub mod where_it_runs {}
+
+#[doc = "[where-it-runs]: crate::guide::where_it_runs\n\n"]
+#[doc = include_str!("../docs/guide/administrators.md")]
+pub mod administrators {}
 
 #[doc = include_str!("../docs/guide/safety.md")]
 pub mod safety {}

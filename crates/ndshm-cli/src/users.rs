@@ -64,13 +64,7 @@ pub(crate) fn run_for_all(context: &Context, command: &[&str]) -> Outcome {
     let mut answers = Vec::new();
     let mut has_failed = false;
     for root in Observer::roots_of_users()? {
-        let answer = match root {
-            Ok(root) => {
-                let answer = run_as(context, &root, command);
-                Answer::new(Some(root), answer)
-            }
-            Err(error) => Answer::new(None, Err(error.into())),
-        };
+        let answer = Answer::of(context, root, command, context.is_json);
         has_failed |= answer.error.is_some();
         if !context.is_json {
             answer.print(context)?;
@@ -84,14 +78,45 @@ pub(crate) fn run_for_all(context: &Context, command: &[&str]) -> Outcome {
     Ok(ExitCode::from(u8::from(has_failed)))
 }
 
+/// The answers of a command of the tool, as JSON, with the user of each.
+pub(crate) fn ask_all(context: &Context, command: &[&str]) -> Result<Vec<Answer>, Failure> {
+    let ask = |root| Answer::of(context, root, command, true);
+    Ok(Observer::roots_of_users()?.into_iter().map(ask).collect())
+}
+
 /// A worker's answer, or why there is none.
-struct Answer {
+pub(crate) struct Answer {
     root: Option<UserRoot>,
     output: String,
     error: Option<String>,
 }
 
 impl Answer {
+    fn of(
+        context: &Context,
+        root: ndshm::Result<UserRoot>,
+        command: &[&str],
+        is_json: bool,
+    ) -> Self {
+        match root {
+            Ok(root) => {
+                let answer = run_as(context, &root, command, is_json);
+                Self::new(Some(root), answer)
+            }
+            Err(error) => Self::new(None, Err(error.into())),
+        }
+    }
+
+    /// The number of the user whose root it is.
+    pub(crate) fn user(&self) -> Option<u32> {
+        self.root.as_ref().map(|root| root.user)
+    }
+
+    /// The output, if it is JSON.
+    pub(crate) fn value(&self) -> Option<Value> {
+        serde_json::from_str(&self.output).ok()
+    }
+
     fn new(root: Option<UserRoot>, output: Result<Output, Failure>) -> Self {
         match output {
             Ok(Output { stdout, stderr }) => Self {
@@ -124,9 +149,9 @@ impl Answer {
 
     fn to_json(&self) -> Value {
         json!({
-            "user": self.root.as_ref().map(|root| root.user),
+            "user": self.user(),
             "root": self.root.as_ref().map(|root| &root.path),
-            "answer": serde_json::from_str::<Value>(&self.output).unwrap_or(Value::Null),
+            "answer": self.value().unwrap_or(Value::Null),
             "error": self.error,
         })
     }
@@ -138,13 +163,18 @@ struct Output {
 }
 
 /// Runs a command in a worker with the rights of the owner of this root.
-fn run_as(context: &Context, root: &UserRoot, command: &[&str]) -> Result<Output, Failure> {
+fn run_as(
+    context: &Context,
+    root: &UserRoot,
+    command: &[&str],
+    is_json: bool,
+) -> Result<Output, Failure> {
     let mut arguments: Vec<OsString> = vec![
         format!("--as-user={}", root.user).into(),
         format!("--wait={}", context.patience.as_secs_f64()).into(),
         "--color=never".into(),
     ];
-    if context.is_json {
+    if is_json {
         arguments.push("--json".into());
     }
     let mut worker = Command::new("/proc/self/exe")

@@ -16,6 +16,7 @@ mod import;
 mod locks;
 mod ls;
 mod man;
+mod metrics;
 mod new;
 mod plot;
 mod recover;
@@ -46,6 +47,7 @@ pub(crate) enum Command {
     Rm(rm::Args),
     Sweep(sweep::Args),
     Top(top::Args),
+    Metrics(metrics::Args),
     Export(export::Args),
     Import(import::Args),
     Append(append::Args),
@@ -72,6 +74,7 @@ impl Command {
             Self::Rm(args) => rm::run(context, args),
             Self::Sweep(args) => sweep::run(context, args),
             Self::Top(args) => top::run(context, args),
+            Self::Metrics(args) => metrics::run(context, args),
             Self::Export(args) => export::run(context, args),
             Self::Import(args) => import::run(context, args),
             Self::Append(args) => append::run(context, args),

@@ -16,6 +16,7 @@ mod import;
 mod janitor;
 mod locks;
 mod ls;
+mod metrics;
 mod new;
 mod pages;
 mod plot;
