@@ -356,10 +356,19 @@ pub(crate) fn wake_high_half(word: &AtomicU64) {
     wake(|sleeper| sleeper == key(word));
 }
 
+pub(crate) fn wake_one(word: &AtomicU32) {
+    step();
+    wake_first(key(word));
+}
+
 pub(crate) fn wake_one_high_half(word: &AtomicU64) {
     step();
+    wake_first(key(word));
+}
+
+fn wake_first(word: usize) {
     let mut is_first = true;
-    wake(|sleeper| sleeper == key(word) && std::mem::take(&mut is_first));
+    wake(|sleeper| sleeper == word && std::mem::take(&mut is_first));
 }
 
 /// Ends every sleep once, including one that begins later: a death wakes no waiter by itself.

@@ -15,8 +15,8 @@ pub(crate) use crate::sys::{
     fence::{after_write as fence_after_write, heavy as heavy_fence, light as light_fence},
     fork::{Mutex, OnceLock},
     futex::{
-        sleep_on, sleep_on_high_half, sleep_on_value, wake_all, wake_high_half, wake_one_high_half,
-        wake_sleepers_before,
+        sleep_on, sleep_on_high_half, sleep_on_value, wake_all, wake_high_half, wake_one,
+        wake_one_high_half, wake_sleepers_before,
     },
 };
 

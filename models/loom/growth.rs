@@ -30,6 +30,18 @@ pub(crate) const MODELS: &[Model] = &[
         1,
     )
     .with_a_victim(),
+    Model::new(
+        "three appenders: who sleeps until its turn is woken by the one before it",
+        |_| three_appenders(),
+        ORDERED,
+        2,
+    ),
+    Model::new(
+        "two readers sleep, and one is woken",
+        |_| two_readers(),
+        ORDERED,
+        2,
+    ),
     Model::new("an appender dies anywhere", an_appender_dies, ORDERED, 4).with_a_victim(),
     Model::new(
         "two openers after another boot: one starts the words again",
@@ -68,10 +80,10 @@ impl World {
                 reserved: word(),
                 flushed: word(),
                 boot: [AtomicU64::new(OLD[0]), AtomicU64::new(OLD[1])],
-                wake: half(),
+                grown: half(),
                 waiting: half(),
                 pid: half(),
-                zero: half(),
+                freed: half(),
             },
             rows: std::array::from_fn(|_| Payload::new(false)),
             deaths: Deaths::none(),
@@ -137,6 +149,25 @@ fn appenders_and_a_reader(step: u32) {
     assert!(seen <= rows);
     assert!(rows == 2 || theirs.is_none() && rows == 1 && mine == 0, "{rows} rows");
     world.rows[..rows as usize].iter().for_each(Payload::read);
+}
+
+fn three_appenders() {
+    let world = World::new();
+    let others = [1, 2].map(|me| beside(&world, move |world| world.append(me)));
+    let mine = world.append(3);
+    let mut rows = others.map(|other| other.join().unwrap()).to_vec();
+    rows.push(mine);
+    rows.sort_unstable();
+    assert_eq!(rows, [0, 1, 2]);
+}
+
+fn two_readers() {
+    let world = World::new();
+    let readers = [(); 2].map(|()| beside(&world, World::read));
+    world.append(1);
+    for reader in readers {
+        assert_eq!(reader.join().unwrap(), 1);
+    }
 }
 
 fn an_appender_dies(step: u32) {

@@ -9,7 +9,8 @@
 //! | `reserved` | bytes of the file whose space is reserved; never more than the file has |
 //! | `flushed` | the rows that [a flush](Growth::flushed_up_to) put on the disk |
 //! | `boot` | the boot of the machine in which the words were written |
-//! | `wake`, `waiting` | how a thread waits for growth, or for its turn |
+//! | `waiting` | flags: a thread waits for growth, a thread waits for its turn |
+//! | `grown`, `freed` | what they sleep on |
 //! | `pid` | the process of the appender, for the words of errors |
 //!
 //! # Appending
@@ -22,17 +23,24 @@
 //!
 //! # Waiting
 //!
-//! A waiter reads `wake`, sets `waiting`, loads `appender`, and then looks at the other words. An
-//! appender gives its turn back by a swap, and then loads `waiting`. These four accesses are
-//! SeqCst, so they have one order:
+//! A waiter reads the word that it will sleep on, sets its flag, loads `appender`, and then looks
+//! at the other words. An appender gives its turn back by a swap, and then loads `waiting`. These
+//! accesses are SeqCst, so they have one order:
 //!
 //! - If the waiter's load of `appender` follows the swap, it reads the swapped value or one that a
 //!   later turn wrote over it. Both were released after the rows were committed: the waiter's look
 //!   finds them.
 //! - Otherwise the waiter set the flag before the swap, and the appender finds it set. Then it
-//!   clears the flag, raises `wake` and wakes the sleepers.
+//!   clears the flag, raises the word and wakes a sleeper.
 //!
 //! So the usual append makes no system call, and its only full barrier is the swap.
+//!
+//! However many sleep, an appender wakes one of each kind. Who is woken for growth wakes two others
+//! before it looks. Who is woken for the turn sets the flag again before it tries: so it wakes the
+//! next when it gives the turn back, and if another appender was faster, that one wakes it. A
+//! sleeper that is killed after it was woken delays the others by [`LONGEST_SLEEP`] at most.
+//!
+//! [`LONGEST_SLEEP`]: super::signals::LONGEST_SLEEP
 //!
 //! # Another boot
 //!
@@ -42,7 +50,7 @@
 //! boot is written last. If the opener dies before, the next one starts again.
 
 use crate::{
-    state::signals::LONGEST_SLEEP,
+    state::signals,
     sync::{self, AtomicU32, AtomicU64, Instant, SPINS},
 };
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
@@ -58,11 +66,16 @@ pub(crate) struct Growth {
     pub(crate) reserved: AtomicU64,
     pub(crate) flushed: AtomicU64,
     pub(crate) boot: [AtomicU64; 2],
-    pub(crate) wake: AtomicU32,
+    pub(crate) grown: AtomicU32,
     pub(crate) waiting: AtomicU32,
     pub(crate) pid: AtomicU32,
-    pub(crate) zero: AtomicU32,
+    pub(crate) freed: AtomicU32,
 }
+
+/// A flag of `waiting`: a thread waits until there are more rows.
+const FOR_GROWTH: u32 = 1;
+/// A thread waits for its turn.
+const FOR_TURN: u32 = 2;
 
 /// Why a member did not get its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,20 +141,29 @@ impl Growth {
         mut look: impl FnMut(u64) -> bool,
     ) -> Result<(), NoTurn> {
         for _ in 0..SPINS {
-            if self.take_free(me).is_ok() {
+            // Only a load: the appender's writes need no other processor's permission meanwhile.
+            if self.appender.load(Relaxed) == 0 && self.take_free(me).is_ok() {
                 return Ok(());
             }
             sync::spin_loop();
         }
         let mut last = 0;
-        let outcome = self.wait_for(deadline, |_| match self.try_take(me, &is_alive) {
+        let attempt = |_| match self.try_take(me, &is_alive) {
             Ok(()) => Some(Ok(())),
             Err(holder) => {
                 last = holder;
                 (!look(holder)).then_some(Err(NoTurn::Ended))
             }
-        });
-        outcome.unwrap_or(Err(NoTurn::Held(last)))
+        };
+        let announce = || self.announce(FOR_TURN);
+        let sleep = |seen, time| sync::sleep_on(&self.freed, seen, time);
+        let taken = signals::wait_announced(&self.freed, deadline, announce, attempt, sleep)
+            .unwrap_or(Err(NoTurn::Held(last)));
+        if taken.is_err() {
+            // It may have been woken, in another's place.
+            sync::wake_one(&self.freed);
+        }
+        taken
     }
 
     /// Makes rows behind the committed ones visible. The caller has the turn, and wrote them.
@@ -156,51 +178,43 @@ impl Growth {
         self.appender.swap(0, SeqCst);
         failpoint!(GrowthGivenBack);
         if self.waiting.load(SeqCst) != 0 {
-            self.wake_all();
+            self.wake();
         }
     }
 
     #[cold]
-    fn wake_all(&self) {
-        if self.waiting.swap(0, SeqCst) != 0 {
-            failpoint!(GrowthFlagCleared);
-            self.wake.fetch_add(1, SeqCst);
-            sync::wake_all(&self.wake);
+    fn wake(&self) {
+        let waiting = self.waiting.swap(0, SeqCst);
+        failpoint!(GrowthFlagCleared);
+        if waiting & FOR_TURN != 0 {
+            self.freed.fetch_add(1, SeqCst);
+            sync::wake_one(&self.freed);
+        }
+        if waiting & FOR_GROWTH != 0 {
+            let present = self.grown.fetch_add(1, SeqCst).wrapping_add(1);
+            sync::wake_sleepers_before(&self.grown, present, 1);
         }
     }
 
-    /// Waits until `look` returns a value. Calls it at every wake-up, and every 20 ms with `true`:
-    /// then it also looks whether the wait is in vain. Returns `None` after the deadline.
+    /// Sets a flag, before its thread looks at the other words.
+    fn announce(&self, flag: u32) {
+        self.waiting.fetch_or(flag, SeqCst);
+        self.appender.load(SeqCst);
+        failpoint!(GrowthAwaited);
+    }
+
+    /// Waits until `look` finds what it looks for behind an append; see [`signals::wait_for`].
     pub(crate) fn wait_for<R>(
         &self,
         deadline: Option<Instant>,
-        mut look: impl FnMut(bool) -> Option<R>,
+        look: impl FnMut(bool) -> Option<R>,
     ) -> Option<R> {
-        let mut slept_from = None;
-        let mut looked: Option<Instant> = None;
-        loop {
-            let seen = self.wake.load(SeqCst);
-            self.waiting.store(1, SeqCst);
-            self.appender.load(SeqCst);
-            failpoint!(GrowthAwaited);
-            let is_due = slept_from == Some(seen)
-                || looked.is_none_or(|looked| looked.elapsed() >= LONGEST_SLEEP);
-            if let Some(result) = look(is_due) {
-                return Some(result);
+        let announce = || self.announce(FOR_GROWTH);
+        signals::wait_announced(&self.grown, deadline, announce, look, |seen, time| {
+            if sync::sleep_on_value(&self.grown, seen, time) {
+                sync::wake_sleepers_before(&self.grown, self.grown.load(SeqCst), 2);
             }
-            if is_due {
-                looked = Some(Instant::now());
-            }
-            let mut time = LONGEST_SLEEP;
-            if let Some(deadline) = deadline {
-                time = time.min(deadline.saturating_duration_since(Instant::now()));
-                if time.is_zero() {
-                    return None;
-                }
-            }
-            sync::sleep_on(&self.wake, seen, time);
-            slept_from = Some(seen);
-        }
+        })
     }
 
     /// Notes that the rows before this one are on the disk. Several processes may flush at once,

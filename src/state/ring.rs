@@ -56,7 +56,7 @@
 //! Any bytes are sound here: indices are reduced, lengths clamped, loops bounded.
 
 use crate::{
-    state::signals::LONGEST_SLEEP,
+    state::signals,
     sync::{self, AtomicU32, AtomicU64, Instant, fence, fence_after_write},
 };
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
@@ -530,36 +530,19 @@ impl<'a> RingTable<'a> {
     pub(crate) fn wait_for_frame<R>(
         &self,
         deadline: Option<Instant>,
-        mut attempt: impl FnMut(bool) -> Option<R>,
+        attempt: impl FnMut(bool) -> Option<R>,
     ) -> Option<R> {
         let control = self.control;
-        let mut looked: Option<Instant> = None;
-        let mut slept_from = None;
-        loop {
-            let seen = control.wake.load(SeqCst);
+        let announce = || {
             control.waiting.store(1, SeqCst);
             failpoint!(RingFrameAwaited);
-            let is_due = slept_from == Some(seen)
-                || looked.is_some_and(|looked| looked.elapsed() >= LONGEST_SLEEP);
-            if let Some(result) = attempt(is_due) {
-                return Some(result);
-            }
-            if is_due || looked.is_none() {
-                looked = Some(Instant::now());
-            }
-            let mut time = LONGEST_SLEEP;
-            if let Some(deadline) = deadline {
-                time = time.min(deadline.saturating_duration_since(Instant::now()));
-                if time.is_zero() {
-                    return None;
-                }
-            }
-            slept_from = Some(seen);
+        };
+        signals::wait_announced(&control.wake, deadline, announce, attempt, |seen, time| {
             if sync::sleep_on_value(&control.wake, seen, time) && self.has_others() {
                 // It passes the wake-up on before it looks at the frame itself.
                 sync::wake_sleepers_before(&control.wake, control.wake.load(SeqCst), 2);
             }
-        }
+        })
     }
 
     /// Whether more than one seat is taken. A subscriber that takes its seat later than this look

@@ -31,12 +31,34 @@ pub(crate) fn raise(word: &AtomicU32) {
 pub(crate) fn wait_for<R>(
     word: &AtomicU32,
     deadline: Option<Instant>,
+    has_happened: impl FnMut(bool) -> Option<R>,
+) -> Option<R> {
+    wait_announced(
+        word,
+        deadline,
+        || (),
+        has_happened,
+        |seen, time| {
+            failpoint!(SignalAwaited);
+            sync::sleep_on(word, seen, time);
+        },
+    )
+}
+
+/// The same for a word that is raised only for waiters who announced themselves: `announce` is
+/// called before each look, and `sleep` with the value of the word that is waited with.
+pub(crate) fn wait_announced<R>(
+    word: &AtomicU32,
+    deadline: Option<Instant>,
+    announce: impl Fn(),
     mut has_happened: impl FnMut(bool) -> Option<R>,
+    mut sleep: impl FnMut(u32, Duration),
 ) -> Option<R> {
     let mut slept_from = None;
     let mut looked: Option<Instant> = None;
     loop {
         let seen = word.load(SeqCst);
+        announce();
         // Other events of the word can come more often than every 20 ms.
         let is_due = slept_from == Some(seen)
             || looked.is_some_and(|looked| looked.elapsed() >= LONGEST_SLEEP);
@@ -53,8 +75,7 @@ pub(crate) fn wait_for<R>(
                 return None;
             }
         }
-        failpoint!(SignalAwaited);
-        sync::sleep_on(word, seen, time);
+        sleep(seen, time);
         slept_from = Some(seen);
     }
 }

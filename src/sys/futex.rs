@@ -66,6 +66,11 @@ pub(crate) fn wake_all(word: &AtomicU32) {
     wake(word, i32::MAX as u32);
 }
 
+/// Wakes one of the sleepers on a word.
+pub(crate) fn wake_one(word: &AtomicU32) {
+    wake(word, 1);
+}
+
 fn wake(word: &AtomicU32, most: u32) {
     // It can only fail for bad arguments, and these are constant.
     let _ = futex::wake(word, futex::Flags::empty(), most);

@@ -8,10 +8,10 @@ fn words() -> Growth {
         reserved: AtomicU64::new(4096),
         flushed: AtomicU64::new(0),
         boot: [AtomicU64::new(1), AtomicU64::new(2)],
-        wake: AtomicU32::new(0),
+        grown: AtomicU32::new(0),
         waiting: AtomicU32::new(0),
         pid: AtomicU32::new(0),
-        zero: AtomicU32::new(0),
+        freed: AtomicU32::new(0),
     }
 }
 
@@ -43,10 +43,11 @@ fn a_wait_for_the_turn_ends_at_its_time_or_by_the_look() {
 
 #[test]
 fn no_wake_up_of_an_appender_or_a_reader_is_lost() {
-    const ROUNDS: u64 = 20_000;
+    const ROUNDS: u64 = 10_000;
+    const APPENDERS: u64 = 4;
     let words = Arc::new(words());
     let (done, finished) = std::sync::mpsc::channel();
-    for member in [1, 2] {
+    for member in 1..=APPENDERS {
         let (words, done) = (words.clone(), done.clone());
         std::thread::spawn(move || {
             for _ in 0..ROUNDS {
@@ -57,25 +58,27 @@ fn no_wake_up_of_an_appender_or_a_reader_is_lost() {
             done.send(()).unwrap();
         });
     }
-    let reader = words.clone();
-    std::thread::spawn(move || {
-        let mut seen = 0;
-        while seen < 2 * ROUNDS {
-            seen = reader
-                .wait_for(None, |_| {
-                    let found = reader.committed.load(Acquire);
+    const READERS: u64 = 3;
+    for _ in 0..READERS {
+        let (words, done) = (words.clone(), done.clone());
+        std::thread::spawn(move || {
+            let mut seen = 0;
+            while seen < APPENDERS * ROUNDS {
+                let look = |_| {
+                    let found = words.committed.load(Acquire);
                     (found > seen).then_some(found)
-                })
-                .unwrap();
-        }
-        done.send(()).unwrap();
-    });
-    for _ in 0..3 {
+                };
+                seen = words.wait_for(None, look).unwrap();
+            }
+            done.send(()).unwrap();
+        });
+    }
+    for _ in 0..APPENDERS + READERS {
         finished
             .recv_timeout(Duration::from_secs(60))
             .expect("a thread sleeps on, though its event has come");
     }
-    assert_eq!(words.committed.load(SeqCst), 2 * ROUNDS);
+    assert_eq!(words.committed.load(SeqCst), APPENDERS * ROUNDS);
 }
 
 #[test]
