@@ -24,6 +24,10 @@ pub(crate) enum Format {
     Safetensors,
     /// The elements alone, in C order
     Raw,
+    /// Numbers with commas, for import; ndshm cat writes them
+    Csv,
+    /// Numbers with tabs, for import
+    Tsv,
 }
 
 impl Format {
@@ -31,7 +35,8 @@ impl Format {
     pub(crate) fn of(path: &Path, asked: Option<Format>) -> Result<Format, Failure> {
         let unknown = || {
             Failure::usage(format!(
-                "{}: name it .npy, .npz, .safetensors or .raw, or give --format",
+                "{}: name it .npy, .npz, .safetensors or .raw, or give --format; import takes .csv \
+                 and .tsv too",
                 path.display()
             ))
         };
@@ -44,6 +49,8 @@ impl Format {
             "npz" => Some(Format::Npz),
             "safetensors" => Some(Format::Safetensors),
             "raw" | "bin" => Some(Format::Raw),
+            "csv" => Some(Format::Csv),
+            "tsv" => Some(Format::Tsv),
             _ => None,
         }
     }
@@ -78,6 +85,11 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     let stdout = standard_output(&args.output)?;
     let default = stdout.as_ref().map(|_| Format::Npy);
     let format = Format::of(&args.output, args.format.or(default))?;
+    if matches!(format, Format::Csv | Format::Tsv) {
+        return Err(Failure::usage(
+            "export writes no text: ndshm cat ARRAY --format csv --header > FILE",
+        ));
+    }
     let mut arrays = Vec::new();
     for (number, text) in args.arrays.iter().enumerate() {
         arrays.push(keyed(context, text, number)?);
@@ -140,7 +152,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
 
 /// The standard output, if it is meant. Not by its path: the path of a socket cannot be opened, and
 /// a file would be written from its beginning.
-fn standard_output(path: &Path) -> Result<Option<File>, Failure> {
+pub(crate) fn standard_output(path: &Path) -> Result<Option<File>, Failure> {
     if path != Path::new("-") && path != Path::new("/dev/stdout") {
         return Ok(None);
     }

@@ -1,5 +1,7 @@
 //! `import`: files of other formats into new arrays.
 
+mod table;
+
 use crate::{
     Outcome,
     commands::export::Format,
@@ -18,12 +20,17 @@ use std::{
     process::ExitCode,
 };
 
-/// Copy the arrays of a file into a store: .npy, .npz, .safetensors, .raw
+/// Copy the arrays of a file into a store: .npy, .npz, .safetensors, .raw, .csv, .tsv
 ///
 /// Other processes see an array when it is complete. The store must be persistent, or have another
 /// process as a member. Keys become names with their slashes escaped (a%2Fb), which export undoes.
-/// A pipe or a device is read to its end, and - is the standard input.
+/// A pipe or a device is read to its end, and - is the standard input. Lines of text become an
+/// array of one or two axes if all columns have one type, else one of structs with a field for each
+/// column.
 #[derive(clap::Args)]
+#[command(after_help = "Examples:
+  ndshm import frames.npy --name frames
+  zstd -dc frames.csv.zst | ndshm import - --name frames --dtype id=i8,position=f8")]
 pub(crate) struct Args {
     /// The file; - for the standard input
     #[arg(value_name = "FILE")]
@@ -42,18 +49,27 @@ pub(crate) struct Args {
     #[arg(long)]
     skip_unsupported: bool,
     /// The type of the elements: required for .raw, and for .npy files with types that NumPy lacks
-    /// (bfloat16)
+    /// (bfloat16); of .csv and .tsv the type of all columns, or of some by name,
+    /// id=i8,position=f8, which makes structs. Without it a column of integers has the type i8, and
+    /// another one f8
     #[arg(long, value_name = "DTYPE")]
     dtype: Option<String>,
     /// The shape of the array in a .raw file: 480,640
     #[arg(long, value_delimiter = ',')]
     shape: Option<Vec<usize>>,
+    /// Whether the first line of a .csv or .tsv file has the names of the columns
+    #[arg(long, value_name = "WHEN", value_enum)]
+    header: Option<table::Header>,
+    /// The character between the fields of a .csv or .tsv file
+    #[arg(long, value_name = "CHARACTER", value_parser = table::delimiter)]
+    delimiter: Option<u8>,
 }
 
 pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     let input = StandardInput::open(args)?;
     let manager = context.manager(false)?;
-    let dtype = args.dtype.as_deref().map(new::dtype).transpose()?;
+    let dtype = args.dtype.as_deref().filter(|dtype| !dtype.contains('='));
+    let dtype = dtype.map(new::dtype).transpose()?;
     let bar = Bar::new(
         printable(&args.file.display().to_string()),
         !context.is_json,
@@ -70,8 +86,8 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
         false => import,
     };
     let (arrays, left) = match input {
-        Some(input) => input.imported(args, &manager, import, dtype.as_ref())?,
-        None => imported(args, &manager, import, dtype.as_ref())?,
+        Some(input) => input.imported(args, &manager, import, dtype.as_ref(), &show)?,
+        None => imported(args, &manager, import, dtype.as_ref(), &show)?,
     };
     drop(bar);
     for Left { key, reason, .. } in &left {
@@ -103,10 +119,11 @@ fn imported(
     manager: &Manager,
     import: Import<'_>,
     dtype: Option<&DType>,
+    progress: &dyn Fn(u64, u64),
 ) -> Result<(Vec<AnyArray>, Vec<Left>), Failure> {
     let file = &args.file;
     let format = Format::of(file, args.format)?;
-    check_only(args, format)?;
+    check_options(args, format)?;
     let name = args.name.clone();
     let stem = || {
         file.file_stem()
@@ -124,6 +141,11 @@ fn imported(
             let import = import.name(name.unwrap_or_else(stem));
             return Ok((vec![import.raw(manager, file, dtype, shape)?], Vec::new()));
         }
+        Format::Csv | Format::Tsv => {
+            let table = table_of(args, Some(format), progress);
+            let name = name.unwrap_or_else(stem);
+            return Ok((vec![table.import_file(manager, name, file)?], Vec::new()));
+        }
         Format::Npz => import.prefix(name.unwrap_or_default()).npz(manager, file)?,
         Format::Safetensors => {
             let import = import.prefix(name.unwrap_or_default());
@@ -131,6 +153,25 @@ fn imported(
         }
     };
     Ok(unkeyed(keyed))
+}
+
+/// The way to read lines of text.
+fn table_of<'a>(
+    args: &'a Args,
+    format: Option<Format>,
+    progress: &'a dyn Fn(u64, u64),
+) -> table::Table<'a> {
+    let source = match args.file == Path::new("-") {
+        true => "the standard input".to_owned(),
+        false => args.file.display().to_string(),
+    };
+    table::Table {
+        source,
+        header: args.header.unwrap_or_default(),
+        delimiter: args.delimiter.or(table::delimiter_of(format)),
+        dtype: args.dtype.as_deref(),
+        progress,
+    }
 }
 
 /// The type and the shape of a file without a header.
@@ -177,10 +218,11 @@ impl StandardInput {
             (None, start) if start.starts_with(b"\x93NUMPY") => Format::Npy,
             (None, start) if start.starts_with(b"PK") => Format::Npz,
             (None, [_, _, _, _, _, _, _, _, b'{']) => Format::Safetensors,
+            (None, start) if is_text(start) => Format::Csv,
             _ => {
                 return Err(Failure::usage(
-                    "the standard input is no .npy, .npz or safetensors file; elements alone need \
-                     --format raw, --dtype and --shape",
+                    "the standard input is no .npy, .npz or safetensors file, and no text; \
+                     elements alone need --format raw, --dtype and --shape",
                 ));
             }
         };
@@ -195,8 +237,9 @@ impl StandardInput {
         manager: &Manager,
         import: Import<'_>,
         dtype: Option<&DType>,
+        progress: &dyn Fn(u64, u64),
     ) -> Result<(Vec<AnyArray>, Vec<Left>), Failure> {
-        check_only(args, self.format)?;
+        check_options(args, self.format)?;
         let input = &mut self.input;
         let prefix = args.name.clone().unwrap_or_default();
         let import = match (self.format, &args.name) {
@@ -215,6 +258,11 @@ impl StandardInput {
                 let array = import.raw_from(manager, input, dtype, shape)?;
                 (vec![array], Vec::new())
             }
+            Format::Csv | Format::Tsv => {
+                let table = table_of(args, args.format, progress);
+                let name = args.name.clone().unwrap_or_default();
+                (vec![table.import_stream(manager, name, input)?], Vec::new())
+            }
             Format::Npz => unkeyed(import.npz_from(manager, input)?),
             Format::Safetensors => unkeyed(import.safetensors_from(manager, input)?),
         };
@@ -231,14 +279,35 @@ impl StandardInput {
     }
 }
 
-/// An error where keys are chosen in a file that has none.
-fn check_only(args: &Args, format: Format) -> Result<(), Failure> {
-    match matches!(format, Format::Npy | Format::Raw) && !args.only.is_empty() {
-        true => Err(Failure::usage(
+/// An error where options are given that the format has no use for.
+fn check_options(args: &Args, format: Format) -> Result<(), Failure> {
+    let is_keyed = matches!(format, Format::Npz | Format::Safetensors);
+    let is_table = matches!(format, Format::Csv | Format::Tsv);
+    match () {
+        () if !is_keyed && !args.only.is_empty() => Err(Failure::usage(
             "--only is for files of several arrays: .npz, .safetensors",
         )),
-        false => Ok(()),
+        () if !is_table && (args.header.is_some() || args.delimiter.is_some()) => Err(
+            Failure::usage("--header and --delimiter are for text: .csv, .tsv"),
+        ),
+        () if is_table && args.shape.is_some() => Err(Failure::usage(
+            "--shape is for raw elements: lines of text show the shape",
+        )),
+        () => match &args.dtype {
+            // A type for a column is no type of elements.
+            Some(text) if !is_table && text.contains('=') => new::dtype(text).map(drop),
+            _ => Ok(()),
+        },
     }
+}
+
+/// Whether bytes begin lines of text: UTF-8, whose last character may be cut off, without bytes of
+/// control other than those of lines.
+fn is_text(start: &[u8]) -> bool {
+    let is_of_text = |byte: &u8| !byte.is_ascii_control() || byte.is_ascii_whitespace();
+    let is_utf8 =
+        std::str::from_utf8(start).map_or_else(|error| error.error_len().is_none(), |_| true);
+    !start.is_empty() && is_utf8 && start.iter().all(is_of_text)
 }
 
 fn unkeyed(imported: Imported) -> (Vec<AnyArray>, Vec<Left>) {

@@ -5,6 +5,7 @@
 //! [`Command::run`].
 
 mod append;
+mod cat;
 mod completions;
 mod cp;
 mod export;
@@ -39,6 +40,7 @@ pub(crate) enum Command {
     Show(show::Args),
     Plot(plot::Args),
     Tail(tail::Args),
+    Cat(cat::Args),
     New(new::Args),
     Cp(cp::Args),
     Handle(handle::Args),
@@ -66,6 +68,7 @@ impl Command {
             Self::Show(args) => show::run(context, args),
             Self::Plot(args) => plot::run(context, args),
             Self::Tail(args) => tail::run(context, args),
+            Self::Cat(args) => cat::run(context, args),
             Self::New(args) => new::run(context, args),
             Self::Cp(args) => cp::run(context, args),
             Self::Handle(args) => handle::run(context, args),

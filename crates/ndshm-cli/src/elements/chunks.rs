@@ -40,6 +40,17 @@ pub(crate) fn within(array: &AnyArray, piece: &[Range<usize>], most: usize) -> V
     pieces
 }
 
+/// The pieces of an array of this shape in C order. The elements of each follow each other in it.
+pub(crate) fn in_order(shape: &[usize], itemsize: usize, most: usize) -> Vec<Piece> {
+    let whole: Piece = shape.iter().map(|&length| 0..length).collect();
+    let mut pieces = Vec::new();
+    if !shape.contains(&0) {
+        let axes: Vec<usize> = (0..shape.len()).filter(|&axis| shape[axis] > 1).collect();
+        cut(&mut pieces, whole, &axes, itemsize, most);
+    }
+    pieces
+}
+
 fn cut(pieces: &mut Vec<Piece>, piece: Piece, axes: &[usize], itemsize: usize, most: usize) {
     let size = piece
         .iter()

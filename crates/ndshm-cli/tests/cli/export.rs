@@ -205,7 +205,7 @@ fn an_export_that_is_killed_in_the_middle_leaves_nothing_and_harms_nothing() {
     assert_eq!(std::fs::read(out.join("small.raw")).unwrap(), [0; 10]);
 }
 
-fn shell(fixture: &Fixture, script: &str) -> std::process::Output {
+pub(crate) fn shell(fixture: &Fixture, script: &str) -> std::process::Output {
     let tool = snapbox::cmd::cargo_bin!("ndshm");
     let script = format!(
         "set -o pipefail; ndshm() {{ {} \"$@\"; }}; {script}",
@@ -303,7 +303,11 @@ fn a_stream_that_cannot_be_imported_says_why_and_makes_no_array() {
     for (script, words) in [
         (
             "echo hello | ndshm import - --name a",
-            "no .npy, .npz or safetensors file",
+            "no lines of numbers",
+        ),
+        (
+            r"printf '\x80\x81' | ndshm import - --name a",
+            "no .npy, .npz or safetensors file, and no text",
         ),
         (
             "ndshm import - --name a < /dev/null",

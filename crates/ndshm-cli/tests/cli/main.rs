@@ -5,6 +5,7 @@
 mod common;
 mod fixture;
 
+mod cat;
 mod cp;
 mod errors;
 mod export;
@@ -13,6 +14,7 @@ mod growing;
 mod guard;
 mod handle;
 mod import;
+mod import_table;
 mod janitor;
 mod locks;
 mod ls;
