@@ -50,12 +50,18 @@ impl Failure {
 
     /// Prints the line, and returns the exit code.
     pub(crate) fn report(self) -> ExitCode {
+        let code = self.code as u8;
+        self.report_as(code)
+    }
+
+    /// Prints the line, and returns this exit code, for a command with codes of its own.
+    pub(crate) fn report_as(self, code: u8) -> ExitCode {
         if self.is_closed_pipe {
             return ExitCode::SUCCESS;
         }
         let red = anstyle::AnsiColor::Red.on_default().bold();
         let _ = writeln!(anstream::stderr(), "{red}ndshm:{red:#} {self}");
-        ExitCode::from(self.code as u8)
+        ExitCode::from(code)
     }
 }
 

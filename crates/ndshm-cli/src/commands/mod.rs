@@ -8,6 +8,7 @@ mod append;
 mod cat;
 mod completions;
 mod cp;
+mod diff;
 mod export;
 mod follow;
 mod freeze;
@@ -53,6 +54,7 @@ pub(crate) enum Command {
     Export(export::Args),
     Import(import::Args),
     Append(append::Args),
+    Diff(diff::Args),
     Verify(verify::Args),
     Run(run::Args),
     Guard(guard::Args),
@@ -81,6 +83,7 @@ impl Command {
             Self::Export(args) => export::run(context, args),
             Self::Import(args) => import::run(context, args),
             Self::Append(args) => append::run(context, args),
+            Self::Diff(args) => diff::run(context, args),
             Self::Verify(args) => verify::run(context, args),
             Self::Run(args) => run::run(context, args),
             Self::Guard(args) => guard::run(context, args),

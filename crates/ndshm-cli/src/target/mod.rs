@@ -1,7 +1,7 @@
 //! Finds the array that an argument of the command line names.
 
 pub(crate) mod ring;
-mod slice;
+pub(crate) mod slice;
 
 use crate::{
     context::Context,
@@ -218,7 +218,7 @@ fn not_writable(info: &ArrayInfo) -> Failure {
 }
 
 /// Splits a slice off the end.
-fn split(text: &str) -> Result<(&str, Option<Slice>), Failure> {
+pub(crate) fn split(text: &str) -> Result<(&str, Option<Slice>), Failure> {
     match text.strip_suffix(']').and_then(|text| text.split_once('[')) {
         Some((name, slice)) => Ok((name, Some(Slice::parse(slice)?))),
         None if text.contains('[') => Err(Failure::usage(format!(

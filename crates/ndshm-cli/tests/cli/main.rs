@@ -7,6 +7,7 @@ mod fixture;
 
 mod cat;
 mod cp;
+mod diff;
 mod errors;
 mod export;
 mod freeze;
