@@ -9,8 +9,8 @@
 //! - `failure`: the only error type, with its line for users and its exit code.
 //! - `survey`: all stores and arrays at once, for `ls` and `top`, and the fields of `--json`.
 //!   `survey::proc`: the files that each process has mapped, from /proc.
-//! - `elements`: arrays of any size, read piece by piece (`chunks`, `tally`), and their elements as
-//!   numbers (`scalar`).
+//! - `elements`: arrays of any size, read piece by piece (`chunks`, `stream`, `tally`), and their
+//!   elements as numbers (`scalar`; `number` and `columns` for types that are known at run time).
 //! - `display`: elements, pictures, numbers and words for the terminal.
 //! - `users`: a command over the roots of all users, in processes with the rights of each.
 
@@ -58,6 +58,7 @@ Exit codes:
 trusted
   5  a file is damaged
   6  another process holds a guard on it, and the time of --wait is over
+  diff has those of diff: 0 equal, 1 different, 2 trouble; sum --check has 1 for digests that differ
 
 Environment:
   NDSHM_STORE     the store of the names

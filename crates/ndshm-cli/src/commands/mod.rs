@@ -25,6 +25,7 @@ mod recover;
 mod rm;
 mod run;
 mod show;
+mod sum;
 mod sweep;
 mod tail;
 mod top;
@@ -55,6 +56,7 @@ pub(crate) enum Command {
     Import(import::Args),
     Append(append::Args),
     Diff(diff::Args),
+    Sum(sum::Args),
     Verify(verify::Args),
     Run(run::Args),
     Guard(guard::Args),
@@ -84,6 +86,7 @@ impl Command {
             Self::Import(args) => import::run(context, args),
             Self::Append(args) => append::run(context, args),
             Self::Diff(args) => diff::run(context, args),
+            Self::Sum(args) => sum::run(context, args),
             Self::Verify(args) => verify::run(context, args),
             Self::Run(args) => run::run(context, args),
             Self::Guard(args) => guard::run(context, args),

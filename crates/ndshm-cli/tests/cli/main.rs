@@ -29,6 +29,7 @@ mod rm;
 mod run;
 mod show;
 mod slices;
+mod sum;
 mod sweep;
 mod top;
 mod users;
