@@ -22,6 +22,7 @@ mod ls;
 mod metrics;
 mod new;
 mod pages;
+mod pipes;
 mod plot;
 mod recover;
 mod rings;
