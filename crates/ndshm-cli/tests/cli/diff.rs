@@ -199,7 +199,17 @@ fn files_of_other_formats_are_compared_and_leave_nothing() {
     let root = fixture.root.path().display().to_string();
     fixture.output(&format!("export xs -o {root}/a.npy"));
     fixture.output(&format!("export xs ys -o {root}/a.npz --compress"));
+    fixture.output(&format!("export xs ys -o {root}/plain.npz"));
     fixture.output(&format!("export xs ys -o {root}/a.safetensors"));
+    fixture.output(&format!("export ys -o {root}/one.safetensors"));
+    let ordered = fixture.run.options().name("ordered");
+    let shape = ndarray::ShapeBuilder::f(ndarray::IxDyn(&[4, 5]));
+    let value = |index: ndarray::IxDyn| (index[0] * 5 + index[1]) as f64;
+    ordered.from_shape_fn(shape, value).unwrap();
+    fixture.output(&format!("export ordered -o {root}/f.npy"));
+    let whole = std::fs::read(fixture.root.path().join("a.npy")).unwrap();
+    let short = fixture.root.path().join("short.npy");
+    std::fs::write(short, &whole[..whole.len() - 1]).unwrap();
     fixture.output(&format!("export ys -o {root}/one.npz"));
     fixture
         .ndshm("new other/xs f8 4,5 --create-store")
@@ -212,6 +222,14 @@ fn files_of_other_formats_are_compared_and_leave_nothing() {
         ("ROOT/a.npz:xs ROOT/a.safetensors:xs", 0),
         ("ROOT/a.npz:xs[0] xs[1]", 1),
         ("ROOT/one.npz ys", 0),
+        ("ROOT/one.safetensors ys", 0),
+        ("ROOT/plain.npz:xs ROOT/a.npy", 0),
+        ("ROOT/plain.npz:ys ROOT/one.npz", 0),
+        ("ROOT/plain.npz:xs[1] ROOT/a.npy[1]", 0),
+        ("ROOT/f.npy xs", 0),
+        ("ordered ROOT/a.npy", 0),
+        ("ROOT/a.npy ys", 1),
+        ("other/xs ROOT/a.npy", 1),
         ("run/xs other/xs", 1),
         ("run/xs[0, 0] other/xs[0, 0]", 0),
         ("ROOT/run/xs.ndshm xs", 0),
@@ -229,6 +247,9 @@ fn files_of_other_formats_are_compared_and_leave_nothing() {
         ("ROOT/a.npz:zs xs", "no key is"),
         ("ROOT/a.npy:xs xs", "no keys"),
         ("ROOT/none.npy xs", "no such file"),
+        ("ROOT/short.npy xs", "it is cut off"),
+        ("ROOT/plain.npz:zs xs", "no key is"),
+        ("ROOT/a.safetensors:zs xs", "no key is"),
         ("xs zs", "no such array"),
         ("xs xs[9]", "out of range"),
     ] {
@@ -275,6 +296,40 @@ fn a_difference_in_the_last_piece_is_found_at_its_index() {
         report.contains("[1499, 998]: 3 and 0, absolute 3, relative inf"),
         "{report}"
     );
+}
+
+/// Elements that lie in a file as in memory are read there, so that a file larger than the memory of
+/// the stores can be compared.
+#[test]
+fn a_file_is_compared_piece_by_piece_without_a_store() {
+    let fixture = Fixture::new();
+    let len = 3_000_000;
+    let options = fixture.run.options().name("xs");
+    options.from_shape_fn(len, |at| at as u32).unwrap();
+    let root = fixture.root.path().display().to_string();
+    for name in ["a.npy", "a.npz", "a.safetensors"] {
+        fixture.output(&format!("export xs -o {root}/{name}"));
+        // Where no store can be made, nothing is copied.
+        let compare = |file: &str| {
+            fixture
+                .command(&format!("diff {root}/run/xs.ndshm {file}"))
+                .env("NDSHM_ROOT", "/proc/nowhere")
+                .assert()
+        };
+        let path = format!("{root}/{name}");
+        compare(&path).success().stdout_eq("").stderr_eq("");
+        let mut bytes = std::fs::read(&path).unwrap();
+        let last = (len as u32 - 1).to_le_bytes();
+        let at = bytes.windows(4).rposition(|window| window == last).unwrap();
+        bytes[at] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        let output = compare(&path).code(1).get_output().stdout.clone();
+        let report = String::from_utf8(output).unwrap();
+        assert!(
+            report.contains("[2999999]: 2999999 and 2999998, absolute 1"),
+            "{report}"
+        );
+    }
 }
 
 #[test]

@@ -9,7 +9,6 @@ use crate::{
         chunks::{self, Piece},
         columns::{self, Column},
         number::Style,
-        stream::Stream,
     },
     failure::Failure,
 };
@@ -56,12 +55,12 @@ pub(super) struct Comparison<'a> {
 
 /// The differences of two arrays of one shape; the reason if their types have no common parts.
 pub(super) fn compare(
-    a: &Side,
-    b: &Side,
+    a: &mut Side,
+    b: &mut Side,
     tolerance: &Tolerance,
     is_brief: bool,
 ) -> Result<Result<Differences, String>, Failure> {
-    let (one, other) = (a.array.dtype(), b.array.dtype());
+    let (one, other) = (a.dtype(), b.dtype());
     let columns = match paired(columns::of(one)?, columns::of(other)?) {
         Ok(columns) => columns,
         Err(reason) => return Ok(Err(reason)),
@@ -69,7 +68,7 @@ pub(super) fn compare(
     let fields = columns.iter().map(|(column, _)| (column.name.clone(), 0));
     let comparison = Comparison {
         found: Differences {
-            elements: a.array.len() as u64,
+            elements: a.shape().iter().product::<usize>() as u64,
             different: 0,
             fields: fields.collect(),
             first: None,
@@ -119,20 +118,17 @@ fn paired(a: Vec<Column>, b: Vec<Column>) -> Result<Vec<(Column, Column)>, Strin
 }
 
 impl Comparison<'_> {
-    fn of(mut self, a: &Side, b: &Side) -> Result<Differences, Failure> {
+    fn of(mut self, a: &mut Side, b: &mut Side) -> Result<Differences, Failure> {
         let itemsize = self.sizes.0.max(self.sizes.1);
-        let mut streams = (
-            Stream::new(&a.array, a.reading),
-            Stream::new(&b.array, b.reading),
-        );
         // A piece that is gathered from distant bytes has to be larger.
-        let is_contiguous = |side: &Side| side.array.order() == Some(ndshm::Order::C);
-        let most = match is_contiguous(a) && is_contiguous(b) {
+        let most = match a.is_contiguous() && b.is_contiguous() {
             true => PIECE,
             false => chunks::PIECE,
         };
-        for piece in chunks::in_order(a.array.shape(), itemsize, most) {
-            let (one, other) = (streams.0.copied(&piece)?, streams.1.copied(&piece)?);
+        let pieces = chunks::in_order(a.shape(), itemsize, most);
+        let (mut a, mut b) = (a.pieces(), b.pieces());
+        for piece in pieces {
+            let (one, other) = (a.copied(&piece)?, b.copied(&piece)?);
             self.piece(&piece, one, other);
             if self.is_brief && self.found.different > 0 {
                 break;

@@ -2,6 +2,7 @@
 
 mod close;
 mod compare;
+mod file;
 mod report;
 mod side;
 
@@ -21,8 +22,7 @@ const TROUBLE: u8 = 2;
 /// Two numbers are equal if |A - B| <= ATOL + RTOL * |B|, as in numpy.isclose; both are 0 by
 /// default, so they have the same value. Arrays of different types are compared by value, without
 /// loss, and differ in type. The exit codes are those of diff and not those of the other commands:
-/// 0 for equal arrays, 1 for different ones, 2 for trouble. Files of other formats are copied into
-/// the root of the stores while they are compared.
+/// 0 for equal arrays, 1 for different ones, 2 for trouble.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   ndshm diff 'frames[0]' 'other/frames[0]' --rtol 1e-6
@@ -91,13 +91,15 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
 
 /// Whether the arrays are equal, after the report.
 fn compared(context: &Context, args: &Args) -> Result<bool, Failure> {
-    let a = Side::open(context, &args.first, args.unlocked)?;
-    let b = Side::open(context, &args.second, args.unlocked)?;
+    let mut a = Side::open(context, &args.first, args.unlocked)?;
+    let mut b = Side::open(context, &args.second, args.unlocked)?;
     let mut found = Found {
-        has_same_shape: a.array.shape() == b.array.shape(),
-        has_same_type: a.array.dtype() == b.array.dtype(),
+        has_same_shape: a.shape() == b.shape(),
+        has_same_type: a.dtype() == b.dtype(),
         // A file of another format has none.
-        has_same_axis_names: a.attrs.is_none() || b.attrs.is_none() || names(&a) == names(&b),
+        has_same_axis_names: a.attrs.is_none()
+            || b.attrs.is_none()
+            || a.axis_names() == b.axis_names(),
         attributes: different_attributes(&a, &b),
         elements: None,
     };
@@ -112,7 +114,7 @@ fn compared(context: &Context, args: &Args) -> Result<bool, Failure> {
             absolute: args.atol,
             has_equal_nan: args.equal_nan,
         };
-        found.elements = Some(compare::compare(&a, &b, &tolerance, args.quiet)?);
+        found.elements = Some(compare::compare(&mut a, &mut b, &tolerance, args.quiet)?);
     }
     let has_equal_elements =
         matches!(&found.elements, Some(Ok(differences)) if differences.different == 0);
@@ -124,14 +126,6 @@ fn compared(context: &Context, args: &Args) -> Result<bool, Failure> {
         }
     }
     Ok(is_equal)
-}
-
-/// The names of the axes; empty where none has one.
-fn names(side: &Side) -> Vec<Option<String>> {
-    match side.array.axis_names() {
-        names if names.iter().all(Option::is_none) => Vec::new(),
-        names => names.to_vec(),
-    }
 }
 
 fn different_attributes(a: &Side, b: &Side) -> Vec<(Cbor, Option<Cbor>, Option<Cbor>)> {

@@ -4,7 +4,6 @@ use super::{
     Found,
     close::{self, Distance},
     compare::{Difference, Differences},
-    names,
     side::Side,
 };
 use crate::{
@@ -27,11 +26,11 @@ pub(super) fn print(
 ) -> Result<(), Failure> {
     let mut out = context.out();
     if !found.has_same_shape {
-        let (a, b) = (text::shape(a.array.shape()), text::shape(b.array.shape()));
+        let (a, b) = (text::shape(a.shape()), text::shape(b.shape()));
         writeln!(out, "shape: {a} and {b}; elements are not compared")?;
     }
     if !found.has_same_type && !only_values {
-        writeln!(out, "type: {} and {}", a.array.dtype(), b.array.dtype())?;
+        writeln!(out, "type: {} and {}", a.dtype(), b.dtype())?;
     }
     if !found.has_same_axis_names && !only_values {
         let line = format!("axes: {} and {}", axes(a), axes(b));
@@ -52,7 +51,7 @@ pub(super) fn print(
         }
         None => {}
     }
-    let warning = a.reading.warning().or(b.reading.warning());
+    let warning = a.reading().warning().or(b.reading().warning());
     if let Some(warning) = warning {
         writeln!(out, "read {warning}")?;
     }
@@ -108,7 +107,7 @@ fn print_elements(out: &mut impl Write, found: &Differences) -> Result<(), Failu
 }
 
 fn axes(side: &Side) -> String {
-    let names = side.array.axis_names().iter();
+    let names = side.axis_names().iter();
     let names = names.map(|name| name.clone().unwrap_or_else(|| "_".into()));
     format!("({})", names.collect::<Vec<_>>().join(", "))
 }
@@ -132,10 +131,10 @@ pub(super) fn json(a: &Side, b: &Side, found: &Found, is_equal: bool) -> Value {
     };
     let side = |side: &Side| {
         json!({
-            "dtype": side.array.dtype().to_string(),
-            "shape": side.array.shape(),
-            "axis_names": names(side),
-            "read": side.reading.name(),
+            "dtype": side.dtype().to_string(),
+            "shape": side.shape(),
+            "axis_names": side.axis_names(),
+            "read": side.reading().name(),
         })
     };
     json!({

@@ -1,54 +1,46 @@
 //! One of the two arrays that are compared: of a store, or of a file of another format.
 
+use super::file::{Format, Stored};
 use crate::{
     context::Context,
-    elements::reading::Reading,
-    failure::{Code, Failure},
+    elements::{chunks::Piece, reading::Reading, stream::Stream},
+    failure::{Code, Failure, words_of},
     target::{self, Target},
 };
 use ciborium::Value as Cbor;
-use ndshm::{AnyArray, Import, Imported, Manager, Scope};
-use std::{
-    fs::File,
-    io::Read,
-    path::{Path, PathBuf},
-};
+use ndshm::{AnyArray, DType, Import, Imported, Manager, Order, Scope};
+use std::path::{Path, PathBuf};
 
 /// An array that is compared.
 pub(super) struct Side {
-    pub(super) array: AnyArray,
-    pub(super) reading: Reading,
+    elements: Elements,
     /// The attributes of the array; `None` for a file, whose format has none.
     pub(super) attrs: Option<Vec<(Cbor, Cbor)>>,
     /// The store that the array of a file is in, deleted when it is dropped.
     _store: Option<Manager>,
 }
 
-/// The formats of files that are compared.
-#[derive(Clone, Copy)]
-enum Format {
-    Npy,
-    Npz,
-    Safetensors,
+/// The place of the elements.
+enum Elements {
+    Mapped(AnyArray, Reading),
+    Stored(Stored, PathBuf),
 }
 
-impl Format {
-    /// The format that the first bytes of a file show; `None` also if there is no such file.
-    fn of(path: &Path) -> Option<Self> {
-        if !path.metadata().ok()?.is_file() {
-            return None;
-        }
-        let mut start = Vec::new();
-        File::open(path)
-            .ok()?
-            .take(9)
-            .read_to_end(&mut start)
-            .ok()?;
-        match &start[..] {
-            start if start.starts_with(b"\x93NUMPY") => Some(Self::Npy),
-            start if start.starts_with(b"PK") => Some(Self::Npz),
-            [_, _, _, _, _, _, _, _, b'{'] => Some(Self::Safetensors),
-            _ => None,
+/// Reads the pieces of one side.
+pub(super) enum Pieces<'a> {
+    Mapped(Stream<'a>),
+    Stored(&'a mut Stored, &'a Path),
+}
+
+impl Pieces<'_> {
+    /// The bytes of a piece in C order.
+    pub(super) fn copied(&mut self, piece: &Piece) -> Result<&[u8], Failure> {
+        match self {
+            Self::Mapped(stream) => stream.copied(piece),
+            Self::Stored(stored, path) => stored.copied(piece).map_err(|error| {
+                let line = format!("{}: {}", path.display(), words_of(&error));
+                Failure::new(Code::Failed, line)
+            }),
         }
     }
 }
@@ -70,12 +62,57 @@ impl Side {
         }
     }
 
+    pub(super) fn shape(&self) -> &[usize] {
+        match &self.elements {
+            Elements::Mapped(array, _) => array.shape(),
+            Elements::Stored(stored, _) => &stored.shape,
+        }
+    }
+
+    pub(super) fn dtype(&self) -> &DType {
+        match &self.elements {
+            Elements::Mapped(array, _) => array.dtype(),
+            Elements::Stored(stored, _) => &stored.dtype,
+        }
+    }
+
+    /// The names of the axes; empty where none has one.
+    pub(super) fn axis_names(&self) -> &[Option<String>] {
+        match &self.elements {
+            Elements::Mapped(array, _) if array.axis_names().iter().any(Option::is_some) => {
+                array.axis_names()
+            }
+            _ => &[],
+        }
+    }
+
+    pub(super) fn reading(&self) -> Reading {
+        match &self.elements {
+            Elements::Mapped(_, reading) => *reading,
+            Elements::Stored(..) => Reading::Locked,
+        }
+    }
+
+    /// Whether the elements follow each other in C order.
+    pub(super) fn is_contiguous(&self) -> bool {
+        match &self.elements {
+            Elements::Mapped(array, _) => array.order() == Some(Order::C),
+            Elements::Stored(..) => true,
+        }
+    }
+
+    pub(super) fn pieces(&mut self) -> Pieces<'_> {
+        match &mut self.elements {
+            Elements::Mapped(array, reading) => Pieces::Mapped(Stream::new(array, *reading)),
+            Elements::Stored(stored, path) => Pieces::Stored(stored, path),
+        }
+    }
+
     fn of_array(target: &Target, unlocked: bool) -> Result<Self, Failure> {
         let (array, reading) = target.look(unlocked)?;
         let attrs: Cbor = target.info()?.attrs()?;
         Ok(Self {
-            array,
-            reading,
+            elements: Elements::Mapped(array, reading),
             attrs: Some(attrs.into_map().unwrap_or_default()),
             _store: None,
         })
@@ -115,8 +152,18 @@ fn file_of(text: &str) -> Result<Option<Named<'_>>, Failure> {
 }
 
 impl Named<'_> {
-    /// Copies the array into a store of this process, so that files of every format are read alike.
+    /// Opens the array in the file. A slice of it, and an array that does not lie in the file as in
+    /// memory, is copied into a store of this process first.
     fn open(self) -> Result<Side, Failure> {
+        if self.slice.is_none()
+            && let Some(stored) = Stored::find(&self.path, self.format, self.key)
+        {
+            return Ok(Side {
+                elements: Elements::Stored(stored, self.path),
+                attrs: None,
+                _store: None,
+            });
+        }
         let store = Manager::new()?;
         let import = Import::new().scope(Scope::Local);
         let import = match self.key {
@@ -139,8 +186,7 @@ impl Named<'_> {
             None => array,
         };
         Ok(Side {
-            array,
-            reading: Reading::Locked,
+            elements: Elements::Mapped(array, Reading::Locked),
             attrs: None,
             _store: Some(store),
         })
