@@ -62,6 +62,9 @@ impl Format {
 /// symbolic link is followed. A pipe or a device gets the bytes as they come, and - is the standard
 /// output, which gets nothing else.
 #[derive(clap::Args)]
+#[command(after_help = "Examples:
+  ndshm export frames labels -o run.npz
+  ndshm export frames -o - | zstd > frames.npy.zst")]
 pub(crate) struct Args {
     /// The arrays, each with an optional slice; .npz and .safetensors take several, as KEY=ARRAY
     /// for another key than the one that the name stands for

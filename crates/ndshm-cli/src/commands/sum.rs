@@ -21,10 +21,9 @@ use std::{
 
 /// Print the SHA-256 digest of the elements, type and shape of each array
 ///
-/// The digest is that of a line with the type and the shape, and of the elements in C order, packed
-/// and little-endian. In Python: hashlib.sha256(f"ndshm-sum-1 {a.dtype.str}
-/// {a.shape}\n".encode() + a.tobytes()). Copies, slices of equal elements and other orders in memory
-/// have the same digest.
+/// The digest is that of the line `ndshm-sum-1 DTYPE SHAPE`, as ndshm show prints the two, and of
+/// the elements in C order, little-endian and without gaps. Copies, equal slices and other orders
+/// in memory have the same digest. docs/cli.md has the three lines of Python that compute it.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   ndshm sum frames 'frames[0:10]' > sums

@@ -298,8 +298,8 @@ fn a_difference_in_the_last_piece_is_found_at_its_index() {
     );
 }
 
-/// Elements that lie in a file as in memory are read there, so that a file larger than the memory of
-/// the stores can be compared.
+/// Elements that lie in a file as in memory are read there, so that a file larger than the memory
+/// of the stores can be compared.
 #[test]
 fn a_file_is_compared_piece_by_piece_without_a_store() {
     let fixture = Fixture::new();

@@ -168,6 +168,10 @@ fn a_line_that_cannot_be_taken_is_named_and_no_array_is_made() {
             "line 2: 1 fields, where the first line has 2",
             1,
         ),
+        ("1,2\n# c\n\n3\n", "", "line 4: 1 fields", 1),
+        ("1,2\r\n\r\n3\r\n", "", "line 3: 1 fields", 1),
+        ("\"1\n\",2\n3\n", "", "line 3: 1 fields", 1),
+        ("\u{feff}# c\n1,2\n3\n", "", "line 3: 1 fields", 1),
         ("1,2\n\n3,4,5\n", "", "line 3: 3 fields", 1),
         (
             "a,b\n1,2\n3,Paris\n",
