@@ -56,7 +56,8 @@ fn print(context: &Context, args: &Args) -> Outcome {
     let targets = args.arrays.iter().map(|text| Target::find(context, text));
     let targets: Vec<_> = targets.collect::<Result<_, _>>()?;
     let mut values = Vec::new();
-    let mut out = context.out();
+    // Not through the stream that filters colours: it would change names with escapes.
+    let mut out = io::stdout().lock();
     let mut warning = None;
     for (text, target) in args.arrays.iter().zip(targets) {
         let (array, reading) = target.look(args.unlocked)?;

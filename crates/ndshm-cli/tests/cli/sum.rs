@@ -69,13 +69,13 @@ fn digests_are_checked_again_and_each_array_that_differs_is_named() {
     let fixture = Fixture::new();
     fixture.arange("xs", &[3]);
     fixture.arange("ys", &[3]);
-    fixture.arange("a\nb", &[2]);
-    let script = "ndshm sum xs ys $'a\\nb' > sums; ndshm sum --check sums; \
+    fixture.arange("a\n\u{1b}[31mb", &[2]);
+    let script = "ndshm sum xs ys $'a\\n\\e[31mb' > sums; ndshm sum --check sums; \
                   ndshm rm ys; ndshm new ys f8 3; ndshm sum -c sums; echo $?; \
                   ndshm sum -c --quiet - < sums; ndshm rm ys; ndshm sum -c sums; echo $?";
     let output = shell(&fixture, script);
     let text = String::from_utf8(output.stdout).unwrap();
-    let all = "xs: OK\nys: OK\na\u{fffd}b: OK\n";
+    let all = "xs: OK\nys: OK\na\u{fffd}\u{fffd}[31mb: OK\n";
     let changed = all.replace("ys: OK", "ys: FAILED");
     let made = format!("{}/ys.ndshm\n", fixture.run.path().display());
     let missing = all.replace("ys: OK", "ys: FAILED to read");
