@@ -187,7 +187,8 @@ pub use handle::Handle;
 pub use inspect::holder::{Holder, Holders};
 pub use inspect::info::ArrayInfo;
 pub use inspect::observer::{
-    ArrayState, GuardKind, GuardState, Leftovers, LockState, MemberState, Observer, UserRoot,
+    ArrayState, GuardKind, GuardState, Leftovers, LockState, MemberState, Observer, RingState,
+    SubscriberState, UserRoot,
 };
 pub use inspect::verify::{Finding, Severity, Verification, verify};
 pub use interop::{Export, Exportable, Import, Imported, Left};
@@ -197,7 +198,7 @@ pub use manager::options::ArrayOptions;
 pub use manager::{Manager, Usage};
 pub use ring::{
     AnyFrame, AnyFrameMut, AnyProducer, AnyRing, AnySubscriber, Frame, FrameInfo, FrameMut,
-    Producer, Ring, Subscriber, SubscriberState,
+    Producer, Ring, Subscriber,
 };
 pub use scope::Scope;
 pub use store::Swept;

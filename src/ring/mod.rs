@@ -14,7 +14,6 @@ mod serde;
 mod subscriber;
 
 pub use info::FrameInfo;
-pub use opened::SubscriberState;
 pub use producer::{AnyFrameMut, AnyProducer, FrameMut, Producer};
 pub use subscriber::{AnyFrame, AnySubscriber, Frame, Subscriber};
 
@@ -28,7 +27,7 @@ use crate::{
         name,
     },
     handle::Handle,
-    inspect::holder::Holder,
+    inspect::{holder::Holder, observer::SubscriberState},
     layout::Order,
     scope::Scope,
     segment::{Segment, draft::Draft},

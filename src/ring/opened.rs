@@ -8,7 +8,10 @@ use crate::{
     element::dtype::DType,
     error::{Error, Result},
     format::kind::{ArrayKind, CONTROL_LEN, Kind},
-    inspect::{holder::Holder, observer::GuardKind},
+    inspect::{
+        holder::Holder,
+        observer::{GuardKind, SubscriberState},
+    },
     segment::Segment,
     state::ring::{Mode, RingTable, member_of},
     store::member,
@@ -257,12 +260,12 @@ impl OpenRing {
             return None;
         }
         let held = seat.held.iter().map(|word| word.load(Relaxed).count_ones());
-        Some(SubscriberState {
-            process: self.process(member_of(tag), seat.pid.load(Relaxed), GuardKind::Read),
+        Some(SubscriberState::new(
+            self.process(member_of(tag), seat.pid.load(Relaxed), GuardKind::Read),
             is_lossless,
-            lag: table.lag(index),
-            held: held.sum::<u32>() as usize,
-        })
+            table.lag(index),
+            held.sum::<u32>() as usize,
+        ))
     }
 
     /// The subscribers that hold frames.
@@ -274,20 +277,6 @@ impl OpenRing {
             .take(16)
             .collect()
     }
-}
-
-/// A subscriber of a ring, as [`AnyRing::subscribers`](crate::AnyRing::subscribers) finds it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct SubscriberState {
-    /// Its process.
-    pub process: Holder,
-    /// Whether the producer waits for it.
-    pub is_lossless: bool,
-    /// The number of positions from the last frame that it took to the newest one.
-    pub lag: u64,
-    /// The number of frames that it holds.
-    pub held: usize,
 }
 
 /// The members that lived a moment ago: a cache for one thread.

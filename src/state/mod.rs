@@ -6,7 +6,8 @@
 //! - `lock_table`: guards, waiting, poison, and the death of a holder.
 //! - `changes`: numbers of the guards that wrote, and threads that wait for one.
 //! - `growth`: the words of an array that grows, turns of appenders, and waits for rows.
-//! - `ring`: rings of frames, their producer and subscribers.
+//! - `ring`: rings of frames, their producer and subscribers; `ring_snapshot`: the same words from
+//!   copied bytes.
 //! - `signals`: words that threads sleep on until an event.
 //! - `ownership`: the process that deletes the array, and claims.
 //! - `mapped`: the state block inside a mapped file, and the count of openers.
@@ -28,5 +29,6 @@ pub(crate) mod mapped;
 pub(crate) mod ownership;
 pub(crate) mod rests;
 pub(crate) mod ring;
+pub(crate) mod ring_snapshot;
 pub(crate) mod signals;
 pub(crate) mod snapshot;

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use ndarray::{Ix0, Ix1, Ix2, Ix3, array};
-use ndshm::{AnyRing, ArrayKind, Element, Error, Manager, Ring, Scope};
+use ndshm::{AnyRing, ArrayKind, Element, Error, Manager, Observer, Ring, Scope, SubscriberState};
 use std::{thread, time::Duration};
 
 const SOON: Duration = Duration::from_secs(60);
@@ -583,4 +583,63 @@ fn a_ring_believes_a_type_of_numpys_only_for_elements_that_are_stored_so() {
             "{claimed} {stored}"
         );
     }
+}
+
+#[test]
+fn an_observer_sees_a_ring_without_a_seat() {
+    let manager = Manager::new().unwrap();
+    let ring: Ring<u64, Ix1> = manager.options().max_subscribers(2).ring((3,), 4).unwrap();
+    let observer = Observer::open(manager.path()).unwrap();
+    let info = ring.handle().info().unwrap();
+    let state = observer.ring(&info).unwrap();
+    assert_eq!((state.frames, state.max_subscribers), (4, 2));
+    assert_eq!((state.newest, state.has_ended), (0, false));
+    assert_eq!((state.producer, state.subscribers), (None, Vec::new()));
+
+    let mut newest = ring.subscribe().unwrap();
+    let lossless = ring.subscribe_lossless().unwrap();
+    let mut producer = ring.produce().unwrap();
+    for value in 1..=3 {
+        publish(&mut producer, value);
+    }
+    let held = newest.next().unwrap();
+    let state = observer.ring(&info).unwrap();
+    // The library's own look says the same.
+    let any: AnyRing = ring.handle().open_any_ring().unwrap();
+    assert_eq!(state.newest, any.newest());
+    let seen = |subscribers: &[SubscriberState]| -> Vec<_> {
+        let seen = subscribers.iter();
+        seen.map(|seat| (seat.process.pid, seat.is_lossless, seat.lag, seat.held))
+            .collect()
+    };
+    let me = Some(std::process::id());
+    let expected = [(me, false, 2, 1), (me, true, 3, 0)];
+    assert_eq!(seen(&state.subscribers), expected);
+    assert_eq!(seen(&any.subscribers()), expected);
+    assert!(
+        state
+            .producer
+            .is_some_and(|process| process.is_this_process)
+    );
+
+    drop((held, newest, lossless));
+    producer.finish().unwrap();
+    let state = observer.ring(&info).unwrap();
+    assert_eq!((state.newest, state.has_ended), (3, true));
+    assert_eq!((state.producer, state.subscribers), (None, Vec::new()));
+}
+
+#[test]
+fn only_a_ring_that_is_there_has_a_state() {
+    let manager = Manager::new().unwrap();
+    let observer = Observer::open(manager.path()).unwrap();
+    let xs = manager.zeros::<f64, _>(3).unwrap();
+    assert!(matches!(
+        observer.ring(&xs.handle().info().unwrap()),
+        Err(Error::Kind { .. })
+    ));
+    let ring = ring(&manager, 2);
+    let info = ring.handle().info().unwrap();
+    ring.release().unwrap();
+    assert!(matches!(observer.ring(&info), Err(Error::Released { .. })));
 }

@@ -6,11 +6,13 @@
 
 mod leftovers;
 pub(crate) mod locks;
+pub(crate) mod ring;
 mod state;
 mod users;
 
 pub use leftovers::Leftovers;
 pub use locks::LockState;
+pub use ring::{RingState, SubscriberState};
 pub use state::{ArrayState, GuardKind, GuardState, MemberState};
 pub use users::UserRoot;
 
