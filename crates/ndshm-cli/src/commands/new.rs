@@ -7,12 +7,19 @@ use crate::{
     elements::scalar,
     failure::{Failure, printable},
 };
-use ndshm::{DType, Manager, Scope};
+use ndshm::{AnyArray, DType, Manager, Scope};
 use serde_json::json;
 use std::{collections::BTreeMap, io::Write, path::Path, process::ExitCode};
 
-/// Make an array, and print its path, or with --scope remote its handle
+const EXAMPLES: &str = "\
+Examples:
+  ndshm new run/log f64 8 --grow 1000000
+  ndshm new run/camera u8 1080,1920,3 --frames 8";
+
+/// Make an array, an array that grows or a ring, and print its path, or with --scope remote its
+/// handle
 #[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The name of the array, or STORE/NAME
     name: String,
@@ -20,8 +27,22 @@ pub(crate) struct Args {
     /// bfloat16, ...; or in Rust's: f64, u8, ... A u8 or i8 is Rust's, of one byte; NumPy's of
     /// eight bytes is u64 or <u8
     dtype: String,
-    /// The lengths of the axes: 3,4 or '(3, 4)'; () for no axis
+    /// The lengths of the axes: 3,4 or '(3, 4)'; () for no axis. With --grow it is the shape of a
+    /// row, with --frames that of a frame
     shape: String,
+    /// Make an array that grows: rows are appended, up to this number of them. Memory is taken as
+    /// rows come, so the number may be large
+    #[arg(long, value_name = "ROWS", conflicts_with_all = ["fill", "frames"])]
+    grow: Option<usize>,
+    /// Make a ring with room for this number of frames, from 2 to 256
+    #[arg(long, value_name = "N", conflicts_with = "fill")]
+    frames: Option<usize>,
+    /// The most subscribers of the ring, from 1 to 4096 [default: 64]
+    #[arg(long, value_name = "N", requires = "frames")]
+    max_subscribers: Option<usize>,
+    /// The type of the information beside each frame of the ring
+    #[arg(long, value_name = "DTYPE", requires = "frames")]
+    info: Option<String>,
     /// The value of all elements
     #[arg(
         long,
@@ -58,7 +79,7 @@ fn key_and_value(text: &str) -> Result<(String, String), String> {
 
 pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     let (manager, name) = place(context, &args.name, args.create_store)?;
-    let (dtype, shape) = (dtype(&args.dtype)?, shape(&args.shape)?);
+    let (element, shape) = (dtype(&args.dtype)?, shape(&args.shape)?);
     // This process owns the array until it is filled: a killed process leaves no array.
     let mut options = manager.options().name(name).scope(Scope::Local);
     if !args.attrs.is_empty() {
@@ -67,18 +88,33 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     if !args.axes.is_empty() {
         options = options.axis_names(args.axes.clone());
     }
-    let array = options.zeros_any(&dtype, &shape)?;
-    if args.fill != "0" {
-        for piece in chunks::of(&array, chunks::PIECE) {
-            scalar::fill(&chunks::view(&array, &piece)?, &args.fill)?;
+    let scope = match args.scope {
+        Keeper::Remote => Scope::Remote,
+        Keeper::Store => Scope::Store,
+    };
+    let handle = match (args.grow, args.frames) {
+        (Some(rows), _) => {
+            let log = options.growing_any(&element, &shape, rows)?;
+            log.set_scope(scope)?;
+            log.handle()
         }
-    }
-    array.set_scope(if args.scope == Keeper::Remote {
-        Scope::Remote
-    } else {
-        Scope::Store
-    })?;
-    let (path, handle) = (array.path().to_path_buf(), array.handle().to_string());
+        (_, Some(frames)) => {
+            if let Some(most) = args.max_subscribers {
+                options = options.max_subscribers(most);
+            }
+            let info = args.info.as_deref().map(dtype).transpose()?;
+            let ring = options.ring_any(&element, &shape, frames, info)?;
+            ring.set_scope(scope)?;
+            ring.handle()
+        }
+        (None, None) => {
+            let array = options.zeros_any(&element, &shape)?;
+            fill(&array, &args.fill)?;
+            array.set_scope(scope)?;
+            array.handle()
+        }
+    };
+    let (path, handle) = (handle.path().to_path_buf(), handle.to_string());
     if context.is_json {
         context.print_json(&json!({ "path": path, "handle": handle }))?;
     } else {
@@ -90,6 +126,16 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
         out.flush()?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn fill(array: &AnyArray, value: &str) -> Result<(), Failure> {
+    if value == "0" {
+        return Ok(());
+    }
+    for piece in chunks::of(array, chunks::PIECE) {
+        scalar::fill(&chunks::view(array, &piece)?, value)?;
+    }
+    Ok(())
 }
 
 /// The store and the name in `NAME` or `STORE/NAME`.

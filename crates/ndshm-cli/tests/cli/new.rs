@@ -131,3 +131,65 @@ fn every_spelling_of_numpy_names_a_type() {
         );
     }
 }
+
+#[test]
+fn an_array_that_grows_is_made_with_the_shape_of_a_row() {
+    let fixture = Fixture::new();
+    let path = fixture.output("new run/log f64 8 --grow 1000000 --attr unit=m --axes time,channel");
+    assert!(path.ends_with("/run/log.ndshm\n"), "{path}");
+    let log = fixture.run.growing::<f64, ndarray::Ix2>("log").unwrap();
+    assert_eq!(
+        (log.max_len(), log.row_shape(), log.len()),
+        (1_000_000, &[8][..], 0)
+    );
+    let shown = fixture.json("show log");
+    assert_eq!(shown["axis_names"], serde_json::json!(["time", "channel"]));
+    assert_eq!(shown["attributes"]["unit"], "m");
+    fixture.ndshm("new run/numbers u8 () --grow 5").success();
+    let handle = fixture.output("new run/claimed u8 3 --grow 5 --scope remote");
+    assert!(handle.starts_with("ndshm1:"), "{handle}");
+}
+
+#[test]
+fn a_ring_is_made_with_the_shape_of_a_frame() {
+    let fixture = Fixture::new();
+    fixture
+        .ndshm("new run/camera u8 48,64,3 --frames 8 --max-subscribers 3 --info f8")
+        .success();
+    let ring = fixture.run.ring_any("camera").unwrap();
+    assert_eq!((ring.frames(), ring.frame_shape()), (8, &[48, 64, 3][..]));
+    assert_eq!(ring.max_subscribers(), 3);
+    assert_eq!(ring.info_dtype().unwrap().to_string(), "<f8");
+    fixture.ndshm("new run/other u8 48 --frames 2").success();
+    assert_eq!(fixture.run.ring_any("other").unwrap().max_subscribers(), 64);
+}
+
+#[test]
+fn rings_and_growing_arrays_that_cannot_be_are_refused() {
+    let fixture = Fixture::new();
+    for (arguments, words) in [
+        ("u8 3 --frames 1", "a ring has 2 to 256"),
+        ("u8 3 --frames 257", "a ring has 2 to 256"),
+        ("u8 0 --frames 4", "at least one element"),
+        ("u8 3 --frames 4 --max-subscribers 0", "1 to 4096"),
+        ("u8 3 --frames 4 --info nothing", "is no element type"),
+        ("u8 0 --grow 4", "at least one byte"),
+        ("u8 3 --grow 0", "room for one"),
+    ] {
+        let (line, code) = fixture.failure(&format!("new run/bad {arguments}"));
+        assert!(
+            code == 2 && line.contains(words),
+            "{arguments}: {code}: {line}"
+        );
+    }
+    for arguments in [
+        "u8 3 --grow 4 --frames 4",
+        "u8 3 --grow 4 --fill 1",
+        "u8 3 --frames 4 --fill 1",
+        "u8 3 --max-subscribers 4",
+        "u8 3 --info f8",
+    ] {
+        fixture.ndshm(&format!("new run/bad {arguments}")).code(2);
+    }
+    assert_eq!(fixture.run.list().unwrap(), []);
+}
