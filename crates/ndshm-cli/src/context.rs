@@ -45,6 +45,11 @@ impl Context {
         }
     }
 
+    /// Whether --store or NDSHM_STORE names a store, which need not exist.
+    pub(crate) fn names_a_store(&self) -> bool {
+        self.store.is_some()
+    }
+
     /// Standard output, without colours where they are not wanted. The command must flush it.
     pub(crate) fn out(&self) -> impl Write + use<> {
         io::BufWriter::new(anstream::stdout())
@@ -55,12 +60,31 @@ impl Context {
         AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never
     }
 
+    /// The text that `write` writes, with colours where standard output shows them.
+    pub(crate) fn painted(
+        &self,
+        write: impl FnOnce(&mut AutoStream<Vec<u8>>) -> Result<(), Failure>,
+    ) -> Result<String, Failure> {
+        let choice = AutoStream::choice(&io::stdout());
+        let mut stream = AutoStream::new(Vec::new(), choice);
+        write(&mut stream)?;
+        Ok(String::from_utf8_lossy(&stream.into_inner()).into_owned())
+    }
+
     /// Prints one JSON value.
     pub(crate) fn print_json(&self, value: &Value) -> Result<(), Failure> {
         // Not through the stream that filters colours: JSON has none, and that of twenty thousand
         // arrays is long.
         let mut out = io::BufWriter::new(io::stdout().lock());
         serde_json::to_writer_pretty(&mut out, value)?;
+        writeln!(out)?;
+        Ok(out.flush()?)
+    }
+
+    /// Prints one JSON value in a line, for output of several.
+    pub(crate) fn print_json_line(&self, value: &Value) -> Result<(), Failure> {
+        let mut out = io::BufWriter::new(io::stdout().lock());
+        serde_json::to_writer(&mut out, value)?;
         writeln!(out)?;
         Ok(out.flush()?)
     }

@@ -12,6 +12,7 @@
 //! - `elements`: arrays of any size, read piece by piece (`chunks`, `stream`, `tally`), and their
 //!   elements as numbers (`scalar`; `number` and `columns` for types that are known at run time).
 //! - `display`: elements, pictures, numbers and words for the terminal.
+//! - `signals`: ends commands that wait or watch.
 //! - `users`: a command over the roots of all users, in processes with the rights of each.
 
 mod commands;
@@ -19,6 +20,7 @@ mod context;
 mod display;
 mod elements;
 mod failure;
+mod signals;
 mod survey;
 mod target;
 mod users;
@@ -151,6 +153,7 @@ pub fn main() -> ExitCode {
     let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, exceeded);
     match run(&cli) {
         Ok(code) => code,
-        Err(failure) => failure.report(),
+        // A wait that a signal ended is no failure.
+        Err(failure) => signals::caught().unwrap_or_else(|| failure.report()),
     }
 }

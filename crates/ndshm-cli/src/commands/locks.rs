@@ -72,7 +72,7 @@ fn to_json(at: usize, lock: &LockState) -> Value {
     })
 }
 
-fn kind(holder: &Holder) -> &'static str {
+pub(super) fn kind(holder: &Holder) -> &'static str {
     match holder.kind {
         Some(GuardKind::Read) => "read",
         Some(GuardKind::Atomic) => "atomic",
@@ -145,7 +145,7 @@ fn print(
 }
 
 /// The array and the part of it.
-fn view(holder: &Holder) -> String {
+pub(super) fn view(holder: &Holder) -> String {
     let name = match &holder.path {
         Some(path) => path
             .file_stem()

@@ -7,13 +7,16 @@ use crate::{
     failure::{Failure, printable},
     survey::proc::{Mapped, Members, Processes, Unlinked},
 };
-use ndshm::{ArrayInfo, ArrayState, GuardKind, MemberState, Observer};
+use ndshm::{
+    ArrayInfo, ArrayKind, ArrayState, GuardKind, Holder, MemberState, Observer, RingState,
+    SubscriberState,
+};
 use serde_json::{Value, json};
 use std::{
     fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    time::SystemTime,
+    time::{Instant, SystemTime},
 };
 
 /// The state of all stores at one time.
@@ -52,6 +55,10 @@ pub(crate) struct StoreView {
 pub(crate) struct ArrayView {
     pub(crate) info: ArrayInfo,
     pub(crate) state: ArrayState,
+    /// The state of a ring; `None` for another kind.
+    pub(crate) ring: Option<RingState>,
+    /// When its frames or rows were counted.
+    pub(crate) counted: Instant,
     /// Bytes that its file occupies.
     pub(crate) allocated: u64,
     pub(crate) mapped: Vec<Mapped>,
@@ -155,9 +162,16 @@ impl StoreView {
                 continue;
             };
             let is_dead = is_dead || state.owner.is_some_and(|owner| !owner.is_alive);
+            let counted = Instant::now();
+            let ring = match info.kind {
+                ArrayKind::Ring => observer.ring(&info).ok(),
+                _ => None,
+            };
             self.arrays.push(ArrayView {
                 info,
                 state,
+                ring,
+                counted,
                 allocated: metadata.blocks() * 512,
                 mapped: processes.of(&metadata).to_vec(),
                 is_dead,
@@ -233,6 +247,15 @@ impl ArrayView {
         )
     }
 
+    /// How many frames a ring had ever, or rows an array that grows has; `None` of another kind.
+    pub(crate) fn count(&self) -> Option<u64> {
+        match (&self.ring, self.info.kind) {
+            (Some(ring), _) => Some(ring.newest),
+            (None, ArrayKind::Growing) => self.info.shape.first().map(|&rows| rows as u64),
+            _ => None,
+        }
+    }
+
     fn to_json(&self, store: &StoreView, processes: &Processes) -> Value {
         let Self { info, state, .. } = self;
         let guard = |guard: &ndshm::GuardState| {
@@ -265,12 +288,45 @@ impl ArrayView {
             "guards": state.guards.iter().map(guard).collect::<Vec<_>>(),
             "waited_for": state.is_waited_for,
             "mapped_by": self.mapped.iter().map(mapped).collect::<Vec<_>>(),
+            "max_len": info.max_len,
+            "ring": self.ring.as_ref().map(ring_json),
         });
         if let (Value::Object(fields), Value::Object(more)) = (&mut fields, more) {
             fields.extend(more);
         }
         fields
     }
+}
+
+/// The subscriber that is the most frames behind, of those that live.
+pub(crate) fn last_subscriber(ring: &RingState) -> Option<&SubscriberState> {
+    let alive = ring.subscribers.iter().filter(|one| one.process.is_alive);
+    alive.max_by_key(|one| one.lag)
+}
+
+fn ring_json(ring: &RingState) -> Value {
+    let process = |holder: &Holder| {
+        json!({
+            "member": holder.member, "alive": holder.is_alive, "pid": holder.pid,
+            "command": holder.command,
+        })
+    };
+    let subscribers = ring.subscribers.iter().map(|one| {
+        let mut value = process(&one.process);
+        value["lossless"] = one.is_lossless.into();
+        value["lag"] = one.lag.into();
+        value["held"] = one.held.into();
+        value
+    });
+    json!({
+        "frames": ring.frames,
+        "max_subscribers": ring.max_subscribers,
+        "newest": ring.newest,
+        "ended": ring.has_ended,
+        "producer": ring.producer.as_ref().map(process),
+        "subscribers": subscribers.collect::<Vec<_>>(),
+        "largest_lag": last_subscriber(ring).map_or(0, |last| last.lag),
+    })
 }
 
 /// The header of an array's file as JSON.

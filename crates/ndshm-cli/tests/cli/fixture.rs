@@ -3,8 +3,16 @@
 use crate::common::{self, Root};
 use ndarray::IxDyn;
 use ndshm::{AnyArray, Manager};
+use rustix::process::{Pid, Signal, kill_process};
 use snapbox::cmd::{Command, OutputAssert};
-use std::{fs::Permissions, os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    fs::Permissions,
+    io::{BufRead, BufReader, Lines, Read},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Child, ChildStdout, Stdio},
+    time::{Duration, Instant},
+};
 
 pub(crate) struct Fixture {
     pub(crate) root: Root,
@@ -27,6 +35,22 @@ impl Fixture {
     /// The tool with these arguments; single quotes work as in a shell.
     pub(crate) fn command(&self, arguments: &str) -> Command {
         tool(self.root.path()).args(words(arguments))
+    }
+
+    /// Starts the tool with these arguments.
+    pub(crate) fn start(&self, arguments: &str) -> Running {
+        let mut child = std::process::Command::new(snapbox::cmd::cargo_bin!("ndshm"))
+            .args(words(arguments))
+            .env("NDSHM_ROOT", self.root.path())
+            .env_remove("NDSHM_STORE")
+            .env_remove("NO_COLOR")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Running { child, lines }
     }
 
     pub(crate) fn ndshm(&self, arguments: &str) -> OutputAssert {
@@ -71,12 +95,66 @@ impl Fixture {
     }
 }
 
+/// A run of the tool whose output is read while it runs. It is killed at the end of the test.
+pub(crate) struct Running {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Running {
+    /// The next line of the output; `None` at its end.
+    #[track_caller]
+    pub(crate) fn line(&mut self) -> Option<String> {
+        self.lines.next().map(Result::unwrap)
+    }
+
+    #[track_caller]
+    pub(crate) fn json(&mut self) -> serde_json::Value {
+        serde_json::from_str(&self.line().expect("the output has ended")).unwrap()
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    /// Waits for the end. The rest of the output, what was written beside it, and the exit code.
+    #[track_caller]
+    pub(crate) fn end(mut self) -> (String, String, Option<i32>) {
+        let rest: Vec<_> = self.lines.by_ref().map(Result::unwrap).collect();
+        let mut errors = String::new();
+        let mut stderr = self.child.stderr.take().unwrap();
+        stderr.read_to_string(&mut errors).unwrap();
+        (rest.join("\n"), errors, self.child.wait().unwrap().code())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// The tool in a root, without the variables of the tests' own environment.
 pub(crate) fn tool(root: &Path) -> Command {
     Command::new(snapbox::cmd::cargo_bin!("ndshm"))
         .env("NDSHM_ROOT", root)
         .env_remove("NDSHM_STORE")
         .env_remove("NO_COLOR")
+}
+
+/// Looks until something is as wanted.
+#[track_caller]
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "never seen: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// Splits a text into words; single quotes enclose words with spaces.

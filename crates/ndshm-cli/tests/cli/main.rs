@@ -32,6 +32,7 @@ mod show;
 mod slices;
 mod sum;
 mod sweep;
+mod terminal;
 mod top;
 mod users;
 mod verify;

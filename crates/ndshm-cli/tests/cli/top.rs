@@ -1,103 +1,21 @@
-//! `top` in a real terminal: tmux sends the keys and captures the screen.
+//! `top` in a real terminal, and its looks as JSON.
 
 use crate::{
-    common,
     fixture::{Fixture, start_a_writer},
+    terminal::Terminal,
 };
+use ndshm::Ring;
 use rustix::process::{Pid, Signal, kill_process};
-use std::{
-    process::Command,
-    time::{Duration, Instant},
-};
 
-/// A terminal that ends with the test.
-struct Terminal {
-    socket: String,
-}
-
-impl Terminal {
-    /// Runs `ndshm top` in a shell that then prints its exit code and the terminal's echo setting.
-    fn start(fixture: &Fixture, name: &str) -> Option<Self> {
-        if !Command::new("tmux")
-            .arg("-V")
-            .output()
-            .is_ok_and(|output| output.status.success())
-        {
-            common::skip(name, "tmux is not installed here");
-            return None;
-        }
-        let terminal = Self {
-            socket: format!("ndshm-test-{name}-{}", std::process::id()),
-        };
-        let tool = snapbox::cmd::cargo_bin!("ndshm");
-        let script = format!(
-            "NDSHM_ROOT={} {} top -d 0.2; echo \"code=$?\"; stty -a | grep -o '[-]*echo ' ; \
-             sleep 600",
-            fixture.root.path().display(),
-            tool.display()
-        );
-        terminal.tmux(&[
-            "-f",
-            "/dev/null",
-            "new-session",
-            "-d",
-            "-x",
-            "140",
-            "-y",
-            "24",
-            &script,
-        ]);
-        Some(terminal)
-    }
-
-    fn tmux(&self, arguments: &[&str]) -> String {
-        let output = Command::new("tmux")
-            .args(["-L", &self.socket])
-            .args(arguments)
-            .env("TERM", "xterm-256color")
-            .output()
-            .unwrap();
-        assert!(
-            output.status.success(),
-            "{arguments:?}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn press(&self, keys: &[&str]) {
-        self.tmux(&[&["send-keys"], keys].concat());
-    }
-
-    /// Waits until the screen is as wanted, and returns it.
-    #[track_caller]
-    fn see(&self, what: &str, is_wanted: impl Fn(&str) -> bool) -> String {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
-            let screen = self.tmux(&["capture-pane", "-p"]);
-            if is_wanted(&screen) {
-                return screen;
-            }
-            assert!(Instant::now() < deadline, "never seen: {what}\n{screen}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        let _ = Command::new("tmux")
-            .args(["-L", &self.socket, "kill-server"])
-            .output();
-    }
-}
+const WIDE: (u16, u16) = (140, 24);
+const TOP: &str = "top -d 0.2";
 
 #[test]
 fn lists_are_watched_sorted_filtered_and_deleted_from() {
     let fixture = Fixture::new();
     fixture.arange("xs", &[10]);
     fixture.arange("large", &[100_000]);
-    let Some(terminal) = Terminal::start(&fixture, "lists_are_watched") else {
+    let Some(terminal) = Terminal::start(&fixture, "lists_are_watched", WIDE, TOP) else {
         return;
     };
     let at = |screen: &str, line: usize| screen.lines().nth(line).unwrap_or_default().to_owned();
@@ -137,6 +55,10 @@ fn lists_are_watched_sorted_filtered_and_deleted_from() {
 
     // Stores and processes.
     terminal.press(&["Tab"]);
+    terminal.see("no streams", |screen| {
+        screen.contains("[rings and growing arrays] 0 of them")
+    });
+    terminal.press(&["Tab"]);
     terminal.see("the stores", |screen| {
         screen.contains("[stores] 1 of them") && screen.contains("persistent")
     });
@@ -148,6 +70,9 @@ fn lists_are_watched_sorted_filtered_and_deleted_from() {
     });
 
     drop(held);
+
+    terminal.press(&["Tab"]);
+    terminal.see("no guards", |screen| screen.contains("[guards] 0 of them"));
 
     // A filter, and a deletion that the user first refuses and then confirms.
     terminal.press(&["Tab", "/", "l", "a", "r", "g", "Enter"]);
@@ -187,7 +112,8 @@ fn without_a_terminal_it_is_refused() {
     assert_eq!(
         Fixture::new().failure("top"),
         (
-            "ndshm: top needs a terminal; ndshm ls --json is for scripts\n".into(),
+            "ndshm: top needs a terminal; ndshm top --json and ndshm ls --json are for scripts\n"
+                .into(),
             2
         )
     );
@@ -199,7 +125,7 @@ fn a_signal_ends_it_and_restores_the_terminal() {
     for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130), (Signal::HUP, 129)] {
         let fixture = Fixture::new();
         fixture.arange("xs", &[10]);
-        let Some(terminal) = Terminal::start(&fixture, &format!("{name}-{code}")) else {
+        let Some(terminal) = Terminal::start(&fixture, &format!("{name}-{code}"), WIDE, TOP) else {
             return;
         };
         terminal.see("the array", |screen| screen.contains("xs"));
@@ -223,4 +149,164 @@ fn a_signal_ends_it_and_restores_the_terminal() {
             "{signal:?}: {screen}"
         );
     }
+}
+
+#[test]
+fn rings_and_growing_arrays_are_shown_with_their_rates() {
+    let fixture = Fixture::new();
+    let options = fixture.run.options();
+    let ring: Ring<u8, ndarray::Ix1> = options.clone().name("camera").ring(8, 4).unwrap();
+    let log = options.name("log").growing::<f64, _>(1 << 20, ()).unwrap();
+    let Some(terminal) = Terminal::start(&fixture, "rings_and_growing", WIDE, TOP) else {
+        return;
+    };
+    terminal.see("the arrays", |screen| screen.contains("[arrays] 2 of them"));
+    terminal.press(&["Tab"]);
+    let mut producer = ring.produce().unwrap();
+    let lagging = ring.subscribe().unwrap();
+    let pid = std::process::id();
+    let line = |screen: &str, name: &str| -> String {
+        let found = screen.lines().find(|line| line.starts_with(name));
+        found.unwrap_or_default().to_owned()
+    };
+    // Each look publishes and appends, so that the next one sees a rate.
+    let screen = terminal.see("rates", |screen| {
+        producer.next().unwrap().publish().unwrap();
+        log.push(0.5).unwrap();
+        let is_rate = |line: &str, unit: &str| {
+            let rate = line
+                .split(unit)
+                .next()
+                .and_then(|start| start.split(' ').next_back());
+            line.contains(unit) && rate.is_some_and(|rate| rate != "0.00")
+        };
+        is_rate(&line(screen, "camera"), " frames/s") && is_rate(&line(screen, "log"), " rows/s")
+    });
+    let camera = line(&screen, "camera");
+    assert!(
+        camera.contains(&format!(" {pid} ")) && camera.contains(&format!("by {pid}")),
+        "producer and lag: {screen}"
+    );
+    let place = |name| screen.lines().position(|line| line.starts_with(name));
+    assert!(place("camera") < place("log"), "rings come first: {screen}");
+    // The look took no seat.
+    assert_eq!(ring.subscribers().len(), 1);
+    drop(lagging);
+    drop(producer);
+    terminal.see("no producer", |screen| {
+        !line(screen, "camera").contains(&pid.to_string())
+    });
+
+    // The sizes of the store as bars: it has grown meanwhile.
+    fixture.arange("large", &[1_000_000]);
+    terminal.press(&["Tab"]);
+    terminal.see("the history of sizes", |screen| {
+        line(screen, "run").contains("\u{2581}\u{2588}")
+    });
+}
+
+#[test]
+fn holders_and_waiters_of_guards_are_shown() {
+    let fixture = Fixture::new();
+    let xs = fixture.arange("xs", &[10]);
+    let Some(terminal) = Terminal::start(&fixture, "holders_and_waiters", WIDE, TOP) else {
+        return;
+    };
+    let guard = xs.write().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| drop(xs.read().unwrap()));
+        terminal.see("a writer and a waiter", |screen| {
+            let line = screen.lines().find(|line| line.starts_with("xs "));
+            line.is_some_and(|line| line.contains("1 write  ") && line.contains("   1  "))
+        });
+        // From the last list backwards to the first.
+        terminal.press(&["Tab", "Tab", "Tab", "Tab"]);
+        terminal.see("both", |screen| {
+            screen.contains("[guards] 2 of them")
+                && screen.contains(" write  held ")
+                && screen.contains(" read   waits for ")
+        });
+        drop(guard);
+    });
+    terminal.see("none", |screen| screen.contains("[guards] 0 of them"));
+}
+
+#[test]
+fn a_narrow_terminal_keeps_the_first_columns() {
+    let fixture = Fixture::new();
+    fixture.arange("xs", &[10]);
+    for (size, titles) in [
+        ((20, 10), "NAME"),
+        ((40, 10), "NAME                     SIZE"),
+    ] {
+        let name = format!("a_narrow_terminal-{}", size.0);
+        let Some(terminal) = Terminal::start(&fixture, &name, size, TOP) else {
+            return;
+        };
+        terminal.see("the array", |screen| {
+            screen
+                .lines()
+                .any(|line| line.trim_end().starts_with(titles))
+                && screen.lines().any(|line| line.starts_with("xs"))
+        });
+        terminal.press(&["d"]);
+        // The whole question, in several lines.
+        terminal.see("the question", |screen| {
+            let words: Vec<_> = screen
+                .split(|letter: char| !letter.is_alphanumeric())
+                .filter(|word| !word.is_empty())
+                .collect();
+            words
+                .windows(3)
+                .any(|words| words == ["the", "array", "xs"])
+                || words.windows(2).any(|words| words == ["array", "xs"])
+        });
+        terminal.press(&["n", "q"]);
+        terminal.see("the end", |screen| screen.contains("code=0"));
+    }
+}
+
+#[test]
+fn a_thousand_arrays_are_listed_and_scrolled() {
+    let fixture = Fixture::new();
+    for number in 0..1000 {
+        let name = format!("a{number:03}");
+        fixture.run.options().name(name).zeros::<u8, _>(1).unwrap();
+    }
+    let Some(terminal) = Terminal::start(&fixture, "a_thousand_arrays", WIDE, TOP) else {
+        return;
+    };
+    terminal.see("all of them", |screen| {
+        screen.contains("[arrays] 1000 of them")
+    });
+    terminal.press(&["s", "End"]);
+    terminal.see("the last", |screen| {
+        screen.lines().any(|line| line.starts_with("a999 "))
+    });
+}
+
+#[test]
+fn looks_are_printed_as_json_with_rates() {
+    let fixture = Fixture::new();
+    let options = fixture.run.options().name("log");
+    let log = options.growing::<f64, _>(100, ()).unwrap();
+    log.push(1.0).unwrap();
+    let ring: Ring<u8, ndarray::Ix1> = fixture.run.options().name("camera").ring(8, 4).unwrap();
+    let _lossless = ring.subscribe_lossless().unwrap();
+    let lines = fixture.output("top --json -d 0.1 -n 2");
+    let looks: Vec<serde_json::Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(looks.len(), 2, "{lines}");
+    let array = |look: &serde_json::Value, at: usize| look["stores"][0]["arrays"][at].clone();
+    assert_eq!(array(&looks[0], 0)["rate"], serde_json::Value::Null);
+    assert_eq!(array(&looks[1], 0)["rate"], 0.0);
+    assert_eq!(array(&looks[1], 0)["max_len"], 100);
+    let camera = array(&looks[1], 1);
+    assert_eq!(camera["kind"], "ring");
+    assert_eq!(camera["ring"]["subscribers"][0]["lossless"], true);
+    assert_eq!(camera["ring"]["subscribers"][0]["pid"], std::process::id());
+    assert_eq!(camera["ring"]["newest"], 0);
+    assert_eq!(camera["ring"]["producer"], serde_json::Value::Null);
 }

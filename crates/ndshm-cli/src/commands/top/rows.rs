@@ -1,60 +1,115 @@
 //! The lists of the live view: rows made from a survey, sorted and filtered. It knows nothing of
 //! terminals.
 
+use super::{
+    columns::{Column, column},
+    guards as locks,
+    history::{History, mapped},
+    streams,
+};
 use crate::{
     display::text,
     survey::{ArrayView, StoreView, Survey, guard_kind},
 };
+use ndshm::{ArrayKind, GuardKind, LockState};
 use std::{
     cmp::Ordering,
     collections::{BTreeMap, HashMap},
     path::PathBuf,
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
 /// The list on the screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum List {
     Arrays,
+    Streams,
     Stores,
     Processes,
+    Guards,
 }
+
+const ARRAYS: &[Column] = &[
+    column("NAME", 24, 0),
+    column("STORE", 16, 6),
+    column("KIND", 7, 5),
+    column("DTYPE", 8, 7),
+    column("SHAPE", 16, 8),
+    column("SIZE", 10, 1),
+    column("AGE", 7, 9),
+    column("MAPPED", 6, 10),
+    column("GUARDS", 18, 3),
+    column("WAITS", 5, 4),
+    column("STATE", 10, 2),
+];
+const STREAMS: &[Column] = &[
+    column("NAME", 24, 0),
+    column("STORE", 16, 7),
+    column("KIND", 7, 5),
+    column("RATE", 16, 1),
+    column("COUNT", 12, 4),
+    column("PRODUCER", 24, 8),
+    column("SUBSCRIBERS", 11, 6),
+    column("LAG", 12, 3),
+    column("STATE", 10, 2),
+];
+const STORES: &[Column] = &[
+    column("STORE", 24, 0),
+    column("KIND", 10, 6),
+    column("ARRAYS", 7, 4),
+    column("SIZE", 10, 1),
+    column("GROWTH/s", 11, 5),
+    column("HISTORY", 16, 2),
+    column("MEMBERS", 7, 7),
+    column("GUARDS", 18, 8),
+    column("WAITS", 5, 9),
+    column("STATE", 10, 3),
+];
+const PROCESSES: &[Column] = &[
+    column("PID", 9, 0),
+    column("COMMAND", 18, 2),
+    column("MAPPED", 11, 1),
+    column("GROWTH/s", 11, 4),
+    column("FILES", 7, 5),
+    column("GUARDS", 20, 3),
+];
+const GUARDS: &[Column] = &[
+    column("VIEW", 30, 0),
+    column("STORE", 16, 5),
+    column("FOR", 6, 3),
+    column("STATE", 18, 1),
+    column("PROCESS", 9, 2),
+    column("COMMAND", 18, 4),
+];
 
 impl List {
     pub(super) fn next(self) -> Self {
         match self {
-            List::Arrays => List::Stores,
+            List::Arrays => List::Streams,
+            List::Streams => List::Stores,
             List::Stores => List::Processes,
-            List::Processes => List::Arrays,
+            List::Processes => List::Guards,
+            List::Guards => List::Arrays,
         }
     }
 
     pub(super) fn title(self) -> &'static str {
         match self {
             List::Arrays => "arrays",
+            List::Streams => "rings and growing arrays",
             List::Stores => "stores",
             List::Processes => "processes",
+            List::Guards => "guards",
         }
     }
 
-    pub(super) fn header(self) -> &'static [&'static str] {
+    pub(super) fn columns(self) -> &'static [Column] {
         match self {
-            List::Arrays => &[
-                "NAME", "STORE", "DTYPE", "SHAPE", "SIZE", "AGE", "MAPPED", "GUARDS", "STATE",
-            ],
-            List::Stores => &[
-                "STORE", "KIND", "ARRAYS", "SIZE", "GROWTH/s", "MEMBERS", "GUARDS", "STATE",
-            ],
-            List::Processes => &["PID", "COMMAND", "MAPPED", "GROWTH/s", "FILES", "GUARDS"],
-        }
-    }
-
-    /// The widths of the columns; the last one takes the rest.
-    pub(super) fn widths(self) -> &'static [u16] {
-        match self {
-            List::Arrays => &[24, 20, 8, 16, 10, 7, 6, 18, 12],
-            List::Stores => &[30, 11, 7, 10, 11, 7, 18, 12],
-            List::Processes => &[9, 18, 11, 11, 7, 20],
+            List::Arrays => ARRAYS,
+            List::Streams => STREAMS,
+            List::Stores => STORES,
+            List::Processes => PROCESSES,
+            List::Guards => GUARDS,
         }
     }
 }
@@ -66,6 +121,7 @@ pub(super) enum Sort {
     Name,
     Age,
     Guards,
+    Rate,
 }
 
 impl Sort {
@@ -74,7 +130,8 @@ impl Sort {
             Sort::Size => Sort::Name,
             Sort::Name => Sort::Age,
             Sort::Age => Sort::Guards,
-            Sort::Guards => Sort::Size,
+            Sort::Guards => Sort::Rate,
+            Sort::Rate => Sort::Size,
         }
     }
 
@@ -84,6 +141,7 @@ impl Sort {
             Sort::Name => "name",
             Sort::Age => "age",
             Sort::Guards => "guards",
+            Sort::Rate => "rate",
         }
     }
 }
@@ -103,59 +161,21 @@ pub(super) struct Line {
     pub(super) victim: Option<Victim>,
     /// Identifies the line when the list is sorted anew: the selection follows it.
     pub(super) key: String,
-    name: String,
-    bytes: u64,
-    created: SystemTime,
-    guards: usize,
-}
-
-/// Bytes of each store and process at the previous survey, to compute their growth.
-#[derive(Default)]
-pub(super) struct Before {
-    stores: HashMap<PathBuf, u64>,
-    processes: HashMap<u32, u64>,
-    took: Duration,
-}
-
-impl Before {
-    pub(super) fn of(survey: &Survey, took: Duration) -> Self {
-        let stores = survey
-            .stores
-            .iter()
-            .map(|store| (store.path.clone(), store.bytes()))
-            .collect();
-        let processes = mapped(survey)
-            .into_iter()
-            .map(|(pid, (bytes, _))| (pid, bytes))
-            .collect();
-        Self {
-            stores,
-            processes,
-            took,
-        }
-    }
-
-    /// Bytes each second, with a sign.
-    fn growth(&self, before: Option<&u64>, now: u64) -> String {
-        let seconds = self.took.as_secs_f64();
-        match before {
-            Some(&before) if before != now && seconds > 0.0 => {
-                let rate = (now.abs_diff(before) as f64 / seconds) as u64;
-                format!(
-                    "{}{}",
-                    if now > before { '+' } else { '-' },
-                    text::bytes(rate)
-                )
-            }
-            _ => String::new(),
-        }
-    }
+    /// Groups stay together, in ascending order.
+    pub(super) group: u8,
+    pub(super) name: String,
+    pub(super) bytes: u64,
+    pub(super) created: SystemTime,
+    pub(super) guards: usize,
+    /// Frames or rows in a second.
+    pub(super) rate: f64,
 }
 
 /// The lines of a list that contain `filter`, sorted.
 pub(super) fn lines(
     survey: &Survey,
-    before: &Before,
+    locks: &[(String, LockState)],
+    history: &History,
     list: List,
     sort: Sort,
     is_reversed: bool,
@@ -170,9 +190,11 @@ pub(super) fn lines(
         List::Stores => survey
             .stores
             .iter()
-            .map(|store| store_line(store, before))
+            .map(|store| store_line(store, history))
             .collect(),
-        List::Processes => process_lines(survey, before),
+        List::Streams => streams::lines(survey, history),
+        List::Processes => process_lines(survey, history),
+        List::Guards => locks::lines(locks),
     };
     let filter = filter.to_lowercase();
     lines.retain(|line| {
@@ -188,11 +210,13 @@ pub(super) fn lines(
             Sort::Name => Ordering::Equal,
             Sort::Age => b.created.cmp(&a.created),
             Sort::Guards => b.guards.cmp(&a.guards),
+            Sort::Rate => b.rate.total_cmp(&a.rate),
         };
         let order = order
             .then_with(|| a.name.cmp(&b.name))
             .then_with(|| a.key.cmp(&b.key));
-        if is_reversed { order.reverse() } else { order }
+        let order = if is_reversed { order.reverse() } else { order };
+        a.group.cmp(&b.group).then(order)
     });
     lines
 }
@@ -210,25 +234,33 @@ fn array_line(store: &StoreView, array: &ArrayView) -> Line {
         cells: vec![
             array.name(),
             store.name(),
+            match info.kind {
+                ArrayKind::Ring => "ring".into(),
+                ArrayKind::Growing => "growing".into(),
+                _ => String::new(),
+            },
             info.dtype.to_string(),
             text::shape(&info.shape),
             text::bytes(array.allocated),
             text::age(info.created),
             array.mapped.len().to_string(),
             guards([array].into_iter()),
+            waits([array].into_iter()),
             word.into(),
         ],
         is_bad: array.is_dead || !state.poisoned.is_empty(),
         victim: Some(Victim::Array(info.path.clone())),
         key: info.id.to_string(),
+        group: 0,
         name: array.name(),
         bytes: array.allocated,
         created: info.created,
         guards: state.guards.len(),
+        rate: 0.0,
     }
 }
 
-fn store_line(store: &StoreView, before: &Before) -> Line {
+fn store_line(store: &StoreView, history: &History) -> Line {
     let kind = if store.is_persistent {
         "persistent"
     } else {
@@ -246,14 +278,17 @@ fn store_line(store: &StoreView, before: &Before) -> Line {
             kind.into(),
             store.arrays.len().to_string(),
             text::bytes(bytes),
-            before.growth(before.stores.get(&store.path), bytes),
+            history.growth_of_store(store),
+            history.bars(store),
             store.members.len().to_string(),
             guards(store.arrays.iter()),
+            waits(store.arrays.iter()),
             word,
         ],
         is_bad: store.is_dead() || !store.damaged.is_empty(),
         victim: Some(Victim::Store(store.path.clone())),
         key: store.path.to_string_lossy().into_owned(),
+        group: 0,
         name: store.name(),
         bytes,
         created: store
@@ -267,10 +302,11 @@ fn store_line(store: &StoreView, before: &Before) -> Line {
             .iter()
             .map(|array| array.state.guards.len())
             .sum(),
+        rate: 0.0,
     }
 }
 
-fn process_lines(survey: &Survey, before: &Before) -> Vec<Line> {
+fn process_lines(survey: &Survey, history: &History) -> Vec<Line> {
     let mut held = HashMap::<u32, BTreeMap<&'static str, usize>>::new();
     for store in &survey.stores {
         for guard in store.arrays.iter().flat_map(|array| &array.state.guards) {
@@ -290,42 +326,42 @@ fn process_lines(survey: &Survey, before: &Before) -> Vec<Line> {
                 pid.to_string(),
                 survey.processes.command(pid),
                 text::bytes(bytes),
-                before.growth(before.processes.get(&pid), bytes),
+                history.growth_of_process(pid, bytes),
                 files.to_string(),
                 guards.map_or(String::new(), words),
             ],
             is_bad: false,
             victim: None,
             key: pid.to_string(),
+            group: 0,
             name: survey.processes.command(pid),
             bytes,
             created: SystemTime::UNIX_EPOCH,
             guards: guards.map_or(0, |guards| guards.values().sum()),
+            rate: 0.0,
         }
     };
     mapped(survey).into_iter().map(line).collect()
 }
 
-/// Bytes and number of the files of stores that each process has mapped.
-fn mapped(survey: &Survey) -> BTreeMap<u32, (u64, usize)> {
-    let mut mapped = BTreeMap::<u32, (u64, usize)>::new();
-    for part in survey
-        .stores
-        .iter()
-        .flat_map(|store| &store.arrays)
-        .flat_map(|array| &array.mapped)
+/// How many guards are waited for; empty for none.
+fn waits<'a>(arrays: impl Iterator<Item = &'a ArrayView>) -> String {
+    let guards = arrays.flat_map(|array| &array.state.guards);
+    match guards
+        .filter(|guard| guard.kind == GuardKind::Waiting)
+        .count()
     {
-        let entry = mapped.entry(part.pid).or_default();
-        *entry = (entry.0 + part.bytes, entry.1 + 1);
+        0 => String::new(),
+        number => number.to_string(),
     }
-    mapped
 }
 
-/// 2 read, 1 write, 1 waiting.
+/// The guards that are held: 2 read, 1 write.
 fn guards<'a>(arrays: impl Iterator<Item = &'a ArrayView>) -> String {
     let mut counts = BTreeMap::new();
     arrays
         .flat_map(|array| &array.state.guards)
+        .filter(|guard| guard.kind != GuardKind::Waiting)
         .for_each(|guard| *counts.entry(guard_kind(guard.kind)).or_default() += 1);
     words(&counts)
 }

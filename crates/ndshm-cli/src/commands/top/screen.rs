@@ -1,17 +1,18 @@
-//! `top`: a live view of stores, arrays and processes.
-//!
-//! A thread of its own surveys the stores, so that keys respond meanwhile. Every exit restores the
-//! terminal, a panic too.
+//! The screen of the live view and its keys. Every exit restores the terminal, a panic too.
 
-mod rows;
-
+use super::{
+    Look, TICK,
+    columns::Fitting,
+    history::History,
+    rows::{self, Line, List, Sort, Victim},
+};
 use crate::{
     Outcome,
     commands::rm,
     context::Context,
     display::text,
-    failure::{Code, Failure},
-    survey::Survey,
+    failure::{Code, Failure, printable},
+    signals,
     target::Target,
 };
 use ratatui::{
@@ -19,98 +20,18 @@ use ratatui::{
     crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers},
     layout::{Constraint, Layout, Rect},
     style::{Color, Modifier, Style},
-    widgets::{Block, Clear, Paragraph, Row, Table},
+    widgets::{Block, Clear, Paragraph, Row, Table, Wrap},
 };
-use rows::{Before, Line, List, Sort, Victim};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use std::{
-    io::IsTerminal,
-    path::PathBuf,
     process::ExitCode,
     sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::SeqCst},
-        mpsc::{self, Receiver, RecvTimeoutError, TryRecvError},
+        atomic::{AtomicBool, Ordering::SeqCst},
+        mpsc::{Receiver, Sender, TryRecvError},
     },
-    time::{Duration, Instant},
 };
 
-/// Watch stores, arrays and processes: sizes, growth, guards that processes hold or wait for
-#[derive(clap::Args)]
-pub(crate) struct Args {
-    /// The time between two surveys
-    #[arg(
-        short = 'd',
-        long,
-        value_name = "SECONDS",
-        default_value = "1",
-        value_parser = crate::seconds
-    )]
-    interval: Duration,
-}
-
-/// Longest wait for a key before the screen is drawn again.
-const TICK: Duration = Duration::from_millis(100);
 const HELP: &str =
     "Tab list  s sort  r reverse  / filter  d delete  arrows, PgUp, PgDn, Home, End  q quit";
-
-pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
-    if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
-        return Err(Failure::usage(
-            "top needs a terminal; ndshm ls --json is for scripts",
-        ));
-    }
-    let chosen = context.store()?;
-    let look = || -> Result<Survey, Failure> {
-        let stores = match &chosen {
-            Some(store) => vec![store.clone()],
-            None => context.stores()?,
-        };
-        let root = context.root().unwrap_or_else(|_| PathBuf::from("/dev/shm"));
-        Survey::look(&root, &stores)
-    };
-    // An error of the first survey comes before the terminal changes.
-    let first = look()?;
-    std::thread::scope(|scope| {
-        let (sender, surveys) = mpsc::sync_channel(1);
-        let (stop, stopped) = mpsc::channel::<()>();
-        let interval = args.interval.max(TICK);
-        scope.spawn(move || {
-            while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(interval) {
-                let start = Instant::now();
-                if sender.send(look().map(|survey| (survey, start))).is_err() {
-                    return;
-                }
-            }
-        });
-        let signals = Signals::take()?;
-        let mut terminal = ratatui::try_init().inspect_err(|_| ratatui::restore())?;
-        let result = Screen::new(first).live(&mut terminal, context, &surveys, &signals);
-        ratatui::restore();
-        drop(surveys);
-        drop(stop);
-        result
-    })
-}
-
-/// The signals that end the view, after it has restored the terminal.
-struct Signals(Arc<AtomicUsize>);
-
-impl Signals {
-    fn take() -> Result<Self, Failure> {
-        let caught = Arc::new(AtomicUsize::new(0));
-        for signal in [SIGTERM, SIGINT, SIGHUP, SIGQUIT] {
-            signal_hook::flag::register_usize(signal, caught.clone(), signal as usize)?;
-        }
-        Ok(Self(caught))
-    }
-
-    /// The exit code for the signal that came, as a shell gives it: 128 plus its number.
-    fn caught(&self) -> Option<ExitCode> {
-        let signal = self.0.load(SeqCst) as u8;
-        (signal != 0).then(|| ExitCode::from(128 + signal))
-    }
-}
 
 /// The meaning of the next key.
 enum Mode {
@@ -121,10 +42,12 @@ enum Mode {
     Confirm(Victim, String),
 }
 
-struct Screen {
-    survey: Survey,
-    looked_at: Instant,
-    before: Before,
+pub(super) struct Screen<'a> {
+    look: Look,
+    history: History,
+    /// Whether the next look needs the guards, and the channel that asks for it at once.
+    wants_locks: &'a AtomicBool,
+    ask: Sender<()>,
     list: List,
     sort: Sort,
     is_reversed: bool,
@@ -138,12 +61,13 @@ struct Screen {
     message: String,
 }
 
-impl Screen {
-    fn new(survey: Survey) -> Self {
+impl<'a> Screen<'a> {
+    pub(super) fn new(look: Look, wants_locks: &'a AtomicBool, ask: Sender<()>) -> Self {
         let mut screen = Self {
-            survey,
-            looked_at: Instant::now(),
-            before: Before::default(),
+            history: History::of(&look.survey),
+            look,
+            wants_locks,
+            ask,
             list: List::Arrays,
             sort: Sort::Size,
             is_reversed: false,
@@ -160,15 +84,14 @@ impl Screen {
     }
 
     /// Runs until the user quits or a signal comes.
-    fn live(
+    pub(super) fn live(
         &mut self,
         terminal: &mut ratatui::DefaultTerminal,
         context: &Context,
-        surveys: &Receiver<Result<(Survey, Instant), Failure>>,
-        signals: &Signals,
+        looks: &Receiver<Result<Look, Failure>>,
     ) -> Outcome {
         loop {
-            if let Some(code) = signals.caught() {
+            if let Some(code) = signals::caught() {
                 return Ok(code);
             }
             terminal.draw(|frame| self.draw(frame))?;
@@ -184,10 +107,11 @@ impl Screen {
                     _ => {}
                 }
             }
-            match surveys.try_recv() {
-                Ok(Ok((survey, at))) => {
-                    self.before = Before::of(&self.survey, at.duration_since(self.looked_at));
-                    (self.survey, self.looked_at) = (survey, at);
+            match looks.try_recv() {
+                Ok(Ok(look)) => {
+                    let took = look.at.duration_since(self.look.at);
+                    self.history.advance(&self.look.survey, took, &look.survey);
+                    self.look = look;
                     self.rebuild();
                 }
                 Ok(Err(failure)) => self.message = failure.to_string(),
@@ -206,8 +130,9 @@ impl Screen {
     fn rebuild(&mut self) {
         let key = self.lines.get(self.selected).map(|line| line.key.clone());
         self.lines = rows::lines(
-            &self.survey,
-            &self.before,
+            &self.look.survey,
+            &self.look.locks,
+            &self.history,
             self.list,
             self.sort,
             self.is_reversed,
@@ -256,6 +181,11 @@ impl Screen {
             KeyCode::Char('q') | KeyCode::Esc => return true,
             KeyCode::Tab => {
                 self.list = self.list.next();
+                self.wants_locks.store(self.list == List::Guards, SeqCst);
+                if self.list == List::Guards {
+                    // The thread that looks has ended only if the view ends too.
+                    let _ = self.ask.send(());
+                }
                 (self.selected, self.top) = (0, 0);
                 self.lines.clear();
             }
@@ -299,6 +229,7 @@ impl Screen {
             .top
             .min(self.selected)
             .max((self.selected + 1).saturating_sub(self.height));
+        let fitting = Fitting::new(self.list.columns(), body.width);
         // There may be twenty thousand lines; only the visible ones are made.
         let seen = self
             .lines
@@ -317,18 +248,12 @@ impl Screen {
                 } else {
                     style
                 };
-                Row::new(line.cells.clone()).style(style)
+                Row::new(fitting.of(&line.cells)).style(style)
             });
-        let widths = self.list.widths().iter().enumerate();
-        let widths = widths.map(|(at, &width)| {
-            if at + 1 == self.list.widths().len() {
-                Constraint::Min(width)
-            } else {
-                Constraint::Length(width)
-            }
-        });
-        let header =
-            Row::new(self.list.header().to_vec()).style(Style::new().add_modifier(Modifier::BOLD));
+        let titles = self.list.columns().iter().map(|column| column.title.into());
+        let titles = fitting.of(&titles.collect::<Vec<_>>());
+        let header = Row::new(titles).style(Style::new().add_modifier(Modifier::BOLD));
+        let widths = fitting.constraints();
         frame.render_widget(Table::new(seen, widths).header(header), body);
         let foot_text = match &self.mode {
             Mode::Filter => format!("filter: {}_  (Enter keeps it, Esc drops it)", self.filter),
@@ -345,13 +270,13 @@ impl Screen {
     }
 
     fn draw_head(&self, frame: &mut Frame<'_>, area: Rect) {
-        let survey = &self.survey;
+        let survey = &self.look.survey;
         let ((all, dead), used) = (survey.bytes(), survey.total - survey.available);
         let percent = (used * 100).checked_div(survey.total).unwrap_or(0);
         let arrays = survey.stores.iter().map(|store| store.arrays.len()).sum();
         let first = format!(
             "ndshm top  {}: {} of {} in use ({percent} %)",
-            survey.root.display(),
+            printable(&survey.root.to_string_lossy()),
             text::bytes(used),
             text::bytes(survey.total),
         );
@@ -397,16 +322,25 @@ fn draw_question(frame: &mut Frame<'_>, victim: &Victim, name: &str) {
         Victim::Array(_) => "the array",
     };
     let question = format!("Delete {what} {name}? y deletes, any other key does not");
-    let width = (question.chars().count() as u16 + 4).min(frame.area().width);
+    let room = frame.area();
+    let width = (question.chars().count() as u16)
+        .saturating_add(4)
+        .min(room.width);
+    // Words are not split, so some lines may be short.
+    let inner = usize::from(width.saturating_sub(2)).max(1);
+    let lines = question.chars().count().div_ceil(inner) as u16;
+    let lines = if lines > 1 { lines + 1 } else { lines };
+    let height = lines.saturating_add(2).min(room.height);
     let area = Rect {
-        x: (frame.area().width - width) / 2,
-        y: frame.area().height / 2 - 1,
+        x: (room.width - width) / 2,
+        y: (room.height - height) / 2,
         width,
-        height: 3.min(frame.area().height),
+        height,
     };
     let block = Block::bordered().style(Style::new().fg(Color::Yellow));
+    let question = Paragraph::new(question).wrap(Wrap { trim: true });
     frame.render_widget(Clear, area);
-    frame.render_widget(Paragraph::new(question).block(block), area);
+    frame.render_widget(question.block(block), area);
 }
 
 /// Deletes after the user's yes: an array even if a process holds a guard on it, a store only if no

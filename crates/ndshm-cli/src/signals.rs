@@ -1,0 +1,59 @@
+//! The signals that end a command which waits or watches: it stops at its next step, gives back
+//! what it has, and leaves the terminal as it was.
+//!
+//! Waits of the library end too, within 50 ms. A second signal ends the process at once, unless the
+//! command keeps the terminal in another mode.
+
+use crate::failure::Failure;
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM},
+    flag,
+};
+use std::{
+    process::ExitCode,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+    },
+};
+
+const SIGNALS: [i32; 4] = [SIGTERM, SIGINT, SIGHUP, SIGQUIT];
+
+/// The number of the signal that came last; 0 before.
+static CAUGHT: OnceLock<Arc<AtomicUsize>> = OnceLock::new();
+
+/// Begins to catch the signals.
+pub(crate) fn catch() -> Result<(), Failure> {
+    catch_all(true)
+}
+
+/// The same, for a command that has the terminal in a mode which must be restored: no signal ends
+/// it at once.
+pub(crate) fn catch_always() -> Result<(), Failure> {
+    catch_all(false)
+}
+
+fn catch_all(is_ended_by_the_second: bool) -> Result<(), Failure> {
+    let caught = CAUGHT.get_or_init(Arc::default);
+    for signal in SIGNALS {
+        if is_ended_by_the_second {
+            let came = Arc::new(AtomicBool::new(false));
+            // In this order: the first signal finds `came` unset.
+            flag::register_conditional_shutdown(signal, 128 + signal, came.clone())?;
+            flag::register(signal, came)?;
+        }
+        flag::register_usize(signal, caught.clone(), signal as usize)?;
+    }
+    ndshm::set_interrupt_check(|| number() != 0);
+    Ok(())
+}
+
+fn number() -> usize {
+    CAUGHT.get().map_or(0, |caught| caught.load(SeqCst))
+}
+
+/// The exit code for the signal that came, as a shell gives it: 128 plus its number.
+pub(crate) fn caught() -> Option<ExitCode> {
+    let signal = number() as u8;
+    (signal != 0).then(|| ExitCode::from(128 + signal))
+}
