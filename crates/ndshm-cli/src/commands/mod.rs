@@ -30,6 +30,8 @@ mod sweep;
 mod tail;
 mod top;
 mod verify;
+mod wait;
+mod watch;
 
 use crate::{Outcome, context::Context};
 use clap::Subcommand;
@@ -60,6 +62,7 @@ pub(crate) enum Command {
     Verify(verify::Args),
     Run(run::Args),
     Guard(guard::Args),
+    Wait(wait::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -90,6 +93,7 @@ impl Command {
             Self::Verify(args) => verify::run(context, args),
             Self::Run(args) => run::run(context, args),
             Self::Guard(args) => guard::run(context, args),
+            Self::Wait(args) => wait::run(context, args),
             Self::Completions(args) => completions::run(context, args),
             Self::Man(args) => man::run(context, args),
         }

@@ -2,6 +2,7 @@
 
 use crate::{
     Outcome,
+    commands::{follow, watch},
     context::Context,
     display::draw,
     display::glyphs,
@@ -9,8 +10,10 @@ use crate::{
     elements::scalar,
     elements::tally::Grid,
     failure::{Code, Failure, words_of},
+    signals,
     target::Target,
 };
+use ndshm::AnyArray;
 use plotters::{coord::Shift, drawing::DrawingArea, prelude::*};
 use std::{
     fs::{self, File},
@@ -20,8 +23,14 @@ use std::{
     process::ExitCode,
 };
 
+const EXAMPLES: &str = "\
+Examples:
+  ndshm plot run/frames -o frames.png
+  ndshm plot --watch 'run/log[-1000:, 0]' -o log.svg";
+
 /// Draw an array into a PNG or SVG file: a line for one axis, a heat map for two
 #[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The array, with an optional slice that leaves one or two axes
     array: String,
@@ -34,6 +43,13 @@ pub(crate) struct Args {
     /// Width and height in pixels
     #[arg(long, value_name = "WxH", default_value = "900x600", value_parser = size)]
     size: (u32, u32),
+    /// Draw the newest state again when the array changes, at most 20 times in a second, until it
+    /// is frozen or released; the file is always a whole picture
+    #[arg(short, long)]
+    watch: bool,
+    /// Follow a ring: draw each new frame that this process keeps up with, until the stream ends
+    #[arg(short, long, conflicts_with_all = ["watch", "unlocked"])]
+    follow: bool,
 }
 
 /// Margins in pixels, for the numbers at the axes.
@@ -74,7 +90,46 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
             )));
         }
     };
-    let (array, reading) = Target::find(context, &args.array)?.look(args.unlocked)?;
+    let target = Target::find(context, &args.array)?;
+    // A later state may have a number to draw.
+    let draw_if_any = |array: &AnyArray, reading| draw(args, is_svg, array, reading).map(drop);
+    if args.watch {
+        return watch::run(&target, args.unlocked, draw_if_any);
+    }
+    if args.follow {
+        return follow_frames(&target, draw_if_any);
+    }
+    let (array, reading) = target.look(args.unlocked)?;
+    match draw(args, is_svg, &array, reading)? {
+        true => Ok(ExitCode::SUCCESS),
+        false => Err(Failure::new(
+            Code::Failed,
+            format!("{}: it has no finite number to draw", args.array),
+        )),
+    }
+}
+
+/// Draws each frame of a ring.
+fn follow_frames(
+    target: &Target,
+    mut draw: impl FnMut(&AnyArray, Reading) -> Result<(), Failure>,
+) -> Outcome {
+    let Some(ring) = target.ring()? else {
+        return Err(Failure::usage(
+            "only a ring has frames to follow: plot --watch draws an array again when it changes",
+        ));
+    };
+    signals::catch()?;
+    follow::each_frame(&mut ring.subscribe()?, |frame, _| {
+        let array = target.frame(&frame)?;
+        drop(frame);
+        draw(&array, Reading::Locked)
+    })
+}
+
+/// Draws an array into the file. Returns false, and leaves the file as it is, if there is no finite
+/// number to draw.
+fn draw(args: &Args, is_svg: bool, array: &AnyArray, reading: Reading) -> Result<bool, Failure> {
     let (width, height) = (
         args.size.0 as i32 - LEFT - RIGHT,
         args.size.1 as i32 - TOP - BOTTOM,
@@ -88,18 +143,15 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     };
     let is_line = array.ndim() == 1;
     let grid = Grid::of(
-        &array,
+        array,
         reading,
         most(height),
         if is_line { width as usize } else { most(width) },
     )
     .map_err(Failure::or_look_unlocked)?;
-    let Some(_) = grid.range() else {
-        return Err(Failure::new(
-            Code::Failed,
-            format!("{}: it has no finite number to draw", args.array),
-        ));
-    };
+    if grid.range().is_none() {
+        return Ok(false);
+    }
     let failed =
         |reason: String| Failure::new(Code::Failed, format!("{}: {reason}", args.output.display()));
     let picture = Picture {
@@ -114,7 +166,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     };
     let bytes = if is_svg { picture.svg() } else { picture.png() };
     write_file(&args.output, &bytes.map_err(failed)?).map_err(|error| failed(words_of(&error)))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(true)
 }
 
 /// Writes a file that appears complete or not at all, in place of one that exists. A link is

@@ -2,10 +2,11 @@
 
 use crate::{
     Outcome,
-    commands::follow,
+    commands::{follow, watch},
     context::Context,
     display::draw,
     display::preview,
+    display::screen::Screen,
     display::text,
     elements::reading::Reading,
     elements::scalar::{Whole, real},
@@ -19,9 +20,15 @@ use ndshm::{AnyArray, ArrayInfo, ArrayKind, ArrayState, Order};
 use serde_json::{Value, json};
 use std::{io::Write, process::ExitCode, time::Instant};
 
+const EXAMPLES: &str = "\
+Examples:
+  ndshm show 'run/frames[::4, :8]'
+  ndshm show --watch run/frames";
+
 /// Show an array: header, attributes, corners, minimum, maximum, mean, NaN, a histogram, and for
 /// two axes a heat map
 #[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The array, with an optional slice
     array: String,
@@ -43,6 +50,10 @@ pub(crate) struct Args {
     /// terminal, a line for each
     #[arg(short, long, conflicts_with = "unlocked")]
     follow: bool,
+    /// Show the newest state again when the array changes, at most 20 times in a second, until it
+    /// is frozen or released; where standard output is no terminal, a block for each
+    #[arg(short, long, conflicts_with = "follow")]
+    watch: bool,
 }
 
 pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
@@ -50,35 +61,89 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     if args.follow {
         return follow::run(context, &target);
     }
-    let info = target.info()?;
-    let state = target.observer()?.state(&info)?;
+    if args.watch {
+        let mut screen = Screen::new();
+        return watch::run(&target, args.unlocked, |array, reading| {
+            let shown = Shown::new(args, &target)?;
+            if context.is_json {
+                return context.print_json_line(&shown.to_json(array, reading)?);
+            }
+            let picture = |out: &mut _| shown.print(context, array, reading, out);
+            Ok(screen.show(&context.painted(picture)?)?)
+        });
+    }
+    // Before the array is opened here, which counts as a mapping.
+    let shown = Shown::new(args, &target)?;
     let (array, reading) = target.look(args.unlocked)?;
-    if context.is_json {
-        let statistics =
-            Statistics::of(&array, reading, args).map_err(Failure::or_look_unlocked)?;
-        let mut value = json_of(&info, &state, &array, &statistics)?;
-        value["read"] = reading.name().into();
-        context.print_json(&value)?;
-        return Ok(ExitCode::SUCCESS);
+    match context.is_json {
+        true => context.print_json(&shown.to_json(&array, reading)?)?,
+        false => shown.print(context, &array, reading, &mut context.out())?,
     }
-    let mut out = context.out();
-    header(&mut out, &info, &state, &array)?;
-    if let Some(ring) = target.ring()? {
-        follow::describe(&mut out, &ring)?;
-    }
-    if let Some(warning) = reading.warning() {
-        writeln!(out, "read        {warning}")?;
-    }
-    // The elements may have to be waited for, and the statistics may take their time.
-    out.flush()?;
-    let preview = preview::of(&array, reading).map_err(Failure::or_look_unlocked)?;
-    writeln!(out, "\n{preview}")?;
-    out.flush()?;
-    let start = Instant::now();
-    let found = Statistics::of(&array, reading, args).map_err(Failure::or_look_unlocked)?;
-    print_statistics(context, &mut out, &found, reading, start)?;
-    out.flush()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// An array as it was before its elements are read.
+struct Shown<'a> {
+    args: &'a Args,
+    target: &'a Target,
+    info: ArrayInfo,
+    state: ArrayState,
+}
+
+impl<'a> Shown<'a> {
+    fn new(args: &'a Args, target: &'a Target) -> Result<Self, Failure> {
+        let info = target.info()?;
+        let state = target.observer()?.state(&info)?;
+        Ok(Self {
+            args,
+            target,
+            info,
+            state,
+        })
+    }
+
+    /// The description. The rows of an array that grows are those that were read: more may have
+    /// come before.
+    fn info(&self, array: &AnyArray) -> ArrayInfo {
+        let mut info = self.info.clone();
+        if info.kind == ArrayKind::Growing && !self.target.is_sliced() {
+            info.shape = array.shape().to_vec();
+            info.byte_len = array.len() * array.dtype().itemsize();
+        }
+        info
+    }
+
+    fn to_json(&self, array: &AnyArray, reading: Reading) -> Result<Value, Failure> {
+        let found = Statistics::of(array, reading, self.args).map_err(Failure::or_look_unlocked)?;
+        let mut value = json_of(&self.info(array), &self.state, array, &found)?;
+        value["read"] = reading.name().into();
+        Ok(value)
+    }
+
+    fn print(
+        &self,
+        context: &Context,
+        array: &AnyArray,
+        reading: Reading,
+        out: &mut impl Write,
+    ) -> Result<(), Failure> {
+        header(out, &self.info(array), &self.state, array)?;
+        if self.info.kind == ArrayKind::Ring {
+            follow::describe(out, &self.target.observer()?.ring(&self.info)?)?;
+        }
+        if let Some(warning) = reading.warning() {
+            writeln!(out, "read        {warning}")?;
+        }
+        // The elements may have to be waited for, and the statistics may take their time.
+        out.flush()?;
+        let preview = preview::of(array, reading).map_err(Failure::or_look_unlocked)?;
+        writeln!(out, "\n{preview}")?;
+        out.flush()?;
+        let start = Instant::now();
+        let found = Statistics::of(array, reading, self.args).map_err(Failure::or_look_unlocked)?;
+        print_statistics(context, out, &found, reading, start)?;
+        Ok(out.flush()?)
+    }
 }
 
 /// The statistics of an array: of its numbers, or of each part of its elements.

@@ -14,6 +14,8 @@ const WHOLE: usize = 200;
 const ROW: usize = 20;
 /// Most elements at each end of an axis.
 const EDGE: usize = 3;
+/// Most elements of an array in one line.
+const FIRST: usize = 8;
 /// Most characters of one element.
 const WIDEST: usize = 60;
 
@@ -30,6 +32,17 @@ pub(crate) fn of(array: &AnyArray, reading: Reading) -> Result<String, Failure> 
     let width = width(&node);
     write(&mut text, &node, 0, array.ndim(), width);
     Ok(text)
+}
+
+/// The first elements of an array whose bytes lie in C order, in one line.
+pub(crate) fn first(dtype: &DType, bytes: &[u8]) -> String {
+    let all = bytes.chunks_exact(dtype.itemsize().max(1));
+    let more = if all.len() > FIRST { " ..." } else { "" };
+    let shown: Vec<_> = all
+        .take(FIRST)
+        .map(|bytes| shortened(element(dtype, bytes)))
+        .collect();
+    format!("[{}{more}]", shown.join(" "))
 }
 
 /// Whether an array of this shape is shown with all its elements.

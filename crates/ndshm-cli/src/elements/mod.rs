@@ -3,6 +3,7 @@
 pub(crate) mod chunks;
 pub(crate) mod columns;
 pub(crate) mod number;
+pub(crate) mod json;
 pub(crate) mod reading;
 pub(crate) mod scalar;
 pub(crate) mod stream;

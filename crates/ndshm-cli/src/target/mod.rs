@@ -6,12 +6,12 @@ pub(crate) mod slice;
 use crate::{
     context::Context,
     elements::reading::Reading,
-    failure::{Code, Failure},
+    failure::{Code, Failure, printable},
     target::slice::Slice,
 };
 use ndshm::{
-    AnyArray, AnyFrame, AnyGrowing, AnyRing, ArrayId, ArrayInfo, ArrayKind, GuardKind, Handle,
-    Manager, Observer, Scope,
+    AnyArray, AnyFrame, AnyGrowing, AnyRing, ArrayId, ArrayInfo, ArrayKind, Error, GuardKind,
+    Handle, Manager, Observer, Scope,
 };
 use std::{
     path::{Path, PathBuf},
@@ -80,6 +80,28 @@ impl Target {
     /// The array's id.
     pub(crate) fn id(&self) -> ArrayId {
         self.handle.id()
+    }
+
+    /// The array's name, or the digits of its id.
+    pub(crate) fn name(&self) -> String {
+        let stem = self.handle.path().file_stem().unwrap_or_default();
+        printable(&stem.to_string_lossy())
+    }
+
+    /// Whether the array was released, also if another one has taken its name since.
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(
+            self.handle.info(),
+            Err(Error::Released { .. }
+                | Error::NotFound { .. }
+                | Error::PathReused { .. }
+                | Error::Closed { .. })
+        )
+    }
+
+    /// Waits until the process that made the array has frozen it.
+    pub(crate) fn wait_frozen(&self, timeout: Duration) -> ndshm::Result<()> {
+        self.handle.read_only().wait_frozen(timeout)
     }
 
     /// Deletes the array, whichever its kind.

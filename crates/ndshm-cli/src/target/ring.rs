@@ -4,8 +4,7 @@ use crate::failure::{Code, Failure, printable};
 use ndshm::{AnyArray, AnyFrame, Handle, Manager, Order};
 use std::path::Path;
 
-/// A copy of the newest frame of the ring that a handle names. The copy is a local array of the
-/// ring's store, deleted when it is dropped.
+/// A copy of the newest frame of the ring that a handle names.
 pub(crate) fn newest_frame(handle: &Handle) -> Result<AnyArray, Failure> {
     let ring = handle.open_any_ring()?;
     match ring.subscribe()?.latest()? {
@@ -13,20 +12,23 @@ pub(crate) fn newest_frame(handle: &Handle) -> Result<AnyArray, Failure> {
         None => Err(Failure::new(
             Code::NotFound,
             format!(
-                "{}: no frame was published yet; ndshm show --follow waits for one",
+                "{}: no frame was published yet; ndshm show --watch waits for one",
                 name_of(handle)
             ),
         )),
     }
 }
 
-/// A copy of a frame.
+/// A copy of a frame. It has no name in the store any more, so a process that is killed leaves
+/// nothing there.
 pub(crate) fn array_of(handle: &Handle, frame: &AnyFrame) -> Result<AnyArray, Failure> {
     let store = handle.path().parent().unwrap_or(Path::new("/"));
     let manager = Manager::open(store)?;
     let options = manager.options();
     let (dtype, shape) = (frame.dtype(), frame.shape());
-    Ok(options.from_bytes(dtype, &shape, Order::C, frame.bytes())?)
+    let copy = options.from_bytes(dtype, &shape, Order::C, frame.bytes())?;
+    copy.release()?;
+    Ok(copy)
 }
 
 /// The failure of a command that would write a ring.
