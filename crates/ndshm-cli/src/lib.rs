@@ -59,7 +59,7 @@ Exit codes:
   4  refused: it exists already, is frozen, read-only, poisoned, owned by another process, or not \
 trusted
   5  a file is damaged
-  6  another process holds a guard on it, and the time of --wait is over
+  6  the time of --wait is over: another process holds a guard on it, or an event did not come
   diff has those of diff: 0 equal, 1 different, 2 trouble; sum --check has 1 for digests that differ
 
 Environment:
@@ -92,8 +92,8 @@ struct Cli {
     /// Print JSON; later versions keep the names of its fields
     #[arg(long, global = true)]
     json: bool,
-    /// The longest wait for guards and locks that other processes hold [default: 10, for the
-    /// command guard no limit]
+    /// The longest wait for guards and locks that other processes hold, and for the events of the
+    /// command wait [default: 10, for the commands guard and wait no limit]
     #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds)]
     wait: Option<Duration>,
     /// Take the rights of this user first: root starts a worker for each user of --all-users

@@ -5,11 +5,13 @@
 //! command keeps the terminal in another mode.
 
 use crate::failure::Failure;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM},
     flag,
 };
 use std::{
+    io,
     process::ExitCode,
     sync::{
         Arc, OnceLock,
@@ -50,6 +52,21 @@ fn catch_all(is_ended_by_the_second: bool) -> Result<(), Failure> {
 
 fn number() -> usize {
     CAUGHT.get().map_or(0, |caught| caught.load(SeqCst))
+}
+
+/// The exit code of a command that writes until it is ended: that of the signal, or success where
+/// the reader of the output has closed it. Without this look, a watcher of an array that does not
+/// change would never notice.
+pub(crate) fn ended() -> Option<ExitCode> {
+    let stdout = io::stdout();
+    let mut output = [PollFd::new(&stdout, PollFlags::empty())];
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let is_closed = poll(&mut output, Some(&now)).is_ok_and(|number| number > 0)
+        && output[0].revents().contains(PollFlags::ERR);
+    caught().or(is_closed.then_some(ExitCode::SUCCESS))
 }
 
 /// The exit code for the signal that came, as a shell gives it: 128 plus its number.

@@ -52,6 +52,9 @@ pub(crate) enum Next {
 /// standard error output.
 pub(crate) fn next(subscriber: &mut AnySubscriber) -> Result<Next, Failure> {
     loop {
+        if let Some(code) = signals::ended() {
+            return Ok(Next::Signal(code));
+        }
         if let Some(next) = next_within(subscriber, PATIENCE)? {
             return Ok(next);
         }

@@ -67,7 +67,7 @@ fn rows(context: &Context, args: &Args, log: &AnyGrowing) -> Outcome {
         // In this order: the last rows come before the end.
         let is_over = log.is_frozen();
         let len = match log.wait_grown(seen, PATIENCE) {
-            Err(Error::Timeout { .. } | Error::Interrupted { .. }) => match signals::caught() {
+            Err(Error::Timeout { .. } | Error::Interrupted { .. }) => match signals::ended() {
                 Some(code) => return Ok(code),
                 None => continue,
             },

@@ -25,9 +25,11 @@ Examples:
   ndshm wait run/result --exists --frozen --wait 60 && ndshm export run/result -o result.npy
   ndshm wait run/log --len 1000
 
-Exit codes: 0 when it came, 6 at the end of --wait, 3 where the array is not there or goes away, 4 \
-where it can
-never come, because the array was frozen or the stream ended before.";
+Exit codes:
+  0  it came
+  3  the array is not there, or goes away
+  4  it can never come: the array was frozen, or the stream ended
+  6  the time of --wait is over";
 /// How often it looks for what the library has no wait for: that a store was made, or that an
 /// array which is written was frozen.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(50);

@@ -85,7 +85,7 @@ impl<S: FnMut(&AnyArray, Reading) -> Result<(), Failure>> Watch<'_, S> {
             is_first = false;
             pause(began);
             loop {
-                if let Some(code) = signals::caught() {
+                if let Some(code) = signals::ended() {
                     return Ok(End::Signal(code));
                 }
                 match watched.wait_changed(seen, PATIENCE) {
@@ -123,7 +123,7 @@ impl<S: FnMut(&AnyArray, Reading) -> Result<(), Failure>> Watch<'_, S> {
             }
             pause(began);
             loop {
-                if let Some(code) = signals::caught() {
+                if let Some(code) = signals::ended() {
                     return Ok(End::Signal(code));
                 }
                 match log.wait_grown(seen, PATIENCE) {

@@ -50,6 +50,7 @@ impl Fixture {
             .spawn()
             .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let lines = Some(lines);
         Running { child, lines }
     }
 
@@ -98,14 +99,20 @@ impl Fixture {
 /// A run of the tool whose output is read while it runs. It is killed at the end of the test.
 pub(crate) struct Running {
     child: Child,
-    lines: Lines<BufReader<ChildStdout>>,
+    /// `None` once it is closed.
+    lines: Option<Lines<BufReader<ChildStdout>>>,
 }
 
 impl Running {
     /// The next line of the output; `None` at its end.
     #[track_caller]
     pub(crate) fn line(&mut self) -> Option<String> {
-        self.lines.next().map(Result::unwrap)
+        self.lines.as_mut().unwrap().next().map(Result::unwrap)
+    }
+
+    /// Closes this end of the pipe.
+    pub(crate) fn close(&mut self) {
+        self.lines = None;
     }
 
     #[track_caller]
@@ -124,7 +131,8 @@ impl Running {
     /// Waits for the end. The rest of the output, what was written beside it, and the exit code.
     #[track_caller]
     pub(crate) fn end(mut self) -> (String, String, Option<i32>) {
-        let rest: Vec<_> = self.lines.by_ref().map(Result::unwrap).collect();
+        let lines = self.lines.iter_mut().flatten();
+        let rest: Vec<_> = lines.map(Result::unwrap).collect();
         let mut errors = String::new();
         let mut stderr = self.child.stderr.take().unwrap();
         stderr.read_to_string(&mut errors).unwrap();

@@ -336,3 +336,26 @@ fn a_picture_of_more_lines_than_the_terminal_is_cut() {
         screen.contains("frozen: it does not change any more") && screen.contains("code=0")
     });
 }
+
+// A watcher of an array that did not change stayed for ever behind a closed pipe.
+#[test]
+fn a_closed_pipe_ends_a_watcher_without_a_change() {
+    let fixture = Fixture::new();
+    let _ring = ring(&fixture);
+    let _xs = fixture.arange("xs", &[3]);
+    let log = fixture.run.options().name("log").growing::<u8, _>(10, ());
+    let _log = log.unwrap();
+    for command in [
+        "show --watch xs",
+        "show --watch log",
+        "show --watch camera",
+        "show --follow camera",
+        "tail --follow camera",
+        "tail --follow log",
+    ] {
+        let mut watching = fixture.start(command);
+        watching.close();
+        let (_, errors, code) = watching.end();
+        assert_eq!((errors.as_str(), code), ("", Some(0)), "{command}");
+    }
+}

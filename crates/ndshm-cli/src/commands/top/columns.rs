@@ -18,12 +18,19 @@ pub(super) const fn column(title: &'static str, width: u16, rank: u8) -> Column 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Fitting(pub(super) Vec<(usize, u16)>);
 
+/// Below this room the first column takes less than half of it, so that a second one fits.
+const NARROW: u16 = 40;
+
 impl Fitting {
     /// Leaves out columns until the others, with a space between two, fit into this room.
     pub(super) fn new(columns: &[Column], room: u16) -> Self {
         let mut kept: Vec<usize> = (0..columns.len()).collect();
+        let width_of = |at: usize| match columns[at].rank {
+            0 if room < NARROW => columns[at].width.min((room / 2).saturating_sub(1)),
+            _ => columns[at].width,
+        };
         let width = |kept: &[usize]| {
-            let widths = kept.iter().map(|&at| usize::from(columns[at].width) + 1);
+            let widths = kept.iter().map(|&at| usize::from(width_of(at)) + 1);
             widths.sum::<usize>().saturating_sub(1)
         };
         while width(&kept) > usize::from(room) {
@@ -33,7 +40,7 @@ impl Fitting {
                 None => break,
             }
         }
-        Self(kept.into_iter().map(|at| (at, columns[at].width)).collect())
+        Self(kept.into_iter().map(|at| (at, width_of(at))).collect())
     }
 
     /// The widths for the table; the last column takes the rest.

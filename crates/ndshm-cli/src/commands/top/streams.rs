@@ -21,9 +21,9 @@ pub(super) fn lines(survey: &Survey, history: &History) -> Vec<Line> {
 
 fn line(store: &StoreView, array: &ArrayView, count: u64, history: &History) -> Option<Line> {
     let rate = history.rate(array);
-    let (kind, unit) = match array.ring {
-        Some(_) => ("ring", "frames"),
-        None => ("growing", "rows"),
+    let kind = match array.ring {
+        Some(_) => "ring",
+        None => "growing",
     };
     let ring = array.ring.as_ref();
     let producer = ring.and_then(|ring| ring.producer.as_ref());
@@ -33,7 +33,7 @@ fn line(store: &StoreView, array: &ArrayView, count: u64, history: &History) -> 
             array.name(),
             store.name(),
             kind.into(),
-            rate.map_or(String::new(), |rate| format!("{} {unit}/s", short(rate))),
+            rate.map_or(String::new(), |rate| format!("{}/s", short(rate))),
             count.to_string(),
             producer.map_or(String::new(), process),
             subscribers.map_or(String::new(), |number| number.to_string()),
