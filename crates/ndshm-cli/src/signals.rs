@@ -12,14 +12,20 @@ use signal_hook::{
 };
 use std::{
     io,
-    process::ExitCode,
+    process::{self, ExitCode},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
+    thread,
+    time::{Duration, Instant},
 };
 
 const SIGNALS: [i32; 4] = [SIGTERM, SIGINT, SIGHUP, SIGQUIT];
+
+/// How long a command may take to end after a signal.
+const GRACE: Duration = Duration::from_secs(1);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
 /// The number of the signal that came last; 0 before.
 static CAUGHT: OnceLock<Arc<AtomicUsize>> = OnceLock::new();
@@ -52,6 +58,40 @@ fn catch_all(is_ended_by_the_second: bool) -> Result<(), Failure> {
 
 fn number() -> usize {
     CAUGHT.get().map_or(0, |caught| caught.load(SeqCst))
+}
+
+/// Ends the process, by `restore` first, where a signal came and `is_done` stays false: reading a
+/// terminal that was closed may never return.
+pub(crate) fn enforce(is_done: &AtomicBool, restore: impl Fn()) {
+    while !is_done.load(SeqCst) {
+        thread::sleep(BETWEEN_LOOKS);
+        if number() == 0 {
+            continue;
+        }
+        let end = Instant::now() + GRACE;
+        while !is_done.load(SeqCst) && Instant::now() < end {
+            thread::sleep(BETWEEN_LOOKS);
+        }
+        if !is_done.load(SeqCst) {
+            restore();
+            process::exit(128 + number() as i32);
+        }
+    }
+}
+
+/// Waits until the standard input has bytes, for a time at most. Returns false where its terminal
+/// was closed.
+pub(crate) fn wait_for_input(time: Duration) -> bool {
+    let stdin = io::stdin();
+    let mut input = [PollFd::new(&stdin, PollFlags::IN)];
+    let time = Timespec {
+        tv_sec: time.as_secs() as i64,
+        tv_nsec: time.subsec_nanos().into(),
+    };
+    // A signal ends the wait too.
+    let number = poll(&mut input, Some(&time)).unwrap_or(0);
+    let gone = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
+    number == 0 || !input[0].revents().intersects(gone)
 }
 
 /// The exit code of a command that writes until it is ended: that of the signal, or success where

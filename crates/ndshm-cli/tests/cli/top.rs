@@ -1,7 +1,7 @@
 //! `top` in a real terminal, and its looks as JSON.
 
 use crate::{
-    fixture::{Fixture, start_a_writer},
+    fixture::{Fixture, start_a_writer, until},
     terminal::Terminal,
 };
 use ndshm::Ring;
@@ -308,4 +308,23 @@ fn looks_are_printed_as_json_with_rates() {
     assert_eq!(camera["ring"]["subscribers"][0]["pid"], std::process::id());
     assert_eq!(camera["ring"]["newest"], 0);
     assert_eq!(camera["ring"]["producer"], serde_json::Value::Null);
+}
+
+// A terminal whose window was closed left a process behind that took a whole processor.
+#[test]
+fn a_closed_terminal_ends_it() {
+    let fixture = Fixture::new();
+    fixture.arange("xs", &[10]);
+    let name = "a_closed_terminal_ends_it";
+    let Some(terminal) = Terminal::start(&fixture, name, WIDE, TOP) else {
+        return;
+    };
+    terminal.see("the array", |screen| screen.contains("xs"));
+    let shell = terminal.tmux(&["list-panes", "-F", "#{pane_pid}"]);
+    let children =
+        std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", shell.trim())).unwrap();
+    let top = std::path::PathBuf::from(format!("/proc/{}", children.trim()));
+    assert!(top.exists());
+    drop(terminal);
+    until("the end of the process", || !top.exists());
 }

@@ -14,8 +14,8 @@ fn it_waits_until_an_array_exists() {
         "{code}: {line}"
     );
     let waiting = [
-        fixture.start("wait run/xs"),
-        fixture.start("wait xs --exists"),
+        fixture.start("--wait 60 wait run/xs"),
+        fixture.start("--wait 60 wait xs --exists"),
     ];
     fixture.arange("xs", &[3]);
     for waiting in waiting {
@@ -32,7 +32,7 @@ fn it_waits_until_an_array_exists() {
 #[test]
 fn it_waits_for_a_store_that_is_made_later() {
     let fixture = Fixture::new();
-    let waiting = fixture.start("wait later/xs --exists --len 2");
+    let waiting = fixture.start("--wait 60 wait later/xs --exists --len 2");
     let later = Manager::builder()
         .root(fixture.root.path())
         .name("later")
@@ -61,7 +61,7 @@ fn it_waits_until_an_array_is_frozen() {
     let fixture = Fixture::new();
     let xs = fixture.arange("xs", &[3]);
     assert_eq!(fixture.failure("wait xs --frozen --wait 0.05").1, 6);
-    let waiting = fixture.start("wait xs --frozen");
+    let waiting = fixture.start("--wait 60 wait xs --frozen");
     xs.write().unwrap().fill(0);
     xs.freeze().unwrap();
     assert_eq!(waiting.end(), (String::new(), String::new(), Some(0)));
@@ -77,14 +77,14 @@ fn it_waits_until_an_array_is_frozen() {
 fn any_process_may_freeze_an_array_whose_maker_has_ended() {
     let fixture = Fixture::new();
     fixture.output("new run/xs f8 3");
-    let mut waiting = fixture.start("--json wait xs --frozen");
+    let mut waiting = fixture.start("--wait 60 --json wait xs --frozen");
     fixture.output("freeze xs");
     assert_eq!(waiting.line().as_deref(), Some("{"));
     let (_, errors, code) = waiting.end();
     assert_eq!(code, Some(0), "{errors}");
     // Writes are no end of the wait.
     fixture.output("new run/ys f8 3");
-    let waiting = fixture.start("wait ys --frozen");
+    let waiting = fixture.start("--wait 60 wait ys --frozen");
     let ys = fixture.run.array_any("ys").unwrap();
     for _ in 0..100 {
         ys.write().unwrap().fill(1);
@@ -98,7 +98,7 @@ fn it_waits_for_a_change_and_prints_its_number() {
     let fixture = Fixture::new();
     let xs = fixture.arange("xs", &[3]);
     let seen = xs.changed().unwrap();
-    let waiting = fixture.start(&format!("wait xs --changed --since {seen}"));
+    let waiting = fixture.start(&format!("--wait 60 wait xs --changed --since {seen}"));
     xs.write().unwrap().fill(0);
     let (number, _, code) = waiting.end();
     assert_eq!(
@@ -128,16 +128,16 @@ fn it_waits_for_rows() {
         .unwrap();
     assert_eq!(fixture.output("wait log --len 0"), "0\n");
     assert_eq!(fixture.failure("wait log --len 1 --wait 0.05").1, 6);
-    let waiting = fixture.start("wait log --len 3");
-    let changing = fixture.start("wait log --changed --since 0");
+    let waiting = fixture.start("--wait 60 wait log --len 3");
+    let changing = fixture.start("--wait 60 wait log --changed --since 0");
     for row in 0..3 {
         log.push(row).unwrap();
     }
     assert_eq!(waiting.end(), ("3".into(), String::new(), Some(0)));
     assert_eq!(changing.end().2, Some(0));
     assert_eq!(fixture.json("wait log --len 2")["len"], 3);
-    let waiting = fixture.start("wait log --len 4");
-    let frozen = fixture.start("wait log --frozen");
+    let waiting = fixture.start("--wait 60 wait log --len 4");
+    let frozen = fixture.start("--wait 60 wait log --frozen");
     log.freeze().unwrap();
     let (_, errors, code) = waiting.end();
     assert_eq!(
@@ -152,8 +152,8 @@ fn it_waits_for_frames() {
     let fixture = Fixture::new();
     let ring: Ring<u8, Ix1> = fixture.run.options().name("camera").ring(3, 4).unwrap();
     assert_eq!(fixture.failure("wait camera --frames 1 --wait 0.05").1, 6);
-    let waiting = fixture.start("wait camera --frames 2");
-    let changing = fixture.start("wait camera --changed --since 0");
+    let waiting = fixture.start("--wait 60 wait camera --frames 2");
+    let changing = fixture.start("--wait 60 wait camera --changed --since 0");
     let mut producer = ring.produce().unwrap();
     for _ in 0..2 {
         producer.next().unwrap().publish().unwrap();
@@ -187,9 +187,9 @@ fn an_array_that_goes_away_ends_the_wait() {
         observer.state(&found.next().unwrap()).unwrap().openers
     };
     let waiting = [
-        fixture.start("wait xs --frozen"),
-        fixture.start("wait log --len 1"),
-        fixture.start("wait camera --frames 1"),
+        fixture.start("--wait 60 wait xs --frozen"),
+        fixture.start("--wait 60 wait log --len 1"),
+        fixture.start("--wait 60 wait camera --frames 1"),
     ];
     for name in ["xs", "log", "camera"] {
         until("the wait", || openers(name) == 2);
@@ -218,7 +218,7 @@ fn a_signal_ends_the_wait() {
             .openers
     };
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
-        let waiting = fixture.start("wait xs --frozen");
+        let waiting = fixture.start("--wait 60 wait xs --frozen");
         until("the wait", || openers() == 2);
         waiting.signal(signal);
         assert_eq!(waiting.end(), (String::new(), String::new(), Some(code)));

@@ -116,7 +116,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     // An error of the first look comes before the terminal changes.
     let first = places.look(false)?;
     signals::catch_always()?;
-    let wants_locks = AtomicBool::new(false);
+    let (wants_locks, is_done) = (AtomicBool::new(false), AtomicBool::new(false));
     thread::scope(|scope| {
         let (sender, looks) = mpsc::sync_channel(1);
         let (ask, asked) = mpsc::channel::<()>();
@@ -133,6 +133,9 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
                 }
             }
         });
+        scope.spawn(|| signals::enforce(&is_done, ratatui::restore));
+        // Set by a panic too.
+        let _done = Done(&is_done);
         let mut terminal = ratatui::try_init().inspect_err(|_| ratatui::restore())?;
         let mut screen = Screen::new(first, &wants_locks, ask);
         let result = screen.live(&mut terminal, context, &looks);
@@ -140,6 +143,15 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
         drop(looks);
         result
     })
+}
+
+/// Says that the view has ended, when it is dropped.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, SeqCst);
+    }
 }
 
 /// Prints looks as JSON until a signal comes.

@@ -22,12 +22,14 @@ use ratatui::{
     style::{Color, Modifier, Style},
     widgets::{Block, Clear, Paragraph, Row, Table, Wrap},
 };
+use signal_hook::consts::SIGHUP;
 use std::{
     process::ExitCode,
     sync::{
         atomic::{AtomicBool, Ordering::SeqCst},
         mpsc::{Receiver, Sender, TryRecvError},
     },
+    time::Duration,
 };
 
 const HELP: &str =
@@ -95,7 +97,15 @@ impl<'a> Screen<'a> {
                 return Ok(code);
             }
             terminal.draw(|frame| self.draw(frame))?;
-            if event::poll(TICK)? {
+            // Keys that came together were read together: they are events already.
+            let is_gone = match event::poll(Duration::ZERO)? {
+                true => false,
+                false => !signals::wait_for_input(TICK),
+            };
+            if is_gone {
+                return Ok(ExitCode::from(128 + SIGHUP as u8));
+            }
+            if event::poll(Duration::ZERO)? {
                 match event::read()? {
                     Event::Key(key) if key.kind != KeyEventKind::Release => {
                         let is_interrupt = key.code == KeyCode::Char('c')
