@@ -59,7 +59,7 @@ Exit codes:
   4  refused: it exists already, is frozen, read-only, poisoned, owned by another process, or not \
 trusted
   5  a file is damaged
-  6  the time of --wait is over: another process holds a guard on it, or an event did not come
+  6  another process holds a guard on it, or an event did not come, and the time of --wait is over
   diff has those of diff: 0 equal, 1 different, 2 trouble; sum --check has 1 for digests that differ
 
 Environment:

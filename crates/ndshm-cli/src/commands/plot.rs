@@ -6,6 +6,7 @@ use crate::{
     context::Context,
     display::draw,
     display::glyphs,
+    display::screen::pause,
     elements::reading::Reading,
     elements::scalar,
     elements::tally::Grid,
@@ -21,6 +22,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::ExitCode,
+    time::Instant,
 };
 
 const EXAMPLES: &str = "\
@@ -47,7 +49,7 @@ pub(crate) struct Args {
     /// is frozen or released; the file is always a whole picture
     #[arg(short, long)]
     watch: bool,
-    /// Follow a ring: draw each new frame that this process keeps up with, until the stream ends
+    /// Follow a ring: draw each new frame, at most 20 in a second, until the stream ends
     #[arg(short, long, conflicts_with_all = ["watch", "unlocked"])]
     follow: bool,
 }
@@ -121,9 +123,12 @@ fn follow_frames(
     };
     signals::catch()?;
     follow::each_frame(&mut ring.subscribe()?, |frame, _| {
+        let began = Instant::now();
         let array = target.frame(&frame)?;
         drop(frame);
-        draw(&array, Reading::Locked)
+        draw(&array, Reading::Locked)?;
+        pause(began);
+        Ok(())
     })
 }
 

@@ -2,10 +2,12 @@
 
 use crate::fixture::Fixture;
 
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 22] = [
     "ls",
+    "locks",
     "show",
     "plot",
+    "tail",
     "new",
     "cp",
     "handle",
@@ -16,9 +18,11 @@ const COMMANDS: [&str; 18] = [
     "top",
     "export",
     "import",
+    "append",
     "verify",
     "run",
     "guard",
+    "wait",
     "completions",
     "man",
 ];
