@@ -1,9 +1,11 @@
 //! `wait`: sleeps until an array exists, is frozen, has changed, or has so many rows or frames.
 
+mod limit;
+
 use crate::{
     Outcome,
     commands::{
-        follow::{self, Next, PATIENCE, note},
+        follow::{self, Next, note},
         new,
     },
     context::Context,
@@ -11,14 +13,10 @@ use crate::{
     signals,
     target::{For, Target},
 };
+use limit::Limit;
 use ndshm::{ArrayKind, Error};
 use serde_json::{Value, json};
-use std::{
-    io::Write,
-    process::ExitCode,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{io::Write, process::ExitCode, thread, time::Duration};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -117,66 +115,6 @@ impl Args {
 impl Event {
     fn is_any(&self) -> bool {
         self.frozen || self.changed || self.len.is_some() || self.frames.is_some()
-    }
-}
-
-/// The end of all waits of the command.
-struct Limit {
-    given: Option<Duration>,
-    end: Option<Instant>,
-}
-
-impl Limit {
-    fn begin(context: &Context) -> Self {
-        let given = context.given_patience;
-        Self {
-            given,
-            end: given.and_then(|time| Instant::now().checked_add(time)),
-        }
-    }
-
-    /// The time until the end, but no longer than a look for signals allows.
-    fn next(&self) -> Duration {
-        let left = self
-            .end
-            .map(|end| end.saturating_duration_since(Instant::now()));
-        left.map_or(PATIENCE, |left| left.min(PATIENCE))
-    }
-
-    fn is_over(&self) -> bool {
-        self.end.is_some_and(|end| Instant::now() >= end)
-    }
-
-    /// Repeats a wait of at most the time that it is given, until it ends otherwise than by that
-    /// time. `None` where a signal came.
-    fn repeat<T>(
-        &self,
-        what: &str,
-        mut wait: impl FnMut(Duration) -> ndshm::Result<T>,
-    ) -> Result<Option<T>, Failure> {
-        loop {
-            match wait(self.next()) {
-                Err(Error::Timeout { .. } | Error::Interrupted { .. }) => {
-                    if signals::caught().is_some() {
-                        return Ok(None);
-                    }
-                    self.check(what)?;
-                }
-                came => return Ok(Some(came?)),
-            }
-        }
-    }
-
-    /// The failure at the end of the time.
-    fn check(&self, what: &str) -> Result<(), Failure> {
-        if !self.is_over() {
-            return Ok(());
-        }
-        let waited = self.given.unwrap_or_default();
-        Err(Failure::new(
-            Code::Busy,
-            format!("{what} for all of {waited:?}; --wait waits longer"),
-        ))
     }
 }
 
