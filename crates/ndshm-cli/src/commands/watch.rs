@@ -88,7 +88,7 @@ impl<S: FnMut(&AnyArray, Reading) -> Result<(), Failure>> Watch<'_, S> {
                 if let Some(code) = signals::ended() {
                     return Ok(End::Signal(code));
                 }
-                match watched.wait_changed(seen, PATIENCE) {
+                match self.target.or_gone(watched.wait_changed(seen, PATIENCE)) {
                     Ok(_) => break,
                     // Other processes than the one that made it may write it.
                     Err(Error::Timeout { .. } | Error::Interrupted { .. })

@@ -99,9 +99,21 @@ impl Target {
         )
     }
 
+    /// The outcome of a wait for an array, which does not notice the end of its whole store: where
+    /// its time is over and the array is gone, that is its failure.
+    pub(crate) fn or_gone<T>(&self, outcome: ndshm::Result<T>) -> ndshm::Result<T> {
+        match outcome {
+            Err(Error::Timeout { .. }) if self.is_gone() => Err(Error::Released {
+                path: self.handle.path().into(),
+                id: self.id(),
+            }),
+            outcome => outcome,
+        }
+    }
+
     /// Waits until the process that made the array has frozen it.
     pub(crate) fn wait_frozen(&self, timeout: Duration) -> ndshm::Result<()> {
-        self.handle.read_only().wait_frozen(timeout)
+        self.or_gone(self.handle.read_only().wait_frozen(timeout))
     }
 
     /// Deletes the array, whichever its kind.

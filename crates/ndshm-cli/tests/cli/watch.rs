@@ -365,3 +365,47 @@ fn a_closed_pipe_ends_a_watcher_without_a_change() {
         assert_eq!((errors.as_str(), code), ("", Some(0)), "{command}");
     }
 }
+
+// A watcher stayed beside a store that was deleted as a whole: its arrays are not released one by
+// one.
+#[test]
+fn the_end_of_the_store_ends_watchers_and_waits() {
+    let fixture = Fixture::new();
+    let builder = ndshm::Manager::builder().root(fixture.root.path());
+    let store = builder.name("brief").create().unwrap();
+    let options = store.options();
+    let _xs = options.clone().name("xs").zeros::<f64, _>(3).unwrap();
+    let _log = options
+        .clone()
+        .name("log")
+        .growing::<u8, _>(10, ())
+        .unwrap();
+    let _ring: Ring<u8, Ix1> = options.name("camera").ring(3, 4).unwrap();
+    let observer = Observer::open(store.path()).unwrap();
+    let watching = ["xs", "log", "camera"]
+        .map(|name| fixture.start(&format!("--json show --watch brief/{name}")));
+    let waiting = [
+        "xs --frozen",
+        "xs --changed",
+        "log --len 1",
+        "camera --frames 1",
+    ];
+    let waiting = waiting.map(|event| fixture.start(&format!("wait brief/{event}")));
+    until("all of them", || {
+        let arrays = observer.arrays().unwrap().into_iter().flatten();
+        let openers = arrays.map(|info| observer.state(&info).unwrap().openers);
+        openers.collect::<Vec<_>>() == [4, 3, 3]
+    });
+    store.close().unwrap();
+    for watching in watching {
+        let (_, errors, code) = watching.end();
+        assert!(
+            errors.contains("it was released") && code == Some(0),
+            "{code:?} {errors}"
+        );
+    }
+    for waiting in waiting {
+        let (_, errors, code) = waiting.end();
+        assert!(code == Some(3), "{code:?} {errors}");
+    }
+}

@@ -267,7 +267,7 @@ fn wait_frozen(target: &Target, limit: &Limit) -> Result<Came, Failure> {
     let array = target.open(For::Reading)?;
     let found = limit.repeat(&words, |time| {
         let seen = array.changed()?;
-        match array.wait_changed(seen, time) {
+        match target.or_gone(array.wait_changed(seen, time)) {
             Err(Error::Frozen { .. }) => Ok(()),
             Err(Error::Abandoned { path, .. }) => Err(Error::Interrupted { path }),
             // A fast writer must not cost this process a processor.
@@ -311,11 +311,13 @@ fn wait_changed(
                 Some(seen) => seen,
                 None => array.changed()?,
             };
-            let found = limit.repeat(&words, |time| match array.wait_changed(seen, time) {
-                // Other processes than the one that made it may write it.
-                Err(Error::Abandoned { path, .. }) => Err(Error::Interrupted { path }),
-                Err(Error::Frozen { .. }) => Ok(None),
-                changed => changed.map(Some),
+            let found = limit.repeat(&words, |time| {
+                match target.or_gone(array.wait_changed(seen, time)) {
+                    // Other processes than the one that made it may write it.
+                    Err(Error::Abandoned { path, .. }) => Err(Error::Interrupted { path }),
+                    Err(Error::Frozen { .. }) => Ok(None),
+                    changed => changed.map(Some),
+                }
             })?;
             match found {
                 Some(None) => Err(Failure::new(
