@@ -19,7 +19,7 @@ const TOGETHER: usize = 1000;
 const EXAMPLES: &str = "\
 Examples:
   ndshm tail run/log -n 3
-  ndshm tail --follow --json run/log | jq .values[0]";
+  ndshm tail --follow --json run/log | jq '.values[0]'";
 
 /// Show the last rows of an array that grows, a line for each with its index, or the last frames of
 /// a ring; takes no lock
