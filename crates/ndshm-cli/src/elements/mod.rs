@@ -2,8 +2,8 @@
 
 pub(crate) mod chunks;
 pub(crate) mod columns;
-pub(crate) mod number;
 pub(crate) mod json;
+pub(crate) mod number;
 pub(crate) mod reading;
 pub(crate) mod scalar;
 pub(crate) mod stream;
