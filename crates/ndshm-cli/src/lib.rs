@@ -4,9 +4,9 @@
 //!
 //! - `commands`: a module for each command.
 //! - `context`: the options that all commands share: the store, output, colours, JSON.
-//! - `target`: finds an array by its name, path, id or handle, each with optional slices and fields.
-//!   `target::selector` and `target::slice`: NumPy's syntax. `target::patterns`: several arrays.
-//!   `target::nearest`: names that are close to a wrong one.
+//! - `target`: finds an array by its name, path, id or handle, each with optional slices and
+//!   fields. `target::selector` and `target::slice`: NumPy's syntax. `target::patterns`: several
+//!   arrays. `target::nearest`: names that are close to a wrong one.
 //! - `shell`: words in quotes, and slices that were not in quotes.
 //! - `failure`: the only error type, with its line for users and its exit code.
 //! - `survey`: all stores and arrays at once, for `ls` and `top`, and the fields of `--json`.

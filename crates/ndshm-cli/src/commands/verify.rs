@@ -18,7 +18,8 @@ Examples:
   ndshm verify run
   ndshm verify 'run/frame-*' /backup/run")]
 pub(crate) struct Args {
-    /// Stores and arrays, or patterns such as 'frame-*'; by default the store of --store, else all stores of the root
+    /// Stores and arrays, or patterns such as 'frame-*'; by default the store of --store, else all
+    /// stores of the root
     #[arg(value_name = "STORE|ARRAY")]
     what: Vec<String>,
 }

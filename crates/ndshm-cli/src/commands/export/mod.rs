@@ -67,8 +67,8 @@ pub(crate) struct Args {
     /// for
     #[arg(required = true, value_name = "ARRAY")]
     arrays: Vec<String>,
-    /// The file; - for the standard output; a directory, or a new one with a slash at its end, gets a
-    /// file for each array, .npy by default
+    /// The file; - for the standard output; a directory, or a new one with a slash at its end, gets
+    /// a file for each array, .npy by default
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     /// The format, for a file without one of the suffixes; by default .npy for the standard output
