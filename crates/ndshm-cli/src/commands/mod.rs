@@ -5,9 +5,12 @@
 //! [`Command::run`].
 
 mod append;
+mod attrs;
 mod completions;
+mod copying;
 mod cp;
 mod export;
+mod fill;
 mod follow;
 mod freeze;
 mod guard;
@@ -16,6 +19,7 @@ mod import;
 mod locks;
 mod ls;
 mod man;
+mod mv;
 mod new;
 mod plot;
 mod recover;
@@ -40,6 +44,9 @@ pub(crate) enum Command {
     Tail(tail::Args),
     New(new::Args),
     Cp(cp::Args),
+    Mv(mv::Args),
+    Fill(fill::Args),
+    Attrs(attrs::Args),
     Handle(handle::Args),
     Freeze(freeze::Args),
     Recover(recover::Args),
@@ -66,6 +73,9 @@ impl Command {
             Self::Tail(args) => tail::run(context, args),
             Self::New(args) => new::run(context, args),
             Self::Cp(args) => cp::run(context, args),
+            Self::Mv(args) => mv::run(context, args),
+            Self::Fill(args) => fill::run(context, args),
+            Self::Attrs(args) => attrs::run(context, args),
             Self::Handle(args) => handle::run(context, args),
             Self::Freeze(args) => freeze::run(context, args),
             Self::Recover(args) => recover::run(context, args),

@@ -40,7 +40,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     for text in &args.arrays {
         for target in find(context, text)? {
             if ids.insert(target.info()?.id) {
-                check(&target, args.force)?;
+                check(&target, args.force, "deletes")?;
                 targets.push(target);
             }
         }
@@ -87,7 +87,7 @@ pub(crate) fn remove(target: &Target) -> Result<(), Failure> {
 }
 
 /// An error where an array is in use, unless `force` is set.
-fn check(target: &Target, force: bool) -> Result<(), Failure> {
+pub(crate) fn check(target: &Target, force: bool, verb: &str) -> Result<(), Failure> {
     let info = target.info()?;
     if force {
         return Ok(());
@@ -97,7 +97,7 @@ fn check(target: &Target, force: bool) -> Result<(), Failure> {
         Err(Failure::new(
             Code::Refused,
             format!(
-                "{}: {why}; --force deletes it nevertheless",
+                "{}: {why}; --force {verb} it nevertheless",
                 info.path.display()
             ),
         ))

@@ -357,7 +357,7 @@ fn integer_json(integer: Whole) -> Value {
 }
 
 /// Attributes as JSON: byte strings as hexadecimal digits, values without their tags.
-fn to_json(value: &Cbor) -> Value {
+pub(crate) fn to_json(value: &Cbor) -> Value {
     match value {
         Cbor::Integer(integer) => integer_json(Whole::Usual(i128::from(*integer))),
         Cbor::Float(float) => {

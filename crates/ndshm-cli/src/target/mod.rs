@@ -76,6 +76,11 @@ impl Target {
         Err(failure)
     }
 
+    /// The whole array that this describes.
+    pub(crate) fn of_info(context: &Context, info: &ArrayInfo) -> Self {
+        Self::of(context, info.handle(), None)
+    }
+
     fn of(context: &Context, handle: Handle, selector: Option<Selector>) -> Self {
         Self {
             handle,

@@ -5,9 +5,11 @@
 mod common;
 mod fixture;
 
+mod attrs;
 mod cp;
 mod errors;
 mod export;
+mod fill;
 mod freeze;
 mod growing;
 mod guard;
@@ -16,6 +18,7 @@ mod import;
 mod janitor;
 mod locks;
 mod ls;
+mod mv;
 mod names;
 mod new;
 mod pages;
@@ -27,6 +30,7 @@ mod rm;
 mod run;
 mod show;
 mod slices;
+mod stores;
 mod sweep;
 mod top;
 mod users;

@@ -2,12 +2,15 @@
 
 use crate::fixture::Fixture;
 
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 21] = [
     "ls",
     "show",
     "plot",
     "new",
     "cp",
+    "mv",
+    "fill",
+    "attrs",
     "handle",
     "freeze",
     "recover",
