@@ -6,6 +6,7 @@
 
 mod append;
 mod attrs;
+mod complete;
 mod completions;
 mod copying;
 mod cp;
@@ -60,6 +61,8 @@ pub(crate) enum Command {
     Run(run::Args),
     Guard(guard::Args),
     Completions(completions::Args),
+    #[command(name = "__complete")]
+    Complete(complete::Args),
     Man(man::Args),
 }
 
@@ -89,6 +92,7 @@ impl Command {
             Self::Run(args) => run::run(context, args),
             Self::Guard(args) => guard::run(context, args),
             Self::Completions(args) => completions::run(context, args),
+            Self::Complete(args) => complete::run(context, args),
             Self::Man(args) => man::run(context, args),
         }
     }

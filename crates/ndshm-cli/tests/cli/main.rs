@@ -6,6 +6,7 @@ mod common;
 mod fixture;
 
 mod attrs;
+mod completions;
 mod cp;
 mod errors;
 mod export;
