@@ -25,7 +25,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
             fs::create_dir_all(directory)?;
             for sub in command
                 .get_subcommands()
-                .filter(|sub| sub.get_name() != "help")
+                .filter(|sub| sub.get_name() != "help" && !sub.is_hide_set())
             {
                 let name = format!("ndshm-{}", sub.get_name());
                 fs::write(directory.join(format!("{name}.1")), page(sub.clone())?)?;

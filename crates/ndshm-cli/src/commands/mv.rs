@@ -91,8 +91,8 @@ fn plan(context: &Context, args: &Args) -> Result<Vec<Move>, Failure> {
             )));
         }
         let name = match (name, &info.name) {
-            ("", Some(own)) => own.clone(),
-            ("", None) => {
+            ("", Some(own)) if store.is_some() => own.clone(),
+            ("", None) if store.is_some() => {
                 return Err(Failure::usage(format!(
                     "{}: it has no name: write STORE/NAME",
                     args.array

@@ -14,7 +14,9 @@ fn an_array_gets_another_name_and_replaces_none_without_force() {
     assert!(code == 4 && line.contains("--force replaces it"), "{line}");
     assert_eq!(fixture.failure("mv xs xs").1, 4);
     assert_eq!(fixture.failure("mv zs new").1, 3);
-    assert_eq!(fixture.failure("mv xs[0] new").1, 2);
+    for command in ["mv xs[0] new", "mv xs ''", "mv xs .hidden", "cp xs ''"] {
+        assert_eq!(fixture.failure(command).1, 2, "{command}");
+    }
     assert!(fixture.output("mv xs zs").ends_with("/run/zs.ndshm\n"));
     assert_eq!(
         handle.open::<f64, Ix1>().unwrap().read().unwrap().sum(),

@@ -59,6 +59,7 @@ fn completions_and_manual_pages_have_all_commands() {
         .ndshm(&format!("man --dir {}", directory.display()))
         .success()
         .stdout_eq("");
+    assert!(!directory.join("ndshm-__complete.1").exists());
     for command in COMMANDS {
         let page = std::fs::read_to_string(directory.join(format!("ndshm-{command}.1"))).unwrap();
         assert!(page.contains(&format!(".TH ndshm-{command} 1")), "{page}");

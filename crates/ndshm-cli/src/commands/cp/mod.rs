@@ -131,9 +131,10 @@ fn place(context: &Context, args: &Args, info: &ArrayInfo) -> Result<(Manager, S
         Some(store) => context.open_store(&store, false)?,
         None => context.join(info.path.parent().unwrap_or(Path::new("/")))?,
     };
+    let has_store = args.name.contains('/');
     let name = match (name.strip_suffix(".ndshm").unwrap_or(name), &info.name) {
-        ("", Some(name)) => name.clone(),
-        ("", None) => {
+        ("", Some(name)) if has_store => name.clone(),
+        ("", None) if has_store => {
             return Err(Failure::usage(format!(
                 "{}: it has no name: write STORE/NAME",
                 args.source
