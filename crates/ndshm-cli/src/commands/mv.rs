@@ -90,23 +90,17 @@ fn plan(context: &Context, args: &Args) -> Result<Vec<Move>, Failure> {
                 args.array
             )));
         }
-        let name = match (name, &info.name) {
-            ("", Some(own)) if store.is_some() => own.clone(),
-            ("", None) if store.is_some() => {
-                return Err(Failure::usage(format!(
-                    "{}: it has no name: write STORE/NAME",
-                    args.array
-                )));
-            }
-            (name, _) => name.to_owned(),
+        let name = match (store.is_some(), name) {
+            (true, "") => own_name(args, &info)?,
+            (_, name) => name.to_owned(),
         };
         let from = info.path.parent().unwrap_or(Path::new("/")).to_path_buf();
         let manager = context.join(store.as_ref().unwrap_or(&from))?;
         if from != manager.path() {
             check_other_store(&target, &info, args.force)?;
         }
-        // Both are renamed, if they are, by one call that replaces nothing; this is for arrays of
-        // a pattern, none of which is moved if one cannot be.
+        // The rename itself replaces nothing; this is for the arrays of a pattern, none of which
+        // is moved if one cannot be.
         if !args.force && manager.contains(&name)? {
             return Err(exists(&manager, &name));
         }
@@ -128,6 +122,13 @@ fn plan(context: &Context, args: &Args) -> Result<Vec<Move>, Failure> {
         });
     }
     Ok(moves)
+}
+
+/// The name that an array keeps.
+fn own_name(args: &Args, info: &ArrayInfo) -> Result<String, Failure> {
+    info.name
+        .clone()
+        .ok_or_else(|| Failure::usage(format!("{}: it has no name: write STORE/NAME", args.array)))
 }
 
 fn exists(manager: &Manager, name: &str) -> Failure {

@@ -86,6 +86,10 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     for plan in &plans {
         made.push(copy(context, args, plan)?);
     }
+    report(context, args, &made)
+}
+
+fn report(context: &Context, args: &Args, made: &[(PathBuf, Json)]) -> Outcome {
     if context.is_json {
         let items: Vec<_> = made.iter().map(|(_, item)| item).collect();
         match &items[..] {
@@ -95,7 +99,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
         return Ok(ExitCode::SUCCESS);
     }
     let mut out = context.out();
-    for (path, _) in &made {
+    for (path, _) in made {
         writeln!(out, "{}", printable(&path.to_string_lossy()))?;
     }
     out.flush()?;
