@@ -1,4 +1,5 @@
 //! Arrays that get other names while processes have them open, own them or have handles to them.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use crate::common::{self, Peer, Root};
 use ndarray::Ix1;

@@ -392,10 +392,10 @@ impl Manager {
         py.detach(|| manager.remove(name)).raise(py)
     }
 
-    /// Give the array with the name `old` the name `new`.
+    /// Give the array with the name ``old`` the name ``new``.
     ///
     /// Processes that have it open go on using it, and pickles and handles that were made before
-    /// find it by its id. Raises AlreadyExists if an array has the name.
+    /// find it by its id. Raises :class:`AlreadyExists` if an array has the name.
     fn rename(&self, py: Python<'_>, old: &str, new: &str) -> PyResult<()> {
         let manager = self.inner(py)?;
         py.detach(|| manager.rename(old, new)).raise(py)
