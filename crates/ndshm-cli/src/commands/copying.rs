@@ -93,6 +93,35 @@ fn assign(to: &AnyArray, from: &AnyArray, reading: Reading) -> Result<(), Failur
     Ok(())
 }
 
+/// Gives a complete copy, which was made without a name, its name: no process finds a part of it
+/// there, whenever this process is killed.
+pub(crate) fn publish(
+    manager: &Manager,
+    copy: &AnyArray,
+    name: &str,
+    replaces: bool,
+) -> Result<(), Failure> {
+    let stem = stem_of(copy.path());
+    if !replaces {
+        manager.rename(&stem, name)?;
+        return Ok(copy.set_scope(Scope::Store)?);
+    }
+    // In this order: a copy that is in the place of another array must not be deleted with this
+    // process.
+    copy.set_scope(Scope::Store)?;
+    if let Err(error) = manager.replace(&stem, name) {
+        let _ = copy.release();
+        return Err(error.into());
+    }
+    Ok(())
+}
+
+/// The name of an array's file without its suffix.
+fn stem_of(path: &Path) -> String {
+    let stem = path.file_stem().unwrap_or_default();
+    stem.to_string_lossy().into_owned()
+}
+
 /// Copies the rows of an array that grows into a new one that grows, frozen if that is.
 pub(crate) fn growing(
     options: ArrayOptions<'_>,
@@ -133,18 +162,13 @@ pub(crate) fn instead_of(
 ) -> Result<PathBuf, Failure> {
     let info = source.info()?;
     let path = manager.path().join(format!("{to}.ndshm"));
-    // A copy that replaces an array has no name before it is complete.
-    let name = (!replaces).then_some(to);
-    let options = options(manager, name, &info, attrs, info.shape.len())?;
-    let stem = |path: &Path| {
-        let stem = path.file_stem().unwrap_or_default();
-        stem.to_string_lossy().into_owned()
-    };
+    let options = options(manager, None, &info, attrs, info.shape.len())?;
     let deletes_source = path != info.path;
     if info.kind == ArrayKind::Growing {
         let made = growing(options, source, &info, |_| {})?;
-        if replaces {
-            manager.replace(&stem(&made), to)?;
+        match replaces {
+            true => manager.replace(&stem_of(&made), to)?,
+            false => manager.rename(&stem_of(&made), to)?,
         }
         if deletes_source {
             source.release()?;
@@ -159,10 +183,7 @@ pub(crate) fn instead_of(
     if is_frozen {
         copy.freeze()?;
     }
-    copy.set_scope(Scope::Store)?;
-    if replaces {
-        manager.replace(&stem(copy.path()), to)?;
-    }
+    publish(manager, &copy, to, replaces)?;
     if deletes_source {
         source.release()?;
     }

@@ -10,7 +10,7 @@ use crate::{
     target::{Target, nearest, patterns},
 };
 use ciborium::Value;
-use ndshm::{AnyArray, ArrayInfo, Manager, Scope};
+use ndshm::{AnyArray, ArrayInfo, Manager};
 use serde_json::{Value as Json, json};
 use std::{
     io::Write,
@@ -159,9 +159,7 @@ fn copy(context: &Context, args: &Args, plan: &Plan) -> Result<(PathBuf, Json), 
     } = plan;
     let (source, reading) = target.look(args.unlocked)?;
     let attrs: Value = info.attrs()?;
-    // A copy that replaces an array has no name before it is complete.
-    let name_at_first = (!args.force).then_some(name.as_str());
-    let options = copying::options(manager, name_at_first, info, &attrs, source.ndim())?;
+    let options = copying::options(manager, None, info, &attrs, source.ndim())?;
     let copy: AnyArray = copying::room_for(options, &source)?;
     let path = manager.path().join(format!("{name}.ndshm"));
     copying::with_bar(context, &path, (&source, &copy), reading)
@@ -169,19 +167,7 @@ fn copy(context: &Context, args: &Args, plan: &Plan) -> Result<(PathBuf, Json), 
     if args.freeze {
         copy.freeze()?;
     }
-    copy.set_scope(Scope::Store)?;
-    if args.force {
-        let stem = copy
-            .path()
-            .file_stem()
-            .unwrap_or_default()
-            .to_string_lossy();
-        if let Err(error) = manager.replace(&stem, name) {
-            // The copy without a name would stay for ever.
-            let _ = copy.release();
-            return Err(error.into());
-        }
-    }
+    copying::publish(manager, &copy, name, args.force)?;
     let handle = ArrayInfo::at(&path)?.handle();
     let item = json!({
         "path": path,
