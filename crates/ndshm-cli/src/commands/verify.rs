@@ -4,8 +4,8 @@ use crate::{
     Outcome,
     context::Context,
     display::text,
-    failure::{Code, printable},
-    target::{Target, patterns},
+    failure::{Code, Failure, printable},
+    target::{Target, nearest, patterns},
 };
 use ndshm::{Severity, Verification};
 use serde_json::json;
@@ -72,7 +72,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
 }
 
 /// A store by its path or name, or the arrays that a text names.
-fn find(context: &Context, what: &str) -> Result<Vec<PathBuf>, crate::failure::Failure> {
+fn find(context: &Context, what: &str) -> Result<Vec<PathBuf>, Failure> {
     let path = PathBuf::from(what);
     // A damaged file may have no valid header to find it by: a path is taken as it stands.
     if what.contains('/') && path.symlink_metadata().is_ok() {
@@ -86,13 +86,31 @@ fn find(context: &Context, what: &str) -> Result<Vec<PathBuf>, crate::failure::F
                 .map(|target| Ok(target.info()?.path))
                 .collect(),
             Err(other) if what.contains('/') || patterns::is_pattern(what) => Err(other),
+            Err(other) if other.code() == Code::NotFound && !what.contains(['[', ':']) => {
+                Err(unknown(context, what))
+            }
             Err(_) if !what.contains(['[', ':']) => Err(failure),
             Err(other) => Err(other),
         },
     }
 }
 
-fn print(context: &Context, all: &Verification) -> Result<(), crate::failure::Failure> {
+/// The failure of a name that neither a store nor an array has.
+fn unknown(context: &Context, what: &str) -> Failure {
+    let stores = context.choose_stores(&[]).unwrap_or_default();
+    let arrays = stores.iter().flat_map(|store| nearest::names_in(store));
+    let stores = stores.iter().map(|store| nearest::name_of(store));
+    let close = nearest::close_to(what, arrays.chain(stores));
+    Failure::new(
+        Code::NotFound,
+        format!(
+            "{what}: no such store or array{}; ndshm ls lists them",
+            nearest::suggestion(&close)
+        ),
+    )
+}
+
+fn print(context: &Context, all: &Verification) -> Result<(), Failure> {
     let mut out = context.out();
     for finding in &all.findings {
         let color = match finding.severity {

@@ -167,6 +167,14 @@ fn a_wrong_name_suggests_close_ones_with_their_store() {
         ("ls othr", "did you mean other?"),
         ("show 'tow words'", "did you mean 'run/two words'?"),
         ("rm label", "did you mean other/labels?"),
+        (
+            "verify framse",
+            "no such store or array (did you mean frames?)",
+        ),
+        (
+            "verify othr",
+            "no such store or array (did you mean other?)",
+        ),
     ] {
         let (line, code) = fixture.failure(command);
         assert!(code == 3 && line.contains(suggestion), "{command}: {line}");
