@@ -1034,6 +1034,12 @@ class Manager:
     def __contains__(self, name: object) -> bool: ...
     def remove(self, name: str) -> None:
         """Delete the array with this name, whichever process owns it."""
+    def rename(self, old: str, new: str) -> None:
+        """Give the array with the name ``old`` the name ``new``.
+
+        Processes that have it open go on using it, and pickles and handles that were made before
+        find it by its id. Raises :class:`AlreadyExists` if an array has the name.
+        """
     def close(self) -> None:
         """Delete the store with all its arrays, even a persistent store."""
     def leave(self) -> None:

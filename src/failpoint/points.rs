@@ -72,6 +72,10 @@ points! {
     PublishLooked: "the store is not being closed",
     PublishClosingSeen: "the store is being closed, and the new array is still in it",
 
+    // Renaming one.
+    ArrayRenamed: "the array has its new name; the closing flag was not checked yet",
+    ArrayReplaced: "it has the name of another array, which is not marked as released yet",
+
     // Deleting one.
     ReleaseOwnerTaken: "the owner word is the deleter's",
     ReleaseMarked: "the array is marked as released",

@@ -194,7 +194,8 @@ pub(crate) fn of_store(directory: &Path) -> Result<(Vec<ArrayInfo>, Vec<Error>)>
 }
 
 impl Handle {
-    /// Reads the description of the array from its file, without opening it.
+    /// Reads the description of the array from its file, without opening it. An array that was
+    /// [renamed](crate::Manager::rename) since is found by its id.
     ///
     /// # Errors
     ///
@@ -211,6 +212,14 @@ impl Handle {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn info(&self) -> Result<ArrayInfo> {
-        ArrayInfo::read(self.path(), Some(self.id()))
+        match ArrayInfo::read(self.path(), Some(self.id())) {
+            Err(error @ (Error::Released { .. } | Error::PathReused { .. })) => {
+                match segment::moved(self.path(), self.id()) {
+                    Some(path) => ArrayInfo::read(&path, Some(self.id())),
+                    None => Err(error),
+                }
+            }
+            found => found,
+        }
     }
 }

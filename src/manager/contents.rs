@@ -5,7 +5,7 @@ use crate::{
     error::{Error, Result},
     format::{directory_entry::StoreEntry, name::ArrayName},
     inspect::info::{self, ArrayInfo},
-    segment::{Segment, sweep},
+    segment::{self, Segment, sweep},
     store::{self, Swept, listing, permissions},
     sys::fs::left,
 };
@@ -190,6 +190,60 @@ impl Manager {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Gives the array with the name `from` the name `to`. `from` may also be the 32 hexadecimal
+    /// digits of the id of an array without a name.
+    ///
+    /// One step: a process finds the array by one of the names at any time. Processes that have it
+    /// open go on using it, and see the name that they opened in [`path`](crate::AnyArray::path)
+    /// and [`name`](crate::AnyArray::name). Handles that were given out before find it by its id,
+    /// as long as it is in the store; such an opening looks at all named arrays of the store.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`; `AlreadyExists` if an array has the name `to`, which may be this one; `Name` if
+    /// an array cannot have it; `Closed`; `Timeout` if the names of the store are locked for too
+    /// long.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let handle = manager.options().name("xs").ones::<f64, _>(3)?.handle();
+    /// manager.rename("xs", "ys")?;
+    /// assert!(!manager.contains("xs")? && manager.contains("ys")?);
+    /// assert_eq!(handle.open::<f64, ndarray::Ix1>()?.read()?.sum(), 3.0);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn rename(&self, from: &str, to: &str) -> Result<()> {
+        segment::rename(self.member(), from, &ArrayName::parse(to)?)
+    }
+
+    /// [`rename`](Self::rename) that deletes the array with the name `to`, if there is one,
+    /// whichever process owns it.
+    ///
+    /// The name leads to one of the two arrays at any time. A process that is killed in between
+    /// leaves nothing: the memory of the deleted array goes with its last user.
+    ///
+    /// # Errors
+    ///
+    /// Those of `rename`, with `AlreadyExists` only where both names are one, or another process
+    /// gave the name away meanwhile; `Header` and `Untrusted` if the file with the name `to` is no
+    /// array.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// manager.options().name("xs").zeros::<f64, _>(3)?;
+    /// manager.options().name("next").ones::<f64, _>(3)?;
+    /// manager.replace("next", "xs")?;
+    /// assert_eq!(manager.array::<f64, ndarray::Ix1>("xs")?.read()?.sum(), 3.0);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn replace(&self, from: &str, to: &str) -> Result<()> {
+        segment::replace(self.member(), from, &ArrayName::parse(to)?)
     }
 
     /// Deletes the leftovers of dead processes: in this store half-built arrays and arrays whose

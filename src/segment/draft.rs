@@ -258,7 +258,7 @@ fn check_size_limit(directory: &Path, len: usize) -> Result<()> {
 ///
 /// `Timeout` where the lock on the names was not to be had; `Io` where the path cannot be looked
 /// at. Another error in the file's release means that the name is taken.
-fn is_free(member: &Arc<Member>, path: &Path) -> Result<bool> {
+pub(super) fn is_free(member: &Arc<Member>, path: &Path) -> Result<bool> {
     if !is_taken(path)? {
         return Ok(true);
     }

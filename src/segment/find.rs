@@ -3,11 +3,12 @@
 use super::{
     SEGMENTS, Segment,
     header::{open_error, read_header},
+    rename::moved,
 };
 use crate::{
     element::dtype::DType,
     error::{Error, Result},
-    format::{array_spec::ArraySpec, directory_entry::StoreEntry, header::Header},
+    format::{array_spec::ArraySpec, directory_entry::StoreEntry, header::Header, id::ArrayId},
     handle::Handle,
     layout::{self, Bounds, Layout},
     store::{member::Member, permissions},
@@ -21,9 +22,23 @@ use std::{
 };
 
 impl Segment {
-    /// The segment that a handle names. Waits as [`Member::join`] does.
+    /// The segment that a handle names, also where the array has another name by now. Waits as
+    /// [`Member::join`] does.
     pub(crate) fn of_handle(handle: &Handle, wait: Wait) -> Result<Arc<Segment>> {
         let (path, id, is_writable) = (handle.path(), handle.id(), handle.is_writable());
+        match Self::with_id(path, id, is_writable, wait) {
+            Err(error @ (Error::Released { .. } | Error::PathReused { .. })) => {
+                match moved(path, id) {
+                    Some(path) => Self::with_id(&path, id, is_writable, wait),
+                    None => Err(error),
+                }
+            }
+            found => found,
+        }
+    }
+
+    /// The segment of the array of an id at a path.
+    fn with_id(path: &Path, id: ArrayId, is_writable: bool, wait: Wait) -> Result<Arc<Segment>> {
         if let Some(segment) = Segment::lookup(path, id, is_writable) {
             return Ok(segment);
         }

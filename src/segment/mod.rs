@@ -9,6 +9,7 @@ mod open;
 pub(crate) mod pages;
 mod payload_file;
 mod release;
+mod rename;
 mod scope;
 mod surroundings;
 pub(crate) mod sweep;
@@ -17,6 +18,7 @@ pub(crate) use find::described;
 pub(crate) use growth::{MOST_ROWS, defects_of_rows, rows_in_file};
 pub(crate) use header::{read_header, read_state};
 pub(crate) use payload_file::PayloadFile;
+pub(crate) use rename::{moved, rename, replace};
 
 use self::growth::Grown;
 use crate::{

@@ -304,9 +304,21 @@ impl Segment {
     /// Whether this is this process's segment of a file that was opened at `path`, which may lead
     /// to the same store through links.
     fn is_for(&self, member: &Arc<Member>, path: &Path) -> bool {
+        let is_same_name = || self.path.file_name() == path.file_name();
         self.generation == fork::generation()
             && Arc::ptr_eq(&self.member, member)
-            && self.path.file_name() == path.file_name()
+            && (is_same_name() || self.was_renamed(path))
+    }
+
+    /// Whether the array got the name of `path` since it was opened, or had it before: of two names
+    /// of a linked file, both lead to the file still.
+    fn was_renamed(&self, path: &Path) -> bool {
+        let leads_here = |path: &Path| {
+            let name = path.file_name().unwrap_or_default();
+            let found = self.member.place().inode_of(name);
+            found.is_ok_and(|found| found == Some(self.inode))
+        };
+        !(leads_here(&self.path) && leads_here(path))
     }
 }
 

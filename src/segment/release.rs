@@ -10,7 +10,8 @@
 //!    array open go on using its memory.
 //! 2. *Take the name away.* `unlink` removes it. A chosen name can be another array's by now, so it
 //!    is compared with the file's inode, under the lock on the store's names; the inode is not used
-//!    again while this process maps the file. A name that is an id is never given twice.
+//!    again while this process maps the file. A name that is an id is never given twice. Where the
+//!    file does not have its name any more, a process has renamed it, and its inode is looked for.
 //!    A process that reuses files renames the file instead, to the name of a draft of its own
 //!    (`stash_for_reuse`).
 //! 3. *Unmap.* When the last use of the array in this process is dropped, the mapping goes to the
@@ -157,14 +158,21 @@ impl Segment {
 
     /// Removes the file's name if it is still this array's.
     pub(super) fn unlink(&self, deadline: &Deadline) -> Result<()> {
-        if !self.has_chosen_name() {
-            return self.unlink_now();
+        if !self.has_chosen_name()
+            && (self.unlink_now(self.file_name())? || self.other_name()?.is_none())
+        {
+            return Ok(());
         }
         self.member.with_names(deadline, || {
             match self.member.place().inode_of(self.file_name())? {
-                Some(found) if found == self.inode => self.unlink_now(),
-                _ => Ok(()),
-            }
+                Some(found) if found == self.inode => self.unlink_now(self.file_name())?,
+                // A process may have renamed the array.
+                _ => match self.other_name()? {
+                    Some(name) => self.unlink_now(&name)?,
+                    None => false,
+                },
+            };
+            Ok(())
         })
     }
 
@@ -172,12 +180,13 @@ impl Segment {
         self.path.file_name().unwrap_or_default()
     }
 
-    fn unlink_now(&self) -> Result<()> {
+    /// Returns false if there is no such file.
+    fn unlink_now(&self, name: &OsStr) -> Result<bool> {
         failpoint!(UnlinkWanted);
         // In the store's own directory, wherever it is by now.
-        let removed = self.member.place().unlink(self.file_name());
+        let removed = self.member.place().unlink(name);
         failpoint!(UnlinkDone);
-        removed.map(|_| ())
+        removed
     }
 }
 

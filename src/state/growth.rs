@@ -140,12 +140,9 @@ impl Growth {
         is_alive: impl Fn(u64) -> bool,
         mut look: impl FnMut(u64) -> bool,
     ) -> Result<(), NoTurn> {
-        for _ in 0..SPINS {
-            // Only a load: the appender's writes need no other processor's permission meanwhile.
-            if self.appender.load(Relaxed) == 0 && self.take_free(me).is_ok() {
-                return Ok(());
-            }
-            sync::spin_loop();
+        self.spin();
+        if self.take_free(me).is_ok() {
+            return Ok(());
         }
         let mut last = 0;
         let attempt = |_| match self.try_take(me, &is_alive) {
@@ -156,7 +153,12 @@ impl Growth {
             }
         };
         let announce = || self.announce(FOR_TURN);
-        let sleep = |seen, time| sync::sleep_on(&self.freed, seen, time);
+        let sleep = |seen, time| {
+            sync::sleep_on(&self.freed, seen, time);
+            // It announces itself again only where this is in vain: else each append of another
+            // thread would wake it in between.
+            self.spin();
+        };
         let taken = signals::wait_announced(&self.freed, deadline, announce, attempt, sleep)
             .unwrap_or(Err(NoTurn::Held(last)));
         if taken.is_err() {
@@ -164,6 +166,17 @@ impl Growth {
             sync::wake_one(&self.freed);
         }
         taken
+    }
+
+    /// Spins until no member has the turn, for a short time. It only loads: the appender's stores
+    /// need no other processor's permission meanwhile.
+    fn spin(&self) {
+        for _ in 0..SPINS {
+            if self.appender.load(Relaxed) == 0 {
+                break;
+            }
+            sync::spin_loop();
+        }
     }
 
     /// Makes rows behind the committed ones visible. The caller has the turn, and wrote them.

@@ -30,7 +30,7 @@ use crate::{
     },
 };
 use rustix::{
-    fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, openat, statat, unlinkat},
+    fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, openat, renameat, statat, unlinkat},
     io::Errno,
 };
 use std::{
@@ -145,6 +145,11 @@ impl Directory {
     /// has lost its path; another directory that has the path by now does not get the file.
     pub(crate) fn rename(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
         move_into(&self.path.join(from), self.own()?, to)
+    }
+
+    /// Renames a file in it, in the place of the file that has the name.
+    pub(crate) fn rename_over(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        Ok(renameat(CWD, self.path.join(from), self.own()?, to)?)
     }
 
     /// An error if the process lost the descriptor.

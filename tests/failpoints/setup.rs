@@ -192,7 +192,7 @@ impl Setup {
         let given = match scenario.name {
             "be an heir" => owned.as_ref().map(SharedArray1::hand_over),
             _ if owns => owned.as_ref().map(SharedArray1::handle),
-            "open" | "release" | "await" => Some(
+            "open" | "release" | "await" | "replace" => Some(
                 manager
                     .options()
                     .name(GIVEN)

@@ -35,6 +35,7 @@ mod raised_rights;
 mod recovering_sets;
 mod recycling;
 mod refused_calls;
+mod renaming;
 mod rings;
 mod scopes;
 mod sets;

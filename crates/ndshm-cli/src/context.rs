@@ -1,6 +1,9 @@
 //! The options that all commands share: the store, and the form of the output.
 
-use crate::failure::{Code, Failure};
+use crate::{
+    failure::{Code, Failure},
+    target::nearest,
+};
 use anstream::AutoStream;
 use clap::ColorChoice;
 use ndshm::{Manager, Observer};
@@ -139,13 +142,22 @@ impl Context {
             Failure::new(
                 Code::NotFound,
                 format!(
-                    "{}: no such store, neither at this path nor of this name in the root; \
+                    "{}: no such store, neither at this path nor of this name in the root{}; \
                      ndshm ls lists the stores",
-                    store.display()
+                    store.display(),
+                    self.close_stores(store)
                 ),
             )
         })?;
         Ok(std::fs::canonicalize(found)?)
+    }
+
+    /// The words that suggest stores of the root whose names are close to this one.
+    fn close_stores(&self, store: &Path) -> String {
+        let stores = self.stores().unwrap_or_default();
+        let names = stores.iter().map(|store| nearest::name_of(store));
+        let name = nearest::name_of(store);
+        nearest::suggestion(&nearest::close_to(&name, names))
     }
 
     /// Joins the store of --store or NDSHM_STORE; without them, the only store of the root.

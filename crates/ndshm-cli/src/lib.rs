@@ -4,8 +4,10 @@
 //!
 //! - `commands`: a module for each command.
 //! - `context`: the options that all commands share: the store, output, colours, JSON.
-//! - `target`: finds an array by its name, path or handle, each with an optional `[slice]`.
-//!   `target::slice`: NumPy's syntax.
+//! - `target`: finds an array by its name, path, id or handle, each with optional slices and
+//!   fields. `target::selector` and `target::slice`: NumPy's syntax. `target::patterns`: several
+//!   arrays. `target::nearest`: names that are close to a wrong one.
+//! - `shell`: words in quotes, and slices that were not in quotes.
 //! - `failure`: the only error type, with its line for users and its exit code.
 //! - `survey`: all stores and arrays at once, for `ls` and `top`, and the fields of `--json`.
 //!   `survey::proc`: the files that each process has mapped, from /proc.
@@ -20,21 +22,23 @@ mod context;
 mod display;
 mod elements;
 mod failure;
+mod shell;
 mod signals;
 mod survey;
 mod target;
 mod users;
 
-use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser};
+use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, error::ErrorKind};
 use commands::Command;
 use context::Context;
-use failure::Failure;
+use failure::{Code, Failure};
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
+use target::Target;
 
 /// The result of a command: the exit code of its success, mostly 0.
 type Outcome = Result<ExitCode, Failure>;
@@ -47,9 +51,11 @@ this name
   STORE/NAME      in a store of the root, by name
   PATH            its file
   ndshm1:...      a handle
-  each with an optional slice as in NumPy: 'xs[0:10, ::2]', 'xs[-1]', 'xs[..., 0]'. The name of an \
-array without one is its id, or the
-  first digits of it.
+  ID              its id, or the first digits of it, also STORE/ID
+  each with optional slices and fields as in NumPy: 'xs[0:10, ::2]', 'xs[-1]', 'xs[..., 0]', \
+'points[\"position\"][:, 0]'.
+  Where several arrays can be named, 'frame-*' and 'run/tmp-?' are all that match. An array whose \
+name has these characters wins.
 
 Exit codes:
   0  done
@@ -126,14 +132,30 @@ fn run(cli: &Cli) -> Outcome {
         users::take_rights_of(user)?;
     }
     let context = Context::new(cli.store.clone(), cli.json, cli.wait, cli.color);
-    cli.command.run(&context)
+    cli.command.run(&context).map_err(|failure| {
+        let may_be_a_slice = matches!(failure.code(), Code::Usage | Code::NotFound);
+        let unquoted = may_be_a_slice.then(|| unquoted_slice(&context)).flatten();
+        unquoted.unwrap_or(failure)
+    })
+}
+
+/// Reports a command line that clap refuses.
+fn report(error: &clap::Error) -> ExitCode {
+    if error.kind() == ErrorKind::UnknownArgument {
+        let store = ndshm::__private::trusted_variable(STORE_VARIABLE).map(PathBuf::from);
+        let context = Context::new(store, false, None, ColorChoice::Auto);
+        if let Some(failure) = unquoted_slice(&context) {
+            return failure.report();
+        }
+    }
+    error.exit()
 }
 
 /// The variable that names the store.
 const STORE_VARIABLE: &str = "NDSHM_STORE";
 
 /// The command line of this process. A tool with raised rights (setuid) believes no variable.
-fn command_line() -> Cli {
+fn command_line() -> Result<Cli, clap::Error> {
     let command = Cli::command();
     let is_set = std::env::var_os(STORE_VARIABLE).is_some();
     let command = if is_set && ndshm::__private::trusted_variable(STORE_VARIABLE).is_none() {
@@ -141,16 +163,31 @@ fn command_line() -> Cli {
     } else {
         command
     };
-    Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+    Cli::from_arg_matches(&command.try_get_matches()?)
+}
+
+/// The failure of a command line whose slice was not in quotes, if it can be the cause of another
+/// failure.
+fn unquoted_slice(context: &Context) -> Option<Failure> {
+    let words: Vec<_> = std::env::args_os()
+        .skip(1)
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    let is_file = |word: &str| Path::new(word).symlink_metadata().is_ok();
+    let is_array = |word: &str| Target::find(context, word).is_ok();
+    shell::unquoted_slice(&words, is_file, is_array).map(Failure::usage)
 }
 
 /// Runs the tool with the arguments of this process.
 pub fn main() -> ExitCode {
-    let cli = command_line();
     // A write beyond the limit on the size of files is an error then, not the end of the process.
     // An exec resets the handler.
     let exceeded = Arc::new(AtomicBool::new(false));
     let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, exceeded);
+    let cli = match command_line() {
+        Ok(cli) => cli,
+        Err(error) => return report(&error),
+    };
     match run(&cli) {
         Ok(code) => code,
         // A wait that a signal ended is no failure.

@@ -392,6 +392,15 @@ impl Manager {
         py.detach(|| manager.remove(name)).raise(py)
     }
 
+    /// Give the array with the name ``old`` the name ``new``.
+    ///
+    /// Processes that have it open go on using it, and pickles and handles that were made before
+    /// find it by its id. Raises :class:`AlreadyExists` if an array has the name.
+    fn rename(&self, py: Python<'_>, old: &str, new: &str) -> PyResult<()> {
+        let manager = self.inner(py)?;
+        py.detach(|| manager.rename(old, new)).raise(py)
+    }
+
     /// Return a dictionary for each array of the store, oldest first.
     fn _list<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
         let found = self.inner(py)?.list().raise(py)?;

@@ -169,7 +169,10 @@ fn verify_files(setup: &Setup, scenario: &str, outcome: Outcome, title: &str) {
             setup.require_complete(&path, 3);
             manager.remove(GIVEN).unwrap();
         }
-        ("create" | "release" | "drop" | "make of a kept file, named", outcome) => {
+        (
+            "create" | "rename" | "replace" | "release" | "drop" | "make of a kept file, named",
+            outcome,
+        ) => {
             if scenario == "release" && outcome == Outcome::Taken {
                 sweep();
                 manager.options().name(GIVEN).from_elem(10, 4u64).unwrap();
@@ -177,7 +180,7 @@ fn verify_files(setup: &Setup, scenario: &str, outcome: Outcome, title: &str) {
             // The victim's where it was published, else the test's: neither replaces or deletes the
             // other.
             let elements = match (scenario, outcome) {
-                ("create", Outcome::Taken) => 3,
+                ("create" | "rename" | "replace", Outcome::Taken) => 3,
                 ("make of a kept file, named", Outcome::Taken) => 5,
                 _ => 4,
             };

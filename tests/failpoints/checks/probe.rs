@@ -135,7 +135,7 @@ pub(crate) fn probe(setup: &Setup, scenario: &str, member: u64) -> Option<Outcom
             );
             Outcome::Frozen
         }
-        "create" | "release" | "drop" | "make of a kept file, named" => {
+        "create" | "rename" | "replace" | "release" | "drop" | "make of a kept file, named" => {
             if scenario.ends_with("named") {
                 fs::remove_file(setup.marker("opener")).unwrap();
                 assert!(setup.open_old().is_none());

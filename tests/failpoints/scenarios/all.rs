@@ -318,6 +318,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
             Crash("UnlinkWanted", 1, Closed),
         ],
     ),
+    scenario("rename", &[Crash("ArrayRenamed", 1, Taken)]),
+    scenario("replace", &[Crash("ArrayReplaced", 1, Taken)]),
     scenario(
         "release",
         &[

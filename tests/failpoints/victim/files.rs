@@ -130,6 +130,15 @@ impl Victim {
                     Err(Error::Closed { .. })
                 ));
             }
+            "rename" | "replace" => {
+                let manager = self.manager();
+                manager.options().name("next").from_elem(10, 3u64).unwrap();
+                self.arm();
+                match scenario {
+                    "rename" => manager.rename("next", GIVEN).unwrap(),
+                    _ => manager.replace("next", GIVEN).unwrap(),
+                }
+            }
             "release" => {
                 let array = self.given().open::<u64, Ix1>().unwrap();
                 self.arm();

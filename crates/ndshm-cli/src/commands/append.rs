@@ -25,6 +25,10 @@ const PIECE: usize = 1 << 20;
 /// A .npy file has one row or several, of the array's type. Raw rows are appended as they come, so
 /// that other processes see them while a pipe is still open.
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  ndshm append run/log rows.npy
+  ./measure | ndshm append run/log -")]
 pub(crate) struct Args {
     /// The array that grows
     array: String,

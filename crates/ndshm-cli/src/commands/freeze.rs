@@ -17,8 +17,12 @@ enum Freezable {
 
 /// Freeze arrays: no process can write them from then on, nor append rows
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  ndshm freeze frames
+  ndshm freeze 'run/frame-*'")]
 pub(crate) struct Args {
-    /// The arrays
+    /// The arrays, or patterns such as 'frame-*'
     #[arg(required = true)]
     arrays: Vec<String>,
 }
@@ -27,16 +31,17 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     // All of them are found and opened before the first is frozen, which cannot be undone.
     let mut arrays = Vec::new();
     for text in &args.arrays {
-        let target = Target::find(context, text)?;
-        if target.is_sliced() {
-            return Err(Failure::usage(format!(
-                "{text}: arrays are frozen as a whole: leave the slice out"
-            )));
+        for target in Target::find_all(context, text)? {
+            if target.is_sliced() {
+                return Err(Failure::usage(format!(
+                    "{text}: arrays are frozen as a whole: leave the slice out"
+                )));
+            }
+            arrays.push(match target.info()?.kind {
+                ArrayKind::Growing => Freezable::Growing(target.growing()?),
+                _ => Freezable::Array(target.open(For::Writing)?),
+            });
         }
-        arrays.push(match target.info()?.kind {
-            ArrayKind::Growing => Freezable::Growing(target.growing()?),
-            _ => Freezable::Array(target.open(For::Writing)?),
-        });
     }
     for array in &arrays {
         match array {

@@ -12,6 +12,10 @@ use std::{io::Write, path::PathBuf, process::ExitCode};
 
 /// Wait until the last process of an ephemeral store is gone, then delete the store
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  ndshm guard run-7 &
+  ndshm guard run-7 --wait 60")]
 pub(crate) struct Args {
     /// The store: its directory, or its name in the root
     #[arg(value_name = "STORE")]

@@ -13,6 +13,10 @@ use std::{
 
 /// Show the guards that processes hold and wait for, and which of them wait for which
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  ndshm locks run
+  ndshm locks --waits --json")]
 pub(crate) struct Args {
     /// These stores only: directories, or names in the root
     stores: Vec<PathBuf>,

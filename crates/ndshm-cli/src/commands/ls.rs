@@ -6,6 +6,7 @@ use crate::{
     display::text,
     failure::{Failure, printable},
     survey::{ArrayView, StoreView, Survey, guard_kind},
+    target::listed::Listed,
     users,
 };
 use clap::ValueEnum;
@@ -20,9 +21,14 @@ use std::{
 
 /// List stores and arrays with size, type, owner, mapping processes and poison, leftovers in red
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  ndshm ls run 'frame-*'
+  ndshm ls --dead --json")]
 pub(crate) struct Args {
-    /// These stores only: directories, or names in the root
-    stores: Vec<PathBuf>,
+    /// These stores and arrays only: directories, names, or patterns such as 'frame-*'
+    #[arg(value_name = "STORE|ARRAY")]
+    names: Vec<PathBuf>,
     /// One line for each store, without its arrays
     #[arg(short, long)]
     brief: bool,
@@ -33,7 +39,7 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value = "created")]
     sort: Sort,
     /// The stores in the default roots of all users, for root only
-    #[arg(long, conflicts_with = "stores")]
+    #[arg(long, conflicts_with = "names")]
     all_users: bool,
 }
 
@@ -56,14 +62,17 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
         command.extend(args.dead.then_some("--dead"));
         return users::run_for_all(context, &command);
     }
-    let stores = context.choose_stores(&args.stores)?;
-    let root = match &stores[..] {
+    let listed = Listed::find(context, &args.names)?;
+    let root = match &listed.stores[..] {
         // A store outside the root: the figures are those of its file system.
         [store, ..] => store.parent().unwrap_or(Path::new("/")).to_path_buf(),
         [] => context.root().unwrap_or_else(|_| PathBuf::from("/dev/shm")),
     };
-    let mut survey = Survey::look(&root, &stores)?;
+    let mut survey = Survey::look(&root, &listed.stores)?;
     for store in &mut survey.stores {
+        let path = &store.path;
+        let is_listed = |array: &ArrayView| listed.has(path, &array.info.path);
+        store.arrays.retain(is_listed);
         match args.sort {
             Sort::Created => {}
             Sort::Name => store.arrays.sort_by_key(ArrayView::name),

@@ -6,6 +6,10 @@ use std::{fs, io::Write, path::PathBuf, process::ExitCode};
 
 /// Print the manual page, or write the pages of all commands: ndshm man | man -l -
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  ndshm man | man -l -
+  ndshm man --dir ~/.local/share/man/man1")]
 pub(crate) struct Args {
     /// Write ndshm.1, ndshm-ls.1, ... into this directory instead
     #[arg(long, value_name = "DIR")]
@@ -25,7 +29,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
             fs::create_dir_all(directory)?;
             for sub in command
                 .get_subcommands()
-                .filter(|sub| sub.get_name() != "help")
+                .filter(|sub| sub.get_name() != "help" && !sub.is_hide_set())
             {
                 let name = format!("ndshm-{}", sub.get_name());
                 fs::write(directory.join(format!("{name}.1")), page(sub.clone())?)?;

@@ -5,11 +5,15 @@
 //! [`Command::run`].
 
 mod append;
+mod attrs;
 mod cat;
+mod complete;
 mod completions;
+mod copying;
 mod cp;
 mod diff;
 mod export;
+mod fill;
 mod follow;
 mod freeze;
 mod guard;
@@ -19,6 +23,7 @@ mod locks;
 mod ls;
 mod man;
 mod metrics;
+mod mv;
 mod new;
 mod plot;
 mod recover;
@@ -47,6 +52,9 @@ pub(crate) enum Command {
     Cat(cat::Args),
     New(new::Args),
     Cp(cp::Args),
+    Mv(mv::Args),
+    Fill(fill::Args),
+    Attrs(attrs::Args),
     Handle(handle::Args),
     Freeze(freeze::Args),
     Recover(recover::Args),
@@ -64,6 +72,8 @@ pub(crate) enum Command {
     Guard(guard::Args),
     Wait(wait::Args),
     Completions(completions::Args),
+    #[command(name = "__complete")]
+    Complete(complete::Args),
     Man(man::Args),
 }
 
@@ -78,6 +88,9 @@ impl Command {
             Self::Cat(args) => cat::run(context, args),
             Self::New(args) => new::run(context, args),
             Self::Cp(args) => cp::run(context, args),
+            Self::Mv(args) => mv::run(context, args),
+            Self::Fill(args) => fill::run(context, args),
+            Self::Attrs(args) => attrs::run(context, args),
             Self::Handle(args) => handle::run(context, args),
             Self::Freeze(args) => freeze::run(context, args),
             Self::Recover(args) => recover::run(context, args),
@@ -95,6 +108,7 @@ impl Command {
             Self::Guard(args) => guard::run(context, args),
             Self::Wait(args) => wait::run(context, args),
             Self::Completions(args) => completions::run(context, args),
+            Self::Complete(args) => complete::run(context, args),
             Self::Man(args) => man::run(context, args),
         }
     }

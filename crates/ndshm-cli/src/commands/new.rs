@@ -71,7 +71,7 @@ enum Keeper {
     Remote,
 }
 
-fn key_and_value(text: &str) -> Result<(String, String), String> {
+pub(crate) fn key_and_value(text: &str) -> Result<(String, String), String> {
     text.split_once('=')
         .map(|(key, value)| (key.into(), value.into()))
         .ok_or_else(|| "write KEY=VALUE".into())

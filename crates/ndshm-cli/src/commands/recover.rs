@@ -13,6 +13,10 @@ use std::{io::Write, process::ExitCode};
 
 /// Make bytes that a dead writer left half-written usable again: set them anew, or keep them
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  ndshm recover 'run/frames[0:10]' --fill 0
+  ndshm recover run/frames --keep")]
 #[command(group(clap::ArgGroup::new("bytes").required(true).args(["fill", "keep"])))]
 pub(crate) struct Args {
     /// The array, with an optional slice: all elements of it are set, or kept

@@ -8,6 +8,7 @@ use crate::{
 };
 use ndshm::{Manager, Observer};
 use std::{
+    collections::HashSet,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -15,8 +16,12 @@ use std::{
 /// Delete arrays, or with --whole-store a whole store; processes that have them open keep using
 /// them
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  ndshm rm frames 'run/tmp-*'
+  ndshm rm --whole-store run")]
 pub(crate) struct Args {
-    /// The arrays
+    /// The arrays, or patterns such as 'tmp-*'
     #[arg(required_unless_present = "stores")]
     arrays: Vec<String>,
     /// Delete this store with all its arrays: a persistent one, or one without living processes
@@ -31,12 +36,13 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     // All of them are found, and may be deleted, before the first is deleted: a mistyped name in a
     // list is a mistake in the whole list.
     let mut targets: Vec<Target> = Vec::new();
+    let mut ids = HashSet::new();
     for text in &args.arrays {
-        let target = find(context, text)?;
-        let id = target.info()?.id;
-        if targets.iter().all(|other| other.id() != id) {
-            check(&target, args.force)?;
-            targets.push(target);
+        for target in find(context, text)? {
+            if ids.insert(target.info()?.id) {
+                check(&target, args.force, "deletes")?;
+                targets.push(target);
+            }
         }
     }
     let mut stores: Vec<PathBuf> = Vec::new();
@@ -56,9 +62,9 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Finds the whole array that a text names.
-fn find(context: &Context, text: &str) -> Result<Target, Failure> {
-    let target = Target::find(context, text).map_err(|failure| {
+/// Finds the whole arrays that a text names.
+fn find(context: &Context, text: &str) -> Result<Vec<Target>, Failure> {
+    let targets = Target::find_all(context, text).map_err(|failure| {
         match context.find_store(Path::new(text)) {
             Ok(_) if failure.code() == Code::NotFound => Failure::new(
                 Code::NotFound,
@@ -67,12 +73,12 @@ fn find(context: &Context, text: &str) -> Result<Target, Failure> {
             _ => failure,
         }
     })?;
-    if target.is_sliced() {
+    if targets.iter().any(Target::is_sliced) {
         return Err(Failure::usage(format!(
             "{text}: arrays are deleted as a whole: leave the slice out"
         )));
     }
-    Ok(target)
+    Ok(targets)
 }
 
 /// Deletes an array, even one that is in use.
@@ -81,7 +87,7 @@ pub(crate) fn remove(target: &Target) -> Result<(), Failure> {
 }
 
 /// An error where an array is in use, unless `force` is set.
-fn check(target: &Target, force: bool) -> Result<(), Failure> {
+pub(crate) fn check(target: &Target, force: bool, verb: &str) -> Result<(), Failure> {
     let info = target.info()?;
     if force {
         return Ok(());
@@ -91,7 +97,7 @@ fn check(target: &Target, force: bool) -> Result<(), Failure> {
         Err(Failure::new(
             Code::Refused,
             format!(
-                "{}: {why}; --force deletes it nevertheless",
+                "{}: {why}; --force {verb} it nevertheless",
                 info.path.display()
             ),
         ))

@@ -28,6 +28,10 @@ const FORWARDED: [i32; 7] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2,
 /// The exit code is that of the command; 128 plus the signal's number if a signal ended it; 127 if
 /// the command does not exist; 126 if it cannot be run.
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  ndshm run -- ./workers.sh
+  ndshm run --name train -- python3 train.py")]
 pub(crate) struct Args {
     /// The name of the store's directory in the root
     #[arg(long)]

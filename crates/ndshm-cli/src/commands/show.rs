@@ -422,7 +422,7 @@ fn integer_json(integer: Whole) -> Value {
 }
 
 /// Attributes as JSON: byte strings as hexadecimal digits, values without their tags.
-pub(super) fn to_json(value: &Cbor) -> Value {
+pub(crate) fn to_json(value: &Cbor) -> Value {
     match value {
         Cbor::Integer(integer) => integer_json(Whole::Usual(i128::from(*integer))),
         Cbor::Float(float) => {

@@ -13,6 +13,10 @@ use std::{io::Write, process::ExitCode};
 
 /// Delete the leftovers of dead processes: whole stores, and arrays in stores with living processes
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  ndshm sweep --dry-run
+  ndshm sweep --all-users --wait 10")]
 pub(crate) struct Args {
     /// Only print the leftovers that a sweep would delete
     #[arg(short = 'n', long)]

@@ -4,8 +4,8 @@ use crate::{
     Outcome,
     context::Context,
     display::text,
-    failure::{Code, printable},
-    target::Target,
+    failure::{Code, Failure, printable},
+    target::{Target, nearest, patterns},
 };
 use ndshm::{Severity, Verification};
 use serde_json::json;
@@ -13,8 +13,13 @@ use std::{io::Write, path::PathBuf, process::ExitCode};
 
 /// Check stores and arrays against the file format without writing; damage gives the exit code 5
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  ndshm verify run
+  ndshm verify 'run/frame-*' /backup/run")]
 pub(crate) struct Args {
-    /// Stores and arrays; by default the store of --store, else all stores of the root
+    /// Stores and arrays, or patterns such as 'frame-*'; by default the store of --store, else all
+    /// stores of the root
     #[arg(value_name = "STORE|ARRAY")]
     what: Vec<String>,
 }
@@ -23,10 +28,13 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     let paths = match (&args.what[..], context.store()?) {
         ([], Some(store)) => vec![store],
         ([], None) => context.stores()?,
-        (what, _) => what
-            .iter()
-            .map(|what| find(context, what))
-            .collect::<Result<_, _>>()?,
+        (what, _) => {
+            let mut paths = Vec::new();
+            for what in what {
+                paths.extend(find(context, what)?);
+            }
+            paths
+        }
     };
     let (mut all, mut items) = (Verification::default(), Vec::new());
     for path in &paths {
@@ -63,24 +71,46 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     })
 }
 
-/// A store by its path or name, or an array.
-fn find(context: &Context, what: &str) -> Result<PathBuf, crate::failure::Failure> {
+/// A store by its path or name, or the arrays that a text names.
+fn find(context: &Context, what: &str) -> Result<Vec<PathBuf>, Failure> {
     let path = PathBuf::from(what);
     // A damaged file may have no valid header to find it by: a path is taken as it stands.
     if what.contains('/') && path.symlink_metadata().is_ok() {
-        return Ok(path);
+        return Ok(vec![path]);
     }
     match context.find_store(&path) {
-        Ok(store) => Ok(store),
-        Err(failure) => match Target::find(context, what) {
-            Ok(target) => Ok(target.info()?.path),
+        Ok(store) => Ok(vec![store]),
+        Err(failure) => match Target::find_all(context, what) {
+            Ok(targets) => targets
+                .iter()
+                .map(|target| Ok(target.info()?.path))
+                .collect(),
+            Err(other) if what.contains('/') || patterns::is_pattern(what) => Err(other),
+            Err(other) if other.code() == Code::NotFound && !what.contains(['[', ':']) => {
+                Err(unknown(context, what))
+            }
             Err(_) if !what.contains(['[', ':']) => Err(failure),
             Err(other) => Err(other),
         },
     }
 }
 
-fn print(context: &Context, all: &Verification) -> Result<(), crate::failure::Failure> {
+/// The failure of a name that neither a store nor an array has.
+fn unknown(context: &Context, what: &str) -> Failure {
+    let stores = context.choose_stores(&[]).unwrap_or_default();
+    let arrays = stores.iter().flat_map(|store| nearest::names_in(store));
+    let stores = stores.iter().map(|store| nearest::name_of(store));
+    let close = nearest::close_to(what, arrays.chain(stores));
+    Failure::new(
+        Code::NotFound,
+        format!(
+            "{what}: no such store or array{}; ndshm ls lists them",
+            nearest::suggestion(&close)
+        ),
+    )
+}
+
+fn print(context: &Context, all: &Verification) -> Result<(), Failure> {
     let mut out = context.out();
     for finding in &all.findings {
         let color = match finding.severity {

@@ -217,9 +217,21 @@ pub(crate) fn recover(array: &AnyArray, fill: Option<&str>) -> Result<(), Failur
     Ok(())
 }
 
+/// An error if elements of the array's type cannot have this value.
+pub(crate) fn check(array: &AnyArray, text: &str) -> Result<(), Failure> {
+    Ok(ndshm::dispatch!(
+        array,
+        _xs: T => parse::<T>(text).map(|_| ())?,
+        else => zero_only(array, text)?
+    )?)
+}
+
 /// Sets all elements of a view to one value.
 pub(crate) fn fill(array: &AnyArray, text: &str) -> Result<(), Failure> {
-    ndshm::dispatch!(array, xs: T => xs.write()?.fill(parse::<T>(text)?), else => {
+    ndshm::dispatch!(array, xs: T => {
+        let value = parse::<T>(text)?;
+        xs.write()?.fill(value);
+    }, else => {
         zero_only(array, text)?;
         array.write_bytes(&vec![0; array.len() * array.dtype().itemsize()])?;
     })?;
@@ -235,8 +247,12 @@ fn zero_only(array: &AnyArray, text: &str) -> Result<(), Failure> {
     match text {
         "0" => Ok(()),
         _ => Err(Failure::usage(format!(
-            "elements of type {} can be filled with 0 only",
-            array.dtype()
+            "elements of type {} can be filled with 0 only{}",
+            array.dtype(),
+            match array.dtype().fields().first() {
+                Some(field) => format!("; name a field of them: NAME[{:?}]", field.name()),
+                None => String::new(),
+            }
         ))),
     }
 }

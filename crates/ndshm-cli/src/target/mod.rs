@@ -1,29 +1,32 @@
 //! Finds the array that an argument of the command line names.
 
+mod find;
+pub(crate) mod listed;
+pub(crate) mod nearest;
+pub(crate) mod patterns;
 pub(crate) mod ring;
-pub(crate) mod slice;
+pub(crate) mod selector;
+mod slice;
 
 use crate::{
     context::Context,
     elements::reading::Reading,
     failure::{Code, Failure, printable},
-    target::slice::Slice,
+    shell,
+    target::{find::info_of, selector::Selector},
 };
 use ndshm::{
     AnyArray, AnyFrame, AnyGrowing, AnyRing, ArrayId, ArrayInfo, ArrayKind, Error, GuardKind,
     Handle, Manager, Observer, Scope,
 };
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::Path, time::Duration};
 
-/// An array or a part of it, from `NAME`, `STORE/NAME`, a path or a handle, each with an optional
-/// `[slice]`.
+/// An array or a part of it, from `NAME`, `STORE/NAME`, a path, an id or a handle, each with
+/// optional slices and fields in brackets.
 pub(crate) struct Target {
     /// A handle that claims nothing: opening it never takes a remote array from its receiver.
     handle: Handle,
-    slice: Option<Slice>,
+    selector: Option<Selector>,
     patience: Duration,
 }
 
@@ -38,38 +41,53 @@ impl Target {
     /// Finds the array that a text names.
     pub(crate) fn find(context: &Context, text: &str) -> Result<Self, Failure> {
         if text.starts_with("ndshm1:") {
-            let (handle, slice) = split(text)?;
-            return Ok(Self {
-                handle: handle.parse::<Handle>()?.with_scope(Scope::Store),
-                slice,
-                patience: context.patience,
-            });
+            // A handle has no brackets.
+            let (handle, selector) = text.split_at(text.find('[').unwrap_or(text.len()));
+            let selector = (!selector.is_empty())
+                .then(|| Selector::parse(selector))
+                .transpose()?;
+            let handle = handle.parse::<Handle>()?.with_scope(Scope::Store);
+            return Ok(Self::of(context, handle, selector));
         }
         // A name may contain brackets: if an array of the whole name exists, there is no slice.
-        let (name, slice) = match info_of(context, text) {
-            Ok(info) => {
-                return Ok(Self {
-                    handle: info.handle(),
-                    slice: None,
-                    patience: context.patience,
-                });
-            }
-            Err(failure) => match split(text)? {
-                (_, None) if context.find_store(Path::new(text)).is_ok() => {
-                    return Err(Failure::new(
-                        failure.code(),
-                        format!("{text}: it is a store; ndshm ls --store {text} lists its arrays"),
-                    ));
-                }
-                (_, None) => return Err(failure),
-                found => found,
-            },
+        let mut failure = match info_of(context, text) {
+            Ok(info) => return Ok(Self::of(context, info.handle(), None)),
+            Err(failure) => failure,
         };
-        Ok(Self {
-            handle: info_of(context, name)?.handle(),
-            slice,
+        let mut is_sliced = false;
+        for (name, selector) in selector::splits(text) {
+            match info_of(context, name) {
+                Ok(info) => {
+                    let selector = Selector::parse(selector)?;
+                    return Ok(Self::of(context, info.handle(), Some(selector)));
+                }
+                Err(other) => (failure, is_sliced) = (other, true),
+            }
+        }
+        if !is_sliced && failure.code() == Code::NotFound {
+            check_brackets(text)?;
+            if context.find_store(Path::new(text)).is_ok() {
+                let store = shell::quote(text);
+                return Err(Failure::new(
+                    failure.code(),
+                    format!("{text}: it is a store; ndshm ls --store {store} lists its arrays"),
+                ));
+            }
+        }
+        Err(failure)
+    }
+
+    /// The whole array that this describes.
+    pub(crate) fn of_info(context: &Context, info: &ArrayInfo) -> Self {
+        Self::of(context, info.handle(), None)
+    }
+
+    fn of(context: &Context, handle: Handle, selector: Option<Selector>) -> Self {
+        Self {
+            handle,
+            selector,
             patience: context.patience,
-        })
+        }
     }
 
     /// The whole array's description.
@@ -80,6 +98,11 @@ impl Target {
     /// The array's id.
     pub(crate) fn id(&self) -> ArrayId {
         self.handle.id()
+    }
+
+    /// The path of its file.
+    pub(crate) fn path(&self) -> &Path {
+        self.handle.path()
     }
 
     /// The array's name, or the digits of its id.
@@ -153,14 +176,14 @@ impl Target {
         }
     }
 
-    /// Whether the argument has a slice.
+    /// Whether the argument has a slice or a field.
     pub(crate) fn is_sliced(&self) -> bool {
-        self.slice.is_some()
+        self.selector.is_some()
     }
 
     /// A handle to the array or slice, as writable as the handle in the argument.
     pub(crate) fn view_handle(&self) -> Result<Handle, Failure> {
-        match &self.slice {
+        match &self.selector {
             None => Ok(self.handle.clone()),
             Some(_) => Ok(self.open(For::Writing)?.handle()),
         }
@@ -223,8 +246,8 @@ impl Target {
     }
 
     fn part_of(&self, array: AnyArray) -> Result<AnyArray, Failure> {
-        match &self.slice {
-            Some(slice) => slice.of(&array),
+        match &self.selector {
+            Some(selector) => selector.of(&array),
             None => Ok(array),
         }
     }
@@ -251,124 +274,22 @@ fn not_writable(info: &ArrayInfo) -> Failure {
     ))
 }
 
-/// Splits a slice off the end.
-pub(crate) fn split(text: &str) -> Result<(&str, Option<Slice>), Failure> {
-    match text.strip_suffix(']').and_then(|text| text.split_once('[')) {
-        Some((name, slice)) => Ok((name, Some(Slice::parse(slice)?))),
-        None if text.contains('[') => Err(Failure::usage(format!(
-            "{text}: the slice has no ] at its end; quote it for the shell, '{text}]'"
-        ))),
-        None => Ok((text, None)),
-    }
-}
-
-/// The array of this name or path.
-fn info_of(context: &Context, name: &str) -> Result<ArrayInfo, Failure> {
-    if name.contains('/') {
-        return Ok(ArrayInfo::at(path_of(context, name)?)?);
-    }
-    let stores = match context.store()? {
-        Some(store) => vec![store],
-        None => context.stores()?,
-    };
-    let mut found = Vec::new();
-    for store in &stores {
-        let path = store.join(format!("{name}.ndshm"));
-        if path.symlink_metadata().is_ok() {
-            found.push(path);
+/// An error if a slice has only one of its brackets.
+fn check_brackets(text: &str) -> Result<(), Failure> {
+    let (opened, closed) = (text.matches('[').count(), text.matches(']').count());
+    let (lacks, place, whole) = match () {
+        () if opened > closed => ("]", "at its end", format!("{text}]")),
+        () if closed > opened => ("[", "at its beginning", "NAME[0:10, ::2]".to_owned()),
+        () if opened > 0 => {
+            return Err(Failure::usage(format!(
+                "{text}: its brackets are neither slices nor fields: write NAME[0:10, ::2] or \
+                 NAME[\"field\"], in quotes for the shell"
+            )));
         }
-    }
-    let digits = name.replace('-', "");
-    if found.is_empty() && digits.len() >= 4 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
-    {
-        found = stores
-            .iter()
-            .flat_map(|store| ids_from(store, &digits))
-            .collect();
-    }
-    match &found[..] {
-        [path] => Ok(ArrayInfo::at(path)?),
-        [] if stores.is_empty() => Err(Failure::new(
-            Code::NotFound,
-            format!(
-                "{name}: there are no stores; name one with --store or NDSHM_STORE, or give a path"
-            ),
-        )),
-        [] if stores.len() == 1 => Err(Failure::new(
-            Code::NotFound,
-            format!(
-                "{name}: no such array in {}; ndshm ls lists the arrays, and --store chooses \
-                 another store",
-                stores[0].display()
-            ),
-        )),
-        [] => Err(Failure::new(
-            Code::NotFound,
-            format!(
-                "{name}: no such array in {} stores; ndshm ls lists the arrays",
-                stores.len()
-            ),
-        )),
-        [first, second, ..] => Err(Failure::usage(format!(
-            "{name}: there are {}, {} and {}: choose the store with --store or NDSHM_STORE, or \
-             give more digits of the id",
-            found.len(),
-            first.display(),
-            second.display()
-        ))),
-    }
-}
-
-/// The path, with or without the suffix, or that of `STORE/NAME` in the root.
-fn path_of(context: &Context, name: &str) -> Result<PathBuf, Failure> {
-    let given = PathBuf::from(name);
-    let with_suffix = PathBuf::from(format!("{name}.ndshm"));
-    let is_there = |path: &PathBuf| {
-        path.symlink_metadata()
-            .is_ok_and(|metadata| !metadata.is_dir())
+        () => return Ok(()),
     };
-    let in_root = context.root().ok().map(|root| root.join(&with_suffix));
-    let found = [Some(given), Some(with_suffix), in_root]
-        .into_iter()
-        .flatten()
-        .find(is_there);
-    let found = found.ok_or_else(|| {
-        Failure::new(
-            Code::NotFound,
-            format!(
-                "{name}: no such file, and no such array in the root; ndshm ls lists the arrays"
-            ),
-        )
-    })?;
-    let (directory, file) = (
-        found.parent().unwrap_or(Path::new(".")),
-        found.file_name().unwrap_or_default(),
-    );
-    let directory = if directory.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        directory
-    };
-    Ok(std::fs::canonicalize(directory)?.join(file))
-}
-
-/// Arrays without a name whose ids begin with these digits.
-fn ids_from(store: &Path, digits: &str) -> Vec<PathBuf> {
-    let digits = digits.to_ascii_lowercase();
-    let is_meant = |path: &PathBuf| {
-        let stem = path
-            .file_stem()
-            .and_then(|stem| stem.to_str())
-            .unwrap_or_default();
-        path.extension().is_some_and(|suffix| suffix == "ndshm")
-            && stem.len() == 32
-            && stem.starts_with(&digits)
-    };
-    std::fs::read_dir(store)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(is_meant)
-        .collect()
+    Err(Failure::usage(format!(
+        "{text}: the slice has no {lacks} {place}; quote it for the shell, {}",
+        shell::quote(&whole)
+    )))
 }

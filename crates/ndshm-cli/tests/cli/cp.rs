@@ -66,6 +66,34 @@ fn an_array_larger_than_a_piece_is_copied_piece_by_piece() {
     );
 }
 
+/// Another process found a copy by its name before its elements were there.
+#[test]
+fn a_copy_has_its_name_when_it_is_complete() {
+    let fixture = Fixture::new();
+    fixture.arange("xs", &[10]);
+    let writer = crate::fixture::start_a_writer(&fixture);
+    let mut copy = std::process::Command::new(snapbox::cmd::cargo_bin!("ndshm"))
+        .args(["cp", "xs", "ys", "--wait", "inf"])
+        .env("NDSHM_ROOT", fixture.root.path())
+        .env_remove("NDSHM_STORE")
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    while fixture.run.list().unwrap().len() < 2 {
+        assert!(copy.try_wait().unwrap().is_none(), "the copy has ended");
+        std::thread::yield_now();
+    }
+    assert!(!fixture.run.contains("ys").unwrap());
+    writer.finish();
+    assert!(copy.wait().unwrap().success());
+    let ys = fixture.run.array::<f64, Ix1>("ys").unwrap();
+    assert_eq!(
+        (ys.read().unwrap().sum(), ys.scope()),
+        (45.0, ndshm::Scope::Store)
+    );
+    assert_eq!(fixture.run.list().unwrap().len(), 2);
+}
+
 #[test]
 fn a_copy_that_fails_leaves_nothing() {
     let fixture = Fixture::new();

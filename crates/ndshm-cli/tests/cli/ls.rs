@@ -314,3 +314,47 @@ fn questions_and_the_text_name_the_same_mappings() {
     };
     assert_eq!(of_root(answers), text);
 }
+
+#[test]
+fn arrays_are_listed_by_name_and_by_pattern() {
+    let fixture = Fixture::new();
+    for name in ["frame-1", "frame-2", "other", "f*"] {
+        fixture.arange(name, &[2]);
+    }
+    fixture
+        .ndshm("new side/frame-3 u8 1 --create-store")
+        .success();
+    fixture.ndshm("new side/labels u8 1").success();
+    let listed = |arguments: &str| {
+        let survey = fixture.json(&format!("ls {arguments}"));
+        let stores = survey["stores"].as_array().unwrap();
+        let of_store = |store: &serde_json::Value| {
+            let arrays = store["arrays"].as_array().unwrap().iter();
+            let names: Vec<_> = arrays
+                .map(|array| array["name"].as_str().unwrap())
+                .collect();
+            format!("{}: {}", store["name"].as_str().unwrap(), names.join(" "))
+        };
+        stores.iter().map(of_store).collect::<Vec<_>>().join("; ")
+    };
+    assert_eq!(listed("'frame-*'"), "run: frame-1 frame-2; side: frame-3");
+    assert_eq!(listed("'frame-*' --store side"), "side: frame-3");
+    assert_eq!(listed("'run/frame-*' --sort name"), "run: frame-1 frame-2");
+    assert_eq!(listed("run/other side"), "run: other; side: frame-3 labels");
+    assert_eq!(listed("labels other"), "side: labels; run: other");
+    // An array whose name is the pattern, and stores by a pattern.
+    assert_eq!(listed("'run/f*'"), "run: f*");
+    assert_eq!(listed("'si*'"), "side: frame-3 labels");
+    let (error, code) = fixture.failure("ls 'frane-*'");
+    assert!(
+        error.contains("frane-*: no array matches") && code == 3,
+        "{error}"
+    );
+    let (error, code) = fixture.failure("ls run/othr");
+    assert!(error.contains("other") && code == 3, "{error}");
+    let (error, code) = fixture.failure("ls 'run/other[0]'");
+    assert!(
+        error.contains("ndshm show takes slices") && code == 2,
+        "{error}"
+    );
+}

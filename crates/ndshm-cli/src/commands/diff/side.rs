@@ -5,7 +5,10 @@ use crate::{
     context::Context,
     elements::{chunks::Piece, reading::Reading, stream::Stream},
     failure::{Code, Failure, words_of},
-    target::{self, Target},
+    target::{
+        Target,
+        selector::{self, Selector},
+    },
 };
 use ciborium::Value as Cbor;
 use ndshm::{AnyArray, DType, Import, Imported, Manager, Order, Scope};
@@ -124,30 +127,36 @@ struct Named<'a> {
     path: PathBuf,
     format: Format,
     key: Option<&'a str>,
-    slice: Option<target::slice::Slice>,
+    selector: Option<Selector>,
 }
 
-/// The file that a text names, if there is one of a known format.
+/// The file that a text names, if there is one of a known format. The name of a file is as long as
+/// possible, a key as short as possible: brackets behind it are a slice where they can be one.
 fn file_of(text: &str) -> Result<Option<Named<'_>>, Failure> {
     let whole = |text: &str| Format::of(Path::new(text)).map(|format| (text.into(), format));
-    if let Some((path, format)) = whole(text) {
-        return Ok(Some(Named {
-            path,
-            format,
-            key: None,
-            slice: None,
-        }));
-    }
-    let (rest, slice) = target::split(text)?;
-    let found = whole(rest).map(|file| (file, None)).or_else(|| {
-        let (file, key) = rest.rsplit_once(':')?;
-        Some((whole(file)?, Some(key)))
-    });
-    Ok(found.map(|((path, format), key)| Named {
+    let mut splits: Vec<_> = [(text, "")]
+        .into_iter()
+        .chain(selector::splits(text))
+        .collect();
+    let file = splits
+        .iter()
+        .find_map(|&(name, brackets)| Some((whole(name)?, None, brackets)));
+    splits.reverse();
+    let with_key = || {
+        splits.into_iter().find_map(|(name, brackets)| {
+            let (file, key) = name.rsplit_once(':')?;
+            Some((whole(file)?, Some(key), brackets))
+        })
+    };
+    let Some(((path, format), key, brackets)) = file.or_else(with_key) else {
+        return Ok(None);
+    };
+    let selector = (!brackets.is_empty()).then(|| Selector::parse(brackets));
+    Ok(Some(Named {
         path,
         format,
         key,
-        slice,
+        selector: selector.transpose()?,
     }))
 }
 
@@ -155,7 +164,7 @@ impl Named<'_> {
     /// Opens the array in the file. A slice of it, and an array that does not lie in the file as in
     /// memory, is copied into a store of this process first.
     fn open(self) -> Result<Side, Failure> {
-        if self.slice.is_none()
+        if self.selector.is_none()
             && let Some(stored) = Stored::find(&self.path, self.format, self.key)
         {
             return Ok(Side {
@@ -181,8 +190,8 @@ impl Named<'_> {
             (Format::Npz, _) => self.only_one(import.npz(&store, &self.path)?)?,
             (Format::Safetensors, _) => self.only_one(import.safetensors(&store, &self.path)?)?,
         };
-        let array = match &self.slice {
-            Some(slice) => slice.of(&array)?,
+        let array = match &self.selector {
+            Some(selector) => selector.of(&array)?,
             None => array,
         };
         Ok(Side {

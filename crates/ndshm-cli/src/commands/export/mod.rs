@@ -1,5 +1,7 @@
 //! `export`: arrays and parts of them into files of other formats.
 
+mod directory;
+
 use crate::{
     Outcome,
     context::Context,
@@ -31,6 +33,16 @@ pub(crate) enum Format {
 }
 
 impl Format {
+    /// An error for text, which only import takes.
+    fn check_is_written(self) -> Result<(), Failure> {
+        match self {
+            Self::Csv | Self::Tsv => Err(Failure::usage(
+                "export writes no text: ndshm cat ARRAY --format csv --header > FILE",
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// The format of --format, else that of the file's suffix.
     pub(crate) fn of(path: &Path, asked: Option<Format>) -> Result<Format, Failure> {
         let unknown = || {
@@ -62,15 +74,18 @@ impl Format {
 /// symbolic link is followed. A pipe or a device gets the bytes as they come, and - is the standard
 /// output, which gets nothing else.
 #[derive(clap::Args)]
-#[command(after_help = "Examples:
-  ndshm export frames labels -o run.npz
+#[command(after_help = "\
+Examples:
+  ndshm export 'run/frame-*' -o all.npz
   ndshm export frames -o - | zstd > frames.npy.zst")]
 pub(crate) struct Args {
-    /// The arrays, each with an optional slice; .npz and .safetensors take several, as KEY=ARRAY
-    /// for another key than the one that the name stands for
+    /// The arrays, each with an optional slice, or patterns such as 'frame-*'; .npz, .safetensors
+    /// and directories take several, as KEY=ARRAY for another key than the one that the name stands
+    /// for
     #[arg(required = true, value_name = "ARRAY")]
     arrays: Vec<String>,
-    /// The file; - for the standard output
+    /// The file; - for the standard output; a directory, or a new one with a slash at its end, gets
+    /// a file for each array, .npy by default
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     /// The format, for a file without one of the suffixes; by default .npy for the standard output
@@ -85,17 +100,16 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
+    if directory::is_meant(&args.output) {
+        return directory::run(context, args);
+    }
     let stdout = standard_output(&args.output)?;
     let default = stdout.as_ref().map(|_| Format::Npy);
     let format = Format::of(&args.output, args.format.or(default))?;
-    if matches!(format, Format::Csv | Format::Tsv) {
-        return Err(Failure::usage(
-            "export writes no text: ndshm cat ARRAY --format csv --header > FILE",
-        ));
-    }
+    format.check_is_written()?;
     let mut arrays = Vec::new();
-    for (number, text) in args.arrays.iter().enumerate() {
-        arrays.push(keyed(context, text, number)?);
+    for text in &args.arrays {
+        keyed(context, text, &mut arrays)?;
     }
     let bar = Bar::new(
         printable(&args.output.display().to_string()),
@@ -129,7 +143,13 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
             ));
         }
     };
-    written.map_err(|error| match error {
+    written.map_err(failure_of)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The failure of an export, with the option of the tool that helps.
+fn failure_of(error: Error) -> Failure {
+    match error {
         Error::AlreadyExists { path, .. } => Failure::new(
             Code::Refused,
             format!("{}: the file exists; --force replaces it", path.display()),
@@ -149,8 +169,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
             ),
         ),
         error => error.into(),
-    })?;
-    Ok(ExitCode::SUCCESS)
+    }
 }
 
 /// The standard output, if it is meant. Not by its path: the path of a socket cannot be opened, and
@@ -169,19 +188,28 @@ pub(crate) fn standard_output(path: &Path) -> Result<Option<File>, Failure> {
     }
 }
 
-/// An array with its key: the text before `=`, the key that its name stands for, or NumPy's
-/// `arr_0`, `arr_1`, ...
-fn keyed(context: &Context, text: &str, number: usize) -> Result<(String, AnyArray), Failure> {
-    let open = |text| Target::find(context, text)?.open(For::Reading);
-    let array = match (open(text), text.split_once('=')) {
+/// Adds the arrays that a text names, each with its key: the text before `=`, the key that its name
+/// stands for, or NumPy's `arr_0`, `arr_1`, ...
+fn keyed(
+    context: &Context,
+    text: &str,
+    arrays: &mut Vec<(String, AnyArray)>,
+) -> Result<(), Failure> {
+    let found = match (Target::find_all(context, text), text.split_once('=')) {
         // A handle and a name may contain an equals sign.
         (Err(_), Some((key, rest))) if !key.starts_with("ndshm1:") => {
-            return Ok((key.to_owned(), open(rest)?));
+            let array = Target::find(context, rest)?.open(For::Reading)?;
+            arrays.push((key.to_owned(), array));
+            return Ok(());
         }
-        (array, _) => array?,
+        (found, _) => found?,
     };
-    Ok((
-        array.key().unwrap_or_else(|| format!("arr_{number}")),
-        array,
-    ))
+    for target in found {
+        let array = target.open(For::Reading)?;
+        let key = array
+            .key()
+            .unwrap_or_else(|| format!("arr_{}", arrays.len()));
+        arrays.push((key, array));
+    }
+    Ok(())
 }
