@@ -45,6 +45,7 @@ use crate::{
     },
 };
 use std::{
+    ffi::OsStr,
     fs::File,
     io,
     ops::Range,
@@ -556,12 +557,21 @@ impl Segment {
 
     /// The array's file by its name in the store's own directory, with its length.
     fn reopened(&self) -> Result<(File, u64)> {
+        match self.reopened_by(self.file_name()) {
+            Err(released @ Error::Released { .. }) => match self.other_name()? {
+                Some(name) => self.reopened_by(&name),
+                None => Err(released),
+            },
+            found => found,
+        }
+    }
+
+    fn reopened_by(&self, name: &OsStr) -> Result<(File, u64)> {
         let id = self.header().id;
         let missing = |source| match open_error(source, &self.path, Some(id)) {
             released @ Error::Released { .. } => self.member.check_open().err().unwrap_or(released),
             error => error,
         };
-        let name = self.path.file_name().unwrap_or_default();
         let file = self.member.place().open_to_write(name).map_err(missing)?;
         let look = || Ok((inode_of_file(&file)?, file.metadata()?.len()));
         let (inode, len) = look().map_err(Error::io(&self.path, "look at the array file"))?;

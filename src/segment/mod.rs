@@ -217,6 +217,12 @@ impl Segment {
         self.serial
     }
 
+    /// Device and inode of the file: no other file has them while it is mapped.
+    pub(crate) fn inode(&self) -> (u64, u64) {
+        self.inode
+    }
+
+    /// The path by which it was opened; the array may have another name by now.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }

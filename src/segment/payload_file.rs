@@ -5,7 +5,7 @@ use crate::{
     error::{Error, Result},
     sys::fs::{inode_of_file, open_to_read},
 };
-use std::{fs::File, os::unix::fs::FileExt};
+use std::{fs::File, os::unix::fs::FileExt, path::Path};
 
 /// The file of an array that this process has mapped. So its owner does not reuse it.
 pub(crate) struct PayloadFile<'a> {
@@ -14,20 +14,28 @@ pub(crate) struct PayloadFile<'a> {
 }
 
 impl Segment {
-    /// Opens the array's file by its path.
+    /// Opens the array's file, also where it has another name by now.
     ///
     /// # Errors
     ///
-    /// `Released` if the path names another file, or none.
+    /// `Released` if the store does not have it any more.
     pub(crate) fn open_payload(&self) -> Result<PayloadFile<'_>> {
+        match self.open_payload_at(self.path()) {
+            Err(released @ Error::Released { .. }) => match self.other_name()? {
+                Some(name) => self.open_payload_at(&self.path().with_file_name(name)),
+                None => Err(released),
+            },
+            found => found,
+        }
+    }
+
+    fn open_payload_at(&self, path: &Path) -> Result<PayloadFile<'_>> {
         let id = self.header().id;
-        let file = open_to_read(self.path())
-            .map_err(|source| open_error(source, self.path(), Some(id)))?;
-        let inode =
-            inode_of_file(&file).map_err(Error::io(self.path(), "look at the array file"))?;
+        let file = open_to_read(path).map_err(|source| open_error(source, path, Some(id)))?;
+        let inode = inode_of_file(&file).map_err(Error::io(path, "look at the array file"))?;
         if inode != self.inode {
             return Err(Error::Released {
-                path: self.path().into(),
+                path: path.into(),
                 id,
             });
         }

@@ -176,7 +176,7 @@ impl Segment {
         })
     }
 
-    fn file_name(&self) -> &OsStr {
+    pub(super) fn file_name(&self) -> &OsStr {
         self.path.file_name().unwrap_or_default()
     }
 

@@ -218,3 +218,32 @@ fn an_array_takes_the_place_of_another_which_its_users_keep() {
     assert_eq!(sum(&manager, "ys"), 3.0);
     assert_eq!(common::files_below(manager.path()).len(), 2);
 }
+
+#[test]
+fn a_renamed_array_grows_on_and_is_copied_without_a_lock() {
+    let root = Root::new();
+    let manager = root.manager();
+    let log = manager.options().name("log");
+    let log = log.growing::<u8, _>(64, 1 << 20).unwrap();
+    log.append_row(&ndarray::Array1::from_elem(1 << 20, 1))
+        .unwrap();
+    let xs = manager.options().name("xs").ones::<f64, _>(3).unwrap();
+    manager.rename("log", "journal").unwrap();
+    manager.rename("xs", "ys").unwrap();
+    // Another array has the old name.
+    manager.options().name("log").zeros::<u8, _>(3).unwrap();
+    // Beyond the space that was reserved when it had its first name.
+    for _ in 0..8 {
+        log.append_row(&ndarray::Array1::from_elem(1 << 20, 2))
+            .unwrap();
+    }
+    let again = manager.growing::<u8, ndarray::Ix2>("journal").unwrap();
+    assert_eq!((again.len(), again.rows(8..9).unwrap()[[0, 5]]), (9, 2));
+    assert_eq!(xs.to_ndarray_unlocked().unwrap().sum(), 3.0);
+    log.release().unwrap();
+    assert!(matches!(
+        log.append_row(&ndarray::Array1::zeros(1 << 20)),
+        Err(Error::Released { .. })
+    ));
+    assert!(manager.contains("log").unwrap());
+}

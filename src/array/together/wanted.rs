@@ -7,10 +7,11 @@ use crate::{
     segment::Segment,
     sys::wait::Wait,
 };
-use std::{ffi::OsStr, path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 use uuid::Uuid;
 
-type Place<'a> = (Uuid, ArrayId, Option<&'a OsStr>, u64, u64, bool);
+/// Store, array and file, the first and the last byte, and whether it is exclusive.
+type Place = (Uuid, ArrayId, (u64, u64), u64, u64, bool);
 
 /// One lock of several, whatever the type of its elements.
 #[derive(Clone)]
@@ -22,12 +23,12 @@ pub struct Wanted {
 
 impl Wanted {
     /// The place in the order of all locks. Copies of a file in a store have one id, and other
-    /// names.
-    pub(super) fn place(&self) -> Place<'_> {
+    /// inodes. A name would not do, because processes may know a renamed array by different ones.
+    pub(super) fn place(&self) -> Place {
         (
             self.array.member().page().uuid(),
             self.array.header().id,
-            self.array.path().file_name(),
+            self.array.inode(),
             self.span.start,
             self.span.end,
             self.is_exclusive(),
