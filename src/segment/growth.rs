@@ -18,9 +18,10 @@
 //!
 //! # Space
 //!
-//! An appender that lacks space reserves a step of 2 MiB; from 64 MiB on a sixteenth of the file,
-//! up to 8 MiB. It opens the file anew in the store's directory, because a process keeps no
-//! descriptors of its arrays, and compares the inode. A step that fails, or whose process dies,
+//! An appender that lacks space reserves the next 2 MiB. A longer step would save little, because
+//! the kernel's time goes into clearing pages, and would make its one append longer, for which the
+//! others wait. The appender opens the file anew in the store's directory, because a process keeps
+//! no descriptors of its arrays, and compares the inode. A step that fails, or whose process dies,
 //! leaves at most a longer file: what lies behind the noted space is no process's. Space that is
 //! reserved twice costs nothing.
 
@@ -57,12 +58,8 @@ use std::{
     },
 };
 
-/// Bytes of a small step, and of the pieces in which space is reserved.
+/// Bytes of a step, and of the pieces in which space is reserved.
 const STEP: usize = HUGE_PAGE;
-/// From so many bytes on a step is a part of the file.
-const LARGE_FROM: usize = 64 << 20;
-const PART: usize = 16;
-const LONGEST_STEP: usize = 8 << 20;
 /// So many rows are counted: more bytes than any process can map.
 pub(crate) const MOST_ROWS: usize = 1 << 47;
 
@@ -445,7 +442,7 @@ impl Segment {
         let start = self.reserved().min(len as usize);
         let start = start.max(self.end_of(self.rows_seen()));
         let reach = |range: Range<usize>| self.reserve(&file, range);
-        let step = (start + step_of(start)) / STEP * STEP;
+        let step = (start / STEP + 1) * STEP;
         let generous = end.max(step).next_multiple_of(STEP).min(self.file_len());
         let allowed = file_size_limit().map_or(usize::MAX, |limit| limit as usize);
         let reached = match generous <= allowed {
@@ -643,24 +640,9 @@ impl Segment {
     }
 }
 
-/// Bytes of the next step of a file of this length.
-fn step_of(len: usize) -> usize {
-    match len < LARGE_FROM {
-        true => STEP,
-        false => (len / PART).clamp(STEP, LONGEST_STEP),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn steps_grow_with_the_file_up_to_8_mib() {
-        const MIB: usize = 1 << 20;
-        let steps = [0, 1, 63, 64, 96, 128, 1 << 20].map(|len| step_of(len * MIB) / MIB);
-        assert_eq!(steps, [2, 2, 2, 4, 6, 8, 8]);
-    }
 
     #[test]
     fn a_local_word_keeps_the_rows_and_the_turn_apart() {

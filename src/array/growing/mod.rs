@@ -45,7 +45,7 @@ use std::{fmt, marker::PhantomData, ops::RangeBounds, time::Duration};
 ///
 /// - **The maximum is address space, not memory.** [`ArrayOptions::growing`] takes the most rows
 ///   that the array can ever have. All of that is mapped at once, and memory is reserved in steps
-///   of 2 to 8 MiB as rows come. So choose it large: a TiB costs nothing but address space, of
+///   of 2 MiB as rows come. So choose it large: a TiB costs nothing but address space, of
 ///   which a process has 128 TiB.
 /// - **Appended rows never change.** [`rows`](Self::rows) and [`all`](Self::all) give
 ///   [`FrozenArray`]s: ndarray arrays without a guard, whose handles other processes open by
