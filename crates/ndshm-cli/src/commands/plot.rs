@@ -163,7 +163,7 @@ fn draw(args: &Args, is_svg: bool, array: &AnyArray, reading: Reading) -> Result
         grid: &grid,
         shape: array.shape(),
         title: &match reading {
-            Reading::Unlocked => format!("{} (unlocked)", args.array),
+            Reading::Unlocked | Reading::Copied => format!("{} (unlocked)", args.array),
             _ => args.array.clone(),
         },
         size: args.size,

@@ -72,7 +72,7 @@ impl<S: FnMut(&AnyArray, Reading) -> Result<(), Failure>> Watch<'_, S> {
 
     fn array(&mut self) -> Result<End, Failure> {
         // The number is that of the view: writes to other parts of the array need no picture.
-        let watched = self.target.open(For::Reading)?;
+        let watched = self.target.open(For::Waiting)?;
         let mut is_first = true;
         loop {
             let began = Instant::now();

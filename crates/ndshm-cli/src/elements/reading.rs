@@ -18,6 +18,8 @@ pub(crate) enum Reading {
     },
     /// Without a lock: the elements may change meanwhile.
     Unlocked,
+    /// From a copy that was made without a lock.
+    Copied,
 }
 
 /// Elements that were read: under a guard that this keeps, or copied.
@@ -43,7 +45,7 @@ impl Reading {
         match self {
             Self::Locked => "locked",
             Self::Atomic { .. } => "atomic",
-            Self::Unlocked => "unlocked",
+            Self::Unlocked | Self::Copied => "unlocked",
         }
     }
 
@@ -52,7 +54,9 @@ impl Reading {
         match self {
             Self::Locked => None,
             Self::Atomic { .. } => Some("as atomics: other processes may change them meanwhile"),
-            Self::Unlocked => Some("without a lock: a snapshot of elements that may change"),
+            Self::Unlocked | Self::Copied => {
+                Some("without a lock: a snapshot of elements that may change")
+            }
         }
     }
 
@@ -63,7 +67,7 @@ impl Reading {
     ) -> ndshm::Result<Elements<T>> {
         match self {
             Self::Unlocked => xs.to_ndarray_unlocked().map(Elements::Copied),
-            Self::Locked => xs.read().map(Elements::Guarded),
+            Self::Locked | Self::Copied => xs.read().map(Elements::Guarded),
             Self::Atomic { patience } => match xs.try_read() {
                 Err(Error::WouldBlock { .. }) => match T::load(xs, patience) {
                     Some(copy) => copy.map(Elements::Copied),
@@ -78,7 +82,7 @@ impl Reading {
     pub(crate) fn bytes(self, array: &AnyArray) -> ndshm::Result<Vec<u8>> {
         match self {
             Self::Unlocked => array.read_bytes_unlocked(),
-            Self::Locked => array.read_bytes(),
+            Self::Locked | Self::Copied => array.read_bytes(),
             Self::Atomic { .. } => ndshm::dispatch!(
                 array,
                 xs: T => self.elements(&xs)?.iter().flat_map(|x| x.to_bytes()).collect(),

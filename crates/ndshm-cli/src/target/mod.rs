@@ -33,7 +33,10 @@ pub(crate) struct Target {
 /// The purpose of opening an array.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum For {
+    /// Its elements as they are now: a copy where no view has them.
     Reading,
+    /// To wait for others, who write it.
+    Waiting,
     Writing,
 }
 
@@ -200,7 +203,12 @@ impl Target {
     /// if the user said so, as atomics if other processes use them as such.
     pub(crate) fn look(&self, unlocked: bool) -> Result<(AnyArray, Reading), Failure> {
         if unlocked {
-            return Ok((self.open(For::Reading)?, Reading::Unlocked));
+            let (array, reading) = match self.info()?.kind {
+                // A frame does not change.
+                ArrayKind::Ring => (self.whole(For::Reading)?, Reading::Locked),
+                _ => (self.whole(For::Reading)?, Reading::Unlocked),
+            };
+            return self.read_part_of(array, reading);
         }
         let guards = self.observer()?.state(&self.info()?)?.guards;
         let has_atomics = guards.iter().any(|guard| guard.kind == GuardKind::Atomic);
@@ -208,15 +216,24 @@ impl Target {
             let patience = self.patience;
             return Ok((array, Reading::Atomic { patience }));
         }
-        Ok((self.open(For::Reading)?, Reading::Locked))
+        let array = self.open(For::Reading);
+        Ok((array.map_err(Failure::or_look_unlocked)?, Reading::Locked))
     }
 
     /// Opens the array or slice; of a ring a copy of its newest frame.
     pub(crate) fn open(&self, purpose: For) -> Result<AnyArray, Failure> {
-        let handle = if purpose == For::Reading {
-            self.handle.read_only()
-        } else {
-            self.handle.clone()
+        let array = self.whole(purpose)?;
+        match (&self.selector, purpose) {
+            (None, _) => Ok(array),
+            (_, For::Reading) => Ok(self.read_part_of(array, Reading::Locked)?.0),
+            (Some(selector), _) => selector.of(&array),
+        }
+    }
+
+    fn whole(&self, purpose: For) -> Result<AnyArray, Failure> {
+        let handle = match purpose {
+            For::Reading | For::Waiting => self.handle.read_only(),
+            For::Writing => self.handle.clone(),
         };
         // Joins the store, and sets the longest wait for its guards.
         let store = handle.path().parent().unwrap_or(Path::new("/"));
@@ -230,25 +247,29 @@ impl Target {
             manager => Some(manager?),
         };
         let info = self.info()?;
-        let array = match (info.kind, purpose) {
-            (ArrayKind::Ring, For::Reading) => ring::newest_frame(&self.handle)?,
+        Ok(match (info.kind, purpose) {
             (ArrayKind::Ring, For::Writing) => return Err(ring::not_writable(&self.handle)),
-            (ArrayKind::Growing, For::Reading) => rows_of(&handle, &info)?.open_any()?,
+            (ArrayKind::Ring, _) => ring::newest_frame(&self.handle)?,
             (ArrayKind::Growing, For::Writing) => return Err(not_writable(&info)),
+            (ArrayKind::Growing, _) => rows_of(&handle, &info)?.open_any()?,
             _ => handle.open_any()?,
-        };
-        self.part_of(array)
+        })
     }
 
     /// A frame of the ring that the argument names, or its slice, as an array.
     pub(crate) fn frame(&self, frame: &AnyFrame) -> Result<AnyArray, Failure> {
-        self.part_of(ring::array_of(&self.handle, frame)?)
+        let array = ring::array_of(&self.handle, frame)?;
+        Ok(self.read_part_of(array, Reading::Locked)?.0)
     }
 
-    fn part_of(&self, array: AnyArray) -> Result<AnyArray, Failure> {
+    fn read_part_of(
+        &self,
+        array: AnyArray,
+        reading: Reading,
+    ) -> Result<(AnyArray, Reading), Failure> {
         match &self.selector {
-            Some(selector) => selector.of(&array),
-            None => Ok(array),
+            Some(selector) => selector.read(&array, reading),
+            None => Ok((array, reading)),
         }
     }
 }

@@ -2,8 +2,12 @@
 //! `["position"][0:10, :2]`.
 
 use super::slice::Slice;
-use crate::failure::Failure;
-use ndshm::{AnyArray, DType, Field};
+use crate::{
+    elements::{chunks, reading::Reading},
+    failure::Failure,
+};
+use ndshm::{AnyArray, DType, Field, Manager};
+use std::{cell::Cell, path::Path};
 
 /// Slices and fields, in the order in which they are taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,50 +58,153 @@ impl Selector {
 
     /// The view of an array that NumPy would return.
     pub(crate) fn of(&self, array: &AnyArray) -> Result<AnyArray, Failure> {
+        self.take(array, |part, found| {
+            Err(Failure::usage(format!(
+                "[{:?}]: its elements lie in a packed struct of {} bytes, which is no multiple of \
+                 their size, so no view has them alone: name the whole array; ndshm cp copies the \
+                 field",
+                found.path,
+                part.dtype().itemsize()
+            )))
+        })
+    }
+
+    /// The same to read its elements, and how they are read: a field that no view has alone is
+    /// copied.
+    pub(crate) fn read(
+        &self,
+        array: &AnyArray,
+        reading: Reading,
+    ) -> Result<(AnyArray, Reading), Failure> {
+        let then = Cell::new(reading);
+        let part = self.take(array, |part, found| {
+            let copy = found.copy(part, then.get())?;
+            if then.get() == Reading::Unlocked {
+                then.set(Reading::Copied);
+            }
+            Ok(copy)
+        })?;
+        Ok((part, then.get()))
+    }
+
+    /// `packed` gives a field whose elements do not lie a multiple of their size apart.
+    fn take(
+        &self,
+        array: &AnyArray,
+        packed: impl Fn(&AnyArray, &Found) -> Result<AnyArray, Failure>,
+    ) -> Result<AnyArray, Failure> {
         let mut part = array.view()?;
         for step in &self.steps {
             part = match step {
                 Step::Slice(slice) => slice.of(&part)?,
-                Step::Field { name, is_quoted } => field(&part, name, *is_quoted)?,
+                Step::Field { name, is_quoted } => {
+                    let found = Found::of(part.dtype(), name, *is_quoted)?;
+                    match found.is_packed(&part) {
+                        true => packed(&part, &found)?,
+                        false => found.view(&part)?,
+                    }
+                }
             };
         }
         Ok(part)
     }
 }
 
-/// A field, with the items of a field of type `(3,)<f4` as further axes, as in NumPy.
-fn field(array: &AnyArray, name: &str, is_quoted: bool) -> Result<AnyArray, Failure> {
-    let dtype = array.dtype();
-    let fields = dtype.fields();
-    if fields.is_empty() {
-        return Err(Failure::usage(match is_quoted {
-            true => format!("[{name:?}]: elements of type {dtype} have no fields"),
-            false => format!(
-                "[{name}]: {name:?} is no slice, and elements of type {dtype} have no fields: \
-                 write slices as in NumPy, [0:10, ::2]"
-            ),
-        }));
-    }
-    let Some(found) = field_type(dtype, name) else {
-        let names: Vec<_> = fields.iter().map(Field::name).collect();
-        return Err(Failure::usage(format!(
-            "[{name:?}]: there is no such field: the fields are {}",
-            names.join(", ")
-        )));
-    };
-    Ok(match found.to_string().starts_with('(') {
-        true => array.field_array(name)?,
-        false => array.field(name)?,
-    })
+/// A field that a type has, with its place in the elements.
+struct Found<'a> {
+    /// Its name, or its path, `deep.n`.
+    path: &'a str,
+    dtype: DType,
+    /// In bytes.
+    offset: usize,
 }
 
-/// The type of a field, or of one by its path, `deep.n`.
-fn field_type<'a>(dtype: &'a DType, path: &str) -> Option<&'a DType> {
+impl<'a> Found<'a> {
+    fn of(dtype: &DType, path: &'a str, is_quoted: bool) -> Result<Self, Failure> {
+        let fields = dtype.fields();
+        if fields.is_empty() {
+            return Err(Failure::usage(match is_quoted {
+                true => format!("[{path:?}]: elements of type {dtype} have no fields"),
+                false => format!(
+                    "[{path}]: {path:?} is no slice, and elements of type {dtype} have no fields: \
+                     write slices as in NumPy, [0:10, ::2]"
+                ),
+            }));
+        }
+        let Some((offset, found)) = place_of(dtype, path) else {
+            let names: Vec<_> = fields.iter().map(Field::name).collect();
+            return Err(Failure::usage(format!(
+                "[{path:?}]: there is no such field: the fields are {}",
+                names.join(", ")
+            )));
+        };
+        Ok(Self {
+            path,
+            dtype: found.clone(),
+            offset,
+        })
+    }
+
+    /// Whether no view has the elements alone: those of a view lie a multiple of their size apart.
+    fn is_packed(&self, array: &AnyArray) -> bool {
+        let mut leaf = self.dtype.clone();
+        if self.is_array() {
+            while let Some((_, element)) = leaf.subarray() {
+                leaf = element;
+            }
+        }
+        let size = leaf.itemsize().max(1) as isize;
+        let axes = array.shape().iter().zip(array.byte_strides());
+        axes.into_iter()
+            .any(|(&len, stride)| len > 1 && stride % size != 0)
+    }
+
+    fn is_array(&self) -> bool {
+        self.dtype.to_string().starts_with('(')
+    }
+
+    /// The items of a field of type `(3,)<f4` are further axes, as in NumPy.
+    fn view(&self, array: &AnyArray) -> Result<AnyArray, Failure> {
+        Ok(match self.is_array() {
+            true => array.field_array(self.path)?,
+            false => array.field(self.path)?,
+        })
+    }
+
+    /// A copy of the field, read piece by piece. Its file has no name in the store any more when
+    /// this returns, so a process that is killed later leaves nothing.
+    fn copy(&self, array: &AnyArray, reading: Reading) -> Result<AnyArray, Failure> {
+        const NAME: &str = "field";
+        let len = self.dtype.itemsize();
+        let alone = DType::structure([(NAME, self.dtype.clone(), 0)], len)?;
+        let manager = Manager::open(array.path().parent().unwrap_or(Path::new("/")))?;
+        let copy = manager.zeros_any(&alone, array.shape())?;
+        for piece in chunks::of(array, chunks::PIECE) {
+            let bytes = reading.bytes(&chunks::view(array, &piece)?)?;
+            let elements = bytes.chunks_exact(array.dtype().itemsize());
+            let field = elements.flat_map(|element| &element[self.offset..self.offset + len]);
+            chunks::view(&copy, &piece)?.write_bytes(&field.copied().collect::<Vec<u8>>())?;
+        }
+        copy.release()?;
+        Self {
+            path: NAME,
+            dtype: self.dtype.clone(),
+            offset: 0,
+        }
+        .view(&copy)
+    }
+}
+
+/// The offset and the type of a field, or of one by its path, `deep.n`.
+fn place_of<'a>(dtype: &'a DType, path: &str) -> Option<(usize, &'a DType)> {
     dtype.fields().iter().find_map(|field| {
         let rest = path.strip_prefix(field.name())?;
         match rest.strip_prefix('.') {
-            Some(rest) => field_type(field.dtype(), rest),
-            None => rest.is_empty().then(|| field.dtype()),
+            Some(rest) => {
+                let (offset, found) = place_of(field.dtype(), rest)?;
+                Some((field.offset() + offset, found))
+            }
+            None => rest.is_empty().then(|| (field.offset(), field.dtype())),
         }
     })
 }

@@ -242,3 +242,62 @@ fn a_slice_that_the_shell_replaced_by_files_is_shown_in_quotes() {
         .assert()
         .success();
 }
+
+// The structs that NumPy makes by default are packed, so the elements of a field lie apart by a
+// number that is no multiple of their size.
+#[test]
+fn fields_of_packed_structs_are_copied_to_be_read() {
+    let fixture = Fixture::new();
+    let dtype = ndshm::DType::structure(
+        [
+            ("id", "<i8".parse().unwrap(), 0),
+            ("position", "(3,)<f4".parse().unwrap(), 8),
+        ],
+        20,
+    )
+    .unwrap();
+    let options = fixture.run.options().name("points");
+    let fill = |bytes: &mut [u8]| {
+        for (at, element) in bytes.chunks_exact_mut(20).enumerate() {
+            element[..8].copy_from_slice(&(at as i64 * 10).to_ne_bytes());
+            for item in 0..3 {
+                let value = at as f32 + item as f32 / 4.0;
+                element[8 + 4 * item..][..4].copy_from_slice(&value.to_ne_bytes());
+            }
+        }
+    };
+    let points = options.from_bytes_fn(&dtype, &[4], ndshm::Order::C, fill);
+    let points = points.unwrap();
+    let files = || std::fs::read_dir(fixture.run.path()).unwrap().count();
+    let before = files();
+    let text = |arguments: &str| fixture.output(&format!("cat {arguments} --format csv"));
+    for unlocked in ["", " --unlocked"] {
+        assert_eq!(
+            text(&format!("'points[\"id\"]'{unlocked}")),
+            "0\n10\n20\n30\n"
+        );
+        assert_eq!(
+            text(&format!("'points[1:3][\"position\"][::-1, :2]'{unlocked}")),
+            "2.0,2.25\n1.0,1.25\n"
+        );
+    }
+    assert_eq!(text("'points[2][\"id\"]'"), "20\n");
+    fixture.ndshm("cp 'points[\"id\"]' ids").success();
+    assert_eq!(text("ids"), "0\n10\n20\n30\n");
+    fixture.ndshm("diff ids 'points[\"id\"]'").success();
+    assert_eq!(
+        files(),
+        before + 1,
+        "only the copy that was asked for is left"
+    );
+    // A copy would not be written, and would never change.
+    for command in ["fill 'points[\"id\"]' 3", "wait --changed 'points[\"id\"]'"] {
+        let (error, code) = fixture.failure(command);
+        assert!(error.contains("packed") && code == 2, "{error}");
+    }
+    // The lock of a writer is waited for.
+    let guard = points.write().unwrap();
+    let (error, code) = fixture.failure("cat 'points[\"id\"]' --format csv --wait 0");
+    assert!(error.contains("--unlocked") && code == 6, "{error}");
+    drop(guard);
+}

@@ -49,6 +49,8 @@ min 7  max 7  mean 7.  NaN 0
 "#]]);
     assert_eq!(fixture.json("show camera")["kind"], "ring");
     assert!(fixture.output("show --quick camera[1]").contains("[7 7 7]"));
+    let unlocked = fixture.output("cat camera --format csv --unlocked");
+    assert_eq!(unlocked, "7,7,7\n7,7,7\n");
     // Nothing of the look is left.
     assert_eq!(fixture.run.list().unwrap().len(), 1);
     fixture.ndshm("rm camera").success();

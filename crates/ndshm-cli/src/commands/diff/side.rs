@@ -191,7 +191,7 @@ impl Named<'_> {
             (Format::Safetensors, _) => self.only_one(import.safetensors(&store, &self.path)?)?,
         };
         let array = match &self.selector {
-            Some(selector) => selector.of(&array)?,
+            Some(selector) => selector.read(&array, Reading::Locked)?.0,
             None => array,
         };
         Ok(Side {

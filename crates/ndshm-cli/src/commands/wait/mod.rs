@@ -264,7 +264,7 @@ fn wait_frozen(target: &Target, limit: &Limit) -> Result<Came, Failure> {
         "{}: the process that made it has ended: waiting for another one to freeze it",
         target.name()
     ));
-    let array = target.open(For::Reading)?;
+    let array = target.open(For::Waiting)?;
     let found = limit.repeat(&words, |time| {
         let seen = array.changed()?;
         match target.or_gone(array.wait_changed(seen, time)) {
@@ -306,7 +306,7 @@ fn wait_changed(
             wait_len(target, seen.saturating_add(1), limit)
         }
         _ => {
-            let array = target.open(For::Reading)?;
+            let array = target.open(For::Waiting)?;
             let seen = match args.since {
                 Some(seen) => seen,
                 None => array.changed()?,
