@@ -97,6 +97,15 @@ impl Context {
         Ok(Manager::default_root()?)
     }
 
+    /// The directory whose file system these stores fill: that of the first one, which may be
+    /// outside of the root.
+    pub(crate) fn root_of(&self, stores: &[PathBuf]) -> PathBuf {
+        match stores {
+            [store, ..] => store.parent().unwrap_or(Path::new("/")).to_path_buf(),
+            [] => self.root().unwrap_or_else(|_| PathBuf::from("/dev/shm")),
+        }
+    }
+
     /// The stores in the root; none if the root does not exist yet.
     pub(crate) fn stores(&self) -> Result<Vec<PathBuf>, Failure> {
         match self.root() {

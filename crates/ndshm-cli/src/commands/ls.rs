@@ -12,12 +12,7 @@ use crate::{
 use clap::ValueEnum;
 use comfy_table::{Cell, Color, Row};
 use ndshm::ArrayKind;
-use std::{
-    collections::BTreeMap,
-    io::Write,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{collections::BTreeMap, io::Write, path::PathBuf, process::ExitCode};
 
 /// List stores and arrays with size, type, owner, mapping processes and poison, leftovers in red
 #[derive(clap::Args)]
@@ -63,12 +58,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
         return users::run_for_all(context, &command);
     }
     let listed = Listed::find(context, &args.names)?;
-    let root = match &listed.stores[..] {
-        // A store outside the root: the figures are those of its file system.
-        [store, ..] => store.parent().unwrap_or(Path::new("/")).to_path_buf(),
-        [] => context.root().unwrap_or_else(|_| PathBuf::from("/dev/shm")),
-    };
-    let mut survey = Survey::look(&root, &listed.stores)?;
+    let mut survey = Survey::look(&context.root_of(&listed.stores), &listed.stores)?;
     for store in &mut survey.stores {
         let path = &store.path;
         let is_listed = |array: &ArrayView| listed.has(path, &array.info.path);

@@ -35,7 +35,7 @@ pub(crate) struct Target {
 pub(crate) enum For {
     /// Its elements as they are now: a copy where no view has them.
     Reading,
-    /// To wait for others, who write it.
+    /// To wait for processes that write it.
     Waiting,
     Writing,
 }

@@ -72,12 +72,7 @@ fn look(context: &Context, args: &Args) -> Result<String, Failure> {
         }
     } else {
         let stores = context.choose_stores(&args.stores)?;
-        let root = match &stores[..] {
-            // Stores outside the root: the figures are those of their file system.
-            [store, ..] => store.parent().unwrap_or(store).to_path_buf(),
-            [] => context.root().unwrap_or_else(|_| PathBuf::from("/dev/shm")),
-        };
-        let survey = Survey::look(&root, &stores)?.to_json();
+        let survey = Survey::look(&context.root_of(&stores), &stores)?.to_json();
         page.add(None, &survey);
     }
     page.finish(began.elapsed())
