@@ -11,6 +11,18 @@ pub(crate) enum ScopeArgument {
     Given(Scope),
 }
 
+impl ScopeArgument {
+    /// The scope, where the argument has to be there.
+    pub(crate) fn given(self) -> PyResult<Scope> {
+        match self {
+            ScopeArgument::Given(scope) => Ok(scope),
+            ScopeArgument::Default => Err(PyValueError::new_err(
+                "scope must be 'local', 'remote' or None",
+            )),
+        }
+    }
+}
+
 impl<'py> FromPyObject<'_, 'py> for ScopeArgument {
     type Error = PyErr;
 

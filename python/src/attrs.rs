@@ -1,5 +1,6 @@
 //! Attributes of arrays: conversion between Python's values and CBOR.
 
+use crate::dtype;
 use ciborium::Value;
 use pyo3::{
     exceptions::{PyTypeError, PyValueError},
@@ -7,6 +8,7 @@ use pyo3::{
     prelude::*,
     types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple},
 };
+use std::collections::BTreeMap;
 
 /// How deep lists and dictionaries may be nested: a list may also be its own item.
 const DEPTH: usize = 100;
@@ -60,6 +62,18 @@ fn nested(value: &Bound<'_, PyAny>, depth: usize) -> PyResult<Value> {
              these, not {name}"
         )))
     }
+}
+
+/// The attributes of an array that a user gave it, without those of this package.
+pub(crate) fn of_user<'py>(
+    py: Python<'py>,
+    map: &BTreeMap<String, Value>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    for (key, value) in map.iter().filter(|(key, _)| *key != dtype::NUMPY_DTYPE) {
+        dict.set_item(key, to_python(py, value)?)?;
+    }
+    Ok(dict)
 }
 
 /// The same dictionary as one that refuses changes, which would reach no array.

@@ -11,7 +11,8 @@
 //! | --- | --- |
 //! | `signals` | signals during waits |
 //! | `error` | exceptions for the library's errors |
-//! | `dtype`, `attrs`, `arguments`, `index`, `strides` | Python's values and the library's |
+//! | `dtype`, `arguments`, `index`, `strides` | Python's values and the library's |
+//! | `attrs` | the attributes of arrays |
 //! | `nested` | values in containers |
 //! | `slots` | classes that are made from slots at run time |
 //! | `pickle` | managers as text |

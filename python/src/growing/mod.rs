@@ -13,7 +13,6 @@ use crate::{
     room::Home,
 };
 use append::Draft;
-use ciborium::Value;
 use ndshm::{AnyGrowing, Handle};
 use pyo3::{
     exceptions::PyValueError,
@@ -22,7 +21,6 @@ use pyo3::{
     types::{PyDict, PyIterator, PyTuple},
 };
 use std::{
-    collections::BTreeMap,
     path::PathBuf,
     sync::{Arc, Mutex},
 };
@@ -157,23 +155,13 @@ impl GrowingArray {
 
     #[setter]
     fn set_scope(&self, py: Python<'_>, scope: ScopeArgument) -> PyResult<()> {
-        match scope {
-            ScopeArgument::Given(scope) => self.any.set_scope(scope).raise(py),
-            ScopeArgument::Default => Err(PyValueError::new_err(
-                "scope must be 'local', 'remote' or None",
-            )),
-        }
+        self.any.set_scope(scope.given()?).raise(py)
     }
 
     /// The attributes from the array's creation, as a new dict each time.
     #[getter]
     fn attrs<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let map: BTreeMap<String, Value> = self.any.attrs().raise(py)?;
-        let dict = PyDict::new(py);
-        for (key, value) in map.iter().filter(|(key, _)| *key != dtype::NUMPY_DTYPE) {
-            dict.set_item(key, attrs::to_python(py, value)?)?;
-        }
-        Ok(dict)
+        attrs::of_user(py, &self.any.attrs().raise(py)?)
     }
 
     /// The names of the axes, that of the rows first: one for each axis, or none at all.

@@ -14,7 +14,7 @@ use crate::{
     arguments::{self, ScopeArgument, order_name, scope_name},
     array::Array,
     atomics::Atomics,
-    attrs, dtype,
+    attrs,
     enclosing::Enclosing,
     error::Raise,
     export::Keeper,
@@ -24,13 +24,10 @@ use crate::{
     strides::numpy_strides,
     together::Request,
 };
-use ciborium::Value;
 use pyo3::{
-    exceptions::PyValueError,
     prelude::*,
     types::{PyDict, PyTuple},
 };
-use std::collections::BTreeMap;
 
 #[pymethods]
 impl Keeper {
@@ -133,12 +130,7 @@ impl Array {
 
     #[setter]
     fn set_scope(&self, py: Python<'_>, scope: ScopeArgument) -> PyResult<()> {
-        match scope {
-            ScopeArgument::Given(scope) => self.any().set_scope(scope).raise(py),
-            ScopeArgument::Default => Err(PyValueError::new_err(
-                "scope must be 'local', 'remote' or None",
-            )),
-        }
+        self.any().set_scope(scope.given()?).raise(py)
     }
 
     /// Whether this process may write the elements.
@@ -164,12 +156,7 @@ impl Array {
     /// They are fixed then. ``dict(a.attrs)`` is a copy that can be changed.
     #[getter]
     fn attrs<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let map: BTreeMap<String, Value> = self.any().attrs().raise(py)?;
-        let dict = PyDict::new(py);
-        for (key, value) in map.iter().filter(|(key, _)| *key != dtype::NUMPY_DTYPE) {
-            dict.set_item(key, attrs::to_python(py, value)?)?;
-        }
-        attrs::fixed(&dict)
+        attrs::fixed(&attrs::of_user(py, &self.any().attrs().raise(py)?)?)
     }
 
     /// The names of the whole array's axes: one for each axis, or none at all.

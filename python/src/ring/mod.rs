@@ -18,16 +18,14 @@ use crate::{
     error::{self, Raise},
     signals,
 };
-use ciborium::Value;
 use ndshm::{AnyRing, Handle};
 use pyo3::{
-    exceptions::{PyTypeError, PyValueError},
+    exceptions::PyTypeError,
     intern,
     prelude::*,
     types::{PyDict, PyTuple},
 };
 use std::{
-    collections::BTreeMap,
     path::PathBuf,
     sync::{Arc, atomic::AtomicBool},
 };
@@ -197,23 +195,13 @@ impl Ring {
 
     #[setter]
     fn set_scope(&self, py: Python<'_>, scope: ScopeArgument) -> PyResult<()> {
-        match scope {
-            ScopeArgument::Given(scope) => self.any.set_scope(scope).raise(py),
-            ScopeArgument::Default => Err(PyValueError::new_err(
-                "scope must be 'local', 'remote' or None",
-            )),
-        }
+        self.any.set_scope(scope.given()?).raise(py)
     }
 
     /// The attributes from the ring's creation, as a new dict each time.
     #[getter]
     fn attrs<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let map: BTreeMap<String, Value> = self.any.attrs().raise(py)?;
-        let dict = PyDict::new(py);
-        for (key, value) in map.iter().filter(|(key, _)| *key != dtype::NUMPY_DTYPE) {
-            dict.set_item(key, attrs::to_python(py, value)?)?;
-        }
-        Ok(dict)
+        attrs::of_user(py, &self.any.attrs().raise(py)?)
     }
 
     /// The names of the axes of a frame: one for each axis, or none at all.
