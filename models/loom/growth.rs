@@ -31,7 +31,7 @@ pub(crate) const MODELS: &[Model] = &[
     )
     .with_a_victim(),
     Model::new(
-        "three appenders: who sleeps until its turn is woken by the one before it",
+        "three appenders: a sleeper is woken for its turn by the one before it",
         |_| three_appenders(),
         ORDERED,
         2,

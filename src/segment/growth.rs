@@ -554,13 +554,7 @@ impl Segment {
 
     /// The array's file by its name in the store's own directory, with its length.
     fn reopened(&self) -> Result<(File, u64)> {
-        match self.reopened_by(self.file_name()) {
-            Err(released @ Error::Released { .. }) => match self.other_name()? {
-                Some(name) => self.reopened_by(&name),
-                None => Err(released),
-            },
-            found => found,
-        }
+        self.by_its_name(|name| self.reopened_by(name))
     }
 
     fn reopened_by(&self, name: &OsStr) -> Result<(File, u64)> {

@@ -20,13 +20,7 @@ impl Segment {
     ///
     /// `Released` if the store does not have it any more.
     pub(crate) fn open_payload(&self) -> Result<PayloadFile<'_>> {
-        match self.open_payload_at(self.path()) {
-            Err(released @ Error::Released { .. }) => match self.other_name()? {
-                Some(name) => self.open_payload_at(&self.path().with_file_name(name)),
-                None => Err(released),
-            },
-            found => found,
-        }
+        self.by_its_name(|name| self.open_payload_at(&self.path().with_file_name(name)))
     }
 
     fn open_payload_at(&self, path: &Path) -> Result<PayloadFile<'_>> {

@@ -150,6 +150,18 @@ fn may_have(path: &Path, id: ArrayId) -> bool {
 }
 
 impl Segment {
+    /// The result of a call with the name of the array's file; where the file does not have it any
+    /// more (`Released`), with the one that it has.
+    pub(super) fn by_its_name<R>(&self, call: impl Fn(&OsStr) -> Result<R>) -> Result<R> {
+        match call(self.file_name()) {
+            Err(released @ Error::Released { .. }) => match self.other_name()? {
+                Some(name) => call(&name),
+                None => Err(released),
+            },
+            outcome => outcome,
+        }
+    }
+
     /// The name of the array's file where another process has renamed it; `None` if it has none.
     pub(super) fn other_name(&self) -> Result<Option<OsString>> {
         let place = self.member.place();

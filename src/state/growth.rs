@@ -35,10 +35,10 @@
 //!
 //! So the usual append makes no system call, and its only full barrier is the swap.
 //!
-//! However many sleep, an appender wakes one of each kind. Who is woken for growth wakes two others
-//! before it looks. Who is woken for the turn sets the flag again before it tries: so it wakes the
-//! next when it gives the turn back, and if another appender was faster, that one wakes it. A
-//! sleeper that is killed after it was woken delays the others by [`LONGEST_SLEEP`] at most.
+//! However many sleep, an appender wakes one of each kind. A reader that is woken wakes two others
+//! before it looks. A waiting appender that is woken sets the flag again before it tries: so it
+//! wakes the next when it gives the turn back, and if another appender was faster, that one wakes
+//! it. A sleeper that is killed after it was woken delays the others by [`LONGEST_SLEEP`] at most.
 //!
 //! [`LONGEST_SLEEP`]: super::signals::LONGEST_SLEEP
 //!

@@ -45,7 +45,7 @@ pub(crate) fn wait_for<R>(
     )
 }
 
-/// The same for a word that is raised only for waiters who announced themselves: `announce` is
+/// The same for a word that is raised only for waiters that announced themselves: `announce` is
 /// called before each look, and `sleep` with the value of the word that is waited with.
 pub(crate) fn wait_announced<R>(
     word: &AtomicU32,
