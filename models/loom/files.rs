@@ -291,13 +291,25 @@ fn two_openers(_: u32) {
     file.check_end(recycled, 0);
 }
 
-/// A sweep opens released files too.
+/// A sweep opens released files too, and takes their names away: never that of a file that its owner
+/// uses again.
 fn sweeper(_: u32) {
     let file = ArrayFile::new();
-    let opener = opener(&file, &[lifecycle::READY, lifecycle::RELEASED]);
+    let sweep = file.clone();
+    let sweeper = spawn(move || {
+        let found = sweep.state.count_in();
+        let is_there = found == lifecycle::READY || lifecycle::is_released(found);
+        let deletes = is_there && sweep.state.begin_deletion();
+        sweep.state.count_out();
+        deletes
+    });
     let recycled = file.end_and_recycle();
-    opener.join().unwrap();
-    file.check_end(recycled, 0);
+    let is_deleted = sweeper.join().unwrap();
+    assert!(!(recycled && is_deleted), "the new array has no name");
+    match is_deleted {
+        true => assert_eq!(file.state.lifecycle.load(SeqCst), lifecycle::DELETED),
+        false => file.check_end(recycled, 0),
+    }
 }
 
 fn opener_by_name(_: u32) {

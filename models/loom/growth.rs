@@ -147,7 +147,10 @@ fn appenders_and_a_reader(step: u32) {
     let seen = reader.join().unwrap();
     let rows = world.words.committed.load(Acquire);
     assert!(seen <= rows);
-    assert!(rows == 2 || theirs.is_none() && rows == 1 && mine == 0, "{rows} rows");
+    assert!(
+        rows == 2 || theirs.is_none() && rows == 1 && mine == 0,
+        "{rows} rows"
+    );
     world.rows[..rows as usize].iter().for_each(Payload::read);
 }
 

@@ -158,7 +158,8 @@ mod tests {
     /// In each round another thread gives the last hold back: a guard, or the last handle.
     #[test]
     fn the_last_guard_or_handle_of_any_thread_ends_the_mapping() {
-        let manager = Manager::new().unwrap();
+        // A file that is kept for reuse stays mapped.
+        let manager = Manager::builder().recycle(0).create().unwrap();
         for last in (0..4).cycle().take(200) {
             let xs: SharedArray1<f64> = manager.ones(10).unwrap();
             let path = xs.path().to_path_buf();
@@ -198,7 +199,8 @@ mod tests {
 
     #[test]
     fn a_guard_keeps_a_mapping_that_is_opened_again_meanwhile() {
-        let manager = Manager::new().unwrap();
+        // A file that is kept for reuse stays mapped.
+        let manager = Manager::builder().recycle(0).create().unwrap();
         let xs: SharedArray1<f64> = manager.ones(10).unwrap();
         let (handle, guard) = (xs.handle(), xs.read().unwrap());
         let path = xs.path().to_path_buf();
@@ -216,7 +218,8 @@ mod tests {
 
     #[test]
     fn keepers_serve_one_opening_after_the_other() {
-        let manager = Manager::new().unwrap();
+        // A file that is kept for reuse stays mapped.
+        let manager = Manager::builder().recycle(0).create().unwrap();
         let keeper = || {
             let xs: SharedArray1<f64> = manager.ones(10).unwrap();
             let guard = xs.read().unwrap();

@@ -125,7 +125,7 @@ mod tests {
     use super::*;
     use crate::format::{constants::MAX_MEMBER, name};
 
-    const DIGITS: &str = "0189f7e2c3d47a5b8c9d0e1f2a3b4c5d";
+    const DIGITS: &str = "150000000000000700000000000000ab";
 
     fn bytes(name: &[u8]) -> &OsStr {
         OsStr::from_bytes(name)
@@ -143,7 +143,13 @@ mod tests {
             (b"xs.ndshm", StoreEntry::Array(Stem::Chosen("xs"))),
             (b"a b.c.ndshm", StoreEntry::Array(Stem::Chosen("a b.c"))),
             (b"\xc3\xa4.ndshm", StoreEntry::Array(Stem::Chosen("ä"))),
-            (unnamed.as_bytes(), StoreEntry::Array(Stem::Id(DIGITS))),
+            (
+                unnamed.as_bytes(),
+                StoreEntry::Array(Stem::Made {
+                    digits: DIGITS,
+                    maker: 7,
+                }),
+            ),
             // Names that a user cannot choose, and a file that has one all the same.
             (b".ndshm", illegal(b"")),
             (b".x.ndshm", illegal(b".x")),

@@ -60,11 +60,6 @@ impl ArrayId {
     pub const fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()
     }
-
-    /// The id as 32 hexadecimal digits: the file stem of an array without a chosen name.
-    pub(crate) fn file_stem(&self) -> String {
-        self.0.simple().to_string()
-    }
 }
 
 impl fmt::Display for ArrayId {

@@ -1,9 +1,12 @@
-//! The names of arrays and stores: those that a user chooses, those that are made of an id, and
-//! those that are made of the keys of files of other formats.
+//! The names of arrays and stores: those that a user chooses, those that a member makes, and those
+//! that are made of the keys of files of other formats.
 
 use crate::{
     error::{Error, Result},
-    format::{constants::SUFFIX, id::ArrayId},
+    format::{
+        constants::{MAX_MEMBER, SUFFIX},
+        words,
+    },
 };
 use percent_encoding::percent_decode_str;
 use std::{
@@ -33,8 +36,9 @@ pub(crate) struct StoreName(String);
 /// The name of an array's file without its suffix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stem<'a> {
-    /// 32 hexadecimal digits: the array has no chosen name.
-    Id(&'a str),
+    /// 32 hexadecimal digits, made of the member that made the file and a number of its own: the
+    /// array has no chosen name.
+    Made { digits: &'a str, maker: u64 },
     /// A name that a user can choose.
     Chosen(&'a str),
     /// Neither: the file was renamed or copied by other means.
@@ -91,12 +95,13 @@ fn defect(name: &str) -> Option<&'static str> {
         _ if name.len() > MAX_LEN => Some("it is longer than 200 bytes"),
         _ if name.starts_with('.') => Some("it starts with a dot"),
         _ if name.contains(['/', '\0']) => Some("it contains a slash or NUL"),
-        _ if is_id(name) => Some("32 hexadecimal digits are for arrays without a chosen name"),
+        _ if has_digits(name) => Some("32 hexadecimal digits are for arrays without a chosen name"),
         _ => None,
     }
 }
 
-fn is_id(name: &str) -> bool {
+/// Whether a name has the form of one that a member makes.
+pub(crate) fn has_digits(name: &str) -> bool {
     name.len() == 32 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
@@ -108,7 +113,7 @@ pub(crate) fn of_key(key: &str) -> String {
     if key.is_empty() {
         return EMPTY_KEY.into();
     }
-    let has_bad_start = key.starts_with('.') || is_id(key);
+    let has_bad_start = key.starts_with('.') || has_digits(key);
     let mut name = String::with_capacity(key.len());
     let mut cut_at = 0;
     for (at, character) in key.char_indices() {
@@ -150,7 +155,10 @@ fn fnv(bytes: &[u8]) -> u64 {
 impl<'a> Stem<'a> {
     pub(crate) fn of(stem: &'a OsStr) -> Self {
         match stem.to_str() {
-            Some(digits) if is_id(digits) => Self::Id(digits),
+            Some(digits) if has_digits(digits) => match maker_in(digits) {
+                Some(maker) => Self::Made { digits, maker },
+                None => Self::Illegal(stem),
+            },
             Some(name) if defect(name).is_none() => Self::Chosen(name),
             _ => Self::Illegal(stem),
         }
@@ -161,14 +169,17 @@ impl<'a> Stem<'a> {
         Self::of(path.file_stem().unwrap_or_default())
     }
 
-    /// Whether the file is named after an id.
-    pub(crate) fn is_id(self) -> bool {
-        matches!(self, Self::Id(_))
+    /// Whether the array has no chosen name.
+    pub(crate) fn is_made(self) -> bool {
+        self.maker().is_some()
     }
 
-    /// Whether the file is named after this id: the array that has it has no chosen name.
-    pub(crate) fn is_of(self, id: ArrayId) -> bool {
-        matches!(self, Self::Id(digits) if *digits == *id.file_stem())
+    /// The member that made the file of an array without a chosen name.
+    pub(crate) fn maker(self) -> Option<u64> {
+        match self {
+            Self::Made { maker, .. } => Some(maker),
+            Self::Chosen(_) | Self::Illegal(_) => None,
+        }
     }
 }
 
@@ -177,10 +188,24 @@ pub(crate) fn file_name(stem: &str) -> String {
     format!("{stem}{SUFFIX}")
 }
 
-/// The name of an array at this path, if the file is not named after the array's id.
-pub(crate) fn of(path: &Path, id: ArrayId) -> Option<String> {
+/// The stem of the file of an array without a chosen name. No other file of the store ever has it:
+/// a member's id is given once, and a member gives each number once.
+pub(crate) fn made_stem(maker: u64, number: u64) -> String {
+    format!("{:016x}{number:016x}", words::seal(maker))
+}
+
+/// The member in a stem of 32 digits. A sweep deletes the half-made files of dead makers, so it has
+/// its check: digits of which one is damaged have no maker.
+fn maker_in(digits: &str) -> Option<u64> {
+    let is_lower = !digits.bytes().any(|byte| byte.is_ascii_uppercase());
+    let word = u64::from_str_radix(digits.get(..16)?, 16).ok()?;
+    words::unseal(word).filter(|maker| is_lower && (1..MAX_MEMBER).contains(maker))
+}
+
+/// The chosen name of the array at this path.
+pub(crate) fn of(path: &Path) -> Option<String> {
     let stem = path.file_stem()?.to_str()?;
-    (!Stem::of(stem.as_ref()).is_of(id)).then(|| stem.to_owned())
+    (!Stem::of(stem.as_ref()).is_made()).then(|| stem.to_owned())
 }
 
 #[cfg(test)]
@@ -258,14 +283,34 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_of_an_id_where_it_has_its_digits_in_small_letters() {
-        let id = ArrayId::from_bytes([0xab; 16]);
-        let (digits, upper) = ("ab".repeat(16), "AB".repeat(16));
-        assert!(Stem::of(digits.as_ref()).is_of(id) && Stem::of(digits.as_ref()).is_id());
-        assert!(!Stem::of(upper.as_ref()).is_of(id) && Stem::of(upper.as_ref()).is_id());
-        assert!(!Stem::of("xs".as_ref()).is_of(id) && !Stem::of("xs".as_ref()).is_id());
-        assert_eq!(of(Path::new(&format!("/s/{digits}.ndshm")), id), None);
-        assert_eq!(of(Path::new("/s/xs.ndshm"), id), Some("xs".into()));
-        assert_eq!(of(Path::new("/s/.x.ndshm"), id), Some(".x".into()));
+    fn an_array_without_a_chosen_name_has_the_id_of_its_maker_in_its_files_name() {
+        let digits = made_stem(7, 0xab);
+        let stem = |text: &str| Stem::of(OsStr::new(text)).maker();
+        assert_eq!(digits, "150000000000000700000000000000ab");
+        assert_eq!(stem(&digits), Some(7));
+        assert_eq!(stem(&digits.to_uppercase()), None);
+        assert_eq!(stem("xs"), None);
+        assert_eq!(stem(&"ab".repeat(16)), None);
+        assert_eq!(stem(&made_stem(MAX_MEMBER, 1)), None);
+        assert_eq!(stem(&made_stem(0, 1)), None);
+        assert_eq!(of(Path::new(&format!("/s/{digits}.ndshm"))), None);
+        assert_eq!(of(Path::new("/s/xs.ndshm")), Some("xs".into()));
+        assert_eq!(of(Path::new("/s/.x.ndshm")), Some(".x".into()));
+    }
+
+    #[test]
+    fn a_damaged_digit_of_the_maker_gives_no_other_maker() {
+        for maker in [1, 7, 1 << 40, MAX_MEMBER - 1] {
+            let digits = made_stem(maker, 5);
+            for bit in 0..8 * 16 {
+                let mut wrong = digits.clone().into_bytes();
+                wrong[bit / 8] ^= 1 << (bit % 8);
+                if let Ok(wrong) = std::str::from_utf8(&wrong)
+                    && let Some(found) = Stem::of(OsStr::new(wrong)).maker()
+                {
+                    assert_eq!(found, maker, "{wrong}");
+                }
+            }
+        }
     }
 }

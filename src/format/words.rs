@@ -29,11 +29,20 @@ const PASSED: u64 = 1 << (NUMBER_BITS - 1);
 const NUMBER_BITS: u32 = 56;
 const NUMBER: u64 = (1 << NUMBER_BITS) - 1;
 
-/// The lifecycle word. The values differ from each other, from 0 and from all ones in 16 bits.
+/// The lifecycle word. The values differ from each other and from all ones in 16 bits.
 pub(crate) mod lifecycle {
+    /// The array is being made.
+    pub(crate) const UNREADY: u32 = 0;
     pub(crate) const READY: u32 = 0x5555_5555;
     pub(crate) const RELEASED: u32 = 0x3333_3333;
+    /// Released, and a process is about to take its name away: its file is not reused.
+    pub(crate) const DELETED: u32 = 0x6666_6666;
+    /// The file has no array: its owner keeps it for reuse, or makes another array of it.
     pub(crate) const RECYCLING: u32 = 0x0f0f_0f0f;
+
+    pub(crate) fn is_released(word: u32) -> bool {
+        matches!(word, RELEASED | DELETED)
+    }
 }
 
 /// The frozen word. The values differ in 16 bits.
@@ -232,15 +241,21 @@ mod tests {
     #[test]
     fn the_constants_of_words_are_far_apart() {
         let lifecycles = [
-            0,
             u32::MAX,
+            lifecycle::UNREADY,
             lifecycle::READY,
             lifecycle::RELEASED,
+            lifecycle::DELETED,
             lifecycle::RECYCLING,
         ];
-        for (at, one) in lifecycles.iter().enumerate().skip(2) {
+        for (at, one) in lifecycles.iter().enumerate().skip(1) {
             for other in &lifecycles[..at] {
-                assert_eq!((one ^ other).count_ones(), 16, "{one:#x} {other:#x}");
+                let wanted = if (*one, *other) == (0, u32::MAX) {
+                    32
+                } else {
+                    16
+                };
+                assert_eq!((one ^ other).count_ones(), wanted, "{one:#x} {other:#x}");
             }
         }
         assert_eq!((frozen::NOT_YET ^ frozen::FROZEN).count_ones(), 16);

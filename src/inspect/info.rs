@@ -127,7 +127,7 @@ impl ArrayInfo {
         let byte_len = shape.iter().product::<usize>() * dtype.itemsize();
         Ok(Self {
             id,
-            name: name::of(path, id),
+            name: name::of(path),
             path: path.into(),
             kind: kind.public(),
             dtype,

@@ -389,7 +389,7 @@ impl AnyRing {
 
     /// The chosen name; `None` without one.
     pub fn name(&self) -> Option<String> {
-        name::of(self.path(), self.id())
+        name::of(self.path())
     }
 
     /// The file.

@@ -1,4 +1,8 @@
-//! New arrays: made under a temporary name with their space reserved, and published complete.
+//! New arrays: made with their space reserved, and published complete.
+//!
+//! An array with a chosen name is made under a temporary name and renamed. The file of one without
+//! has its name from the start, because no process can have a handle of it yet; a word in it says
+//! when it is ready (`store::unready`).
 
 use crate::{
     error::{Error, HeaderError, Result},
@@ -7,7 +11,7 @@ use crate::{
         directory_entry,
         header::{Created, Header, Parsed},
         header_template,
-        name::{self, ArrayName},
+        name::ArrayName,
     },
     scope::Scope,
     segment::{
@@ -90,12 +94,9 @@ impl Draft {
         } = plan;
         let owner = Ownership::owner_word(scope, id);
         let align = MIN_ALIGN.max(rustix::param::page_size());
-        let path = match &name {
-            Some(name) => name.file_in(directory),
-            None => directory.join(name::file_name(&header.id.file_stem())),
-        };
+        let chosen = name.as_ref().map(|name| name.file_in(directory));
         let mut head = header_template::write(&header, align, &StateBlock::initial(owner, id))
-            .map_err(|source| unwritable(&path, source))?;
+            .map_err(|source| unwritable(chosen.as_deref().unwrap_or(directory), source))?;
         let data_len = header.spec.byte_len();
         let mapped_len = data_len
             .checked_add(head.len())
@@ -115,7 +116,9 @@ impl Draft {
             None => mapped_len,
         };
         check_size_limit(directory, len)?;
-        if name.is_some() && !is_free(member, &path)? {
+        if let Some(path) = &chosen
+            && !is_free(member, path)?
+        {
             return Err(Error::name_taken(path));
         }
         let content = FileContent {
@@ -125,12 +128,14 @@ impl Draft {
             payload,
             owner,
             producer: id,
+            is_named: name.is_some(),
         };
+        let backing = Backing::new(member, content)?;
         Ok(Draft {
             member: member.clone(),
-            backing: Backing::new(member, content)?,
+            path: chosen.unwrap_or_else(|| directory.join(backing.file.name())),
+            backing,
             parsed,
-            path,
             name,
             scope,
         })
@@ -170,10 +175,6 @@ impl Draft {
                 "the process was forked while the array was being filled: its parent publishes it";
             return Err(Error::NotOwner { path, reason });
         }
-        if is_recycled {
-            mapping.state().finish_recycling();
-            failpoint!(RecycleReady);
-        }
         let new = NewFile {
             path,
             parsed,
@@ -182,12 +183,22 @@ impl Draft {
         };
         let segment = Segment::unpublished(&member, new, mapping.publish());
         let published = segment.publish(|| {
-            let rename = || give_name(&member, file, segment.path());
+            let make_ready = || match is_recycled {
+                true => segment.state().finish_recycling(),
+                false => segment.state().make_ready(),
+            };
             if name.is_some() {
-                member.with_names(&member.deadline(), rename)
-            } else {
-                rename()
+                make_ready();
+                failpoint!(PublishReady);
+                let rename = || give_name(&member, file, segment.path());
+                return member.with_names(&member.deadline(), rename);
             }
+            check_place(&member, &segment)?;
+            failpoint!(PublishWanted);
+            make_ready();
+            file.keep();
+            failpoint!(PublishReady);
+            Ok(())
         });
         match published {
             // Another process deleted the file that this process kept: the payload goes into
@@ -274,6 +285,23 @@ fn is_taken(path: &Path) -> Result<bool> {
     Ok(named.is_some())
 }
 
+/// An error unless the file of a new array without a chosen name is at its path: a user can have
+/// moved the store, or deleted the file.
+fn check_place(member: &Member, segment: &Segment) -> Result<()> {
+    let path = segment.path();
+    let found = inode_at(path).map_err(Error::io(path, "look at the new file"))?;
+    if found == Some(segment.inode()) {
+        return Ok(());
+    }
+    if member.page().is_closing() || member.is_at_its_path().is_ok_and(|is_there| !is_there) {
+        return Err(member.closed());
+    }
+    Err(Error::io(
+        path,
+        "publish the array: another process deleted its file",
+    )(io::ErrorKind::NotFound.into()))
+}
+
 /// Gives a new file its name, at which other processes find it.
 fn give_name(member: &Member, file: TempName, path: &Path) -> Result<()> {
     failpoint!(PublishWanted);
@@ -286,9 +314,7 @@ fn give_name(member: &Member, file: TempName, path: &Path) -> Result<()> {
         _ => creation_error(error, path, 0, "publish the array"),
     })?;
     failpoint!(PublishRenamed);
-    if !name::Stem::at(path).is_id() {
-        signals::raise(member.page().published(path));
-    }
+    signals::raise(member.page().published(path));
     Ok(())
 }
 
@@ -296,7 +322,7 @@ fn is_not_found(error: &Error) -> bool {
     matches!(error, Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
 }
 
-/// The file of a draft, under a temporary name.
+/// The file of a draft, which has no array yet.
 struct Backing {
     file: TempName,
     inode: (u64, u64),
@@ -319,6 +345,8 @@ struct FileContent<'a> {
     owner: u64,
     /// The member that makes the array.
     producer: u64,
+    /// Whether it gets a chosen name.
+    is_named: bool,
 }
 
 impl Backing {
@@ -360,12 +388,13 @@ impl Backing {
             head,
             payload,
             producer,
+            is_named,
             ..
         } = content;
         let failed = |source, action| failure(member, source, len, action);
         check_fits(member.directory(), len as u64, member.is_on_tmpfs())?;
-        let (file, name) =
-            make_file(member, producer).map_err(|error| failed(error, "create an array file"))?;
+        let (file, name) = make_file(member, producer, is_named)
+            .map_err(|error| failed(error, "create an array file"))?;
         failpoint!(CreateFileMade);
         let mapping = match mapped_len > len {
             true => pages::make_growing(member, &file, mapped_len, head, failed)?,
@@ -409,6 +438,11 @@ impl Backing {
             inode,
         } = kept;
         let FileContent { len, head, .. } = content;
+        if content.is_named {
+            // Ready, it must not be found without its name.
+            let name = directory_entry::draft_prefix(content.producer);
+            path.rename(format!("{name}{:x}", inode.1).into())?;
+        }
         if len != mapping.len() {
             // Within the last page.
             let file = path.open()?;
@@ -436,10 +470,15 @@ impl Backing {
     }
 }
 
-/// A new, empty file under a temporary name, made by this member.
-fn make_file(member: &Member, id: u64) -> io::Result<(File, TempName)> {
-    let prefix = directory_entry::draft_prefix(id);
-    let (file, name) = member.place().make_file(&prefix)?;
+/// A new, empty file of this member: under a temporary name if it gets a chosen one, or under the
+/// name that it keeps.
+fn make_file(member: &Member, id: u64, is_named: bool) -> io::Result<(File, TempName)> {
+    let (file, name) = match is_named {
+        true => member
+            .place()
+            .make_file(&directory_entry::draft_prefix(id))?,
+        false => member.place().make_unnamed_file(id)?,
+    };
     Ok((file, TempName::new(member.place(), name)))
 }
 

@@ -12,7 +12,7 @@ use crate::{
         name::Stem,
     },
     state::{block::lifecycle, snapshot::StateSnapshot},
-    store::permissions,
+    store::{permissions, unready},
     sys::fs::{open_file, open_to_read},
 };
 use std::{
@@ -45,6 +45,7 @@ pub(crate) fn read_header(path: &Path, expected: Option<ArrayId>) -> Result<Desc
     let file = open_file(path).map_err(|source| open_error(source, path, expected))?;
     let metadata = check_array_file(&file, path)?;
     if metadata.len() < HEADER_AT as u64 {
+        check_begun(&file, path, expected)?;
         let parsed = Header::parse(&file, metadata.len());
         return Err(header_error(
             path,
@@ -56,7 +57,7 @@ pub(crate) fn read_header(path: &Path, expected: Option<ArrayId>) -> Result<Desc
     let parsed = Header::parse(&file, metadata.len());
     // In this order: a file that is reused has another generation before it is ready again.
     let state = read_state(&file, path)?;
-    let is_reused = state.lifecycle == lifecycle::RECYCLING
+    let is_reused = is_unready(state.lifecycle, path)
         || read_state(&file, path)?.generation != generation
         || has_other_len(&file, &metadata) && !is_growing(&parsed);
     if is_reused {
@@ -74,11 +75,31 @@ pub(crate) fn read_header(path: &Path, expected: Option<ArrayId>) -> Result<Desc
             parsed,
             generation,
         }),
-        lifecycle::RELEASED => Err(Error::Released {
+        found if lifecycle::is_released(found) => Err(Error::Released {
             path: path.into(),
             id: parsed.header.id,
         }),
         found => Err(header_error(path, HeaderError::Lifecycle { found })),
+    }
+}
+
+/// Whether a file with this lifecycle has no array: its maker has not finished it, or its owner
+/// reuses it.
+pub(super) fn is_unready(found: u32, path: &Path) -> bool {
+    match found {
+        lifecycle::RECYCLING => true,
+        // A file gets a chosen name when its array is ready.
+        lifecycle::UNREADY => Stem::at(path).is_made(),
+        _ => false,
+    }
+}
+
+/// An error if a process has just begun to make an array in this file.
+pub(super) fn check_begun(file: &File, path: &Path, expected: Option<ArrayId>) -> Result<()> {
+    let name = path.file_name().unwrap_or_default();
+    match unready::maker_of(name, file).map_err(Error::io(path, "read the header"))? {
+        Some(_) => Err(gone(path, expected)),
+        None => Ok(()),
     }
 }
 
@@ -108,25 +129,22 @@ pub(crate) fn read_state(file: &File, path: &Path) -> Result<StateSnapshot> {
     Ok(StateSnapshot::of(&block))
 }
 
-/// An error if a file does not have the array that it was opened for. A file that is named after an
-/// id and has another array was renamed and reused after it was opened here.
+/// An error if a file does not have the array that it was opened for. The file of an array without a
+/// chosen name gets another array only after the first one was released.
 pub(super) fn check_id(path: &Path, expected: Option<ArrayId>, found: ArrayId) -> Result<()> {
-    let stem = Stem::at(path);
     match expected {
         Some(expected) if expected == found => Ok(()),
-        Some(expected) if stem.is_of(expected) => Err(gone(path, Some(expected))),
+        Some(expected) if Stem::at(path).is_made() => Err(gone(path, Some(expected))),
         Some(expected) => Err(Error::PathReused {
             path: path.into(),
             expected: expected.to_string(),
             found: found.to_string(),
         }),
-        None if stem.is_of(found) || !stem.is_id() => Ok(()),
-        None => Err(gone(path, None)),
+        None => Ok(()),
     }
 }
 
-/// The error if a file was reused since it was opened: its owner renamed it before, so the array
-/// that was at `path` is gone.
+/// The error if a file has no array, or another one by now: the array that was at `path` is gone.
 pub(super) fn gone(path: &Path, expected: Option<ArrayId>) -> Error {
     match expected {
         Some(id) => Error::Released {

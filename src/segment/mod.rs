@@ -160,6 +160,8 @@ impl Segment {
         if let Err(error) = rename() {
             // The file at this path, if any, is another array.
             self.ownership.lock().discard(self.state());
+            // Other processes may keep a mapping of the array that the file had before.
+            self.state().give_up_recycling();
             return Err(error);
         }
         if self.member.page().is_closing() {

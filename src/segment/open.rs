@@ -21,7 +21,9 @@
 //! ([`recycle_pool`](crate::store::recycle_pool)). An opener that got the file by the old name must
 //! not take the new array for the old one. `map_and_parse` excludes that in this order:
 //!
-//! 1. Read the first bytes of the file, with the generation in them.
+//! 1. Read the first bytes of the file, with the lifecycle and the generation in them. If it has no
+//!    array, because it is being made or reused, leave it alone: its maker may be writing the word
+//!    in which openers count themselves.
 //! 2. Map the file, count the mapping in (`openers`), and only then read the lifecycle. The owner
 //!    does the reverse: it changes the lifecycle to "recycling", and only then looks at the count.
 //!    So either the owner sees the count and leaves the file alone, or the opener sees "recycling"
@@ -42,7 +44,9 @@
 use super::{
     SEGMENTS, Segment,
     growth::{mapped_len, needed_len},
-    header::{check_array_file, check_id, gone, has_other_len, open_error},
+    header::{
+        check_array_file, check_begun, check_id, gone, has_other_len, is_unready, open_error,
+    },
     header_error, inode_of,
 };
 use crate::{
@@ -351,8 +355,14 @@ fn map_and_parse(
     let head_len = read_head(file, &mut head, path)?;
     if !head.starts_with(&MAGIC) || head_len < HEADER_AT {
         // Nothing is written into a file that is not an array. The parser says why it is none.
+        check_begun(file, path, expected)?;
         let parsed = Header::parse(file, metadata.len());
         return Err(refuse(parsed.err().unwrap_or(HeaderError::Magic)));
+    }
+    let lifecycle = head[LIFECYCLE_AT..].first_chunk().copied();
+    if lifecycle.is_some_and(|word| is_unready(u32::from_ne_bytes(word), path)) {
+        // Its maker may be writing the words in which an opener counts itself.
+        return Err(gone(path, expected));
     }
     let beyond = mapped_len(&head, file, metadata.len());
     let len = addressable(beyond.unwrap_or(metadata.len())).map_err(refuse)?;
@@ -374,7 +384,7 @@ fn map_and_parse(
     failpoint!(OpenCounted);
     let state = mapping.state();
     match found {
-        lifecycle::READY | lifecycle::RELEASED => {}
+        lifecycle::READY | lifecycle::RELEASED | lifecycle::DELETED => {}
         lifecycle::RECYCLING => return Err(gone(path, expected)),
         found => return Err(refuse(HeaderError::Lifecycle { found })),
     }

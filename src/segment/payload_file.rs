@@ -27,7 +27,8 @@ impl Segment {
         let id = self.header().id;
         let file = open_to_read(path).map_err(|source| open_error(source, path, Some(id)))?;
         let inode = inode_of_file(&file).map_err(Error::io(path, "look at the array file"))?;
-        if inode != self.inode {
+        // A released array may have its name for a moment.
+        if inode != self.inode || self.check_ready().is_err() {
             return Err(Error::Released {
                 path: path.into(),
                 id,

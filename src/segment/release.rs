@@ -12,8 +12,8 @@
 //!    is compared with the file's inode, under the lock on the store's names; the inode is not used
 //!    again while this process maps the file. A name that is an id is never given twice. Where the
 //!    file does not have its name any more, a process has renamed it, and its inode is looked for.
-//!    A process that reuses files renames the file instead, to the name of a draft of its own
-//!    (`stash_for_reuse`).
+//!    A process that reuses files leaves the file its name (`stash_for_reuse`), until step 3 says
+//!    whether it can.
 //! 3. *Unmap.* When the last use of the array in this process is dropped, the mapping goes to the
 //!    recycle pool if the file was stashed and no other process has it mapped (`keep`), to the
 //!    mapping cache if the array still exists (`cache`), or away.
@@ -21,17 +21,20 @@
 //! # A process that dies on the way
 //!
 //! An array that is marked and still has its name cannot be opened. The next process that releases
-//! it, makes an array with its name, or sweeps, finishes step 2 (`finish_release`). A file that was
-//! stashed has the name of a draft, and a sweep deletes the drafts of dead members. An owner that
-//! dies before step 1 leaves a ready array with a dead owner: a sweep does all steps.
+//! it, makes an array with its name, or sweeps, finishes step 2 (`finish_release`), and marks the
+//! array as deleted before: then its owner does not begin to reuse the file. A file in the recycle
+//! pool has no array, and a sweep deletes it when its keeper is dead. An owner that dies before step
+//! 1 leaves a ready array with a dead owner: a sweep does all steps.
 
 use super::{SEGMENTS, Segment};
 use crate::{
     error::Result,
-    format::{directory_entry, kind::Kind, name::Stem},
+    format::{kind::Kind, name::Stem},
     scope::Scope,
     state::{block::lifecycle, ownership},
-    store::{mapping_cache::Cached, recycle_pool::Kept, temporary::TempName},
+    store::{
+        directory::unnamed_file, mapping_cache::Cached, recycle_pool::Kept, temporary::TempName,
+    },
     sys::{fork, wait::Deadline},
 };
 use std::{
@@ -62,32 +65,44 @@ impl Segment {
     /// Unlinks the file if the array was released and still has its name. Returns false if it was
     /// not released.
     pub(super) fn finish_release(&self, deadline: &Deadline) -> Result<bool> {
-        match self.state().lifecycle.load(SeqCst) {
-            lifecycle::RELEASED => {
-                failpoint!(SweepReleasedFound);
-                self.unlink(deadline).map(|()| true)
-            }
-            _ => Ok(false),
+        if !self.state().begin_deletion() {
+            return Ok(false);
         }
+        failpoint!(SweepReleasedFound);
+        self.unlink(deadline).map(|()| true)
     }
 
-    /// Takes the name of a released array away by renaming the file, if this process keeps files
-    /// like it for reuse. Returns false if it does not.
+    /// Leaves a released array its file for reuse, if this process keeps files like it. A file that
+    /// another member made gets a name of this one, by which a sweep finds its keeper. Returns
+    /// false if the file is not kept.
     fn stash_for_reuse(&self, me: u64) -> bool {
-        let is_wanted = self.member.recycles() >= self.file_len()
+        let is_wanted = self.member.recycles().accept(self.file_len())
+            && !self.member.page().is_closing()
             && !self.has_chosen_name()
             && self.header().kind == Kind::Array
             && !self.is_frozen();
-        if !is_wanted || self.writable.get().is_none() {
+        if !is_wanted || self.writable.get().is_none() || self.is_open_elsewhere() {
             return false;
         }
-        let name = directory_entry::draft_prefix(me) + &self.header().id.file_stem();
-        let (name, place) = (OsString::from(name), self.member.place());
-        if place.rename(self.file_name(), &name).is_err() {
-            return false;
+        let (mut name, place) = (self.file_name().to_owned(), self.member.place());
+        if Stem::at(&self.path).maker() != Some(me) {
+            let own = OsString::from(unnamed_file(me));
+            if place.rename(&name, &own).is_err() {
+                return false;
+            }
+            failpoint!(RecycleRenamed);
+            name = own;
         }
-        failpoint!(RecycleRenamed);
         self.stash_for_reuse.set(TempName::new(place, name)).is_ok()
+    }
+
+    /// Whether other processes may have it open: its pages are theirs for as long.
+    fn is_open_elsewhere(&self) -> bool {
+        let own = [&self.writable, &self.protected]
+            .into_iter()
+            .filter(|mapping| mapping.get().is_some())
+            .count();
+        self.state().openers.load(SeqCst) > own as u32
     }
 
     /// Puts a stashed file into the recycle pool, if no other process has it open.
@@ -98,25 +113,27 @@ impl Segment {
         let Some(mapping) = self.writable.take() else {
             return;
         };
-        if !is_frozen && mapping.state().begin_recycling(1) {
-            failpoint!(RecycleBegun);
-            if let Some(mapping) = mapping.into_mapping() {
-                self.member.pool().keep(
-                    Kept {
-                        mapping,
-                        path,
-                        inode: self.inode,
-                    },
-                    self.member.recycles(),
-                );
-                failpoint!(RecycleKept);
-                event!(
-                    DEBUG,
-                    path = %self.path.display(),
-                    bytes = self.parsed.data_len,
-                    "kept a file to use it again"
-                );
-            }
+        if is_frozen || !mapping.state().begin_recycling(1) {
+            path.keep();
+            // Another process may have renamed it.
+            let _ = self.unlink(&self.member.deadline_in_passing());
+            return;
+        }
+        failpoint!(RecycleBegun);
+        if let Some(mapping) = mapping.into_mapping() {
+            let kept = Kept {
+                mapping,
+                path,
+                inode: self.inode,
+            };
+            self.member.pool().keep(kept, self.member.recycles());
+            failpoint!(RecycleKept);
+            event!(
+                DEBUG,
+                path = %self.path.display(),
+                bytes = self.parsed.data_len,
+                "kept a file to use it again"
+            );
         }
     }
 
@@ -153,7 +170,7 @@ impl Segment {
     }
 
     fn has_chosen_name(&self) -> bool {
-        !Stem::at(&self.path).is_of(self.header().id)
+        !Stem::at(&self.path).is_made()
     }
 
     /// Removes the file's name if it is still this array's.
@@ -215,7 +232,7 @@ impl Drop for Segment {
                     path = %self.path.display(),
                     "dropped an array that this process owned"
                 );
-            } else if self.state().lifecycle.load(SeqCst) == lifecycle::RELEASED {
+            } else if lifecycle::is_released(self.state().lifecycle.load(SeqCst)) {
                 // Writers that were killed since the array was released have lanes still.
                 self.settle_poison(me);
             }

@@ -20,19 +20,19 @@
 use super::{
     Segment,
     draft::is_free,
-    header::{open_error, read_header},
+    header::{gone, open_error, read_header},
 };
 use crate::{
     error::{Error, Result},
     format::{
-        constants::HEADER_AT,
+        constants::{HEADER_AT, HEADER_KEY_AT},
         directory_entry::StoreEntry,
         id::ArrayId,
         name::{self, ArrayName, Stem},
     },
-    state::signals,
+    state::{block::lifecycle, signals},
     store::{listing, member::Member},
-    sys::fs::open_file,
+    sys::{fs::open_file, mapping::Mapping},
 };
 use std::{
     ffi::{OsStr, OsString},
@@ -47,7 +47,7 @@ const ID_WITHIN: usize = 64;
 
 /// Gives an array of the store another name, unless an array has it.
 ///
-/// `from` is a name, or the 32 digits of the id of an array without one.
+/// `from` is a name, or the 32 digits of the file of an array without one.
 pub(crate) fn rename(member: &Arc<Member>, from: &str, to: &ArrayName) -> Result<()> {
     let (from, to) = places(member, from, to)?;
     if !is_free(member, &to)? {
@@ -57,6 +57,7 @@ pub(crate) fn rename(member: &Arc<Member>, from: &str, to: &ArrayName) -> Result
     }
     member.with_names(&member.deadline(), || {
         read_header(&from, None)?;
+        keep_from_reuse(&from)?;
         let renamed = member.place().rename(file_name(&from), file_name(&to));
         renamed.map_err(|error| failure(member, error, &from, &to))
     })?;
@@ -76,6 +77,7 @@ pub(crate) fn replace(member: &Arc<Member>, from: &str, to: &ArrayName) -> Resul
     let (from, to) = places(member, from, to)?;
     member.with_names(&member.deadline(), || {
         read_header(&from, None)?;
+        keep_from_reuse(&from)?;
         let place = member.place();
         let named = place.inode_of(file_name(&to))?;
         let is_same = place.inode_of(file_name(&from))? == named;
@@ -94,13 +96,30 @@ pub(crate) fn replace(member: &Arc<Member>, from: &str, to: &ArrayName) -> Resul
     }
 }
 
+/// Counts an array without a chosen name as open, for good: its owner, which is not told that it has
+/// another name, does not reuse its file.
+fn keep_from_reuse(path: &Path) -> Result<()> {
+    if !Stem::at(path).is_made() {
+        return Ok(());
+    }
+    let file = open_file(path).map_err(|source| open_error(source, path, None))?;
+    let state = Mapping::new(&file, HEADER_KEY_AT, path)?;
+    match state.state().count_in() {
+        lifecycle::READY => Ok(()),
+        _ => {
+            state.state().count_out();
+            Err(gone(path, None))
+        }
+    }
+}
+
 /// The paths of both names, in the store if it is not closed.
 fn places(member: &Member, from: &str, to: &ArrayName) -> Result<(PathBuf, PathBuf)> {
     member.check_open()?;
     let directory = member.directory();
-    let from = match Stem::of(OsStr::new(from)) {
-        Stem::Id(digits) => directory.join(name::file_name(digits)),
-        _ => ArrayName::parse(from)?.file_in(directory),
+    let from = match name::has_digits(from) {
+        true => directory.join(name::file_name(from)),
+        false => ArrayName::parse(from)?.file_in(directory),
     };
     Ok((from, to.file_in(directory)))
 }

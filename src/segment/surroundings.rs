@@ -2,14 +2,14 @@
 
 use super::{SEGMENTS, Segment};
 use crate::{
-    error::Result,
+    error::{Error, Result},
     format::{directory_entry::StoreEntry, header::Header},
     layout::span::Span,
     state::{
         lanes::{Lanes, Mode, is_in},
         lock_table::{Request, Surroundings},
     },
-    store::{deadlock, member::Member},
+    store::{deadlock, member::Member, unready},
     sync::Instant,
     sys::wait::is_interrupted,
 };
@@ -88,6 +88,11 @@ pub(super) fn free_lanes_of_gone_arrays(member: &Member) -> Result<()> {
         let Some(file) = place.open_file(&name)? else {
             continue;
         };
+        let maker = unready::maker_of(&name, &file)
+            .map_err(Error::io(place.path().join(&name), "read the file"))?;
+        if maker.is_some() {
+            continue;
+        }
         let len = file.metadata().map_or(0, |metadata| metadata.len());
         match Header::parse(&file, len) {
             Ok(parsed) => _ = gone.remove(&parsed.header.id.lane_key()),

@@ -3,7 +3,9 @@
 //!
 //! [`plan_files`] decides by one look at the first bytes of each file, without mapping it.
 //! [`sweep_files`] executes that plan: it opens each array and decides again on the mapped state
-//! block. A draft needs no second look: its maker is dead, and member ids are never given twice.
+//! block. A draft under a temporary name needs no second look: its maker is dead, and member ids are
+//! never given twice. A half-made file that has its name already is looked at again after its maker
+//! was found dead: only the maker could have made it ready.
 
 use super::{Segment, header, header_error, read_state, surroundings::free_lanes_of_gone_arrays};
 use crate::{
@@ -22,6 +24,7 @@ use crate::{
         member::Member,
         permissions,
         plan::{Kind, Plan, PlannedDeletion, Reason},
+        unready,
     },
     sys::{mapping::Mapping, wait::Deadline},
 };
@@ -144,6 +147,8 @@ fn plan_files(
     Ok(plan)
 }
 
+const READ: &str = "read the header";
+
 /// Why a sweep deletes an array, if so. An error if the file is not an array that can be opened.
 fn judge_array(
     directory: &Directory,
@@ -157,6 +162,9 @@ fn judge_array(
         .map_err(|source| header::open_error(source, path, None))?;
     let mut head = [0; HEADER_KEY_AT];
     let is_array = file.read_exact_at(&mut head, 0).is_ok() && head.starts_with(&MAGIC);
+    if let Some(maker) = unready::maker_of(name, &file).map_err(Error::io(path, READ))? {
+        return Reason::of_draft(maker, is_alive);
+    }
     let state = StateSnapshot::in_head(&head);
     let reason = if is_array {
         Reason::of_array(&state, is_alive)?
@@ -191,7 +199,7 @@ fn check_array(file: &File, path: &Path, store: Uuid) -> Result<()> {
 fn check_words(path: &Path, lifecycle: u32, owner: u64) -> Result<()> {
     match lifecycle {
         // Deleted whatever the owner word says, or about to be.
-        lifecycle::RELEASED | lifecycle::RECYCLING => Ok(()),
+        lifecycle::RELEASED | lifecycle::DELETED | lifecycle::RECYCLING => Ok(()),
         lifecycle::READY if Owner::of(owner).is_some() => Ok(()),
         lifecycle::READY => Err(header_error(path, HeaderError::Owner { found: owner })),
         found => Err(header_error(path, HeaderError::Lifecycle { found })),
@@ -247,6 +255,10 @@ fn sweep_array(
 fn sweep_draft(directory: &Directory, draft: &PlannedDeletion) -> Result<Swept> {
     failpoint!(SweepHalfMadeFound);
     let name = draft.path.file_name().unwrap_or_default();
+    if matches!(StoreEntry::of(name), StoreEntry::Array(_)) && !directory.is_unready(name)? {
+        // Its maker completed it after the first look, and died then.
+        return Ok(Swept::default());
+    }
     end_recycling(directory, name);
     let is_removed = directory.unlink(name);
     failpoint!(SweepHalfMadeRemoved);

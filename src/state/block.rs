@@ -7,7 +7,7 @@
 //! | field | meaning |
 //! | --- | --- |
 //! | `endian` | probe 0x01020304: a machine of the other byte order is refused |
-//! | `lifecycle` | ready, released or recycling |
+//! | `lifecycle` | not ready yet, ready, released, deleted or recycling |
 //! | `frozen` | frozen or not, never cleared while the array exists |
 //! | `openers` | mappings of the file; may be too high after a crash, never too low |
 //! | `generation` | one more each time the file is recycled |
@@ -47,9 +47,13 @@
 //! and refuses. The other order of the recycler's two steps would let both go on.
 //!
 //! The recycler then rewrites header and block ([`StateBlock::renew`]), raises the generation, and
-//! sets the lifecycle to ready ([`StateBlock::finish_recycling`]); only then the file gets its new
-//! name. An opener that read the header early compares the generation, so it is refused at each of
-//! these steps: by *released*, by *recycling*, by the generation, or by the array's id.
+//! sets the lifecycle to ready ([`StateBlock::finish_recycling`]). An opener that read the header
+//! early compares the generation, so it is refused at each of these steps: by *released*, by
+//! *recycling*, by the generation, or by the array's id.
+//!
+//! A process that takes a released array's name away in the place of its owner sets the lifecycle
+//! from *released* to *deleted* first ([`StateBlock::begin_deletion`]), so the owner does not begin
+//! to recycle a file that has no name.
 
 use crate::{
     format::{
@@ -109,13 +113,12 @@ pub(crate) struct Record {
 }
 
 impl StateBlock {
-    /// The bytes of a new block with this owner word.
+    /// The bytes of a new block with this owner word, of an array that is not ready yet.
     pub(crate) fn initial(owner: u64, producer: u64) -> [u8; STATE_LEN] {
         let mut bytes = [0; STATE_LEN];
         let mut put =
             |at: usize, value: &[u8]| bytes[at - STATE_AT..][..value.len()].copy_from_slice(value);
         put(STATE_AT, &ENDIAN_PROBE.to_ne_bytes());
-        put(LIFECYCLE_AT, &lifecycle::READY.to_ne_bytes());
         put(OWNER_AT, &owner.to_ne_bytes());
         put(PRODUCER_AT, &producer.to_ne_bytes());
         bytes
@@ -159,10 +162,27 @@ impl StateBlock {
     pub(crate) fn give_up_recycling(&self) {
         let _ = self.lifecycle.compare_exchange(
             lifecycle::RECYCLING,
-            lifecycle::RELEASED,
+            lifecycle::DELETED,
             SeqCst,
             SeqCst,
         );
+    }
+
+    /// Marks a released array whose name the caller takes away: its owner reuses the file no more.
+    /// Returns false if the array is not released, or its owner reuses the file already.
+    pub(crate) fn begin_deletion(&self) -> bool {
+        let marked = self.lifecycle.compare_exchange(
+            lifecycle::RELEASED,
+            lifecycle::DELETED,
+            SeqCst,
+            SeqCst,
+        );
+        matches!(marked, Ok(_) | Err(lifecycle::DELETED))
+    }
+
+    /// Publishes a new array: from now on processes open it.
+    pub(crate) fn make_ready(&self) {
+        self.lifecycle.store(lifecycle::READY, SeqCst);
     }
 
     /// Whether the array is frozen. A damaged flag says no: readers then take guards.
@@ -203,7 +223,7 @@ impl StateBlock {
     /// Marks a recycled file as ready, under the id that its header has now.
     pub(crate) fn finish_recycling(&self) {
         self.generation.fetch_add(1, SeqCst);
-        self.lifecycle.store(lifecycle::READY, SeqCst);
+        self.make_ready();
     }
 }
 

@@ -234,6 +234,7 @@ mod tests {
             .unwrap();
         let mapping = Mapping::new(&file, 4096, Path::new("scratch")).unwrap();
         let state = mapping.state();
+        state.make_ready();
         state.frozen.store(5, SeqCst);
         state.openers.store(6, SeqCst);
         state.generation.store(7, SeqCst);

@@ -5,7 +5,8 @@
 //! A name is no proof. A user may call a note `x.ndshm`, copy an array of another store here, or
 //! put a link where a sweep expects a store. So a file counts as the store's only if its type, its
 //! owner and its content say so ([`Directory::is_of_store`]): a regular file of this user; an array
-//! whose header names this store; a draft that has a member's id in its name. Everything else
+//! whose header names this store; a draft that has a member's id in its name; a file that has one
+//! in its name and is not ready to be opened (`store::unready`). Everything else
 //! stays, and keeps the store from being deleted. A store that was renamed away loses its lock file
 //! last; drafts may be left in it after that ([`Directory::is_left_by`]).
 //!
@@ -21,8 +22,9 @@ use crate::{
         },
         directory_entry::StoreEntry,
         header::Header,
+        name,
     },
-    store::lock_snapshot::LockPageSnapshot,
+    store::{lock_snapshot::LockPageSnapshot, unready},
     sys::{
         descriptor::OwnFile,
         file_lock,
@@ -39,6 +41,7 @@ use std::{
     io,
     os::unix::{ffi::OsStrExt, fs::FileExt},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
 use uuid::Uuid;
@@ -141,6 +144,21 @@ impl Directory {
         Ok((file, path.file_name().unwrap_or_default().into()))
     }
 
+    /// Makes an empty file for an array without a chosen name, under the name that it keeps. The
+    /// file is in this directory, also where another one has its path by now.
+    pub(crate) fn make_unnamed_file(&self, maker: u64) -> io::Result<(File, OsString)> {
+        let directory = self.own()?;
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
+        loop {
+            let name = unnamed_file(maker);
+            match openat(directory, &name, flags, Mode::RUSR | Mode::WUSR) {
+                // Of a member with the same id, in a store that was put back from a copy.
+                Err(Errno::EXIST) => {}
+                made => return Ok((above_the_streams(File::from(made?))?, name.into())),
+            }
+        }
+    }
+
     /// Renames a file in it, unless something has the name. The file is not found if the directory
     /// has lost its path; another directory that has the path by now does not get the file.
     pub(crate) fn rename(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
@@ -225,7 +243,7 @@ impl Directory {
             StoreEntry::LockFile => true,
             entry @ StoreEntry::Draft { .. } => is_draft(entry),
             StoreEntry::Array(_) => match self.open_file(name)? {
-                Some(file) => is_array_of(&file, store.uuid)
+                Some(file) => is_array_or_unready(name, &file, store.uuid)
                     .map_err(Error::io(self.path.join(name), "read the file"))?,
                 None => true,
             },
@@ -293,9 +311,21 @@ impl Directory {
     pub(crate) fn is_left_by(&self, name: &OsStr, store: Option<&Identity>) -> Result<bool> {
         match store {
             Some(store) => self.is_of_store(name, store),
-            None => Ok(self
-                .stat(name)?
-                .is_none_or(|found| is_own_file(&found) && is_draft(StoreEntry::of(name)))),
+            None => match self.stat(name)? {
+                Some(found) if !is_own_file(&found) => Ok(false),
+                Some(_) => Ok(is_draft(StoreEntry::of(name)) || self.is_unready(name)?),
+                None => Ok(true),
+            },
+        }
+    }
+
+    /// Whether a file with the name of an array has none: it is being made, kept or reused.
+    pub(crate) fn is_unready(&self, name: &OsStr) -> Result<bool> {
+        match self.open_file(name)? {
+            Some(file) => unready::maker_of(name, &file)
+                .map(|maker| maker.is_some())
+                .map_err(Error::io(self.path.join(name), "read the file")),
+            None => Ok(false),
         }
     }
 
@@ -346,6 +376,12 @@ impl Directory {
     }
 }
 
+/// A name that no array of the store has yet.
+pub(crate) fn unnamed_file(maker: u64) -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    name::file_name(&name::made_stem(maker, NEXT.fetch_add(1, Relaxed)))
+}
+
 fn user() -> u32 {
     rustix::process::geteuid().as_raw()
 }
@@ -357,6 +393,26 @@ fn is_own_file(found: &Stat) -> bool {
 /// Whether a name is that of a draft, and a member can have its maker's id.
 fn is_draft(entry: StoreEntry<'_>) -> bool {
     matches!(entry, StoreEntry::Draft { maker: Some(maker) } if (1..MAX_MEMBER).contains(&maker))
+}
+
+/// How often a file is looked at that its owner reuses meanwhile.
+const LOOKS: usize = 10;
+
+/// Whether a file is an array of this store, or one of its members makes or keeps it.
+///
+/// While a file is reused its header is neither the old nor the new one. Then its generation or its
+/// lifecycle changes, which only a member of the store does.
+fn is_array_or_unready(name: &OsStr, file: &File, store: Uuid) -> io::Result<bool> {
+    for _ in 0..LOOKS {
+        let before = unready::words(file)?;
+        if unready::maker_of(name, file)?.is_some() || is_array_of(file, store)? {
+            return Ok(true);
+        }
+        if unready::words(file)? == before {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Whether a file begins as an array does, and its header names this store. The header need not be

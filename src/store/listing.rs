@@ -16,7 +16,7 @@ use rustix::{
     io::Errno,
 };
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -57,8 +57,14 @@ pub(crate) struct Size {
 /// The number and size of the files in a store's directory that hold elements.
 pub(crate) fn size(directory: &Path) -> Result<Size> {
     let mut size = Size::default();
+    let opened = Directory::open(directory)?;
+    let is_unready = |name: &OsStr| match &opened {
+        Some(opened) => opened.is_unready(name),
+        None => Ok(false),
+    };
     for name in names(directory)? {
         match StoreEntry::of(&name) {
+            StoreEntry::Array(_) if is_unready(&name)? => size.drafts += 1,
             StoreEntry::Array(_) => size.arrays += 1,
             StoreEntry::Draft { .. } => size.drafts += 1,
             StoreEntry::LockFile | StoreEntry::Foreign => continue,

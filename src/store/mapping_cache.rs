@@ -180,7 +180,7 @@ impl Cached {
     /// Whether the file may be opened again: its array was not released, or the file is being
     /// reused.
     fn is_unreleased(&self) -> bool {
-        self.mapping.state().lifecycle.load(SeqCst) != lifecycle::RELEASED
+        !lifecycle::is_released(self.mapping.state().lifecycle.load(SeqCst))
     }
 
     /// Whether the file still has the array and the array is ready, if this is its lifecycle.

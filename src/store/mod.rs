@@ -9,6 +9,7 @@ mod closing;
 mod create;
 pub(crate) mod deadlock;
 pub(crate) mod directory;
+mod idle;
 pub(crate) mod janitor;
 pub(crate) mod lane_pool;
 pub(crate) mod listing;
@@ -27,6 +28,7 @@ pub(crate) mod settings;
 pub(crate) mod sweep;
 pub(crate) mod temporary;
 pub(crate) mod thread_lanes;
+pub(crate) mod unready;
 
 pub use sweep::Swept;
 

@@ -85,7 +85,7 @@ impl Reason {
         is_alive: impl FnOnce(u64) -> Result<bool>,
     ) -> Result<Option<Self>> {
         match (state.lifecycle, Owner::of(state.owner)) {
-            (lifecycle::RELEASED, _) => Ok(Some(Self::Released)),
+            (found, _) if lifecycle::is_released(found) => Ok(Some(Self::Released)),
             (lifecycle::READY, Some(Owner::Member(owner))) => {
                 Ok((!is_alive(owner)?).then_some(Self::OwnerDead(owner)))
             }
@@ -176,7 +176,9 @@ mod tests {
             (lifecycle::RELEASED, 0, Some(Reason::Released)),
             (lifecycle::RELEASED, seal(1), Some(Reason::Released)),
             (lifecycle::RELEASED, seal(2), Some(Reason::Released)),
+            (lifecycle::DELETED, seal(1), Some(Reason::Released)),
             (lifecycle::RECYCLING, seal(2), None),
+            (lifecycle::UNREADY, seal(2), None),
             (7, seal(2), None),
         ] {
             let mut block = StateBlock::initial(owner, 1);

@@ -279,10 +279,10 @@ fn unlink_files(directory: &Directory, store: Option<&Identity>, swept: &mut Swe
             continue;
         }
         let bytes = directory.allocated(&name);
+        let is_array = matches!(entry, StoreEntry::Array(_)) && !directory.is_unready(&name)?;
         let is_unlinked = directory.unlink(&name)?;
         failpoint!(StoreFileRemoved);
         if is_unlinked {
-            let is_array = matches!(entry, StoreEntry::Array(_));
             swept.arrays += usize::from(is_array);
             swept.half_made += usize::from(!is_array);
             swept.bytes += bytes;

@@ -1,6 +1,7 @@
 //! A process's settings for a store: one set for each membership, shared by all managers of the
 //! store in the process.
 
+use crate::store::recycle_pool::Limit;
 use std::{
     sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed},
     time::Duration,
@@ -44,7 +45,7 @@ pub(crate) struct Settings {
     huge_pages: AtomicU8,
     prefault: AtomicBool,
     core_dumps: AtomicBool,
-    /// Bytes.
+    /// Bytes plus one; zero if none was chosen.
     recycle: AtomicUsize,
     /// Bytes plus one; zero if none was chosen.
     cache: AtomicUsize,
@@ -107,12 +108,13 @@ impl Settings {
         self.cache.store(bytes.saturating_add(1), Relaxed);
     }
 
-    /// How many bytes of released arrays are kept for reuse.
-    pub(crate) fn recycle(&self) -> usize {
-        self.recycle.load(Relaxed)
+    /// Which files of released arrays are kept for reuse.
+    pub(crate) fn recycle(&self) -> Limit {
+        let chosen = self.recycle.load(Relaxed).checked_sub(1);
+        chosen.map_or(Limit::SMALL, Limit::bytes)
     }
 
     pub(crate) fn set_recycle(&self, bytes: usize) {
-        self.recycle.store(bytes, Relaxed);
+        self.recycle.store(bytes.saturating_add(1), Relaxed);
     }
 }

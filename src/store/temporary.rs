@@ -1,5 +1,5 @@
-//! Temporary names: of files that are being built or kept for reuse. A process deletes the files
-//! that it made under such names.
+//! The names of files that have no array yet: they are being built, or kept for reuse. A process
+//! deletes the files that it made under such names.
 
 use crate::{store::directory::Directory, sys::fork};
 use std::{
@@ -32,6 +32,24 @@ impl TempName {
     /// Whether this process made it.
     pub(crate) fn is_own(&self) -> bool {
         self.generation == fork::generation()
+    }
+
+    pub(crate) fn name(&self) -> &OsStr {
+        self.name.as_deref().unwrap_or_default()
+    }
+
+    /// Leaves the file to its array, which is ready.
+    pub(crate) fn keep(mut self) {
+        self.name = None;
+    }
+
+    /// Gives the file another name without an array.
+    pub(crate) fn rename(&mut self, to: OsString) -> io::Result<()> {
+        if let Some(name) = &self.name {
+            self.directory.rename(name, &to)?;
+            self.name = Some(to);
+        }
+        Ok(())
     }
 
     /// Opens the file for reading and writing.

@@ -1,13 +1,14 @@
 //! Facts about this process that the kernel knows: its rights, its limits, random bytes.
 //!
-//! One of the modules with unsafe code: `getauxval` and `getrlimit` are calls of libc, because
-//! rustix takes the latter for one that cannot fail.
+//! One of the modules with unsafe code: `getauxval`, `getrlimit` and the mask of signals are calls of
+//! libc, because rustix lacks the first and the last, and takes the second for one that cannot fail.
 
 use std::{
     env,
     ffi::OsString,
     fs::{self, File},
     io::{self, Read, Seek, SeekFrom, Write},
+    mem::MaybeUninit,
     os::unix::fs::MetadataExt,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -54,6 +55,15 @@ fn limit_by(ask: impl FnOnce(&mut libc::rlimit) -> libc::c_int) -> Option<u64> {
     };
     let answer = ask(&mut limit);
     (answer == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
+}
+
+/// Blocks all signals in this thread: they go to the threads of the program.
+pub(crate) fn block_signals() {
+    let mut all = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: the pointer is to a set of signals, which the call fills.
+    unsafe { libc::sigfillset(all.as_mut_ptr()) };
+    // SAFETY: the set is filled; it changes the mask of this thread alone.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, all.as_ptr(), std::ptr::null_mut()) };
 }
 
 /// Bits of a process's number that are its pid: the kernel gives no higher ones.

@@ -465,7 +465,7 @@ fn freezing_without_a_type_is_freezing() {
 #[test]
 fn memory_that_is_kept_stays_mapped_and_is_nothing_else() {
     let root = Root::new();
-    let manager = root.manager();
+    let manager = root.manager_that_forgets();
     let any = manager.zeros_any(&"<f8".parse().unwrap(), &[4]).unwrap();
     let path = any.path().to_path_buf();
     let mapped = || {

@@ -67,12 +67,13 @@ impl Root {
         Manager::builder().root(self.path()).create().unwrap()
     }
 
-    /// The same, keeping no mapping of arrays that are not used any more: for tests that change
+    /// The same, keeping no mapping and no file of arrays that are not used any more: for tests that change
     /// files between two openings.
     pub fn manager_that_forgets(&self) -> Manager {
         Manager::builder()
             .root(self.path())
             .cache(0)
+            .recycle(0)
             .create()
             .unwrap()
     }

@@ -10,6 +10,7 @@ use std::{fs::File, os::unix::fs::FileExt, path::Path};
 
 pub const READY: u32 = 0x5555_5555;
 pub const RELEASED: u32 = 0x3333_3333;
+pub const DELETED: u32 = 0x6666_6666;
 pub const RECYCLING: u32 = 0x0f0f_0f0f;
 pub const FROZEN: u32 = 0x3c3c_3c3c;
 
@@ -27,6 +28,24 @@ pub const LOCK_AT: u64 = 128;
 const TICKET_AT: u64 = 168;
 /// Where words stand in a lock file.
 pub const FLAGS_AT: u64 = 32;
+
+/// Whether a file has an array that can be opened: it is there, and its lifecycle says "ready".
+pub fn has_array(path: &Path) -> bool {
+    lifecycle(path) == Some(READY)
+}
+
+/// Whether a file is kept for reuse.
+pub fn is_kept(path: &Path) -> bool {
+    lifecycle(path) == Some(RECYCLING)
+}
+
+/// The lifecycle of an array's file; `None` without a whole one.
+fn lifecycle(path: &Path) -> Option<u32> {
+    let mut word = [0; 4];
+    let file = File::open(path).ok()?;
+    file.read_exact_at(&mut word, LIFECYCLE_AT).ok()?;
+    Some(u32::from_le_bytes(word))
+}
 
 /// A word of 8 bytes.
 pub fn get(path: &Path, at: u64) -> u64 {

@@ -168,7 +168,11 @@ impl Setup {
         let is_closed = scenario.name.contains("clos");
         let owns = scenario.name.starts_with("open what is ");
         let manager = match is_closed {
-            true => Manager::create(root.join("setup")).unwrap(),
+            true => Manager::builder()
+                .path(root.join("setup"))
+                .recycle(0)
+                .create()
+                .unwrap(),
             false => Manager::builder()
                 .root(&root)
                 .name("setup")
@@ -440,12 +444,18 @@ impl Setup {
 
     /// The arrays without a name.
     pub(crate) fn unnamed(&self) -> BTreeSet<PathBuf> {
-        let is_id = |name: &String| name.len() == 32 + ".ndshm".len() && !name.starts_with('.');
-        self.files()
+        self.unnamed_files()
             .into_iter()
-            .filter(is_id)
             .map(|name| self.manager.path().join(name))
+            .filter(|path| crate::common::words::has_array(path))
             .collect()
+    }
+
+    /// The files with names that members make, with and without an array.
+    pub(crate) fn unnamed_files(&self) -> Vec<String> {
+        let has_digits =
+            |name: &String| name.len() == 32 + ".ndshm".len() && !name.starts_with('.');
+        self.files().into_iter().filter(has_digits).collect()
     }
 
     /// The files in the store's directory.

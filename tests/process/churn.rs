@@ -297,8 +297,11 @@ impl Worker<'_> {
     /// Looks at all that is there.
     fn look(&mut self) {
         let list = self.manager.list().unwrap();
-        assert!(list.iter().all(|info| info.name.is_some()
-            || *info.path.file_stem().unwrap() == *info.id.to_string().replace('-', "")));
+        let has_digits = |path: &Path| path.file_stem().unwrap().len() == 32;
+        assert!(
+            list.iter()
+                .all(|info| info.name.is_some() != has_digits(&info.path))
+        );
         match self.random.below(4) {
             0 => drop(self.manager.usage().unwrap()),
             1 => {

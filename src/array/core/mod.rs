@@ -128,7 +128,7 @@ impl<K: ElementType, D: Dimension> Core<K, D> {
     }
 
     pub(in crate::array) fn name(&self) -> Option<String> {
-        name::of(self.path(), self.id())
+        name::of(self.path())
     }
 
     pub(in crate::array) fn key(&self) -> Option<String> {

@@ -6,10 +6,9 @@ use crate::{
     format::{
         header::{self, Header, Parsed},
         id::ArrayId,
-        name::Stem,
     },
     segment,
-    store::permissions,
+    store::{permissions, unready},
     sys::file_system,
 };
 use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
@@ -42,6 +41,11 @@ pub(super) fn check(
         };
         let first = generation();
         let id = check_open(path, &file, store, found)?;
+        if maker_of(path, &file)?.is_some() {
+            // Its owner began to reuse it during the look.
+            found.findings.truncate(before);
+            return Ok(None);
+        }
         // A file that is reused loses its name first, and has another generation after. It may have
         // changed in between, before the first look.
         if look == LOOKS || is_at(path, &file)? && generation() == first {
@@ -52,6 +56,20 @@ pub(super) fn check(
         found.findings.truncate(before);
     }
     unreachable!("the last look returns")
+}
+
+/// Whether a file has no array: a member makes one in it, or keeps it for reuse.
+pub(super) fn is_unready(path: &Path) -> Result<bool> {
+    match open(path) {
+        Ok(Some(file)) => Ok(maker_of(path, &file)?.is_some()),
+        // The check of the array says why.
+        Ok(None) | Err(_) => Ok(false),
+    }
+}
+
+fn maker_of(path: &Path, file: &File) -> Result<Option<u64>> {
+    let name = path.file_name().unwrap_or_default();
+    unready::maker_of(name, file).map_err(Error::io(path, "read the file"))
 }
 
 fn check_open(
@@ -88,12 +106,6 @@ fn check_open(
     let id = parsed.header.id;
     if store.is_some_and(|store| store.uuid != parsed.header.created.store) {
         damage(HeaderError::ForeignStore.to_string());
-    }
-    if Stem::at(path).is_id() && !Stem::at(path).is_of(id) {
-        damage(format!(
-            "it is called like another array: its id is {}",
-            id.file_stem()
-        ));
     }
     let missing = file_system::missing(&metadata);
     if missing > 0 {

@@ -202,6 +202,12 @@ fn check_store(directory: &Path, found: &mut Verification) -> Result<()> {
         let is_file = FileType::from_raw_mode(metadata.st_mode) == FileType::RegularFile;
         match StoreEntry::of(&name) {
             StoreEntry::LockFile => {}
+            StoreEntry::Array(stem)
+                if let Some(maker) = stem.maker().filter(|_| is_file)
+                    && array::is_unready(&path)? =>
+            {
+                check_draft(&path, maker, store.as_ref(), found)?;
+            }
             StoreEntry::Array(_) if is_file => {
                 let id = array::check(&path, store.as_ref(), found)?;
                 if let Some(other) = id.and_then(|id| ids.insert(id, path.clone())) {

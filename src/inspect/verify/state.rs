@@ -123,9 +123,9 @@ impl Block<'_> {
 
     fn lifecycle(&self) -> Option<Note> {
         match self.state.lifecycle {
-            lifecycle::READY | lifecycle::RELEASED => None,
+            lifecycle::READY | lifecycle::RELEASED | lifecycle::DELETED => None,
             lifecycle::RECYCLING => {
-                let text = "it is being reused and still has the name of its old array";
+                let text = "it is being reused and has a name that a user chose";
                 Some((Severity::Leftover, text.into()))
             }
             found => Some(damage(HeaderError::Lifecycle { found }.to_string())),

@@ -163,7 +163,7 @@ impl Builder {
         {
             settings.set_huge_pages(choice);
             // The files that are kept have pages of the choice before.
-            manager.member().pool().shrink(0);
+            manager.member().pool().clear();
         }
         if let Some(bytes) = self.cache {
             settings.set_cache(bytes);
@@ -171,7 +171,7 @@ impl Builder {
         }
         if let Some(bytes) = self.recycle {
             settings.set_recycle(bytes);
-            manager.member().pool().shrink(bytes);
+            manager.member().pool().shrink(settings.recycle());
         }
         if let Some(core_dumps) = self.core_dumps {
             settings.set_core_dumps(core_dumps);

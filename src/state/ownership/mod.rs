@@ -260,7 +260,7 @@ impl Ownership {
     /// Takes the array for deletion from any owner, and marks it released. Returns false if it was
     /// released before.
     pub(crate) fn release(&mut self, state: &StateBlock, me: u64) -> bool {
-        if state.lifecycle.load(SeqCst) == lifecycle::RELEASED {
+        if lifecycle::is_released(state.lifecycle.load(SeqCst)) {
             return false;
         }
         state.owner.swap(words::seal(me), SeqCst);

@@ -36,8 +36,13 @@ use crate::{
     error::{Error, Result},
     format::constants::LOCK_NAME,
     store::{
-        directory::Directory, lane_pool::LanePool, lock_page::LockPage, mapping_cache::Cache,
-        member_locks, recycle_pool::Pool, settings::Settings,
+        directory::Directory,
+        lane_pool::LanePool,
+        lock_page::LockPage,
+        mapping_cache::Cache,
+        member_locks,
+        recycle_pool::{Limit, Pool},
+        settings::Settings,
     },
     sys::{
         file_system::{FileSystem, has_huge_mount},
@@ -130,12 +135,11 @@ impl Member {
         }
     }
 
-    /// How many bytes of released arrays this process keeps for reuse: none without a manager.
-    pub(crate) fn recycles(&self) -> usize {
-        if self.managers.load(SeqCst) == 0 {
-            0
-        } else {
-            self.settings.recycle()
+    /// Which files of released arrays this process keeps for reuse: none without a manager.
+    pub(crate) fn recycles(&self) -> Limit {
+        match self.managers.load(SeqCst) {
+            0 => Limit::bytes(0),
+            _ => self.settings.recycle(),
         }
     }
 

@@ -24,7 +24,7 @@
 //!
 //! `pthread_atfork` calls three handlers, all in the thread that forks:
 //!
-//! 1. `before`, in the parent, closes the gate and calls [`AtFork::before`] of every part. Mappings
+//! 1. `before`, in the parent, calls the action of [`before_each`], closes the gate and calls [`AtFork::before`] of every part. Mappings
 //!    count themselves in their file's openers once more, for good: otherwise the parent could
 //!    find itself the only opener and reuse the file while the child still maps it.
 //! 2. `after_in_parent` opens the gate.
@@ -77,6 +77,16 @@ thread_local! {
 #[inline]
 pub(crate) fn generation() -> u64 {
     GENERATION.load(SeqCst)
+}
+
+/// Called before each fork of this process, while the gate is open.
+static BEFORE: OnceLock<fn()> = OnceLock::new();
+
+/// Calls `action` before each later fork, in the thread that forks, before any lock is taken for
+/// it: it may wait and allocate. There is one such action.
+pub(crate) fn before_each(action: fn()) {
+    once(&INSTALLED, install);
+    BEFORE.get_or_init(|| action);
 }
 
 /// A part of the library that the fork handlers call.
@@ -163,6 +173,9 @@ extern "C" fn before() {
         .unwrap_or(false)
     {
         return;
+    }
+    if let Some(action) = BEFORE.get() {
+        action();
     }
     let gate = GATE.write().unwrap_or_else(PoisonError::into_inner);
     if let Some(parts) = REGISTERED

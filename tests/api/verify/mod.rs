@@ -183,15 +183,7 @@ fn what_does_not_belong_in_a_store_is_found() {
             .iter()
             .any(|finding| finding.text.contains("it has the id of"))
     );
-    fs::rename(&copy, store.join(format!("{}.ndshm", "0".repeat(32)))).unwrap();
-    assert!(
-        verify(store)
-            .unwrap()
-            .findings
-            .iter()
-            .any(|finding| finding.text.contains("called like another array"))
-    );
-    fs::remove_file(store.join(format!("{}.ndshm", "0".repeat(32)))).unwrap();
+    fs::remove_file(&copy).unwrap();
     let other = root.manager();
     fs::copy(
         other.options().name("ys").zeros::<u8, _>(5).unwrap().path(),

@@ -102,7 +102,10 @@ pub(crate) fn probe(setup: &Setup, scenario: &str, member: u64) -> Option<Outcom
             true => Outcome::Claimable,
             false => Outcome::Owned,
         },
-        "drop and keep" | "release and keep" | "make of a kept file" => {
+        "drop and keep"
+        | "drop and keep what another member made"
+        | "release and keep"
+        | "make of a kept file" => {
             fs::remove_file(setup.marker("opener")).unwrap();
             setup.list();
             match setup.open_old() {

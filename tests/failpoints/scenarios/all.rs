@@ -294,6 +294,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
             Crash("CreateMapped", 1, Free),
             Crash("CreateFilled", 1, Free),
             Crash("PublishEnlisted", 1, Free),
+            Crash("PublishReady", 1, Free),
             Crash("NamesLocked", 1, Free),
             Crash("PublishWanted", 1, Free),
             Crash("PublishRenamed", 1, Taken),
@@ -304,9 +305,14 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario(
         "create unnamed",
         &[
+            Crash("CreateFileMade", 1, Free),
+            Crash("CreateReserved", 1, Free),
+            Crash("CreateHeaderWritten", 1, Free),
+            Crash("CreateMapped", 1, Free),
             Crash("CreateFilled", 1, Free),
+            Crash("PublishEnlisted", 1, Free),
             Crash("PublishWanted", 1, Free),
-            Crash("PublishRenamed", 1, Owned),
+            Crash("PublishReady", 1, Owned),
             Crash("PublishLooked", 1, Owned),
         ],
     ),
@@ -343,9 +349,16 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         "drop and keep",
         &[
             Crash("DropMarked", 1, Gone),
-            Crash("RecycleRenamed", 1, Gone),
             Crash("RecycleTaken", 1, Gone),
             Crash("RecycleBegun", 1, Gone),
+            Crash("RecycleKept", 1, Gone),
+        ],
+    ),
+    opened(
+        "drop and keep what another member made",
+        &[
+            Crash("RecycleRenamed", 1, Gone),
+            Crash("RecycleTaken", 1, Gone),
             Crash("RecycleKept", 1, Gone),
         ],
     ),
@@ -354,7 +367,6 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         &[
             Crash("ReleaseOwnerTaken", 1, Owned),
             Crash("ReleaseMarked", 1, Gone),
-            Crash("RecycleRenamed", 1, Gone),
             Crash("RecycleTaken", 1, Gone),
             Crash("RecycleBegun", 1, Gone),
             Crash("RecycleKept", 1, Gone),
@@ -365,10 +377,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         &[
             Crash("RecycleHeaderWritten", 1, Gone),
             Crash("CreateFilled", 1, Gone),
-            Crash("RecycleReady", 1, Gone),
             Crash("PublishEnlisted", 1, Gone),
             Crash("PublishWanted", 1, Gone),
-            Crash("PublishRenamed", 1, Owned),
+            Crash("PublishReady", 1, Owned),
             Crash("PublishLooked", 1, Owned),
         ],
     ),
@@ -376,7 +387,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         "make of a kept file, named",
         &[
             Crash("RecycleHeaderWritten", 1, Free),
-            Crash("RecycleReady", 1, Free),
+            Crash("PublishReady", 1, Free),
             Crash("NamesLocked", 1, Free),
             Crash("PublishWanted", 1, Free),
             Crash("PublishRenamed", 1, Taken),

@@ -59,6 +59,7 @@ impl Scenario {
             "hand over" if point == "HandOverOffered" => None,
             "hand over" | "hand over to an heir" | "be an heir" => Some(outcome),
             "drop and keep"
+            | "drop and keep what another member made"
             | "release and keep"
             | "make of a kept file"
             | "make of a kept file, named" => Some(outcome),

@@ -163,6 +163,23 @@ impl Victim {
                 }
                 drop(array);
             }
+            "drop and keep what another member made" => {
+                let made = {
+                    let options = self.manager();
+                    let options = options.options().scope(Scope::Remote);
+                    options.from_elem(10, 3u64).unwrap().handle()
+                };
+                // The membership ended with the last manager, so this is another one.
+                let manager = Manager::builder().path(&self.store).recycle(1 << 20);
+                let _manager = manager.open().unwrap();
+                let array: SharedArray1<u64> = made.open().unwrap();
+                // A claim that is not used is given back.
+                assert_eq!(array.read().unwrap().sum(), 30);
+                assert_eq!(array.scope(), Scope::Local);
+                self.await_opener(array.handle());
+                self.arm();
+                drop(array);
+            }
             "make of a kept file" | "make of a kept file, named" => {
                 let (manager, array) = self.recyclable();
                 drop(array);

@@ -23,7 +23,7 @@ fn inode(path: &Path) -> u64 {
 fn kept_files(manager: &Manager) -> usize {
     common::files_below(manager.path())
         .iter()
-        .filter(|path| path.to_str().unwrap().contains(".ndshm-new-"))
+        .filter(|path| crate::common::words::is_kept(path))
         .count()
 }
 

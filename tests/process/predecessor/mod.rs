@@ -345,7 +345,7 @@ fn a_thousand_arrays_are_sent_at_once() {
 #[test]
 fn a_drop_a_rebinding_and_a_release_are_seen_in_the_directory_at_once() {
     let root = Root::new();
-    let manager = root.manager();
+    let manager = root.manager_that_forgets();
     let files = || {
         std::fs::read_dir(manager.path())
             .unwrap()

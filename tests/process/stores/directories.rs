@@ -26,12 +26,13 @@ fn an_array_that_is_being_made_is_never_in_another_store_at_the_same_path() {
     let root = Root::new();
     let place = root.path().join("run");
     let moved = root.path().join("moved");
-    let old = Manager::create(&place).unwrap();
+    let old = Manager::builder().path(&place).recycle(0).create().unwrap();
     for recycles in [false, true] {
         let old = if recycles {
-            drop(old.zeros::<f64, _>(3).unwrap());
             let builder = Manager::builder().root(root.path()).name("run");
-            builder.recycle(1 << 20).open().unwrap()
+            let old = builder.recycle(1 << 20).open().unwrap();
+            drop(old.zeros::<f64, _>(3).unwrap());
+            old
         } else {
             old.clone()
         };
@@ -44,7 +45,12 @@ fn an_array_that_is_being_made_is_never_in_another_store_at_the_same_path() {
             let made = options.from_shape_fn::<f64, _>(3, |_| {
                 looks += 1;
                 assert_eq!(names(&place), 1, "the lock file");
-                assert_eq!(names(&moved), 2, "the lock file, and the new file");
+                assert_eq!(
+                    names(&moved),
+                    2,
+                    "{:?}: the lock file, and the new file",
+                    common::files_below(&moved)
+                );
                 1.0
             });
             assert!(matches!(made, Err(Error::Closed { .. })), "{made:?}");

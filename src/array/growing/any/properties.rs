@@ -184,7 +184,7 @@ impl AnyGrowing {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn name(&self) -> Option<String> {
-        name::of(self.path(), self.id())
+        name::of(self.path())
     }
 
     /// The array's identity.
