@@ -291,8 +291,8 @@ fn two_openers(_: u32) {
     file.check_end(recycled, 0);
 }
 
-/// A sweep opens released files too, and takes their names away: never that of a file that its owner
-/// uses again.
+/// A sweep opens released files too, and takes their names away: never that of a file that its
+/// owner uses again.
 fn sweeper(_: u32) {
     let file = ArrayFile::new();
     let sweep = file.clone();

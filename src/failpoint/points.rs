@@ -66,7 +66,7 @@ points! {
     RecycleHeaderWritten: "or a recycled file has its new header",
     PublishEnlisted: "the process's table of segments has the file, which is not ready yet",
     NamesLocked: "the names are locked, to publish or to unlink one",
-    PublishReady: "the array is ready, but for its chosen name; the closing flag was not checked yet",
+    PublishReady: "the array is ready, but for its name if it gets a chosen one",
     PublishWanted: "the array is about to be ready, or the file to get its chosen name",
     PublishRenamed: "the file has its name; the closing flag was not checked yet",
     PublishLooked: "the store is not being closed",

@@ -129,8 +129,8 @@ pub(crate) fn read_state(file: &File, path: &Path) -> Result<StateSnapshot> {
     Ok(StateSnapshot::of(&block))
 }
 
-/// An error if a file does not have the array that it was opened for. The file of an array without a
-/// chosen name gets another array only after the first one was released.
+/// An error if a file does not have the array that it was opened for. The file of an array without
+/// a chosen name gets another array only after the first one was released.
 pub(super) fn check_id(path: &Path, expected: Option<ArrayId>, found: ArrayId) -> Result<()> {
     match expected {
         Some(expected) if expected == found => Ok(()),

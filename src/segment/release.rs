@@ -23,8 +23,8 @@
 //! An array that is marked and still has its name cannot be opened. The next process that releases
 //! it, makes an array with its name, or sweeps, finishes step 2 (`finish_release`), and marks the
 //! array as deleted before: then its owner does not begin to reuse the file. A file in the recycle
-//! pool has no array, and a sweep deletes it when its keeper is dead. An owner that dies before step
-//! 1 leaves a ready array with a dead owner: a sweep does all steps.
+//! pool has no array, and a sweep deletes it when its keeper is dead. An owner that dies before
+//! step 1 leaves a ready array with a dead owner: a sweep does all steps.
 
 use super::{SEGMENTS, Segment};
 use crate::{

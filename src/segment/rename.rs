@@ -96,8 +96,8 @@ pub(crate) fn replace(member: &Arc<Member>, from: &str, to: &ArrayName) -> Resul
     }
 }
 
-/// Counts an array without a chosen name as open, for good: its owner, which is not told that it has
-/// another name, does not reuse its file.
+/// Counts an array without a chosen name as open, for good: its owner, which is not told that it
+/// has another name, does not reuse its file.
 fn keep_from_reuse(path: &Path) -> Result<()> {
     if !Stem::at(path).is_made() {
         return Ok(());

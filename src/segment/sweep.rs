@@ -3,9 +3,9 @@
 //!
 //! [`plan_files`] decides by one look at the first bytes of each file, without mapping it.
 //! [`sweep_files`] executes that plan: it opens each array and decides again on the mapped state
-//! block. A draft under a temporary name needs no second look: its maker is dead, and member ids are
-//! never given twice. A half-made file that has its name already is looked at again after its maker
-//! was found dead: only the maker could have made it ready.
+//! block. A draft under a temporary name needs no second look: its maker is dead, and member ids
+//! are never given twice. A half-made file that has its name already is looked at again after its
+//! maker was found dead: only the maker could have made it ready.
 
 use super::{Segment, header, header_error, read_state, surroundings::free_lanes_of_gone_arrays};
 use crate::{

@@ -36,8 +36,8 @@ pub(crate) fn words(file: &File) -> io::Result<(u32, u64)> {
     Ok((lifecycle_in(&head), u64_at(&head, GENERATION_AT)))
 }
 
-/// A head is written at once, and has its lifecycle later. So the file is empty, or has zeros there,
-/// or the magic and no lifecycle.
+/// A head is written at once, and has its lifecycle later. So the file is empty, or has zeros
+/// there, or the magic and no lifecycle.
 fn is_unready(head: &[u8; LEN]) -> bool {
     let found = lifecycle_in(head);
     match head.starts_with(&MAGIC) {

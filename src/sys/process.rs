@@ -1,7 +1,8 @@
 //! Facts about this process that the kernel knows: its rights, its limits, random bytes.
 //!
-//! One of the modules with unsafe code: `getauxval`, `getrlimit` and the mask of signals are calls of
-//! libc, because rustix lacks the first and the last, and takes the second for one that cannot fail.
+//! One of the modules with unsafe code: `getauxval`, `getrlimit` and the mask of signals are calls
+//! of libc, because rustix lacks the first and the last, and takes the second for one that cannot
+//! fail.
 
 use std::{
     env,

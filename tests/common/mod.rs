@@ -67,8 +67,8 @@ impl Root {
         Manager::builder().root(self.path()).create().unwrap()
     }
 
-    /// The same, keeping no mapping and no file of arrays that are not used any more: for tests that change
-    /// files between two openings.
+    /// The same, keeping no mapping and no file of arrays that are not used any more: for tests
+    /// that change files between two openings.
     pub fn manager_that_forgets(&self) -> Manager {
         Manager::builder()
             .root(self.path())

@@ -24,9 +24,10 @@
 //!
 //! `pthread_atfork` calls three handlers, all in the thread that forks:
 //!
-//! 1. `before`, in the parent, calls the action of [`before_each`], closes the gate and calls [`AtFork::before`] of every part. Mappings
-//!    count themselves in their file's openers once more, for good: otherwise the parent could
-//!    find itself the only opener and reuse the file while the child still maps it.
+//! 1. `before`, in the parent, calls the action of [`before_each`], closes the gate and calls
+//!    [`AtFork::before`] of every part. Mappings count themselves in their file's openers once
+//!    more, for good: otherwise the parent could find itself the only opener and reuse the file
+//!    while the child still maps it.
 //! 2. `after_in_parent` opens the gate.
 //! 3. `after_in_child` raises the generation, calls [`AtFork::in_child`] of every part and opens
 //!    the gate. The child has one thread then, so nothing may wait or allocate.
