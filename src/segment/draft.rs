@@ -33,7 +33,7 @@ use crate::{
     },
     sys::{
         fs::{check_fits, creation_error, inode_at, inode_of_file, reserve},
-        process::file_size_limit,
+        process::{self, file_size_limit},
     },
 };
 use std::{
@@ -63,7 +63,7 @@ impl Plan {
         Ok(Created {
             ns,
             software,
-            pid: std::process::id(),
+            pid: process::id(),
             boot: member::boot_id().unwrap_or_default(),
             store: member.page().uuid(),
         })
@@ -115,7 +115,6 @@ impl Draft {
             }
             None => mapped_len,
         };
-        check_size_limit(directory, len)?;
         if let Some(path) = &chosen
             && !is_free(member, path)?
         {
@@ -392,6 +391,7 @@ impl Backing {
             ..
         } = content;
         let failed = |source, action| failure(member, source, len, action);
+        check_size_limit(member.directory(), len)?;
         check_fits(member.directory(), len as u64, member.is_on_tmpfs())?;
         let (file, name) = make_file(member, producer, is_named)
             .map_err(|error| failed(error, "create an array file"))?;
@@ -448,6 +448,9 @@ impl Backing {
             let file = path.open()?;
             if inode_of_file(&file)? != *inode {
                 return Err(io::ErrorKind::NotFound.into());
+            }
+            if file_size_limit().is_some_and(|limit| limit < len as u64) {
+                return Err(io::ErrorKind::StorageFull.into());
             }
             if len > mapping.len() && !is_on_tmpfs {
                 // A page may have several blocks. Growing with them, the file has no hole that an

@@ -61,6 +61,7 @@ use crate::{
     state::{block::lifecycle, mapped::Counted, ownership::Ownership},
     store::{mapping_cache::Cached, member::Member},
     sys::{
+        file_lock,
         file_system::{FileSystem, missing},
         fork,
         fs::open_file,
@@ -380,6 +381,13 @@ fn map_and_parse(
         None => (member.map(file, len, path)?, 0),
     };
     failpoint!(OpenMapped);
+    if mapping.is_private() {
+        // In the place of the count: the mapping keeps the lock with the open file.
+        let is_held = file_lock::try_share(file);
+        if !is_held.map_err(Error::io(path, "lock the file against reuse"))? {
+            return Err(gone(path, expected));
+        }
+    }
     let (mapping, found) = Counted::opened(mapping);
     failpoint!(OpenCounted);
     let state = mapping.state();

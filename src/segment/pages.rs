@@ -95,13 +95,18 @@ pub(crate) fn make(
     write(file, head, bytes).map_err(|error| failed(error, "write the new file"))?;
     failpoint!(CreateHeaderWritten);
     let mapping = member.map(file, len, member.directory())?;
-    if len >= POPULATE_FROM
-        && (matches!(payload, Payload::ToBeFilled) || member.settings().prefault())
-    {
+    if len >= POPULATE_FROM && is_used_at_once(payload) || member.settings().prefault() {
         // If this fails, the pages are mapped one by one.
         let _ = mapping.populate(0..len);
     }
     Ok(mapping)
+}
+
+/// Whether the pages are mapped when the array is made. The first mapping of a page costs more than
+/// each later one in any process, which the first reader would pay otherwise. Zeros may never be
+/// touched; the first write guard maps the pages that it is for.
+pub(crate) fn is_used_at_once(payload: Payload<'_>) -> bool {
+    matches!(payload, Payload::ToBeFilled | Payload::Bytes(_))
 }
 
 /// Gives a new, empty file of an array that grows its head, and maps `mapped_len` bytes: all that

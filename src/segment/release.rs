@@ -35,10 +35,11 @@ use crate::{
     store::{
         directory::unnamed_file, mapping_cache::Cached, recycle_pool::Kept, temporary::TempName,
     },
-    sys::{fork, wait::Deadline},
+    sys::{file_lock, fork, fs::inode_of_file, mapping::Mapping, wait::Deadline},
 };
 use std::{
     ffi::{OsStr, OsString},
+    io,
     sync::atomic::Ordering::SeqCst,
 };
 
@@ -79,8 +80,7 @@ impl Segment {
         let is_wanted = self.member.recycles().accept(self.file_len())
             && !self.member.page().is_closing()
             && !self.has_chosen_name()
-            && self.header().kind == Kind::Array
-            && !self.is_frozen();
+            && self.header().kind == Kind::Array;
         if !is_wanted || self.writable.get().is_none() || self.is_open_elsewhere() {
             return false;
         }
@@ -107,34 +107,54 @@ impl Segment {
 
     /// Puts a stashed file into the recycle pool, if no other process has it open.
     fn keep(&mut self, path: TempName) {
-        // Frozen after its release, the mapping cannot be written any more.
         let is_frozen = self.is_frozen();
         drop(self.protected.take());
         let Some(mapping) = self.writable.take() else {
             return;
         };
-        if is_frozen || !mapping.state().begin_recycling(1) {
+        if !mapping.state().begin_recycling(1) {
             path.keep();
             // Another process may have renamed it.
             let _ = self.unlink(&self.member.deadline_in_passing());
             return;
         }
         failpoint!(RecycleBegun);
-        if let Some(mapping) = mapping.into_mapping() {
-            let kept = Kept {
-                mapping,
-                path,
-                inode: self.inode,
-            };
-            self.member.pool().keep(kept, self.member.recycles());
-            failpoint!(RecycleKept);
-            event!(
-                DEBUG,
-                path = %self.path.display(),
-                bytes = self.parsed.data_len,
-                "kept a file to use it again"
-            );
+        let Some(mut mapping) = mapping.into_mapping() else {
+            return;
+        };
+        let is_alone = match is_frozen {
+            true => self.thaw(&mut mapping, &path).unwrap_or(false),
+            false => mapping.is_unshared(),
+        };
+        let kept = Kept {
+            mapping,
+            path,
+            inode: self.inode,
+        };
+        if !is_alone {
+            return kept.forget();
         }
+        self.member.pool().keep(kept, self.member.recycles());
+        failpoint!(RecycleKept);
+        event!(
+            DEBUG,
+            path = %self.path.display(),
+            bytes = self.parsed.data_len,
+            "kept a file to use it again"
+        );
+    }
+
+    /// Makes the mapping of a frozen array writable for the next array of its file. Returns false
+    /// if a process may read the frozen one still.
+    ///
+    /// A process that finds the file system mounted read-only cannot count itself in the file. It
+    /// holds the flock of the file, shared, before it looks at the lifecycle, which says
+    /// "recycling" by now.
+    fn thaw(&self, mapping: &mut Mapping, path: &TempName) -> io::Result<bool> {
+        let file = path.open()?;
+        Ok(inode_of_file(&file)? == self.inode
+            && file_lock::try_exclude(&file)?
+            && mapping.unprotect()?)
     }
 
     /// Keeps the mapping for the next opening of the same array, or of the next array in the same

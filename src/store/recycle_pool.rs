@@ -60,7 +60,8 @@ pub(crate) struct Limit {
 }
 
 impl Limit {
-    /// Nothing was chosen: files of arrays of 64 KiB and less.
+    /// Nothing was chosen: files of arrays of 1 MiB and less. To write their bytes takes less than
+    /// a tenth of the time for fresh pages.
     pub(crate) const SMALL: Self = Self {
         of_file: SMALL_FILE,
         bytes: 4 << 20,

@@ -4,6 +4,7 @@
 //! of libc, because rustix lacks the first and the last, and takes the second for one that cannot
 //! fail.
 
+use crate::sys::fork;
 use std::{
     env,
     ffi::OsString,
@@ -11,6 +12,7 @@ use std::{
     io::{self, Read, Seek, SeekFrom, Write},
     mem::MaybeUninit,
     os::unix::fs::MetadataExt,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::{SystemTime, UNIX_EPOCH},
 };
 use uuid::Uuid;
@@ -65,6 +67,20 @@ pub(crate) fn block_signals() {
     unsafe { libc::sigfillset(all.as_mut_ptr()) };
     // SAFETY: the set is filled; it changes the mask of this thread alone.
     unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, all.as_ptr(), std::ptr::null_mut()) };
+}
+
+/// The id of this process. The kernel is asked once: a child asks anew.
+pub(crate) fn id() -> u32 {
+    /// The fork generation that asked, and the id in the lower half; 0 before.
+    static KNOWN: AtomicU64 = AtomicU64::new(0);
+    let generation = fork::generation() + 1;
+    let known = KNOWN.load(Relaxed);
+    if known >> 32 == generation & 0xffff_ffff {
+        return known as u32;
+    }
+    let id = std::process::id();
+    KNOWN.store(generation << 32 | u64::from(id), Relaxed);
+    id
 }
 
 /// Bits of a process's number that are its pid: the kernel gives no higher ones.
@@ -170,8 +186,50 @@ impl Seek for Bounded<'_> {
     }
 }
 
-/// Random bytes from the kernel: by getrandom, and by /dev/urandom where a sandbox refuses that.
+/// Random bytes of the kernel that were not given yet.
+struct Random {
+    bytes: [u8; STOCK],
+    left: usize,
+    /// The fork generation that asked for them: a child gives none that its parent may give too.
+    generation: u64,
+}
+
+/// Bytes that are asked for at once: getrandom gives so many whole.
+const STOCK: usize = 256;
+
+static RANDOM: fork::Mutex<Random> = fork::Mutex::new(Random {
+    bytes: [0; STOCK],
+    left: 0,
+    generation: 0,
+});
+
+/// Random bytes.
 fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
+    let generation = fork::generation();
+    let stocked = || {
+        let mut random = RANDOM.lock();
+        let left = random.left.checked_sub(N)?;
+        if random.generation != generation {
+            return None;
+        }
+        random.left = left;
+        random.bytes[left..].first_chunk::<N>().copied()
+    };
+    if let Some(bytes) = stocked() {
+        return Ok(bytes);
+    }
+    let bytes: [u8; STOCK] = fresh_random_bytes()?;
+    let mut random = RANDOM.lock();
+    let (own, rest) = bytes.split_at(N);
+    random.bytes[..rest.len()].copy_from_slice(rest);
+    (random.left, random.generation) = (rest.len(), generation);
+    let mut given = [0; N];
+    given.copy_from_slice(own);
+    Ok(given)
+}
+
+/// Random bytes from the kernel: by getrandom, and by /dev/urandom where a sandbox refuses that.
+fn fresh_random_bytes<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     match rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()) {
         // Up to 256 bytes come whole, random(4).

@@ -263,6 +263,24 @@ impl Mapping {
             .map_err(|errno| map_error(errno.into(), path))
     }
 
+    /// Makes all pages writable again that [`protect`](Self::protect) protected, for the only owner
+    /// of the pages. Returns false if there are others.
+    pub(crate) fn unprotect(&mut self) -> io::Result<bool> {
+        if Arc::get_mut(&mut self.pages).is_none() {
+            return Ok(false);
+        }
+        let access = MprotectFlags::READ | MprotectFlags::WRITE;
+        // SAFETY: the pages are mapped (invariant); no reference to them exists, because nobody
+        // else has the pages and the caller has the mapping exclusively.
+        unsafe { mprotect(self.address().cast(), self.len, access) }?;
+        Ok(true)
+    }
+
+    /// Whether nothing else keeps the pages mapped.
+    pub(crate) fn is_unshared(&mut self) -> bool {
+        Arc::get_mut(&mut self.pages).is_some()
+    }
+
     /// The atomics at offset `at`, in a file that may be shorter than its mapping. To access them
     /// raises SIGBUS unless the file has their page, so the caller knows that it has.
     #[inline]
