@@ -193,7 +193,7 @@ impl Manager {
     }
 
     /// Gives the array with the name `from` the name `to`. `from` may also be the 32 hexadecimal
-    /// digits of the id of an array without a name.
+    /// digits in the file name of an array without a name.
     ///
     /// One step: a process finds the array by one of the names at any time. Processes that have it
     /// open go on using it, and see the name that they opened in [`path`](crate::AnyArray::path)

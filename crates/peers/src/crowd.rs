@@ -5,7 +5,7 @@ use crate::{
     floors::PAGE,
     micro::{calls, once, rotate},
     peer::{Place, Result},
-    peers::ndshm::manager,
+    peers::ndshm::{DEFAULT, manager},
     plan::SMALL,
     results::Results,
 };
@@ -44,8 +44,8 @@ fn leave(manager: &Manager) -> Result<ndshm::Handle> {
 pub fn run(results: &mut Results, place: &Place, arrays: usize, is_quick: bool) -> Result<()> {
     eprintln!("a store with {arrays} arrays");
     let (few, many) = (
-        manager(&place.directory, false)?,
-        manager(&place.directory, false)?,
+        manager(&place.directory, DEFAULT)?,
+        manager(&place.directory, DEFAULT)?,
     );
     for _ in 0..arrays {
         leave(&many)?;

@@ -5,7 +5,7 @@ use crate::{
     bytes,
     floors::PAGE,
     peer::{Place, Result},
-    peers::ndshm::manager,
+    peers::ndshm::{DEFAULT, RECYCLED, manager},
     results::Results,
 };
 use ndarray::{Array1, Ix1};
@@ -183,7 +183,7 @@ fn elements(
 /// New arrays without filling, from a manager that recycles, after one of the same size was
 /// released.
 fn recycled(results: &mut Results, place: &Place, byte_len: usize, rounds: usize) -> Result<()> {
-    let manager = manager(&place.directory, true)?;
+    let manager = manager(&place.directory, RECYCLED)?;
     let len = byte_len / 8;
     drop(manager.zeros::<f64, _>(len)?);
     rotate(
@@ -198,7 +198,7 @@ fn recycled(results: &mut Results, place: &Place, byte_len: usize, rounds: usize
 /// Measures all of it.
 pub fn run(results: &mut Results, place: &Place, is_quick: bool) -> Result<()> {
     const MIB: usize = 1 << 20;
-    let manager = manager(&place.directory, false)?;
+    let manager = manager(&place.directory, DEFAULT)?;
     eprintln!("locks, guards and elements");
     small(results, &manager, place, if is_quick { 10 } else { 40 })?;
     for (byte_len, rounds) in [(MIB, 40), (16 * MIB, 20), (256 * MIB, 8)] {

@@ -5,10 +5,9 @@ pub mod tables;
 use crate::{
     goals,
     peer::Result,
-    peers::ndshm::RECYCLES,
     plan::SIZES,
     plot::{self, Line, Style},
-    results::Results,
+    results::{Results, Series},
     text,
     variants::{Kind, VARIANTS, Variant},
 };
@@ -119,24 +118,27 @@ a full tmpfs raises SIGBUS there. ndshm and the floor reserve their space.
 /// Writes `performance.md` and the plots into a directory.
 pub fn write(results: &Results, directory: &Path) -> Result<()> {
     let mut document = head(results);
+    document += &tables::beside_the_best(results);
     document += &tables::goals(&goals::all(results));
-    document += "\n## Method\n\n";
-    document += METHOD;
-    if !RECYCLES {
-        document += "- This version of the library does not recycle yet: the recycled variant \
-                     equals the plain one.\n";
-    }
-    document += "\n";
-    document += &tables::variants();
-    document += &tables::calls_by_size(results);
+    document += "\n## Plots\n";
     for operation in OPERATIONS {
-        document += &tables::turn(results, operation);
         let file = format!("performance-{}.svg", operation.name);
         let lines = lines(results, operation.name);
         if lines.iter().any(|line| line.points.len() > 1) {
             fs::write(directory.join(&file), plot::svg(operation.title, lines))?;
             document += &format!("\n![{}]({file})\n", operation.title);
         }
+    }
+    document += "\n";
+    document += REASONS;
+    document += "\n# The details\n\n## Method\n\n";
+    document += METHOD;
+    document += "\n";
+    document += &facts(results);
+    document += &tables::variants();
+    document += &tables::calls_by_size(results);
+    for operation in OPERATIONS {
+        document += &tables::turn(results, operation);
     }
     document += &tables::ping(results);
     document += &tables::crowd(results);
@@ -151,11 +153,55 @@ pub fn write(results: &Results, directory: &Path) -> Result<()> {
     )?)
 }
 
+/// The title, and what a reader has to expect.
 fn head(results: &Results) -> String {
-    machine(results, "# Performance", "crates/peers/run")
-        + "Frames that are handed over again and again have [a document of their own]\
-           (performance-streams.md).\n\n"
+    let time = |operation: &str, bytes: usize| {
+        let series = results.of("ndshm", operation, bytes);
+        text::time(series.map_or(f64::NAN, Series::median))
+    };
+    let (kib, mib) = (1 << 10, 1 << 20);
+    format!(
+        "# Performance\n\n\
+         - A small array is made in {}, opened in another process in {} and released in {} \
+         (4 KiB). An open one is opened again in {}, without a system call.\n\
+         - 1 MiB is made and filled in {}, 256 MiB in {}. To hand an array of 256 MiB over to \
+         another process that has it open takes what the other process takes to read it: {}.\n\
+         - A guard costs {}. Elements are read and written through it as on the heap.\n\
+         - Nothing is copied, whatever the size. The space of an array is reserved when it is \
+         made, so no access fails for want of it.\n\
+         - Files of arrays up to 1 MiB are kept for a second and used again; larger ones if you \
+         ask for it. A program that keeps all arrays that it makes pays for new files: see \
+         *ndshm, new files*.\n\
+         - Frames that are handed over again and again: \
+         [performance-streams.md](performance-streams.md); rows that are appended: \
+         [performance-growing.md](performance-growing.md); from Python: \
+         [performance-python.md](performance-python.md).\n\n",
+        time("create", 4 * kib),
+        time("open_first", 4 * kib),
+        time("release", 4 * kib),
+        text::time(
+            results
+                .of("ndshm: open of an open array", "call", 4 * kib)
+                .map_or(f64::NAN, Series::median)
+        ),
+        time("create", mib),
+        time("create", 256 * mib),
+        time("steady", 256 * mib),
+        text::time(
+            results
+                .of("ndshm: read guard", "call", 4 * kib)
+                .map_or(f64::NAN, Series::median)
+        ),
+    )
 }
+
+/// The machine and the run.
+fn facts(results: &Results) -> String {
+    machine(results, "## The run", "crates/peers/run")
+}
+
+/// Why goals are missed, and the figures behind decisions. Written by hand, after a run.
+const REASONS: &str = include_str!("../reasons.md");
 
 /// The title of a document, and where and when it was measured by a script.
 pub fn machine(results: &Results, title: &str, script: &str) -> String {
@@ -185,7 +231,7 @@ fn lines(results: &Results, operation: &str) -> Vec<Line> {
     let line = |variant: &Variant| {
         let style = match variant.kind {
             Kind::Floor => Style::Floor,
-            Kind::Own if variant.name == "ndshm-recycled" => Style::OwnRecycled,
+            Kind::Own if variant.name != "ndshm" => Style::OwnRecycled,
             Kind::Own => Style::Own,
             Kind::Rust | Kind::Python => {
                 peers += 1;

@@ -3,7 +3,7 @@
 
 use crate::{
     peer::{Place, Result},
-    peers::ndshm::manager,
+    peers::ndshm::{DEFAULT, manager},
 };
 use ndarray::Ix1;
 use ndshm::SharedArray1;
@@ -18,7 +18,7 @@ const OPENS: usize = 1000;
     reason = "strict mode and the bare exit are calls of libc"
 )]
 pub fn attempt(place: &Place) -> Result<()> {
-    let manager = manager(&place.directory, false)?;
+    let manager = manager(&place.directory, DEFAULT)?;
     let array: SharedArray1<f64> = manager.zeros(512)?;
     let handle = array.handle();
     let open = || handle.open::<f64, Ix1>().is_ok();

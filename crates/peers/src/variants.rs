@@ -72,7 +72,14 @@ pub const VARIANTS: &[Variant] = &[
         "ndshm-recycled",
         "**ndshm, recycled**",
         Kind::Own,
-        "the same from a manager that recycles released files",
+        "the same from a manager that keeps all released files for reuse (`recycle(4 << 30)`), not \
+         only those of small arrays for a moment",
+    ),
+    variant(
+        "ndshm-fresh",
+        "**ndshm, new files**",
+        Kind::Own,
+        "the same from a manager that keeps none (`recycle(0)`)",
     ),
     variant(
         "memmap2",
@@ -168,8 +175,9 @@ pub fn with_peer(name: &str, visitor: impl Visitor) -> Result<()> {
     match name {
         "heap" => visitor.visit::<floors::Heap>(),
         "raw" => visitor.visit::<floors::Raw>(),
-        "ndshm" => visitor.visit::<peers::ndshm::Ndshm<false>>(),
-        "ndshm-recycled" => visitor.visit::<peers::ndshm::Ndshm<true>>(),
+        "ndshm" => visitor.visit::<peers::ndshm::Ndshm<{ peers::ndshm::DEFAULT }>>(),
+        "ndshm-recycled" => visitor.visit::<peers::ndshm::Ndshm<{ peers::ndshm::RECYCLED }>>(),
+        "ndshm-fresh" => visitor.visit::<peers::ndshm::Ndshm<{ peers::ndshm::FRESH }>>(),
         "memmap2" => visitor.visit::<peers::memmap2::Memmap2>(),
         "shared_memory" => visitor.visit::<peers::shared_memory::SharedMemory>(),
         "ipc-channel" => visitor.visit::<peers::ipc_channel::IpcChannel>(),

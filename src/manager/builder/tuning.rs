@@ -139,14 +139,18 @@ impl Builder {
     }
 
     /// Keeps the memory of released arrays, up to so many bytes, for new arrays of the same number
-    /// of pages; 0 by default.
+    /// of pages. 0 keeps none: a released array's memory is free at once.
     ///
     /// A new array in kept memory costs no more than writing its elements, and a release costs
-    /// little. The process keeps the memory of arrays that it owned, that have no chosen name, that
-    /// no other process has open, and that were not frozen. The memory is a part of the store
+    /// little. The process keeps the memory of arrays that it owned, that have no chosen name and
+    /// that no other process has open. The memory is a part of the store
     /// ([`Usage::kept`](crate::Usage::kept)) until it is reused, until space runs out for an array
     /// of this process, or until the process drops its last manager of the store. A setting of this
     /// process, as [`lock_timeout`](Self::lock_timeout) is.
+    ///
+    /// Without this setting a process keeps arrays of up to 1 MiB, of each store at most 4 MiB and
+    /// 256 files, and gives them back when it made and released none for a second. A thread does
+    /// that; it runs only while something is kept, and not during a fork.
     ///
     /// # Examples
     ///

@@ -5,34 +5,36 @@ use ndarray::{Ix1, aview1};
 use ndshm::{Handle, Manager, SharedArray1};
 use std::path::Path;
 
-/// Whether [`manager`] can make a manager that recycles.
-pub const RECYCLES: bool = true;
-/// Bytes of released arrays that are kept: more than any measurement releases at once.
-const KEPT: usize = 4 << 30;
+/// The files of released arrays that are kept for reuse: those that the library keeps by itself.
+pub const DEFAULT: u8 = 0;
+/// All, more than any measurement releases at once.
+pub const RECYCLED: u8 = 1;
+/// None.
+pub const FRESH: u8 = 2;
 
-/// A new ephemeral store in `root`. The only code that defines the variant "recycled".
-pub fn manager(root: &Path, is_recycling: bool) -> Result<Manager> {
+/// A new ephemeral store in `root`. The only code that defines the variants.
+pub fn manager(root: &Path, kept: u8) -> Result<Manager> {
     let builder = Manager::builder().root(root.join("stores"));
-    Ok(if is_recycling {
-        builder.recycle(KEPT)
-    } else {
-        builder
-    }
-    .create()?)
+    let builder = match kept {
+        RECYCLED => builder.recycle(4 << 30),
+        FRESH => builder.recycle(0),
+        _ => builder,
+    };
+    Ok(builder.create()?)
 }
 
 /// Arrays of one store.
-pub struct Ndshm<const RECYCLED: bool> {
+pub struct Ndshm<const KEPT: u8> {
     manager: Manager,
 }
 
-impl<const RECYCLED: bool> Peer for Ndshm<RECYCLED> {
+impl<const KEPT: u8> Peer for Ndshm<KEPT> {
     type Made = SharedArray1<f64>;
     type Opened = SharedArray1<f64>;
 
     fn new(role: Role, place: &Place, greeting: &str) -> Result<Self> {
         let manager = match role {
-            Role::Producer => manager(&place.directory, RECYCLED)?,
+            Role::Producer => manager(&place.directory, KEPT)?,
             Role::Consumer => Manager::open(greeting)?,
         };
         Ok(Self { manager })

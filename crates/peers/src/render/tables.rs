@@ -1,6 +1,6 @@
 //! The tables of the document.
 
-use super::Operation;
+use super::{OPERATIONS, Operation};
 use crate::{
     calls,
     goals::Goal,
@@ -53,10 +53,63 @@ pub fn goals(goals: &[Goal]) -> String {
     let intro =
         "Ratios, unless a unit is given: the time before the colon divided by the time after it.";
     format!(
-        "## Goals\n\n{} met, {} missed. {intro}\n\n{}",
+        "## Other goals\n\n{} met, {} missed. {intro}\n\n{}",
         count(true),
         count(false),
         table(&head, goals.iter().map(row))
+    )
+}
+
+/// The peers that share memory without an arrangement of their own.
+const PLAIN: [&str; 4] = ["memmap2", "shared_memory", "ipc-channel", "py-SharedArray"];
+
+/// Every operation and size beside the best plain peer of the same run.
+pub fn beside_the_best(results: &Results) -> String {
+    let best = |operation: &str, bytes: usize| {
+        let series = PLAIN
+            .iter()
+            .filter_map(|peer| results.of(peer, operation, bytes));
+        series.min_by(|one, other| one.median().total_cmp(&other.median()))
+    };
+    let cell = |operation: &str, bytes: usize| {
+        let ratio = results
+            .of("ndshm", operation, bytes)
+            .zip(best(operation, bytes))
+            .and_then(|(own, best)| own.ratio(best));
+        match ratio {
+            Some(ratio) if ratio > 1.0 => format!("**{}**", text::digits(ratio)),
+            Some(ratio) => text::digits(ratio),
+            None => "–".into(),
+        }
+    };
+    let head = [
+        vec![String::new()],
+        SIZES.iter().map(|&bytes| text::size(bytes)).collect(),
+    ]
+    .concat();
+    let by_size = OPERATIONS.iter().map(|operation| {
+        let cells = SIZES.iter().map(|&bytes| cell(operation.name, bytes));
+        [vec![operation.title.to_owned()], cells.collect()].concat()
+    });
+    let crowd = [
+        ("10,000 at once: create and fill", "crowd_create"),
+        ("10,000 at once: open", "crowd_open"),
+        ("10,000 at once: release", "crowd_release"),
+    ];
+    let crowd = crowd.map(|(what, operation)| {
+        let none = SIZES[1..].iter().map(|_| String::new());
+        [
+            vec![what.to_owned(), cell(operation, SMALL)],
+            none.collect(),
+        ]
+        .concat()
+    });
+    format!(
+        "## Beside the best plain peer\n\nThe time of ndshm divided by that of the best of memmap2 \
+         by hand, shared_memory, ipc-channel and SharedArray: the median over interleaved rounds. \
+         The goal is at most 1.0 in every cell; what misses it is bold, and the reason is below.\
+         \n\n{}\n",
+        table(&head, by_size.chain(crowd))
     )
 }
 

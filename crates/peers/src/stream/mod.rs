@@ -19,7 +19,7 @@ mod words;
 use crate::{
     machine,
     peer::{Place, Result},
-    peers::ndshm::manager,
+    peers::ndshm::{DEFAULT, manager},
     python::Python,
     results::{Results, Skipped},
 };
@@ -83,7 +83,7 @@ pub fn measure(place: &Place, python: &Path, document: &Path, is_quick: bool) ->
         ..Results::default()
     };
     // Ends with this process, and has the rings of all teams.
-    let manager = manager(&place.directory, false)?;
+    let manager = manager(&place.directory, DEFAULT)?;
     let run = Run {
         place: place.clone(),
         python,
