@@ -13,6 +13,9 @@ use std::{
 /// The most threads of one transfer: with more, memory or the disk is the limit.
 const MOST_THREADS: usize = 8;
 
+/// Takes the bytes of a job that is done.
+pub(crate) type Report<'a> = dyn FnMut(usize) + 'a;
+
 /// The number of threads that this process may keep busy, at most [`MOST_THREADS`].
 pub(crate) fn threads() -> usize {
     thread::available_parallelism()
@@ -30,7 +33,7 @@ pub(crate) fn share<J: Send, S, E: Send>(
     jobs: impl Iterator<Item = J> + Send,
     state: impl Fn() -> S + Sync,
     work: impl Fn(&mut S, J) -> Result<usize, E> + Sync,
-    report: &mut dyn FnMut(usize),
+    report: &mut Report<'_>,
 ) -> Result<(), E> {
     let (jobs, failed) = (Mutex::new(jobs), Mutex::new(None));
     let ends = AtomicBool::new(false);
@@ -42,7 +45,7 @@ pub(crate) fn share<J: Send, S, E: Send>(
             jobs.next()
         }
     };
-    let run = |done: &mut dyn FnMut(usize)| {
+    let run = |done: &mut Report<'_>| {
         // Also where `work` or `report` panics, no further job is begun.
         let _end = End(&ends);
         let mut state = state();
@@ -65,11 +68,7 @@ pub(crate) fn share<J: Send, S, E: Send>(
 }
 
 /// Calls `run` in all threads. `report` gets each number that any of them passes to its argument.
-fn spread(
-    threads: usize,
-    run: &(dyn Fn(&mut dyn FnMut(usize)) + Sync),
-    report: &mut dyn FnMut(usize),
-) {
+fn spread(threads: usize, run: &(dyn Fn(&mut Report<'_>) + Sync), report: &mut Report<'_>) {
     let (sender, receiver) = mpsc::channel();
     thread::scope(|scope| {
         for _ in 1..threads {

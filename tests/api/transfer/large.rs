@@ -46,7 +46,11 @@ fn views(manager: &Manager) -> Vec<(&'static str, AnyArray)> {
         ("transposed", table.t().unwrap().into_any().unwrap()),
         (
             "halves",
-            table.slice(s![.., 1..-1]).unwrap().into_any().unwrap(),
+            table
+                .slice(s![.., 1..LEN / 48 - 1])
+                .unwrap()
+                .into_any()
+                .unwrap(),
         ),
         (
             "columns",
