@@ -1,7 +1,7 @@
 //! The cost of making, opening, handing over and reading an array.
 //!
-//! `cargo bench` prints a table of ratios and then criterion's times. Each ratio divides a time by
-//! a floor that was measured in turns with it in the same run. A floor is the time of the kernel or
+//! `cargo bench` prints a table of ratios and then a table of times. Each ratio divides a time by a
+//! floor that was measured in turns with it in the same run. A floor is the time of the kernel or
 //! of ndarray for the minimum of the same job:
 //!
 //! - create, open: the same system calls by hand, without names, locks, checks or a real header;
@@ -15,13 +15,12 @@
 
 mod ratios;
 
-use criterion::{BatchSize, Criterion};
 use memmap2::MmapOptions;
 use ndarray::{Array2, Ix1, Ix2, s};
 use ndshm::{Handle, Manager, SharedArray2};
 use ratios::{is_test, medians, report};
 use rustix::fs::{FallocateFlags, Mode, OFlags};
-use std::{fs::File, hint::black_box, os::unix::fs::FileExt, path::Path, time::Duration};
+use std::{fs::File, hint::black_box, os::unix::fs::FileExt, path::Path};
 
 const PAGE: usize = 4096;
 
@@ -126,15 +125,8 @@ fn compare(manager: &Manager, crowded: &Manager) {
     );
 }
 
-fn benchmarks(criterion: &mut Criterion, manager: &Manager) {
-    let mut group = criterion.benchmark_group("store");
-    group.bench_function("create 8 KiB", |bencher| {
-        bencher.iter_batched(
-            || (),
-            |()| manager.zeros::<u8, _>(8 << 10).unwrap(),
-            BatchSize::NumIterations(1000),
-        );
-    });
+/// Operations without a floor, measured in turns; as a test, each is called once.
+fn times(manager: &Manager) {
     let array = manager
         .options()
         .name("opened")
@@ -142,27 +134,41 @@ fn benchmarks(criterion: &mut Criterion, manager: &Manager) {
         .unwrap();
     let view = array.slice(s![10..90;2, ..;-1]).unwrap();
     let handle = view.handle();
-    group.bench_function("open a handle, array open in the process", |bencher| {
-        bencher.iter(|| handle.open::<f64, Ix2>().unwrap())
-    });
-    group.bench_function("handle to text and back", |bencher| {
-        bencher.iter(|| view.handle().to_string().parse::<Handle>().unwrap())
-    });
-    group.bench_function("handle to postcard and back", |bencher| {
-        bencher.iter(|| {
-            postcard::from_bytes::<Handle>(&postcard::to_allocvec(&view.handle()).unwrap()).unwrap()
-        });
-    });
-    group.bench_function("slice", |bencher| {
-        bencher.iter(|| array.slice(s![10..90;2, ..;-1]).unwrap())
-    });
-    group.bench_function("read guard", |bencher| {
-        bencher.iter(|| array.read().unwrap())
-    });
-    group.bench_function("write guard", |bencher| {
-        bencher.iter(|| array.write().unwrap())
-    });
-    group.finish();
+    let mut create = || drop(black_box(manager.zeros::<u8, _>(8 << 10).unwrap()));
+    let mut open = || drop(black_box(handle.open::<f64, Ix2>().unwrap()));
+    let mut text = || {
+        drop(black_box(
+            view.handle().to_string().parse::<Handle>().unwrap(),
+        ))
+    };
+    let mut binary = || {
+        let bytes = postcard::to_allocvec(&view.handle()).unwrap();
+        drop(black_box(postcard::from_bytes::<Handle>(&bytes).unwrap()));
+    };
+    let mut slice = || drop(black_box(array.slice(s![10..90;2, ..;-1]).unwrap()));
+    let mut read = || drop(black_box(array.read().unwrap()));
+    let mut write = || drop(black_box(array.write().unwrap()));
+    let mut operations: [(&str, &mut dyn FnMut()); 7] = [
+        ("create and delete, 8 KiB", &mut create),
+        ("open a handle, array open in the process", &mut open),
+        ("handle to text and back", &mut text),
+        ("handle to postcard and back", &mut binary),
+        ("slice", &mut slice),
+        ("read guard", &mut read),
+        ("write guard", &mut write),
+    ];
+    if is_test() {
+        operations.iter_mut().for_each(|(_, operation)| operation());
+    } else {
+        let names = operations.each_ref().map(|(name, _)| *name);
+        let medians = medians(&mut operations.map(|(_, operation)| operation));
+        println!("\n{:<44} {:>10}", "operation", "median");
+        for (name, median) in names.iter().zip(medians) {
+            println!("{name:<44} {median:>10.3?}");
+        }
+    }
+    drop(array);
+    drop(view);
     manager.remove("opened").unwrap();
 }
 
@@ -177,11 +183,6 @@ fn main() {
     if !is_test() {
         compare(&manager, &crowded);
     }
-    let mut criterion = Criterion::default()
-        .configure_from_args()
-        .measurement_time(Duration::from_secs(2))
-        .warm_up_time(Duration::from_millis(500));
-    benchmarks(&mut criterion, &manager);
-    criterion.final_summary();
+    times(&manager);
     drop((crowd, large_crowd));
 }

@@ -1,17 +1,28 @@
 //! The elements of a transfer: from a guard to a file, or from a file to a draft, in pieces.
 
-use super::{failure::Failure, gather, meter::Meter};
+use super::{failure::Failure, gather, input::Source, meter::Meter, outlet::Drain};
 use crate::{
     array::view,
     element::numpy::Swap,
     layout::{Layout, Order},
     segment::draft::Draft,
+    sys::{
+        region::Region,
+        share::{share, threads},
+    },
 };
+use crc32fast::Hasher;
 use ndarray::{ArrayView, ArrayViewMut, Axis, Ix1, IxDyn};
-use std::io::{Read, Write};
+use std::{
+    io,
+    os::unix::fs::FileExt,
+    sync::{Mutex, PoisonError},
+};
 
 /// Bytes that are moved between two reports of progress.
 const PIECE: usize = 4 << 20;
+/// From this many bytes on, several threads share a transfer.
+const SHARED_FROM: usize = 8 << 20;
 /// Contiguous runs of at least this many bytes go from the mapping into the file directly. Shorter
 /// ones are gathered first.
 const DIRECT_FROM: usize = 64 << 10;
@@ -23,7 +34,7 @@ pub(super) fn write(
     order: Order,
     are_bools: bool,
     meter: &mut Meter<'_>,
-    out: &mut dyn Write,
+    out: &mut dyn Drain,
 ) -> Result<(), Failure> {
     let last = elements.ndim() - 1;
     let mut axes: Vec<usize> = (0..last).collect();
@@ -51,8 +62,25 @@ fn write_words<const N: usize>(
     words: ArrayView<'_, [u8; N], IxDyn>,
     are_bools: bool,
     meter: &mut Meter<'_>,
-    out: &mut dyn Write,
+    out: &mut dyn Drain,
 ) -> Result<(), Failure> {
+    let words = gather::merged(words);
+    let last = Axis(words.ndim() - 1);
+    let is_direct =
+        words.len_of(last) * N >= DIRECT_FROM && words.stride_of(last) == 1 && !are_bools;
+    let len = words.len() * N;
+    if len >= SHARED_FROM
+        && let Some(region) = out.region(len)?
+    {
+        let report = &mut |bytes| meter.add(bytes);
+        match is_direct {
+            true => write_runs(&words, &region, report)?,
+            false => write_gathered(&words, are_bools, &region, report)?,
+        }
+        let sum = region.into_sum();
+        out.add_region(sum, len);
+        return Ok(());
+    }
     let mut put = |bytes: &[u8]| {
         bytes.chunks(PIECE).try_for_each(|piece| {
             out.write_all(piece)?;
@@ -60,24 +88,71 @@ fn write_words<const N: usize>(
             Ok(())
         })
     };
-    let words = gather::merged(words);
-    let last = Axis(words.ndim() - 1);
-    if words.len_of(last) * N >= DIRECT_FROM && words.stride_of(last) == 1 && !are_bools {
-        return words
-            .lanes(last)
-            .into_iter()
-            .filter_map(|run| run.to_slice())
-            .try_for_each(|run| put(run.as_flattened()));
+    if is_direct {
+        return runs(&words).try_for_each(&mut put);
     }
     gather::blocks(&words, |block| {
         let bytes = block.as_flattened_mut();
         if are_bools {
-            bytes
-                .iter_mut()
-                .for_each(|byte| *byte = u8::from(*byte != 0));
+            normalize(bytes);
         }
         put(bytes)
     })
+}
+
+/// The contiguous runs along the last axis.
+fn runs<'a, const N: usize>(
+    words: &'a ArrayView<'_, [u8; N], IxDyn>,
+) -> impl Iterator<Item = &'a [u8]> + Send {
+    let last = Axis(words.ndim() - 1);
+    let lanes = words.lanes(last).into_iter();
+    lanes.filter_map(|run| run.to_slice().map(<[_]>::as_flattened))
+}
+
+/// Writes contiguous runs into a region, straight from the mapping.
+fn write_runs<const N: usize>(
+    words: &ArrayView<'_, [u8; N], IxDyn>,
+    region: &Region<'_>,
+    report: &mut dyn FnMut(usize),
+) -> io::Result<()> {
+    let mut end = 0;
+    let pieces = runs(words).flat_map(move |run| {
+        let start = end;
+        end += run.len();
+        region.pieces(start, run, PIECE)
+    });
+    let write = |_: &mut (), (offset, bytes): (usize, &[u8])| {
+        region.write(offset, bytes)?;
+        Ok(bytes.len())
+    };
+    let threads = if region.is_parallel() { threads() } else { 1 };
+    share(threads, pieces, || (), write, report)
+}
+
+/// Gathers blocks and writes them into a region.
+fn write_gathered<const N: usize>(
+    words: &ArrayView<'_, [u8; N], IxDyn>,
+    are_bools: bool,
+    region: &Region<'_>,
+    report: &mut dyn FnMut(usize),
+) -> io::Result<()> {
+    let write = |block: &mut Vec<[u8; N]>, (offset, part): (usize, gather::Part<'_, N>)| {
+        let bytes = gather::gather(part, block).as_flattened_mut();
+        if are_bools {
+            normalize(bytes);
+        }
+        region.write(offset * N, bytes)?;
+        Ok(bytes.len())
+    };
+    let parts = gather::parts(words).into_iter();
+    share(threads(), parts, Vec::new, write, report)
+}
+
+/// Makes 0 and 1 of the bytes of booleans.
+fn normalize(bools: &mut [u8]) {
+    bools
+        .iter_mut()
+        .for_each(|byte| *byte = u8::from(*byte != 0));
 }
 
 /// Fills a draft of `len` bytes with the bytes that come next in `input`.
@@ -87,28 +162,81 @@ pub(super) fn read(
     itemsize: usize,
     swaps: &[Swap],
     meter: &mut Meter<'_>,
-    input: &mut dyn Read,
+    input: &mut dyn Source,
 ) -> Result<(), Failure> {
     let mut result = Ok(());
     let fill = |mut bytes: ArrayViewMut<'_, u8, Ix1>| {
         let Some(bytes) = bytes.as_slice_mut() else {
             unreachable!("the bytes of a draft are contiguous")
         };
-        result = bytes
-            .chunks_mut(PIECE.next_multiple_of(itemsize.max(1)))
-            .try_for_each(|piece| {
+        let piece_len = PIECE.next_multiple_of(itemsize.max(1));
+        let swap = |piece: &mut [u8]| {
+            if !swaps.is_empty() {
+                piece
+                    .chunks_exact_mut(itemsize)
+                    .for_each(|item| swaps.iter().for_each(|swap| swap_bytes(item, *swap)));
+            }
+        };
+        let mut report = |bytes| meter.add(bytes);
+        result = read_shared(bytes, piece_len, &swap, &mut report, input).and_then(|is_read| {
+            if is_read {
+                return Ok(());
+            }
+            bytes.chunks_mut(piece_len).try_for_each(|piece| {
                 input.read_exact(piece)?;
-                if !swaps.is_empty() {
-                    piece
-                        .chunks_exact_mut(itemsize)
-                        .for_each(|item| swaps.iter().for_each(|swap| swap_bytes(item, *swap)));
-                }
-                meter.add(piece.len());
+                swap(piece);
+                report(piece.len());
                 Ok(())
-            });
+            })
+        });
     };
     view::fill::<u8, Ix1>(draft, &Layout::whole(Ix1(len), Order::C, 1), fill);
-    result
+    Ok(result?)
+}
+
+/// Reads many bytes by several threads, in pieces that are whole elements. False where the input
+/// gives its bytes one after another, or has few.
+fn read_shared(
+    bytes: &mut [u8],
+    piece_len: usize,
+    swap: &(dyn Fn(&mut [u8]) + Sync),
+    report: &mut dyn FnMut(usize),
+    input: &mut dyn Source,
+) -> io::Result<bool> {
+    let len = bytes.len();
+    if len < SHARED_FROM {
+        return Ok(false);
+    }
+    let Some(stretch) = input.stretch(len)? else {
+        return Ok(false);
+    };
+    let sums = Mutex::new(Vec::new());
+    let read = |_: &mut (), (number, piece): (usize, &mut [u8])| {
+        let start = stretch.start + (number * piece_len) as u64;
+        stretch.file.read_exact_at(piece, start)?;
+        if stretch.is_summed {
+            let mut sum = Hasher::new();
+            sum.update(piece);
+            let mut sums = sums.lock().unwrap_or_else(PoisonError::into_inner);
+            sums.push((number, sum));
+        }
+        swap(piece);
+        Ok::<_, io::Error>(piece.len())
+    };
+    let pieces = bytes.chunks_mut(piece_len).enumerate();
+    share(threads(), pieces, || (), read, report)?;
+    let sums = sums.into_inner().unwrap_or_else(PoisonError::into_inner);
+    input.pass(len, in_order(sums))?;
+    Ok(true)
+}
+
+/// The checksum of all pieces, from those of each with its number.
+fn in_order(mut sums: Vec<(usize, Hasher)>) -> Hasher {
+    sums.sort_unstable_by_key(|(number, _)| *number);
+    sums.iter().fold(Hasher::new(), |mut all, (_, sum)| {
+        all.combine(sum);
+        all
+    })
 }
 
 /// Swaps the bytes of consecutive numbers of one element.

@@ -9,14 +9,12 @@ use super::source::keyed;
 use super::{
     failure::{Failure, STREAM, writing},
     meter::{Meter, Progress},
+    outlet::Outlet,
     output::Output,
     source::{Exportable, byte_len, write_elements, write_npy},
 };
 use crate::{error::Result, layout::Order, sys::process::Bounded};
-use std::{
-    io::{self, Write},
-    path::Path,
-};
+use std::{io::Write, path::Path};
 
 /// Settings for an export, and the verbs that write arrays into files of other formats.
 ///
@@ -76,8 +74,8 @@ impl<'a> Export<'a> {
         self
     }
 
-    /// Calls a function every few megabytes, with the bytes of elements written so far and the
-    /// bytes of all elements.
+    /// Calls a function every few megabytes, in this thread, with the bytes of elements written so
+    /// far and the bytes of all elements.
     pub fn progress(mut self, progress: &'a (dyn Fn(u64, u64) + Sync)) -> Self {
         self.progress = Some(progress);
         self
@@ -264,12 +262,8 @@ impl<'a> Export<'a> {
             Outlet::File(file) => npz::write(&arrays, self.compresses, meter, file),
             Outlet::Stream(out) => {
                 let mut file = super::output::spool()?;
-                npz::write(
-                    &arrays,
-                    self.compresses,
-                    meter,
-                    &mut Bounded::new(&mut file),
-                )?;
+                let mut spooled = Bounded::new(&mut file);
+                npz::write(&arrays, self.compresses, meter, &mut spooled)?;
                 Ok(super::output::unspool(file, *out)?)
             }
         })
@@ -396,28 +390,6 @@ impl Sink<'_> {
         match self {
             Sink::Path(path) => path,
             Sink::Stream(_) => Path::new(STREAM),
-        }
-    }
-}
-
-/// The open end of an export.
-enum Outlet<'a> {
-    File(Bounded<'a>),
-    Stream(&'a mut dyn Write),
-}
-
-impl Write for Outlet<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Outlet::File(file) => file.write(bytes),
-            Outlet::Stream(out) => out.write(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Outlet::File(file) => file.flush(),
-            Outlet::Stream(out) => out.flush(),
         }
     }
 }

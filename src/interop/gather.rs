@@ -40,19 +40,46 @@ pub(super) fn merged<const N: usize>(
     words
 }
 
+/// Words that become one block.
+pub(super) type Part<'a, const N: usize> = ArrayView<'a, [u8; N], IxDyn>;
+
+/// All words in parts of one block, in C order, each with the number of words before it.
+pub(super) fn parts<'a, const N: usize>(
+    words: &'a ArrayView<'_, [u8; N], IxDyn>,
+) -> Vec<(usize, Part<'a, N>)> {
+    let (mut parts, mut start) = (Vec::new(), 0);
+    let Ok(()) = cut(words.view(), block_len(words), &mut |part| {
+        let len = part.len();
+        parts.push((start, part));
+        start += len;
+        Ok::<(), std::convert::Infallible>(())
+    });
+    parts
+}
+
+/// The words of a part in C order, in a block that is as long as it needs to be.
+pub(super) fn gather<'b, const N: usize>(
+    part: Part<'_, N>,
+    block: &'b mut Vec<[u8; N]>,
+) -> &'b mut [[u8; N]] {
+    if block.len() < part.len() {
+        block.resize(part.len(), [0; N]);
+    }
+    let block = &mut block[..part.len()];
+    if let Ok(to) = ArrayViewMut::from_shape(part.raw_dim(), &mut *block) {
+        copy(part, to);
+    }
+    block
+}
+
 /// Passes all words to `take` in C order, in blocks.
 pub(super) fn blocks<const N: usize, E>(
     words: &ArrayView<'_, [u8; N], IxDyn>,
     mut take: impl FnMut(&mut [[u8; N]]) -> Result<(), E>,
 ) -> Result<(), E> {
-    let most = block_len(words);
-    let mut block = vec![[0; N]; most.min(words.len())];
-    cut(words.view(), most, &mut |part| {
-        let block = &mut block[..part.len()];
-        if let Ok(to) = ArrayViewMut::from_shape(part.raw_dim(), &mut *block) {
-            copy(part, to);
-        }
-        take(block)
+    let mut block = Vec::new();
+    cut(words.view(), block_len(words), &mut |part| {
+        take(gather(part, &mut block))
     })
 }
 
@@ -78,19 +105,23 @@ fn near_axis<const N: usize>(words: &ArrayView<'_, [u8; N], IxDyn>) -> usize {
 }
 
 /// Cuts words along the outer axes into parts of at most `most` words, and visits them in C order.
-fn cut<const N: usize, E>(
-    words: ArrayView<'_, [u8; N], IxDyn>,
+fn cut<'a, const N: usize, E>(
+    words: Part<'a, N>,
     most: usize,
-    visit: &mut impl FnMut(ArrayView<'_, [u8; N], IxDyn>) -> Result<(), E>,
+    visit: &mut impl FnMut(Part<'a, N>) -> Result<(), E>,
 ) -> Result<(), E> {
     let outer = words.shape().iter().position(|&len| len > 1);
     let Some(axis) = outer.filter(|_| words.len() > most) else {
         return visit(words);
     };
     let one = words.len() / words.len_of(Axis(axis));
-    words
-        .axis_chunks_iter(Axis(axis), (most / one).max(1))
-        .try_for_each(|part| cut(part, most, visit))
+    let (step, mut rest) = ((most / one).max(1), words);
+    while rest.len_of(Axis(axis)) > step {
+        let (part, after) = rest.split_at(Axis(axis), step);
+        cut(part, most, visit)?;
+        rest = after;
+    }
+    cut(rest, most, visit)
 }
 
 /// Copies a block, two axes at a time: the last one, along which the output is contiguous, and the

@@ -5,11 +5,34 @@ use crate::{
     error::{Error, Result},
     sys::fs::above_the_streams,
 };
+use crc32fast::Hasher;
 use std::{
     fs::File,
-    io::{self, IsTerminal, Read},
+    io::{self, IsTerminal, Read, Seek},
     path::Path,
 };
+
+/// Gives the bytes of an import, one after another or by places.
+pub(super) trait Source: Read {
+    /// The place of the next `len` bytes, for threads that read them in any order; the caller
+    /// reads all of them there and then passes over them, or reads them one after another.
+    fn stretch(&mut self, _len: usize) -> io::Result<Option<Stretch<'_>>> {
+        Ok(None)
+    }
+
+    /// Passes over the bytes of a stretch, which were read. Takes their CRC-32 if it is counted.
+    fn pass(&mut self, _len: usize, _sum: Hasher) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A place in a regular file.
+pub(super) struct Stretch<'a> {
+    pub(super) file: &'a File,
+    pub(super) start: u64,
+    /// Whether the CRC-32 of the bytes is counted.
+    pub(super) is_summed: bool,
+}
 
 /// The bytes of an import.
 pub(super) enum Input<'a> {
@@ -54,20 +77,13 @@ impl Input<'_> {
         }
     }
 
-    pub(super) fn reader(&mut self) -> &mut dyn Read {
-        match self {
-            Self::File(file, _) | Self::Stream(file) => file,
-            Self::Reader(reader) => *reader,
-        }
-    }
-
     /// Passes over bytes, which a file has.
     #[cfg(feature = "safetensors")]
     pub(super) fn skip(&mut self, len: u64) -> io::Result<()> {
         if let Self::File(file, _) = self {
-            return io::Seek::seek_relative(file, len as i64);
+            return file.seek_relative(len as i64);
         }
-        match io::copy(&mut self.reader().take(len), &mut io::sink())? {
+        match io::copy(&mut self.by_ref().take(len), &mut io::sink())? {
             skipped if skipped == len => Ok(()),
             _ => Err(io::ErrorKind::UnexpectedEof.into()),
         }
@@ -95,8 +111,38 @@ impl Input<'_> {
             return Ok(file);
         }
         let mut file = super::output::spool()?;
-        io::copy(self.reader(), &mut file)?;
-        io::Seek::rewind(&mut file)?;
+        io::copy(&mut self, &mut file)?;
+        file.rewind()?;
         Ok(file)
+    }
+}
+
+impl Read for Input<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::File(file, _) | Self::Stream(file) => file.read(bytes),
+            Self::Reader(reader) => reader.read(bytes),
+        }
+    }
+}
+
+impl Source for Input<'_> {
+    fn stretch(&mut self, _len: usize) -> io::Result<Option<Stretch<'_>>> {
+        let Self::File(file, _) = self else {
+            return Ok(None);
+        };
+        let start = file.stream_position()?;
+        Ok(Some(Stretch {
+            file,
+            start,
+            is_summed: false,
+        }))
+    }
+
+    fn pass(&mut self, len: usize, _sum: Hasher) -> io::Result<()> {
+        match self {
+            Self::File(file, _) => file.seek_relative(len as i64),
+            _ => Ok(()),
+        }
     }
 }

@@ -10,6 +10,10 @@
 //! `safetensors`); these use `source` (the arrays to write), `target` (the arrays to make) and
 //! `selection` (which of them); all of them use the rest: headers, elements, files, failures.
 
+#[cfg(feature = "zip")]
+mod archive;
+#[cfg(feature = "zip")]
+mod deflate;
 mod described;
 #[cfg(feature = "dlpack")]
 #[allow(unsafe_code)]
@@ -24,6 +28,7 @@ mod meter;
 mod npy;
 #[cfg(feature = "zip")]
 mod npz;
+mod outlet;
 mod output;
 #[cfg(feature = "safetensors")]
 mod safetensors;

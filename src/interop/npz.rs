@@ -1,7 +1,9 @@
 //! `.npz` files: zip archives of `.npy` files.
 
 use super::{
+    archive::Archive,
     failure::Failure,
+    input::{Source, Stretch},
     meter::{Meter, Progress},
     npy,
     selection::{Left, Selection},
@@ -9,14 +11,13 @@ use super::{
     target::{Taken, Target},
 };
 use crate::{array::any::AnyArray, segment::draft::Draft, sys::process::Bounded};
+use crc32fast::Hasher;
 use std::{
     fs::File,
     io::{self, BufReader, Read},
+    os::unix::fs::FileExt,
 };
-use zip::{
-    CompressionMethod, ZipArchive, ZipWriter, read::ZipFile, result::ZipError,
-    write::SimpleFileOptions,
-};
+use zip::{CompressionMethod, ZipArchive, read::ZipFile, result::ZipError};
 
 /// Ends the name of each entry, after the key of its array.
 const SUFFIX: &str = ".npy";
@@ -41,24 +42,12 @@ pub(super) fn write(
     meter: &mut Meter<'_>,
     file: &mut Bounded<'_>,
 ) -> Result<(), Failure> {
-    let method = if compresses {
-        CompressionMethod::Deflated
-    } else {
-        CompressionMethod::Stored
-    };
-    // All sizes have 64 bits, as NumPy writes them. Entries have no time, so that equal arrays make
-    // equal files.
-    let options = SimpleFileOptions::default()
-        .compression_method(method)
-        .large_file(true)
-        .last_modified_time(zip::DateTime::default());
-    let mut archive = ZipWriter::new(file);
+    // Entries have no time, so that equal arrays make equal files.
+    let mut archive = Archive::new(file, compresses);
     for (key, array) in arrays {
-        archive.start_file(format!("{key}{SUFFIX}"), options)?;
-        write_npy(array, meter, &mut archive)?;
+        archive.add(format!("{key}{SUFFIX}"), |out| write_npy(array, meter, out))?;
     }
-    archive.finish()?;
-    Ok(())
+    archive.finish()
 }
 
 /// An entry that can be taken.
@@ -79,15 +68,23 @@ pub(super) fn read(
     file: File,
 ) -> Result<Taken, Failure> {
     let file_len = file.metadata()?.len();
+    let places = file.try_clone()?;
     let mut archive = ZipArchive::new(BufReader::with_capacity(BUFFER, file))?;
     let (members, left) = survey(target, selection, &mut archive, file_len)?;
     let total = members.iter().map(|member| member.len).sum();
     let mut meter = Meter::new(progress, total);
     let mut drafts = Vec::new();
     for Member { index, key, .. } in members {
-        let mut entry = archive.by_index(index)?;
-        let draft = receive(target, &key, &mut meter, &mut entry)
-            .map_err(|failure| in_entry(&key, failure))?;
+        let entry = archive.by_index(index)?;
+        let size = entry.size();
+        let draft = receive(
+            target,
+            &key,
+            &mut meter,
+            size,
+            &mut Body::new(entry, &places),
+        )
+        .map_err(|failure| in_entry(&key, failure))?;
         drafts.push((key, draft));
     }
     Ok((drafts, left))
@@ -191,9 +188,9 @@ fn receive(
     target: &Target<'_>,
     key: &str,
     meter: &mut Meter<'_>,
-    entry: &mut ZipFile<'_, BufReader<File>>,
+    size: u64,
+    entry: &mut Body<'_>,
 ) -> Result<Draft, Failure> {
-    let size = entry.size();
     let (described, header_len) = npy::read_header(entry)?;
     meter.add(header_len);
     let left = size.saturating_sub(header_len as u64);
@@ -202,6 +199,85 @@ fn receive(
     match entry.read(&mut [0])? {
         0 => Ok(draft),
         _ => Err("more bytes follow its elements".into()),
+    }
+}
+
+/// The bytes of an entry. Those of one that is not compressed are read by places.
+enum Body<'a> {
+    Packed(ZipFile<'a, BufReader<File>>),
+    Stored {
+        file: &'a File,
+        at: u64,
+        end: u64,
+        sum: Hasher,
+        /// The CRC-32 that the bytes must have.
+        expected: u32,
+    },
+}
+
+impl<'a> Body<'a> {
+    fn new(entry: ZipFile<'a, BufReader<File>>, file: &'a File) -> Self {
+        match (entry.compression(), entry.data_start()) {
+            (CompressionMethod::Stored, Some(at)) => Self::Stored {
+                file,
+                at,
+                end: at.saturating_add(entry.compressed_size()),
+                sum: Hasher::new(),
+                expected: entry.crc32(),
+            },
+            _ => Self::Packed(entry),
+        }
+    }
+}
+
+impl Read for Body<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let (file, at, end, sum, expected) = match self {
+            Self::Packed(entry) => return entry.read(bytes),
+            Self::Stored {
+                file,
+                at,
+                end,
+                sum,
+                expected,
+            } => (file, at, *end, sum, *expected),
+        };
+        if *at == end && !bytes.is_empty() && sum.clone().finalize() != expected {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "invalid checksum",
+            ));
+        }
+        let most = usize::try_from(end - *at)
+            .unwrap_or(usize::MAX)
+            .min(bytes.len());
+        let read = file.read_at(&mut bytes[..most], *at)?;
+        sum.update(&bytes[..read]);
+        *at += read as u64;
+        Ok(read)
+    }
+}
+
+impl Source for Body<'_> {
+    fn stretch(&mut self, len: usize) -> io::Result<Option<Stretch<'_>>> {
+        Ok(match self {
+            Self::Stored { file, at, end, .. } if end.saturating_sub(*at) >= len as u64 => {
+                Some(Stretch {
+                    file,
+                    start: *at,
+                    is_summed: true,
+                })
+            }
+            _ => None,
+        })
+    }
+
+    fn pass(&mut self, len: usize, read: Hasher) -> io::Result<()> {
+        if let Self::Stored { at, sum, .. } = self {
+            *at += len as u64;
+            sum.combine(&read);
+        }
+        Ok(())
     }
 }
 

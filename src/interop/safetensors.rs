@@ -8,6 +8,7 @@ use super::{
     failure::Failure,
     input::Input,
     meter::{Meter, Progress},
+    outlet::Drain,
     selection::{Left, Selection},
     source::{byte_len, write_elements},
     target::{Taken, Target},
@@ -22,11 +23,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{self, MapAccess, Visitor},
 };
-use std::{
-    collections::HashSet,
-    fmt,
-    io::{Read, Write},
-};
+use std::{collections::HashSet, fmt, io::Read};
 
 /// The longest header, by the format's own rule.
 const MAX_HEADER_LEN: u64 = 100_000_000;
@@ -159,7 +156,7 @@ pub(super) fn write(
     header: &[u8],
     arrays: &[(&str, AnyArray)],
     meter: &mut Meter<'_>,
-    out: &mut dyn Write,
+    out: &mut dyn Drain,
 ) -> Result<(), Failure> {
     out.write_all(header)?;
     arrays
@@ -213,7 +210,7 @@ pub(super) fn read(
     input: &mut Input<'_>,
 ) -> Result<Taken, Failure> {
     let len = input.len();
-    let (found, metadata) = read_header(input.reader(), len)?;
+    let (found, metadata) = read_header(input, len)?;
     let mut left = Vec::new();
     let mut taken = Vec::new();
     for Found {
@@ -255,7 +252,7 @@ pub(super) fn read(
             continue;
         };
         let draft = target
-            .receive(Some(key), described, len, &mut meter, input.reader())
+            .receive(Some(key), described, len, &mut meter, input)
             .map_err(|failure| match failure {
                 Failure::Format(reason) => Failure::Format(format!("{key:?}: {reason}")),
                 other => other,

@@ -1,6 +1,8 @@
 //! The arrays that an export writes.
 
-use super::{described::without_subarray, elements, failure::Failure, meter::Meter, npy};
+use super::{
+    described::without_subarray, elements, failure::Failure, meter::Meter, npy, outlet::Drain,
+};
 use crate::{
     array::{SharedArray, any::AnyArray, frozen::FrozenArray},
     element::{Bool, Element, numpy::NumpyDType},
@@ -8,7 +10,6 @@ use crate::{
     layout::Order,
 };
 use ndarray::Dimension;
-use std::io::Write;
 
 /// Arrays and views that [`Export`](crate::Export) writes: [`SharedArray`], [`FrozenArray`] and
 /// [`AnyArray`].
@@ -87,7 +88,7 @@ pub(super) fn byte_len(array: &AnyArray) -> u64 {
 pub(super) fn write_npy(
     array: &AnyArray,
     meter: &mut Meter<'_>,
-    out: &mut dyn Write,
+    out: &mut dyn Drain,
 ) -> Result<(), Failure> {
     let (header, order) = npy_header(array);
     out.write_all(&header)?;
@@ -123,7 +124,7 @@ pub(super) fn write_elements(
     array: &AnyArray,
     order: Order,
     meter: &mut Meter<'_>,
-    out: &mut dyn Write,
+    out: &mut dyn Drain,
 ) -> Result<(), Failure> {
     let guard = array.read()?;
     let are_bools = *array.dtype() == Bool::DTYPE;

@@ -2,7 +2,7 @@
 
 #[cfg(any(feature = "zip", feature = "safetensors"))]
 use super::selection::Left;
-use super::{described::Described, elements, failure::Failure, meter::Meter};
+use super::{described::Described, elements, failure::Failure, input::Source, meter::Meter};
 use crate::{
     array::{self, Labels, any::AnyArray},
     cbor,
@@ -17,7 +17,7 @@ use crate::{
     store::member::Member,
 };
 use ciborium::Value;
-use std::{io::Read, sync::Arc};
+use std::sync::Arc;
 
 /// The most bytes of an element type and of its name in NumPy, in the 64 KiB of a header.
 const MAX_TYPE_LEN: usize = 56 << 10;
@@ -53,7 +53,7 @@ impl Target<'_> {
         described: Described,
         left: u64,
         meter: &mut Meter<'_>,
-        input: &mut dyn Read,
+        input: &mut dyn Source,
     ) -> Result<Draft, Failure> {
         let described = self.accepted(described)?;
         let Described { dtype, shape, .. } = &described;

@@ -68,6 +68,21 @@ impl Kind {
     }
 }
 
+/// Whether an open file lies on a tmpfs, below no overlay.
+pub(crate) fn is_on_tmpfs(file: &File) -> bool {
+    kind_of(file) == Some(Kind::Tmpfs)
+}
+
+/// Whether an open file lies on a disk where space that was reserved is written faster.
+pub(crate) fn is_on_disk(file: &File) -> bool {
+    matches!(kind_of(file), Some(Kind::Ext4 | Kind::Xfs))
+}
+
+fn kind_of(file: &File) -> Option<Kind> {
+    let found = rustix::fs::fstatfs(file).ok()?;
+    Kind::of(found.f_type as u64)
+}
+
 impl FileSystem {
     /// The file system of a path; none if it is not one that keeps the promises.
     pub(crate) fn of(path: &Path) -> Result<Option<Self>> {

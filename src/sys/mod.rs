@@ -23,4 +23,6 @@ pub(crate) mod memory;
 pub(crate) mod prefetch;
 #[allow(unsafe_code)]
 pub(crate) mod process;
+pub(crate) mod region;
+pub(crate) mod share;
 pub(crate) mod wait;

@@ -4,7 +4,7 @@
 //! of libc, because rustix lacks the first and the last, and takes the second for one that cannot
 //! fail.
 
-use crate::sys::fork;
+use crate::sys::{fork, region::Region};
 use std::{
     env,
     ffi::OsString,
@@ -150,6 +150,17 @@ impl<'a> Bounded<'a> {
         };
         let at = found.len();
         Ok(Self { file, at, limit })
+    }
+
+    /// The place of the next `len` bytes, and passes over them; `None` where the limit does not
+    /// allow them all. With `sums`, their CRC-32 is counted.
+    pub(crate) fn region(&mut self, len: usize, sums: bool) -> io::Result<Option<Region<'_>>> {
+        let (start, end) = (self.at, self.at.saturating_add(len as u64));
+        if self.limit.is_some_and(|limit| end > limit) {
+            return Ok(None);
+        }
+        self.seek(SeekFrom::Start(end))?;
+        Ok(Some(Region::new(self.file, start, len, sums)))
     }
 }
 

@@ -6,8 +6,8 @@
 )]
 
 use crate::common::{self, Root};
-use ndarray::Ix1;
-use ndshm::{Element, Error, Manager, Observer, SharedArray1};
+use ndarray::{Axis, Ix1, s};
+use ndshm::{Element, Error, Export, Manager, Observer, SharedArray1};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{
     path::{Path, PathBuf},
@@ -214,6 +214,48 @@ fn child_is_in_a_control_group() {
     );
     assert!(manager.usage().unwrap().available < 64 << 20);
     assert_eq!(manager.ones::<u8, _>(8 << 20).unwrap().len(), 8 << 20);
+    common::done();
+}
+
+/// Huge pages are made for a large export, a part at a time: where there is no room for all of it,
+/// the export fails as any write does.
+#[test]
+fn an_export_into_a_full_tmpfs_fails_and_leaves_nothing() {
+    let mount = Root::new();
+    for size in ["9m", "12m", "17m"] {
+        common::run_on_tmpfs(
+            "an_export_into_a_full_tmpfs_fails_and_leaves_nothing",
+            child_exports_into_a_full_tmpfs,
+            size,
+            mount.path(),
+        );
+    }
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_exports_into_a_full_tmpfs() {
+    let mount = PathBuf::from(common::arguments().remove(0));
+    let root = Root::new();
+    let manager = root.manager();
+    let array = manager
+        .from_shape_fn::<u8, _>((2, 9 << 20), |(i, j)| (i + j) as u8)
+        .unwrap();
+    let free = || rustix::fs::statfs(&mount).unwrap().f_bfree;
+    let (before, path) = (free(), mount.join("x.npy"));
+    for view in [array.view().unwrap(), array.t().unwrap()] {
+        let error = Export::new().raw(&view, &path).unwrap_err();
+        let is_full = matches!(&error, Error::Io { source, .. }
+            if source.kind() == std::io::ErrorKind::StorageFull);
+        assert!(is_full, "{error}");
+        assert_eq!(std::fs::read_dir(&mount).unwrap().count(), 0);
+        assert_eq!(free(), before);
+    }
+    // A part that fits is exported all the same.
+    let row = array.index_axis(Axis(0), 1).unwrap();
+    let part = row.slice(s![..8 << 20]).unwrap();
+    Export::new().raw(&part, &path).unwrap();
+    assert!(std::fs::read(&path).unwrap() == part.read().unwrap().to_vec());
     common::done();
 }
 

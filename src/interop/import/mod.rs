@@ -220,7 +220,8 @@ impl<'a> Import<'a> {
         self
     }
 
-    /// Calls a function every few megabytes, with the bytes read so far and the bytes to read.
+    /// Calls a function every few megabytes, in this thread, with the bytes read so far and the
+    /// bytes to read.
     ///
     /// # Examples
     ///

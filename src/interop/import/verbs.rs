@@ -300,7 +300,7 @@ impl Import<'_> {
         }
         let target = self.target(manager, self.name.as_deref());
         let mut input = open()?;
-        let (described, header_len) = describe(input.reader()).map_err(reading(path))?;
+        let (described, header_len) = describe(&mut input).map_err(reading(path))?;
         // A stream has as many bytes as come: fewer are noticed when they are read.
         let left = match input.len() {
             Some(len) => len.saturating_sub(header_len as u64),
@@ -308,7 +308,7 @@ impl Import<'_> {
         };
         let mut meter = Meter::new(self.progress, left);
         let draft = target
-            .receive(None, described, left, &mut meter, input.reader())
+            .receive(None, described, left, &mut meter, &mut input)
             .map_err(reading(path))?;
         input.finish().map_err(reading(path))?;
         target::publish(draft)

@@ -2,11 +2,12 @@
 //! array is ever incomplete.
 //!
 //! `files` looks at what becomes of files, links and streams, `imports` at the new arrays and at
-//! refusals, `npz` and `safetensors` at those formats.
+//! refusals, `large` at transfers of several threads, `npz` and `safetensors` at those formats.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod files;
 mod imports;
+mod large;
 #[cfg(feature = "zip")]
 mod npz;
 #[cfg(feature = "safetensors")]

@@ -170,7 +170,8 @@ fn no_such_path(context: &Context, name: &str) -> Failure {
     )
 }
 
-/// The arrays whose ids begin with these digits, named or not.
+/// The arrays whose ids begin with these digits, named or not, and those without a name whose file
+/// names do.
 fn with_id(stores: &[PathBuf], digits: &str) -> Vec<PathBuf> {
     let digits = digits.replace('-', "").to_ascii_lowercase();
     if digits.len() < FEWEST_DIGITS || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -182,7 +183,11 @@ fn with_id(stores: &[PathBuf], digits: &str) -> Vec<PathBuf> {
         let arrays = Observer::open(store).and_then(|observer| observer.arrays());
         for info in arrays.into_iter().flatten().flatten() {
             let id = info.id.to_string().replace('-', "");
-            if id.to_ascii_lowercase().starts_with(&digits) {
+            let stem = info.path.file_stem().unwrap_or_default();
+            let stem = stem.to_str().filter(|_| info.name.is_none());
+            if id.to_ascii_lowercase().starts_with(&digits)
+                || stem.is_some_and(|stem| stem.starts_with(&digits))
+            {
                 found.push(info.path);
             }
         }

@@ -79,7 +79,8 @@ fn arrays_are_named_by_name_store_path_id_and_handle() {
         .scope(ndshm::Scope::Store)
         .zeros::<f64, _>(7)
         .unwrap();
-    let id = unnamed
+    let id = unnamed.id().to_string();
+    let stem = unnamed
         .path()
         .file_stem()
         .unwrap()
@@ -94,6 +95,8 @@ fn arrays_are_named_by_name_store_path_id_and_handle() {
         (&path, "(3,)"),
         (path.trim_end_matches(".ndshm"), "(3,)"),
         (&handle, "(3,)"),
+        (&stem, "(7,)"),
+        (&stem[..24], "(7,)"),
         (&id, "(7,)"),
         (&id[..24], "(7,)"),
         ("odd[0]", "(2,)"),

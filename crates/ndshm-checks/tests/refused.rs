@@ -2,9 +2,8 @@
 //! `tests/refused` for each, with the message beside it.
 //!
 //! Runs on demand, because it builds the library once more and the messages are those of one
-//! compiler: `cargo test --test refused -- --ignored`. After a change of messages run it with
-//! `TRYBUILD=overwrite` and read the difference.
-#![cfg(feature = "derive")]
+//! compiler: `cargo test -p ndshm-checks --test refused -- --ignored`. After a change of messages
+//! run it with `TRYBUILD=overwrite` and read the difference.
 
 #[test]
 #[ignore = "builds the library once more"]
