@@ -12,6 +12,7 @@
 [administrators]: crate::guide::administrators
 [safety]: crate::guide::safety
 [coming-from]: crate::guide::coming_from
+[dask]: crate::guide::dask
 "]
 #![doc = include_str!("../docs/guide/README.md")]
 
@@ -48,6 +49,9 @@ pub mod safety {}
 #[doc = "[frozen-frames]: crate::guide::frozen_frames\n\n"]
 #[cfg_attr(not(doctest), doc = include_str!("../docs/guide/coming-from.md"))]
 pub mod coming_from {}
+
+#[doc = include_str!("../docs/guide/dask.md")]
+pub mod dask {}
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
