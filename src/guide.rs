@@ -13,6 +13,7 @@
 [safety]: crate::guide::safety
 [coming-from]: crate::guide::coming_from
 [dask]: crate::guide::dask
+[xarray]: crate::guide::xarray
 "]
 #![doc = include_str!("../docs/guide/README.md")]
 
@@ -52,6 +53,10 @@ pub mod coming_from {}
 
 #[doc = include_str!("../docs/guide/dask.md")]
 pub mod dask {}
+
+#[doc = "[dask]: crate::guide::dask\n\n"]
+#[doc = include_str!("../docs/guide/xarray.md")]
+pub mod xarray {}
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -15,17 +15,23 @@ import threading
 from typing import Any
 
 import numpy as np
-from distributed.comm import connect, listen  # type: ignore[import-not-found, unused-ignore]
+from distributed.comm import (  # type: ignore[import-not-found, unused-ignore]
+    CommClosedError,
+    connect,
+    listen,
+)
 from distributed.protocol import to_serialize  # type: ignore[import-not-found, unused-ignore]
 
 from . import _copies, _travel
 from ._manager import Manager
 from ._ndshm import Array
-from ._travel import Elsewhere, Reference
+from ._travel import Elsewhere, Gone, Reference
 
 SLAB = 8 << 20
 # Seconds until the writer of an array that is asked for must be done.
 LOCK_TIMEOUT = 60.0
+# Seconds for a connection. Dask tries again and again until then, though no process listens.
+CONNECT_TIMEOUT = 5.0
 
 
 class Exchange:
@@ -104,9 +110,10 @@ class Exchange:
                 "there serves its elements: call ndshm.dask.install(client) where it is sent"
             )
         try:
-            comm = await connect(known.origin, **self._security.get_connection_args("worker"))
+            arguments = self._security.get_connection_args("worker")
+            comm = await connect(known.origin, timeout=CONNECT_TIMEOUT, **arguments)
         except OSError as error:
-            raise Elsewhere(
+            raise Gone(
                 f"array {known.id} lives on another machine, and the process that served it at "
                 f"{known.origin} is gone: {error}"
             ) from None
@@ -114,7 +121,7 @@ class Exchange:
             await comm.write({"handle": known.handle})
             header = await comm.read()
             if "error" in header:
-                raise Elsewhere(
+                raise Gone(
                     f"array {known.id} lives on another machine, and {known.origin} could not read "
                     f"it: {header['error']}"
                 )
@@ -136,8 +143,13 @@ class Exchange:
             del into, flat
             made.freeze()
             return made
+        except CommClosedError as error:
+            raise Gone(
+                f"array {known.id} lives on another machine, and the process that served it at "
+                f"{known.origin} ended: {error}"
+            ) from None
         finally:
-            await comm.close()
+            comm.abort()
 
 
 class _Slabs:

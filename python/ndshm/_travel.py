@@ -29,6 +29,13 @@ class Elsewhere(Error):
     """An array is in the memory of another machine, where its guards are."""
 
 
+class Gone(Elsewhere, ConnectionError):
+    """The process that served an array of another machine has ended, or lost the array.
+
+    To Dask it is a failed connection: it gets the result from another worker, or computes it again.
+    """
+
+
 class Reference(NamedTuple):
     """The contents of a pickled array.
 
@@ -170,8 +177,19 @@ def reduce_mapped(ndarray: MappedArray) -> Any:
 
 
 def receive(*fields: Any) -> Any:
-    """Return the array that a reference names: itself, a copy, or a :class:`RemoteArray`."""
-    known = Reference(*fields)
+    """Return the array that a reference names: itself, a copy, or a :class:`RemoteArray`.
+
+    It raises nothing where the elements cannot be had: an exception here would end the connection
+    of a worker to its scheduler. The use of the :class:`RemoteArray` raises.
+    """
+    try:
+        return received(Reference(*fields))
+    except Elsewhere:
+        return RemoteArray(Reference(*fields))
+
+
+def received(known: Reference) -> Any:
+    """Return the same. Raises :class:`Gone` if the elements of a frozen array cannot be had."""
     array = open_here(known)
     if array is None and known.frozen and fetch is not None:
         array = fetch(known)

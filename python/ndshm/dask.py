@@ -373,7 +373,7 @@ def _load(header: dict[str, Any], frames: list[Any]) -> Any:
         return dask_deserialize.dispatch(np.ndarray)(header["plain"], frames)
     known = Reference(*distributed.protocol.pickle.loads(header["reference"]))
     if "order" not in header:
-        return _travel.receive(*known)
+        return _travel.received(known)
     # It may still be there, because another process uses it.
     array = _travel.open_here(known)
     if array is None:
