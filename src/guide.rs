@@ -14,6 +14,7 @@
 [coming-from]: crate::guide::coming_from
 [dask]: crate::guide::dask
 [xarray]: crate::guide::xarray
+[torch]: crate::guide::torch
 "]
 #![doc = include_str!("../docs/guide/README.md")]
 
@@ -57,6 +58,10 @@ pub mod dask {}
 #[doc = "[dask]: crate::guide::dask\n\n"]
 #[doc = include_str!("../docs/guide/xarray.md")]
 pub mod xarray {}
+
+#[doc = "[rings]: crate::guide::rings\n\n"]
+#[doc = include_str!("../docs/guide/torch.md")]
+pub mod torch {}
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -282,7 +282,13 @@ def test_killed_workers_leave_nothing_and_break_nothing(m: ndshm.Manager) -> Non
     """A worker is killed again and again, while arrays go to and fro and are written in place."""
     dice = random.Random(0)
     with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 10_000}),
+        # Dask gives a worker up for lost that takes longer than 15 seconds to start again.
+        dask.config.set(
+            {
+                "distributed.scheduler.allowed-failures": 10_000,
+                "distributed.deploy.lost-worker-timeout": "1 hour",
+            }
+        ),
         distributed.LocalCluster(
             n_workers=3, threads_per_worker=1, dashboard_address=None
         ) as cluster,
@@ -306,7 +312,7 @@ def test_killed_workers_leave_nothing_and_break_nothing(m: ndshm.Manager) -> Non
                         killed += 1
                     except ProcessLookupError:
                         pass
-                assert future.result(120) == x.size * (1 + before)
+                assert future.result(300) == x.size * (1 + before)
                 del future
             wanted = da.ones((64, 1 << 12), chunks=(8, 1 << 12)).map_blocks(shared.share) * 3
             stored = shared.to_store(wanted, m, f"round-{killed}")
