@@ -15,6 +15,7 @@
 [dask]: crate::guide::dask
 [xarray]: crate::guide::xarray
 [torch]: crate::guide::torch
+[ray]: crate::guide::ray
 "]
 #![doc = include_str!("../docs/guide/README.md")]
 
@@ -62,6 +63,9 @@ pub mod xarray {}
 #[doc = "[rings]: crate::guide::rings\n\n"]
 #[doc = include_str!("../docs/guide/torch.md")]
 pub mod torch {}
+
+#[doc = include_str!("../docs/guide/ray.md")]
+pub mod ray {}
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

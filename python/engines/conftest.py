@@ -18,12 +18,16 @@ ROOT = pathlib.Path(
     tempfile.mkdtemp(prefix="ndshm-engines-", dir=os.environ.get("NDSHM_TEST_PLACE", "/dev/shm"))
 )
 os.environ["NDSHM_ROOT"] = str(ROOT)
+# Ray's files, whose sockets have short paths.
+RAY = tempfile.mkdtemp(prefix="nr-")
+os.environ["RAY_TMPDIR"] = RAY
 # The end of a time limit ends the blocks that hold networks and processes.
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 def pytest_sessionfinish() -> None:
     shutil.rmtree(ROOT, ignore_errors=True)
+    shutil.rmtree(RAY, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -84,7 +84,9 @@ class Nodes:
         return started
 
     def logs(self) -> str:
-        """Return the output of all programs."""
+        """Return the output of all programs. Fail with it if one has ended."""
+        ended = [process.args for process in self.started if process.poll() is not None]
+        assert not ended, "\n".join(path.read_text() for path in self.place.glob("log-*"))
         return "\n".join(path.read_text() for path in sorted(self.place.glob("log-*")))
 
     def __exit__(

@@ -61,6 +61,8 @@ class Reference(NamedTuple):
 #: another machine as a frozen array of this one. Set by the modules for Dask and Ray.
 origin: str | None = None
 fetch: Callable[[Reference], Array] | None = None
+#: Whether frozen arrays are fetched when they are unpickled, or at their first use.
+is_eager = True
 #: The arrays of the references that this process gave out: their files may be deleted before the
 #: elements are fetched.
 sent: weakref.WeakValueDictionary[str, Array] = weakref.WeakValueDictionary()
@@ -191,7 +193,7 @@ def receive(*fields: Any) -> Any:
 def received(known: Reference) -> Any:
     """Return the same. Raises :class:`Gone` if the elements of a frozen array cannot be had."""
     array = open_here(known)
-    if array is None and known.frozen and fetch is not None:
+    if array is None and known.frozen and fetch is not None and is_eager:
         array = fetch(known)
     if array is None:
         return RemoteArray(known)
