@@ -150,6 +150,17 @@ def test_batches_have_the_rows(
     assert sorted(info.name or "" for info in m.list()) == ["x", "y"]
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_dataset_of_one_array_goes_through_any_collate_function(
+    m: ndshm.Manager, dataset: shared.FrozenDataset, workers: int
+) -> None:
+    one = shared.FrozenDataset(m["x"])
+    for collate in (None, shared.RingCollate(m)):
+        batches = list(DataLoader(one, 50, num_workers=workers, collate_fn=collate))
+        assert (torch.cat(batches).numpy() == ROWS).all()
+        del batches
+
+
 class Plain(Dataset):  # type: ignore[misc, unused-ignore]
     def __init__(self, kind: str) -> None:
         self.kind = kind

@@ -1,6 +1,6 @@
 """Copies of arrays of other machines: one for all processes of this machine.
 
-A copy is a frozen array with a name in the store of the node. It is made without a name, and
+A copy is a frozen array with a name in the store of the node. It is made by another name, and
 published by a rename that never replaces. Beside it lies an array of two bytes: each user of the
 copy holds a read guard on the first one, and the process that makes it a write guard on the second.
 The kernel's end of a process ends its guards, so the copy is deleted with its last user, however
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import uuid
 import weakref
 from typing import Any, Callable
 
@@ -33,11 +34,11 @@ def _name(known: Reference) -> str:
     return f"{_PREFIX}{known.id}-{hashlib.sha256(view.encode()).hexdigest()[:16]}"
 
 
-def shared_copy(manager: Manager, known: Reference, fill: Callable[[], Array]) -> Array:
+def shared_copy(manager: Manager, known: Reference, fill: Callable[[str], Array]) -> Array:
     """Return the copy of an array, which ``fill`` makes if this machine has none yet.
 
-    ``fill`` returns a frozen local array without a name. Of several processes that call this at
-    once, one fetches, and the others wait for it.
+    ``fill`` makes a frozen array with the name that it gets and the scope ``'local'``. Of several
+    processes that call this at once, one fetches, and the others wait for it.
     """
     name = _name(known)
     with _mine_lock:
@@ -81,16 +82,17 @@ def _begin_use(users: Array) -> Guard:
 
 
 def _opened_or_made(
-    manager: Manager, name: str, users: Array, fill: Callable[[], Array]
+    manager: Manager, name: str, users: Array, fill: Callable[[str], Array]
 ) -> Array:
     # A process that was killed while it fetched leaves its byte poisoned.
     with users[1:2].recover():
         try:
             return manager.open(name)
         except NotFound:
-            made = fill()
+            draft = f"draft-{uuid.uuid4().hex}"
+            made = fill(draft)
         try:
-            manager.rename(made.id.replace("-", ""), name)
+            manager.rename(draft, name)
         except AlreadyExists:
             return manager.open(name)
     made.scope = None

@@ -101,9 +101,14 @@ class Exchange:
 
     def fetch(self, known: Reference) -> Array:
         """Return a frozen array of this machine with the elements of an array of another one."""
-        return _copies.shared_copy(self._manager, known, lambda: self._run(self._fetch(known)))
 
-    async def _fetch(self, known: Reference) -> Array:
+        def fill(name: str) -> Array:
+            made: Array = self._run(self._fetch(known, name))
+            return made
+
+        return _copies.shared_copy(self._manager, known, fill)
+
+    async def _fetch(self, known: Reference, name: str) -> Array:
         if known.origin is None:
             raise Elsewhere(
                 f"array {known.id} lives on another machine (boot {known.boot}), and no process "
@@ -131,6 +136,8 @@ class Exchange:
                 header["order"],
                 attrs=header["attrs"],
                 axis_names=header["axis_names"],
+                name=name,
+                scope="local",
             )
             # It is not published yet, so no lock is needed.
             into = made.unlocked()

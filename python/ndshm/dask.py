@@ -82,7 +82,7 @@ def _join(name: str, address: str, security: Any) -> None:
             return
         _node = _Node(name, address, security)
         _travel.origin = _node.exchange.address
-        _travel.fetch = _node.exchange.fetch
+        _travel.fetch, _travel.is_eager = _node.exchange.fetch, True
 
 
 def _leave() -> None:

@@ -102,8 +102,8 @@ def _fetch(known: Reference) -> Array:
     """Return a frozen array of this machine with the elements of an array of another one."""
     manager = _node_store()
 
-    def fill() -> Array:
-        made = manager.array(_elements(known))
+    def fill(name: str) -> Array:
+        made = manager.array(_elements(known), name=name, scope="local")
         made.freeze()
         return made
 

@@ -17,7 +17,7 @@ import mmap
 import multiprocessing.util
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -186,21 +186,13 @@ def _frozen(array: Any) -> np.ndarray:
     raise TypeError(f"a dataset has frozen arrays of ndshm, not {type(array).__name__}")
 
 
-class _Rows(Sequence[Any]):
-    """The items of a batch: a list for any collate function, and indices for ours."""
+class _Rows(list[Any]):
+    """The items of a batch, as any collate function takes them, and their indices for ours."""
 
     def __init__(self, dataset: FrozenDataset, indices: Sequence[int]) -> None:
+        super().__init__(dataset[int(index)] for index in indices)
         self.dataset = dataset
         self.indices = np.asarray(indices)
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, at: Any) -> Any:
-        return self.dataset[int(self.indices[at])]
-
-    def __iter__(self) -> Iterator[Any]:
-        return (self.dataset[int(index)] for index in self.indices)
 
     def fields(self) -> list[tuple[tuple[int, ...], np.dtype[Any], Callable[[Any], Any]]]:
         """Return the shape of a batch of each array, its type, and the function that fills it."""
