@@ -12,6 +12,10 @@
 [administrators]: crate::guide::administrators
 [safety]: crate::guide::safety
 [coming-from]: crate::guide::coming_from
+[dask]: crate::guide::dask
+[xarray]: crate::guide::xarray
+[torch]: crate::guide::torch
+[ray]: crate::guide::ray
 "]
 #![doc = include_str!("../docs/guide/README.md")]
 
@@ -48,6 +52,20 @@ pub mod safety {}
 #[doc = "[frozen-frames]: crate::guide::frozen_frames\n\n"]
 #[cfg_attr(not(doctest), doc = include_str!("../docs/guide/coming-from.md"))]
 pub mod coming_from {}
+
+#[doc = include_str!("../docs/guide/dask.md")]
+pub mod dask {}
+
+#[doc = "[dask]: crate::guide::dask\n\n"]
+#[doc = include_str!("../docs/guide/xarray.md")]
+pub mod xarray {}
+
+#[doc = "[rings]: crate::guide::rings\n\n"]
+#[doc = include_str!("../docs/guide/torch.md")]
+pub mod torch {}
+
+#[doc = include_str!("../docs/guide/ray.md")]
+pub mod ray {}
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

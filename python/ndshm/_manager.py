@@ -25,6 +25,7 @@ from . import _ndshm
 from ._errors import AlreadyExists, Dtype, Layout, NotFound
 
 if TYPE_CHECKING:
+    import xarray
     from numpy.typing import ArrayLike, DTypeLike
 
     from ._ndshm import Array, GrowingArray, MappedArray, Ring
@@ -443,6 +444,23 @@ class Manager(_ndshm.Manager):
         """Delete the leftovers of dead processes: in this store, and ephemeral stores beside it."""
         swept = self._sweep()
         return Swept(**{**swept, "skipped": tuple(swept["skipped"])})
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Return the arrays of the store that have a name as an xarray Dataset.
+
+        The names of the axes are the dimensions. Where two arrays have one name for axes of
+        different lengths, that of the later array has the array's name behind it; axes without a
+        name are ``dim_0_<array>``. An array of one axis that has its name is the coordinates of
+        that. Attributes are those of the arrays. Rings are left out, and of a growing array the
+        rows that are there now are taken.
+
+        Elements are read when they are needed: slices under the array's lock, as copies, or the
+        memory of a frozen array. ``xarray.open_dataset(path, engine="ndshm")`` does the same for
+        the store at a path.
+        """
+        from ._xarray_backend import dataset
+
+        return dataset(self)
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "owner" if self.is_owner else "member"

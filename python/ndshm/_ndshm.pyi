@@ -1047,6 +1047,13 @@ class Manager:
 
         This deletes an ephemeral store that this process created. Any other store stays.
         """
+    def disown(self) -> None:
+        """Give up the ownership of an ephemeral store: it lasts until its last process is gone.
+
+        Then its janitor or the next sweep deletes it. It is for processes of one rank that share a
+        store and end in any order: give such a store a ``janitor``. Does nothing if this manager
+        does not own the store.
+        """
     def persist(self) -> str:
         """Make the store persistent, and return its path."""
     def _load(
@@ -1148,4 +1155,7 @@ def open_growing(handle: str) -> GrowingArray: ...
 def open_growing_path(path: str | os.PathLike[str]) -> GrowingArray: ...
 def unpickle_growing(handle: str) -> GrowingArray: ...
 def unpickle_array(handle: str) -> Array: ...
+def reduce_mapped(
+    keeper: object, ndarray: np.ndarray, is_writable: bool
+) -> tuple[Any, tuple[str]] | None: ...
 def wait_frozen(handle: str, timeout: float | None) -> None: ...

@@ -482,3 +482,28 @@ def test_a_detached_array_that_was_reshaped_in_place_is_empty_too(m: ndshm.Manag
     assert x.shape == (0, 0, 0)
     assert_detached(x, a)
     assert sys.getrefcount(x) == 2
+
+
+def test_a_block_ends_though_a_profiler_looks_at_its_frames(m: ndshm.Manager) -> None:
+    """Dask's workers did: a profiler keeps the frames that it looks at, with their ndarrays."""
+    a = m.ones(3)
+    taken, ends = threading.Event(), threading.Event()
+
+    def look() -> None:
+        frame = sys._current_frames()[main]
+        taken.set()
+        ends.wait(60)
+        del frame
+
+    def compute(plain: np.ndarray) -> float:
+        profiler.start()
+        taken.wait(60)
+        return float(plain.sum())
+
+    main = threading.get_ident()
+    profiler = threading.Thread(target=look)
+    with a.read() as x:
+        total = compute(np.asarray(x))
+        ends.set()
+    profiler.join()
+    assert total == 3 and a.poisoned() == []

@@ -115,3 +115,23 @@ def test_a_cell_can_run_twice(m: ndshm.Manager) -> None:
         m.zeros((2, 3), "f4", name="z", exist_ok=True)
     with pytest.raises(ndshm.AlreadyExists):
         m.zeros((2, 3), name="z", exist_ok=False)
+
+
+def test_a_disowned_store_lasts_until_its_last_process_is_gone() -> None:
+    with ndshm.Manager() as owner:
+        path = owner.path
+        member = ndshm.Manager(path)
+        assert owner.is_owner
+        owner.disown()
+        assert not owner.is_owner
+        owner.disown()
+        with pytest.raises(ndshm.NotOwner):
+            owner.close()
+        a = member.ones(3, name="a")
+    assert a.sum() == 3 and pathlib.Path(path).exists()
+    del a
+    member.leave()
+    assert pathlib.Path(path).exists()
+    with ndshm.Manager() as other:
+        other.sweep()
+    assert not pathlib.Path(path).exists()

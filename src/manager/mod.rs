@@ -210,6 +210,41 @@ impl Manager {
         Ok(self.path().into())
     }
 
+    /// Gives up this manager's ownership of an ephemeral store. No manager deletes the store then:
+    /// it lasts until its last process is gone, and its janitor or the next sweep deletes it.
+    ///
+    /// It is for processes of one rank that share a store and end in any order. Give such a store
+    /// a [`janitor`](crate::Builder::janitor). Does nothing if the manager does not own the store.
+    ///
+    /// # Errors
+    ///
+    /// `Closed`; `ReadOnly` where the store is mounted read-only.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let manager = ndshm::Manager::new()?;
+    /// let member = ndshm::Manager::open(manager.path())?;
+    /// manager.disown()?;
+    /// drop(manager);
+    /// member.zeros::<f64, _>(3)?; // the store is still there
+    /// # let path = member.path().to_path_buf();
+    /// # drop(member);
+    /// # ndshm::Manager::sweep_root(path.parent().unwrap())?;
+    /// # assert!(!path.exists());
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn disown(&self) -> Result<()> {
+        let member = self.member();
+        member.check_open()?;
+        member.check_writable()?;
+        if self.is_owner() {
+            member.page().owner.store(0, SeqCst);
+            self.shared.is_owner.store(false, SeqCst);
+        }
+        Ok(())
+    }
+
     /// How long this process waits by default for guards on arrays of the store, and for the
     /// store's own locks; see
     /// [`Builder::lock_timeout`](crate::Builder::lock_timeout).

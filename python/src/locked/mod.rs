@@ -54,6 +54,8 @@ use std::{
             Ordering::{Relaxed, SeqCst},
         },
     },
+    thread,
+    time::Duration,
 };
 
 pub(crate) use calls::{Call, WRITERS, without_trace};
@@ -65,6 +67,11 @@ static LEASES: Mutex<Vec<Arc<Lease>>> = Mutex::new(Vec::new());
 
 /// The locks that are held though their blocks have ended.
 static LEFT: AtomicUsize = AtomicUsize::new(0);
+
+/// How often, and how long at a time, the end of a block waits for threads that look at the frames
+/// of this one.
+const LOOKS_OF_OTHERS: usize = 20;
+const LOOK_OF_OTHERS: Duration = Duration::from_millis(5);
 
 /// The lock of a guard, and the views of its elements.
 pub(crate) struct Lease {
@@ -362,6 +369,14 @@ impl Leased {
             return Ok(None);
         }
         collect_garbage(py)?;
+        // A profiler in another thread, such as that of Dask's workers, keeps the frames that it
+        // looks at for some milliseconds, with the ndarrays of calls that are over by now.
+        for _ in 0..LOOKS_OF_OTHERS {
+            if !lease.is_held() {
+                return Ok(None);
+            }
+            py.detach(|| thread::sleep(LOOK_OF_OTHERS));
+        }
         if !lease.is_held() {
             return Ok(None);
         }

@@ -447,6 +447,15 @@ impl Manager {
         .raise(py)
     }
 
+    /// Give up the ownership of an ephemeral store: it lasts until its last process is gone.
+    ///
+    /// Then its janitor or the next sweep deletes it. It is for processes of one rank that share a
+    /// store and end in any order: give such a store a ``janitor``. Does nothing if this manager
+    /// does not own the store.
+    fn disown(&self, py: Python<'_>) -> PyResult<()> {
+        self.inner(py)?.disown().raise(py)
+    }
+
     /// Make the store persistent, and return its path.
     fn persist(&self, py: Python<'_>) -> PyResult<String> {
         let path = self.inner(py)?.persist().raise(py)?;

@@ -1,0 +1,351 @@
+"""References to arrays that travel between machines: what a pickle has, and what its receiver gets.
+
+A plain pickle of an array is its handle, which means something on one machine alone. The references
+of this module also name the boot and the store, and a process that serves the elements. Their
+receiver decides: where the boot is its own and the store opens as the same one, it gets the array;
+elsewhere a copy of the elements, or a :class:`RemoteArray`.
+
+Nothing of Dask or Ray is imported here: the scheduler's process unpickles references too.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import threading
+import uuid
+import weakref
+from typing import Any, Callable, NamedTuple, NoReturn
+
+import numpy as np
+
+from . import _ndshm
+from ._errors import Closed, Error, NotFound
+from ._ndshm import Array, MappedArray
+
+
+class Elsewhere(Error):
+    """An array is in the memory of another machine, where its guards are."""
+
+
+class Gone(Elsewhere, ConnectionError):
+    """The process that served an array of another machine has ended, or lost the array.
+
+    To Dask it is a failed connection: it gets the result from another worker, or computes it again.
+    """
+
+
+class Reference(NamedTuple):
+    """The contents of a pickled array.
+
+    ``version`` tells copies of one array apart: the same one for all references to a frozen array,
+    a new one for each reference to any other. ``origin`` is the address at which the sender serves
+    the elements, or ``None``. ``nbytes`` is the size of the elements.
+    """
+
+    handle: str
+    boot: str
+    store: str
+    id: str
+    version: str
+    origin: str | None
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    nbytes: int
+    frozen: bool
+    mapped: bool
+
+
+#: The address at which this process serves elements, and the function that fetches an array of
+#: another machine as a frozen array of this one. Set by the modules for Dask and Ray.
+origin: str | None = None
+fetch: Callable[[Reference], Array] | None = None
+#: Whether frozen arrays are fetched when they are unpickled, or at their first use.
+is_eager = True
+#: The arrays of the references that this process gave out: their files may be deleted before the
+#: elements are fetched.
+sent: weakref.WeakValueDictionary[str, Array] = weakref.WeakValueDictionary()
+
+# The references that this process received, by the identities of the objects that it made of them.
+# Dask's scheduler passes them on, and serves nothing.
+_received: dict[int, Reference] = {}
+_offered: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
+_stores: dict[str, str] = {}
+_lock = threading.Lock()
+
+
+@functools.cache
+def boot_id() -> str:
+    """Return the identity of the running kernel, which no two machines share."""
+    with open("/proc/sys/kernel/random/boot_id") as file:
+        return file.read().strip()
+
+
+def _store_of(array: Array) -> str:
+    """Return the uuid of the array's store."""
+    directory = os.path.dirname(array.path)
+    with _lock:
+        known = _stores.get(directory)
+    if known is None:
+        try:
+            text = array.manager.__reduce__()[1][0]  # type: ignore[index, unused-ignore]
+        except Closed:
+            return ""
+        known = str(json.loads(text)["store"])
+        with _lock:
+            _stores[directory] = known
+    return known
+
+
+def reference(
+    array: Array, *, of: MappedArray | None = None, hand_over: bool = True
+) -> Reference:
+    """Return what is sent for an array, or for the memory of one.
+
+    With ``hand_over`` the receiver may inherit it.
+    """
+    offers: Any = array.__reduce__() if hand_over else None
+    handle = array.handle if offers is None else str(offers[1][0])
+    frozen = array.frozen
+    version, served = "frozen" if frozen else uuid.uuid4().hex, origin
+    sent[handle] = array
+    received = _received.get(id(array if of is None else of))
+    if served is None and received is not None:
+        served = received.origin
+    return Reference(
+        handle,
+        boot_id(),
+        _store_of(array),
+        array.id,
+        version,
+        served,
+        array.shape,
+        array.dtype,
+        array.nbytes,
+        frozen,
+        of is not None,
+    )
+
+
+def offer_while_alive(value: Any, array: Array, handle: str) -> None:
+    """Let an offer end with the object that was sent, if no process has taken it up by then.
+
+    A receiver that is killed before it opens the handle would leave an array that no process
+    deletes. The sender's engine keeps the object until the receiver has answered.
+    """
+    if _offered.get(handle) is not value:
+        _offered[handle] = value
+        weakref.finalize(value, _withdraw, array.view(), handle).atexit = False
+
+
+def _withdraw(array: Array, handle: str) -> None:
+    # To the library, the owner who opens its own handle takes the offer back, and an heir that has
+    # the array open stays one.
+    if array.scope == "local":
+        try:
+            _ndshm.open(handle)
+        except (Error, OSError):
+            # The store is gone, and the array with it.
+            pass
+
+
+def array_of(ndarray: MappedArray) -> tuple[Array, bool] | None:
+    """Return the shared array that an ndarray shows, and whether it is frozen.
+
+    ``None`` if its elements have another type there.
+    """
+    base: Any = ndarray
+    while isinstance(base, np.ndarray):
+        base = base.base
+    found = _ndshm.reduce_mapped(base, ndarray, ndarray.flags.writeable)
+    if found is None:
+        return None
+    array = _ndshm.open(found[1][0])
+    return array, array.frozen
+
+
+def reduce_array(array: Array) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """Return the pickle of an array, for ``copyreg``."""
+    return receive, tuple(reference(array))
+
+
+def reduce_mapped(ndarray: MappedArray) -> Any:
+    """Return the pickle of the memory of a frozen array, for ``copyreg``."""
+    found = array_of(ndarray)
+    if found is None or not found[1]:
+        return ndarray.__reduce_ex__(5)
+    return receive, tuple(reference(found[0], of=ndarray))
+
+
+def receive(*fields: Any) -> Any:
+    """Return the array that a reference names: itself, a copy, or a :class:`RemoteArray`.
+
+    It raises nothing where the elements cannot be had: an exception here would end the connection
+    of a worker to its scheduler. The use of the :class:`RemoteArray` raises.
+    """
+    try:
+        return received(Reference(*fields))
+    except Elsewhere:
+        return RemoteArray(Reference(*fields))
+
+
+def received(known: Reference) -> Any:
+    """Return the same. Raises :class:`Gone` if the elements of a frozen array cannot be had."""
+    array = open_here(known)
+    if array is None and known.frozen and fetch is not None and is_eager:
+        array = fetch(known)
+    if array is None:
+        return RemoteArray(known)
+    made: Any = array.freeze() if known.mapped else array
+    if origin is None:
+        _received[id(made)] = known
+        weakref.finalize(made, _received.pop, id(made), None).atexit = False
+    return made
+
+
+def open_here(known: Reference) -> Array | None:
+    """Return the array that a reference names, or ``None`` if it is not on this machine."""
+    if known.boot != boot_id():
+        return None
+    try:
+        array = _ndshm.unpickle_array(known.handle)
+    except (Error, OSError):
+        # Another mount of /dev/shm, or an array that was released: its elements may be had.
+        return None
+    if known.store in ("", _store_of(array)):
+        return array
+    with _lock:
+        _stores.pop(os.path.dirname(array.path), None)
+    return array if known.store == _store_of(array) else None
+
+
+class RemoteArray(np.lib.mixins.NDArrayOperatorsMixin):
+    """An array that lives on another machine.
+
+    ``numpy.asarray(a)``, ``a[...]``, operators and NumPy's functions use its elements as they were
+    when they were fetched: at the first use, and once for all processes of this machine that got
+    the same pickle. It cannot be locked or written: send the task to a worker of its machine, or
+    return the elements.
+
+    A pickle of it is a reference to the array.
+    """
+
+    def __init__(self, known: Reference) -> None:
+        self._reference = known
+        self._copy: Array | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The lengths of the axes."""
+        return self._reference.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """NumPy's type of the elements."""
+        return self._reference.dtype
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return self.nbytes // max(1, self.dtype.itemsize)
+
+    @property
+    def nbytes(self) -> int:
+        """The size of all elements in bytes."""
+        return self._reference.nbytes
+
+    @property
+    def id(self) -> str:
+        """The identity of the array on its machine."""
+        return self._reference.id
+
+    @property
+    def handle(self) -> str:
+        """The handle that opens the array on its machine."""
+        return self._reference.handle
+
+    def fetched(self) -> Array:
+        """Return the frozen array of this machine that has the elements; fetch them if needed.
+
+        Raises :class:`Elsewhere` if no process serves them, or this one cannot fetch.
+        """
+        if self._copy is None:
+            if fetch is None:
+                raise self._elsewhere(
+                    "this process cannot fetch its elements: call ndshm.dask.install(client), or "
+                    "send the elements, numpy.asarray(a)"
+                )
+            self._copy = fetch(self._reference)
+        return self._copy
+
+    def _elsewhere(self, then: str) -> Elsewhere:
+        known = self._reference
+        return Elsewhere(
+            f"array {known.id} lives on another machine (boot {known.boot}, served at "
+            f"{known.origin}): {then}"
+        )
+
+    def _refuse(self, *_args: Any, **_keywords: Any) -> NoReturn:
+        raise self._elsewhere(
+            "it is locked and written there only: run the task on a worker of that machine, or use "
+            "its elements here, numpy.asarray(a)"
+        )
+
+    read = write = recover = atomic = unlocked = freeze = release = _refuse
+    reading = writing = recovering = updating = __setitem__ = _refuse
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.fetched().freeze(), dtype, copy=copy)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **keywords: Any) -> Any:
+        if any(isinstance(out, RemoteArray) for out in keywords.get("out", ())):
+            self._refuse()
+        return getattr(ufunc, method)(*map(_plain, inputs), **keywords)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, keywords: Any) -> Any:
+        return function(*_plain(args), **{key: _plain(value) for key, value in keywords.items()})
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.fetched().freeze()[index]
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len() of unsized object")
+        return self.shape[0]
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return receive, tuple(self._reference)
+
+    def __dask_tokenize__(self) -> Any:
+        known = self._reference
+        return ("ndshm", known.handle, known.version)
+
+    def __repr__(self) -> str:
+        return f"<ndshm.RemoteArray: shape={self.shape}, dtype={self.dtype}, id={self.id}>"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, RemoteArray):
+        return value.fetched().freeze()
+    return type(value)(map(_plain, value)) if type(value) in (list, tuple) else value
+
+
+def open_by_id(handle: str) -> Array:
+    """Return the array that this process sent by this handle, for another machine.
+
+    Raises :class:`NotFound` if the array is gone.
+    """
+    try:
+        return sent[handle]
+    except KeyError:
+        pass
+    try:
+        return _ndshm.open(handle)
+    except (Error, OSError) as error:
+        raise NotFound(f"the array is gone from its machine: {error}") from None

@@ -1,0 +1,417 @@
+"""Frozen arrays as datasets of torch, batches through rings, and tensors of shared memory.
+
+>>> dataset = ndshm.torch.FrozenDataset(images, labels)  # doctest: +SKIP
+>>> loader = DataLoader(  # doctest: +SKIP
+...     dataset, 256, num_workers=4, collate_fn=ndshm.torch.RingCollate(manager)
+... )
+
+Needs the package ``torch``: ``pip install ndshm[torch]``.
+"""
+
+# mypy: disable-error-code="no-untyped-call, attr-defined"
+
+from __future__ import annotations
+
+import functools
+import mmap
+import multiprocessing.util
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch  # type: ignore[import-not-found, unused-ignore]
+import torch.utils.data  # type: ignore[import-not-found, unused-ignore]
+
+from . import _ndshm
+from ._errors import Abandoned, Layout, NotFrozen, Released, Timeout, WouldBlock
+from ._manager import Manager
+from ._ndshm import Array, Frame, LockedArray, MappedArray, Producer, Ring
+
+__all__ = ["FrozenDataset", "RingCollate", "tensor"]
+
+
+def tensor(source: Array | LockedArray | MappedArray | np.ndarray) -> torch.Tensor:
+    """Return a tensor of shared memory, without a copy, a warning or a crash.
+
+    - The ndarray of a block that writes, ``with a.write() as x``: a tensor that writes the array.
+      Use it in the block: a tensor that left it keeps the lock, and the block raises
+      ``BufferError``.
+    - A frozen array, or the memory of one: a tensor that reads it. torch has no tensors that refuse
+      writes, so the memory is mapped once more, privately: what is written to the tensor is its
+      own, page by page, and changes no array. It stays valid when the array is deleted.
+    - The ndarray of a block that reads, or a frame of a ring: a tensor of a copy, because a write
+      through it would change what others read.
+
+    Raises :class:`ndshm.NotFrozen` for an array that is not frozen: take a guard, or freeze it; and
+    ``TypeError`` for elements that torch has no type for.
+    """
+    if isinstance(source, Array):
+        if not source.frozen:
+            raise NotFrozen(
+                f"{source.path}: other processes may write this array: give the ndarray of "
+                "`with a.write() as x`, or freeze it"
+            )
+        source = source.freeze()
+    if isinstance(source, MappedArray) and not source.flags.writeable:
+        return torch.from_numpy(_private(source))
+    if isinstance(source, LockedArray):
+        try:
+            plain = source.view(np.ndarray)
+        except (ValueError, TypeError):
+            plain = np.array(source)
+        if plain.flags.writeable:
+            return torch.from_dlpack(plain)
+        return torch.from_numpy(np.array(plain))
+    return torch.from_numpy(source if source.flags.writeable else np.array(source))
+
+
+def _private(mapped: np.ndarray) -> np.ndarray:
+    """Return the same elements of a file in a private mapping; a copy where there is no file."""
+    if not mapped.size:
+        return np.array(mapped)
+    low, high = np.lib.array_utils.byte_bounds(mapped)
+    found = _file_of(low, high)
+    if found is None:
+        return np.array(mapped)
+    file, at = found
+    try:
+        first = at - at % mmap.ALLOCATIONGRANULARITY
+        memory = mmap.mmap(
+            file,
+            at - first + high - low,
+            flags=mmap.MAP_PRIVATE,
+            prot=mmap.PROT_READ | mmap.PROT_WRITE,
+            offset=first,
+        )
+    finally:
+        os.close(file)
+    start = mapped.__array_interface__["data"][0] - low + at - first
+    return np.ndarray(mapped.shape, mapped.dtype, memory, start, mapped.strides)
+
+
+def _file_of(low: int, high: int) -> tuple[int, int] | None:
+    """Return a descriptor of the file that is mapped at some addresses, and the place in it."""
+    with open("/proc/self/maps") as lines:
+        for line in lines:
+            span, _, offset, device, inode, *path = line.split(maxsplit=5)
+            start, end = (int(word, 16) for word in span.split("-"))
+            if not start <= low < end:
+                continue
+            if high > end or not path:
+                return None
+            try:
+                file = os.open(path[0].rstrip("\n"), os.O_RDONLY | os.O_CLOEXEC)
+            except OSError:
+                # Deleted: `path` ends with that word.
+                return None
+            found = os.fstat(file)
+            major, minor = (int(word, 16) for word in device.split(":"))
+            if (found.st_ino, found.st_dev) == (int(inode), os.makedev(major, minor)):
+                return file, int(offset, 16) + low - start
+            os.close(file)
+            return None
+    return None
+
+
+class FrozenDataset(torch.utils.data.Dataset):  # type: ignore[misc, type-arg, unused-ignore]
+    """The rows of frozen arrays of equal length, as a map-style dataset.
+
+    Made of arrays, ``FrozenDataset(images, labels)``, whose items are tuples of tensors, one row of
+    each; of one array, whose items are tensors; or of a manager or a dictionary of arrays, whose
+    items are dictionaries: ``FrozenDataset(manager)`` takes all named arrays of the store.
+
+    Nothing is copied: rows are tensors over the arrays' memory, which all workers of a
+    ``DataLoader`` share, forked or spawned. A pickle of it has references. What is written to a row
+    changes no array.
+
+    Raises :class:`ndshm.NotFrozen` for arrays that are not frozen, and :class:`ndshm.Layout` for
+    arrays of different lengths, or without axes.
+    """
+
+    def __init__(self, *arrays: Any, names: Sequence[str] | None = None) -> None:
+        keys: list[str] | None = None
+        if len(arrays) == 1 and isinstance(arrays[0], Manager):
+            keys = list(names if names is not None else arrays[0])
+            arrays = tuple(arrays[0].open(name) for name in keys)
+        elif len(arrays) == 1 and isinstance(arrays[0], Mapping):
+            keys = list(names if names is not None else arrays[0])
+            arrays = tuple(arrays[0][name] for name in keys)
+        if not arrays:
+            raise Layout("a dataset needs an array, and the store has none with a name")
+        self._keys = keys
+        self._arrays: list[np.ndarray] = [_frozen(array) for array in arrays]
+        lengths = {array.shape[:1] for array in self._arrays}
+        if lengths == {()} or len(lengths) != 1:
+            raise Layout(
+                "the arrays of a dataset have one length of their first axis, not "
+                f"{[array.shape for array in self._arrays]}"
+            )
+        self._tensors: list[torch.Tensor] | None = None
+
+    def __len__(self) -> int:
+        return len(self._arrays[0])
+
+    @property
+    def arrays(self) -> list[np.ndarray]:
+        """The arrays, as read-only ndarrays of their memory."""
+        return self._arrays
+
+    def __getitem__(self, index: int) -> Any:
+        if self._tensors is None:
+            self._tensors = [tensor(array) for array in self._arrays]
+        return self.packed([one[index] for one in self._tensors])
+
+    def __getitems__(self, indices: Sequence[int]) -> _Rows:
+        return _Rows(self, indices)
+
+    def packed(self, fields: list[Any]) -> Any:
+        """Return one value for each array in the form of an item."""
+        if self._keys is not None:
+            return dict(zip(self._keys, fields, strict=True))
+        return fields[0] if len(fields) == 1 else tuple(fields)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_tensors": None}
+
+
+def _frozen(array: Any) -> np.ndarray:
+    if isinstance(array, Array):
+        if not array.frozen:
+            raise NotFrozen(f"{array.path}: the array is not frozen: call a.freeze() first")
+        return array.freeze()
+    if isinstance(array, MappedArray) and not array.flags.writeable:
+        return array
+    raise TypeError(f"a dataset has frozen arrays of ndshm, not {type(array).__name__}")
+
+
+class _Rows(list[Any]):
+    """The items of a batch, as any collate function takes them, and their indices for ours."""
+
+    def __init__(self, dataset: FrozenDataset, indices: Sequence[int]) -> None:
+        super().__init__(dataset[int(index)] for index in indices)
+        self.dataset = dataset
+        self.indices = np.asarray(indices)
+
+    def fields(self) -> list[tuple[tuple[int, ...], np.dtype[Any], Callable[[Any], Any]]]:
+        """Return the shape of a batch of each array, its type, and the function that fills it."""
+        return [
+            ((len(self), *array.shape[1:]), array.dtype, functools.partial(self._fill, array))
+            for array in self.dataset.arrays
+        ]
+
+    def _fill(self, array: np.ndarray, out: np.ndarray) -> None:
+        # NumPy copies twice where it checks the indices itself.
+        indices = np.where(self.indices < 0, self.indices + len(array), self.indices)
+        if len(indices) and not (0 <= indices.min() and indices.max() < len(array)):
+            raise IndexError(f"an index of the batch is outside of the {len(array)} rows")
+        np.take(array, indices, axis=0, out=out, mode="clip")
+
+
+class RingCollate:
+    """A ``collate_fn`` whose batches go to the training process through rings, with one copy.
+
+    Each worker of a ``DataLoader`` makes a ring for each field of its batches in the store of
+    ``manager``, and writes the rows into the next frame. The training process gets tensors over the
+    frames: a frame is not written again while a tensor of it lives. With a :class:`FrozenDataset`
+    the copy into the frame is the only one. Items of other datasets may be tensors, ndarrays,
+    numbers, or tuples and dictionaries of them.
+
+    ``frames`` is the number of batches that a worker's ring has: at least ``prefetch_factor`` of
+    the loader, and two more than the batches of one worker that the training process keeps. A
+    worker whose frames are all held waits for ``timeout`` seconds, and raises
+    :class:`ndshm.Timeout` then: keep fewer batches, or ``clone()`` them.
+
+    Without workers (``num_workers=0``) the batches are ordinary tensors.
+    """
+
+    def __init__(self, manager: Manager, frames: int = 8, timeout: float = 60.0) -> None:
+        self._path = manager.path
+        self._frames = frames
+        self._timeout = timeout
+        self._rings: dict[int, tuple[Manager, Ring, Producer]] = {}
+        self._pid = os.getpid()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_rings": {}, "_pid": None}
+
+    def __call__(self, batch: Sequence[Any]) -> Any:
+        rows = batch if isinstance(batch, _Rows) else _Items(batch)
+        if torch.utils.data.get_worker_info() is None:
+            made = []
+            for shape, dtype, fill in rows.fields():
+                out = np.empty(shape, dtype)
+                fill(out)
+                made.append(torch.from_numpy(out))
+            return rows.dataset.packed(made)
+        if self._pid != os.getpid():
+            self._pid, self._rings = os.getpid(), {}
+        parts = [self._written(at, *field) for at, field in enumerate(rows.fields())]
+        return _Batch(parts, rows.dataset.packed(list(range(len(parts)))))
+
+    def _written(
+        self, at: int, shape: tuple[int, ...], dtype: np.dtype[Any], fill: Callable[[Any], Any]
+    ) -> tuple[str, int]:
+        """Write one field of a batch; return the handle of the ring and the number of the frame."""
+        if at not in self._rings:
+            manager = Manager(self._path, mode="r+")
+            ring = manager.ring(shape, self._frames, dtype)
+            self._rings[at] = (manager, ring, ring.produce())
+            # Workers end without the ends of their objects.
+            multiprocessing.util.Finalize(None, ring.release, exitpriority=10)
+        _, ring, producer = self._rings[at]
+        if shape[1:] != ring.shape[1:] or shape[0] > ring.shape[0] or dtype != ring.dtype:
+            raise Layout(
+                f"a batch has the shape {shape} and the type {dtype}, but the first one of this "
+                f"worker had {ring.shape} and {ring.dtype}: all have one shape, the last may be "
+                "shorter"
+            )
+        try:
+            with producer.next(timeout=self._timeout) as frame:
+                fill(frame[: shape[0]].view(np.ndarray))
+                producer.rows = shape[0]
+        except Timeout as error:
+            raise Timeout(
+                f"all {self._frames} frames of a worker's batches are held: keep fewer batches in "
+                f"the training process, clone() them, or give RingCollate more frames: {error}"
+            ) from None
+        # No other process produces frames of it.
+        return ring.handle, ring.newest
+
+
+class _Items:
+    """The items of any dataset as fields."""
+
+    def __init__(self, batch: Sequence[Any]) -> None:
+        self._batch = batch
+        first = batch[0]
+        self._keys: list[Any] | None = None
+        if isinstance(first, Mapping):
+            self._keys = list(first)
+        self._is_tuple = isinstance(first, (tuple, list))
+        self.dataset = self
+
+    def packed(self, fields: list[Any]) -> Any:
+        """Return one value for each field in the form of an item."""
+        if self._keys is not None:
+            return dict(zip(self._keys, fields, strict=True))
+        return tuple(fields) if self._is_tuple else fields[0]
+
+    def fields(self) -> list[tuple[tuple[int, ...], np.dtype[Any], Callable[[Any], Any]]]:
+        """Return the shape of a batch of each field, its type, and the function that fills it."""
+        if self._keys is not None:
+            columns = [[item[key] for item in self._batch] for key in self._keys]
+        elif self._is_tuple:
+            columns = [list(column) for column in zip(*self._batch, strict=True)]
+        else:
+            columns = [list(self._batch)]
+        found: list[tuple[tuple[int, ...], np.dtype[Any], Callable[[Any], Any]]] = []
+        for column in columns:
+            values = [np.asarray(value) for value in column]
+            shape = (len(values), *values[0].shape)
+            found.append((shape, values[0].dtype, functools.partial(_stack, values)))
+        return found
+
+
+def _stack(values: list[np.ndarray], out: np.ndarray) -> None:
+    np.stack(values, out=out)
+
+
+class _Batch:
+    """A batch in frames of rings. Its pickle is opened as tensors."""
+
+    def __init__(self, parts: list[tuple[str, int]], form: Any) -> None:
+        self._parts = parts
+        self._form = form
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return _received, (self._parts, self._form)
+
+
+def _received(parts: list[tuple[str, int]], form: Any) -> Any:
+    tensors = [_source(handle).tensor(number) for handle, number in parts]
+    if isinstance(form, dict):
+        return {key: tensors[at] for key, at in form.items()}
+    return tensors[form] if isinstance(form, int) else tuple(tensors[at] for at in form)
+
+
+class _Source:
+    """The ring of one worker as the training process has it."""
+
+    def __init__(self, handle: str) -> None:
+        self.ring = _ndshm.open_ring(handle)
+        # Frames that are published from now on are not written again before they were taken here.
+        self._subscriber = self.ring.subscribe(lossless=True)
+        # The number of the last frame that was taken, and the frames that were taken too soon.
+        self._last = 0
+        self._early: dict[int, Frame] = {}
+        with open(self.ring.path, "r+b") as file:
+            # No other process reads a frame that is held here, so it may be written in place.
+            self._memory = mmap.mmap(file.fileno(), 0)
+        self._places: dict[int, int] = {}
+
+    def tensor(self, number: int) -> torch.Tensor:
+        """Return a tensor over a frame, which holds it."""
+        frame = self._frame(number)
+        address = frame.__array_interface__["data"][0]
+        if address not in self._places:
+            found = _file_of(address, address + frame.nbytes)
+            if found is None:
+                return torch.from_numpy(np.array(frame))
+            os.close(found[0])
+            self._places[address] = found[1]
+        if not frame.size:
+            return torch.from_numpy(np.array(frame))
+        plain = np.ndarray(frame.shape, frame.dtype, self._memory, self._places[address])
+        return torch.from_numpy(np.asarray(_Held(plain, frame)))
+
+    def _frame(self, number: int) -> Frame:
+        found = self._early.pop(number, None)
+        if found is None:
+            found = self._subscriber.frame(number)
+        while self._last < number:
+            try:
+                taken = self._subscriber.next(timeout=0)
+            except (WouldBlock, Abandoned):
+                # The frame was published before the subscription began.
+                break
+            if taken is None:
+                break
+            self._last = taken.number
+            if taken.number > number:
+                self._early[taken.number] = taken
+        if found is None:
+            raise Released(f"{self.ring.path}: frame {number} of a batch was overwritten")
+        return found
+
+
+class _Held:
+    """The memory of a frame with the frame, for NumPy's chain of bases."""
+
+    def __init__(self, plain: np.ndarray, frame: Frame) -> None:
+        self.__array_interface__ = plain.__array_interface__
+        self._kept = (plain, frame)
+
+
+_sources: dict[str, _Source] = {}
+_lock = threading.Lock()
+
+
+def _source(handle: str) -> _Source:
+    with _lock:
+        if handle not in _sources:
+            # The rings of workers that have ended, or were killed.
+            for other, source in list(_sources.items()):
+                if not os.path.exists(source.ring.path):
+                    del _sources[other]
+            _sources[handle] = _Source(handle)
+        return _sources[handle]
+
+
+def _forget_sources() -> None:
+    """Forget the rings that another process subscribes to. Runs in the child of a fork."""
+    _sources.clear()
+
+
+os.register_at_fork(after_in_child=_forget_sources)
