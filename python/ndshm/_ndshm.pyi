@@ -1059,6 +1059,18 @@ class Manager:
         only: Sequence[str] | None = None,
         skip_unsupported: bool = False,
     ) -> tuple[list[tuple[str, Array]], list[tuple[str, str]]]: ...
+    def _checkpoint(
+        self,
+        place: str | os.PathLike[str],
+        settings: Mapping[str, Any],
+        progress: Callable[[int, int], object] | None,
+    ) -> dict[str, Any]: ...
+    def _restore(
+        self,
+        place: str | os.PathLike[str],
+        settings: Mapping[str, Any],
+        progress: Callable[[int, int], object] | None,
+    ) -> dict[str, Any]: ...
     def _create(
         self,
         shape: SupportsIndex | Sequence[SupportsIndex],
