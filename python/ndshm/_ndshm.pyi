@@ -3,7 +3,17 @@
 import os
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import Any, AsyncIterator, Iterator, Literal, Mapping, Sequence, SupportsIndex, Unpack
+from typing import (
+    Any,
+    AsyncIterator,
+    Callable,
+    Iterator,
+    Literal,
+    Mapping,
+    Sequence,
+    SupportsIndex,
+    Unpack,
+)
 
 import numpy as np
 import xarray

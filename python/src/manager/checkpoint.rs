@@ -1,8 +1,9 @@
 //! Checkpoints of a store, and back.
 
 use crate::error::Raise;
-use ndshm::{Bucket, Checkpoint, Checkpointed, DirectoryBucket, Error, Manager, Restore, Restored,
-    Structs};
+use ndshm::{
+    Bucket, Checkpoint, Checkpointed, DirectoryBucket, Error, Manager, Restore, Restored, Structs,
+};
 use pyo3::{exceptions::PyValueError, prelude::*, types::PyDict};
 use std::{ops::Range, path::PathBuf, time::Duration};
 

@@ -69,7 +69,8 @@ impl Job {
             |(range, &len): (&Range<usize>, &usize)| range.start <= range.end && range.end <= len;
         if ranges.len() != self.shape.len() || !ranges.iter().zip(&self.shape).all(fits) {
             let reason = format!(
-                "{ranges:?} is no part of {:?}, which has shape {:?}: give a range within each axis",
+                "{ranges:?} is no part of {:?}, which has shape {:?}: give a range within each \
+                 axis",
                 self.name, self.shape
             );
             return Err(Error::layout("restore a slice", reason));

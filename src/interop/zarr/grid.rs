@@ -44,7 +44,8 @@ impl Grid {
         }
     }
 
-    /// Chunks of whole rows, as many for every number of rows: an array that grows keeps its chunks.
+    /// Chunks of whole rows, as many for every number of rows: an array that grows keeps its
+    /// chunks.
     pub(super) fn of_rows(shape: &[usize], itemsize: usize, target: usize) -> Self {
         let row = shape.iter().skip(1).product::<usize>() * itemsize;
         let mut grid = Self::new(shape, Order::C, itemsize, usize::MAX / 4);
@@ -73,8 +74,8 @@ impl Grid {
     }
 
     /// Makes the chunks shards of inner chunks of about `target` bytes, which are contiguous too.
-    /// Returns the lengths of an inner chunk, in the order of the array's axes; `None` where there is
-    /// nothing to cut.
+    /// Returns the lengths of an inner chunk, in the order of the array's axes; `None` where there
+    /// is nothing to cut.
     pub(super) fn shard(&mut self, itemsize: usize, target: usize) -> Option<Vec<usize>> {
         let row = self.row_len().saturating_mul(itemsize).max(1);
         let rows = self.chunk.get_mut(self.cut)?;

@@ -46,6 +46,7 @@ struct Shard {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum ByteCodec {
+    #[cfg(feature = "zstd")]
     Zstd,
     Gzip,
     Crc32c,
@@ -443,8 +444,6 @@ fn unpacked(codec: ByteCodec, bytes: Vec<u8>, most: usize) -> Result<Vec<u8>, St
             let decoder = zstd::Decoder::new(&bytes[..]);
             limited(&mut decoder.map_err(|error| error.to_string())?)
         }
-        #[cfg(not(feature = "zstd"))]
-        ByteCodec::Zstd => unreachable!("the metadata are refused"),
         ByteCodec::Gzip => limited(&mut flate2::read::MultiGzDecoder::new(&bytes[..])),
         ByteCodec::Crc32c => {
             let mut bytes = bytes;

@@ -39,12 +39,12 @@ const THREADS: usize = 4;
 ///
 /// The place is that of [`Checkpoint`](crate::Checkpoint), and its latest checkpoint is taken, or
 /// the one with a given id. A folder with a checkpoint is a place too, and so is any other Zarr v3
-/// group or array: regular chunks with the codecs `bytes`, `zstd`, `gzip`, `crc32c`, `transpose` and
-/// `sharding_indexed`.
+/// group or array: regular chunks with the codecs `bytes`, `zstd`, `gzip`, `crc32c`, `transpose`
+/// and `sharding_indexed`.
 ///
 /// A restored array has the name, type, shape, order, attributes and axis names that it had, and is
-/// frozen, grows or is poisoned as it did. An array of another group has the name of its path in the
-/// group (`a/b` becomes `a%2Fb`), its dimension names and its attributes.
+/// frozen, grows or is poisoned as it did. An array of another group has the name of its path in
+/// the group (`a/b` becomes `a%2Fb`), its dimension names and its attributes.
 ///
 /// All arrays are made, or none. Space for all of them is reserved before anything is fetched;
 /// chunks go straight into the mappings where they are not compressed, and are compared with the

@@ -19,8 +19,8 @@ pub(super) enum Slab {
 /// A read guard that any thread may give back.
 pub(super) struct Movable(ReadGuard<u8, IxDyn>);
 
-// SAFETY: a guard is not Send because the search for deadlocks knows it by its thread. `new` unbinds
-// it, so it is no thread's. Apart from that a guard may be given back by any thread, as its
+// SAFETY: a guard is not Send because the search for deadlocks knows it by its thread. `guarded`
+// unbinds it, so it is no thread's. Apart from that a guard may be given back by any thread, as its
 // documentation says for bindings to other languages: its lane and the count of its mapping change
 // by atomic operations only.
 unsafe impl Send for Movable {}

@@ -52,7 +52,12 @@ pub(crate) struct Args {
     #[arg(long)]
     each: bool,
     /// The most chunks in flight
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 4,
+        value_parser = clap::value_parser!(u32).range(1..=64)
+    )]
     in_flight: u32,
 }
 
