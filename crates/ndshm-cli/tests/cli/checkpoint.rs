@@ -77,7 +77,6 @@ fn refusals_say_what_to_do() {
             "the keys are",
             1,
         ),
-        (format!("checkpoint run {shown} --keep 0"), "--keep", 2),
         ("checkpoint run ftp://host/x".into(), "s3://BUCKET", 2),
         (
             format!("restore {shown} run --slice xs"),
