@@ -239,3 +239,71 @@ fn a_restore_that_is_killed_at_any_step_leaves_no_array() {
     }
     manager.close().unwrap();
 }
+
+#[test]
+fn a_store_without_space_takes_none_and_a_full_place_keeps_the_last_checkpoint() {
+    let root = Root::new();
+    common::run_on_tmpfs(
+        "a_store_without_space_takes_none_and_a_full_place_keeps_the_last_checkpoint",
+        child_has_little_space,
+        "5m",
+        root.path(),
+    );
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_has_little_space() {
+    let mount = common::arguments().remove(0);
+    let (root, scratch) = (Root::new(), tempfile::tempdir().unwrap());
+    let source = root.manager();
+    for name in ["xs", "ys"] {
+        let options = source.options().name(name);
+        // No two chunks are alike.
+        let fill = |i| (i * name.len()) as f64 + f64::from(name.as_bytes()[0]);
+        options.from_shape_fn::<f64, _>(LEN, fill).unwrap();
+    }
+    settings().to_directory(&source, scratch.path()).unwrap();
+    let zs = source.options().name("zs").zeros::<f64, _>(LEN).unwrap();
+
+    // Six MiB of arrays do not fit into the place; one array does.
+    let place = Path::new(&mount).join("place");
+    let one = settings()
+        .only(["xs"])
+        .to_directory(&source, &place)
+        .unwrap();
+    let refused = settings().to_directory(&source, &place);
+    let Err(ndshm::Error::Io { source: error, .. }) = refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(error.kind(), io::ErrorKind::StorageFull, "{error}");
+    let other = root.manager();
+    let restored = other.restore(&place).unwrap();
+    assert_eq!(restored.checkpoint, Some(one.id));
+    fs::remove_dir_all(&place).unwrap();
+
+    // Nor into the store: no chunk is fetched before that is known.
+    zs.write().unwrap().fill(1.0);
+    settings().to_directory(&source, scratch.path()).unwrap();
+    let small = Manager::builder().root(&mount).create().unwrap();
+    let before = files_below(small.path()).len();
+    let seen = AtomicUsize::new(0);
+    let count = |_, _| {
+        seen.fetch_add(1, SeqCst);
+    };
+    let refused = Restore::new()
+        .progress(&count)
+        .from_directory(&small, scratch.path());
+    assert!(
+        matches!(refused, Err(ndshm::Error::NoSpace { .. })),
+        "{refused:?}"
+    );
+    assert_eq!((seen.load(SeqCst), small.list().unwrap().len()), (0, 0));
+    assert_eq!(files_below(small.path()).len(), before);
+    let restored = Restore::new()
+        .only(["xs"])
+        .from_directory(&small, scratch.path());
+    assert_eq!(restored.unwrap().names, ["xs"]);
+    small.close().unwrap();
+    common::done();
+}
