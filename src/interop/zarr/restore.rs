@@ -464,7 +464,9 @@ fn publish(manager: &Manager, made: Vec<Made>, names: &[String], jobs: &[Job]) -
                     published.push(Published::Array(AnyArray::of_published(draft.publish()?)));
                 }
                 Made::Growing(growing) => {
-                    let id = growing.id().file_stem();
+                    // The file of an array without a name is called by its digits.
+                    let stem = growing.path().file_stem().unwrap_or_default();
+                    let id = stem.to_string_lossy().into_owned();
                     published.push(Published::Growing(growing));
                     manager.rename(&id, name)?;
                 }
