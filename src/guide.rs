@@ -7,6 +7,7 @@
 [rings]: crate::guide::rings
 [growing]: crate::guide::growing
 [resume]: crate::guide::resume
+[checkpoints]: crate::guide::checkpoints
 [run-time-types]: crate::guide::run_time_types
 [where-it-runs]: crate::guide::where_it_runs
 [administrators]: crate::guide::administrators
@@ -35,6 +36,10 @@ pub mod growing {}
 #[doc = "[where-it-runs]: crate::guide::where_it_runs\n\n"]
 #[doc = include_str!("../docs/guide/resume.md")]
 pub mod resume {}
+
+#[cfg(feature = "zarr")]
+#[doc = include_str!("../docs/guide/checkpoints.md")]
+pub mod checkpoints {}
 
 #[doc = include_str!("../docs/guide/run-time-types.md")]
 pub mod run_time_types {}

@@ -191,6 +191,11 @@ pub use inspect::observer::{
     SubscriberState, UserRoot,
 };
 pub use inspect::verify::{Finding, Severity, Verification, verify};
+#[cfg(feature = "zarr")]
+pub use interop::{
+    Bucket, Checkpoint, Checkpointed, DirectoryBucket, Object, Part, Restore, Restored, Structs,
+    Version,
+};
 pub use interop::{Export, Exportable, Import, Imported, Left};
 pub use layout::Order;
 pub use manager::builder::Builder;

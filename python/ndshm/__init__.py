@@ -51,7 +51,18 @@ from ._errors import (
     WouldBlock,
     WouldDeadlock,
 )
-from ._manager import ArrayInfo, Manager, Swept, Usage, open, open_frozen, open_growing, open_ring
+from ._manager import (
+    ArrayInfo,
+    Checkpointed,
+    Manager,
+    Restored,
+    Swept,
+    Usage,
+    open,
+    open_frozen,
+    open_growing,
+    open_ring,
+)
 from ._ndshm import (
     Array,
     Atomics,
@@ -80,6 +91,7 @@ __all__ = [
     "ArrayInfo",
     "Atomics",
     "Attrs",
+    "Checkpointed",
     "Closed",
     "Dtype",
     "Error",
@@ -114,6 +126,7 @@ __all__ = [
     "Released",
     "Request",
     "ReservedRows",
+    "Restored",
     "Ring",
     "Subscriber",
     "SubscriberState",

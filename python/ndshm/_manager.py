@@ -85,6 +85,44 @@ class Swept:
     skipped: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Checkpointed:
+    """A checkpoint that was written.
+
+    ``id`` is the name of its folder, which is a Zarr v3 group. ``nbytes`` is the size of all
+    elements; of these, the chunks with ``sent`` bytes were sent, and those with ``referred`` bytes
+    were there already. ``left`` has what is not in it, with the reasons: rings, arrays without a
+    name, damaged arrays. ``deleted`` has the ids of older checkpoints that were deleted.
+    ``is_latest`` is false where a newer checkpoint was written meanwhile. ``is_compared`` is false
+    where the place does not compare before it replaces the pointer to the latest checkpoint: then
+    of two that end at the same time the pointer leads to the one that wrote last.
+    """
+
+    id: str
+    arrays: int
+    nbytes: int
+    sent: int
+    referred: int
+    left: list[tuple[str, str]]
+    deleted: list[str]
+    is_latest: bool
+    is_compared: bool
+
+
+@dataclass(frozen=True)
+class Restored:
+    """The arrays that were restored, by their ``names``.
+
+    ``checkpoint`` is the id of the checkpoint, or ``None`` for the group of another program.
+    ``left`` has the arrays that were left, with the reasons.
+    """
+
+    checkpoint: str | None
+    names: list[str]
+    nbytes: int
+    left: list[tuple[str, str]]
+
+
 _Scope = Literal["local", "remote"] | None
 
 
@@ -392,6 +430,101 @@ class Manager(_ndshm.Manager):
             reasons = "; ".join(f"{key!r}: {reason}" for key, reason in left)
             warnings.warn(f"{path}: left {reasons}", stacklevel=2)
         return arrays[0][1] if format == "npy" else dict(arrays)
+
+    def checkpoint(
+        self,
+        place: str | os.PathLike[str],
+        *,
+        only: str | Sequence[str] | None = None,
+        keep: int | None = None,
+        structs: Literal["fields", "struct"] = "fields",
+        zstd: int | None = None,
+        shards: int | None = None,
+        poisoned: bool = False,
+        each: bool = False,
+        timeout: float | None = None,
+        in_flight: int = 4,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> Checkpointed:
+        """Write the named arrays into a directory or an object store, as a Zarr v3 group.
+
+        ``place`` is a directory, which is made, or ``s3://BUCKET/PREFIX``. The group is a folder in
+        it; zarr, xarray and tensorstore read it, and :meth:`restore` brings it back. It is there
+        whole or not at all. All arrays are read at one moment: a writer waits for the slabs before
+        its own. ``each=True`` reads one array after another. Only chunks that the place does not
+        have yet are sent.
+
+        ``only`` is a name or several, which may be patterns. ``keep`` deletes all but the newest
+        checkpoints afterwards. ``structs="struct"`` writes structs as zarr 3.4 has them, instead of
+        an array for each field. ``zstd`` is a level from 1 to 22, ``shards`` the bytes of the inner
+        chunks of shards. ``poisoned=True`` takes half-written arrays as they are, and marks them.
+        ``timeout`` is the longest wait for the locks, in seconds. ``progress`` is called with the
+        bytes that are done and all bytes, by other threads.
+
+        Raises :class:`Poisoned`; :class:`Timeout`; :class:`Transfer` where a pattern has no array;
+        :class:`Io`. Then the last checkpoint stands.
+        """
+        settings = {
+            "only": [only] if isinstance(only, str) else only,
+            "keep": keep,
+            "structs": structs,
+            "zstd": zstd,
+            "shards": shards,
+            "poisoned": poisoned,
+            "each": each,
+            "timeout": timeout,
+            "in_flight": in_flight,
+        }
+        if zstd is not None and not 1 <= zstd <= 22:
+            raise ValueError(f"zstd must be a level from 1 to 22, not {zstd}")
+        return Checkpointed(**self._checkpoint(place, settings, progress))
+
+    def restore(
+        self,
+        place: str | os.PathLike[str],
+        *,
+        checkpoint: str | None = None,
+        only: str | Sequence[str] | None = None,
+        slices: Mapping[str, Sequence[slice]] | None = None,
+        prefix: str = "",
+        skip_unsupported: bool = False,
+        in_flight: int = 4,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> Restored:
+        """Make the arrays of a checkpoint, or of another Zarr v3 group: all or none.
+
+        ``place`` is that of :meth:`checkpoint`, the folder of one checkpoint, or another Zarr v3
+        group or array. The latest checkpoint is taken, or the one with the id ``checkpoint``.
+        ``only`` is a name or several, which may be patterns. ``slices`` takes parts of arrays: by
+        names, a slice with a start and a stop for each axis. ``prefix`` stands before all names.
+        Arrays of other groups that cannot be taken are an error, or with ``skip_unsupported=True``
+        left.
+
+        Raises :class:`NoSpace` before anything is fetched; :class:`AlreadyExists` where a name is
+        taken; :class:`Transfer` where there is no checkpoint, and where a chunk is missing or
+        damaged; :class:`Layout` where a slice does not fit; :class:`Io`.
+        """
+
+        def bounds(name: str, part: slice) -> tuple[int, int]:
+            if part.stop is None or part.step not in (None, 1):
+                raise ValueError(f"{name}: a slice must have a stop, and no step: {part}")
+            start, stop = part.start or 0, part.stop
+            if start < 0 or stop < 0:
+                raise ValueError(f"{name}: the ends of a slice must not be negative: {part}")
+            return start, stop
+
+        settings = {
+            "checkpoint": checkpoint,
+            "only": [only] if isinstance(only, str) else only,
+            "slices": [
+                (name, [bounds(name, part) for part in parts])
+                for name, parts in (slices or {}).items()
+            ],
+            "prefix": prefix,
+            "skip_unsupported": skip_unsupported,
+            "in_flight": in_flight,
+        }
+        return Restored(**self._restore(place, settings, progress))
 
     def open_or_zeros(
         self,

@@ -3,7 +3,17 @@
 import os
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import Any, AsyncIterator, Iterator, Literal, Mapping, Sequence, SupportsIndex, Unpack
+from typing import (
+    Any,
+    AsyncIterator,
+    Callable,
+    Iterator,
+    Literal,
+    Mapping,
+    Sequence,
+    SupportsIndex,
+    Unpack,
+)
 
 import numpy as np
 import xarray
@@ -1066,6 +1076,18 @@ class Manager:
         only: Sequence[str] | None = None,
         skip_unsupported: bool = False,
     ) -> tuple[list[tuple[str, Array]], list[tuple[str, str]]]: ...
+    def _checkpoint(
+        self,
+        place: str | os.PathLike[str],
+        settings: Mapping[str, Any],
+        progress: Callable[[int, int], object] | None,
+    ) -> dict[str, Any]: ...
+    def _restore(
+        self,
+        place: str | os.PathLike[str],
+        settings: Mapping[str, Any],
+        progress: Callable[[int, int], object] | None,
+    ) -> dict[str, Any]: ...
     def _create(
         self,
         shape: SupportsIndex | Sequence[SupportsIndex],

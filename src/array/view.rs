@@ -245,6 +245,21 @@ pub(crate) unsafe fn elements_mut<'a, T: Element, D: Dimension>(
     unsafe { view.deref_into_view_mut() }
 }
 
+/// The payload of an array that no other process can see yet, of `len` bytes, to be filled.
+#[cfg(feature = "zarr")]
+pub(crate) fn bytes_of(draft: &mut Draft, len: usize) -> &mut [u8] {
+    let layout = Layout::whole(ndarray::Ix1(len), Order::C, 1);
+    let view = raw_mut::<u8, ndarray::Ix1>(draft.payload(), &layout);
+    // SAFETY: `len` is that of the payload, so every byte lies inside the mapping; the draft is
+    // borrowed exclusively for as long as the slice, no other process knows it, and its bytes are
+    // initialised, as those of every page of a file are.
+    let view = unsafe { view.deref_into_view_mut() };
+    match view.into_slice() {
+        Some(bytes) => bytes,
+        None => unreachable!("one axis of bytes is contiguous"),
+    }
+}
+
 /// Fills the payload of an array that no other process can see yet. `layout` is the draft's own:
 /// its whole payload, contiguous.
 pub(crate) fn fill<T: Element, D: Dimension>(

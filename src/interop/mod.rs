@@ -35,8 +35,15 @@ mod safetensors;
 mod selection;
 mod source;
 mod target;
+#[cfg(feature = "zarr")]
+mod zarr;
 
 pub use export::Export;
 pub use import::{Import, Imported};
 pub use selection::Left;
 pub use source::Exportable;
+#[cfg(feature = "zarr")]
+pub use zarr::{
+    Bucket, Checkpoint, Checkpointed, DirectoryBucket, Object, Part, Restore, Restored, Structs,
+    Version,
+};

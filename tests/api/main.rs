@@ -11,6 +11,8 @@ mod any;
 mod arrays;
 mod atomics;
 mod changes;
+#[cfg(feature = "zarr")]
+mod checkpoints;
 #[cfg(feature = "dlpack")]
 mod dlpack;
 #[cfg(all(feature = "zip", feature = "safetensors"))]

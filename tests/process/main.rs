@@ -9,6 +9,8 @@ mod common;
 
 mod caching;
 mod changes;
+#[cfg(feature = "zarr")]
+mod checkpoints;
 mod churn;
 mod claims;
 mod closing;

@@ -1,5 +1,6 @@
 //! The class `Manager`: the base class of `ndshm.Manager`.
 
+mod checkpoint;
 mod describe;
 mod labels;
 mod load;
@@ -17,6 +18,7 @@ use crate::{
     pickle,
     ring::{self, Ring},
 };
+use checkpoint::{CheckpointSettings, RestoreSettings};
 use labels::Labels;
 use load::{Load, Loaded};
 use ndshm::Error;
@@ -270,6 +272,30 @@ impl Manager {
             skip_unsupported,
         };
         request.run(py, &self.inner(py)?, format)
+    }
+
+    /// Write a checkpoint. Return its description.
+    fn _checkpoint<'py>(
+        &self,
+        py: Python<'py>,
+        place: PathBuf,
+        settings: CheckpointSettings,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let manager = self.inner(py)?;
+        settings.write(py, &manager, &checkpoint::place_of(place)?, progress)
+    }
+
+    /// Make the arrays of a checkpoint. Return their description.
+    fn _restore<'py>(
+        &self,
+        py: Python<'py>,
+        place: PathBuf,
+        settings: RestoreSettings,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let manager = self.inner(py)?;
+        settings.read(py, &manager, &checkpoint::place_of(place)?, progress)
     }
 
     /// Open the array with this name. Raises :class:`NotFound`.

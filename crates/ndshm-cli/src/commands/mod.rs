@@ -7,6 +7,7 @@
 mod append;
 mod attrs;
 mod cat;
+mod checkpoint;
 mod complete;
 mod completions;
 mod copying;
@@ -25,8 +26,10 @@ mod man;
 mod metrics;
 mod mv;
 mod new;
+mod place;
 mod plot;
 mod recover;
+mod restore;
 mod rm;
 mod run;
 mod show;
@@ -64,6 +67,8 @@ pub(crate) enum Command {
     Metrics(metrics::Args),
     Export(export::Args),
     Import(import::Args),
+    Checkpoint(checkpoint::Args),
+    Restore(restore::Args),
     Append(append::Args),
     Diff(diff::Args),
     Sum(sum::Args),
@@ -100,6 +105,8 @@ impl Command {
             Self::Metrics(args) => metrics::run(context, args),
             Self::Export(args) => export::run(context, args),
             Self::Import(args) => import::run(context, args),
+            Self::Checkpoint(args) => checkpoint::run(context, args),
+            Self::Restore(args) => restore::run(context, args),
             Self::Append(args) => append::run(context, args),
             Self::Diff(args) => diff::run(context, args),
             Self::Sum(args) => sum::run(context, args),

@@ -7,6 +7,7 @@ mod fixture;
 
 mod attrs;
 mod cat;
+mod checkpoint;
 mod completions;
 mod cp;
 mod diff;

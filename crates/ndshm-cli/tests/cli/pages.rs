@@ -2,7 +2,7 @@
 
 use crate::fixture::Fixture;
 
-const COMMANDS: [&str; 29] = [
+const COMMANDS: [&str; 31] = [
     "ls",
     "locks",
     "show",
@@ -25,6 +25,8 @@ const COMMANDS: [&str; 29] = [
     "metrics",
     "export",
     "import",
+    "checkpoint",
+    "restore",
     "append",
     "verify",
     "run",

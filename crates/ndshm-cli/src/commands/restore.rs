@@ -1,0 +1,121 @@
+//! `restore`: the arrays of a checkpoint, or of another Zarr v3 group, into a store.
+
+use crate::{
+    Outcome,
+    commands::{checkpoint::left_json, place},
+    context::Context,
+    display::{bar::Bar, text},
+    failure::{Failure, printable},
+};
+use ndshm::Restore;
+use serde_json::json;
+use std::{io::Write, ops::Range, path::PathBuf, process::ExitCode};
+
+/// Make the arrays of a checkpoint, or of another Zarr v3 group, in a store
+///
+/// All arrays are made, or none; space for all of them is reserved before anything is fetched, and
+/// chunks are compared with the checksums of the checkpoint. Other Zarr v3 groups need regular
+/// chunks with the codecs bytes, zstd, gzip, crc32c, transpose and sharding_indexed.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  ndshm restore /data/checkpoints run
+  ndshm restore s3://bucket/run run --slice 'frames[100:200, 0:480, 0:640]'")]
+pub(crate) struct Args {
+    /// The directory of the checkpoints, that of one checkpoint or of another Zarr group; or
+    /// s3://BUCKET/PREFIX
+    #[arg(value_name = "PLACE")]
+    place: String,
+    /// The store: a name or a directory
+    #[arg(value_name = "STORE")]
+    store: PathBuf,
+    /// Make the store, persistent, if there is none
+    #[arg(long)]
+    create_store: bool,
+    /// The id of the checkpoint, by default the latest
+    #[arg(long, value_name = "ID")]
+    checkpoint: Option<String>,
+    /// The arrays to take, by names or patterns: 'frame-*'
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    only: Vec<String>,
+    /// A part of an array, with a range along each axis: 'xs[0:10, 5:20]'
+    #[arg(long, value_name = "NAME[A:B, ...]")]
+    slice: Vec<String>,
+    /// Put this before the name of each array
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    prefix: String,
+    /// Leave arrays of other groups that cannot be arrays here, and list them
+    #[arg(long)]
+    skip_unsupported: bool,
+    /// The most chunks in flight
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 4,
+        value_parser = clap::value_parser!(u32).range(1..=64)
+    )]
+    in_flight: u32,
+}
+
+pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
+    let slices: Result<Vec<_>, _> = args.slice.iter().map(|text| part_of(text)).collect();
+    let slices = slices?;
+    let bucket = place::open(&args.place)?;
+    let manager = context.open_store(&args.store, args.create_store)?;
+    let bar = Bar::new(printable(&args.place), !context.is_json);
+    let show = |done, total| bar.show(done, total);
+    let mut restore = Restore::new()
+        .only(&args.only)
+        .prefix(&args.prefix)
+        .in_flight(args.in_flight as usize)
+        .progress(&show);
+    if let Some(id) = &args.checkpoint {
+        restore = restore.checkpoint(id);
+    }
+    if args.skip_unsupported {
+        restore = restore.skip_unsupported();
+    }
+    for (name, ranges) in slices {
+        restore = restore.slice(name, ranges);
+    }
+    let restored = restore.read(&manager, &*bucket)?;
+    drop(bar);
+    place::report_left(&restored.left)?;
+    if context.is_json {
+        context.print_json(&json!({
+            "checkpoint": restored.checkpoint,
+            "store": manager.path(),
+            "arrays": restored.names,
+            "bytes": restored.byte_len,
+            "left": left_json(&restored.left),
+        }))?;
+    } else {
+        let mut out = context.out();
+        writeln!(
+            out,
+            "{}  {}, {}",
+            printable(&manager.path().display().to_string()),
+            text::count(restored.names.len(), "array"),
+            text::bytes(restored.byte_len)
+        )?;
+        out.flush()?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The name and the ranges in `NAME[A:B, ...]`.
+fn part_of(text: &str) -> Result<(&str, Vec<Range<usize>>), Failure> {
+    let parse = || {
+        let (name, rest) = text.split_once('[')?;
+        let ranges = rest.strip_suffix(']')?.split(',').map(|range| {
+            let (start, end) = range.trim().split_once(':')?;
+            Some(start.trim().parse().ok()?..end.trim().parse().ok()?)
+        });
+        Some((name, ranges.collect::<Option<Vec<_>>>()?))
+    };
+    parse().ok_or_else(|| {
+        Failure::usage(format!(
+            "{text}: it is no part of an array: write a range along each axis, 'xs[0:10, 5:20]'"
+        ))
+    })
+}

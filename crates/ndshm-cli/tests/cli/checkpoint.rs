@@ -1,0 +1,101 @@
+//! `checkpoint` and `restore`.
+
+use crate::fixture::Fixture;
+use std::{fs, path::PathBuf};
+
+fn place(fixture: &Fixture) -> PathBuf {
+    fixture.root.path().join("checkpoints")
+}
+
+fn json(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).unwrap()
+}
+
+#[test]
+fn a_checkpoint_comes_back_whole_and_in_parts() {
+    let fixture = Fixture::new();
+    fixture.arange("xs", &[3, 4]);
+    fixture.arange("ys", &[5]);
+    let place = place(&fixture);
+    let place = place.display();
+    let first = fixture.output(&format!("checkpoint run {place}"));
+    assert!(
+        first.contains("2 arrays") && first.contains(" sent"),
+        "{first}"
+    );
+    let second = fixture.output(&format!("--json checkpoint run {place} --keep 1 --only xs"));
+    let second = json(&second);
+    assert_eq!((&second["arrays"], &second["sent"]), (&1.into(), &0.into()));
+    assert_eq!(second["deleted"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        (&second["latest"], &second["compared"]),
+        (&true.into(), &true.into())
+    );
+
+    let restored = fixture.output(&format!("--json restore {place} back --create-store"));
+    assert_eq!(json(&restored)["arrays"], serde_json::json!(["xs"]));
+    assert_eq!(json(&restored)["checkpoint"], second["checkpoint"]);
+    fixture.ndshm("diff run/xs back/xs").success();
+    fixture.output(&format!(
+        "restore {place} back --prefix part. --slice 'xs[1:3, 0:2]'"
+    ));
+    fixture
+        .ndshm("diff 'run/xs[1:3, :2]' back/part.xs")
+        .success();
+    fixture.output("rm --whole-store back --force");
+}
+
+#[test]
+fn structs_zstd_and_shards_are_options() {
+    let fixture = Fixture::new();
+    fixture.arange("xs", &[300]);
+    for (number, options) in ["--zstd 3", "--shards 1", "--structs struct --each"]
+        .iter()
+        .enumerate()
+    {
+        let place = place(&fixture).join(number.to_string());
+        let place = place.display();
+        fixture.output(&format!("checkpoint run {place} {options}"));
+        fixture.output(&format!("restore {place} run --prefix {number}."));
+        fixture
+            .ndshm(&format!("diff run/xs run/{number}.xs"))
+            .success();
+    }
+}
+
+#[test]
+fn refusals_say_what_to_do() {
+    let fixture = Fixture::new();
+    let xs = fixture.arange("xs", &[3, 4]);
+    let place = place(&fixture);
+    let shown = place.display();
+    for (arguments, expected, code) in [
+        (format!("restore {shown} run"), "no latest checkpoint", 1),
+        (format!("checkpoint nowhere {shown}"), "no such store", 3),
+        (
+            format!("checkpoint run {shown} --only zs"),
+            "the keys are",
+            1,
+        ),
+        ("checkpoint run ftp://host/x".into(), "s3://BUCKET", 2),
+        (
+            format!("restore {shown} run --slice xs"),
+            "xs[0:10, 5:20]",
+            2,
+        ),
+    ] {
+        let (line, found) = fixture.failure(&arguments);
+        assert_eq!(found, code, "{arguments}: {line}");
+        assert!(line.contains(expected), "{arguments}: {line}");
+    }
+    assert!(!place.exists());
+    xs.write().unwrap().poison();
+    let (line, code) = fixture.failure(&format!("checkpoint run {shown}"));
+    assert_eq!(code, 4, "{line}");
+    assert!(line.contains("--poisoned"), "{line}");
+    fixture.output(&format!("checkpoint run {shown} --poisoned"));
+    let (line, code) = fixture.failure(&format!("restore {shown} run"));
+    assert_eq!(code, 4, "{line}");
+    assert!(line.contains("already exists"), "{line}");
+    assert!(fs::read_dir(&place).unwrap().count() >= 2);
+}

@@ -1,0 +1,142 @@
+//! Sending chunks, or referring to those that the place has.
+
+use super::{
+    run::{Run, Task},
+    source::Source,
+};
+use crate::{
+    error::{Error, Result},
+    interop::zarr::{
+        attempts::{Candidate, Known},
+        bucket::Part,
+        encode,
+        record::{self, Chunk, Sent},
+        types::Column,
+    },
+};
+use std::{
+    io,
+    sync::{PoisonError, atomic::Ordering::Relaxed},
+};
+
+/// A chunk of at least so many bytes has a record that it was sent.
+const RECORDED_FROM: u64 = 1 << 20;
+
+impl Run<'_> {
+    /// Sends a chunk of an array, or refers to it.
+    pub(super) fn send(&self, task: Task, known: &Known) -> Result<()> {
+        let source = &self.sources[task.source];
+        let itemsize = source.itemsize();
+        let (_, len) = source.grid.range(task.number);
+        let elements = &task.slab.bytes()[task.at..][..len * itemsize];
+        let mut gathered = Vec::new();
+        for (index, column) in source.columns.iter().enumerate() {
+            let key = source.key(index, task.number);
+            let chunk = self.known_as_frozen(source, &key, known)?;
+            let chunk = match chunk {
+                Some(chunk) => {
+                    self.referred.fetch_add((len * column.size) as u64, Relaxed);
+                    chunk
+                }
+                None => {
+                    let items = match is_as_it_is(column, itemsize, elements) {
+                        true => elements,
+                        false => {
+                            gathered.resize(len * column.size, 0);
+                            column.gather(elements, itemsize, &mut gathered);
+                            &gathered[..]
+                        }
+                    };
+                    self.send_items(source, index, &key, items, known)?
+                }
+            };
+            let mut done = source.done.lock().unwrap_or_else(PoisonError::into_inner);
+            done[index][task.number] = Some(chunk);
+        }
+        drop(task);
+        if let Some(progress) = self.settings.progress {
+            let done = self.sent.load(Relaxed) + self.referred.load(Relaxed);
+            progress(done.min(self.total), self.total);
+        }
+        Ok(())
+    }
+
+    /// The chunk of a frozen array that the place has, copied.
+    fn known_as_frozen(&self, source: &Source, key: &str, known: &Known) -> Result<Option<Chunk>> {
+        let candidates = known.get(key).into_iter().flatten();
+        let same = candidates.filter(|one| {
+            source.is_frozen
+                && one.sent.is_frozen
+                && one.sent.id == source.info.id.to_string()
+                && one.sent.encoding == source.encoding
+        });
+        self.refer(key, same)
+    }
+
+    /// Copies the first of these chunks that is still there.
+    fn refer<'k>(
+        &self,
+        key: &str,
+        candidates: impl Iterator<Item = &'k Candidate>,
+    ) -> Result<Option<Chunk>> {
+        for candidate in candidates {
+            let (from, to) = (format!("{}/{key}", candidate.folder), self.key(key));
+            match self.bucket.copy(&from, &to) {
+                Ok(()) => return Ok(Some(candidate.sent.chunk.clone())),
+                // Another process deleted it meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(self.failed("refer to a chunk", &from)(error)),
+            }
+        }
+        Ok(None)
+    }
+
+    fn send_items(
+        &self,
+        source: &Source,
+        column: usize,
+        key: &str,
+        items: &[u8],
+        known: &Known,
+    ) -> Result<Chunk> {
+        let digest = format!("{:032x}", xxhash_rust::xxh3::xxh3_128(items));
+        let candidates = known.get(key).into_iter().flatten();
+        let same = candidates
+            .filter(|one| one.sent.chunk.digest == digest && one.sent.encoding == source.encoding);
+        if let Some(chunk) = self.refer(key, same)? {
+            self.referred.fetch_add(items.len() as u64, Relaxed);
+            return Ok(chunk);
+        }
+        let size = source.columns[column].size;
+        let inner = source
+            .inner
+            .as_ref()
+            .map(|inner| inner.iter().product::<usize>() * size);
+        let whole = source.grid.chunk_len() * size;
+        let encoded = encode::encode(self.settings.codecs, items, whole, inner)
+            .map_err(|reason| Error::transfer(self.place.join(key), reason))?;
+        let parts = encoded.parts(items);
+        let (len, crc32) = encode::check_of(&parts);
+        self.put(&self.key(key), &parts)?;
+        let chunk = Chunk { len, crc32, digest };
+        if len >= RECORDED_FROM {
+            let sent = Sent {
+                key: key.into(),
+                encoding: source.encoding.clone(),
+                id: source.info.id.to_string(),
+                is_frozen: source.is_frozen,
+                chunk: chunk.clone(),
+            };
+            let name = format!("{:032x}", xxhash_rust::xxh3::xxh3_128(key.as_bytes()));
+            let place = self.key(&format!("{}/{name}.json", record::SENT));
+            self.put(&place, &[Part::Bytes(&record::to_json(&sent))])?;
+        }
+        self.sent.fetch_add(items.len() as u64, Relaxed);
+        Ok(chunk)
+    }
+}
+
+/// Whether the elements of a column are those of the array, byte by byte.
+fn is_as_it_is(column: &Column, itemsize: usize, elements: &[u8]) -> bool {
+    column.is_whole(itemsize) && (!column.has_bools() || elements.iter().all(|&byte| byte <= 1))
+}

@@ -1,0 +1,264 @@
+//! The arrays of a checkpoint, and those of the Zarr v3 groups of others.
+
+use super::{
+    bucket::Bucket,
+    checkpoint::failed,
+    fill::{Column, Job},
+    grid::Grid,
+    read::ZarrArray,
+    record::{self, ArrayRecord, Manifest},
+    types::{self, Run},
+};
+use crate::{
+    cbor,
+    element::numpy,
+    error::{Error, Result},
+    interop::selection::Left,
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use ciborium::Value as Cbor;
+use serde_json::Value;
+use std::{collections::HashMap, path::Path};
+
+/// A checkpoint, or a group without a manifest.
+pub(super) struct Opened {
+    /// Its folder at the place; empty for the place itself.
+    pub(super) folder: String,
+    pub(super) manifest: Option<Manifest>,
+}
+
+/// A key below a folder.
+pub(super) fn below(folder: &str, key: &str) -> String {
+    match (folder, key) {
+        ("", key) => key.to_owned(),
+        (folder, "") => folder.to_owned(),
+        (folder, key) => format!("{folder}/{key}"),
+    }
+}
+
+fn metadata(bucket: &dyn Bucket, place: &Path, folder: &str) -> Result<Option<Value>> {
+    let key = below(folder, record::METADATA);
+    let object = bucket
+        .get(&key)
+        .map_err(failed(place, "read the object", &key))?;
+    let Some(object) = object else {
+        return Ok(None);
+    };
+    let parsed = serde_json::from_slice(&object.bytes);
+    parsed
+        .map(Some)
+        .map_err(|error| Error::transfer(place.join(key), format!("it is no JSON: {error}")))
+}
+
+/// The metadata of all nodes of a group, by their paths.
+fn consolidated(group: &Value) -> Option<&serde_json::Map<String, Value>> {
+    group
+        .pointer("/consolidated_metadata/metadata")?
+        .as_object()
+}
+
+/// The arrays of a checkpoint.
+pub(super) fn of_checkpoint(
+    bucket: &dyn Bucket,
+    place: &Path,
+    folder: &str,
+    manifest: &Manifest,
+) -> Result<Vec<Job>> {
+    let path = place.join(below(folder, record::METADATA));
+    let damaged = |reason: String| Error::transfer(&path, reason);
+    let group = metadata(bucket, place, folder)?.unwrap_or_default();
+    let nodes = consolidated(&group)
+        .ok_or_else(|| damaged("it has no metadata of its arrays: it is damaged".into()))?;
+    manifest
+        .arrays
+        .iter()
+        .map(|record| job_of(record, nodes, folder))
+        .map(|job| job.map_err(&damaged))
+        .collect()
+}
+
+fn job_of(
+    record: &ArrayRecord,
+    nodes: &serde_json::Map<String, Value>,
+    folder: &str,
+) -> Result<Job, String> {
+    let named = |reason: &str| format!("array {:?}: {reason}: it is damaged", record.name);
+    let dtype = record
+        .element_type()
+        .ok_or_else(|| named("its type is not known"))?;
+    let order = record
+        .memory_order()
+        .ok_or_else(|| named("it has no order"))?;
+    let attrs = match &record.attrs {
+        None => None,
+        Some(text) => {
+            let bytes = STANDARD
+                .decode(text)
+                .map_err(|_| named("its attributes are no base64"))?;
+            Some(cbor::decode(&bytes).map_err(|reason| named(&reason))?)
+        }
+    };
+    let described = types::columns(&dtype, record.structs());
+    if described.len() != record.columns.len() {
+        return Err(named("its columns are not those of its type"));
+    }
+    let mut columns = Vec::new();
+    for (described, recorded) in described.iter().zip(&record.columns) {
+        let metadata = nodes
+            .get(&recorded.node)
+            .ok_or_else(|| named("it has no metadata"))?;
+        let mut zarr = ZarrArray::parse(metadata).map_err(|reason| named(&reason))?;
+        let is_as_recorded = zarr.shape == [&record.shape[..], &described.inner].concat()
+            && zarr.chunk == [&record.chunk_shape[..], &described.inner].concat()
+            && zarr.foreign.dtype.itemsize() == described.word;
+        if !is_as_recorded {
+            return Err(named("its metadata and the manifest disagree"));
+        }
+        // The checksums, by the keys of the chunks.
+        let mut checks = HashMap::new();
+        if let Some(grid) = Grid::of_chunks(&record.shape, order, &record.chunk_shape) {
+            if grid.len() != recorded.chunks.len() {
+                return Err(named("its chunks are not all recorded"));
+            }
+            for (number, chunk) in recorded.chunks.iter().enumerate() {
+                let mut coordinates = grid.coordinates(number);
+                coordinates.resize(zarr.shape.len(), 0);
+                checks.insert(zarr.key(&coordinates), (chunk.len, chunk.crc32));
+            }
+        } else if !record.shape.contains(&0) {
+            return Err(named("its chunks do not fit its shape"));
+        }
+        zarr.fill = vec![0; described.word];
+        columns.push(Column {
+            folder: below(folder, &recorded.node),
+            zarr,
+            size: described.size,
+            runs: described.runs.clone(),
+            checks: Some(checks),
+        });
+    }
+    Ok(Job {
+        name: record.name.clone(),
+        key: None,
+        dtype,
+        shape: record.shape.clone(),
+        order,
+        attrs,
+        axis_names: record.axis_names.clone(),
+        max_len: record.max_len,
+        is_frozen: record.is_frozen,
+        is_poisoned: record.is_poisoned,
+        starts: vec![0; record.shape.len()],
+        columns,
+    })
+}
+
+/// The arrays of a group that another program wrote, and those that cannot be arrays here.
+pub(super) fn of_others(
+    bucket: &dyn Bucket,
+    place: &Path,
+    folder: &str,
+) -> Result<(Vec<Job>, Vec<Left>)> {
+    let Some(root) = metadata(bucket, place, folder)? else {
+        return Ok((Vec::new(), Vec::new()));
+    };
+    let mut nodes = Vec::new();
+    if root.get("node_type").and_then(Value::as_str) == Some("array") {
+        let name = place
+            .file_name()
+            .map_or("array".into(), |name| name.to_string_lossy());
+        let name = name.strip_suffix(".zarr").unwrap_or(&name).to_owned();
+        nodes.push((name, String::new(), root));
+    } else if let Some(consolidated) = consolidated(&root) {
+        for (path, metadata) in consolidated {
+            nodes.push((path.clone(), path.clone(), metadata.clone()));
+        }
+    } else {
+        walk(bucket, place, folder, "", &mut nodes)?;
+    }
+    let (mut jobs, mut left) = (Vec::new(), Vec::new());
+    for (name, path, metadata) in nodes {
+        if metadata.get("node_type").and_then(Value::as_str) != Some("array") {
+            continue;
+        }
+        match foreign_job(&name, below(folder, &path), &metadata) {
+            Ok(job) => jobs.push(job),
+            Err(reason) => left.push(Left::new(name, reason)),
+        }
+    }
+    jobs.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok((jobs, left))
+}
+
+/// Adds the arrays below a path of a group without consolidated metadata.
+fn walk(
+    bucket: &dyn Bucket,
+    place: &Path,
+    folder: &str,
+    path: &str,
+    nodes: &mut Vec<(String, String, Value)>,
+) -> Result<()> {
+    let at = below(folder, path);
+    let mut children = bucket
+        .children(&at)
+        .map_err(failed(place, "list the group", &at))?;
+    children.sort();
+    for child in children {
+        if child == record::METADATA {
+            continue;
+        }
+        let path = below(path, &child);
+        let Some(metadata) = metadata(bucket, place, &below(folder, &path))? else {
+            continue;
+        };
+        match metadata.get("node_type").and_then(Value::as_str) {
+            Some("array") => nodes.push((path.clone(), path, metadata)),
+            _ => walk(bucket, place, folder, &path, nodes)?,
+        }
+    }
+    Ok(())
+}
+
+fn foreign_job(name: &str, folder: String, metadata: &Value) -> Result<Job, String> {
+    let zarr = ZarrArray::parse(metadata)?;
+    let mut attrs: Vec<(Cbor, Cbor)> = zarr
+        .attributes
+        .iter()
+        .map(|(key, value)| (Cbor::Text(key.clone()), record::cbor_of(value)))
+        .collect();
+    if let Some(numpy) = &zarr.foreign.numpy
+        && !zarr.attributes.contains_key(numpy::ATTRIBUTE)
+    {
+        attrs.push((numpy::ATTRIBUTE.into(), numpy.as_str().into()));
+    }
+    let itemsize = zarr.foreign.dtype.itemsize();
+    let mut axis_names = zarr.dimension_names.clone();
+    if axis_names.iter().all(Option::is_none) {
+        axis_names.clear();
+    }
+    Ok(Job {
+        name: name.to_owned(),
+        key: Some(name.to_owned()),
+        dtype: zarr.foreign.dtype.clone(),
+        shape: zarr.shape.clone(),
+        order: zarr.order(),
+        attrs: (!attrs.is_empty()).then_some(Cbor::Map(attrs)),
+        axis_names,
+        max_len: None,
+        is_frozen: false,
+        is_poisoned: false,
+        starts: vec![0; zarr.shape.len()],
+        columns: vec![Column {
+            folder,
+            size: itemsize,
+            runs: vec![Run {
+                at: 0,
+                to: 0,
+                len: itemsize,
+                are_bools: false,
+            }],
+            zarr,
+            checks: None,
+        }],
+    })
+}
