@@ -4,6 +4,7 @@
 
 mod limits;
 mod races;
+mod small;
 mod unpublished;
 
 use crate::common::{self, Peer, Root};

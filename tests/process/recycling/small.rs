@@ -1,0 +1,194 @@
+//! Files of small arrays, which are kept for a moment without being asked for, and files that have
+//! no array yet.
+
+use super::inode;
+use crate::common::{self, Root, words};
+use ndshm::{Error, Manager, SharedArray1};
+use std::{path::Path, thread, time::Duration};
+
+/// Waits until a condition holds.
+fn wait_until(what: &str, holds: impl Fn() -> bool) {
+    for _ in 0..6000 {
+        if holds() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    panic!("in a minute: {what}");
+}
+
+fn has_idle_thread() -> bool {
+    std::fs::read_dir("/proc/self/task")
+        .unwrap()
+        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok())
+        .any(|name| name.trim() == "ndshm-idle")
+}
+
+#[test]
+fn the_file_of_a_small_array_serves_the_next_one_and_is_given_back_after_a_moment() {
+    let root = Root::new();
+    common::run(child_makes_small_arrays, &[root.path()]);
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_makes_small_arrays() {
+    let root = common::arguments().remove(0);
+    let manager = Manager::builder().root(root).create().unwrap();
+    let first = manager.from_elem(10, 1.0).unwrap();
+    let (path, file) = (first.path().to_path_buf(), inode(first.path()));
+    drop(first);
+    assert!(words::is_kept(&path));
+    assert!(manager.usage().unwrap().kept > 0 && manager.list().unwrap().is_empty());
+    assert!(matches!(
+        SharedArray1::<f64>::open_path(&path),
+        Err(Error::NotFound { .. })
+    ));
+    let second = manager.zeros::<f64, _>(12).unwrap();
+    assert_eq!(
+        (second.path(), inode(second.path())),
+        (path.as_path(), file)
+    );
+    assert_eq!(second.read().unwrap().sum(), 0.0);
+    drop(second);
+    wait_until("the file is given back", || !path.exists());
+    assert_eq!(manager.usage().unwrap().kept, 0);
+    wait_until("the thread ends", || !has_idle_thread());
+
+    // Again, after the thread has ended.
+    let third = manager.from_elem(10, 1.0).unwrap();
+    let path = third.path().to_path_buf();
+    drop(third);
+    assert!(words::is_kept(&path) && has_idle_thread());
+    wait_until("the file is given back", || !path.exists());
+    common::done();
+}
+
+#[test]
+fn of_small_arrays_no_more_is_kept_than_a_little_and_of_large_ones_nothing() {
+    let root = Root::new();
+    let manager = root.manager();
+    let kept = || {
+        common::files_below(manager.path())
+            .iter()
+            .filter(|path| words::is_kept(path))
+            .count()
+    };
+    let arrays: Vec<_> = (0..300)
+        .map(|_| manager.zeros::<u8, _>(8).unwrap())
+        .collect();
+    drop(arrays);
+    assert!((1..=256).contains(&kept()), "{}", kept());
+    let arrays: Vec<_> = (0..9)
+        .map(|_| manager.zeros::<u8, _>(1 << 20).unwrap())
+        .collect();
+    drop(arrays);
+    assert!((1..=4).contains(&kept()), "{}", kept());
+    assert!(manager.usage().unwrap().kept <= 4 << 20);
+    let large = manager.zeros::<u8, _>(3 << 20).unwrap();
+    let path = large.path().to_path_buf();
+    drop(large);
+    assert!(!path.exists());
+
+    let none = Manager::builder().path(manager.path()).recycle(0);
+    let _none = none.open().unwrap();
+    assert_eq!(kept(), 0);
+    drop(manager.zeros::<u8, _>(8).unwrap());
+    assert_eq!(kept(), 0);
+}
+
+#[test]
+fn a_fork_finds_no_small_files_and_no_thread() {
+    let root = Root::new();
+    common::run(child_forks_with_small_files, &[root.path()]);
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_forks_with_small_files() {
+    let root = common::arguments().remove(0);
+    let manager = Manager::builder().root(root).create().unwrap();
+    for round in 0..20 {
+        let small = manager.from_elem(10, 1.0).unwrap();
+        let path = small.path().to_path_buf();
+        drop(small);
+        assert!(words::is_kept(&path) && has_idle_thread(), "{round}");
+        // SAFETY: the child calls `_exit` only.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            // SAFETY: `_exit` may be called at any time.
+            unsafe { libc::_exit(i32::from(path.exists())) };
+        }
+        assert!(!path.exists() && !has_idle_thread(), "{round}");
+        let mut status = 0;
+        // SAFETY: the status is written to an integer that outlives the call.
+        unsafe { libc::waitpid(child, &raw mut status, 0) };
+        assert_eq!(status, 0);
+    }
+    common::done();
+}
+
+#[test]
+fn an_array_that_is_being_made_is_neither_listed_nor_opened_nor_damaged() {
+    let root = Root::new();
+    let manager = root.manager();
+    let files = || common::files_below(manager.path());
+    for round in 0..2 {
+        let mut looks = 0;
+        let made = manager
+            .from_shape_fn::<f64, _>(3, |_| {
+                looks += 1;
+                let half_made = files();
+                let is_array = |path: &&Path| path.extension().is_some();
+                let path = half_made.iter().map(|path| path.as_path()).find(is_array);
+                let path = path.unwrap();
+                assert!(
+                    manager.list().unwrap().is_empty() && manager.damaged().unwrap().is_empty()
+                );
+                assert!(manager.usage().unwrap().kept > 0);
+                assert!(matches!(
+                    SharedArray1::<f64>::open_path(path),
+                    Err(Error::NotFound { .. })
+                ));
+                let found = ndshm::verify(manager.path()).unwrap();
+                assert_eq!((found.arrays, found.findings.len()), (0, 0), "{found:?}");
+                let swept = manager.sweep().unwrap();
+                assert_eq!((swept.half_made, swept.skipped.len()), (0, 0), "{swept:?}");
+                1.0
+            })
+            .unwrap();
+        assert_eq!(
+            (looks, made.read().unwrap().sum()),
+            (3, 3.0),
+            "round {round}"
+        );
+        // The second time in the kept file of the first.
+        drop(made);
+    }
+}
+
+#[test]
+fn an_array_that_got_a_name_does_not_lend_its_file() {
+    let root = Root::new();
+    let manager = root.manager();
+    let array = manager.from_elem(10, 1.0).unwrap();
+    let (digits, file) = (
+        array
+            .path()
+            .file_stem()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_owned(),
+        inode(array.path()),
+    );
+    manager.rename(&digits, "xs").unwrap();
+    let named = manager.path().join("xs.ndshm");
+    assert_eq!(inode(&named), file);
+    drop(array);
+    assert!(!named.exists(), "it was local");
+    let next = manager.from_elem(10, 2.0).unwrap();
+    assert_eq!(next.read().unwrap().sum(), 20.0);
+    let again: SharedArray1<f64> = next.handle().open().unwrap();
+    assert_eq!(again.read().unwrap().sum(), 20.0);
+}
