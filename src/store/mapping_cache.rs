@@ -12,7 +12,6 @@ use crate::{
     sys::{fork, mapping::Mapping},
 };
 use std::{
-    collections::VecDeque,
     path::{Path, PathBuf},
     sync::atomic::Ordering::SeqCst,
 };
@@ -20,7 +19,7 @@ use std::{
 /// How many mappings are kept at most, however small.
 const MOST: usize = 64;
 
-/// For how many files the cache remembers how often they were used.
+/// For how many files the cache remembers how often they were used; a power of two.
 const MOST_SEEN: usize = 256;
 
 /// After so many uses of a file its mapping is kept at the end of the next one.
@@ -34,9 +33,10 @@ pub(crate) struct Cache(fork::Mutex<Files>);
 
 struct Files {
     kept: Vec<Cached>,
-    /// Device and inode of files whose mappings were not kept, with the number of their uses; the
-    /// file that was used first is in front.
-    seen: VecDeque<((u64, u64), u8)>,
+    /// Device and inode of files whose mappings were not kept, with the number of their uses. A
+    /// file has its place by its inode; one with the same place takes it over. Empty before the
+    /// first.
+    seen: Vec<((u64, u64), u8)>,
 }
 
 pub(crate) struct Cached {
@@ -58,23 +58,24 @@ impl Cache {
     pub(crate) const fn new() -> Self {
         Self(fork::Mutex::new(Files {
             kept: Vec::new(),
-            seen: VecDeque::new(),
+            seen: Vec::new(),
         }))
     }
 
     /// Counts a use of a file that ends now. Returns whether it was used often enough before.
     pub(crate) fn is_used_often(&self, inode: (u64, u64)) -> bool {
         let seen = &mut self.0.lock().seen;
-        match seen.iter_mut().find(|(known, _)| *known == inode) {
-            Some((_, uses)) if *uses >= USES_BEFORE => return true,
-            Some((_, uses)) => *uses += 1,
-            None => {
-                if seen.len() == MOST_SEEN {
-                    seen.pop_front();
-                }
-                seen.push_back((inode, 1));
-            }
+        if seen.is_empty() {
+            seen.resize(MOST_SEEN, ((0, 0), 0));
         }
+        let (known, uses) = &mut seen[inode.1 as usize % MOST_SEEN];
+        if *known != inode {
+            (*known, *uses) = (inode, 0);
+        }
+        if *uses >= USES_BEFORE {
+            return true;
+        }
+        *uses += 1;
         false
     }
 

@@ -8,13 +8,15 @@
 //! (`Builder::recycle`):
 //!
 //! 1. *Release.* The lifecycle of the array becomes "released". The file has its name still, if it
-//!    may be reused: arrays with a chosen name, frozen arrays, and those that other processes have
-//!    open are unlinked instead. A file that another member made gets a new name, with the id of
-//!    this member.
+//!    may be reused: arrays with a chosen name, and those that other processes have open, are
+//!    unlinked instead. A file that another member made gets a new name, with the id of this
+//!    member.
 //! 2. *Take.* When the last use of the array in this process ends, the process sets the lifecycle
 //!    to "recycling" and only then reads the number of openers (`StateBlock::begin_recycling`). If
 //!    another mapping is counted, the lifecycle goes back to "released", and the file is unlinked.
-//!    A process that took the name away, as a sweep does, said so before by "deleted".
+//!    A process that took the name away, as a sweep does, said so before by "deleted". The file of
+//!    a frozen array must not be locked either: who reads it on a read-only mount cannot count.
+//!    Nor may this process keep the pages mapped for the owner of a frozen array's memory.
 //! 3. *Keep.* The file is in the [`Pool`], up to a [`Limit`]. The oldest files go first. A sweep
 //!    deletes the files whose keeper is dead, by the member id in their names.
 //! 4. *Renew.* A new array of as many pages takes the file. Its header is written; then the process
@@ -88,8 +90,8 @@ impl Limit {
     }
 }
 
-/// 64 KiB of elements and a header.
-const SMALL_FILE: usize = (64 << 10) + (8 << 10);
+/// 1 MiB of elements and a header.
+const SMALL_FILE: usize = (1 << 20) + (8 << 10);
 
 /// A kept file.
 pub(crate) struct Kept {

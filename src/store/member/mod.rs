@@ -67,6 +67,10 @@ use std::{
     },
 };
 
+/// From so many bytes on, arrays are left out of core dumps unless they are wanted there. Smaller
+/// ones are a small part of a dump, and the call costs a tenth of their opening.
+const LEFT_OUT_FROM: usize = 64 << 10;
+
 /// A fork generation that no process has.
 const NEVER: u64 = u64::MAX;
 
@@ -164,7 +168,7 @@ impl Member {
     /// Maps the first `len` bytes of a file of the store.
     pub(crate) fn map(&self, file: &File, len: usize, path: &Path) -> Result<Mapping> {
         let mapping = Mapping::new(file, len, path)?;
-        if !self.settings.core_dumps() {
+        if len >= LEFT_OUT_FROM && !self.settings.core_dumps() {
             // A kernel that cannot leaves the array in.
             let _ = mapping.leave_out_of_dumps();
         }
