@@ -183,7 +183,8 @@ class Manager(_ndshm.Manager):
       own locks;
     - ``huge_pages``: ``'auto'``, ``'never'`` or ``'require'``;
     - ``prefault``: map all pages of an array when it is created or opened;
-    - ``recycle``: bytes of freed memory to keep for new arrays;
+    - ``recycle``: bytes of freed memory to keep for new arrays; by default a
+      little of small arrays, for a second; 0 keeps none;
     - ``cache``: bytes of mappings to keep for arrays that may be opened again;
     - ``core_dumps``: ``True`` leaves arrays in the core dumps of this process, as far as
       ``/proc/self/coredump_filter`` allows;

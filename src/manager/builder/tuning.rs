@@ -91,10 +91,10 @@ impl Builder {
     ///
     /// By its own rules the kernel leaves out files that have a name, and dumps those that have
     /// none: a crash would write every array that was released and is still mapped, gigabytes that
-    /// no name in the core tells apart. So the library leaves all arrays out (`MADV_DONTDUMP`): any
-    /// of them can be released by any process at any time. With `true` the kernel's rules hold, in
-    /// `/proc/self/coredump_filter`: bit 1 for released arrays, which is set by default, bit 3 for
-    /// the others.
+    /// no name in the core tells apart. So the library leaves arrays of 64 KiB and more out
+    /// (`MADV_DONTDUMP`): any of them can be released by any process at any time. With `true` the
+    /// kernel's rules hold, in `/proc/self/coredump_filter`: bit 1 for released arrays, which is
+    /// set by default, bit 3 for the others.
     ///
     /// It counts for arrays that are made or opened from then on. A setting of this process, as
     /// [`lock_timeout`](Self::lock_timeout) is.
