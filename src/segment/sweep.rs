@@ -162,10 +162,12 @@ fn judge_array(
         .map_err(|source| header::open_error(source, path, None))?;
     let mut head = [0; HEADER_KEY_AT];
     let is_array = file.read_exact_at(&mut head, 0).is_ok() && head.starts_with(&MAGIC);
-    if let Some(maker) = unready::maker_of(name, &file).map_err(Error::io(path, READ))? {
+    let state = StateSnapshot::in_head(&head);
+    if (!is_array || [lifecycle::UNREADY, lifecycle::RECYCLING].contains(&state.lifecycle))
+        && let Some(maker) = unready::maker_of(name, &file).map_err(Error::io(path, READ))?
+    {
         return Reason::of_draft(maker, is_alive);
     }
-    let state = StateSnapshot::in_head(&head);
     let reason = if is_array {
         Reason::of_array(&state, is_alive)?
     } else {
