@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn every_byte_of_a_region_is_written_and_no_other() {
         let bytes: Vec<u8> = (0..3 * HUGE_FROM + 777)
-            .map(|i| (i * 7 >> 5) as u8)
+            .map(|i| ((i * 7) >> 5) as u8)
             .collect();
         for directory in [Path::new("/dev/shm"), &std::env::temp_dir()] {
             for piece in [HUGE_PAGE, 300_001] {

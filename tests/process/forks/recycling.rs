@@ -1,7 +1,10 @@
 //! Forks of a process that keeps files to use them again, or that fills a new one.
 
 use super::{Fork, fork, wait};
-use crate::common::{self, Root};
+use crate::{
+    common::{self, Root},
+    recycling::small::has_idle_thread,
+};
 use ndshm::{Error, Manager, SharedArray1};
 use std::{os::unix::fs::MetadataExt, path::Path};
 
@@ -177,6 +180,38 @@ fn child_copies_much_and_forks() {
         Fork::Parent(pid) => pid,
     };
     wait(pid);
+    drop(manager);
+    common::done();
+}
+
+#[test]
+fn a_fork_finds_no_small_files_and_no_thread() {
+    run_in_store(child_forks_with_small_files);
+}
+
+#[test]
+#[ignore = "runs in a child"]
+fn child_forks_with_small_files() {
+    let manager = Manager::open(&common::arguments()[0]).unwrap();
+    for round in 0..20 {
+        let small = manager.from_elem(10, 1.0).unwrap();
+        let path = small.path().to_path_buf();
+        drop(small);
+        assert!(
+            common::words::is_kept(&path) && has_idle_thread(),
+            "{round}"
+        );
+        match fork() {
+            Fork::Child(end) => {
+                assert!(!path.exists());
+                end.done()
+            }
+            Fork::Parent(pid) => {
+                assert!(!path.exists() && !has_idle_thread(), "{round}");
+                wait(pid);
+            }
+        }
+    }
     drop(manager);
     common::done();
 }

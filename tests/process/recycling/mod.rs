@@ -4,7 +4,7 @@
 
 mod limits;
 mod races;
-mod small;
+pub(crate) mod small;
 mod unpublished;
 
 use crate::common::{self, Peer, Root};

@@ -17,7 +17,8 @@ fn wait_until(what: &str, holds: impl Fn() -> bool) {
     panic!("in a minute: {what}");
 }
 
-fn has_idle_thread() -> bool {
+/// Whether the thread runs that gives idle files back.
+pub(crate) fn has_idle_thread() -> bool {
     std::fs::read_dir("/proc/self/task")
         .unwrap()
         .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok())
@@ -95,37 +96,6 @@ fn of_small_arrays_no_more_is_kept_than_a_little_and_of_large_ones_nothing() {
     assert_eq!(kept(), 0);
     drop(manager.zeros::<u8, _>(8).unwrap());
     assert_eq!(kept(), 0);
-}
-
-#[test]
-fn a_fork_finds_no_small_files_and_no_thread() {
-    let root = Root::new();
-    common::run(child_forks_with_small_files, &[root.path()]);
-}
-
-#[test]
-#[ignore = "runs in a child"]
-fn child_forks_with_small_files() {
-    let root = common::arguments().remove(0);
-    let manager = Manager::builder().root(root).create().unwrap();
-    for round in 0..20 {
-        let small = manager.from_elem(10, 1.0).unwrap();
-        let path = small.path().to_path_buf();
-        drop(small);
-        assert!(words::is_kept(&path) && has_idle_thread(), "{round}");
-        // SAFETY: the child calls `_exit` only.
-        let child = unsafe { libc::fork() };
-        if child == 0 {
-            // SAFETY: `_exit` may be called at any time.
-            unsafe { libc::_exit(i32::from(path.exists())) };
-        }
-        assert!(!path.exists() && !has_idle_thread(), "{round}");
-        let mut status = 0;
-        // SAFETY: the status is written to an integer that outlives the call.
-        unsafe { libc::waitpid(child, &raw mut status, 0) };
-        assert_eq!(status, 0);
-    }
-    common::done();
 }
 
 #[test]
