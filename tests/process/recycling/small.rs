@@ -7,7 +7,7 @@ use ndshm::{Error, Manager, SharedArray1};
 use std::{path::Path, thread, time::Duration};
 
 /// Waits until a condition holds.
-fn wait_until(what: &str, holds: impl Fn() -> bool) {
+pub(crate) fn wait_until(what: &str, holds: impl Fn() -> bool) {
     for _ in 0..6000 {
         if holds() {
             return;
@@ -60,7 +60,8 @@ fn child_makes_small_arrays() {
     let third = manager.from_elem(10, 1.0).unwrap();
     let path = third.path().to_path_buf();
     drop(third);
-    assert!(words::is_kept(&path) && has_idle_thread());
+    assert!(words::is_kept(&path));
+    wait_until("the thread runs", has_idle_thread);
     wait_until("the file is given back", || !path.exists());
     common::done();
 }
