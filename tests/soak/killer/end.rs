@@ -8,7 +8,7 @@ use crate::{
     worker::{COUNTERS_NAME, NAMES, frame_number_of},
 };
 use ndarray::Ix1;
-use ndshm::{Error, SharedArray1};
+use ndshm::{Error, Manager, SharedArray1};
 use std::{
     collections::BTreeSet,
     fs,
@@ -110,6 +110,9 @@ impl Killer {
         list.iter()
             .filter(|name| NAMES.contains(&name.as_str()))
             .for_each(|name| drop(self.manager.array::<u64, Ix1>(name).unwrap()));
+        // This process keeps no files any more.
+        let none = Manager::builder().path(&self.places.store).recycle(0);
+        drop(none.open().unwrap());
         let files: BTreeSet<_> = fs::read_dir(&self.places.store)
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())

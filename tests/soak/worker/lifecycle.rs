@@ -34,9 +34,9 @@ impl Worker<'_> {
     pub(super) fn drop_local(&mut self, local: SharedArray1<u64>) {
         self.words.set(State::Reading);
         check_uniform(&local.read().unwrap().to_vec());
-        let path = local.path().to_path_buf();
+        let (path, handle) = (local.path().to_path_buf(), local.handle());
         assert!(
-            path.exists(),
+            handle.info().is_ok(),
             "{} was deleted by another process",
             path.display()
         );
@@ -45,10 +45,11 @@ impl Worker<'_> {
         // A sweep in another thread holds each array that it looks at for a moment, and deletes it
         // then.
         let deadline = Instant::now() + Duration::from_secs(10);
-        while self.shares_process && path.exists() && Instant::now() < deadline {
+        // Its file may have another array by then.
+        while self.shares_process && handle.info().is_ok() && Instant::now() < deadline {
             std::thread::yield_now();
         }
-        assert!(!path.exists(), "{} was not deleted", path.display());
+        assert!(handle.info().is_err(), "{} was not deleted", path.display());
         self.words.count(Op::Drop);
     }
 
@@ -110,17 +111,17 @@ impl Worker<'_> {
         if array.scope() != Scope::Local {
             return self.words.count(Op::ClaimLost);
         }
-        let path = array.path().to_path_buf();
+        let (path, handle) = (array.path().to_path_buf(), array.handle());
         self.pause();
         assert!(
-            self.shares_process || path.exists(),
+            self.shares_process || handle.info().is_ok(),
             "{} is claimed and was deleted by another process",
             path.display()
         );
         self.words.set(State::Dropping);
         drop(array);
         assert!(
-            self.shares_process || !path.exists(),
+            self.shares_process || handle.info().is_err(),
             "{} was claimed and not deleted",
             path.display()
         );
