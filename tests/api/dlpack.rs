@@ -210,7 +210,7 @@ fn scalars_empty_arrays_and_broadcasts_are_tensors_too() {
 #[test]
 fn a_tensor_keeps_the_array_until_its_deleter_is_called_in_another_thread() {
     let root = Root::new();
-    let manager = root.manager();
+    let manager = root.manager_that_forgets();
     let xs = manager.from_shape_fn::<f64, _>(1000, |i| i as f64).unwrap();
     let path = xs.path().to_path_buf();
     let tensor = xs.freeze().unwrap().to_dlpack().unwrap();
