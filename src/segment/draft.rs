@@ -454,7 +454,7 @@ impl Backing {
             }
             if len > mapping.len() && !is_on_tmpfs {
                 // A page may have several blocks. Growing with them, the file has no hole that an
-                // opener by its old name could meet.
+                // opener of the old array could meet.
                 reserve(&file, mapping.len() as u64..len as u64)?;
             }
             file.set_len(len as u64)?;

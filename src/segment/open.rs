@@ -18,8 +18,8 @@
 //! # A file that is reused
 //!
 //! The owner of a released array may reuse its file for a new array
-//! ([`recycle_pool`](crate::store::recycle_pool)). An opener that got the file by the old name must
-//! not take the new array for the old one. `map_and_parse` excludes that in this order:
+//! ([`recycle_pool`](crate::store::recycle_pool)). An opener of the old array must not take the new
+//! one for it. `map_and_parse` excludes that in this order:
 //!
 //! 1. Read the first bytes of the file, with the lifecycle and the generation in them. If it has no
 //!    array, because it is being made or reused, leave it alone: its maker may be writing the word

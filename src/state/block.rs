@@ -35,7 +35,7 @@
 //! # Recycling
 //!
 //! A released file may hold a new array later, if no other process has it open. The race is between
-//! an opener, which still finds the file by its old name, and the recycler:
+//! an opener, which still takes the file for the old array, and the recycler:
 //!
 //! ```text
 //! opener     openers += 1, then reads lifecycle           count_in
@@ -199,7 +199,7 @@ impl StateBlock {
     }
 
     /// Resets the block of a file that was taken for recycling to that of a new array. The openers
-    /// are left alone: late openers of the old name still count themselves in and out.
+    /// are left alone: late openers of the old array still count themselves in and out.
     pub(crate) fn renew(&self, owner: u64, producer: u64) {
         self.frozen.store(frozen::NOT_YET, SeqCst);
         self.owner.store(owner, SeqCst);

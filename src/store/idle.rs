@@ -95,7 +95,7 @@ fn run(ends: &AtomicBool) {
         if !known.is_empty() {
             continue;
         }
-        // Whoever keeps a file from now on starts another thread.
+        // A thread that keeps a file from now on starts another one.
         let here = RUNS_IN.swap(0, SeqCst);
         known = look(&known);
         // A file may have come in before that.

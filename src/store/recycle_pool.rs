@@ -15,7 +15,7 @@
 //!    to "recycling" and only then reads the number of openers (`StateBlock::begin_recycling`). If
 //!    another mapping is counted, the lifecycle goes back to "released", and the file is unlinked.
 //!    A process that took the name away, as a sweep does, said so before by "deleted". The file of
-//!    a frozen array must not be locked either: who reads it on a read-only mount cannot count.
+//!    a frozen array must not be locked either: a reader on a read-only mount cannot count.
 //!    Nor may this process keep the pages mapped for the owner of a frozen array's memory.
 //! 3. *Keep.* The file is in the [`Pool`], up to a [`Limit`]. The oldest files go first. A sweep
 //!    deletes the files whose keeper is dead, by the member id in their names.

@@ -78,6 +78,7 @@ pub(crate) fn id() -> u32 {
     if known >> 32 == generation & 0xffff_ffff {
         return known as u32;
     }
+    fork::count_forks();
     let id = std::process::id();
     KNOWN.store(generation << 32 | u64::from(id), Relaxed);
     id
@@ -229,6 +230,7 @@ fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
     if let Some(bytes) = stocked() {
         return Ok(bytes);
     }
+    fork::count_forks();
     let bytes: [u8; STOCK] = fresh_random_bytes()?;
     let mut random = RANDOM.lock();
     let (own, rest) = bytes.split_at(N);

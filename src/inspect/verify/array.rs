@@ -46,8 +46,8 @@ pub(super) fn check(
             found.findings.truncate(before);
             return Ok(None);
         }
-        // A file that is reused loses its name first, and has another generation after. It may have
-        // changed in between, before the first look.
+        // A file that is reused has another generation after, and one that was deleted has no name.
+        // It may have changed in between, before the first look.
         if look == LOOKS || is_at(path, &file)? && generation() == first {
             found.arrays += 1;
             found.bytes += file.metadata().map_or(0, |metadata| metadata.len());

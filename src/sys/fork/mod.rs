@@ -80,13 +80,19 @@ pub(crate) fn generation() -> u64 {
     GENERATION.load(SeqCst)
 }
 
+/// Makes sure that later forks raise the generation, for a value that is kept with the generation
+/// in which it was made.
+pub(crate) fn count_forks() {
+    once(&INSTALLED, install);
+}
+
 /// Called before each fork of this process, while the gate is open.
 static BEFORE: OnceLock<fn()> = OnceLock::new();
 
 /// Calls `action` before each later fork, in the thread that forks, before any lock is taken for
 /// it: it may wait and allocate. There is one such action.
 pub(crate) fn before_each(action: fn()) {
-    once(&INSTALLED, install);
+    count_forks();
     BEFORE.get_or_init(|| action);
 }
 
@@ -111,7 +117,7 @@ pub(crate) fn register(part: Arc<dyn AtFork>) -> Registration {
 /// Registers the part that `make` returns. The gate is held throughout, so no fork comes between
 /// making a part and registering it.
 fn register_new<E>(make: impl FnOnce() -> Result<Arc<dyn AtFork>, E>) -> Result<Registration, E> {
-    once(&INSTALLED, install);
+    count_forks();
     let key = NEXT_KEY.fetch_add(1, SeqCst);
     let _gate = GATE.read().unwrap_or_else(PoisonError::into_inner);
     let part = make()?;

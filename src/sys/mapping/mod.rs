@@ -270,8 +270,8 @@ impl Mapping {
             return Ok(false);
         }
         let access = MprotectFlags::READ | MprotectFlags::WRITE;
-        // SAFETY: the pages are mapped (invariant); no reference to them exists, because nobody
-        // else has the pages and the caller has the mapping exclusively.
+        // SAFETY: the pages are mapped (invariant); no reference to them exists, because no other
+        // owner has the pages and the caller has the mapping exclusively.
         unsafe { mprotect(self.address().cast(), self.len, access) }?;
         Ok(true)
     }

@@ -234,7 +234,7 @@ fn a_frozen_array_keeps_its_file_while_any_process_has_it_open() {
     assert_eq!(peer.hear("sum "), "50000");
     peer.finish();
 
-    // Nobody has this one open. Whoever holds its flock may read it by a read-only mount.
+    // No process has this one open. One that holds its flock may read it by a read-only mount.
     for is_held in [false, true] {
         let frozen = manager.from_elem(LEN, 2.0).unwrap().freeze().unwrap();
         let file = inode(frozen.handle().path());
