@@ -502,9 +502,9 @@ impl Error {
         path: impl Into<PathBuf>,
         action: &'static str,
     ) -> impl FnOnce(io::Error) -> Error {
-        let path = path.into();
+        // Only an error pays for its path.
         move |source| Error::Io {
-            path,
+            path: path.into(),
             action,
             source,
         }

@@ -11,7 +11,7 @@ use crate::{
 use percent_encoding::percent_decode_str;
 use std::{
     ffi::OsStr,
-    fmt,
+    fmt::{self, Write},
     path::{Path, PathBuf},
 };
 
@@ -55,7 +55,7 @@ impl ArrayName {
 
     /// The file of the array with this name, in the store in `directory`.
     pub(crate) fn file_in(&self, directory: &Path) -> PathBuf {
-        directory.join(file_name(&self.0))
+        file_in(directory, file_name(self.0.as_str()).as_ref())
     }
 }
 
@@ -184,14 +184,26 @@ impl<'a> Stem<'a> {
 }
 
 /// The name of the file of an array with this stem.
-pub(crate) fn file_name(stem: &str) -> String {
-    format!("{stem}{SUFFIX}")
+pub(crate) fn file_name(stem: impl Into<String>) -> String {
+    stem.into() + SUFFIX
+}
+
+/// The file of a name in a directory, which is allocated once.
+pub(crate) fn file_in(directory: &Path, name: &OsStr) -> PathBuf {
+    let mut path = PathBuf::with_capacity(directory.as_os_str().len() + 1 + name.len());
+    path.push(directory);
+    path.push(name);
+    path
 }
 
 /// The stem of the file of an array without a chosen name. No other file of the store ever has it:
 /// a member's id is given once, and a member gives each number once.
 pub(crate) fn made_stem(maker: u64, number: u64) -> String {
-    format!("{:016x}{number:016x}", words::seal(maker))
+    // With room for the suffix. Nothing fails that is written to a string.
+    let mut stem = String::with_capacity(32 + SUFFIX.len());
+    let maker = words::seal(maker);
+    let _ = write!(stem, "{maker:016x}{number:016x}");
+    stem
 }
 
 /// The member in a stem of 32 digits. A sweep deletes the half-made files of dead makers, so it has

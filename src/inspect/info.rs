@@ -138,7 +138,7 @@ impl ArrayInfo {
             byte_len,
             created: SystemTime::UNIX_EPOCH + Duration::from_nanos(created.ns),
             pid: created.pid,
-            software: created.software,
+            software: created.software.as_ref().into(),
             attrs,
             generation: found.generation,
         })

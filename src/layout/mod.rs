@@ -81,13 +81,17 @@ pub(crate) fn is_countable(shape: &[usize]) -> bool {
 /// The order of these strides: C if both fit, `None` if neither does. Axes of length 0 and 1 do not
 /// count.
 pub(crate) fn order_of(shape: &[usize], strides: &[isize], unit: usize) -> Option<Order> {
-    let fits = |order: &Order| {
-        contiguous_strides(shape, *order, unit).is_some_and(|expected| {
-            shape.contains(&0)
-                || (0..shape.len()).all(|axis| shape[axis] == 1 || expected[axis] == strides[axis])
-        })
-    };
-    [Order::C, Order::F].into_iter().find(fits)
+    [Order::C, Order::F]
+        .into_iter()
+        .find(|&order| is_contiguous(shape, strides, order, unit))
+}
+
+/// Whether these are the strides of a contiguous array, and do not overflow.
+fn is_contiguous(shape: &[usize], strides: &[isize], order: Order, unit: usize) -> bool {
+    let is_empty = shape.contains(&0);
+    let mut fits = true;
+    let set = |axis: usize, stride| fits &= is_empty || shape[axis] == 1 || strides[axis] == stride;
+    set_contiguous(shape, order, unit, set).is_some() && fits
 }
 
 /// The payload that a typed view must fit into.
@@ -278,10 +282,9 @@ impl<D: Dimension> Layout<D> {
 
     /// Whether this is the layout of the whole array of this shape and order.
     pub(crate) fn is_whole(&self, shape: &[usize], order: Order, itemsize: usize) -> bool {
-        let whole = contiguous_strides(shape, order, itemsize).unwrap_or_default();
-        let same = |axis: usize| shape[axis] <= 1 || whole[axis] == self.element_strides()[axis];
         self.dim.slice() == shape
-            && (shape.contains(&0) || self.offset == 0 && (0..shape.len()).all(same))
+            && (shape.contains(&0) || self.offset == 0)
+            && is_contiguous(shape, self.element_strides(), order, itemsize)
     }
 
     /// The same layout with another dimension type; `None` if the number of dimensions differs.

@@ -11,7 +11,7 @@ use crate::{
         directory_entry,
         header::{Created, Header, Parsed},
         header_template,
-        name::ArrayName,
+        name::{ArrayName, file_in},
     },
     scope::Scope,
     segment::{
@@ -41,7 +41,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     ptr::NonNull,
-    sync::Arc,
+    sync::{Arc, LazyLock},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -59,10 +59,11 @@ impl Plan {
         let ns = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_nanos() as u64);
-        let software = concat!("ndshm ", env!("CARGO_PKG_VERSION")).to_owned();
+        static SOFTWARE: LazyLock<Arc<str>> =
+            LazyLock::new(|| concat!("ndshm ", env!("CARGO_PKG_VERSION")).into());
         Ok(Created {
             ns,
-            software,
+            software: SOFTWARE.clone(),
             pid: process::id(),
             boot: member::boot_id().unwrap_or_default(),
             store: member.page().uuid(),
@@ -132,7 +133,7 @@ impl Draft {
         let backing = Backing::new(member, content)?;
         Ok(Draft {
             member: member.clone(),
-            path: chosen.unwrap_or_else(|| directory.join(backing.file.name())),
+            path: chosen.unwrap_or_else(|| file_in(directory, backing.file.name())),
             backing,
             parsed,
             name,

@@ -379,7 +379,7 @@ impl Directory {
 /// A name that no array of the store has yet.
 pub(crate) fn unnamed_file(maker: u64) -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    name::file_name(&name::made_stem(maker, NEXT.fetch_add(1, Relaxed)))
+    name::file_name(name::made_stem(maker, NEXT.fetch_add(1, Relaxed)))
 }
 
 fn user() -> u32 {

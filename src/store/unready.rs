@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn a_file_without_an_array_is_empty_zero_unready_or_recycled() {
         let file = tempfile::tempfile().unwrap();
-        let made = file_name(&made_stem(7, 1));
+        let made = file_name(made_stem(7, 1));
         let maker = |name: &str| maker_of(OsStr::new(name), &file).unwrap();
         assert_eq!((maker(&made), maker("xs.ndshm")), (Some(7), None));
         file.set_len(8192).unwrap();

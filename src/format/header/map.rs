@@ -23,7 +23,7 @@ impl Header {
         let strides = self.spec.strides_in(self.spec.order());
         let created = vec![
             ("ns".into(), self.created.ns.into()),
-            ("sw".into(), self.created.software.as_str().into()),
+            ("sw".into(), (*self.created.software).into()),
             ("pid".into(), self.created.pid.into()),
             ("boot".into(), uuid_value(self.created.boot.as_bytes())),
             ("store".into(), uuid_value(self.created.store.as_bytes())),
@@ -221,7 +221,7 @@ fn created_of(value: &Value) -> Option<Created> {
     let number = |key| find(entries, key)?.as_integer();
     Some(Created {
         ns: number("ns")?.try_into().ok()?,
-        software: find(entries, "sw")?.as_text()?.to_owned(),
+        software: find(entries, "sw")?.as_text()?.into(),
         pid: number("pid")?.try_into().ok()?,
         boot: Uuid::from_bytes(uuid_of(find(entries, "boot")?)?),
         store: Uuid::from_bytes(uuid_of(find(entries, "store")?)?),

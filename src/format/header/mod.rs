@@ -19,7 +19,7 @@ use crate::{
 };
 use ciborium::Value;
 use padding::{MAX_PADDING_HEAD, padding, parse_padding};
-use std::{fs::File, io, ops::Range, os::unix::fs::FileExt};
+use std::{fs::File, io, ops::Range, os::unix::fs::FileExt, sync::Arc};
 use uuid::Uuid;
 
 /// RFC 8746 tag of a row-major array.
@@ -35,7 +35,7 @@ pub(crate) struct Created {
     /// Nanoseconds since 1970.
     pub(crate) ns: u64,
     /// Software and version.
-    pub(crate) software: String,
+    pub(crate) software: Arc<str>,
     pub(crate) pid: u32,
     /// The kernel's boot id.
     pub(crate) boot: Uuid,

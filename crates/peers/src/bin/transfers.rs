@@ -141,6 +141,14 @@ fn cases(len: usize) -> Vec<Case> {
             &["ndshm: replace npy", "cp over", "numpy.save over"],
             None,
         ),
+        // What ndshm does as well: a reader, or a program that is killed, leaves the old file or
+        // the new one whole.
+        case(
+            "the same, and the old file stays until the new one is whole",
+            bytes,
+            &["ndshm: replace npy", "cp and mv over", "numpy.save and os.replace over"],
+            None,
+        ),
         case(
             "export every other element, .npy",
             bytes / 2,
@@ -228,10 +236,13 @@ impl Bench {
         let seconds = match (plain, read) {
             ("cp", read) => {
                 let from = read.unwrap_or(&self.bases[base]);
-                let done = Command::new("cp").args([from, &path]).status()?;
-                if !done.success() {
-                    return Err("cp failed".into());
-                }
+                succeed(Command::new("cp").args([from, &path]))?;
+                start.elapsed().as_secs_f64()
+            }
+            ("cp and mv", _) => {
+                let new = directory.join("new");
+                succeed(Command::new("cp").args([&self.bases[base], &new]))?;
+                succeed(Command::new("mv").args([&new, &path]))?;
                 start.elapsed().as_secs_f64()
             }
             (ndshm, read) if ndshm.starts_with("ndshm") => {
@@ -302,6 +313,15 @@ impl Bench {
             times[times.len() / 2]
         };
         Ok(times.into_iter().map(median).collect())
+    }
+}
+
+fn succeed(command: &mut Command) -> Result<()> {
+    let status = command.status()?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("{command:?}: {status}").into())
     }
 }
 
