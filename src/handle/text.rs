@@ -1,23 +1,27 @@
 //! A handle as one line of text. Each handle has exactly one: a text that would not print the same
 //! is refused.
 
-use super::{Handle, Placement, VERSION, invalid};
+use super::{Handle, Placement, invalid};
 use crate::{
     error::{Error, Result},
     format::id::ArrayId,
     scope::Scope,
 };
-use base64::{Engine, display::Base64Display, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, percent_decode, percent_encode};
 use std::{
     borrow::Cow,
     ffi::OsStr,
-    fmt,
+    fmt::{self, Write},
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     str::FromStr,
 };
 
+const PREFIX: &str = "ndshm1";
+/// The bytes of a text of an array's handle before its path, without a view.
+const HEAD_LEN: usize = PREFIX.len() + ":m=w:s=remote:i=:f=:p=".len() + 22 + 16;
+const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
 /// Longest text.
 const MAX_TEXT: usize = 16 * 1024;
 /// The bytes of a path that stand for themselves are A-Z a-z 0-9 and these.
@@ -30,23 +34,32 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
 
 impl fmt::Display for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mode = if self.is_writable { 'w' } else { 'r' };
-        let id = Base64Display::new(self.id.as_bytes(), &URL_SAFE_NO_PAD);
-        write!(
-            f,
-            "ndshm{VERSION}:m={mode}:s={}:i={id}:f={:016x}",
-            self.scope, self.fingerprint
-        )?;
+        // A formatter takes one piece faster than ten.
+        let mut text = String::with_capacity(HEAD_LEN + self.path.as_os_str().len());
+        text.push_str(PREFIX);
+        text.push_str(if self.is_writable {
+            ":m=w:s="
+        } else {
+            ":m=r:s="
+        });
+        text.push_str(self.scope.name());
+        text.push_str(":i=");
+        URL_SAFE_NO_PAD.encode_string(self.id.as_bytes(), &mut text);
+        text.push_str(":f=");
+        let nibbles = (0..16).rev().map(|place| self.fingerprint >> (4 * place));
+        text.extend(nibbles.map(|nibble| char::from(HEX_DIGITS[nibble as usize % 16])));
         if let Some(view) = &self.view {
             write!(
-                f,
+                text,
                 ":o={}:n={}:t={}",
                 view.offset,
                 Joined(&view.shape),
                 Joined(&view.strides)
             )?;
         }
-        write!(f, ":p={}", encoded(&self.path))
+        text.push_str(":p=");
+        text.extend(encoded(&self.path));
+        f.write_str(&text)
     }
 }
 
@@ -78,9 +91,9 @@ impl FromStr for Handle {
         let (version, mut rest) = text
             .split_once(':')
             .ok_or_else(|| invalid("it does not start with ndshm1:"))?;
-        if version != "ndshm1" {
+        if version != PREFIX {
             return Err(invalid(format!(
-                "it starts with {version:?}, this library reads ndshm{VERSION}"
+                "it starts with {version:?}, this library reads {PREFIX}"
             )));
         }
         // Each field has one form, and is refused in any other: each handle has one text.
@@ -119,11 +132,11 @@ impl FromStr for Handle {
 }
 
 fn id_of(text: &str) -> Result<ArrayId> {
-    let bytes = URL_SAFE_NO_PAD.decode(text).ok();
-    bytes
-        .and_then(|bytes| bytes.try_into().ok())
-        .map(ArrayId::from_bytes)
-        .ok_or_else(|| invalid("its id is no id"))
+    let mut bytes = [0; 16];
+    match URL_SAFE_NO_PAD.decode_slice(text, &mut bytes) {
+        Ok(16) => Ok(ArrayId::from_bytes(bytes)),
+        _ => Err(invalid("its id is no id")),
+    }
 }
 
 fn fingerprint_of(text: &str) -> Result<u64> {

@@ -6,7 +6,7 @@
 //! | `prepare LEN ARRAYS`, `finish`, `drop` | `done` |
 //! | `first TOKEN`, `sum TOKEN` | nanoseconds to open, read one or all elements, close; the value |
 //! | `hold TOKEN` | opens and keeps, answers as `sum` |
-//! | `again TOKEN` | the same of the array that is held |
+//! | `again TOKEN` | the same of the array that is held by this token |
 //! | `keep TOKEN` | opens one more, reads one element and keeps it; answers as `first` |
 //! | `memory` | the process's figures |
 //!
@@ -19,7 +19,7 @@ use crate::{
     variants::Visitor,
     wire::Wire,
 };
-use std::time::Instant;
+use std::{collections::HashMap, time::Instant};
 
 /// Runs the consumer of a variant until the producer ends.
 pub struct Consume {
@@ -32,7 +32,8 @@ pub struct Consume {
 struct Consumer<P: Peer> {
     peer: P,
     len: usize,
-    held: Option<P::Opened>,
+    /// By what was sent: a process that gets the name of an array has to find the array.
+    held: HashMap<String, P::Opened>,
     kept: Vec<P::Opened>,
 }
 
@@ -42,7 +43,7 @@ impl Visitor for Consume {
         let mut consumer = Consumer::<P> {
             peer: P::new(Role::Consumer, &self.place, &self.greeting)?,
             len: 0,
-            held: None,
+            held: HashMap::new(),
             kept: Vec::new(),
         };
         wire.send("ready".into())?;
@@ -78,11 +79,12 @@ impl<P: Peer> Consumer<P> {
             "hold" => {
                 let mut opened = self.peer.open(rest, self.len)?;
                 let value = self.peer.read(&mut opened, bytes::sum)?;
-                self.held = Some(opened);
+                let token = if P::RESENDS { rest } else { "-" };
+                self.held.insert(token.into(), opened);
                 value
             }
             "again" => {
-                let held = self.held.as_mut().ok_or("nothing is held")?;
+                let held = self.held.get_mut(rest).ok_or("it is not held")?;
                 self.peer.again(held, rest)?;
                 self.peer.read(held, bytes::sum)?
             }
@@ -93,7 +95,8 @@ impl<P: Peer> Consumer<P> {
                 value
             }
             "drop" => {
-                for opened in self.held.take().into_iter().chain(self.kept.drain(..)) {
+                let held = self.held.drain().map(|(_, opened)| opened);
+                for opened in held.chain(self.kept.drain(..)) {
                     self.peer.close(opened)?;
                 }
                 return Ok("done".into());
