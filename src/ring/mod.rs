@@ -1,21 +1,24 @@
 //! Rings of frames: [`Ring`] and [`AnyRing`], their producer and their subscribers.
 //!
 //! `state::ring` has the protocol. This folder opens rings, makes views of frames that the protocol
-//! gives, and says why a wait was in vain. `producer` and `subscriber` have one untyped type each,
-//! and a typed one around it.
+//! gives, and says why a wait was in vain. `producer`, `subscriber` and `frame` have one untyped
+//! type each, and a typed one around it.
 
+#[allow(unsafe_code)]
+mod frame;
 mod info;
 #[allow(unsafe_code)]
 mod opened;
 #[allow(unsafe_code)]
 mod producer;
+mod seat;
 mod serde;
-#[allow(unsafe_code)]
 mod subscriber;
 
+pub use frame::{AnyFrame, Frame};
 pub use info::FrameInfo;
 pub use producer::{AnyFrameMut, AnyProducer, FrameMut, Producer};
-pub use subscriber::{AnyFrame, AnySubscriber, Frame, Subscriber};
+pub use subscriber::{AnySubscriber, Subscriber};
 
 use crate::{
     array::{Content, Labels, any::MappedMemory, create_any, open_array::OpenArray, spec_of},

@@ -1,16 +1,14 @@
-//! A subscriber of a ring, and the frames that it holds.
-//!
-//! One of the modules with unsafe code: a pinned slot becomes a view to read.
+//! A subscriber of a ring: which frame is the next one, and how it is waited for.
 
 use super::{
     FrameInfo,
+    frame::{AnyFrame, Frame},
     opened::{Living, OpenRing, check_generation},
+    seat::Seat,
 };
 use crate::{
-    array::view,
-    element::{Element, dtype::DType},
+    element::Element,
     error::{Error, Result},
-    layout::{Layout, Order},
     state::ring::{Mode, Place},
     sys::{
         fork,
@@ -18,17 +16,16 @@ use crate::{
         wait::{Deadline, Wait},
     },
 };
-use ndarray::{ArrayRef, ArrayView, Dimension};
+use ndarray::Dimension;
 use std::{
     fmt,
     hint::spin_loop,
     marker::PhantomData,
-    ops::Deref,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::Ordering::{Acquire, Relaxed, SeqCst},
     },
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 /// A subscription, with elements of any type; see [`Subscriber`].
@@ -77,84 +74,6 @@ pub struct Subscriber<T: Element, D: Dimension, I: FrameInfo = ()> {
     types: PhantomData<fn() -> (T, I)>,
 }
 
-/// A published frame, with elements of any type; see [`Frame`].
-pub struct AnyFrame {
-    pin: Pin,
-    number: u64,
-    time: u64,
-    rows: usize,
-}
-
-/// A published frame of a ring: dereferences to [`ndarray::ArrayRef`].
-///
-/// While it lives, the producer does not overwrite it, and needs another frame to write: a ring
-/// needs two frames more than all subscribers hold at once. It stays valid after the subscriber and
-/// the ring are dropped, also where the ring was released.
-pub struct Frame<T: Element, D: Dimension, I: FrameInfo = ()> {
-    // Private, and its lifetime never leaves this struct: it ends with the frame below.
-    view: ArrayView<'static, T, D>,
-    info: I,
-    any: AnyFrame,
-}
-
-/// A seat of this process: given back when the subscriber and all its frames are dropped.
-struct Seat {
-    ring: Arc<OpenRing>,
-    index: usize,
-    me: u64,
-    generation: u64,
-    /// How many frames of this process pin each slot by this seat. A forked child never locks it,
-    /// so it need not be a mutex that no fork finds locked, which takes twice as long.
-    counts: Mutex<Box<[u32]>>,
-}
-
-/// A slot that a seat holds.
-struct Pin {
-    seat: Arc<Seat>,
-    slot: usize,
-}
-
-impl Seat {
-    fn lock(&self) -> MutexGuard<'_, Box<[u32]>> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Pins the frame at a position, if it is there.
-    fn pin(&self, position: u64) -> bool {
-        let table = self.ring.table();
-        let slot = table.slot(position);
-        let mut counts = self.lock();
-        // A slot that is pinned keeps its frame.
-        let is_pinned = match counts[slot] {
-            0 => table.pin(self.index, position),
-            _ => position != 0 && table.frame(position).position.load(Acquire) == position,
-        };
-        counts[slot] += u32::from(is_pinned);
-        is_pinned
-    }
-}
-
-impl Drop for Pin {
-    /// In a forked child the seat is the parent's.
-    fn drop(&mut self) {
-        if self.seat.generation == fork::generation() {
-            let mut counts = self.seat.lock();
-            counts[self.slot] -= 1;
-            if counts[self.slot] == 0 {
-                self.seat.ring.table().unpin(self.seat.index, self.slot);
-            }
-        }
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        if self.generation == fork::generation() {
-            self.ring.table().leave(self.index);
-        }
-    }
-}
-
 /// The answer to a look at the ring: a frame, the end of the stream, an error; or none yet.
 type Found = Option<Result<Option<AnyFrame>>>;
 
@@ -171,13 +90,7 @@ impl AnySubscriber {
             path: ring.opened.path().into(),
             limit: ring.max_subscribers(),
         })?;
-        let seat = Seat {
-            ring: ring.clone(),
-            index: place.seat,
-            me,
-            generation: fork::generation(),
-            counts: Mutex::new(vec![0; ring.frames()].into()),
-        };
+        let seat = Seat::new(ring, place.seat, me);
         ring.warm_up();
         Ok(Self {
             last: table.last_number(),
@@ -228,8 +141,8 @@ impl AnySubscriber {
             if position == 0 || frame.number.load(Relaxed) != number || !self.seat.pin(position) {
                 continue;
             }
-            let found = self.frame_at(position);
-            if found.number == number {
+            let found = AnyFrame::pinned(&self.seat, position);
+            if found.number() == number {
                 return Ok(Some(found));
             }
         }
@@ -366,30 +279,15 @@ impl AnySubscriber {
 
     /// The frame at a position that was pinned, which is the last one that was taken now.
     fn take(&mut self, position: u64) -> AnyFrame {
-        let frame = self.frame_at(position);
+        let frame = AnyFrame::pinned(&self.seat, position);
         self.seat.ring.table().advance(&mut self.place, position);
-        let passed = frame.number.wrapping_sub(self.last);
+        let passed = frame.number().wrapping_sub(self.last);
         // The newest frame may be the last one again, or one before it after another boot.
         if (passed as i64) > 0 {
             self.missed += passed - 1;
         }
-        self.last = frame.number;
+        self.last = frame.number();
         frame
-    }
-
-    fn frame_at(&self, position: u64) -> AnyFrame {
-        let table = self.seat.ring.table();
-        let words = table.frame(position);
-        let most = self.seat.ring.shape().first().copied().unwrap_or(1) as u64;
-        AnyFrame {
-            pin: Pin {
-                slot: table.slot(position),
-                seat: self.seat.clone(),
-            },
-            number: words.number.load(Relaxed),
-            time: words.time.load(Relaxed),
-            rows: words.rows.load(Relaxed).min(most) as usize,
-        }
     }
 
     fn check(&self) -> Result<()> {
@@ -417,58 +315,6 @@ impl Drop for AnySubscriber {
                 .table()
                 .stop_waiting_for(self.place.seat, self.seat.me);
         }
-    }
-}
-
-impl AnyFrame {
-    /// The number of the frame; see [`Frame::number`].
-    pub fn number(&self) -> u64 {
-        self.number
-    }
-
-    /// When the frame was published; see [`Frame::time`].
-    pub fn time(&self) -> SystemTime {
-        UNIX_EPOCH + Duration::from_nanos(self.time)
-    }
-
-    /// The type of the elements.
-    pub fn dtype(&self) -> &DType {
-        self.pin.seat.ring.dtype()
-    }
-
-    /// The shape of the frame: that of the ring's frames, but for the valid rows.
-    pub fn shape(&self) -> Vec<usize> {
-        let mut shape = self.pin.seat.ring.shape().to_vec();
-        if let Some(first) = shape.first_mut() {
-            *first = self.rows;
-        }
-        shape
-    }
-
-    /// The bytes of the valid elements, in C order.
-    pub fn bytes(&self) -> &[u8] {
-        let ring = &self.pin.seat.ring;
-        let most = ring.shape().first().copied().unwrap_or(1);
-        let len = ring.frame_len / most * self.rows;
-        let len = if ring.shape().is_empty() {
-            ring.frame_len
-        } else {
-            len
-        };
-        // SAFETY: the pin holds the slot for as long as this frame lives, and its seat keeps the
-        // ring open.
-        unsafe { ring.bytes(self.pin.slot, len) }
-    }
-
-    /// The type of the information beside the frame; `None` if the ring has none.
-    pub fn info_dtype(&self) -> Option<&DType> {
-        self.pin.seat.ring.info_dtype()
-    }
-
-    /// The bytes of the information beside the frame.
-    pub fn info(&self) -> &[u8] {
-        // SAFETY: as in `bytes`.
-        unsafe { self.pin.seat.ring.info(self.pin.slot) }
     }
 }
 
@@ -550,66 +396,6 @@ impl<T: Element, D: Dimension, I: FrameInfo> Subscriber<T, D, I> {
     /// The next frames in order, each waited for as by [`next`](Self::next), until the stream ends.
     pub fn iter(&mut self) -> impl Iterator<Item = Result<Frame<T, D, I>>> + '_ {
         std::iter::from_fn(|| self.next().transpose())
-    }
-}
-
-impl<T: Element, D: Dimension, I: FrameInfo> Frame<T, D, I> {
-    fn new(any: AnyFrame, mut dim: D) -> Self {
-        let ring = &any.pin.seat.ring;
-        if let Some(first) = dim.slice_mut().first_mut() {
-            *first = any.rows;
-        }
-        let mut layout = Layout::whole(dim, Order::C, 1);
-        layout.offset = ring.offset_of(any.pin.slot);
-        // SAFETY: the layout is that of the first rows of a slot, inside the payload; the pin holds
-        // the slot for as long as this frame lives, so no producer writes it; the view never leaves
-        // this struct, whose pin keeps the ring open.
-        let view = unsafe { view::elements(&ring.opened, &layout) };
-        Self {
-            view,
-            info: I::from_bytes(any.info()),
-            any,
-        }
-    }
-
-    /// The number of the frame. The first frame of a ring has the number 1, and each later one the
-    /// number after that of the frame before.
-    pub fn number(&self) -> u64 {
-        self.any.number()
-    }
-
-    /// When the frame was published, by the clock of the machine.
-    pub fn time(&self) -> SystemTime {
-        self.any.time()
-    }
-
-    /// The information that the producer put beside the frame; zeros where it put none.
-    pub fn info(&self) -> I {
-        self.info
-    }
-}
-
-impl<T: Element, D: Dimension, I: FrameInfo> Deref for Frame<T, D, I> {
-    type Target = ArrayRef<T, D>;
-
-    fn deref(&self) -> &ArrayRef<T, D> {
-        &self.view
-    }
-}
-
-impl<T: Element + fmt::Debug, D: Dimension, I: FrameInfo> fmt::Debug for Frame<T, D, I> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.view.fmt(f)
-    }
-}
-
-impl fmt::Debug for AnyFrame {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Frame")
-            .field("number", &self.number)
-            .field("shape", &self.shape())
-            .field("dtype", self.dtype())
-            .finish_non_exhaustive()
     }
 }
 
