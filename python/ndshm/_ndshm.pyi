@@ -623,8 +623,8 @@ class GrowingArray:
     @scope.setter
     def scope(self, scope: Scope) -> None: ...
     @property
-    def attrs(self) -> dict[str, Any]:
-        """The attributes from the array's creation, as a new dict each time."""
+    def attrs(self) -> Mapping[str, Any]:
+        """The attributes from the array's creation, in a dict that refuses changes."""
     @property
     def axis_names(self) -> list[str | None]:
         """The names of the axes, that of the rows first: one for each axis, or none at all."""
@@ -780,8 +780,8 @@ class Ring:
     @scope.setter
     def scope(self, scope: Scope) -> None: ...
     @property
-    def attrs(self) -> dict[str, Any]:
-        """The attributes from the ring's creation, as a new dict each time."""
+    def attrs(self) -> Mapping[str, Any]:
+        """The attributes from the ring's creation, in a dict that refuses changes."""
     @property
     def axis_names(self) -> list[str | None]:
         """The names of the axes of a frame: one for each axis, or none at all."""

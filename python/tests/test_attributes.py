@@ -92,11 +92,13 @@ def test_a_change_of_attributes_is_refused(m: ndshm.Manager) -> None:
         lambda d: d.clear(),
         lambda d: d.__ior__({"unit": "m"}),
     ]
+    ring = m.ring(3, 4, "f8", attrs=attrs)
+    log = m.growing(3, "f8", 100, attrs=attrs)
     for change in changes:
-        for found in (a.attrs, a.attrs["nested"], a.attrs["list"][0]):
+        for found in (a.attrs, a.attrs["nested"], a.attrs["list"][0], ring.attrs, log.attrs):
             with pytest.raises(TypeError, match=r"fixed when it is created.*dict\(a.attrs\)"):
                 change(found)
-    assert a.attrs == attrs
+    assert a.attrs == ring.attrs == log.attrs == attrs
     # It is a dict to others, and its copies can be changed.
     assert json.loads(json.dumps(a.attrs)) == attrs and repr(a.attrs["nested"]) == "{'n': 1}"
     copies = [dict(a.attrs), a.attrs.copy(), a.attrs | {}, {**a.attrs}]

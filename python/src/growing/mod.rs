@@ -18,7 +18,7 @@ use pyo3::{
     exceptions::PyValueError,
     intern,
     prelude::*,
-    types::{PyDict, PyIterator, PyTuple},
+    types::{PyIterator, PyTuple},
 };
 use std::{
     path::PathBuf,
@@ -158,10 +158,10 @@ impl GrowingArray {
         self.any.set_scope(scope.given()?).raise(py)
     }
 
-    /// The attributes from the array's creation, as a new dict each time.
+    /// The attributes from the array's creation, in a dict that refuses changes.
     #[getter]
-    fn attrs<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        attrs::of_user(py, &self.any.attrs().raise(py)?)
+    fn attrs<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        attrs::fixed(&attrs::of_user(py, &self.any.attrs().raise(py)?)?)
     }
 
     /// The names of the axes, that of the rows first: one for each axis, or none at all.

@@ -23,7 +23,7 @@ use pyo3::{
     exceptions::PyTypeError,
     intern,
     prelude::*,
-    types::{PyDict, PyTuple},
+    types::{PyTuple},
 };
 use std::{
     path::PathBuf,
@@ -198,10 +198,10 @@ impl Ring {
         self.any.set_scope(scope.given()?).raise(py)
     }
 
-    /// The attributes from the ring's creation, as a new dict each time.
+    /// The attributes from the ring's creation, in a dict that refuses changes.
     #[getter]
-    fn attrs<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        attrs::of_user(py, &self.any.attrs().raise(py)?)
+    fn attrs<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        attrs::fixed(&attrs::of_user(py, &self.any.attrs().raise(py)?)?)
     }
 
     /// The names of the axes of a frame: one for each axis, or none at all.
