@@ -100,6 +100,35 @@ fn of_small_arrays_no_more_is_kept_than_a_little_and_of_large_ones_nothing() {
 }
 
 #[test]
+fn a_file_that_is_deleted_before_its_array_is_ready_gets_none() {
+    let root = Root::new();
+    let manager = root.manager();
+    // A program that deletes all files of the store while the array is filled.
+    let fill = || {
+        manager.from_shape_fn::<f64, _>(3, |at| {
+            for path in common::files_below(manager.path()) {
+                if path.file_name() != Some(".lock".as_ref()) {
+                    std::fs::remove_file(path).unwrap();
+                }
+            }
+            at as f64
+        })
+    };
+    let refused = fill();
+    assert!(
+        matches!(&refused, Err(Error::Io { action, .. }) if action.contains("deleted its file")),
+        "{refused:?}"
+    );
+    assert!(manager.list().unwrap().is_empty());
+
+    // The elements that went into a kept file go into another one.
+    drop(manager.zeros::<f64, _>(3).unwrap());
+    let made = fill().unwrap();
+    assert!(words::has_array(made.path()));
+    assert_eq!(made.to_ndarray().unwrap().to_vec(), [0.0, 1.0, 2.0]);
+}
+
+#[test]
 fn an_array_that_is_being_made_is_neither_listed_nor_opened_nor_damaged() {
     let root = Root::new();
     let manager = root.manager();
