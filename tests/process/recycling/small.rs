@@ -4,7 +4,7 @@
 use super::inode;
 use crate::common::{self, Root, words};
 use ndshm::{Error, Manager, SharedArray1};
-use std::{path::Path, thread, time::Duration};
+use std::{fs::Permissions, os::unix::fs::PermissionsExt, path::Path, thread, time::Duration};
 
 /// Waits until a condition holds.
 pub(crate) fn wait_until(what: &str, holds: impl Fn() -> bool) {
@@ -165,6 +165,47 @@ fn an_array_that_is_being_made_is_neither_listed_nor_opened_nor_damaged() {
         // The second time in the kept file of the first.
         drop(made);
     }
+}
+
+#[test]
+fn a_file_that_a_living_member_has_just_made_is_no_array_and_no_damage() {
+    let root = Root::new();
+    let manager = root.manager();
+    let array = manager.zeros::<f64, _>(3).unwrap();
+    let stem = array.path().file_stem().unwrap().to_str().unwrap();
+    // Of the same member, with another number.
+    let begun = manager
+        .path()
+        .join(format!("{}ffffffffffffffff.ndshm", &stem[..16]));
+    for bytes in [0, 10, 8192] {
+        std::fs::write(&begun, vec![0; bytes]).unwrap();
+        std::fs::set_permissions(&begun, Permissions::from_mode(0o600)).unwrap();
+        let opened = SharedArray1::<f64>::open_path(&begun);
+        assert!(
+            matches!(opened, Err(Error::NotFound { .. })),
+            "{bytes}: {opened:?}"
+        );
+        assert_eq!(manager.list().unwrap().len(), 1);
+        assert!(manager.damaged().unwrap().is_empty());
+        let found = ndshm::verify(manager.path()).unwrap();
+        assert_eq!((found.arrays, found.findings.len()), (1, 0), "{found:?}");
+        let swept = manager.sweep().unwrap();
+        assert_eq!((swept.half_made, swept.skipped.len()), (0, 0), "{swept:?}");
+        std::fs::remove_file(&begun).unwrap();
+    }
+}
+
+#[test]
+fn a_file_whose_memory_is_kept_mapped_is_not_used_again() {
+    let root = Root::new();
+    let manager = root.manager();
+    let first = manager.zeros_any(&"<f8".parse().unwrap(), &[4]).unwrap();
+    let (path, file) = (first.path().to_path_buf(), inode(first.path()));
+    let memory = first.memory();
+    drop(first);
+    let second = manager.zeros::<f64, _>(4).unwrap();
+    assert!(!path.exists() && inode(second.path()) != file);
+    drop(memory);
 }
 
 #[test]
