@@ -11,7 +11,7 @@ use std::{
 
 /// The variable that names the server with conditions.
 const HONEST: &str = "NDSHM_S3S_FS";
-const KEY: &str = "AKIANDSHMTEST";
+pub const KEY: &str = "AKIANDSHMTEST";
 pub const SECRET: &str = "a-secret-of-the-tests";
 
 /// A server over a directory, ended with the test.
