@@ -2,9 +2,9 @@
 
 use crate::{
     Outcome,
-    commands::{checkpoint::left_json, place},
+    commands::place,
     context::Context,
-    display::{bar::Bar, text},
+    display::text,
     failure::{Failure, printable},
 };
 use comfy_table::Cell;
@@ -21,7 +21,6 @@ use std::{io::Write, ops::Range, path::PathBuf, process::ExitCode};
 #[command(after_help = "\
 Examples:
   ndshm restore /data/checkpoints --list
-  ndshm restore /data/checkpoints run
   ndshm restore s3://bucket/run run --slice 'frames[100:200, 0:480, 0:640]'")]
 pub(crate) struct Args {
     /// The directory of the checkpoints, that of one checkpoint or of another Zarr group; or
@@ -40,9 +39,6 @@ pub(crate) struct Args {
     /// The id of the checkpoint, by default the latest
     #[arg(long, value_name = "ID")]
     checkpoint: Option<String>,
-    /// The arrays to take, by names or patterns: 'frame-*'
-    #[arg(long, value_name = "NAME", num_args = 1..)]
-    only: Vec<String>,
     /// A part of an array, with a range along each axis: 'xs[0:10, 5:20]'
     #[arg(long, value_name = "NAME[A:B, ...]")]
     slice: Vec<String>,
@@ -52,14 +48,8 @@ pub(crate) struct Args {
     /// Leave arrays of other groups that cannot be arrays here, and list them
     #[arg(long)]
     skip_unsupported: bool,
-    /// The most chunks in flight
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 4,
-        value_parser = clap::value_parser!(u32).range(1..=64)
-    )]
-    in_flight: u32,
+    #[command(flatten)]
+    transfer: place::Transfer,
 }
 
 pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
@@ -67,9 +57,9 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     let slices = slices?;
     let bucket = place::open(&args.place)?;
     let mut restore = Restore::new()
-        .only(&args.only)
+        .only(&args.transfer.only)
         .prefix(&args.prefix)
-        .in_flight(args.in_flight as usize);
+        .in_flight(args.transfer.in_flight as usize);
     if let Some(id) = &args.checkpoint {
         restore = restore.checkpoint(id);
     }
@@ -83,7 +73,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
         return list(context, &restore.list(&*bucket)?);
     };
     let manager = context.open_store(store, args.create_store)?;
-    let bar = Bar::new(printable(&args.place), !context.is_json);
+    let bar = place::bar(context, &args.place);
     let show = |done, total| bar.show(done, total);
     let restored = restore.progress(&show).read(&manager, &*bucket)?;
     drop(bar);
@@ -94,7 +84,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
             "store": manager.path(),
             "arrays": restored.names,
             "bytes": restored.byte_len,
-            "left": left_json(&restored.left),
+            "left": place::left_json(&restored.left),
         }))?;
     } else {
         let mut out = context.out();
@@ -118,7 +108,7 @@ fn list(context: &Context, listing: &Listing) -> Outcome {
         context.print_json(&json!({
             "checkpoint": listing.checkpoint,
             "arrays": arrays,
-            "left": left_json(&listing.left),
+            "left": place::left_json(&listing.left),
         }))?;
         return Ok(ExitCode::SUCCESS);
     }
