@@ -109,15 +109,13 @@ fn main() {
     for (name, bare, at) in [("checkpoint", "bare PUT", 0), ("restore", "bare GET", 2)] {
         let rate = |time: &Duration| mib as f64 / time.as_secs_f64();
         let rates = |at: usize| times[at].iter().map(rate).collect::<Vec<_>>();
-        let ratios = rates(at)
-            .iter()
-            .zip(rates(at + 1))
-            .map(|(ours, theirs)| ours / theirs);
+        let (ours, theirs) = (rates(at), rates(at + 1));
+        let ratios = ours.iter().zip(&theirs).map(|(ours, theirs)| ours / theirs);
+        let ratio = median(ratios.collect());
         println!(
-            "{name}: {:.0} MiB/s, {bare} {:.0} MiB/s, ratio {:.2}",
-            median(rates(at)),
-            median(rates(at + 1)),
-            median(ratios.collect())
+            "{name}: {:.0} MiB/s, {bare} {:.0} MiB/s, ratio {ratio:.2}",
+            median(ours),
+            median(theirs)
         );
     }
 }
