@@ -1,6 +1,7 @@
 //! The rate of a checkpoint into a directory and of a restore, beside `cp` of the same file:
 //! `cargo bench --features zarr --bench checkpoint [-- DIRECTORY [MIB]]`. Both sides flush the
-//! directory's file system. Rounds are interleaved; the medians and their ratios are printed.
+//! directory's file system. Rounds are interleaved; the medians of the rates and of the ratios of a
+//! round are printed.
 
 use ndshm::{Checkpoint, Manager};
 use std::{
@@ -18,9 +19,9 @@ fn timed(work: impl FnOnce()) -> Duration {
     start.elapsed()
 }
 
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort_unstable();
-    times[times.len() / 2]
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 fn cp(from: &Path, to: &Path) {
@@ -78,13 +79,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ("checkpoint", written, copied),
         ("restore", read, copied_back),
     ] {
-        let (ours, theirs) = (median(ours), median(theirs));
-        let rate = |time: Duration| mib as f64 / time.as_secs_f64();
+        let rates = |times: &[Duration]| -> Vec<f64> {
+            let rate = |time: &Duration| mib as f64 / time.as_secs_f64();
+            times.iter().map(rate).collect()
+        };
+        let (ours, theirs) = (rates(&ours), rates(&theirs));
+        let ratios = ours.iter().zip(&theirs).map(|(ours, theirs)| ours / theirs);
+        let ratio = median(ratios.collect());
         println!(
-            "{name}: {:.0} MiB/s, cp {:.0} MiB/s, ratio {:.2}",
-            rate(ours),
-            rate(theirs),
-            rate(ours) / rate(theirs)
+            "{name}: {:.0} MiB/s, cp {:.0} MiB/s, ratio {ratio:.2}",
+            median(ours),
+            median(theirs)
         );
     }
     Ok(())

@@ -193,8 +193,8 @@ pub use inspect::observer::{
 pub use inspect::verify::{Finding, Severity, Verification, verify};
 #[cfg(feature = "zarr")]
 pub use interop::{
-    Bucket, Checkpoint, Checkpointed, DirectoryBucket, Object, Part, Restore, Restored, Structs,
-    Version,
+    Bucket, Checkpoint, Checkpointed, DirectoryBucket, Listed, Listing, Object, Part, Restore,
+    Restored, Structs, Version,
 };
 pub use interop::{Export, Exportable, Import, Imported, Left};
 pub use layout::Order;

@@ -44,6 +44,6 @@ pub use selection::Left;
 pub use source::Exportable;
 #[cfg(feature = "zarr")]
 pub use zarr::{
-    Bucket, Checkpoint, Checkpointed, DirectoryBucket, Object, Part, Restore, Restored, Structs,
-    Version,
+    Bucket, Checkpoint, Checkpointed, DirectoryBucket, Listed, Listing, Object, Part, Restore,
+    Restored, Structs, Version,
 };

@@ -12,12 +12,14 @@ use crate::{
     sys::{
         fs::reserve,
         mapping::{HUGE_PAGE, Mapping},
+        share::{share, threads},
     },
 };
 use rustix::io::Errno;
 use std::{
     fs::File,
     io::{self, IoSlice},
+    ops::Range,
     os::unix::fs::FileExt,
 };
 
@@ -37,6 +39,9 @@ pub(crate) enum Payload<'a> {
 /// Below so many bytes, mapping the pages at once costs more than mapping them one by one.
 const POPULATE_FROM: usize = 64 << 10;
 
+/// Bytes of pages that a thread makes at once, where several share it: the kernel clears them.
+const SHARED_PIECE: usize = 32 << 20;
+
 /// Gives a new, empty file its head, its payload and all pages of its `len` bytes, and maps it.
 /// `failed` makes the error of a step.
 pub(crate) fn make(
@@ -51,7 +56,7 @@ pub(crate) fn make(
     let is_on_tmpfs = member.is_on_tmpfs();
     if len >= HUGE_PAGE && wanted != HugePages::Never {
         let made = if is_on_tmpfs {
-            make_huge(member, file, len).and_then(|mapping| match wanted {
+            make_huge(member, file, len, payload).and_then(|mapping| match wanted {
                 HugePages::Require => check_huge(mapping),
                 _ => Ok(mapping),
             })
@@ -97,9 +102,27 @@ pub(crate) fn make(
     let mapping = member.map(file, len, member.directory())?;
     if len >= POPULATE_FROM && is_used_at_once(payload) || member.settings().prefault() {
         // If this fails, the pages are mapped one by one.
-        let _ = mapping.populate(0..len);
+        let _ = in_pieces(0..len, payload, |range| mapping.populate(range));
     }
     Ok(mapping)
+}
+
+/// Makes the pages of a range: by several threads where the elements of a file follow, which the
+/// caller brings by as many threads.
+fn in_pieces(
+    range: Range<usize>,
+    payload: Payload<'_>,
+    make: impl Fn(Range<usize>) -> io::Result<()> + Sync,
+) -> io::Result<()> {
+    if !matches!(payload, Payload::ToBeFilled) || range.len() < 2 * SHARED_PIECE {
+        return make(range);
+    }
+    let end = range.end;
+    let pieces = range
+        .step_by(SHARED_PIECE)
+        .map(move |start| start..end.min(start + SHARED_PIECE));
+    let work = |_: &mut (), piece: Range<usize>| make(piece).map(|()| 0);
+    share(threads(), pieces, || (), work, &mut |_| ())
 }
 
 /// Whether the pages are mapped when the array is made. The first mapping of a page costs more than
@@ -127,7 +150,12 @@ pub(crate) fn make_growing(
 }
 
 /// Maps a new file that has huge pages as far as they go.
-fn make_huge(member: &Member, file: &File, len: usize) -> io::Result<Mapping> {
+fn make_huge(
+    member: &Member,
+    file: &File,
+    len: usize,
+    payload: Payload<'_>,
+) -> io::Result<Mapping> {
     file.set_len(len as u64)?;
     let mapping = member
         .map(file, len, member.directory())
@@ -135,14 +163,16 @@ fn make_huge(member: &Member, file: &File, len: usize) -> io::Result<Mapping> {
     let huge_len = len - len % HUGE_PAGE;
     if member.has_huge_mount() {
         mapping.prefer_huge_pages()?;
-        mapping.populate(0..huge_len)?;
+        in_pieces(0..huge_len, payload, |range| mapping.populate(range))?;
         return Ok(mapping);
     }
-    for start in (0..huge_len).step_by(HUGE_PAGE) {
-        // The kernel does not collapse a range that has no page.
-        file.write_all_at(&[0], start as u64)?;
-    }
-    mapping.collapse(0..huge_len)?;
+    in_pieces(0..huge_len, payload, |range| {
+        for start in range.clone().step_by(HUGE_PAGE) {
+            // The kernel does not collapse a range that has no page.
+            file.write_all_at(&[0], start as u64)?;
+        }
+        mapping.collapse(range)
+    })?;
     Ok(mapping)
 }
 

@@ -4,8 +4,9 @@ use super::{
     bucket::{Bucket, Version},
     checkpoint::{chunk_key, failed},
     grid::Grid,
+    opened,
     record::{self, Attempt, Manifest, Sent},
-    restore, types,
+    types,
 };
 use crate::error::Result;
 use std::{collections::HashMap, path::Path};
@@ -79,7 +80,7 @@ pub(super) fn look(bucket: &dyn Bucket, place: &Path, own: Uuid) -> Result<Found
     }
     // A manifest that cannot be read gives nothing to refer to.
     if let Some(&id) = committed.first()
-        && let Ok(Some(manifest)) = restore::manifest_of(bucket, place, id)
+        && let Ok(Some(manifest)) = opened::manifest_of(bucket, place, id)
     {
         add_manifest(&manifest, &mut found.known);
     }

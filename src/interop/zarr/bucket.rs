@@ -1,6 +1,6 @@
 //! The place of checkpoints, as few operations on whole objects.
 
-use std::{fmt, io};
+use std::{convert::Infallible, fmt, io};
 
 /// A place for checkpoints: objects of bytes under keys, such as a directory or a bucket of an
 /// object store.
@@ -36,6 +36,26 @@ pub trait Bucket: Send + Sync {
     /// Those of the place. Its text is shown to the user.
     fn put(&self, key: &str, parts: &[Part<'_>]) -> io::Result<()>;
 
+    /// [`put`](Self::put) that shows `seen` all bytes of the object, in pieces and in order, each
+    /// byte once. A place that shows a piece while it is in the processor's caches spares a second
+    /// pass over the memory, which the checksums would take.
+    ///
+    /// # Errors
+    ///
+    /// Those of `put`.
+    fn put_with(
+        &self,
+        key: &str,
+        parts: &[Part<'_>],
+        seen: &mut dyn FnMut(&[u8]),
+    ) -> io::Result<()> {
+        let Ok(()) = pieces::<Infallible>(parts, |piece| {
+            seen(piece);
+            Ok(())
+        });
+        self.put(key, parts)
+    }
+
     /// Writes an object only if it is still in the version that the caller saw: `None` for no
     /// object. Returns whether it was written.
     ///
@@ -60,6 +80,24 @@ pub trait Bucket: Send + Sync {
     ///
     /// `NotFound` without an object; `UnexpectedEof` where it ends before.
     fn get_range(&self, key: &str, start: u64, into: &mut [u8]) -> io::Result<()>;
+
+    /// [`get_range`](Self::get_range) that shows `seen` all bytes, in pieces and in order, each
+    /// byte once.
+    ///
+    /// # Errors
+    ///
+    /// Those of `get_range`. Some bytes may have been shown then.
+    fn get_range_with(
+        &self,
+        key: &str,
+        start: u64,
+        into: &mut [u8],
+        seen: &mut dyn FnMut(&[u8]),
+    ) -> io::Result<()> {
+        self.get_range(key, start, into)?;
+        seen(into);
+        Ok(())
+    }
 
     /// All objects whose keys begin with `prefix` and a slash, with their lengths in bytes, in any
     /// order. An empty prefix is the whole place.
@@ -150,7 +188,9 @@ pub struct Object {
 }
 
 /// Zeros for the end of the last chunk of an array.
-pub(super) static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+/// Bytes of a piece, which stays in the cache of a core from one use to the next.
+pub(super) const PIECE: usize = 256 << 10;
 
 /// Calls a function with the pieces of so many zeros.
 pub(super) fn zeros<E>(len: u64, mut put: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
@@ -161,4 +201,15 @@ pub(super) fn zeros<E>(len: u64, mut put: impl FnMut(&[u8]) -> Result<(), E>) ->
         left -= piece;
     }
     Ok(())
+}
+
+/// Calls a function with the pieces of these parts.
+pub(super) fn pieces<E>(
+    parts: &[Part<'_>],
+    mut put: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    parts.iter().try_for_each(|part| match part {
+        Part::Bytes(bytes) => bytes.chunks(PIECE).try_for_each(&mut put),
+        Part::Zeros(len) => zeros(*len, &mut put),
+    })
 }

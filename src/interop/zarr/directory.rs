@@ -1,6 +1,6 @@
 //! Checkpoints in a directory.
 
-use super::bucket::{Bucket, Object, Part, Version, zeros};
+use super::bucket::{Bucket, Object, PIECE, Part, Version, pieces};
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
@@ -89,15 +89,19 @@ impl DirectoryBucket {
         }
     }
 
-    fn write(&self, path: &Path, parts: &[Part<'_>]) -> io::Result<()> {
+    fn write(
+        &self,
+        path: &Path,
+        parts: &[Part<'_>],
+        seen: &mut dyn FnMut(&[u8]),
+    ) -> io::Result<()> {
         let (mut file, new) = self.new_file(path)?;
         let mut write = || {
-            for part in parts {
-                match part {
-                    Part::Bytes(bytes) => file.write_all(bytes)?,
-                    Part::Zeros(len) => zeros(*len, |piece| file.write_all(piece))?,
-                }
-            }
+            pieces(parts, |piece| {
+                file.write_all(piece)?;
+                seen(piece);
+                io::Result::Ok(())
+            })?;
             let mode = fs::Permissions::from_mode_of(0o444);
             file.set_permissions(mode)?;
             fs::rename(&new, path)
@@ -169,7 +173,16 @@ impl Bucket for DirectoryBucket {
     }
 
     fn put(&self, key: &str, parts: &[Part<'_>]) -> io::Result<()> {
-        self.write(&self.at(key)?, parts)
+        self.put_with(key, parts, &mut |_| {})
+    }
+
+    fn put_with(
+        &self,
+        key: &str,
+        parts: &[Part<'_>],
+        seen: &mut dyn FnMut(&[u8]),
+    ) -> io::Result<()> {
+        self.write(&self.at(key)?, parts, seen)
     }
 
     fn put_if(&self, key: &str, bytes: &[u8], seen: Option<&Version>) -> io::Result<bool> {
@@ -186,7 +199,7 @@ impl Bucket for DirectoryBucket {
         if found.as_ref() != seen {
             return Ok(false);
         }
-        self.write(&path, &[Part::Bytes(bytes)])?;
+        self.write(&path, &[Part::Bytes(bytes)], &mut |_| {})?;
         Ok(true)
     }
 
@@ -195,7 +208,23 @@ impl Bucket for DirectoryBucket {
     }
 
     fn get_range(&self, key: &str, start: u64, into: &mut [u8]) -> io::Result<()> {
-        File::open(self.at(key)?)?.read_exact_at(into, start)
+        self.get_range_with(key, start, into, &mut |_| {})
+    }
+
+    fn get_range_with(
+        &self,
+        key: &str,
+        start: u64,
+        into: &mut [u8],
+        seen: &mut dyn FnMut(&[u8]),
+    ) -> io::Result<()> {
+        let (file, mut at) = (File::open(self.at(key)?)?, start);
+        into.chunks_mut(PIECE).try_for_each(|piece| {
+            file.read_exact_at(piece, at)?;
+            seen(piece);
+            at += piece.len() as u64;
+            Ok(())
+        })
     }
 
     fn list(&self, prefix: &str) -> io::Result<Vec<(String, u64)>> {

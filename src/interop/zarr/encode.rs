@@ -1,10 +1,6 @@
 //! The objects of chunks: elements as they are, or compressed, or in shards.
 
-use super::{
-    bucket::{Part, zeros},
-    grid::in_memory,
-    types::Column,
-};
+use super::{bucket::Part, grid::in_memory, types::Column};
 use crate::layout::Order;
 use serde_json::{Value, json};
 
@@ -35,25 +31,6 @@ impl Encoded {
             Part::Bytes(&self.index),
         ]
     }
-}
-
-/// The length and the CRC-32 of an object.
-pub(super) fn check_of(parts: &[Part<'_>]) -> (u64, u32) {
-    let mut hasher = crc32fast::Hasher::new();
-    let mut len = 0;
-    for part in parts {
-        len += part.byte_len();
-        match part {
-            Part::Bytes(bytes) => hasher.update(bytes),
-            Part::Zeros(count) => {
-                let Ok(()) = zeros::<std::convert::Infallible>(*count, |piece| {
-                    hasher.update(piece);
-                    Ok(())
-                });
-            }
-        }
-    }
-    (len, hasher.finalize())
 }
 
 /// Encodes the elements of a chunk of `whole` bytes, of which `elements` has the first. An inner
@@ -116,6 +93,7 @@ pub(super) fn encode(
 
 #[cfg(feature = "zstd")]
 fn compress(elements: &[u8], padding: usize, level: i32) -> Result<Vec<u8>, String> {
+    use super::bucket::zeros;
     use std::io::Write;
     let compressed = || {
         let mut encoder = zstd::Encoder::new(Vec::new(), level)?;

@@ -246,7 +246,13 @@ impl<'a> Filling<'a> {
         coordinates.resize(column.zarr.shape.len(), 0);
         let name = column.zarr.key(&coordinates);
         let key = below(&column.folder, &name);
-        match bucket.get_range(&key, 0, part) {
+        let check = column.checks.as_ref().and_then(|checks| checks.get(&name));
+        let mut hasher = crc32fast::Hasher::new();
+        let fetched = match check {
+            Some(_) => bucket.get_range_with(&key, 0, part, &mut |piece| hasher.update(piece)),
+            None => bucket.get_range(&key, 0, part),
+        };
+        match fetched {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 if column.checks.is_some() {
@@ -260,9 +266,7 @@ impl<'a> Filling<'a> {
             }
             Err(error) => return Err(failed(place, "read the chunk", &key)(error)),
         }
-        if let Some(&(len, crc32)) = column.checks.as_ref().and_then(|checks| checks.get(&name)) {
-            let mut hasher = crc32fast::Hasher::new();
-            hasher.update(part);
+        if let Some(&(len, crc32)) = check {
             let Ok(()) =
                 zeros::<std::convert::Infallible>(len.saturating_sub(part.len() as u64), |piece| {
                     hasher.update(piece);

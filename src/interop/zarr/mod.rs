@@ -4,10 +4,11 @@
 //! from there into the mapping, without a library in between that would copy them.
 //!
 //! `checkpoint` and `restore` are the builders, and have the order of their steps. `bucket` is the
-//! place, `directory` the one of this crate. `types` are Zarr's types for those here, `grid` the
-//! chunks, `encode` and `read` their bytes, `names` the names of axes, `record` the files beside
-//! those of Zarr, `attempts` what a place has already. `slab` has the guards, `parallel` the
-//! threads, `group` the arrays of a group and `fill` their elements.
+//! place, `directory` the one of this crate. `types` are Zarr's types for those here, `foreign`
+//! those here for Zarr's, `grid` the chunks, `encode` and `read` their bytes, `names` the names of
+//! axes, `record` the files beside those of Zarr, `attempts` what a place has already. `slab` has
+//! the guards, `parallel` the threads, `opened` the checkpoint that is read, `group` its arrays,
+//! `fill` their elements and `made` their names.
 
 mod attempts;
 mod bucket;
@@ -15,9 +16,12 @@ mod checkpoint;
 mod directory;
 mod encode;
 mod fill;
+mod foreign;
 mod grid;
 mod group;
+mod made;
 mod names;
+mod opened;
 mod parallel;
 mod read;
 mod record;
@@ -29,5 +33,5 @@ mod types;
 pub use bucket::{Bucket, Object, Part, Version};
 pub use checkpoint::{Checkpoint, Checkpointed};
 pub use directory::DirectoryBucket;
-pub use restore::{Restore, Restored};
+pub use restore::{Listed, Listing, Restore, Restored};
 pub use types::Structs;

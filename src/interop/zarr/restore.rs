@@ -8,20 +8,18 @@
 
 use super::{
     bucket::Bucket,
-    checkpoint::failed,
     fill::{Filling, Job},
     group::{self, Opened},
-    parallel,
-    record::{self, Commit, Latest, Manifest},
+    made::{Made, publish},
+    opened, parallel,
 };
 use crate::{
-    array::{self, any::AnyArray, growing::AnyGrowing, view},
+    array::view,
+    element::dtype::DType,
     error::{Error, Result},
-    format::name::ArrayName,
     interop::{failure, meter::Progress, selection::Left, selection::Selection},
+    layout::Order,
     manager::Manager,
-    scope::Scope,
-    segment::{draft::Draft, pages::Payload},
 };
 use std::{
     collections::HashMap,
@@ -29,7 +27,6 @@ use std::{
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
-use uuid::Uuid;
 
 /// Chunks that are in flight.
 const THREADS: usize = 4;
@@ -92,6 +89,47 @@ pub struct Restored {
     /// Arrays that were left, because they cannot be arrays here: see
     /// [`Restore::skip_unsupported`].
     pub left: Vec<Left>,
+}
+
+/// What a place has for a [`Restore`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Listing {
+    /// The id of the checkpoint; `None` for the group of another program.
+    pub checkpoint: Option<String>,
+    /// Its arrays, in its order.
+    pub arrays: Vec<Listed>,
+    /// Arrays that cannot be arrays here: see [`Restore::skip_unsupported`].
+    pub left: Vec<Left>,
+}
+
+/// An array of a [`Listing`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Listed {
+    /// Its name in the checkpoint, or its path in another group.
+    pub name: String,
+    /// The type of its elements.
+    pub dtype: DType,
+    /// Its shape, or that of the slice.
+    pub shape: Vec<usize>,
+    /// Its order in memory.
+    pub order: Order,
+    /// Bytes of its elements.
+    pub byte_len: u64,
+    /// The most rows of an array that grows.
+    pub max_len: Option<usize>,
+    /// Whether it is frozen.
+    pub is_frozen: bool,
+    /// Whether a dead writer left bytes of it half-written.
+    pub is_poisoned: bool,
+}
+
+/// The arrays that a restore takes.
+struct Found {
+    checkpoint: Option<String>,
+    jobs: Vec<Job>,
+    left: Vec<Left>,
 }
 
 impl Default for Restore<'_> {
@@ -194,31 +232,92 @@ impl<'a> Restore<'a> {
     /// not fit; `Name`; `Io`. Then there is no new array.
     pub fn read(&self, manager: &Manager, bucket: &dyn Bucket) -> Result<Restored> {
         let place = PathBuf::from(bucket.location());
-        let Opened { folder, manifest } = self.open(bucket, &place)?;
+        let Found {
+            checkpoint,
+            jobs,
+            left,
+        } = self.find(bucket, &place)?;
+        let (names, byte_len) = self.make(manager, bucket, &place, &jobs)?;
+        Ok(Restored {
+            checkpoint,
+            names,
+            byte_len,
+            left,
+        })
+    }
+
+    /// The arrays that a restore would make, without fetching any element: those that the patterns
+    /// and slices choose.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read`](Self::read) that do not depend on the store.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ndshm::{DirectoryBucket, Manager, Restore};
+    ///
+    /// # let scratch = tempfile::tempdir().unwrap();
+    /// # let directory = scratch.path().join("checkpoints");
+    /// let manager = Manager::new()?;
+    /// manager.options().name("xs").zeros::<f32, _>((4, 3))?;
+    /// manager.checkpoint(&directory)?;
+    ///
+    /// let listing = Restore::new().list(&DirectoryBucket::new(&directory))?;
+    /// let xs = &listing.arrays[0];
+    /// assert_eq!((&*xs.name, &xs.shape[..], xs.byte_len), ("xs", &[4, 3][..], 48));
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn list(&self, bucket: &dyn Bucket) -> Result<Listing> {
+        let place = PathBuf::from(bucket.location());
+        let Found {
+            checkpoint,
+            jobs,
+            left,
+        } = self.find(bucket, &place)?;
+        let arrays = jobs.into_iter().map(|job| Listed {
+            byte_len: job.byte_len(),
+            name: job.name,
+            dtype: job.dtype,
+            shape: job.shape,
+            order: job.order,
+            max_len: job.max_len,
+            is_frozen: job.is_frozen,
+            is_poisoned: job.is_poisoned,
+        });
+        Ok(Listing {
+            checkpoint,
+            arrays: arrays.collect(),
+            left,
+        })
+    }
+
+    /// The arrays of the place that are chosen.
+    fn find(&self, bucket: &dyn Bucket, place: &Path) -> Result<Found> {
+        let Opened { folder, manifest } = opened::open(bucket, place, self.checkpoint.as_deref())?;
         let checkpoint = manifest
             .as_ref()
             .map(|manifest| manifest.checkpoint.to_string());
         let (found, left) = match &manifest {
             Some(manifest) => (
-                group::of_checkpoint(bucket, &place, &folder, manifest)?,
+                group::of_checkpoint(bucket, place, &folder, manifest)?,
                 Vec::new(),
             ),
-            None => group::of_others(bucket, &place, &folder)?,
+            None => group::of_others(bucket, place, &folder)?,
         };
-        let keys: Vec<&str> = found.iter().map(|job| job.name.as_str()).collect();
-        let all_keys = keys
-            .iter()
-            .copied()
-            .chain(left.iter().map(|left| left.key.as_str()));
-        let left: Vec<Left> = left
+        let keys = found.iter().map(|job| job.name.as_str());
+        let all_keys: Vec<&str> = keys
+            .chain(left.iter().map(|left| left.key.as_str()))
+            .collect();
+        let taken: Vec<Left> = left
             .iter()
             .filter(|left| self.selection.takes(&left.key))
             .cloned()
             .collect();
-        let all_keys: Vec<&str> = all_keys.collect();
         self.selection
-            .check(all_keys.iter().copied(), &left)
-            .map_err(failure::reading(&place))?;
+            .check(all_keys.iter().copied(), &taken)
+            .map_err(failure::reading(place))?;
         let mut jobs = Vec::new();
         for job in found {
             if self.selection.takes(&job.name) {
@@ -229,66 +328,11 @@ impl<'a> Restore<'a> {
                 });
             }
         }
-        let (names, byte_len) = self.make(manager, bucket, &place, &jobs)?;
-        Ok(Restored {
+        Ok(Found {
             checkpoint,
-            names,
-            byte_len,
-            left,
+            jobs,
+            left: taken,
         })
-    }
-
-    /// The checkpoint or the group that is meant.
-    fn open(&self, bucket: &dyn Bucket, place: &Path) -> Result<Opened> {
-        let get = |key: &str| {
-            bucket
-                .get(key)
-                .map_err(failed(place, "read the object", key))
-        };
-        if let Some(text) = &self.checkpoint {
-            let id = record::id_of(text);
-            let manifest = id
-                .map(|id| manifest_of(bucket, place, id))
-                .transpose()?
-                .flatten();
-            return match manifest {
-                Some(manifest) => Ok(Opened {
-                    folder: text.clone(),
-                    manifest: Some(manifest),
-                }),
-                None => Err(no_checkpoint(
-                    bucket,
-                    place,
-                    &format!("has no checkpoint {text}"),
-                )),
-            };
-        }
-        if get(record::METADATA)?.is_some() {
-            return Ok(Opened {
-                folder: String::new(),
-                manifest: manifest_in(bucket, place, "")?,
-            });
-        }
-        let Some(latest) = get(record::LATEST)? else {
-            return Err(no_checkpoint(bucket, place, "has no latest checkpoint"));
-        };
-        let latest: Latest = serde_json::from_slice(&latest.bytes).map_err(|error| {
-            Error::transfer(
-                place.join(record::LATEST),
-                format!("it is damaged: {error}"),
-            )
-        })?;
-        let folder = latest.checkpoint.to_string();
-        match manifest_in(bucket, place, &folder)? {
-            Some(manifest) => Ok(Opened {
-                folder,
-                manifest: Some(manifest),
-            }),
-            None => {
-                let reason = format!("its latest checkpoint, {folder}, is gone");
-                Err(no_checkpoint(bucket, place, &reason))
-            }
-        }
     }
 
     /// Makes the arrays of these jobs.
@@ -403,153 +447,4 @@ impl Manager {
     pub fn restore(&self, directory: impl AsRef<Path>) -> Result<Restored> {
         Restore::new().from_directory(self, directory)
     }
-}
-
-/// An array that no other process finds by its name yet.
-enum Made {
-    Draft(Box<Draft>),
-    Growing(AnyGrowing),
-}
-
-impl Made {
-    fn new(manager: &Manager, job: &Job, name: &str) -> Result<Self> {
-        let member = manager.member();
-        let mut labels = job.labels(name)?;
-        if let Some(max_len) = job.max_len {
-            if manager.contains(name)? {
-                return Err(Error::name_taken(
-                    ArrayName::parse(name)?.file_in(manager.path()),
-                ));
-            }
-            labels.name = None;
-            labels.scope = Some(Scope::Local);
-            let growing = AnyGrowing::create(member, labels, &job.dtype, &job.shape[1..], max_len)?;
-            return Ok(Self::Growing(growing));
-        }
-        let draft = array::draft_any(
-            member,
-            labels,
-            job.dtype.clone(),
-            &job.shape,
-            job.order,
-            Payload::ToBeFilled,
-        )?;
-        Ok(Self::Draft(Box::new(draft)))
-    }
-}
-
-/// An array that has its name.
-enum Published {
-    Array(AnyArray),
-    Growing(AnyGrowing),
-}
-
-impl Published {
-    fn release(&self) {
-        // It was this restore's alone.
-        drop(match self {
-            Self::Array(array) => array.release(),
-            Self::Growing(growing) => growing.release(),
-        });
-    }
-}
-
-/// Gives all arrays their names, or none.
-fn publish(manager: &Manager, made: Vec<Made>, names: &[String], jobs: &[Job]) -> Result<()> {
-    let mut published: Vec<Published> = Vec::with_capacity(made.len());
-    let publish = || {
-        for ((made, name), job) in made.into_iter().zip(names).zip(jobs) {
-            match made {
-                Made::Draft(draft) => {
-                    published.push(Published::Array(AnyArray::of_published(draft.publish()?)));
-                }
-                Made::Growing(growing) => {
-                    // The file of an array without a name is called by its digits.
-                    let stem = growing.path().file_stem().unwrap_or_default();
-                    let id = stem.to_string_lossy().into_owned();
-                    published.push(Published::Growing(growing));
-                    manager.rename(&id, name)?;
-                }
-            }
-            match published.last() {
-                Some(Published::Array(array)) if job.is_frozen => array.freeze()?,
-                Some(Published::Array(array)) if job.is_poisoned && !array.is_empty() => {
-                    array.write()?.poison();
-                }
-                Some(Published::Growing(growing)) => {
-                    if job.is_frozen {
-                        growing.freeze()?;
-                    }
-                    growing.set_scope(Scope::Store)?;
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    };
-    publish().inspect_err(|_| published.iter().for_each(Published::release))
-}
-
-/// The manifest of a checkpoint; `None` if there is no such checkpoint.
-///
-/// # Errors
-///
-/// `Transfer` where it is damaged.
-pub(super) fn manifest_of(bucket: &dyn Bucket, place: &Path, id: Uuid) -> Result<Option<Manifest>> {
-    manifest_in(bucket, place, &id.to_string())
-}
-
-/// The manifest of the checkpoint in a folder; `None` if there is no checkpoint.
-fn manifest_in(bucket: &dyn Bucket, place: &Path, folder: &str) -> Result<Option<Manifest>> {
-    let key = group::below(folder, record::METADATA);
-    let read = |key: &str| {
-        bucket
-            .get(key)
-            .map_err(failed(place, "read the object", key))
-    };
-    let Some(metadata) = read(&key)? else {
-        return Ok(None);
-    };
-    let metadata: serde_json::Value = serde_json::from_slice(&metadata.bytes)
-        .map_err(|error| Error::transfer(place.join(&key), format!("it is no JSON: {error}")))?;
-    let commit = metadata.pointer("/attributes/ndshm").cloned();
-    let Some(commit) = commit.and_then(|value| serde_json::from_value::<Commit>(value).ok()) else {
-        return Ok(None);
-    };
-    let key = group::below(folder, record::MANIFEST);
-    let damaged = |reason: String| Error::transfer(place.join(&key), reason);
-    if commit.format != record::FORMAT {
-        return Err(damaged(format!(
-            "the checkpoint has version {}, this library knows {}: use a newer one, or restore the \
-             arrays by another reader of Zarr",
-            commit.format,
-            record::FORMAT
-        )));
-    }
-    let bytes = read(&key)?
-        .ok_or_else(|| damaged("it is missing: the checkpoint is damaged".into()))?
-        .bytes;
-    let is_whole = bytes.len() as u64 == commit.manifest_len
-        && crc32fast::hash(&bytes) == commit.manifest_crc32;
-    if !is_whole {
-        return Err(damaged(
-            "its checksum differs: the checkpoint is damaged".into(),
-        ));
-    }
-    serde_json::from_slice(&bytes)
-        .map(Some)
-        .map_err(|error| damaged(format!("it is damaged: {error}")))
-}
-
-/// The error where there is no checkpoint, with those that there are.
-fn no_checkpoint(bucket: &dyn Bucket, place: &Path, reason: &str) -> Error {
-    let ids = super::attempts::ids(bucket, place).map_or(Vec::new(), |(committed, _)| committed);
-    let advice = match ids[..] {
-        [] => "is it the place that was given to the checkpoint?".to_owned(),
-        _ => {
-            let ids: Vec<String> = ids.iter().take(5).map(Uuid::to_string).collect();
-            format!("it has {}", ids.join(", "))
-        }
-    };
-    Error::transfer(place, format!("{reason}: {advice}"))
 }

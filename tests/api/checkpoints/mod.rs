@@ -4,6 +4,7 @@
 mod groups;
 mod kept;
 mod places;
+mod readers;
 mod restoring;
 
 use crate::common::Root;

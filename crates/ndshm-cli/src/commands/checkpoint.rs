@@ -4,10 +4,10 @@ use crate::{
     Outcome,
     commands::place,
     context::Context,
-    display::{bar::Bar, text},
+    display::text,
     failure::{Failure, printable},
 };
-use ndshm::{Checkpoint, Error, Left, Structs};
+use ndshm::{Checkpoint, Error, Structs};
 use serde_json::json;
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
@@ -29,9 +29,6 @@ pub(crate) struct Args {
     /// The directory of the checkpoints, or s3://BUCKET/PREFIX
     #[arg(value_name = "PLACE")]
     place: String,
-    /// The arrays to take, by names or patterns: 'frame-*'
-    #[arg(long, value_name = "NAME", num_args = 1..)]
-    only: Vec<String>,
     /// Delete all but the newest N checkpoints in PLACE afterwards
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     keep: Option<u32>,
@@ -51,14 +48,8 @@ pub(crate) struct Args {
     /// Read each array at a moment of its own, so that writers wait less
     #[arg(long)]
     each: bool,
-    /// The most chunks in flight
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 4,
-        value_parser = clap::value_parser!(u32).range(1..=64)
-    )]
-    in_flight: u32,
+    #[command(flatten)]
+    transfer: place::Transfer,
 }
 
 /// How structs are written.
@@ -71,11 +62,11 @@ enum How {
 pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     let manager = context.open_store(&args.store, false)?;
     let bucket = place::open(&args.place)?;
-    let bar = Bar::new(printable(&args.place), !context.is_json);
+    let bar = place::bar(context, &args.place);
     let show = |done, total| bar.show(done, total);
     let mut checkpoint = Checkpoint::new()
-        .only(&args.only)
-        .in_flight(args.in_flight as usize)
+        .only(&args.transfer.only)
+        .in_flight(args.transfer.in_flight as usize)
         .structs(match args.structs {
             How::Fields => Structs::Fields,
             How::Struct => Structs::Struct,
@@ -122,7 +113,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
             "latest": written.is_latest,
             "compared": written.is_compared,
             "deleted": written.deleted,
-            "left": left_json(&written.left),
+            "left": place::left_json(&written.left),
         }))?;
     } else {
         let mut out = context.out();
@@ -146,12 +137,6 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
         out.flush()?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-pub(super) fn left_json(left: &[Left]) -> Vec<serde_json::Value> {
-    left.iter()
-        .map(|left| json!({ "key": left.key, "reason": left.reason }))
-        .collect()
 }
 
 /// The failure of a checkpoint, with the option of the tool that helps.

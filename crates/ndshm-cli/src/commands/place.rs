@@ -1,8 +1,34 @@
 //! The places of checkpoints: directories, and object stores by their URLs.
 
-use crate::failure::{Failure, printable};
+use crate::{
+    context::Context,
+    display::bar::Bar,
+    failure::{Failure, printable},
+};
 use ndshm::{Bucket, DirectoryBucket, Left};
+use serde_json::json;
 use std::io::Write;
+
+/// The settings that the ways to a place and back have in common.
+#[derive(clap::Args)]
+pub(super) struct Transfer {
+    /// The arrays to take, by names or patterns: 'frame-*'
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    pub(super) only: Vec<String>,
+    /// The most chunks in flight
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 4,
+        value_parser = clap::value_parser!(u32).range(1..=64)
+    )]
+    pub(super) in_flight: u32,
+}
+
+/// The bar of a transfer.
+pub(super) fn bar(context: &Context, place: &str) -> Bar {
+    Bar::new(printable(place), !context.is_json)
+}
 
 /// The place that a word of the command line names.
 pub(super) fn open(place: &str) -> Result<Box<dyn Bucket>, Failure> {
@@ -39,4 +65,11 @@ pub(super) fn report_left(left: &[Left]) -> Result<(), Failure> {
         writeln!(anstream::stderr(), "{}", printable(&line))?;
     }
     Ok(())
+}
+
+/// The same, for programs.
+pub(super) fn left_json(left: &[Left]) -> Vec<serde_json::Value> {
+    left.iter()
+        .map(|left| json!({ "key": left.key, "reason": left.reason }))
+        .collect()
 }

@@ -2,12 +2,13 @@
 
 use crate::{
     Outcome,
-    commands::{checkpoint::left_json, place},
+    commands::place,
     context::Context,
-    display::{bar::Bar, text},
+    display::text,
     failure::{Failure, printable},
 };
-use ndshm::Restore;
+use comfy_table::Cell;
+use ndshm::{Listed, Listing, Order, Restore};
 use serde_json::json;
 use std::{io::Write, ops::Range, path::PathBuf, process::ExitCode};
 
@@ -19,7 +20,7 @@ use std::{io::Write, ops::Range, path::PathBuf, process::ExitCode};
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  ndshm restore /data/checkpoints run
+  ndshm restore /data/checkpoints --list
   ndshm restore s3://bucket/run run --slice 'frames[100:200, 0:480, 0:640]'")]
 pub(crate) struct Args {
     /// The directory of the checkpoints, that of one checkpoint or of another Zarr group; or
@@ -27,17 +28,17 @@ pub(crate) struct Args {
     #[arg(value_name = "PLACE")]
     place: String,
     /// The store: a name or a directory
-    #[arg(value_name = "STORE")]
-    store: PathBuf,
+    #[arg(value_name = "STORE", required_unless_present = "list")]
+    store: Option<PathBuf>,
+    /// List the arrays, and make none
+    #[arg(long, conflicts_with_all = ["store", "create_store", "prefix", "in_flight"])]
+    list: bool,
     /// Make the store, persistent, if there is none
     #[arg(long)]
     create_store: bool,
     /// The id of the checkpoint, by default the latest
     #[arg(long, value_name = "ID")]
     checkpoint: Option<String>,
-    /// The arrays to take, by names or patterns: 'frame-*'
-    #[arg(long, value_name = "NAME", num_args = 1..)]
-    only: Vec<String>,
     /// A part of an array, with a range along each axis: 'xs[0:10, 5:20]'
     #[arg(long, value_name = "NAME[A:B, ...]")]
     slice: Vec<String>,
@@ -47,28 +48,18 @@ pub(crate) struct Args {
     /// Leave arrays of other groups that cannot be arrays here, and list them
     #[arg(long)]
     skip_unsupported: bool,
-    /// The most chunks in flight
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 4,
-        value_parser = clap::value_parser!(u32).range(1..=64)
-    )]
-    in_flight: u32,
+    #[command(flatten)]
+    transfer: place::Transfer,
 }
 
 pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     let slices: Result<Vec<_>, _> = args.slice.iter().map(|text| part_of(text)).collect();
     let slices = slices?;
     let bucket = place::open(&args.place)?;
-    let manager = context.open_store(&args.store, args.create_store)?;
-    let bar = Bar::new(printable(&args.place), !context.is_json);
-    let show = |done, total| bar.show(done, total);
     let mut restore = Restore::new()
-        .only(&args.only)
+        .only(&args.transfer.only)
         .prefix(&args.prefix)
-        .in_flight(args.in_flight as usize)
-        .progress(&show);
+        .in_flight(args.transfer.in_flight as usize);
     if let Some(id) = &args.checkpoint {
         restore = restore.checkpoint(id);
     }
@@ -78,7 +69,13 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     for (name, ranges) in slices {
         restore = restore.slice(name, ranges);
     }
-    let restored = restore.read(&manager, &*bucket)?;
+    let Some(store) = &args.store else {
+        return list(context, &restore.list(&*bucket)?);
+    };
+    let manager = context.open_store(store, args.create_store)?;
+    let bar = place::bar(context, &args.place);
+    let show = |done, total| bar.show(done, total);
+    let restored = restore.progress(&show).read(&manager, &*bucket)?;
     drop(bar);
     place::report_left(&restored.left)?;
     if context.is_json {
@@ -87,7 +84,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
             "store": manager.path(),
             "arrays": restored.names,
             "bytes": restored.byte_len,
-            "left": left_json(&restored.left),
+            "left": place::left_json(&restored.left),
         }))?;
     } else {
         let mut out = context.out();
@@ -101,6 +98,76 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
         out.flush()?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Prints the arrays of a checkpoint.
+fn list(context: &Context, listing: &Listing) -> Outcome {
+    place::report_left(&listing.left)?;
+    if context.is_json {
+        let arrays: Vec<_> = listing.arrays.iter().map(listed_json).collect();
+        context.print_json(&json!({
+            "checkpoint": listing.checkpoint,
+            "arrays": arrays,
+            "left": place::left_json(&listing.left),
+        }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut out = context.out();
+    let total = listing.arrays.iter().map(|array| array.byte_len).sum();
+    writeln!(
+        out,
+        "{}  {}, {}",
+        listing.checkpoint.as_deref().unwrap_or("no checkpoint"),
+        text::count(listing.arrays.len(), "array"),
+        text::bytes(total)
+    )?;
+    if !listing.arrays.is_empty() {
+        let header = ["NAME", "DTYPE", "SHAPE", "SIZE", "STATE"];
+        let mut table = text::table(&header, context.has_colors());
+        for array in &listing.arrays {
+            table.add_row(vec![
+                Cell::new(printable(&array.name)),
+                Cell::new(printable(&array.dtype.to_string())),
+                Cell::new(text::shape(&array.shape)),
+                text::right(text::bytes(array.byte_len)),
+                Cell::new(state_of(array)),
+            ]);
+        }
+        for line in table.lines() {
+            writeln!(out, " {}", line.trim_end())?;
+        }
+    }
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is special about an array, in a few words.
+fn state_of(array: &Listed) -> String {
+    let words = [
+        (array.max_len.is_some(), "growing"),
+        (array.is_frozen, "frozen"),
+        (array.is_poisoned, "poisoned"),
+    ];
+    let words = words
+        .into_iter()
+        .filter_map(|(is, word)| is.then_some(word));
+    words.collect::<Vec<_>>().join(", ")
+}
+
+fn listed_json(array: &Listed) -> serde_json::Value {
+    json!({
+        "name": array.name,
+        "dtype": array.dtype.to_string(),
+        "shape": array.shape,
+        "order": match array.order {
+            Order::C => "C",
+            Order::F => "F",
+        },
+        "bytes": array.byte_len,
+        "max_len": array.max_len,
+        "frozen": array.is_frozen,
+        "poisoned": array.is_poisoned,
+    })
 }
 
 /// The name and the ranges in `NAME[A:B, ...]`.

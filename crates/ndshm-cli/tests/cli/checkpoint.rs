@@ -46,6 +46,41 @@ fn a_checkpoint_comes_back_whole_and_in_parts() {
 }
 
 #[test]
+fn the_arrays_of_a_checkpoint_are_listed_without_a_store() {
+    let fixture = Fixture::new();
+    fixture.arange("xs", &[3, 4]);
+    fixture.arange("ys", &[5]).freeze().unwrap();
+    let place = place(&fixture);
+    let place = place.display();
+    fixture.output(&format!("checkpoint run {place}"));
+    let shown = fixture.output(&format!("restore {place} --list"));
+    assert!(shown.contains("2 arrays"), "{shown}");
+    let rows: Vec<Vec<&str>> = shown
+        .lines()
+        .skip(1)
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    assert_eq!(rows[0], ["NAME", "DTYPE", "SHAPE", "SIZE", "STATE"]);
+    assert_eq!((rows[1][0], rows[2][0]), ("xs", "ys"));
+    assert_eq!(rows[2].last(), Some(&"frozen"), "{shown}");
+    let listed = json(&fixture.output(&format!("--json restore {place} --list --only xs")));
+    let arrays = listed["arrays"].as_array().unwrap();
+    assert_eq!(arrays.len(), 1);
+    assert_eq!(arrays[0]["name"], "xs");
+    assert_eq!(arrays[0]["shape"], serde_json::json!([3, 4]));
+    assert_eq!(arrays[0]["bytes"], 96);
+    let part = fixture.output(&format!(
+        "--json restore {place} --list --slice 'xs[1:3, 0:2]'"
+    ));
+    assert_eq!(json(&part)["arrays"][0]["shape"], serde_json::json!([2, 2]));
+    // Without a list there is a store, and only then.
+    fixture.ndshm(&format!("restore {place}")).code(2);
+    fixture
+        .ndshm(&format!("restore {place} run --list"))
+        .code(2);
+}
+
+#[test]
 fn structs_zstd_and_shards_are_options() {
     let fixture = Fixture::new();
     fixture.arange("xs", &[300]);

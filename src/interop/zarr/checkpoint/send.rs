@@ -18,6 +18,7 @@ use std::{
     io,
     sync::{PoisonError, atomic::Ordering::Relaxed},
 };
+use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 /// A chunk of at least so many bytes has a record that it was sent.
 const RECORDED_FROM: u64 = 1 << 20;
@@ -99,13 +100,18 @@ impl Run<'_> {
         items: &[u8],
         known: &Known,
     ) -> Result<Chunk> {
-        let digest = format!("{:032x}", xxhash_rust::xxh3::xxh3_128(items));
         let candidates = known.get(key).into_iter().flatten();
-        let same = candidates
-            .filter(|one| one.sent.chunk.digest == digest && one.sent.encoding == source.encoding);
-        if let Some(chunk) = self.refer(key, same)? {
-            self.referred.fetch_add(items.len() as u64, Relaxed);
-            return Ok(chunk);
+        let mut same = candidates
+            .filter(|one| one.sent.encoding == source.encoding)
+            .peekable();
+        if same.peek().is_some() {
+            let digest = hex(xxh3_128(items));
+            if let Some(chunk) =
+                self.refer(key, same.filter(|one| one.sent.chunk.digest == digest))?
+            {
+                self.referred.fetch_add(items.len() as u64, Relaxed);
+                return Ok(chunk);
+            }
         }
         let size = source.columns[column].size;
         let inner = source
@@ -115,10 +121,20 @@ impl Run<'_> {
         let whole = source.grid.chunk_len() * size;
         let encoded = encode::encode(self.settings.codecs, items, whole, inner)
             .map_err(|reason| Error::transfer(self.place.join(key), reason))?;
-        let parts = encoded.parts(items);
-        let (len, crc32) = encode::check_of(&parts);
-        self.put(&self.key(key), &parts)?;
-        let chunk = Chunk { len, crc32, digest };
+        let mut sums = Sums::default();
+        if encoded.bytes.is_some() {
+            // The object has other bytes than the elements.
+            sums.digest.update(items);
+        } else {
+            sums.items_left = items.len();
+        }
+        self.bucket
+            .put_with(&self.key(key), &encoded.parts(items), &mut |piece| {
+                sums.add(piece)
+            })
+            .map_err(self.failed("write the object", &self.key(key)))?;
+        let chunk = sums.finish();
+        let len = chunk.len;
         if len >= RECORDED_FROM {
             let sent = Sent {
                 key: key.into(),
@@ -127,7 +143,7 @@ impl Run<'_> {
                 is_frozen: source.is_frozen,
                 chunk: chunk.clone(),
             };
-            let name = format!("{:032x}", xxhash_rust::xxh3::xxh3_128(key.as_bytes()));
+            let name = hex(xxh3_128(key.as_bytes()));
             let place = self.key(&format!("{}/{name}.json", record::SENT));
             self.put(&place, &[Part::Bytes(&record::to_json(&sent))])?;
         }
@@ -136,7 +152,62 @@ impl Run<'_> {
     }
 }
 
+/// What the record of a chunk says about its bytes, added up as the object is written.
+#[derive(Default)]
+struct Sums {
+    len: u64,
+    crc32: crc32fast::Hasher,
+    digest: Xxh3,
+    /// Bytes of elements at the start of what follows, which are in no digest yet.
+    items_left: usize,
+}
+
+impl Sums {
+    fn add(&mut self, piece: &[u8]) {
+        self.len += piece.len() as u64;
+        self.crc32.update(piece);
+        let items = &piece[..piece.len().min(self.items_left)];
+        self.digest.update(items);
+        self.items_left -= items.len();
+    }
+
+    fn finish(self) -> Chunk {
+        Chunk {
+            len: self.len,
+            crc32: self.crc32.finalize(),
+            digest: hex(self.digest.digest128()),
+        }
+    }
+}
+
+fn hex(digest: u128) -> String {
+    format!("{digest:032x}")
+}
+
 /// Whether the elements of a column are those of the array, byte by byte.
 fn is_as_it_is(column: &Column, itemsize: usize, elements: &[u8]) -> bool {
     column.is_whole(itemsize) && (!column.has_bools() || elements.iter().all(|&byte| byte <= 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_of_pieces_are_those_of_the_object_and_of_its_elements() {
+        let object: Vec<u8> = (0..5000_u32).map(|i| (i * i) as u8).collect();
+        for items_left in [0, 1, 999, 4321, 5000] {
+            let mut sums = Sums {
+                items_left,
+                ..Sums::default()
+            };
+            object.chunks(1000).for_each(|piece| sums.add(piece));
+            let expected = Chunk {
+                len: 5000,
+                crc32: crc32fast::hash(&object),
+                digest: hex(xxh3_128(&object[..items_left])),
+            };
+            assert_eq!(sums.finish(), expected);
+        }
+    }
 }

@@ -1,0 +1,129 @@
+//! The checkpoint of a place that is read: the one that was asked for, or the latest.
+
+use super::{
+    attempts,
+    bucket::Bucket,
+    checkpoint::failed,
+    group::{self, Opened},
+    record::{self, Commit, Latest, Manifest},
+};
+use crate::error::{Error, Result};
+use std::path::Path;
+use uuid::Uuid;
+
+/// The checkpoint with this id, or the latest, or the group that the place is.
+pub(super) fn open(bucket: &dyn Bucket, place: &Path, checkpoint: Option<&str>) -> Result<Opened> {
+    let get = |key: &str| {
+        bucket
+            .get(key)
+            .map_err(failed(place, "read the object", key))
+    };
+    if let Some(text) = checkpoint {
+        let id = record::id_of(text);
+        let manifest = id
+            .map(|id| manifest_of(bucket, place, id))
+            .transpose()?
+            .flatten();
+        return match manifest {
+            Some(manifest) => Ok(Opened {
+                folder: text.to_owned(),
+                manifest: Some(manifest),
+            }),
+            None => Err(no_checkpoint(
+                bucket,
+                place,
+                &format!("has no checkpoint {text}"),
+            )),
+        };
+    }
+    if get(record::METADATA)?.is_some() {
+        return Ok(Opened {
+            folder: String::new(),
+            manifest: manifest_in(bucket, place, "")?,
+        });
+    }
+    let Some(latest) = get(record::LATEST)? else {
+        return Err(no_checkpoint(bucket, place, "has no latest checkpoint"));
+    };
+    let latest: Latest = serde_json::from_slice(&latest.bytes).map_err(|error| {
+        Error::transfer(
+            place.join(record::LATEST),
+            format!("it is damaged: {error}"),
+        )
+    })?;
+    let folder = latest.checkpoint.to_string();
+    match manifest_in(bucket, place, &folder)? {
+        Some(manifest) => Ok(Opened {
+            folder,
+            manifest: Some(manifest),
+        }),
+        None => {
+            let reason = format!("its latest checkpoint, {folder}, is gone");
+            Err(no_checkpoint(bucket, place, &reason))
+        }
+    }
+}
+
+/// The manifest of a checkpoint; `None` if there is no such checkpoint.
+///
+/// # Errors
+///
+/// `Transfer` where it is damaged.
+pub(super) fn manifest_of(bucket: &dyn Bucket, place: &Path, id: Uuid) -> Result<Option<Manifest>> {
+    manifest_in(bucket, place, &id.to_string())
+}
+
+/// The manifest of the checkpoint in a folder; `None` if there is no checkpoint.
+fn manifest_in(bucket: &dyn Bucket, place: &Path, folder: &str) -> Result<Option<Manifest>> {
+    let key = group::below(folder, record::METADATA);
+    let read = |key: &str| {
+        bucket
+            .get(key)
+            .map_err(failed(place, "read the object", key))
+    };
+    let Some(metadata) = read(&key)? else {
+        return Ok(None);
+    };
+    let metadata: serde_json::Value = serde_json::from_slice(&metadata.bytes)
+        .map_err(|error| Error::transfer(place.join(&key), format!("it is no JSON: {error}")))?;
+    let commit = metadata.pointer("/attributes/ndshm").cloned();
+    let Some(commit) = commit.and_then(|value| serde_json::from_value::<Commit>(value).ok()) else {
+        return Ok(None);
+    };
+    let key = group::below(folder, record::MANIFEST);
+    let damaged = |reason: String| Error::transfer(place.join(&key), reason);
+    if commit.format != record::FORMAT {
+        return Err(damaged(format!(
+            "the checkpoint has version {}, this library knows {}: use a newer one, or restore the \
+             arrays by another reader of Zarr",
+            commit.format,
+            record::FORMAT
+        )));
+    }
+    let bytes = read(&key)?
+        .ok_or_else(|| damaged("it is missing: the checkpoint is damaged".into()))?
+        .bytes;
+    let is_whole = bytes.len() as u64 == commit.manifest_len
+        && crc32fast::hash(&bytes) == commit.manifest_crc32;
+    if !is_whole {
+        return Err(damaged(
+            "its checksum differs: the checkpoint is damaged".into(),
+        ));
+    }
+    serde_json::from_slice(&bytes)
+        .map(Some)
+        .map_err(|error| damaged(format!("it is damaged: {error}")))
+}
+
+/// The error where there is no checkpoint, with those that there are.
+fn no_checkpoint(bucket: &dyn Bucket, place: &Path, reason: &str) -> Error {
+    let ids = attempts::ids(bucket, place).map_or(Vec::new(), |(committed, _)| committed);
+    let advice = match ids[..] {
+        [] => "is it the place that was given to the checkpoint?".to_owned(),
+        _ => {
+            let ids: Vec<String> = ids.iter().take(5).map(Uuid::to_string).collect();
+            format!("it has {}", ids.join(", "))
+        }
+    };
+    Error::transfer(place, format!("{reason}: {advice}"))
+}
