@@ -21,25 +21,13 @@ from typing import Any
 
 import numpy as np
 
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "engines"))
+from measure import pss_of_family
+
 ROW = (3, 112, 112)
 LENGTH = (1 << 29) // (4 * 3 * 112 * 112)
 ROUNDS = 1
 VARIANTS = ["plain", "plain dataset, rings", "frozen dataset", "frozen dataset, rings"]
-PLACE = pathlib.Path(os.environ.get("NDSHM_ROOT", "/dev/shm"))
-
-
-def memory(pid: int) -> int:
-    """Return the sum of the proportional set sizes of a process and its descendants, in bytes."""
-    total = 0
-    try:
-        with open(f"/proc/{pid}/smaps_rollup") as lines:
-            total = sum(int(line.split()[1]) << 10 for line in lines if line.startswith("Pss:"))
-        for task in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{task}/children") as file:
-                total += sum(memory(int(child)) for child in file.read().split())
-    except OSError:
-        pass
-    return total
 
 
 def epoch(variant: str, wanted: int) -> None:
@@ -76,7 +64,7 @@ def epoch(variant: str, wanted: int) -> None:
         def look() -> None:
             nonlocal peak
             while not ends.wait(0.5):
-                peak = max(peak, memory(os.getpid()))
+                peak = max(peak, pss_of_family(os.getpid()))
 
         looker = threading.Thread(target=look)
         looker.start()

@@ -12,6 +12,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from clusters import (  # noqa: F401
+    client,
+    cluster,
+    fill,
+    id_of,
+    kind,
+    m,
+    make,
+    names,
+    total,
+    workers,
+)
+from measure import count_bytes
 from nodes import Nodes, eventually
 
 import ndshm
@@ -29,59 +42,6 @@ slow = pytest.mark.slow
 KILLS = int(os.environ.get("NDSHM_ENGINES_KILLS", "3"))
 # The numbers of warnings of Dask and tornado about workers that the tests kill.
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-def fill(array: ndshm.Array, value: float) -> int:
-    with array.write() as x:
-        x[...] = value
-    return os.getpid()
-
-
-def total(array: Any) -> float:
-    return float(np.asarray(array).sum())
-
-
-def make(value: float, length: int = 1000) -> Any:
-    return shared.share(np.full(length, value))
-
-
-def kind(value: Any) -> str:
-    return type(value).__name__
-
-
-def id_of(value: Any) -> str:
-    """Return the id of the array that is here, also of mapped memory."""
-    found = value if isinstance(value, ndshm.Array) else ndshm._travel.array_of(value)[0]
-    return str(found.id)
-
-
-def names(manager: ndshm.Manager) -> list[str]:
-    return [info.name or info.id for info in manager.list()]
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None
-    ) as cluster:
-        yield cluster
-
-
-@pytest.fixture
-def client(cluster: Any) -> Iterator[Any]:
-    with distributed.Client(cluster) as client, shared.install(client) as node:
-        yield client
-        client.unregister_worker_plugin(node.plugin.name)
-
-
-@pytest.fixture
-def m() -> Iterator[ndshm.Manager]:
-    with ndshm.Manager() as manager:
-        yield manager
-
-
-def workers(client: Any) -> list[str]:
-    return sorted(client.scheduler_info(n_workers=-1)["workers"])
 
 
 # In one process.
@@ -193,22 +153,6 @@ def test_results_are_the_same_memory_in_all_processes(client: Any) -> None:
     assert len(names(shared.node_store())) == 1
     del future, result
     eventually(lambda: names(shared.node_store()) == [])
-
-
-def count_bytes() -> int:
-    """Return the bytes that this process sent so far; begin to count at the first call."""
-    from distributed.comm.tcp import TCP
-
-    if not hasattr(TCP, "sent"):
-        write = TCP.write
-
-        async def counted(self: Any, *args: Any, **keywords: Any) -> int:
-            sent = await write(self, *args, **keywords)
-            TCP.sent += sent
-            return int(sent)
-
-        TCP.sent, TCP.write = 0, counted
-    return int(TCP.sent)
 
 
 def test_nothing_is_copied_between_the_processes_of_a_machine(client: Any) -> None:

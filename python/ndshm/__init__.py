@@ -51,18 +51,7 @@ from ._errors import (
     WouldBlock,
     WouldDeadlock,
 )
-from ._manager import (
-    ArrayInfo,
-    Checkpointed,
-    Manager,
-    Restored,
-    Swept,
-    Usage,
-    open,
-    open_frozen,
-    open_growing,
-    open_ring,
-)
+from ._manager import Manager
 from ._ndshm import (
     Array,
     Atomics,
@@ -80,6 +69,8 @@ from ._ndshm import (
     Subscriber,
     lock,
 )
+from ._open import open, open_frozen, open_growing, open_ring
+from ._reports import ArrayInfo, Checkpointed, Restored, Swept, Usage
 from ._ring import SubscriberState
 
 __version__ = "0.1.0"

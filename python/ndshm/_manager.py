@@ -4,151 +4,23 @@ from __future__ import annotations
 
 import os
 import warnings
-from dataclasses import dataclass
 from types import TracebackType
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Callable,
-    Iterator,
-    Literal,
-    Mapping,
-    Sequence,
-    SupportsIndex,
-    TypedDict,
-    Unpack,
-)
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Literal, Mapping, Sequence, Unpack
 
 import numpy as np
 
 from . import _ndshm
-from ._errors import AlreadyExists, Dtype, Layout, NotFound
+from ._errors import Dtype, Layout
+from ._labels import Common, Labels, OfFile, check_type, created, like
+from ._reports import ArrayInfo, Checkpointed, Restored, Swept, Usage
 
 if TYPE_CHECKING:
     import xarray
     from numpy.typing import ArrayLike, DTypeLike
 
-    from ._ndshm import Array, GrowingArray, MappedArray, Ring
+    from ._ndshm import Array, GrowingArray, Ring
 
 _FLOAT = np.dtype(float)
-
-
-@dataclass(frozen=True)
-class ArrayInfo:
-    """The contents of an array file's header.
-
-    ``kind`` is ``"array"``, ``"ring"`` or ``"growing array"``. The first axis of a ring's shape
-    counts its frames, that of an array that grows the rows that are there. ``dtype`` is the text in
-    the file, ``created`` is in seconds since 1970.
-    """
-
-    name: str | None
-    id: str
-    kind: str
-    path: str
-    shape: tuple[int, ...]
-    dtype: str
-    order: str
-    nbytes: int
-    created: float
-    pid: int
-    software: str
-
-
-@dataclass(frozen=True)
-class Usage:
-    """The space that a store uses, in bytes.
-
-    ``nbytes`` is the size of all elements. The file system gave ``allocated`` bytes to the files of
-    the arrays and ``kept`` bytes to files without an array, and has ``available`` bytes left.
-    """
-
-    arrays: int
-    nbytes: int
-    allocated: int
-    kept: int
-    available: int
-
-
-@dataclass(frozen=True)
-class Swept:
-    """The numbers of stores, arrays and bytes that a sweep deleted.
-
-    ``half_made`` counts files without an array. ``nbytes`` is the size of all of them.
-    ``skipped`` has the reason for each leftover that it could not delete.
-    """
-
-    stores: int
-    arrays: int
-    half_made: int
-    nbytes: int
-    skipped: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Checkpointed:
-    """A checkpoint that was written.
-
-    ``id`` is the name of its folder, which is a Zarr v3 group. ``nbytes`` is the size of all
-    elements; of these, the chunks with ``sent`` bytes were sent, and those with ``referred`` bytes
-    were there already. ``left`` has what is not in it, with the reasons: rings, arrays without a
-    name, damaged arrays. ``deleted`` has the ids of older checkpoints that were deleted.
-    ``is_latest`` is false where a newer checkpoint was written meanwhile. ``is_compared`` is false
-    where the place does not compare before it replaces the pointer to the latest checkpoint: then
-    of two that end at the same time the pointer leads to the one that wrote last.
-    """
-
-    id: str
-    arrays: int
-    nbytes: int
-    sent: int
-    referred: int
-    left: list[tuple[str, str]]
-    deleted: list[str]
-    is_latest: bool
-    is_compared: bool
-
-
-@dataclass(frozen=True)
-class Restored:
-    """The arrays that were restored, by their ``names``.
-
-    ``checkpoint`` is the id of the checkpoint, or ``None`` for the group of another program.
-    ``left`` has the arrays that were left, with the reasons.
-    """
-
-    checkpoint: str | None
-    names: list[str]
-    nbytes: int
-    left: list[tuple[str, str]]
-
-
-_Scope = Literal["local", "remote"] | None
-
-
-class _Common(TypedDict, total=False):
-    scope: _Scope
-    attrs: Mapping[str, Any] | None
-    axis_names: Sequence[str] | None
-
-
-class Labels(_Common, total=False):
-    """The keywords of the methods that create an array."""
-
-    name: str | None
-    exist_ok: bool
-
-
-class _OfFile(TypedDict, total=False):
-    name: str | None
-    prefix: str | None
-    scope: _Scope
-
-
-def _like(shape: int | Sequence[int], dtype: np.dtype[Any]) -> np.ndarray:
-    """Return an ndarray of one element in the place of all: for its shape and type."""
-    lengths = (shape,) if isinstance(shape, SupportsIndex) else tuple(shape)
-    return np.broadcast_to(np.zeros((), dtype.base), (*lengths, *dtype.shape))
 
 
 class Manager(_ndshm.Manager):
@@ -223,34 +95,24 @@ class Manager(_ndshm.Manager):
         element_type = dtype if type(dtype) is np.dtype else np.dtype(dtype)
         return self._made(
             lambda **rest: self._create(shape, element_type, order, **rest),
-            lambda: _like(shape, element_type),
+            lambda: like(shape, element_type),
             labels,
         )
 
     empty = zeros
 
     def _made(
-        self, create: Callable[..., Array], like: Callable[[], np.ndarray], labels: Labels
+        self, create: Callable[..., Array], example: Callable[[], np.ndarray], labels: Labels
     ) -> Array:
         """Create an array, or open the one of its name if the labels say so and it is alike."""
-        exist_ok, name = labels.pop("exist_ok", False), labels.get("name")
-        while True:
-            try:
-                return create(**labels)
-            except AlreadyExists:
-                if not exist_ok or name is None:
-                    raise
-            try:
-                found = self.open(name)
-            except NotFound:
-                # Removed meanwhile.
-                continue
-            wanted = like()
-            if found.dtype != wanted.dtype:
-                raise Dtype(f"{found.path}: element type is {found.dtype}, expected {wanted.dtype}")
+
+        def check(found: Array) -> None:
+            wanted = example()
+            check_type(found.path, found.dtype, wanted.dtype)
             if found.shape != wanted.shape:
                 raise Layout(f"{found.path}: shape is {found.shape}, expected {wanted.shape}")
-            return found
+
+        return created(create, self.open, check, labels)
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names of the arrays and rings that have one, oldest first."""
@@ -282,7 +144,7 @@ class Manager(_ndshm.Manager):
             lambda **rest: self._create(
                 shape, element.dtype, order, element=element.tobytes(), **rest
             ),
-            lambda: _like(shape, element.dtype),
+            lambda: like(shape, element.dtype),
             labels,
         )
 
@@ -326,35 +188,23 @@ class Manager(_ndshm.Manager):
         a struct of these, of at most 4096 bytes. ``max_subscribers`` is 1 to 4096. ``axis_names``
         are those of a frame. :meth:`open_ring` opens the ring by its name.
         """
-        exist_ok, name = labels.pop("exist_ok", False), labels.get("name")
         element_type = np.dtype(dtype)
         info_type = None if info is None else np.dtype(info)
-        create: Callable[..., Ring] = self._ring
-        while True:
-            try:
-                return create(shape, frames, element_type, max_subscribers, info_type, **labels)
-            except AlreadyExists:
-                if not exist_ok or name is None:
-                    raise
-            try:
-                found = self.open_ring(name)
-            except NotFound:
-                # Removed meanwhile.
-                continue
-            wanted = _like(shape, element_type)
-            for of, has, expected in [
-                ("element type", found.dtype, wanted.dtype),
-                ("type of information", found.info, info_type),
-            ]:
-                # To NumPy, `None` is a type too.
-                if (has is None) != (expected is None) or has != expected:
-                    raise Dtype(f"{found.path}: {of} is {has}, expected {expected}")
+
+        def create(**rest: Any) -> Ring:
+            return self._ring(shape, frames, element_type, max_subscribers, info_type, **rest)
+
+        def check(found: Ring) -> None:
+            wanted = like(shape, element_type)
+            check_type(found.path, found.dtype, wanted.dtype)
+            check_type(found.path, found.info, info_type, "type of information")
             if (found.frames, found.shape) != (frames, wanted.shape):
                 raise Layout(
                     f"{found.path}: has {found.frames} frames of shape {found.shape}, expected "
                     f"{frames} of {wanted.shape}"
                 )
-            return found
+
+        return created(create, self.open_ring, check, labels)
 
     def growing(
         self,
@@ -372,29 +222,21 @@ class Manager(_ndshm.Manager):
 
         Raises :class:`Layout` if ``max_len`` is 0, or a row has no bytes; :class:`AddressSpace`.
         """
-        exist_ok, name = labels.pop("exist_ok", False), labels.get("name")
         element_type = np.dtype(dtype)
-        create: Callable[..., GrowingArray] = self._growing
-        while True:
-            try:
-                return create(row_shape, element_type, max_len, **labels)
-            except AlreadyExists:
-                if not exist_ok or name is None:
-                    raise
-            try:
-                found = self.open_growing(name)
-            except NotFound:
-                # Removed meanwhile.
-                continue
-            wanted = _like(row_shape, element_type)
-            if found.dtype != wanted.dtype:
-                raise Dtype(f"{found.path}: element type is {found.dtype}, expected {wanted.dtype}")
+
+        def create(**rest: Any) -> GrowingArray:
+            return self._growing(row_shape, element_type, max_len, **rest)
+
+        def check(found: GrowingArray) -> None:
+            wanted = like(row_shape, element_type)
+            check_type(found.path, found.dtype, wanted.dtype)
             if (found.max_len, found.row_shape) != (max_len, wanted.shape):
                 raise Layout(
                     f"{found.path}: has at most {found.max_len} rows of shape {found.row_shape}, "
                     f"expected {max_len} of {wanted.shape}"
                 )
-            return found
+
+        return created(create, self.open_growing, check, labels)
 
     def from_ndarray(self, source: np.ndarray, **labels: Unpack[Labels]) -> Array:
         """Create an array with a copy of an ndarray, in the ndarray's order."""
@@ -407,7 +249,7 @@ class Manager(_ndshm.Manager):
         only: str | Sequence[str] | None = None,
         skip_unsupported: bool = False,
         format: Literal["npy", "npz", "safetensors"] | None = None,
-        **labels: Unpack[_OfFile],
+        **labels: Unpack[OfFile],
     ) -> Any:
         """Create the arrays of a ``.npy``, ``.npz`` or ``.safetensors`` file, without pickle.
 
@@ -533,7 +375,7 @@ class Manager(_ndshm.Manager):
         shape: int | Sequence[int],
         dtype: DTypeLike = _FLOAT,
         order: str = "C",
-        **labels: Unpack[_Common],
+        **labels: Unpack[Common],
     ) -> Array:
         """Open the array with this name, or create it with zeros.
 
@@ -604,36 +446,3 @@ class Manager(_ndshm.Manager):
 def unpickle_manager(text: str) -> Manager:
     """Return the pickled manager as a member of its store."""
     return Manager(_pickled=text)
-
-
-def open(what: str | os.PathLike[str]) -> Array:
-    """Open the array or view that a handle's text names, or the array in the file at a path."""
-    text = os.fspath(what)
-    is_handle = text.startswith("ndshm") and ":" in text
-    return _ndshm.open(text) if is_handle else _ndshm.open_path(text)
-
-
-def open_ring(what: str | os.PathLike[str]) -> Ring:
-    """Open the ring that a handle's text names, or the ring in the file at a path."""
-    text = os.fspath(what)
-    is_handle = text.startswith("ndshm") and ":" in text
-    return _ndshm.open_ring(text) if is_handle else _ndshm.open_ring_path(text)
-
-
-def open_growing(what: str | os.PathLike[str]) -> GrowingArray:
-    """Open the array that grows that a handle's text names, or the one in the file at a path."""
-    text = os.fspath(what)
-    is_handle = text.startswith("ndshm") and ":" in text
-    return _ndshm.open_growing(text) if is_handle else _ndshm.open_growing_path(text)
-
-
-def open_frozen(handle: str, timeout: float | None = None) -> MappedArray:
-    """Return a read-only ndarray of the array or view that a handle names, once it is frozen.
-
-    Waits for the producer at most ``timeout`` seconds, or without a limit for ``None``.
-
-    Raises :class:`Abandoned` if the producer ended before it froze the array, and
-    :class:`Released` if the array is gone, both at once.
-    """
-    _ndshm.wait_frozen(handle, timeout)
-    return _ndshm.open(handle).freeze()

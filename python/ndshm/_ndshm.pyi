@@ -20,7 +20,7 @@ import xarray
 from numpy.typing import ArrayLike
 
 from ._errors import Holder
-from ._manager import Labels
+from ._labels import Labels
 from ._manager import Manager as _Manager
 from ._ring import SubscriberState
 

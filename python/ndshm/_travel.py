@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
-import threading
 import uuid
 import weakref
 from typing import Any, Callable, NamedTuple, NoReturn
@@ -71,8 +69,6 @@ sent: weakref.WeakValueDictionary[str, Array] = weakref.WeakValueDictionary()
 # Dask's scheduler passes them on, and serves nothing.
 _received: dict[int, Reference] = {}
 _offered: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
-_stores: dict[str, str] = {}
-_lock = threading.Lock()
 
 
 @functools.cache
@@ -83,19 +79,12 @@ def boot_id() -> str:
 
 
 def _store_of(array: Array) -> str:
-    """Return the uuid of the array's store."""
-    directory = os.path.dirname(array.path)
-    with _lock:
-        known = _stores.get(directory)
-    if known is None:
-        try:
-            text = array.manager.__reduce__()[1][0]  # type: ignore[index, unused-ignore]
-        except Closed:
-            return ""
-        known = str(json.loads(text)["store"])
-        with _lock:
-            _stores[directory] = known
-    return known
+    """Return the uuid of the array's store. Another store may have the same path by now."""
+    try:
+        text = array.manager.__reduce__()[1][0]  # type: ignore[index, unused-ignore]
+    except Closed:
+        return ""
+    return str(json.loads(text)["store"])
 
 
 def reference(
@@ -213,11 +202,7 @@ def open_here(known: Reference) -> Array | None:
     except (Error, OSError):
         # Another mount of /dev/shm, or an array that was released: its elements may be had.
         return None
-    if known.store in ("", _store_of(array)):
-        return array
-    with _lock:
-        _stores.pop(os.path.dirname(array.path), None)
-    return array if known.store == _store_of(array) else None
+    return array if known.store in ("", _store_of(array)) else None
 
 
 class RemoteArray(np.lib.mixins.NDArrayOperatorsMixin):

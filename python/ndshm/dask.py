@@ -12,6 +12,7 @@ makes all pickles of arrays in this process references that also tell the machin
 from __future__ import annotations
 
 import copyreg
+import functools
 import os
 import threading
 import uuid
@@ -22,6 +23,9 @@ import dask  # type: ignore[import-not-found, unused-ignore]
 import dask.array  # type: ignore[import-not-found, unused-ignore]
 import distributed  # type: ignore[import-not-found, unused-ignore]
 import numpy as np
+from dask.array.dispatch import (  # type: ignore[import-not-found, unused-ignore]
+    concatenate_lookup,
+)
 from dask.base import normalize_token  # type: ignore[import-not-found, unused-ignore]
 from dask.sizeof import sizeof  # type: ignore[import-not-found, unused-ignore]
 from distributed.protocol import (  # type: ignore[import-not-found, unused-ignore]
@@ -316,11 +320,46 @@ def _run(tasks: list[Any], views: list[Array]) -> None:
                 elements[...] = chunk
 
 
+def _concatenate(chunks: list[Any], axis: int = 0) -> Any:
+    """Concatenate shared chunks for Dask, which calls this for each axis in turn.
+
+    One chunk alone that cannot change stays what it is: so a chunk of slices is copied once, not
+    once for each axis.
+    """
+    if len(chunks) == 1 and isinstance(chunks[0], Array) and chunks[0].frozen:
+        return chunks[0]
+    return np.concatenate(chunks, axis)
+
+
+def _send_chunks_by_value() -> None:
+    """Let the p2p method of Dask's rechunk take shared chunks.
+
+    It writes pickles of slices to a disk, where references keep no array alive: it gets the
+    elements. Without this it asks each slice for its ``base``, which an array does not have.
+    """
+    try:
+        from distributed.shuffle import _rechunk
+    except ImportError:
+        # Another version of Dask, whose method says itself what it does not take.
+        return
+    transfer = _rechunk.rechunk_transfer
+
+    @functools.wraps(transfer)
+    def by_value(chunk: Any, *arguments: Any) -> Any:
+        if isinstance(chunk, Array):
+            chunk = chunk.freeze().view(np.ndarray) if chunk.frozen else chunk.to_numpy()
+        return transfer(chunk, *arguments)
+
+    _rechunk.rechunk_transfer = by_value
+
+
 def _register() -> None:
     dask.array.register_chunk_type(Array)
+    concatenate_lookup.register(Array, _concatenate)
     copyreg.pickle(Array, _travel.reduce_array)
     copyreg.pickle(MappedArray, _travel.reduce_mapped)
     _dask_sizeof.register(sizeof)
+    _send_chunks_by_value()
     normalize_token.register(MappedArray, _token)
     for kind in (Array, MappedArray):
         dask_serialize.register(kind, _dump)

@@ -1,4 +1,4 @@
-//! The library's reports about a store, as dictionaries for the dataclasses in `ndshm/_manager.py`.
+//! The library's reports about a store, as dictionaries for the dataclasses in `ndshm/_reports.py`.
 
 use crate::arguments::order_name;
 use ndshm::{ArrayInfo, Swept, Usage};
