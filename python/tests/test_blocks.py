@@ -461,6 +461,14 @@ def test_methods_write_to_views_and_read_them(m: ndshm.Manager) -> None:
             wanted = plain.copy()
             assert np.array_equal(use(x), use(wanted)) and np.array_equal(x, wanted), use
         assert is_free(a) and np.array_equal(a, wanted)
+    c = m.array(plain + 1j)
+    with c.write() as z, a.read() as x:
+        # NumPy gives the ndarray itself, or a view.
+        kept = [x.astype("f8", copy=False), x.conj(), x.conjugate(), x.to_device("cpu"), z.imag]
+        assert all(np.array_equal(one, x) for one in kept[:4]) and kept[4][0, 0] == 1
+        kept[4][...] = 5
+    assert not any(one.size for one in kept) and is_free(a) and is_free(c)
+    assert (c.imag == 5).all()
     for method in ("argmax", "argmin"):
         b = m.zeros(3, "i8")
         with b.write() as y, a.read() as x:

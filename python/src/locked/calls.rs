@@ -238,7 +238,7 @@ pub(super) fn method<'py>(
         replaced.set_item(key, replace(&value)?)?;
     }
     let made = without_trace(py, || this.call_method(name, args, Some(&replaced)))?;
-    writable.back(&made, false)
+    readable.back(&writable.back(&made, false)?, false)
 }
 
 /// `__array_function__(function, types, args, keywords)`.

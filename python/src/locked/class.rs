@@ -25,7 +25,7 @@ use std::{
 
 /// The attributes that a view answers itself. All other public ones, and [`BY_PLAIN`], are those of
 /// a plain ndarray.
-const OWN: [&str; 29] = [
+const OWN: [&str; 34] = [
     "shape",
     "ndim",
     "size",
@@ -55,6 +55,11 @@ const OWN: [&str; 29] = [
     "compress",
     "dot",
     "take",
+    "imag",
+    "astype",
+    "conj",
+    "conjugate",
+    "to_device",
 ];
 
 const BY_PLAIN: [&str; 12] = [

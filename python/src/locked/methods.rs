@@ -31,6 +31,10 @@ pub(super) fn all() -> &'static mut [ffi::PyMethodDef] {
         with_keywords!(c"compress", compress),
         with_keywords!(c"dot", dot),
         with_keywords!(c"take", take),
+        with_keywords!(c"astype", astype),
+        with_keywords!(c"conj", conj),
+        with_keywords!(c"conjugate", conjugate),
+        with_keywords!(c"to_device", to_device),
         ffi::PyMethodDef::zeroed(),
     ]))
 }
@@ -209,6 +213,7 @@ macro_rules! computing {
     )*};
 }
 
+// The last four may give their own ndarray. Two of them have no `out`, and fewer arguments.
 computing! {
     argmax 1;
     argmin 1;
@@ -216,6 +221,10 @@ computing! {
     compress 2;
     dot 1;
     take 2;
+    astype 9;
+    conj 0;
+    conjugate 0;
+    to_device 9;
 }
 
 unsafe extern "C" fn array_ufunc(
