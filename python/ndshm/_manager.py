@@ -94,12 +94,25 @@ class Manager(_ndshm.Manager):
         """
         element_type = dtype if type(dtype) is np.dtype else np.dtype(dtype)
         return self._made(
-            lambda **rest: self._create(shape, element_type, order, **rest),
+            lambda **rest: self._create(shape, element_type, order, element=b"", **rest),
             lambda: like(shape, element_type),
             labels,
         )
 
-    empty = zeros
+    def empty(
+        self,
+        shape: int | Sequence[int],
+        dtype: DTypeLike = _FLOAT,
+        order: str = "C",
+        **labels: Unpack[Labels],
+    ) -> Array:
+        """Create an array of any elements: zeros, or those of a former array of this process."""
+        element_type = dtype if type(dtype) is np.dtype else np.dtype(dtype)
+        return self._made(
+            lambda **rest: self._create(shape, element_type, order, **rest),
+            lambda: like(shape, element_type),
+            labels,
+        )
 
     def _made(
         self, create: Callable[..., Array], example: Callable[[], np.ndarray], labels: Labels

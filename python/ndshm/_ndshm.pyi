@@ -244,6 +244,22 @@ class Array:
     @property
     def T(self) -> Array:
         """The view with its axes in the opposite order."""
+    @property
+    def mT(self) -> Array:
+        """The view with its last two axes exchanged."""
+    @property
+    def real(self) -> Array | np.ndarray:
+        """The real parts: a view of real elements, a read-only copy of complex ones.
+
+        Setting it writes the memory.
+        """
+    @real.setter
+    def real(self, value: Any) -> None: ...
+    @property
+    def imag(self) -> np.ndarray:
+        """The imaginary parts, as a read-only copy. Setting it writes the memory."""
+    @imag.setter
+    def imag(self, value: Any) -> None: ...
     def transpose(self, *axes: Any) -> Array:
         """Return a view with its axes in another order, as ``numpy.transpose`` does."""
     def swapaxes(self, axis1: int, axis2: int) -> Array:
@@ -438,6 +454,8 @@ class Array:
         """Return the elements at indices, as ``numpy.ndarray.take`` does."""
     def tobytes(self, *args: Any, **keywords: Any) -> Any:
         """Return the bytes of the elements, as ``numpy.ndarray.tobytes`` does."""
+    def tofile(self, *args: Any, **keywords: Any) -> Any:
+        """Write the bytes of the elements to a file, as ``numpy.ndarray.tofile`` does."""
     def tolist(self, *args: Any, **keywords: Any) -> Any:
         """Return the elements as nested lists, as ``numpy.ndarray.tolist`` does."""
     def trace(self, *args: Any, **keywords: Any) -> Any:
@@ -465,6 +483,7 @@ class Array:
     def __getitem__(self, index: Any) -> Any: ...
     def __setitem__(self, index: Any, value: Any) -> None: ...
     def __len__(self) -> int: ...
+    def __bytes__(self) -> bytes: ...
     def __float__(self) -> float: ...
     def __int__(self) -> int: ...
     def __bool__(self) -> bool: ...

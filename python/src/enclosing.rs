@@ -22,12 +22,7 @@
 //! the first wait goes on. It binds none of them.
 
 use crate::signals;
-use pyo3::{
-    ffi, intern,
-    prelude::*,
-    sync::PyOnceLock,
-    types::{PyBytes, PyDict},
-};
+use pyo3::{ffi, intern, prelude::*, sync::PyOnceLock, types::PyBytes};
 use std::{
     collections::HashSet,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -206,10 +201,10 @@ impl Instructions {
         static KNOWN: PyOnceLock<Instructions> = PyOnceLock::new();
         KNOWN.get_or_try_init(py, || {
             let numbers = py.import("opcode")?.getattr("opmap")?;
-            let numbers = numbers.cast_into::<PyDict>()?;
+            // A dict, from 3.15 on a frozendict.
             let number = |name: &str| -> PyResult<Option<u8>> {
-                let found = numbers.get_item(name)?;
-                Ok(found.and_then(|number| number.extract().ok()))
+                let found = numbers.call_method1(intern!(py, "get"), (name,))?;
+                Ok(found.extract().ok())
             };
             Ok(Self {
                 before_with: number("BEFORE_WITH")?,

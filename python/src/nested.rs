@@ -18,13 +18,25 @@ pub(crate) fn replaced<'py>(
     if let Some(found) = other(value)? {
         return Ok(found);
     }
+    let is_same = |items: &[Bound<'py, PyAny>],
+                   was: &mut dyn Iterator<Item = Bound<'py, PyAny>>| {
+        was.zip(items).all(|(was, is)| was.is(is))
+    };
     if let Ok(tuple) = value.cast_exact::<PyTuple>() {
         let items = tuple.iter().map(|item| replaced(&item, other));
-        return Ok(PyTuple::new(py, items.collect::<PyResult<Vec<_>>>()?)?.into_any());
+        let items = items.collect::<PyResult<Vec<_>>>()?;
+        return match is_same(&items, &mut tuple.iter()) {
+            true => Ok(value.clone()),
+            false => Ok(PyTuple::new(py, items)?.into_any()),
+        };
     }
     if let Ok(list) = value.cast_exact::<PyList>() {
         let items = list.iter().map(|item| replaced(&item, other));
-        return Ok(PyList::new(py, items.collect::<PyResult<Vec<_>>>()?)?.into_any());
+        let items = items.collect::<PyResult<Vec<_>>>()?;
+        return match is_same(&items, &mut list.iter()) {
+            true => Ok(value.clone()),
+            false => Ok(PyList::new(py, items)?.into_any()),
+        };
     }
     if let Ok(dict) = value.cast_exact::<PyDict>() {
         let made = PyDict::new(py);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import ml_dtypes
 import numpy as np
@@ -98,6 +99,30 @@ def test_arrays_are_created_as_numpy_creates_them(m: ndshm.Manager) -> None:
         m.zeros(1 << 50, "u1")
     with pytest.raises(TypeError):
         m.zeros(3, colour="red")
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_zeros_are_zeros_where_an_array_was_before(m: ndshm.Manager, order: str) -> None:
+    """``zeros`` showed the elements of the array that had the file before."""
+    makers: list[Callable[[], ndshm.Array]] = [
+        lambda: m.zeros((3, 4), order=order),
+        lambda: m.full((3, 4), 0.0, order=order),
+        lambda: m.array(np.zeros((3, 4)), order=order),
+        lambda: m.open_or_zeros("zeros", (3, 4), order=order),
+    ]
+    used = 0
+    for make in makers:
+        former = m.full((3, 4), 7.0)
+        path = former.path
+        former.release()
+        del former
+        a = make()
+        used += a.path == path
+        assert not a.to_numpy().any() and a.order == order
+        a.release()
+    assert used, "no file was used again"
+    m.full((3, 4), 7.0).release()
+    assert m.empty((3, 4), order=order).shape == (3, 4)
 
 
 def test_copies_are_private_or_new(m: ndshm.Manager) -> None:

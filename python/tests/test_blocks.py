@@ -440,6 +440,50 @@ def test_a_view_refuses_to_be_written_by_its_flags_too(m: ndshm.Manager) -> None
         pass
 
 
+def test_methods_write_to_views_and_read_them(m: ndshm.Manager) -> None:
+    """NumPy's own methods found ``out`` read-only, and ``resize`` did nothing."""
+    plain = np.array([[3.0, 1, 2], [6, 4, 5], [0, 7, 8]])
+    a = m.array(plain)
+    uses: list[Any] = [
+        lambda x: x.take([2, 1, 0], out=x[0]),
+        lambda x: x.take([0, 4, 8], None, x[0]),
+        lambda x: x.dot(np.eye(3) * 2, out=x),
+        lambda x: x.dot(x),
+        lambda x: x[0].compress([True, False, True], out=x[1, :2]),
+        lambda x: x[:, 0].compress([True, False, True], 0, x[1, :2]),
+        lambda x: x.argmax(0, np.zeros(3, int)),
+        lambda x: x.argmin(axis=1, out=np.zeros(3, int)),
+        lambda x: x.argmax(keepdims=True),
+    ]
+    for use in uses:
+        with a.write() as x:
+            x[...] = plain
+            wanted = plain.copy()
+            assert np.array_equal(use(x), use(wanted)) and np.array_equal(x, wanted), use
+        assert is_free(a) and np.array_equal(a, wanted)
+    c = m.array(plain + 1j)
+    with c.write() as z, a.read() as x:
+        # NumPy gives the ndarray itself, or a view.
+        kept = [x.astype("f8", copy=False), x.conj(), x.conjugate(), x.to_device("cpu"), z.imag]
+        assert all(np.array_equal(one, x) for one in kept[:4]) and kept[4][0, 0] == 1
+        kept[4][...] = 5
+    assert not any(one.size for one in kept) and is_free(a) and is_free(c)
+    assert (c.imag == 5).all()
+    for method in ("argmax", "argmin"):
+        b = m.zeros(3, "i8")
+        with b.write() as y, a.read() as x:
+            getattr(x, method)(axis=1, out=y)
+        assert b.tolist() == getattr(wanted, method)(axis=1).tolist()
+    with a.read() as x, pytest.raises(ValueError, match="read-only|WRITEBACKIFCOPY|acceptable"):
+        x.take([0, 1, 2], out=x[0])
+    with a.write() as x:
+        x.resize((9, 1))
+        assert x.shape == (9, 1)
+        with pytest.raises(ValueError, match="own"):
+            x.resize((4, 4))
+    assert x.size == 0 and is_free(a)
+
+
 def test_the_dunders_of_numpy_work(m: ndshm.Manager) -> None:
     a = m.array(np.arange(1, 7).reshape(2, 3))
     plain = np.arange(1, 7).reshape(2, 3)

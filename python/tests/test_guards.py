@@ -481,7 +481,9 @@ def test_a_detached_array_that_was_reshaped_in_place_is_empty_too(m: ndshm.Manag
         x.shape = (3, 2, 1)
     assert x.shape == (0, 0, 0)
     assert_detached(x, a)
-    assert sys.getrefcount(x) == 2
+    # References on the stack are counted or borrowed, as the version of Python has it.
+    fresh = np.zeros(3)
+    assert sys.getrefcount(x) == sys.getrefcount(fresh)
 
 
 def test_a_block_ends_though_a_profiler_looks_at_its_frames(m: ndshm.Manager) -> None:

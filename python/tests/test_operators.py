@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import copy
 import operator
+import pathlib
 import random
 import threading
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -267,6 +270,11 @@ def test_elements_are_copies_and_can_be_swapped(m: ndshm.Manager) -> None:
     one = record[0]
     record["x"] = 2
     assert one["x"] == 0 and record[0]["x"] == 2
+    # To set a field of the copy would set nothing.
+    with pytest.raises(ValueError, match="read-only"):
+        record[0]["x"] = 3
+    record["x"][0] = 3
+    assert record[0]["x"] == 3
 
 
 def test_copies(m: ndshm.Manager) -> None:
@@ -293,9 +301,93 @@ def test_text_for_people(m: ndshm.Manager) -> None:
     with contextlib.suppress(ZeroDivisionError), a.write():
         raise ZeroDivisionError
     assert "poisoned" in repr(a)
-    assert f"{m.full((), 1.5):.3f}" == "1.500" and f"{m.zeros(1)}" == repr(m.zeros(1))
+    assert f"{m.full((), 1.5):.3f}" == "1.500" and f"{m.zeros(1)}" == str(np.zeros(1))
+    assert str(m.array(FLOATS)) == str(FLOATS) and "%s" % m.full((), 2.5) == "2.5"
+    with a.recover():
+        assert "locked" in str(a)
     with pytest.raises(TypeError):
         f"{a:.3f}"
+
+
+def test_a_call_may_take_arrays_of_the_same_memory(m: ndshm.Manager) -> None:
+    """An index or a value that is a list waited for the guard of the assignment itself."""
+    plain, a = np.arange(6), m.array(np.arange(6))
+    for one in (plain, a):
+        one[2:][one[:-2] % 4] = 9
+        one[one > 8] = 7
+        one[one[0:1]] += 1
+    same(a.to_numpy(), plain)
+    rows, shared = np.arange(6).reshape(2, 3), m.array(np.arange(6).reshape(2, 3))
+    rows[:] = [rows[1].copy(), rows[0].copy()]
+    shared[:] = [shared[1], shared[0]]
+    same(shared.to_numpy(), rows)
+    same(shared[shared[:, 0] % 2, shared[0, :2] % 3], rows[rows[:, 0] % 2, rows[0, :2] % 3])
+    assert is_free(a) and is_free(shared)
+
+
+def test_a_sequence_of_python_is_one_of_arrays_too(m: ndshm.Manager) -> None:
+    plain, a = np.arange(5.0), m.array(np.arange(5.0))
+    same(np.concatenate(a, None), np.concatenate(plain, None))  # type: ignore[call-overload]
+    assert bisect.bisect(a, 2.5) == 3 and bytes(a) == bytes(plain)
+    with pytest.raises(ValueError, match="delete"):
+        del a[0]
+
+
+def test_real_and_imaginary_parts(m: ndshm.Manager, tmp_path: pathlib.Path) -> None:
+    plain, a = np.array([1 + 2j, 3 - 1j]), m.array(np.array([1 + 2j, 3 - 1j]))
+    same(a.real, plain.real)
+    same(a.imag, plain.imag)
+    for lost in (a.real, a.imag, m.zeros(2).imag):
+        with pytest.raises(ValueError, match="read-only"):
+            lost[0] = 1
+    plain.real, a.real = 5, 5
+    plain.imag = a.imag = a.imag + 1
+    same(a.to_numpy(), plain)
+    f = m.array(FLOATS)
+    f.real[0] = 7
+    f.real = f.real
+    assert f[0, 0] == 7 and isinstance(f.real, ndshm.Array) and is_free(f)
+    same(f.mT.to_numpy(), f.to_numpy().mT.copy())
+    with pytest.raises(ValueError, match="two dim|ndim"):
+        m.zeros(3).mT
+    with pytest.raises(TypeError):
+        f.imag = 1
+    assert f.poisoned() == [] and is_free(f)
+    f.tofile(tmp_path / "elements")
+    assert (tmp_path / "elements").read_bytes() == f.tobytes() == bytes(f)
+
+
+def test_what_an_array_lacks_names_the_way(m: ndshm.Manager) -> None:
+    a = m.array(FLOATS)
+    missing = [name for name in dir(np.ndarray) if name[0] != "_" and not hasattr(a, name)]
+    assert {"flat", "resize", "byteswap"} <= {*missing}
+    for name in missing:
+        with pytest.raises(AttributeError, match=f"a.read.. as x` and x.{name}"):
+            getattr(a, name)
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        a.nonsense
+    for use in (lambda: a.view("i8"), lambda: a.view(np.ndarray)):  # type: ignore[call-arg]
+        with pytest.raises(TypeError, match="x.view"):
+            use()
+    with pytest.raises(TypeError, match="order="):
+        a.copy("F")  # type: ignore[arg-type]
+    assert a.copy(order="F").order == "F"
+
+
+def test_a_matrix_multiplies_as_a_matrix(m: ndshm.Manager) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PendingDeprecationWarning)
+        row = np.matrix([[1.0, 2, 3, 4]])
+        for plain in (FLOATS, FLOATS.T):
+            a = m.array(plain)
+            for use in (lambda x: row * x, lambda x: x * row, lambda x: row.T * x):
+                try:
+                    wanted = use(plain)
+                except ValueError:
+                    with pytest.raises(ValueError, match="aligned"):
+                        use(a)
+                else:
+                    same(use(a), wanted)
 
 
 def test_what_has_more_than_elements_is_refused(m: ndshm.Manager) -> None:

@@ -47,6 +47,27 @@ if __name__ == "__main__":
 """
 
 
+CHILDREN = """
+import multiprocessing, os, signal, sys
+import ndshm
+
+def child(a):
+    with a.write():
+        print(f"child {os.getpid()}\\n", end="", flush=True)
+        signal.pause()
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context(sys.argv[1])
+    m = ndshm.Manager(janitor=True)
+    a = m.zeros(2)
+    children = [context.Process(target=child, args=(a[i : i + 1],)) for i in range(2)]
+    for started in children:
+        started.start()
+    print(f"store {m.path}\\n", end="", flush=True)
+    signal.pause()
+"""
+
+
 def start_pool(
     directory: pathlib.Path, *arguments: str
 ) -> tuple[subprocess.Popen[str], str, list[int]]:
@@ -160,4 +181,33 @@ def test_the_store_of_a_pool_whose_owner_alone_was_killed_ends_with_the_last_wor
     assert workers and os.path.exists(path)
     # Not a kill, which would also end the process that removes multiprocessing's semaphores.
     os.killpg(process.pid, signal.SIGTERM)
+    wait_until_gone(path)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("first", ["owner", "children"])
+def test_processes_that_signals_end_in_any_order_leave_nothing(
+    tmp_path: pathlib.Path, method: str, first: str
+) -> None:
+    """Processes of multiprocessing that hold guards, and get SIGTERM one after the other."""
+    program = tmp_path / "program.py"
+    program.write_text(CHILDREN)
+    owner = subprocess.Popen(
+        [sys.executable, program, method],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    assert owner.stdout is not None
+    said = [owner.stdout.readline().split() for _ in range(3)]
+    owner.stdout.close()
+    (path,) = [value for key, value in said if key == "store"]
+    children = [int(value) for key, value in said if key == "child"]
+    ends = [owner.pid, *children] if first == "owner" else [*children, owner.pid]
+    for number, pid in enumerate(ends):
+        assert os.path.exists(path), (first, number)
+        os.kill(pid, signal.SIGTERM)
+        if pid == owner.pid:
+            assert owner.wait(60) == -signal.SIGTERM
     wait_until_gone(path)

@@ -2,13 +2,14 @@
 
 use super::Array;
 use crate::{arguments::order_from, error::Raise};
-use ndshm::{ArrayOptions, DType};
+use ndshm::{ArrayOptions, DType, Order};
 use pyo3::prelude::*;
 
 /// The elements of a new array.
 pub(crate) enum Content<'a> {
-    /// Zeros, in a new file.
-    Empty,
+    /// Zeros, or those of a former array of this process.
+    Anything,
+    Zeros,
     /// These bytes, in the order of memory.
     Bytes(&'a [u8]),
     /// This element everywhere.
@@ -26,7 +27,9 @@ pub(crate) fn create(
 ) -> PyResult<Array> {
     let order = order_from(order)?;
     let any = py.detach(|| match content {
-        Content::Empty => options.empty_any(dtype, shape, order),
+        Content::Anything => options.empty_any(dtype, shape, order),
+        Content::Zeros if order == Order::C => options.zeros_any(dtype, shape),
+        Content::Zeros => options.from_bytes_fn(dtype, shape, order, |_| ()),
         Content::Bytes(bytes) => options.from_bytes(dtype, shape, order, bytes),
         Content::Element(element) => {
             options.from_bytes_fn(dtype, shape, order, |bytes| repeat(element, bytes))

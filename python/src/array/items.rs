@@ -1,7 +1,7 @@
 //! Reading and assigning by index.
 
 use super::{Array, foreign};
-use crate::{index, lock::Mode};
+use crate::{index, lock::Mode, nested};
 use pyo3::{
     intern,
     prelude::*,
@@ -24,13 +24,17 @@ impl Array {
         }
         if let Some(view) = self.indexed(py, index)? {
             if self.any.ndim() > 0 && index::is_element(index, self.any.ndim()) {
-                return view
-                    .locked(py, Mode::Read, |ndarray| ndarray.call_method0("copy"))?
-                    .get_item(PyTuple::empty(py));
+                let copy = view.locked(py, Mode::Read, |ndarray| ndarray.call_method0("copy"))?;
+                if !view.any.dtype().fields().is_empty() {
+                    // Setting a field of the copy would not set that of the array.
+                    copy.call_method1(intern!(py, "setflags"), (false,))?;
+                }
+                return copy.get_item(PyTuple::empty(py));
             }
             register_with_torch(py)?;
             return Ok(Bound::new(py, view)?.into_any());
         }
+        let index = plain(index)?;
         self.locked(py, Mode::Read, |ndarray| {
             let taken = ndarray.get_item(index)?;
             match taken.getattr(intern!(py, "base")) {
@@ -51,20 +55,14 @@ impl Array {
         value: &Bound<'py, PyAny>,
     ) -> PyResult<()> {
         foreign::refuse(value)?;
-        // Copied before this array is locked: the value may be a shared array, even of the same
-        // memory.
-        let value = if value.is_instance_of::<Array>() {
-            value.call_method0("to_numpy")?
-        } else {
-            value.clone()
-        };
+        let value = plain(value)?;
         let all = py.Ellipsis().into_bound(py);
         if let Ok(name) = index.cast::<PyString>() {
             return self.field(py, name)?.assign(py, &all, &value);
         }
         match self.indexed(py, index)? {
             Some(view) => view.assign(py, &all, &value),
-            None => self.assign(py, index, &value),
+            None => self.assign(py, &plain(index)?, &value),
         }
     }
 
@@ -76,6 +74,15 @@ impl Array {
     ) -> PyResult<()> {
         self.locked(py, Mode::Write, |ndarray| ndarray.set_item(index, value))
     }
+}
+
+/// An index or a value with copies in the place of shared arrays, in tuples and lists too. They are
+/// made before another array is locked, because they may be of the same memory.
+fn plain<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    nested::replaced(value, &mut |value| match value.cast_exact::<Array>() {
+        Ok(array) => array.get().copied(array.py(), "K").map(Some),
+        Err(_) => Ok(None),
+    })
 }
 
 /// Tells a `DataLoader` of torch how to make batches of arrays, once, if the program has imported

@@ -33,7 +33,7 @@ use pyo3::prelude::*;
 /// ``numpy.asarray(a)`` is a read-only copy, of a frozen array the memory itself.
 ///
 /// A pickle of an array is a reference of less than 300 bytes.
-#[pyclass(frozen, weakref, module = "ndshm")]
+#[pyclass(frozen, weakref, sequence, module = "ndshm")]
 pub(crate) struct Array {
     any: AnyArray,
     dtype: Py<PyAny>,

@@ -28,6 +28,15 @@ pub(crate) struct DlpackOptions {
     pub(crate) dl_device: Option<Py<PyAny>>,
 }
 
+/// How elements are shown.
+#[derive(Clone, Copy)]
+pub(crate) enum Shown {
+    /// As `str` of an ndarray shows them.
+    AsText,
+    /// With commas, as its `repr` does, behind a prefix of so many columns.
+    AsList { prefix: &'static str },
+}
+
 /// The elements as a person sees them.
 pub(crate) enum Preview {
     Elements(String),
@@ -36,8 +45,9 @@ pub(crate) enum Preview {
 }
 
 impl Array {
-    /// The elements as text, the first and last ones of a large array. It waits for no lock.
-    pub(crate) fn preview(&self, py: Python<'_>, prefix: &str) -> PyResult<Preview> {
+    /// The elements as text, the first and last ones of a large array, as [`Shown`] says. It waits
+    /// for no lock.
+    pub(crate) fn preview(&self, py: Python<'_>, shown: Shown) -> PyResult<Preview> {
         let held = match self.any.try_read() {
             Ok(guard) => Held::Read(guard),
             Err(Error::WouldBlock { .. } | Error::WouldDeadlock { .. }) => {
@@ -48,13 +58,17 @@ impl Array {
         };
         let leased = Leased::new(py, &self.any, self.element_type(py), held)?;
         let ndarray = leased.plain(py)?;
-        let options = PyDict::new(py);
-        options.set_item("separator", ", ")?;
-        options.set_item("prefix", prefix)?;
-        let text = py
-            .import("numpy")?
-            .call_method("array2string", (&ndarray,), Some(&options))
-            .and_then(|text| text.extract());
+        let text = match shown {
+            Shown::AsText => ndarray.str().and_then(|text| text.extract()),
+            Shown::AsList { prefix } => {
+                let options = PyDict::new(py);
+                options.set_item("separator", ", ")?;
+                options.set_item("prefix", prefix)?;
+                py.import("numpy")?
+                    .call_method("array2string", (&ndarray,), Some(&options))
+                    .and_then(|text| text.extract())
+            }
+        };
         drop(ndarray);
         leased.end(py, &self.any)?;
         Ok(Preview::Elements(text?))

@@ -249,6 +249,42 @@ pub(crate) fn method<'py>(
     })
 }
 
+/// The real or the imaginary parts: an array if they are a view of the elements' type. Others are
+/// copies, and cannot be written in vain.
+pub(crate) fn part<'py>(
+    array: &Bound<'py, Array>,
+    name: &Bound<'py, PyString>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let mut arrays = Arrays::default();
+    arrays.add(array.as_any(), false)?;
+    let made = arrays.locked(array.py(), |ndarrays| {
+        ndarrays.replace(array.as_any())?.getattr(name)
+    })?;
+    if !made.is_exact_instance_of::<Array>() {
+        made.call_method1(intern!(array.py(), "setflags"), (false,))?;
+    }
+    Ok(made)
+}
+
+/// Sets the real or the imaginary parts.
+pub(crate) fn set_part(
+    array: &Bound<'_, Array>,
+    name: &Bound<'_, PyString>,
+    value: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    let py = array.py();
+    foreign::refuse(value)?;
+    let mut arrays = Arrays::default();
+    arrays.add(array.as_any(), true)?;
+    arrays.add(value, false)?;
+    let done = arrays.locked(py, |ndarrays| {
+        let value = ndarrays.replace(value)?;
+        ndarrays.replace(array.as_any())?.setattr(name, value)?;
+        Ok(py.None().into_bound(py))
+    });
+    done.map(drop)
+}
+
 /// `numpy.<name>(one, other)`, or `NotImplemented` for an object that computes with arrays itself.
 pub(crate) fn binary<'py>(
     one: &Bound<'py, PyAny>,
@@ -261,7 +297,15 @@ pub(crate) fn binary<'py>(
             return Ok(py.NotImplemented().into_bound(py));
         }
     }
-    numpy(py)?.getattr(name)?.call1((one, other))
+    let numpy = numpy(py)?;
+    if name == "multiply" {
+        // A matrix multiplies as a matrix.
+        let matrix = numpy.getattr(intern!(py, "matrix"))?;
+        if one.is_instance(&matrix)? || other.is_instance(&matrix)? {
+            return numpy.call_method1(intern!(py, "dot"), (one, other));
+        }
+    }
+    numpy.getattr(name)?.call1((one, other))
 }
 
 /// Whether an ndarray leaves an operator to the other operand.

@@ -206,6 +206,41 @@ pub(super) fn ufunc<'py>(
     writable.back(&made, false)
 }
 
+/// A method of an ndarray, whose argument `out` has a place.
+pub(super) fn method<'py>(
+    class: &Class,
+    view: &Bound<'py, PyAny>,
+    (name, out_at): (&Bound<'py, PyString>, usize),
+    args: &Bound<'py, PyTuple>,
+    keywords: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = view.py();
+    let out = match keywords {
+        Some(keywords) => keywords.get_item(intern!(py, "out"))?,
+        None => None,
+    };
+    let out = out.or_else(|| args.get_item(out_at).ok());
+    let mut writable = Replaced::new(class, true);
+    if let Some(out) = &out {
+        writable.one(out)?;
+    }
+    let mut readable = Replaced::new(class, false);
+    let mut replace =
+        |value: &Bound<'py, PyAny>| match out.as_ref().is_some_and(|out| out.is(value)) {
+            true => writable.one(value),
+            false => readable.all(value),
+        };
+    let this = replace(view)?;
+    let args = args.iter().map(|value| replace(&value));
+    let args = PyTuple::new(py, args.collect::<PyResult<Vec<_>>>()?)?;
+    let replaced = PyDict::new(py);
+    for (key, value) in keywords.into_iter().flatten() {
+        replaced.set_item(key, replace(&value)?)?;
+    }
+    let made = without_trace(py, || this.call_method(name, args, Some(&replaced)))?;
+    readable.back(&writable.back(&made, false)?, false)
+}
+
 /// `__array_function__(function, types, args, keywords)`.
 pub(super) fn function<'py>(
     class: &Class,

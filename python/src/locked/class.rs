@@ -25,7 +25,7 @@ use std::{
 
 /// The attributes that a view answers itself. All other public ones, and [`BY_PLAIN`], are those of
 /// a plain ndarray.
-const OWN: [&str; 22] = [
+const OWN: [&str; 34] = [
     "shape",
     "ndim",
     "size",
@@ -48,6 +48,18 @@ const OWN: [&str; 22] = [
     "view",
     "setflags",
     "flags",
+    "resize",
+    "argmax",
+    "argmin",
+    "choose",
+    "compress",
+    "dot",
+    "take",
+    "imag",
+    "astype",
+    "conj",
+    "conjugate",
+    "to_device",
 ];
 
 const BY_PLAIN: [&str; 12] = [
@@ -66,7 +78,7 @@ const BY_PLAIN: [&str; 12] = [
 ];
 
 /// The attributes that hand out memory which can be written later, or write it themselves.
-const WRITING: [&str; 16] = [
+const WRITING: [&str; 15] = [
     "data",
     "ctypes",
     "flat",
@@ -80,7 +92,6 @@ const WRITING: [&str; 16] = [
     "put",
     "setfield",
     "byteswap",
-    "resize",
     "itemset",
     "__setstate__",
 ];

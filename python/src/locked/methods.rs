@@ -25,6 +25,16 @@ pub(super) fn all() -> &'static mut [ffi::PyMethodDef] {
         with_keywords!(c"__array_function__", array_function),
         with_keywords!(c"view", view),
         with_keywords!(c"setflags", setflags),
+        with_keywords!(c"argmax", argmax),
+        with_keywords!(c"argmin", argmin),
+        with_keywords!(c"choose", choose),
+        with_keywords!(c"compress", compress),
+        with_keywords!(c"dot", dot),
+        with_keywords!(c"take", take),
+        with_keywords!(c"astype", astype),
+        with_keywords!(c"conj", conj),
+        with_keywords!(c"conjugate", conjugate),
+        with_keywords!(c"to_device", to_device),
         ffi::PyMethodDef::zeroed(),
     ]))
 }
@@ -181,6 +191,40 @@ fn set_flags<'py>(
         unsafe { (*extra).is_read_only = is_read_only };
     }
     Ok(py.None().into_bound(py))
+}
+
+/// Methods that NumPy computes without its functions, with the place of the argument `out`. A view
+/// there is read-only to NumPy, so they get plain ndarrays.
+macro_rules! computing {
+    ($($name:ident $out_at:literal;)*) => {$(
+        unsafe extern "C" fn $name(
+            view: *mut ffi::PyObject,
+            args: *mut ffi::PyObject,
+            keywords: *mut ffi::PyObject,
+        ) -> *mut ffi::PyObject {
+            // SAFETY: these are the arguments of such a method.
+            unsafe {
+                with_arguments(view, args, keywords, |class, view, args, keywords| {
+                    let name = intern!(view.py(), stringify!($name));
+                    calls::method(class, view, (name, $out_at), args, keywords)
+                })
+            }
+        }
+    )*};
+}
+
+// The last four may give their own ndarray. Two of them have no `out`, and fewer arguments.
+computing! {
+    argmax 1;
+    argmin 1;
+    choose 1;
+    compress 2;
+    dot 1;
+    take 2;
+    astype 9;
+    conj 0;
+    conjugate 0;
+    to_device 9;
 }
 
 unsafe extern "C" fn array_ufunc(

@@ -161,7 +161,11 @@ impl Manager {
             numpy_dtype,
         };
         let options = labels.apply(py, manager.options(), &dtype)?;
-        let content = element.map_or(Content::Empty, Content::Element);
+        let content = match element {
+            None => Content::Anything,
+            Some([]) => Content::Zeros,
+            Some(element) => Content::Element(element),
+        };
         create(py, &options, &dtype, &lengths(shape)?, order, content)
     }
 

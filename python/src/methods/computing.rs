@@ -85,6 +85,8 @@ methods! { false:
     take;
     /// Return the bytes of the elements, as ``numpy.ndarray.tobytes`` does.
     tobytes;
+    /// Write the bytes of the elements to a file, as ``numpy.ndarray.tofile`` does.
+    tofile;
     /// Return the elements as nested lists, as ``numpy.ndarray.tolist`` does.
     tolist;
     /// Return the sums along diagonals, as ``numpy.ndarray.trace`` does.

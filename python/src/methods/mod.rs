@@ -14,7 +14,7 @@ use crate::{
     arguments::{self, ScopeArgument, order_name, scope_name},
     array::Array,
     atomics::Atomics,
-    attrs,
+    attrs, compute,
     enclosing::Enclosing,
     error::Raise,
     export::Keeper,
@@ -25,8 +25,10 @@ use crate::{
     together::Request,
 };
 use pyo3::{
+    exceptions::PyTypeError,
+    intern,
     prelude::*,
-    types::{PyDict, PyTuple},
+    types::{PyDict, PyString, PyTuple},
 };
 
 #[pymethods]
@@ -177,6 +179,36 @@ impl Array {
         Ok(self.derived(py, self.any().t().raise(py)?))
     }
 
+    /// The view with its last two axes exchanged.
+    #[getter(mT)]
+    fn matrix_transposed(&self, py: Python<'_>) -> PyResult<Self> {
+        self.viewed(py, |whole| whole.getattr("mT"))
+    }
+
+    /// The real parts: a view of real elements, a read-only copy of complex ones.
+    ///
+    /// Setting it writes the memory.
+    #[getter]
+    fn real<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        compute::part(slf, intern!(slf.py(), "real"))
+    }
+
+    #[setter]
+    fn set_real(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        compute::set_part(slf, intern!(slf.py(), "real"), value)
+    }
+
+    /// The imaginary parts, as a read-only copy. Setting it writes the memory.
+    #[getter]
+    fn imag<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        compute::part(slf, intern!(slf.py(), "imag"))
+    }
+
+    #[setter]
+    fn set_imag(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        compute::set_part(slf, intern!(slf.py(), "imag"), value)
+    }
+
     /// Return a view with its axes in another order, as ``numpy.transpose`` does.
     #[pyo3(signature = (*axes))]
     fn transpose(&self, py: Python<'_>, axes: &Bound<'_, PyTuple>) -> PyResult<Self> {
@@ -221,7 +253,14 @@ impl Array {
     }
 
     /// Return the same view as a new object.
-    fn view(&self, py: Python<'_>) -> PyResult<Self> {
+    #[pyo3(signature = (*other))]
+    fn view(&self, py: Python<'_>, other: &Bound<'_, PyTuple>) -> PyResult<Self> {
+        if !other.is_empty() {
+            return Err(PyTypeError::new_err(
+                "a shared array has no view of another type or class: use `with a.read() as x` \
+                 and x.view(...)",
+            ));
+        }
         Ok(self.derived(py, self.any().view().raise(py)?))
     }
 
@@ -390,6 +429,11 @@ impl Array {
         labels: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let manager = manager.map_or_else(|| slf.getattr("manager"), Ok)?;
+        if manager.is_instance_of::<PyString>() {
+            let text =
+                "the first argument of copy is a manager: give an order by a.copy(order=...)";
+            return Err(PyTypeError::new_err(text));
+        }
         manager.call_method("array", (slf.get().copied(slf.py(), "K")?,), labels)
     }
 

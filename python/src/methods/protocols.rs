@@ -1,13 +1,17 @@
 //! The protocols by which Python, NumPy and other libraries use an array: its elements as memory,
 //! by index, as numbers and as text.
 
-use crate::array::{
-    Array,
-    ndarrays::{DlpackOptions, Preview},
+use crate::{
+    array::{
+        Array,
+        ndarrays::{DlpackOptions, Preview, Shown},
+    },
+    compute,
+    error::Raise,
 };
 use pyo3::{
-    exceptions::{PyAttributeError, PyTypeError},
-    ffi,
+    exceptions::{PyAttributeError, PyTypeError, PyValueError},
+    ffi, intern,
     prelude::*,
     sync::PyOnceLock,
     types::PySlice,
@@ -65,20 +69,16 @@ impl Array {
             .call1((slf, requested_schema))
     }
 
-    /// Attributes of an ndarray that hand out its memory.
-    fn __getattr__(&self, name: &str) -> PyResult<Py<PyAny>> {
-        let text = match name {
-            "__array_interface__"
-            | "__array_struct__"
-            | "ctypes"
-            | "data"
-            | "flat"
-            | "flags"
-            | "base" => format!(
+    /// Attributes of an ndarray that hand out its memory, or change it.
+    fn __getattr__(&self, py: Python<'_>, name: &str) -> PyResult<Py<PyAny>> {
+        let hands_out = matches!(name, "__array_interface__" | "__array_struct__");
+        let is_of_ndarrays = || compute::numpy(py)?.getattr("ndarray")?.hasattr(name);
+        let text = match hands_out || !name.starts_with('_') && is_of_ndarrays()? {
+            true => format!(
                 "an array has no {name}, which needs its lock: use `with a.read() as x` and \
                  x.{name}, numpy.asarray(a) for a copy, or a.freeze()"
             ),
-            _ => format!("'ndshm.Array' object has no attribute '{name}'"),
+            false => format!("'ndshm.Array' object has no attribute '{name}'"),
         };
         Err(PyAttributeError::new_err(text))
     }
@@ -133,6 +133,11 @@ impl Array {
         self.set_item(py, index, value)
     }
 
+    fn __delitem__(&self, index: &Bound<'_, PyAny>) -> PyResult<()> {
+        let _ = index;
+        Err(PyValueError::new_err("cannot delete array elements"))
+    }
+
     fn __len__(&self) -> PyResult<usize> {
         let length = self.any().shape().first().copied();
         length.ok_or_else(|| PyTypeError::new_err("an array without axes has no length"))
@@ -175,7 +180,7 @@ impl Array {
     fn __format__<'py>(&self, py: Python<'py>, spec: &str) -> PyResult<Bound<'py, PyAny>> {
         match (self.any().ndim(), spec) {
             (0, _) => self.copied(py, "K")?.call_method1("__format__", (spec,)),
-            (_, "") => Ok(self.__repr__(py)?.into_pyobject(py)?.into_any()),
+            (_, "") => Ok(self.__str__(py)?.into_pyobject(py)?.into_any()),
             _ => Err(PyTypeError::new_err(
                 "unsupported format string passed to ndshm.Array.__format__",
             )),
@@ -184,7 +189,7 @@ impl Array {
 
     /// A new view, as a copy of a reference.
     fn __copy__(&self, py: Python<'_>) -> PyResult<Self> {
-        self.view(py)
+        Ok(self.derived(py, self.any().view().raise(py)?))
     }
 
     /// A new array in the same store.
@@ -220,6 +225,18 @@ impl Array {
         ))
     }
 
+    fn __bytes__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.copied(py, "C")?.call_method0(intern!(py, "tobytes"))
+    }
+
+    /// The elements, as those of an ndarray.
+    fn __str__(&self, py: Python<'_>) -> PyResult<String> {
+        match self.preview(py, Shown::AsText)? {
+            Preview::Elements(text) => Ok(text),
+            Preview::Unreadable(_) => self.__repr__(py),
+        }
+    }
+
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         let name = self
             .name()
@@ -230,10 +247,17 @@ impl Array {
             self.shape(py)?,
             self.element_type(py)
         );
-        Ok(match self.preview(py, "ndshm.Array(")? {
-            Preview::Elements(text) => format!("ndshm.Array({text}, {rest})"),
-            Preview::Unreadable(reason) => format!("<ndshm.Array: {rest}, {reason}>"),
-        })
+        Ok(
+            match self.preview(
+                py,
+                Shown::AsList {
+                    prefix: "ndshm.Array(",
+                },
+            )? {
+                Preview::Elements(text) => format!("ndshm.Array({text}, {rest})"),
+                Preview::Unreadable(reason) => format!("<ndshm.Array: {rest}, {reason}>"),
+            },
+        )
     }
 
     /// For notebooks.
@@ -242,7 +266,7 @@ impl Array {
             let text = text.replace('&', "&amp;").replace('<', "&lt;");
             text.replace('>', "&gt;").replace('"', "&quot;")
         };
-        let elements = match self.preview(py, "")? {
+        let elements = match self.preview(py, Shown::AsList { prefix: "" })? {
             Preview::Elements(text) => text,
             Preview::Unreadable(reason) => reason.into(),
         };
