@@ -1,7 +1,7 @@
 //! Checkpoints of ndshm in S3 and the object stores that speak its protocol.
 //!
-//! [`S3Bucket`] is a place for [`ndshm::Checkpoint`] and [`ndshm::Restore`]. The requests run on
-//! two threads of its own, so it can be used inside of any runtime and without one.
+//! [`S3Bucket`] is a place for [`ndshm::Checkpoint`] and [`ndshm::Restore`]. Its connections
+//! are served by two threads of its own, so it can be used inside of any runtime and without one.
 //!
 //! ```no_run
 //! use ndshm_s3::S3Bucket;
@@ -25,13 +25,21 @@ use object_store::{
     path::Path,
 };
 use payload::Buffers;
-use std::{future::Future, io, sync::Arc, sync::mpsc, time::Duration};
+use std::{
+    future::Future,
+    io,
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll, Wake},
+    thread::{self, Thread},
+    time::Duration,
+};
 use tokio::runtime::Runtime;
 
 /// The longest time of a request: that of a chunk over a slow connection.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(300);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Threads that send and receive.
+/// Threads that serve the connections.
 const THREADS: usize = 2;
 /// The variables that name the server, with the protocol.
 const ENDPOINTS: [&str; 3] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"];
@@ -164,19 +172,25 @@ impl S3Bucket {
         rest.trim_start_matches('/').to_owned()
     }
 
-    /// Runs a request on the threads of this place, and waits for it.
-    fn wait<T: Send + 'static>(
-        &self,
-        request: impl Future<Output = T> + Send + 'static,
-    ) -> io::Result<T> {
-        let (send, receive) = mpsc::sync_channel(1);
-        self.runtime.spawn(async move {
-            // The caller waits, unless it panicked.
-            drop(send.send(request.await));
-        });
-        receive
-            .recv()
-            .map_err(|_| io::Error::other("the request ended without an answer"))
+    /// Waits for a request in the calling thread; its connections are served by those of this
+    /// place. Unlike the runtime's own way to wait, it may be called inside of another runtime.
+    fn wait<T>(&self, request: impl Future<Output = T>) -> T {
+        struct Unpark(Thread);
+        impl Wake for Unpark {
+            fn wake(self: Arc<Self>) {
+                self.0.unpark();
+            }
+        }
+        let _entered = self.runtime.enter();
+        let waker = Arc::new(Unpark(thread::current())).into();
+        let mut context = Context::from_waker(&waker);
+        let mut request = pin!(request);
+        loop {
+            match request.as_mut().poll(&mut context) {
+                Poll::Ready(ended) => return ended,
+                Poll::Pending => thread::park(),
+            }
+        }
     }
 }
 

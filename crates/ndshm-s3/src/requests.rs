@@ -10,7 +10,7 @@ use object_store::{
     Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
     UpdateVersion,
 };
-use std::{io, sync::mpsc, time::Duration};
+use std::{io, time::Duration};
 
 /// The time before a request is sent again, at first.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -38,16 +38,16 @@ impl S3Bucket {
                 version: None,
             }),
         };
-        let (store, path) = (self.store.clone(), self.path(key)?);
+        let (store, path) = (&self.store, self.path(key)?);
         let payload = PutPayload::from(bytes.to_vec());
-        let put = self.wait(async move {
+        let put = self.wait(async {
             let options = PutOptions::from(mode);
             match store.put_opts(&path, payload.clone(), options).await {
                 // The server has no conditions.
                 Err(Error::NotImplemented { .. }) => store.put(&path, payload).await,
                 put => put,
             }
-        })?;
+        });
         match put {
             Ok(_) => Ok(true),
             Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => Ok(false),
@@ -58,12 +58,12 @@ impl S3Bucket {
     }
 
     fn try_get(&self, key: &str) -> io::Result<Option<Object>> {
-        let (store, path) = (self.store.clone(), self.path(key)?);
-        let got = self.wait(async move {
+        let (store, path) = (&self.store, self.path(key)?);
+        let got = self.wait(async {
             let result = store.get(&path).await?;
             let tag = result.meta.e_tag.clone();
             Ok((result.bytes().await?, tag))
-        })?;
+        });
         match got {
             Ok((bytes, tag)) => Ok(Some(Object {
                 bytes: bytes.to_vec(),
@@ -113,11 +113,10 @@ impl Bucket for S3Bucket {
         parts: &[Part<'_>],
         seen: &mut dyn FnMut(&[u8]),
     ) -> io::Result<()> {
-        let (store, path) = (self.store.clone(), self.path(key)?);
+        let (store, path) = (&self.store, self.path(key)?);
         let payload = self.buffers.payload(parts, seen);
         self.repeated(|| {
-            let (store, path, payload) = (store.clone(), path.clone(), payload.clone());
-            let put = self.wait(async move { store.put(&path, payload).await })?;
+            let put = self.wait(store.put(&path, payload.clone()));
             put.map(drop).map_err(failed)
         })
     }
@@ -155,40 +154,36 @@ impl Bucket for S3Bucket {
         if into.is_empty() {
             return Ok(());
         }
-        let (store, path) = (self.store.clone(), self.path(key)?);
+        let (store, path) = (&self.store, self.path(key)?);
         let range = GetRange::Bounded(start..start + into.len() as u64);
-        let (send, receive) = mpsc::channel();
-        self.runtime.spawn(async move {
-            let options = GetOptions::new().with_range(Some(range));
-            match store.get_opts(&path, options).await {
-                Ok(result) => {
-                    let mut pieces = result.into_stream();
-                    while let Some(piece) = pieces.next().await {
-                        if send.send(piece).is_err() {
-                            return;
-                        }
-                    }
-                }
-                Err(error) => drop(send.send(Err(error))),
-            }
-        });
+        let options = GetOptions::new().with_range(Some(range));
         let mut filled = 0;
-        for piece in receive {
-            let piece = match piece {
-                Err(error) if filled == 0 && is_without_ranges(&error) => {
-                    self.get_part_of_whole(key, start, into)?;
-                    seen(into);
-                    return Ok(());
-                }
-                piece => piece.map_err(failed)?,
-            };
-            let end = filled + piece.len();
-            let part = into.get_mut(filled..end).ok_or_else(|| {
-                io::Error::other("the server sent more bytes than it was asked for")
-            })?;
-            part.copy_from_slice(&piece);
-            seen(part);
-            filled = end;
+        let got = self.wait(async {
+            let mut pieces = store.get_opts(&path, options).await?.into_stream();
+            while let Some(piece) = pieces.next().await {
+                let piece = piece?;
+                let end = filled + piece.len();
+                let Some(part) = into.get_mut(filled..end) else {
+                    filled = end;
+                    break;
+                };
+                part.copy_from_slice(&piece);
+                seen(part);
+                filled = end;
+            }
+            Ok(())
+        });
+        match got {
+            Err(error) if filled == 0 && is_without_ranges(&error) => {
+                self.get_part_of_whole(key, start, into)?;
+                seen(into);
+                return Ok(());
+            }
+            got => got.map_err(failed)?,
+        }
+        if filled > into.len() {
+            let reason = "the server sent more bytes than it was asked for";
+            return Err(io::Error::other(reason));
         }
         match filled == into.len() {
             true => Ok(()),
@@ -198,15 +193,15 @@ impl Bucket for S3Bucket {
 
     fn list(&self, prefix: &str) -> io::Result<Vec<(String, u64)>> {
         self.repeated(|| {
-            let (store, path) = (self.store.clone(), self.path(prefix)?);
-            let listed = self.wait(async move {
+            let (store, path) = (&self.store, self.path(prefix)?);
+            let listed = self.wait(async {
                 let mut listed = store.list(Some(&path));
                 let mut all = Vec::new();
                 while let Some(one) = listed.next().await {
                     all.push(one?);
                 }
                 Ok(all)
-            })?;
+            });
             let listed = listed.map_err(failed)?.into_iter();
             Ok(listed
                 .map(|one| (self.key(&one.location), one.size))
@@ -216,8 +211,8 @@ impl Bucket for S3Bucket {
 
     fn children(&self, prefix: &str) -> io::Result<Vec<String>> {
         self.repeated(|| {
-            let (store, path) = (self.store.clone(), self.path(prefix)?);
-            let listed = self.wait(async move { store.list_with_delimiter(Some(&path)).await })?;
+            let (store, path) = (&self.store, self.path(prefix)?);
+            let listed = self.wait(async { store.list_with_delimiter(Some(&path)).await });
             let listed = listed.map_err(failed)?;
             let objects = listed.objects.iter().map(|object| &object.location);
             let paths = listed.common_prefixes.iter().chain(objects);
@@ -229,16 +224,16 @@ impl Bucket for S3Bucket {
 
     fn copy(&self, from: &str, to: &str) -> io::Result<()> {
         self.repeated(|| {
-            let (store, from, to) = (self.store.clone(), self.path(from)?, self.path(to)?);
-            let copied = self.wait(async move { store.copy(&from, &to).await })?;
+            let (store, from, to) = (&self.store, self.path(from)?, self.path(to)?);
+            let copied = self.wait(async { store.copy(&from, &to).await });
             copied.map_err(failed)
         })
     }
 
     fn delete(&self, key: &str) -> io::Result<()> {
         self.repeated(|| {
-            let (store, path) = (self.store.clone(), self.path(key)?);
-            match self.wait(async move { store.delete(&path).await })? {
+            let (store, path) = (&self.store, self.path(key)?);
+            match self.wait(store.delete(&path)) {
                 Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
                 Err(error) => Err(failed(error)),
             }
@@ -247,8 +242,8 @@ impl Bucket for S3Bucket {
 
     fn delete_all(&self, prefix: &str) -> io::Result<()> {
         self.repeated(|| {
-            let (store, path) = (self.store.clone(), self.path(prefix)?);
-            let deleted = self.wait(async move {
+            let (store, path) = (&self.store, self.path(prefix)?);
+            let deleted = self.wait(async {
                 let found = store
                     .list(Some(&path))
                     .map(|one| one.map(|one| one.location));
@@ -260,7 +255,7 @@ impl Bucket for S3Bucket {
                     }
                 }
                 Ok(())
-            })?;
+            });
             deleted.map_err(failed)
         })
     }
