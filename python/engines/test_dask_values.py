@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from clusters import client, cluster, id_of, kind, m, make, names, total, workers  # noqa: F401
+from clusters import client, cluster, id_of, kind, m, names, workers  # noqa: F401
 from nodes import eventually
 
 import ndshm
