@@ -287,7 +287,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Nodes, Any
                     at=at,
                 )
             with distributed.Client(scheduler_file=file, timeout=60) as client:
-                client.wait_for_workers(6, 60)
+                client.wait_for_workers(6, 240)
                 yield nodes, client
     finally:
         import shutil
