@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import ndshm
 
 pytest.importorskip("distributed")
+import dask
 import distributed
 
 import ndshm.dask as shared
@@ -45,11 +47,24 @@ def names(manager: ndshm.Manager) -> list[str]:
     return [info.name or info.id for info in manager.list()]
 
 
+@contextmanager
+def cluster_of(count: int) -> Iterator[Any]:
+    """Run a cluster of some workers that start again whenever they end, on a busy machine too.
+
+    By default Dask gives a worker up for lost that takes longer than 15 seconds to start again.
+    """
+    with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "1 hour"}),
+        distributed.LocalCluster(
+            n_workers=count, threads_per_worker=1, dashboard_address=None
+        ) as cluster,
+    ):
+        yield cluster
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None
-    ) as cluster:
+    with cluster_of(2) as cluster:
         yield cluster
 
 

@@ -25,6 +25,8 @@ os.environ["RAY_TMPDIR"] = RAY
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
+# After the ends of the tests, also where an interrupt ended one: those look into the root.
+@pytest.hookimpl(trylast=True)
 def pytest_sessionfinish() -> None:
     shutil.rmtree(ROOT, ignore_errors=True)
     shutil.rmtree(RAY, ignore_errors=True)

@@ -15,6 +15,7 @@ import pytest
 from clusters import (  # noqa: F401
     client,
     cluster,
+    cluster_of,
     fill,
     id_of,
     kind,
@@ -226,16 +227,8 @@ def test_killed_workers_leave_nothing_and_break_nothing(m: ndshm.Manager) -> Non
     """A worker is killed again and again, while arrays go to and fro and are written in place."""
     dice = random.Random(0)
     with (
-        # Dask gives a worker up for lost that takes longer than 15 seconds to start again.
-        dask.config.set(
-            {
-                "distributed.scheduler.allowed-failures": 10_000,
-                "distributed.deploy.lost-worker-timeout": "1 hour",
-            }
-        ),
-        distributed.LocalCluster(
-            n_workers=3, threads_per_worker=1, dashboard_address=None
-        ) as cluster,
+        dask.config.set({"distributed.scheduler.allowed-failures": 10_000}),
+        cluster_of(3) as cluster,
         distributed.Client(cluster) as client,
         shared.install(client),
     ):
@@ -294,7 +287,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Nodes, Any
                     at=at,
                 )
             with distributed.Client(scheduler_file=file, timeout=60) as client:
-                client.wait_for_workers(6, 60)
+                client.wait_for_workers(6, 240)
                 yield nodes, client
     finally:
         import shutil

@@ -150,6 +150,34 @@ def test_batches_have_the_rows(
     assert sorted(info.name or "" for info in m.list()) == ["x", "y"]
 
 
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_workers_that_stay_write_the_same_rings_in_each_epoch(
+    m: ndshm.Manager, dataset: shared.FrozenDataset, context: str
+) -> None:
+    loader = DataLoader(
+        dataset,
+        batch_size=5,
+        shuffle=True,
+        num_workers=2,
+        persistent_workers=True,
+        multiprocessing_context=context,
+        collate_fn=shared.RingCollate(m, frames=5),
+    )
+    counts = []
+    for _ in range(4):
+        seen = []
+        for x, y in loader:
+            assert (x.numpy() == ROWS[y.numpy()]).all()
+            seen += y.tolist()
+        assert sorted(seen) == list(range(100))
+        counts.append(len(m.list()))
+    # Both arrays, and a ring for each field of each worker.
+    assert counts == [6] * 4
+    del loader, x, y
+    gc.collect()
+    assert sorted(info.name or "" for info in m.list()) == ["x", "y"]
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_dataset_of_one_array_goes_through_any_collate_function(
     m: ndshm.Manager, dataset: shared.FrozenDataset, workers: int

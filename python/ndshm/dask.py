@@ -338,11 +338,14 @@ def _send_chunks_by_value() -> None:
     elements. Without this it asks each slice for its ``base``, which an array does not have.
     """
     try:
-        from distributed.shuffle import _rechunk
+        from distributed.shuffle import (  # type: ignore[import-not-found, unused-ignore]
+            _rechunk,
+        )
     except ImportError:
         # Another version of Dask, whose method says itself what it does not take.
         return
-    transfer = _rechunk.rechunk_transfer
+    module: Any = _rechunk
+    transfer = module.rechunk_transfer
 
     @functools.wraps(transfer)
     def by_value(chunk: Any, *arguments: Any) -> Any:
@@ -350,7 +353,7 @@ def _send_chunks_by_value() -> None:
             chunk = chunk.freeze().view(np.ndarray) if chunk.frozen else chunk.to_numpy()
         return transfer(chunk, *arguments)
 
-    _rechunk.rechunk_transfer = by_value
+    module.rechunk_transfer = by_value
 
 
 def _register() -> None:
