@@ -366,7 +366,10 @@ def test_what_an_array_lacks_names_the_way(m: ndshm.Manager) -> None:
             getattr(a, name)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         a.nonsense
-    for use in (lambda: a.view("i8"), lambda: a.view(np.ndarray)):  # type: ignore[call-arg]
+    for use in (
+        lambda: a.view("i8"),  # type: ignore[call-arg]
+        lambda: a.view(type=np.ndarray),  # type: ignore[call-arg]
+    ):
         with pytest.raises(TypeError, match="x.view"):
             use()
     with pytest.raises(TypeError, match="order="):

@@ -253,9 +253,14 @@ impl Array {
     }
 
     /// Return the same view as a new object.
-    #[pyo3(signature = (*other))]
-    fn view(&self, py: Python<'_>, other: &Bound<'_, PyTuple>) -> PyResult<Self> {
-        if !other.is_empty() {
+    #[pyo3(signature = (*other, **keywords))]
+    fn view(
+        &self,
+        py: Python<'_>,
+        other: &Bound<'_, PyTuple>,
+        keywords: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
+        if !other.is_empty() || keywords.is_some() {
             return Err(PyTypeError::new_err(
                 "a shared array has no view of another type or class: use `with a.read() as x` \
                  and x.view(...)",
