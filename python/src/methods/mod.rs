@@ -198,6 +198,12 @@ impl Array {
         compute::set_part(slf, intern!(slf.py(), "real"), value)
     }
 
+    /// Setting `flat` sets all elements, in the order of C. Getting it needs a lock.
+    #[setter]
+    fn set_flat(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        compute::set_part(slf, intern!(slf.py(), "flat"), value)
+    }
+
     /// The imaginary parts, as a read-only copy. Setting it writes the memory.
     #[getter]
     fn imag<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
