@@ -166,6 +166,30 @@ def test_torch(a: ndshm.Array) -> None:
         assert (use(frozen).numpy() == frozen).all()
 
 
+def test_pillow_takes_the_elements_of_a_block() -> None:
+    image = library("PIL.Image")
+    pixels = np.arange(60, dtype="u1").reshape(4, 5, 3)
+    with ndshm.Manager() as m:
+        a = m.array(pixels)
+        with pytest.raises((AttributeError, TypeError), match="numpy.asarray"):
+            image.fromarray(a)
+        with a.read() as x:
+            made = image.fromarray(x)
+        assert made.size == (5, 4) and is_free(a)
+        for source in (np.asarray(a), a.freeze()):
+            assert (np.array(image.fromarray(source)) == pixels).all()
+        assert (np.array(made) == pixels).all()
+        # An image of one channel does not copy its elements.
+        grey = a[:, :, 0].copy()
+        with pytest.raises(BufferError, match="buffer protocol"):
+            with grey.read() as x:
+                kept = image.fromarray(x)
+        del kept
+        assert is_free(grey)
+        m.array(np.asarray(made), name="image")
+        assert (m.open("image").to_numpy() == pixels).all()
+
+
 def test_units_are_not_lost(a: ndshm.Array) -> None:
     units = library("astropy.units")
     with pytest.raises(TypeError, match="asarray"):

@@ -255,6 +255,7 @@ class Array:
         """
     @real.setter
     def real(self, value: Any) -> None: ...
+    flat: Any
     @property
     def imag(self) -> np.ndarray:
         """The imaginary parts, as a read-only copy. Setting it writes the memory."""

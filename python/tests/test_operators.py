@@ -333,6 +333,23 @@ def test_a_sequence_of_python_is_one_of_arrays_too(m: ndshm.Manager) -> None:
         del a[0]
 
 
+def test_arrays_of_other_types_are_unequal(m: ndshm.Manager) -> None:
+    for one, other in (([1, 2], ["a", "b"]), ([1.5, 2], [b"a", b"b"])):
+        a, b = m.array(one), m.array(other)
+        for op in (operator.eq, operator.ne):
+            same(op(a, b), op(np.array(one), np.array(other)))
+            same(op(b, a), op(np.array(other), np.array(one)))
+
+
+def test_flat_is_set(m: ndshm.Manager) -> None:
+    plain, a = FLOATS.T.copy(), m.zeros((4, 3))
+    a.flat = FLOATS
+    plain.flat = FLOATS
+    same(a.to_numpy(), plain)
+    a[1].flat = 5
+    assert a[1].tolist() == [5, 5, 5] and is_free(a)
+
+
 def test_real_and_imaginary_parts(m: ndshm.Manager, tmp_path: pathlib.Path) -> None:
     plain, a = np.array([1 + 2j, 3 - 1j]), m.array(np.array([1 + 2j, 3 - 1j]))
     same(a.real, plain.real)
@@ -366,7 +383,10 @@ def test_what_an_array_lacks_names_the_way(m: ndshm.Manager) -> None:
             getattr(a, name)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         a.nonsense
-    for use in (lambda: a.view("i8"), lambda: a.view(np.ndarray)):  # type: ignore[call-arg]
+    for use in (
+        lambda: a.view("i8"),  # type: ignore[call-arg]
+        lambda: a.view(type=np.ndarray),  # type: ignore[call-arg]
+    ):
         with pytest.raises(TypeError, match="x.view"):
             use()
     with pytest.raises(TypeError, match="order="):

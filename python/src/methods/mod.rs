@@ -198,6 +198,12 @@ impl Array {
         compute::set_part(slf, intern!(slf.py(), "real"), value)
     }
 
+    /// Setting `flat` sets all elements, in the order of C. Getting it needs a lock.
+    #[setter]
+    fn set_flat(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        compute::set_part(slf, intern!(slf.py(), "flat"), value)
+    }
+
     /// The imaginary parts, as a read-only copy. Setting it writes the memory.
     #[getter]
     fn imag<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
@@ -253,9 +259,14 @@ impl Array {
     }
 
     /// Return the same view as a new object.
-    #[pyo3(signature = (*other))]
-    fn view(&self, py: Python<'_>, other: &Bound<'_, PyTuple>) -> PyResult<Self> {
-        if !other.is_empty() {
+    #[pyo3(signature = (*other, **keywords))]
+    fn view(
+        &self,
+        py: Python<'_>,
+        other: &Bound<'_, PyTuple>,
+        keywords: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
+        if !other.is_empty() || keywords.is_some() {
             return Err(PyTypeError::new_err(
                 "a shared array has no view of another type or class: use `with a.read() as x` \
                  and x.view(...)",

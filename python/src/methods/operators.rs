@@ -136,7 +136,7 @@ impl Array {
         };
         // As an ndarray: one of another type is unequal in all elements, not an error.
         let is_equality = matches!(operator, CompareOp::Eq | CompareOp::Ne);
-        match is_equality && !other.is_instance_of::<Self>() {
+        match is_equality {
             true => {
                 let dunder = match operator {
                     CompareOp::Eq => intern!(py, "__eq__"),
