@@ -55,7 +55,8 @@ pub struct S3Bucket {
     /// Without slashes at its ends.
     prefix: String,
     url: String,
-    runtime: Runtime,
+    /// Taken by `drop`.
+    runtime: Option<Runtime>,
     /// How often a request is sent at most.
     attempts: usize,
     buffers: Buffers,
@@ -150,7 +151,7 @@ impl S3Bucket {
             store: Arc::new(store),
             prefix,
             url: url.trim_end_matches('/').to_owned(),
-            runtime,
+            runtime: Some(runtime),
             attempts: max_retries + 1,
             buffers: Buffers::default(),
         })
@@ -181,7 +182,7 @@ impl S3Bucket {
                 self.0.unpark();
             }
         }
-        let _entered = self.runtime.enter();
+        let _entered = self.runtime.as_ref().map(Runtime::enter);
         let waker = Arc::new(Unpark(thread::current())).into();
         let mut context = Context::from_waker(&waker);
         let mut request = pin!(request);
@@ -190,6 +191,15 @@ impl S3Bucket {
                 Poll::Ready(ended) => return ended,
                 Poll::Pending => thread::park(),
             }
+        }
+    }
+}
+
+impl Drop for S3Bucket {
+    /// Waits for nothing, so that it may be called inside of another runtime.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
         }
     }
 }

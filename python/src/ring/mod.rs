@@ -19,12 +19,7 @@ use crate::{
     signals,
 };
 use ndshm::{AnyRing, Handle};
-use pyo3::{
-    exceptions::PyTypeError,
-    intern,
-    prelude::*,
-    types::{PyTuple},
-};
+use pyo3::{exceptions::PyTypeError, intern, prelude::*, types::PyTuple};
 use std::{
     path::PathBuf,
     sync::{Arc, atomic::AtomicBool},

@@ -106,6 +106,20 @@ fn a_server_without_conditions_keeps_checkpoints_and_is_found_out() {
     round_trip(&server.bucket("s3://bucket/run", SECRET), false);
 }
 
+/// A runtime refuses to be dropped, and to wait, in another one.
+#[test]
+fn a_place_is_made_used_and_dropped_inside_of_another_runtime() {
+    let directory = tempfile::tempdir().unwrap();
+    let Some(server) = Server::honest(directory.path()) else {
+        return;
+    };
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(1).build().unwrap();
+    runtime.block_on(async {
+        round_trip(&server.bucket("s3://bucket/run", SECRET), true);
+    });
+}
+
 #[test]
 fn urls_and_settings_are_checked() {
     for url in ["http://x", "s3://", "s3:///p", "x"] {
