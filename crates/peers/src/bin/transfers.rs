@@ -146,7 +146,11 @@ fn cases(len: usize) -> Vec<Case> {
         case(
             "the same, and the old file stays until the new one is whole",
             bytes,
-            &["ndshm: replace npy", "cp and mv over", "numpy.save and os.replace over"],
+            &[
+                "ndshm: replace npy",
+                "cp and mv over",
+                "numpy.save and os.replace over",
+            ],
             None,
         ),
         case(
