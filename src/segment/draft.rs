@@ -47,7 +47,7 @@ use std::{
 
 /// The name, scope and header of a new array.
 pub(crate) struct Plan {
-    /// Chosen by the user; without one the file is named after its id.
+    /// Chosen by the user; without one the file keeps the name that its maker gives it.
     pub(crate) name: Option<ArrayName>,
     pub(crate) scope: Scope,
     pub(crate) header: Header,

@@ -10,8 +10,9 @@
 //!    array open go on using its memory.
 //! 2. *Take the name away.* `unlink` removes it. A chosen name can be another array's by now, so it
 //!    is compared with the file's inode, under the lock on the store's names; the inode is not used
-//!    again while this process maps the file. A name that is an id is never given twice. Where the
-//!    file does not have its name any more, a process has renamed it, and its inode is looked for.
+//!    again while this process maps the file. A name that a member made is no other file's. Where
+//!    the file does not have its name any more, a process has renamed it, and its inode is looked
+//!    for.
 //!    A process that reuses files leaves the file its name (`stash_for_reuse`), until step 3 says
 //!    whether it can.
 //! 3. *Unmap.* When the last use of the array in this process is dropped, the mapping goes to the

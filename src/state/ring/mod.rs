@@ -44,8 +44,8 @@
 //!
 //! | dies | leaves | found by |
 //! | --- | --- | --- |
-//! | a producer before `position[s] = p` | a slot that no subscriber takes | its successor, a sleeper |
-//! | before `newest = p` | a frame that no subscriber was told of; its position is used again | both |
+//! | a producer before `position[s] = p` | a slot that no subscriber takes | successor, sleeper |
+//! | before `newest = p` | an unannounced frame, whose position is used again | both |
 //! | before the wake-up | a frame that sleepers find after 20 ms | themselves |
 //! | a subscriber | its seat, with bits | a producer in whose way it is, or a joiner |
 //!
