@@ -208,7 +208,7 @@ pub use ring::{
 pub use scope::Scope;
 pub use store::Swept;
 pub use store::settings::HugePages;
-pub use sys::wait::set_interrupt_check;
+pub use sys::wait::{is_interrupted, set_interrupt_check};
 
 /// Makes a `Clone + Copy` struct with `repr(C)` an [`Element`](trait@Element). Its fields are
 /// elements, `[T; N]` of elements, and other such structs, without padding.

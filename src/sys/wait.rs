@@ -10,15 +10,25 @@
 //! goes on. A runtime that defers its handlers, such as Python's, names a check
 //! ([`set_interrupt_check`]). Each waiting thread calls the check every 50 ms, and the wait ends
 //! with `Interrupted` if the check says so.
+//!
+//! # Threads that work for a call
+//!
+//! A check may have an answer in one thread alone, as Python's has in the main thread. Threads that
+//! share the work of a call therefore end with it: the calling thread sets a flag that each of them
+//! names once ([`work_until`]).
 
 use crate::{
     error::{Error, Result},
     sys::fork,
 };
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     io,
     path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -203,9 +213,73 @@ pub(crate) fn has_interrupt_check() -> bool {
     CHECK.lock().is_some()
 }
 
-/// Asks the check, unless this thread asked it a moment ago.
+/// What ends the waits of a thread beside the check.
+#[derive(Clone, Default)]
+struct Ends {
+    /// Set when the call ends for which this thread works.
+    flag: Option<Arc<AtomicBool>>,
+    /// The end of the time that the calling thread has for a part of its work.
+    until: Option<Instant>,
+}
+
+thread_local!(static ENDS: RefCell<Ends> = RefCell::default());
+
+/// Names the flag that ends the waits of this thread, until the thread ends.
+pub(crate) fn work_until(flag: &Arc<AtomicBool>) {
+    ENDS.with_borrow_mut(|ends| ends.flag = Some(flag.clone()));
+}
+
+/// Calls a function whose waits end as interrupted after a time.
+pub(crate) fn limited<T>(time: Duration, work: impl FnOnce() -> T) -> T {
+    struct Before(Option<Instant>);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            ENDS.with_borrow_mut(|ends| ends.until = self.0);
+        }
+    }
+    let until = Instant::now().checked_add(time);
+    let _before = Before(ENDS.with_borrow_mut(|ends| std::mem::replace(&mut ends.until, until)));
+    work()
+}
+
+/// Whether the waits of this thread shall end: because the check of [`set_interrupt_check`] says
+/// so, or because the call ended for which this thread works.
+///
+/// It is for implementations of [`Bucket`](crate::Bucket), which ask it about every 50 ms while
+/// they wait, and return an error of the kind [`Interrupted`](io::ErrorKind::Interrupted) when it
+/// is true. A true answer of the check is given once.
+///
+/// # Examples
+///
+/// ```
+/// use std::{io, sync::mpsc, time::Duration};
+///
+/// /// The answer of a server, for which another thread waits.
+/// fn answer(from: &mpsc::Receiver<Vec<u8>>) -> io::Result<Vec<u8>> {
+///     loop {
+///         match from.recv_timeout(Duration::from_millis(50)) {
+///             Ok(answer) => return Ok(answer),
+///             Err(_) if ndshm::is_interrupted() => return Err(io::ErrorKind::Interrupted.into()),
+///             Err(mpsc::RecvTimeoutError::Timeout) => {}
+///             Err(error) => return Err(io::Error::other(error)),
+///         }
+///     }
+/// }
+/// # let (send, receive) = mpsc::channel();
+/// # send.send(vec![1]).unwrap();
+/// # assert_eq!(answer(&receive).unwrap(), [1]);
+/// ```
 #[cold]
-pub(crate) fn is_interrupted() -> bool {
+pub fn is_interrupted() -> bool {
+    let is_over = ENDS.with_borrow(|ends| {
+        let is_set = ends.flag.as_ref().is_some_and(|flag| flag.load(Relaxed));
+        is_set || ends.until.is_some_and(|until| until <= Instant::now())
+    });
+    is_over || is_checked()
+}
+
+/// Asks the check, unless this thread asked it a moment ago.
+fn is_checked() -> bool {
     thread_local!(static ASKED: Cell<Option<Instant>> = const { Cell::new(None) });
     let now = Instant::now();
     let is_time = ASKED.with(|asked| {

@@ -1,10 +1,35 @@
 //! Errors of the store: their kinds, and what to do.
 
 use object_store::Error;
-use std::io;
+use std::{fmt, io};
+
+/// The reason of a request that was given up, because the call ended that waited for it.
+#[derive(Debug)]
+struct GivenUp;
+
+impl fmt::Display for GivenUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the request was given up, because the call that waited for it was interrupted")
+    }
+}
+
+impl std::error::Error for GivenUp {}
+
+/// The error of a request that was given up.
+pub(crate) fn given_up() -> Error {
+    Error::Generic {
+        store: "S3",
+        source: Box::new(GivenUp),
+    }
+}
 
 /// An error of the store, with the kinds that callers look at, and with advice.
 pub(crate) fn failed(error: Error) -> io::Error {
+    if let Error::Generic { source, .. } = &error
+        && source.is::<GivenUp>()
+    {
+        return io::Error::new(io::ErrorKind::Interrupted, GivenUp);
+    }
     // All of the chain in one line: the status and the server's reason are at its end.
     let mut text = error.to_string();
     let mut source = std::error::Error::source(&error);
@@ -92,6 +117,13 @@ fn has_code(text: &str, code: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_request_that_was_given_up_is_interrupted_and_not_repeated() {
+        let error = failed(given_up());
+        assert_eq!(error.kind(), io::ErrorKind::Interrupted);
+        assert!(!is_cut(&error));
+    }
 
     #[test]
     fn errors_have_kinds_and_advice_by_their_status_and_code() {

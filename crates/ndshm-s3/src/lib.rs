@@ -1,7 +1,7 @@
 //! Checkpoints of ndshm in S3 and the object stores that speak its protocol.
 //!
 //! [`S3Bucket`] is a place for [`ndshm::Checkpoint`] and [`ndshm::Restore`]. Its connections
-//! are served by two threads of its own, so it can be used inside of any runtime and without one.
+//! are served by threads of its own, so it can be used inside of any runtime and without one.
 //!
 //! ```no_run
 //! use ndshm_s3::S3Bucket;
@@ -20,7 +20,7 @@ mod payload;
 mod requests;
 
 use object_store::{
-    ClientOptions, ObjectStore, RetryConfig,
+    ClientOptions, ObjectStore, Result, RetryConfig,
     aws::{AmazonS3Builder, AmazonS3ConfigKey},
     path::Path,
 };
@@ -28,19 +28,23 @@ use payload::Buffers;
 use std::{
     future::Future,
     io,
+    num::NonZero,
     pin::pin,
     sync::Arc,
     task::{Context, Poll, Wake},
     thread::{self, Thread},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::runtime::Runtime;
 
 /// The longest time of a request: that of a chunk over a slow connection.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(300);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Threads that serve the connections.
-const THREADS: usize = 2;
+/// How often a thread that waits for a request looks whether its call was interrupted.
+const BETWEEN_CHECKS: Duration = Duration::from_millis(50);
+/// Threads that serve the connections, at most. One moves about a GiB each second; more than half
+/// of the processors would be in the way of the threads that copy.
+const MOST_THREADS: usize = 8;
 /// The variables that name the server, with the protocol.
 const ENDPOINTS: [&str; 3] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"];
 /// The setting, and the end of the variable, for the requests that one may become.
@@ -49,7 +53,8 @@ const MAX_ATTEMPTS: &str = "max_attempts";
 /// A prefix in a bucket of S3, or of another server with its protocol.
 ///
 /// Requests that fail for a time (500, 503, a cut connection) are repeated up to ten times, for up
-/// to three minutes. A request itself may take five minutes.
+/// to three minutes. A request itself may take five minutes. An interrupt of the call
+/// ([`ndshm::set_interrupt_check`]) ends its requests at once.
 pub struct S3Bucket {
     store: Arc<dyn ObjectStore>,
     /// Without slashes at its ends.
@@ -142,8 +147,10 @@ impl S3Bucket {
             .map_err(|error| invalid(error.to_string()))?;
         let prefix = prefix.trim_matches('/').to_owned();
         Path::parse(&prefix).map_err(|error| invalid(error.to_string()))?;
+        let processors = thread::available_parallelism().map_or(1, NonZero::get);
+        let threads = (processors / 2).clamp(1, MOST_THREADS);
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(THREADS)
+            .worker_threads(threads)
             .thread_name("ndshm-s3")
             .enable_all()
             .build()?;
@@ -175,7 +182,8 @@ impl S3Bucket {
 
     /// Waits for a request in the calling thread; its connections are served by those of this
     /// place. Unlike the runtime's own way to wait, it may be called inside of another runtime.
-    fn wait<T>(&self, request: impl Future<Output = T>) -> T {
+    /// An interrupt of the call ends it, and gives up the request.
+    fn wait<T>(&self, request: impl Future<Output = Result<T>>) -> Result<T> {
         struct Unpark(Thread);
         impl Wake for Unpark {
             fn wake(self: Arc<Self>) {
@@ -186,10 +194,14 @@ impl S3Bucket {
         let waker = Arc::new(Unpark(thread::current())).into();
         let mut context = Context::from_waker(&waker);
         let mut request = pin!(request);
+        let begun = Instant::now();
         loop {
             match request.as_mut().poll(&mut context) {
                 Poll::Ready(ended) => return ended,
-                Poll::Pending => thread::park(),
+                Poll::Pending => thread::park_timeout(BETWEEN_CHECKS),
+            }
+            if begun.elapsed() >= BETWEEN_CHECKS && ndshm::is_interrupted() {
+                return Err(failure::given_up());
             }
         }
     }

@@ -98,8 +98,9 @@ fn add_sent(bucket: &dyn Bucket, place: &Path, id: Uuid, known: &mut Known) -> R
         let object = bucket
             .get(&key)
             .map_err(failed(place, "read the object", &key))?;
-        let sent = object.and_then(|object| serde_json::from_slice::<Sent>(&object.bytes).ok());
-        if let Some(sent) = sent {
+        let chunks =
+            object.and_then(|object| serde_json::from_slice::<Vec<Sent>>(&object.bytes).ok());
+        for sent in chunks.into_iter().flatten() {
             known.entry(sent.key.clone()).or_default().push(Candidate {
                 folder: id.to_string(),
                 sent,

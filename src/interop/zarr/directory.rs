@@ -1,6 +1,7 @@
 //! Checkpoints in a directory.
 
 use super::bucket::{Bucket, Object, PIECE, Part, Version, pieces};
+use crate::sys::wait::is_interrupted;
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
@@ -98,6 +99,7 @@ impl DirectoryBucket {
         let (mut file, new) = self.new_file(path)?;
         let mut write = || {
             pieces(parts, |piece| {
+                check_interrupt()?;
                 file.write_all(piece)?;
                 seen(piece);
                 io::Result::Ok(())
@@ -148,6 +150,14 @@ trait FromMode {
 impl FromMode for fs::Permissions {
     fn from_mode_of(mode: u32) -> Self {
         std::os::unix::fs::PermissionsExt::from_mode(mode)
+    }
+}
+
+/// Fails if the call shall end for which this thread works.
+fn check_interrupt() -> io::Result<()> {
+    match is_interrupted() {
+        true => Err(io::ErrorKind::Interrupted.into()),
+        false => Ok(()),
     }
 }
 
@@ -220,6 +230,7 @@ impl Bucket for DirectoryBucket {
     ) -> io::Result<()> {
         let (file, mut at) = (File::open(self.at(key)?)?, start);
         into.chunks_mut(PIECE).try_for_each(|piece| {
+            check_interrupt()?;
             file.read_exact_at(piece, at)?;
             seen(piece);
             at += piece.len() as u64;

@@ -1,13 +1,14 @@
-//! Work on several threads, which ends at the first error.
+//! Work on several threads, which ends at the first error: what is not begun is left out, and waits
+//! of what is begun end as interrupted.
 
 use crate::{
     error::{Error, Result},
-    sys::wait::is_interrupted,
+    sys::wait::{self, is_interrupted},
 };
 use std::{
     path::Path,
     sync::{
-        Condvar, Mutex, PoisonError,
+        Arc, Condvar, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
@@ -21,24 +22,21 @@ const BETWEEN_CHECKS: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 ///
-/// The first error of `work`; `Interrupted`. Then the numbers that are not begun are left out.
+/// The first error of `work`; `Interrupted`.
 pub(super) fn for_each(
     place: &Path,
     count: usize,
     threads: usize,
     work: impl Fn(usize) -> Result<()> + Sync,
 ) -> Result<()> {
-    let (next, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let (next, is_over) = (AtomicUsize::new(0), Arc::new(AtomicBool::new(false)));
     let failure = Mutex::new(None);
     let (running, ended) = (Mutex::new(threads.min(count)), Condvar::new());
-    let lock = |mutex| match Mutex::lock(mutex) {
-        Ok(guard) => guard,
-        Err(poisoned) => PoisonError::into_inner(poisoned),
-    };
     let fail = |error: Error| {
-        is_over.store(true, Relaxed);
+        // The error comes first: the others fail because of the flag.
         let mut first = failure.lock().unwrap_or_else(PoisonError::into_inner);
         first.get_or_insert(error);
+        is_over.store(true, Relaxed);
     };
     /// Counts a thread as ended, in a panic too.
     struct Ends<'a>(&'a Mutex<usize>, &'a Condvar);
@@ -52,6 +50,7 @@ pub(super) fn for_each(
         for _ in 0..threads.min(count) {
             scope.spawn(|| {
                 let _ends = Ends(&running, &ended);
+                wait::work_until(&is_over);
                 while !is_over.load(Relaxed) {
                     let number = next.fetch_add(1, Relaxed);
                     if number >= count {
@@ -63,7 +62,7 @@ pub(super) fn for_each(
                 }
             });
         }
-        let mut left = lock(&running);
+        let mut left = running.lock().unwrap_or_else(PoisonError::into_inner);
         while *left > 0 {
             left = match ended.wait_timeout(left, BETWEEN_CHECKS) {
                 Ok((left, _)) => left,
@@ -77,5 +76,51 @@ pub(super) fn for_each(
     match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Some(error) => Err(error),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Barrier;
+
+    /// Work that waits for as long as the call goes on.
+    fn wait_until_interrupted() -> Result<()> {
+        while !is_interrupted() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let path = "waited".into();
+        Err(Error::Interrupted { path })
+    }
+
+    #[test]
+    fn an_error_ends_the_waits_of_the_other_threads_and_is_returned_itself() {
+        let begun = Barrier::new(3);
+        let failed = for_each(Path::new("place"), 9, 3, |number| {
+            assert!(number < 3, "{number} was begun after the error");
+            begun.wait();
+            match number {
+                1 => Err(Error::transfer("broken", "it is broken")),
+                _ => wait_until_interrupted(),
+            }
+        });
+        let error = failed.unwrap_err();
+        assert!(error.to_string().contains("it is broken"), "{error}");
+        // The calling thread works on.
+        assert!(!is_interrupted());
+    }
+
+    #[test]
+    fn a_time_limit_of_the_calling_thread_ends_the_work_of_all() {
+        let place = Path::new("place");
+        let ended = wait::limited(Duration::from_millis(20), || {
+            for_each(place, 4, 2, |_| wait_until_interrupted())
+        });
+        assert!(matches!(ended, Err(Error::Interrupted { .. })), "{ended:?}");
+        for_each(place, 4, 2, |_| match is_interrupted() {
+            true => wait_until_interrupted(),
+            false => Ok(()),
+        })
+        .unwrap();
     }
 }

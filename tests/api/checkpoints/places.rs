@@ -178,6 +178,31 @@ fn an_attempt_that_failed_is_used_by_the_next_one() {
     );
 }
 
+/// Once only chunks of 1 MiB and more were noted, so a store of many small arrays began anew.
+#[test]
+fn small_chunks_of_an_attempt_that_failed_are_used_too() {
+    let (root, scratch) = (Root::new(), tempfile::tempdir().unwrap());
+    let manager = root.manager();
+    for number in 0..600 {
+        let options = manager.options().name(format!("a{number}"));
+        options.from_elem::<u16, _>(500, number).unwrap();
+    }
+    let bucket = DirectoryBucket::new(scratch.path());
+    let settings = small().in_flight(1);
+    // Enough for more than 512 chunks, and for two records of 256 each.
+    let refused = settings.write(&manager, &Failing::new(&bucket, 560));
+    assert!(refused.is_err());
+    let written = settings.write(&manager, &bucket).unwrap();
+    assert_eq!((written.sent, written.referred), (88 * 1000, 512 * 1000));
+    let other = fresh(&root);
+    assert_eq!(other.restore(scratch.path()).unwrap().names.len(), 600);
+    for number in 0..600 {
+        let restored = other.array::<u16, Ix1>(&format!("a{number}")).unwrap();
+        let restored = restored.to_ndarray().unwrap();
+        assert_eq!(restored, ndarray::Array1::from_elem(500, number));
+    }
+}
+
 #[test]
 fn a_place_that_compares_nothing_is_found_out() {
     let (root, scratch) = (Root::new(), tempfile::tempdir().unwrap());

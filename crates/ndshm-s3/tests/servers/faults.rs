@@ -18,16 +18,16 @@ use std::{
 const URL: &str = "s3://bucket/run";
 
 /// A server and a proxy before it, with the place at both.
-struct Place {
+pub(crate) struct Place {
     _server: Server,
-    direct: S3Bucket,
-    proxy: Proxy,
-    bucket: S3Bucket,
+    pub(crate) direct: S3Bucket,
+    pub(crate) proxy: Proxy,
+    pub(crate) bucket: S3Bucket,
 }
 
 impl Place {
     /// `None` without the server.
-    fn new(directory: &tempfile::TempDir, more: &[(&str, &str)]) -> Option<Self> {
+    pub(crate) fn new(directory: &tempfile::TempDir, more: &[(&str, &str)]) -> Option<Self> {
         let server = Server::honest(directory.path())?;
         let proxy = Proxy::before(server.port);
         Some(Self {

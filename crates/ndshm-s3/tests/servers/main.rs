@@ -6,6 +6,7 @@
 mod common;
 mod faults;
 mod full;
+mod interrupts;
 mod kills;
 mod proxy;
 mod server;

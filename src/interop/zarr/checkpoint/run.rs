@@ -6,7 +6,7 @@
 //! of the steps is fixed, and each object appears whole:
 //!
 //! 1. The record of the attempt, in a folder with a new id.
-//! 2. The chunks. After each larger one goes a record that it was sent.
+//! 2. The chunks. After each MiB of them goes a record that they were sent.
 //! 3. The metadata of each array, and the manifest.
 //! 4. A look whether all chunks are there, with their lengths.
 //! 5. The metadata of the group: the *commit*. Without it the folder is no Zarr group.
@@ -29,11 +29,12 @@ use crate::{
             attempts::{self, Found},
             bucket::{Bucket, Object, Part},
             parallel,
-            record::{self, Attempt, Commit, Latest, Manifest, Running},
+            record::{self, Attempt, Commit, Latest, Manifest, Running, Sent},
             slab::Slab,
         },
     },
     manager::Manager,
+    sys::wait,
 };
 use serde_json::{Value, json};
 use std::{
@@ -44,12 +45,15 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use uuid::Uuid;
 
 /// The most guards of one checkpoint, where arrays do not need more.
 const GUARDS: usize = 1024;
+
+/// How long a checkpoint that failed tries to delete its record.
+const CLEANING: Duration = Duration::from_secs(2);
 
 /// A chunk to send, and the guard on its elements.
 pub(super) struct Task {
@@ -59,6 +63,7 @@ pub(super) struct Task {
     /// Where its elements begin in the slab, in bytes.
     pub(super) at: usize,
 }
+
 pub(super) struct Run<'a> {
     pub(super) settings: &'a Checkpoint<'a>,
     pub(super) bucket: &'a dyn Bucket,
@@ -71,7 +76,10 @@ pub(super) struct Run<'a> {
     pub(super) total: u64,
     pub(super) sent: AtomicU64,
     pub(super) referred: AtomicU64,
+    /// Chunks that were sent and are in no record yet, and the bytes of their objects.
+    pub(super) unrecorded: Mutex<(Vec<Sent>, u64)>,
 }
+
 impl<'a> Run<'a> {
     pub(super) fn new(
         settings: &'a Checkpoint<'a>,
@@ -98,6 +106,7 @@ impl<'a> Run<'a> {
             total,
             sent: AtomicU64::new(0),
             referred: AtomicU64::new(0),
+            unrecorded: Mutex::default(),
         })
     }
 
@@ -118,8 +127,9 @@ impl<'a> Run<'a> {
         let is_compared = match written {
             Ok(compares) => compares,
             Err(error) => {
-                // What was sent stays, for the next attempt.
-                drop(self.bucket.delete(&key));
+                // What was sent stays, for the next attempt. If the server is away, the record
+                // stays too, and counts until this process ends.
+                drop(wait::limited(CLEANING, || self.bucket.delete(&key)));
                 return Err(error);
             }
         };
@@ -402,7 +412,11 @@ pub(in crate::interop::zarr) fn failed(
         "" => place.to_path_buf(),
         key => place.join(key),
     };
-    move |error| Error::io(&path, action)(error)
+    move |error| match error.kind() {
+        // The bucket says so; a signal by itself ends no wait.
+        io::ErrorKind::Interrupted => Error::Interrupted { path },
+        _ => Error::io(&path, action)(error),
+    }
 }
 
 fn millis(time: SystemTime) -> u64 {

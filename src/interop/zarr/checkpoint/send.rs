@@ -20,8 +20,9 @@ use std::{
 };
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
-/// A chunk of at least so many bytes has a record that it was sent.
-const RECORDED_FROM: u64 = 1 << 20;
+/// After so many bytes of chunks, or so many chunks, goes a record that they were sent.
+const RECORDED_BYTES: u64 = 1 << 20;
+const RECORDED_CHUNKS: usize = 256;
 
 impl Run<'_> {
     /// Sends a chunk of an array, or refers to it.
@@ -134,21 +135,35 @@ impl Run<'_> {
             })
             .map_err(self.failed("write the object", &self.key(key)))?;
         let chunk = sums.finish();
-        let len = chunk.len;
-        if len >= RECORDED_FROM {
-            let sent = Sent {
-                key: key.into(),
-                encoding: source.encoding.clone(),
-                id: source.info.id.to_string(),
-                is_frozen: source.is_frozen,
-                chunk: chunk.clone(),
-            };
-            let name = hex(xxh3_128(key.as_bytes()));
-            let place = self.key(&format!("{}/{name}.json", record::SENT));
-            self.put(&place, &[Part::Bytes(&record::to_json(&sent))])?;
-        }
+        self.note_sent(Sent {
+            key: key.into(),
+            encoding: source.encoding.clone(),
+            id: source.info.id.to_string(),
+            is_frozen: source.is_frozen,
+            chunk: chunk.clone(),
+        })?;
         self.sent.fetch_add(items.len() as u64, Relaxed);
         Ok(chunk)
+    }
+
+    /// Notes that a chunk was sent, for the next attempt where this one does not end.
+    fn note_sent(&self, sent: Sent) -> Result<()> {
+        let full = {
+            let mut unrecorded = self
+                .unrecorded
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            let (chunks, bytes) = &mut *unrecorded;
+            *bytes += sent.chunk.len;
+            chunks.push(sent);
+            if *bytes < RECORDED_BYTES && chunks.len() < RECORDED_CHUNKS {
+                return Ok(());
+            }
+            std::mem::take(&mut *unrecorded).0
+        };
+        let name = hex(xxh3_128(full[0].key.as_bytes()));
+        let key = self.key(&format!("{}/{name}.json", record::SENT));
+        self.put(&key, &[Part::Bytes(&record::to_json(&full))])
     }
 }
 
