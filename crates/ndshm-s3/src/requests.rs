@@ -4,14 +4,20 @@ use crate::{
     S3Bucket,
     failure::{self, failed},
 };
+use bytes::Bytes;
 use futures_util::StreamExt;
 use ndshm::{Bucket, Object, Part, Version};
 use object_store::{
     Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
-    UpdateVersion,
+    UpdateVersion, path::Path,
 };
 use std::{io, time::Duration};
+use tokio::{sync::mpsc, task::JoinSet};
 
+/// Bytes of pieces that wake the thread which waits for them.
+const BATCH: usize = 256 << 10;
+/// Batches that wait for it, at most.
+const BATCHES: usize = 4;
 /// The time before a request is sent again, at first.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -22,7 +28,12 @@ impl S3Bucket {
         for time in 1..self.attempts {
             match request() {
                 Err(error) if failure::is_cut(&error) => {
-                    std::thread::sleep(PAUSE * time.min(10) as u32);
+                    let pause = PAUSE * time.min(10) as u32;
+                    let slept = async {
+                        tokio::time::sleep(pause).await;
+                        Ok(())
+                    };
+                    self.wait(slept).map_err(failed)?;
                 }
                 ended => return ended,
             }
@@ -80,6 +91,46 @@ impl S3Bucket {
         }
     }
 
+    /// Begins to fetch an object in a task of the runtime.
+    fn fetch(&self, path: Path, options: GetOptions) -> Batches {
+        let (send, received) = mpsc::channel(BATCHES);
+        let store = self.store.clone();
+        let fetch = async move {
+            let mut pieces = match store.get_opts(&path, options).await {
+                Ok(result) => result.into_stream(),
+                Err(error) => return drop(send.send(Err(error)).await),
+            };
+            let (mut batch, mut len) = (Vec::new(), 0);
+            loop {
+                let piece = pieces.next().await;
+                let is_last = piece.is_none();
+                match piece {
+                    Some(Ok(piece)) => {
+                        len += piece.len();
+                        batch.push(piece);
+                    }
+                    Some(Err(error)) => return drop(send.send(Err(error)).await),
+                    None => {}
+                }
+                if is_last || len >= BATCH {
+                    len = 0;
+                    // An error means that nobody takes it any more.
+                    if send.send(Ok(std::mem::take(&mut batch))).await.is_err() || is_last {
+                        return;
+                    }
+                }
+            }
+        };
+        let mut task = JoinSet::new();
+        if let Some(runtime) = &self.runtime {
+            task.spawn_on(fetch, runtime.handle());
+        }
+        Batches {
+            received,
+            _task: task,
+        }
+    }
+
     /// Fills `into` from a server that sends whole objects only.
     fn get_part_of_whole(&self, key: &str, start: u64, into: &mut [u8]) -> io::Result<()> {
         let object = self.get(key)?.ok_or(io::ErrorKind::NotFound)?;
@@ -88,6 +139,22 @@ impl S3Bucket {
         let part = object.bytes.get(start..end);
         into.copy_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
+    }
+}
+
+/// The bytes of an object that is being fetched. A drop gives the request up.
+///
+/// A connection hands over pieces of some KiB, and reads no more before each of them is taken. So
+/// they are taken by a task beside it, and the thread that waits wakes once for many of them.
+struct Batches {
+    received: mpsc::Receiver<object_store::Result<Vec<Bytes>>>,
+    _task: JoinSet<()>,
+}
+
+impl Batches {
+    /// The next pieces; `None` at the end.
+    async fn next(&mut self) -> Option<object_store::Result<Vec<Bytes>>> {
+        self.received.recv().await
     }
 }
 
@@ -154,25 +221,27 @@ impl Bucket for S3Bucket {
         if into.is_empty() {
             return Ok(());
         }
-        let (store, path) = (&self.store, self.path(key)?);
         let range = GetRange::Bounded(start..start + into.len() as u64);
-        let options = GetOptions::new().with_range(Some(range));
+        let mut batches = self.fetch(self.path(key)?, GetOptions::new().with_range(Some(range)));
         let mut filled = 0;
-        let got = self.wait(async {
-            let mut pieces = store.get_opts(&path, options).await?.into_stream();
-            while let Some(piece) = pieces.next().await {
-                let piece = piece?;
+        let got = loop {
+            let batch = match self.wait(async { batches.next().await.transpose() }) {
+                Ok(Some(batch)) => batch,
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error),
+            };
+            for piece in batch {
                 let end = filled + piece.len();
-                let Some(part) = into.get_mut(filled..end) else {
-                    filled = end;
-                    break;
-                };
-                part.copy_from_slice(&piece);
-                seen(part);
+                if let Some(part) = into.get_mut(filled..end) {
+                    part.copy_from_slice(&piece);
+                    seen(part);
+                }
                 filled = end;
             }
-            Ok(())
-        });
+            if filled > into.len() {
+                break Ok(());
+            }
+        };
         match got {
             Err(error) if filled == 0 && is_without_ranges(&error) => {
                 self.get_part_of_whole(key, start, into)?;

@@ -24,6 +24,8 @@ use std::{collections::HashMap, path::Path};
 pub(super) struct Opened {
     /// Its folder at the place; empty for the place itself.
     pub(super) folder: String,
+    /// The metadata of the group.
+    pub(super) metadata: Value,
     pub(super) manifest: Option<Manifest>,
 }
 
@@ -36,7 +38,8 @@ pub(super) fn below(folder: &str, key: &str) -> String {
     }
 }
 
-fn metadata(bucket: &dyn Bucket, place: &Path, folder: &str) -> Result<Option<Value>> {
+/// The metadata of the group or array in a folder; `None` if there is none.
+pub(super) fn metadata(bucket: &dyn Bucket, place: &Path, folder: &str) -> Result<Option<Value>> {
     let key = below(folder, record::METADATA);
     let object = bucket
         .get(&key)
@@ -59,15 +62,14 @@ fn consolidated(group: &Value) -> Option<&serde_json::Map<String, Value>> {
 
 /// The arrays of a checkpoint.
 pub(super) fn of_checkpoint(
-    bucket: &dyn Bucket,
     place: &Path,
     folder: &str,
+    group: &Value,
     manifest: &Manifest,
 ) -> Result<Vec<Job>> {
     let path = place.join(below(folder, record::METADATA));
     let damaged = |reason: String| Error::transfer(&path, reason);
-    let group = metadata(bucket, place, folder)?.unwrap_or_default();
-    let nodes = consolidated(&group)
+    let nodes = consolidated(group)
         .ok_or_else(|| damaged("it has no metadata of its arrays: it is damaged".into()))?;
     manifest
         .arrays
@@ -158,10 +160,8 @@ pub(super) fn of_others(
     bucket: &dyn Bucket,
     place: &Path,
     folder: &str,
+    root: Value,
 ) -> Result<(Vec<Job>, Vec<Left>)> {
-    let Some(root) = metadata(bucket, place, folder)? else {
-        return Ok((Vec::new(), Vec::new()));
-    };
     let mut nodes = Vec::new();
     if root.get("node_type").and_then(Value::as_str) == Some("array") {
         let name = place

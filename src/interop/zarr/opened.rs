@@ -13,37 +13,28 @@ use uuid::Uuid;
 
 /// The checkpoint with this id, or the latest, or the group that the place is.
 pub(super) fn open(bucket: &dyn Bucket, place: &Path, checkpoint: Option<&str>) -> Result<Opened> {
-    let get = |key: &str| {
-        bucket
-            .get(key)
-            .map_err(failed(place, "read the object", key))
-    };
     if let Some(text) = checkpoint {
-        let id = record::id_of(text);
-        let manifest = id
-            .map(|id| manifest_of(bucket, place, id))
-            .transpose()?
-            .flatten();
-        return match manifest {
-            Some(manifest) => Ok(Opened {
-                folder: text.to_owned(),
-                manifest: Some(manifest),
-            }),
-            None => Err(no_checkpoint(
-                bucket,
-                place,
-                &format!("has no checkpoint {text}"),
-            )),
+        let opened = match record::id_of(text) {
+            Some(_) => checkpoint_in(bucket, place, text)?,
+            None => None,
         };
+        return opened
+            .ok_or_else(|| no_checkpoint(bucket, place, &format!("has no checkpoint {text}")));
     }
-    if get(record::METADATA)?.is_some() {
+    let latest =
+        bucket
+            .get(record::LATEST)
+            .map_err(failed(place, "read the object", record::LATEST))?;
+    let Some(latest) = latest else {
+        let Some(metadata) = group::metadata(bucket, place, "")? else {
+            return Err(no_checkpoint(bucket, place, "has no latest checkpoint"));
+        };
+        let folder = String::new();
         return Ok(Opened {
-            folder: String::new(),
-            manifest: manifest_in(bucket, place, "")?,
+            manifest: manifest_in(bucket, place, &folder, &metadata)?,
+            folder,
+            metadata,
         });
-    }
-    let Some(latest) = get(record::LATEST)? else {
-        return Err(no_checkpoint(bucket, place, "has no latest checkpoint"));
     };
     let latest: Latest = serde_json::from_slice(&latest.bytes).map_err(|error| {
         Error::transfer(
@@ -52,16 +43,23 @@ pub(super) fn open(bucket: &dyn Bucket, place: &Path, checkpoint: Option<&str>) 
         )
     })?;
     let folder = latest.checkpoint.to_string();
-    match manifest_in(bucket, place, &folder)? {
-        Some(manifest) => Ok(Opened {
-            folder,
-            manifest: Some(manifest),
-        }),
-        None => {
-            let reason = format!("its latest checkpoint, {folder}, is gone");
-            Err(no_checkpoint(bucket, place, &reason))
-        }
-    }
+    checkpoint_in(bucket, place, &folder)?.ok_or_else(|| {
+        let reason = format!("its latest checkpoint, {folder}, is gone");
+        no_checkpoint(bucket, place, &reason)
+    })
+}
+
+/// The checkpoint in a folder; `None` if there is none.
+fn checkpoint_in(bucket: &dyn Bucket, place: &Path, folder: &str) -> Result<Option<Opened>> {
+    let Some(metadata) = group::metadata(bucket, place, folder)? else {
+        return Ok(None);
+    };
+    let manifest = manifest_in(bucket, place, folder, &metadata)?;
+    Ok(manifest.map(|manifest| Opened {
+        folder: folder.to_owned(),
+        metadata,
+        manifest: Some(manifest),
+    }))
 }
 
 /// The manifest of a checkpoint; `None` if there is no such checkpoint.
@@ -70,22 +68,17 @@ pub(super) fn open(bucket: &dyn Bucket, place: &Path, checkpoint: Option<&str>) 
 ///
 /// `Transfer` where it is damaged.
 pub(super) fn manifest_of(bucket: &dyn Bucket, place: &Path, id: Uuid) -> Result<Option<Manifest>> {
-    manifest_in(bucket, place, &id.to_string())
+    let opened = checkpoint_in(bucket, place, &id.to_string())?;
+    Ok(opened.and_then(|opened| opened.manifest))
 }
 
-/// The manifest of the checkpoint in a folder; `None` if there is no checkpoint.
-fn manifest_in(bucket: &dyn Bucket, place: &Path, folder: &str) -> Result<Option<Manifest>> {
-    let key = group::below(folder, record::METADATA);
-    let read = |key: &str| {
-        bucket
-            .get(key)
-            .map_err(failed(place, "read the object", key))
-    };
-    let Some(metadata) = read(&key)? else {
-        return Ok(None);
-    };
-    let metadata: serde_json::Value = serde_json::from_slice(&metadata.bytes)
-        .map_err(|error| Error::transfer(place.join(&key), format!("it is no JSON: {error}")))?;
+/// The manifest of the group in a folder; `None` if the group is no checkpoint.
+fn manifest_in(
+    bucket: &dyn Bucket,
+    place: &Path,
+    folder: &str,
+    metadata: &serde_json::Value,
+) -> Result<Option<Manifest>> {
     let commit = metadata.pointer("/attributes/ndshm").cloned();
     let Some(commit) = commit.and_then(|value| serde_json::from_value::<Commit>(value).ok()) else {
         return Ok(None);
@@ -100,7 +93,9 @@ fn manifest_in(bucket: &dyn Bucket, place: &Path, folder: &str) -> Result<Option
             record::FORMAT
         )));
     }
-    let bytes = read(&key)?
+    let bytes = bucket
+        .get(&key)
+        .map_err(failed(place, "read the object", &key))?
         .ok_or_else(|| damaged("it is missing: the checkpoint is damaged".into()))?
         .bytes;
     let is_whole = bytes.len() as u64 == commit.manifest_len

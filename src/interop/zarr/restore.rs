@@ -295,16 +295,20 @@ impl<'a> Restore<'a> {
 
     /// The arrays of the place that are chosen.
     fn find(&self, bucket: &dyn Bucket, place: &Path) -> Result<Found> {
-        let Opened { folder, manifest } = opened::open(bucket, place, self.checkpoint.as_deref())?;
+        let Opened {
+            folder,
+            metadata,
+            manifest,
+        } = opened::open(bucket, place, self.checkpoint.as_deref())?;
         let checkpoint = manifest
             .as_ref()
             .map(|manifest| manifest.checkpoint.to_string());
         let (found, left) = match &manifest {
             Some(manifest) => (
-                group::of_checkpoint(bucket, place, &folder, manifest)?,
+                group::of_checkpoint(place, &folder, &metadata, manifest)?,
                 Vec::new(),
             ),
-            None => group::of_others(bucket, place, &folder)?,
+            None => group::of_others(bucket, place, &folder, metadata)?,
         };
         let keys = found.iter().map(|job| job.name.as_str());
         let all_keys: Vec<&str> = keys
