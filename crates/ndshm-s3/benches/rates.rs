@@ -1,7 +1,8 @@
 //! The rate of a checkpoint into a server of S3 and of a restore, beside bare PUTs and GETs of the
 //! same bytes by object_store, with the same settings: as many objects of the same length, as many
-//! at once. `cargo bench -p ndshm-s3 [-- MIB]`, with `NDSHM_S3S_FS` as `.ci/s3` sets it. Rounds
-//! are interleaved; the medians of the rates and of the ratios of a round are printed.
+//! at once. Bare GETs free each object when it is there, or keep all of them to the end, as a
+//! restore does. `cargo bench -p ndshm-s3 [-- MIB]`, with `NDSHM_S3S_FS` as `.ci/s3` sets it.
+//! Rounds are interleaved; the medians of the rates and of the ratios of a round are printed.
 #![allow(clippy::unwrap_used, reason = "a bench ends at the first error")]
 
 #[allow(dead_code, unreachable_pub, reason = "the bench uses a part")]
@@ -72,7 +73,7 @@ fn main() {
         .map(bytes::Bytes::copy_from_slice)
         .collect();
     drop(bytes);
-    let mut times = [const { Vec::new() }; 4];
+    let mut times = [const { Vec::new() }; 5];
     for _ in 0..rounds {
         bucket.delete_all("").unwrap();
         times[0].push(timed(|| {
@@ -93,23 +94,30 @@ fn main() {
             drop(Restore::new().read(&other, &bucket).unwrap())
         }));
         drop(other);
-        let gets = || {
-            let gets = futures_util::stream::iter((0..pieces.len()).map(|n| {
-                let bare = bare.clone();
-                async move {
-                    let got = bare.get(&Path::from(format!("bare/{n}"))).await.unwrap();
-                    got.bytes().await.unwrap().len()
-                }
+        for (at, keeps) in [(3, false), (4, true)] {
+            times[at].push(timed(|| {
+                let gets = futures_util::stream::iter((0..pieces.len()).map(|n| {
+                    let bare = bare.clone();
+                    async move {
+                        let got = bare.get(&Path::from(format!("bare/{n}"))).await.unwrap();
+                        let bytes = got.bytes().await.unwrap();
+                        (bytes.len(), keeps.then_some(bytes))
+                    }
+                }));
+                let got = gets.buffer_unordered(IN_FLIGHT).collect::<Vec<_>>();
+                let got = runtime.block_on(got);
+                assert_eq!(got.iter().map(|(len, _)| len).sum::<usize>(), mib << 20);
             }));
-            let lens = gets.buffer_unordered(IN_FLIGHT).collect::<Vec<_>>();
-            assert_eq!(runtime.block_on(lens).iter().sum::<usize>(), mib << 20);
-        };
-        times[3].push(timed(gets));
+        }
     }
-    for (name, bare, at) in [("checkpoint", "bare PUT", 0), ("restore", "bare GET", 2)] {
+    for (name, bare, ours, theirs) in [
+        ("checkpoint", "bare PUT", 0, 1),
+        ("restore", "bare GET", 2, 3),
+        ("restore", "bare GET, kept", 2, 4),
+    ] {
         let rate = |time: &Duration| mib as f64 / time.as_secs_f64();
         let rates = |at: usize| times[at].iter().map(rate).collect::<Vec<_>>();
-        let (ours, theirs) = (rates(at), rates(at + 1));
+        let (ours, theirs) = (rates(ours), rates(theirs));
         let ratios = ours.iter().zip(&theirs).map(|(ours, theirs)| ours / theirs);
         let ratio = median(ratios.collect());
         println!(
