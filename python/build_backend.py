@@ -1,5 +1,7 @@
 """Builds the package with maturin, and the command-line tool `ndshm` into its scripts.
 
+`pip install ./python -C features=s3` builds both with a feature of the manifest.
+
 maturin builds an extension module or programs, not both in one wheel. So the tool is built first,
 into the folder that maturin copies into the wheel as its data. Source distributions are maturin's.
 """
@@ -40,10 +42,10 @@ def environment() -> dict[str, str]:
     return {**os.environ, **setup_rust()}
 
 
-def build_tool() -> str:
+def build_tool(features: list[str]) -> str:
     """Builds the tool, and returns the path of its program."""
     command = ["cargo", "build", "--release", "--locked", "--manifest-path", str(MANIFEST)]
-    command += ["--bin", "ndshm", "--features", "tool,pyo3/extension-module"]
+    command += ["--bin", "ndshm", "--features", ",".join(["tool", *features])]
     command += ["--message-format", "json-render-diagnostics"]
     built = subprocess.run(command, env=environment(), stdout=subprocess.PIPE, check=True)
     messages = map(json.loads, built.stdout.splitlines())
@@ -52,13 +54,20 @@ def build_tool() -> str:
 
 
 @contextmanager
-def tool() -> Iterator[None]:
-    """Puts the tool where maturin takes it from, and removes it afterwards."""
+def tool(settings: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
+    """Puts the tool where maturin takes it from, and removes it afterwards.
+
+    Gives the settings for maturin, with the features.
+    """
+    settings = dict(settings or {})
+    features = ["pyo3/extension-module", *filter(None, settings.pop("features", "").split(","))]
+    arguments = [*maturin.get_maturin_pep517_args(settings), "--features", ",".join(features)]
+    settings["maturin.build-args"] = arguments
     scripts = DATA / "scripts"
     scripts.mkdir(parents=True, exist_ok=True)
     try:
-        shutil.copy2(build_tool(), scripts / "ndshm")
-        yield
+        shutil.copy2(build_tool(features), scripts / "ndshm")
+        yield settings
     finally:
         shutil.rmtree(DATA)
 
@@ -66,12 +75,12 @@ def tool() -> Iterator[None]:
 def build_wheel(
     directory: str, settings: dict[str, Any] | None = None, metadata: str | None = None
 ) -> str:
-    with tool():
+    with tool(settings) as settings:
         return str(maturin.build_wheel(directory, settings, metadata))
 
 
 def build_editable(
     directory: str, settings: dict[str, Any] | None = None, metadata: str | None = None
 ) -> str:
-    with tool():
+    with tool(settings) as settings:
         return str(maturin.build_editable(directory, settings, metadata))

@@ -14,6 +14,7 @@ pool as they are. Guards give access to the elements: their ndarrays are the sha
 and hold its lock.
 """
 
+from ._checkpoints import checkpoint_contents, checkpoints
 from ._errors import (
     Abandoned,
     AddressSpace,
@@ -70,7 +71,15 @@ from ._ndshm import (
     lock,
 )
 from ._open import open, open_frozen, open_growing, open_ring
-from ._reports import ArrayInfo, Checkpointed, Restored, Swept, Usage
+from ._reports import (
+    ArrayInfo,
+    CheckpointContents,
+    Checkpointed,
+    CheckpointedArray,
+    Restored,
+    Swept,
+    Usage,
+)
 from ._ring import SubscriberState
 
 __version__ = "0.1.0"
@@ -82,7 +91,9 @@ __all__ = [
     "ArrayInfo",
     "Atomics",
     "Attrs",
+    "CheckpointContents",
     "Checkpointed",
+    "CheckpointedArray",
     "Closed",
     "Dtype",
     "Error",
@@ -131,6 +142,8 @@ __all__ = [
     "Usage",
     "WouldBlock",
     "WouldDeadlock",
+    "checkpoint_contents",
+    "checkpoints",
     "lock",
     "open",
     "open_frozen",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Callable, Iterator, Literal, Mapping, Seq
 
 import numpy as np
 
-from . import _ndshm
+from . import _checkpoints, _ndshm
 from ._errors import Dtype, Layout
 from ._labels import Common, Labels, OfFile, check_type, created, like
 from ._reports import ArrayInfo, Checkpointed, Restored, Swept, Usage
@@ -361,25 +361,9 @@ class Manager(_ndshm.Manager):
         damaged; :class:`Layout` where a slice does not fit; :class:`Io`.
         """
 
-        def bounds(name: str, part: slice) -> tuple[int, int]:
-            if part.stop is None or part.step not in (None, 1):
-                raise ValueError(f"{name}: a slice must have a stop, and no step: {part}")
-            start, stop = part.start or 0, part.stop
-            if start < 0 or stop < 0:
-                raise ValueError(f"{name}: the ends of a slice must not be negative: {part}")
-            return start, stop
-
-        settings = {
-            "checkpoint": checkpoint,
-            "only": [only] if isinstance(only, str) else only,
-            "slices": [
-                (name, [bounds(name, part) for part in parts])
-                for name, parts in (slices or {}).items()
-            ],
-            "prefix": prefix,
-            "skip_unsupported": skip_unsupported,
-            "in_flight": in_flight,
-        }
+        settings = _checkpoints.settings(
+            checkpoint, only, slices, prefix, skip_unsupported, in_flight
+        )
         return Restored(**self._restore(place, settings, progress))
 
     def open_or_zeros(

@@ -1167,6 +1167,14 @@ class Manager:
     def _usage(self) -> dict[str, int]: ...
     def _sweep(self) -> dict[str, Any]: ...
 
+def checkpoint_ids(place: str | os.PathLike[str]) -> list[str]:
+    """Return the ids of the checkpoints at a place, the newest first."""
+
+def checkpoint_contents(
+    place: str | os.PathLike[str], settings: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return what a restore would make, as a description and the descriptions of its arrays."""
+
 def lock(*requests: Request, timeout: float | None = None) -> Guards:
     """Take guards on several arrays or views at once, of any stores: all of them or none.
 

@@ -93,3 +93,35 @@ class Restored:
     names: list[str]
     nbytes: int
     left: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class CheckpointedArray:
+    """An array of a checkpoint, as a restore would make it.
+
+    ``name`` is that in the checkpoint, or the path in another Zarr group. ``shape`` is that of the
+    slice, if there is one. ``max_len`` is the most rows of an array that grows. A ``poisoned``
+    array has bytes that a dead writer may have left half-written.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    order: str
+    nbytes: int
+    max_len: int | None
+    frozen: bool
+    poisoned: bool
+
+
+@dataclass(frozen=True)
+class CheckpointContents:
+    """What a checkpoint has.
+
+    ``checkpoint`` is its id, or ``None`` for the group of another program. ``left`` has the arrays
+    that cannot be arrays here, with the reasons.
+    """
+
+    checkpoint: str | None
+    arrays: list[CheckpointedArray]
+    left: list[tuple[str, str]]

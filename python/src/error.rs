@@ -40,8 +40,8 @@ const RENAMED: [(&str, &str); 21] = [
     ("Builder::any_file_system", "any_file_system=True"),
     ("Builder::path", "path"),
     ("Builder::name", "name="),
-    ("Import::skip_unsupported", "skip_unsupported=True"),
-    ("Import::only", "only=[..]"),
+    ("the setting skip_unsupported", "skip_unsupported=True"),
+    ("the setting only", "only=[..]"),
     (
         "open it as SharedArray or AnyArray",
         "open it as an array, by Manager.open() or ndshm.open()",

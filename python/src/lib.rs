@@ -79,7 +79,10 @@ mod _ndshm {
         export::Keeper,
         growing::{GrowingArray, ReservedRows, open_growing, open_growing_path, unpickle_growing},
         guard::Guard,
-        manager::Manager,
+        manager::{
+            Manager,
+            checkpoint::{checkpoint_contents, checkpoint_ids},
+        },
         ring::{
             FrameMut, Producer, Ring, Subscriber, Waiter, open_ring, open_ring_path, unpickle_ring,
         },

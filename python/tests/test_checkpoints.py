@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,3 +72,101 @@ def test_refusals_name_the_reason(tmp_path: pathlib.Path) -> None:
             m.restore(tmp_path, slices={"xs": [slice(0, 4)]}, prefix="p.")
         with pytest.raises(ValueError, match="place"):
             m.checkpoint("ftp://host/x")
+
+
+def test_the_contents_of_a_checkpoint_are_known_without_a_store(tmp_path: pathlib.Path) -> None:
+    assert ndshm.checkpoints(tmp_path / "none") == []
+    with ndshm.Manager() as m:
+        m.zeros((4, 3), "f4", name="xs")
+        m.from_ndarray(np.asfortranarray(np.ones((2, 5))), name="ys").freeze()
+        m.growing((2,), "i2", 100, name="log").append(np.zeros((7, 2), "i2"))
+        first = m.checkpoint(tmp_path)
+        m.zeros(1, name="one")
+        second = m.checkpoint(tmp_path)
+    assert ndshm.checkpoints(tmp_path) == [second.id, first.id]
+
+    contents = ndshm.checkpoint_contents(tmp_path)
+    assert contents.checkpoint == second.id and contents.left == []
+    arrays = {array.name: array for array in contents.arrays}
+    assert set(arrays) == {"log", "one", "xs", "ys"}
+    log, xs, ys = arrays["log"], arrays["xs"], arrays["ys"]
+    assert (log.shape, log.max_len, log.frozen) == ((7, 2), 100, False)
+    assert (xs.shape, xs.dtype, xs.order, xs.nbytes) == ((4, 3), "<f4", "C", 48)
+    assert (ys.order, ys.frozen, ys.poisoned, ys.max_len) == ("F", True, False, None)
+
+    older = ndshm.checkpoint_contents(tmp_path, checkpoint=first.id, only="*s")
+    assert sorted(array.name for array in older.arrays) == ["xs", "ys"]
+    part = ndshm.checkpoint_contents(tmp_path, slices={"xs": [slice(1, 3), slice(3)]})
+    assert [array.shape for array in part.arrays] == [(2, 3)]
+    with pytest.raises(ndshm.Transfer, match="no checkpoint"):
+        ndshm.checkpoint_contents(tmp_path, checkpoint="unknown")
+    with pytest.raises(ndshm.Layout, match="xs"):
+        ndshm.checkpoint_contents(tmp_path, slices={"xs": [slice(9), slice(3)]})
+    with pytest.raises(ValueError, match="must have a stop"):
+        ndshm.checkpoint_contents(tmp_path, slices={"xs": [slice(None), slice(3)]})
+
+
+def test_arrays_that_grow_are_frozen_or_poisoned_come_back_as_they_were(
+    tmp_path: pathlib.Path,
+) -> None:
+    with ndshm.Manager() as m:
+        m.ones(3, name="frozen").freeze()
+        log = m.growing(2, "i2", 100, name="log")
+        log.append([[1, 2], [3, 4]])
+        bad = m.zeros(5, name="bad")
+        with pytest.raises(RuntimeError, match="half"), bad.write() as x:
+            x[0] = 7
+            raise RuntimeError("half of it is written")
+        m.ring(3, 4, "f8", name="ring")
+        m.zeros(3)
+        with pytest.raises(ndshm.Poisoned, match="bad"):
+            m.checkpoint(tmp_path)
+        written = m.checkpoint(tmp_path, poisoned=True, each=True, timeout=5)
+        assert written.arrays == 3 and "ring" in dict(written.left)
+    contents = ndshm.checkpoint_contents(tmp_path, only="bad")
+    assert [array.poisoned for array in contents.arrays] == [True]
+    with ndshm.Manager() as m:
+        assert set(m.restore(tmp_path, in_flight=1).names) == {"frozen", "log", "bad"}
+        assert m.open("frozen").frozen
+        again = m.open_growing("log")
+        again.append([[5, 6]])
+        assert again[:].tolist() == [[1, 2], [3, 4], [5, 6]]
+        bad = m.open("bad")
+        assert bad.poisoned() == [(0, 40)]
+        with bad.recover() as x:
+            assert x[0] == 7
+        with pytest.raises(ndshm.AlreadyExists):
+            m.restore(tmp_path)
+        assert len(m.restore(tmp_path, prefix="b.", only=["log"]).names) == 1
+
+
+@pytest.mark.parametrize(
+    "settings", [{"zstd": 3}, {"shards": 1000}, {"zstd": 1, "shards": 64}, {"structs": "struct"}]
+)
+def test_every_encoding_comes_back(tmp_path: pathlib.Path, settings: dict[str, Any]) -> None:
+    point = np.dtype([("x", "<f4"), ("n", "<i8", (2,))])
+    values = np.zeros((30, 40), point)
+    values["n"] = np.arange(2400).reshape(30, 40, 2)
+    with ndshm.Manager() as m:
+        m.from_ndarray(values, name="points")
+        m.from_ndarray(np.arange(10_000), name="xs")
+        m.checkpoint(tmp_path, **settings)
+    with ndshm.Manager() as m:
+        m.restore(tmp_path)
+        np.testing.assert_array_equal(m.open("points").to_numpy(), values)
+        np.testing.assert_array_equal(m.open("xs").to_numpy(), np.arange(10_000))
+
+
+def test_settings_that_make_no_sense_are_refused(tmp_path: pathlib.Path) -> None:
+    with ndshm.Manager() as m:
+        m.zeros(3, name="xs")
+        for place, settings, reason in [
+            (tmp_path, {"zstd": 0}, "1 to 22"),
+            (tmp_path, {"structs": "tuple"}, "'fields' or 'struct'"),
+            (tmp_path, {"timeout": -1}, "negative"),
+            ("gs://bucket/x", {}, "s3://BUCKET/PREFIX"),
+            ("", {}, "empty"),
+        ]:
+            with pytest.raises(ValueError, match=reason):
+                m.checkpoint(place, **settings)
+        assert not list(tmp_path.iterdir())

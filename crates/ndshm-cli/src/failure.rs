@@ -180,8 +180,8 @@ fn message_of(error: &Error) -> String {
         ),
         Error::Transfer { .. } => error
             .to_string()
-            .replace("Import::skip_unsupported", "--skip-unsupported")
-            .replace("Import::only", "--only"),
+            .replace("the setting skip_unsupported", "--skip-unsupported")
+            .replace("the setting only", "--only"),
         Error::Closed { path } => format!(
             "{}: the store was closed; ndshm ls lists the stores",
             path.display()

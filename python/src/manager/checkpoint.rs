@@ -1,10 +1,14 @@
 //! Checkpoints of a store, and back.
 
-use crate::error::Raise;
+use crate::{arguments, error::Raise};
 use ndshm::{
     Bucket, Checkpoint, Checkpointed, DirectoryBucket, Error, Manager, Restore, Restored, Structs,
 };
-use pyo3::{exceptions::PyValueError, prelude::*, types::PyDict};
+use pyo3::{
+    exceptions::PyValueError,
+    prelude::*,
+    types::{PyDict, PyTuple},
+};
 use std::{ops::Range, path::PathBuf, time::Duration};
 
 /// A place as Python names it: a path or a URL.
@@ -126,7 +130,7 @@ fn left(left: &[ndshm::Left]) -> Vec<(String, String)> {
 /// The settings of a restore, from Python's keywords.
 #[derive(FromPyObject)]
 #[pyo3(from_item_all)]
-pub(super) struct RestoreSettings {
+pub(crate) struct RestoreSettings {
     checkpoint: Option<String>,
     only: Option<Vec<String>>,
     slices: Vec<(String, Vec<(usize, usize)>)>,
@@ -136,6 +140,25 @@ pub(super) struct RestoreSettings {
 }
 
 impl RestoreSettings {
+    /// The library's settings.
+    fn restore<'a>(self) -> Restore<'a> {
+        let mut restore = Restore::new()
+            .only(self.only.unwrap_or_default())
+            .prefix(self.prefix)
+            .in_flight(self.in_flight);
+        if let Some(id) = self.checkpoint {
+            restore = restore.checkpoint(id);
+        }
+        for (name, ranges) in self.slices {
+            let ranges = ranges.into_iter().map(|(start, end)| Range { start, end });
+            restore = restore.slice(name, ranges);
+        }
+        match self.skip_unsupported {
+            true => restore.skip_unsupported(),
+            false => restore,
+        }
+    }
+
     /// Makes the arrays, without the interpreter's lock.
     pub(super) fn read<'py>(
         self,
@@ -146,24 +169,8 @@ impl RestoreSettings {
     ) -> PyResult<Bound<'py, PyDict>> {
         let bucket = bucket_of(place)?;
         let show = caller(progress);
-        let restored: Result<Restored, Error> = py.detach(|| {
-            let mut restore = Restore::new()
-                .only(self.only.unwrap_or_default())
-                .prefix(self.prefix)
-                .in_flight(self.in_flight)
-                .progress(&show);
-            if let Some(id) = self.checkpoint {
-                restore = restore.checkpoint(id);
-            }
-            for (name, ranges) in self.slices {
-                let ranges = ranges.into_iter().map(|(start, end)| Range { start, end });
-                restore = restore.slice(name, ranges);
-            }
-            if self.skip_unsupported {
-                restore = restore.skip_unsupported();
-            }
-            restore.read(manager, &*bucket)
-        });
+        let restored: Result<Restored, Error> =
+            py.detach(|| self.restore().progress(&show).read(manager, &*bucket));
         let restored = restored.raise(py)?;
         let dict = PyDict::new(py);
         dict.set_item("checkpoint", &restored.checkpoint)?;
@@ -172,6 +179,41 @@ impl RestoreSettings {
         dict.set_item("left", left(&restored.left))?;
         Ok(dict)
     }
+}
+
+/// Return the ids of the checkpoints at a place, the newest first.
+#[pyfunction]
+pub(crate) fn checkpoint_ids(py: Python<'_>, place: PathBuf) -> PyResult<Vec<String>> {
+    let bucket = bucket_of(&place_of(place)?)?;
+    py.detach(|| Checkpoint::ids(&*bucket)).raise(py)
+}
+
+/// Return what a restore would make, as a description and the descriptions of its arrays.
+#[pyfunction]
+pub(crate) fn checkpoint_contents<'py>(
+    py: Python<'py>,
+    place: PathBuf,
+    settings: RestoreSettings,
+) -> PyResult<(Bound<'py, PyDict>, Vec<Bound<'py, PyDict>>)> {
+    let bucket = bucket_of(&place_of(place)?)?;
+    let listing = py.detach(|| settings.restore().list(&*bucket)).raise(py)?;
+    let arrays = listing.arrays.iter().map(|array| {
+        let dict = PyDict::new(py);
+        dict.set_item("name", &array.name)?;
+        dict.set_item("shape", PyTuple::new(py, &array.shape)?)?;
+        dict.set_item("dtype", array.dtype.to_string())?;
+        dict.set_item("order", arguments::order_name(array.order))?;
+        dict.set_item("nbytes", array.byte_len)?;
+        dict.set_item("max_len", array.max_len)?;
+        dict.set_item("frozen", array.is_frozen)?;
+        dict.set_item("poisoned", array.is_poisoned)?;
+        Ok(dict)
+    });
+    let arrays = arrays.collect::<PyResult<_>>()?;
+    let dict = PyDict::new(py);
+    dict.set_item("checkpoint", &listing.checkpoint)?;
+    dict.set_item("left", left(&listing.left))?;
+    Ok((dict, arrays))
 }
 
 /// Calls a function of Python with the bytes that are done. Its exceptions are told, and end

@@ -1,6 +1,6 @@
 //! The class `Manager`: the base class of `ndshm.Manager`.
 
-mod checkpoint;
+pub(crate) mod checkpoint;
 mod describe;
 mod labels;
 mod load;

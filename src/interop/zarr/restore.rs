@@ -354,7 +354,7 @@ impl<'a> Restore<'a> {
                 return Err(Error::transfer(
                     place,
                     format!(
-                        "two of its arrays would be called {name:?}: take one by Restore::only"
+                        "two of its arrays would be called {name:?}: take one with the setting only"
                     ),
                 ));
             }

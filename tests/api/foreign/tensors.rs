@@ -34,7 +34,7 @@ fn tensors_of_types_that_are_not_here_are_listed_and_left_on_request() {
         r#""w/8": its element type "F8_E4M3""#,
         r#""w/4""#,
         "33 axes",
-        "Import::skip_unsupported",
+        "the setting skip_unsupported",
     ] {
         assert!(told.contains(part), "{told}");
     }

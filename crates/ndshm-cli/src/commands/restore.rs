@@ -8,7 +8,7 @@ use crate::{
     failure::{Failure, printable},
 };
 use comfy_table::Cell;
-use ndshm::{Listed, Listing, Order, Restore};
+use ndshm::{Checkpoint, Listed, Listing, Order, Restore};
 use serde_json::json;
 use std::{io::Write, ops::Range, path::PathBuf, process::ExitCode};
 
@@ -30,7 +30,7 @@ pub(crate) struct Args {
     /// The store: a name or a directory
     #[arg(value_name = "STORE", required_unless_present = "list")]
     store: Option<PathBuf>,
-    /// List the arrays, and make none
+    /// List the arrays, and the ids of the other checkpoints, and make nothing
     #[arg(long, conflicts_with_all = ["store", "create_store", "prefix", "in_flight"])]
     list: bool,
     /// Make the store, persistent, if there is none
@@ -70,7 +70,11 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
         restore = restore.slice(name, ranges);
     }
     let Some(store) = &args.store else {
-        return list(context, &restore.list(&*bucket)?);
+        return list(
+            context,
+            &restore.list(&*bucket)?,
+            &Checkpoint::ids(&*bucket)?,
+        );
     };
     let manager = context.open_store(store, args.create_store)?;
     let bar = place::bar(context, &args.place);
@@ -100,8 +104,8 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints the arrays of a checkpoint.
-fn list(context: &Context, listing: &Listing) -> Outcome {
+/// Prints the arrays of a checkpoint, and the ids of all checkpoints of the place.
+fn list(context: &Context, listing: &Listing, ids: &[String]) -> Outcome {
     place::report_left(&listing.left)?;
     if context.is_json {
         let arrays: Vec<_> = listing.arrays.iter().map(listed_json).collect();
@@ -109,6 +113,7 @@ fn list(context: &Context, listing: &Listing) -> Outcome {
             "checkpoint": listing.checkpoint,
             "arrays": arrays,
             "left": place::left_json(&listing.left),
+            "checkpoints": ids,
         }))?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -135,6 +140,11 @@ fn list(context: &Context, listing: &Listing) -> Outcome {
         }
         for line in table.lines() {
             writeln!(out, " {}", line.trim_end())?;
+        }
+    }
+    for id in ids {
+        if Some(id) != listing.checkpoint.as_ref() {
+            writeln!(out, "{id}: another checkpoint")?;
         }
     }
     out.flush()?;

@@ -73,6 +73,21 @@ fn the_arrays_of_a_checkpoint_are_listed_without_a_store() {
         "--json restore {place} --list --slice 'xs[1:3, 0:2]'"
     ));
     assert_eq!(json(&part)["arrays"][0]["shape"], serde_json::json!([2, 2]));
+    // Checkpoints that are not listed are named.
+    let first = listed["checkpoint"].as_str().unwrap();
+    assert_eq!(listed["checkpoints"], serde_json::json!([first]));
+    assert!(!shown.contains("another checkpoint"), "{shown}");
+    let second = json(&fixture.output(&format!("--json checkpoint run {place}")));
+    let listed = json(&fixture.output(&format!("--json restore {place} --list")));
+    assert_eq!(
+        listed["checkpoints"],
+        serde_json::json!([second["checkpoint"], first])
+    );
+    let shown = fixture.output(&format!("restore {place} --list"));
+    assert!(
+        shown.ends_with(&format!("{first}: another checkpoint\n")),
+        "{shown}"
+    );
     // Without a list there is a store, and only then.
     fixture.ndshm(&format!("restore {place}")).code(2);
     fixture

@@ -6,7 +6,7 @@ mod run;
 mod send;
 mod source;
 
-use super::{bucket::Bucket, encode::Codecs, types::Structs};
+use super::{attempts, bucket::Bucket, encode::Codecs, types::Structs};
 use crate::{
     error::Result,
     interop::{
@@ -215,6 +215,31 @@ impl<'a> Checkpoint<'a> {
         directory: impl AsRef<Path>,
     ) -> Result<Checkpointed> {
         self.write(manager, &super::DirectoryBucket::new(directory.as_ref()))
+    }
+
+    /// The ids of the checkpoints in a bucket, the newest first; none where nothing is.
+    /// [`Restore::list`](crate::Restore::list) says what each has.
+    ///
+    /// # Errors
+    ///
+    /// `Io` where the bucket cannot be read.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ndshm::{Checkpoint, DirectoryBucket};
+    ///
+    /// # let scratch = tempfile::tempdir().unwrap();
+    /// let bucket = DirectoryBucket::new(scratch.path().join("checkpoints"));
+    /// let manager = ndshm::Manager::new()?;
+    /// let first = Checkpoint::new().write(&manager, &bucket)?.id;
+    /// let second = Checkpoint::new().write(&manager, &bucket)?.id;
+    /// assert_eq!(Checkpoint::ids(&bucket)?, [second, first]);
+    /// # Ok::<(), ndshm::Error>(())
+    /// ```
+    pub fn ids(bucket: &dyn Bucket) -> Result<Vec<String>> {
+        let (committed, _) = attempts::ids(bucket, Path::new(&bucket.location()))?;
+        Ok(committed.iter().map(ToString::to_string).collect())
     }
 
     /// Writes a checkpoint into a bucket.
