@@ -63,7 +63,8 @@ impl Selection {
             .map(|Left { key, reason }| format!("{key:?}: {reason}"))
             .collect();
         Err(format!(
-            "{}; leave them with the setting skip_unsupported, or choose others with the setting only",
+            "{}; leave them with the setting skip_unsupported, or choose others with the setting \
+             only",
             reasons.join("; ")
         )
         .into())

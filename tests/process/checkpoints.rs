@@ -1,8 +1,11 @@
 //! Checkpoints and restores that are killed at every step.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
+#[path = "../common/checkpointed.rs"]
+mod checkpointed;
+
 use crate::common::{self, Root, files_below};
-use ndarray::Ix1;
+use checkpointed::number_of;
 use ndshm::{Bucket, Checkpoint, DirectoryBucket, Manager, Object, Part, Restore, Version};
 use rustix::process::{Signal, getpid, kill_process};
 use std::{
@@ -126,37 +129,14 @@ fn child_is_killed() {
 fn survives(verb: &str, store: &Path, place: &Path, step: usize, how: &str) -> bool {
     let (store, place) = (store.display().to_string(), place.display().to_string());
     let arguments = [verb, &store, &place, &step.to_string(), how];
-    let output = common::start(child_is_killed, &arguments)
-        .wait_with_output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    let survived = text.contains("survived");
-    assert!(
-        survived || std::os::unix::process::ExitStatusExt::signal(&output.status) == Some(9),
-        "{text}\n{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    survived
-}
-
-/// The number that both arrays of a checkpoint have in all elements.
-fn number_of(root: &Root, restore: Restore<'_>, place: &Path) -> f64 {
-    let manager = root.manager();
-    restore.from_directory(&manager, place).unwrap();
-    let numbers = ["xs", "ys"].map(|name| {
-        let array = manager.array::<f64, Ix1>(name).unwrap();
-        let elements = array.read().unwrap();
-        assert!(elements.iter().all(|element| *element == elements[0]));
-        elements[0]
-    });
-    assert_eq!(numbers[0], numbers[1]);
-    numbers[0]
+    checkpointed::survives(common::start(child_is_killed, &arguments))
 }
 
 #[test]
 fn a_checkpoint_that_is_killed_at_any_step_leaves_whole_ones_and_is_continued() {
     let (root, scratch) = (Root::new(), tempfile::tempdir().unwrap());
     let (store, place) = (root.path().join("store"), scratch.path().join("place"));
+    let bucket = DirectoryBucket::new(&place);
     let manager = Manager::create(&store).unwrap();
     let arrays = ["xs", "ys"].map(|name| {
         let options = manager.options().name(name);
@@ -172,7 +152,7 @@ fn a_checkpoint_that_is_killed_at_any_step_leaves_whole_ones_and_is_continued() 
             }
             let survived = survives("checkpoint", &store, &place, step, how);
             kills += usize::from(!survived);
-            let found = number_of(&root, Restore::new(), &place);
+            let found = number_of(&root.manager(), Restore::new(), &bucket);
             assert!(
                 found == number || !survived && found == last,
                 "{how} {step}: {found}"
@@ -182,13 +162,13 @@ fn a_checkpoint_that_is_killed_at_any_step_leaves_whole_ones_and_is_continued() 
                 let entry = entry.unwrap();
                 if entry.path().join("zarr.json").exists() {
                     let id = entry.file_name().into_string().unwrap();
-                    number_of(&root, Restore::new().checkpoint(id), &place);
+                    number_of(&root.manager(), Restore::new().checkpoint(id), &bucket);
                 }
             }
             // The next one sends the rest, and deletes what is left.
             let next = settings().keep(1).to_directory(&manager, &place).unwrap();
             referred += usize::from(next.referred > 0);
-            assert_eq!(number_of(&root, Restore::new(), &place), number);
+            assert_eq!(number_of(&root.manager(), Restore::new(), &bucket), number);
             assert_eq!(fs::read_dir(&place).unwrap().count(), 3, "{how} {step}");
             last = number;
             if survived {

@@ -1,14 +1,16 @@
 //! Processes that are killed at every request of a checkpoint and of a restore.
 
+#[path = "../../../../tests/common/checkpointed.rs"]
+mod checkpointed;
+
 use crate::{
     common::{self, Root, files_below},
     proxy::{Harm, Proxy},
     server::{self, SECRET, Server},
 };
-use ndarray::Ix1;
+use checkpointed::number_of;
 use ndshm::{Bucket, Checkpoint, Manager, Restore};
-use ndshm_s3::S3Bucket;
-use std::{os::unix::process::ExitStatusExt, path::Path};
+use std::path::Path;
 
 /// Elements of each array: a chunk of 1 MiB, which is recorded when it was sent.
 const LEN: usize = 1 << 17;
@@ -44,30 +46,7 @@ fn survives(proxy: &Proxy, verb: &str, store: &Path, step: usize, how: Harm) -> 
         false => Harm::None,
     });
     let arguments = [verb, store.to_str().unwrap(), &proxy.port.to_string()];
-    let child = proxy.victim(|| common::start(child_is_killed, &arguments));
-    let output = child.wait_with_output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    let survived = text.contains("survived");
-    assert!(
-        survived || output.status.signal() == Some(9),
-        "{text}\n{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    survived
-}
-
-/// The number that both arrays of a checkpoint have in all elements.
-fn number_of(root: &Root, restore: Restore<'_>, bucket: &S3Bucket) -> f64 {
-    let manager = root.manager();
-    restore.read(&manager, bucket).unwrap();
-    let numbers = ["xs", "ys"].map(|name| {
-        let array = manager.array::<f64, Ix1>(name).unwrap();
-        let elements = array.read().unwrap();
-        assert!(elements.iter().all(|element| *element == elements[0]));
-        elements[0]
-    });
-    assert_eq!(numbers[0], numbers[1]);
-    numbers[0]
+    checkpointed::survives(proxy.victim(|| common::start(child_is_killed, &arguments)))
 }
 
 #[test]
@@ -93,7 +72,7 @@ fn a_checkpoint_that_is_killed_at_any_request_leaves_whole_ones_and_is_continued
             }
             let survived = survives(&proxy, "checkpoint", &store, step, how);
             kills += usize::from(!survived);
-            let found = number_of(&root, Restore::new(), &bucket);
+            let found = number_of(&root.manager(), Restore::new(), &bucket);
             assert!(
                 found == number || !survived && found == last,
                 "{how:?} {step}: {found}"
@@ -105,7 +84,7 @@ fn a_checkpoint_that_is_killed_at_any_request_leaves_whole_ones_and_is_continued
                 match bucket.get(&format!("{name}/zarr.json")).unwrap() {
                     Some(_) => {
                         let restore = Restore::new().checkpoint(&name);
-                        is_committed |= number_of(&root, restore, &bucket) == number;
+                        is_committed |= number_of(&root.manager(), restore, &bucket) == number;
                     }
                     None => recorded += bucket.list(&format!("{name}/_ndshm/sent")).unwrap().len(),
                 }
@@ -119,7 +98,7 @@ fn a_checkpoint_that_is_killed_at_any_request_leaves_whole_ones_and_is_continued
                 "{how:?} {step}"
             );
             continued += usize::from(there > 0);
-            assert_eq!(number_of(&root, Restore::new(), &bucket), number);
+            assert_eq!(number_of(&root.manager(), Restore::new(), &bucket), number);
             let mut names = bucket.children("").unwrap();
             names.sort();
             assert_eq!(names, [next.id, "latest.json".to_owned()], "{how:?} {step}");
