@@ -3,26 +3,19 @@
 //! directory's file system. Rounds are interleaved; the medians of the rates and of the ratios of a
 //! round are printed.
 
+#[path = "ratios/rates.rs"]
+#[allow(unreachable_pub, reason = "several benches use it")]
+mod rates;
+
 use ndshm::{Checkpoint, Manager};
+use rates::{report, timed};
 use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    time::{Duration, Instant},
 };
 
 const ROUNDS: usize = 7;
-
-fn timed(work: impl FnOnce()) -> Duration {
-    let start = Instant::now();
-    work();
-    start.elapsed()
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    values[values.len() / 2]
-}
 
 fn cp(from: &Path, to: &Path) {
     let status = Command::new("cp").args([from, to]).status();
@@ -75,22 +68,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             outcome?;
         }
     }
-    for (name, ours, theirs) in [
-        ("checkpoint", written, copied),
-        ("restore", read, copied_back),
-    ] {
-        let rates = |times: &[Duration]| -> Vec<f64> {
-            let rate = |time: &Duration| mib as f64 / time.as_secs_f64();
-            times.iter().map(rate).collect()
-        };
-        let (ours, theirs) = (rates(&ours), rates(&theirs));
-        let ratios = ours.iter().zip(&theirs).map(|(ours, theirs)| ours / theirs);
-        let ratio = median(ratios.collect());
-        println!(
-            "{name}: {:.0} MiB/s, cp {:.0} MiB/s, ratio {ratio:.2}",
-            median(ours),
-            median(theirs)
-        );
-    }
+    report("checkpoint", "cp", mib, &written, &copied);
+    report("restore", "cp", mib, &read, &copied_back);
     Ok(())
 }

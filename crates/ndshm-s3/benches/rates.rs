@@ -5,6 +5,9 @@
 //! Rounds are interleaved; the medians of the rates and of the ratios of a round are printed.
 #![allow(clippy::unwrap_used, reason = "a bench ends at the first error")]
 
+#[path = "../../../benches/ratios/rates.rs"]
+#[allow(unreachable_pub, reason = "several benches use it")]
+mod rates;
 #[allow(dead_code, unreachable_pub, reason = "the bench uses a part")]
 #[path = "../tests/servers/server.rs"]
 mod server;
@@ -12,27 +15,14 @@ mod server;
 use futures_util::StreamExt;
 use ndshm::{Bucket, Checkpoint, Manager, Restore};
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload, aws::AmazonS3Builder, path::Path};
+use rates::{report, timed};
 use server::{KEY, SECRET, Server};
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
 
 const ROUNDS: usize = 5;
 /// The chunks of a checkpoint, and how many are in flight: the defaults.
 const CHUNK: usize = 64 << 20;
 const IN_FLIGHT: usize = 4;
-
-fn timed(work: impl FnOnce()) -> Duration {
-    let start = Instant::now();
-    work();
-    start.elapsed()
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    values[values.len() / 2]
-}
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -110,20 +100,8 @@ fn main() {
             }));
         }
     }
-    for (name, bare, ours, theirs) in [
-        ("checkpoint", "bare PUT", 0, 1),
-        ("restore", "bare GET", 2, 3),
-        ("restore", "bare GET, kept", 2, 4),
-    ] {
-        let rate = |time: &Duration| mib as f64 / time.as_secs_f64();
-        let rates = |at: usize| times[at].iter().map(rate).collect::<Vec<_>>();
-        let (ours, theirs) = (rates(ours), rates(theirs));
-        let ratios = ours.iter().zip(&theirs).map(|(ours, theirs)| ours / theirs);
-        let ratio = median(ratios.collect());
-        println!(
-            "{name}: {:.0} MiB/s, {bare} {:.0} MiB/s, ratio {ratio:.2}",
-            median(ours),
-            median(theirs)
-        );
-    }
+    let [checkpoints, puts, restores, gets, kept] = &times;
+    report("checkpoint", "bare PUT", mib, checkpoints, puts);
+    report("restore", "bare GET", mib, restores, gets);
+    report("restore", "bare GET, kept", mib, restores, kept);
 }
