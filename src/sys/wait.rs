@@ -14,8 +14,8 @@
 //! # Threads that work for a call
 //!
 //! A check may have an answer in one thread alone, as Python's has in the main thread. Threads that
-//! share the work of a call therefore end with it: the calling thread sets a flag that each of them
-//! names once ([`work_until`]).
+//! share the work of a call therefore end with it: the calling thread asks the check, and sets a
+//! flag that each of them names once ([`work_until`]).
 
 use crate::{
     error::{Error, Result},
@@ -271,11 +271,15 @@ pub(crate) fn limited<T>(time: Duration, work: impl FnOnce() -> T) -> T {
 /// ```
 #[cold]
 pub fn is_interrupted() -> bool {
-    let is_over = ENDS.with_borrow(|ends| {
-        let is_set = ends.flag.as_ref().is_some_and(|flag| flag.load(Relaxed));
-        is_set || ends.until.is_some_and(|until| until <= Instant::now())
+    let is_over = ENDS.with_borrow(|ends| match &ends.flag {
+        // The calling thread asks the check.
+        Some(flag) => Some(flag.load(Relaxed)),
+        None => ends
+            .until
+            .is_some_and(|until| until <= Instant::now())
+            .then_some(true),
     });
-    is_over || is_checked()
+    is_over.unwrap_or_else(is_checked)
 }
 
 /// Asks the check, unless this thread asked it a moment ago.
