@@ -9,6 +9,9 @@ use std::{convert::Infallible, fmt, io};
 /// place. [`DirectoryBucket`](crate::DirectoryBucket) is the implementation of this crate;
 /// [`Checkpoint`](crate::Checkpoint) and [`Restore`](crate::Restore) call it from several threads.
 ///
+/// An operation that waits for long should ask [`is_interrupted`](crate::is_interrupted) meanwhile:
+/// the call that it works for may have failed elsewhere, or ended by a Ctrl-C.
+///
 /// # Examples
 ///
 /// ```
