@@ -80,8 +80,8 @@ fn main() {
             }));
         };
         times[1].push(timed(puts));
-        // A restore has connections of its own, because it is another process in earnest. On those of
-        // the checkpoint this server holds back the end of each small answer for 40 ms (Nagle).
+        // A restore has connections of its own, because it is another process in earnest. On those
+        // of the checkpoint this server holds back the end of each small answer for 40 ms (Nagle).
         let (other, bucket) = (Manager::new().unwrap(), server.bucket(URL, SECRET));
         times[2].push(timed(|| {
             drop(Restore::new().read(&other, &bucket).unwrap())
