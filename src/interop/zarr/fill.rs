@@ -267,12 +267,12 @@ impl<'a> Filling<'a> {
             Err(error) => return Err(failed(place, "read the chunk", &key)(error)),
         }
         if let Some(&(len, crc32)) = check {
-            let Ok(()) =
-                zeros::<std::convert::Infallible>(len.saturating_sub(part.len() as u64), |piece| {
-                    hasher.update(piece);
-                    Ok(())
-                });
-            if hasher.finalize() != crc32 {
+            let whole = (grid.chunk_len() * self.job.dtype.itemsize()) as u64;
+            let Ok(()) = zeros::<std::convert::Infallible>(whole - part.len() as u64, |piece| {
+                hasher.update(piece);
+                Ok(())
+            });
+            if len != whole || hasher.finalize() != crc32 {
                 return Err(damaged(place, &key));
             }
         }

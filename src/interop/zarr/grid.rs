@@ -1,6 +1,9 @@
 //! The chunks of an array: slabs along the axis that is slowest in memory.
 
-use crate::layout::Order;
+use crate::layout::{self, Order};
+
+/// Bytes that the chunks of a growing array have at least, for rows to come.
+const FEWEST: usize = 4 << 10;
 
 /// An array in its order of memory, cut into chunks of one shape. Each chunk is contiguous in
 /// memory: its lengths are 1 along the slowest axes, then some rows, then all of the rest.
@@ -44,28 +47,38 @@ impl Grid {
         }
     }
 
-    /// Chunks of whole rows, as many for every number of rows: an array that grows keeps its
-    /// chunks.
-    pub(super) fn of_rows(shape: &[usize], itemsize: usize, target: usize) -> Self {
+    /// Chunks of whole rows, for an array that grows to at most `max_len` rows and keeps its chunks
+    /// then: about `target` bytes each. Fewer rows have one chunk, of a power of two, so that not
+    /// more than half of it is padding, and that rows are sent again only when their number doubles.
+    pub(super) fn of_rows(shape: &[usize], max_len: usize, itemsize: usize, target: usize) -> Self {
         let row = shape.iter().skip(1).product::<usize>() * itemsize;
         let mut grid = Self::new(shape, Order::C, itemsize, usize::MAX / 4);
         if let Some(rows) = grid.chunk.first_mut() {
-            *rows = (target / row.max(1)).max(1);
+            let most = (target / row.max(1)).clamp(1, max_len.max(1));
+            let few = (FEWEST / row.max(1)).clamp(1, most);
+            *rows = shape[0].max(few).next_power_of_two().min(most);
         }
         grid
     }
 
-    /// The grid of these chunks, if each of them is contiguous in the memory of an array of this
-    /// order.
+    /// The grid of these chunks, if the elements that each has of an array are contiguous in the
+    /// memory of the array, and stand at the start of the chunk.
     pub(super) fn of_chunks(shape: &[usize], order: Order, chunk: &[usize]) -> Option<Self> {
+        let are_countable = [shape, chunk].map(|lens| layout::byte_len(lens, 1).is_some());
+        if shape.len() != chunk.len()
+            || shape.contains(&0)
+            || chunk.contains(&0)
+            || are_countable != [true; 2]
+        {
+            return None;
+        }
         let (shape, chunk) = (in_memory(shape, order), in_memory(chunk, order));
-        let is_one = |axis: usize| chunk[axis] == 1 || shape[axis] == 1;
+        // Along the axes before it a chunk has one index of the array, and may have padding.
         let cut = (0..shape.len())
-            .find(|&axis| !is_one(axis))
+            .find(|&axis| chunk[axis].min(shape[axis]) > 1)
             .unwrap_or(shape.len().saturating_sub(1));
         let are_whole = (cut + 1..shape.len()).all(|axis| chunk[axis] == shape[axis]);
-        let are_short = (0..cut).all(|axis| chunk[axis] == 1);
-        (are_whole && are_short && !shape.contains(&0)).then_some(Self {
+        are_whole.then_some(Self {
             order,
             shape,
             chunk,
@@ -167,14 +180,67 @@ mod tests {
             next += len;
         }
         assert_eq!(next, shape.iter().product::<usize>(), "{shape:?}");
+        check_again(shape, order, &grid);
+        grid
+    }
+
+    /// Checks that the chunks are the same for a reader, who knows their shape alone.
+    fn check_again(shape: &[usize], order: Order, grid: &Grid) {
         if !shape.contains(&0) {
             let again = Grid::of_chunks(shape, order, &grid.chunk_shape()).unwrap();
+            assert_eq!(again.len(), grid.len());
             for number in 0..grid.len() {
                 assert_eq!(again.range(number), grid.range(number));
                 assert_eq!(again.coordinates(number), grid.coordinates(number));
             }
         }
-        grid
+    }
+
+    /// A reader once took the rows of an array with one row for damaged.
+    #[test]
+    fn chunks_of_rows_are_the_same_for_a_reader() {
+        for rows in 0..20 {
+            for rest in [&[][..], &[1], &[2], &[3, 1], &[1, 3], &[2, 3]] {
+                for target in [1, 100, 100_000] {
+                    let shape = [&[rows], rest].concat();
+                    let grid = Grid::of_rows(&shape, 1000, 4, target);
+                    check_again(&shape, Order::C, &grid);
+                    let mut sharded = grid.clone();
+                    if rows > 0 && sharded.shard(4, 50).is_some() {
+                        check_again(&shape, Order::C, &sharded);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn few_rows_have_little_padding_and_never_more_than_the_maximum() {
+        let rows = |len, max_len, target| Grid::of_rows(&[len, 2], max_len, 8, target).chunk[0];
+        assert_eq!(rows(7, 1 << 40, 64 << 20), 256);
+        assert_eq!(rows(7, 10, 64 << 20), 10);
+        assert_eq!(rows(300, 1 << 40, 64 << 20), 512);
+        assert_eq!(rows(1 << 30, 1 << 40, 64 << 20), 4 << 20);
+        assert_eq!(rows(7, 100, 1), 1);
+    }
+
+    #[test]
+    fn chunks_of_a_hostile_manifest_have_no_grid() {
+        let many = usize::MAX / 2;
+        for (shape, chunk) in [
+            (&[4][..], &[0][..]),
+            (&[4, 4], &[4]),
+            (&[4], &[4, 4]),
+            (&[many, many, 5], &[1, 1, 5]),
+            (&[2, 2], &[many, many]),
+            (&[0], &[1]),
+        ] {
+            assert_eq!(
+                Grid::of_chunks(shape, Order::C, chunk),
+                None,
+                "{shape:?} {chunk:?}"
+            );
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::{
     element::numpy,
     error::{Error, Result},
     interop::selection::Left,
+    layout::Order,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ciborium::Value as Cbor;
@@ -91,6 +92,11 @@ fn job_of(
     let order = record
         .memory_order()
         .ok_or_else(|| named("it has no order"))?;
+    let is_of_rows =
+        |max_len| order == Order::C && record.shape.first().is_some_and(|&len| len <= max_len);
+    if record.max_len.is_some_and(|max_len| !is_of_rows(max_len)) {
+        return Err(named("its rows are more than it can have"));
+    }
     let attrs = match &record.attrs {
         None => None,
         Some(text) => {

@@ -3,17 +3,14 @@
 //! One of the modules with unsafe code. The thread that takes the guards of a checkpoint hands each
 //! of them to the thread that sends its elements, and the last of these gives it back.
 
-use crate::{
-    array::{any::AnyArray, guard::ReadGuard},
-    error::Result,
-};
+use crate::array::guard::ReadGuard;
 use ndarray::IxDyn;
 
 /// Elements that lie together in memory, in the order of memory.
 pub(super) enum Slab {
     Guarded(Movable),
-    /// A copy that was made without a guard, of elements that are poisoned.
-    Copied(Vec<u8>),
+    /// Elements that are poisoned, of which each chunk is copied without a guard when it is sent.
+    Unlocked,
 }
 
 /// A read guard that any thread may give back.
@@ -32,18 +29,14 @@ impl Slab {
         Self::Guarded(Movable(guard))
     }
 
-    /// The slab of a view whose poison does not matter.
-    pub(super) fn copied(view: &AnyArray) -> Result<Self> {
-        view.read_bytes_unlocked().map(Self::Copied)
-    }
-
-    pub(super) fn bytes(&self) -> &[u8] {
+    /// The bytes under the guard; `None` without one.
+    pub(super) fn bytes(&self) -> Option<&[u8]> {
         match self {
             Self::Guarded(Movable(guard)) => match guard.as_slice() {
-                Some(bytes) => bytes,
+                Some(bytes) => Some(bytes),
                 None => unreachable!("the view of a slab is contiguous"),
             },
-            Self::Copied(bytes) => bytes,
+            Self::Unlocked => None,
         }
     }
 }

@@ -118,9 +118,11 @@ pub(super) fn columns(dtype: &DType, structs: Structs) -> Vec<Column> {
 
 fn fields(dtype: &DType, prefix: &str, offset: usize, columns: &mut Vec<Column>) {
     for field in dtype.fields() {
+        // A dot in a name is none between names, or two fields could have one path.
+        let name = field.name().replace('%', "%25").replace('.', "%2E");
         let path = match prefix {
-            "" => field.name().to_owned(),
-            _ => format!("{prefix}.{}", field.name()),
+            "" => name,
+            _ => format!("{prefix}.{name}"),
         };
         let at = offset + field.offset();
         match field.dtype().fields() {

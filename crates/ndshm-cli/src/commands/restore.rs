@@ -118,7 +118,8 @@ fn list(context: &Context, listing: &Listing, ids: &[String]) -> Outcome {
         return Ok(ExitCode::SUCCESS);
     }
     let mut out = context.out();
-    let total = listing.arrays.iter().map(|array| array.byte_len).sum();
+    let lens = listing.arrays.iter().map(|array| array.byte_len);
+    let total = lens.fold(0, u64::saturating_add);
     writeln!(
         out,
         "{}  {}, {}",

@@ -22,6 +22,8 @@ use std::{path::Path, time::Duration};
 
 /// Bytes of a chunk, about.
 const CHUNK_LEN: usize = 64 << 20;
+/// Object stores take up to 5 GiB at once.
+const MOST_CHUNK_LEN: usize = 2 << 30;
 /// Chunks that are in flight.
 const THREADS: usize = 4;
 
@@ -171,9 +173,10 @@ impl<'a> Checkpoint<'a> {
         self
     }
 
-    /// About so many bytes of elements in a chunk, from half to twice as many. Default: 64 MiB.
+    /// About so many bytes of elements in a chunk, from half to twice as many, and at most 2 GiB.
+    /// Default: 64 MiB.
     pub fn chunk_len(mut self, bytes: usize) -> Self {
-        self.chunk_len = bytes.max(1);
+        self.chunk_len = bytes.clamp(1, MOST_CHUNK_LEN);
         self
     }
 

@@ -195,7 +195,7 @@ impl<'a> Run<'a> {
                     if !source.is_poisoned {
                         wanted.push(view.reading());
                     }
-                    places.push((index, numbers.to_vec(), view));
+                    places.push((index, numbers.to_vec()));
                 }
             }
             let timeout = self.settings.timeout;
@@ -210,10 +210,10 @@ impl<'a> Run<'a> {
             };
             let mut guards = guards.into_iter();
             let mut tasks = Vec::new();
-            for (index, numbers, view) in places {
+            for (index, numbers) in places {
                 let source = &self.sources[index];
                 let slab = match source.is_poisoned {
-                    true => Slab::copied(&view)?,
+                    true => Slab::Unlocked,
                     false => match guards.next() {
                         Some(guard) => Slab::guarded(guard),
                         None => unreachable!("each view has a guard"),

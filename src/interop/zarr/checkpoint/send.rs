@@ -2,7 +2,7 @@
 
 use super::{
     run::{Run, Task},
-    source::Source,
+    source::{self, Source},
 };
 use crate::{
     error::{Error, Result},
@@ -30,7 +30,14 @@ impl Run<'_> {
         let source = &self.sources[task.source];
         let itemsize = source.itemsize();
         let (_, len) = source.grid.range(task.number);
-        let elements = &task.slab.bytes()[task.at..][..len * itemsize];
+        let copied;
+        let elements = match task.slab.bytes() {
+            Some(bytes) => &bytes[task.at..][..len * itemsize],
+            None => {
+                copied = source::view_of(source, &[task.number])?.read_bytes_unlocked()?;
+                &copied[..]
+            }
+        };
         let mut gathered = Vec::new();
         for (index, column) in source.columns.iter().enumerate() {
             let key = source.key(index, task.number);

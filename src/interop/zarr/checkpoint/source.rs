@@ -135,7 +135,10 @@ fn source(settings: &Checkpoint<'_>, name: String, mut info: ArrayInfo) -> Resul
     info.byte_len = array.len() * array.dtype().itemsize();
     let itemsize = info.dtype.itemsize();
     let mut grid = match info.kind {
-        ArrayKind::Growing => Grid::of_rows(&info.shape, itemsize, settings.chunk_len),
+        ArrayKind::Growing => {
+            let max_len = info.max_len.unwrap_or(usize::MAX);
+            Grid::of_rows(&info.shape, max_len, itemsize, settings.chunk_len)
+        }
         _ => Grid::new(&info.shape, info.order, itemsize, settings.chunk_len),
     };
     let inner = settings
