@@ -170,3 +170,16 @@ def test_settings_that_make_no_sense_are_refused(tmp_path: pathlib.Path) -> None
             with pytest.raises(ValueError, match=reason):
                 m.checkpoint(place, **settings)
         assert not list(tmp_path.iterdir())
+
+
+def test_fields_whose_names_have_dots_are_fields_of_their_own(tmp_path: pathlib.Path) -> None:
+    """Once `a.b` and the field `b` of `a` were written to one place."""
+    point = np.dtype([("a", [("b", "<i4"), ("c%", "<i4")]), ("a.b", "<i4"), ("a%2Eb", "<i4")])
+    values = np.zeros(100, point)
+    values["a"]["b"], values["a.b"], values["a%2Eb"] = 1, 2, 3
+    with ndshm.Manager() as m:
+        m.from_ndarray(values, name="points")
+        m.checkpoint(tmp_path)
+    with ndshm.Manager() as m:
+        m.restore(tmp_path)
+        np.testing.assert_array_equal(m.open("points").to_numpy(), values)

@@ -169,7 +169,14 @@ fn a_checkpoint_that_is_killed_at_any_step_leaves_whole_ones_and_is_continued() 
             let next = settings().keep(1).to_directory(&manager, &place).unwrap();
             referred += usize::from(next.referred > 0);
             assert_eq!(number_of(&root.manager(), Restore::new(), &bucket), number);
-            assert_eq!(fs::read_dir(&place).unwrap().count(), 3, "{how} {step}");
+            // A process that is killed before its record has a name leaves a folder for a day.
+            let entries = fs::read_dir(&place).unwrap();
+            let whole = entries.filter(|entry| {
+                let path = entry.as_ref().unwrap().path();
+                let record = path.join("_ndshm/attempt.json.ndshm-new");
+                !record.exists()
+            });
+            assert_eq!(whole.count(), 3, "{how} {step}");
             last = number;
             if survived {
                 break;

@@ -30,16 +30,7 @@ pub(crate) fn failed(error: Error) -> io::Error {
     {
         return io::Error::new(io::ErrorKind::Interrupted, GivenUp);
     }
-    // All of the chain in one line: the status and the server's reason are at its end.
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(&error);
-    while let Some(error) = source {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        source = error.source();
-    }
+    let text = whole_text(&error);
     let is_full = FULL.iter().any(|code| has_code(&text, code)) || status(&text) == Some(507);
     let (kind, advice) = match &error {
         _ if is_full => (io::ErrorKind::StorageFull, MAKE_ROOM),
@@ -59,6 +50,20 @@ pub(crate) fn failed(error: Error) -> io::Error {
         _ => of_status(status(&text)),
     };
     io::Error::new(kind, format!("{}; {advice}", text.trim_end()))
+}
+
+/// All of the chain in one line: the status and the server's reason are at its end.
+fn whole_text(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        source = error.source();
+    }
+    text
 }
 
 /// The kind and the advice of an error that the store does not tell apart.
@@ -95,7 +100,16 @@ const MAKE_ROOM: &str = "the server has no room: delete old checkpoints, or give
 /// Whether the connection ended before the answer, at a request that the store did not repeat: one
 /// that may have been done, or whose answer was an error.
 pub(crate) fn is_cut(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::ConnectionAborted && !error.to_string().contains(" retries, ")
+    let text = error.to_string();
+    // A request that took all of its time would take it again.
+    error.kind() == io::ErrorKind::ConnectionAborted
+        && !text.contains(" retries, ")
+        && !text.contains("timed out")
+}
+
+/// Whether the server does not know a part of the request.
+pub(crate) fn is_not_implemented(error: &Error) -> bool {
+    matches!(error, Error::NotImplemented { .. }) || status(&whole_text(error)) == Some(501)
 }
 
 /// Whether an object was not found because there is no bucket.

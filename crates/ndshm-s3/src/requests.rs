@@ -55,7 +55,9 @@ impl S3Bucket {
             let options = PutOptions::from(mode);
             match store.put_opts(&path, payload.clone(), options).await {
                 // The server has no conditions.
-                Err(Error::NotImplemented { .. }) => store.put(&path, payload).await,
+                Err(error) if failure::is_not_implemented(&error) => {
+                    store.put(&path, payload).await
+                }
                 put => put,
             }
         });
@@ -240,6 +242,9 @@ impl Bucket for S3Bucket {
             }
             if filled > into.len() {
                 break Ok(());
+            }
+            if ndshm::is_interrupted() {
+                break Err(failure::given_up());
             }
         };
         match got {

@@ -10,10 +10,14 @@ use std::{
         fs::{FileExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 /// The file that a process locks while it compares an object and replaces it.
 const LOCK: &str = ".ndshm-lock";
+/// The time between two tries to take that lock.
+const BETWEEN_TRIES: Duration = Duration::from_millis(5);
 /// The suffix of a file that has not its name yet.
 const NEW: &str = ".ndshm-new";
 
@@ -161,6 +165,14 @@ fn check_interrupt() -> io::Result<()> {
     }
 }
 
+fn try_lock(file: &File) -> io::Result<bool> {
+    match fs2::FileExt::try_lock_exclusive(file) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 fn version_of(bytes: &[u8]) -> Version {
     Version(format!("{:08x}-{}", crc32fast::hash(bytes), bytes.len()))
 }
@@ -204,7 +216,10 @@ impl Bucket for DirectoryBucket {
             .truncate(false)
             .open(self.path.join(LOCK))?;
         // Given back with the descriptor.
-        fs2::FileExt::lock_exclusive(&lock)?;
+        while !try_lock(&lock)? {
+            check_interrupt()?;
+            thread::sleep(BETWEEN_TRIES);
+        }
         let found = self.read(&path)?.map(|object| object.version);
         if found.as_ref() != seen {
             return Ok(false);

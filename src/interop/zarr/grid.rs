@@ -49,7 +49,8 @@ impl Grid {
 
     /// Chunks of whole rows, for an array that grows to at most `max_len` rows and keeps its chunks
     /// then: about `target` bytes each. Fewer rows have one chunk, of a power of two, so that not
-    /// more than half of it is padding, and that rows are sent again only when their number doubles.
+    /// more than half of it is padding, and that rows are sent again only when their number
+    /// doubles.
     pub(super) fn of_rows(shape: &[usize], max_len: usize, itemsize: usize, target: usize) -> Self {
         let row = shape.iter().skip(1).product::<usize>() * itemsize;
         let mut grid = Self::new(shape, Order::C, itemsize, usize::MAX / 4);

@@ -21,32 +21,57 @@ pub(super) fn open(bucket: &dyn Bucket, place: &Path, checkpoint: Option<&str>) 
         return opened
             .ok_or_else(|| no_checkpoint(bucket, place, &format!("has no checkpoint {text}")));
     }
-    let latest =
+    // A checkpoint that is deleted while it is opened has a successor.
+    let mut before = None;
+    while let Some(latest) = latest(bucket, place)? {
+        let folder = latest.to_string();
+        let opened = checkpoint_in(bucket, place, &folder);
+        match opened {
+            Ok(Some(opened)) => return Ok(opened),
+            opened if before == Some(latest) => {
+                opened?;
+                let reason = format!("its latest checkpoint, {folder}, is gone");
+                return Err(no_checkpoint(bucket, place, &reason));
+            }
+            _ => before = Some(latest),
+        }
+    }
+    let Some(metadata) = group::metadata(bucket, place, "")? else {
+        return Err(no_checkpoint(bucket, place, "has no latest checkpoint"));
+    };
+    let folder = String::new();
+    Ok(Opened {
+        manifest: manifest_in(bucket, place, &folder, &metadata)?,
+        folder,
+        metadata,
+    })
+}
+
+/// The checkpoint that the pointer of a place leads to; `None` without a pointer.
+fn latest(bucket: &dyn Bucket, place: &Path) -> Result<Option<Uuid>> {
+    let object =
         bucket
             .get(record::LATEST)
             .map_err(failed(place, "read the object", record::LATEST))?;
-    let Some(latest) = latest else {
-        let Some(metadata) = group::metadata(bucket, place, "")? else {
-            return Err(no_checkpoint(bucket, place, "has no latest checkpoint"));
-        };
-        let folder = String::new();
-        return Ok(Opened {
-            manifest: manifest_in(bucket, place, &folder, &metadata)?,
-            folder,
-            metadata,
-        });
+    let Some(object) = object else {
+        return Ok(None);
     };
-    let latest: Latest = serde_json::from_slice(&latest.bytes).map_err(|error| {
-        Error::transfer(
-            place.join(record::LATEST),
-            format!("it is damaged: {error}"),
-        )
-    })?;
-    let folder = latest.checkpoint.to_string();
-    checkpoint_in(bucket, place, &folder)?.ok_or_else(|| {
-        let reason = format!("its latest checkpoint, {folder}, is gone");
-        no_checkpoint(bucket, place, &reason)
-    })
+    match serde_json::from_slice::<Latest>(&object.bytes) {
+        Ok(latest) => Ok(Some(latest.checkpoint)),
+        Err(error) => {
+            let reason = format!("has a damaged {}: {error}", record::LATEST);
+            Err(no_checkpoint(bucket, place, &reason))
+        }
+    }
+}
+
+/// Whether a checkpoint is no more at the place where it was opened.
+pub(super) fn is_gone(bucket: &dyn Bucket, place: &Path, folder: &str) -> Result<bool> {
+    let key = group::below(folder, record::METADATA);
+    let object = bucket
+        .get(&key)
+        .map_err(failed(place, "read the object", &key))?;
+    Ok(object.is_none())
 }
 
 /// The checkpoint in a folder; `None` if there is none.
@@ -112,7 +137,7 @@ fn manifest_in(
 
 /// The error where there is no checkpoint, with those that there are.
 fn no_checkpoint(bucket: &dyn Bucket, place: &Path, reason: &str) -> Error {
-    let ids = attempts::ids(bucket, place).map_or(Vec::new(), |(committed, _)| committed);
+    let ids = attempts::names(bucket, place).map_or(Vec::new(), |names| names.committed);
     let advice = match ids[..] {
         [] => "is it the place that was given to the checkpoint?".to_owned(),
         _ => {

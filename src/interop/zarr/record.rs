@@ -4,6 +4,10 @@
 use super::types::Structs;
 use crate::{cbor, element::dtype::DType, layout::Order, sys::process::random_uuid};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use rustix::{
+    io::Errno,
+    process::{Pid, test_kill_process},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{
@@ -20,6 +24,8 @@ pub(super) const METADATA: &str = "zarr.json";
 pub(super) const MANIFEST: &str = "_ndshm/manifest.json";
 /// The key of the record of the process that writes a checkpoint.
 const ATTEMPT: &str = "_ndshm/attempt.json";
+/// The folder of what only this library reads.
+pub(super) const OWN: &str = "_ndshm";
 /// The folder of the records of chunks that were sent.
 pub(super) const SENT: &str = "_ndshm/sent";
 /// The version of all of these.
@@ -116,6 +122,8 @@ pub(super) struct Attempt {
     pid: u32,
     /// The start of the process, which tells it from a later one with its pid.
     started: u64,
+    /// Nothing more comes: it failed, or its folder is being deleted.
+    is_over: bool,
 }
 
 /// The attempts that go on in this process.
@@ -173,6 +181,15 @@ impl Attempt {
             pid_namespace: pid_namespace(),
             pid,
             started: start_of(pid).unwrap_or(0),
+            is_over: false,
+        }
+    }
+
+    /// The record of an attempt of which nothing more comes.
+    pub(super) fn over() -> Self {
+        Self {
+            is_over: true,
+            ..Self::of_this_process()
         }
     }
 
@@ -182,6 +199,9 @@ impl Attempt {
 
     /// Whether the attempt `id` goes on, as far as this process can tell.
     pub(super) fn lives(&self, id: Uuid, now_ms: u64) -> bool {
+        if self.is_over {
+            return false;
+        }
         let is_here = self.boot == text_of("/proc/sys/kernel/random/boot_id")
             && self.pid_namespace == pid_namespace()
             && !self.boot.is_empty();
@@ -191,10 +211,27 @@ impl Attempt {
                 let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
                 running.contains(&id)
             }
-            true => start_of(self.pid) == Some(self.started),
-            false => now_ms.saturating_sub(time_of(id)) < ABANDONED_AFTER_MS,
+            true => match start_of(self.pid) {
+                Some(started) => started == self.started,
+                None => is_hidden(self.pid),
+            },
+            false => !is_abandoned(id, now_ms),
         }
     }
+}
+
+/// Whether the metadata of a group are the commit of this checkpoint.
+pub(super) fn commits(metadata: &[u8], id: Uuid) -> bool {
+    let metadata: Option<Value> = serde_json::from_slice(metadata).ok();
+    let commit = metadata.and_then(|all| all.pointer("/attributes/ndshm").cloned());
+    commit
+        .and_then(|commit| serde_json::from_value::<Commit>(commit).ok())
+        .is_some_and(|commit| commit.checkpoint == id)
+}
+
+/// Whether an attempt began so long ago that it is over, as far as a clock can tell.
+pub(super) fn is_abandoned(id: Uuid, now_ms: u64) -> bool {
+    now_ms.saturating_sub(time_of(id)) >= ABANDONED_AFTER_MS
 }
 
 /// The milliseconds of an id.
@@ -223,6 +260,12 @@ fn text_of(path: &str) -> String {
 
 fn pid_namespace() -> String {
     fs::read_link("/proc/self/ns/pid").map_or(String::new(), |link| link.display().to_string())
+}
+
+/// Whether a process lives that `/proc` does not show, because it is of another user.
+fn is_hidden(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| test_kill_process(pid) == Err(Errno::PERM))
 }
 
 /// The start of a process that lives, in ticks since the boot.
@@ -332,6 +375,7 @@ mod tests {
         };
         assert!(elsewhere.lives(id, 1_000_000 + 1000));
         assert!(!elsewhere.lives(id, 1_000_000 + ABANDONED_AFTER_MS));
+        assert!(!Attempt::over().lives(id, 1_000_000));
     }
 
     #[test]

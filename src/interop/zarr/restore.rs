@@ -28,6 +28,8 @@ use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
+/// How often a restore begins anew, because a later checkpoint took the place of the one it read.
+const MOST_TRIES: usize = 8;
 /// Chunks that are in flight.
 const THREADS: usize = 4;
 
@@ -128,6 +130,8 @@ pub struct Listed {
 /// The arrays that a restore takes.
 struct Found {
     checkpoint: Option<String>,
+    /// Its folder at the place.
+    folder: String,
     jobs: Vec<Job>,
     left: Vec<Left>,
 }
@@ -232,18 +236,30 @@ impl<'a> Restore<'a> {
     /// not fit; `Name`; `Io`. Then there is no new array.
     pub fn read(&self, manager: &Manager, bucket: &dyn Bucket) -> Result<Restored> {
         let place = PathBuf::from(bucket.location());
-        let Found {
-            checkpoint,
-            jobs,
-            left,
-        } = self.find(bucket, &place)?;
-        let (names, byte_len) = self.make(manager, bucket, &place, &jobs)?;
-        Ok(Restored {
-            checkpoint,
-            names,
-            byte_len,
-            left,
-        })
+        let mut tries = 0..MOST_TRIES;
+        loop {
+            let found = self.find(bucket, &place)?;
+            let made = self.make(manager, bucket, &place, &found.jobs);
+            if made.is_err()
+                && let Some(id) = &found.checkpoint
+                && opened::is_gone(bucket, &place, &found.folder)?
+            {
+                // A later checkpoint took its place.
+                if self.checkpoint.is_none() && tries.next().is_some() {
+                    continue;
+                }
+                let reason =
+                    format!("checkpoint {id} was deleted while it was restored: take another");
+                return Err(Error::transfer(place, reason));
+            }
+            let (names, byte_len) = made?;
+            return Ok(Restored {
+                checkpoint: found.checkpoint,
+                names,
+                byte_len,
+                left: found.left,
+            });
+        }
     }
 
     /// The arrays that a restore would make, without fetching any element: those that the patterns
@@ -275,6 +291,7 @@ impl<'a> Restore<'a> {
             checkpoint,
             jobs,
             left,
+            ..
         } = self.find(bucket, &place)?;
         let arrays = jobs.into_iter().map(|job| Listed {
             byte_len: job.byte_len(),
@@ -334,6 +351,7 @@ impl<'a> Restore<'a> {
         }
         Ok(Found {
             checkpoint,
+            folder,
             jobs,
             left: taken,
         })

@@ -6,10 +6,11 @@ mod kept;
 mod places;
 mod readers;
 mod restoring;
+mod rivals;
 
 use crate::common::Root;
 use ndarray::{Ix1, Ix2, ShapeBuilder};
-use ndshm::{Checkpoint, DirectoryBucket, Error, Manager, Restore, Structs};
+use ndshm::{Bucket, Checkpoint, DirectoryBucket, Error, Manager, Restore, Structs};
 use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 /// The metadata of a node in a checkpoint.
@@ -306,6 +307,40 @@ fn names_that_zarr_does_not_take_come_back() {
     for name in names {
         let array = other.array::<u8, Ix1>(name).unwrap();
         assert_eq!(array.read().unwrap().sum(), 3);
+    }
+}
+
+/// Once a reader took the chunk of one row for damaged.
+#[test]
+fn arrays_that_grow_come_back_with_any_number_of_rows() {
+    let (root, scratch) = (Root::new(), tempfile::tempdir().unwrap());
+    for rows in [0, 1, 2, 3, 100] {
+        let manager = fresh(&root);
+        for (name, rest) in [("a", &[][..]), ("b", &[2]), ("c", &[3, 1]), ("d", &[1, 1])] {
+            let options = manager.options().name(name);
+            let log = options
+                .growing::<u32, _>(100, ndarray::IxDyn(rest))
+                .unwrap();
+            let shape = [&[rows], rest].concat();
+            let values = ndarray::ArrayD::from_shape_fn(shape, |index| index[0] as u32);
+            log.append(&values).unwrap();
+        }
+        let settings = Checkpoint::new().only(["*"]);
+        let written = settings.to_directory(&manager, scratch.path()).unwrap();
+        // The padding of few rows is no more than they are, or 4 KiB.
+        let bucket = DirectoryBucket::new(scratch.path());
+        for (key, len) in bucket.list(&format!("{}/a/c", written.id)).unwrap() {
+            assert!(len <= 400, "{key}: {len}");
+        }
+        let later = fresh(&root);
+        later.restore(scratch.path()).unwrap();
+        for name in ["a", "b", "c", "d"] {
+            let log = later.growing_any(name).unwrap();
+            assert_eq!(log.len(), rows);
+            let found = log.rows(..).unwrap().read_bytes().unwrap();
+            let expected = manager.growing_any(name).unwrap();
+            assert_eq!(found, expected.rows(..).unwrap().read_bytes().unwrap());
+        }
     }
 }
 

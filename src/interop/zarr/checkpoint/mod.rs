@@ -241,8 +241,8 @@ impl<'a> Checkpoint<'a> {
     /// # Ok::<(), ndshm::Error>(())
     /// ```
     pub fn ids(bucket: &dyn Bucket) -> Result<Vec<String>> {
-        let (committed, _) = attempts::ids(bucket, Path::new(&bucket.location()))?;
-        Ok(committed.iter().map(ToString::to_string).collect())
+        let names = attempts::names(bucket, Path::new(&bucket.location()))?;
+        Ok(names.committed.iter().map(ToString::to_string).collect())
     }
 
     /// Writes a checkpoint into a bucket.

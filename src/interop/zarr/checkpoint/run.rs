@@ -52,7 +52,9 @@ use uuid::Uuid;
 /// The most guards of one checkpoint, where arrays do not need more.
 const GUARDS: usize = 1024;
 
-/// How long a checkpoint that failed tries to delete its record.
+/// How often the pointer to the latest checkpoint is written, where others replace it meanwhile.
+const MOST_TRIES: usize = 100;
+/// How long a checkpoint that failed tries to say so.
 const CLEANING: Duration = Duration::from_secs(2);
 
 /// A chunk to send, and the guard on its elements.
@@ -69,6 +71,7 @@ pub(super) struct Run<'a> {
     pub(super) bucket: &'a dyn Bucket,
     pub(super) manager: &'a Manager,
     pub(super) place: PathBuf,
+    /// Chosen after a look at the place.
     pub(super) id: Uuid,
     pub(super) now: SystemTime,
     pub(super) sources: Vec<Source>,
@@ -88,7 +91,6 @@ impl<'a> Run<'a> {
     ) -> Result<Self> {
         let place = PathBuf::from(bucket.location());
         let now = SystemTime::now();
-        let id = record::new_id(millis(now)).map_err(Error::io(&place, "take random bytes"))?;
         let (sources, left) = source::sources(settings, manager, &place)?;
         let total = sources
             .iter()
@@ -99,7 +101,7 @@ impl<'a> Run<'a> {
             bucket,
             manager,
             place,
-            id,
+            id: Uuid::nil(),
             now,
             sources,
             left,
@@ -116,24 +118,36 @@ impl<'a> Run<'a> {
                           of which is a group in it";
             return Err(Error::transfer(&self.place, reason));
         }
-        let found = attempts::look(self.bucket, &self.place, self.id)?;
+        let now_ms = millis(self.now);
+        let found = attempts::look(self.bucket, &self.place, now_ms)?;
+        // Ids sort by time, also where another machine's clock is ahead.
+        let newest = found
+            .committed
+            .first()
+            .map_or(0, |id| record::time_of(*id) + 1);
+        self.id = record::new_id(now_ms.max(newest))
+            .map_err(Error::io(&self.place, "take random bytes"))?;
         let _running = Running::new(self.id);
         let attempt = record::to_json(&Attempt::of_this_process());
         let key = Attempt::key(&self.id.to_string());
         self.put(&key, &[Part::Bytes(&attempt)])?;
         let written = attempts::compares(self.bucket, &self.place, self.id)
             .and_then(|compares| self.fill(&found).map(|()| compares))
-            .and_then(|compares| self.commit().map(|()| compares));
+            .and_then(|compares| self.commit(&attempt).map(|()| compares));
         let is_compared = match written {
             Ok(compares) => compares,
             Err(error) => {
                 // What was sent stays, for the next attempt. If the server is away, the record
-                // stays too, and counts until this process ends.
-                drop(wait::limited(CLEANING, || self.bucket.delete(&key)));
+                // stays as it is, and counts until this process ends.
+                let over = record::to_json(&Attempt::over());
+                let mark = || self.bucket.put(&key, &[Part::Bytes(&over)]);
+                drop(wait::limited(CLEANING, mark));
                 return Err(error);
             }
         };
         let is_latest = self.point(&found)?;
+        // Before older ones go.
+        self.sync("")?;
         let deleted = self.clean(&found)?;
         Ok(Checkpointed {
             id: self.id.to_string(),
@@ -235,7 +249,7 @@ impl<'a> Run<'a> {
     }
 
     /// Writes all metadata, the group's last.
-    pub(super) fn commit(&self) -> Result<()> {
+    pub(super) fn commit(&self, attempt: &[u8]) -> Result<()> {
         let (nodes, records) = self.describe()?;
         let entries: Vec<_> = nodes.iter().collect();
         parallel::for_each(&self.place, entries.len(), self.settings.threads, |index| {
@@ -256,7 +270,7 @@ impl<'a> Run<'a> {
         let bytes = record::to_json(&manifest);
         self.put(&self.key(record::MANIFEST), &[Part::Bytes(&bytes)])?;
         self.check_chunks(&manifest)?;
-        self.sync()?;
+        self.sync(&self.id.to_string())?;
         let commit = Commit {
             format: record::FORMAT,
             checkpoint: self.id,
@@ -273,8 +287,18 @@ impl<'a> Run<'a> {
                 "metadata": nodes,
             },
         });
-        self.put(&self.key(record::METADATA), &[Part::Bytes(&pretty(&group))])?;
-        self.sync()
+        let key = self.key(record::METADATA);
+        self.put(&key, &[Part::Bytes(&pretty(&group))])?;
+        let own = self.get(&Attempt::key(&self.id.to_string()))?;
+        if own.is_none_or(|object| object.bytes != attempt) {
+            // Its chunks may be gone.
+            let deleted = self.bucket.delete(&key);
+            deleted.map_err(self.failed("take the checkpoint back", &key))?;
+            let reason = "another process took this one for dead, and deletes what it sent: a \
+                          clock may differ by more than a day; try again";
+            return Err(Error::transfer(self.place.join(key), reason));
+        }
+        self.sync(&self.id.to_string())
     }
 
     /// Fails unless all chunks are there, with their lengths: a missing one would read as zeros.
@@ -310,7 +334,7 @@ impl<'a> Run<'a> {
             checkpoint: self.id,
         };
         let bytes = record::to_json(&latest);
-        loop {
+        for _ in 0..MOST_TRIES {
             let seen = self.get(record::LATEST)?;
             let pointed = seen
                 .as_ref()
@@ -331,24 +355,28 @@ impl<'a> Run<'a> {
                 return Ok(true);
             }
         }
+        let reason = "the checkpoint is written, but the place takes no pointer to it: another \
+                      process replaces it all the time; restore it by its id";
+        Err(Error::transfer(self.place.join(record::LATEST), reason))
     }
 
     /// Deletes the records of this attempt, dead attempts, and old checkpoints. Returns the ids of
     /// these.
     pub(super) fn clean(&self, found: &Found) -> Result<Vec<String>> {
         let id = self.id.to_string();
-        let failed = |key: &str| {
-            self.failed(
-                "delete what the checkpoint, which is written, does not need",
-                key,
-            )
-        };
+        let now_ms = millis(self.now);
         self.bucket
             .delete_all(&self.key(record::SENT))
             .and_then(|()| self.bucket.delete(&Attempt::key(&id)))
-            .map_err(failed(&id))?;
-        for dead in &found.dead {
-            self.bucket.delete_all(dead).map_err(failed(dead))?;
+            .map_err(self.failed(
+                "delete the records of the checkpoint, which is written,",
+                &id,
+            ))?;
+        for &gone in &found.gone {
+            attempts::remove(self.bucket, &self.place, gone)?;
+        }
+        for &dead in &found.dead {
+            attempts::remove_dead(self.bucket, &self.place, dead, now_ms)?;
         }
         let Some(keep) = self.settings.keep else {
             return Ok(Vec::new());
@@ -358,24 +386,21 @@ impl<'a> Run<'a> {
             .and_then(|object| serde_json::from_slice::<Latest>(&object.bytes).ok());
         let mut deleted = Vec::new();
         // Newest first, without this one.
-        let old = found.committed.iter().skip(keep - 1);
-        for id in old.filter(|id| latest.as_ref().is_none_or(|one| one.checkpoint != **id)) {
-            let folder = id.to_string();
-            // Without its commit it is no group any more.
-            self.bucket
-                .delete(&format!("{folder}/{}", record::METADATA))
-                .and_then(|()| self.bucket.delete_all(&folder))
-                .map_err(failed(&folder))?;
-            deleted.push(folder);
+        for &old in found.committed.iter().skip(keep - 1) {
+            if latest.as_ref().is_none_or(|one| one.checkpoint != old)
+                && !attempts::is_ending(self.bucket, &self.place, old, now_ms)?
+            {
+                attempts::remove(self.bucket, &self.place, old)?;
+                deleted.push(old.to_string());
+            }
         }
         Ok(deleted)
     }
 
-    pub(super) fn sync(&self) -> Result<()> {
-        let id = self.id.to_string();
+    pub(super) fn sync(&self, folder: &str) -> Result<()> {
         self.bucket
-            .sync(&id)
-            .map_err(self.failed("write the checkpoint to the disk", &id))
+            .sync(folder)
+            .map_err(self.failed("write the checkpoint to the disk", folder))
     }
 
     pub(super) fn key(&self, key: &str) -> String {
