@@ -74,9 +74,7 @@ impl ZarrArray {
         }
         let data_type = get("data_type");
         let foreign = foreign::foreign(data_type)?;
-        let fill = foreign::fill_bytes(&foreign, data_type, get("fill_value"))
-            .filter(|fill| fill.len() == foreign.dtype.itemsize())
-            .ok_or("its fill value is none of its type")?;
+        let fill = foreign::fill_bytes(&foreign, data_type, get("fill_value"))?;
         let bytes = layout::byte_len(&chunk, foreign.dtype.itemsize());
         if bytes.is_none_or(|bytes| bytes > MAX_CHUNK) {
             return Err(format!("its chunks of shape {chunk:?} are too large"));
