@@ -5,7 +5,7 @@ use super::{
     checkpoint::failed,
     fill::{Column, Job},
     grid::Grid,
-    read::ZarrArray,
+    read::{self, ZarrArray},
     record::{self, ArrayRecord, Manifest},
     types::{self, Run},
 };
@@ -14,7 +14,7 @@ use crate::{
     element::numpy,
     error::{Error, Result},
     interop::selection::Left,
-    layout::Order,
+    layout::{MAX_NDIM, Order},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ciborium::Value as Cbor;
@@ -227,6 +227,10 @@ fn walk(
 
 fn foreign_job(name: &str, folder: String, metadata: &Value) -> Result<Job, String> {
     let zarr = ZarrArray::parse(metadata)?;
+    // The Zarr arrays of a checkpoint may have more, for the axes in their elements.
+    if zarr.shape.len() > MAX_NDIM {
+        return Err(read::too_many(zarr.shape.len(), MAX_NDIM));
+    }
     let mut attrs: Vec<(Cbor, Cbor)> = zarr
         .attributes
         .iter()

@@ -18,6 +18,9 @@ use decode::Decoder;
 use pipeline::Pipeline;
 use serde_json::Value;
 
+/// The most axes of a Zarr array: those of an array, those of arrays in its elements, and one for
+/// the halves of wide integers or for bytes.
+const MAX_AXES: usize = 2 * MAX_NDIM + 1;
 /// The most bytes of a chunk that is decoded.
 const MAX_CHUNK: usize = 1 << 36;
 
@@ -49,11 +52,8 @@ impl ZarrArray {
             return Err("its zarr.json is not of Zarr v3".into());
         }
         let shape = numbers(get("shape")).ok_or("its shape is no list of numbers")?;
-        if shape.len() > MAX_NDIM {
-            let ndim = shape.len();
-            return Err(format!(
-                "it has {ndim} axes, at most {MAX_NDIM} are possible"
-            ));
+        if shape.len() > MAX_AXES {
+            return Err(too_many(shape.len(), MAX_AXES));
         }
         let chunk = match named(get("chunk_grid")) {
             Some(("regular", configuration)) => configuration.get("chunk_shape").and_then(numbers),
@@ -140,6 +140,11 @@ impl ZarrArray {
         };
         decoder.decode(&self.codecs, object, &self.chunk)
     }
+}
+
+/// The reason where there are more axes than possible.
+pub(super) fn too_many(ndim: usize, most: usize) -> String {
+    format!("it has {ndim} axes, at most {most} are possible")
 }
 
 fn numbers(value: &Value) -> Option<Vec<usize>> {
