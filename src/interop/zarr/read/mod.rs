@@ -15,14 +15,13 @@ pub(super) use strided::{Axis, copy};
 use super::foreign::{self, Foreign, named};
 use crate::layout::{self, MAX_NDIM, Order};
 use decode::Decoder;
-use pipeline::Pipeline;
+use pipeline::{Pipeline, most_decoded};
 use serde_json::Value;
+use std::borrow::Cow;
 
 /// The most axes of a Zarr array: those of an array, those of arrays in its elements, and one for
 /// the halves of wide integers or for bytes.
 const MAX_AXES: usize = 2 * MAX_NDIM + 1;
-/// The most bytes of a chunk that is decoded.
-const MAX_CHUNK: usize = 1 << 36;
 
 /// A Zarr array.
 #[derive(Clone, Debug)]
@@ -35,6 +34,8 @@ pub(super) struct ZarrArray {
     pub(super) attributes: serde_json::Map<String, Value>,
     pub(super) dimension_names: Vec<Option<String>>,
     codecs: Pipeline,
+    /// The most bytes of a compressed chunk that is decoded.
+    most: usize,
     separator: char,
     /// Keys begin with `c`.
     has_c: bool,
@@ -75,11 +76,15 @@ impl ZarrArray {
         let data_type = get("data_type");
         let foreign = foreign::foreign(data_type)?;
         let fill = foreign::fill_bytes(&foreign, data_type, get("fill_value"))?;
-        let bytes = layout::byte_len(&chunk, foreign.dtype.itemsize());
-        if bytes.is_none_or(|bytes| bytes > MAX_CHUNK) {
+        let itemsize = foreign.dtype.itemsize();
+        let bytes = layout::byte_len(&shape, itemsize)
+            .ok_or_else(|| format!("its shape {shape:?} has more elements than can be counted"))?;
+        if layout::byte_len(&chunk, itemsize).is_none() {
             return Err(format!("its chunks of shape {chunk:?} are too large"));
         }
         let codecs = Pipeline::parse(get("codecs"), &chunk)?;
+        let most = most_decoded(bytes);
+        codecs.check(&chunk, &extent(&chunk, &shape), itemsize, most)?;
         let dimension_names = get("dimension_names").as_array().map(|names| {
             let name = |name: &Value| name.as_str().map(str::to_owned);
             names.iter().map(name).collect::<Vec<_>>()
@@ -94,6 +99,7 @@ impl ZarrArray {
             foreign,
             fill,
             codecs,
+            most,
             separator,
             has_c,
         })
@@ -137,14 +143,27 @@ impl ZarrArray {
             itemsize: self.foreign.dtype.itemsize(),
             foreign: &self.foreign,
             fill: &self.fill,
+            most: self.most,
         };
-        decoder.decode(&self.codecs, object, &self.chunk)
+        let extent = extent(&self.chunk, &self.shape);
+        let object = Cow::Owned(object);
+        let (bytes, strides) = decoder.decode(&self.codecs, object, &self.chunk, &extent)?;
+        Ok(Decoded {
+            bytes: bytes.into_owned(),
+            strides,
+        })
     }
 }
 
 /// The reason where there are more axes than possible.
 pub(super) fn too_many(ndim: usize, most: usize) -> String {
     format!("it has {ndim} axes, at most {most} are possible")
+}
+
+/// The lengths of what an array can have of a chunk.
+fn extent(chunk: &[usize], shape: &[usize]) -> Vec<usize> {
+    let axes = chunk.iter().zip(shape);
+    axes.map(|(&chunk, &len)| chunk.min(len)).collect()
 }
 
 fn numbers(value: &Value) -> Option<Vec<usize>> {
@@ -233,6 +252,213 @@ mod tests {
         assert_eq!(values, [-1, -1, 3, 4, 1, 2, -1, -1]);
         object.truncate(10);
         assert!(array.decode(object).is_err());
+    }
+
+    fn metadata_of(shape: &[usize], chunk: &[usize], codecs: Value) -> Value {
+        let mut metadata = metadata(codecs);
+        metadata["shape"] = json!(shape);
+        metadata["chunk_grid"]["configuration"]["chunk_shape"] = json!(chunk);
+        metadata["data_type"] = json!("uint8");
+        metadata["fill_value"] = json!(7);
+        metadata
+    }
+
+    fn sharded(inner: &[usize], codecs: Value) -> Value {
+        json!({"name": "sharding_indexed", "configuration": {
+            "chunk_shape": inner, "codecs": codecs, "index_codecs": ["bytes"],
+        }})
+    }
+
+    fn index(entries: &[(u64, u64)]) -> Vec<u8> {
+        let words = entries.iter().flat_map(|&(start, len)| [start, len]);
+        words.flat_map(u64::to_le_bytes).collect()
+    }
+
+    const MISSING: (u64, u64) = (u64::MAX, u64::MAX);
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        use std::io::Read;
+        let mut packed = Vec::new();
+        let mut encoder = flate2::read::GzEncoder::new(bytes, flate2::Compression::new(6));
+        encoder.read_to_end(&mut packed).unwrap();
+        packed
+    }
+
+    fn refused(array: &ZarrArray, object: Vec<u8>) -> String {
+        array.decode(object).map(|_| ()).unwrap_err()
+    }
+
+    /// Bytes that no codec makes shorter.
+    fn noise(len: usize) -> Vec<u8> {
+        let mut state = 1_u64;
+        let next = |_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 32) as u8
+        };
+        (0..len).map(next).collect()
+    }
+
+    #[test]
+    fn a_compressed_chunk_may_be_larger_than_its_array_but_not_by_any_amount() {
+        let huge = 1 << 36;
+        for codecs in [
+            json!(["bytes", "gzip"]),
+            json!([sharded(&[huge], json!(["bytes", "gzip"]))]),
+            json!([sharded(&[huge], json!(["bytes"])), "gzip"]),
+            json!([sharded(
+                &[huge],
+                json!([sharded(&[huge], json!(["bytes", "gzip"]))])
+            )]),
+        ] {
+            let reason = ZarrArray::parse(&metadata_of(&[1], &[huge], codecs)).unwrap_err();
+            assert!(reason.contains("smaller chunks"), "{reason}");
+        }
+        // The part of a shard that the array has is decoded at once.
+        let codecs = json!([sharded(&[1 << 20], json!(["bytes"]))]);
+        let reason = ZarrArray::parse(&metadata_of(&[huge], &[huge], codecs)).unwrap_err();
+        assert!(reason.contains("smaller chunks"), "{reason}");
+
+        let codecs = json!(["bytes", "gzip"]);
+        let array = ZarrArray::parse(&metadata_of(&[3, 3], &[1000, 1000], codecs)).unwrap();
+        let mut chunk = vec![0; 1_000_000];
+        chunk[2002] = 9;
+        let decoded = array.decode(gzip(&chunk)).unwrap();
+        assert_eq!(decoded.bytes[2 * decoded.strides[0] + 2], 9);
+        // A bomb ends at the length of the chunk.
+        let reason = refused(&array, gzip(&vec![0; 1_000_001]));
+        assert!(reason.contains("more than 1000000 bytes"), "{reason}");
+        let reason = refused(&array, gzip(&vec![0; 999_999]));
+        assert!(reason.contains("999999 bytes instead of"), "{reason}");
+    }
+
+    #[test]
+    fn a_shard_needs_memory_for_the_elements_of_the_array_only() {
+        let huge = 1 << 36;
+        let codecs = json!([sharded(&[huge], json!(["bytes"]))]);
+        let array = ZarrArray::parse(&metadata_of(&[1], &[huge], codecs)).unwrap();
+        let decoded = array.decode(index(&[MISSING])).unwrap();
+        assert_eq!(decoded.bytes, [7]);
+
+        // Two of nine inner chunks are within the array, and one of them is missing.
+        let transpose = json!({"name": "transpose", "configuration": {"order": [1, 0]}});
+        let codecs = json!([transpose, sharded(&[2, 3], json!(["bytes"]))]);
+        let array = ZarrArray::parse(&metadata_of(&[2, 3], &[9, 6], codecs)).unwrap();
+        let mut entries = [(9, 1 << 40); 9];
+        (entries[0], entries[3]) = ((0, 6), MISSING);
+        let object = [(1..7).collect(), index(&entries)].concat();
+        let decoded = array.decode(object).unwrap();
+        // The shard has the axes of length 6 and 9, of which the array has 3 and 2.
+        assert_eq!(
+            (decoded.bytes.len(), &decoded.strides[..]),
+            (6, &[1, 2][..])
+        );
+        assert_eq!(decoded.bytes, [1, 2, 4, 5, 7, 7]);
+    }
+
+    #[test]
+    fn what_is_compressed_around_a_shard_is_bounded_by_the_length_of_shards() {
+        let codecs = json!([sharded(&[2], json!(["bytes"])), "gzip"]);
+        let array = ZarrArray::parse(&metadata_of(&[4], &[4], codecs)).unwrap();
+        let shard = [vec![1, 2], index(&[MISSING, (0, 2)])].concat();
+        assert_eq!(array.decode(gzip(&shard)).unwrap().bytes, [7, 7, 1, 2]);
+        let reason = refused(&array, gzip(&vec![0; 1 << 20]));
+        assert!(reason.contains("decompresses to more than"), "{reason}");
+    }
+
+    #[test]
+    fn compressors_in_a_row_are_undone_where_they_made_the_bytes_longer() {
+        for len in [1, 16, 1 << 20] {
+            let codecs = json!(["bytes", "gzip", "gzip", "crc32c", "gzip"]);
+            let array = ZarrArray::parse(&metadata_of(&[len], &[len], codecs)).unwrap();
+            let bytes = noise(len);
+            let mut object = gzip(&gzip(&bytes));
+            let sum = crc32c::crc32c(&object);
+            object.extend(sum.to_le_bytes());
+            assert!(array.decode(gzip(&object)).unwrap().bytes == bytes, "{len}");
+        }
+    }
+
+    #[cfg(feature = "zstd")]
+    #[test]
+    fn zstd_within_gzip_is_undone() {
+        for len in [1, 16, 1 << 20] {
+            let codecs = json!(["bytes", "zstd", "gzip"]);
+            let array = ZarrArray::parse(&metadata_of(&[len], &[len], codecs)).unwrap();
+            let bytes = noise(len);
+            let object = gzip(&zstd::encode_all(&bytes[..], 3).unwrap());
+            assert!(array.decode(object).unwrap().bytes == bytes, "{len}");
+        }
+    }
+
+    #[test]
+    fn entries_of_an_index_that_name_the_whole_shard_are_not_read_again_and_again() {
+        let count = 1 << 12;
+        let long = gzip(&noise(1 << 20));
+        for (codecs, reason) in [
+            (json!(["bytes", "gzip"]), "an inner chunk of its shard has"),
+            (json!(["bytes"]), "an inner chunk of its shard has"),
+            (
+                json!(["bytes", "crc32c"]),
+                "an inner chunk of its shard has",
+            ),
+        ] {
+            let codecs = json!([sharded(&[1], codecs)]);
+            let array = ZarrArray::parse(&metadata_of(&[count], &[count], codecs)).unwrap();
+            let entry = (0, long.len() as u64);
+            let object = [long.clone(), index(&vec![entry; count])].concat();
+            let refused = refused(&array, object);
+            assert!(refused.contains(reason), "{refused}");
+        }
+        // A writer may store inner chunks that are the same once.
+        let codecs = json!([sharded(&[1], json!(["bytes", "gzip"]))]);
+        let array = ZarrArray::parse(&metadata_of(&[count], &[count], codecs)).unwrap();
+        let one = gzip(&[5]);
+        let entry = (0, one.len() as u64);
+        let object = [one, index(&vec![entry; count])].concat();
+        assert_eq!(array.decode(object).unwrap().bytes, vec![5; count]);
+    }
+
+    #[test]
+    fn shards_are_in_each_other_to_a_depth() {
+        let nested = |depth| {
+            let inner =
+                (0..depth).fold(json!(["bytes"]), |codecs, _| json!([sharded(&[4], codecs)]));
+            ZarrArray::parse(&metadata_of(&[4], &[4], inner))
+        };
+        let array = nested(2).unwrap();
+        let shard = [vec![1, 2, 3, 4], index(&[(0, 4)])].concat();
+        let object = [shard, index(&[(0, 20)])].concat();
+        assert_eq!(array.decode(object).unwrap().bytes, [1, 2, 3, 4]);
+        assert!(nested(4).is_ok());
+        assert!(nested(5).is_err_and(|reason| reason.contains("4 shards")));
+    }
+
+    #[test]
+    fn shapes_that_cannot_be_counted_are_refused() {
+        for shape in [
+            &[1 << 40, 1 << 40, 5][..],
+            &[0, 1 << 40, 1 << 40],
+            &[usize::MAX],
+        ] {
+            let chunk = vec![1; shape.len()];
+            let reason = ZarrArray::parse(&metadata_of(shape, &chunk, json!(["bytes"])));
+            assert!(reason.is_err_and(|reason| reason.contains("counted")));
+        }
+        let absurd = [1 << 62, 1 << 62];
+        for codecs in [
+            json!(["bytes"]),
+            json!([sharded(&[1, 1], json!(["bytes"]))]),
+        ] {
+            let reason = ZarrArray::parse(&metadata_of(&[1, 1], &absurd, codecs)).unwrap_err();
+            assert!(reason.contains("too large"), "{reason}");
+        }
+        // The index of such a shard is longer than any object.
+        let codecs = json!([sharded(&[1], json!(["bytes", "gzip"]))]);
+        let array = ZarrArray::parse(&metadata_of(&[1], &[1 << 62], codecs)).unwrap();
+        assert!(refused(&array, vec![0; 64]).contains("too short"));
+        assert!(ZarrArray::parse(&metadata_of(&[1; 66], &[1; 66], json!(["bytes"]))).is_err());
     }
 
     #[test]

@@ -1,7 +1,17 @@
 //! The codecs of an array, from its metadata.
 
 use super::{super::foreign::named, numbers};
+use crate::layout;
 use serde_json::Value;
+
+/// The most bytes of a chunk, and of what the array has of a shard, that are decoded.
+pub(super) const MAX_CHUNK: usize = 1 << 32;
+/// The most bytes of a chunk that is its object as it is.
+const MAX_PLAIN: usize = 1 << 36;
+/// The bytes of a chunk that are decoded though the array is smaller.
+const ALWAYS: usize = 1 << 28;
+/// The most shards in each other.
+const MAX_NESTING: usize = 4;
 
 /// From the bytes of an object to elements.
 #[derive(Clone, Debug)]
@@ -31,7 +41,92 @@ pub(super) enum ByteCodec {
     Crc32c,
 }
 
+impl ByteCodec {
+    /// The most bytes that it makes of `len` bytes.
+    pub(super) fn most(self, len: usize) -> usize {
+        match self {
+            Self::Crc32c => len.saturating_add(4),
+            // Headers and the frames of what cannot be compressed. Writers that flush often have
+            // more frames.
+            _ => len.saturating_add(len / 16).saturating_add(1024),
+        }
+    }
+}
+
+/// The most bytes of a compressed chunk that is decoded for an array of so many bytes.
+pub(super) fn most_decoded(array: usize) -> usize {
+    // A chunk may be larger than its array, where a writer expects it to grow.
+    array.saturating_mul(4).clamp(ALWAYS, MAX_CHUNK)
+}
+
 impl Pipeline {
+    /// The lengths of a chunk, in the order of the bytes.
+    pub(super) fn stored(&self, chunk: &[usize]) -> Vec<usize> {
+        self.axes.iter().map(|&axis| chunk[axis]).collect()
+    }
+
+    pub(super) fn has_compressor(&self) -> bool {
+        self.bytes.iter().any(|codec| *codec != ByteCodec::Crc32c)
+    }
+
+    /// The most bytes of the object of a chunk.
+    pub(super) fn most(&self, chunk: &[usize], itemsize: usize) -> usize {
+        let stored = self.stored(chunk);
+        let len = match &self.shard {
+            Some(shard) => shard.most(&stored, itemsize),
+            None => layout::byte_len(&stored, itemsize).unwrap_or(usize::MAX),
+        };
+        self.bytes.iter().fold(len, |len, codec| codec.most(len))
+    }
+
+    /// Refuses chunks that need more memory than they should. `extent` has the lengths of what the
+    /// array can have of a chunk, and `most` is that of [`most_decoded`].
+    pub(super) fn check(
+        &self,
+        chunk: &[usize],
+        extent: &[usize],
+        itemsize: usize,
+        most: usize,
+    ) -> Result<(), String> {
+        self.check_nested(chunk, extent, itemsize, most, 0)
+    }
+
+    fn check_nested(
+        &self,
+        chunk: &[usize],
+        extent: &[usize],
+        itemsize: usize,
+        most: usize,
+        depth: usize,
+    ) -> Result<(), String> {
+        let fits = |shape: &[usize], most: usize| match layout::byte_len(shape, itemsize) {
+            Some(len) if len <= most => Ok(()),
+            _ => Err(format!(
+                "its chunks of shape {chunk:?} are too large: at most {most} bytes of a chunk are \
+                 decoded, so write it anew with smaller chunks"
+            )),
+        };
+        match self.has_compressor() {
+            true => fits(chunk, most)?,
+            false if self.shard.is_none() => fits(chunk, MAX_PLAIN)?,
+            false => {}
+        }
+        let Some(shard) = &self.shard else {
+            return Ok(());
+        };
+        if depth == MAX_NESTING {
+            return Err(format!(
+                "it has more than {MAX_NESTING} shards in each other"
+            ));
+        }
+        fits(extent, MAX_CHUNK)?;
+        let extent: Vec<usize> = (self.stored(extent).into_iter().zip(&shard.inner))
+            .map(|(extent, &inner)| extent.min(inner))
+            .collect();
+        let codecs = &shard.codecs;
+        codecs.check_nested(&shard.inner, &extent, itemsize, most, depth + 1)
+    }
+
     pub(super) fn parse(codecs: &Value, chunk: &[usize]) -> Result<Self, String> {
         let mut pipeline = Self {
             axes: (0..chunk.len()).collect(),
@@ -110,6 +205,55 @@ fn unknown_codec(name: &str) -> String {
 }
 
 impl Shard {
+    /// The inner chunks along each axis of a shard.
+    pub(super) fn counts(&self, stored: &[usize]) -> Vec<usize> {
+        let axes = stored.iter().zip(&self.inner);
+        axes.map(|(len, inner)| len / inner).collect()
+    }
+
+    /// The bytes of the index of a shard; the largest number if that is larger than any object.
+    pub(super) fn index_len(&self, stored: &[usize]) -> usize {
+        layout::byte_len(&self.counts(stored), 16)
+            .map_or(usize::MAX, |len| len + 4 * self.index.len())
+    }
+
+    /// The most bytes of a shard.
+    pub(super) fn most(&self, stored: &[usize], itemsize: usize) -> usize {
+        let inner = self.codecs.most(&self.inner, itemsize);
+        let count: usize = self.counts(stored).iter().product();
+        // Between its inner chunks may be bytes that are no more in use.
+        let len = count.saturating_mul(inner);
+        len.saturating_add(len / 8)
+            .saturating_add(self.index_len(stored))
+            .saturating_add(1024)
+    }
+
+    /// The bytes of an inner chunk by its entry in the index; `None` without one.
+    pub(super) fn part<'o>(
+        &self,
+        object: &'o [u8],
+        entry: &[u8],
+    ) -> Result<Option<&'o [u8]>, String> {
+        let word = |at: usize| {
+            let mut word = [0; 8];
+            word.copy_from_slice(&entry[at..at + 8]);
+            match self.index_is_big_endian {
+                true => u64::from_be_bytes(word),
+                false => u64::from_le_bytes(word),
+            }
+        };
+        let (start, len) = (word(0), word(8));
+        if (start, len) == (u64::MAX, u64::MAX) {
+            return Ok(None);
+        }
+        match start.checked_add(len) {
+            Some(end) if end <= object.len() as u64 => {
+                Ok(Some(&object[start as usize..end as usize]))
+            }
+            _ => Err("the index of its shard leads outside of it".into()),
+        }
+    }
+
     fn parse(configuration: &Value, chunk: &[usize]) -> Result<Self, String> {
         let get = |key: &str| configuration.get(key).unwrap_or(&Value::Null);
         let fits = |inner: &Vec<usize>| {
