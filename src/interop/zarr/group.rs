@@ -15,11 +15,13 @@ use crate::{
     error::{Error, Result},
     interop::selection::Left,
     layout::{MAX_NDIM, Order},
+    sys::wait::is_interrupted,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ciborium::Value as Cbor;
+use rustix::io::Errno;
 use serde_json::Value;
-use std::{collections::HashMap, path::Path};
+use std::{collections::HashMap, io, path::Path};
 
 /// A checkpoint, or a group without a manifest.
 pub(super) struct Opened {
@@ -168,7 +170,7 @@ pub(super) fn of_others(
     folder: &str,
     root: Value,
 ) -> Result<(Vec<Job>, Vec<Left>)> {
-    let mut nodes = Vec::new();
+    let (mut nodes, mut left) = (Vec::new(), Vec::new());
     if root.get("node_type").and_then(Value::as_str) == Some("array") {
         let name = place
             .file_name()
@@ -177,52 +179,115 @@ pub(super) fn of_others(
         nodes.push((name, String::new(), root));
     } else if let Some(consolidated) = consolidated(&root) {
         for (path, metadata) in consolidated {
-            nodes.push((path.clone(), path.clone(), metadata.clone()));
+            let is_plain = |segment: &str| !matches!(segment, "" | "." | "..");
+            match path.split('/').all(is_plain) {
+                true => nodes.push((path.clone(), path.clone(), metadata.clone())),
+                // The keys of its chunks would be none, or would lead to those of others.
+                false => left.push(Left::new(path, "its path is none of a node in the group")),
+            }
         }
     } else {
-        walk(bucket, place, folder, "", &mut nodes)?;
+        walk(bucket, place, folder, &mut nodes, &mut left)?;
     }
-    let (mut jobs, mut left) = (Vec::new(), Vec::new());
+    let mut jobs = Vec::new();
     for (name, path, metadata) in nodes {
-        if metadata.get("node_type").and_then(Value::as_str) != Some("array") {
-            continue;
-        }
-        match foreign_job(&name, below(folder, &path), &metadata) {
-            Ok(job) => jobs.push(job),
-            Err(reason) => left.push(Left::new(name, reason)),
+        match metadata.get("node_type").and_then(Value::as_str) {
+            Some("array") => match foreign_job(&name, below(folder, &path), &metadata) {
+                Ok(job) => jobs.push(job),
+                Err(reason) => left.push(Left::new(name, reason)),
+            },
+            Some("group") => {}
+            _ => left.push(Left::new(name, "its metadata are of no array and no group")),
         }
     }
     jobs.sort_by(|one, other| one.name.cmp(&other.name));
+    left.sort_by(|one, other| one.key.cmp(&other.key));
     Ok((jobs, left))
 }
 
-/// Adds the arrays below a path of a group without consolidated metadata.
+/// The most groups in each other that are walked.
+const MAX_DEPTH: usize = 32;
+/// The most nodes of a group that are found by a walk.
+const MAX_NODES: usize = 100_000;
+/// The most bytes of their metadata.
+const MAX_METADATA: usize = 1 << 28;
+
+/// Adds the nodes of a group without consolidated metadata, and to `left` those whose metadata
+/// cannot be read.
+///
+/// A link may lead to a group above, so the walk has an end of its own.
 fn walk(
     bucket: &dyn Bucket,
     place: &Path,
     folder: &str,
-    path: &str,
     nodes: &mut Vec<(String, String, Value)>,
+    left: &mut Vec<Left>,
 ) -> Result<()> {
-    let at = below(folder, path);
-    let mut children = bucket
-        .children(&at)
-        .map_err(failed(place, "list the group", &at))?;
-    children.sort();
-    for child in children {
-        if child == record::METADATA {
-            continue;
-        }
-        let path = below(path, &child);
-        let Some(metadata) = metadata(bucket, place, &below(folder, &path))? else {
-            continue;
-        };
-        match metadata.get("node_type").and_then(Value::as_str) {
-            Some("array") => nodes.push((path.clone(), path, metadata)),
-            _ => walk(bucket, place, folder, &path, nodes)?,
+    let mut groups = vec![(String::new(), 0)];
+    let (mut count, mut byte_len) = (0, 0);
+    while let Some((group, depth)) = groups.pop() {
+        let at = below(folder, &group);
+        let mut children = bucket
+            .children(&at)
+            .map_err(failed(place, "list the group", &at))?;
+        children.sort();
+        for child in children {
+            if is_interrupted() {
+                return Err(Error::Interrupted { path: place.into() });
+            }
+            if child == record::METADATA {
+                continue;
+            }
+            let path = below(&group, &child);
+            let key = below(&below(folder, &path), record::METADATA);
+            let object = match bucket.get(&key) {
+                Ok(None) => continue,
+                Ok(Some(object)) => Ok(object),
+                // These are of the node alone, not of the place.
+                Err(error) if is_of_node(&error) => Err(format!("it cannot be read: {error}")),
+                Err(error) => return Err(failed(place, "read the object", &key)(error)),
+            };
+            count += 1;
+            byte_len += object.as_ref().map_or(0, |object| object.bytes.len());
+            if count > MAX_NODES || byte_len > MAX_METADATA {
+                let reason = format!(
+                    "it has more than {MAX_NODES} nodes, or {MAX_METADATA} bytes of metadata: if \
+                     a link leads to a group above, remove it, or restore one of its groups after \
+                     the other"
+                );
+                return Err(Error::transfer(place, reason));
+            }
+            let metadata = object.and_then(|object| {
+                let parsed: serde_json::Result<Value> = serde_json::from_slice(&object.bytes);
+                parsed.map_err(|error| format!("its {} is no JSON: {error}", record::METADATA))
+            });
+            let metadata = match metadata {
+                Ok(metadata) => metadata,
+                Err(reason) => {
+                    left.push(Left::new(path, reason));
+                    continue;
+                }
+            };
+            if metadata.get("node_type").and_then(Value::as_str) == Some("group") {
+                if depth == MAX_DEPTH {
+                    let reason = format!(
+                        "its groups are nested deeper than {MAX_DEPTH}: if a link leads to a group \
+                         above, remove it, or restore an inner group"
+                    );
+                    return Err(Error::transfer(place.join(path), reason));
+                }
+                groups.push((path, depth + 1));
+            } else {
+                nodes.push((path.clone(), path, metadata));
+            }
         }
     }
     Ok(())
+}
+
+fn is_of_node(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied
+        || Errno::from_io_error(error) == Some(Errno::LOOP)
 }
 
 fn foreign_job(name: &str, folder: String, metadata: &Value) -> Result<Job, String> {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 mod groups;
+mod hostile;
 mod kept;
 mod places;
 mod readers;
