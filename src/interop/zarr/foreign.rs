@@ -426,6 +426,10 @@ mod tests {
             ("fixed_length_utf32", json!({"length_bytes": u64::MAX})),
             ("fixed_length_utf32", json!({"length_bytes": 6})),
             ("raw_bytes", json!({"length_bytes": u64::MAX})),
+            ("raw_bytes", json!({"length_bytes": 0})),
+            ("fixed_length_utf32", json!({"length_bytes": 0})),
+            ("null_terminated_bytes", json!({"length_bytes": 0})),
+            ("struct", json!({"fields": []})),
             (
                 "null_terminated_bytes",
                 json!({"length_bytes": 1_u64 << 62}),

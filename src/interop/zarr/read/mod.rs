@@ -479,6 +479,7 @@ mod tests {
             ("data_type", json!("string"), "data type"),
             ("codecs", json!(["bytes", "blosc"]), "blosc"),
             ("codecs", json!([]), "codecs"),
+            ("codecs", json!(vec!["bytes"; 17]), "17 codecs"),
             (
                 "codecs",
                 json!([{"name": "transpose", "configuration": {"order": [0, 0]}}, "bytes"]),

@@ -12,6 +12,8 @@ const MAX_PLAIN: usize = 1 << 36;
 const ALWAYS: usize = 1 << 28;
 /// The most shards in each other.
 const MAX_NESTING: usize = 4;
+/// The most codecs in a list: each passes over all bytes.
+const MAX_CODECS: usize = 16;
 
 /// From the bytes of an object to elements.
 #[derive(Clone, Debug)]
@@ -135,7 +137,7 @@ impl Pipeline {
             bytes: Vec::new(),
         };
         let mut has_bytes = false;
-        for codec in codecs.as_array().ok_or("its codecs are no list")? {
+        for codec in listed(codecs)? {
             let (name, configuration) = named(codec).ok_or("a codec has no name")?;
             match name {
                 "transpose" if !has_bytes => {
@@ -159,6 +161,16 @@ impl Pipeline {
             true => Ok(pipeline),
             false => Err("its codecs do not say how elements become bytes".into()),
         }
+    }
+}
+
+fn listed(codecs: &Value) -> Result<&[Value], String> {
+    let codecs = codecs.as_array().ok_or("its codecs are no list")?;
+    match codecs.len() {
+        0..=MAX_CODECS => Ok(codecs),
+        len => Err(format!(
+            "it has {len} codecs, at most {MAX_CODECS} are possible"
+        )),
     }
 }
 
@@ -267,7 +279,11 @@ impl Shard {
             .filter(fits)
             .ok_or("the inner chunks of its shards do not fit into them")?;
         let (mut index, mut has_bytes, mut is_index_big) = (Vec::new(), false, false);
-        for codec in get("index_codecs").as_array().into_iter().flatten() {
+        let index_codecs = match get("index_codecs") {
+            Value::Null => &[],
+            codecs => listed(codecs)?,
+        };
+        for codec in index_codecs {
             match named(codec) {
                 Some(("bytes" | "endian", configuration)) if !has_bytes => {
                     is_index_big = is_big(configuration);
