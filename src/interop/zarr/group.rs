@@ -337,3 +337,21 @@ fn foreign_job(name: &str, folder: String, metadata: &Value) -> Result<Job, Stri
         }],
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::DirectoryBucket, *};
+    use crate::sys::wait;
+    use std::time::Duration;
+
+    #[test]
+    fn the_walk_over_a_group_ends_with_the_call() {
+        let scratch = tempfile::tempdir().unwrap();
+        std::fs::create_dir(scratch.path().join("a")).unwrap();
+        let bucket = DirectoryBucket::new(scratch.path());
+        let walked = || of_others(&bucket, scratch.path(), "", Value::Null).map(drop);
+        walked().unwrap();
+        let ended = wait::limited(Duration::ZERO, walked);
+        assert!(matches!(ended, Err(Error::Interrupted { .. })), "{ended:?}");
+    }
+}
