@@ -39,14 +39,19 @@ impl Decoder<'_> {
     ) -> Result<(Cow<'o, [u8]>, Vec<usize>), String> {
         let stored = codecs.stored(chunk);
         // Compressed data that grow beyond what any chunk needs are refused on the way.
+        let bound = self.most.saturating_mul(2);
         let mut lens = vec![match &codecs.shard {
-            Some(shard) => shard
-                .most(&stored, self.itemsize)
-                .min(self.most.saturating_mul(2)),
+            Some(shard) => shard.most(&stored, self.itemsize).min(bound),
             None => stored.iter().product::<usize>() * self.itemsize,
         }];
         for codec in &codecs.bytes {
             lens.push(codec.most(lens[lens.len() - 1]));
+        }
+        // Of a chunk that is too large only the part before the end of the array is decompressed.
+        let is_cut = codecs.can_be_cut() && lens[0] > self.most;
+        if is_cut {
+            lens.iter_mut().for_each(|len| *len = bound.min(*len));
+            lens[0] = codecs.needed(chunk, extent, self.itemsize);
         }
         if codecs.shard.is_none() && !codecs.has_compressor() {
             // Nothing is read of an object of another length, not even for its checksum.
@@ -56,8 +61,8 @@ impl Decoder<'_> {
                 return Err(format!("it has {len} bytes instead of {expected}"));
             }
         }
-        for (codec, &most) in codecs.bytes.iter().zip(&lens).rev() {
-            object = unpacked(*codec, object, most)?;
+        for (at, codec) in codecs.bytes.iter().enumerate().rev() {
+            object = unpacked(*codec, object, lens[at], is_cut && at == 0)?;
         }
         let (mut bytes, lens) = match &codecs.shard {
             Some(shard) => {
@@ -100,7 +105,7 @@ impl Decoder<'_> {
         };
         let mut index = Cow::Borrowed(index);
         for codec in shard.index.iter().rev() {
-            index = unpacked(*codec, index, index_len)?;
+            index = unpacked(*codec, index, index_len, false)?;
         }
         let len = extent.iter().product::<usize>() * self.itemsize;
         let mut bytes = reserved(len)?;
@@ -176,15 +181,23 @@ fn reserve(bytes: &mut Vec<u8>, len: usize) -> Result<(), String> {
     })
 }
 
-fn unpacked(codec: ByteCodec, bytes: Cow<'_, [u8]>, most: usize) -> Result<Cow<'_, [u8]>, String> {
+/// The bytes before a codec; where they are cut, those before `most`.
+fn unpacked(
+    codec: ByteCodec,
+    bytes: Cow<'_, [u8]>,
+    most: usize,
+    is_cut: bool,
+) -> Result<Cow<'_, [u8]>, String> {
     match codec {
         #[cfg(feature = "zstd")]
         ByteCodec::Zstd => {
             let decoder = zstd::Decoder::new(&bytes[..]);
-            limited(&mut decoder.map_err(|error| error.to_string())?, most).map(Cow::Owned)
+            let mut decoder = decoder.map_err(|error| error.to_string())?;
+            limited(&mut decoder, most, is_cut).map(Cow::Owned)
         }
         ByteCodec::Gzip => {
-            limited(&mut flate2::read::MultiGzDecoder::new(&bytes[..]), most).map(Cow::Owned)
+            let mut decoder = flate2::read::MultiGzDecoder::new(&bytes[..]);
+            limited(&mut decoder, most, is_cut).map(Cow::Owned)
         }
         ByteCodec::Crc32c => {
             let Some(at) = bytes.len().checked_sub(4) else {
@@ -204,8 +217,8 @@ fn unpacked(codec: ByteCodec, bytes: Cow<'_, [u8]>, most: usize) -> Result<Cow<'
     }
 }
 
-/// All bytes of a decompression, if there are at most `most`.
-fn limited(reader: &mut dyn Read, most: usize) -> Result<Vec<u8>, String> {
+/// All bytes of a decompression, if there are at most `most`; where they are cut, those before.
+fn limited(reader: &mut dyn Read, most: usize, is_cut: bool) -> Result<Vec<u8>, String> {
     let failed = |error| format!("it cannot be decompressed: {error}");
     let mut unpacked = Vec::new();
     loop {
@@ -217,6 +230,9 @@ fn limited(reader: &mut dyn Read, most: usize) -> Result<Vec<u8>, String> {
         let step = room.min(STEP);
         let mut part = (&mut *reader).take(step as u64);
         if part.read_to_end(&mut unpacked).map_err(failed)? < step {
+            return Ok(unpacked);
+        }
+        if unpacked.len() == most && is_cut {
             return Ok(unpacked);
         }
         if unpacked.len() == most {

@@ -304,15 +304,22 @@ mod tests {
     fn a_compressed_chunk_may_be_larger_than_its_array_but_not_by_any_amount() {
         let huge = 1 << 36;
         for codecs in [
-            json!(["bytes", "gzip"]),
-            json!([sharded(&[huge], json!(["bytes", "gzip"]))]),
-            json!([sharded(&[huge], json!(["bytes"])), "gzip"]),
-            json!([sharded(
-                &[huge],
-                json!([sharded(&[huge], json!(["bytes", "gzip"]))])
-            )]),
+            json!(["bytes", "crc32c", "gzip"]),
+            json!([sharded(&[1], json!(["bytes"])), "gzip"]),
         ] {
             let reason = ZarrArray::parse(&metadata_of(&[1], &[huge], codecs)).unwrap_err();
+            assert!(reason.contains("smaller chunks"), "{reason}");
+        }
+        // The second element is far behind the first.
+        for codecs in [
+            json!(["bytes", "gzip"]),
+            json!([sharded(&[2, huge], json!(["bytes", "gzip"]))]),
+            json!([sharded(
+                &[2, huge],
+                json!([sharded(&[2, huge], json!(["bytes", "gzip"]))])
+            )]),
+        ] {
+            let reason = ZarrArray::parse(&metadata_of(&[2, 1], &[2, huge], codecs)).unwrap_err();
             assert!(reason.contains("smaller chunks"), "{reason}");
         }
         // The part of a shard that the array has is decoded at once.
@@ -331,6 +338,31 @@ mod tests {
         assert!(reason.contains("more than 1000000 bytes"), "{reason}");
         let reason = refused(&array, gzip(&vec![0; 999_999]));
         assert!(reason.contains("999999 bytes instead of"), "{reason}");
+    }
+
+    #[test]
+    fn a_compressed_chunk_that_is_too_large_is_decoded_up_to_the_end_of_its_array() {
+        let huge = 1 << 36;
+        // The object has more than the array, and less than the chunk says.
+        let object = gzip(&(0..100).collect::<Vec<u8>>());
+        let bytes = json!(["bytes", "gzip"]);
+        let sharded = json!([sharded(&[huge, 2], bytes.clone())]);
+        for (codecs, object) in [
+            (bytes.clone(), object.clone()),
+            (json!(["bytes", "gzip", "gzip"]), gzip(&object)),
+            (sharded, {
+                let entry = (0, object.len() as u64);
+                [object.clone(), index(&[entry])].concat()
+            }),
+        ] {
+            let array = ZarrArray::parse(&metadata_of(&[3, 2], &[huge, 2], codecs)).unwrap();
+            let decoded = array.decode(object).unwrap();
+            assert_eq!(decoded.bytes, [0, 1, 2, 3, 4, 5]);
+            assert_eq!(decoded.strides, [2, 1]);
+        }
+        let array = ZarrArray::parse(&metadata_of(&[51, 2], &[huge, 2], bytes)).unwrap();
+        let reason = refused(&array, object);
+        assert!(reason.contains("100 bytes instead of 102"), "{reason}");
     }
 
     #[test]

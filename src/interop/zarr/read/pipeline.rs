@@ -1,11 +1,11 @@
 //! The codecs of an array, from its metadata.
 
-use super::{super::foreign::named, numbers};
+use super::{super::foreign::named, numbers, strided::contiguous};
 use crate::layout;
 use serde_json::Value;
 
 /// The most bytes of a chunk, and of what the array has of a shard, that are decoded.
-pub(super) const MAX_CHUNK: usize = 1 << 32;
+const MAX_CHUNK: usize = 1 << 32;
 /// The most bytes of a chunk that is its object as it is.
 const MAX_PLAIN: usize = 1 << 36;
 /// The bytes of a chunk that are decoded though the array is smaller.
@@ -71,6 +71,20 @@ impl Pipeline {
         self.bytes.iter().any(|codec| *codec != ByteCodec::Crc32c)
     }
 
+    /// Whether a chunk can be decompressed up to a byte.
+    pub(super) fn can_be_cut(&self) -> bool {
+        let first = self.bytes.first();
+        self.shard.is_none() && first.is_some_and(|codec| *codec != ByteCodec::Crc32c)
+    }
+
+    /// The bytes of a chunk up to the last that the array has.
+    pub(super) fn needed(&self, chunk: &[usize], extent: &[usize], itemsize: usize) -> usize {
+        let strides = contiguous(&self.stored(chunk), itemsize);
+        let last = self.stored(extent).into_iter().zip(strides);
+        let at: usize = last.map(|(len, m)| len.saturating_sub(1) * m).sum();
+        at + itemsize
+    }
+
     /// The most bytes of the object of a chunk.
     pub(super) fn most(&self, chunk: &[usize], itemsize: usize) -> usize {
         let stored = self.stored(chunk);
@@ -109,6 +123,7 @@ impl Pipeline {
             )),
         };
         match self.has_compressor() {
+            true if self.can_be_cut() && self.needed(chunk, extent, itemsize) <= most => {}
             true => fits(chunk, most)?,
             false if self.shard.is_none() => fits(chunk, MAX_PLAIN)?,
             false => {}
