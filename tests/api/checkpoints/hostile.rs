@@ -140,7 +140,7 @@ fn paths_that_lead_out_of_the_place_are_refused() {
 fn a_small_array_with_a_huge_chunk_is_refused_by_its_name() {
     let (root, scratch) = (Root::new(), tempfile::tempdir().unwrap());
     put(scratch.path(), &group());
-    let huge = array(&[1], &[1 << 36], json!(["bytes", "gzip"]));
+    let huge = array(&[2, 1], &[2, 1 << 36], json!(["bytes", "gzip"]));
     put(&scratch.path().join("bomb"), &huge);
     let reason = refused(&root, scratch.path());
     assert!(reason.contains("\"bomb\": its chunks of shape"), "{reason}");
@@ -195,4 +195,22 @@ fn arrays_with_as_many_axes_as_there_are_within_elements_too_come_back() {
     let node = scratch.path().join(written.id).join("xs");
     let reason = refused(&Root::new(), &node);
     assert!(reason.contains("65 axes, at most 32"), "{reason}");
+}
+
+#[cfg(feature = "zstd")]
+#[test]
+fn a_short_log_with_room_for_many_rows_in_its_chunk_comes_back() {
+    let (root, scratch) = (Root::new(), tempfile::tempdir().unwrap());
+    let manager = root.manager();
+    let options = manager.options().name("log");
+    let log = options.growing::<i64, _>(1 << 40, 2).unwrap();
+    for row in 0..2 {
+        log.append(&ndarray::array![[row, -row]]).unwrap();
+    }
+    let large = small().chunk_len(300 << 20).zstd(1);
+    large.to_directory(&manager, scratch.path()).unwrap();
+    let other = root.manager();
+    other.restore(scratch.path()).unwrap();
+    let log = other.growing::<i64, Ix2>("log").unwrap();
+    assert_eq!(log.all().unwrap()[[1, 1]], -1);
 }
