@@ -22,8 +22,8 @@ use std::{path::Path, time::Duration};
 
 /// Bytes of a chunk, about.
 const CHUNK_LEN: usize = 64 << 20;
-/// Object stores take up to 5 GiB at once.
-const MOST_CHUNK_LEN: usize = 2 << 30;
+/// Object stores take up to 5 GiB at once, and a restore decompresses up to 4 GiB.
+const MOST_CHUNK_LEN: usize = 1 << 30;
 /// Chunks that are in flight.
 const THREADS: usize = 4;
 
@@ -173,7 +173,7 @@ impl<'a> Checkpoint<'a> {
         self
     }
 
-    /// About so many bytes of elements in a chunk, from half to twice as many, and at most 2 GiB.
+    /// About so many bytes of elements in a chunk, from half to twice as many, and at most 1 GiB.
     /// Default: 64 MiB.
     pub fn chunk_len(mut self, bytes: usize) -> Self {
         self.chunk_len = bytes.clamp(1, MOST_CHUNK_LEN);
