@@ -6,6 +6,7 @@ import os
 import pathlib
 import pickle
 import random
+import shutil
 import signal
 from collections.abc import Iterator
 from typing import Any
@@ -276,28 +277,27 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Nodes, Any
             file = str(place / "scheduler.json")
             nodes.start(
                 *("-m", "distributed.cli.dask_scheduler", "--scheduler-file", file),
-                *("--host", nodes.host, "--port", "0", "--no-dashboard"),
+                *("--host", nodes.address(None), "--port", "0", "--no-dashboard"),
             )
             for at in (None, 0, 1):
-                host = f"10.213.7.{1 if at is None else at + 2}"
                 nodes.start(
                     *("-m", "distributed.cli.dask_worker", "--scheduler-file", file),
-                    *("--host", host, "--nworkers", "2", "--nthreads", "1", "--no-dashboard"),
-                    *("--local-directory", str(place / f"work-{at}")),
+                    *("--host", nodes.address(at), "--nworkers", "2", "--nthreads", "1"),
+                    *("--no-dashboard", "--local-directory", str(place / f"work-{at}")),
                     at=at,
                 )
             with distributed.Client(scheduler_file=file, timeout=60) as client:
                 client.wait_for_workers(6, 240)
                 yield nodes, client
     finally:
-        import shutil
-
         shutil.rmtree(place, ignore_errors=True)
 
 
 def at_node(client: Any, at: int | None) -> list[str]:
-    host = f"10.213.7.{1 if at is None else at + 2}:"
-    return [address for address in workers(client) if host in address]
+    """Return the addresses of the workers of a node, or of this machine."""
+    network = client.scheduler.address.rpartition(".")[0]
+    host = f"{network}.{1 if at is None else at + 2}:"
+    return [address for address in workers(client) if address.startswith(host)]
 
 
 @pytest.fixture
