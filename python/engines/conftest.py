@@ -23,6 +23,8 @@ RAY = tempfile.mkdtemp(prefix="nr-")
 os.environ["RAY_TMPDIR"] = RAY
 # The end of a time limit ends the blocks that hold networks and processes.
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+# A shell lets its programs in the background ignore interrupts, which the tests' programs inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 # After the ends of the tests, also where an interrupt ended one: those look into the root.
