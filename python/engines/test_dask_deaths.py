@@ -5,14 +5,28 @@ from __future__ import annotations
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import pytest
-from clusters import cluster_of, id_of, make, names, total, workers
+from clusters import (  # noqa: F401
+    client,
+    cluster,
+    cluster_of,
+    id_of,
+    m,
+    make,
+    names,
+    total,
+    workers,
+)
 from nodes import eventually
 
 import ndshm
@@ -183,6 +197,8 @@ def test_workers_that_retire_hand_their_arrays_over(tmp_path: pathlib.Path) -> N
         for count in (1, 3):
             cluster.scale(count)
             eventually(lambda count=count: len(workers(client)) == count)
+            # Until a worker runs it takes no arrays of those that retire.
+            client.wait_for_workers(count, 120)
             assert found() == [at * 1000 for at in range(12)]
         made, ids = file.read_text(), client.gather(client.map(id_of, futures, pure=False))
         # Those that retire give their results to the others: the same arrays.
@@ -204,6 +220,192 @@ def test_an_adaptive_cluster_leaves_nothing() -> None:
             del x
             eventually(lambda: workers(client) == [])
         assert names(shared.node_store()) == []
+
+
+# Schedulers.
+
+
+def hold(array: ndshm.Array, guard: str, file: str) -> None:
+    """Enter a guard, note it in a file, and never leave it."""
+    with getattr(array, guard)() as x:
+        if guard == "write":
+            x[0] = 5
+        pathlib.Path(file).touch()
+        time.sleep(600)
+
+
+class Programs:
+    """A scheduler at an address that stays, and two workers of it, as a supervisor starts them."""
+
+    def __init__(self, place: pathlib.Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.address = f"127.0.0.1:{free.getsockname()[1]}"
+        self.place = place
+        self.started: list[subprocess.Popen[bytes]] = []
+
+    def start(self) -> tuple[subprocess.Popen[bytes], subprocess.Popen[bytes]]:
+        host, _, port = self.address.partition(":")
+        scheduler = self._start("scheduler", "--host", host, "--port", port, "--no-dashboard")
+        workers = self._start(
+            *("worker", self.address, "--nworkers", "2", "--nthreads", "1", "--no-dashboard"),
+            *("--local-directory", str(self.place / "work")),
+        )
+        return scheduler, workers
+
+    def _start(self, kind: str, *words: str) -> subprocess.Popen[bytes]:
+        with (self.place / f"log-{kind}").open("a") as log:
+            started = subprocess.Popen(
+                [sys.executable, "-m", f"distributed.cli.dask_{kind}", *words],
+                env={**os.environ, "PYTHONPATH": PATH},
+                start_new_session=True,
+                stdout=log,
+                stderr=log,
+            )
+        self.started.append(started)
+        return started
+
+    def __enter__(self) -> Programs:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in reversed(self.started):
+            if process.poll() is None:
+                process.terminate()
+        for process in self.started:
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def node_path() -> str:
+    return str(shared.node_store().path)
+
+
+def test_a_killed_scheduler_ends_its_workers_and_a_new_one_takes_the_client(
+    tmp_path: pathlib.Path, root: pathlib.Path, m: ndshm.Manager  # noqa: F811
+) -> None:
+    """Workers of Dask do not connect again: they end. Its client waits for the next scheduler."""
+    with Programs(tmp_path) as programs:
+        scheduler, both = programs.start()
+        with (
+            distributed.Client(programs.address, timeout=300) as client,  # noqa: F811
+            shared.install(client),
+        ):
+            client.wait_for_workers(2, 120)
+            stores = set(root.iterdir())
+            a, held = m.zeros(10), tmp_path / "held"
+            made = client.submit(make, 3.0)
+            chunks = client.persist(da.ones(100, chunks=10).map_blocks(shared.share))
+            distributed.wait([made, chunks])
+            # An array in the worker that goes on, which this process has too.
+            got = made.result()
+            holding = client.submit(hold, a, "write", str(held))
+            eventually(held.exists)
+            scheduler.kill()
+            with pytest.raises(CancelledError):
+                holding.result(60)
+            # Dask waits for the task for 30 seconds.
+            assert both.wait(120) == 0
+            del made, chunks, holding
+            # The client deletes what a worker left that did not end by itself.
+            eventually(lambda: names(shared.node_store()) == [])
+            assert (got == 3).all()
+            assert set(root.iterdir()) == stores
+            with pytest.raises(ndshm.Poisoned), a.write(timeout=10):
+                pass
+            with a.recover() as x:
+                x[...] = 1
+
+            scheduler, both = programs.start()
+            eventually(lambda: client.status == "running")
+            client.wait_for_workers(2, 120)
+            # The new scheduler knows no plugin.
+            with pytest.raises(RuntimeError, match="install"):
+                client.submit(make, 1.0, pure=False).result()
+            with shared.install(client):
+                assert {node_path(), *client.run(node_path).values()} == {node_path()}
+                assert client.submit(total, client.submit(make, 4.0)).result() == 4000
+                # By value, as the memory of the dead worker has no name any more.
+                assert client.submit(total, got).result() == 3000
+                x = shared.from_array(a, 5).map_blocks(shared.share).persist()
+                assert x.sum().compute() == 10
+                assert len(names(shared.node_store())) == 3
+                del x, got
+                eventually(lambda: names(shared.node_store()) == [])
+                assert set(root.iterdir()) == stores
+            client.shutdown()
+        assert (scheduler.wait(60), both.wait(60)) == (0, 0)
+
+
+@pytest.mark.parametrize("killed", ["scheduler", "all"])
+def test_a_cluster_without_a_client_leaves_nothing_when_it_is_killed(
+    tmp_path: pathlib.Path, root: pathlib.Path, killed: str
+) -> None:
+    before = set(root.iterdir())
+    with Programs(tmp_path) as programs:
+        scheduler, both = programs.start()
+        with (
+            distributed.Client(programs.address, timeout=60) as client,  # noqa: F811
+            shared.install(client) as node,
+        ):
+            client.wait_for_workers(2, 120)
+            pids = client.run(os.getpid).values()
+            made = client.map(make, range(4))
+            distributed.wait(made)
+            client.publish_dataset(made, name="made")
+            del made
+        # The results stay with the workers.
+        [store] = set(root.iterdir()) - before
+        assert store.name == node.plugin.store
+        with ndshm.Manager(store, mode="r+") as manager:
+            assert len(names(manager)) == 4
+        if killed == "all":
+            for pid in (both.pid, *pids):
+                os.kill(pid, signal.SIGKILL)
+        scheduler.kill()
+        assert both.wait(60) == (0 if killed == "scheduler" else -signal.SIGKILL)
+        eventually(lambda: set(root.iterdir()) == before)
+
+
+def test_a_restart_ends_tasks_that_hold_and_wait_for_guards(
+    client: Any, m: ndshm.Manager, tmp_path: pathlib.Path  # noqa: F811
+) -> None:
+    a, b = m.zeros(10), m.ones(10)
+    pids = set(client.run(os.getpid).values())
+    for array, guards in ((a, ("write", "read")), (b, ("read", "write"))):
+        one, two = (tmp_path / guard for guard in guards)
+        at = workers(client)
+        holding = client.submit(hold, array, guards[0], str(one), workers=at[:1])
+        eventually(one.exists)
+        made = client.submit(make, 1.0)
+        distributed.wait(made)
+        # It waits for ever, in the other worker.
+        waiting = client.submit(hold, array, guards[1], str(two), workers=at[1:])
+        eventually(lambda: all(client.processing().values()))
+        assert len(names(shared.node_store())) == 1 and not two.exists()
+        client.restart(timeout=120)
+        for future in (holding, waiting, made):
+            with pytest.raises(CancelledError):
+                future.result(10)
+        assert len(workers(client)) == 2
+        new = set(client.run(os.getpid).values())
+        assert len(new) == 2 and not new & pids
+        pids = new
+        if guards[0] == "write":
+            with pytest.raises(ndshm.Poisoned), array.read(timeout=10):
+                pass
+            with array.recover() as x:
+                x[...] = 1
+        # A reader leaves nothing, and the one that waited had written nothing.
+        with array.write(timeout=10) as x:
+            np.testing.assert_array_equal(x, np.ones(10))
+        assert client.submit(total, client.submit(make, 2.0, pure=False)).result() == 2000
+        del holding, waiting, made, future
+        one.unlink()
+        eventually(lambda: names(shared.node_store()) == [])
 
 
 CLIENT = """

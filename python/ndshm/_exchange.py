@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
-from typing import Any
+from typing import Any, Callable
 
 import numpy as np
 from distributed.comm import (  # type: ignore[import-not-found, unused-ignore]
@@ -58,6 +58,16 @@ class Exchange:
         self._listener = listen(f"{scheme}://{host}:0", self._serve, **arguments)
         await self._listener.start()
         self.address: str = self._listener.contact_address
+
+    def repeat(self, seconds: float, function: Callable[[], None]) -> None:
+        """Call a function every so many seconds, in a thread, until :meth:`close`."""
+
+        async def repeated() -> None:
+            while True:
+                await asyncio.sleep(seconds)
+                await self._threaded(function)
+
+        asyncio.run_coroutine_threadsafe(repeated(), self._loop)
 
     def close(self) -> None:
         """Stop serving."""

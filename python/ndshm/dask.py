@@ -32,9 +32,6 @@ from distributed.protocol import (  # type: ignore[import-not-found, unused-igno
     dask_deserialize,
     dask_serialize,
 )
-from tornado.ioloop import (  # type: ignore[import-not-found, import-untyped, unused-ignore]
-    PeriodicCallback,
-)
 
 from . import _copies, _dask_sizeof, _travel
 from ._errors import Error
@@ -63,11 +60,21 @@ class _Node:
 
     def __init__(self, name: str, address: str, security: Any) -> None:
         janitor = bool(os.environ.get("NDSHM_JANITOR")) or _tool_path() is not None
+        self.name = name
         self.manager = Manager(name=name, persistent=False, janitor=janitor)
         # The workers of a machine end in any order.
         self.manager.disown()
         self.exchange = Exchange(self.manager, address, security)
+        # The client does it too: it may be the last process of the cluster on its machine.
+        self.exchange.repeat(_SWEEP_SECONDS, self._sweep)
         self.users = 1
+
+    def _sweep(self) -> None:
+        try:
+            _copies.sweep(self.manager)
+        except (Error, OSError):
+            # Another process deletes the store, or all of its guards are taken.
+            pass
 
     def close(self) -> None:
         self.exchange.close()
@@ -139,7 +146,8 @@ class SharedArrays(distributed.WorkerPlugin):  # type: ignore[misc, unused-ignor
 
     It gives the workers of a machine one store, with a janitor where the tool of this package is
     installed. Each worker joins it, serves the elements of its arrays to other machines, and
-    deletes the leftovers of killed workers every ten seconds, and when it starts.
+    deletes the leftovers of killed workers every ten seconds, as the client does, and when it
+    starts.
     """
 
     name = "ndshm"
@@ -151,19 +159,9 @@ class SharedArrays(distributed.WorkerPlugin):  # type: ignore[misc, unused-ignor
         """Join the store of the machine. Dask calls it in each worker."""
         _join(self.store, worker.address, worker.security)
         _copies.sweep(node_store())
-        self._sweeps = PeriodicCallback(self._sweep, _SWEEP_SECONDS * 1000)
-        self._sweeps.start()
-
-    def _sweep(self) -> None:
-        try:
-            _copies.sweep(node_store())
-        except (Error, RuntimeError):
-            # The store is being closed, or the worker left it.
-            pass
 
     def teardown(self, worker: Any) -> None:
         """Leave the store. Dask calls it when a worker ends."""
-        self._sweeps.stop()
         _leave()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -178,11 +176,15 @@ class install:  # noqa: N801
     of those. Use it as a context manager, or call :meth:`close` before the client is closed; the
     plugin stays with the workers.
 
-    ``store`` is the name of the store on each machine, in its ``NDSHM_ROOT``; by default a new one.
+    A scheduler that is started again knows no plugin, and its workers are new: install it again.
+
+    ``store`` is the name of the store on each machine, in its ``NDSHM_ROOT``; by default that of
+    this process if it has one, else a new one.
     """
 
     def __init__(self, client: Any, store: str | None = None) -> None:
-        self.plugin = SharedArrays(store)
+        node = _node
+        self.plugin = SharedArrays(store or (node.name if node is not None else None))
         client.register_plugin(self.plugin)
         scheduler = client.scheduler.address
         scheme, _, rest = scheduler.partition("://")
