@@ -164,6 +164,30 @@ def test_a_process_that_is_killed_with_a_copy_leaves_the_next_one_a_place(death:
             assert names(m) == []
 
 
+LEAVER = """
+manager = ndshm.Manager(sys.argv[1], mode="r+")
+a = manager.ones(3)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_worker_that_starts_deletes_what_a_killed_one_left() -> None:
+    class Worker:
+        address = "tcp://127.0.0.1:0"
+        security = distributed.Security()
+
+    plugin = shared.SharedArrays()
+    with ndshm.Manager(name=plugin.store, persistent=False) as manager:
+        with program(LEAVER, str(manager.path)) as killed:
+            assert killed.wait(60) == -signal.SIGKILL
+        assert len(names(manager)) == 1
+        plugin.setup(Worker)
+        try:
+            assert names(manager) == []
+        finally:
+            plugin.teardown(Worker)
+
+
 # Clusters.
 
 
