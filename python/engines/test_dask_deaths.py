@@ -164,6 +164,53 @@ def test_a_process_that_is_killed_with_a_copy_leaves_the_next_one_a_place(death:
             assert names(m) == []
 
 
+USER = """
+import threading, time
+from ndshm import _copies, _travel
+
+manager = ndshm.Manager(sys.argv[1], mode="r+")
+known = _travel.Reference("h", "b", "s", "id", "frozen", None, (3,), None, 24, True, False)
+end, uses, lost = time.monotonic() + 5, 0, 0
+
+def fill(name):
+    made = manager.ones(3, name=name, scope="local")
+    made.freeze()
+    return made
+
+def sweep():
+    while time.monotonic() < end:
+        _copies.sweep(manager)
+
+sweeps = threading.Thread(target=sweep)
+sweeps.start()
+while time.monotonic() < end:
+    copy = _copies.shared_copy(manager, known, fill)
+    uses += 1
+    try:
+        lost += manager.open(_copies._name(known)).id != copy.id
+    except (ndshm.NotFound, ndshm.Released):
+        lost += 1
+    del copy
+sweeps.join()
+print(uses, lost, flush=True)
+"""
+
+
+def test_a_copy_that_is_used_is_not_deleted() -> None:
+    """Of two sweeps at once the second one deleted the copy that was made after the first one."""
+    with ndshm.Manager() as m:  # noqa: F811
+        with (
+            program(USER, str(m.path)) as one,
+            program(USER, str(m.path)) as two,
+            program(USER, str(m.path)) as three,
+        ):
+            found = [line_of(each).split() for each in (one, two, three)]
+        assert all(int(uses) > 10 for uses, _ in found), found
+        assert [lost for _, lost in found] == ["0"] * 3, found
+        _copies.sweep(m)
+        assert names(m) == []
+
+
 LEAVER = """
 manager = ndshm.Manager(sys.argv[1], mode="r+")
 a = manager.ones(3)
@@ -321,22 +368,22 @@ def test_a_killed_scheduler_ends_its_workers_and_a_new_one_takes_the_client(
             client.wait_for_workers(2, 120)
             stores = set(root.iterdir())
             a, held = m.zeros(10), tmp_path / "held"
-            made = client.submit(make, 3.0)
+            ends, dies = ([address] for address in workers(client))
             chunks = client.persist(da.ones(100, chunks=10).map_blocks(shared.share))
-            distributed.wait([made, chunks])
-            # An array in the worker that goes on, which this process has too.
-            got = made.result()
-            holding = client.submit(hold, a, "write", str(held))
+            distributed.wait(chunks)
+            inherited = client.submit(make, 3.0, workers=ends).result()
+            nameless = client.submit(make, 4.0, workers=dies).result()
+            holding = client.submit(hold, a, "write", str(held), workers=dies)
             eventually(held.exists)
             scheduler.kill()
             with pytest.raises(CancelledError):
                 holding.result(60)
-            # Dask waits for the task for 30 seconds.
+            # Dask waits for the task for 30 seconds, and kills its worker.
             assert both.wait(120) == 0
-            del made, chunks, holding
-            # The client deletes what a worker left that did not end by itself.
-            eventually(lambda: names(shared.node_store()) == [])
-            assert (got == 3).all()
+            del chunks, holding
+            # The client deletes what a killed worker left, and inherits from one that ended itself.
+            eventually(lambda: names(shared.node_store()) == [inherited.id])
+            assert (inherited == 3).all() and (nameless == 4).all()
             assert set(root.iterdir()) == stores
             with pytest.raises(ndshm.Poisoned), a.write(timeout=10):
                 pass
@@ -352,12 +399,12 @@ def test_a_killed_scheduler_ends_its_workers_and_a_new_one_takes_the_client(
             with shared.install(client):
                 assert {node_path(), *client.run(node_path).values()} == {node_path()}
                 assert client.submit(total, client.submit(make, 4.0)).result() == 4000
-                # By value, as the memory of the dead worker has no name any more.
-                assert client.submit(total, got).result() == 3000
+                assert client.submit(id_of, inherited).result() == inherited.id
+                # By value, as the memory of the killed worker has no name any more.
+                assert client.submit(total, nameless).result() == 4000
                 x = shared.from_array(a, 5).map_blocks(shared.share).persist()
                 assert x.sum().compute() == 10
-                assert len(names(shared.node_store())) == 3
-                del x, got
+                del x, inherited, nameless
                 eventually(lambda: names(shared.node_store()) == [])
                 assert set(root.iterdir()) == stores
             client.shutdown()
