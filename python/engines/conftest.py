@@ -19,7 +19,7 @@ ROOT = pathlib.Path(
 )
 os.environ["NDSHM_ROOT"] = str(ROOT)
 # Ray's files, whose sockets have short paths.
-RAY = tempfile.mkdtemp(prefix="nr-")
+RAY = tempfile.mkdtemp(prefix="nr-", dir="/tmp")
 os.environ["RAY_TMPDIR"] = RAY
 # The end of a time limit ends the blocks that hold networks and processes.
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import shutil
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -33,6 +34,16 @@ class Filler:
         with part.write() as x:
             x[...] = value
         return os.getpid()
+
+    def die(self, part: ndshm.Array) -> None:
+        with part.write() as x:
+            x[...] = 7
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def keep(self, remote: Any) -> str:
+        """Keep the copy of an array of another machine, and return its id."""
+        self.kept = remote.fetched()
+        return str(self.kept.id)
 
     def call(self, function: Any, *args: Any) -> Any:
         return function(*args)
@@ -71,6 +82,23 @@ def test_actors_write_slices_of_one_array(here: None, m: ndshm.Manager) -> None:
     assert ray.get(fillers[2].call.remote(kind, frozen)) == "MappedArray"
     for filler in fillers:
         ray.kill(filler)
+
+
+def test_an_actor_that_is_killed_while_it_writes_poisons_its_slice(
+    here: None, m: ndshm.Manager
+) -> None:
+    a = m.zeros((4, 10))
+    dying, other = (ray.remote(Filler).options(num_cpus=0).remote() for _ in range(2))
+    with pytest.raises(ray.exceptions.ActorDiedError):
+        ray.get(dying.die.remote(a[:2]))
+    with pytest.raises(ndshm.Poisoned), a[1].read(timeout=10):
+        pass
+    # The rows of the others are as they were.
+    ray.get(other.fill.remote(a[2:], 1))
+    with a[:2].recover() as x:
+        x[...] = 0
+    assert a.sum() == 20
+    ray.kill(other)
 
 
 def test_a_result_is_handed_over(here: None) -> None:
@@ -119,6 +147,9 @@ with ndshm.Manager() as m:
         raise AssertionError("an array elsewhere was written")
     a.freeze()
     assert ray.get([actor.call.remote(total, a) for actor in actors]) == [12, 12]
+    # One copy for both.
+    one, two = ray.get([actor.keep.remote(a) for actor in actors])
+    assert one == two != a.id
 ray.shutdown()
 print("done")
 """
