@@ -198,7 +198,7 @@ print(uses, lost, flush=True)
 
 def test_a_copy_that_is_used_is_not_deleted() -> None:
     """Of two sweeps at once the second one deleted the copy that was made after the first one."""
-    with ndshm.Manager() as m:  # noqa: F811
+    with ndshm.Manager() as m:
         with (
             program(USER, str(m.path)) as one,
             program(USER, str(m.path)) as two,
@@ -356,13 +356,13 @@ def node_path() -> str:
 
 
 def test_a_killed_scheduler_ends_its_workers_and_a_new_one_takes_the_client(
-    tmp_path: pathlib.Path, root: pathlib.Path, m: ndshm.Manager  # noqa: F811
+    tmp_path: pathlib.Path, root: pathlib.Path, m: ndshm.Manager
 ) -> None:
     """Workers of Dask do not connect again: they end. Its client waits for the next scheduler."""
     with Programs(tmp_path) as programs:
         scheduler, both = programs.start()
         with (
-            distributed.Client(programs.address, timeout=300) as client,  # noqa: F811
+            distributed.Client(programs.address, timeout=300) as client,
             shared.install(client),
         ):
             client.wait_for_workers(2, 120)
@@ -419,7 +419,7 @@ def test_a_cluster_without_a_client_leaves_nothing_when_it_is_killed(
     with Programs(tmp_path) as programs:
         scheduler, both = programs.start()
         with (
-            distributed.Client(programs.address, timeout=60) as client,  # noqa: F811
+            distributed.Client(programs.address, timeout=60) as client,
             shared.install(client) as node,
         ):
             client.wait_for_workers(2, 120)
@@ -442,7 +442,7 @@ def test_a_cluster_without_a_client_leaves_nothing_when_it_is_killed(
 
 
 def test_a_restart_ends_tasks_that_hold_and_wait_for_guards(
-    client: Any, m: ndshm.Manager, tmp_path: pathlib.Path  # noqa: F811
+    client: Any, m: ndshm.Manager, tmp_path: pathlib.Path
 ) -> None:
     a, b = m.zeros(10), m.ones(10)
     pids = set(client.run(os.getpid).values())
