@@ -358,6 +358,43 @@ def test_an_array_elsewhere_is_read_by_value_and_never_locked(
     assert a.sum() == 60
 
 
+def test_a_scheduler_that_passes_arguments_on_passes_references_on(
+    nodes: tuple[Nodes, Any], m: ndshm.Manager
+) -> None:
+    """It unpickles functions and their arguments, and pickles them again for the workers.
+
+    Plain handles failed to unpickle in a worker on another machine, which ended it.
+    """
+    far, _ = nodes
+    # A scheduler that no other test has used: it imports what it unpickles.
+    file = str(far.place / "fresh.json")
+    far.start(
+        *("-m", "distributed.cli.dask_scheduler", "--scheduler-file", file),
+        *("--host", far.address(None), "--port", "0", "--no-dashboard"),
+    )
+    far.start(
+        *("-m", "distributed.cli.dask_worker", "--scheduler-file", file, "--no-dashboard"),
+        *("--host", far.address(0), "--nthreads", "1", "--no-nanny"),
+        *("--local-directory", str(far.place / "work-fresh")),
+        at=0,
+    )
+    with distributed.Client(scheduler_file=file, timeout=60) as client, shared.install(client):
+        client.wait_for_workers(1, 120)
+        before = workers(client)
+        a, frozen = m.ones(10), m.ones(10)
+        frozen.freeze()
+        values = {"a": [a, a[5:], frozen, frozen.freeze()]}
+        # Functions that are pickled by value: the scheduler imports no test.
+        nested = client.submit(lambda x: [type(one).__name__ for one in x["a"]], values)
+        assert nested.result(60) == ["RemoteArray", "RemoteArray", "Array", "MappedArray"]
+        added = client.submit(lambda x: float((x["a"] + x["b"]).sum()), {"a": a, "b": frozen})
+        assert added.result(60) == 20
+        modules = client.run_on_scheduler(lambda: sorted(__import__("sys").modules))
+        assert "ndshm._travel" in modules and "ndshm.dask" not in modules
+        assert workers(client) == before
+        client.shutdown()
+
+
 @slow
 def test_results_go_between_machines_by_value(far: tuple[Nodes, Any]) -> None:
     _, client = far

@@ -10,6 +10,7 @@ Nothing of Dask or Ray is imported here: the scheduler's process unpickles refer
 
 from __future__ import annotations
 
+import copyreg
 import functools
 import json
 import uuid
@@ -167,6 +168,16 @@ def reduce_mapped(ndarray: MappedArray) -> Any:
     return receive, tuple(reference(found[0], of=ndarray))
 
 
+def register() -> None:
+    """Let this process pickle arrays as references, unless it does so already.
+
+    A scheduler of Dask pickles again what it unpickled, and imports no module for Dask of this
+    package: it would send plain handles, whose unpickling fails on another machine.
+    """
+    for kind, reduce in ((Array, reduce_array), (MappedArray, reduce_mapped)):
+        copyreg.dispatch_table.setdefault(kind, reduce)
+
+
 def receive(*fields: Any) -> Any:
     """Return the array that a reference names: itself, a copy, or a :class:`RemoteArray`.
 
@@ -181,6 +192,7 @@ def receive(*fields: Any) -> Any:
 
 def received(known: Reference) -> Any:
     """Return the same. Raises :class:`Gone` if the elements of a frozen array cannot be had."""
+    register()
     array = open_here(known)
     if array is None and known.frozen and fetch is not None and is_eager:
         array = fetch(known)
