@@ -106,6 +106,39 @@ def test_a_view_is_a_result(client: Any, index: Any) -> None:
     eventually(lambda: names(shared.node_store()) == [])
 
 
+@pytest.mark.parametrize("sent", ["view", "mapped"])
+def test_an_array_that_was_read_for_another_machine_stays_its_owners(
+    client: Any, m: ndshm.Manager, sent: str
+) -> None:
+    """The object that was sent is gone, and the server opens its handle in the owner's process.
+
+    It took the owner's array for one that it had claimed, and gave it to the next who opened it.
+    """
+    a = m.ones(10)
+    a.freeze()
+    mapped: Any = a.freeze()
+    found = _travel.array_of(mapped)
+    assert found is not None
+    known = _travel.reference(a[5:]) if sent == "view" else _travel.reference(found[0], of=mapped)
+    del found
+    copy = _travel.received(known._replace(boot=BOOT))
+    assert float(copy.sum()) == (5 if sent == "view" else 10)
+    assert a.scope == "local"
+    del copy
+
+
+def test_an_array_that_awaits_its_heir_can_be_read_again_and_again(m: ndshm.Manager) -> None:
+    """Its reader became its owner, and deleted it: the next reader found nothing."""
+    a = m.ones(10)
+    a.scope = "remote"
+    handle, wanted = a.handle, a.id
+    del a
+    for _ in range(2):
+        assert float(_travel.open_by_id(handle).sum()) == 10
+    assert names(m) == [wanted]
+    assert ndshm.open(handle).scope == "local"
+
+
 def test_arrays_in_lists_and_dictionaries_are_references(client: Any, m: ndshm.Manager) -> None:
     a, b = m.ones(1000), m.ones(1000)
     b.freeze()

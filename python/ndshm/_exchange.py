@@ -173,10 +173,7 @@ class _Slabs:
     """The elements of an array as bytes, under its lock until :meth:`end`."""
 
     def __init__(self, handle: str) -> None:
-        array = self._array = _travel.open_by_id(handle)
-        # No process of this machine has it: it was handed over with the reference. It is handed
-        # back afterwards, for the next machine that asks.
-        self._is_claimed = array.scope == "local" and handle not in _travel.sent
+        array = _travel.open_by_id(handle)
         order = array.order or "C"
         names = array.axis_names
         self.header = {
@@ -206,5 +203,3 @@ class _Slabs:
         self._view = None
         if self._guard is not None:
             self._guard.__exit__()
-        if self._is_claimed:
-            self._array.scope = "remote"

@@ -62,8 +62,8 @@ origin: str | None = None
 fetch: Callable[[Reference], Array] | None = None
 #: Whether frozen arrays are fetched when they are unpickled, or at their first use.
 is_eager = True
-#: The arrays of the references that this process gave out: their files may be deleted before the
-#: elements are fetched.
+#: The arrays of the references that this process gave out, by their places: their files may be
+#: deleted before the elements are fetched.
 sent: weakref.WeakValueDictionary[str, Array] = weakref.WeakValueDictionary()
 
 # The references that this process received, by the identities of the objects that it made of them.
@@ -77,6 +77,16 @@ def boot_id() -> str:
     """Return the identity of the running kernel, which no two machines share."""
     with open("/proc/sys/kernel/random/boot_id") as file:
         return file.read().strip()
+
+
+def place_of(handle: str) -> str:
+    """Return what a handle tells of an array and a view: the same in all processes of a machine.
+
+    That is the array's id and type, and where the view lies. The scope and the right to write
+    differ between processes, and the path is another one after the array got another name.
+    """
+    head, _, _ = handle.partition(":p=")
+    return ":".join(word for word in head.split(":") if word[:2] not in ("m=", "s="))
 
 
 def _store_of(array: Array) -> str:
@@ -99,7 +109,13 @@ def reference(
     handle = array.handle if offers is None else str(offers[1][0])
     frozen = array.frozen
     version, served = "frozen" if frozen else uuid.uuid4().hex, origin
-    sent[handle] = array
+    place = place_of(handle)
+    if of is None:
+        sent[place] = array
+    elif place not in sent:
+        # The array that was found for mapped memory lives as long as that.
+        sent[place] = array
+        weakref.finalize(of, _keep, array).atexit = False
     received = _received.get(id(array if of is None else of))
     if served is None and received is not None:
         served = received.origin
@@ -116,6 +132,10 @@ def reference(
         frozen,
         of is not None,
     )
+
+
+def _keep(_array: Array) -> None:
+    pass
 
 
 def offer_while_alive(value: Any, array: Array, handle: str) -> None:
@@ -336,13 +356,18 @@ def _plain(value: Any) -> Any:
 def open_by_id(handle: str) -> Array:
     """Return the array that this process sent by this handle, for another machine.
 
-    Raises :class:`NotFound` if the array is gone.
+    It claims nothing, whichever process owns the array or may inherit it, so it does not delete it
+    afterwards. Raises :class:`NotFound` if the array is gone.
     """
+    if (found := sent.get(place_of(handle))) is not None:
+        return found
     try:
-        return sent[handle]
-    except KeyError:
-        pass
-    try:
-        return _ndshm.open(handle)
+        return _ndshm.open(_without_claim(handle))
     except (Error, OSError) as error:
         raise NotFound(f"the array is gone from its machine: {error}") from None
+
+
+def _without_claim(handle: str) -> str:
+    """Return a handle of the same array whose opener does not become its owner."""
+    head, separator, path = handle.partition(":p=")
+    return head.replace(":s=remote", ":s=store") + separator + path
