@@ -89,7 +89,7 @@ def dying(self, start, end):
 _exchange.SLAB, _Slabs.part = 1 << 16, dying
 with ndshm.Manager() as m:
     exchange = Exchange(m, "tcp://127.0.0.1:0", Security())
-    _travel.origin = exchange.address
+    _travel.origin = exchange.origin
     a = m.ones(1 << 17)
     a.freeze()
     known = _travel.reference(a, hand_over=False)._replace(boot="elsewhere")

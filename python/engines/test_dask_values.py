@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
+import json
 import pathlib
 import pickle
+import socket
 import subprocess
 import sys
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,9 +25,11 @@ pytest.importorskip("distributed")
 import dask
 import dask.array as da
 import distributed
+from distributed.protocol import ToPickle
+from distributed.security import Security
 
 import ndshm.dask as shared
-from ndshm import _travel
+from ndshm import _exchange, _travel
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 BOOT = str(uuid.uuid4())
@@ -137,6 +144,146 @@ def test_an_array_that_awaits_its_heir_can_be_read_again_and_again(m: ndshm.Mana
         assert float(_travel.open_by_id(handle).sum()) == 10
     assert names(m) == [wanted]
     assert ndshm.open(handle).scope == "local"
+
+
+# What other programs send to the port of a process.
+
+
+class Code:
+    """A value whose unpickling makes a file."""
+
+    def __init__(self, path: pathlib.Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return pathlib.Path.touch, (self.path,)
+
+
+@pytest.fixture
+def exchange(m: ndshm.Manager) -> Iterator[_exchange.Exchange]:
+    exchange = _exchange.Exchange(m, "tcp://127.0.0.1:0", Security())
+    yield exchange
+    exchange.close()
+
+
+def request(exchange: _exchange.Exchange, **fields: str) -> socket.socket:
+    """Send a request, and return the connection."""
+    host, _, port = exchange.address.partition("://")[2].rpartition(":")
+    connection = socket.create_connection((host, int(port)), 10)
+    text = json.dumps(fields).encode()
+    connection.sendall(len(text).to_bytes(8, "little") + text)
+    return connection
+
+
+def test_a_stranger_runs_no_code_in_a_process(
+    exchange: _exchange.Exchange, tmp_path: pathlib.Path
+) -> None:
+    """A message of Dask may have a pickle, which was unpickled before anything was checked."""
+    ran = tmp_path / "ran"
+
+    async def attack() -> None:
+        comm = await distributed.comm.connect(exchange.address, timeout=5)
+        await comm.write({"handle": ToPickle(Code(ran))})
+        await comm.read()
+
+    with pytest.raises(OSError):
+        asyncio.run(attack())
+    with request(exchange, handle="h", token=pickle.dumps(Code(ran)).hex()) as connection:
+        assert b"token" in connection.recv(1000)
+    assert not ran.exists()
+
+
+def test_a_request_without_the_token_of_the_process_is_refused(
+    exchange: _exchange.Exchange, m: ndshm.Manager
+) -> None:
+    a = m.ones(3)
+    a.freeze()
+    known = _travel.reference(a, hand_over=False)._replace(boot=BOOT)
+    token = exchange.origin.partition("#")[2]
+    assert len(token) == 32
+    for wrong in ("", "#", "#" + "0" * 32, "#" + token[:-1], "#\N{SNOWMAN}"):
+        with pytest.raises(_travel.Gone, match="token") as raised:
+            exchange.fetch(known._replace(origin=exchange.address + wrong))
+        assert token not in str(raised.value)
+    with request(exchange, handle=a.handle) as connection:
+        assert connection.recv(1000) == b""
+    assert float(exchange.fetch(known._replace(origin=exchange.origin)).sum()) == 3
+
+
+def test_a_receiver_that_takes_nothing_holds_no_lock_and_no_memory(
+    exchange: _exchange.Exchange, m: ndshm.Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole array was copied into the queue of the connection, however slow that was."""
+    monkeypatch.setattr(_exchange, "STALL_TIMEOUT", 1.0)
+    parts: list[int] = []
+    part = _exchange._Slabs.part
+
+    def counted(self: Any, start: int, end: int) -> Any:
+        parts.append(start)
+        return part(self, start, end)
+
+    monkeypatch.setattr(_exchange._Slabs, "part", counted)
+    a = m.ones(100 << 17)
+    token = exchange.origin.partition("#")[2]
+    with request(exchange, handle=a.handle, token=token):
+        eventually(lambda: parts)
+        # The read guard is given back though the connection is still there.
+        with a.write(timeout=60):
+            pass
+    assert len(parts) < 6
+
+
+def test_an_origin_that_is_stopped_is_gone(
+    exchange: _exchange.Exchange, m: ndshm.Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel takes connections for a stopped process, and a fetch waited for it for ever."""
+    monkeypatch.setattr(_exchange, "STALL_TIMEOUT", 0.5)
+    a = m.ones(3)
+    a.freeze()
+    with socket.create_server(("127.0.0.1", 0)) as stopped:
+        origin = f"tcp://127.0.0.1:{stopped.getsockname()[1]}#token"
+        known = _travel.reference(a, hand_over=False)._replace(boot=BOOT, origin=origin)
+        with pytest.raises(_travel.Gone, match="sent nothing"):
+            exchange.fetch(known)
+    assert names(m) == [a.id]
+
+
+def test_a_waiting_server_gives_signs_of_life(
+    exchange: _exchange.Exchange, m: ndshm.Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_exchange, "STALL_TIMEOUT", 0.5)
+    monkeypatch.setattr(_exchange, "ALIVE_SECONDS", 0.1)
+    signs: list[Any] = []
+    send = _exchange._send
+
+    async def counted(writer: Any, message: Any) -> None:
+        signs.append(message)
+        await send(writer, message)
+
+    monkeypatch.setattr(_exchange, "_send", counted)
+    a = m.ones(3)
+    known = _travel.reference(a, hand_over=False)._replace(boot=BOOT, origin=exchange.origin)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        with a.write():
+            fetched = pool.submit(exchange.fetch, known)
+            eventually(lambda: signs.count({"waits": True}) >= 10)
+        assert float(fetched.result().sum()) == 3
+
+
+def test_workers_that_are_threads_fetch_too(m: ndshm.Manager) -> None:
+    """Their addresses have no host, at which no process can serve."""
+    a = m.ones(3)
+    a.freeze()
+    with (
+        distributed.LocalCluster(
+            n_workers=1, processes=False, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster) as client,
+        shared.install(client),
+    ):
+        found = client.submit(lambda a: float(elsewhere(a).sum()), a).result()
+        assert found == 3
+        client.unregister_worker_plugin("ndshm")
 
 
 def test_arrays_in_lists_and_dictionaries_are_references(client: Any, m: ndshm.Manager) -> None:

@@ -39,8 +39,9 @@ class Reference(NamedTuple):
     """The contents of a pickled array.
 
     ``version`` tells copies of one array apart: the same one for all references to a frozen array,
-    a new one for each reference to any other. ``origin`` is the address at which the sender serves
-    the elements, or ``None``. ``nbytes`` is the size of the elements.
+    a new one for each reference to any other. ``origin`` is where the sender serves the elements, or
+    ``None``: in Dask an address, ``#``, and the token that each request must have. ``nbytes`` is
+    the size of the elements.
     """
 
     handle: str
@@ -305,7 +306,7 @@ class RemoteArray(np.lib.mixins.NDArrayOperatorsMixin):
         known = self._reference
         return Elsewhere(
             f"array {known.id} lives on another machine (boot {known.boot}, served at "
-            f"{known.origin}): {then}"
+            f"{(known.origin or 'no address').partition('#')[0]}): {then}"
         )
 
     def _refuse(self, *_args: Any, **_keywords: Any) -> NoReturn:

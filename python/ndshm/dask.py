@@ -92,7 +92,7 @@ def _join(name: str, address: str, security: Any) -> None:
             _node.users += 1
             return
         _node = _Node(name, address, security)
-        _travel.origin = _node.exchange.address
+        _travel.origin = _node.exchange.origin
         _travel.fetch, _travel.is_eager = _node.exchange.fetch, True
 
 
