@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import json
+import os
 import pathlib
 import pickle
 import socket
@@ -275,15 +276,42 @@ def test_workers_that_are_threads_fetch_too(m: ndshm.Manager) -> None:
     a = m.ones(3)
     a.freeze()
     with (
-        distributed.LocalCluster(
-            n_workers=1, processes=False, dashboard_address=None
-        ) as cluster,
+        distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster,
         distributed.Client(cluster) as client,
         shared.install(client),
     ):
         found = client.submit(lambda a: float(elsewhere(a).sum()), a).result()
         assert found == 3
         client.unregister_worker_plugin("ndshm")
+
+
+class Sent:
+    """A value whose pickle is a reference, which a receiver takes for another machine's."""
+
+    def __init__(self, known: _travel.Reference) -> None:
+        self.known = known
+
+    def __reduce__(self) -> Any:
+        return _travel.receive, tuple(self.known)
+
+
+def test_a_machine_without_space_fails_tasks_and_no_workers(client: Any, m: ndshm.Manager) -> None:
+    """The error was raised while a message was read, which ended the worker that read it."""
+    a = m.ones(10)
+    a.freeze()
+    known = _travel.reference(a, hand_over=False)
+    known = known._replace(boot=BOOT, shape=(1 << 40,), nbytes=8 << 40)
+    pids = client.run(os.getpid)
+    future = client.submit(lambda x: float(np.asarray(x)[0]), Sent(known))
+    with pytest.raises(ndshm.NoSpace):
+        future.result(60)
+    assert client.run(os.getpid) == pids
+    # A value of another worker, and one that a worker that is gone served.
+    header = {"reference": distributed.protocol.pickle.dumps(tuple(known))}
+    assert kind(shared._load(header, [])) == "RemoteArray"
+    gone = tuple(known._replace(origin="tcp://127.0.0.1:1#"))
+    with pytest.raises(_travel.Gone):
+        shared._load({"reference": distributed.protocol.pickle.dumps(gone)}, [])
 
 
 def test_arrays_in_lists_and_dictionaries_are_references(client: Any, m: ndshm.Manager) -> None:

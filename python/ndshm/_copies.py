@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import traceback
 import uuid
 import weakref
 from typing import Any, Callable
@@ -54,9 +55,12 @@ def shared_copy(manager: Manager, known: Reference, fill: Callable[[str], Array]
                 break
         except (NotFound, Released):
             pass
-        except BaseException:
+        except BaseException as error:
             use.__exit__()
             _delete_unused(manager, name, users)
+            # Dask keeps the errors of tasks, and their tracebacks would keep arrays of this store.
+            traceback.clear_frames(error.__traceback__)
+            del users, use
             raise
         use.__exit__()
     with _mine_lock:

@@ -39,8 +39,8 @@ class Reference(NamedTuple):
     """The contents of a pickled array.
 
     ``version`` tells copies of one array apart: the same one for all references to a frozen array,
-    a new one for each reference to any other. ``origin`` is where the sender serves the elements, or
-    ``None``: in Dask an address, ``#``, and the token that each request must have. ``nbytes`` is
+    a new one for each reference to any other. ``origin`` is where the sender serves the elements,
+    or ``None``: in Dask an address, ``#``, and the token that each request must have. ``nbytes`` is
     the size of the elements.
     """
 
@@ -70,6 +70,9 @@ sent: weakref.WeakValueDictionary[str, Array] = weakref.WeakValueDictionary()
 # The references that this process received, by the identities of the objects that it made of them.
 # Dask's scheduler passes them on, and serves nothing.
 _received: dict[int, Reference] = {}
+
+#: The errors of a fetch: this machine has no space, or no process serves the elements.
+FAILURES = (Error, OSError, RuntimeError, ValueError)
 _offered: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
 
 
@@ -99,9 +102,7 @@ def _store_of(array: Array) -> str:
     return str(json.loads(text)["store"])
 
 
-def reference(
-    array: Array, *, of: MappedArray | None = None, hand_over: bool = True
-) -> Reference:
+def reference(array: Array, *, of: MappedArray | None = None, hand_over: bool = True) -> Reference:
     """Return what is sent for an array, or for the memory of one.
 
     With ``hand_over`` the receiver may inherit it.
@@ -203,16 +204,16 @@ def receive(*fields: Any) -> Any:
     """Return the array that a reference names: itself, a copy, or a :class:`RemoteArray`.
 
     It raises nothing where the elements cannot be had: an exception here would end the connection
-    of a worker to its scheduler. The use of the :class:`RemoteArray` raises.
+    of a worker to its scheduler. The use of the :class:`RemoteArray` fetches again, and raises.
     """
     try:
         return received(Reference(*fields))
-    except Elsewhere:
+    except FAILURES:
         return RemoteArray(Reference(*fields))
 
 
 def received(known: Reference) -> Any:
-    """Return the same. Raises :class:`Gone` if the elements of a frozen array cannot be had."""
+    """Return the same. Raises one of :data:`FAILURES` if a frozen array cannot be fetched."""
     register()
     array = open_here(known)
     if array is None and known.frozen and fetch is not None and is_eager:

@@ -39,7 +39,7 @@ from ._exchange import Exchange
 from ._manager import Manager
 from ._ndshm import Array, MappedArray
 from ._tool import path as _tool_path
-from ._travel import Elsewhere, Reference, RemoteArray
+from ._travel import Elsewhere, Gone, Reference, RemoteArray
 
 __all__ = [
     "Elsewhere",
@@ -417,7 +417,14 @@ def _load(header: dict[str, Any], frames: list[Any]) -> Any:
         return dask_deserialize.dispatch(np.ndarray)(header["plain"], frames)
     known = Reference(*distributed.protocol.pickle.loads(header["reference"]))
     if "order" not in header:
-        return _travel.received(known)
+        try:
+            return _travel.received(known)
+        except Gone:
+            # To Dask it is a failed connection: it asks another worker for the value.
+            raise
+        except _travel.FAILURES:
+            # Any other exception would end the connection that the value came by.
+            return RemoteArray(known)
     # It may still be there, because another process uses it.
     array = _travel.open_here(known)
     if array is None:
