@@ -314,6 +314,49 @@ def test_a_machine_without_space_fails_tasks_and_no_workers(client: Any, m: ndsh
         shared._load({"reference": distributed.protocol.pickle.dumps(gone)}, [])
 
 
+@pytest.mark.parametrize("protocol", [4, 5])
+def test_memory_that_may_be_written_goes_by_value(m: ndshm.Manager, protocol: int) -> None:
+    """A handle of it failed to unpickle on another machine, which ended the worker there."""
+    a = m.ones((3, 4))
+    with a.write() as x:
+        memory = [a.unlocked(), x]
+        found = pickle.loads(pickle.dumps(memory, protocol))
+        a.unlocked()[...] = 2
+    for one in found:
+        assert type(one) is np.ndarray and (one == 1).all()
+
+
+def test_what_lives_on_one_machine_raises_at_its_use_elsewhere(
+    client: Any, m: ndshm.Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It raised while it was unpickled, which ended the worker that read it."""
+    log, ring = m.growing(3, "f8", 1000), m.ring(4, 3, "f8")
+    log.append(np.ones(3))
+    values = [log, ring, m]
+    uses = [
+        (lambda x: float(np.asarray(x[:]).sum()), 3.0),
+        (lambda x: x.id, ring.id),
+        (lambda x: str(x.path), str(m.path)),
+    ]
+    for value, (use, wanted) in zip(values, uses, strict=True):
+        assert client.submit(use, value, pure=False).result(60) == wanted
+    pids = client.run(os.getpid)
+    monkeypatch.setattr(_travel, "boot_id", lambda: BOOT)
+    texts = [pickle.dumps(value) for value in values]
+    monkeypatch.undo()
+    for text, (use, _) in zip(texts, uses, strict=True):
+        future = client.submit(use, pickle.loads(text), pure=False)
+        with pytest.raises(_travel.Elsewhere, match=BOOT):
+            future.result(60)
+    # What is gone from its own machine says that.
+    text = pickle.dumps(log)
+    log.release()
+    del log, values, value
+    with pytest.raises((ndshm.Released, ndshm.NotFound)):
+        pickle.loads(text).append(np.ones(3))
+    assert client.run(os.getpid) == pids
+
+
 def test_arrays_in_lists_and_dictionaries_are_references(client: Any, m: ndshm.Manager) -> None:
     a, b = m.ones(1000), m.ones(1000)
     b.freeze()

@@ -21,7 +21,8 @@ import numpy as np
 
 from . import _ndshm
 from ._errors import Closed, Error, NotFound
-from ._ndshm import Array, MappedArray
+from ._manager import Manager, unpickle_manager
+from ._ndshm import Array, GrowingArray, MappedArray, Ring
 
 
 class Elsewhere(Error):
@@ -183,11 +184,77 @@ def reduce_array(array: Array) -> tuple[Callable[..., Any], tuple[Any, ...]]:
 
 
 def reduce_mapped(ndarray: MappedArray) -> Any:
-    """Return the pickle of the memory of a frozen array, for ``copyreg``."""
+    """Return the pickle of mapped memory, for ``copyreg``: a reference for that of a frozen array.
+
+    Any other memory goes by value: a handle of it fails to unpickle on another machine.
+    """
     found = array_of(ndarray)
     if found is None or not found[1]:
-        return ndarray.__reduce_ex__(5)
+        # Pickles of older protocols take no buffers.
+        return ndarray.view(np.ndarray).__reduce_ex__(4)
     return receive, tuple(reference(found[0], of=ndarray))
+
+
+def reduce_local(value: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """Return the pickle of what lives on one machine and is never copied, for ``copyreg``."""
+    function, arguments = value.__reduce__()
+    return receive_local, (type(value).__name__, boot_id(), function.__name__, *arguments)
+
+
+def receive_local(kind: str, boot: str, function: str, text: str) -> Any:
+    """Return the ring, the growing array or the manager of a pickle, or an :class:`Unreachable`."""
+    known = (kind, boot, function, text)
+    register()
+    if boot != boot_id():
+        return Unreachable(known, None)
+    try:
+        return _OPEN[function](text)
+    except FAILURES as error:
+        return Unreachable(known, error)
+
+
+_OPEN: dict[str, Callable[[str], Any]] = {
+    "unpickle_growing": _ndshm.unpickle_growing,
+    "unpickle_ring": _ndshm.unpickle_ring,
+    "unpickle_manager": unpickle_manager,
+}
+
+
+class Unreachable:
+    """A ring, a growing array or a manager of another machine, or one that is gone.
+
+    Each use raises an error that says so. A pickle of it is what its own pickle was.
+    """
+
+    def __init__(self, known: tuple[str, str, str, str], error: Exception | None) -> None:
+        self._known = known
+        self._error = error
+
+    def _refuse(self, *_args: Any, **_keywords: Any) -> NoReturn:
+        if self._error is not None:
+            raise self._error
+        kind, boot, _, _ = self._known
+        raise Elsewhere(
+            f"this {kind} lives on another machine (boot {boot}), and is used there only: run the "
+            "task on a worker of that machine, or send elements, numpy.asarray(..)"
+        )
+
+    __len__ = __iter__ = __getitem__ = __setitem__ = __contains__ = _refuse
+    __array__ = __enter__ = __bool__ = _refuse
+
+    def __exit__(self, *_: object) -> None:
+        self._refuse()
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        self._refuse()
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return receive_local, self._known
+
+    def __repr__(self) -> str:
+        return f"<ndshm.Unreachable: {self._known[0]}, boot={self._known[1]}>"
 
 
 def register() -> None:
@@ -196,8 +263,17 @@ def register() -> None:
     A scheduler of Dask pickles again what it unpickled, and imports no module for Dask of this
     package: it would send plain handles, whose unpickling fails on another machine.
     """
-    for kind, reduce in ((Array, reduce_array), (MappedArray, reduce_mapped)):
+    for kind, reduce in REDUCERS.items():
         copyreg.dispatch_table.setdefault(kind, reduce)
+
+
+REDUCERS: dict[type, Callable[[Any], Any]] = {
+    Array: reduce_array,
+    MappedArray: reduce_mapped,
+    GrowingArray: reduce_local,
+    Ring: reduce_local,
+    Manager: reduce_local,
+}
 
 
 def receive(*fields: Any) -> Any:

@@ -361,8 +361,8 @@ def _send_chunks_by_value() -> None:
 def _register() -> None:
     dask.array.register_chunk_type(Array)
     concatenate_lookup.register(Array, _concatenate)
-    copyreg.pickle(Array, _travel.reduce_array)
-    copyreg.pickle(MappedArray, _travel.reduce_mapped)
+    for kind, reduce in _travel.REDUCERS.items():
+        copyreg.pickle(kind, reduce)
     _dask_sizeof.register(sizeof)
     _send_chunks_by_value()
     normalize_token.register(MappedArray, _token)

@@ -26,7 +26,7 @@ from ray.util import (  # type: ignore[import-not-found, import-untyped, unused-
 
 from . import _copies, _travel
 from ._manager import Manager
-from ._ndshm import Array, MappedArray
+from ._ndshm import Array
 from ._tool import path as _tool_path
 from ._travel import Elsewhere, Gone, Reference, RemoteArray
 
@@ -53,16 +53,15 @@ def init(*args: Any, runtime_env: dict[str, Any] | None = None, **keywords: Any)
 
 def setup() -> None:
     """Let this process send and receive arrays. Each worker of the job calls it when it starts."""
-    copyreg.pickle(Array, _reduce)
-    copyreg.pickle(MappedArray, _reduce)
+    for kind in _travel.REDUCERS:
+        copyreg.pickle(kind, _reduce)
     _travel.fetch, _travel.is_eager = _fetch, False
 
 
 def _reduce(value: Any) -> Any:
     if _travel.origin is None and ray.is_initialized():
         _travel.origin = ray.get_runtime_context().get_node_id()
-    reduce = _travel.reduce_array if isinstance(value, Array) else _travel.reduce_mapped
-    return reduce(value)
+    return _travel.REDUCERS[type(value)](value)
 
 
 class _Server:
