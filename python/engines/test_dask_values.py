@@ -26,6 +26,7 @@ pytest.importorskip("distributed")
 import dask
 import dask.array as da
 import distributed
+from dask.base import tokenize
 from distributed.protocol import ToPickle
 from distributed.security import Security
 
@@ -355,6 +356,72 @@ def test_what_lives_on_one_machine_raises_at_its_use_elsewhere(
     with pytest.raises((ndshm.Released, ndshm.NotFound)):
         pickle.loads(text).append(np.ones(3))
     assert client.run(os.getpid) == pids
+
+
+def test_a_frozen_array_has_one_token_and_one_copy_whoever_sends_it(
+    client: Any, m: ndshm.Manager
+) -> None:
+    """The text of a handle tells the scope, which another process has not."""
+    a = m.array(np.arange(10.0), name="first")
+    a.freeze()
+    wanted = [tokenize(a), tokenize(a[5:]), tokenize(a.freeze())]
+    assert wanted[0] == wanted[2] != wanted[1]
+
+    def tokens(x: Any) -> list[str]:
+        return [tokenize(x["a"]), tokenize(x["a"][5:]), tokenize(x["a"].freeze())]
+
+    assert client.submit(tokens, {"a": a}, pure=False).result() == wanted
+    copy = elsewhere(a)
+    # Other processes of this machine open the copy by its name, not by one that it had before.
+    assert copy.name is not None and copy.handle.endswith(f"/{copy.name}.ndshm")
+    # References of other processes, and with another name.
+    changes = [("s=store", "s=remote"), ("s=store", "s=local"), ("m=r", "m=w"), (":p=", ":p=/")]
+    for change in changes:
+        known = _travel.reference(a, hand_over=False)._replace(boot=BOOT)
+        assert change[0] in known.handle
+        known = known._replace(handle=known.handle.replace(*change))
+        assert _travel.received(known).id == copy.id
+        assert tokenize(_travel.RemoteArray(known)) == wanted[0]
+
+
+def test_a_released_array_of_this_machine_is_released(client: Any, m: ndshm.Manager) -> None:
+    """The error said that it lives on another machine."""
+    for frozen in (False, True):
+        a = m.ones(3)
+        if frozen:
+            a.freeze()
+        text = pickle.dumps(a)
+        a.release()
+        del a
+        found = pickle.loads(text)
+        for use in (np.asarray, lambda a: a.read(), lambda a: a.sum()):
+            with pytest.raises(ndshm.Released, match="of this machine was released"):
+                use(found)
+        del found
+
+
+def test_an_array_elsewhere_is_read_as_an_array(client: Any, m: ndshm.Manager) -> None:
+    a = m.array(np.arange(6.0).reshape(2, 3), attrs={"unit": "m"})
+    far = elsewhere(a)
+    assert kind(far) == "RemoteArray"
+    assert (far.sum(), far.mean(), far.max(), far.frozen) == (15, 2.5, 5, False)
+    np.testing.assert_array_equal(far.T, a.to_numpy().T)
+    np.testing.assert_array_equal(far.reshape(3, 2), a.reshape(3, 2))
+    np.testing.assert_array_equal(far.to_numpy(), a.to_numpy())
+    assert far.astype("i4").dtype == "i4" and far.tolist() == a.tolist()
+    assert [float(row.sum()) for row in far] == [3, 12]
+    assert (far.order, far.strides, dict(far.attrs)) == ("C", (24, 8), {"unit": "m"})
+    three = m.array(np.array(3))
+    one = elsewhere(three)
+    assert (float(one), int(one), bool(one), [0, 1, 2, 3][one]) == (3.0, 3, True, 3)
+    with pytest.raises(ValueError, match="ambiguous"):
+        bool(far)
+    for use in ("write", "fill", "sort", "put", "updating"):
+        with pytest.raises(_travel.Elsewhere, match="lives on another machine"):
+            getattr(far, use)()
+    with pytest.raises(AttributeError, match="no attribute 'chunks'"):
+        _ = far.chunks
+    del far, one
 
 
 def test_arrays_in_lists_and_dictionaries_are_references(client: Any, m: ndshm.Manager) -> None:

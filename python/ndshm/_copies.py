@@ -19,7 +19,7 @@ from typing import Any, Callable
 from ._errors import AlreadyExists, Closed, Error, NotFound, Poisoned, Released, WouldBlock
 from ._manager import Manager
 from ._ndshm import Array, Guard, lock
-from ._travel import Reference
+from ._travel import Reference, place_of
 
 _SUFFIX = ".users"
 _PREFIX = "copy-"
@@ -31,7 +31,7 @@ _mine_lock = threading.Lock()
 
 def _name(known: Reference) -> str:
     """Return the name of a copy: one for each array or view, and each version of its elements."""
-    view = repr((known.handle, known.version, known.boot, known.store))
+    view = repr((place_of(known.handle), known.version, known.boot, known.store))
     return f"{_PREFIX}{known.id}-{hashlib.sha256(view.encode()).hexdigest()[:16]}"
 
 
@@ -100,6 +100,8 @@ def _opened_or_made(
         except AlreadyExists:
             return manager.open(name)
     made.scope = None
+    # Handles have the path by which this process opened the array: it is opened by its name anew.
+    del made
     return manager.open(name)
 
 

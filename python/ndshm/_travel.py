@@ -13,14 +13,17 @@ from __future__ import annotations
 import copyreg
 import functools
 import json
+import operator
+import os
 import uuid
 import weakref
+from collections.abc import Iterator
 from typing import Any, Callable, NamedTuple, NoReturn
 
 import numpy as np
 
 from . import _ndshm
-from ._errors import Closed, Error, NotFound
+from ._errors import Closed, Error, NotFound, Released
 from ._manager import Manager, unpickle_manager
 from ._ndshm import Array, GrowingArray, MappedArray, Ring
 
@@ -92,6 +95,11 @@ def place_of(handle: str) -> str:
     """
     head, _, _ = handle.partition(":p=")
     return ":".join(word for word in head.split(":") if word[:2] not in ("m=", "s="))
+
+
+def token_of(array: Array) -> tuple[str, str] | str:
+    """Return Dask's token: the same in all processes for a frozen array, else a new one."""
+    return ("ndshm", place_of(array.handle)) if array.frozen else uuid.uuid4().hex
 
 
 def _store_of(array: Array) -> str:
@@ -315,13 +323,22 @@ def open_here(known: Reference) -> Array | None:
     return array if known.store in ("", _store_of(array)) else None
 
 
+def _is_mounted_elsewhere(handle: str) -> bool:
+    """Return whether the store roots of a handle's process are not those of this one.
+
+    That is so in containers, which have the kernel of their machine, and folders of their own.
+    """
+    root = os.path.dirname(os.path.dirname(handle.partition(":p=")[2]))
+    return not os.path.isdir(root)
+
+
 class RemoteArray(np.lib.mixins.NDArrayOperatorsMixin):
     """An array that lives on another machine.
 
-    ``numpy.asarray(a)``, ``a[...]``, operators and NumPy's functions use its elements as they were
-    when they were fetched: at the first use, and once for all processes of this machine that got
-    the same pickle. It cannot be locked or written: send the task to a worker of its machine, or
-    return the elements.
+    ``numpy.asarray(a)``, ``a[...]``, operators, NumPy's functions and the methods that only read
+    use its elements as they were when they were fetched: at the first use, and once for all
+    processes of this machine that got the same pickle. It cannot be locked or written: send the
+    task to a worker of its machine, or return the elements.
 
     A pickle of it is a reference to the array.
     """
@@ -372,12 +389,25 @@ class RemoteArray(np.lib.mixins.NDArrayOperatorsMixin):
         """
         if self._copy is None:
             if fetch is None:
+                self._raise_if_released()
                 raise self._elsewhere(
                     "this process cannot fetch its elements: call ndshm.dask.install(client), or "
                     "send the elements, numpy.asarray(a)"
                 )
-            self._copy = fetch(self._reference)
+            try:
+                self._copy = fetch(self._reference)
+            except Elsewhere:
+                self._raise_if_released()
+                raise
         return self._copy
+
+    def _raise_if_released(self) -> None:
+        known = self._reference
+        if known.boot == boot_id() and not _is_mounted_elsewhere(known.handle):
+            raise Released(
+                f"array {known.id} of this machine was released, or deleted with its last user or "
+                "its store: keep the array that you pass until the tasks are done"
+            ) from None
 
     def _elsewhere(self, then: str) -> Elsewhere:
         known = self._reference
@@ -387,6 +417,7 @@ class RemoteArray(np.lib.mixins.NDArrayOperatorsMixin):
         )
 
     def _refuse(self, *_args: Any, **_keywords: Any) -> NoReturn:
+        self._raise_if_released()
         raise self._elsewhere(
             "it is locked and written there only: run the task on a worker of that machine, or use "
             "its elements here, numpy.asarray(a)"
@@ -394,6 +425,47 @@ class RemoteArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     read = write = recover = atomic = unlocked = freeze = release = _refuse
     reading = writing = recovering = updating = __setitem__ = _refuse
+    fill = put = partition = sort = flush = wait_changed = _refuse
+
+    def __getattr__(self, name: str) -> Any:
+        # Only what an array has, and nothing by which libraries find out what a value can do.
+        if name.startswith("_") or not hasattr(Array, name):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self.fetched(), name)
+
+    @property
+    def itemsize(self) -> int:
+        """The size of one element in bytes."""
+        return self.dtype.itemsize
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the array was frozen when the reference was made."""
+        return self._reference.frozen
+
+    @property
+    def scope(self) -> None:
+        """``None``: this process never deletes the array."""
+
+    @property
+    def writable(self) -> bool:
+        """``False``: the array is written on its machine only."""
+        return False
+
+    def __bool__(self) -> bool:
+        return bool(self.fetched())
+
+    def __float__(self) -> float:
+        return float(self.fetched())
+
+    def __int__(self) -> int:
+        return int(self.fetched())
+
+    def __index__(self) -> int:
+        return operator.index(self.fetched())
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.fetched().freeze())
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.fetched().freeze(), dtype, copy=copy)
@@ -419,7 +491,8 @@ class RemoteArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __dask_tokenize__(self) -> Any:
         known = self._reference
-        return ("ndshm", known.handle, known.version)
+        place = place_of(known.handle)
+        return ("ndshm", place) if known.frozen else ("ndshm", place, known.version)
 
     def __repr__(self) -> str:
         return f"<ndshm.RemoteArray: shape={self.shape}, dtype={self.dtype}, id={self.id}>"

@@ -365,6 +365,7 @@ def _register() -> None:
         copyreg.pickle(kind, reduce)
     _dask_sizeof.register(sizeof)
     _send_chunks_by_value()
+    normalize_token.register(Array, _travel.token_of)
     normalize_token.register(MappedArray, _token)
     for kind in (Array, MappedArray):
         dask_serialize.register(kind, _dump)
@@ -375,7 +376,7 @@ def _token(ndarray: MappedArray) -> Any:
     """Return the token of mapped memory: a frozen array's is its identity, which needs no read."""
     found = _travel.array_of(ndarray)
     if found is not None and found[1]:
-        return found[0].__dask_tokenize__()
+        return _travel.token_of(found[0])
     return normalize_token.dispatch(np.ndarray)(np.asarray(ndarray).view(np.ndarray))
 
 
