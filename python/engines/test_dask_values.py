@@ -424,6 +424,60 @@ def test_an_array_elsewhere_is_read_as_an_array(client: Any, m: ndshm.Manager) -
     del far, one
 
 
+SECOND = """
+import sys, distributed, ndshm.dask
+if __name__ == "__main__":
+    with distributed.Client(sys.argv[1]) as client, ndshm.dask.install(client):
+        print(ndshm.dask.node_store().path)
+"""
+
+
+def test_a_second_client_shares_the_store_of_the_first_one(client: Any) -> None:
+    """The plugin of the second client replaced the store of all workers, and their addresses."""
+
+    def node() -> tuple[str, Any]:
+        return str(shared.node_store().path), _travel.origin
+
+    before = client.run(node)
+    kept = client.submit(shared.share, [1.0, 2.0])
+    wanted = client.submit(id_of, kept).result()
+    words = [sys.executable, "-c", SECOND, client.scheduler.address]
+    found = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert found.stdout.split() == [str(shared.node_store().path)]
+    assert client.run(node) == before
+    assert kept.result().id == wanted
+
+
+@pytest.mark.parametrize("chunks", [((1, 2, 3), (2, 3)), ((6,), (5,)), ((3, 0, 3), (5,))])
+def test_chunks_lie_where_their_sizes_say(m: ndshm.Manager, chunks: Any) -> None:
+    wanted = np.arange(30.0).reshape(6, 5)
+    x = shared.from_array(m.array(wanted), chunks)
+    assert x.chunks == chunks
+    np.testing.assert_array_equal(x.compute(scheduler="synchronous"), wanted)
+
+
+def test_many_chunks_take_time_by_their_number(m: ndshm.Manager) -> None:
+    """Each chunk added the sizes of all before it."""
+    added: list[int] = []
+
+    class Size(int):
+        """A size that counts the additions of it."""
+
+        def __add__(self, other: Any) -> int:
+            added.append(1)
+            return int(self) + int(other)
+
+        __radd__ = __add__
+
+    sizes = (tuple(map(Size, [1] * 1000)),)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(da.core, "normalize_chunks", lambda *_, **__: sizes)
+        patch.setattr(dask.base, "tokenize", lambda *_: "name")
+        x = shared.from_array(m.zeros(1000), sizes)
+    assert x.npartitions == 1000
+    assert len(added) < 10_000
+
+
 def test_arrays_in_lists_and_dictionaries_are_references(client: Any, m: ndshm.Manager) -> None:
     a, b = m.ones(1000), m.ones(1000)
     b.freeze()

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import copyreg
 import functools
+import hashlib
 import os
 import threading
 import uuid
 from types import TracebackType
-from typing import Any, Callable
+from typing import Any
 
 import dask  # type: ignore[import-not-found, unused-ignore]
 import dask.array  # type: ignore[import-not-found, unused-ignore]
@@ -151,6 +152,8 @@ class SharedArrays(distributed.WorkerPlugin):  # type: ignore[misc, unused-ignor
     """
 
     name = "ndshm"
+    # A second client of a cluster leaves the plugin of the first one, by which workers have arrays.
+    idempotent = True
 
     def __init__(self, store: str | None = None) -> None:
         self.store = store or f"dask-{uuid.uuid4().hex[:16]}"
@@ -179,12 +182,18 @@ class install:  # noqa: N801
     A scheduler that is started again knows no plugin, and its workers are new: install it again.
 
     ``store`` is the name of the store on each machine, in its ``NDSHM_ROOT``; by default that of
-    this process if it has one, else a new one.
+    this process if it has one, else one that all clients of the scheduler choose. The workers have
+    the store of the client that installs first, and keep it.
     """
 
     def __init__(self, client: Any, store: str | None = None) -> None:
         node = _node
-        self.plugin = SharedArrays(store or (node.name if node is not None else None))
+        if store is None and node is not None:
+            store = node.name
+        elif store is None:
+            scheduler_id = str(client.scheduler_info()["id"])
+            store = "dask-" + hashlib.sha256(scheduler_id.encode()).hexdigest()[:16]
+        self.plugin = SharedArrays(store)
         client.register_plugin(self.plugin)
         scheduler = client.scheduler.address
         scheme, _, rest = scheduler.partition("://")
@@ -246,13 +255,11 @@ def from_array(array: Array, chunks: Any = "auto") -> Any:
         )
     lengths = dask.array.core.normalize_chunks(chunks, array.shape, dtype=array.dtype)
     name = "ndshm-" + dask.base.tokenize(array, lengths)
-    layer = {}
-    for index in np.ndindex(*map(len, lengths)):
-        slices = tuple(
-            slice(sum(sizes[:at]), sum(sizes[: at + 1]))
-            for at, sizes in zip(index, lengths, strict=True)
-        )
-        layer[(name, *index)] = (_Elements(array[(*slices, ...)]),)
+    places = dask.array.core.slices_from_chunks(lengths)
+    layer = {
+        (name, *index): (_Elements(array[(*slices, ...)]),)
+        for index, slices in zip(np.ndindex(*map(len, lengths)), places, strict=True)
+    }
     return dask.array.Array(layer, name, lengths, dtype=array.dtype)
 
 
