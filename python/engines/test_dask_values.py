@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import pickle
+import shutil
 import socket
 import subprocess
 import sys
@@ -270,6 +271,38 @@ def test_a_waiting_server_gives_signs_of_life(
             fetched = pool.submit(exchange.fetch, known)
             eventually(lambda: signs.count({"waits": True}) >= 10)
         assert float(fetched.result().sum()) == 3
+
+
+def test_elements_go_by_tls_where_dask_has_it(tmp_path: pathlib.Path, m: ndshm.Manager) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("the certificate is made by the program openssl")
+    key, certificate = str(tmp_path / "key.pem"), str(tmp_path / "certificate.pem")
+    words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=ndshm"]
+    words += ["-keyout", key, "-out", certificate]
+    subprocess.run(words, capture_output=True, check=True)
+    tls = Security(
+        tls_ca_file=certificate,
+        tls_worker_cert=certificate,
+        tls_worker_key=key,
+        require_encryption=True,
+    )
+    # Several slabs.
+    wanted = np.random.default_rng(0).random(3 << 20)
+    a = m.array(wanted)
+    a.freeze()
+    server = _exchange.Exchange(m, "tls://127.0.0.1:0", tls)
+    known = _travel.reference(a, hand_over=False)._replace(boot=BOOT, origin=server.origin)
+    for security in (tls, Security()):
+        client = _exchange.Exchange(m, "tls://127.0.0.1:0", security)
+        try:
+            if security is tls:
+                np.testing.assert_array_equal(client.fetch(known).to_numpy(), wanted)
+            else:
+                with pytest.raises(_travel.Gone):
+                    client.fetch(known)
+        finally:
+            client.close()
+    server.close()
 
 
 def test_workers_that_are_threads_fetch_too(m: ndshm.Manager) -> None:

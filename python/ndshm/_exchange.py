@@ -111,8 +111,9 @@ class Exchange:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one request: a token and a handle, then the elements in slabs."""
         try:
-            # What is sent is in this process's memory once, however slow the other side is.
-            writer.transport.set_write_buffer_limits(0)
+            # One slab at most is in this process's memory, however slow the other side is. With a
+            # limit of 0 connections of TLS wait for ever.
+            writer.transport.set_write_buffer_limits(1 << 16)
             request = await _received(reader, REQUEST_BYTES)
             if not hmac.compare_digest(str(request["token"]).encode(), self._token.encode()):
                 await _send(writer, {"error": "the request does not have this process's token"})
