@@ -452,6 +452,11 @@ def test_an_array_elsewhere_is_read_as_an_array(client: Any, m: ndshm.Manager) -
     for use in ("write", "fill", "sort", "put", "updating"):
         with pytest.raises(_travel.Elsewhere, match="lives on another machine"):
             getattr(far, use)()
+    # Not of the copy.
+    assert far.name is None and far.scope is None and far.id == a.id
+    for attribute in ("path", "manager"):
+        with pytest.raises(_travel.Elsewhere, match="lives on another machine"):
+            getattr(far, attribute)
     with pytest.raises(AttributeError, match="no attribute 'chunks'"):
         _ = far.chunks
     del far, one

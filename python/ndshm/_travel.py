@@ -332,6 +332,10 @@ def _is_mounted_elsewhere(handle: str) -> bool:
     return not os.path.isdir(root)
 
 
+# What the copy of an array here has too, but tells of the copy.
+_THERE = frozenset({"path", "manager", "changed", "poisoned"})
+
+
 class RemoteArray(np.lib.mixins.NDArrayOperatorsMixin):
     """An array that lives on another machine.
 
@@ -431,6 +435,8 @@ class RemoteArray(np.lib.mixins.NDArrayOperatorsMixin):
         # Only what an array has, and nothing by which libraries find out what a value can do.
         if name.startswith("_") or not hasattr(Array, name):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        if name in _THERE:
+            self._refuse()
         return getattr(self.fetched(), name)
 
     @property
@@ -442,6 +448,10 @@ class RemoteArray(np.lib.mixins.NDArrayOperatorsMixin):
     def frozen(self) -> bool:
         """Whether the array was frozen when the reference was made."""
         return self._reference.frozen
+
+    @property
+    def name(self) -> None:
+        """``None``: the array has its name on its machine."""
 
     @property
     def scope(self) -> None:
