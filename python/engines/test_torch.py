@@ -86,6 +86,37 @@ def test_a_tensor_of_a_frozen_array_reads_it_and_never_crashes(m: ndshm.Manager,
     np.testing.assert_array_equal(t.numpy(), 2 * wanted)
 
 
+@pytest.mark.parametrize("kept", ["tensor", "slice", "row", "numpy", "dlpack", "dataset", "item"])
+@pytest.mark.parametrize("end", ["drop", "release"])
+def test_what_is_kept_of_a_frozen_array_keeps_its_values(
+    m: ndshm.Manager, kept: str, end: str
+) -> None:
+    """The store uses the files of arrays that are gone for new arrays of the same size."""
+    take: Any = {
+        "tensor": shared.tensor,
+        "slice": lambda a: shared.tensor(a.freeze()[1:3]),
+        "row": lambda a: shared.tensor(a)[-1],
+        "numpy": lambda a: shared.tensor(a).numpy()[::2],
+        "dlpack": lambda a: np.from_dlpack(shared.tensor(a)[1:]),
+        "dataset": shared.FrozenDataset,
+        "item": lambda a: shared.FrozenDataset(a)[2],
+    }[kept]
+    for length in (4, 100, 4_000, 60_000):
+        a = m.full((length, 2), 1.0)
+        a.freeze()
+        found = take(a)
+        if end == "release":
+            a.release()
+        del a
+        gc.collect()
+        others = [m.full((length, 2), 7.0) for _ in range(5)]
+        if kept == "dataset":
+            found = found[-1]
+        # Its pages were not touched before.
+        assert (np.asarray(found) == 1).all(), length
+        del others, found
+
+
 def test_tensors_of_what_is_only_read_are_copies(m: ndshm.Manager) -> None:
     a = m.array(ROWS)
     with a.read() as x:

@@ -40,7 +40,8 @@ def tensor(source: Array | LockedArray | MappedArray | np.ndarray) -> torch.Tens
       ``BufferError``.
     - A frozen array, or the memory of one: a tensor that reads it. torch has no tensors that refuse
       writes, so the memory is mapped once more, privately: what is written to the tensor is its
-      own, page by page, and changes no array. It stays valid when the array is deleted.
+      own, page by page, and changes no array. It stays valid when the array is deleted, and keeps a
+      local array's file, as a view does.
     - The ndarray of a block that reads, or a frame of a ring: a tensor of a copy, because a write
       through it would change what others read.
 
@@ -88,7 +89,10 @@ def _private(mapped: np.ndarray) -> np.ndarray:
     finally:
         os.close(file)
     start = mapped.__array_interface__["data"][0] - low + at - first
-    return np.ndarray(mapped.shape, mapped.dtype, memory, start, mapped.strides)
+    plain = np.ndarray(mapped.shape, mapped.dtype, memory, start, mapped.strides)
+    # The pool of files knows only `mapped`: without it the file serves the next array, whose
+    # elements show through each page that was not written here.
+    return np.asarray(_Held(plain, mapped))
 
 
 def _file_of(low: int, high: int) -> tuple[int, int] | None:
@@ -387,11 +391,13 @@ class _Source:
 
 
 class _Held:
-    """The memory of a frame with the frame, for NumPy's chain of bases."""
+    """Memory that is mapped once more, with what keeps its file as it is: a frame of a ring, or the
+    memory of a frozen array. NumPy's chain of bases takes it.
+    """
 
-    def __init__(self, plain: np.ndarray, frame: Frame) -> None:
+    def __init__(self, plain: np.ndarray, keeper: np.ndarray) -> None:
         self.__array_interface__ = plain.__array_interface__
-        self._kept = (plain, frame)
+        self._kept = (plain, keeper)
 
 
 _sources: dict[str, _Source] = {}
