@@ -209,6 +209,51 @@ def test_workers_that_stay_write_the_same_rings_in_each_epoch(
     assert sorted(info.name or "" for info in m.list()) == ["x", "y"]
 
 
+def mapped_rings(m: ndshm.Manager) -> set[str]:
+    """Return the paths of the store's rings that this process has mapped, deleted ones too."""
+    with open("/proc/self/maps") as lines:
+        mapped = {words[5] for line in lines if len(words := line.split()) > 5}
+    others = {f"{m.path}/{name}" for name in (".lock", "x.ndshm", "y.ndshm")}
+    return {path for path in mapped if path.startswith(m.path)} - others
+
+
+@pytest.mark.parametrize(
+    ("context", "stays", "is_whole"),
+    [
+        ("fork", False, False),
+        ("fork", False, True),
+        ("fork", True, False),
+        ("fork", True, True),
+        ("spawn", True, True),
+    ],
+)
+def test_the_rings_of_a_loader_that_is_gone_are_not_mapped(
+    m: ndshm.Manager, dataset: shared.FrozenDataset, context: str, stays: bool, is_whole: bool
+) -> None:
+    loader = DataLoader(
+        dataset,
+        batch_size=10,
+        num_workers=2,
+        persistent_workers=stays,
+        multiprocessing_context=context,
+        collate_fn=shared.RingCollate(m),
+    )
+    batches = iter(loader)
+    kept = next(batches)
+    assert mapped_rings(m)
+    if is_whole:
+        for batch in batches:
+            del batch
+    del batches, loader
+    gc.collect()
+    # The other worker's ring, of which no batch is kept, and then this one's.
+    assert len(mapped_rings(m)) <= 2
+    assert (kept[0].numpy() == ROWS[:10]).all()
+    del kept
+    gc.collect()
+    assert not mapped_rings(m)
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_dataset_of_one_array_goes_through_any_collate_function(
     m: ndshm.Manager, dataset: shared.FrozenDataset, workers: int

@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import functools
 import mmap
+import multiprocessing
 import multiprocessing.util
 import os
 import threading
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -328,13 +330,14 @@ class _Batch:
     def __init__(self, parts: list[tuple[str, int]], form: Any) -> None:
         self._parts = parts
         self._form = form
+        self._worker = os.getpid()
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return _received, (self._parts, self._form)
+        return _received, (self._parts, self._form, self._worker)
 
 
-def _received(parts: list[tuple[str, int]], form: Any) -> Any:
-    tensors = [_source(handle).tensor(number) for handle, number in parts]
+def _received(parts: list[tuple[str, int]], form: Any, worker: int) -> Any:
+    tensors = [_source(handle, worker).tensor(number) for handle, number in parts]
     if isinstance(form, dict):
         return {key: tensors[at] for key, at in form.items()}
     return tensors[form] if isinstance(form, int) else tuple(tensors[at] for at in form)
@@ -344,6 +347,7 @@ class _Source:
     """The ring of one worker as the training process has it."""
 
     def __init__(self, handle: str) -> None:
+        self._handle = handle
         self.ring = _ndshm.open_ring(handle)
         # Frames that are published from now on are not written again before they were taken here.
         self._subscriber = self.ring.subscribe(lossless=True)
@@ -368,7 +372,9 @@ class _Source:
         if not frame.size:
             return torch.from_numpy(np.array(frame))
         plain = np.ndarray(frame.shape, frame.dtype, self._memory, self._places[address])
-        return torch.from_numpy(np.asarray(_Held(plain, frame)))
+        held = _Held(plain, frame)
+        weakref.finalize(held, _forget_if_gone, self._handle, self.ring.path).atexit = False
+        return torch.from_numpy(np.asarray(held))
 
     def _frame(self, number: int) -> Frame:
         found = self._early.pop(number, None)
@@ -400,23 +406,42 @@ class _Held:
         self._kept = (plain, keeper)
 
 
+# A source lasts as long as its worker, also where the training process holds no frame: it would
+# miss frames otherwise. Then it is forgotten, because it has the whole ring mapped.
 _sources: dict[str, _Source] = {}
 _lock = threading.Lock()
 
 
-def _source(handle: str) -> _Source:
+def _source(handle: str, worker: int) -> _Source:
     with _lock:
-        if handle not in _sources:
+        found = _sources.get(handle)
+        if found is None:
             # The rings of workers that have ended, or were killed.
             for other, source in list(_sources.items()):
-                if not os.path.exists(source.ring.path):
-                    del _sources[other]
-            _sources[handle] = _Source(handle)
-        return _sources[handle]
+                _forget_if_gone(other, source.ring.path)
+            found = _sources[handle] = _Source(handle)
+            # The loader has its workers for as long as it takes batches of them.
+            for process in multiprocessing.active_children():
+                if process.pid == worker:
+                    weakref.finalize(process, _forget, handle).atexit = False
+        return found
+
+
+# Garbage collection calls these two, in any thread: they take no lock.
+def _forget(handle: str) -> None:
+    _sources.pop(handle, None)
+
+
+def _forget_if_gone(handle: str, path: str) -> None:
+    if not os.path.exists(path):
+        _forget(handle)
 
 
 def _forget_sources() -> None:
     """Forget the rings that another process subscribes to. Runs in the child of a fork."""
+    global _lock
+    # Another thread of the parent may have held it.
+    _lock = threading.Lock()
     _sources.clear()
 
 
