@@ -73,6 +73,51 @@ def test_elements_are_read_under_the_lock_when_they_are_needed(filled: ndshm.Man
     assert np.shares_memory(filled.to_xarray()["t"].values, a.freeze())
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_the_axes_of_a_view_have_their_own_names(m: ndshm.Manager, order: Any) -> None:
+    names = ["time", "y", "x"]
+    source = np.arange(60.0).reshape(5, 4, 3)
+    a = m.array(source, order=order, axis_names=names)
+    whole = xarray.DataArray(source, dims=names)
+    for view, wanted in [
+        (a, whole),
+        (a.T, whole.T),
+        (a.transpose(1, 2, 0), whole.transpose("y", "x", "time")),
+        (a[::-1], whole[::-1]),
+        (a[1:, ::2, ::-1].T, whole[1:, ::2, ::-1].T),
+        (a[0], whole[0]),
+        (a[:, 1], whole[:, 1]),
+        (a[-1].T, whole[-1].T),
+        (a[1:2].swapaxes(0, 2), whole[1:2].transpose("x", "y", "time")),
+        (a[2, 3], whole[2, 3]),
+        (a[2, 3, 1, ...], whole[2, 3, 1]),
+    ]:
+        found = view.to_xarray()
+        assert found.dims == wanted.dims
+        np.testing.assert_array_equal(found, wanted)
+        with view.read() as x:
+            assert view.to_xarray(x).dims == wanted.dims
+
+
+def test_an_axis_that_is_no_part_of_one_axis_has_no_name(m: ndshm.Manager) -> None:
+    a = m.array(np.arange(16.0).reshape(4, 4), axis_names=["time", "x"])
+    for view, dims in [
+        (a[:, None], ("time", "dim_1", "x")),
+        (a.diagonal(), ("dim_0",)),
+        (a.reshape(2, 8), ("dim_0", "dim_1")),
+        (a.reshape(2, 2, 4), ("dim_0", "dim_1", "dim_2")),
+        # Its rows begin in the middle of the array's.
+        (a.reshape(-1)[2:10].reshape(2, 4), ("dim_0", "dim_1")),
+        (a[:1, :1], ("dim_0", "dim_1")),
+    ]:
+        assert view.to_xarray().dims == dims
+    assert a.to_xarray(np.zeros((4, 3))).dims == ("dim_0", "dim_1")
+    assert a[1:].to_xarray().dims == ("time", "x")
+    part = a.T[1:]
+    a.release()
+    assert part.to_xarray().dims == ("dim_0", "dim_1")
+
+
 def test_a_store_is_opened_by_its_path(tmp_path: pathlib.Path, filled: ndshm.Manager) -> None:
     path = filled.path
     for kind in (str, pathlib.Path):
