@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from nodes import eventually
 
 import ndshm
 
@@ -277,6 +278,14 @@ class Plain(Dataset):  # type: ignore[misc, unused-ignore]
             return torch.full((3,), float(at))
         if self.kind == "dict":
             return {"x": np.full(3, at), "y": at}
+        if self.kind in ("bfloat16", "float8_e5m2"):
+            return torch.full((3,), at, dtype=getattr(torch, self.kind))
+        if self.kind == "gradient":
+            return torch.full((3,), float(at), requires_grad=True)
+        if self.kind == "conjugate":
+            return torch.full((3,), at + 1j).conj()
+        if self.kind == "mixed":
+            return float(at) if at % 2 else at
         return (torch.full((3,), at), float(at)) if at >= 0 else None
 
 
@@ -291,6 +300,86 @@ def test_any_dataset_goes_through_rings(m: ndshm.Manager, kind: str, workers: in
         assert isinstance(batch, {"tensor": torch.Tensor, "dict": dict, "tuple": tuple}[kind])
         wanted = np.arange(at * 6, min(20, at * 6 + 6))
         assert (first[:, 0].numpy() == wanted).all()
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "float8_e5m2", "gradient", "conjugate", "mixed"])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_tensors_that_numpy_does_not_take_go_through_rings(
+    m: ndshm.Manager, kind: str, workers: int
+) -> None:
+    items = Plain(kind)
+    loader = DataLoader(items, batch_size=8, num_workers=workers, collate_fn=shared.RingCollate(m))
+    batches = [batch.clone() for batch in loader]
+    wanted = torch.stack([torch.as_tensor(items[at]).detach().resolve_conj() for at in range(20)])
+    found = torch.cat([batch.to(torch.complex64) for batch in batches])
+    assert torch.equal(found, wanted.to(torch.complex64))
+    assert {batch.dtype for batch in batches} == {
+        torch.float64 if kind == "mixed" else wanted.dtype
+    }
+    assert not any(batch.requires_grad for batch in batches)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_arrays_of_ml_dtypes_are_tensors(m: ndshm.Manager, workers: int) -> None:
+    types = pytest.importorskip("ml_dtypes")
+    a = m.array(np.arange(12).reshape(6, 2).astype(types.bfloat16))
+    with a.write() as x:
+        shared.tensor(x)[0, 0] = 100
+    a.freeze()
+    wanted = torch.arange(12, dtype=torch.bfloat16).reshape(6, 2)
+    wanted[0, 0] = 100
+    assert torch.equal(shared.tensor(a), wanted)
+    assert torch.equal(shared.FrozenDataset(a)[4], wanted[4])
+    loader = DataLoader(
+        shared.FrozenDataset(a), 6, num_workers=workers, collate_fn=shared.RingCollate(m)
+    )
+    assert torch.equal(next(iter(loader)), wanted)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_items_that_are_no_batches_are_refused(m: ndshm.Manager, workers: int) -> None:
+    for kind in ("tensor", "dict", "tuple"):
+        loader = DataLoader(
+            Plain(kind), None, num_workers=workers, collate_fn=shared.RingCollate(m)
+        )
+        with pytest.raises(TypeError, match="batch_size"):
+            next(iter(loader))
+    with pytest.raises(TypeError, match="not of dict"):
+        shared.RingCollate(m)([{"x": {"y": 1}}])
+
+
+def test_batches_after_a_short_one_have_more_rows(
+    m: ndshm.Manager, dataset: shared.FrozenDataset
+) -> None:
+    rows = [[0], [1, 2, 3], [4, 5], [6, 7, 8, 9, 10]]
+    loader = DataLoader(
+        dataset, batch_sampler=rows, num_workers=1, collate_fn=shared.RingCollate(m)
+    )
+    for wanted, (x, y) in zip(rows, loader, strict=True):
+        assert y.tolist() == wanted and (x.numpy() == ROWS[wanted]).all()
+
+
+def test_batches_that_the_training_process_takes_late_are_not_overwritten(
+    m: ndshm.Manager,
+) -> None:
+    loader = DataLoader(
+        Plain("tensor"),
+        batch_size=1,
+        num_workers=1,
+        prefetch_factor=10,
+        collate_fn=shared.RingCollate(m, frames=3),
+    )
+    batches = iter(loader)
+
+    def are_full() -> bool:
+        rings = [ndshm.open_ring(info.path) for info in m.list() if info.kind == "ring"]
+        return any(ring.newest >= ring.frames for ring in rings)
+
+    eventually(are_full, 60)
+    for wanted in range(20):
+        batch = next(batches)
+        assert batch[0, 0] == wanted
+        del batch
 
 
 def test_a_batch_that_is_kept_is_not_overwritten(

@@ -18,9 +18,10 @@ import multiprocessing
 import multiprocessing.util
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch  # type: ignore[import-not-found, unused-ignore]
@@ -58,16 +59,22 @@ def tensor(source: Array | LockedArray | MappedArray | np.ndarray) -> torch.Tens
             )
         source = source.freeze()
     if isinstance(source, MappedArray) and not source.flags.writeable:
-        return torch.from_numpy(_private(source))
+        return _from_numpy(_private(source))
     if isinstance(source, LockedArray):
         try:
             plain = source.view(np.ndarray)
         except (ValueError, TypeError):
             plain = np.array(source)
         if plain.flags.writeable:
-            return torch.from_dlpack(plain)
-        return torch.from_numpy(np.array(plain))
-    return torch.from_numpy(source if source.flags.writeable else np.array(source))
+            plain, kind = _plain(plain)
+            return _as_kind(torch.from_dlpack(plain), kind)
+        return _from_numpy(np.array(plain))
+    return _from_numpy(source if source.flags.writeable else np.array(source))
+
+
+def _from_numpy(array: np.ndarray) -> torch.Tensor:
+    plain, kind = _plain(array)
+    return _as_kind(torch.from_numpy(plain), kind)
 
 
 def _private(mapped: np.ndarray) -> np.ndarray:
@@ -94,7 +101,9 @@ def _private(mapped: np.ndarray) -> np.ndarray:
     plain = np.ndarray(mapped.shape, mapped.dtype, memory, start, mapped.strides)
     # The pool of files knows only `mapped`: without it the file serves the next array, whose
     # elements show through each page that was not written here.
-    return np.asarray(_Held(plain, mapped))
+    held = np.asarray(_Held(plain, mapped))
+    # An array interface has no name for the types of other packages.
+    return held if held.dtype == mapped.dtype else held.view(mapped.dtype)
 
 
 def _file_of(low: int, high: int) -> tuple[int, int] | None:
@@ -192,6 +201,56 @@ def _frozen(array: Any) -> np.ndarray:
     raise TypeError(f"a dataset has frozen arrays of ndshm, not {type(array).__name__}")
 
 
+class _Field(NamedTuple):
+    """A part of a batch that becomes one tensor."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    """The type of the elements in memory."""
+    kind: str | None
+    """The name of torch's type of the same bytes, where NumPy has none."""
+    fill: Callable[[Any], Any]
+    """Writes the batch into memory of that shape and type."""
+
+
+def _plain(array: np.ndarray) -> tuple[np.ndarray, str | None]:
+    """Return the elements as NumPy's own types, and the name of torch's type where it has none.
+
+    ``ml_dtypes`` has torch's names for its types.
+    """
+    if array.dtype.kind != "V" or not isinstance(
+        getattr(torch, array.dtype.name, None), torch.dtype
+    ):
+        return array, None
+    return array.view(f"u{array.dtype.itemsize}"), array.dtype.name
+
+
+def _values(value: Any) -> tuple[np.ndarray, str | None]:
+    """Return the values of a part of an item, as :func:`_plain` does."""
+    if not isinstance(value, torch.Tensor):
+        return _plain(np.asarray(value))
+    # A gradient goes to no other process, and torch's own conversion refuses these three.
+    value = value.detach().resolve_conj().resolve_neg()
+    if _has_numpys(value.dtype):
+        return value.numpy(), None
+    kind = str(value.dtype).removeprefix("torch.")
+    carriers = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    return value.view(carriers[value.dtype.itemsize]).numpy(), kind
+
+
+@functools.cache
+def _has_numpys(dtype: torch.dtype) -> bool:
+    try:
+        torch.empty(0, dtype=dtype).numpy()
+    except (TypeError, RuntimeError):
+        return False
+    return True
+
+
+def _as_kind(found: torch.Tensor, kind: str | None) -> torch.Tensor:
+    return found if kind is None else found.view(getattr(torch, kind))
+
+
 class _Rows(list[Any]):
     """The items of a batch, as any collate function takes them, and their indices for ours."""
 
@@ -200,12 +259,14 @@ class _Rows(list[Any]):
         self.dataset = dataset
         self.indices = np.asarray(indices)
 
-    def fields(self) -> list[tuple[tuple[int, ...], np.dtype[Any], Callable[[Any], Any]]]:
-        """Return the shape of a batch of each array, its type, and the function that fills it."""
-        return [
-            ((len(self), *array.shape[1:]), array.dtype, functools.partial(self._fill, array))
-            for array in self.dataset.arrays
-        ]
+    def fields(self) -> list[_Field]:
+        """Return a field for each array."""
+        found = []
+        for array in self.dataset.arrays:
+            plain, kind = _plain(array)
+            shape = (len(self), *plain.shape[1:])
+            found.append(_Field(shape, plain.dtype, kind, functools.partial(self._fill, plain)))
+        return found
 
     def _fill(self, array: np.ndarray, out: np.ndarray) -> None:
         # NumPy copies twice where it checks the indices itself.
@@ -222,12 +283,13 @@ class RingCollate:
     ``manager``, and writes the rows into the next frame. The training process gets tensors over the
     frames: a frame is not written again while a tensor of it lives. With a :class:`FrozenDataset`
     the copy into the frame is the only one. Items of other datasets may be tensors, ndarrays,
-    numbers, or tuples and dictionaries of them.
+    numbers, or tuples and dictionaries of them. Their values are taken, without gradients. The
+    batches of the loader have a ``batch_size``: with ``None`` it raises ``TypeError``.
 
-    ``frames`` is the number of batches that a worker's ring has: at least ``prefetch_factor`` of
-    the loader, and two more than the batches of one worker that the training process keeps. A
-    worker whose frames are all held waits for ``timeout`` seconds, and raises
-    :class:`ndshm.Timeout` then: keep fewer batches, or ``clone()`` them.
+    ``frames`` is the number of batches that a worker's ring has: two more than ``prefetch_factor``
+    of the loader and the batches of one worker that the training process keeps. A worker whose
+    frames are all held waits for ``timeout`` seconds, and raises :class:`ndshm.Timeout` then: keep
+    fewer batches, or ``clone()`` them.
 
     Without workers (``num_workers=0``) the batches are ordinary tensors.
     """
@@ -243,47 +305,79 @@ class RingCollate:
         return {**self.__dict__, "_rings": {}, "_pid": None}
 
     def __call__(self, batch: Sequence[Any]) -> Any:
+        if not isinstance(batch, list):
+            raise TypeError(
+                f"RingCollate makes a batch of a list of items, not of a {type(batch).__name__}: "
+                "give the DataLoader a batch_size"
+            )
+        if not batch:
+            raise Layout("a batch needs an item")
         rows = batch if isinstance(batch, _Rows) else _Items(batch)
         if torch.utils.data.get_worker_info() is None:
             made = []
-            for shape, dtype, fill in rows.fields():
+            for shape, dtype, kind, fill in rows.fields():
                 out = np.empty(shape, dtype)
                 fill(out)
-                made.append(torch.from_numpy(out))
+                made.append(_as_kind(torch.from_numpy(out), kind))
             return rows.dataset.packed(made)
         if self._pid != os.getpid():
             self._pid, self._rings = os.getpid(), {}
-        parts = [self._written(at, *field) for at, field in enumerate(rows.fields())]
+        parts = [self._written(at, field) for at, field in enumerate(rows.fields())]
         return _Batch(parts, rows.dataset.packed(list(range(len(parts)))))
 
-    def _written(
-        self, at: int, shape: tuple[int, ...], dtype: np.dtype[Any], fill: Callable[[Any], Any]
-    ) -> tuple[str, int]:
-        """Write one field of a batch; return the handle of the ring and the number of the frame."""
-        if at not in self._rings:
-            manager = Manager(self._path, mode="r+")
-            ring = manager.ring(shape, self._frames, dtype)
-            self._rings[at] = (manager, ring, ring.produce())
-            # Workers end without the ends of their objects.
-            multiprocessing.util.Finalize(None, ring.release, exitpriority=10)
-        _, ring, producer = self._rings[at]
-        if shape[1:] != ring.shape[1:] or shape[0] > ring.shape[0] or dtype != ring.dtype:
+    def _written(self, at: int, field: _Field) -> _Part:
+        """Write one field of a batch into the next frame of its ring."""
+        shape, dtype, kind, fill = field
+        before = self._rings.get(at)
+        if before is None:
+            self._open(at, field)
+        elif shape[1:] != before[1].shape[1:] or dtype != before[1].dtype:
             raise Layout(
                 f"a batch has the shape {shape} and the type {dtype}, but the first one of this "
-                f"worker had {ring.shape} and {ring.dtype}: all have one shape, the last may be "
-                "shorter"
+                f"worker had {before[1].shape} and {before[1].dtype}: all have one shape but for "
+                "their number of rows"
             )
+        elif shape[0] > before[1].shape[0]:
+            # The batches before were short ones: the last one of an epoch, for example.
+            self._open(at, field)
+        _, ring, producer = self._rings[at]
         try:
+            self._wait_for_subscriber(ring)
             with producer.next(timeout=self._timeout) as frame:
                 fill(frame[: shape[0]].view(np.ndarray))
                 producer.rows = shape[0]
         except Timeout as error:
             raise Timeout(
                 f"all {self._frames} frames of a worker's batches are held: keep fewer batches in "
-                f"the training process, clone() them, or give RingCollate more frames: {error}"
+                "the training process, clone() them, or give RingCollate more frames, two more "
+                f"than these and the prefetch_factor of the DataLoader: {error}"
             ) from None
         # No other process produces frames of it.
-        return ring.handle, ring.newest
+        return _Part(ring.handle, ring.newest, kind)
+
+    def _open(self, at: int, field: _Field) -> None:
+        manager = Manager(self._path, mode="r+")
+        ring = manager.ring(field.shape, self._frames, field.dtype)
+        self._rings[at] = (manager, ring, ring.produce())
+        # Workers end without the ends of their objects. A ring that a longer one follows stays
+        # until then too, for batches that are on their way.
+        multiprocessing.util.Finalize(None, ring.release, exitpriority=10)
+
+    def _wait_for_subscriber(self, ring: Ring) -> None:
+        """Wait where the next frame overwrites the first one and the training process took none."""
+        end = time.monotonic() + self._timeout
+        while ring.newest >= self._frames and not ring.subscribers:
+            if time.monotonic() > end:
+                raise Timeout(f"{ring.path}: no process takes the batches")
+            time.sleep(0.001)
+
+
+class _Part(NamedTuple):
+    """One field of a batch in a frame."""
+
+    handle: str
+    number: int
+    kind: str | None
 
 
 class _Items:
@@ -304,20 +398,35 @@ class _Items:
             return dict(zip(self._keys, fields, strict=True))
         return tuple(fields) if self._is_tuple else fields[0]
 
-    def fields(self) -> list[tuple[tuple[int, ...], np.dtype[Any], Callable[[Any], Any]]]:
-        """Return the shape of a batch of each field, its type, and the function that fills it."""
+    def fields(self) -> list[_Field]:
+        """Return the fields of the batch."""
         if self._keys is not None:
             columns = [[item[key] for item in self._batch] for key in self._keys]
         elif self._is_tuple:
             columns = [list(column) for column in zip(*self._batch, strict=True)]
         else:
             columns = [list(self._batch)]
-        found: list[tuple[tuple[int, ...], np.dtype[Any], Callable[[Any], Any]]] = []
-        for column in columns:
-            values = [np.asarray(value) for value in column]
-            shape = (len(values), *values[0].shape)
-            found.append((shape, values[0].dtype, functools.partial(_stack, values)))
-        return found
+        return [_field(column) for column in columns]
+
+
+def _field(column: list[Any]) -> _Field:
+    found = [_values(value) for value in column]
+    values, kinds = [plain for plain, _ in found], {kind for _, kind in found}
+    dtypes = {plain.dtype for plain in values}
+    if any(dtype.kind == "O" for dtype in dtypes):
+        raise TypeError(
+            "the items of a batch are tensors, ndarrays, numbers, or tuples and dictionaries of "
+            f"them, not of {type(column[0]).__name__}"
+        )
+    shapes = {plain.shape for plain in values}
+    if len(shapes) > 1 or (len(dtypes) > 1 and kinds != {None}) or len(kinds) > 1:
+        raise Layout(
+            "the items of a batch have one shape and type, not "
+            f"{sorted((plain.shape, kind or plain.dtype.name) for plain, kind in found)}"
+        )
+    dtype = np.result_type(*dtypes)
+    shape = (len(values), *values[0].shape)
+    return _Field(shape, dtype, kinds.pop(), functools.partial(_stack, values))
 
 
 def _stack(values: list[np.ndarray], out: np.ndarray) -> None:
@@ -327,7 +436,7 @@ def _stack(values: list[np.ndarray], out: np.ndarray) -> None:
 class _Batch:
     """A batch in frames of rings. Its pickle is opened as tensors."""
 
-    def __init__(self, parts: list[tuple[str, int]], form: Any) -> None:
+    def __init__(self, parts: list[_Part], form: Any) -> None:
         self._parts = parts
         self._form = form
         self._worker = os.getpid()
@@ -336,8 +445,11 @@ class _Batch:
         return _received, (self._parts, self._form, self._worker)
 
 
-def _received(parts: list[tuple[str, int]], form: Any, worker: int) -> Any:
-    tensors = [_source(handle, worker).tensor(number) for handle, number in parts]
+def _received(parts: list[_Part], form: Any, worker: int) -> Any:
+    tensors = [
+        _as_kind(_source(handle, worker, number).tensor(number), kind)
+        for handle, number, kind in parts
+    ]
     if isinstance(form, dict):
         return {key: tensors[at] for key, at in form.items()}
     return tensors[form] if isinstance(form, int) else tuple(tensors[at] for at in form)
@@ -346,7 +458,7 @@ def _received(parts: list[tuple[str, int]], form: Any, worker: int) -> Any:
 class _Source:
     """The ring of one worker as the training process has it."""
 
-    def __init__(self, handle: str) -> None:
+    def __init__(self, handle: str, first: int) -> None:
         self._handle = handle
         self.ring = _ndshm.open_ring(handle)
         # Frames that are published from now on are not written again before they were taken here.
@@ -354,6 +466,11 @@ class _Source:
         # The number of the last frame that was taken, and the frames that were taken too soon.
         self._last = 0
         self._early: dict[int, Frame] = {}
+        # Frames that were published before are not kept for the subscriber.
+        for number in range(first, self.ring.newest + 1):
+            frame = self._subscriber.frame(number)
+            if frame is not None:
+                self._early[number] = frame
         with open(self.ring.path, "r+b") as file:
             # No other process reads a frame that is held here, so it may be written in place.
             self._memory = mmap.mmap(file.fileno(), 0)
@@ -412,14 +529,15 @@ _sources: dict[str, _Source] = {}
 _lock = threading.Lock()
 
 
-def _source(handle: str, worker: int) -> _Source:
+def _source(handle: str, worker: int, number: int) -> _Source:
+    """Return the ring of a worker, of which the frame of a number is taken first."""
     with _lock:
         found = _sources.get(handle)
         if found is None:
             # The rings of workers that have ended, or were killed.
             for other, source in list(_sources.items()):
                 _forget_if_gone(other, source.ring.path)
-            found = _sources[handle] = _Source(handle)
+            found = _sources[handle] = _Source(handle, number)
             # The loader has its workers for as long as it takes batches of them.
             for process in multiprocessing.active_children():
                 if process.pid == worker:
