@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import pickle
+import resource
 import signal
 import warnings
 from collections.abc import Iterator
@@ -128,6 +129,36 @@ def test_tensors_of_what_is_only_read_are_copies(m: ndshm.Manager) -> None:
     assert shared.tensor(m.zeros((0, 3)).freeze()).shape == (0, 3)
     with pytest.raises(TypeError):
         shared.tensor(m.array(np.zeros(3, "f4,i2")).freeze())
+
+
+@pytest.mark.parametrize("why", ["deleted", "no memory"])
+def test_rows_are_copied_where_an_array_is_not_mapped_again(m: ndshm.Manager, why: str) -> None:
+    a = m.zeros((64, 1 << 18), "u1")
+    with a.write() as x:
+        x[5] = 5
+    mapped = a.freeze()
+    dataset = shared.FrozenDataset(mapped, mapped)
+    limits = resource.getrlimit(resource.RLIMIT_DATA)
+
+    def private_bytes() -> int:
+        with open("/proc/self/status") as lines:
+            return sum(int(line.split()[1]) for line in lines if line.startswith("VmData")) << 10
+
+    if why == "deleted":
+        a.release()
+    else:
+        # As where vm.overcommit_memory is 2.
+        resource.setrlimit(resource.RLIMIT_DATA, (private_bytes() + mapped.nbytes // 2, limits[1]))
+    try:
+        before = private_bytes()
+        one, other = dataset[5]
+        used = private_bytes() - before
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, limits)
+    assert used < mapped.nbytes // 2
+    one += 1
+    assert (one == 6).all() and (other == 5).all() and (mapped[5] == 5).all()
+    assert (dataset[-59][0] == 5).all() and (shared.tensor(mapped)[5] == 5).all()
 
 
 def test_the_items_of_a_dataset_are_rows(m: ndshm.Manager, dataset: shared.FrozenDataset) -> None:

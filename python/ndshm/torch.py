@@ -44,7 +44,8 @@ def tensor(source: Array | LockedArray | MappedArray | np.ndarray) -> torch.Tens
     - A frozen array, or the memory of one: a tensor that reads it. torch has no tensors that refuse
       writes, so the memory is mapped once more, privately: what is written to the tensor is its
       own, page by page, and changes no array. It stays valid when the array is deleted, and keeps a
-      local array's file, as a view does.
+      local array's file, as a view does. Made after the array was deleted, or where the system
+      gives no more private memory, it is a copy.
     - The ndarray of a block that reads, or a frame of a ring: a tensor of a copy, because a write
       through it would change what others read.
 
@@ -59,7 +60,8 @@ def tensor(source: Array | LockedArray | MappedArray | np.ndarray) -> torch.Tens
             )
         source = source.freeze()
     if isinstance(source, MappedArray) and not source.flags.writeable:
-        return _from_numpy(_private(source))
+        private = _private(source)
+        return _from_numpy(np.array(source) if private is None else private)
     if isinstance(source, LockedArray):
         try:
             plain = source.view(np.ndarray)
@@ -77,24 +79,28 @@ def _from_numpy(array: np.ndarray) -> torch.Tensor:
     return _as_kind(torch.from_numpy(plain), kind)
 
 
-def _private(mapped: np.ndarray) -> np.ndarray:
-    """Return the same elements of a file in a private mapping; a copy where there is no file."""
+def _private(mapped: np.ndarray) -> np.ndarray | None:
+    """Return the same elements of a file in a private mapping; ``None`` where there can be none."""
     if not mapped.size:
         return np.array(mapped)
     low, high = np.lib.array_utils.byte_bounds(mapped)
     found = _file_of(low, high)
     if found is None:
-        return np.array(mapped)
+        return None
     file, at = found
     try:
         first = at - at % mmap.ALLOCATIONGRANULARITY
         memory = mmap.mmap(
             file,
             at - first + high - low,
-            flags=mmap.MAP_PRIVATE,
+            # Only pages that are written need memory.
+            flags=mmap.MAP_PRIVATE | getattr(mmap, "MAP_NORESERVE", 0x4000),
             prot=mmap.PROT_READ | mmap.PROT_WRITE,
             offset=first,
         )
+    except OSError:
+        # Where vm.overcommit_memory is 2, all of the mapping counts all the same.
+        return None
     finally:
         os.close(file)
     start = mapped.__array_interface__["data"][0] - low + at - first
@@ -139,7 +145,8 @@ class FrozenDataset(torch.utils.data.Dataset):  # type: ignore[misc, type-arg, u
 
     Nothing is copied: rows are tensors over the arrays' memory, which all workers of a
     ``DataLoader`` share, forked or spawned. A pickle of it has references. What is written to a row
-    changes no array.
+    changes no array: it stays in that process, which reads it again in each later epoch. Rows of
+    arrays that were deleted, or that the system maps no second time, are copies.
 
     Raises :class:`ndshm.NotFrozen` for arrays that are not frozen, and :class:`ndshm.Layout` for
     arrays of different lengths, or without axes.
@@ -163,7 +170,7 @@ class FrozenDataset(torch.utils.data.Dataset):  # type: ignore[misc, type-arg, u
                 "the arrays of a dataset have one length of their first axis, not "
                 f"{[array.shape for array in self._arrays]}"
             )
-        self._tensors: list[torch.Tensor] | None = None
+        self._tensors: list[torch.Tensor | None] | None = None
 
     def __len__(self) -> int:
         return len(self._arrays[0])
@@ -175,8 +182,16 @@ class FrozenDataset(torch.utils.data.Dataset):  # type: ignore[misc, type-arg, u
 
     def __getitem__(self, index: int) -> Any:
         if self._tensors is None:
-            self._tensors = [tensor(array) for array in self._arrays]
-        return self.packed([one[index] for one in self._tensors])
+            privates = [_private(array) for array in self._arrays]
+            self._tensors = [None if one is None else _from_numpy(one) for one in privates]
+        rows = zip(self._tensors, self._arrays, strict=True)
+        # A copy of the whole array would take its memory once for each worker.
+        return self.packed(
+            [
+                _from_numpy(np.array(array[index])) if one is None else one[index]
+                for one, array in rows
+            ]
+        )
 
     def __getitems__(self, indices: Sequence[int]) -> _Rows:
         return _Rows(self, indices)
