@@ -5,7 +5,9 @@ xarray finds the backend by an entry point of this package, and nothing else imp
 
 from __future__ import annotations
 
+import contextlib
 import os
+import warnings
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
@@ -15,7 +17,7 @@ from xarray.backends import BackendArray, BackendEntrypoint
 from xarray.core import indexing
 
 from . import _manager
-from ._errors import Error, NotFound, Released
+from ._errors import Error, NotFound, ReadOnly, Released
 from ._ndshm import Array, GrowingArray
 
 
@@ -51,7 +53,8 @@ def dataset(
     The axis names of an array are its dimensions. Where two arrays have one name for axes of
     different lengths, that of the later array has the array's name behind it: ``time_b``. Axes
     without a name are ``dim_0_b``. Rings are left out, and of a growing array the rows that are
-    there now are taken.
+    there now are taken. On a file system that is mounted read-only, arrays that are not frozen are
+    left out with a warning.
     """
     lengths: dict[str, int] = {}
     variables: dict[str, Variable] = {}
@@ -66,6 +69,9 @@ def dataset(
                 found = manager.open(info.name)
         except (NotFound, Released):
             # Deleted meanwhile.
+            continue
+        except ReadOnly as error:
+            warnings.warn(f"{info.name} is left out of the dataset: {error}", stacklevel=3)
             continue
         elements = _Elements(found)
         names: list[str | None] = found.axis_names or [None] * len(elements.shape)
@@ -115,8 +121,10 @@ class Backend(BackendEntrypoint):
         made = dataset(found, drop or (), path)
         if not all(_is_fixed(variable) for variable in made.variables.values()):
             # xarray names the chunks of Dask by the path and its time. Elements that may have
-            # changed need another name, or Dask takes its earlier results.
-            os.utime(path)
+            # changed need another name, or Dask takes its earlier results. The directory may be
+            # another user's, or mounted read-only: then only that is lost.
+            with contextlib.suppress(OSError):
+                os.utime(path)
         return made
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
@@ -138,5 +146,8 @@ def _is_fixed(variable: Variable) -> bool:
     data = variable._data
     if not isinstance(data, indexing.LazilyIndexedArray):
         return isinstance(data, np.ndarray)
-    array: Any = data.array
-    return isinstance(array, _Elements) and bool(getattr(array.array, "frozen", False))
+    elements: Any = data.array
+    if not isinstance(elements, _Elements):
+        return False
+    array = elements.array
+    return array.is_frozen if isinstance(array, GrowingArray) else array.frozen

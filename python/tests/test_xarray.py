@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import pathlib
 import pickle
+import subprocess
+import sys
 import threading
 import time
 from typing import Any
@@ -153,6 +156,60 @@ def test_an_opening_after_a_write_is_told_from_the_one_before(filled: ndshm.Mana
     while path.stat().st_mtime_ns == before and time.monotonic() < end:
         xarray.open_dataset(str(path), engine=Backend)
     assert path.stat().st_mtime_ns != before
+
+
+def test_a_store_whose_arrays_are_all_frozen_keeps_its_time(m: ndshm.Manager) -> None:
+    m.array(np.ones(3), name="a").freeze()
+    log = m.growing(2, "f4", 100, name="log")
+    log.append(np.ones((3, 2)))
+    log.freeze()
+    os.utime(m.path, ns=(0, 0))
+    ds = xarray.open_dataset(m.path, engine=Backend)
+    assert os.stat(m.path).st_mtime_ns == 0
+    assert float(ds["log"].sum()) == 6
+
+
+def test_a_store_whose_time_cannot_be_set_is_opened(
+    filled: ndshm.Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: str) -> None:
+        raise PermissionError(1, "Operation not permitted", path)
+
+    monkeypatch.setattr(os, "utime", refuse)
+    assert float(xarray.open_dataset(filled.path, engine=Backend)["t"].sum()) == 66
+
+
+READ_ONLY = """
+import sys, warnings
+import xarray
+from ndshm._xarray_backend import Backend
+with warnings.catch_warnings(record=True) as found:
+    warnings.simplefilter("always")
+    ds = xarray.open_dataset(sys.argv[1], engine=Backend)
+assert set(ds.variables) == {"fixed", "rows"}, ds
+assert float(ds["fixed"].sum()) == 3 and ds["rows"].shape == (3, 2)
+texts = sorted(str(one.message) for one in found)
+assert len(texts) == 2, texts
+assert "log is left out" in texts[0] and "t is left out" in texts[1], texts
+"""
+
+
+def test_a_store_that_is_mounted_read_only_has_its_frozen_arrays(
+    tmp_path: pathlib.Path, m: ndshm.Manager
+) -> None:
+    kept = [m.array(np.ones(3), name="fixed"), m.zeros(3, name="t")]
+    kept[0].freeze()
+    logs = [m.growing(2, "f4", 100, name=name) for name in ("rows", "log")]
+    for log in logs:
+        log.append(np.ones((3, 2)))
+    logs[0].freeze()
+    space = ["unshare", "--mount"] + ([] if os.geteuid() == 0 else ["--map-root-user"])
+    script = 'mount --bind "$0" "$1" && mount -o remount,bind,ro "$1"'
+    mount = [*space, "sh", "-c", script, m.path, str(tmp_path)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("this user mounts nothing")
+    script += ' && exec "$2" -c "$3" "$1"'
+    subprocess.run([*space, "sh", "-c", script, *mount[-2:], sys.executable, READ_ONLY], check=True)
 
 
 @pytest.mark.parametrize(
