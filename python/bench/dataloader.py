@@ -3,9 +3,10 @@
     python python/bench/dataloader.py [BYTES OF AN EPOCH]
 
 Each variant reads one epoch in a process of its own, with 4 workers and batches of 64 rows of
-150528 bytes of float32, as shuffled indices with replacement over 0.5 GiB. The variants take turns,
-and the medians of the rounds are printed as Markdown. Memory is the most that all processes
-together had during an epoch: the sum of their proportional set sizes (PSS), with the shared arrays.
+150528 bytes of float32, as shuffled indices with replacement over 0.5 GiB. Each variant is measured
+once, and printed as Markdown. With more `ROUNDS` the variants take turns, and their medians are
+printed. Memory is the most that all processes together had during an epoch: the sum of their
+proportional set sizes (PSS), with the shared arrays.
 """
 
 from __future__ import annotations
