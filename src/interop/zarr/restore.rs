@@ -190,7 +190,8 @@ impl<'a> Restore<'a> {
     }
 
     /// Leaves arrays of other groups that cannot be arrays here, instead of failing: those of other
-    /// types and codecs, and nodes whose metadata cannot be read. [`Restored::left`] has the reasons.
+    /// types and codecs, and nodes whose metadata cannot be read. [`Restored::left`] has the
+    /// reasons.
     pub fn skip_unsupported(mut self) -> Self {
         self.selection.skips = true;
         self
