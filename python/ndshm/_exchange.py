@@ -5,7 +5,7 @@ own. So it answers while its main loop waits for the elements of another process
 such waits can form. Elements go in slabs of a few mebibytes, from the mapping into the mapping.
 
 A request is JSON, and so is what comes before the elements, which are plain bytes. Dask's own
-messages are not used: any of them can have a pickle, which runs code of whoever sent it.
+messages are not used: any of them can have a pickle, which runs code of its sender.
 """
 
 # mypy: disable-error-code="no-untyped-call, attr-defined"
