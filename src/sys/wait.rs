@@ -225,11 +225,13 @@ struct Ends {
 thread_local!(static ENDS: RefCell<Ends> = RefCell::default());
 
 /// Names the flag that ends the waits of this thread, until the thread ends.
+#[cfg(feature = "zarr")]
 pub(crate) fn work_until(flag: &Arc<AtomicBool>) {
     ENDS.with_borrow_mut(|ends| ends.flag = Some(flag.clone()));
 }
 
 /// Calls a function whose waits end as interrupted after a time.
+#[cfg(feature = "zarr")]
 pub(crate) fn limited<T>(time: Duration, work: impl FnOnce() -> T) -> T {
     struct Before(Option<Instant>);
     impl Drop for Before {
