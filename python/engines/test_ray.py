@@ -150,6 +150,11 @@ with ndshm.Manager() as m:
     # One copy for both.
     one, two = ray.get([actor.keep.remote(a) for actor in actors])
     assert one == two != a.id
+    # An array that waits for its heir is read again and again, and not inherited by a reader.
+    b = m.ones(3)
+    b.scope = "remote"
+    for actor in actors:
+        assert ray.get(actor.call.remote(total, b)) == 3
 ray.shutdown()
 print("done")
 """
