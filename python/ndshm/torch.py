@@ -237,7 +237,7 @@ def _plain(array: np.ndarray) -> tuple[np.ndarray, str | None]:
         getattr(torch, array.dtype.name, None), torch.dtype
     ):
         return array, None
-    return array.view(f"u{array.dtype.itemsize}"), array.dtype.name
+    return array.view(f"i{array.dtype.itemsize}"), array.dtype.name
 
 
 def _values(value: Any) -> tuple[np.ndarray, str | None]:
@@ -249,7 +249,7 @@ def _values(value: Any) -> tuple[np.ndarray, str | None]:
     if _has_numpys(value.dtype):
         return value.numpy(), None
     kind = str(value.dtype).removeprefix("torch.")
-    carriers = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    carriers = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
     return value.view(carriers[value.dtype.itemsize]).numpy(), kind
 
 
