@@ -168,7 +168,7 @@ pub(super) fn is_ending(bucket: &dyn Bucket, place: &Path, id: Uuid, now_ms: u64
 /// attempt lives after all, or has ended in a checkpoint.
 ///
 /// Writer and deleter cannot miss each other. The deleter marks the record, and then looks for the
-/// commit; the writer writes the commit, and then looks at its record ([`Attempt::is_own`]).
+/// commit; the writer writes the commit, and then looks at its record.
 pub(super) fn remove_dead(
     bucket: &dyn Bucket,
     place: &Path,
