@@ -56,7 +56,7 @@ def test_xarray_gets_names_and_attributes(m: ndshm.Manager) -> None:
         and d.attrs == {"unit": "m/s"}
         and d.name == "speed"
     )
-    assert a[0].to_xarray().dims == ("dim_0",) and float(d.sel(time=1).sum()) == 12
+    assert a[0].to_xarray().dims == ("x",) and float(d.sel(time=1).sum()) == 12
     assert np.shares_memory(a.freeze(), a.to_xarray().values)
 
 
