@@ -164,23 +164,15 @@ pub(super) fn is_ending(bucket: &dyn Bucket, place: &Path, id: Uuid, now_ms: u64
     Ok(recorded.is_some_and(|recorded| !recorded.is_dead(id, now_ms)))
 }
 
-/// Deletes the folder of an attempt that was dead at the look. Returns whether it did: not if the
-/// attempt lives after all, or has ended in a checkpoint.
+/// Deletes the folder of an attempt that was dead at the look, unless the attempt lives after all,
+/// or has ended in a checkpoint.
 ///
 /// Writer and deleter cannot miss each other. The deleter marks the record, and then looks for the
 /// commit; the writer writes the commit, and then looks at its record.
-pub(super) fn remove_dead(
-    bucket: &dyn Bucket,
-    place: &Path,
-    id: Uuid,
-    now_ms: u64,
-) -> Result<bool> {
-    let Some(recorded) = record_of(bucket, place, id)? else {
-        return Ok(false);
+pub(super) fn remove_dead(bucket: &dyn Bucket, place: &Path, id: Uuid, now_ms: u64) -> Result<()> {
+    let Some(recorded) = record_of(bucket, place, id)?.filter(|one| one.is_dead(id, now_ms)) else {
+        return Ok(());
     };
-    if !recorded.is_dead(id, now_ms) {
-        return Ok(false);
-    }
     let folder = id.to_string();
     let key = Attempt::key(&folder);
     let over = record::to_json(&Attempt::over());
@@ -190,10 +182,9 @@ pub(super) fn remove_dead(
     let commit = format!("{folder}/{}", record::METADATA);
     let is_committed = || bucket.get(&commit).map(|object| object.is_some());
     if !is_marked || is_committed().map_err(failed(place, "read the object", &commit))? {
-        return Ok(false);
+        return Ok(());
     }
-    remove(bucket, place, id)?;
-    Ok(true)
+    remove(bucket, place, id)
 }
 
 /// Deletes the folder of a checkpoint or an attempt. A note at the place says so first: a deletion
