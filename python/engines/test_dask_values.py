@@ -122,7 +122,7 @@ def test_an_array_that_was_read_for_another_machine_stays_its_owners(
 ) -> None:
     """The object that was sent is gone, and the server opens its handle in the owner's process.
 
-    It took the owner's array for one that it had claimed, and gave it to the next who opened it.
+    It took the owner's array for one that it had claimed, and gave it to the next opener.
     """
     a = m.ones(10)
     a.freeze()

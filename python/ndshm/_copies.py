@@ -120,7 +120,7 @@ def _delete_unused(manager: Manager, name: str, users: Array) -> None:
         # Also where a process was killed while it deleted.
         with lock(users[0:1].recovering(), timeout=0):
             # Several may have opened it before the first one deleted both, and another process may
-            # use new ones by now. Who has this lock alone deletes the name of this one.
+            # use new ones by now. The process with this lock deletes the name of this one.
             if manager.open(name + _SUFFIX).id != users.id:
                 return
             for found in (name, name + _SUFFIX):

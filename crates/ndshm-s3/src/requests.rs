@@ -116,7 +116,7 @@ impl S3Bucket {
                 }
                 if is_last || len >= BATCH {
                     len = 0;
-                    // An error means that nobody takes it any more.
+                    // An error means that the caller gave the request up.
                     if send.send(Ok(std::mem::take(&mut batch))).await.is_err() || is_last {
                         return;
                     }

@@ -185,7 +185,7 @@ mod tests {
         grid
     }
 
-    /// Checks that the chunks are the same for a reader, who knows their shape alone.
+    /// Checks that the chunks are the same for a reader, which knows their shape alone.
     fn check_again(shape: &[usize], order: Order, grid: &Grid) {
         if !shape.contains(&0) {
             let again = Grid::of_chunks(shape, order, &grid.chunk_shape()).unwrap();
